@@ -1,0 +1,60 @@
+package devserver
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// NATSOptions say how the embedded NATS is to run.
+type NATSOptions struct {
+	// Dir is where JetStream keeps its data; made where missing.
+	Dir string
+	// Port on 127.0.0.1; 0 picks a free one.
+	Port int
+	// Sync makes JetStream write to disk before it acknowledges.
+	Sync bool
+}
+
+// NATS is an embedded server.
+type NATS struct{ srv *server.Server }
+
+// StartNATS starts an embedded server with JetStream and waits until it takes
+// connections.
+func StartNATS(o NATSOptions) (*NATS, error) {
+	port := o.Port
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	s, err := server.NewServer(&server.Options{
+		ServerName: "fanmail-embedded",
+		Host:       "127.0.0.1",
+		Port:       port,
+		JetStream:  true,
+		StoreDir:   o.Dir,
+		SyncAlways: o.Sync,
+		MaxPayload: 1 << 20,
+		NoSigs:     true,
+		NoLog:      true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("embedded NATS: %w", err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(20 * time.Second) {
+		s.Shutdown()
+		return nil, errors.New("embedded NATS: not ready within 20 s; is its port or its directory in use?")
+	}
+	return &NATS{srv: s}, nil
+}
+
+// URL to connect to.
+func (n *NATS) URL() string { return n.srv.ClientURL() }
+
+// Stop shuts the server down and waits until it has gone.
+func (n *NATS) Stop() {
+	n.srv.Shutdown()
+	n.srv.WaitForShutdown()
+}

@@ -1,0 +1,171 @@
+package events
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// SchemaVersion is the version of the envelope's shape, sent in every envelope.
+const SchemaVersion = "1"
+
+// Limits of an event. Each is named in the error that it causes.
+const (
+	// MaxEnvelopeBytes bounds the encoded envelope. It stays well under the
+	// broker's default payload limit of 1 MiB.
+	MaxEnvelopeBytes = 256 << 10
+	// MaxKeyBytes bounds the idempotency key, the agent, conversation and
+	// message ids, and each label.
+	MaxKeyBytes = 998
+	// MaxLabels bounds the labels of an event.
+	MaxLabels = 100
+)
+
+// Event is a fact about mail, as a producer hands it in.
+type Event struct {
+	// TenantID owns the event. Required.
+	TenantID TenantID
+	// Type is from the catalogue. Required.
+	Type Type
+	// AgentID is the mail address that the event concerns; "" for none.
+	AgentID string
+	// ConversationID is the thread; "" for none.
+	ConversationID string
+	// Labels are matched by the webhooks' label filters.
+	Labels []string
+	// MessageID is the message that the event is about; "" for none.
+	MessageID string
+	// Data is the envelope's "data": one JSON object. Required.
+	Data json.RawMessage
+	// IdempotencyKey makes two inserts of the same fact one event; "" for none.
+	IdempotencyKey string
+}
+
+// Envelope is the JSON that a subscriber receives.
+type Envelope struct {
+	Type          Type            `json:"type"`
+	ID            ID              `json:"id"`
+	CreatedAt     time.Time       `json:"created_at"`
+	SchemaVersion string          `json:"schema_version"`
+	Data          json.RawMessage `json:"data"`
+}
+
+// FieldError is a fault in one field of an event.
+type FieldError struct {
+	Field  string // as in the JSON of POST /v1/events
+	Reason string
+}
+
+// Error is "field: reason".
+func (e *FieldError) Error() string { return e.Field + ": " + e.Reason }
+
+// Validate checks the event against the catalogue and the limits. It returns a
+// [*FieldError] for the first fault, or nil.
+func (e *Event) Validate() error {
+	if e.TenantID.IsZero() {
+		return &FieldError{"tenant_id", "is required"}
+	}
+	if !e.Type.Known() {
+		return &FieldError{"type", (&UnknownTypeError{e.Type}).Error()}
+	}
+	for _, f := range []struct{ name, value string }{
+		{"agent_id", e.AgentID}, {"conversation_id", e.ConversationID},
+		{"message_id", e.MessageID}, {"idempotency_key", e.IdempotencyKey},
+	} {
+		if err := checkText(f.name, f.value); err != nil {
+			return err
+		}
+	}
+	if len(e.Labels) > MaxLabels {
+		return &FieldError{"labels", fmt.Sprintf("has %d labels; the limit is %d", len(e.Labels), MaxLabels)}
+	}
+	for _, l := range e.Labels {
+		if l == "" {
+			return &FieldError{"labels", "holds an empty label"}
+		}
+		if strings.ContainsFunc(l, unicode.IsControl) {
+			return &FieldError{"labels", "holds a control character"}
+		}
+		if err := checkText("labels", l); err != nil {
+			return err
+		}
+	}
+	// The length comes first: nothing of an oversized value is walked.
+	if len(e.Data) > MaxEnvelopeBytes {
+		return &FieldError{"data", fmt.Sprintf("has %d bytes; the limit of an envelope is %d", len(e.Data), MaxEnvelopeBytes)}
+	}
+	if d := bytes.TrimLeft(e.Data, " \t\r\n"); len(d) == 0 || d[0] != '{' || !json.Valid(e.Data) || !utf8.Valid(e.Data) {
+		return &FieldError{"data", "must be a JSON object in UTF-8"}
+	}
+	return nil
+}
+
+func checkText(field, v string) error {
+	switch {
+	case len(v) > MaxKeyBytes:
+		return &FieldError{field, fmt.Sprintf("has %d bytes; the limit is %d", len(v), MaxKeyBytes)}
+	case !utf8.ValidString(v):
+		return &FieldError{field, "is not UTF-8"}
+	case strings.IndexByte(v, 0) >= 0:
+		return &FieldError{field, "holds a NUL byte"}
+	}
+	return nil
+}
+
+// Encode gives the envelope's bytes before and after its creation time, which
+// the database writes between them in [TimeLayout] as the row is inserted: the
+// time is the database's, and the bytes are made once. It fails with a
+// [*FieldError] where the whole would be over [MaxEnvelopeBytes].
+func (e *Event) Encode(id ID) (head, tail []byte, err error) {
+	head = make([]byte, 0, 96)
+	head = append(head, `{"type":"`...)
+	head = append(head, e.Type...)
+	head = append(head, `","id":"`...)
+	head = id.append(head)
+	head = append(head, `","created_at":"`...)
+	var data bytes.Buffer
+	data.Grow(len(e.Data) + 40)
+	data.WriteString(`","schema_version":"` + SchemaVersion + `","data":`)
+	if err := json.Compact(&data, e.Data); err != nil {
+		return nil, nil, &FieldError{"data", "must be a JSON object in UTF-8"}
+	}
+	data.WriteByte('}')
+	if n := len(head) + len(TimeLayout) + data.Len(); n > MaxEnvelopeBytes {
+		return nil, nil, &FieldError{"data", fmt.Sprintf("makes an envelope of %d bytes; the limit is %d", n, MaxEnvelopeBytes)}
+	}
+	return head, data.Bytes(), nil
+}
+
+// TimeLayout is how times stand in envelopes: RFC 3339, UTC, microseconds.
+const TimeLayout = "2006-01-02T15:04:05.000000Z"
+
+// ErrEnvelope is wrapped by every error of [DecodeEnvelope].
+var ErrEnvelope = errors.New("not an envelope")
+
+// DecodeEnvelope reads an envelope, strictly: unknown fields, a missing field
+// or a type that the catalogue lacks are errors that wrap [ErrEnvelope].
+func DecodeEnvelope(b []byte) (Envelope, error) {
+	var env Envelope
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&env); err != nil {
+		return Envelope{}, fmt.Errorf("%w: %w", ErrEnvelope, err)
+	}
+	if d.More() {
+		return Envelope{}, fmt.Errorf("%w: bytes after its end", ErrEnvelope)
+	}
+	switch {
+	case !env.Type.Known():
+		return Envelope{}, fmt.Errorf("%w: %w", ErrEnvelope, &UnknownTypeError{env.Type})
+	case env.ID.IsZero() || env.CreatedAt.IsZero() || env.SchemaVersion == "":
+		return Envelope{}, fmt.Errorf("%w: id, created_at or schema_version is missing", ErrEnvelope)
+	case len(env.Data) == 0 || env.Data[0] != '{':
+		return Envelope{}, fmt.Errorf("%w: data is not an object", ErrEnvelope)
+	}
+	return env, nil
+}

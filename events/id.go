@@ -1,0 +1,191 @@
+package events
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// Kind is the kind of thing that an id names. Its only use is as the type
+// parameter of [Key], where it keeps ids of different kinds apart.
+type Kind interface {
+	EventKind | WebhookKind | DeliveryKind | TenantKind | MessageKind | APIKeyKind | ReplayKind
+	Prefix() string
+}
+
+// The kinds of ids.
+type (
+	EventKind    struct{}
+	WebhookKind  struct{}
+	DeliveryKind struct{}
+	TenantKind   struct{}
+	MessageKind  struct{}
+	APIKeyKind   struct{}
+	ReplayKind   struct{}
+)
+
+// Prefix is what the kind's ids begin with in text.
+func (EventKind) Prefix() string    { return "evt_" }
+func (WebhookKind) Prefix() string  { return "wh_" }
+func (DeliveryKind) Prefix() string { return "whd_" }
+func (TenantKind) Prefix() string   { return "ten_" }
+func (MessageKind) Prefix() string  { return "msg_" }
+func (APIKeyKind) Prefix() string   { return "key_" }
+func (ReplayKind) Prefix() string   { return "rpl_" }
+
+// Key is an id: 16 bytes, written as the kind's prefix and 32 lower-case hex
+// digits, and stored in Postgres as a uuid. The zero value means "none".
+type Key[K Kind] [16]byte
+
+// The ids of Fanmail. ID is an event's.
+type (
+	ID         = Key[EventKind]
+	WebhookID  = Key[WebhookKind]
+	DeliveryID = Key[DeliveryKind]
+	TenantID   = Key[TenantKind]
+	MessageID  = Key[MessageKind]
+	APIKeyID   = Key[APIKeyKind]
+	ReplayID   = Key[ReplayKind]
+)
+
+// NewID makes a random id that begins with the present millisecond. Ids made
+// this way are appended to an index rather than scattered over it.
+func NewID() ID { return timed[EventKind](time.Now()) }
+
+// NewRandom makes an id of 16 random bytes. Webhooks need these: their first
+// bits choose the partition.
+func NewRandom[K Kind]() Key[K] {
+	var k Key[K]
+	_, _ = rand.Read(k[:]) // never fails, says crypto/rand
+	return k
+}
+
+func timed[K Kind](t time.Time) Key[K] {
+	k := NewRandom[K]()
+	putMillis(k[:], t)
+	return k
+}
+
+// putMillis writes t's Unix milliseconds into the first six bytes of b.
+func putMillis(b []byte, t time.Time) {
+	var ms [8]byte
+	binary.BigEndian.PutUint64(ms[:], uint64(t.UnixMilli())) //nolint:gosec // a time after 1970
+	copy(b[:6], ms[2:])
+}
+
+// DeriveID is the id of the event that tenant, idempotency key and type name.
+func DeriveID(tenant TenantID, key string, typ Type) ID {
+	return derive[EventKind]("event", tenant[:], []byte(key), []byte(typ))
+}
+
+// DeriveMessageID is the id of a message that an agent received, from what
+// makes two copies of a mail the same one.
+func DeriveMessageID(parts ...[]byte) MessageID {
+	return derive[MessageKind]("message", parts...)
+}
+
+// DeriveDeliveryID is the id of an event's delivery to a webhook. createdAt is
+// the event's creation time, or the replay's where replay is not zero; it
+// becomes the id's first six bytes (Unix milliseconds, big-endian).
+func DeriveDeliveryID(event ID, webhook WebhookID, replay ReplayID, createdAt time.Time) DeliveryID {
+	var buf [48]byte
+	copy(buf[:16], event[:])
+	copy(buf[16:32], webhook[:])
+	copy(buf[32:], replay[:])
+	sum := sha256.Sum256(buf[:])
+	var k DeliveryID
+	copy(k[:], sum[:16])
+	putMillis(k[:], createdAt)
+	return k
+}
+
+func derive[K Kind](domain string, parts ...[]byte) Key[K] {
+	h := sha256.New()
+	h.Write([]byte(domain))
+	var n [8]byte
+	for _, p := range parts {
+		binary.BigEndian.PutUint64(n[:], uint64(len(p)))
+		h.Write(n[:])
+		h.Write(p)
+	}
+	var k Key[K]
+	copy(k[:], h.Sum(nil))
+	return k
+}
+
+// CreatedAt is the millisecond that a delivery id begins with.
+func CreatedAt(id DeliveryID) time.Time {
+	var ms [8]byte
+	copy(ms[2:], id[:6])
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(ms[:]))).UTC() //nolint:gosec // 48 bits
+}
+
+// Parse reads an id of kind K from its text form. The error names what was
+// expected.
+func Parse[K Kind](s string) (Key[K], error) {
+	var k Key[K]
+	var kind K
+	prefix := kind.Prefix()
+	if len(s) != len(prefix)+32 || s[:len(prefix)] != prefix {
+		return k, fmt.Errorf("%q is not an id of the form %s followed by 32 hex digits", clip(s, 64), prefix)
+	}
+	if _, err := hex.Decode(k[:], []byte(s[len(prefix):])); err != nil {
+		return k, fmt.Errorf("%q is not an id of the form %s followed by 32 hex digits", clip(s, 64), prefix)
+	}
+	return k, nil
+}
+
+// ParseID reads an event's id.
+func ParseID(s string) (ID, error) { return Parse[EventKind](s) }
+
+func clip(s string, n int) string {
+	if len(s) > n {
+		return s[:n] + "…"
+	}
+	return s
+}
+
+// IsZero says whether the id names nothing.
+func (k Key[K]) IsZero() bool { return k == Key[K]{} }
+
+// String is the prefix and 32 hex digits.
+func (k Key[K]) String() string { return string(k.append(nil)) }
+
+func (k Key[K]) append(b []byte) []byte {
+	var kind K
+	b = append(b, kind.Prefix()...)
+	return hex.AppendEncode(b, k[:])
+}
+
+// MarshalText writes the text form.
+func (k Key[K]) MarshalText() ([]byte, error) { return k.append(nil), nil }
+
+// UnmarshalText reads the text form.
+func (k *Key[K]) UnmarshalText(b []byte) error {
+	v, err := Parse[K](string(b))
+	if err != nil {
+		return err
+	}
+	*k = v
+	return nil
+}
+
+// ScanUUID reads the id from a Postgres uuid; NULL is the zero id.
+func (k *Key[K]) ScanUUID(v pgtype.UUID) error {
+	if !v.Valid {
+		*k = Key[K]{}
+		return nil
+	}
+	*k = v.Bytes
+	return nil
+}
+
+// UUIDValue gives the id to Postgres as a uuid; the zero id is NULL.
+func (k Key[K]) UUIDValue() (pgtype.UUID, error) {
+	return pgtype.UUID{Bytes: k, Valid: !k.IsZero()}, nil
+}

@@ -1,0 +1,293 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/fanmail-dev/fanmail/events"
+)
+
+// The streams and the durable consumers on them.
+const (
+	Events     = "MAIL_EVENTS"
+	Deliveries = "DELIVERIES"
+	Intake     = "MAIL_INTAKE"
+	Dead       = "MAIL_DEAD"
+
+	Fanout         = "fanout"
+	IntakeConsumer = "intake"
+)
+
+// Header fields of Fanmail's messages.
+const (
+	// HeaderSeq is the event's outbox sequence, decimal.
+	HeaderSeq = "Fanmail-Seq"
+	// HeaderCreatedAt is the event's creation time, Unix microseconds.
+	HeaderCreatedAt = "Fanmail-Created-At"
+	// HeaderEvent is the event's id.
+	HeaderEvent = "Fanmail-Event"
+	// HeaderReason says why a message is in the dead-letter stream.
+	HeaderReason = "Fanmail-Reason"
+)
+
+// Options are the operator's choices.
+type Options struct {
+	// Replicas of each stream. Zero means 1; production runs 3.
+	Replicas int
+	// EventsMaxAge is how long JetStream keeps relayed events for replays.
+	// Zero means 30 days.
+	EventsMaxAge time.Duration
+	// EventsMaxBytes bounds MAIL_EVENTS. Zero means no bound.
+	EventsMaxBytes int64
+}
+
+// AckWait is how long the broker waits for an acknowledgement before it sends
+// a message again.
+const AckWait = 60 * time.Second
+
+// Configs are the streams as they should be.
+func Configs(o Options) []jetstream.StreamConfig {
+	replicas := max(o.Replicas, 1)
+	maxAge := o.EventsMaxAge
+	if maxAge <= 0 {
+		maxAge = 30 * 24 * time.Hour
+	}
+	maxBytes := o.EventsMaxBytes
+	if maxBytes <= 0 {
+		maxBytes = -1
+	}
+	return []jetstream.StreamConfig{
+		{
+			Name:        Events,
+			Description: "Mail events relayed from the outbox; the horizon of replays.",
+			Subjects:    []string{events.EventsPrefix + ">"},
+			Storage:     jetstream.FileStorage,
+			Retention:   jetstream.LimitsPolicy,
+			Discard:     jetstream.DiscardOld,
+			MaxAge:      maxAge,
+			MaxBytes:    maxBytes,
+			Replicas:    replicas,
+			Duplicates:  2 * time.Minute,
+			// Atomic batches coalesce the broker's commit.
+			AllowAtomicPublish: true,
+			AllowDirect:        true,
+		},
+		{
+			Name:        Deliveries,
+			Description: "Delivery messages on their way to the owner of their partition; the table holds the truth.",
+			Subjects:    []string{events.DeliveriesPrefix + "*"},
+			// Memory: a message is useless once its row's lease has run out,
+			// and the sweep sends again whatever was lost.
+			Storage:   jetstream.MemoryStorage,
+			Retention: jetstream.LimitsPolicy,
+			Discard:   jetstream.DiscardOld,
+			MaxAge:    2 * time.Minute,
+			MaxBytes:  512 << 20,
+			Replicas:  replicas,
+		},
+		{
+			Name:        Intake,
+			Description: "Events that other systems hand in; acknowledged once they are in the outbox.",
+			Subjects:    []string{events.IntakePrefix + "*"},
+			Storage:     jetstream.FileStorage,
+			Retention:   jetstream.LimitsPolicy,
+			Discard:     jetstream.DiscardNew,
+			MaxAge:      7 * 24 * time.Hour,
+			MaxBytes:    maxBytes,
+			Replicas:    replicas,
+			Duplicates:  2 * time.Minute,
+		},
+		{
+			Name:        Dead,
+			Description: "What the intake refused, with the reason in a header.",
+			Subjects:    []string{"mail.dead.>"},
+			Storage:     jetstream.FileStorage,
+			Retention:   jetstream.LimitsPolicy,
+			Discard:     jetstream.DiscardOld,
+			MaxAge:      30 * 24 * time.Hour,
+			Replicas:    replicas,
+		},
+	}
+}
+
+// FanoutConsumer is the durable consumer that all dispatchers share.
+func FanoutConsumer() jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable:       Fanout,
+		Description:   "Dispatchers fan events out into deliveries.",
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       AckWait,
+		DeliverPolicy: jetstream.DeliverAllPolicy,
+		MaxDeliver:    -1,
+		MaxAckPending: 20_000,
+	}
+}
+
+// PartitionConsumer is the durable consumer of one partition of deliveries.
+// Whoever owns the partition pulls from it.
+func PartitionConsumer(p int) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable:       PartitionConsumerName(p),
+		Description:   "Deliveries of partition " + strconv.Itoa(p) + ".",
+		FilterSubject: PartitionSubject(p),
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       AckWait,
+		DeliverPolicy: jetstream.DeliverAllPolicy,
+		MaxDeliver:    -1,
+		MaxAckPending: 4096,
+		MemoryStorage: true,
+	}
+}
+
+// PartitionConsumerName is the durable name of a partition's consumer.
+func PartitionConsumerName(p int) string { return "partition-" + strconv.Itoa(p) }
+
+// PartitionSubject is the subject of a partition's delivery messages.
+func PartitionSubject(p int) string { return events.DeliveriesPrefix + strconv.Itoa(p) }
+
+// IntakeConsumerConfig is the durable consumer that all ingests share.
+func IntakeConsumerConfig() jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable:       IntakeConsumer,
+		Description:   "Ingests take events in.",
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       AckWait,
+		DeliverPolicy: jetstream.DeliverAllPolicy,
+		MaxDeliver:    -1,
+		MaxAckPending: 5_000,
+	}
+}
+
+// MismatchError says that a stream on the server differs from what Fanmail
+// needs in a way that could lose data, so that it was left alone.
+type MismatchError struct {
+	Stream, Field, Have, Want string
+}
+
+// Error says what differs and what to do.
+func (e *MismatchError) Error() string {
+	return fmt.Sprintf("stream %s on the broker has %s %s, Fanmail needs %s: change it with `nats stream edit %s`, or point FANMAIL_NATS_URL at another account",
+		e.Stream, e.Field, e.Have, e.Want, e.Stream)
+}
+
+// Ensure makes the server's streams what [Configs] says, and the shared
+// consumers with them. It is safe to call from many processes at once. It
+// returns a [*MismatchError] where the server's stream differs dangerously.
+func Ensure(ctx context.Context, js jetstream.JetStream, o Options) error {
+	for _, want := range Configs(o) {
+		if err := ensureStream(ctx, js, want); err != nil {
+			return err
+		}
+	}
+	if _, err := js.CreateOrUpdateConsumer(ctx, Events, FanoutConsumer()); err != nil {
+		return fmt.Errorf("consumer %s: %w", Fanout, err)
+	}
+	if _, err := js.CreateOrUpdateConsumer(ctx, Intake, IntakeConsumerConfig()); err != nil {
+		return fmt.Errorf("consumer %s: %w", IntakeConsumer, err)
+	}
+	return nil
+}
+
+func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) error {
+	s, err := js.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		_, err = js.CreateStream(ctx, want)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			return fmt.Errorf("create stream %s: %w", want.Name, err)
+		}
+		s, err = js.Stream(ctx, want.Name) // another process was first
+	}
+	if err != nil {
+		return fmt.Errorf("look up stream %s: %w", want.Name, err)
+	}
+	have := s.CachedInfo().Config
+	if err := dangerous(have, want); err != nil {
+		return err
+	}
+	if same(have, want) {
+		return nil
+	}
+	// Size, age and replicas are the operator's to raise on the server; only
+	// what Fanmail needs is set, on top of what the server has.
+	merged := have
+	merged.Description = want.Description
+	merged.Subjects = want.Subjects
+	merged.AllowAtomicPublish = want.AllowAtomicPublish || have.AllowAtomicPublish
+	merged.AllowDirect = want.AllowDirect || have.AllowDirect
+	merged.Replicas = max(have.Replicas, want.Replicas)
+	if want.Duplicates > 0 {
+		merged.Duplicates = want.Duplicates
+	}
+	if _, err := js.UpdateStream(ctx, merged); err != nil {
+		return fmt.Errorf("update stream %s: %w", want.Name, err)
+	}
+	return nil
+}
+
+func same(have, want jetstream.StreamConfig) bool {
+	return have.Description == want.Description &&
+		slices.Equal(have.Subjects, want.Subjects) &&
+		(have.AllowAtomicPublish || !want.AllowAtomicPublish) &&
+		(have.AllowDirect || !want.AllowDirect) &&
+		have.Replicas >= want.Replicas &&
+		(want.Duplicates == 0 || have.Duplicates == want.Duplicates)
+}
+
+// dangerous finds the differences that an update must not paper over.
+func dangerous(have, want jetstream.StreamConfig) error {
+	mismatch := func(field string, h, w any) error {
+		return &MismatchError{Stream: want.Name, Field: field, Have: fmt.Sprint(h), Want: fmt.Sprint(w)}
+	}
+	switch {
+	case have.Retention != want.Retention:
+		// Work-queue and interest streams delete what was acknowledged.
+		return mismatch("retention", have.Retention, want.Retention)
+	case have.Sealed:
+		return mismatch("sealed", true, false)
+	case have.Discard != want.Discard:
+		return mismatch("discard policy", have.Discard, want.Discard)
+	case have.Storage != want.Storage && want.Storage == jetstream.FileStorage:
+		return mismatch("storage", have.Storage, want.Storage)
+	case have.MaxMsgSize > 0 && have.MaxMsgSize < MinMessageBytes:
+		return mismatch("maximum message size", have.MaxMsgSize, fmt.Sprintf("at least %d", MinMessageBytes))
+	case have.MaxMsgsPerSubject > 0:
+		return mismatch("maximum messages per subject", have.MaxMsgsPerSubject, "no limit")
+	case have.MaxMsgs > 0 && want.MaxMsgs <= 0 && have.Discard == jetstream.DiscardOld && have.MaxMsgs < 100_000:
+		return mismatch("maximum messages", have.MaxMsgs, "no limit")
+	case have.NoAck:
+		return mismatch("no-ack", true, false)
+	case have.MaxAge > 0 && have.MaxAge < min(want.MaxAge, time.Hour):
+		return mismatch("maximum age", have.MaxAge, want.MaxAge)
+	case have.Mirror != nil || len(have.Sources) > 0:
+		return mismatch("mirror or sources", "set", "none")
+	}
+	for _, s := range have.Subjects {
+		if !slices.Contains(want.Subjects, s) {
+			return mismatch("subjects", have.Subjects, want.Subjects)
+		}
+	}
+	return nil
+}
+
+// MinMessageBytes is the payload that the broker must take: an envelope at its
+// largest, with room for headers.
+const MinMessageBytes = events.MaxEnvelopeBytes + 16<<10
+
+// EnsurePartitions creates or updates the consumers of all partitions.
+func EnsurePartitions(ctx context.Context, js jetstream.JetStream) error {
+	for p := range events.Partitions {
+		if _, err := js.CreateOrUpdateConsumer(ctx, Deliveries, PartitionConsumer(p)); err != nil {
+			return fmt.Errorf("consumer %s: %w", PartitionConsumerName(p), err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,191 @@
+package outbox
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go"
+
+	"github.com/fanmail-dev/fanmail/events"
+)
+
+// MaxInsert is the most events that one [InsertMany] takes.
+const MaxInsert = 1000
+
+// Inserted is what became of an event.
+type Inserted struct {
+	ID events.ID
+	// CreatedAt is the database's time of the transaction, the event's
+	// creation time. Zero where New is false.
+	CreatedAt time.Time
+	// New is false where an event of the same tenant, key and type had been
+	// accepted before: it stands as it was, and nothing was written.
+	New bool
+}
+
+// Insert writes an event and its outbox row in tx and gives the event's id.
+// An event whose idempotency key was seen within 30 days is not written again;
+// its id is given all the same. A bad event is an [*events.FieldError] and
+// leaves tx usable; any other error comes from the database.
+func Insert(ctx context.Context, tx pgx.Tx, ev events.Event) (events.ID, error) {
+	done, err := InsertMany(ctx, tx, []events.Event{ev})
+	if err != nil {
+		return events.ID{}, err
+	}
+	return done[0].ID, nil
+}
+
+// InsertMany is [Insert] for up to [MaxInsert] events in one round trip.
+// Their outbox sequences follow the slice's order. Two events of one key in
+// the same call are one event.
+func InsertMany(ctx context.Context, tx pgx.Tx, evs []events.Event) ([]Inserted, error) {
+	if len(evs) == 0 {
+		return nil, nil
+	}
+	if len(evs) > MaxInsert {
+		return nil, &events.FieldError{Field: "events", Reason: fmt.Sprintf("%d in one call; the limit is %d", len(evs), MaxInsert)}
+	}
+	done := make([]Inserted, len(evs))
+	var c insertColumns
+	c.grow(len(evs))
+	at := make(map[events.ID]int, len(evs))
+	for i := range evs {
+		ev := &evs[i]
+		if err := ev.Validate(); err != nil {
+			return nil, err
+		}
+		id := events.NewID()
+		if ev.IdempotencyKey != "" {
+			id = events.DeriveID(ev.TenantID, ev.IdempotencyKey, ev.Type)
+		}
+		done[i].ID = id
+		if _, twice := at[id]; twice {
+			continue
+		}
+		head, tail, err := ev.Encode(id)
+		if err != nil {
+			return nil, err
+		}
+		at[id] = i
+		c.add(id, ev, head, tail)
+	}
+	b := &pgx.Batch{}
+	b.Queue(lockStrict, c.distinctTenants())
+	b.Queue(insertEvents, c.ids, c.tenants, c.types, c.agents, c.conversations, c.labels, c.messages, c.keyed, c.heads, c.tails)
+	results := tx.SendBatch(ctx, b)
+	defer func() { _ = results.Close() }()
+	if _, err := results.Exec(); err != nil {
+		return nil, fmt.Errorf("lock tenants with strict webhooks: %w", err)
+	}
+	rows, err := results.Query()
+	if err != nil {
+		return nil, fmt.Errorf("insert events: %w", err)
+	}
+	var id events.ID
+	var created time.Time
+	_, err = pgx.ForEachRow(rows, []any{&id, &created}, func() error {
+		i := at[id]
+		done[i].New, done[i].CreatedAt = true, created.UTC()
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("insert events: %w", err)
+	}
+	return done, results.Close()
+}
+
+// Wake hints to the relays that the outbox has rows. Call it after the commit;
+// a lost hint costs at most the relay's polling interval.
+func Wake(nc *nats.Conn) {
+	if nc != nil {
+		_ = nc.Publish(events.WakeOutbox, nil)
+	}
+}
+
+// Taken before the sequence numbers are drawn, in a statement of its own.
+const lockStrict = `SELECT pg_advisory_xact_lock(hashtextextended(id::text, 0)) FROM
+	(SELECT id FROM tenants WHERE id = ANY($1::uuid[]) AND has_strict ORDER BY id) AS strict`
+
+// One statement, since the event, its key and its outbox row stand or fall
+// together. A key counts for the present bucket of 30 days and the one before;
+// on a bucket's first day it is written to both, so that two transactions on
+// either side of the boundary meet in one of them.
+const insertEvents = `
+WITH input AS (
+	SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::boolean[], $9::bytea[], $10::bytea[])
+		WITH ORDINALITY AS t (id, tenant_id, type, agent_id, conversation_id, labels, message_id, keyed, head, tail, n)
+), bucket AS (
+	SELECT floor(extract(epoch FROM now()) / 2592000)::integer AS present,
+	       extract(epoch FROM now()) - floor(extract(epoch FROM now()) / 2592000) * 2592000 < 86400 AS first_day
+), claimed AS (
+	INSERT INTO event_keys (bucket, event_id)
+	SELECT b, id FROM input, bucket, LATERAL (SELECT present AS b UNION ALL SELECT present - 1 WHERE first_day) AS bs
+	WHERE keyed ORDER BY id, b
+	ON CONFLICT DO NOTHING
+	RETURNING bucket, event_id
+), fresh AS (
+	SELECT i.* FROM input AS i WHERE NOT i.keyed
+	UNION ALL
+	SELECT i.* FROM input AS i, bucket WHERE i.keyed
+		AND (SELECT count(*) FROM claimed WHERE event_id = i.id) = CASE WHEN first_day THEN 2 ELSE 1 END
+		AND NOT EXISTS (SELECT 1 FROM event_keys AS k WHERE k.bucket = present - 1 AND k.event_id = i.id)
+), numbered AS (
+	SELECT *, nextval('outbox_seq') AS seq FROM (SELECT * FROM fresh ORDER BY n) AS f
+), logged AS (
+	INSERT INTO events (id, created_at, tenant_id, type, seq, agent_id, conversation_id, labels, message_id, envelope)
+	SELECT id, now(), tenant_id, type, seq, nullif(agent_id, ''), nullif(conversation_id, ''),
+	       CASE WHEN labels = '' THEN NULL ELSE string_to_array(labels, E'\x01') END, nullif(message_id, ''),
+	       head || convert_to(to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'UTF8') || tail
+	FROM numbered ORDER BY seq
+)
+INSERT INTO outbox (tenant_id, seq, event_id, created_at)
+SELECT tenant_id, seq, id, now() FROM numbered ORDER BY seq
+RETURNING event_id, created_at`
+
+// labelSeparator joins the labels of an event into one text, since unnest
+// flattens arrays of arrays. Validation refuses control characters in labels.
+const labelSeparator = "\x01"
+
+type insertColumns struct {
+	ids                                            []events.ID
+	tenants                                        []events.TenantID
+	types, agents, conversations, labels, messages []string
+	keyed                                          []bool
+	heads, tails                                   [][]byte
+}
+
+func (c *insertColumns) grow(n int) {
+	c.ids = make([]events.ID, 0, n)
+	c.tenants = make([]events.TenantID, 0, n)
+	c.heads, c.tails = make([][]byte, 0, n), make([][]byte, 0, n)
+}
+
+func (c *insertColumns) add(id events.ID, ev *events.Event, head, tail []byte) {
+	c.ids = append(c.ids, id)
+	c.tenants = append(c.tenants, ev.TenantID)
+	c.types = append(c.types, string(ev.Type))
+	c.agents = append(c.agents, ev.AgentID)
+	c.conversations = append(c.conversations, ev.ConversationID)
+	c.labels = append(c.labels, joinLabels(ev.Labels))
+	c.messages = append(c.messages, ev.MessageID)
+	c.keyed = append(c.keyed, ev.IdempotencyKey != "")
+	c.heads = append(c.heads, head)
+	c.tails = append(c.tails, tail)
+}
+
+func joinLabels(labels []string) string { return strings.Join(labels, labelSeparator) }
+
+func (c *insertColumns) distinctTenants() []events.TenantID {
+	seen := make(map[events.TenantID]struct{}, 1)
+	var out []events.TenantID
+	for _, t := range c.tenants {
+		if _, ok := seen[t]; !ok {
+			seen[t] = struct{}{}
+			out = append(out, t)
+		}
+	}
+	return out
+}

@@ -1,0 +1,36 @@
+// Package natstest gives each test a NATS server of its own, with JetStream,
+// behind a real socket.
+package natstest
+
+import (
+	"context"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/devserver"
+	"github.com/fanmail-dev/fanmail/events/stream"
+)
+
+// URL starts a server and gives its URL. It has no streams yet.
+func URL(t testing.TB) string {
+	t.Helper()
+	s, err := devserver.StartNATS(devserver.NATSOptions{Dir: t.TempDir()})
+	require.NoError(t, err)
+	t.Cleanup(s.Stop)
+	return s.URL()
+}
+
+// Connect starts a server with Fanmail's streams on it and connects to it.
+func Connect(t testing.TB) (*nats.Conn, jetstream.JetStream) {
+	t.Helper()
+	nc, err := nats.Connect(URL(t))
+	require.NoError(t, err)
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	require.NoError(t, err)
+	require.NoError(t, stream.Ensure(context.Background(), js, stream.Options{}))
+	return nc, js
+}
