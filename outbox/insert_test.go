@@ -151,12 +151,14 @@ func TestBadEventsAreRefusedByFieldAndLeaveTheTransactionUsable(t *testing.T) {
 		field   string
 		says    string
 	}{
-		"no tenant":       {func(e *events.Event) { e.TenantID = events.TenantID{} }, "tenant_id", "required"},
-		"unknown type":    {func(e *events.Event) { e.Type = "email.eaten" }, "type", "email.received"},
-		"no data":         {func(e *events.Event) { e.Data = nil }, "data", "JSON object"},
-		"array":           {func(e *events.Event) { e.Data = json.RawMessage(`[]`) }, "data", "JSON object"},
-		"broken":          {func(e *events.Event) { e.Data = json.RawMessage(`{"a":`) }, "data", "JSON object"},
-		"too large":       {func(e *events.Event) { e.Data = json.RawMessage(`{"a":"` + strings.Repeat("x", events.MaxEnvelopeBytes) + `"}`) }, "data", "262144"},
+		"no tenant":    {func(e *events.Event) { e.TenantID = events.TenantID{} }, "tenant_id", "required"},
+		"unknown type": {func(e *events.Event) { e.Type = "email.eaten" }, "type", "email.received"},
+		"no data":      {func(e *events.Event) { e.Data = nil }, "data", "JSON object"},
+		"array":        {func(e *events.Event) { e.Data = json.RawMessage(`[]`) }, "data", "JSON object"},
+		"broken":       {func(e *events.Event) { e.Data = json.RawMessage(`{"a":`) }, "data", "JSON object"},
+		"too large": {func(e *events.Event) {
+			e.Data = json.RawMessage(`{"a":"` + strings.Repeat("x", events.MaxEnvelopeBytes) + `"}`)
+		}, "data", "262144"},
 		"long key":        {func(e *events.Event) { e.IdempotencyKey = strings.Repeat("k", 999) }, "idempotency_key", "998"},
 		"NUL":             {func(e *events.Event) { e.AgentID = "a\x00b" }, "agent_id", "NUL"},
 		"control label":   {func(e *events.Event) { e.Labels = []string{"a\x01b"} }, "labels", "control"},
