@@ -1,0 +1,80 @@
+package arch
+
+// Rule says which of this module's packages a package may import. Imports of
+// other modules are not its concern.
+type Rule struct {
+	// Package is the directory; "cmd/*" means all below cmd.
+	Package string
+	// May are the packages of this module that it may import, by directory.
+	May []string
+	// Because is the reason, told with every breach.
+	Because string
+}
+
+// Rules of imports. Data flows one way and imports fall to events. A package
+// that no rule names is a breach: a new one needs a line here.
+var Rules = []Rule{
+	{
+		Package: "events",
+		Because: "events is what everybody speaks, receivers in other modules too, so it depends on nothing here",
+	},
+	{
+		Package: "events/stream", May: []string{"events"},
+		Because: "stream definitions are the broker's half of events and must not know who uses them",
+	},
+	{
+		Package: "subscribers/signature",
+		Because: "receivers import it on its own to verify, and must not pull Fanmail in",
+	},
+	{
+		Package: "deploy/migrations",
+		Because: "the schema is older than any code that uses it",
+	},
+	{
+		Package: "pg",
+		Because: "how connections are opened is nobody's domain, so it knows none",
+	},
+	{
+		Package: "devserver",
+		Because: "it starts other people's servers and knows nothing of mail",
+	},
+	{
+		Package: "outbox", May: []string{"events", "events/stream", "pg"},
+		Because: "producers call Insert in their own transactions and must not meet what happens afterwards",
+	},
+	{
+		Package: "ingest", May: []string{"events", "events/stream", "outbox", "pg"},
+		Because: "ingest ends at the outbox; it must not wait for subscribers",
+	},
+	{
+		Package: "subscribers", May: []string{"events", "pg", "subscribers/signature"},
+		Because: "it owns the tables of webhooks and deliveries; the engine uses it and not the reverse",
+	},
+	{
+		Package: "fanout", May: []string{"events", "events/stream", "outbox", "pg", "subscribers"},
+		Because: "fan-out makes deliveries and hands them to the broker; it never calls the dispatcher",
+	},
+	{
+		Package: "dispatch", May: []string{"deploy/migrations", "events", "events/stream", "pg", "subscribers", "subscribers/signature"},
+		Because: "the dispatcher lives on delivery messages and rows, whoever made them; its maintenance makes the partitions of the schema",
+	},
+	{
+		Package: "agents", May: []string{"events", "events/stream", "outbox", "pg", "subscribers/signature"},
+		Because: "the per-agent webhook runs beside the subscribers' path and neither disturbs the other",
+	},
+	{
+		Package: "api", May: []string{"agents", "deploy/migrations", "events", "events/stream", "ingest", "outbox", "pg", "subscribers", "subscribers/signature"},
+		Because: "handlers translate; what moves events runs in other processes",
+	},
+	{
+		Package: "app", May: []string{"agents", "api", "deploy/migrations", "devserver", "dispatch", "events", "events/stream", "fanout", "ingest", "outbox", "pg", "subscribers", "subscribers/signature"},
+		Because: "app wires everything, so only commands may stand above it",
+	},
+	{
+		Package: "cmd/*", May: []string{"api", "app", "deploy/migrations", "devserver", "events", "events/stream", "pg", "subscribers/signature"},
+		Because: "a command reads its configuration and runs app; what it does itself nobody could test or reuse",
+	},
+}
+
+// ForbiddenNames are package names that say nothing about what is inside.
+var ForbiddenNames = []string{"utils", "util", "common", "helpers", "helper", "models", "misc", "shared"}
