@@ -32,6 +32,12 @@ const (
 	HeaderCreatedAt = "Fanmail-Created-At"
 	// HeaderEvent is the event's id.
 	HeaderEvent = "Fanmail-Event"
+	// What a webhook's filters look at; absent where the event has none. The
+	// values are path-escaped, since header values lose spaces at their ends.
+	HeaderAgent        = "Fanmail-Agent"
+	HeaderConversation = "Fanmail-Conversation"
+	HeaderMessage      = "Fanmail-Message"
+	HeaderLabel        = "Fanmail-Label"
 	// HeaderReason says why a message is in the dead-letter stream.
 	HeaderReason = "Fanmail-Reason"
 )

@@ -1,0 +1,259 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/events/stream"
+)
+
+const (
+	// FirstLease is how long a published event may take to be fanned out
+	// before it is published again. Each further turn doubles it, to MaxLease,
+	// so that dispatchers that are away for long don't fill the stream with
+	// copies.
+	FirstLease = 30 * time.Second
+	MaxLease   = 5 * time.Minute
+
+	// batchEvents and batchBytes bound one round; the broker takes at most
+	// 1,000 messages in an atomic batch.
+	batchEvents = 500
+
+	// smallBatch is what goes out faster message by message: an atomic batch
+	// takes two round trips.
+	smallBatch = 8
+
+	idlePoll = 40 * time.Millisecond // nothing for a while
+	busyPoll = 3 * time.Millisecond  // something within the last second
+)
+
+// RelayOptions say how a relay runs.
+type RelayOptions struct {
+	Log        *zap.Logger
+	Registerer prometheus.Registerer // nil: no metrics
+}
+
+// Relay publishes the outbox. Make one with [NewRelay].
+type Relay struct {
+	pool    *pgxpool.Pool
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	log     *zap.Logger
+	metrics *metrics
+}
+
+// NewRelay makes a relay; Run starts it.
+func NewRelay(pool *pgxpool.Pool, nc *nats.Conn, js jetstream.JetStream, o RelayOptions) *Relay {
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	return &Relay{pool: pool, nc: nc, js: js, log: o.Log.Named("relay"), metrics: newMetrics(o.Registerer)}
+}
+
+// Run relays until ctx ends, and returns when the round under way is done.
+// The database or the broker being away is waited out.
+func (r *Relay) Run(ctx context.Context) error {
+	wake := make(chan struct{}, 1)
+	sub, err := r.nc.Subscribe(events.WakeOutbox, func(*nats.Msg) {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("subscribe to %s: %w", events.WakeOutbox, err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+
+	// A round outlives ctx: what is leased is published.
+	round := context.WithoutCancel(ctx)
+	pause := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(50*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
+	var lastBusy time.Time
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		n, err := r.round(round)
+		wait := time.Duration(0)
+		switch {
+		case err != nil:
+			wait = pause.NextBackOff()
+			r.log.Warn("a round failed; trying again", zap.Error(err), zap.Duration("in", wait))
+		case n > 0:
+			pause.Reset()
+			lastBusy = time.Now()
+			if n == batchEvents {
+				break // there is more
+			}
+			wait = busyPoll
+		case time.Since(lastBusy) < time.Second:
+			wait = busyPoll
+		default:
+			pause.Reset()
+			wait = idlePoll
+		}
+		timer.Reset(wait)
+		hint := wake
+		if err != nil {
+			hint = nil // a hint does not mend what failed
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		case <-hint:
+		}
+	}
+}
+
+// Leased rows keep their place by seq; those never published come first since
+// their lease ended at -infinity.
+const leaseOutbox = `
+WITH due AS MATERIALIZED (
+	SELECT tenant_id, seq FROM outbox WHERE leased_until <= now()
+	ORDER BY leased_until, seq LIMIT $1 FOR UPDATE SKIP LOCKED
+), leased AS (
+	UPDATE outbox AS o
+	SET publishes = least(o.publishes + 1, 1000),
+	    leased_until = now() + make_interval(secs => least($2 * 2 ^ least(o.publishes, 10), $3))
+	FROM due WHERE o.tenant_id = due.tenant_id AND o.seq = due.seq
+	RETURNING o.tenant_id, o.seq, o.event_id, o.created_at, o.publishes
+)
+SELECT l.tenant_id, l.seq, l.event_id, l.created_at, l.publishes, e.type,
+       coalesce(e.agent_id, ''), coalesce(e.conversation_id, ''), coalesce(e.message_id, ''), e.labels, e.envelope,
+       extract(epoch FROM now() - l.created_at)::float8
+FROM leased AS l CROSS JOIN LATERAL (
+	SELECT type, agent_id, conversation_id, message_id, labels, envelope FROM events
+	WHERE id = l.event_id AND created_at = l.created_at
+) AS e ORDER BY l.seq`
+
+// round leases a batch and publishes it; it gives the number of events.
+func (r *Relay) round(ctx context.Context) (int, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, errors.New("a round of the relay took over 30 s"))
+	defer cancel()
+	rows, err := r.pool.Query(ctx, leaseOutbox, batchEvents, FirstLease.Seconds(), MaxLease.Seconds())
+	if err != nil {
+		r.metrics.failures.WithLabelValues("database").Inc()
+		return 0, fmt.Errorf("lease outbox rows: %w", err)
+	}
+	var tenants []events.TenantID
+	var seqs []int64
+	msgs, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*nats.Msg, error) {
+		m, tenant, seq, err := r.message(row)
+		tenants, seqs = append(tenants, tenant), append(seqs, seq)
+		return m, err
+	})
+	if err != nil {
+		r.metrics.failures.WithLabelValues("database").Inc()
+		return 0, fmt.Errorf("lease outbox rows: %w", err)
+	}
+	if len(msgs) == 0 {
+		return 0, nil
+	}
+	r.metrics.batch.Observe(float64(len(msgs)))
+	if err := r.publish(ctx, msgs); err != nil {
+		r.metrics.failures.WithLabelValues("broker").Inc()
+		// Hand the rows back, so that they need not wait for their lease.
+		_, undo := r.pool.Exec(ctx, `UPDATE outbox AS o SET leased_until = '-infinity'
+			FROM unnest($1::uuid[], $2::bigint[]) AS u (tenant_id, seq) WHERE o.tenant_id = u.tenant_id AND o.seq = u.seq`, tenants, seqs)
+		return 0, errors.Join(fmt.Errorf("publish: %w", err), undo)
+	}
+	return len(msgs), nil
+}
+
+func (r *Relay) message(row pgx.CollectableRow) (*nats.Msg, events.TenantID, int64, error) {
+	var (
+		tenant                       events.TenantID
+		seq                          int64
+		id                           events.ID
+		created                      time.Time
+		publishes                    int
+		typ                          events.Type
+		agent, conversation, message string
+		labels                       []string
+		envelope                     []byte
+		age                          float64
+	)
+	if err := row.Scan(&tenant, &seq, &id, &created, &publishes, &typ, &agent, &conversation, &message, &labels, &envelope, &age); err != nil {
+		return nil, tenant, seq, err
+	}
+	msgID := id.String()
+	turn := "first"
+	if publishes > 1 {
+		// A repair carries an id of its own, or the broker's window of
+		// duplicates would swallow it.
+		msgID += ":" + strconv.Itoa(publishes)
+		turn = "again"
+	} else {
+		r.metrics.lag.Observe(max(age, 0))
+	}
+	r.metrics.published.WithLabelValues(turn).Inc()
+	h := nats.Header{
+		jetstream.MsgIDHeader:  {msgID},
+		stream.HeaderEvent:     {id.String()},
+		stream.HeaderSeq:       {strconv.FormatInt(seq, 10)},
+		stream.HeaderCreatedAt: {strconv.FormatInt(created.UnixMicro(), 10)},
+	}
+	for name, v := range map[string]string{stream.HeaderAgent: agent, stream.HeaderConversation: conversation, stream.HeaderMessage: message} {
+		if v != "" {
+			h[name] = []string{url.PathEscape(v)}
+		}
+	}
+	for _, l := range labels {
+		h[stream.HeaderLabel] = append(h[stream.HeaderLabel], url.PathEscape(l))
+	}
+	return &nats.Msg{Subject: events.EventSubject(tenant, typ), Header: h, Data: slices.Clone(envelope)}, tenant, seq, nil
+}
+
+// publish sends the messages in order and returns when the broker has them
+// all. Atomic batches coalesce the broker's commit; where one is refused (a
+// duplicate in it refuses the whole), the messages go one by one.
+func (r *Relay) publish(ctx context.Context, msgs []*nats.Msg) error {
+	if len(msgs) > smallBatch {
+		_, err := jetstreamext.PublishMsgBatch(ctx, r.js, msgs)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil || errors.Is(err, nats.ErrConnectionClosed) {
+			return err
+		}
+		r.log.Debug("the broker refused an atomic batch; publishing one by one", zap.Error(err), zap.Int("events", len(msgs)))
+	}
+	futures := make([]jetstream.PubAckFuture, 0, len(msgs))
+	for _, m := range msgs {
+		// The batch has left its marks on the header.
+		for _, name := range []string{"Nats-Batch-Id", "Nats-Batch-Sequence", "Nats-Batch-Commit"} {
+			m.Header.Del(name)
+		}
+		f, err := r.js.PublishMsgAsync(&nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Data})
+		if err != nil {
+			return err
+		}
+		futures = append(futures, f)
+	}
+	for _, f := range futures {
+		select {
+		case <-f.Ok(): // also for a duplicate: the broker has it
+		case err := <-f.Err():
+			return err
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,278 @@
+package subscribers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/fanmail-dev/fanmail/events"
+)
+
+// Outcome is how one attempt of a delivery ended.
+type Outcome struct {
+	Ref
+	WebhookID events.WebhookID
+	// Attempt is the number of this attempt, from 1.
+	Attempt int
+	// Delivered says that a 2xx came.
+	Delivered bool
+	// StatusCode is 0 where no answer came.
+	StatusCode int
+	// Error is one line; "" where Delivered.
+	Error string
+	// Reason is the error's class, of a closed set.
+	Reason string
+	// Response is the first bytes of the answer, valid UTF-8.
+	Response string
+	Duration time.Duration
+	// Final ends a failed delivery whatever attempts are left.
+	Final bool
+	// Retry is the time from now to the next attempt where one is left.
+	Retry time.Duration
+	// Unsent ends the delivery without an attempt (its webhook is deleted, its
+	// event no longer kept): attempts stay as they are.
+	Unsent bool
+}
+
+// Lease names a row and the lease under which it is held.
+type Lease struct {
+	Ref
+	Lease int64 // Unix microseconds; must be what the row says
+}
+
+// Ledger is what one group commit writes.
+type Ledger struct {
+	Outcomes []Outcome
+	// Park gives rows back: due at once, attempts as they are.
+	Park []Lease
+	// Renew extends leases to LeaseDuration from now.
+	Renew []Lease
+	// Touch sets last_delivered_at.
+	Touch []events.WebhookID
+	// Disable switches webhooks off that answered 410.
+	Disable []events.WebhookID
+}
+
+// Written is what became of a [Ledger].
+type Written struct {
+	// Next is when each failed row is due again, Unix microseconds; rows that
+	// are final, and rows whose failure was stale, are absent.
+	Next map[events.DeliveryID]int64
+	// Ended are the rows that this commit made final.
+	Ended map[events.DeliveryID]bool
+	// Renewed are the new leases, Unix microseconds; rows whose lease was no
+	// longer the caller's are absent.
+	Renewed map[events.DeliveryID]int64
+}
+
+// A success counts whenever it comes; a final row stays. The range of creation
+// times lets the executor leave out the other days' partitions.
+const recordDelivered = `
+UPDATE webhook_subscriber_deliveries AS d
+SET status = 'delivered', attempts = d.attempts + 1, last_status_code = o.code, last_error = NULL,
+    last_attempt_at = now(), finished_at = now(), next_retry_at = NULL
+FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[]) AS o (id, created_at, code)
+WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending'
+  AND d.created_at >= $4 AND d.created_at <= $5
+RETURNING d.id`
+
+// A failure counts only for the attempt that it belongs to.
+const recordFailed = `
+UPDATE webhook_subscriber_deliveries AS d
+SET attempts = CASE WHEN o.unsent THEN d.attempts ELSE o.attempt END, last_status_code = CASE WHEN o.unsent THEN d.last_status_code ELSE o.code END,
+    last_error = o.error, last_attempt_at = CASE WHEN o.unsent THEN d.last_attempt_at ELSE now() END,
+    status        = CASE WHEN o.final OR o.attempt >= d.max_attempts THEN 'failed' ELSE 'pending' END,
+    finished_at   = CASE WHEN o.final OR o.attempt >= d.max_attempts THEN now() END,
+    next_retry_at = CASE WHEN o.final OR o.attempt >= d.max_attempts THEN NULL ELSE now() + make_interval(secs => o.retry) END
+FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[], $4::smallint[], $5::text[], $6::boolean[], $7::float8[], $8::boolean[])
+     AS o (id, created_at, code, attempt, error, final, retry, unsent)
+WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending' AND (d.attempts = o.attempt - 1 OR o.unsent)
+  AND d.created_at >= $9 AND d.created_at <= $10
+RETURNING d.id, d.next_retry_at`
+
+const logAttempts = `
+INSERT INTO webhook_delivery_attempts (delivery_id, created_at, attempt, at, duration_ms, status_code, reason, error, response)
+SELECT id, created_at, attempt, now(), duration, code, reason, nullif(error, ''), nullif(response, '')
+FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[], $4::integer[], $5::smallint[], $6::text[], $7::text[], $8::text[])
+     AS t (id, created_at, attempt, duration, code, reason, error, response)
+ON CONFLICT DO NOTHING`
+
+const parkRows = `
+UPDATE webhook_subscriber_deliveries AS d SET next_retry_at = now()
+FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) AS o (id, created_at, lease)
+WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending' AND d.next_retry_at = o.lease
+  AND d.created_at >= $4 AND d.created_at <= $5`
+
+const renewRows = `
+UPDATE webhook_subscriber_deliveries AS d SET next_retry_at = now() + make_interval(secs => $6)
+FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) AS o (id, created_at, lease)
+WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending' AND d.next_retry_at = o.lease
+  AND d.created_at >= $4 AND d.created_at <= $5
+RETURNING d.id, d.next_retry_at`
+
+const touchWebhooks = `UPDATE webhooks SET last_delivered_at = now() WHERE id = ANY($1::uuid[])`
+
+const disableGone = `
+UPDATE webhooks SET enabled = false, auto_disabled_at = now(), disabled_reason = 'the endpoint answered 410 Gone'
+WHERE id = ANY($1::uuid[]) AND enabled`
+
+// WriteLedger writes outcomes, parkings and renewals in one transaction and
+// one round trip. Everything in it may be written again: after an error whose
+// commit is in doubt, call it again with the same ledger.
+func WriteLedger(ctx context.Context, pool *pgxpool.Pool, l *Ledger) (Written, error) {
+	w := Written{Next: map[events.DeliveryID]int64{}, Ended: map[events.DeliveryID]bool{}, Renewed: map[events.DeliveryID]int64{}}
+	b := &pgx.Batch{}
+	queueDelivered(b, l.Outcomes, &w)
+	queueFailed(b, l.Outcomes, &w)
+	queueAttempts(b, l.Outcomes)
+	if len(l.Park) > 0 {
+		ids, created, leases, lo, hi := leaseColumns(l.Park)
+		b.Queue(parkRows, ids, created, leases, lo, hi)
+	}
+	if len(l.Renew) > 0 {
+		ids, created, leases, lo, hi := leaseColumns(l.Renew)
+		b.Queue(renewRows, ids, created, leases, lo, hi, LeaseDuration.Seconds()).Query(func(rows pgx.Rows) error {
+			var id events.DeliveryID
+			var at time.Time
+			_, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error { w.Renewed[id] = at.UnixMicro(); return nil })
+			return err
+		})
+	}
+	if len(l.Touch) > 0 {
+		b.Queue(touchWebhooks, l.Touch)
+	}
+	if len(l.Disable) > 0 {
+		b.Queue(disableGone, l.Disable)
+	}
+	if b.Len() == 0 {
+		return w, nil
+	}
+	// A pipeline without BEGIN is one implicit transaction.
+	if err := pool.SendBatch(ctx, b).Close(); err != nil {
+		return Written{}, fmt.Errorf("write the ledger: %w", err)
+	}
+	return w, nil
+}
+
+func queueDelivered(b *pgx.Batch, outcomes []Outcome, w *Written) {
+	var ids []events.DeliveryID
+	var created []time.Time
+	var codes []int16
+	var r timeRange
+	for i := range outcomes {
+		if o := &outcomes[i]; o.Delivered {
+			ids = append(ids, o.ID)
+			created = append(created, r.add(o.CreatedAt))
+			codes = append(codes, int16(o.StatusCode)) //nolint:gosec // 100 to 999
+		}
+	}
+	if len(ids) == 0 {
+		return
+	}
+	b.Queue(recordDelivered, ids, created, codes, r.lo, r.hi).Query(func(rows pgx.Rows) error {
+		var id events.DeliveryID
+		_, err := pgx.ForEachRow(rows, []any{&id}, func() error { w.Ended[id] = true; return nil })
+		return err
+	})
+}
+
+func queueFailed(b *pgx.Batch, outcomes []Outcome, w *Written) {
+	var ids []events.DeliveryID
+	var created []time.Time
+	var codes, attempts []int16
+	var errs []string
+	var final, unsent []bool
+	var retries []float64
+	var r timeRange
+	for i := range outcomes {
+		o := &outcomes[i]
+		if o.Delivered {
+			continue
+		}
+		ids = append(ids, o.ID)
+		created = append(created, r.add(o.CreatedAt))
+		codes = append(codes, int16(o.StatusCode))    //nolint:gosec // 0 to 999
+		attempts = append(attempts, int16(o.Attempt)) //nolint:gosec // small
+		errs = append(errs, o.Error)
+		final = append(final, o.Final || o.Unsent)
+		unsent = append(unsent, o.Unsent)
+		retries = append(retries, o.Retry.Seconds())
+	}
+	if len(ids) == 0 {
+		return
+	}
+	b.Queue(recordFailed, ids, created, codes, attempts, errs, final, retries, unsent, r.lo, r.hi).Query(func(rows pgx.Rows) error {
+		var id events.DeliveryID
+		var at *time.Time
+		_, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error {
+			if at == nil {
+				w.Ended[id] = true
+			} else {
+				w.Next[id] = at.UnixMicro()
+			}
+			return nil
+		})
+		return err
+	})
+}
+
+func queueAttempts(b *pgx.Batch, outcomes []Outcome) {
+	var ids []events.DeliveryID
+	var created []time.Time
+	var attempts, codes []int16
+	var durations []int32
+	var reasons, errs, responses []string
+	for i := range outcomes {
+		o := &outcomes[i]
+		if o.Unsent || o.Delivered && o.Attempt == 1 {
+			continue // its row says it all
+		}
+		ids = append(ids, o.ID)
+		created = append(created, time.UnixMicro(o.CreatedAt))
+		attempts = append(attempts, int16(o.Attempt)) //nolint:gosec // small
+		codes = append(codes, int16(o.StatusCode))    //nolint:gosec // 0 to 999
+		durations = append(durations, int32(min(o.Duration.Milliseconds(), 1<<30)))
+		reasons, errs, responses = append(reasons, o.Reason), append(errs, o.Error), append(responses, o.Response)
+	}
+	if len(ids) > 0 {
+		b.Queue(logAttempts, ids, created, attempts, durations, codes, reasons, errs, responses)
+	}
+}
+
+type timeRange struct{ lo, hi time.Time }
+
+func (r *timeRange) add(us int64) time.Time {
+	t := time.UnixMicro(us)
+	if r.lo.IsZero() || t.Before(r.lo) {
+		r.lo = t
+	}
+	if t.After(r.hi) {
+		r.hi = t
+	}
+	return t
+}
+
+func leaseColumns(ls []Lease) (ids []events.DeliveryID, created, leases []time.Time, lo, hi time.Time) {
+	var r timeRange
+	for _, l := range ls {
+		ids = append(ids, l.ID)
+		created = append(created, r.add(l.CreatedAt))
+		leases = append(leases, time.UnixMicro(l.Lease))
+	}
+	return ids, created, leases, r.lo, r.hi
+}
+
+// Refused says whether the database refused a ledger because of what is in it,
+// so that writing it again would fail again.
+func Refused(err error) bool {
+	var pe interface{ SQLState() string }
+	if !errors.As(err, &pe) {
+		return false
+	}
+	class := pe.SQLState()[:2]
+	return class == "22" || class == "23" || class == "42"
+}

@@ -1,0 +1,253 @@
+package subscribers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/subscribers/signature"
+)
+
+// Entry is a webhook as the engine sees it: immutable, secrets within.
+type Entry struct {
+	ID          events.WebhookID
+	TenantID    events.TenantID
+	URL         string
+	Events      []events.Type
+	Filters     Filters
+	Enabled     bool
+	Deleted     bool
+	MaxInFlight int
+	RateLimit   int
+	Strict      bool
+
+	xid             uint64
+	secret, prev    string
+	prevUntil       time.Time
+	once            sync.Once
+	single, rotated *signature.Signer
+	signErr         error
+}
+
+// Signer is what signs the webhook's POSTs at now: with the previous secret
+// too while it is in its grace.
+func (e *Entry) Signer(now time.Time) (*signature.Signer, error) {
+	e.once.Do(func() {
+		e.single, e.signErr = signature.NewSigner(e.secret)
+		if e.signErr == nil && e.prev != "" {
+			e.rotated, e.signErr = signature.NewSigner(e.secret, e.prev)
+		}
+	})
+	if e.rotated != nil && now.Before(e.prevUntil) {
+		return e.rotated, e.signErr
+	}
+	return e.single, e.signErr
+}
+
+// Registry holds every webhook in memory. Its zero value is not usable; see
+// [NewRegistry].
+type Registry struct {
+	pool *pgxpool.Pool
+	nc   *nats.Conn
+	log  *zap.Logger
+
+	mu       sync.RWMutex
+	byID     map[events.WebhookID]*Entry
+	byTenant map[events.TenantID][]*Entry // enabled ones
+	since    uint64                       // every change by an older transaction is known
+	watchers []func(*Entry)
+}
+
+// NewRegistry makes an empty registry; call Load before use. nc may be nil:
+// changes are then found by polling alone.
+func NewRegistry(pool *pgxpool.Pool, nc *nats.Conn, log *zap.Logger) *Registry {
+	return &Registry{
+		pool: pool, nc: nc, log: log.Named("registry"),
+		byID:     make(map[events.WebhookID]*Entry),
+		byTenant: make(map[events.TenantID][]*Entry),
+	}
+}
+
+// Watch calls f for every webhook that changes from now on. Call it before
+// Run. f must not block.
+func (r *Registry) Watch(f func(*Entry)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.watchers = append(r.watchers, f)
+}
+
+// Load reads what has changed since the last time: at first, everything.
+func (r *Registry) Load(ctx context.Context) error {
+	b := &pgx.Batch{}
+	r.Queue(b)
+	results := r.pool.SendBatch(ctx, b)
+	err := r.Read(results)
+	return errors.Join(err, results.Close())
+}
+
+// The snapshot's xmin is read first and the changes after it, so that what the
+// second statement can't see yet is asked for again the next time.
+const (
+	registrySnapshot = `SELECT pg_snapshot_xmin(pg_current_snapshot())::text`
+	registryChanges  = `
+SELECT id, tenant_id, url, events, filter_agent_ids, filter_conversation_ids, filter_labels,
+       enabled, deleted_at IS NOT NULL, max_in_flight, coalesce(rate_limit, 0), ordering = 'strict',
+       signing_secret, coalesce(signing_secret_prev, ''), coalesce(signing_secret_prev_until, 'epoch'), changed_xid::text
+FROM webhooks WHERE changed_xid >= $1::text::xid8`
+)
+
+// Queue adds the registry's two statements to a batch; read their results with
+// [Registry.Read], in turn. Inside a transaction this makes the registry at
+// least as new as the transaction's snapshot.
+func (r *Registry) Queue(b *pgx.Batch) {
+	r.mu.RLock()
+	since := r.since
+	r.mu.RUnlock()
+	b.Queue(registrySnapshot)
+	b.Queue(registryChanges, strconv.FormatUint(since, 10))
+}
+
+// Read takes in the results of what [Registry.Queue] queued.
+func (r *Registry) Read(results pgx.BatchResults) error {
+	var xmin string
+	if err := results.QueryRow().Scan(&xmin); err != nil {
+		return fmt.Errorf("read the registry's snapshot: %w", err)
+	}
+	since, err := strconv.ParseUint(xmin, 10, 64)
+	if err != nil {
+		return fmt.Errorf("read the registry's snapshot: %w", err)
+	}
+	rows, err := results.Query()
+	if err != nil {
+		return fmt.Errorf("read changed webhooks: %w", err)
+	}
+	changed, err := pgx.CollectRows(rows, scanEntry)
+	if err != nil {
+		return fmt.Errorf("read changed webhooks: %w", err)
+	}
+	r.apply(since, changed)
+	return nil
+}
+
+func scanEntry(row pgx.CollectableRow) (*Entry, error) {
+	e := &Entry{}
+	var xid string
+	err := row.Scan(&e.ID, &e.TenantID, &e.URL, &e.Events, &e.Filters.AgentIDs, &e.Filters.ConversationIDs, &e.Filters.Labels,
+		&e.Enabled, &e.Deleted, &e.MaxInFlight, &e.RateLimit, &e.Strict, &e.secret, &e.prev, &e.prevUntil, &xid)
+	if err != nil {
+		return nil, err
+	}
+	e.xid, err = strconv.ParseUint(xid, 10, 64)
+	return e, err
+}
+
+func (r *Registry) apply(since uint64, changed []*Entry) {
+	var news []*Entry
+	r.mu.Lock()
+	// A smaller xmin than before is another cluster's (a restore): what is
+	// known then counts for nothing, and the next refresh reads everything.
+	if since < r.since && since < r.since/2 {
+		r.log.Warn("the database's transaction ids went back; reading all webhooks again")
+		r.since = 0
+	} else {
+		r.since = max(r.since, since)
+	}
+	for _, e := range changed {
+		old := r.byID[e.ID]
+		if old != nil && (old.xid > e.xid || old.xid == e.xid && old.same(e)) {
+			continue
+		}
+		r.byID[e.ID] = e
+		if old != nil {
+			r.unlist(old)
+		}
+		if e.Enabled && !e.Deleted {
+			r.byTenant[e.TenantID] = append(slices.Clip(r.byTenant[e.TenantID]), e)
+		}
+		news = append(news, e)
+	}
+	watchers := r.watchers
+	r.mu.Unlock()
+	for _, e := range news {
+		for _, f := range watchers {
+			f(e)
+		}
+	}
+}
+
+// same compares what one transaction may have changed in two steps.
+func (e *Entry) same(o *Entry) bool {
+	return e.Enabled == o.Enabled && e.Deleted == o.Deleted && e.secret == o.secret && e.URL == o.URL
+}
+
+func (r *Registry) unlist(e *Entry) {
+	list := slices.DeleteFunc(slices.Clone(r.byTenant[e.TenantID]), func(o *Entry) bool { return o.ID == e.ID })
+	if len(list) == 0 {
+		delete(r.byTenant, e.TenantID)
+		return
+	}
+	r.byTenant[e.TenantID] = list
+}
+
+// Get gives a webhook, also a disabled or deleted one; nil where there is none.
+func (r *Registry) Get(id events.WebhookID) *Entry {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.byID[id]
+}
+
+// Match appends the tenant's enabled webhooks that want the event.
+func (r *Registry) Match(to []*Entry, tenant events.TenantID, typ events.Type, agentID, conversationID string, labels []string) []*Entry {
+	r.mu.RLock()
+	list := r.byTenant[tenant]
+	r.mu.RUnlock()
+	for _, e := range list {
+		if slices.Contains(e.Events, typ) && e.Filters.Match(agentID, conversationID, labels) {
+			to = append(to, e)
+		}
+	}
+	return to
+}
+
+// Run keeps the registry fresh until ctx ends: at every hint, and every second.
+func (r *Registry) Run(ctx context.Context) error {
+	hints := make(chan *nats.Msg, 1)
+	if r.nc != nil {
+		sub, err := r.nc.Subscribe(events.WakeWebhooks, func(m *nats.Msg) {
+			select {
+			case hints <- m:
+			default:
+			}
+		})
+		if err != nil {
+			return fmt.Errorf("subscribe to %s: %w", events.WakeWebhooks, err)
+		}
+		defer func() { _ = sub.Unsubscribe() }()
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		case <-hints:
+		}
+		err := r.Load(ctx)
+		if err != nil && ctx.Err() == nil && !failing {
+			r.log.Warn("webhooks can't be read; going on with what is known", zap.Error(err))
+		}
+		failing = err != nil
+	}
+}
