@@ -67,11 +67,15 @@ var Rules = []Rule{
 		Because: "handlers translate; what moves events runs in other processes",
 	},
 	{
-		Package: "app", May: []string{"agents", "api", "deploy/migrations", "devserver", "dispatch", "events", "events/stream", "fanout", "ingest", "outbox", "pg", "subscribers", "subscribers/signature"},
+		Package: "app", May: []string{"agents", "api", "app/client", "deploy/migrations", "devserver", "dispatch", "events", "events/stream", "fanout", "ingest", "outbox", "pg", "subscribers", "subscribers/signature"},
 		Because: "app wires everything, so only commands may stand above it",
 	},
 	{
-		Package: "cmd/*", May: []string{"api", "app", "deploy/migrations", "devserver", "events", "events/stream", "pg", "subscribers/signature"},
+		Package: "app/client",
+		Because: "the CLI's client speaks HTTP with the API, as anybody's would",
+	},
+	{
+		Package: "cmd/*", May: []string{"api", "app", "app/client", "deploy/migrations", "devserver", "events", "events/stream", "pg", "subscribers/signature"},
 		Because: "a command reads its configuration and runs app; what it does itself nobody could test or reuse",
 	},
 }

@@ -77,7 +77,7 @@ func TestRecordHoldsWhatArrived(t *testing.T) {
 	require.NoError(t, p.Verdict)
 	require.Equal(t, sink.Call{Path: "/a", N: 1, EventID: "evt_1", DeliveryID: "whd_1", Attempt: 3}, p.Call)
 	require.Equal(t, http.MethodPost, p.Method)
-	require.Equal(t, body, string(p.Body))
+	require.Equal(t, []byte(body), p.Body)
 	require.NotEmpty(t, p.Header.Get(signature.HeaderE2A))
 	require.WithinRange(t, p.At, before, time.Now())
 }

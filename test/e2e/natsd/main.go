@@ -1,0 +1,31 @@
+// Command natsd is an embedded NATS as a process of its own, so that tests and
+// benchmarks can kill it and read what it cost.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/fanmail-dev/fanmail/devserver"
+)
+
+func main() {
+	dir := flag.String("dir", "", "where JetStream keeps its data")
+	port := flag.Int("port", 0, "port on 127.0.0.1")
+	sync := flag.Bool("sync", false, "write to disk before acknowledging")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	s, err := devserver.StartNATS(devserver.NATSOptions{Dir: *dir, Port: *port, Sync: *sync})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Println(s.URL())
+	<-ctx.Done()
+	s.Stop()
+}

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package process
+
+import "syscall"
+
+// Other systems have no such signal; Kill and Stop still hold.
+func withParent() *syscall.SysProcAttr { return nil }

@@ -1,0 +1,163 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+)
+
+// Spec says what to run.
+type Spec struct {
+	// Name of the process; its output goes to Logs/Name.log.
+	Name string
+	// Bin is the program.
+	Bin string
+	// Args and Env are added to nothing and to this program's environment.
+	Args, Env []string
+	// Logs is the directory for the output.
+	Logs string
+	// Ready is asked until it answers before [Start] returns: a URL must
+	// answer 200, host:port must take a connection. "" asks nothing.
+	Ready string
+}
+
+// Process is a running process.
+type Process struct {
+	Spec
+	cmd    *exec.Cmd
+	exited chan struct{}
+}
+
+// Start starts a process and waits until it is ready. It returns an error with
+// the end of the output where the process ends before, or ctx does.
+func Start(ctx context.Context, s Spec) (*Process, error) {
+	out, err := os.OpenFile(s.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", s.Name, err)
+	}
+	defer func() { _ = out.Close() }()
+	cmd := exec.Command(s.Bin, s.Args...) //nolint:gosec,noctx // what the caller built; it outlives the call
+	cmd.Env = append(os.Environ(), s.Env...)
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = withParent()
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", s.Name, err)
+	}
+	p := &Process{Spec: s, cmd: cmd, exited: make(chan struct{})}
+	go func() {
+		_ = cmd.Wait()
+		close(p.exited)
+	}()
+	if err := p.await(ctx); err != nil {
+		p.Kill()
+		return nil, fmt.Errorf("start %s: %w; its output ends:\n%s", s.Name, err, p.Tail(20))
+	}
+	return p, nil
+}
+
+// Again starts the same thing anew, after [Process.Kill] or [Process.Stop].
+func (p *Process) Again(ctx context.Context) (*Process, error) { return Start(ctx, p.Spec) }
+
+// PID of the process.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Exited is closed when the process has gone.
+func (p *Process) Exited() <-chan struct{} { return p.exited }
+
+// Kill sends SIGKILL and waits until the process has gone.
+func (p *Process) Kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.exited
+}
+
+// Stop sends SIGTERM and waits until the process has drained and gone, or ctx
+// ends, after which it is killed. It returns what went wrong: that it had to be
+// killed, or the exit code if that wasn't 0.
+func (p *Process) Stop(ctx context.Context) error {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.exited:
+	case <-ctx.Done():
+		p.Kill()
+		return fmt.Errorf("stop %s: %w", p.Name, context.Cause(ctx))
+	}
+	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
+		return fmt.Errorf("stop %s: it ended with exit code %d", p.Name, code)
+	}
+	return nil
+}
+
+func (s Spec) log() string { return filepath.Join(s.Logs, s.Name+".log") }
+
+// Tail gives the last lines of the output of this process and those of its
+// name before it.
+func (s Spec) Tail(lines int) string {
+	b, err := os.ReadFile(s.log())
+	if err != nil {
+		return err.Error()
+	}
+	all := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+func (p *Process) await(ctx context.Context) error {
+	if p.Ready == "" {
+		return nil
+	}
+	ask := func() error {
+		select {
+		case <-p.exited:
+			return backoff.Permanent(errors.New("it ended at once"))
+		default:
+		}
+		return answers(ctx, p.Ready)
+	}
+	return backoff.Retry(ask, backoff.WithContext(backoff.NewConstantBackOff(25*time.Millisecond), ctx))
+}
+
+func answers(ctx context.Context, ready string) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if !strings.Contains(ready, "://") {
+		var d net.Dialer
+		c, err := d.DialContext(ctx, "tcp", ready)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, ready, nil)
+	if err != nil {
+		return backoff.Permanent(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s", ready, resp.Status)
+	}
+	return nil
+}
+
+// FreeAddr finds a free port on 127.0.0.1. Somebody else may take it before it
+// is used.
+func FreeAddr() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // at once
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String(), nil
+}
