@@ -1,0 +1,182 @@
+package api
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/mail"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+// maxAddressBytes is the length of a path in RFC 5321 (256) without its angle
+// brackets.
+const maxAddressBytes = 254
+
+// agent is a mail address that receives mail.
+type agent struct {
+	Address    string    `json:"address" example:"support@example.com" doc:"In lower case; the agent_id everywhere else."`
+	WebhookURL *string   `json:"webhook_url" doc:"The agent's own webhook; null for none."`
+	CreatedAt  time.Time `json:"created_at"`
+}
+
+// cleanAddress gives the address in lower case, or an [*events.FieldError].
+func cleanAddress(in string) (string, error) {
+	bad := func(reason string) (string, error) {
+		return "", &events.FieldError{Field: "address", Reason: reason}
+	}
+	if len(in) > maxAddressBytes {
+		return bad(fmt.Sprintf("has %d bytes; the limit is %d", len(in), maxAddressBytes))
+	}
+	a, err := mail.ParseAddress(in)
+	if err != nil || a.Name != "" || a.Address != in {
+		return bad("is not a mail address like name@example.com")
+	}
+	return strings.ToLower(in), nil
+}
+
+const agentColumns = `address, webhook_url, created_at`
+
+func scanAgent(row pgx.CollectableRow) (agent, error) {
+	var a agent
+	err := row.Scan(&a.Address, &a.WebhookURL, &a.CreatedAt)
+	a.CreatedAt = a.CreatedAt.UTC()
+	return a, err
+}
+
+// ownAgent checks that the tenant has the agent. An event may name none.
+func ownAgent(ctx context.Context, db subscribers.DB, tenant events.TenantID, address string) error {
+	if address == "" {
+		return nil
+	}
+	var have bool
+	err := db.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM agents WHERE tenant_id = $1 AND address = $2)`, tenant, address).Scan(&have)
+	if err != nil {
+		return fmt.Errorf("look up an agent: %w", err)
+	}
+	if !have {
+		return &events.FieldError{Field: "agent_id", Reason: "names no agent of this tenant"}
+	}
+	return nil
+}
+
+// AgentPath is the path's parameter.
+type AgentPath struct {
+	Address string `path:"address" maxLength:"254"`
+}
+
+func (s *server) agentRoutes() {
+	register(s, tenants, huma.Operation{
+		OperationID: "create-agent", Method: http.MethodPost, Path: "/v1/agents", DefaultStatus: http.StatusCreated,
+		Summary: "Make an agent", Description: "An address belongs to one tenant; one that is taken is a 409.",
+	}, func(ctx context.Context, in *struct {
+		Body struct {
+			Address    string `json:"address" doc:"A mail address; kept in lower case."`
+			WebhookURL string `json:"webhook_url,omitempty"`
+		} `nameHint:"NewAgent"`
+	}) (*body[agent], error) {
+		address, err := cleanAddress(in.Body.Address)
+		if err != nil {
+			return nil, err
+		}
+		if in.Body.WebhookURL != "" {
+			if err := s.limits.ValidateURL("webhook_url", in.Body.WebhookURL); err != nil {
+				return nil, err
+			}
+		}
+		var made []agent
+		err = s.change(ctx, func(u *unit) error {
+			rows, err := u.Query(ctx, `INSERT INTO agents (tenant_id, address, webhook_url) VALUES ($1, $2, nullif($3, ''))
+				ON CONFLICT (address) DO NOTHING RETURNING `+agentColumns, tenant(ctx), address, in.Body.WebhookURL)
+			if err != nil {
+				return fmt.Errorf("insert an agent: %w", err)
+			}
+			if made, err = pgx.CollectRows(rows, scanAgent); err != nil {
+				return fmt.Errorf("insert an agent: %w", err)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		if len(made) == 0 {
+			return nil, huma.Error409Conflict("body.address: is taken", &huma.ErrorDetail{Location: "body.address", Message: "is taken"})
+		}
+		return reply(made[0]), nil
+	})
+	register(s, tenants, huma.Operation{
+		OperationID: "list-agents", Method: http.MethodGet, Path: "/v1/agents", Summary: "List agents, by address",
+	}, func(ctx context.Context, in *struct{ Paging }) (*body[list[agent]], error) {
+		after, err := base64.RawURLEncoding.DecodeString(in.Cursor)
+		if err != nil || strings.ContainsRune(string(after), 0) || strings.ToValidUTF8(string(after), "") != string(after) {
+			return nil, fault("query.cursor", "is not a cursor that this list gave")
+		}
+		rows, err := s.pool.Query(ctx, `SELECT `+agentColumns+` FROM agents WHERE tenant_id = $1 AND address > $2 ORDER BY address LIMIT $3`,
+			tenant(ctx), string(after), in.Limit+1)
+		if err != nil {
+			return nil, fmt.Errorf("list agents: %w", err)
+		}
+		found, err := pgx.CollectRows(rows, scanAgent)
+		if err != nil {
+			return nil, fmt.Errorf("list agents: %w", err)
+		}
+		out := list[agent]{Data: found}
+		if len(found) > in.Limit {
+			out.Data = found[:in.Limit]
+			next := base64.RawURLEncoding.EncodeToString([]byte(found[in.Limit-1].Address))
+			out.NextCursor = &next
+		}
+		return reply(out), nil
+	})
+	register(s, tenants, huma.Operation{
+		OperationID: "get-agent", Method: http.MethodGet, Path: "/v1/agents/{address}", Summary: "Read an agent",
+	}, func(ctx context.Context, in *AgentPath) (*body[agent], error) {
+		return s.oneAgent(ctx, s.pool, `SELECT `+agentColumns+` FROM agents WHERE tenant_id = $1 AND address = $2`, in.Address)
+	})
+	register(s, tenants, huma.Operation{
+		OperationID: "change-agent", Method: http.MethodPatch, Path: "/v1/agents/{address}", Summary: "Change an agent",
+	}, func(ctx context.Context, in *struct {
+		AgentPath
+		Body struct {
+			WebhookURL optional[string] `json:"webhook_url,omitempty" nullable:"true" doc:"null: none."`
+		} `nameHint:"AgentChange"`
+	}) (*body[agent], error) {
+		url := in.Body.WebhookURL
+		if !url.Set {
+			return s.oneAgent(ctx, s.pool, `SELECT `+agentColumns+` FROM agents WHERE tenant_id = $1 AND address = $2`, in.Address)
+		}
+		if url.Value != nil {
+			if err := s.limits.ValidateURL("webhook_url", *url.Value); err != nil {
+				return nil, err
+			}
+		}
+		return s.oneAgent(ctx, s.pool, `UPDATE agents SET webhook_url = $3 WHERE tenant_id = $1 AND address = $2 RETURNING `+agentColumns, in.Address, url.Value)
+	})
+	register(s, tenants, huma.Operation{
+		OperationID: "delete-agent", Method: http.MethodDelete, Path: "/v1/agents/{address}", DefaultStatus: http.StatusNoContent,
+		Summary: "Delete an agent", Description: "Its address refuses mail from then on; what it has received stays.",
+	}, func(ctx context.Context, in *AgentPath) (*struct{}, error) {
+		_, err := s.oneAgent(ctx, s.pool, `DELETE FROM agents WHERE tenant_id = $1 AND address = $2 RETURNING `+agentColumns, in.Address)
+		return nil, err
+	})
+}
+
+// oneAgent runs a statement on the caller's agent.
+func (s *server) oneAgent(ctx context.Context, db subscribers.DB, sql, address string, args ...any) (*body[agent], error) {
+	rows, err := db.Query(ctx, sql, append([]any{tenant(ctx), strings.ToLower(address)}, args...)...)
+	if err != nil {
+		return nil, fmt.Errorf("agent: %w", err)
+	}
+	a, err := pgx.CollectExactlyOneRow(rows, scanAgent)
+	if err != nil {
+		return nil, fmt.Errorf("agent: %w", err) // no rows: 404
+	}
+	return reply(a), nil
+}

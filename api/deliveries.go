@@ -1,0 +1,149 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+// Delivery is one event for one webhook.
+type Delivery struct {
+	ID             events.DeliveryID `json:"id" example:"whd_0123456789abcdef0123456789abcdef"`
+	WebhookID      events.WebhookID  `json:"webhook_id"`
+	EventID        events.ID         `json:"event_id"`
+	EventType      string            `json:"event_type"`
+	MessageID      *string           `json:"message_id"`
+	Kind           string            `json:"kind" enum:"live,test,replay"`
+	ReplayID       *events.ReplayID  `json:"replay_id"`
+	Status         string            `json:"status" enum:"pending,delivered,failed"`
+	Attempts       int               `json:"attempts" doc:"Made so far."`
+	MaxAttempts    int               `json:"max_attempts"`
+	LastStatusCode *int              `json:"last_status_code" doc:"0: no answer came; null: no attempt yet."`
+	LastError      *string           `json:"last_error"`
+	LastAttemptAt  *time.Time        `json:"last_attempt_at"`
+	NextRetryAt    *time.Time        `json:"next_retry_at" doc:"When it is looked at next; null once it is final."`
+	CreatedAt      time.Time         `json:"created_at"`
+	FinishedAt     *time.Time        `json:"finished_at"`
+	ExpiresAt      time.Time         `json:"expires_at"`
+}
+
+func showDelivery(d subscribers.DeliveryRow) Delivery {
+	out := Delivery{
+		ID: d.ID, WebhookID: d.WebhookID, EventID: d.EventID, EventType: string(d.EventType), MessageID: text(d.MessageID),
+		Kind: d.Kind, Status: d.Status, Attempts: d.Attempts, MaxAttempts: d.MaxAttempts, LastStatusCode: d.LastStatusCode,
+		LastError: text(d.LastError), LastAttemptAt: d.LastAttemptAt, NextRetryAt: d.NextRetryAt,
+		CreatedAt: d.CreatedAt, FinishedAt: d.FinishedAt, ExpiresAt: d.ExpiresAt,
+	}
+	if !d.ReplayID.IsZero() {
+		out.ReplayID = &d.ReplayID
+	}
+	return out
+}
+
+// text is null where it is empty.
+func text(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// attempt is one POST of a delivery.
+type attempt struct {
+	Attempt    int       `json:"attempt"`
+	At         time.Time `json:"at"`
+	DurationMS *int64    `json:"duration_ms" doc:"null for a success at the first attempt, which is not timed in the log."`
+	StatusCode int       `json:"status_code" doc:"0: no answer came."`
+	Reason     string    `json:"reason"`
+	Error      *string   `json:"error"`
+	Response   *string   `json:"response" doc:"The first bytes of the answer."`
+}
+
+// deliveryDetail is a delivery with its attempts and what is POSTed.
+type deliveryDetail struct {
+	Delivery
+	AttemptLog []attempt       `json:"attempt_log"`
+	Envelope   json.RawMessage `json:"envelope" doc:"The body of the POST, byte for byte; null where the event has expired."`
+}
+
+func showAttempts(d subscribers.DeliveryRow, rows []subscribers.AttemptRow) []attempt {
+	out := make([]attempt, 0, max(len(rows), 1))
+	for _, a := range rows {
+		ms := a.Duration.Milliseconds()
+		out = append(out, attempt{
+			Attempt: a.Attempt, At: a.At, DurationMS: &ms, StatusCode: a.StatusCode, Reason: a.Reason, Error: text(a.Error), Response: text(a.Response),
+		})
+	}
+	// A success at the first attempt leaves no row: the delivery says it all.
+	if len(rows) == 0 && d.Status == "delivered" && d.Attempts == 1 && d.LastAttemptAt != nil && d.LastStatusCode != nil {
+		out = append(out, attempt{Attempt: 1, At: *d.LastAttemptAt, StatusCode: *d.LastStatusCode, Reason: "delivered"})
+	}
+	return out
+}
+
+func placeDelivery(d subscribers.DeliveryRow) (time.Time, [16]byte) { return d.CreatedAt, d.ID }
+
+type deliveryPath struct {
+	ID events.DeliveryID `path:"id"`
+}
+
+func (s *server) deliveryRoutes() {
+	register(s, tenants, huma.Operation{
+		OperationID: "list-deliveries", Method: http.MethodGet, Path: "/v1/webhooks/{id}/deliveries",
+		Summary: "List a webhook's deliveries",
+	}, func(ctx context.Context, in *struct {
+		Paging
+		ID        events.WebhookID `path:"id"`
+		Status    string           `query:"status" enum:"pending,delivered,failed"`
+		Since     time.Time        `query:"since" doc:"Made at this time or later."`
+		Until     time.Time        `query:"until" doc:"Made before this time."`
+		EventType eventType        `query:"event_type"`
+	}) (*body[list[Delivery]], error) {
+		after, err := in.after()
+		if err != nil {
+			return nil, err
+		}
+		found, err := s.store.ListDeliveries(ctx, tenant(ctx), in.ID, subscribers.DeliveryFilter{
+			Status: in.Status, EventType: events.Type(in.EventType), Since: in.Since, Until: in.Until,
+		}, after, in.Limit+1)
+		if err != nil {
+			return nil, err
+		}
+		return page(&in.Paging, found, placeDelivery, showDelivery), nil
+	})
+	register(s, tenants, huma.Operation{
+		OperationID: "get-delivery", Method: http.MethodGet, Path: "/v1/deliveries/{id}",
+		Summary: "Read a delivery, its attempts and its envelope",
+	}, func(ctx context.Context, in *deliveryPath) (*body[deliveryDetail], error) {
+		d, attempts, envelope, err := s.store.GetDelivery(ctx, tenant(ctx), in.ID)
+		if err != nil {
+			return nil, err
+		}
+		return reply(deliveryDetail{Delivery: showDelivery(d), AttemptLog: showAttempts(d, attempts), Envelope: envelope}), nil
+	})
+	register(s, tenants, huma.Operation{
+		OperationID: "retry-delivery", Method: http.MethodPost, Path: "/v1/deliveries/{id}/retry",
+		Summary:     "Try a delivery again, now",
+		Description: "A failed one gets eight attempts more. One that is delivered, or whose webhook is deleted, is a 409.",
+	}, func(ctx context.Context, in *struct {
+		ID   events.DeliveryID `path:"id"`
+		Body *nothing
+	}) (*body[Delivery], error) {
+		var d subscribers.DeliveryRow
+		err := s.change(ctx, func(u *unit) (err error) {
+			d, err = s.store.In(u).Retry(ctx, tenant(ctx), in.ID)
+			u.then(func() { s.wakeLane(d.WebhookID) })
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		return reply(showDelivery(d)), nil
+	})
+}

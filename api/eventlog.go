@@ -1,0 +1,201 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/outbox"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+// maxEventDeliveries bounds the deliveries that are shown with an event.
+const maxEventDeliveries = 1000
+
+// newEvent is the body of POST /v1/events.
+type newEvent struct {
+	Type           eventType `json:"type"`
+	AgentID        string    `json:"agent_id,omitempty" doc:"The address of an agent of this tenant."`
+	ConversationID string    `json:"conversation_id,omitempty"`
+	Labels         []string  `json:"labels,omitempty"`
+	MessageID      string    `json:"message_id,omitempty"`
+	Data           object    `json:"data" doc:"The envelope's data."`
+	IdempotencyKey string    `json:"idempotency_key,omitempty" doc:"Makes two requests of one key and type within 30 days one event."`
+}
+
+// Event is a line of the event log.
+type Event struct {
+	ID             events.ID `json:"id" example:"evt_0123456789abcdef0123456789abcdef"`
+	Type           string    `json:"type"`
+	CreatedAt      time.Time `json:"created_at"`
+	AgentID        *string   `json:"agent_id"`
+	ConversationID *string   `json:"conversation_id"`
+	Labels         []string  `json:"labels"`
+	MessageID      *string   `json:"message_id"`
+}
+
+// eventDetail is an event with what it carries and whom it went to.
+type eventDetail struct {
+	Event
+	Envelope            json.RawMessage `json:"envelope" doc:"As it is POSTed, byte for byte."`
+	Deliveries          []Delivery      `json:"deliveries" doc:"Newest first."`
+	DeliveriesTruncated bool            `json:"deliveries_truncated" doc:"There are more than 1000."`
+}
+
+// accepted is the answer to a new event.
+type accepted struct {
+	ID events.ID `json:"id"`
+}
+
+// redelivery is the answer to a request to send an event again.
+type redelivery struct {
+	ReplayID   events.ReplayID `json:"replay_id"`
+	Deliveries []Delivery      `json:"deliveries"`
+}
+
+const eventColumns = `id, type, created_at, agent_id, conversation_id, coalesce(labels, '{}'), message_id`
+
+func (e *Event) columns() []any {
+	return []any{&e.ID, &e.Type, &e.CreatedAt, &e.AgentID, &e.ConversationID, &e.Labels, &e.MessageID}
+}
+
+func scanEvent(row pgx.CollectableRow) (Event, error) {
+	var e Event
+	err := row.Scan(e.columns()...)
+	e.CreatedAt = e.CreatedAt.UTC()
+	return e, err
+}
+
+func showDeliveries(rows []subscribers.DeliveryRow) []Delivery {
+	out := make([]Delivery, len(rows))
+	for i, d := range rows {
+		out[i] = showDelivery(d)
+	}
+	return out
+}
+
+// EventPath is the path's parameter.
+type EventPath struct {
+	ID events.ID `path:"id"`
+}
+
+func (s *server) eventRoutes() {
+	register(s, tenants, huma.Operation{
+		OperationID: "create-event", Method: http.MethodPost, Path: "/v1/events", DefaultStatus: http.StatusAccepted,
+		Summary: "Hand in an event", Description: "The answer comes once the event is committed to the outbox.",
+	}, s.createEvent)
+	register(s, tenants, huma.Operation{
+		OperationID: "list-events", Method: http.MethodGet, Path: "/v1/events", Summary: "List events",
+	}, func(ctx context.Context, in *struct {
+		Paging
+		Type    eventType `query:"type"`
+		AgentID string    `query:"agent_id" maxLength:"998"`
+		Since   time.Time `query:"since" doc:"Made at this time or later."`
+		Until   time.Time `query:"until" doc:"Made before this time."`
+	}) (*body[list[Event]], error) {
+		after, err := in.after()
+		if err != nil {
+			return nil, err
+		}
+		if strings.ContainsRune(in.AgentID, 0) || strings.ToValidUTF8(in.AgentID, "") != in.AgentID {
+			return nil, fault("query.agent_id", "is no address")
+		}
+		at, id := after.Bound()
+		since, until := subscribers.Range(in.Since, in.Until)
+		// As with deliveries: the plain bound prunes partitions.
+		rows, err := s.pool.Query(ctx, `SELECT `+eventColumns+` FROM events
+			WHERE tenant_id = $1 AND created_at <= $2 AND (created_at, id) < ($2, $3) AND created_at >= $4 AND created_at < $5
+				AND ($6 = '' OR type = $6) AND ($7 = '' OR agent_id = $7)
+			ORDER BY created_at DESC, id DESC LIMIT $8`,
+			tenant(ctx), at, id, since, until, string(in.Type), strings.ToLower(in.AgentID), in.Limit+1)
+		if err != nil {
+			return nil, fmt.Errorf("list events: %w", err)
+		}
+		found, err := pgx.CollectRows(rows, scanEvent)
+		if err != nil {
+			return nil, fmt.Errorf("list events: %w", err)
+		}
+		return page(&in.Paging, found, func(e Event) (time.Time, [16]byte) { return e.CreatedAt, e.ID }, func(e Event) Event { return e }), nil
+	})
+	register(s, tenants, huma.Operation{
+		OperationID: "get-event", Method: http.MethodGet, Path: "/v1/events/{id}", Summary: "Read an event and its deliveries",
+	}, func(ctx context.Context, in *EventPath) (*body[eventDetail], error) {
+		var out eventDetail
+		var envelope []byte
+		err := s.pool.QueryRow(ctx, `SELECT `+eventColumns+`, envelope FROM events WHERE tenant_id = $1 AND id = $2`,
+			tenant(ctx), in.ID).Scan(append(out.columns(), &envelope)...)
+		if err != nil {
+			return nil, fmt.Errorf("read an event: %w", err) // no rows: 404
+		}
+		found, err := s.store.EventDeliveries(ctx, tenant(ctx), in.ID, out.CreatedAt, maxEventDeliveries+1)
+		if err != nil {
+			return nil, err
+		}
+		if len(found) > maxEventDeliveries {
+			found, out.DeliveriesTruncated = found[:maxEventDeliveries], true
+		}
+		out.CreatedAt, out.Envelope, out.Deliveries = out.CreatedAt.UTC(), envelope, showDeliveries(found)
+		return reply(out), nil
+	})
+	register(s, tenants, huma.Operation{
+		OperationID: "redeliver-event", Method: http.MethodPost, Path: "/v1/events/{id}/redeliver", DefaultStatus: http.StatusAccepted,
+		Summary:     "Send an event again",
+		Description: "To one webhook, or, without `webhook_id`, to every webhook that it went to before and that still exists.",
+	}, func(ctx context.Context, in *struct {
+		EventPath
+		Body *struct {
+			WebhookID events.WebhookID `json:"webhook_id,omitempty" pattern:"^wh_[0-9a-fA-F]{32}$"`
+		} `nameHint:"Redelivery"`
+	}) (*body[redelivery], error) {
+		var to events.WebhookID
+		if in.Body != nil {
+			to = in.Body.WebhookID
+		}
+		var out redelivery
+		err := s.change(ctx, func(u *unit) error {
+			replay, rows, err := s.store.In(u).Redeliver(ctx, tenant(ctx), in.ID, to)
+			out = redelivery{ReplayID: replay, Deliveries: showDeliveries(rows)}
+			u.then(func() {
+				for _, d := range rows {
+					s.wakeLane(d.WebhookID)
+				}
+			})
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		return reply(out), nil
+	})
+}
+
+func (s *server) createEvent(ctx context.Context, in *struct{ Body newEvent }) (*body[accepted], error) {
+	b := &in.Body
+	ev := events.Event{
+		TenantID: tenant(ctx), Type: events.Type(b.Type), AgentID: strings.ToLower(b.AgentID), ConversationID: b.ConversationID,
+		Labels: b.Labels, MessageID: b.MessageID, Data: json.RawMessage(b.Data), IdempotencyKey: b.IdempotencyKey,
+	}
+	if err := ev.Validate(); err != nil {
+		return nil, err
+	}
+	var out accepted
+	err := s.change(ctx, func(u *unit) (err error) {
+		if err := ownAgent(ctx, u, ev.TenantID, ev.AgentID); err != nil {
+			return err
+		}
+		out.ID, err = outbox.Insert(ctx, u, ev)
+		u.then(s.wakeOutbox)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return reply(out), nil
+}

@@ -1,0 +1,46 @@
+package api
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type metrics struct {
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+}
+
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fanmail_api_requests_total",
+			Help: "Requests answered, by operation and class of status.",
+		}, []string{"operation", "code"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "fanmail_api_request_seconds",
+			Help:    "Time from a request's headers to the end of its answer.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
+		}, []string{"operation"}),
+	}
+	if reg == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{m.requests, m.seconds} {
+		if err := reg.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// observe counts a request; operation is from the closed set of operation ids.
+func (m *metrics) observe(operation string, status int, took time.Duration) {
+	class := "none" // the client went away before an answer
+	if status > 0 {
+		class = strconv.Itoa(status/100) + "xx"
+	}
+	m.requests.WithLabelValues(operation, class).Inc()
+	m.seconds.WithLabelValues(operation).Observe(took.Seconds())
+}

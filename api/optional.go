@@ -1,0 +1,70 @@
+package api
+
+import (
+	"encoding/json"
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/fanmail-dev/fanmail/events"
+)
+
+// optional is a field of a PATCH: absent, null, or a value.
+type optional[T any] struct {
+	Set   bool
+	Value *T // nil where the field is absent or null
+}
+
+// UnmarshalJSON is called only where the field is present.
+func (o *optional[T]) UnmarshalJSON(b []byte) error {
+	o.Set = true
+	return json.Unmarshal(b, &o.Value)
+}
+
+// Schema is the value's.
+func (optional[T]) Schema(r huma.Registry) *huma.Schema {
+	s := *r.Schema(reflect.TypeFor[T](), true, "")
+	return &s
+}
+
+// required gives the value, nil where the field is absent; null is a fault.
+func (o *optional[T]) required(location string) (*T, error) {
+	if o.Set && o.Value == nil {
+		return nil, fault(location, "must not be null")
+	}
+	return o.Value, nil
+}
+
+// eventType is a type from the catalogue, in requests.
+type eventType string
+
+// Schema lists the catalogue.
+func (eventType) Schema(huma.Registry) *huma.Schema {
+	s := &huma.Schema{Type: huma.TypeString}
+	for _, t := range events.Catalogue() {
+		s.Enum = append(s.Enum, string(t))
+	}
+	return s
+}
+
+func eventTypes(in []eventType) []events.Type {
+	out := make([]events.Type, len(in))
+	for i, t := range in {
+		out[i] = events.Type(t)
+	}
+	return out
+}
+
+// object is any JSON object, its bytes kept as they came.
+type object json.RawMessage
+
+// MarshalJSON gives the bytes.
+func (o object) MarshalJSON() ([]byte, error) { return json.RawMessage(o).MarshalJSON() }
+
+// UnmarshalJSON keeps the bytes.
+func (o *object) UnmarshalJSON(b []byte) error { return (*json.RawMessage)(o).UnmarshalJSON(b) }
+
+// Schema allows any object.
+func (object) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}
+}

@@ -1,0 +1,256 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+// filters narrow a webhook's events. Absent keys and empty ones don't.
+type filters struct {
+	AgentIDs        []string `json:"agent_ids,omitempty" doc:"Addresses of agents of this tenant."`
+	ConversationIDs []string `json:"conversation_ids,omitempty"`
+	Labels          []string `json:"labels,omitempty"`
+}
+
+func (f *filters) settings() subscribers.Filters {
+	return subscribers.Filters{AgentIDs: f.AgentIDs, ConversationIDs: f.ConversationIDs, Labels: f.Labels}
+}
+
+// Webhook is a subscriber, without secrets.
+type Webhook struct {
+	ID              events.WebhookID `json:"id" example:"wh_0123456789abcdef0123456789abcdef"`
+	URL             string           `json:"url"`
+	Description     string           `json:"description"`
+	Events          []eventType      `json:"events"`
+	Filters         filters          `json:"filters"`
+	Enabled         bool             `json:"enabled"`
+	MaxInFlight     int              `json:"max_in_flight" doc:"Attempts on the wire at once, over all dispatchers."`
+	RateLimit       *int             `json:"rate_limit" doc:"Attempts a second; null: no limit."`
+	Ordering        string           `json:"ordering" enum:"none,strict"`
+	CreatedAt       time.Time        `json:"created_at"`
+	LastDeliveredAt *time.Time       `json:"last_delivered_at"`
+	AutoDisabledAt  *time.Time       `json:"auto_disabled_at"`
+	DisabledReason  *string          `json:"disabled_reason"`
+}
+
+func showWebhook(w subscribers.Webhook) Webhook {
+	out := Webhook{
+		ID: w.ID, URL: w.URL, Description: w.Description, Events: make([]eventType, len(w.Events)),
+		Filters: filters{AgentIDs: w.Filters.AgentIDs, ConversationIDs: w.Filters.ConversationIDs, Labels: w.Filters.Labels},
+		Enabled: w.Enabled, MaxInFlight: w.MaxInFlight, Ordering: string(w.Ordering), CreatedAt: w.CreatedAt,
+		LastDeliveredAt: w.LastDeliveredAt, AutoDisabledAt: w.AutoDisabledAt,
+	}
+	for i, t := range w.Events {
+		out.Events[i] = eventType(t)
+	}
+	if w.RateLimit > 0 {
+		out.RateLimit = &w.RateLimit
+	}
+	if w.DisabledReason != "" {
+		out.DisabledReason = &w.DisabledReason
+	}
+	return out
+}
+
+// newWebhook is a webhook in the one answer that shows its secret.
+type newWebhook struct {
+	Webhook
+	SigningSecret string `json:"signing_secret" doc:"Shown here and never again."`
+}
+
+// webhookSettings are what a webhook is made of.
+type webhookSettings struct {
+	URL         string      `json:"url" doc:"At most 2048 bytes."`
+	Events      []eventType `json:"events" minItems:"1"`
+	Filters     filters     `json:"filters,omitempty" doc:"All of the keys given must match; any value of a key is enough."`
+	Description string      `json:"description,omitempty" doc:"At most 200 bytes, in one line."`
+	MaxInFlight int         `json:"max_in_flight,omitempty" minimum:"1" maximum:"256" default:"32"`
+	RateLimit   int         `json:"rate_limit,omitempty" minimum:"1" maximum:"10000" doc:"Attempts a second; absent: no limit."`
+	Ordering    string      `json:"ordering,omitempty" enum:"none,strict" default:"none"`
+	Enabled     *bool       `json:"enabled,omitempty" doc:"true unless given."`
+}
+
+// webhookChange is a change of a webhook. What is absent stays.
+type webhookChange struct {
+	URL         optional[string]      `json:"url,omitempty"`
+	Events      optional[[]eventType] `json:"events,omitempty" minItems:"1"`
+	Filters     optional[filters]     `json:"filters,omitempty" doc:"Replaces all filters."`
+	Description optional[string]      `json:"description,omitempty"`
+	MaxInFlight optional[int]         `json:"max_in_flight,omitempty" minimum:"1" maximum:"256"`
+	RateLimit   optional[int]         `json:"rate_limit,omitempty" minimum:"1" maximum:"10000" nullable:"true" doc:"null: no limit."`
+	Ordering    optional[string]      `json:"ordering,omitempty" enum:"none,strict"`
+	Enabled     optional[bool]        `json:"enabled,omitempty"`
+}
+
+func (c *webhookChange) patch() (p subscribers.Patch, err error) {
+	if p.URL, err = c.URL.required("body.url"); err != nil {
+		return p, err
+	}
+	if p.Description, err = c.Description.required("body.description"); err != nil {
+		return p, err
+	}
+	if p.Enabled, err = c.Enabled.required("body.enabled"); err != nil {
+		return p, err
+	}
+	if p.MaxInFlight, err = c.MaxInFlight.required("body.max_in_flight"); err != nil {
+		return p, err
+	}
+	types, err := c.Events.required("body.events")
+	if err != nil {
+		return p, err
+	}
+	if types != nil {
+		list := eventTypes(*types)
+		p.Events = &list
+	}
+	f, err := c.Filters.required("body.filters")
+	if err != nil {
+		return p, err
+	}
+	if f != nil {
+		settings := f.settings()
+		p.Filters = &settings
+	}
+	ordering, err := c.Ordering.required("body.ordering")
+	if err != nil {
+		return p, err
+	}
+	p.Ordering = (*subscribers.Ordering)(ordering)
+	p.RateLimit = c.RateLimit.Value
+	if c.RateLimit.Set && c.RateLimit.Value == nil {
+		p.RateLimit = new(int)
+	}
+	return p, nil
+}
+
+type webhookPath struct {
+	ID events.WebhookID `path:"id"`
+}
+
+// bareWebhookPost is a POST to a webhook that has nothing to say.
+type bareWebhookPost struct {
+	ID   events.WebhookID `path:"id"`
+	Body *nothing
+}
+
+// rotated is the answer to a rotation.
+type rotated struct {
+	SigningSecret string    `json:"signing_secret" doc:"Shown here and never again."`
+	PreviousUntil time.Time `json:"previous_secret_expires_at" doc:"Until then the previous secret signs too."`
+}
+
+func (s *server) webhookRoutes() {
+	register(s, tenants, huma.Operation{
+		OperationID: "create-webhook", Method: http.MethodPost, Path: "/v1/webhooks", DefaultStatus: http.StatusCreated,
+		Summary: "Make a webhook", Description: "A tenant has a limited number of webhooks; one too many is a 409.",
+	}, func(ctx context.Context, in *struct{ Body webhookSettings }) (*body[newWebhook], error) {
+		b := &in.Body
+		w := subscribers.Webhook{
+			URL: b.URL, Description: b.Description, Events: eventTypes(b.Events), Filters: b.Filters.settings(),
+			Enabled: b.Enabled == nil || *b.Enabled, MaxInFlight: b.MaxInFlight, RateLimit: b.RateLimit, Ordering: subscribers.Ordering(b.Ordering),
+		}
+		var out newWebhook
+		err := s.change(ctx, func(u *unit) error {
+			made, secret, err := s.store.In(u).Create(ctx, tenant(ctx), w)
+			out = newWebhook{Webhook: showWebhook(made), SigningSecret: secret}
+			u.then(s.wakeWebhooks)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		return reply(out), nil
+	})
+	register(s, tenants, huma.Operation{
+		OperationID: "list-webhooks", Method: http.MethodGet, Path: "/v1/webhooks", Summary: "List webhooks",
+	}, func(ctx context.Context, in *struct{ Paging }) (*body[list[Webhook]], error) {
+		after, err := in.after()
+		if err != nil {
+			return nil, err
+		}
+		found, err := s.store.List(ctx, tenant(ctx), after, in.Limit+1)
+		if err != nil {
+			return nil, err
+		}
+		return page(&in.Paging, found, func(w subscribers.Webhook) (time.Time, [16]byte) { return w.CreatedAt, w.ID }, showWebhook), nil
+	})
+	register(s, tenants, huma.Operation{
+		OperationID: "get-webhook", Method: http.MethodGet, Path: "/v1/webhooks/{id}", Summary: "Read a webhook",
+	}, func(ctx context.Context, in *webhookPath) (*body[Webhook], error) {
+		w, err := s.store.Get(ctx, tenant(ctx), in.ID)
+		if err != nil {
+			return nil, err
+		}
+		return reply(showWebhook(w)), nil
+	})
+	register(s, tenants, huma.Operation{
+		OperationID: "change-webhook", Method: http.MethodPatch, Path: "/v1/webhooks/{id}", Summary: "Change a webhook",
+		Description: "Enabling a webhook that was disabled automatically less than five minutes ago is a 409.",
+	}, func(ctx context.Context, in *struct {
+		ID   events.WebhookID `path:"id"`
+		Body webhookChange
+	}) (*body[Webhook], error) {
+		p, err := in.Body.patch()
+		if err != nil {
+			return nil, err
+		}
+		var w subscribers.Webhook
+		err = s.change(ctx, func(u *unit) (err error) {
+			u.then(s.wakeWebhooks)
+			if p.Enabled != nil && *p.Enabled {
+				u.then(func() { s.wakeLane(in.ID) })
+			}
+			w, err = s.store.In(u).Update(ctx, tenant(ctx), in.ID, p)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		return reply(showWebhook(w)), nil
+	})
+	register(s, tenants, huma.Operation{
+		OperationID: "delete-webhook", Method: http.MethodDelete, Path: "/v1/webhooks/{id}", DefaultStatus: http.StatusNoContent,
+		Summary: "Delete a webhook", Description: "Its pending deliveries end as failed.",
+	}, func(ctx context.Context, in *webhookPath) (*struct{}, error) {
+		return nil, s.change(ctx, func(u *unit) error {
+			u.then(s.wakeWebhooks)
+			return s.store.In(u).Delete(ctx, tenant(ctx), in.ID)
+		})
+	})
+	register(s, tenants, huma.Operation{
+		OperationID: "rotate-webhook-secret", Method: http.MethodPost, Path: "/v1/webhooks/{id}/rotate-secret",
+		Summary: "Give a webhook a new signing secret", Description: "For 24 hours the previous one signs too.",
+	}, func(ctx context.Context, in *bareWebhookPost) (*body[rotated], error) {
+		var out rotated
+		err := s.change(ctx, func(u *unit) (err error) {
+			u.then(s.wakeWebhooks)
+			out.SigningSecret, out.PreviousUntil, err = s.store.In(u).Rotate(ctx, tenant(ctx), in.ID)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		return reply(out), nil
+	})
+	register(s, tenants, huma.Operation{
+		OperationID: "test-webhook", Method: http.MethodPost, Path: "/v1/webhooks/{id}/test", DefaultStatus: http.StatusAccepted,
+		Summary: "Send a webhook a test delivery", Description: "Past its filters. A disabled webhook is a 409.",
+	}, func(ctx context.Context, in *bareWebhookPost) (*body[Delivery], error) {
+		var d subscribers.DeliveryRow
+		err := s.change(ctx, func(u *unit) (err error) {
+			u.then(func() { s.wakeLane(in.ID) })
+			d, err = s.store.In(u).InsertTest(ctx, tenant(ctx), in.ID)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		return reply(showDelivery(d)), nil
+	})
+}

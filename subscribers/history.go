@@ -1,0 +1,190 @@
+package subscribers
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/fanmail-dev/fanmail/events"
+)
+
+// DeliveryRow is a delivery as it stands in the table, without its payload.
+type DeliveryRow struct {
+	ID             events.DeliveryID
+	WebhookID      events.WebhookID
+	EventID        events.ID
+	EventType      events.Type
+	EventCreatedAt time.Time
+	MessageID      string // "" for none
+	Kind           string // "live", "test" or "replay"
+	ReplayID       events.ReplayID
+	Status         string // "pending", "delivered" or "failed"
+	Attempts       int
+	MaxAttempts    int
+	LastStatusCode *int // nil before the first attempt; 0: no answer came
+	LastError      string
+	LastAttemptAt  *time.Time
+	NextRetryAt    *time.Time // nil once final
+	CreatedAt      time.Time
+	FinishedAt     *time.Time
+	ExpiresAt      time.Time
+}
+
+// AttemptRow is one POST of a delivery, as the log has it. A delivery that
+// succeeded at the first attempt has none.
+type AttemptRow struct {
+	Attempt    int
+	At         time.Time
+	Duration   time.Duration
+	StatusCode int // 0: no answer came
+	Reason     string
+	Error      string
+	Response   string // its first bytes
+}
+
+// DeliveryFilter narrows a list of deliveries; a zero field does not.
+type DeliveryFilter struct {
+	Status    string
+	EventType events.Type
+	Since     time.Time // inclusive
+	Until     time.Time // exclusive
+}
+
+const deliveryColumns = `id, webhook_id, event_id, event_type, event_created_at, coalesce(message_id, ''), kind, replay_id, status,
+	attempts, max_attempts, last_status_code, coalesce(last_error, ''), last_attempt_at, next_retry_at, created_at, finished_at, expires_at`
+
+func scanDeliveryRow(row pgx.CollectableRow) (DeliveryRow, error) {
+	var d DeliveryRow
+	err := row.Scan(&d.ID, &d.WebhookID, &d.EventID, &d.EventType, &d.EventCreatedAt, &d.MessageID, &d.Kind, &d.ReplayID, &d.Status,
+		&d.Attempts, &d.MaxAttempts, &d.LastStatusCode, &d.LastError, &d.LastAttemptAt, &d.NextRetryAt, &d.CreatedAt, &d.FinishedAt, &d.ExpiresAt)
+	d.EventCreatedAt, d.CreatedAt, d.ExpiresAt = d.EventCreatedAt.UTC(), d.CreatedAt.UTC(), d.ExpiresAt.UTC()
+	d.LastAttemptAt, d.NextRetryAt, d.FinishedAt = utc(d.LastAttemptAt), utc(d.NextRetryAt), utc(d.FinishedAt)
+	return d, err
+}
+
+// The bound on created_at alone prunes partitions, which a row comparison does
+// not; webhook_subscriber_deliveries_history gives the order.
+const listDeliveries = `SELECT ` + deliveryColumns + ` FROM webhook_subscriber_deliveries
+	WHERE tenant_id = $1 AND webhook_id = $2 AND created_at <= $3 AND (created_at, id) < ($3, $4)
+		AND created_at >= $5 AND created_at < $6 AND ($7 = '' OR status = $7) AND ($8 = '' OR event_type = $8)
+	ORDER BY created_at DESC, id DESC LIMIT $9`
+
+// ListDeliveries gives up to limit deliveries of a webhook after a place,
+// newest first. It returns [ErrNotFound] where the tenant has no such webhook.
+func (s *Store) ListDeliveries(ctx context.Context, tenant events.TenantID, webhook events.WebhookID, f DeliveryFilter, after Place, limit int) ([]DeliveryRow, error) {
+	if _, err := s.Get(ctx, tenant, webhook); err != nil {
+		return nil, err
+	}
+	at, id := after.Bound()
+	since, until := Range(f.Since, f.Until)
+	rows, err := s.db.Query(ctx, listDeliveries, tenant, webhook, at, id, since, until, f.Status, string(f.EventType), limit)
+	if err != nil {
+		return nil, fmt.Errorf("list deliveries: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, scanDeliveryRow)
+	if err != nil {
+		return nil, fmt.Errorf("list deliveries: %w", err)
+	}
+	return list, nil
+}
+
+// Range gives a span of time to Postgres; a zero end is open.
+func Range(since, until time.Time) (from, to pgtype.Timestamptz) {
+	from = pgtype.Timestamptz{Time: since, Valid: true}
+	if since.IsZero() {
+		from = pgtype.Timestamptz{InfinityModifier: pgtype.NegativeInfinity, Valid: true}
+	}
+	to = pgtype.Timestamptz{Time: until, Valid: true}
+	if until.IsZero() {
+		to = pgtype.Timestamptz{InfinityModifier: pgtype.Infinity, Valid: true}
+	}
+	return from, to
+}
+
+// GetDelivery gives one delivery, its attempts in order, and the envelope as
+// it is POSTed; nil where the event has gone. It returns [ErrNotFound].
+func (s *Store) GetDelivery(ctx context.Context, tenant events.TenantID, id events.DeliveryID) (DeliveryRow, []AttemptRow, json.RawMessage, error) {
+	fail := func(err error) (DeliveryRow, []AttemptRow, json.RawMessage, error) {
+		return DeliveryRow{}, nil, nil, err
+	}
+	// The id begins with created_at's millisecond: one partition is read.
+	ms := events.CreatedAt(id)
+	rows, err := s.db.Query(ctx, `SELECT `+deliveryColumns+` FROM webhook_subscriber_deliveries
+		WHERE tenant_id = $1 AND id = $2 AND created_at >= $3 AND created_at < $4`, tenant, id, ms, ms.Add(time.Millisecond))
+	if err != nil {
+		return fail(fmt.Errorf("read a delivery: %w", err))
+	}
+	d, err := pgx.CollectExactlyOneRow(rows, scanDeliveryRow)
+	if err != nil {
+		return fail(found(err, "read a delivery"))
+	}
+	// The tenant was checked by the statement above.
+	rows, err = s.db.Query(ctx, `SELECT attempt, at, duration_ms, status_code, reason, coalesce(error, ''), coalesce(response, '')
+		FROM webhook_delivery_attempts WHERE delivery_id = $1 AND created_at = $2 ORDER BY at, attempt`, d.ID, d.CreatedAt)
+	if err != nil {
+		return fail(fmt.Errorf("read attempts: %w", err))
+	}
+	attempts, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (AttemptRow, error) {
+		var a AttemptRow
+		var ms int64
+		err := row.Scan(&a.Attempt, &a.At, &ms, &a.StatusCode, &a.Reason, &a.Error, &a.Response)
+		a.At, a.Duration = a.At.UTC(), time.Duration(ms)*time.Millisecond
+		return a, err
+	})
+	if err != nil {
+		return fail(fmt.Errorf("read attempts: %w", err))
+	}
+	rows, err = s.db.Query(ctx, `SELECT envelope FROM events WHERE tenant_id = $1 AND id = $2 AND created_at = $3`,
+		tenant, d.EventID, d.EventCreatedAt)
+	if err != nil {
+		return fail(fmt.Errorf("read an envelope: %w", err))
+	}
+	envelopes, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
+	if err != nil {
+		return fail(fmt.Errorf("read an envelope: %w", err))
+	}
+	if len(envelopes) == 0 {
+		return d, attempts, nil, nil
+	}
+	return d, attempts, envelopes[0], nil
+}
+
+// Live deliveries lie in the event's own instant, their ids in its
+// millisecond; the others are found by event.
+const eventDeliveries = ` FROM webhook_subscriber_deliveries
+		WHERE tenant_id = $1 AND event_id = $2 AND created_at = $3 AND id >= $4 AND id <= $5 AND kind = 'live'
+	UNION ALL
+	SELECT ` + deliveryColumns + ` FROM webhook_subscriber_deliveries
+		WHERE tenant_id = $1 AND event_id = $2 AND created_at >= $3 AND kind <> 'live'`
+
+// EventDeliveries gives up to limit deliveries of an event, newest first.
+func (s *Store) EventDeliveries(ctx context.Context, tenant events.TenantID, event events.ID, createdAt time.Time, limit int) ([]DeliveryRow, error) {
+	first, last := idsOf(createdAt)
+	rows, err := s.db.Query(ctx, `SELECT `+deliveryColumns+eventDeliveries+` ORDER BY created_at DESC, id DESC LIMIT $6`,
+		tenant, event, createdAt, first, last, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list an event's deliveries: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, scanDeliveryRow)
+	if err != nil {
+		return nil, fmt.Errorf("list an event's deliveries: %w", err)
+	}
+	return list, nil
+}
+
+// idsOf gives the first and the last delivery id of t's millisecond.
+func idsOf(t time.Time) (first, last events.DeliveryID) {
+	var ms [8]byte
+	binary.BigEndian.PutUint64(ms[:], uint64(t.UnixMilli())) //nolint:gosec // a time after 1970
+	copy(first[:6], ms[2:])
+	copy(last[:6], ms[2:])
+	for i := 6; i < len(last); i++ {
+		last[i] = 0xff
+	}
+	return first, last
+}

@@ -1,0 +1,188 @@
+package subscribers
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/fanmail-dev/fanmail/events"
+)
+
+// InsertTest makes a test delivery for one webhook, past its filters: an event
+// of the webhook's first type, which goes to this webhook alone. It returns
+// [ErrNotFound], or [ErrDisabled] where the webhook is disabled.
+func (s *Store) InsertTest(ctx context.Context, tenant events.TenantID, webhook events.WebhookID) (DeliveryRow, error) {
+	var d DeliveryRow
+	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		in := s.In(tx)
+		w, err := in.get(ctx, tenant, webhook, " FOR SHARE")
+		if err != nil {
+			return err
+		}
+		if !w.Enabled {
+			return ErrDisabled
+		}
+		data, err := json.Marshal(map[string]any{
+			"test": true, "webhook_id": w.ID, "message": "A test of this webhook, sent on request.",
+		})
+		if err != nil {
+			return fmt.Errorf("encode a test event: %w", err)
+		}
+		ev := events.Event{TenantID: tenant, Type: w.Events[0], Data: data}
+		id := events.NewID()
+		head, tail, err := ev.Encode(id)
+		if err != nil {
+			return fmt.Errorf("encode a test event: %w", err)
+		}
+		src := source{id: id, typ: ev.Type}
+		// Into the log, for the payload, but not into the outbox: nobody else
+		// is to get it.
+		err = tx.QueryRow(ctx, `INSERT INTO events (id, created_at, tenant_id, type, seq, envelope)
+			VALUES ($2, now(), $1, $3, nextval('outbox_seq'),
+				$4::bytea || convert_to(to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'UTF8') || $5::bytea)
+			RETURNING created_at, seq`, tenant, id, string(ev.Type), head, tail).Scan(&src.createdAt, &src.seq)
+		if err != nil {
+			return fmt.Errorf("insert a test event: %w", err)
+		}
+		list, err := in.insertAgain(ctx, tenant, src, "test", events.ReplayID{}, []events.WebhookID{webhook})
+		if err != nil {
+			return err
+		}
+		d = list[0]
+		return nil
+	})
+	if err != nil {
+		return DeliveryRow{}, err
+	}
+	return d, nil
+}
+
+// Redeliver sends an event again, under a new replay id: to one webhook of the
+// tenant, or, where webhook is zero, to every webhook that the event was
+// delivered to before and that still exists. It returns [ErrNotFound] where
+// the tenant has no such event or webhook.
+func (s *Store) Redeliver(ctx context.Context, tenant events.TenantID, event events.ID, webhook events.WebhookID) (events.ReplayID, []DeliveryRow, error) {
+	replay := events.NewRandom[events.ReplayKind]()
+	var list []DeliveryRow
+	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		in := s.In(tx)
+		src := source{id: event}
+		err := tx.QueryRow(ctx, `SELECT type, created_at, seq, coalesce(message_id, '') FROM events WHERE tenant_id = $1 AND id = $2`,
+			tenant, event).Scan(&src.typ, &src.createdAt, &src.seq, &src.messageID)
+		if err != nil {
+			return found(err, "read an event")
+		}
+		to := []events.WebhookID{webhook}
+		if webhook.IsZero() {
+			to, err = in.receivers(ctx, tenant, src)
+		} else {
+			_, err = in.Get(ctx, tenant, webhook)
+		}
+		if err != nil {
+			return err
+		}
+		list, err = in.insertAgain(ctx, tenant, src, "replay", replay, to)
+		return err
+	})
+	if err != nil {
+		return events.ReplayID{}, nil, err
+	}
+	return replay, list, nil
+}
+
+func (s *Store) receivers(ctx context.Context, tenant events.TenantID, src source) ([]events.WebhookID, error) {
+	first, last := idsOf(src.createdAt)
+	rows, err := s.db.Query(ctx, `SELECT DISTINCT d.webhook_id FROM (SELECT `+deliveryColumns+eventDeliveries+`) AS d
+		JOIN webhooks AS w ON w.id = d.webhook_id AND w.tenant_id = $1 AND w.deleted_at IS NULL
+		WHERE d.kind <> 'test' ORDER BY d.webhook_id`, tenant, src.id, src.createdAt, first, last)
+	if err != nil {
+		return nil, fmt.Errorf("find an event's webhooks: %w", err)
+	}
+	to, err := pgx.CollectRows(rows, pgx.RowTo[events.WebhookID])
+	if err != nil {
+		return nil, fmt.Errorf("find an event's webhooks: %w", err)
+	}
+	return to, nil
+}
+
+// source is the event that a delivery is made of.
+type source struct {
+	id        events.ID
+	typ       events.Type
+	createdAt time.Time
+	seq       int64
+	messageID string
+}
+
+// insertAgain makes deliveries of the transaction's time, due at once. It must
+// run inside a transaction.
+func (s *Store) insertAgain(ctx context.Context, tenant events.TenantID, src source, kind string, replay events.ReplayID, to []events.WebhookID) ([]DeliveryRow, error) {
+	// The ids hold the time of the rows, which is the transaction's.
+	var now time.Time
+	if err := s.db.QueryRow(ctx, `SELECT now()`).Scan(&now); err != nil {
+		return nil, fmt.Errorf("read the database's clock: %w", err)
+	}
+	ids := make([]events.DeliveryID, len(to))
+	for i, w := range to {
+		ids[i] = events.DeriveDeliveryID(src.id, w, replay, now)
+	}
+	rows, err := s.db.Query(ctx, `INSERT INTO webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at,
+			next_retry_at, expires_at, seq, max_attempts, kind, event_type, message_id, replay_id)
+		SELECT new.id, now(), new.webhook_id, $1, $2, $3, now(), now() + $4::interval, $5, $6, $7, $8, nullif($9, ''), $10
+		FROM unnest($11::uuid[], $12::uuid[]) AS new (id, webhook_id)
+		RETURNING `+deliveryColumns,
+		tenant, src.id, src.createdAt, Retention, src.seq, MaxAttempts, kind, string(src.typ), src.messageID, replay, ids, to)
+	if err != nil {
+		return nil, fmt.Errorf("insert %s deliveries: %w", kind, err)
+	}
+	list, err := pgx.CollectRows(rows, scanDeliveryRow)
+	if err != nil {
+		return nil, fmt.Errorf("insert %s deliveries: %w", kind, err)
+	}
+	return list, nil
+}
+
+// Retry makes a delivery due at once. A failed one becomes pending again, with
+// as many attempts more as a new one has; the numbers of its attempts go on,
+// and the log of them stays. It returns [ErrNotFound], [ErrDelivered],
+// [ErrDeleted] or [ErrExpired].
+func (s *Store) Retry(ctx context.Context, tenant events.TenantID, id events.DeliveryID) (DeliveryRow, error) {
+	ms := events.CreatedAt(id)
+	var d DeliveryRow
+	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		var created time.Time
+		var status string
+		var deleted, expired bool
+		err := tx.QueryRow(ctx, `SELECT d.created_at, d.status, w.deleted_at IS NOT NULL, d.expires_at <= now()
+			FROM webhook_subscriber_deliveries AS d JOIN webhooks AS w ON w.id = d.webhook_id AND w.tenant_id = $1
+			WHERE d.tenant_id = $1 AND d.id = $2 AND d.created_at >= $3 AND d.created_at < $4 FOR UPDATE OF d`,
+			tenant, id, ms, ms.Add(time.Millisecond)).Scan(&created, &status, &deleted, &expired)
+		switch {
+		case err != nil:
+			return found(err, "read a delivery")
+		case status == "delivered":
+			return ErrDelivered
+		case deleted:
+			return ErrDeleted
+		case expired:
+			return ErrExpired
+		}
+		rows, err := tx.Query(ctx, `UPDATE webhook_subscriber_deliveries SET status = 'pending', next_retry_at = now(), finished_at = NULL,
+				max_attempts = CASE WHEN status = 'failed' THEN attempts + $4 ELSE max_attempts END
+			WHERE tenant_id = $1 AND id = $2 AND created_at = $3 RETURNING `+deliveryColumns, tenant, id, created, MaxAttempts)
+		if err != nil {
+			return fmt.Errorf("retry a delivery: %w", err)
+		}
+		if d, err = pgx.CollectExactlyOneRow(rows, scanDeliveryRow); err != nil {
+			return fmt.Errorf("retry a delivery: %w", err)
+		}
+		return nil
+	})
+	if err != nil {
+		return DeliveryRow{}, err
+	}
+	return d, nil
+}
