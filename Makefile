@@ -1,0 +1,46 @@
+# Fanmail. `make help` lists the targets.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo test build lint generate bench-quick bench
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -X github.com/fanmail-dev/fanmail/app.version=$(VERSION)
+LINT := go tool -modfile=tools/go.mod golangci-lint
+
+# The race detector needs a C compiler. It is on in CI, or with RACE=-race.
+RACE ?= $(if $(CI),$(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v "$$(go env CC)" >/dev/null 2>&1 && echo -race))
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+setup: ## install what is missing on this machine: Postgres
+	@scripts/setup.sh
+
+run: setup build ## start all of Fanmail, show a mail arrive as a webhook, and stay up
+	@bin/fanmail demo --stay
+
+demo: setup build ## the same on free ports, and stop: exit 0 only if the webhook verified
+	@bin/fanmail --dir .fanmail/demo demo --api 127.0.0.1:0 --smtp 127.0.0.1:0
+
+test: setup ## vet and test everything
+	@echo "· go vet"
+	@go vet ./...
+	@echo "· go test $(RACE)"
+	@FANMAIL_TEST_DATABASE_URL="$${FANMAIL_TEST_DATABASE_URL:-$$FANMAIL_DATABASE_URL}" go test $(RACE) ./...
+
+build: ## build the commands into bin/, with the version stamped in
+	@echo "· building bin/ ($(VERSION))"
+	@mkdir -p bin
+	@go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+lint: ## run golangci-lint
+	@$(LINT) run ./...
+
+generate: ## write the generated files anew
+	@go generate ./...
+
+bench-quick: setup build ## the short benchmark; writes test/bench/results/latest.json
+	@cd test/bench && go run . --quick
+
+bench: setup build ## the whole benchmark; writes test/bench/results/latest.json
+	@cd test/bench && go run .

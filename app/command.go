@@ -1,0 +1,73 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	"go.uber.org/zap"
+)
+
+// Signals gives a context that ends at SIGINT or SIGTERM. A second signal then
+// ends the process at once, as if nobody had listened.
+func Signals(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
+
+// Config is what the configuration of a process must do for [Main].
+type Config interface {
+	Validate() error
+	Logger() (*zap.Logger, error)
+}
+
+// Parse reads a process's configuration from arguments and environment. A
+// fault, one that Validate finds included, is an error of one line. It
+// terminates the program after --help and --version.
+func Parse[C Config](args []string, name, description, httpAddr string) (C, error) {
+	var c struct {
+		Config  C                `embed:""`
+		Version kong.VersionFlag `hidden:""`
+	}
+	k, err := kong.New(&c, kong.Name(name), kong.Description(description),
+		kong.Vars{"http_addr": httpAddr, "version": Version()})
+	if err != nil {
+		return c.Config, fmt.Errorf("define the flags: %w", err)
+	}
+	if _, err := k.Parse(args); err != nil {
+		return c.Config, err
+	}
+	return c.Config, c.Config.Validate()
+}
+
+// Main is the whole of a process's main function: it parses, runs until
+// SIGINT or SIGTERM, and gives the exit code. An error is one line on standard
+// error. httpAddr is the default of --http-addr.
+func Main[C Config](name, description, httpAddr string, run func(context.Context, C, *zap.Logger) error) int {
+	c, err := Parse[C](os.Args[1:], name, description, httpAddr)
+	if err != nil {
+		return fail(name, err)
+	}
+	log, err := c.Logger()
+	if err != nil {
+		return fail(name, err)
+	}
+	defer func() { _ = log.Sync() }()
+	ctx, stop := Signals(context.Background())
+	defer stop()
+	log.Info("starting", zap.String("process", name), zap.String("version", Version()))
+	if err := run(ctx, c, log); err != nil {
+		return fail(name, err)
+	}
+	log.Info("stopped", zap.String("process", name))
+	return 0
+}
+
+func fail(name string, err error) int {
+	fmt.Fprintf(os.Stderr, "%s: %s\n", name, oneLine(err))
+	return 1
+}

@@ -1,0 +1,75 @@
+package app
+
+import (
+	"context"
+	"os"
+	"strconv"
+
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/dispatch"
+	"github.com/fanmail-dev/fanmail/fanout"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+// DispatcherConfig configures the process that fans events out and POSTs them.
+type DispatcherConfig struct {
+	Database
+	NATS
+	Lifecycle
+	Logging
+	Outbound
+	Proxy
+	Name  string `name:"name" env:"FANMAIL_DISPATCHER_NAME" help:"Name of this replica in the table of dispatchers. Defaults to the host's name and the process id."`
+	Slots int    `name:"slots" env:"FANMAIL_SLOTS" default:"0" help:"POSTs in flight at once in this process; 0 means the dispatcher's own default."`
+}
+
+// Validate names the first setting that cannot work.
+func (c DispatcherConfig) Validate() error {
+	return firstError(c.Database.validate, c.NATS.validate, c.Lifecycle.validate, c.Proxy.validate, func() error {
+		if c.Slots < 0 {
+			return wrong("--slots", "FANMAIL_SLOTS", "must not be negative")
+		}
+		return nil
+	})
+}
+
+// RunDispatcher fans events out, delivers, sweeps and maintains until ctx ends.
+func RunDispatcher(ctx context.Context, c DispatcherConfig, log *zap.Logger) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	return runProcess(ctx, "dispatcher", c.Database, c.NATS, c.Lifecycle, log, func(ctx context.Context, p *process) error {
+		return p.addDispatcher(ctx, c)
+	})
+}
+
+func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
+	if c.Name == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			host = "dispatcher"
+		}
+		c.Name = host + "-" + strconv.Itoa(os.Getpid())
+	}
+	registry := subscribers.NewRegistry(p.pool, p.nc, p.log.Named("registry"))
+	if err := await(ctx, p.log, "the webhooks", registry.Load); err != nil {
+		return err
+	}
+	opts := dispatch.Options{
+		Name: c.Name, Slots: c.Slots, AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks,
+		Drain: p.drain, Log: p.log.Named("dispatch"), Registerer: p.registry,
+	}
+	if c.Proxy.Proxy != nil && c.Proxy.Proxy.Host != "" {
+		opts.Proxy = c.Proxy.Proxy
+	}
+	d, err := dispatch.New(p.pool, p.nc, p.js, registry, opts)
+	if err != nil {
+		return err
+	}
+	p.add("registry", registry.Run)
+	p.add("fanout", fanout.New(p.pool, p.js, registry, fanout.Options{Log: p.log.Named("fanout"), Registerer: p.registry}).Run)
+	p.add("dispatch", d.Run)
+	p.add("maintenance", dispatch.NewMaintenance(p.pool, dispatch.MaintenanceOptions{Log: p.log.Named("maintenance"), Registerer: p.registry}).Run)
+	return nil
+}

@@ -1,0 +1,112 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"net/url"
+
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/ingest"
+)
+
+// IngestConfig configures the process that takes mail and events in.
+type IngestConfig struct {
+	Database
+	NATS
+	Lifecycle
+	Logging
+	SMTP
+}
+
+// SMTP says how mail is taken.
+type SMTP struct {
+	Addr            string `name:"smtp-addr" env:"FANMAIL_SMTP_ADDR" default:"127.0.0.1:2525" help:"Address of the SMTP server."`
+	Domain          string `name:"smtp-domain" env:"FANMAIL_SMTP_DOMAIN" default:"localhost" help:"Name that the SMTP server greets with."`
+	TLSCert         string `name:"smtp-tls-cert" env:"FANMAIL_SMTP_TLS_CERT" placeholder:"FILE" help:"Certificate for STARTTLS, PEM; none means no STARTTLS."`
+	TLSKey          string `name:"smtp-tls-key" env:"FANMAIL_SMTP_TLS_KEY" placeholder:"FILE" help:"Key of the certificate, PEM."`
+	MaxMessageBytes int64  `name:"max-message-bytes" env:"FANMAIL_MAX_MESSAGE_BYTES" default:"36700160" help:"Largest mail that is accepted."`
+	MaxRecipients   int    `name:"max-recipients" env:"FANMAIL_MAX_RECIPIENTS" default:"100" help:"Most recipients of one mail."`
+	MaxConnections  int    `name:"max-connections" env:"FANMAIL_MAX_CONNECTIONS" default:"500" help:"Most SMTP connections at once."`
+	PublicURL       string `name:"public-url" env:"FANMAIL_PUBLIC_URL" placeholder:"URL" help:"Where receivers reach the API; links to raw mail begin with it. Without it they begin with /v1."`
+}
+
+// Validate names the first setting that cannot work.
+func (c IngestConfig) Validate() error {
+	return firstError(c.Database.validate, c.NATS.validate, c.Lifecycle.validate, c.SMTP.validate)
+}
+
+func (c *SMTP) validate() error {
+	if err := address(c.Addr, "--smtp-addr", "FANMAIL_SMTP_ADDR"); err != nil {
+		return err
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return wrong("--smtp-tls-cert and --smtp-tls-key", "FANMAIL_SMTP_TLS_CERT, FANMAIL_SMTP_TLS_KEY", "belong together: set both or neither")
+	}
+	if _, err := c.tls(); err != nil {
+		return err
+	}
+	for _, l := range []struct {
+		value     int64
+		flag, env string
+	}{
+		{c.MaxMessageBytes, "--max-message-bytes", "FANMAIL_MAX_MESSAGE_BYTES"},
+		{int64(c.MaxRecipients), "--max-recipients", "FANMAIL_MAX_RECIPIENTS"},
+		{int64(c.MaxConnections), "--max-connections", "FANMAIL_MAX_CONNECTIONS"},
+	} {
+		if l.value < 0 {
+			return wrong(l.flag, l.env, "must not be negative")
+		}
+	}
+	if c.PublicURL != "" {
+		if u, err := url.Parse(c.PublicURL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+			return wrong("--public-url", "FANMAIL_PUBLIC_URL", "is not a URL, such as https://fanmail.example.com")
+		}
+	}
+	return nil
+}
+
+func (c *SMTP) tls() (*tls.Config, error) {
+	if c.TLSCert == "" {
+		return nil, nil
+	}
+	cert, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
+	if err != nil {
+		return nil, wrong("--smtp-tls-cert and --smtp-tls-key", "FANMAIL_SMTP_TLS_CERT, FANMAIL_SMTP_TLS_KEY", "cannot be used: "+err.Error())
+	}
+	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, nil
+}
+
+// RunIngest takes mail and events in until ctx ends.
+func RunIngest(ctx context.Context, c IngestConfig, log *zap.Logger) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	return runProcess(ctx, "ingest", c.Database, c.NATS, c.Lifecycle, log, func(_ context.Context, p *process) error {
+		_, err := p.addIngest(c.SMTP, "--smtp-addr")
+		return err
+	})
+}
+
+// addIngest listens at once, so that the server's address is known.
+func (p *process) addIngest(c SMTP, flag string) (*ingest.Server, error) {
+	tlsConfig, err := c.tls()
+	if err != nil {
+		return nil, err
+	}
+	srv, err := ingest.NewServer(p.pool, p.nc, ingest.Options{
+		Addr: c.Addr, Domain: c.Domain, TLS: tlsConfig, MaxMessageBytes: c.MaxMessageBytes, MaxRecipients: c.MaxRecipients,
+		MaxConnections: c.MaxConnections, PublicURL: c.PublicURL, Drain: p.drain, Log: p.log.Named("smtp"), Registerer: p.registry,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := srv.Listen(); err != nil {
+		return nil, portError(err, c.Addr, flag, "FANMAIL_SMTP_ADDR")
+	}
+	p.log.Info("taking mail", zap.String("addr", srv.Addr().String()))
+	p.add("smtp", srv.Run)
+	intake := ingest.NewIntake(p.pool, p.js, p.nc, ingest.IntakeOptions{Drain: p.drain, Log: p.log.Named("intake"), Registerer: p.registry})
+	p.add("intake", intake.Run)
+	return srv, nil
+}

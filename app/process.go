@@ -1,0 +1,155 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+)
+
+// process is a running Fanmail process: its connections, and the components
+// that work on them.
+type process struct {
+	name     string
+	log      *zap.Logger
+	registry *prometheus.Registry
+	status   *status
+	drain    time.Duration
+
+	pool *pgxpool.Pool
+	nc   *nats.Conn
+	js   jetstream.JetStream
+
+	components []component
+}
+
+// component works until its context ends, drains, and returns nil.
+type component struct {
+	name string
+	run  func(context.Context) error
+}
+
+func (p *process) add(name string, run func(context.Context) error) {
+	p.components = append(p.components, component{name, run})
+}
+
+// stopMargin is what a process waits beyond its components' own deadline.
+const stopMargin = 5 * time.Second
+
+// runProcess opens the connections, lets build add components and runs them
+// until ctx ends. It returns nil where ctx ended first, even while it waited.
+func runProcess(ctx context.Context, name string, db Database, broker NATS, life Lifecycle, log *zap.Logger, build func(context.Context, *process) error) error {
+	p := &process{name: name, log: log, registry: prometheus.NewRegistry(), status: &status{}, drain: life.drain()}
+	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	// The status server answers while the process waits and while it drains,
+	// so it has a life of its own around the rest.
+	outer, stopStatus := context.WithCancel(context.WithoutCancel(ctx))
+	var serving errgroup.Group
+	defer func() {
+		stopStatus()
+		_ = serving.Wait()
+	}()
+	if life.HTTPAddr != "" && life.HTTPAddr != off {
+		l, err := listen(ctx, life.HTTPAddr, "--http-addr", "FANMAIL_HTTP_ADDR")
+		if err != nil {
+			return err
+		}
+		log.Info("health and metrics", zap.String("addr", l.Addr().String()))
+		serving.Go(func() error { return serveHTTP(outer, l, p.status.handler(p.registry), time.Second, log) })
+	}
+	err := p.live(ctx, db, broker, build)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (p *process) live(ctx context.Context, db Database, broker NATS, build func(context.Context, *process) error) error {
+	var err error
+	p.status.set("waiting for the database")
+	if p.pool, err = connectDatabase(ctx, db, p.name, p.log); err != nil {
+		return err
+	}
+	p.status.set("waiting for the broker")
+	if p.nc, p.js, err = connectBroker(ctx, broker, p.name, p.log); err != nil {
+		p.pool.Close()
+		return err
+	}
+	if err := build(ctx, p); err != nil {
+		p.close()
+		return err
+	}
+	return p.work(ctx)
+}
+
+func (p *process) close() {
+	_ = p.nc.FlushTimeout(time.Second)
+	p.nc.Close()
+	p.pool.Close()
+}
+
+func (p *process) check(ctx context.Context) error {
+	if !p.nc.IsConnected() {
+		return errors.New("the broker is away")
+	}
+	if err := p.pool.Ping(ctx); err != nil {
+		return fmt.Errorf("the database is away: %w", err)
+	}
+	return nil
+}
+
+// work runs the components. When ctx ends or one of them fails, all are told
+// to drain; those that take longer than the deadline are left behind and named.
+func (p *process) work(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	var mu sync.Mutex
+	var left []string
+	for _, c := range p.components {
+		left = append(left, c.name)
+		group.Go(func() error {
+			err := c.run(ctx)
+			mu.Lock()
+			left = slices.DeleteFunc(left, func(n string) bool { return n == c.name })
+			mu.Unlock()
+			switch {
+			case err != nil:
+				return fmt.Errorf("%s: %w", c.name, err)
+			case ctx.Err() == nil:
+				return fmt.Errorf("%s ended by itself", c.name)
+			}
+			return nil
+		})
+	}
+	p.status.working(p.check)
+	p.log.Info("working", zap.String("process", p.name))
+	done := make(chan error, 1)
+	go func() { done <- group.Wait() }()
+
+	<-ctx.Done()
+	p.status.set("draining")
+	p.log.Info("draining", zap.Duration("deadline", p.drain))
+	timer := time.NewTimer(p.drain + stopMargin)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		p.close()
+		return err
+	case <-timer.C:
+		// The connections stay open: closing the pool would wait for them.
+		mu.Lock()
+		defer mu.Unlock()
+		return fmt.Errorf("%s did not drain within %s; what was unfinished is done again after its lease", strings.Join(left, ", "), p.drain+stopMargin)
+	}
+}

@@ -1,0 +1,38 @@
+package app
+
+import (
+	"context"
+
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/outbox"
+)
+
+// PublisherConfig configures the process that relays the outbox.
+type PublisherConfig struct {
+	Database
+	NATS
+	Lifecycle
+	Logging
+}
+
+// Validate names the first setting that cannot work.
+func (c PublisherConfig) Validate() error {
+	return firstError(c.Database.validate, c.NATS.validate, c.Lifecycle.validate)
+}
+
+// RunPublisher relays the outbox to the broker until ctx ends.
+func RunPublisher(ctx context.Context, c PublisherConfig, log *zap.Logger) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	return runProcess(ctx, "publisher", c.Database, c.NATS, c.Lifecycle, log, func(_ context.Context, p *process) error {
+		p.addPublisher()
+		return nil
+	})
+}
+
+func (p *process) addPublisher() {
+	relay := outbox.NewRelay(p.pool, p.nc, p.js, outbox.RelayOptions{Log: p.log.Named("relay"), Registerer: p.registry})
+	p.add("relay", relay.Run)
+}

@@ -1,0 +1,102 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap"
+)
+
+// status serves /healthz, /readyz and /metrics of a process.
+type status struct {
+	// phase is what the process is doing while it does not work: "" is "work".
+	phase atomic.Pointer[string]
+	check atomic.Pointer[func(context.Context) error]
+}
+
+// set says what the process is doing instead of working.
+func (s *status) set(phase string) { s.phase.Store(&phase) }
+
+// working makes the process ready whenever check finds nothing.
+func (s *status) working(check func(context.Context) error) {
+	s.check.Store(&check)
+	s.set("")
+}
+
+// ready says why the process does not work just now, or nil.
+func (s *status) ready(ctx context.Context) error {
+	if phase := s.phase.Load(); phase == nil {
+		return errors.New("starting")
+	} else if *phase != "" {
+		return errors.New(*phase)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, 3*time.Second, errors.New("no answer within 3 s"))
+	defer cancel()
+	return (*s.check.Load())(ctx)
+}
+
+func (s *status) handler(registry *prometheus.Registry) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if err := s.ready(r.Context()); err != nil {
+			http.Error(w, oneLine(err), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte("ready\n"))
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	return mux
+}
+
+// listen opens a TCP port. flag and env are named where the port is taken.
+func listen(ctx context.Context, addr, flag, env string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, portError(err, addr, flag, env)
+	}
+	return l, nil
+}
+
+func portError(err error, addr, flag, env string) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%s is in use: stop what listens there, or give another address with %s (%s)", addr, flag, env)
+	}
+	return fmt.Errorf("listen on %s, from %s (%s): %w", addr, flag, env, err)
+}
+
+// serveHTTP serves until ctx ends, then finishes open requests within drain.
+func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, drain time.Duration, log *zap.Logger) error {
+	srv := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          zap.NewStdLog(log),
+	}
+	stopped := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+		defer cancel()
+		err := srv.Shutdown(ctx)
+		if err != nil {
+			_ = srv.Close()
+		}
+		stopped <- err
+	})
+	err := srv.Serve(l)
+	if stop() || !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
+	}
+	if err := <-stopped; err != nil {
+		log.Warn("closed requests that did not end in time", zap.Error(err))
+	}
+	return nil
+}

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+)
+
+type deliveriesCmd struct {
+	List  deliveriesList  `cmd:"" help:"List a webhook's deliveries, newest first."`
+	Get   deliveriesGet   `cmd:"" help:"Show a delivery with its attempts."`
+	Retry deliveriesRetry `cmd:"" help:"Attempt a delivery again, now."`
+}
+
+type deliveriesList struct {
+	target
+	page
+	span
+	Webhook string `arg:"" help:"The webhook's id."`
+	Status  string `help:"pending, delivered or failed."`
+	Type    string `help:"Only this event type."`
+}
+
+func (c *deliveriesList) Run(ctx context.Context, s *session) error {
+	query := given("status", c.Status, "event_type", c.Type)
+	if err := c.set(query); err != nil {
+		return err
+	}
+	return c.list(ctx, s, asTenant, "/v1/webhooks/"+url.PathEscape(c.Webhook)+"/deliveries", c.page, query,
+		column{"ID", "id"}, column{"STATUS", "status"}, column{"TYPE", "event_type"}, column{"EVENT", "event_id"},
+		column{"ATTEMPTS", "attempts"}, column{"CODE", "last_status_code"}, column{"ERROR", "last_error"},
+		column{"NEXT", "next_retry_at"}, column{"CREATED", "created_at"})
+}
+
+type deliveriesGet struct {
+	target
+	ID string `arg:""`
+}
+
+func (c *deliveriesGet) Run(ctx context.Context, s *session) error {
+	return c.show(ctx, s, asTenant, http.MethodGet, "/v1/deliveries/"+url.PathEscape(c.ID), nil)
+}
+
+type deliveriesRetry struct {
+	target
+	ID string `arg:""`
+}
+
+func (c *deliveriesRetry) Run(ctx context.Context, s *session) error {
+	return c.show(ctx, s, asTenant, http.MethodPost, "/v1/deliveries/"+url.PathEscape(c.ID)+"/retry", nil)
+}

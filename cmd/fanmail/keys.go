@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	"github.com/fanmail-dev/fanmail/app"
+)
+
+type keysCmd struct {
+	List      keysList      `cmd:"" help:"List keys."`
+	Create    keysCreate    `cmd:"" help:"Make a key; its secret is shown once."`
+	Delete    keysDelete    `cmd:"" help:"Revoke a key."`
+	Bootstrap keysBootstrap `cmd:"" help:"Make an operator's key in the database itself: the first one."`
+}
+
+type keysList struct {
+	target
+	page
+	Operator bool `help:"With the operator's key of DIR/credentials.json."`
+}
+
+func (c *keysList) Run(ctx context.Context, s *session) error {
+	return c.list(ctx, s, role(c.Operator), "/v1/keys", c.page, nil,
+		column{"ID", "id"}, column{"TENANT", "tenant_id"}, column{"NAME", "name"}, column{"SCOPES", "scopes"},
+		column{"LAST USED", "last_used_at"}, column{"CREATED", "created_at"})
+}
+
+type keysCreate struct {
+	target
+	Tenant string   `help:"The tenant to make it for, with an operator's key."`
+	Name   string   `help:"What it is for."`
+	Scopes []string `name:"scope" help:"What it may do; all unless given."`
+}
+
+func (c *keysCreate) Run(ctx context.Context, s *session) error {
+	body := map[string]any{}
+	if c.Tenant != "" {
+		body["tenant_id"] = c.Tenant
+	}
+	if c.Name != "" {
+		body["name"] = c.Name
+	}
+	if len(c.Scopes) > 0 {
+		body["scopes"] = c.Scopes
+	}
+	return c.show(ctx, s, role(c.Tenant != ""), http.MethodPost, "/v1/keys", body)
+}
+
+type keysDelete struct {
+	target
+	ID       string `arg:""`
+	Operator bool   `help:"With the operator's key of DIR/credentials.json."`
+}
+
+func (c *keysDelete) Run(ctx context.Context, s *session) error {
+	return c.show(ctx, s, role(c.Operator), http.MethodDelete, "/v1/keys/"+url.PathEscape(c.ID), nil)
+}
+
+type keysBootstrap struct {
+	app.Database
+	app.Logging
+}
+
+func (c *keysBootstrap) Run(ctx context.Context, s *session) error {
+	log, err := c.Logger()
+	if err != nil {
+		return err
+	}
+	secret, err := app.NewOperatorKey(ctx, c.Database, log)
+	if err != nil {
+		return err
+	}
+	s.say("%s", secret)
+	return nil
+}
+
+type tenantsCmd struct {
+	List   tenantsList   `cmd:"" help:"List tenants."`
+	Create tenantsCreate `cmd:"" help:"Make a tenant."`
+}
+
+type tenantsList struct {
+	target
+	page
+}
+
+func (c *tenantsList) Run(ctx context.Context, s *session) error {
+	return c.list(ctx, s, asOperator, "/v1/tenants", c.page, nil,
+		column{"ID", "id"}, column{"NAME", "name"}, column{"CREATED", "created_at"})
+}
+
+type tenantsCreate struct {
+	target
+	Name string `arg:""`
+}
+
+func (c *tenantsCreate) Run(ctx context.Context, s *session) error {
+	return c.show(ctx, s, asOperator, http.MethodPost, "/v1/tenants", map[string]any{"name": c.Name})
+}

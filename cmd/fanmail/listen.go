@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/fanmail-dev/fanmail/app/client"
+	"github.com/fanmail-dev/fanmail/events"
+)
+
+type listenCmd struct {
+	target
+	Forward  string        `placeholder:"URL" help:"Forward each POST there, and answer as it does."`
+	Events   []string      `help:"Event types. Defaults to all."`
+	Agents   []string      `name:"agent" help:"Only events of these agents."`
+	FailRate float64       `placeholder:"N" help:"Answer 500 to this percentage of the POSTs, from 0 to 100."`
+	Delay    time.Duration `help:"Wait before each answer."`
+	Addr     string        `default:"127.0.0.1:0" help:"Address to listen on; port 0 picks a free one."`
+}
+
+// Run receives webhooks until ctx ends, and then removes its webhook.
+func (c *listenCmd) Run(ctx context.Context, s *session) error {
+	if c.FailRate < 0 || c.FailRate > 100 {
+		return fmt.Errorf("--fail-rate is %v; it is a percentage, from 0 to 100", c.FailRate)
+	}
+	if u, err := url.Parse(c.Forward); c.Forward != "" && (err != nil || u.Host == "") {
+		return fmt.Errorf("--forward is %q; it must be a URL, such as http://127.0.0.1:3000/hook", c.Forward)
+	}
+	api, err := c.client(s, asTenant)
+	if err != nil {
+		return err
+	}
+	r, err := newReceiver(ctx, c.Addr, func(ctx context.Context, a *arrival) int {
+		status, note := c.answer(ctx, a)
+		s.say("%s  %s  → %d%s", time.Now().Format(time.TimeOnly), a, status, note)
+		return status
+	})
+	if err != nil {
+		return err
+	}
+	return receive(ctx, api, r, c.settings(), func() {
+		s.say("listening on %s; Ctrl-C ends it and removes the webhook", r.URL)
+	})
+}
+
+func (c *listenCmd) settings() webhookSettings {
+	w := webhookSettings{Events: c.Events, Agents: c.Agents, Description: new("fanmail listen")}
+	if len(w.Events) == 0 {
+		for _, t := range events.Catalogue() {
+			w.Events = append(w.Events, string(t))
+		}
+	}
+	return w
+}
+
+func (c *listenCmd) answer(ctx context.Context, a *arrival) (status int, note string) {
+	if pause(ctx, c.Delay) != nil {
+		return http.StatusServiceUnavailable, " (stopping)"
+	}
+	switch {
+	case a.Fault != nil:
+		return http.StatusUnauthorized, ""
+	case rand.Float64()*100 < c.FailRate: //nolint:gosec // chance, not secrecy
+		return http.StatusInternalServerError, " (--fail-rate)"
+	case c.Forward == "":
+		return http.StatusOK, ""
+	}
+	status, err := forward(ctx, c.Forward, a)
+	if err != nil {
+		return http.StatusBadGateway, " (" + err.Error() + ")"
+	}
+	return status, " (forwarded)"
+}
+
+// receive makes a webhook for r, calls ready, serves until ctx ends, and
+// removes the webhook again.
+func receive(ctx context.Context, api *client.Client, r *receiver, w webhookSettings, ready func()) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return r.run(ctx) })
+	group.Go(func() error {
+		w.URL = &r.URL
+		var made struct {
+			ID            string `json:"id"`
+			SigningSecret string `json:"signing_secret"`
+		}
+		if err := api.Do(ctx, http.MethodPost, "/v1/webhooks", nil, w.body(), &made); err != nil {
+			return fmt.Errorf("make the webhook: %w", err)
+		}
+		r.expect(made.SigningSecret)
+		ready()
+		<-ctx.Done()
+		return removeWebhook(context.WithoutCancel(ctx), api, made.ID)
+	})
+	return group.Wait()
+}
+
+func removeWebhook(ctx context.Context, api *client.Client, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	err := api.Do(ctx, http.MethodDelete, "/v1/webhooks/"+url.PathEscape(id), nil, nil, nil)
+	var p *client.Problem
+	if errors.As(err, &p) && p.Status == http.StatusNotFound {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("remove the webhook %s: %w", id, err)
+	}
+	return nil
+}

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"context"
+	"path/filepath"
+
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/app"
+)
+
+type upCmd struct {
+	app.UpConfig
+	LogLevel string `name:"log-level" env:"FANMAIL_LOG_LEVEL" default:"warn" enum:"debug,info,warn,error" help:"debug, info, warn or error."`
+}
+
+func (c *upCmd) Run(ctx context.Context, s *session) error {
+	log, err := c.logger()
+	if err != nil {
+		return err
+	}
+	c.Dir = s.dir
+	c.Step = func(text string) { s.say("· %s", text) }
+	c.Ready = func(creds app.Credentials) {
+		s.say("Fanmail is up. Ctrl-C stops it; its data stays in %s.", c.Dir)
+		introduce(s, c.Dir, creds)
+	}
+	if err := app.RunUp(ctx, c.UpConfig, log); err != nil {
+		return err
+	}
+	s.say("stopped")
+	return nil
+}
+
+func (c *upCmd) logger() (*zap.Logger, error) {
+	return app.Logging{Level: c.LogLevel, Format: "console"}.Logger()
+}
+
+// introduce shows where everything is.
+func introduce(s *session, dir string, creds app.Credentials) {
+	s.say("  API    %s   (documentation: %s/docs)", creds.API, creds.API)
+	s.say("  SMTP   %s", creds.SMTP)
+	s.say("  keys   %s", filepath.Join(dir, "credentials.json"))
+}

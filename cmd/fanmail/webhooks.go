@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+)
+
+type webhooksCmd struct {
+	List    webhooksList    `cmd:"" help:"List webhooks."`
+	Get     webhooksGet     `cmd:"" help:"Show a webhook."`
+	Create  webhooksCreate  `cmd:"" help:"Make a webhook; its signing secret is shown once."`
+	Update  webhooksUpdate  `cmd:"" help:"Change a webhook."`
+	Enable  webhooksEnable  `cmd:"" help:"Enable a webhook; what waited flows at once."`
+	Disable webhooksDisable `cmd:"" help:"Disable a webhook; its deliveries wait."`
+	Delete  webhooksDelete  `cmd:"" help:"Delete a webhook."`
+	Rotate  webhooksRotate  `cmd:"" aliases:"rotate-secret" help:"Make a new signing secret; the old one signs for 24 h more."`
+	Test    webhooksTest    `cmd:"" help:"Send a test delivery."`
+}
+
+// webhookSettings are the fields of a webhook; nil means not given.
+type webhookSettings struct {
+	URL           *string  `help:"Where to POST."`
+	Events        []string `help:"Event types."`
+	Agents        []string `name:"agent" help:"Only events of these agents."`
+	Conversations []string `name:"conversation" help:"Only events of these conversations."`
+	Labels        []string `name:"label" help:"Only events with one of these labels."`
+	Description   *string  `help:"What it is for."`
+	MaxInFlight   *int     `help:"Most POSTs at once, 1 to 256."`
+	RateLimit     *int     `help:"Most POSTs a second."`
+	Ordering      *string  `help:"none or strict."`
+}
+
+func (w *webhookSettings) body() map[string]any {
+	b := map[string]any{}
+	for name, v := range map[string]*string{"url": w.URL, "description": w.Description, "ordering": w.Ordering} {
+		if v != nil {
+			b[name] = *v
+		}
+	}
+	for name, v := range map[string]*int{"max_in_flight": w.MaxInFlight, "rate_limit": w.RateLimit} {
+		if v != nil {
+			b[name] = *v
+		}
+	}
+	if len(w.Events) > 0 {
+		b["events"] = w.Events
+	}
+	filters := map[string][]string{}
+	for name, v := range map[string][]string{"agent_ids": w.Agents, "conversation_ids": w.Conversations, "labels": w.Labels} {
+		if len(v) > 0 {
+			filters[name] = v
+		}
+	}
+	if len(filters) > 0 {
+		b["filters"] = filters
+	}
+	return b
+}
+
+type webhooksList struct {
+	target
+	page
+}
+
+func (c *webhooksList) Run(ctx context.Context, s *session) error {
+	return c.list(ctx, s, asTenant, "/v1/webhooks", c.page, nil,
+		column{"ID", "id"}, column{"URL", "url"}, column{"EVENTS", "events"}, column{"ENABLED", "enabled"},
+		column{"LAST DELIVERED", "last_delivered_at"}, column{"DESCRIPTION", "description"})
+}
+
+type webhooksGet struct {
+	target
+	ID string `arg:""`
+}
+
+func (c *webhooksGet) Run(ctx context.Context, s *session) error {
+	return c.show(ctx, s, asTenant, http.MethodGet, "/v1/webhooks/"+url.PathEscape(c.ID), nil)
+}
+
+type webhooksCreate struct {
+	target
+	webhookSettings
+	Disabled bool `help:"Make it disabled."`
+}
+
+func (c *webhooksCreate) Run(ctx context.Context, s *session) error {
+	body := c.body()
+	if c.Disabled {
+		body["enabled"] = false
+	}
+	return c.show(ctx, s, asTenant, http.MethodPost, "/v1/webhooks", body)
+}
+
+type webhooksUpdate struct {
+	target
+	webhookSettings
+	ID string `arg:""`
+}
+
+func (c *webhooksUpdate) Run(ctx context.Context, s *session) error {
+	return c.show(ctx, s, asTenant, http.MethodPatch, "/v1/webhooks/"+url.PathEscape(c.ID), c.body())
+}
+
+type webhooksEnable struct {
+	target
+	ID string `arg:""`
+}
+
+func (c *webhooksEnable) Run(ctx context.Context, s *session) error {
+	return c.show(ctx, s, asTenant, http.MethodPatch, "/v1/webhooks/"+url.PathEscape(c.ID), map[string]any{"enabled": true})
+}
+
+type webhooksDisable struct {
+	target
+	ID string `arg:""`
+}
+
+func (c *webhooksDisable) Run(ctx context.Context, s *session) error {
+	return c.show(ctx, s, asTenant, http.MethodPatch, "/v1/webhooks/"+url.PathEscape(c.ID), map[string]any{"enabled": false})
+}
+
+type webhooksDelete struct {
+	target
+	ID string `arg:""`
+}
+
+func (c *webhooksDelete) Run(ctx context.Context, s *session) error {
+	return c.show(ctx, s, asTenant, http.MethodDelete, "/v1/webhooks/"+url.PathEscape(c.ID), nil)
+}
+
+type webhooksRotate struct {
+	target
+	ID string `arg:""`
+}
+
+func (c *webhooksRotate) Run(ctx context.Context, s *session) error {
+	return c.show(ctx, s, asTenant, http.MethodPost, "/v1/webhooks/"+url.PathEscape(c.ID)+"/rotate-secret", nil)
+}
+
+type webhooksTest struct {
+	target
+	ID string `arg:""`
+}
+
+func (c *webhooksTest) Run(ctx context.Context, s *session) error {
+	return c.show(ctx, s, asTenant, http.MethodPost, "/v1/webhooks/"+url.PathEscape(c.ID)+"/test", nil)
+}
