@@ -221,20 +221,30 @@ func Discover(ctx context.Context, pool *pgxpool.Pool, partition int) (map[event
 	return found, nil
 }
 
+// EventRefs name events by id and creation time. The zero value names none.
+type EventRefs struct {
+	ids   []events.ID
+	times []time.Time
+}
+
+// Add names one more; createdAt is Unix microseconds.
+func (r *EventRefs) Add(id events.ID, createdAt int64) {
+	r.ids, r.times = append(r.ids, id), append(r.times, time.UnixMicro(createdAt))
+}
+
+// Len is how many are named.
+func (r *EventRefs) Len() int { return len(r.ids) }
+
 // Envelopes reads the envelopes of the events; one that is no longer kept is
 // absent from the answer.
-func Envelopes(ctx context.Context, pool *pgxpool.Pool, ids []events.ID, createdAt []int64) (map[events.ID][]byte, error) {
-	times := make([]time.Time, len(createdAt))
-	for i, us := range createdAt {
-		times[i] = time.UnixMicro(us)
-	}
+func Envelopes(ctx context.Context, pool *pgxpool.Pool, refs EventRefs) (map[events.ID][]byte, error) {
 	rows, err := pool.Query(ctx, `
 SELECT e.id, e.envelope FROM unnest($1::uuid[], $2::timestamptz[]) AS w (id, created_at)
-CROSS JOIN LATERAL (SELECT id, envelope FROM events WHERE id = w.id AND created_at = w.created_at) AS e`, ids, times)
+CROSS JOIN LATERAL (SELECT id, envelope FROM events WHERE id = w.id AND created_at = w.created_at) AS e`, refs.ids, refs.times)
 	if err != nil {
 		return nil, fmt.Errorf("read envelopes: %w", err)
 	}
-	found := make(map[events.ID][]byte, len(ids))
+	found := make(map[events.ID][]byte, refs.Len())
 	var id events.ID
 	var envelope []byte
 	if _, err := pgx.ForEachRow(rows, []any{&id, &envelope}, func() error {

@@ -1,0 +1,255 @@
+package dispatch
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+const (
+	// ledgerBatch is the most rows of one commit.
+	ledgerBatch = 1000
+	// ledgerPause stops new attempts while so many entries wait for Postgres.
+	ledgerPause = 4096
+	// touchEvery bounds how often a webhook's last_delivered_at is written.
+	touchEvery = 5 * time.Second
+)
+
+// entry is one thing to write about a delivery, and what to do when it is
+// written.
+type entry struct {
+	kind    entryKind
+	d       *delivery
+	outcome subscribers.Outcome
+	// done is called after the commit with what became of the row: when it is
+	// due again or its lease ends (Unix microseconds; 0: neither), and whether
+	// the row took the entry.
+	done func(at int64, took bool)
+}
+
+type entryKind int
+
+const (
+	entryOutcome entryKind = iota
+	entryPark
+	entryRenew
+)
+
+// ledger is the one writer of outcomes. While one commit is in flight the next
+// gathers; there is no timer.
+type ledger struct {
+	pool    *pgxpool.Pool
+	log     *zap.Logger
+	metrics *metrics
+	pause   func(bool)
+	gone    func() // a webhook was disabled
+
+	mu      sync.Mutex
+	waiting []entry
+	paused  bool
+	wake    chan struct{}
+	idle    *sync.Cond // the ledger has nothing waiting and nothing in flight
+	writing bool
+	touched map[events.WebhookID]time.Time
+}
+
+func newLedger(pool *pgxpool.Pool, log *zap.Logger, m *metrics, pause func(bool), gone func()) *ledger {
+	l := &ledger{pool: pool, log: log, metrics: m, pause: pause, gone: gone, wake: make(chan struct{}, 1), touched: make(map[events.WebhookID]time.Time)}
+	l.idle = sync.NewCond(&l.mu)
+	return l
+}
+
+func (l *ledger) add(e entry) {
+	l.mu.Lock()
+	l.waiting = append(l.waiting, e)
+	pause := !l.paused && len(l.waiting) > ledgerPause
+	if pause {
+		l.paused = true
+	}
+	l.mu.Unlock()
+	if pause {
+		l.pause(true)
+	}
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// flushed waits until everything that was added is written, or ctx ends.
+func (l *ledger) flushed(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.idle.Broadcast()
+	})
+	defer stop()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for (len(l.waiting) > 0 || l.writing) && ctx.Err() == nil {
+		l.idle.Wait()
+	}
+	return ctx.Err()
+}
+
+// run writes until ctx ends. What is then unwritten stays leased in the table
+// and comes again.
+func (l *ledger) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.wake:
+		}
+		for ctx.Err() == nil {
+			batch := l.take()
+			if len(batch) == 0 {
+				break
+			}
+			l.write(ctx, batch)
+			l.mu.Lock()
+			l.writing = false
+			if len(l.waiting) == 0 {
+				l.idle.Broadcast()
+			}
+			l.mu.Unlock()
+		}
+	}
+}
+
+func (l *ledger) take() []entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := min(len(l.waiting), ledgerBatch)
+	if n == 0 {
+		return nil
+	}
+	batch := l.waiting[:n:n]
+	if n == len(l.waiting) {
+		l.waiting = nil
+	} else {
+		l.waiting = slices.Clone(l.waiting[n:])
+	}
+	l.writing = true
+	return batch
+}
+
+// write commits a batch, waiting out a database that is away. A batch that the
+// database refuses is halved until the entry at fault stands alone; that one's
+// lease runs out, and it is tried again with its next attempt.
+func (l *ledger) write(ctx context.Context, batch []entry) {
+	book := l.book(batch)
+	pause := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(20*time.Millisecond), backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))
+	for first := true; ; first = false {
+		start := time.Now()
+		call, cancel := context.WithTimeout(ctx, 30*time.Second)
+		written, err := subscribers.WriteLedger(call, l.pool, book)
+		cancel()
+		if err == nil {
+			l.metrics.ledgerSeconds.Observe(time.Since(start).Seconds())
+			l.metrics.ledgerRows.Observe(float64(len(batch)))
+			l.resume()
+			l.settle(batch, &written, len(book.Disable) > 0)
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if subscribers.Refused(err) {
+			if len(batch) == 1 {
+				l.log.Error("the database refuses an outcome", zap.Stringer("delivery", batch[0].d.ID), zap.Error(err))
+				batch[0].done(0, false)
+				return
+			}
+			half := len(batch) / 2
+			l.write(ctx, batch[:half])
+			l.write(ctx, batch[half:])
+			return
+		}
+		if first {
+			l.log.Warn("outcomes can't be written; no new attempts until they can", zap.Error(err))
+			l.mu.Lock()
+			l.paused = true
+			l.mu.Unlock()
+			l.pause(true)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause.NextBackOff()):
+		}
+	}
+}
+
+func (l *ledger) resume() {
+	l.mu.Lock()
+	lift := l.paused && len(l.waiting) <= ledgerPause/2
+	if lift {
+		l.paused = false
+	}
+	l.mu.Unlock()
+	if lift {
+		l.pause(false)
+	}
+}
+
+func (l *ledger) book(batch []entry) *subscribers.Ledger {
+	b := &subscribers.Ledger{}
+	now := time.Now()
+	for i := range batch {
+		e := &batch[i]
+		switch e.kind {
+		case entryOutcome:
+			b.Outcomes = append(b.Outcomes, e.outcome)
+			id := e.outcome.WebhookID
+			if e.outcome.Delivered && now.Sub(l.touched[id]) >= touchEvery {
+				l.touched[id] = now
+				b.Touch = append(b.Touch, id)
+			}
+			if e.outcome.Reason == reasonGone && !slices.Contains(b.Disable, id) {
+				b.Disable = append(b.Disable, id)
+			}
+		case entryPark:
+			b.Park = append(b.Park, subscribers.Lease{Ref: e.d.Ref, Lease: e.d.Lease})
+		case entryRenew:
+			b.Renew = append(b.Renew, subscribers.Lease{Ref: e.d.Ref, Lease: e.d.Lease})
+		}
+	}
+	// In one order everywhere, so that two ledgers can't deadlock.
+	slices.SortFunc(b.Touch, compareIDs)
+	slices.SortFunc(b.Disable, compareIDs)
+	return b
+}
+
+func compareIDs(a, b events.WebhookID) int { return slices.Compare(a[:], b[:]) }
+
+func (l *ledger) settle(batch []entry, w *subscribers.Written, disabled bool) {
+	for i := range batch {
+		e := &batch[i]
+		switch e.kind {
+		case entryOutcome:
+			at, again := w.Next[e.d.ID]
+			e.done(at, again || w.Ended[e.d.ID])
+		case entryPark:
+			e.done(0, true)
+		case entryRenew:
+			at, ok := w.Renewed[e.d.ID]
+			e.done(at, ok)
+		}
+	}
+	if disabled {
+		l.gone()
+	}
+	if len(l.touched) > 50_000 {
+		clear(l.touched)
+	}
+}

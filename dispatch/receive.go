@@ -1,0 +1,201 @@
+package dispatch
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/events/stream"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+const (
+	// aheadMessages of a partition may be fetched before they are handled.
+	aheadMessages = 4
+	// roomWait is how long a message waits for a fast lane before its
+	// deliveries are parked.
+	roomWait = 500 * time.Millisecond
+)
+
+// message is a broker message whose deliveries are in this process's hands. It
+// is acknowledged when each is written or parked.
+type message struct {
+	msg  jetstream.Msg
+	left atomic.Int32
+}
+
+func (m *message) settle() {
+	if m != nil && m.left.Add(-1) == 0 {
+		_ = m.msg.Ack()
+	}
+}
+
+// receive takes a partition's messages until ctx ends.
+func (d *Dispatcher) receive(ctx context.Context, partition int) {
+	source := stream.Source{
+		JS: d.js, Streams: d.o.Streams, Stream: stream.Deliveries, Consumer: stream.PartitionConsumer(partition),
+		Ahead: aheadMessages, Log: d.log,
+	}
+	_ = source.Run(ctx, func(m jetstream.Msg) { d.handle(ctx, m) })
+}
+
+func (d *Dispatcher) handle(ctx context.Context, m jetstream.Msg) {
+	dm, err := stream.DecodeDelivery(m.Data())
+	if err != nil {
+		d.log.Error("a delivery message can't be read; the sweep takes its rows", zap.Error(err))
+		_ = m.TermWithReason("malformed")
+		return
+	}
+	src := &message{msg: m}
+	if dm.Lease <= d.clock.latest() {
+		// The rows are due again; the sweep has them or will.
+		d.metrics.expired.Add(float64(len(dm.Deliveries)))
+		_ = m.Ack()
+		return
+	}
+	again := false
+	if meta, err := m.Metadata(); err != nil || meta.NumDelivered > 1 {
+		again = true // some of it may be done: only what is still under this lease is ours
+	}
+	src.left.Store(int32(len(dm.Deliveries)) + 1) //nolint:gosec // a few thousand at most
+	if err := d.fetchEnvelopes(ctx, dm); err != nil {
+		d.log.Warn("envelopes can't be read; the sweep takes the rows", zap.Error(err))
+		_ = m.NakWithDelay(time.Second)
+		return
+	}
+	shared := make([][]byte, len(dm.Events))
+	for i := range dm.Events {
+		// A copy of its own, so that one waiting delivery does not keep the
+		// whole message in memory.
+		shared[i] = slices.Clone(dm.Events[i].Envelope)
+	}
+	for i := range dm.Deliveries {
+		md := &dm.Deliveries[i]
+		ev := &dm.Events[md.Event]
+		q := &delivery{src: src, Leased: subscribers.Leased{
+			Ref:       subscribers.Ref{ID: md.ID, CreatedAt: ev.CreatedAt},
+			WebhookID: md.WebhookID, EventID: ev.ID, EventType: ev.Type, Seq: ev.Seq,
+			MaxAttempts: subscribers.MaxAttempts, Lease: dm.Lease, Envelope: shared[md.Event],
+		}}
+		if again {
+			d.reclaim(ctx, q)
+			continue
+		}
+		d.enqueue(ctx, q)
+	}
+	src.settle() // its own share: the message was taken apart whole
+	d.fill()
+}
+
+// reclaim queues a delivery of a message that was sent before, if its lease is
+// still the one in the message.
+func (d *Dispatcher) reclaim(ctx context.Context, q *delivery) {
+	if d.sched.holds(q.ID) {
+		d.metrics.duplicates.Inc()
+		q.src.settle()
+		return
+	}
+	d.ledger.add(entry{kind: entryRenew, d: q, done: func(lease int64, ok bool) {
+		if !ok {
+			d.metrics.expired.Inc()
+			q.src.settle()
+			return
+		}
+		q.Lease = lease
+		e := d.entryOf(ctx, q)
+		if e == nil || e.Deleted {
+			d.end(q, "webhook_deleted", "the webhook was deleted")
+			return
+		}
+		switch d.sched.add(q, e) {
+		case queued:
+			d.fill()
+		case full, busy: // the ledger must not wait for a lane
+			d.park(q)
+		case duplicate, foreign:
+			q.src.settle()
+		}
+	}})
+}
+
+// enqueue puts a leased delivery into its lane, parks it where the lane is
+// full, and waits a moment where the lane drains fast.
+func (d *Dispatcher) enqueue(ctx context.Context, q *delivery) {
+	e := d.entryOf(ctx, q)
+	if e == nil || e.Deleted {
+		d.end(q, "webhook_deleted", "the webhook was deleted")
+		return
+	}
+	var timeout <-chan time.Time
+	for {
+		room := d.sched.room()
+		switch d.sched.add(q, e) {
+		case queued:
+			return
+		case duplicate:
+			d.metrics.duplicates.Inc()
+			q.src.settle()
+			return
+		case foreign:
+			q.src.settle()
+			return
+		case full:
+			d.park(q)
+			return
+		case busy:
+			d.fill()
+			if timeout == nil {
+				timer := time.NewTimer(roomWait)
+				defer timer.Stop()
+				timeout = timer.C
+			}
+			select {
+			case <-room:
+			case <-timeout:
+				d.park(q)
+				return
+			case <-ctx.Done():
+				d.park(q)
+				return
+			}
+		}
+	}
+}
+
+// entryOf finds the delivery's webhook; one made a moment ago may not be known
+// yet. nil means that there is none.
+func (d *Dispatcher) entryOf(ctx context.Context, q *delivery) *subscribers.Entry {
+	if e := d.registry.Get(q.WebhookID); e != nil {
+		return e
+	}
+	if err := d.registry.Load(ctx); err != nil {
+		d.log.Warn("webhooks can't be read", zap.Error(err))
+	}
+	return d.registry.Get(q.WebhookID)
+}
+
+func (d *Dispatcher) fetchEnvelopes(ctx context.Context, m *stream.DeliveryMessage) error {
+	fetch := subscribers.EventRefs{}
+	for i := range m.Events {
+		if len(m.Events[i].Envelope) == 0 {
+			fetch.Add(m.Events[i].ID, m.Events[i].CreatedAt)
+		}
+	}
+	if fetch.Len() == 0 {
+		return nil
+	}
+	found, err := subscribers.Envelopes(ctx, d.pool, fetch)
+	if err != nil {
+		return err
+	}
+	for i := range m.Events {
+		if len(m.Events[i].Envelope) == 0 {
+			m.Events[i].Envelope = found[m.Events[i].ID]
+		}
+	}
+	return nil
+}

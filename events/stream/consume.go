@@ -1,0 +1,86 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+)
+
+// Source is a durable consumer to pull from.
+type Source struct {
+	JS jetstream.JetStream
+	// Streams are made again where the broker has lost them.
+	Streams  Options
+	Stream   string
+	Consumer jetstream.ConsumerConfig
+	// Ahead is how many messages may be fetched before they are handled.
+	Ahead int
+	Log   *zap.Logger
+}
+
+// Run calls handle for each message, one at a time, until ctx ends. A consumer
+// or a stream that the broker has lost is made anew, and a broker that is away
+// is waited for. It returns nil when no further call of handle is under way;
+// messages that were fetched and not handled have gone back to the broker.
+func (s Source) Run(ctx context.Context, handle func(jetstream.Msg)) error {
+	pause := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
+	for {
+		err := s.consume(ctx, pause.Reset, handle)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrConsumerDeleted) {
+			err = errors.Join(err, Ensure(ctx, s.JS, s.Streams))
+		}
+		wait := pause.NextBackOff()
+		s.Log.Warn("a consumer ended; starting it again", zap.String("consumer", s.Consumer.Durable), zap.Error(err), zap.Duration("in", wait))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (s Source) consume(ctx context.Context, started func(), handle func(jetstream.Msg)) error {
+	c, err := s.JS.CreateOrUpdateConsumer(ctx, s.Stream, s.Consumer)
+	if err != nil {
+		return fmt.Errorf("consumer %s: %w", s.Consumer.Durable, err)
+	}
+	lost := make(chan error, 1)
+	cc, err := c.Consume(func(m jetstream.Msg) {
+		if ctx.Err() != nil {
+			_ = m.Nak()
+			return
+		}
+		handle(m)
+	}, jetstream.PullMaxMessages(s.Ahead), jetstream.PullExpiry(10*time.Second), jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+		if errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrConsumerNotFound) ||
+			errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrNoHeartbeat) {
+			select {
+			case lost <- err:
+			default:
+			}
+		}
+	}))
+	if err != nil {
+		return fmt.Errorf("consume %s: %w", s.Consumer.Durable, err)
+	}
+	started()
+	select {
+	case <-ctx.Done():
+		err = nil
+	case err = <-lost:
+	case <-cc.Closed():
+		err = errors.New("the subscription was closed")
+	}
+	cc.Drain() // what was fetched goes through handle or back
+	<-cc.Closed()
+	return err
+}
