@@ -1,0 +1,73 @@
+package ingest
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// reason says why mail or a connection was refused. The set is closed.
+type reason string
+
+const (
+	refusedRecipient   reason = "unknown_recipient"
+	refusedSize        reason = "too_large"
+	refusedDatabase    reason = "database"
+	refusedMemory      reason = "memory"
+	refusedConnections reason = "connections"
+	refusedAborted     reason = "aborted"
+	refusedStopping    reason = "stopping"
+)
+
+var reasons = []reason{refusedRecipient, refusedSize, refusedDatabase, refusedMemory, refusedConnections, refusedAborted, refusedStopping}
+
+type metrics struct {
+	mails       prometheus.Counter
+	events      prometheus.Counter
+	duplicates  prometheus.Counter
+	parseErrors prometheus.Counter
+	refused     *prometheus.CounterVec
+	transaction prometheus.Histogram
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	m := &metrics{
+		mails:       prometheus.NewCounter(prometheus.CounterOpts{Name: "fanmail_ingest_mails_accepted_total", Help: "Mails answered with 250."}),
+		events:      prometheus.NewCounter(prometheus.CounterOpts{Name: "fanmail_ingest_events_total", Help: "Events that mails made, one for each agent."}),
+		duplicates:  prometheus.NewCounter(prometheus.CounterOpts{Name: "fanmail_ingest_duplicates_total", Help: "Events that a mail did not make, since the agent had the mail already."}),
+		parseErrors: prometheus.NewCounter(prometheus.CounterOpts{Name: "fanmail_ingest_parse_errors_total", Help: "Accepted mails that could not be parsed whole."}),
+		refused:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fanmail_ingest_refused_total", Help: "Refusals over SMTP, by reason."}, []string{"reason"}),
+		transaction: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "fanmail_ingest_transaction_seconds", Help: "Time of the transaction of a mail.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12),
+		}),
+	}
+	for _, why := range reasons {
+		m.refused.WithLabelValues(string(why))
+	}
+	register(r, m.mails, m.events, m.duplicates, m.parseErrors, m.refused, m.transaction)
+	return m
+}
+
+func (m *metrics) refuse(why reason) { m.refused.WithLabelValues(string(why)).Inc() }
+
+type intakeMetrics struct {
+	accepted, duplicates, dead prometheus.Counter
+	transaction                prometheus.Histogram
+}
+
+func newIntakeMetrics(r prometheus.Registerer) *intakeMetrics {
+	m := &intakeMetrics{
+		accepted:   prometheus.NewCounter(prometheus.CounterOpts{Name: "fanmail_intake_events_total", Help: "Events taken in from the intake subject."}),
+		duplicates: prometheus.NewCounter(prometheus.CounterOpts{Name: "fanmail_intake_duplicates_total", Help: "Intake messages whose event existed already."}),
+		dead:       prometheus.NewCounter(prometheus.CounterOpts{Name: "fanmail_intake_dead_total", Help: "Intake messages moved to the dead-letter subject."}),
+		transaction: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "fanmail_intake_transaction_seconds", Help: "Time of the transaction of a batch.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12),
+		}),
+	}
+	register(r, m.accepted, m.duplicates, m.dead, m.transaction)
+	return m
+}
+
+func register(r prometheus.Registerer, cs ...prometheus.Collector) {
+	if r != nil {
+		r.MustRegister(cs...)
+	}
+}

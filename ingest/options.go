@@ -1,0 +1,125 @@
+package ingest
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/outbox"
+)
+
+// Options are the operator's choices for the SMTP server. A zero field takes
+// its default.
+type Options struct {
+	// Addr is the host and port to listen on, such as "127.0.0.1:2525".
+	// Port 0 picks a free one. Required.
+	Addr string
+	// Domain is the name in the greeting. Defaults to "localhost".
+	Domain string
+	// TLS offers STARTTLS where it is not nil.
+	TLS *tls.Config
+	// MaxMessageBytes is announced as SIZE; a mail must be smaller. Defaults
+	// to 35 MiB, which takes 25 MB of attachments in base64.
+	MaxMessageBytes int64
+	// MaxRecipients of one mail, 1 to 1000. Defaults to 100.
+	MaxRecipients int
+	// MaxConnections at once; over it the answer is 421. Defaults to 500.
+	MaxConnections int
+	// MaxBufferedBytes bounds the mails that are held in memory at once; over
+	// it the answer is 452. Defaults to 512 MiB, at least MaxMessageBytes.
+	MaxBufferedBytes int64
+	// ReadTimeout is how long a client may take for a command, or for the next
+	// 32 KiB of a mail. Defaults to 5 minutes, which RFC 5321 asks for.
+	ReadTimeout time.Duration
+	// WriteTimeout is how long an answer may take. Defaults to a minute.
+	WriteTimeout time.Duration
+	// DataTimeout is how long a mail may take as a whole. Defaults to 15 minutes.
+	DataTimeout time.Duration
+	// PublicURL is the API's base URL, for links to raw mails. Where it is
+	// empty the links are paths.
+	PublicURL string
+	// Drain is how long open transactions may take to end after Run's context
+	// has. Defaults to 10 seconds.
+	Drain time.Duration
+	// Log takes domain facts; nil logs nothing.
+	Log *zap.Logger
+	// Registerer takes the metrics; nil keeps none.
+	Registerer prometheus.Registerer
+}
+
+// OptionError names a setting that cannot be used.
+type OptionError struct{ Setting, Reason string }
+
+// Error is "ingest setting: reason".
+func (e *OptionError) Error() string { return "ingest " + e.Setting + ": " + e.Reason }
+
+// withDefaults fills in the defaults and checks the rest.
+func (o Options) withDefaults() (Options, error) {
+	if _, _, err := net.SplitHostPort(o.Addr); err != nil {
+		return o, &OptionError{"Addr", fmt.Sprintf("%q is not host:port", o.Addr)}
+	}
+	if o.Domain == "" {
+		o.Domain = "localhost"
+	}
+	if strings.ContainsAny(o.Domain, " \t\r\n") {
+		return o, &OptionError{"Domain", fmt.Sprintf("%q is not a host name", o.Domain)}
+	}
+	for _, d := range []struct {
+		name  string
+		value *time.Duration
+		or    time.Duration
+	}{
+		{"ReadTimeout", &o.ReadTimeout, 5 * time.Minute},
+		{"WriteTimeout", &o.WriteTimeout, time.Minute},
+		{"DataTimeout", &o.DataTimeout, 15 * time.Minute},
+		{"Drain", &o.Drain, 10 * time.Second},
+	} {
+		if *d.value < 0 {
+			return o, &OptionError{d.name, "must not be negative"}
+		}
+		if *d.value == 0 {
+			*d.value = d.or
+		}
+	}
+	if o.MaxMessageBytes == 0 {
+		o.MaxMessageBytes = 35 << 20
+	}
+	if o.MaxMessageBytes < 1024 || o.MaxMessageBytes > 512<<20 {
+		return o, &OptionError{"MaxMessageBytes", "must be between 1024 and 536870912"}
+	}
+	if o.MaxRecipients == 0 {
+		o.MaxRecipients = 100
+	}
+	if o.MaxRecipients < 1 || o.MaxRecipients > outbox.MaxInsert {
+		return o, &OptionError{"MaxRecipients", fmt.Sprintf("must be between 1 and %d", outbox.MaxInsert)}
+	}
+	if o.MaxConnections == 0 {
+		o.MaxConnections = 500
+	}
+	if o.MaxConnections < 1 {
+		return o, &OptionError{"MaxConnections", "must be at least 1"}
+	}
+	if o.MaxBufferedBytes == 0 {
+		o.MaxBufferedBytes = max(512<<20, o.MaxMessageBytes)
+	}
+	if o.MaxBufferedBytes < o.MaxMessageBytes {
+		return o, &OptionError{"MaxBufferedBytes", "must be at least MaxMessageBytes"}
+	}
+	if o.PublicURL != "" {
+		u, err := url.Parse(o.PublicURL)
+		if err != nil || u.Scheme == "" || u.Host == "" || len(o.PublicURL) > 2048 {
+			return o, &OptionError{"PublicURL", fmt.Sprintf("%.64q is not a URL such as https://mail.example.com", o.PublicURL)}
+		}
+		o.PublicURL = strings.TrimRight(o.PublicURL, "/")
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	return o, nil
+}

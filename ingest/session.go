@@ -1,0 +1,142 @@
+package ingest
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/emersion/go-smtp"
+	"go.uber.org/zap"
+)
+
+var (
+	errUnknown  = &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "No such address here"}
+	errDatabase = &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 0}, Message: "Temporarily out of order, try again later"}
+	errMemory   = &smtp.SMTPError{Code: 452, EnhancedCode: smtp.EnhancedCode{4, 3, 1}, Message: "Too much mail at once, try again later"}
+	errStopping = &smtp.SMTPError{Code: 421, EnhancedCode: smtp.EnhancedCode{4, 3, 2}, Message: "Going down, try again later"}
+	errBroken   = &smtp.SMTPError{Code: 421, EnhancedCode: smtp.EnhancedCode{4, 4, 2}, Message: "The transfer broke off"}
+)
+
+// session is one client's connection, from its greeting on.
+type session struct {
+	s    *Server
+	conn *conn
+	from string
+	to   []recipient
+	// ahead is how far the database's clock is ahead of this machine's.
+	ahead time.Duration
+}
+
+func (s *Server) newSession(c *smtp.Conn) (smtp.Session, error) {
+	nc := c.Conn()
+	if t, ok := nc.(*tls.Conn); ok {
+		nc = t.NetConn()
+	}
+	gated, ok := nc.(*conn)
+	if !ok {
+		return nil, fmt.Errorf("connection of type %T did not come through the gate", nc)
+	}
+	return &session{s: s, conn: gated}, nil
+}
+
+// Mail begins a transaction.
+func (c *session) Mail(from string, _ *smtp.MailOptions) error {
+	if !c.conn.begin() {
+		c.s.m.refuse(refusedStopping)
+		return errStopping
+	}
+	c.from = from
+	return nil
+}
+
+// Rcpt asks the database, every time, so that an agent made a moment ago is
+// known.
+func (c *session) Rcpt(to string, _ *smtp.RcptOptions) error {
+	r, now, err := c.s.lookUp(c.s.work, to)
+	switch {
+	case errors.Is(err, errUnknown):
+		c.s.m.refuse(refusedRecipient)
+		return errUnknown
+	case err != nil:
+		c.s.m.refuse(refusedDatabase)
+		c.s.log.Warn("cannot look up a recipient", zap.Error(err))
+		return errDatabase
+	}
+	c.ahead = time.Until(now)
+	c.to = append(c.to, r)
+	return nil
+}
+
+// Data reads the mail and commits it.
+func (c *session) Data(r io.Reader) error {
+	raw, held, err := c.read(r)
+	defer c.s.buffered.Add(-held)
+	if err != nil {
+		return err
+	}
+	return c.s.accept(c.s.work, mail{from: c.from, to: c.to, raw: raw, at: time.Now().Add(c.ahead)})
+}
+
+// Reset forgets the transaction.
+func (c *session) Reset() {
+	c.from, c.to = "", nil
+	c.conn.end()
+}
+
+// Logout ends the session.
+func (c *session) Logout() error {
+	c.conn.end()
+	return nil
+}
+
+// read takes the mail into memory. held is what it has reserved of the
+// server's memory; the caller gives it back.
+func (c *session) read(r io.Reader) (raw []byte, held int64, err error) {
+	number, rest := c.conn.startTransfer(), int64(commandBytes)
+	defer func() { c.conn.endTransfer(number, rest) }()
+	buf := bytes.NewBuffer([]byte{}) // an empty mail is no NULL
+	chunk := make([]byte, 32<<10)
+	end := time.Now().Add(c.s.o.DataTimeout)
+	for {
+		now := time.Now()
+		_ = c.conn.SetReadDeadline(earlier(end, now.Add(c.s.o.ReadTimeout)))
+		n, err := r.Read(chunk)
+		if grow := int64(n); grow > 0 {
+			held += grow
+			if c.s.buffered.Add(grow) > c.s.o.MaxBufferedBytes {
+				c.s.m.refuse(refusedMemory)
+				rest = 2 * c.s.o.MaxMessageBytes
+				return nil, held, errMemory
+			}
+		}
+		buf.Write(chunk[:n])
+		var answer *smtp.SMTPError
+		switch {
+		case errors.Is(err, io.EOF):
+			return buf.Bytes(), held, nil
+		case errors.As(err, &answer):
+			c.s.m.refuse(refusedSize)
+			// The client is heard out, so that it hears the answer, but not
+			// for ever.
+			rest = 2 * c.s.o.MaxMessageBytes
+			return nil, held, answer
+		case errors.Is(err, smtp.ErrDataReset):
+			c.s.m.refuse(refusedAborted)
+			return nil, held, errBroken // the client's own wish; the connection goes on
+		case err != nil || now.After(end):
+			c.s.m.refuse(refusedAborted)
+			rest = 0
+			return nil, held, errBroken
+		}
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
