@@ -1,0 +1,165 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/api"
+	"github.com/fanmail-dev/fanmail/devserver"
+	"github.com/fanmail-dev/fanmail/test/e2e/process"
+)
+
+// rig is a whole Fanmail: a durable Postgres, a NATS and the four commands,
+// each a process that can be killed.
+type rig struct {
+	t       testing.TB
+	pool    *pgxpool.Pool
+	natsDir string
+	smtp    string
+	api     string
+	running map[string]*process.Process
+}
+
+var commands = []string{"api", "ingest", "publisher", "dispatcher"}
+
+func newRig(ctx context.Context, t testing.TB) *rig {
+	t.Helper()
+	// Not t.TempDir: Postgres's user must be able to walk through it.
+	dir, err := os.MkdirTemp("", "fanmail-e2e-")
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(dir, 0o755))
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+
+	bin, logs := filepath.Join(dir, "bin"), filepath.Join(dir, "logs")
+	require.NoError(t, os.Mkdir(logs, 0o700))
+	dirs := []string{"test/e2e/natsd"}
+	for _, c := range commands {
+		dirs = append(dirs, "cmd/"+c)
+	}
+	require.NoError(t, process.Build(ctx, bin, dirs...))
+
+	pg, err := devserver.StartPostgres(ctx, devserver.PostgresOptions{Dir: dir})
+	require.NoError(t, err)
+	t.Cleanup(pg.Stop)
+	pool, err := pgxpool.New(ctx, pg.URL("postgres"))
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+
+	r := &rig{t: t, pool: pool, natsDir: filepath.Join(dir, "nats"), smtp: freeAddr(t), api: freeAddr(t), running: map[string]*process.Process{}}
+	t.Cleanup(r.end)
+	nats := freeAddr(t)
+	_, port, err := net.SplitHostPort(nats)
+	require.NoError(t, err)
+	r.start(ctx, process.Spec{
+		Name: "nats", Bin: filepath.Join(bin, "natsd"), Logs: logs, Ready: nats,
+		Args: []string{"-dir", r.natsDir, "-port", port},
+	})
+	for _, c := range commands {
+		health := freeAddr(t)
+		r.start(ctx, process.Spec{
+			Name: c, Bin: filepath.Join(bin, c), Logs: logs, Ready: "http://" + health + "/readyz",
+			Env: []string{
+				"FANMAIL_DATABASE_URL=" + pg.URL("postgres"), "FANMAIL_NATS_URL=nats://" + nats, "FANMAIL_MIGRATE=true",
+				"FANMAIL_ALLOW_HTTP=true", "FANMAIL_ALLOW_NETWORKS=127.0.0.0/8",
+				"FANMAIL_SMTP_ADDR=" + r.smtp, "FANMAIL_API_ADDR=" + r.api, "FANMAIL_HTTP_ADDR=" + health,
+			},
+		})
+	}
+	return r
+}
+
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	addr, err := process.FreeAddr()
+	require.NoError(t, err)
+	return addr
+}
+
+func (r *rig) start(ctx context.Context, s process.Spec) {
+	r.t.Helper()
+	p, err := process.Start(ctx, s)
+	require.NoError(r.t, err)
+	r.running[s.Name] = p
+}
+
+// crash kills a process with SIGKILL, does what is given while it is down, and
+// starts it again.
+func (r *rig) crash(ctx context.Context, name string, while func()) {
+	r.t.Helper()
+	r.t.Logf("SIGKILL %s", name)
+	p := r.running[name]
+	p.Kill()
+	if while != nil {
+		while()
+	}
+	r.start(ctx, p.Spec)
+}
+
+// stop drains every command, which must succeed.
+func (r *rig) stop(ctx context.Context) {
+	r.t.Helper()
+	for _, c := range commands {
+		require.NoError(r.t, r.running[c].Stop(ctx))
+	}
+}
+
+// end kills what still runs, and tells what it said last if the test failed.
+func (r *rig) end() {
+	for name, p := range r.running {
+		p.Kill()
+		if r.t.Failed() {
+			r.t.Logf("the output of %s ends:\n%s", name, p.Tail(30))
+		}
+	}
+}
+
+// count asks the database for one number.
+func (r *rig) count(ctx context.Context, sql string) int {
+	var n int
+	if err := r.pool.QueryRow(ctx, sql).Scan(&n); err != nil {
+		r.t.Errorf("%s: %v", sql, err)
+	}
+	return n
+}
+
+// operatorKey makes a key with which tenants are made.
+func (r *rig) operatorKey(ctx context.Context) string {
+	r.t.Helper()
+	key, err := api.BootstrapOperatorKey(ctx, r.pool)
+	require.NoError(r.t, err)
+	return key
+}
+
+// call makes an API request and reads the answer into out.
+func (r *rig) call(ctx context.Context, key, method, path string, in, out any) {
+	r.t.Helper()
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		require.NoError(r.t, err)
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+r.api+path, body)
+	require.NoError(r.t, err)
+	req.Header.Set("Authorization", "Bearer "+key)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(r.t, err)
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(resp.Body)
+	require.NoError(r.t, err)
+	require.Less(r.t, resp.StatusCode, 300, "%s %s: %s", method, path, b)
+	if out != nil {
+		require.NoError(r.t, json.Unmarshal(b, out), "%s %s: %s", method, path, b)
+	}
+}
