@@ -11,7 +11,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/devserver"
@@ -159,36 +158,6 @@ func stopped(ctx context.Context, err error) error {
 	return err
 }
 
-// startPostgres starts the private Postgres and makes its database.
-func startPostgres(ctx context.Context, dir string, log *zap.Logger) (*devserver.Postgres, error) {
-	pg, err := devserver.StartPostgres(ctx, devserver.PostgresOptions{Dir: dir, Log: log})
-	if err != nil {
-		return nil, err
-	}
-	if err := createDatabase(ctx, pg); err != nil {
-		pg.Stop()
-		return nil, err
-	}
-	return pg, nil
-}
-
-func createDatabase(ctx context.Context, pg *devserver.Postgres) error {
-	conn, err := pgx.Connect(ctx, pg.URL("postgres"))
-	if err != nil {
-		return fmt.Errorf("connect to the private Postgres: %w", err)
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	var there bool
-	err = conn.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM pg_database WHERE datname = 'fanmail')`).Scan(&there)
-	if err == nil && !there {
-		_, err = conn.Exec(ctx, `CREATE DATABASE fanmail`)
-	}
-	if err != nil {
-		return fmt.Errorf("make the database: %w", err)
-	}
-	return nil
-}
-
 // lockDir keeps a second `fanmail up` out of dir. The lock goes with the
 // process, however that ends.
 func lockDir(dir string) (unlock func(), err error) {
@@ -217,4 +186,3 @@ func reachable(a net.Addr) string {
 	}
 	return net.JoinHostPort(host, port)
 }
-
