@@ -61,6 +61,13 @@ func TestSummaryCountsEachEventOnce(t *testing.T) {
 	require.Equal(t, Result{Expected: 1}, summarize(start, map[string]time.Time{"a": at(0)}, nil))
 }
 
+func TestCPUIsChargedToWhatArrived(t *testing.T) {
+	t.Parallel()
+	r := Result{N: 500}
+	r.charge(map[string]float64{"a": 1, "b": 2}, map[string]float64{"a": 2, "b": 2.5})
+	require.Equal(t, Result{N: 500, CPUPer1000: 3, CPUParts: map[string]float64{"a": 2, "b": 1}}, r)
+}
+
 func TestEnvelopeHasAboutTwoKilobytes(t *testing.T) {
 	t.Parallel()
 	data := newEvent(1, agent).Data

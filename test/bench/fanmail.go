@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -149,21 +150,20 @@ func (f *Fanmail) Settle(ctx context.Context) error {
 }
 
 // CPU implements [System].
-func (f *Fanmail) CPU() (float64, error) {
+func (f *Fanmail) CPU() (map[string]float64, error) {
 	b, err := os.ReadFile(filepath.Join(f.pg.DataDir, "postmaster.pid"))
 	if err != nil {
-		return 0, fmt.Errorf("find Postgres's process: %w", err)
+		return nil, fmt.Errorf("find Postgres's process: %w", err)
 	}
-	line, _, _ := strings.Cut(string(b), "\n")
-	total, err := cpuOfFamily(line)
+	pid, _, _ := strings.Cut(string(b), "\n")
+	parts := map[string]float64{}
+	parts["postgres"], err = cpuOfFamily(pid)
 	for _, p := range f.processes {
 		if err == nil {
-			var s float64
-			s, err = cpuOf(fmt.Sprint(p.PID()))
-			total += s
+			parts[p.Name], err = cpuOf(strconv.Itoa(p.PID()))
 		}
 	}
-	return total, err
+	return parts, err
 }
 
 // Stop implements [System].

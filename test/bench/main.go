@@ -14,6 +14,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -115,5 +116,15 @@ func table(w io.Writer, results []Result) error {
 	for _, r := range results {
 		fmt.Fprintf(t, "%s\t%s\t%.0f\t%.3f\t%.1f\t%.1f\t%d\t%d\t\n", r.Workload, r.System, r.PerSecond, r.CPUPer1000, r.P50Millis, r.P99Millis, r.N, r.Expected)
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return fmt.Errorf("print the results: %w", err)
+	}
+	for _, r := range results {
+		fmt.Fprintf(w, "%s on %s, CPU s/1,000 by part:", r.Workload, r.System)
+		for _, part := range slices.Sorted(maps.Keys(r.CPUParts)) {
+			fmt.Fprintf(w, " %s %.3f", part, r.CPUParts[part])
+		}
+		fmt.Fprintln(w)
+	}
+	return nil
 }

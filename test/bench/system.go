@@ -22,9 +22,9 @@ type System interface {
 	// Settle waits until the outcome of every event is recorded, so that no
 	// work is left to do after the measurement.
 	Settle(ctx context.Context) error
-	// CPU is the seconds of CPU that everything which the system runs has used
-	// so far, its databases and brokers included.
-	CPU() (float64, error)
+	// CPU is the seconds of CPU that the system has used so far, by its parts;
+	// its databases and brokers are parts of it.
+	CPU() (map[string]float64, error)
 	// Stop ends all of it.
 	Stop(ctx context.Context) error
 }

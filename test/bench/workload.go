@@ -20,6 +20,8 @@ type Result struct {
 	N           int     `json:"n"`        // deliveries that arrived, each counted once
 	Expected    int     `json:"expected"` // deliveries that should have
 	PostedTwice int     `json:"posted_twice"`
+	// CPUParts are the parts of CPUPer1000.
+	CPUParts map[string]float64 `json:"cpu_parts"`
 }
 
 // Workload is a way to load a system.
@@ -100,9 +102,7 @@ func run(ctx context.Context, w Workload, s System, dir string) (res Result, err
 	}
 	res = summarize(start, sent, got)
 	res.Workload, res.System, res.PostedTwice = w.Name, s.Name(), posts-len(got)
-	if res.N > 0 {
-		res.CPUPer1000 = (after - before) / float64(res.N) * 1000
-	}
+	res.charge(before, after)
 	return res, nil
 }
 
@@ -184,6 +184,16 @@ func summarize(start time.Time, sent, got map[string]time.Time) Result {
 	r.PerSecond = float64(len(got)) / last.Sub(start).Seconds()
 	r.P50Millis, r.P99Millis = millis(percentile(took, 50)), millis(percentile(took, 99))
 	return r
+}
+
+// charge spreads the CPU seconds used between two readings over what arrived.
+func (r *Result) charge(before, after map[string]float64) {
+	r.CPUParts = make(map[string]float64, len(after))
+	for part, now := range after {
+		per1000 := (now - before[part]) / float64(max(r.N, 1)) * 1000
+		r.CPUParts[part] = per1000
+		r.CPUPer1000 += per1000
+	}
 }
 
 // percentile is the smallest value that at least p percent of the sorted ones
