@@ -8,6 +8,7 @@ import (
 	"net/mail"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/jackc/pgx/v5"
@@ -80,7 +81,7 @@ func (s *server) agentRoutes() {
 		Body struct {
 			Address    string `json:"address" doc:"A mail address; kept in lower case."`
 			WebhookURL string `json:"webhook_url,omitempty"`
-		} `nameHint:"NewAgent"`
+		} `nameHint:"AgentSettings"`
 	}) (*body[agent], error) {
 		address, err := cleanAddress(in.Body.Address)
 		if err != nil {
@@ -115,7 +116,7 @@ func (s *server) agentRoutes() {
 		OperationID: "list-agents", Method: http.MethodGet, Path: "/v1/agents", Summary: "List agents, by address",
 	}, func(ctx context.Context, in *struct{ Paging }) (*body[list[agent]], error) {
 		after, err := base64.RawURLEncoding.DecodeString(in.Cursor)
-		if err != nil || strings.ContainsRune(string(after), 0) || strings.ToValidUTF8(string(after), "") != string(after) {
+		if err != nil || !storable(string(after)) {
 			return nil, fault("query.cursor", "is not a cursor that this list gave")
 		}
 		rows, err := s.pool.Query(ctx, `SELECT `+agentColumns+` FROM agents WHERE tenant_id = $1 AND address > $2 ORDER BY address LIMIT $3`,
@@ -168,8 +169,14 @@ func (s *server) agentRoutes() {
 	})
 }
 
+// storable says whether Postgres could hold the text at all.
+func storable(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
+
 // oneAgent runs a statement on the caller's agent.
 func (s *server) oneAgent(ctx context.Context, db subscribers.DB, sql, address string, args ...any) (*body[agent], error) {
+	if !storable(address) {
+		return nil, subscribers.ErrNotFound
+	}
 	rows, err := db.Query(ctx, sql, append([]any{tenant(ctx), strings.ToLower(address)}, args...)...)
 	if err != nil {
 		return nil, fmt.Errorf("agent: %w", err)

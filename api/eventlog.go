@@ -104,7 +104,7 @@ func (s *server) eventRoutes() {
 		if err != nil {
 			return nil, err
 		}
-		if strings.ContainsRune(in.AgentID, 0) || strings.ToValidUTF8(in.AgentID, "") != in.AgentID {
+		if !storable(in.AgentID) {
 			return nil, fault("query.agent_id", "is no address")
 		}
 		at, id := after.Bound()
@@ -152,7 +152,7 @@ func (s *server) eventRoutes() {
 		EventPath
 		Body *struct {
 			WebhookID events.WebhookID `json:"webhook_id,omitempty" pattern:"^wh_[0-9a-fA-F]{32}$"`
-		} `nameHint:"Redelivery"`
+		} `nameHint:"RedeliverySettings"`
 	}) (*body[redelivery], error) {
 		var to events.WebhookID
 		if in.Body != nil {

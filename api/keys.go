@@ -126,7 +126,7 @@ func (s *server) keyRoutes() {
 			TenantID events.TenantID `json:"tenant_id,omitempty" pattern:"^ten_[0-9a-fA-F]{32}$"`
 			Name     string          `json:"name,omitempty" doc:"At most 200 bytes."`
 			Scopes   []string        `json:"scopes,omitempty" enum:"read,write" maxItems:"16" doc:"None: all."`
-		} `nameHint:"NewKey"`
+		} `nameHint:"KeySettings"`
 	}) (*body[newKey], error) {
 		me := caller(ctx)
 		want := NewKey{TenantID: in.Body.TenantID, Name: in.Body.Name, Scopes: in.Body.Scopes}

@@ -59,7 +59,7 @@ func (s *server) tenantRoutes() {
 	}, func(ctx context.Context, in *struct {
 		Body struct {
 			Name string `json:"name" doc:"At most 200 bytes."`
-		} `nameHint:"NewTenant"`
+		} `nameHint:"TenantSettings"`
 	}) (*body[Tenant], error) {
 		var t Tenant
 		err := s.change(ctx, func(u *unit) (err error) {

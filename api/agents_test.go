@@ -1,0 +1,40 @@
+package api_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestAnAgentsLife(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	c, other := w.tenant(), w.tenant()
+	made := c.do("POST", "/v1/agents", map[string]any{"address": "Help+Desk@Example.COM", "webhook_url": hookURL}).want(t, 201)
+	require.Equal(t, "help+desk@example.com", made.text("address"))
+	require.Equal(t, hookURL, made.text("webhook_url"))
+	require.Equal(t, made.json, c.do("GET", "/v1/agents/HELP+desk@example.com", nil).want(t, 200).json)
+
+	// Taken, whoever has it: both get the same words.
+	mine := c.do("POST", "/v1/agents", map[string]any{"address": "help+desk@example.com"}).want(t, 409)
+	theirs := other.do("POST", "/v1/agents", map[string]any{"address": "HELP+desk@example.com"}).want(t, 409)
+	require.Equal(t, string(mine.raw), string(theirs.raw))
+	mine.names(t, "body.address")
+
+	c.do("PATCH", "/v1/agents/help+desk@example.com", map[string]any{"webhook_url": "http://127.0.0.1/"}).want(t, 422).names(t, "body.webhook_url")
+	require.Equal(t, hookURL, c.do("PATCH", "/v1/agents/help+desk@example.com", map[string]any{}).want(t, 200).text("webhook_url"))
+	require.Nil(t, c.do("PATCH", "/v1/agents/help+desk@example.com", map[string]any{"webhook_url": nil}).want(t, 200).json["webhook_url"])
+	c.do("PATCH", "/v1/agents/help+desk@example.com", map[string]any{"address": "x@example.com"}).want(t, 422).names(t, "body.address")
+	slash := c.do("POST", "/v1/agents", map[string]any{"address": "a/b@example.com"}).want(t, 201)
+	require.Equal(t, slash.json, c.do("GET", "/v1/agents/a%2Fb@example.com", nil).want(t, 200).json)
+
+	c.do("DELETE", "/v1/agents/help+desk@example.com", nil).want(t, 204)
+	c.do("DELETE", "/v1/agents/help+desk@example.com", nil).want(t, 404)
+	c.do("GET", "/v1/agents/%00", nil).want(t, 404)
+	c.do("GET", "/v1/agents/%ff", nil).want(t, 404)
+	other.do("POST", "/v1/agents", map[string]any{"address": "help+desk@example.com"}).want(t, 201)
+	for _, bad := range []string{"", "x", "x@", "@y", "a b@example.com", "Name <a@example.com>", "a@example.com, b@example.com", "a@example.com\r\n", strings.Repeat("l", 250) + "@example.com"} {
+		c.do("POST", "/v1/agents", map[string]any{"address": bad}).want(t, 422).names(t, "body.address")
+	}
+}

@@ -1,0 +1,254 @@
+package api_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+func TestAnEventIsCommittedToTheOutboxBeforeTheAnswer(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	w := start(t)
+	c := w.tenant()
+	c.do("POST", "/v1/agents", map[string]any{"address": "a@example.com"}).want(t, 201)
+	evID := c.do("POST", "/v1/events", `{"type":"email.received","agent_id":"A@Example.com","conversation_id":"c1","labels":["vip"],
+		"message_id":"m1","data":{"big":12345678901234567890,"html":"<b>&</b>"},"idempotency_key":"once"}`).want(t, 202).text("id")
+	var queued int
+	require.NoError(t, w.pool.QueryRow(ctx, `SELECT count(*) FROM outbox WHERE event_id = $1`, id[events.EventKind](t, evID)).Scan(&queued))
+	require.Equal(t, 1, queued)
+	require.Equal(t, evID, c.do("POST", "/v1/events", `{"type":"email.received","data":{},"idempotency_key":"once"}`).want(t, 202).text("id"))
+
+	got := c.do("GET", "/v1/events/"+evID, nil).want(t, 200)
+	require.Equal(t, "a@example.com", got.text("agent_id"))
+	require.Equal(t, "c1", got.text("conversation_id"))
+	require.Equal(t, "m1", got.text("message_id"))
+	require.Equal(t, []any{"vip"}, got.json["labels"])
+	require.Equal(t, []any{}, got.json["deliveries"])
+	var envelope []byte
+	require.NoError(t, w.pool.QueryRow(ctx, `SELECT envelope FROM events WHERE id = $1`, id[events.EventKind](t, evID)).Scan(&envelope))
+	require.Contains(t, string(got.raw), string(envelope), "byte for byte")
+
+	other := c.event()
+	require.Equal(t, []string{other, evID}, c.do("GET", "/v1/events", nil).ids(t, "id"))
+	require.Equal(t, []string{evID}, c.do("GET", "/v1/events?agent_id=A@example.com&type=email.received", nil).ids(t, "id"))
+	at := url.QueryEscape(got.text("created_at"))
+	require.Equal(t, []string{other, evID}, c.do("GET", "/v1/events?since="+at, nil).ids(t, "id"))
+	require.Empty(t, c.do("GET", "/v1/events?until="+at, nil).ids(t, "id"))
+	require.Empty(t, c.do("GET", "/v1/events?type=email.sent", nil).ids(t, "id"))
+	c.do("GET", "/v1/events/"+events.NewID().String(), nil).want(t, 404)
+}
+
+func TestBadEventsAreRefusedByName(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	c := w.tenant()
+	for place, change := range map[string]map[string]any{
+		"body.type":            {"type": "email.eaten"},
+		"body.agent_id":        {"agent_id": "nobody@example.com"},
+		"body.data":            {"data": []int{1}},
+		"body.labels":          {"labels": []string{""}},
+		"body.conversation_id": {"conversation_id": "a\x00b"},
+		"body.idempotency_key": {"idempotency_key": strings.Repeat("k", 999)},
+		"body.tenant_id":       {"tenant_id": c.tenantID},
+	} {
+		full := map[string]any{"type": "email.sent", "data": map[string]any{}}
+		for k, v := range change {
+			full[k] = v
+		}
+		c.do("POST", "/v1/events", full).want(t, 422).names(t, place)
+	}
+	c.do("POST", "/v1/events", map[string]any{"type": "email.sent"}).want(t, 422).names(t, "body.data")
+	c.do("POST", "/v1/events", map[string]any{"type": "email.sent", "data": nil}).want(t, 422).names(t, "body.data")
+	big := map[string]any{"type": "email.sent", "data": map[string]any{"text": strings.Repeat("x", events.MaxEnvelopeBytes)}}
+	a := c.do("POST", "/v1/events", big).want(t, 422)
+	a.names(t, "body.data")
+	require.Contains(t, a.text("detail"), "262144")
+	require.Contains(t, c.do("POST", "/v1/events", map[string]any{"type": "email.eaten", "data": map[string]any{}}).text("detail"), "email.received")
+	require.Empty(t, c.do("GET", "/v1/events", nil).ids(t, "id"))
+}
+
+// deliverLive makes the delivery that the fan-out would make of an event.
+func deliverLive(ctx context.Context, t *testing.T, w *world, eventID, hook string) string {
+	t.Helper()
+	ev, wh := id[events.EventKind](t, eventID), id[events.WebhookKind](t, hook)
+	var created time.Time
+	require.NoError(t, w.pool.QueryRow(ctx, `SELECT created_at FROM events WHERE id = $1`, ev).Scan(&created))
+	d := events.DeriveDeliveryID(ev, wh, events.ReplayID{}, created)
+	_, err := w.pool.Exec(ctx, `INSERT INTO webhook_subscriber_deliveries
+			(id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
+		SELECT $1, created_at, $2, tenant_id, id, created_at, now(), created_at + interval '30 days', seq, 8, type FROM events WHERE id = $3`, d, wh, ev)
+	require.NoError(t, err)
+	return d.String()
+}
+
+func TestAnEventIsRedeliveredToOneOrToAllThatItMatched(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	w := start(t)
+	c := w.tenant()
+	matched, gone, never := c.webhook(), c.webhook(), c.webhook()
+	evID := c.event()
+	live := []string{deliverLive(ctx, t, w, evID, matched), deliverLive(ctx, t, w, evID, gone)}
+	c.do("DELETE", "/v1/webhooks/"+gone, nil).want(t, 204)
+
+	all := c.do("POST", "/v1/events/"+evID+"/redeliver", nil).want(t, 202)
+	list := all.json["deliveries"].([]any)
+	require.Len(t, list, 1)
+	d := list[0].(map[string]any)
+	require.Equal(t, matched, d["webhook_id"])
+	require.Equal(t, "replay", d["kind"])
+	require.Equal(t, "pending", d["status"])
+	require.Equal(t, all.text("replay_id"), d["replay_id"])
+	require.EqualValues(t, 8, d["max_attempts"])
+	require.NotContains(t, live, d["id"])
+
+	one := c.do("POST", "/v1/events/"+evID+"/redeliver", map[string]any{"webhook_id": never}).want(t, 202)
+	require.NotEqual(t, all.text("replay_id"), one.text("replay_id"))
+	require.Equal(t, never, one.json["deliveries"].([]any)[0].(map[string]any)["webhook_id"])
+	c.do("POST", "/v1/events/"+evID+"/redeliver", map[string]any{"webhook_id": gone}).want(t, 404)
+	c.do("POST", "/v1/events/"+events.NewID().String()+"/redeliver", nil).want(t, 404)
+	c.do("POST", "/v1/events/"+evID+"/redeliver", map[string]any{"webhook_id": "x"}).want(t, 422).names(t, "body.webhook_id")
+
+	// Of what was redelivered too: every webhook once, whatever its number of deliveries.
+	require.Len(t, c.do("POST", "/v1/events/"+evID+"/redeliver", nil).want(t, 202).json["deliveries"], 2)
+	shown := c.do("GET", "/v1/events/"+evID, nil).want(t, 200)
+	require.Len(t, shown.json["deliveries"], 6)
+	require.Equal(t, false, shown.json["deliveries_truncated"])
+
+	// The payload is the event's, found by reference.
+	got := c.do("GET", "/v1/deliveries/"+d["id"].(string), nil).want(t, 200)
+	require.Equal(t, shown.json["envelope"], got.json["envelope"])
+	require.NotNil(t, got.json["envelope"])
+}
+
+func TestADeliverysDetailsAndItsRetry(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	w := start(t)
+	c := w.tenant()
+	hook := c.webhook()
+	dID := deliverLive(ctx, t, w, c.event(), hook)
+	set := func(sql string) {
+		t.Helper()
+		_, err := w.pool.Exec(ctx, `UPDATE webhook_subscriber_deliveries SET `+sql)
+		require.NoError(t, err)
+	}
+	set(`status = 'failed', attempts = 8, finished_at = now(), next_retry_at = NULL, last_error = 'status 500', last_status_code = 500, last_attempt_at = now()`)
+	_, err := w.pool.Exec(ctx, `INSERT INTO webhook_delivery_attempts (delivery_id, created_at, attempt, at, duration_ms, status_code, reason, error, response)
+		SELECT id, created_at, n, created_at + n * interval '1 minute', 12, 500, 'status', 'status 500', '<oops>' FROM webhook_subscriber_deliveries, generate_series(1, 8) AS n`)
+	require.NoError(t, err)
+	got := c.do("GET", "/v1/deliveries/"+dID, nil).want(t, 200)
+	log := got.json["attempt_log"].([]any)
+	require.Len(t, log, 8)
+	first := log[0].(map[string]any)
+	require.EqualValues(t, 1, first["attempt"])
+	require.EqualValues(t, 12, first["duration_ms"])
+	require.Equal(t, "<oops>", first["response"])
+	require.Equal(t, "failed", got.text("status"))
+	require.EqualValues(t, 500, got.json["last_status_code"])
+
+	retried := c.do("POST", "/v1/deliveries/"+dID+"/retry", nil).want(t, 200)
+	require.Equal(t, "pending", retried.text("status"))
+	require.EqualValues(t, 8, retried.json["attempts"])
+	require.EqualValues(t, 16, retried.json["max_attempts"], "eight more")
+	require.Nil(t, retried.json["finished_at"])
+	require.NotNil(t, retried.json["next_retry_at"])
+	require.Len(t, c.do("GET", "/v1/deliveries/"+dID, nil).json["attempt_log"], 8, "the log stays")
+	// A pending one only becomes due.
+	set(`next_retry_at = now() + interval '1 hour'`)
+	require.EqualValues(t, 16, c.do("POST", "/v1/deliveries/"+dID+"/retry", nil).want(t, 200).json["max_attempts"])
+	var due bool
+	require.NoError(t, w.pool.QueryRow(ctx, `SELECT next_retry_at <= now() FROM webhook_subscriber_deliveries`).Scan(&due))
+	require.True(t, due)
+
+	set(`status = 'delivered', attempts = 1, finished_at = now(), next_retry_at = NULL, last_status_code = 204, last_error = NULL`)
+	require.Contains(t, c.do("POST", "/v1/deliveries/"+dID+"/retry", nil).want(t, 409).text("detail"), "delivered")
+	_, err = w.pool.Exec(ctx, `DELETE FROM webhook_delivery_attempts`)
+	require.NoError(t, err)
+	log = c.do("GET", "/v1/deliveries/"+dID, nil).want(t, 200).json["attempt_log"].([]any)
+	require.Len(t, log, 1, "a success at the first attempt is told by its row")
+	require.EqualValues(t, 204, log[0].(map[string]any)["status_code"])
+
+	set(`status = 'failed', expires_at = now()`)
+	require.Contains(t, c.do("POST", "/v1/deliveries/"+dID+"/retry", nil).want(t, 409).text("detail"), "expired")
+	set(`expires_at = now() + interval '1 day'`)
+	c.do("DELETE", "/v1/webhooks/"+hook, nil).want(t, 204)
+	require.Contains(t, c.do("POST", "/v1/deliveries/"+dID+"/retry", nil).want(t, 409).text("detail"), "deleted")
+	c.do("GET", "/v1/deliveries/"+dID, nil).want(t, 200)
+	c.do("GET", "/v1/deliveries/"+events.DeliveryID{0xff, 0xff, 0xff}.String(), nil).want(t, 404)
+}
+
+func TestATestDeliveryGoesToItsWebhookAlone(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	w := start(t)
+	c := w.tenant()
+	c.do("POST", "/v1/agents", map[string]any{"address": "a@example.com"}).want(t, 201)
+	hook := c.webhook("events", []string{"email.bounced", "email.sent"}, "filters", map[string]any{"agent_ids": []string{"a@example.com"}})
+	c.webhook("events", []string{"email.bounced"})
+	d := c.do("POST", "/v1/webhooks/"+hook+"/test", nil).want(t, 202)
+	require.Equal(t, "test", d.text("kind"))
+	require.Equal(t, "email.bounced", d.text("event_type"))
+	got := c.do("GET", "/v1/deliveries/"+d.text("id"), nil).want(t, 200)
+	enc, err := json.Marshal(got.json["envelope"])
+	require.NoError(t, err)
+	env, err := events.DecodeEnvelope(enc)
+	require.NoError(t, err)
+	require.Equal(t, d.text("event_id"), env.ID.String())
+	require.Contains(t, string(env.Data), `"test":true`)
+	var queued int
+	require.NoError(t, w.pool.QueryRow(ctx, `SELECT count(*) FROM outbox`).Scan(&queued))
+	require.Zero(t, queued, "nothing for the fan-out")
+	var consistent, due bool
+	var created, evCreated time.Time
+	require.NoError(t, w.pool.QueryRow(ctx, `SELECT expires_at = created_at + interval '30 days', next_retry_at <= now(), created_at, event_created_at
+		FROM webhook_subscriber_deliveries`).Scan(&consistent, &due, &created, &evCreated))
+	require.True(t, consistent)
+	require.True(t, due)
+	require.True(t, created.Equal(evCreated))
+	require.True(t, created.Equal(env.CreatedAt))
+	require.Equal(t, created.UnixMilli(), events.CreatedAt(id[events.DeliveryKind](t, d.text("id"))).UnixMilli())
+	require.Equal(t, []string{d.text("id")}, c.do("GET", "/v1/webhooks/"+hook+"/deliveries?status=pending&event_type=email.bounced", nil).ids(t, "id"))
+	require.Empty(t, c.do("GET", "/v1/webhooks/"+hook+"/deliveries?status=failed", nil).ids(t, "id"))
+
+	c.do("PATCH", "/v1/webhooks/"+hook, map[string]any{"enabled": false}).want(t, 200)
+	require.Contains(t, c.do("POST", "/v1/webhooks/"+hook+"/test", nil).want(t, 409).text("detail"), subscribers.ErrDisabled.Error())
+}
+
+func TestMessagesAreReadParsedAndRaw(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	w := start(t)
+	c := w.tenant()
+	evID := c.do("POST", "/v1/events", `{"type":"email.received","data":{"subject":"Grüße","n":12345678901234567890}}`).want(t, 202).text("id")
+	// Three chunks and a bit, of every byte there is.
+	raw := make([]byte, 3*256<<10+17)
+	for i := range raw {
+		raw[i] = byte(i * 7)
+	}
+	msg := insertMessage(ctx, t, w, c, evID, raw)
+	got := c.do("GET", "/v1/messages/"+msg, nil).want(t, 200)
+	require.Equal(t, evID, got.text("event_id"))
+	require.EqualValues(t, len(raw), got.json["size"])
+	require.Contains(t, string(got.raw), `{"subject":"Grüße","n":12345678901234567890}`)
+	rawGot := c.do("GET", got.text("raw_url"), nil).want(t, 200)
+	require.Equal(t, "message/rfc822", rawGot.header.Get("Content-Type"))
+	require.Equal(t, "sandbox", rawGot.header.Get("Content-Security-Policy"))
+	require.Equal(t, raw, rawGot.raw)
+	c.do("GET", "/v1/messages/"+events.NewRandom[events.MessageKind]().String()+"/raw", nil).want(t, 404)
+
+	empty := insertMessage(ctx, t, w, c, evID, []byte{})
+	require.Empty(t, c.do("GET", "/v1/messages/"+empty+"/raw", nil).want(t, 200).raw)
+	_, err := w.pool.Exec(ctx, `DELETE FROM message_raws`)
+	require.NoError(t, err)
+	c.do("GET", "/v1/messages/"+msg+"/raw", nil).want(t, 404)
+}

@@ -1,0 +1,88 @@
+package api_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestARequestWithAKeyTakesEffectOnce(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	w := start(t)
+	c, other := w.tenant(), w.tenant()
+	hook := map[string]any{"url": hookURL, "events": []string{"email.sent"}}
+	first := c.do("POST", "/v1/webhooks", hook, "Idempotency-Key", "k1").want(t, 201)
+	again := c.do("POST", "/v1/webhooks", hook, "Idempotency-Key", "k1").want(t, 201)
+	require.Equal(t, string(first.raw), string(again.raw), "the secret included")
+	require.NotEmpty(t, again.text("signing_secret"))
+	require.Empty(t, first.header.Get("Idempotent-Replayed"))
+	require.Equal(t, "true", again.header.Get("Idempotent-Replayed"))
+	require.Equal(t, first.header.Get("Content-Type"), again.header.Get("Content-Type"))
+	require.Len(t, c.do("GET", "/v1/webhooks", nil).ids(t, "id"), 1)
+
+	// Another request under the same key, be it another body or another path.
+	c.do("POST", "/v1/webhooks", map[string]any{"url": hookURL, "events": []string{"email.received"}}, "Idempotency-Key", "k1").
+		want(t, 422).names(t, "header.Idempotency-Key")
+	c.do("POST", "/v1/webhooks/"+first.text("id")+"/rotate-secret", nil, "Idempotency-Key", "k1").want(t, 422)
+	c.do("POST", "/v1/webhooks", hook, "Idempotency-Key", "ü").want(t, 422).names(t, "header.Idempotency-Key")
+
+	// Keys of two tenants have nothing to do with each other.
+	theirs := other.do("POST", "/v1/webhooks", hook, "Idempotency-Key", "k1").want(t, 201)
+	require.NotEqual(t, first.text("id"), theirs.text("id"))
+
+	rotated := c.do("POST", "/v1/webhooks/"+first.text("id")+"/rotate-secret", nil, "Idempotency-Key", "k2").want(t, 200)
+	require.Equal(t, string(rotated.raw), string(c.do("POST", "/v1/webhooks/"+first.text("id")+"/rotate-secret", nil, "Idempotency-Key", "k2").want(t, 200).raw))
+	event := map[string]any{"type": "email.sent", "data": map[string]any{}}
+	one := c.do("POST", "/v1/events", event, "Idempotency-Key", "k3").want(t, 202).text("id")
+	require.Equal(t, one, c.do("POST", "/v1/events", event, "Idempotency-Key", "k3").want(t, 202).text("id"))
+	made := w.operator.do("POST", "/v1/tenants", map[string]any{"name": "n"}, "Idempotency-Key", "k").want(t, 201).text("id")
+	require.Equal(t, made, w.operator.do("POST", "/v1/tenants", map[string]any{"name": "n"}, "Idempotency-Key", "k").want(t, 201).text("id"))
+
+	// After 24 hours the key is new, and old answers are forgotten.
+	_, err := w.pool.Exec(ctx, `UPDATE idempotency_keys SET created_at = created_at - interval '24 hours 1 second'`)
+	require.NoError(t, err)
+	later := c.do("POST", "/v1/webhooks", hook, "Idempotency-Key", "k1").want(t, 201)
+	require.NotEqual(t, first.text("id"), later.text("id"))
+	var left int
+	require.NoError(t, w.pool.QueryRow(ctx, `SELECT count(*) FROM idempotency_keys`).Scan(&left))
+	require.Equal(t, 1, left)
+}
+
+func TestAFailedRequestLeavesItsKeyFree(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	c := w.tenant()
+	c.do("POST", "/v1/agents", map[string]any{"address": "no address"}, "Idempotency-Key", "k").want(t, 422)
+	made := c.do("POST", "/v1/agents", map[string]any{"address": "a@example.com"}, "Idempotency-Key", "k").want(t, 201)
+	c.do("POST", "/v1/agents", map[string]any{"address": "a@example.com"}).want(t, 409)
+	require.Equal(t, string(made.raw), string(c.do("POST", "/v1/agents", map[string]any{"address": "a@example.com"}, "Idempotency-Key", "k").want(t, 201).raw))
+}
+
+func TestWhileARequestRunsItsKeyIsAConflict(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	w := start(t)
+	c := w.tenant()
+	hook := map[string]any{"url": hookURL, "events": []string{"email.sent"}}
+	// Hold the lock that the first request needs.
+	tx, err := w.pool.Begin(ctx)
+	require.NoError(t, err)
+	_, err = tx.Exec(ctx, `SELECT 1 FROM tenants FOR UPDATE`)
+	require.NoError(t, err)
+	first := make(chan *answer, 1)
+	go func() { first <- c.do("POST", "/v1/webhooks", hook, "Idempotency-Key", "k") }()
+	require.Eventually(t, func() bool {
+		var waiting int
+		err := w.pool.QueryRow(ctx, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waiting)
+		return err == nil && waiting == 1
+	}, 10*time.Second, time.Millisecond)
+	a := c.do("POST", "/v1/webhooks", hook, "Idempotency-Key", "k").want(t, 409)
+	require.Equal(t, "1", a.header.Get("Retry-After"))
+	require.NoError(t, tx.Rollback(ctx))
+	require.Equal(t, 201, (<-first).status)
+	c.do("POST", "/v1/webhooks", hook, "Idempotency-Key", "k").want(t, 201)
+	require.Len(t, c.do("GET", "/v1/webhooks", nil).ids(t, "id"), 1)
+}
