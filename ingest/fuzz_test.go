@@ -1,0 +1,108 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/events"
+)
+
+// Whatever a mail is made of, it makes an event that the outbox takes, and the
+// same one every time.
+func FuzzMailToEvent(f *testing.F) {
+	for _, seed := range []string{
+		"", "\r\n", "garbage", "\x00\xff\xfe",
+		"From: Ann <a@b>\r\nTo: x@y, \"q, r\" <z@y>\r\nSubject: =?utf-8?q?=00a?=\r\nMessage-ID: <1@b>\r\nDate: Mon, 2 Jan 2026 15:04:05 +0100\r\n\r\nhi\r\n",
+		"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nContent-Type: text/html; charset=utf-16\r\n\r\n<p>\r\n--x\r\nContent-Disposition: inline; filename=\"=?x?\"\r\n\r\n1\r\n--x--",
+		"Content-Type: multipart/related; boundary=\"\"\r\n\r\n--\r\n\r\n----\r\n",
+		"Content-Type: text/plain; charset=\"iso-2022-jp\"\r\nContent-Transfer-Encoding: base64\r\n\r\n\x1b$B!!#=",
+		"Subject: \xe9\r\n\tfolded\r\nReferences: <a> <b>\r\n: \r\n x\r\n\r\n\u2028\x01\"\\",
+	} {
+		f.Add([]byte(seed), "s@example.org")
+	}
+	tenant := events.NewRandom[events.TenantKind]()
+	s := &Server{}
+	f.Fuzz(func(t *testing.T, raw []byte, from string) {
+		m := mail{from: from, raw: raw, at: time.Unix(1, 0), to: []recipient{{"A@example.com", "a@example.com", tenant}}}
+		kept := bytes.Clone(raw)
+		copies := s.copies(m, parseMail(context.Background(), raw))
+		require.Equal(t, kept, raw)
+		require.Len(t, copies, 1)
+		ev := copies[0].event
+		require.NoError(t, ev.Validate())
+		_, _, err := ev.Encode(events.NewID())
+		require.NoError(t, err)
+		require.True(t, utf8.Valid(ev.Data))
+		require.NotContains(t, string(ev.Data), `\u0000`)
+		var r Received
+		require.NoError(t, json.Unmarshal(ev.Data, &r))
+		require.Equal(t, int64(len(raw)), r.Size)
+		if ev.IdempotencyKey != "" {
+			again := s.copies(m, parseMail(context.Background(), raw))
+			require.Equal(t, ev, again[0].event)
+		}
+	})
+}
+
+// Whatever is too long, alone or together, the event fits and says what was
+// cut, and no more is cut than must be.
+func TestEveryFieldIsCutToFit(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("\"\x01ü\u2028", 1<<17)
+	list := make([]Address, 20_000)
+	for i := range list {
+		list[i] = Address{"Näme", "user@example.org"}
+	}
+	for name, set := range map[string]func(*Received){
+		"text":        func(r *Received) { r.Text = long },
+		"html":        func(r *Received) { r.HTML = long },
+		"from":        func(r *Received) { r.From = list },
+		"to":          func(r *Received) { r.To = list },
+		"cc":          func(r *Received) { r.Cc = list },
+		"reply_to":    func(r *Received) { r.ReplyTo = list },
+		"headers":     func(r *Received) { r.Headers = make([][2]string, 100_000) },
+		"attachments": func(r *Received) { r.Attachments = make([]Attachment, 10_000) },
+		"envelope":    func(r *Received) { r.Envelope.To = make([]string, 200_000) },
+	} {
+		alone := &Received{Truncated: []string{}}
+		set(alone)
+		b := alone.encode()
+		require.LessOrEqual(t, len(b), dataBytes, name)
+		require.Greater(t, len(b), dataBytes-1024, name)
+		var got Received
+		require.NoError(t, json.Unmarshal(b, &got))
+		require.Equal(t, []string{name}, got.Truncated)
+		require.Empty(t, alone.Truncated, "the original is left alone")
+	}
+	all := &Received{Text: long, HTML: long, From: list, To: list, Cc: list, ReplyTo: list, Headers: make([][2]string, 100_000),
+		Attachments: make([]Attachment, 10_000), Envelope: Envelope{To: make([]string, 200_000)}, Subject: long[:maxSubjectBytes], Truncated: []string{"subject"}}
+	b := all.encode()
+	require.LessOrEqual(t, len(b), dataBytes)
+	var got Received
+	require.NoError(t, json.Unmarshal(b, &got))
+	require.Len(t, got.Truncated, 10)
+	require.Equal(t, []int{10, 45, 45}, share(100, []int{10, 1000, 500}))
+}
+
+func TestAParserThatBreaksDownIsAProblemOfTheMail(t *testing.T) {
+	t.Parallel()
+	p := &parsed{}
+	p.guard("body", func() { panic("at the disco") })
+	require.Contains(t, p.problem(), "broke down: at the disco")
+}
+
+func TestParsingEndsWithItsTime(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	p := parseMail(ctx, []byte("From: a@b\r\nSubject: s\r\n\r\nbody"))
+	require.Contains(t, p.problem(), "too long")
+	require.Equal(t, "s", p.subject)
+}
