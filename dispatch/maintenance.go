@@ -1,0 +1,99 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/deploy/migrations"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+// MaintenanceOptions say how maintenance runs.
+type MaintenanceOptions struct {
+	// Every is the time between rounds; zero: 5 minutes.
+	Every      time.Duration
+	Log        *zap.Logger
+	Registerer prometheus.Registerer // nil: no metrics
+}
+
+// Maintenance keeps the partitions of the coming days ready, drops the ones
+// whose 30 days are over, and forgets what has expired. Any number of replicas
+// may run it; an advisory lock lets one work at a time.
+type Maintenance struct {
+	pool    *pgxpool.Pool
+	every   time.Duration
+	log     *zap.Logger
+	expired prometheus.Counter
+	dropped prometheus.Counter
+}
+
+// NewMaintenance makes maintenance; Run starts it.
+func NewMaintenance(pool *pgxpool.Pool, o MaintenanceOptions) *Maintenance {
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	if o.Every <= 0 {
+		o.Every = 5 * time.Minute
+	}
+	f := promauto.With(o.Registerer)
+	return &Maintenance{
+		pool: pool, every: o.Every, log: o.Log.Named("maintenance"),
+		expired: f.NewCounter(prometheus.CounterOpts{
+			Name: "fanmail_maintenance_expired_deliveries_total", Help: "Deliveries that were still pending when their 30 days ended, and became failed.",
+		}),
+		dropped: f.NewCounter(prometheus.CounterOpts{
+			Name: "fanmail_maintenance_dropped_partitions_total", Help: "Day partitions dropped.",
+		}),
+	}
+}
+
+// Run does a round at once and then every so often, until ctx ends.
+func (m *Maintenance) Run(ctx context.Context) error {
+	tick := time.NewTicker(m.every)
+	defer tick.Stop()
+	for {
+		if err := m.Round(ctx); err != nil && ctx.Err() == nil {
+			m.log.Warn("a round of maintenance failed", zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// Round does all of it once; where another replica is at it, nothing.
+func (m *Maintenance) Round(ctx context.Context) error {
+	conn, err := m.pool.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("maintenance: %w", err)
+	}
+	defer conn.Release()
+	var first bool
+	if err := conn.QueryRow(ctx, `SELECT pg_try_advisory_lock(hashtextextended('fanmail.maintenance', 0))`).Scan(&first); err != nil {
+		return fmt.Errorf("maintenance: %w", err)
+	}
+	if !first {
+		return nil
+	}
+	defer func() {
+		_, _ = conn.Exec(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock(hashtextextended('fanmail.maintenance', 0))`)
+	}()
+	if err := migrations.MakePartitions(ctx, m.pool); err != nil {
+		return err
+	}
+	r, err := subscribers.Retain(ctx, m.pool)
+	m.expired.Add(float64(r.Expired))
+	m.dropped.Add(float64(r.Dropped))
+	if r.Dropped > 0 || r.Expired > 0 {
+		m.log.Info("retention", zap.Int("partitions dropped", r.Dropped), zap.Int64("pending deliveries expired", r.Expired))
+	}
+	return err
+}
