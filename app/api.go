@@ -55,7 +55,7 @@ func RunAPI(ctx context.Context, c APIConfig, log *zap.Logger) error {
 		if err != nil {
 			return err
 		}
-		return p.addAPI(c, l)
+		return p.addAPI(c, l) //nolint:contextcheck // requests bring their own
 	})
 }
 

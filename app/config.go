@@ -62,8 +62,10 @@ func (c *NATS) validate() error {
 		}
 	}
 	for _, f := range []struct{ path, flag, env string }{
-		{c.Creds, "--nats-creds", "FANMAIL_NATS_CREDS"}, {c.CA, "--nats-ca", "FANMAIL_NATS_CA"},
-		{c.Cert, "--nats-cert", "FANMAIL_NATS_CERT"}, {c.Key, "--nats-key", "FANMAIL_NATS_KEY"},
+		{c.Creds, "--nats-creds", "FANMAIL_NATS_CREDS"},
+		{c.CA, "--nats-ca", "FANMAIL_NATS_CA"},
+		{c.Cert, "--nats-cert", "FANMAIL_NATS_CERT"},
+		{c.Key, "--nats-key", "FANMAIL_NATS_KEY"},
 	} {
 		if err := readable(f.path, f.flag, f.env); err != nil {
 			return err

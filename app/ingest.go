@@ -83,7 +83,7 @@ func RunIngest(ctx context.Context, c IngestConfig, log *zap.Logger) error {
 		return err
 	}
 	return runProcess(ctx, "ingest", c.Database, c.NATS, c.Lifecycle, log, func(_ context.Context, p *process) error {
-		_, err := p.addIngest(c.SMTP, "--smtp-addr")
+		_, err := p.addIngest(c.SMTP, "--smtp-addr") //nolint:contextcheck // listening takes none
 		return err
 	})
 }

@@ -44,8 +44,9 @@ func (p *process) add(name string, run func(context.Context) error) {
 	p.components = append(p.components, component{name, run})
 }
 
-// stopMargin is what a process waits beyond its components' own deadline.
-const stopMargin = 5 * time.Second
+// margin is what a process waits beyond its components' own deadline. With the
+// default of 25 s it still ends before Kubernetes kills it at 30 s.
+func margin(drain time.Duration) time.Duration { return max(drain/10, 500*time.Millisecond) }
 
 // runProcess opens the connections, lets build add components and runs them
 // until ctx ends. It returns nil where ctx ended first, even while it waited.
@@ -140,7 +141,8 @@ func (p *process) work(ctx context.Context) error {
 	<-ctx.Done()
 	p.status.set("draining")
 	p.log.Info("draining", zap.Duration("deadline", p.drain))
-	timer := time.NewTimer(p.drain + stopMargin)
+	deadline := p.drain + margin(p.drain)
+	timer := time.NewTimer(deadline)
 	defer timer.Stop()
 	select {
 	case err := <-done:
@@ -150,6 +152,10 @@ func (p *process) work(ctx context.Context) error {
 		// The connections stay open: closing the pool would wait for them.
 		mu.Lock()
 		defer mu.Unlock()
-		return fmt.Errorf("%s did not drain within %s; what was unfinished is done again after its lease", strings.Join(left, ", "), p.drain+stopMargin)
+		late := fmt.Errorf("%s did not drain within %s; what was unfinished is done again after its lease", strings.Join(left, ", "), deadline)
+		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+			return fmt.Errorf("%w; then %w", cause, late)
+		}
+		return late
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"testing"
 	"time"
 
@@ -122,7 +121,7 @@ func TestAnUnreachableDatabaseIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	u, err := url.Parse(pgtest.URL(t))
 	require.NoError(t, err)
-	real := u.Host
+	postgres := u.Host
 	u.Host = closedPort(t)
 	logs, done := start(t, PublisherConfig{
 		Database: Database{URL: u.String()}, NATS: NATS{URL: natstest.URL(t)}, Lifecycle: Lifecycle{HTTPAddr: "127.0.0.1:0"},
@@ -136,7 +135,7 @@ func TestAnUnreachableDatabaseIsWaitedFor(t *testing.T) {
 	require.Contains(t, body, "waiting for the database")
 	require.Empty(t, done, "the process goes on")
 
-	forwardPort(t, u.Host, real)
+	forwardPort(t, u.Host, postgres)
 	becomesReady(t, base)
 	status, body = get(t, base+"/metrics")
 	require.Equal(t, http.StatusOK, status)
@@ -253,7 +252,7 @@ func TestATakenPortNamesTheFlag(t *testing.T) {
 		}
 		err := RunUp(t.Context(), c, zap.NewNop())
 		require.ErrorContains(t, err, "is in use")
-		require.True(t, strings.Contains(err.Error(), "with "+flag+" "), "%v names %s", err, flag)
+		require.ErrorContains(t, err, "with "+flag+" ")
 	}
 }
 
@@ -269,4 +268,19 @@ func TestAComponentThatFailsStopsTheOthersAndIsNamed(t *testing.T) {
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 	require.ErrorContains(t, err, "broken")
 	<-drained
+}
+
+func TestAComponentThatDoesNotDrainIsNamed(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	t.Cleanup(func() { close(release) })
+	ctx, stop := context.WithCancel(t.Context())
+	err := runProcess(ctx, "test", Database{URL: pgtest.URL(t)}, NATS{URL: natstest.URL(t)}, Lifecycle{Drain: time.Millisecond}, zap.NewNop(),
+		func(_ context.Context, p *process) error {
+			p.add("steady", func(ctx context.Context) error { <-ctx.Done(); return nil })
+			p.add("stubborn", func(context.Context) error { stop(); <-release; return nil })
+			return nil
+		})
+	require.ErrorContains(t, err, "stubborn did not drain")
+	require.NotContains(t, err.Error(), "steady")
 }

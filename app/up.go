@@ -22,6 +22,7 @@ type UpConfig struct {
 	APIAddr     string        `name:"api" env:"FANMAIL_API_ADDR" default:"127.0.0.1:8080" help:"Address of the API."`
 	DatabaseURL string        `name:"database-url" env:"FANMAIL_DATABASE_URL" placeholder:"postgres://…" help:"Postgres to use; without it a private one is started in DIR."`
 	NATSURL     string        `name:"nats-url" env:"FANMAIL_NATS_URL" placeholder:"nats://…" help:"NATS with JetStream to use; without it one is embedded, with its data in DIR."`
+	HTTPAddr    string        `name:"http-addr" env:"FANMAIL_HTTP_ADDR" default:"off" help:"Address of /healthz, /readyz and /metrics."`
 	Drain       time.Duration `name:"drain" env:"FANMAIL_DRAIN" default:"25s" help:"How long to finish what has begun before stopping."`
 
 	// Dir holds the data, the lock and the credentials.
@@ -50,7 +51,7 @@ func (c UpConfig) Validate() error {
 			}
 			return (&NATS{URL: c.NATSURL}).validate()
 		},
-		(&Lifecycle{Drain: c.Drain}).validate,
+		(&Lifecycle{HTTPAddr: c.HTTPAddr, Drain: c.Drain}).validate,
 	)
 }
 
@@ -115,7 +116,7 @@ func RunUp(ctx context.Context, c UpConfig, log *zap.Logger) error {
 	}
 	c.step("bringing the schema and the streams up to date")
 	db := Database{URL: creds.DatabaseURL, Migrate: true}
-	life := Lifecycle{HTTPAddr: off, Drain: c.Drain}
+	life := Lifecycle{HTTPAddr: c.HTTPAddr, Drain: c.Drain}
 	return runProcess(ctx, "up", db, NATS{URL: creds.NATSURL}, life, log, func(ctx context.Context, p *process) error {
 		// For development: receivers on this machine and on its networks.
 		out := Outbound{AllowHTTP: true, AllowNetworks: []netip.Prefix{
@@ -125,12 +126,12 @@ func RunUp(ctx context.Context, c UpConfig, log *zap.Logger) error {
 		if err := p.addDispatcher(ctx, DispatcherConfig{Outbound: out}); err != nil {
 			return err
 		}
-		smtp, err := p.addIngest(SMTP{Addr: c.SMTPAddr, Domain: "localhost", PublicURL: creds.API}, "--smtp")
+		smtp, err := p.addIngest(SMTP{Addr: c.SMTPAddr, Domain: "localhost", PublicURL: creds.API}, "--smtp") //nolint:contextcheck // listening takes none
 		if err != nil {
 			return err
 		}
 		creds.SMTP = reachable(smtp.Addr())
-		if err := p.addAPI(APIConfig{Outbound: out}, l); err != nil {
+		if err := p.addAPI(APIConfig{Outbound: out}, l); err != nil { //nolint:contextcheck // requests bring their own
 			return err
 		}
 		p.add("credentials", func(ctx context.Context) error {
@@ -165,7 +166,7 @@ func lockDir(dir string) (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock --dir: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil { //nolint:gosec // a descriptor fits
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		_ = f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("another `fanmail up` runs in %s: stop it, or give another --dir", dir)

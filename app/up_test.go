@@ -43,7 +43,7 @@ func worldDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "fanmail-up-") //nolint:usetesting // see above
 	require.NoError(t, err)
-	require.NoError(t, os.Chmod(dir, 0o755)) //nolint:gosec // as above
+	require.NoError(t, os.Chmod(dir, 0o755))
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	return dir
 }
@@ -56,7 +56,7 @@ func TestUpKeepsItsDataAndItsKeysFromOneStartToTheNext(t *testing.T) {
 	info, err := os.Stat(path)
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode())
-	raw, err := os.ReadFile(path) //nolint:gosec // of this test
+	raw, err := os.ReadFile(path)
 	require.NoError(t, err)
 	var fields map[string]string
 	require.NoError(t, json.Unmarshal(raw, &fields))

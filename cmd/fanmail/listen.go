@@ -67,7 +67,7 @@ func (c *listenCmd) answer(ctx context.Context, a *arrival) (status int, note st
 	switch {
 	case a.Fault != nil:
 		return http.StatusUnauthorized, ""
-	case rand.Float64()*100 < c.FailRate: //nolint:gosec // chance, not secrecy
+	case rand.Float64()*100 < c.FailRate:
 		return http.StatusInternalServerError, " (--fail-rate)"
 	case c.Forward == "":
 		return http.StatusOK, ""

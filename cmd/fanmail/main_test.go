@@ -73,15 +73,15 @@ func must(t *testing.T, dir, stdin string, args ...string) string {
 }
 
 // background runs a command until the test ends, or stop is called.
-func background(t *testing.T, dir string, args ...string) (out *screen, stop func() int) {
+func background(t *testing.T, dir string, args ...string) (*screen, func() int) {
 	t.Helper()
-	out = &screen{}
+	out := &screen{}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan int, 1)
 	go func() {
 		done <- run(ctx, append([]string{"--dir", dir}, args...), &session{in: strings.NewReader(""), out: out, err: out})
 	}()
-	stop = sync.OnceValue(func() int {
+	stop := sync.OnceValue(func() int {
 		cancel()
 		return <-done
 	})
@@ -148,10 +148,10 @@ func TestAKilledUpLeavesNoPostgresAndTheNextGoesOn(t *testing.T) {
 	t.Parallel()
 	dir, err := os.MkdirTemp("", "fanmail-kill-") //nolint:usetesting // Postgres's user must walk to it
 	require.NoError(t, err)
-	require.NoError(t, os.Chmod(dir, 0o755)) //nolint:gosec // as above
+	require.NoError(t, os.Chmod(dir, 0o755))
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 
-	killed := exec.CommandContext(t.Context(), os.Args[0], "--dir", dir, "up", "--api", "127.0.0.1:0", "--smtp", "127.0.0.1:0") //nolint:gosec // this binary
+	killed := exec.CommandContext(t.Context(), os.Args[0], "--dir", dir, "up", "--api", "127.0.0.1:0", "--smtp", "127.0.0.1:0")
 	killed.Env = append(os.Environ(), asCommand+"=1")
 	var said screen
 	killed.Stdout, killed.Stderr = &said, &said
