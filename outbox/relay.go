@@ -46,6 +46,8 @@ const (
 type RelayOptions struct {
 	Log        *zap.Logger
 	Registerer prometheus.Registerer // nil: no metrics
+	// Streams are made again where the broker has lost them.
+	Streams stream.Options
 }
 
 // Relay publishes the outbox. Make one with [NewRelay].
@@ -53,6 +55,7 @@ type Relay struct {
 	pool    *pgxpool.Pool
 	nc      *nats.Conn
 	js      jetstream.JetStream
+	streams stream.Options
 	log     *zap.Logger
 	metrics *metrics
 }
@@ -62,7 +65,7 @@ func NewRelay(pool *pgxpool.Pool, nc *nats.Conn, js jetstream.JetStream, o Relay
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	return &Relay{pool: pool, nc: nc, js: js, log: o.Log.Named("relay"), metrics: newMetrics(o.Registerer)}
+	return &Relay{pool: pool, nc: nc, js: js, streams: o.Streams, log: o.Log.Named("relay"), metrics: newMetrics(o.Registerer)}
 }
 
 // Run relays until ctx ends, and returns when the round under way is done.
@@ -171,7 +174,8 @@ func (r *Relay) round(ctx context.Context) (int, error) {
 		// Hand the rows back, so that they need not wait for their lease.
 		_, undo := r.pool.Exec(ctx, `UPDATE outbox AS o SET leased_until = '-infinity'
 			FROM unnest($1::uuid[], $2::bigint[]) AS u (tenant_id, seq) WHERE o.tenant_id = u.tenant_id AND o.seq = u.seq`, tenants, seqs)
-		return 0, errors.Join(fmt.Errorf("publish: %w", err), undo)
+		ensure := stream.Ensure(ctx, r.js, r.streams)
+		return 0, errors.Join(fmt.Errorf("publish: %w", err), undo, ensure)
 	}
 	return len(msgs), nil
 }

@@ -1,0 +1,305 @@
+package fanout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/events/stream"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+const (
+	batchEvents = 500
+	// insertRows is the most rows of one INSERT.
+	insertRows = 2000
+	// workers overlap one batch's commit with the next one's matching.
+	workers = 2
+)
+
+// Options say how the fan-out runs.
+type Options struct {
+	Log        *zap.Logger
+	Registerer prometheus.Registerer // nil: no metrics
+	// Streams are made again where the broker has lost them.
+	Streams stream.Options
+}
+
+// Fanout consumes MAIL_EVENTS. Make one with [New].
+type Fanout struct {
+	pool     *pgxpool.Pool
+	js       jetstream.JetStream
+	registry *subscribers.Registry
+	streams  stream.Options
+	log      *zap.Logger
+	metrics  *metrics
+}
+
+// New makes a fan-out; Run starts it.
+func New(pool *pgxpool.Pool, js jetstream.JetStream, registry *subscribers.Registry, o Options) *Fanout {
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	return &Fanout{pool: pool, js: js, registry: registry, streams: o.Streams, log: o.Log.Named("fanout"), metrics: newMetrics(o.Registerer)}
+}
+
+// Run fans out until ctx ends, and returns when the batches under way are
+// done. Messages that were fetched and not begun go back to the broker.
+func (f *Fanout) Run(ctx context.Context) error {
+	msgs := make(chan jetstream.Msg, 2*batchEvents)
+	g, run := errgroup.WithContext(ctx)
+	g.Go(func() error { return f.consume(run, msgs) })
+	for range workers {
+		g.Go(func() error { f.work(run, msgs); return nil })
+	}
+	err := g.Wait()
+	for {
+		select {
+		case m := <-msgs:
+			_ = m.Nak()
+		default:
+			return err
+		}
+	}
+}
+
+func (f *Fanout) consume(ctx context.Context, to chan<- jetstream.Msg) error {
+	source := stream.Source{JS: f.js, Streams: f.streams, Stream: stream.Events, Consumer: stream.FanoutConsumer(), Ahead: batchEvents, Log: f.log}
+	return source.Run(ctx, func(m jetstream.Msg) {
+		select {
+		case to <- m:
+		case <-ctx.Done():
+			_ = m.Nak()
+		}
+	})
+}
+
+func (f *Fanout) work(ctx context.Context, from <-chan jetstream.Msg) {
+	batch := make([]event, 0, batchEvents)
+	for {
+		batch = batch[:0]
+		select {
+		case <-ctx.Done():
+			return
+		case m := <-from:
+			batch = f.take(batch, m)
+		}
+	gather:
+		for len(batch) < batchEvents {
+			select {
+			case m := <-from:
+				batch = f.take(batch, m)
+			default:
+				break gather
+			}
+		}
+		if len(batch) > 0 {
+			f.process(context.WithoutCancel(ctx), batch)
+		}
+		clear(batch)
+	}
+}
+
+func (f *Fanout) take(batch []event, m jetstream.Msg) []event {
+	e, err := read(m)
+	if err != nil {
+		f.metrics.events.WithLabelValues("malformed").Inc()
+		f.log.Error("a message on the event stream is not Fanmail's; dropping it", zap.String("subject", m.Subject()), zap.Error(err))
+		_ = m.TermWithReason("malformed")
+		return batch
+	}
+	return append(batch, e)
+}
+
+// process fans a batch out; what fails goes back to the broker for later.
+func (f *Fanout) process(ctx context.Context, batch []event) {
+	ctx, cancel := context.WithTimeoutCause(ctx, 50*time.Second, errors.New("a batch of the fan-out took over 50 s"))
+	defer cancel()
+	f.metrics.batch.Observe(float64(len(batch)))
+	b, err := f.commit(ctx, batch)
+	if err != nil {
+		f.metrics.failures.WithLabelValues("database").Inc()
+		f.log.Warn("a batch was not fanned out; its events come again", zap.Error(err), zap.Int("events", len(batch)))
+		for i := range batch {
+			_ = batch[i].msg.NakWithDelay(time.Second)
+		}
+		return
+	}
+	if err := f.publish(ctx, b); err != nil {
+		f.metrics.failures.WithLabelValues("broker").Inc()
+		f.log.Warn("delivery messages were not published; the sweep takes their rows", zap.Error(err), zap.Int("deliveries", len(b.rows)))
+	}
+	for i := range batch {
+		_ = batch[i].msg.Ack()
+	}
+	f.metrics.events.WithLabelValues("fanned_out").Add(float64(b.fresh))
+	f.metrics.events.WithLabelValues("already").Add(float64(len(batch) - b.fresh))
+	f.metrics.deliveries.Add(float64(len(b.rows)))
+}
+
+// born is what a batch has brought forth.
+type born struct {
+	lease int64 // Unix microseconds
+	fresh int   // events whose outbox rows were taken
+	rows  []subscribers.NewDelivery
+	of    []*event // the event of each row
+}
+
+// The rows are locked in order, so that two batches that hold the same events
+// can't deadlock; the second finds them gone.
+const takeOutbox = `
+WITH due AS MATERIALIZED (
+	SELECT o.tenant_id, o.seq FROM unnest($1::uuid[], $2::bigint[]) AS u (tenant_id, seq)
+	JOIN outbox AS o ON o.tenant_id = u.tenant_id AND o.seq = u.seq
+	ORDER BY o.tenant_id, o.seq FOR UPDATE OF o
+)
+DELETE FROM outbox AS o USING due WHERE o.tenant_id = due.tenant_id AND o.seq = due.seq
+RETURNING o.seq`
+
+// commit runs the batch's transaction in two round trips. Where it fails, the
+// pool throws the connection away, and the transaction with it.
+func (f *Fanout) commit(ctx context.Context, batch []event) (*born, error) {
+	b := &born{}
+	err := f.pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
+		taken, err := f.takeOutbox(ctx, conn, batch, b)
+		if err != nil {
+			return err
+		}
+		f.match(batch, taken, b)
+		q := &pgx.Batch{}
+		for chunk := range slices.Chunk(b.rows, insertRows) {
+			subscribers.QueueInsert(q, chunk)
+		}
+		q.Queue("COMMIT")
+		if err := conn.SendBatch(ctx, q).Close(); err != nil {
+			return fmt.Errorf("insert deliveries: %w", err)
+		}
+		return nil
+	})
+	return b, err
+}
+
+// takeOutbox begins the transaction, deletes the batch's outbox rows and brings
+// the registry up to the transaction's view.
+func (f *Fanout) takeOutbox(ctx context.Context, conn *pgxpool.Conn, batch []event, b *born) (map[int64]bool, error) {
+	tenants, seqs := make([]events.TenantID, len(batch)), make([]int64, len(batch))
+	for i := range batch {
+		tenants[i], seqs[i] = batch[i].tenant, batch[i].seq
+	}
+	q := &pgx.Batch{}
+	q.Queue("BEGIN")
+	q.Queue(`SELECT now() + make_interval(secs => $1), set_config('synchronous_commit', 'off', true)`, subscribers.FirstLease.Seconds())
+	q.Queue(takeOutbox, tenants, seqs)
+	f.registry.Queue(q)
+	results := conn.SendBatch(ctx, q)
+	defer func() { _ = results.Close() }()
+	if _, err := results.Exec(); err != nil {
+		return nil, fmt.Errorf("begin a batch: %w", err)
+	}
+	var lease time.Time
+	var setting string
+	if err := results.QueryRow().Scan(&lease, &setting); err != nil {
+		return nil, fmt.Errorf("begin a batch: %w", err)
+	}
+	b.lease = lease.UnixMicro()
+	rows, err := results.Query()
+	if err != nil {
+		return nil, fmt.Errorf("take outbox rows: %w", err)
+	}
+	taken := make(map[int64]bool, len(batch))
+	var seq int64
+	if _, err := pgx.ForEachRow(rows, []any{&seq}, func() error { taken[seq] = true; return nil }); err != nil {
+		return nil, fmt.Errorf("take outbox rows: %w", err)
+	}
+	if err := f.registry.Read(results); err != nil {
+		return nil, err
+	}
+	return taken, results.Close()
+}
+
+func (f *Fanout) match(batch []event, taken map[int64]bool, b *born) {
+	var matched []*subscribers.Entry
+	for i := range batch {
+		e := &batch[i]
+		if !taken[e.seq] {
+			continue
+		}
+		delete(taken, e.seq) // the same event twice in one batch is one
+		b.fresh++
+		matched = f.registry.Match(matched[:0], e.tenant, e.typ, e.agent, e.conversation, e.labels)
+		created := time.UnixMicro(e.createdAt)
+		for _, w := range matched {
+			b.rows = append(b.rows, subscribers.NewDelivery{
+				Ref:       subscribers.Ref{ID: events.DeriveDeliveryID(e.id, w.ID, events.ReplayID{}, created), CreatedAt: e.createdAt},
+				WebhookID: w.ID, TenantID: e.tenant, EventID: e.id, EventType: e.typ, MessageID: e.message, Seq: e.seq,
+			})
+			b.of = append(b.of, e)
+		}
+	}
+}
+
+// publish sends the rows to the owners of their partitions, a message for
+// each partition and MessageBytes.
+func (f *Fanout) publish(ctx context.Context, b *born) error {
+	var byPartition [events.Partitions][]int
+	for i := range b.rows {
+		p := events.Partition(b.rows[i].WebhookID)
+		byPartition[p] = append(byPartition[p], i)
+	}
+	var futures []jetstream.PubAckFuture
+	for p, rows := range byPartition {
+		for len(rows) > 0 {
+			var data []byte
+			data, rows = b.encode(rows)
+			future, err := f.js.PublishAsync(stream.PartitionSubject(p), data)
+			if err != nil {
+				return fmt.Errorf("publish deliveries: %w", err)
+			}
+			futures = append(futures, future)
+		}
+	}
+	for _, future := range futures {
+		select {
+		case <-future.Ok():
+		case err := <-future.Err():
+			return fmt.Errorf("publish deliveries: %w", err)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// encode makes a message of as many of the rows as fit, and gives the rest.
+func (b *born) encode(rows []int) (data []byte, rest []int) {
+	m := stream.DeliveryMessage{Lease: b.lease}
+	size := 16
+	var last *event
+	for n, i := range rows {
+		e, row := b.of[i], &b.rows[i]
+		if e != last {
+			envelope := e.envelope
+			if len(envelope) > stream.InlineEnvelope {
+				envelope = nil
+			}
+			if size += 64 + len(envelope); size > stream.MessageBytes && n > 0 {
+				return m.AppendTo(make([]byte, 0, size)), rows[n:]
+			}
+			m.Events = append(m.Events, stream.MessageEvent{ID: e.id, CreatedAt: e.createdAt, Seq: e.seq, Type: e.typ, Envelope: envelope})
+			last = e
+		}
+		size += 34
+		m.Deliveries = append(m.Deliveries, stream.MessageDelivery{ID: row.ID, WebhookID: row.WebhookID, Event: len(m.Events) - 1})
+	}
+	return m.AppendTo(make([]byte, 0, size)), nil
+}
