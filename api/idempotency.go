@@ -201,17 +201,12 @@ func (k *remembered) recall(ctx context.Context, tx pgx.Tx) (*captured, error) {
 	return c, nil
 }
 
-// keep writes the answer down, and forgets a few of those whose time is over,
-// so that the table stays as small as a day.
+// keep writes the answer down. Maintenance forgets it when its time is over.
 func (k *remembered) keep(ctx context.Context, tx pgx.Tx, c *captured) error {
-	b := &pgx.Batch{}
-	b.Queue(`INSERT INTO idempotency_keys (tenant_id, key, request_hash, status, response) VALUES ($1, $2, $3, $4, $5)
+	_, err := tx.Exec(ctx, `INSERT INTO idempotency_keys (tenant_id, key, request_hash, status, response) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (tenant_id, key) DO UPDATE SET request_hash = excluded.request_hash, status = excluded.status,
 			response = excluded.response, created_at = excluded.created_at`, k.id(), k.key, k.hash, c.status, c.body.Bytes())
-	b.Queue(`DELETE FROM idempotency_keys WHERE (tenant_id, key) IN (
-		SELECT tenant_id, key FROM idempotency_keys WHERE created_at <= now() - interval '24 hours'
-		ORDER BY created_at LIMIT 10 FOR UPDATE SKIP LOCKED)`)
-	if err := tx.SendBatch(ctx, b).Close(); err != nil {
+	if err != nil {
 		return fmt.Errorf("keep an idempotency key: %w", err)
 	}
 	return nil
