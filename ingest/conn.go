@@ -86,7 +86,7 @@ type conn struct {
 	mu       sync.Mutex
 	budget   int64 // bytes that may still be read before an answer
 	transfer bool  // a mail is being read: the reader of the mail does the counting
-	number   int   // of the latest transfer
+	broken   bool  // a transfer broke off: the connection ends with the next answer
 	busy     bool  // a mail transaction is open
 	draining bool
 }
@@ -144,44 +144,46 @@ func (c *conn) drain() {
 	}
 }
 
-// begin opens a mail transaction; false while draining.
+// begin opens a mail transaction; false where the connection is to end.
 func (c *conn) begin() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.draining {
+	if c.draining || c.broken {
 		return false
 	}
 	c.busy = true
 	return true
 }
 
-// end closes the mail transaction.
+// end closes the mail transaction. A transfer that is still open was given up
+// by the client amid its chunks; its reader may outlive the transaction by a
+// moment, so that no other may begin on this connection.
 func (c *conn) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.busy = false
+	if c.transfer {
+		c.transfer, c.broken, c.budget = false, true, 0
+	}
 	if c.draining {
 		_ = c.Conn.SetReadDeadline(longAgo)
 	}
 }
 
-// startTransfer lifts the budget and gives the transfer's number.
-func (c *conn) startTransfer() int {
+// startTransfer lifts the budget.
+func (c *conn) startTransfer() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.transfer = true
-	c.number++
-	return c.number
 }
 
 // endTransfer lets the client send rest more bytes before the answer, for a
 // mail that was refused before its end. At 0 the connection ends after the
-// answer: nothing that follows a broken transfer may be read as a command. A
-// transfer that another has followed (an aborted BDAT) changes nothing.
-func (c *conn) endTransfer(number int, rest int64) {
+// answer: nothing that follows a broken transfer may be read as a command.
+func (c *conn) endTransfer(rest int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.number == number {
-		c.transfer, c.budget = false, rest
+	if !c.broken {
+		c.transfer, c.broken, c.budget = false, rest == 0, rest
 	}
 }

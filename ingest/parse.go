@@ -21,9 +21,9 @@ import (
 
 // Limits of parsing. What lies beyond them is not read; the raw mail has it.
 const (
-	parseTimeout    = 30 * time.Second
+	parseTimeout    = time.Minute
 	maxParts        = 1000
-	maxBoundaries   = 100
+	maxBoundaries   = 64
 	maxDepth        = 32 // deeper mail is read up to maxBoundaries, and marked
 	maxMediaType    = 8 << 10
 	maxProblems     = 5
@@ -46,11 +46,14 @@ type parsed struct {
 
 // parse reads the mail. Only the end of ctx makes it fail.
 func (s *Server) parse(ctx context.Context, raw []byte) (*parsed, error) {
-	weight := min(int64(len(raw))+4096, parseBytes)
-	if err := s.parsing.Acquire(ctx, weight); err != nil {
+	lot, weight := s.small, int64(len(raw))+4096
+	if len(raw) > largeMail {
+		lot, weight = s.large, min(weight, largeBytes)
+	}
+	if err := lot.Acquire(ctx, weight); err != nil {
 		return nil, err
 	}
-	defer s.parsing.Release(weight)
+	defer lot.Release(weight)
 	ctx, cancel := context.WithTimeout(ctx, parseTimeout)
 	defer cancel()
 	return parseMail(ctx, raw), nil

@@ -21,9 +21,13 @@ const (
 	commitTimeout = time.Minute
 )
 
-// parseBytes bounds the mails that are parsed at once, by size: small ones run
-// side by side, large ones one by one.
-const parseBytes = 48 << 20
+// Bounds of the mails that are parsed at once, in bytes. Large ones have a lot
+// of their own, so that small ones never wait for them.
+const (
+	largeMail  = 1 << 20
+	largeBytes = 48 << 20
+	smallBytes = 16 << 20
+)
 
 // Server takes mail over SMTP. Make it with [NewServer].
 type Server struct {
@@ -35,7 +39,8 @@ type Server struct {
 	smtp     *smtp.Server
 	gate     *gate
 	buffered atomic.Int64
-	parsing  *semaphore.Weighted
+	small    *semaphore.Weighted
+	large    *semaphore.Weighted
 
 	// work is the context of what open transactions do on the database; it
 	// outlives Run's context by Options.Drain.
@@ -51,7 +56,8 @@ func NewServer(pool *pgxpool.Pool, nc *nats.Conn, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{o: o, pool: pool, nc: nc, log: o.Log.Named("smtp"), m: newMetrics(o.Registerer), parsing: semaphore.NewWeighted(parseBytes)}
+	s := &Server{o: o, pool: pool, nc: nc, log: o.Log.Named("smtp"), m: newMetrics(o.Registerer),
+		small: semaphore.NewWeighted(smallBytes), large: semaphore.NewWeighted(largeBytes)}
 	s.work, s.stop = context.WithCancel(context.Background())
 	srv := smtp.NewServer(smtp.BackendFunc(s.newSession))
 	srv.Domain = o.Domain

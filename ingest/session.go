@@ -95,8 +95,9 @@ func (c *session) Logout() error {
 // read takes the mail into memory. held is what it has reserved of the
 // server's memory; the caller gives it back.
 func (c *session) read(r io.Reader) (raw []byte, held int64, err error) {
-	number, rest := c.conn.startTransfer(), int64(commandBytes)
-	defer func() { c.conn.endTransfer(number, rest) }()
+	c.conn.startTransfer()
+	rest := int64(commandBytes)
+	defer func() { c.conn.endTransfer(rest) }()
 	buf := bytes.NewBuffer([]byte{}) // an empty mail is no NULL
 	chunk := make([]byte, 32<<10)
 	end := time.Now().Add(c.s.o.DataTimeout)
@@ -123,9 +124,6 @@ func (c *session) read(r io.Reader) (raw []byte, held int64, err error) {
 			// for ever.
 			rest = 2 * c.s.o.MaxMessageBytes
 			return nil, held, answer
-		case errors.Is(err, smtp.ErrDataReset):
-			c.s.m.refuse(refusedAborted)
-			return nil, held, errBroken // the client's own wish; the connection goes on
 		case err != nil || now.After(end):
 			c.s.m.refuse(refusedAborted)
 			rest = 0

@@ -28,7 +28,7 @@ func TestUnknownRecipientsAreRefusedAndNewOnesKnownAtOnce(t *testing.T) {
 	}
 	tenant(t, pool, "b@example.com", "grüße@example.com")
 	w.say(250, "RCPT TO:<b@example.com>")
-	w.say(250, "RCPT TO:<GRÜSSE@example.com>"[:9]+"grüße@EXAMPLE.com>")
+	w.say(250, "RCPT TO:<grüße@EXAMPLE.com>")
 	w.data(250, plain)
 	got := mails(t, pool)
 	require.Len(t, got, 2)
@@ -303,7 +303,7 @@ func TestAnOverlongCommandEndsTheConnection(t *testing.T) {
 	w.closed()
 }
 
-func TestAnAbortedTransferLeavesTheSessionUsable(t *testing.T) {
+func TestABrokenTransferLeavesNothing(t *testing.T) {
 	t.Parallel()
 	pool, s := quick(t, ingest.Options{})
 	w := hello(t, s)
@@ -311,12 +311,15 @@ func TestAnAbortedTransferLeavesTheSessionUsable(t *testing.T) {
 	w.send("BDAT 5\r\nhello")
 	w.expect(250)
 	w.say(250, "RSET")
-	w.begin("a@example.com")
-	w.bdat(250, []byte(plain))
+	w.closed() // the client may come again
+	w = hello(t, s)
 	w.begin("a@example.com")
 	w.say(354, "DATA")
 	w.send("half")
 	require.NoError(t, w.conn.Close())
+	w = hello(t, s)
+	w.begin("a@example.com")
+	w.bdat(250, []byte(plain))
 	require.Len(t, mails(t, pool), 1)
 }
 
@@ -330,7 +333,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	w := hello(t, s)
 	w.begin("a@example.com")
 	require.Contains(t, w.data(452, plain+strings.Repeat("0123456789\r\n", 2000)), "4.3.1")
-	holder.say(250, "RSET")
+	require.NoError(t, holder.conn.Close())
 	require.Eventually(t, func() bool {
 		w.begin("a@example.com")
 		w.say(354, "DATA")
