@@ -1,0 +1,131 @@
+package events_test
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/events"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+var tenant = must(events.Parse[events.TenantKind]("ten_000102030405060708090a0b0c0d0e0f"))
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// golden compares with a file that is only ever added to: what it holds has
+// been sent to receivers.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		require.NoError(t, os.MkdirAll("testdata", 0o750))
+		require.NoError(t, os.WriteFile(path, got, 0o600))
+	}
+	want, err := os.ReadFile(path) //nolint:gosec // a fixed name
+	require.NoError(t, err)
+	require.Equal(t, string(want), string(got))
+}
+
+func TestTheEnvelopesBytes(t *testing.T) {
+	t.Parallel()
+	ev := events.Event{TenantID: tenant, Type: events.EmailReceived, IdempotencyKey: "k", Data: json.RawMessage(`{"b": 1, "a": "<é>"}`)}
+	id := events.DeriveID(ev.TenantID, ev.IdempotencyKey, ev.Type)
+	head, tail, err := ev.Encode(id)
+	require.NoError(t, err)
+	at := time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC)
+	golden(t, "envelope.json", append(append(head, at.Format(events.TimeLayout)...), tail...))
+	env, err := events.DecodeEnvelope(append(append(head, at.Format(events.TimeLayout)...), tail...))
+	require.NoError(t, err)
+	require.Equal(t, id, env.ID)
+	require.True(t, env.CreatedAt.Equal(at))
+}
+
+func TestDerivedIdsNeverChange(t *testing.T) {
+	t.Parallel()
+	at := time.UnixMilli(1_767_323_045_678)
+	ev := events.DeriveID(tenant, "key", events.EmailReceived)
+	wh := must(events.Parse[events.WebhookKind]("wh_f00102030405060708090a0b0c0d0e0f"))
+	whd := events.DeriveDeliveryID(ev, wh, events.ReplayID{}, at)
+	replayed := events.DeriveDeliveryID(ev, wh, must(events.Parse[events.ReplayKind]("rpl_00000000000000000000000000000001")), at)
+	golden(t, "ids.txt", []byte(ev.String()+"\n"+whd.String()+"\n"+replayed.String()+"\n"))
+	require.True(t, events.CreatedAt(whd).Equal(at))
+	require.NotEqual(t, events.DeriveID(tenant, "key", events.EmailSent), ev)
+	require.NotEqual(t, events.DeriveMessageID([]byte("ab"), []byte("c")), events.DeriveMessageID([]byte("a"), []byte("bc")))
+}
+
+func TestIdsOfOneKindAreNotReadAsAnother(t *testing.T) {
+	t.Parallel()
+	id := events.NewID()
+	back, err := events.ParseID(id.String())
+	require.NoError(t, err)
+	require.Equal(t, id, back)
+	for _, bad := range []string{"", "evt_", id.String() + "0", "wh_" + id.String()[4:], "evt_" + id.String()[5:] + "g"} {
+		_, err := events.ParseID(bad)
+		require.ErrorContains(t, err, "evt_ followed by 32 hex digits", bad)
+	}
+	var v struct{ ID events.WebhookID }
+	require.Error(t, json.Unmarshal([]byte(`{"ID":"`+id.String()+`"}`), &v))
+}
+
+func TestPartitionsAreRangesOfWebhookIds(t *testing.T) {
+	t.Parallel()
+	for range 1000 {
+		w := events.NewRandom[events.WebhookKind]()
+		p := events.Partition(w)
+		first, last := events.PartitionRange(p)
+		require.LessOrEqual(t, first.String(), w.String())
+		require.GreaterOrEqual(t, last.String(), w.String())
+	}
+	_, last := events.PartitionRange(events.Partitions - 1)
+	require.Equal(t, "wh_ffffffffffffffffffffffffffffffff", last.String())
+}
+
+func TestDecodeEnvelopeIsStrict(t *testing.T) {
+	t.Parallel()
+	good := `{"type":"email.sent","id":"evt_000102030405060708090a0b0c0d0e0f","created_at":"2026-01-02T03:04:05Z","schema_version":"1","data":{}}`
+	_, err := events.DecodeEnvelope([]byte(good))
+	require.NoError(t, err)
+	for name, bad := range map[string]string{
+		"unknown field": good[:len(good)-1] + `,"x":1}`,
+		"unknown type":  `{"type":"email.eaten"` + good[20:],
+		"no data":       good[:len(good)-11] + `}`,
+		"two":           good + good,
+		"not JSON":      "hello",
+	} {
+		_, err := events.DecodeEnvelope([]byte(bad))
+		require.ErrorIs(t, err, events.ErrEnvelope, name)
+	}
+}
+
+func FuzzDecodeEnvelope(f *testing.F) {
+	f.Add([]byte(`{"type":"email.sent","id":"evt_000102030405060708090a0b0c0d0e0f","created_at":"2026-01-02T03:04:05Z","schema_version":"1","data":{}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		env, err := events.DecodeEnvelope(b)
+		if err == nil && (env.ID.IsZero() || !env.Type.Known()) {
+			t.Fatalf("accepted %q", b)
+		}
+	})
+}
+
+func TestIntakeSubjects(t *testing.T) {
+	t.Parallel()
+	got, err := events.ParseIntakeSubject("mail.intake." + tenant.String())
+	require.NoError(t, err)
+	require.Equal(t, tenant, got)
+	for _, bad := range []string{"mail.intake.", "mail.events." + tenant.String(), "mail.intake.ten_x"} {
+		_, err := events.ParseIntakeSubject(bad)
+		require.Error(t, err, bad)
+	}
+}
