@@ -67,7 +67,7 @@ func (p *process) addAPI(c APIConfig, l net.Listener) error {
 			WebhooksPerTenant: c.MaxWebhooks, IDsPerFilter: c.MaxFilterIDs,
 			AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks,
 		},
-		Log: p.log.Named("api"), Registerer: p.registry,
+		Log: p.log, Registerer: p.registry,
 	})
 	if err != nil {
 		_ = l.Close()

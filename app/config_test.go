@@ -54,6 +54,8 @@ func TestAFaultyConfigurationNamesFlagAndEnvironment(t *testing.T) {
 		"drain":            {publisher(func(c *PublisherConfig) { c.Drain = -1 }), "--drain", "FANMAIL_DRAIN"},
 		"proxy":            {dispatcher(func(c *DispatcherConfig) { c.Proxy.Proxy = &url.URL{Path: "x"} }), "--proxy", "FANMAIL_PROXY"},
 		"slots":            {dispatcher(func(c *DispatcherConfig) { c.Slots = -1 }), "--slots", "FANMAIL_SLOTS"},
+		"slow slots":       {dispatcher(func(c *DispatcherConfig) { c.SlowSlots = -1 }), "--slow-slots", "FANMAIL_SLOW_SLOTS"},
+		"recipients":       {ingest(func(c *IngestConfig) { c.MaxRecipients = 5000 }), "--max-recipients", "FANMAIL_MAX_RECIPIENTS"},
 		"SMTP address":     {ingest(func(c *IngestConfig) { c.Addr = "nowhere" }), "--smtp-addr", "FANMAIL_SMTP_ADDR"},
 		"SMTP key":         {ingest(func(c *IngestConfig) { c.TLSCert = absent }), "--smtp-tls-key", "FANMAIL_SMTP_TLS_KEY"},
 		"SMTP pair":        {ingest(func(c *IngestConfig) { c.TLSCert, c.TLSKey = absent, absent }), "--smtp-tls-cert", "FANMAIL_SMTP_TLS_CERT"},

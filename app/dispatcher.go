@@ -20,8 +20,9 @@ type DispatcherConfig struct {
 	Logging
 	Outbound
 	Proxy
-	Name  string `name:"name" env:"FANMAIL_DISPATCHER_NAME" help:"Name of this replica in the table of dispatchers. Defaults to the host's name and the process id."`
-	Slots int    `name:"slots" env:"FANMAIL_SLOTS" default:"0" help:"POSTs in flight at once in this process; 0 means the dispatcher's own default."`
+	Name      string `name:"name" env:"FANMAIL_DISPATCHER_NAME" help:"Name of this replica in the table of dispatchers. Defaults to the host's name and the process id."`
+	Slots     int    `name:"slots" env:"FANMAIL_SLOTS" default:"512" help:"POSTs in flight at once to endpoints that answer within a second."`
+	SlowSlots int    `name:"slow-slots" env:"FANMAIL_SLOW_SLOTS" default:"0" help:"The same for slower endpoints; 0 means four times --slots."`
 }
 
 // Validate names the first setting that cannot work.
@@ -29,6 +30,9 @@ func (c DispatcherConfig) Validate() error {
 	return firstError(c.Database.validate, c.NATS.validate, c.Lifecycle.validate, c.Proxy.validate, func() error {
 		if c.Slots < 0 {
 			return wrong("--slots", "FANMAIL_SLOTS", "must not be negative")
+		}
+		if c.SlowSlots < 0 {
+			return wrong("--slow-slots", "FANMAIL_SLOW_SLOTS", "must not be negative")
 		}
 		return nil
 	})
@@ -52,13 +56,13 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 		}
 		c.Name = host + "-" + strconv.Itoa(os.Getpid())
 	}
-	registry := subscribers.NewRegistry(p.pool, p.nc, p.log.Named("registry"))
+	registry := subscribers.NewRegistry(p.pool, p.nc, p.log)
 	if err := await(ctx, p.log, "the webhooks", registry.Load); err != nil {
 		return err
 	}
 	opts := dispatch.Options{
-		Name: c.Name, Slots: c.Slots, AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks,
-		Drain: p.drain, Log: p.log.Named("dispatch"), Registerer: p.registry,
+		Name: c.Name, Slots: c.Slots, SlowSlots: c.SlowSlots, AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks,
+		Drain: p.drain, Streams: p.streams, Log: p.log, Registerer: p.registry,
 	}
 	if c.Proxy.Proxy != nil && c.Proxy.Proxy.Host != "" {
 		opts.Proxy = c.Proxy.Proxy
@@ -68,8 +72,8 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 		return err
 	}
 	p.add("registry", registry.Run)
-	p.add("fanout", fanout.New(p.pool, p.js, registry, fanout.Options{Log: p.log.Named("fanout"), Registerer: p.registry}).Run)
+	p.add("fanout", fanout.New(p.pool, p.js, registry, fanout.Options{Streams: p.streams, Log: p.log, Registerer: p.registry}).Run)
 	p.add("dispatch", d.Run)
-	p.add("maintenance", dispatch.NewMaintenance(p.pool, dispatch.MaintenanceOptions{Log: p.log.Named("maintenance"), Registerer: p.registry}).Run)
+	p.add("maintenance", dispatch.NewMaintenance(p.pool, dispatch.MaintenanceOptions{Log: p.log, Registerer: p.registry}).Run)
 	return nil
 }

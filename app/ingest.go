@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net/url"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -21,14 +22,17 @@ type IngestConfig struct {
 
 // SMTP says how mail is taken.
 type SMTP struct {
-	Addr            string `name:"smtp-addr" env:"FANMAIL_SMTP_ADDR" default:"127.0.0.1:2525" help:"Address of the SMTP server."`
-	Domain          string `name:"smtp-domain" env:"FANMAIL_SMTP_DOMAIN" default:"localhost" help:"Name that the SMTP server greets with."`
-	TLSCert         string `name:"smtp-tls-cert" env:"FANMAIL_SMTP_TLS_CERT" placeholder:"FILE" help:"Certificate for STARTTLS, PEM; none means no STARTTLS."`
-	TLSKey          string `name:"smtp-tls-key" env:"FANMAIL_SMTP_TLS_KEY" placeholder:"FILE" help:"Key of the certificate, PEM."`
-	MaxMessageBytes int64  `name:"max-message-bytes" env:"FANMAIL_MAX_MESSAGE_BYTES" default:"36700160" help:"Largest mail that is accepted."`
-	MaxRecipients   int    `name:"max-recipients" env:"FANMAIL_MAX_RECIPIENTS" default:"100" help:"Most recipients of one mail."`
-	MaxConnections  int    `name:"max-connections" env:"FANMAIL_MAX_CONNECTIONS" default:"500" help:"Most SMTP connections at once."`
-	PublicURL       string `name:"public-url" env:"FANMAIL_PUBLIC_URL" placeholder:"URL" help:"Where receivers reach the API; links to raw mail begin with it. Without it they begin with /v1."`
+	Addr             string        `name:"smtp-addr" env:"FANMAIL_SMTP_ADDR" default:"127.0.0.1:2525" help:"Address of the SMTP server."`
+	Domain           string        `name:"smtp-domain" env:"FANMAIL_SMTP_DOMAIN" default:"localhost" help:"Name that the SMTP server greets with."`
+	TLSCert          string        `name:"smtp-tls-cert" env:"FANMAIL_SMTP_TLS_CERT" placeholder:"FILE" help:"Certificate for STARTTLS, PEM; none means no STARTTLS."`
+	TLSKey           string        `name:"smtp-tls-key" env:"FANMAIL_SMTP_TLS_KEY" placeholder:"FILE" help:"Key of the certificate, PEM."`
+	MaxMessageBytes  int64         `name:"max-message-bytes" env:"FANMAIL_MAX_MESSAGE_BYTES" default:"36700160" help:"Largest mail that is accepted."`
+	MaxRecipients    int           `name:"max-recipients" env:"FANMAIL_MAX_RECIPIENTS" default:"100" help:"Most recipients of one mail."`
+	MaxConnections   int           `name:"max-connections" env:"FANMAIL_MAX_CONNECTIONS" default:"500" help:"Most SMTP connections at once."`
+	MaxBufferedBytes int64         `name:"max-buffered-bytes" env:"FANMAIL_MAX_BUFFERED_BYTES" default:"536870912" help:"Most bytes of mails that are held in memory at once."`
+	ReadTimeout      time.Duration `name:"smtp-read-timeout" env:"FANMAIL_SMTP_READ_TIMEOUT" default:"5m" help:"How long a client may take for a command, or for a piece of a mail."`
+	DataTimeout      time.Duration `name:"smtp-data-timeout" env:"FANMAIL_SMTP_DATA_TIMEOUT" default:"15m" help:"How long a mail may take as a whole."`
+	PublicURL        string        `name:"public-url" env:"FANMAIL_PUBLIC_URL" placeholder:"URL" help:"Where receivers reach the API; links to raw mail begin with it. Without it they begin with /v1."`
 }
 
 // Validate names the first setting that cannot work.
@@ -53,10 +57,16 @@ func (c *SMTP) validate() error {
 		{c.MaxMessageBytes, "--max-message-bytes", "FANMAIL_MAX_MESSAGE_BYTES"},
 		{int64(c.MaxRecipients), "--max-recipients", "FANMAIL_MAX_RECIPIENTS"},
 		{int64(c.MaxConnections), "--max-connections", "FANMAIL_MAX_CONNECTIONS"},
+		{c.MaxBufferedBytes, "--max-buffered-bytes", "FANMAIL_MAX_BUFFERED_BYTES"},
+		{int64(c.ReadTimeout), "--smtp-read-timeout", "FANMAIL_SMTP_READ_TIMEOUT"},
+		{int64(c.DataTimeout), "--smtp-data-timeout", "FANMAIL_SMTP_DATA_TIMEOUT"},
 	} {
 		if l.value < 0 {
 			return wrong(l.flag, l.env, "must not be negative")
 		}
+	}
+	if c.MaxRecipients > 1000 {
+		return wrong("--max-recipients", "FANMAIL_MAX_RECIPIENTS", "must be from 1 to 1000")
 	}
 	if c.PublicURL != "" {
 		if u, err := url.Parse(c.PublicURL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
@@ -96,7 +106,8 @@ func (p *process) addIngest(c SMTP, flag string) (*ingest.Server, error) {
 	}
 	srv, err := ingest.NewServer(p.pool, p.nc, ingest.Options{
 		Addr: c.Addr, Domain: c.Domain, TLS: tlsConfig, MaxMessageBytes: c.MaxMessageBytes, MaxRecipients: c.MaxRecipients,
-		MaxConnections: c.MaxConnections, PublicURL: c.PublicURL, Drain: p.drain, Log: p.log.Named("smtp"), Registerer: p.registry,
+		MaxConnections: c.MaxConnections, MaxBufferedBytes: c.MaxBufferedBytes, ReadTimeout: c.ReadTimeout, DataTimeout: c.DataTimeout,
+		PublicURL: c.PublicURL, Drain: p.drain, Log: p.log, Registerer: p.registry,
 	})
 	if err != nil {
 		return nil, err
@@ -104,9 +115,8 @@ func (p *process) addIngest(c SMTP, flag string) (*ingest.Server, error) {
 	if err := srv.Listen(); err != nil {
 		return nil, portError(err, c.Addr, flag, "FANMAIL_SMTP_ADDR")
 	}
-	p.log.Info("taking mail", zap.String("addr", srv.Addr().String()))
 	p.add("smtp", srv.Run)
-	intake := ingest.NewIntake(p.pool, p.js, p.nc, ingest.IntakeOptions{Drain: p.drain, Log: p.log.Named("intake"), Registerer: p.registry})
+	intake := ingest.NewIntake(p.pool, p.js, p.nc, ingest.IntakeOptions{Drain: p.drain, Log: p.log, Registerer: p.registry})
 	p.add("intake", intake.Run)
 	return srv, nil
 }

@@ -16,6 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/fanmail-dev/fanmail/events/stream"
 )
 
 // process is a running Fanmail process: its connections, and the components
@@ -26,6 +28,7 @@ type process struct {
 	registry *prometheus.Registry
 	status   *status
 	drain    time.Duration
+	streams  stream.Options
 
 	pool *pgxpool.Pool
 	nc   *nats.Conn
@@ -51,7 +54,7 @@ func margin(drain time.Duration) time.Duration { return max(drain/10, 500*time.M
 // runProcess opens the connections, lets build add components and runs them
 // until ctx ends. It returns nil where ctx ended first, even while it waited.
 func runProcess(ctx context.Context, name string, db Database, broker NATS, life Lifecycle, log *zap.Logger, build func(context.Context, *process) error) error {
-	p := &process{name: name, log: log, registry: prometheus.NewRegistry(), status: &status{}, drain: life.drain()}
+	p := &process{name: name, log: log, registry: prometheus.NewRegistry(), status: &status{}, drain: life.drain(), streams: broker.streams()}
 	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	// The status server answers while the process waits and while it drains,

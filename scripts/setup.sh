@@ -42,7 +42,10 @@ apt() {
 # Debian makes and starts a cluster of its own with the package; this keeps it
 # from doing so, for the time of the installation.
 DROPIN=/etc/postgresql-common/createcluster.d/fanmail-setup.conf
-remove_dropin() { as_root rm -f "$DROPIN"; }
+remove_dropin() {
+	as_root rm -f "$DROPIN"
+	as_root rmdir "$(dirname "$DROPIN")" 2>/dev/null || true # not where others use it
+}
 
 install_apt() {
 	say "Postgres $MIN or later is missing; installing it with apt-get"

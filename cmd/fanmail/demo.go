@@ -133,6 +133,7 @@ func (c *demoCmd) show(ctx context.Context, s *session, creds app.Credentials, b
 		if c.Stay {
 			c.suggest(s, creds)
 			<-ctx.Done()
+			s.say("· stopping")
 		}
 		return nil
 	})
