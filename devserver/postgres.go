@@ -117,6 +117,11 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 	remove := ""
 	if o.Fast {
 		remove = o.Dir
+		if cred != nil { // or the supervisor could not remove it
+			if err := os.Chown(o.Dir, int(cred.Uid), int(cred.Gid)); err != nil {
+				return nil, fmt.Errorf("data directory: %w", err)
+			}
+		}
 		for _, s := range []string{"fsync", "full_page_writes", "synchronous_commit"} {
 			settings[s] = "off"
 		}

@@ -50,6 +50,7 @@ type delivery struct {
 	started time.Time
 	pool    *pool // whose slot it holds
 	seat    seat  // its place among the attempts in flight
+	probe   bool  // it was started to try an open breaker
 	claimed bool  // out of the queue; from then on only the ledger lets go
 }
 
@@ -73,8 +74,7 @@ type lane struct {
 
 	failures, timeouts int // in a row
 	open               bool
-	probe              time.Duration
-	probing            bool
+	probe              time.Duration // the rest before the next probe
 
 	restUntil time.Time // Retry-After, an open breaker, or the rate limit
 	limiter   *rate.Limiter
@@ -143,13 +143,14 @@ func (l *lane) push(d *delivery) {
 }
 
 // learn adapts window, pace and breaker to an attempt's end.
-func (l *lane) learn(r *result, started, now time.Time) {
+func (l *lane) learn(r *result, d *delivery, now time.Time) {
 	l.drain(now)
 	if r.delivered {
 		l.failures, l.timeouts = 0, 0
 		l.open, l.probe = false, 0
 		l.slow = r.duration >= slowAttempt
-		if l.inFlight+1 >= int(l.window) && r.duration < slowAttempt {
+		// Only a window that was in use has shown that it can be larger.
+		if (l.queued() > 0 || l.inFlight+1 >= int(l.window)) && r.duration < slowAttempt {
 			if l.window < l.threshold {
 				l.window++
 			} else {
@@ -171,7 +172,7 @@ func (l *lane) learn(r *result, started, now time.Time) {
 	} else {
 		l.timeouts = 0
 	}
-	if r.overload() && started.After(l.cutAt) {
+	if r.overload() && d.started.After(l.cutAt) {
 		// Once a round: all that was in flight together fails together.
 		l.window = max(1, l.window/2)
 		l.threshold = l.window
@@ -181,10 +182,13 @@ func (l *lane) learn(r *result, started, now time.Time) {
 		l.rest(now.Add(r.retryAfter))
 	}
 	if l.failures >= breakerFailures || l.timeouts >= breakerTimeouts {
-		if !l.open {
+		switch {
+		case !l.open:
 			l.open, l.probe = true, probeFirst
-		} else {
+		case d.probe:
 			l.probe = min(2*l.probe, probeMax)
+		default:
+			return // it was on the wire when the breaker opened
 		}
 		l.window, l.threshold = 1, firstWindow
 		l.rest(now.Add(l.probe))

@@ -197,7 +197,7 @@ func (s *scheduler) start(l *lane, p *pool, now time.Time) *delivery {
 	d := l.take()
 	sh := p.share(l.entry.TenantID)
 	p.occupy(sh)
-	d.pool, d.started, d.claimed, d.entry = p, now, true, l.entry
+	d.pool, d.started, d.claimed, d.entry, d.probe = p, now, true, l.entry, l.open
 	l.inFlight++
 	l.usedAt = now
 	s.queued--
@@ -252,7 +252,7 @@ func (s *scheduler) finish(d *delivery, r *result) (park []*delivery) {
 	s.leave(d)
 	l := d.lane
 	wasOpen := l.open
-	l.learn(r, d.started, now)
+	l.learn(r, d, now)
 	if l.open != wasOpen {
 		if l.open {
 			s.breakers++

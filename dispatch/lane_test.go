@@ -1,0 +1,340 @@
+package dispatch
+
+import (
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+// bench is a scheduler under fake time, all of whose partitions are owned.
+type bench struct {
+	*scheduler
+	t    *testing.T
+	next uint64
+}
+
+func newBench(t *testing.T, fast, slow int) *bench {
+	t.Helper()
+	c := &clock{}
+	c.observe(time.Now(), time.Now())
+	b := &bench{scheduler: newScheduler(fast, slow, c), t: t}
+	for p := range b.owned {
+		b.owned[p] = true
+	}
+	return b
+}
+
+func hook(id, tenant byte, maxInFlight int) *subscribers.Entry {
+	return &subscribers.Entry{ID: events.WebhookID{id}, TenantID: events.TenantID{tenant}, Enabled: true, MaxInFlight: maxInFlight}
+}
+
+func (b *bench) offer(e *subscribers.Entry, attempts int) (verdict, *delivery) {
+	b.next++
+	d := &delivery{Leased: subscribers.Leased{WebhookID: e.ID, Attempts: attempts, MaxAttempts: 8}}
+	for i := range 8 {
+		d.ID[8+i] = byte(b.next >> (8 * i))
+	}
+	return b.add(d, e), d
+}
+
+// begin starts all that may start now.
+func (b *bench) begin() []*delivery {
+	var out []*delivery
+	for d := b.scheduler.next(); d != nil; d = b.scheduler.next() {
+		out = append(out, d)
+	}
+	return out
+}
+
+func (b *bench) end(d *delivery, r result) []*delivery {
+	parked := b.finish(d, &r)
+	b.forget(d, 0)
+	return parked
+}
+
+var (
+	fine    = result{delivered: true, status: http.StatusOK, reason: reasonOK, duration: time.Millisecond}
+	timeout = result{reason: reasonTimeout, duration: AttemptTimeout}
+	broken  = result{reason: reasonServer, status: http.StatusInternalServerError}
+	refused = result{reason: reasonClient, status: http.StatusBadRequest}
+)
+
+func TestTheWindowGrowsWhileAnswersAreFastAndNeverPastTheCap(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 100, 100)
+		e := hook(1, 1, 10)
+		for range 500 {
+			b.offer(e, 0)
+		}
+		sizes := []int{}
+		for range 6 {
+			flying := b.begin()
+			sizes = append(sizes, len(flying))
+			time.Sleep(5 * time.Millisecond)
+			for _, d := range flying {
+				b.end(d, fine)
+			}
+		}
+		require.Equal(t, firstWindow, sizes[0])
+		require.Equal(t, 10, sizes[len(sizes)-1])
+		for _, n := range sizes {
+			require.LessOrEqual(t, n, 10)
+		}
+	})
+}
+
+func TestOverloadHalvesTheWindowOnceARound(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 100, 100)
+		e := hook(1, 1, 64)
+		for range 900 {
+			b.offer(e, 0)
+		}
+		for range 8 {
+			flying := b.begin()
+			time.Sleep(time.Millisecond)
+			for _, d := range flying {
+				b.end(d, fine)
+			}
+		}
+		flying := b.begin()
+		require.Len(t, flying, 64)
+		time.Sleep(time.Millisecond)
+		for _, d := range flying[:9] {
+			b.end(d, broken)
+		}
+		require.InDelta(t, 32, b.lanes[e.ID].window, 0.1, "all that was in flight together counts once")
+		for _, d := range flying[9:] {
+			b.end(d, fine)
+		}
+		require.LessOrEqual(t, len(b.begin()), 34)
+	})
+}
+
+func TestABreakerProbesWithOneAndParksTheRest(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 100, 100)
+		e := hook(1, 1, 32)
+		for range 50 {
+			b.offer(e, 0)
+		}
+		parked, failed := 0, 0
+		for !b.lanes[e.ID].open {
+			for _, d := range b.begin() {
+				failed++
+				parked += len(b.end(d, refused))
+			}
+		}
+		require.Equal(t, 50-failed, parked, "what was queued goes back, its attempts unburnt")
+		require.Equal(t, 1, b.breakers)
+		v, _ := b.offer(e, 0)
+		require.Equal(t, queued, v, "one to probe with")
+		v, _ = b.offer(e, 0)
+		require.Equal(t, full, v)
+		// Probes come after 1, 2, 4 … seconds, up to a minute.
+		for want := 2 * probeFirst; ; want = min(2*want, probeMax) {
+			require.Empty(t, b.begin())
+			time.Sleep(b.lanes[e.ID].probe)
+			b.tick(time.Now())
+			probe := b.begin()
+			require.Len(t, probe, 1)
+			b.end(probe[0], refused)
+			require.Equal(t, want, b.lanes[e.ID].probe)
+			b.offer(e, 0)
+			if want == probeMax {
+				break
+			}
+		}
+		time.Sleep(probeMax)
+		b.tick(time.Now())
+		probe := b.begin()
+		require.Len(t, probe, 1)
+		b.end(probe[0], fine)
+		require.False(t, b.lanes[e.ID].open)
+		require.Zero(t, b.breakers)
+		v, _ = b.offer(e, 0)
+		require.Equal(t, queued, v)
+		require.Len(t, b.begin(), 1, "no rest after a success")
+	})
+}
+
+func TestRetryAfterRestsTheLane(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 100, 100)
+		e := hook(1, 1, 1)
+		b.offer(e, 0)
+		b.offer(e, 0)
+		d := b.begin()
+		require.Len(t, d, 1)
+		b.end(d[0], result{reason: reasonLimited, status: http.StatusTooManyRequests, retryAfter: 30 * time.Second})
+		require.Empty(t, b.begin())
+		time.Sleep(29 * time.Second)
+		b.tick(time.Now())
+		require.Empty(t, b.begin())
+		time.Sleep(time.Second)
+		b.tick(time.Now())
+		require.Len(t, b.begin(), 1)
+	})
+}
+
+func TestARateLimitIsKept(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 100, 100)
+		e := hook(1, 1, 256)
+		e.RateLimit = 10
+		for range 1000 {
+			b.offer(e, 0)
+		}
+		started := 0
+		for range 10_000 / 50 {
+			for _, d := range b.begin() {
+				started++
+				b.end(d, fine)
+			}
+			time.Sleep(50 * time.Millisecond)
+			b.tick(time.Now())
+		}
+		require.InDelta(t, 100, started, 2, "ten a second for ten seconds")
+	})
+}
+
+func TestAHangingEndpointGivesItsFastSlotsBackAfterASecond(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 4, 100)
+		hanging, healthy := hook(1, 1, 32), hook(2, 2, 32)
+		for range 50 {
+			b.offer(hanging, 0)
+		}
+		stuck := b.begin()
+		require.Len(t, stuck, 4, "an unknown lane has the fast pool's slots")
+		b.offer(healthy, 0)
+		require.Empty(t, b.begin(), "none is left for the moment")
+		time.Sleep(slowAttempt)
+		b.tick(time.Now())
+		got := b.begin()
+		require.Len(t, got, 1)
+		require.Equal(t, healthy.ID, got[0].WebhookID)
+		require.Same(t, b.fast, got[0].pool)
+		require.Equal(t, 96, b.slow.free, "the hanging ones go on in the slow pool")
+		b.end(got[0], fine)
+		time.Sleep(AttemptTimeout - slowAttempt)
+		for _, d := range stuck {
+			b.end(d, timeout)
+		}
+		require.Equal(t, 4, b.fast.free)
+		require.Equal(t, 100, b.slow.free)
+		require.True(t, b.lanes[hanging.ID].open)
+	})
+}
+
+func TestFirstAttemptsGoAheadOfRetriesWithoutStarvingThem(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1, 1)
+		e := hook(1, 1, 1)
+		for range 40 {
+			b.offer(e, 0)
+			b.offer(e, 3)
+		}
+		retries := 0
+		for range 40 {
+			d := b.begin()[0]
+			if d.Attempts > 0 {
+				retries++
+			}
+			b.end(d, fine)
+		}
+		require.Equal(t, 40/retryTurn, retries)
+	})
+}
+
+func TestASecondMessageOfAHeldDeliveryIsDropped(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 10, 10)
+		e := hook(1, 1, 32)
+		v, d := b.offer(e, 0)
+		require.Equal(t, queued, v)
+		again := *d
+		again.Lease = d.Lease + 1
+		require.Equal(t, duplicate, b.add(&again, e))
+		require.Equal(t, again.Lease, d.Lease, "the newer lease is the row's")
+		require.Len(t, b.begin(), 1)
+		require.Equal(t, duplicate, b.add(&again, e), "also while it is on the wire")
+	})
+}
+
+func TestWhatIsNotOwnedIsNotTaken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 10, 10)
+		e := hook(1, 1, 2)
+		for range 5 {
+			b.offer(e, 0)
+		}
+		flying := b.begin()
+		require.Len(t, flying, 2)
+		require.Len(t, b.own([events.Partitions]bool{}), 3, "queued ones are given up")
+		require.Equal(t, 2, b.busyIn(events.Partition(e.ID))-3, "those on the wire go on")
+		v, _ := b.offer(e, 0)
+		require.Equal(t, foreign, v)
+		for _, d := range flying {
+			b.end(d, fine)
+		}
+		require.Zero(t, b.inFlight)
+		require.Equal(t, 10, b.fast.free)
+	})
+}
+
+func TestIdleLanesAreForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 10, 10)
+		e := hook(1, 1, 2)
+		b.offer(e, 0)
+		b.end(b.begin()[0], fine)
+		b.evict(time.Now())
+		require.Len(t, b.lanes, 1)
+		time.Sleep(laneIdle + time.Second)
+		b.evict(time.Now())
+		require.Empty(t, b.lanes)
+		require.Empty(t, b.fast.shares)
+	})
+}
+
+func TestTheScheduleFromTheStoredAttempt(t *testing.T) {
+	t.Parallel()
+	want := []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 4 * time.Hour, 8 * time.Hour, 16 * time.Hour}
+	for i, d := range want {
+		for range 200 {
+			require.InEpsilon(t, d, retryDelay(i+1, 8, 0), 0.1000001)
+		}
+	}
+	require.InEpsilon(t, time.Minute, retryDelay(9, 16, 0), 0.11, "retried by hand after eight: the schedule begins anew")
+	require.Equal(t, 2*time.Hour, retryDelay(1, 8, 2*time.Hour))
+	require.GreaterOrEqual(t, retryDelay(7, 8, time.Second), 14*time.Hour, "Retry-After does not shorten")
+	require.Equal(t, 24*time.Hour, retryDelay(1, 8, 1000*time.Hour))
+}
+
+func TestRetryAfterIsReadAsSecondsOrDate(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	require.Equal(t, 90*time.Second, retryAfter("90", now))
+	require.Equal(t, time.Hour, retryAfter(now.Add(time.Hour).Format(http.TimeFormat), now))
+	require.Equal(t, maxRetryAfter, retryAfter("99999999999", now), "up to a day")
+	for _, none := range []string{"", "soon", "-5", now.Add(-time.Hour).Format(http.TimeFormat)} {
+		require.Zero(t, retryAfter(none, now), none)
+	}
+}

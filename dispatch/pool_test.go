@@ -1,0 +1,118 @@
+package dispatch
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/fanmail-dev/fanmail/events"
+)
+
+// A model of a pool: which tenants have lanes ready, in which order the lanes
+// came, and how many slots each tenant holds. It chooses by looking at all.
+type poolModel struct {
+	inFlight map[events.TenantID]int
+	ready    map[events.TenantID][]*lane
+}
+
+func (m *poolModel) fewest() (fewest int, any bool) {
+	for t, lanes := range m.ready {
+		if len(lanes) > 0 && (!any || m.inFlight[t] < fewest) {
+			fewest, any = m.inFlight[t], true
+		}
+	}
+	return fewest, any
+}
+
+func TestAFreeSlotGoesToTheTenantWithTheFewestInFlight(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		slots := rapid.IntRange(1, 12).Draw(rt, "slots")
+		p := newPool(slots)
+		m := poolModel{inFlight: map[events.TenantID]int{}, ready: map[events.TenantID][]*lane{}}
+		tenants := make([]events.TenantID, rapid.IntRange(1, 6).Draw(rt, "tenants"))
+		tenantOf := map[*lane]events.TenantID{}
+		for i := range tenants {
+			tenants[i][0] = byte(i + 1)
+		}
+		var flying []*lane
+		rt.Repeat(map[string]func(*rapid.T){
+			"a lane becomes ready": func(rt *rapid.T) {
+				ten := rapid.SampledFrom(tenants).Draw(rt, "tenant")
+				l := &lane{alarmAt: -1}
+				tenantOf[l] = ten
+				p.enlist(l, p.share(ten))
+				m.ready[ten] = append(m.ready[ten], l)
+			},
+			"a slot is given": func(rt *rapid.T) {
+				fewest, some := m.fewest()
+				l := p.next()
+				if !some || len(flying) >= slots {
+					require.Nil(rt, l, "nothing is ready, or no slot is free")
+					return
+				}
+				require.NotNil(rt, l, "a slot is free and a lane ready")
+				ten := tenantOf[l]
+				require.Equal(rt, fewest, m.inFlight[ten], "the tenant has the fewest in flight")
+				require.Same(rt, m.ready[ten][0], l, "its lanes have their turns")
+				m.ready[ten] = m.ready[ten][1:]
+				m.inFlight[ten]++
+				p.occupy(p.share(ten))
+				flying = append(flying, l)
+			},
+			"an attempt ends": func(rt *rapid.T) {
+				if len(flying) == 0 {
+					return
+				}
+				i := rapid.IntRange(0, len(flying)-1).Draw(rt, "which")
+				ten := tenantOf[flying[i]]
+				flying = slices.Delete(flying, i, i+1)
+				m.inFlight[ten]--
+				p.release(p.share(ten))
+			},
+			"": func(rt *rapid.T) {
+				require.Equal(rt, slots-len(flying), p.free)
+				for _, ten := range tenants {
+					n := 0
+					if s := p.shares[ten]; s != nil {
+						n = s.inFlight
+					}
+					require.Equal(rt, m.inFlight[ten], n)
+				}
+			},
+		})
+	})
+}
+
+func TestAFloodingTenantGetsItsShareAndNoMore(t *testing.T) {
+	t.Parallel()
+	const slots = 40
+	p := newPool(slots)
+	big, small := events.TenantID{1}, events.TenantID{2}
+	for range 10_000 {
+		p.enlist(&lane{alarmAt: -1, id: events.WebhookID{1}}, p.share(big))
+	}
+	take := func() events.TenantID {
+		s := p.heap[0].tenant
+		require.NotNil(t, p.next())
+		p.occupy(p.share(s))
+		return s
+	}
+	for range slots {
+		require.Equal(t, big, take(), "alone it may have everything")
+	}
+	require.Nil(t, p.next())
+	// The small tenant comes: every slot that becomes free is its, until the
+	// shares are even.
+	for range slots {
+		p.enlist(&lane{alarmAt: -1, id: events.WebhookID{2}}, p.share(small))
+	}
+	got := map[events.TenantID]int{}
+	for range slots / 2 {
+		p.release(p.share(big))
+		got[take()]++
+	}
+	require.Equal(t, map[events.TenantID]int{small: slots / 2}, got)
+}
