@@ -130,38 +130,39 @@ func (d *Dispatcher) enqueue(ctx context.Context, q *delivery) {
 		d.end(q, "webhook_deleted", "the webhook was deleted")
 		return
 	}
-	var timeout <-chan time.Time
+	v := d.sched.add(q, e)
+	if v == busy {
+		d.fill()
+		v = d.waitForRoom(ctx, q, e)
+	}
+	switch v {
+	case queued:
+	case duplicate:
+		d.metrics.duplicates.Inc()
+		q.src.settle()
+	case foreign:
+		q.src.settle()
+	case full, busy:
+		d.park(q)
+	}
+}
+
+// waitForRoom offers a delivery to a lane that drains fast until it fits, or
+// for roomWait.
+func (d *Dispatcher) waitForRoom(ctx context.Context, q *delivery, e *subscribers.Entry) verdict {
+	timer := time.NewTimer(roomWait)
+	defer timer.Stop()
 	for {
 		room := d.sched.room()
-		switch d.sched.add(q, e) {
-		case queued:
-			return
-		case duplicate:
-			d.metrics.duplicates.Inc()
-			q.src.settle()
-			return
-		case foreign:
-			q.src.settle()
-			return
-		case full:
-			d.park(q)
-			return
-		case busy:
-			d.fill()
-			if timeout == nil {
-				timer := time.NewTimer(roomWait)
-				defer timer.Stop()
-				timeout = timer.C
-			}
-			select {
-			case <-room:
-			case <-timeout:
-				d.park(q)
-				return
-			case <-ctx.Done():
-				d.park(q)
-				return
-			}
+		if v := d.sched.add(q, e); v != busy {
+			return v
+		}
+		select {
+		case <-room:
+		case <-timer.C:
+			return full
+		case <-ctx.Done():
+			return full
 		}
 	}
 }

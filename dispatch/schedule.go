@@ -27,7 +27,7 @@ func retryDelay(attempts, maxAttempts int, retryAfter time.Duration) time.Durati
 	position := attempts - (maxAttempts - subscribers.MaxAttempts)
 	position = min(max(position, 1), len(schedule)-1)
 	d := schedule[position]
-	d += time.Duration(float64(d) * jitter * (2*rand.Float64() - 1)) //nolint:gosec // not a secret
+	d += time.Duration(float64(d) * jitter * (2*rand.Float64() - 1))
 	if retryAfter > 0 {
 		d = max(d, min(retryAfter, maxRetryAfter))
 	}

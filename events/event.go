@@ -74,8 +74,10 @@ func (e *Event) Validate() error {
 		return &FieldError{"type", (&UnknownTypeError{e.Type}).Error()}
 	}
 	for _, f := range []struct{ name, value string }{
-		{"agent_id", e.AgentID}, {"conversation_id", e.ConversationID},
-		{"message_id", e.MessageID}, {"idempotency_key", e.IdempotencyKey},
+		{"agent_id", e.AgentID},
+		{"conversation_id", e.ConversationID},
+		{"message_id", e.MessageID},
+		{"idempotency_key", e.IdempotencyKey},
 	} {
 		if err := checkText(f.name, f.value); err != nil {
 			return err

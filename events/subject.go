@@ -41,7 +41,7 @@ func Partition(w WebhookID) int { return int(w[0] >> 3) }
 
 // PartitionRange gives the first and the last webhook id of a partition.
 func PartitionRange(p int) (first, last WebhookID) {
-	first[0] = byte(p << 3)
+	first[0] = byte(p << 3) //nolint:gosec // p is under 32
 	last[0] = first[0] | 7
 	for i := 1; i < len(last); i++ {
 		last[i] = 0xff

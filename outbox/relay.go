@@ -28,7 +28,8 @@ const (
 	// so that dispatchers that are away for long don't fill the stream with
 	// copies.
 	FirstLease = 30 * time.Second
-	MaxLease   = 5 * time.Minute
+	// MaxLease is the longest of these leases.
+	MaxLease = 5 * time.Minute
 
 	// batchEvents and batchBytes bound one round; the broker takes at most
 	// 1,000 messages in an atomic batch.

@@ -36,7 +36,7 @@ func Open(ctx context.Context, url string, maxConns int) (*pgxpool.Pool, error) 
 	if maxConns <= 0 {
 		maxConns = 8
 	}
-	cfg.MaxConns = int32(maxConns) //nolint:gosec // a small number
+	cfg.MaxConns = int32(maxConns)
 	cfg.MaxConnIdleTime = 5 * time.Minute
 	for k, v := range Engine {
 		cfg.ConnConfig.RuntimeParams[k] = v

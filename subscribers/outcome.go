@@ -233,9 +233,9 @@ func queueAttempts(b *pgx.Batch, outcomes []Outcome) {
 		}
 		ids = append(ids, o.ID)
 		created = append(created, time.UnixMicro(o.CreatedAt))
-		attempts = append(attempts, int16(o.Attempt)) //nolint:gosec // small
-		codes = append(codes, int16(o.StatusCode))    //nolint:gosec // 0 to 999
-		durations = append(durations, int32(min(o.Duration.Milliseconds(), 1<<30)))
+		attempts = append(attempts, int16(o.Attempt))                               //nolint:gosec // small
+		codes = append(codes, int16(o.StatusCode))                                  //nolint:gosec // 0 to 999
+		durations = append(durations, int32(min(o.Duration.Milliseconds(), 1<<30))) //nolint:gosec // bounded
 		reasons, errs, responses = append(reasons, o.Reason), append(errs, o.Error), append(responses, o.Response)
 	}
 	if len(ids) > 0 {

@@ -87,7 +87,7 @@ func dropDays(ctx context.Context, pool *pgxpool.Pool, table string) (int, error
 	}
 	// A day's last rows turn 30 days old at the end of its 31st day; one more
 	// day shows what expired.
-	oldest := now.UTC().Truncate(24*time.Hour).Add(-Retention - 24*time.Hour)
+	oldest := now.UTC().Truncate(24 * time.Hour).Add(-Retention - 24*time.Hour)
 	dropped := 0
 	for _, name := range names {
 		day, err := time.Parse("20060102", strings.TrimPrefix(name, table+"_"))
