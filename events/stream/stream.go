@@ -107,7 +107,9 @@ func Configs(o Options) []jetstream.StreamConfig {
 			MaxAge:      7 * 24 * time.Hour,
 			MaxBytes:    maxBytes,
 			Replicas:    replicas,
-			Duplicates:  2 * time.Minute,
+			// The least that the server allows: its window spans all tenants,
+			// whose ids may be alike. The outbox's keys tell duplicates by tenant.
+			Duplicates: 100 * time.Millisecond,
 		},
 		{
 			Name:        Dead,
