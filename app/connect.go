@@ -18,6 +18,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
 	"github.com/fanmail-dev/fanmail/events/stream"
+	"github.com/fanmail-dev/fanmail/pg"
 )
 
 // attemptTimeout bounds one attempt to reach the database or the broker.
@@ -58,25 +59,37 @@ func connectDatabase(ctx context.Context, c Database, name string, log *zap.Logg
 	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
 		cfg.ConnConfig.RuntimeParams["application_name"] = "fanmail-" + name
 	}
+	if err := prepareDatabase(ctx, cfg.Copy(), c.Migrate, log); err != nil {
+		return nil, err
+	}
+	pg.Configure(cfg)
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	err = await(ctx, log, "the database", func(attempt context.Context) error {
+	return pool, nil
+}
+
+// prepareDatabase waits until Postgres answers, and migrates it or checks its
+// schema, over connections of its own: a migration has other needs than the
+// engine.
+func prepareDatabase(ctx context.Context, cfg *pgxpool.Config, migrate bool, log *zap.Logger) error {
+	cfg.MaxConns = 2
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return fmt.Errorf("open the database: %w", err)
+	}
+	defer pool.Close()
+	return await(ctx, log, "the database", func(attempt context.Context) error {
 		if err := pool.Ping(attempt); err != nil {
 			return fmt.Errorf("reach the database: %w", err)
 		}
-		if !c.Migrate {
+		if !migrate {
 			return permanentUnlessAway(migrations.Check(attempt, pool))
 		}
 		// Migrations may take longer than an attempt to connect.
 		return permanentUnlessAway(migrations.Up(ctx, pool))
 	})
-	if err != nil {
-		pool.Close()
-		return nil, err
-	}
-	return pool, nil
 }
 
 // permanentUnlessAway lets only those errors be tried again that say that the

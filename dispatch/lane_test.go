@@ -43,6 +43,9 @@ func (b *bench) offer(e *subscribers.Entry, attempts int) (verdict, *delivery) {
 	return b.add(d, e), d
 }
 
+// pass lets fake time go by.
+func (b *bench) pass(d time.Duration) { <-time.After(d) }
+
 // begin starts all that may start now.
 func (b *bench) begin() []*delivery {
 	var out []*delivery
@@ -77,7 +80,7 @@ func TestTheWindowGrowsWhileAnswersAreFastAndNeverPastTheCap(t *testing.T) {
 		for range 6 {
 			flying := b.begin()
 			sizes = append(sizes, len(flying))
-			time.Sleep(5 * time.Millisecond)
+			b.pass(5 * time.Millisecond)
 			for _, d := range flying {
 				b.end(d, fine)
 			}
@@ -100,14 +103,14 @@ func TestOverloadHalvesTheWindowOnceARound(t *testing.T) {
 		}
 		for range 8 {
 			flying := b.begin()
-			time.Sleep(time.Millisecond)
+			b.pass(time.Millisecond)
 			for _, d := range flying {
 				b.end(d, fine)
 			}
 		}
 		flying := b.begin()
 		require.Len(t, flying, 64)
-		time.Sleep(time.Millisecond)
+		b.pass(time.Millisecond)
 		for _, d := range flying[:9] {
 			b.end(d, broken)
 		}
@@ -143,7 +146,7 @@ func TestABreakerProbesWithOneAndParksTheRest(t *testing.T) {
 		// Probes come after 1, 2, 4 … seconds, up to a minute.
 		for want := 2 * probeFirst; ; want = min(2*want, probeMax) {
 			require.Empty(t, b.begin())
-			time.Sleep(b.lanes[e.ID].probe)
+			b.pass(b.lanes[e.ID].probe)
 			b.tick(time.Now())
 			probe := b.begin()
 			require.Len(t, probe, 1)
@@ -154,7 +157,7 @@ func TestABreakerProbesWithOneAndParksTheRest(t *testing.T) {
 				break
 			}
 		}
-		time.Sleep(probeMax)
+		b.pass(probeMax)
 		b.tick(time.Now())
 		probe := b.begin()
 		require.Len(t, probe, 1)
@@ -178,10 +181,10 @@ func TestRetryAfterRestsTheLane(t *testing.T) {
 		require.Len(t, d, 1)
 		b.end(d[0], result{reason: reasonLimited, status: http.StatusTooManyRequests, retryAfter: 30 * time.Second})
 		require.Empty(t, b.begin())
-		time.Sleep(29 * time.Second)
+		b.pass(29 * time.Second)
 		b.tick(time.Now())
 		require.Empty(t, b.begin())
-		time.Sleep(time.Second)
+		b.pass(time.Second)
 		b.tick(time.Now())
 		require.Len(t, b.begin(), 1)
 	})
@@ -202,7 +205,7 @@ func TestARateLimitIsKept(t *testing.T) {
 				started++
 				b.end(d, fine)
 			}
-			time.Sleep(50 * time.Millisecond)
+			b.pass(50 * time.Millisecond)
 			b.tick(time.Now())
 		}
 		require.InDelta(t, 100, started, 2, "ten a second for ten seconds")
@@ -221,7 +224,7 @@ func TestAHangingEndpointGivesItsFastSlotsBackAfterASecond(t *testing.T) {
 		require.Len(t, stuck, 4, "an unknown lane has the fast pool's slots")
 		b.offer(healthy, 0)
 		require.Empty(t, b.begin(), "none is left for the moment")
-		time.Sleep(slowAttempt)
+		b.pass(slowAttempt)
 		b.tick(time.Now())
 		got := b.begin()
 		require.Len(t, got, 1)
@@ -229,7 +232,7 @@ func TestAHangingEndpointGivesItsFastSlotsBackAfterASecond(t *testing.T) {
 		require.Same(t, b.fast, got[0].pool)
 		require.Equal(t, 96, b.slow.free, "the hanging ones go on in the slow pool")
 		b.end(got[0], fine)
-		time.Sleep(AttemptTimeout - slowAttempt)
+		b.pass(AttemptTimeout - slowAttempt)
 		for _, d := range stuck {
 			b.end(d, timeout)
 		}
@@ -307,7 +310,7 @@ func TestIdleLanesAreForgotten(t *testing.T) {
 		b.end(b.begin()[0], fine)
 		b.evict(time.Now())
 		require.Len(t, b.lanes, 1)
-		time.Sleep(laneIdle + time.Second)
+		b.pass(laneIdle + time.Second)
 		b.evict(time.Now())
 		require.Empty(t, b.lanes)
 		require.Empty(t, b.fast.shares)

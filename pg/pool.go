@@ -2,12 +2,9 @@ package pg
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -25,45 +22,32 @@ var Engine = map[string]string{
 	"client_min_messages": "error",
 }
 
+// Configure gives a pool's connections the engine's settings; what the
+// connection string sets itself stays.
+func Configure(cfg *pgxpool.Config) {
+	for k, v := range Engine {
+		if _, set := cfg.ConnConfig.RuntimeParams[k]; !set {
+			cfg.ConnConfig.RuntimeParams[k] = v
+		}
+	}
+	cfg.MaxConnIdleTime = 5 * time.Minute
+	if cfg.ConnConfig.ConnectTimeout == 0 {
+		cfg.ConnConfig.ConnectTimeout = 10 * time.Second
+	}
+}
+
 // Open makes a pool of at most maxConns engine connections (zero: 8). It does
 // not connect. The error names what is wrong with the URL and never holds its
 // password.
-func Open(ctx context.Context, url string, maxConns int) (*pgxpool.Pool, error) {
+func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, fmt.Errorf("database URL: %w", err) // pgx redacts it
 	}
+	cfg.MaxConns = maxConns
 	if maxConns <= 0 {
-		maxConns = 8
+		cfg.MaxConns = 8
 	}
-	cfg.MaxConns = int32(maxConns)
-	cfg.MaxConnIdleTime = 5 * time.Minute
-	for k, v := range Engine {
-		cfg.ConnConfig.RuntimeParams[k] = v
-	}
-	if cfg.ConnConfig.ConnectTimeout == 0 {
-		cfg.ConnConfig.ConnectTimeout = 10 * time.Second
-	}
+	Configure(cfg)
 	return pgxpool.NewWithConfig(ctx, cfg)
-}
-
-// Away says whether an error means that the database could not be reached or
-// ended the connection, so that the same call may succeed later, rather than
-// that it refused the statement.
-func Away(err error) bool {
-	if err == nil {
-		return false
-	}
-	var pe *pgconn.PgError
-	if errors.As(err, &pe) {
-		switch pe.Code[:min(2, len(pe.Code))] {
-		case "08", "53", "57", "58", "40", "25", "55":
-			// connection, resources, operator intervention (shutdown, start-up,
-			// time-out), system, rollback, read-only standby, lock not available
-			return true
-		}
-		return false
-	}
-	var ne net.Error
-	return pgconn.SafeToRetry(err) || pgconn.Timeout(err) || errors.As(err, &ne) || !errors.Is(err, context.Canceled)
 }
