@@ -3,7 +3,6 @@ package api_test
 import (
 	"context"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -72,11 +71,7 @@ func TestWhileARequestRunsItsKeyIsAConflict(t *testing.T) {
 	require.NoError(t, err)
 	first := make(chan *answer, 1)
 	go func() { first <- c.do("POST", "/v1/webhooks", hook, "Idempotency-Key", "k") }()
-	require.Eventually(t, func() bool {
-		var waiting int
-		err := w.pool.QueryRow(ctx, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waiting)
-		return err == nil && waiting == 1
-	}, 10*time.Second, time.Millisecond)
+	waiting(t, w, 1)
 	a := c.do("POST", "/v1/webhooks", hook, "Idempotency-Key", "k").want(t, 409)
 	require.Equal(t, "1", a.header.Get("Retry-After"))
 	require.NoError(t, tx.Rollback(ctx))

@@ -15,6 +15,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/subscribers"
 	"github.com/fanmail-dev/fanmail/test/natstest"
+	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
 func TestAWebhooksLife(t *testing.T) {
@@ -134,16 +135,29 @@ func TestWhatOlderLimitsAcceptedCanStillBeDisabled(t *testing.T) {
 
 func TestTheCapOfWebhooksIsExactUnderConcurrency(t *testing.T) {
 	t.Parallel()
-	w := start(t, func(o *api.Options) { o.Limits = subscribers.Limits{WebhooksPerTenant: 5} })
+	ctx := context.Background()
+	const creates = 20
+	w := start(t, func(o *api.Options) {
+		o.Pool = pgtest.Open(t, pgtest.URL(t)+"&pool_max_conns=30")
+		o.Limits = subscribers.Limits{WebhooksPerTenant: 5}
+	})
 	c, other := w.tenant(), w.tenant()
+	// All of them get as far as they can without the tenant's row, and then
+	// go on at once.
+	tx, err := w.pool.Begin(ctx)
+	require.NoError(t, err)
+	_, err = tx.Exec(ctx, `SELECT 1 FROM tenants FOR UPDATE`)
+	require.NoError(t, err)
 	var wg sync.WaitGroup
-	statuses := make([]int, 20)
+	statuses := make([]int, creates)
 	for i := range statuses {
 		wg.Go(func() {
 			statuses[i] = c.do("POST", "/v1/webhooks", map[string]any{"url": hookURL, "events": []string{"email.sent"}},
 				"Idempotency-Key", fmt.Sprint(i)).status
 		})
 	}
+	waiting(t, w, creates)
+	require.NoError(t, tx.Rollback(ctx))
 	wg.Wait()
 	count := map[int]int{}
 	for _, s := range statuses {

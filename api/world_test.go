@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
@@ -88,7 +89,7 @@ func (c client) do(method, path string, body any, headers ...string) *answer {
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := (&http.Client{Timeout: 30 * time.Second}).Do(req)
 	require.NoError(c.w.t, err)
 	defer func() { _ = resp.Body.Close() }()
 	a := &answer{status: resp.StatusCode, header: resp.Header}
@@ -155,4 +156,15 @@ func (c client) webhook(more ...any) string {
 func (c client) event() string {
 	c.w.t.Helper()
 	return c.do("POST", "/v1/events", map[string]any{"type": "email.received", "data": map[string]any{"n": 1}}).want(c.w.t, 202).text("id")
+}
+
+// waiting waits until n connections wait for a lock.
+func waiting(t *testing.T, w *world, n int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		var have int
+		err := w.pool.QueryRow(context.Background(),
+			`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&have)
+		return err == nil && have == n
+	}, 20*time.Second, time.Millisecond)
 }
