@@ -89,7 +89,11 @@ func (s *scheduler) wants(n int) []subscribers.Want {
 		}
 		delete(s.pulls, l)
 		room := min(l.bound()-l.queued(), sweepRoom)
-		if l.entry.Deleted {
+		strict := l.entry.Strict && !l.entry.Deleted
+		switch {
+		case strict:
+			room = 1
+		case l.entry.Deleted:
 			room = sweepRoom
 		}
 		if room <= 0 {
@@ -97,7 +101,7 @@ func (s *scheduler) wants(n int) []subscribers.Want {
 		}
 		l.pulling = true
 		total += room
-		out = append(out, subscribers.Want{WebhookID: l.id, Room: room})
+		out = append(out, subscribers.Want{WebhookID: l.id, Room: room, Strict: strict})
 	}
 	if len(s.pulls) > 0 {
 		s.ring()

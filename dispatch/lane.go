@@ -98,7 +98,7 @@ func (l *lane) queued() int { return l.first.len() + l.again.len() }
 // bound is how many deliveries the lane may hold in its queue.
 func (l *lane) bound() int {
 	switch {
-	case l.open, l.entry == nil, !l.entry.Enabled:
+	case l.open, l.entry == nil, !l.entry.Enabled, l.entry.Strict:
 		return 1
 	case l.slow:
 		return max(queueSlow, int(l.window), min(queueFast, int(l.drained*drainAhead.Seconds())))

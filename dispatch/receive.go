@@ -130,6 +130,10 @@ func (d *Dispatcher) enqueue(ctx context.Context, q *delivery) {
 		d.end(q, "webhook_deleted", "the webhook was deleted")
 		return
 	}
+	if e.Strict && q.src != nil {
+		d.park(q) // it became strict a moment ago: its turn is the table's to say
+		return
+	}
 	v := d.sched.add(q, e)
 	if v == busy {
 		d.fill()

@@ -147,7 +147,7 @@ func (s *scheduler) wantPull(l *lane, now time.Time) {
 		s.setAlarm(l, l.restUntil)
 		return
 	}
-	if l.queued() > l.bound()/2 || l.open && l.inFlight+l.queued() > 0 {
+	if l.queued() > l.bound()/2 || (l.open || l.entry.Strict) && l.inFlight+l.queued() > 0 {
 		return // looked at again as it drains
 	}
 	if wait := s.clock.until(l.nextDue); wait > 0 {
@@ -294,8 +294,13 @@ func (s *scheduler) forget(d *delivery, nextDue int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.held, d.ID)
-	if nextDue != 0 && d.lane != nil && !d.lane.gone {
-		s.due(d.lane, nextDue)
+	if l := d.lane; l != nil && !l.gone {
+		if nextDue == 0 && l.entry.Strict {
+			nextDue = s.clock.latest() // the next in line
+		}
+		if nextDue != 0 {
+			s.due(l, nextDue)
+		}
 	}
 }
 

@@ -102,11 +102,17 @@ func (d *Dispatcher) discoverPartition(ctx context.Context, p int) {
 		}
 		return
 	}
-	for id, at := range found {
-		e := d.registry.Get(id)
+	for _, f := range found {
+		e := d.registry.Get(f.WebhookID)
 		if e == nil {
 			continue // not loaded yet; the next search finds it again
 		}
-		d.sched.hint(id, e, at)
+		if e.Strict != f.Strict && !e.Deleted {
+			if err := subscribers.Reline(ctx, d.pool, f.WebhookID, e.Strict); err != nil {
+				d.log.Warn("a webhook's change of ordering waits", zap.Stringer("webhook", f.WebhookID), zap.Error(err))
+				continue
+			}
+		}
+		d.sched.hint(f.WebhookID, e, f.Next)
 	}
 }

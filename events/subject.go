@@ -2,6 +2,7 @@ package events
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -48,6 +49,9 @@ func PartitionRange(p int) (first, last WebhookID) {
 	}
 	return first, last
 }
+
+// WakeLane is the subject of a hint about a webhook's deliveries.
+func WakeLane(w WebhookID) string { return WakeLanePrefix + strconv.Itoa(Partition(w)) }
 
 // EventSubject is the subject of an event of the tenant.
 func EventSubject(t TenantID, typ Type) string {

@@ -241,7 +241,7 @@ func (f *Fanout) match(batch []event, taken map[int64]bool, b *born) {
 		for _, w := range matched {
 			b.rows = append(b.rows, subscribers.NewDelivery{
 				Ref:       subscribers.Ref{ID: events.DeriveDeliveryID(e.id, w.ID, events.ReplayID{}, created), CreatedAt: e.createdAt},
-				WebhookID: w.ID, TenantID: e.tenant, EventID: e.id, EventType: e.typ, MessageID: e.message, Seq: e.seq,
+				WebhookID: w.ID, TenantID: e.tenant, EventID: e.id, EventType: e.typ, MessageID: e.message, Seq: e.seq, Strict: w.Strict,
 			})
 			b.of = append(b.of, e)
 		}
@@ -249,11 +249,17 @@ func (f *Fanout) match(batch []event, taken map[int64]bool, b *born) {
 }
 
 // publish sends the rows to the owners of their partitions, a message for
-// each partition and MessageBytes.
+// each partition and MessageBytes; of rows in strict order it sends hints.
 func (f *Fanout) publish(ctx context.Context, b *born) error {
 	var byPartition [events.Partitions][]int
 	for i := range b.rows {
-		p := events.Partition(b.rows[i].WebhookID)
+		w := b.rows[i].WebhookID
+		p := events.Partition(w)
+		if b.rows[i].Strict {
+			// Its lane looks into the table; a lost hint costs seconds.
+			_ = f.js.Conn().Publish(events.WakeLane(w), []byte(w.String()))
+			continue
+		}
 		byPartition[p] = append(byPartition[p], i)
 	}
 	var futures []jetstream.PubAckFuture

@@ -2,7 +2,6 @@ package subscribers
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -42,17 +41,19 @@ type NewDelivery struct {
 	EventType events.Type
 	MessageID string
 	Seq       int64
-	// Unleased rows are due at once: the sweep takes them, no message travels.
-	Unleased bool
+	// Strict rows are due at once and travel in no message: the sweep takes
+	// them in the order of their sequence.
+	Strict bool
 }
 
 const insertDeliveries = `
 INSERT INTO webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at,
-       next_retry_at, expires_at, seq, max_attempts, event_type, message_id)
+       next_retry_at, expires_at, seq, max_attempts, event_type, message_id, strict)
 SELECT id, created_at, webhook_id, tenant_id, event_id, created_at,
-       now() + make_interval(secs => lease), created_at + make_interval(secs => $10), seq, $11, event_type, nullif(message_id, '')
-FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::bigint[], $9::float8[])
-     AS t (id, created_at, webhook_id, tenant_id, event_id, event_type, message_id, seq, lease)
+       CASE WHEN strict THEN now() ELSE now() + make_interval(secs => $12) END, created_at + make_interval(secs => $10),
+       seq, $11, event_type, nullif(message_id, ''), strict
+FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::bigint[], $9::boolean[])
+     AS t (id, created_at, webhook_id, tenant_id, event_id, event_type, message_id, seq, strict)
 ON CONFLICT DO NOTHING`
 
 // QueueInsert adds the birth of rows to a batch. Rows that exist already stay
@@ -67,16 +68,13 @@ func QueueInsert(b *pgx.Batch, rows []NewDelivery) {
 	evs := make([]events.ID, n)
 	types, messages := make([]string, n), make([]string, n)
 	seqs := make([]int64, n)
-	leases := make([]float64, n)
+	strict := make([]bool, n)
 	for i := range rows {
 		r := &rows[i]
 		ids[i], created[i], webhooks[i], tenants[i], evs[i] = r.ID, time.UnixMicro(r.CreatedAt), r.WebhookID, r.TenantID, r.EventID
-		types[i], messages[i], seqs[i] = string(r.EventType), r.MessageID, r.Seq
-		if !r.Unleased {
-			leases[i] = FirstLease.Seconds()
-		}
+		types[i], messages[i], seqs[i], strict[i] = string(r.EventType), r.MessageID, r.Seq, r.Strict
 	}
-	b.Queue(insertDeliveries, ids, created, webhooks, tenants, evs, types, messages, seqs, leases, Retention.Seconds(), MaxAttempts)
+	b.Queue(insertDeliveries, ids, created, webhooks, tenants, evs, types, messages, seqs, strict, Retention.Seconds(), MaxAttempts, FirstLease.Seconds())
 }
 
 // Leased is a row in the hands of a dispatcher, with what a POST needs.
@@ -95,26 +93,17 @@ type Leased struct {
 	Envelope []byte
 }
 
-// Want asks for due rows of one webhook.
+// Want asks for due rows of one webhook: at most Room, or, where Strict, the
+// one whose turn it is.
 type Want struct {
 	WebhookID events.WebhookID
 	Room      int
+	Strict    bool
 }
 
-// Each webhook's earliest due rows by the partial index, then the lease, then
-// the envelopes by primary key. Nothing reads more than room rows of a webhook.
-const leaseDue = `
-WITH due AS MATERIALIZED (
-	SELECT d.id, d.created_at
-	FROM unnest($1::uuid[], $2::integer[]) AS w (webhook_id, room)
-	CROSS JOIN LATERAL (
-		SELECT id, created_at FROM webhook_subscriber_deliveries
-		WHERE webhook_id = w.webhook_id AND status = 'pending' AND next_retry_at <= now()
-		ORDER BY next_retry_at LIMIT w.room
-		FOR UPDATE SKIP LOCKED
-	) AS d
-), leased AS (
-	UPDATE webhook_subscriber_deliveries AS d SET next_retry_at = now() + make_interval(secs => $3)
+// What is due becomes leased, and its envelope is read by primary key.
+const leaseTail = `, leased AS (
+	UPDATE webhook_subscriber_deliveries AS d SET next_retry_at = now() + make_interval(secs => $1)
 	FROM due WHERE d.id = due.id AND d.created_at = due.created_at
 	RETURNING d.id, d.created_at, d.webhook_id, d.event_id, d.event_created_at, d.event_type, d.seq, d.attempts, d.max_attempts, d.next_retry_at
 )
@@ -124,44 +113,98 @@ FROM leased AS l LEFT JOIN LATERAL (
 ) AS e ON true
 ORDER BY l.created_at, l.seq`
 
+// Each webhook's earliest due rows by the partial index: nothing reads more
+// than room rows of a webhook.
+const leaseDue = `
+WITH due AS MATERIALIZED (
+	SELECT d.id, d.created_at
+	FROM unnest($2::uuid[], $3::integer[]) AS w (webhook_id, room)
+	CROSS JOIN LATERAL (
+		SELECT id, created_at FROM webhook_subscriber_deliveries
+		WHERE webhook_id = w.webhook_id AND status = 'pending' AND NOT strict AND next_retry_at <= now()
+		ORDER BY next_retry_at LIMIT w.room
+		FOR UPDATE SKIP LOCKED
+	) AS d
+)` + leaseTail
+
 // The earliest pending row of each webhook: due already, or when to come back.
 const earliestPending = `
 SELECT w.webhook_id, (
 	SELECT next_retry_at FROM webhook_subscriber_deliveries
-	WHERE webhook_id = w.webhook_id AND status = 'pending' ORDER BY next_retry_at LIMIT 1)
+	WHERE webhook_id = w.webhook_id AND status = 'pending' AND NOT strict ORDER BY next_retry_at LIMIT 1)
 FROM unnest($1::uuid[]) AS w (webhook_id)`
 
-// LeaseDue leases due rows of the wanted webhooks for [LeaseDuration], at most
-// Room of each; two callers never get the same row. Beside the rows it gives
-// each wanted webhook's earliest next_retry_at that is left (Unix
-// microseconds; 0 where nothing is pending), leases included.
+// In strict order it is the turn of the pending row with the lowest sequence,
+// if it is due, and if no earlier event of the tenant waits to be fanned out:
+// that one may be for the same webhook. Sequence and commit order agree for
+// such tenants, so what is not in this snapshot comes later.
+const leaseHead = `
+WITH due AS MATERIALIZED (
+	SELECT d.id, d.created_at
+	FROM unnest($2::uuid[]) AS w (webhook_id)
+	CROSS JOIN LATERAL (` + strictHead + `) AS h
+	JOIN webhook_subscriber_deliveries AS d ON d.id = h.id AND d.created_at = h.created_at
+	WHERE d.status = 'pending' AND d.next_retry_at <= now()
+	  AND NOT EXISTS (SELECT 1 FROM outbox AS o WHERE o.tenant_id = h.tenant_id AND o.seq < h.seq)
+	FOR UPDATE OF d SKIP LOCKED
+)` + leaseTail
+
+const strictHead = `
+	SELECT id, created_at, seq, tenant_id, next_retry_at FROM webhook_subscriber_deliveries
+	WHERE webhook_id = w.webhook_id AND status = 'pending' AND strict
+	ORDER BY seq, created_at LIMIT 1`
+
+const strictHeads = `
+SELECT w.webhook_id, h.next_retry_at FROM unnest($1::uuid[]) AS w (webhook_id) LEFT JOIN LATERAL (` + strictHead + `) AS h ON true`
+
+// LeaseDue leases due rows of the wanted webhooks for [LeaseDuration] (those
+// in strict order for [FirstLease]: their line waits for nobody longer than it
+// must); two callers never get the same row. Beside the rows it gives when to
+// come back for each wanted webhook: the earliest next_retry_at that is left,
+// leases included, or the head's of one in strict order (Unix microseconds; 0
+// where nothing is pending).
 func LeaseDue(ctx context.Context, pool *pgxpool.Pool, wants []Want) ([]Leased, map[events.WebhookID]int64, error) {
-	ids, rooms := make([]events.WebhookID, len(wants)), make([]int32, len(wants))
-	for i, w := range wants {
-		ids[i], rooms[i] = w.WebhookID, int32(w.Room) //nolint:gosec // small
+	var ids, lines []events.WebhookID
+	var rooms []int32
+	for _, w := range wants {
+		if w.Strict {
+			lines = append(lines, w.WebhookID)
+			continue
+		}
+		ids, rooms = append(ids, w.WebhookID), append(rooms, int32(w.Room)) //nolint:gosec // small
+	}
+	var leased []Leased
+	next := make(map[events.WebhookID]int64, len(wants))
+	take := func(rows pgx.Rows) error {
+		got, err := pgx.CollectRows(rows, scanLeased)
+		leased = append(leased, got...)
+		return err
+	}
+	look := func(rows pgx.Rows) error {
+		var id events.WebhookID
+		var at *time.Time
+		_, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error {
+			next[id] = 0
+			if at != nil {
+				next[id] = at.UnixMicro()
+			}
+			return nil
+		})
+		return err
 	}
 	b := &pgx.Batch{}
-	b.Queue(leaseDue, ids, rooms, LeaseDuration.Seconds())
-	b.Queue(earliestPending, ids)
-	results := pool.SendBatch(ctx, b)
-	leased, next, err := readLeases(results)
-	if err = errors.Join(err, results.Close()); err != nil {
+	if len(ids) > 0 {
+		b.Queue(leaseDue, LeaseDuration.Seconds(), ids, rooms).Query(take)
+		b.Queue(earliestPending, ids).Query(look)
+	}
+	if len(lines) > 0 {
+		b.Queue(leaseHead, FirstLease.Seconds(), lines).Query(take)
+		b.Queue(strictHeads, lines).Query(look)
+	}
+	if err := pool.SendBatch(ctx, b).Close(); err != nil {
 		return nil, nil, fmt.Errorf("lease due deliveries: %w", err)
 	}
 	return leased, next, nil
-}
-
-func readLeases(results pgx.BatchResults) ([]Leased, map[events.WebhookID]int64, error) {
-	rows, err := results.Query()
-	if err != nil {
-		return nil, nil, err
-	}
-	leased, err := pgx.CollectRows(rows, scanLeased)
-	if err != nil {
-		return nil, nil, err
-	}
-	next, err := readEarliest(results)
-	return leased, next, err
 }
 
 func scanLeased(row pgx.CollectableRow) (Leased, error) {
@@ -172,53 +215,80 @@ func scanLeased(row pgx.CollectableRow) (Leased, error) {
 	return l, err
 }
 
-func readEarliest(results pgx.BatchResults) (map[events.WebhookID]int64, error) {
-	rows, err := results.Query()
-	if err != nil {
-		return nil, err
-	}
-	next := make(map[events.WebhookID]int64)
-	var id events.WebhookID
-	var at *time.Time
-	_, err = pgx.ForEachRow(rows, []any{&id, &at}, func() error {
-		next[id] = 0
-		if at != nil {
-			next[id] = at.UnixMicro()
-		}
-		return nil
-	})
-	return next, err
-}
-
-// A loose scan over the partial index: from one webhook to the next, one
-// descent each, however many rows a webhook has.
-const discover = `
+// A loose scan over a partial index: from one webhook to the next, one descent
+// each, however many rows a webhook has.
+const (
+	discoverDue = `
 WITH RECURSIVE found AS (
 	(SELECT webhook_id, next_retry_at FROM webhook_subscriber_deliveries
-	 WHERE status = 'pending' AND webhook_id >= $1 AND webhook_id <= $2 ORDER BY webhook_id, next_retry_at LIMIT 1)
+	 WHERE status = 'pending' AND NOT strict AND webhook_id >= $1 AND webhook_id <= $2 ORDER BY webhook_id, next_retry_at LIMIT 1)
 	UNION ALL
 	SELECT n.webhook_id, n.next_retry_at FROM found CROSS JOIN LATERAL (
 		SELECT webhook_id, next_retry_at FROM webhook_subscriber_deliveries
-		WHERE status = 'pending' AND webhook_id > found.webhook_id AND webhook_id <= $2 ORDER BY webhook_id, next_retry_at LIMIT 1
+		WHERE status = 'pending' AND NOT strict AND webhook_id > found.webhook_id AND webhook_id <= $2 ORDER BY webhook_id, next_retry_at LIMIT 1
 	) AS n
 )
 SELECT webhook_id, next_retry_at FROM found`
+	discoverLines = `
+WITH RECURSIVE found AS (
+	(SELECT webhook_id, next_retry_at FROM webhook_subscriber_deliveries
+	 WHERE status = 'pending' AND strict AND webhook_id >= $1 AND webhook_id <= $2 ORDER BY webhook_id, seq, created_at LIMIT 1)
+	UNION ALL
+	SELECT n.webhook_id, n.next_retry_at FROM found CROSS JOIN LATERAL (
+		SELECT webhook_id, next_retry_at FROM webhook_subscriber_deliveries
+		WHERE status = 'pending' AND strict AND webhook_id > found.webhook_id AND webhook_id <= $2 ORDER BY webhook_id, seq, created_at LIMIT 1
+	) AS n
+)
+SELECT webhook_id, next_retry_at FROM found`
+)
 
-// Discover gives every webhook of a partition that has pending rows, with its
-// earliest next_retry_at (Unix microseconds), leases included.
-func Discover(ctx context.Context, pool *pgxpool.Pool, partition int) (map[events.WebhookID]int64, error) {
+// Found is a webhook that has pending rows.
+type Found struct {
+	WebhookID events.WebhookID
+	// Next is the earliest next_retry_at, or that of the head of a strict
+	// line, in Unix microseconds, leases included.
+	Next int64
+	// Strict says that the rows are marked for strict order.
+	Strict bool
+}
+
+// Discover gives every webhook of a partition that has pending rows; one whose
+// ordering was changed may be there twice.
+func Discover(ctx context.Context, pool *pgxpool.Pool, partition int) ([]Found, error) {
 	first, last := events.PartitionRange(partition)
-	rows, err := pool.Query(ctx, discover, [16]byte(first), [16]byte(last))
-	if err != nil {
-		return nil, fmt.Errorf("discover pending deliveries: %w", err)
+	var found []Found
+	read := func(strict bool) func(pgx.Rows) error {
+		return func(rows pgx.Rows) error {
+			var id events.WebhookID
+			var at time.Time
+			_, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error {
+				found = append(found, Found{WebhookID: id, Next: at.UnixMicro(), Strict: strict})
+				return nil
+			})
+			return err
+		}
 	}
-	found := make(map[events.WebhookID]int64)
-	var id events.WebhookID
-	var at time.Time
-	if _, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error { found[id] = at.UnixMicro(); return nil }); err != nil {
+	b := &pgx.Batch{}
+	// The first range begins with the zero id, which as a value means NULL.
+	b.Queue(discoverDue, [16]byte(first), [16]byte(last)).Query(read(false))
+	b.Queue(discoverLines, [16]byte(first), [16]byte(last)).Query(read(true))
+	if err := pool.SendBatch(ctx, b).Close(); err != nil {
 		return nil, fmt.Errorf("discover pending deliveries: %w", err)
 	}
 	return found, nil
+}
+
+// Reline marks a webhook's pending rows as its ordering wants them: those that
+// were born while it was being changed carry the old mark.
+func Reline(ctx context.Context, pool *pgxpool.Pool, id events.WebhookID, strict bool) error {
+	statement := `UPDATE webhook_subscriber_deliveries SET strict = true WHERE webhook_id = $1 AND status = 'pending' AND NOT strict`
+	if !strict {
+		statement = `UPDATE webhook_subscriber_deliveries SET strict = false WHERE webhook_id = $1 AND status = 'pending' AND strict`
+	}
+	if _, err := pool.Exec(ctx, statement, id); err != nil {
+		return fmt.Errorf("mark pending deliveries for their ordering: %w", err)
+	}
+	return nil
 }
 
 // EventRefs name events by id and creation time. The zero value names none.

@@ -130,9 +130,9 @@ func (s *Store) insertAgain(ctx context.Context, tenant events.TenantID, src sou
 		ids[i] = events.DeriveDeliveryID(src.id, w, replay, now)
 	}
 	rows, err := s.db.Query(ctx, `INSERT INTO webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at,
-			next_retry_at, expires_at, seq, max_attempts, kind, event_type, message_id, replay_id)
-		SELECT new.id, now(), new.webhook_id, $1, $2, $3, now(), now() + $4::interval, $5, $6, $7, $8, nullif($9, ''), $10
-		FROM unnest($11::uuid[], $12::uuid[]) AS new (id, webhook_id)
+			next_retry_at, expires_at, seq, max_attempts, kind, event_type, message_id, replay_id, strict)
+		SELECT new.id, now(), new.webhook_id, $1, $2, $3, now(), now() + $4::interval, $5, $6, $7, $8, nullif($9, ''), $10, w.ordering = 'strict'
+		FROM unnest($11::uuid[], $12::uuid[]) AS new (id, webhook_id) JOIN webhooks AS w ON w.id = new.webhook_id AND w.tenant_id = $1
 		RETURNING `+deliveryColumns,
 		tenant, src.id, src.createdAt, Retention, src.seq, MaxAttempts, kind, string(src.typ), src.messageID, replay, ids, to)
 	if err != nil {
@@ -170,7 +170,9 @@ func (s *Store) Retry(ctx context.Context, tenant events.TenantID, id events.Del
 		case expired:
 			return ErrExpired
 		}
-		rows, err := tx.Query(ctx, `UPDATE webhook_subscriber_deliveries SET status = 'pending', next_retry_at = now(), finished_at = NULL,
+		rows, err := tx.Query(ctx, `UPDATE webhook_subscriber_deliveries SET status = 'pending', finished_at = NULL,
+				-- one that has had no attempt is due, or on its way under a lease
+				next_retry_at = CASE WHEN status = 'pending' AND attempts = 0 THEN next_retry_at ELSE now() END,
 				max_attempts = CASE WHEN status = 'failed' THEN attempts + $4 ELSE max_attempts END
 			WHERE tenant_id = $1 AND id = $2 AND created_at = $3 RETURNING `+deliveryColumns, tenant, id, created, MaxAttempts)
 		if err != nil {

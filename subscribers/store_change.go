@@ -108,11 +108,18 @@ func (s *Store) Update(ctx context.Context, tenant events.TenantID, id events.We
 		if !enable {
 			return nil
 		}
+		// What waited is due already; this is for scheduled retries. A row
+		// without an attempt may be on its way in a message, whose lease must
+		// stand. Of a strict line only the head can be waiting for a retry.
 		_, err = tx.Exec(ctx, `UPDATE webhook_subscriber_deliveries AS d SET next_retry_at = now()
-			FROM (SELECT id, created_at FROM webhook_subscriber_deliveries
-				WHERE webhook_id = $2 AND tenant_id = $1 AND status = 'pending' AND next_retry_at > now()
-				ORDER BY next_retry_at LIMIT $3 FOR UPDATE SKIP LOCKED) AS waiting
-			WHERE d.id = waiting.id AND d.created_at = waiting.created_at AND d.tenant_id = $1`, tenant, id, hurried)
+			FROM ((SELECT id, created_at FROM webhook_subscriber_deliveries
+				WHERE webhook_id = $2 AND tenant_id = $1 AND status = 'pending' AND NOT strict AND next_retry_at > now() AND attempts > 0
+				ORDER BY next_retry_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+			UNION ALL
+				(SELECT id, created_at FROM webhook_subscriber_deliveries
+				WHERE webhook_id = $2 AND tenant_id = $1 AND status = 'pending' AND strict
+				ORDER BY seq, created_at LIMIT 1)) AS waiting
+			WHERE d.id = waiting.id AND d.created_at = waiting.created_at AND d.tenant_id = $1 AND d.attempts > 0 AND d.status = 'pending'`, tenant, id, hurried)
 		if err != nil {
 			return fmt.Errorf("hurry waiting deliveries: %w", err)
 		}
@@ -139,9 +146,13 @@ func (s *Store) Delete(ctx context.Context, tenant events.TenantID, id events.We
 		}
 		_, err = tx.Exec(ctx, `UPDATE webhook_subscriber_deliveries AS d
 			SET status = 'failed', finished_at = now(), next_retry_at = NULL, last_error = 'webhook deleted'
-			FROM (SELECT id, created_at FROM webhook_subscriber_deliveries
-				WHERE webhook_id = $2 AND tenant_id = $1 AND status = 'pending'
-				ORDER BY next_retry_at LIMIT $3 FOR UPDATE SKIP LOCKED) AS waiting
+			FROM ((SELECT id, created_at FROM webhook_subscriber_deliveries
+				WHERE webhook_id = $2 AND tenant_id = $1 AND status = 'pending' AND NOT strict
+				ORDER BY next_retry_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+			UNION ALL
+				(SELECT id, created_at FROM webhook_subscriber_deliveries
+				WHERE webhook_id = $2 AND tenant_id = $1 AND status = 'pending' AND strict
+				ORDER BY seq, created_at LIMIT $3 FOR UPDATE SKIP LOCKED)) AS waiting
 			WHERE d.id = waiting.id AND d.created_at = waiting.created_at AND d.tenant_id = $1`, tenant, id, ended)
 		if err != nil {
 			return fmt.Errorf("end a deleted webhook's deliveries: %w", err)

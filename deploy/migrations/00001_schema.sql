@@ -127,6 +127,7 @@ CREATE TABLE webhook_subscriber_deliveries (
     attempts         smallint NOT NULL DEFAULT 0,
     max_attempts     smallint NOT NULL,
     last_status_code smallint,
+    strict           boolean NOT NULL DEFAULT false, -- its webhook is in strict order
     kind             text NOT NULL DEFAULT 'live' CHECK (kind IN ('live', 'test', 'replay')),
     status           text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'delivered', 'failed')),
     event_type       text NOT NULL,
@@ -138,7 +139,10 @@ CREATE TABLE webhook_subscriber_deliveries (
 -- What is not finished, by webhook and due time: the sweep's index. Finished
 -- rows are not in it, so it is as small as the backlog.
 CREATE INDEX webhook_subscriber_deliveries_due ON webhook_subscriber_deliveries (webhook_id, next_retry_at)
-    WHERE status = 'pending';
+    WHERE status = 'pending' AND NOT strict;
+-- The same of webhooks in strict order, by the order in which they are sent.
+CREATE INDEX webhook_subscriber_deliveries_line ON webhook_subscriber_deliveries (webhook_id, seq, created_at)
+    WHERE status = 'pending' AND strict;
 -- A webhook's history, newest first.
 CREATE INDEX webhook_subscriber_deliveries_history ON webhook_subscriber_deliveries (webhook_id, created_at DESC, id DESC);
 -- Deliveries of an event outside its own millisecond: tests and replays.
