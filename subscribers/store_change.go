@@ -110,16 +110,8 @@ func (s *Store) Update(ctx context.Context, tenant events.TenantID, id events.We
 		}
 		// What waited is due already; this is for scheduled retries. A row
 		// without an attempt may be on its way in a message, whose lease must
-		// stand. Of a strict line only the head can be waiting for a retry.
-		_, err = tx.Exec(ctx, `UPDATE webhook_subscriber_deliveries AS d SET next_retry_at = now()
-			FROM ((SELECT id, created_at FROM webhook_subscriber_deliveries
-				WHERE webhook_id = $2 AND tenant_id = $1 AND status = 'pending' AND NOT strict AND next_retry_at > now() AND attempts > 0
-				ORDER BY next_retry_at LIMIT $3 FOR UPDATE SKIP LOCKED)
-			UNION ALL
-				(SELECT id, created_at FROM webhook_subscriber_deliveries
-				WHERE webhook_id = $2 AND tenant_id = $1 AND status = 'pending' AND strict
-				ORDER BY seq, created_at LIMIT 1)) AS waiting
-			WHERE d.id = waiting.id AND d.created_at = waiting.created_at AND d.tenant_id = $1 AND d.attempts > 0 AND d.status = 'pending'`, tenant, id, hurried)
+		// stand.
+		err = eachPending(ctx, tx, tenant, id, hurried, `SET next_retry_at = now()`, `AND d.attempts > 0 AND d.next_retry_at > now()`)
 		if err != nil {
 			return fmt.Errorf("hurry waiting deliveries: %w", err)
 		}
@@ -144,21 +136,28 @@ func (s *Store) Delete(ctx context.Context, tenant events.TenantID, id events.We
 		if tag.RowsAffected() == 0 {
 			return ErrNotFound
 		}
-		_, err = tx.Exec(ctx, `UPDATE webhook_subscriber_deliveries AS d
-			SET status = 'failed', finished_at = now(), next_retry_at = NULL, last_error = 'webhook deleted'
-			FROM ((SELECT id, created_at FROM webhook_subscriber_deliveries
-				WHERE webhook_id = $2 AND tenant_id = $1 AND status = 'pending' AND NOT strict
-				ORDER BY next_retry_at LIMIT $3 FOR UPDATE SKIP LOCKED)
-			UNION ALL
-				(SELECT id, created_at FROM webhook_subscriber_deliveries
-				WHERE webhook_id = $2 AND tenant_id = $1 AND status = 'pending' AND strict
-				ORDER BY seq, created_at LIMIT $3 FOR UPDATE SKIP LOCKED)) AS waiting
-			WHERE d.id = waiting.id AND d.created_at = waiting.created_at AND d.tenant_id = $1`, tenant, id, ended)
+		err = eachPending(ctx, tx, tenant, id, ended,
+			`SET status = 'failed', finished_at = now(), next_retry_at = NULL, last_error = 'webhook deleted'`, ``)
 		if err != nil {
 			return fmt.Errorf("end a deleted webhook's deliveries: %w", err)
 		}
 		return nil
 	})
+}
+
+// eachPending changes up to limit of a webhook's pending rows of either kind,
+// each found by its partial index.
+func eachPending(ctx context.Context, db DB, tenant events.TenantID, id events.WebhookID, limit int, set, and string) error {
+	for _, kind := range []string{`AND NOT strict ORDER BY next_retry_at`, `AND strict ORDER BY seq, created_at`} {
+		_, err := db.Exec(ctx, `UPDATE webhook_subscriber_deliveries AS d `+set+`
+			FROM (SELECT id, created_at FROM webhook_subscriber_deliveries AS d
+				WHERE webhook_id = $2 AND tenant_id = $1 AND status = 'pending' `+and+` `+kind+` LIMIT $3 FOR UPDATE SKIP LOCKED) AS waiting
+			WHERE d.id = waiting.id AND d.created_at = waiting.created_at AND d.tenant_id = $1`, tenant, id, limit)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Rotate gives a webhook a new signing secret, which is shown here and never
