@@ -82,7 +82,8 @@ func (s *server) agentRoutes() {
 			Address    string `json:"address" doc:"A mail address; kept in lower case."`
 			WebhookURL string `json:"webhook_url,omitempty"`
 		} `nameHint:"AgentSettings"`
-	}) (*body[agent], error) {
+	},
+	) (*body[agent], error) {
 		address, err := cleanAddress(in.Body.Address)
 		if err != nil {
 			return nil, err
@@ -148,7 +149,8 @@ func (s *server) agentRoutes() {
 		Body struct {
 			WebhookURL optional[string] `json:"webhook_url,omitempty" nullable:"true" doc:"null: none."`
 		} `nameHint:"AgentChange"`
-	}) (*body[agent], error) {
+	},
+	) (*body[agent], error) {
 		url := in.Body.WebhookURL
 		if !url.Set {
 			return s.oneAgent(ctx, s.pool, `SELECT `+agentColumns+` FROM agents WHERE tenant_id = $1 AND address = $2`, in.Address)

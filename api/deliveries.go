@@ -104,7 +104,8 @@ func (s *server) deliveryRoutes() {
 		Since     time.Time        `query:"since" doc:"Made at this time or later."`
 		Until     time.Time        `query:"until" doc:"Made before this time."`
 		EventType eventType        `query:"event_type"`
-	}) (*body[list[Delivery]], error) {
+	},
+	) (*body[list[Delivery]], error) {
 		after, err := in.after()
 		if err != nil {
 			return nil, err
@@ -134,7 +135,8 @@ func (s *server) deliveryRoutes() {
 	}, func(ctx context.Context, in *struct {
 		ID   events.DeliveryID `path:"id"`
 		Body *nothing
-	}) (*body[Delivery], error) {
+	},
+	) (*body[Delivery], error) {
 		var d subscribers.DeliveryRow
 		err := s.change(ctx, func(u *unit) (err error) {
 			d, err = s.store.In(u).Retry(ctx, tenant(ctx), in.ID)

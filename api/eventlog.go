@@ -99,7 +99,8 @@ func (s *server) eventRoutes() {
 		AgentID string    `query:"agent_id" maxLength:"998"`
 		Since   time.Time `query:"since" doc:"Made at this time or later."`
 		Until   time.Time `query:"until" doc:"Made before this time."`
-	}) (*body[list[Event]], error) {
+	},
+	) (*body[list[Event]], error) {
 		after, err := in.after()
 		if err != nil {
 			return nil, err
@@ -153,7 +154,8 @@ func (s *server) eventRoutes() {
 		Body *struct {
 			WebhookID events.WebhookID `json:"webhook_id,omitempty" pattern:"^wh_[0-9a-fA-F]{32}$"`
 		} `nameHint:"RedeliverySettings"`
-	}) (*body[redelivery], error) {
+	},
+	) (*body[redelivery], error) {
 		var to events.WebhookID
 		if in.Body != nil {
 			to = in.Body.WebhookID

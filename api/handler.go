@@ -21,8 +21,7 @@ import (
 )
 
 // DefaultMaxBodyBytes bounds a request's body unless the options say otherwise:
-// an event of the largest size, escaped in every character's cheapest way,
-// with room to spare.
+// four times the largest envelope.
 const DefaultMaxBodyBytes = 1 << 20
 
 // Options say what the handler works with.
@@ -131,7 +130,7 @@ func writeJSON(w http.ResponseWriter, status int, body string) {
 func (s *server) front(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		out := &observed{ResponseWriter: w}
+		out := &observed{ResponseWriter: w, bodiless: r.Body == http.NoBody}
 		seen := &route{operation: "none"}
 		defer func() {
 			if p := recover(); p != nil {
@@ -169,7 +168,18 @@ func (s *server) front(mux *http.ServeMux) http.Handler {
 // observed remembers the status of an answer.
 type observed struct {
 	http.ResponseWriter
-	status int
+	status   int
+	bodiless bool // the request has no body
+}
+
+// SetReadDeadline bounds the reading of a body. Where there is none, net/http
+// is already watching the connection for the client's leaving, and would take
+// a deadline that passes for that.
+func (o *observed) SetReadDeadline(t time.Time) error {
+	if o.bodiless {
+		return nil
+	}
+	return http.NewResponseController(o.ResponseWriter).SetReadDeadline(t)
 }
 
 // WriteHeader remembers the status.

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -115,4 +116,40 @@ func TestAHeadRequestHasNoBody(t *testing.T) {
 	require.NoError(t, resp.Body.Close())
 	require.Equal(t, 200, resp.StatusCode)
 	require.Empty(t, body)
+}
+
+// deadlines records the read deadlines that a request's connection gets.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	set []time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error {
+	d.set = append(d.set, t)
+	return nil
+}
+
+// net/http takes a read deadline that passes while it waits for the next
+// request for the client's leaving, and would cancel a handler that takes longer.
+func TestOnlyARequestWithABodyGetsAReadDeadline(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	c := w.tenant()
+	hook := c.webhook()
+	h, err := api.NewHandler(api.Options{Pool: w.pool})
+	require.NoError(t, err)
+	for body, want := range map[string]int{"": 0, "{}": 1} {
+		for _, key := range []string{"", "k" + body} {
+			req := httptest.NewRequest(http.MethodPost, "/v1/webhooks/"+hook+"/test", strings.NewReader(body))
+			if body == "" {
+				req.Body = http.NoBody // as the server has it
+			}
+			req.Header.Set("Authorization", "Bearer "+c.key)
+			req.Header.Set("Idempotency-Key", key)
+			d := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+			h.ServeHTTP(d, req)
+			require.Equal(t, http.StatusAccepted, d.Code, d.Body)
+			require.Len(t, d.set, want, "body %q, key %q", body, key)
+		}
+	}
 }

@@ -127,7 +127,8 @@ func (s *server) keyRoutes() {
 			Name     string          `json:"name,omitempty" doc:"At most 200 bytes."`
 			Scopes   []string        `json:"scopes,omitempty" enum:"read,write" maxItems:"16" doc:"None: all."`
 		} `nameHint:"KeySettings"`
-	}) (*body[newKey], error) {
+	},
+	) (*body[newKey], error) {
 		me := caller(ctx)
 		want := NewKey{TenantID: in.Body.TenantID, Name: in.Body.Name, Scopes: in.Body.Scopes}
 		if !me.Operator() {
@@ -157,7 +158,8 @@ func (s *server) keyRoutes() {
 	}, func(ctx context.Context, in *struct {
 		Paging
 		TenantID events.TenantID `query:"tenant_id" doc:"For operators: this tenant's keys alone."`
-	}) (*body[list[Key]], error) {
+	},
+	) (*body[list[Key]], error) {
 		after, err := in.after()
 		if err != nil {
 			return nil, err
@@ -189,7 +191,8 @@ func (s *server) keyRoutes() {
 		Summary: "Revoke a key, at once",
 	}, func(ctx context.Context, in *struct {
 		ID events.APIKeyID `path:"id"`
-	}) (*struct{}, error) {
+	},
+	) (*struct{}, error) {
 		me := caller(ctx)
 		var tag pgconn.CommandTag
 		var err error

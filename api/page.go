@@ -50,7 +50,7 @@ func page[R, T any](p *Paging, rows []R, place func(R) (time.Time, [16]byte), sh
 	for i, r := range rows {
 		if i == p.Limit {
 			at, id := place(rows[i-1])
-			raw := binary.BigEndian.AppendUint64(make([]byte, 0, cursorBytes), uint64(at.UnixMicro())) //nolint:gosec // after 1970
+			raw := binary.BigEndian.AppendUint64(make([]byte, 0, cursorBytes), uint64(at.UnixMicro()))
 			next := base64.RawURLEncoding.EncodeToString(append(raw, id[:]...))
 			out.NextCursor = &next
 			break

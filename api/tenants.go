@@ -60,7 +60,8 @@ func (s *server) tenantRoutes() {
 		Body struct {
 			Name string `json:"name" doc:"At most 200 bytes."`
 		} `nameHint:"TenantSettings"`
-	}) (*body[Tenant], error) {
+	},
+	) (*body[Tenant], error) {
 		var t Tenant
 		err := s.change(ctx, func(u *unit) (err error) {
 			t, err = CreateTenant(ctx, u, in.Body.Name)

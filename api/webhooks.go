@@ -195,7 +195,8 @@ func (s *server) webhookRoutes() {
 	}, func(ctx context.Context, in *struct {
 		ID   events.WebhookID `path:"id"`
 		Body webhookChange
-	}) (*body[Webhook], error) {
+	},
+	) (*body[Webhook], error) {
 		p, err := in.Body.patch()
 		if err != nil {
 			return nil, err
