@@ -71,7 +71,7 @@ func runProcess(ctx context.Context, name string, db Database, broker NATS, life
 			return err
 		}
 		log.Info("health and metrics", zap.String("addr", l.Addr().String()))
-		serving.Go(func() error { return serveHTTP(outer, l, p.status.handler(p.registry), time.Second, log) })
+		serving.Go(func() error { return serveHTTP(outer, l, p.status.handler(p.registry, life.Pprof), time.Second, log) })
 	}
 	err := p.live(ctx, db, broker, build)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {

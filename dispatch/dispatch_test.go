@@ -12,13 +12,22 @@ import (
 
 func TestEventsReachMatchingWebhooksOnceSignedAndRecorded(t *testing.T) {
 	t.Parallel()
+	for name, fed := range map[string]bool{"in the same process": true, "through the broker": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			reachOnce(t, fed)
+		})
+	}
+}
+
+func reachOnce(t *testing.T, fed bool) {
 	r := newRig(t)
 	r.webhook("/all")
 	r.webhook("/vip", func(w *subscribers.Webhook) { w.Filters.Labels = []string{"vip"} })
 	r.webhook("/sent", func(w *subscribers.Webhook) { w.Events = []events.Type{events.EmailSent} })
 	r.webhook("/off", func(w *subscribers.Webhook) { w.Enabled = false })
 	r.relay()
-	r.dispatcher()
+	r.replica(fed)
 	const n = 1500
 	ids := r.insert(n, func(i int, ev *events.Event) {
 		if i%3 == 0 {

@@ -122,7 +122,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	workers.Go(func() { d.tick(ctx) })
 	<-ctx.Done()
 
-	deadline, cancel := context.WithTimeout(write, d.o.Drain)
+	deadline, cancel := context.WithTimeout(write, d.o.Drain-d.o.Drain/4)
 	defer cancel()
 	stop := context.AfterFunc(deadline, func() { d.cut(errStopped) })
 	defer stop()
@@ -132,7 +132,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		d.park(q)
 	}
 	<-quiet
-	last, cancelLast := context.WithTimeout(write, d.o.Drain/2+time.Second)
+	last, cancelLast := context.WithTimeout(write, d.o.Drain/4+time.Second)
 	defer cancelLast()
 	d.cut(errStopped)
 	err = d.ledger.flushed(last)

@@ -91,6 +91,30 @@ func (d *Dispatcher) handle(ctx context.Context, m jetstream.Msg) {
 	d.fill()
 }
 
+// Feed takes new deliveries from the fan-out in this process into the lanes of
+// the partitions that it owns, and gives the indexes of those that it did not
+// take. Nothing waits here: what a lane has no room for goes the long way.
+func (d *Dispatcher) Feed(batch []subscribers.Leased) (left []int) {
+	may := d.owner.may()
+	for i := range batch {
+		e := d.registry.Get(batch[i].WebhookID)
+		if !may || e == nil || e.Deleted || e.Strict {
+			left = append(left, i)
+			continue
+		}
+		q := &delivery{Leased: batch[i]}
+		switch d.sched.add(q, e) {
+		case queued, duplicate:
+		case full:
+			d.park(q)
+		case busy, foreign:
+			left = append(left, i)
+		}
+	}
+	d.fill()
+	return left
+}
+
 // reclaim queues a delivery of a message that was sent before, if its lease is
 // still the one in the message.
 func (d *Dispatcher) reclaim(ctx context.Context, q *delivery) {

@@ -142,20 +142,27 @@ func (r *rig) relay() (stop func()) {
 	return r.run(outbox.NewRelay(r.pool, r.nc, r.js, outbox.RelayOptions{Log: zaptest.NewLogger(r.t)}).Run)
 }
 
-// dispatcher starts fan-out and dispatch with connections of their own.
-func (r *rig) dispatcher() (stop func()) {
+// dispatcher starts fan-out and dispatch with connections of their own, as a
+// replica runs them.
+func (r *rig) dispatcher() (stop func()) { return r.replica(true) }
+
+// replica does the same; unless fed, every delivery travels through the broker.
+func (r *rig) replica(fed bool) (stop func()) {
 	r.t.Helper()
 	pool := r.open()
 	nc, js := r.connect()
 	log := zaptest.NewLogger(r.t)
 	registry := subscribers.NewRegistry(pool, nc, log)
 	require.NoError(r.t, registry.Load(context.Background()))
-	f := fanout.New(pool, js, registry, fanout.Options{Log: log})
 	d, err := dispatch.New(pool, nc, js, registry, dispatch.Options{
 		Name: "test", AllowHTTP: true, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Drain: 5 * time.Second, Log: log,
 	})
 	require.NoError(r.t, err)
-	stops := []func(){r.run(f.Run), r.run(d.Run), r.run(registry.Run)}
+	o := fanout.Options{Log: log}
+	if fed {
+		o.Feed = d.Feed
+	}
+	stops := []func(){r.run(fanout.New(pool, js, registry, o).Run), r.run(d.Run), r.run(registry.Run)}
 	return func() {
 		for _, s := range stops {
 			s()

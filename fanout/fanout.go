@@ -33,6 +33,11 @@ type Options struct {
 	Registerer prometheus.Registerer // nil: no metrics
 	// Streams are made again where the broker has lost them.
 	Streams stream.Options
+	// Feed offers new deliveries, leased and with their envelopes, to the
+	// dispatcher in the same process, and gives the indexes of those that it
+	// did not take: other replicas' and those without room. These travel
+	// through the broker. nil: all of them do.
+	Feed func([]subscribers.Leased) (left []int)
 }
 
 // Fanout consumes MAIL_EVENTS. Make one with [New].
@@ -41,6 +46,7 @@ type Fanout struct {
 	js       jetstream.JetStream
 	registry *subscribers.Registry
 	streams  stream.Options
+	feed     func([]subscribers.Leased) []int
 	log      *zap.Logger
 	metrics  *metrics
 }
@@ -50,7 +56,7 @@ func New(pool *pgxpool.Pool, js jetstream.JetStream, registry *subscribers.Regis
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	return &Fanout{pool: pool, js: js, registry: registry, streams: o.Streams, log: o.Log.Named("fanout"), metrics: newMetrics(o.Registerer)}
+	return &Fanout{pool: pool, js: js, registry: registry, streams: o.Streams, feed: o.Feed, log: o.Log.Named("fanout"), metrics: newMetrics(o.Registerer)}
 }
 
 // Run fans out until ctx ends, and returns when the batches under way are
@@ -248,19 +254,35 @@ func (f *Fanout) match(batch []event, taken map[int64]bool, b *born) {
 	}
 }
 
-// publish sends the rows to the owners of their partitions, a message for
-// each partition and MessageBytes; of rows in strict order it sends hints.
+// publish hands the rows on: those of partitions that this process owns
+// straight to its lanes, the others to their owners in a message for each
+// partition and MessageBytes. For rows in strict order it sends hints.
 func (f *Fanout) publish(ctx context.Context, b *born) error {
 	var byPartition [events.Partitions][]int
+	var offer []subscribers.Leased
+	var offered []int
 	for i := range b.rows {
-		w := b.rows[i].WebhookID
-		p := events.Partition(w)
-		if b.rows[i].Strict {
+		r, e := &b.rows[i], b.of[i]
+		switch {
+		case r.Strict:
 			// Its lane looks into the table; a lost hint costs seconds.
-			_ = f.js.Conn().Publish(events.WakeLane(w), []byte(w.String()))
-			continue
+			_ = f.js.Conn().Publish(events.WakeLane(r.WebhookID), []byte(r.WebhookID.String()))
+		case f.feed != nil:
+			offered = append(offered, i)
+			offer = append(offer, subscribers.Leased{
+				Ref: r.Ref, WebhookID: r.WebhookID, EventID: r.EventID, EventType: r.EventType, Seq: r.Seq,
+				MaxAttempts: subscribers.MaxAttempts, Lease: b.lease, Envelope: e.envelope,
+			})
+		default:
+			p := events.Partition(r.WebhookID)
+			byPartition[p] = append(byPartition[p], i)
 		}
-		byPartition[p] = append(byPartition[p], i)
+	}
+	if len(offer) > 0 {
+		for _, i := range f.feed(offer) {
+			p := events.Partition(offer[i].WebhookID)
+			byPartition[p] = append(byPartition[p], offered[i])
+		}
 	}
 	var futures []jetstream.PubAckFuture
 	for p, rows := range byPartition {
