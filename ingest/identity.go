@@ -16,6 +16,7 @@ import (
 var authored = []string{
 	"From", "Sender", "Reply-To", "To", "Cc", "Subject", "Date", "Message-ID",
 	"In-Reply-To", "References", "Content-Type", "Content-Transfer-Encoding",
+	"Content-Disposition", "Content-ID",
 }
 
 // fingerprint hashes the authored fields, white space aside (relays fold
