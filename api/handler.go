@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -213,6 +212,6 @@ func (s *server) wakeWebhooks() {
 
 func (s *server) wakeLane(w events.WebhookID) {
 	if s.nc != nil {
-		_ = s.nc.Publish(events.WakeLanePrefix+strconv.Itoa(events.Partition(w)), []byte(w.String()))
+		_ = s.nc.Publish(events.WakeLane(w), []byte(w.String()))
 	}
 }

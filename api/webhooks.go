@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"time"
 
@@ -240,6 +241,20 @@ func (s *server) webhookRoutes() {
 		return reply(out), nil
 	})
 	register(s, tenants, huma.Operation{
+		OperationID: "get-webhook-lane", Method: http.MethodGet, Path: "/v1/webhooks/{id}/lane",
+		Summary:     "Look into a webhook's lane",
+		Description: "As its owner among the dispatchers sees it at this moment. Where none answers it is a 503.",
+	}, func(ctx context.Context, in *webhookPath) (*body[subscribers.LaneState], error) {
+		if _, err := s.store.Get(ctx, tenant(ctx), in.ID); err != nil {
+			return nil, err
+		}
+		lane, err := s.askLane(ctx, in.ID)
+		if err != nil {
+			return nil, err
+		}
+		return reply(lane), nil
+	})
+	register(s, tenants, huma.Operation{
 		OperationID: "test-webhook", Method: http.MethodPost, Path: "/v1/webhooks/{id}/test", DefaultStatus: http.StatusAccepted,
 		Summary: "Send a webhook a test delivery", Description: "Past its filters. A disabled webhook is a 409.",
 	}, func(ctx context.Context, in *bareWebhookPost) (*body[Delivery], error) {
@@ -254,4 +269,22 @@ func (s *server) webhookRoutes() {
 		}
 		return reply(showDelivery(d)), nil
 	})
+}
+
+// askLane asks the dispatcher that owns the webhook's partition.
+func (s *server) askLane(ctx context.Context, id events.WebhookID) (subscribers.LaneState, error) {
+	var lane subscribers.LaneState
+	if s.nc == nil {
+		return lane, problem(http.StatusServiceUnavailable, "this process has no broker to ask the dispatchers through")
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	answer, err := s.nc.RequestWithContext(ctx, events.AskLane(id), nil)
+	if err == nil {
+		err = json.Unmarshal(answer.Data, &lane)
+	}
+	if err != nil {
+		return lane, problem(http.StatusServiceUnavailable, "no dispatcher that owns the webhook's partition answered; try again in some seconds")
+	}
+	return lane, nil
 }

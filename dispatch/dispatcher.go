@@ -110,6 +110,11 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		return fmt.Errorf("subscribe to %s*: %w", events.WakeLanePrefix, err)
 	}
 	defer func() { _ = sub.Unsubscribe() }()
+	asked, err := d.answerLanes()
+	if err != nil {
+		return fmt.Errorf("subscribe to %s*: %w", events.AskLanePrefix, err)
+	}
+	defer func() { _ = asked.Unsubscribe() }()
 	d.registry.Watch(d.webhookChanged)
 
 	var writers, workers sync.WaitGroup

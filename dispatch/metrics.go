@@ -32,6 +32,9 @@ func newMetrics(reg prometheus.Registerer, d *Dispatcher) *metrics {
 	gauge("fanmail_dispatch_in_flight", "Attempts on the wire.", func(s *scheduler) float64 { return float64(s.inFlight) })
 	gauge("fanmail_dispatch_queued", "Deliveries waiting in lanes.", func(s *scheduler) float64 { return float64(s.queued) })
 	gauge("fanmail_dispatch_breakers_open", "Lanes whose breaker is open.", func(s *scheduler) float64 { return float64(s.breakers) })
+	gauge("fanmail_dispatch_oldest_due_seconds", "How long the oldest delivery that could go has been due; lanes that rest, are disabled or have their breaker open do not count.", func(s *scheduler) float64 {
+		return s.oldestDue().Seconds()
+	})
 	gauge("fanmail_dispatch_owned_partitions", "Partitions that this process owns.", func(s *scheduler) float64 {
 		n := 0
 		for _, own := range s.owned {

@@ -2,13 +2,16 @@ package dispatch_test
 
 import (
 	"context"
+	"encoding/json"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/events/stream"
+	"github.com/fanmail-dev/fanmail/subscribers"
 	"github.com/fanmail-dev/fanmail/test/sink"
 )
 
@@ -124,4 +127,34 @@ func TestResettingTheFanoutConsumerSendsNothing(t *testing.T) {
 	r.settles(map[string]int{"delivered": 302}) // the new event alone, to both
 	require.Equal(t, 302, r.sink.Count())
 	require.Equal(t, marker[0].String(), r.sink.PostsTo("/later")[0].EventID)
+}
+
+func TestOnlyTheOwnerAnswersForALane(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	w := r.webhook("/w")
+	hold := make(chan struct{})
+	defer close(hold)
+	r.sink.Script("/w", sink.Hang(hold))
+	r.relay()
+	r.dispatcher()
+	r.dispatcher()
+	require.Eventually(t, func() bool { o := r.owners(); return len(o) == 2 && o[""] == 0 }, 60*time.Second, 20*time.Millisecond)
+	r.insert(10)
+	r.born(10)
+	require.NoError(t, r.sink.WaitFor(r.ctx(), 4))
+	answers, err := r.nc.SubscribeSync("answers")
+	require.NoError(t, err)
+	require.NoError(t, r.nc.PublishRequest(events.AskLane(w), "answers", nil))
+	m, err := answers.NextMsg(30 * time.Second)
+	require.NoError(t, err)
+	var lane subscribers.LaneState
+	require.NoError(t, json.Unmarshal(m.Data, &lane))
+	require.Equal(t, "active", lane.State)
+	require.Equal(t, "test", lane.Owner)
+	require.Equal(t, 4, lane.InFlight)
+	require.Equal(t, 6, lane.Queued)
+	require.Equal(t, events.Partition(w), lane.Partition)
+	_, err = answers.NextMsg(300 * time.Millisecond)
+	require.ErrorIs(t, err, nats.ErrTimeout, "the other one is silent")
 }

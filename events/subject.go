@@ -29,6 +29,9 @@ const (
 	// deliveries in the table: fanmail.wake.lane.<partition>, the webhook's id
 	// in the payload.
 	WakeLanePrefix = "fanmail.wake.lane."
+	// AskLanePrefix begins requests, over core NATS, for the state of a
+	// webhook's lane: fanmail.ask.lane.<webhook>. Its owner answers.
+	AskLanePrefix = "fanmail.ask.lane."
 )
 
 // Partitions is the number of partitions of deliveries. It bounds the
@@ -52,6 +55,9 @@ func PartitionRange(p int) (first, last WebhookID) {
 
 // WakeLane is the subject of a hint about a webhook's deliveries.
 func WakeLane(w WebhookID) string { return WakeLanePrefix + strconv.Itoa(Partition(w)) }
+
+// AskLane is the subject of a request for the state of a webhook's lane.
+func AskLane(w WebhookID) string { return AskLanePrefix + w.String() }
 
 // EventSubject is the subject of an event of the tenant.
 func EventSubject(t TenantID, typ Type) string {

@@ -16,6 +16,7 @@ type webhooksCmd struct {
 	Delete  webhooksDelete  `cmd:"" help:"Delete a webhook."`
 	Rotate  webhooksRotate  `cmd:"" aliases:"rotate-secret" help:"Make a new signing secret; the old one signs for 24 h more."`
 	Test    webhooksTest    `cmd:"" help:"Send a test delivery."`
+	Lane    webhooksLane    `cmd:"" help:"Show what its deliveries are doing now: owner, state, window, next due."`
 }
 
 // webhookSettings are the fields of a webhook; nil means not given.
@@ -145,4 +146,13 @@ type webhooksTest struct {
 
 func (c *webhooksTest) Run(ctx context.Context, s *session) error {
 	return c.show(ctx, s, asTenant, http.MethodPost, "/v1/webhooks/"+url.PathEscape(c.ID)+"/test", nil)
+}
+
+type webhooksLane struct {
+	target
+	ID string `arg:""`
+}
+
+func (c *webhooksLane) Run(ctx context.Context, s *session) error {
+	return c.show(ctx, s, asTenant, http.MethodGet, "/v1/webhooks/"+url.PathEscape(c.ID)+"/lane", nil)
 }

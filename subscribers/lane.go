@@ -1,0 +1,40 @@
+package subscribers
+
+import (
+	"time"
+
+	"github.com/fanmail-dev/fanmail/events"
+)
+
+// LaneState is what can be seen of one webhook's lane.
+type LaneState struct {
+	WebhookID events.WebhookID `json:"webhook_id"`
+	// Owner is the name of the dispatcher that owns the webhook's partition.
+	Owner     string `json:"owner"`
+	Partition int    `json:"partition"`
+	// State is idle (nothing to do), active, resting (Retry-After or rate
+	// limit), probing (the breaker is open) or disabled.
+	State string `json:"state"`
+	// Window is how many attempts may be in flight just now.
+	Window   int `json:"window"`
+	InFlight int `json:"in_flight"`
+	Queued   int `json:"queued"`
+	// PerSecond is the pace at which attempts have been ending.
+	PerSecond float64 `json:"per_second"`
+	// FailuresInARow of the last attempts.
+	FailuresInARow int `json:"failures_in_a_row"`
+	// RestsUntil is when the lane goes on; absent where it does not rest.
+	RestsUntil *time.Time `json:"rests_until,omitempty"`
+	// NextDue is when the table's next delivery is due; absent where none is
+	// known.
+	NextDue *time.Time `json:"next_due,omitempty"`
+}
+
+// The states of a lane.
+const (
+	LaneIdle     = "idle"
+	LaneActive   = "active"
+	LaneResting  = "resting"
+	LaneProbing  = "probing"
+	LaneDisabled = "disabled"
+)
