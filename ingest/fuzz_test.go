@@ -81,8 +81,10 @@ func TestEveryFieldIsCutToFit(t *testing.T) {
 		require.Equal(t, []string{name}, got.Truncated)
 		require.Empty(t, alone.Truncated, "the original is left alone")
 	}
-	all := &Received{Text: long, HTML: long, From: list, To: list, Cc: list, ReplyTo: list, Headers: make([][2]string, 100_000),
-		Attachments: make([]Attachment, 10_000), Envelope: Envelope{To: make([]string, 200_000)}, Subject: long[:maxSubjectBytes], Truncated: []string{"subject"}}
+	all := &Received{
+		Text: long, HTML: long, From: list, To: list, Cc: list, ReplyTo: list, Headers: make([][2]string, 100_000),
+		Attachments: make([]Attachment, 10_000), Envelope: Envelope{To: make([]string, 200_000)}, Subject: long[:maxSubjectBytes], Truncated: []string{"subject"},
+	}
 	b := all.encode()
 	require.LessOrEqual(t, len(b), dataBytes)
 	var got Received

@@ -3,7 +3,6 @@ package ingest_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -63,7 +62,7 @@ func unsettled(t testing.TB, js jetstream.JetStream) int {
 	require.NoError(t, err)
 	c, err := s.Consumer(ctx, stream.IntakeConsumer)
 	require.NoError(t, err)
-	return int(s.CachedInfo().State.LastSeq - c.CachedInfo().AckFloor.Stream) //nolint:gosec // some hundreds
+	return int(s.CachedInfo().State.LastSeq - c.CachedInfo().AckFloor.Stream)
 }
 
 func settled(t testing.TB, js jetstream.JetStream) {
@@ -293,7 +292,7 @@ func TestDecodeIntakeNamesTheFault(t *testing.T) {
 	} {
 		_, err := ingest.DecodeIntake(ten, []byte(body))
 		var fault *events.FieldError
-		require.True(t, errors.As(err, &fault), "%.60s: %v", body, err)
+		require.ErrorAs(t, err, &fault, "%.60s: %v", body, err)
 		require.Equal(t, want, fault.Field, "%.60s", body)
 	}
 	ev, err := ingest.DecodeIntake(ten, []byte(` {"type":"email.sent","agent_id":"A@B","labels":null,"data": {"a":1} } `))

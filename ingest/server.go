@@ -56,8 +56,10 @@ func NewServer(pool *pgxpool.Pool, nc *nats.Conn, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{o: o, pool: pool, nc: nc, log: o.Log.Named("smtp"), m: newMetrics(o.Registerer),
-		small: semaphore.NewWeighted(smallBytes), large: semaphore.NewWeighted(largeBytes)}
+	s := &Server{
+		o: o, pool: pool, nc: nc, log: o.Log.Named("smtp"), m: newMetrics(o.Registerer),
+		small: semaphore.NewWeighted(smallBytes), large: semaphore.NewWeighted(largeBytes),
+	}
 	s.work, s.stop = context.WithCancel(context.Background())
 	srv := smtp.NewServer(smtp.BackendFunc(s.newSession))
 	srv.Domain = o.Domain
@@ -97,21 +99,26 @@ func (s *Server) Addr() net.Addr {
 func (s *Server) Run(ctx context.Context) error {
 	defer s.stop()
 	if s.gate == nil {
-		if err := s.Listen(); err != nil {
+		if err := s.Listen(); err != nil { //nolint:contextcheck // opening a port takes no time
 			return err
 		}
 	}
 	s.log.Info("listening", zap.Stringer("addr", s.Addr()), zap.Bool("starttls", s.o.TLS != nil))
-	served := make(chan error, 1)
-	go func() { served <- s.smtp.Serve(s.gate) }()
-	var failed error
+	var failed error // set when served is closed
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		failed = s.smtp.Serve(s.gate)
+	}()
 	select {
 	case <-ctx.Done():
-	case failed = <-served:
-		served <- nil
+	case <-served:
 	}
-	closed := make(chan error, 1)
-	go func() { closed <- s.smtp.Shutdown(context.Background()) }()
+	closed := make(chan struct{})
+	go func() { //nolint:gosec,contextcheck // ctx has ended; what follows sees to it that this does
+		defer close(closed)
+		_ = s.smtp.Shutdown(context.Background())
+	}()
 	_ = s.gate.Close() // Shutdown misses a listener that Serve has not seen yet
 	s.gate.drain()
 	late := time.NewTimer(s.o.Drain)
@@ -125,7 +132,7 @@ func (s *Server) Run(ctx context.Context) error {
 		<-closed
 	}
 	<-served
-	if failed != nil && !errors.Is(failed, net.ErrClosed) {
+	if failed != nil && !errors.Is(failed, net.ErrClosed) && !errors.Is(failed, smtp.ErrServerClosed) {
 		return fmt.Errorf("accept SMTP connections: %w", failed)
 	}
 	return nil

@@ -51,7 +51,7 @@ func corpus(ctx context.Context, t testing.TB) []letter {
 		if err != nil || d.IsDir() || !slices.Contains([]string{".raw", ".golden"}, filepath.Ext(path)) {
 			return err
 		}
-		raw, err := os.ReadFile(path) //nolint:gosec // of a module that we depend on
+		raw, err := os.ReadFile(path)
 		if err != nil || len(raw) == 0 {
 			return err
 		}
