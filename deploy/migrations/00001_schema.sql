@@ -229,6 +229,11 @@ BEGIN
                 -- Made apart and then attached: ATTACH lets reads and writes of
                 -- the parent go on, CREATE ... PARTITION OF stops them.
                 EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)', child, parent);
+                IF parent = 'events' THEN
+                    -- An envelope of some kilobytes stays in its row: one
+                    -- write, not one and a toasted chunk or two.
+                    EXECUTE format('ALTER TABLE %I SET (toast_tuple_target = 8160)', child);
+                END IF;
                 IF parent = 'webhook_subscriber_deliveries' THEN
                     EXECUTE format('ALTER TABLE %I SET (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05)', child);
                 END IF;
