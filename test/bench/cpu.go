@@ -57,20 +57,35 @@ func cpuOf(pid string) (float64, error) {
 // cpuOfFamily is [cpuOf] with the children that still run. A child that ends
 // in between is counted with its parent, once.
 func cpuOfFamily(pid string) (float64, error) {
-	entries, err := os.ReadDir("/proc")
+	family, err := children(pid)
 	if err != nil {
-		return 0, fmt.Errorf("CPU of the children of process %s: %w", pid, err)
+		return 0, err
 	}
 	var total float64
-	for _, e := range entries {
-		if _, err := strconv.Atoi(e.Name()); err != nil {
-			continue
-		}
-		// One that has gone since the directory was read is its parent's.
-		if s, err := statOf(e.Name()); err == nil && s.parent == pid {
+	for _, child := range family {
+		// One that has gone since is its parent's.
+		if s, err := statOf(child); err == nil {
 			total += s.own + s.waited
 		}
 	}
 	self, err := cpuOf(pid)
 	return total + self, err
+}
+
+// children of a process, those that run now.
+func children(pid string) ([]string, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, fmt.Errorf("children of process %s: %w", pid, err)
+	}
+	var out []string
+	for _, e := range entries {
+		if _, err := strconv.Atoi(e.Name()); err != nil {
+			continue
+		}
+		if s, err := statOf(e.Name()); err == nil && s.parent == pid {
+			out = append(out, e.Name())
+		}
+	}
+	return out, nil
 }

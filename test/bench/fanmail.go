@@ -6,18 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
-	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 
-	"github.com/fanmail-dev/fanmail/devserver"
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
@@ -25,14 +19,15 @@ import (
 )
 
 // Fanmail runs as in production: a durable Postgres, a NATS that writes to disk
-// before it acknowledges, one publisher and one dispatcher, each a process.
+// before it acknowledges, one publisher and one dispatcher, each a process with
+// its defaults.
 type Fanmail struct {
 	bin       string // where the commands were built
-	pg        *devserver.Postgres
-	pool      *pgxpool.Pool
+	pg        *postgres
 	nc        *nats.Conn
-	tenant    events.TenantID
+	tenants   map[string]events.TenantID
 	processes []*process.Process
+	debug     map[string]string
 }
 
 // NewFanmail builds the commands into dir.
@@ -46,7 +41,8 @@ func (*Fanmail) Name() string { return "fanmail" }
 
 // Start implements [System].
 func (f *Fanmail) Start(ctx context.Context, dir string) (err error) {
-	if f.pg, err = devserver.StartPostgres(ctx, devserver.PostgresOptions{Dir: dir}); err != nil {
+	f.tenants, f.debug = map[string]events.TenantID{}, map[string]string{}
+	if f.pg, err = startPostgres(ctx, dir); err != nil {
 		return err
 	}
 	broker, err := process.FreeAddr()
@@ -65,23 +61,17 @@ func (f *Fanmail) Start(ctx context.Context, dir string) (err error) {
 		if err != nil {
 			return err
 		}
+		f.debug[name] = "http://" + health
 		env := []string{
-			"FANMAIL_DATABASE_URL=" + f.pg.URL("postgres"), "FANMAIL_NATS_URL=nats://" + broker, "FANMAIL_MIGRATE=true",
+			"FANMAIL_DATABASE_URL=" + f.pg.url(), "FANMAIL_NATS_URL=nats://" + broker, "FANMAIL_MIGRATE=true",
 			"FANMAIL_ALLOW_HTTP=true", "FANMAIL_ALLOW_NETWORKS=127.0.0.0/8", "FANMAIL_HTTP_ADDR=" + health,
 		}
-		if err := f.run(ctx, dir, name, "http://"+health+"/readyz", nil, env); err != nil {
+		if err := f.run(ctx, dir, name, f.debug[name]+"/readyz", nil, env); err != nil {
 			return err
 		}
 	}
-	if f.pool, err = pgxpool.New(ctx, f.pg.URL("postgres")); err != nil {
-		return fmt.Errorf("connect to Postgres: %w", err)
-	}
 	if f.nc, err = nats.Connect("nats://" + broker); err != nil {
 		return fmt.Errorf("connect to NATS: %w", err)
-	}
-	f.tenant = events.NewRandom[events.TenantKind]()
-	if _, err := f.pool.Exec(ctx, `INSERT INTO tenants (id, name) VALUES ($1, 'bench')`, f.tenant); err != nil {
-		return fmt.Errorf("make the tenant: %w", err)
 	}
 	return nil
 }
@@ -95,30 +85,42 @@ func (f *Fanmail) run(ctx context.Context, dir, name, ready string, args, env []
 }
 
 // Subscribe implements [System].
-func (f *Fanmail) Subscribe(ctx context.Context, url, agent string) error {
-	limits := subscribers.Limits{AllowHTTP: true, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, WebhooksPerTenant: 1000}
-	hook := subscribers.Webhook{
-		URL: url, Events: []events.Type{events.EmailReceived}, Enabled: true,
-		MaxInFlight: subscribers.DefaultMaxInFlight, Ordering: subscribers.OrderingNone,
-	}
-	if agent != "" {
-		if _, err := f.pool.Exec(ctx, `INSERT INTO agents (address, tenant_id) VALUES ($1, $2) ON CONFLICT DO NOTHING`, agent, f.tenant); err != nil {
-			return fmt.Errorf("make the agent: %w", err)
+func (f *Fanmail) Subscribe(ctx context.Context, endpoints []Endpoint) error {
+	store := subscribers.NewStore(f.pg.pool, subscribers.Limits{
+		AllowHTTP: true, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, WebhooksPerTenant: len(endpoints),
+	})
+	for i := range endpoints {
+		e := &endpoints[i]
+		tenant, ok := f.tenants[e.Tenant]
+		if !ok {
+			tenant = events.NewRandom[events.TenantKind]()
+			if _, err := f.pg.pool.Exec(ctx, `INSERT INTO tenants (id, name) VALUES ($1, $2)`, tenant, e.Tenant); err != nil {
+				return fmt.Errorf("make a tenant: %w", err)
+			}
+			f.tenants[e.Tenant] = tenant
 		}
-		hook.Filters.AgentIDs = []string{agent}
+		if _, err := f.pg.pool.Exec(ctx, `INSERT INTO agents (address, tenant_id) VALUES ($1, $2) ON CONFLICT DO NOTHING`, e.Agent, tenant); err != nil {
+			return fmt.Errorf("make an agent: %w", err)
+		}
+		hook := subscribers.Webhook{
+			URL: e.URL, Events: []events.Type{events.EmailReceived}, Enabled: true,
+			Filters: subscribers.Filters{AgentIDs: []string{e.Agent}},
+		}
+		if _, _, err := store.Create(ctx, tenant, hook); err != nil {
+			return err
+		}
 	}
-	_, _, err := subscribers.NewStore(f.pool, limits).Create(ctx, f.tenant, hook)
-	return err
+	return nil
 }
 
 // Accept implements [System].
 func (f *Fanmail) Accept(ctx context.Context, evs []Event) ([]string, error) {
 	in := make([]events.Event, len(evs))
 	for i, ev := range evs {
-		in[i] = events.Event{TenantID: f.tenant, Type: events.EmailReceived, AgentID: ev.Agent, Data: ev.Data}
+		in[i] = events.Event{TenantID: f.tenants[ev.Tenant], Type: events.EmailReceived, AgentID: ev.Agent, Data: ev.Data}
 	}
 	var done []outbox.Inserted
-	err := pgx.BeginFunc(ctx, f.pool, func(tx pgx.Tx) (err error) {
+	err := pgx.BeginFunc(ctx, f.pg.pool, func(tx pgx.Tx) (err error) {
 		done, err = outbox.InsertMany(ctx, tx, in)
 		return err
 	})
@@ -133,44 +135,36 @@ func (f *Fanmail) Accept(ctx context.Context, evs []Event) ([]string, error) {
 	return ids, nil
 }
 
-var errPending = errors.New("outcomes are still to be written")
-
 // Settle implements [System].
 func (f *Fanmail) Settle(ctx context.Context) error {
-	ask := func() error {
-		var pending bool
-		err := f.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM outbox) OR
-			EXISTS (SELECT FROM webhook_subscriber_deliveries WHERE status = 'pending')`).Scan(&pending)
-		if err == nil && pending {
-			err = errPending
-		}
-		return err
-	}
-	return backoff.Retry(ask, backoff.WithContext(backoff.NewConstantBackOff(50*time.Millisecond), ctx))
+	return f.pg.settle(ctx, `SELECT EXISTS (SELECT FROM outbox) OR
+		EXISTS (SELECT FROM webhook_subscriber_deliveries WHERE status = 'pending')`)
 }
 
-// CPU implements [System].
-func (f *Fanmail) CPU() (map[string]float64, error) {
-	b, err := os.ReadFile(filepath.Join(f.pg.DataDir, "postmaster.pid"))
-	if err != nil {
-		return nil, fmt.Errorf("find Postgres's process: %w", err)
-	}
-	pid, _, _ := strings.Cut(string(b), "\n")
-	parts := map[string]float64{}
-	parts["postgres"], err = cpuOfFamily(pid)
+// Usage implements [System].
+func (f *Fanmail) Usage(ctx context.Context) (Usage, error) {
+	u := Usage{CPU: map[string]float64{}, Written: map[string]float64{}}
+	err := f.pg.usage(ctx, &u)
 	for _, p := range f.processes {
-		if err == nil {
-			parts[p.Name], err = cpuOf(strconv.Itoa(p.PID()))
+		if err != nil {
+			break
+		}
+		pid := strconv.Itoa(p.PID())
+		if u.CPU[p.Name], err = cpuOf(pid); err == nil && p.Name == "natsd" {
+			u.Written["nats"], err = writtenBy(pid)
 		}
 	}
-	return parts, err
+	return u, err
 }
+
+// Memory implements [System].
+func (f *Fanmail) Memory() (map[string]float64, error) { return memoryOf(f.pg, f.processes) }
+
+// Debug implements [System].
+func (f *Fanmail) Debug() map[string]string { return f.debug }
 
 // Stop implements [System].
 func (f *Fanmail) Stop(ctx context.Context) error {
-	if f.pool != nil {
-		f.pool.Close()
-	}
 	if f.nc != nil {
 		f.nc.Close()
 	}
@@ -178,9 +172,7 @@ func (f *Fanmail) Stop(ctx context.Context) error {
 	for i := len(f.processes) - 1; i >= 0; i-- {
 		errs = append(errs, f.processes[i].Stop(ctx))
 	}
-	if f.pg != nil {
-		f.pg.Stop()
-	}
+	f.pg.stop()
 	*f = Fanmail{bin: f.bin}
 	return errors.Join(errs...)
 }

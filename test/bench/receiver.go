@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/gob"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,16 +13,19 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/fanmail-dev/fanmail/test/sink"
 )
 
-// arrival is one POST that the receiver got.
-type arrival struct {
-	ID   string `json:"id"`
-	Path string `json:"path"`
-	At   int64  `json:"at"` // Unix nanoseconds
+// Delivery is one event for one endpoint.
+type Delivery struct{ ID, Path string }
+
+// Arrival is one POST that the receiver got.
+type Arrival struct {
+	Delivery
+	At time.Time
 }
 
 // ready is the line with which the receiver's process says that it listens.
@@ -29,9 +34,12 @@ type ready struct {
 	Control string `json:"control"`
 }
 
-// receive is the receiver's process: a sink that answers at once, and beside it
-// the addresses by which the bench asks what came. It ends with its standard
-// input, which is when the bench has gone.
+// receiverCommand is the argument that makes this program the receiver.
+const receiverCommand = "receiver"
+
+// receive is the receiver's process: a sink that answers as it is told, and
+// beside it the addresses by which the bench tells it and asks what came. It
+// ends with its standard input, which is when the bench has gone.
 func receive() error {
 	s, err := sink.Start(sink.Options{Keep: sink.KeepTimes})
 	if err != nil {
@@ -39,6 +47,16 @@ func receive() error {
 	}
 	defer s.Close()
 	mux := http.NewServeMux()
+	mux.HandleFunc("POST /answers", func(w http.ResponseWriter, r *http.Request) {
+		var answers map[string]Answer
+		if err := json.NewDecoder(r.Body).Decode(&answers); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		for path, a := range answers {
+			s.Script(path, script(a))
+		}
+	})
 	mux.HandleFunc("GET /wait", func(w http.ResponseWriter, r *http.Request) {
 		n, err := strconv.Atoi(r.URL.Query().Get("n"))
 		if err == nil {
@@ -48,13 +66,18 @@ func receive() error {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 		}
 	})
-	mux.HandleFunc("GET /arrivals", func(w http.ResponseWriter, _ *http.Request) {
-		posts := s.Posts(0)
-		out := make([]arrival, len(posts))
-		for i, p := range posts {
-			out[i] = arrival{ID: p.EventID, Path: p.Path, At: p.At.UnixNano()}
+	mux.HandleFunc("GET /arrivals", func(w http.ResponseWriter, r *http.Request) {
+		from, err := strconv.Atoi(r.URL.Query().Get("from"))
+		if err != nil || from < 0 {
+			http.Error(w, "from is not a number", http.StatusBadRequest)
+			return
 		}
-		_ = json.NewEncoder(w).Encode(out)
+		posts := s.Posts(from)
+		out := make([]Arrival, len(posts))
+		for i, p := range posts {
+			out[i] = Arrival{Delivery: Delivery{p.EventID, p.Path}, At: p.At}
+		}
+		_ = gob.NewEncoder(w).Encode(out)
 	})
 	var lc net.ListenConfig
 	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
@@ -88,7 +111,7 @@ func startReceiver(ctx context.Context) (*receiver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start the receiver: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, self, "receiver") //nolint:gosec // this program
+	cmd := exec.CommandContext(ctx, self, receiverCommand) //nolint:gosec // this program
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -118,20 +141,55 @@ func (r *receiver) stop() {
 	_ = r.cmd.Wait()
 }
 
-// wait waits until n POSTs have arrived.
-func (r *receiver) wait(ctx context.Context, n int) error {
-	return r.get(ctx, "/wait?n="+strconv.Itoa(n), nil)
+// script is an endpoint's behaviour as the sink knows it.
+func script(a Answer) sink.Script {
+	var first sync.Once
+	var well time.Time
+	never := make(chan struct{})
+	return func(sink.Call) sink.Answer {
+		out := sink.Answer{Delay: a.Delay}
+		if a.Hang {
+			out.Until = never
+		}
+		if a.FailFor > 0 {
+			first.Do(func() { well = time.Now().Add(a.FailFor) })
+			if time.Now().Before(well) {
+				out.Status = http.StatusInternalServerError
+			}
+		}
+		return out
+	}
 }
 
-// arrivals are all POSTs so far.
-func (r *receiver) arrivals(ctx context.Context) ([]arrival, error) {
-	var out []arrival
-	err := r.get(ctx, "/arrivals", &out)
+// answers tells the receiver how its endpoints behave.
+func (r *receiver) answers(ctx context.Context, endpoints []Endpoint) error {
+	told := make(map[string]Answer)
+	for i := range endpoints {
+		if e := &endpoints[i]; !e.Healthy() {
+			told[e.Path] = e.Answer
+		}
+	}
+	body, err := json.Marshal(told)
+	if err != nil {
+		return fmt.Errorf("tell the receiver: %w", err)
+	}
+	return r.ask(ctx, http.MethodPost, "/answers", body, nil)
+}
+
+// wait waits until n POSTs have arrived.
+func (r *receiver) wait(ctx context.Context, n int) error {
+	return r.ask(ctx, http.MethodGet, "/wait?n="+strconv.Itoa(n), nil, nil)
+}
+
+// arrivals are the POSTs so far, from the given one on.
+func (r *receiver) arrivals(ctx context.Context, from int) ([]Arrival, error) {
+	var out []Arrival
+	err := r.ask(ctx, http.MethodGet, "/arrivals?from="+strconv.Itoa(from), nil, &out)
 	return out, err
 }
 
-func (r *receiver) get(ctx context.Context, path string, out any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.Control+path, nil)
+func (r *receiver) ask(ctx context.Context, method, path string, body []byte, out any) error {
+	req, err := http.NewRequestWithContext(ctx, method, r.Control+path, bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("ask the receiver: %w", err)
 	}
@@ -146,7 +204,7 @@ func (r *receiver) get(ctx context.Context, path string, out any) error {
 	if out == nil {
 		return nil
 	}
-	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+	if err := gob.NewDecoder(resp.Body).Decode(out); err != nil {
 		return fmt.Errorf("ask the receiver: %w", err)
 	}
 	return nil

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Line is one line of the results: a workload on a system. Figures are medians
+// over the rounds, counts are sums.
+type Line struct {
+	Workload    string  `json:"workload"`
+	System      string  `json:"system"`
+	PerSecond   float64 `json:"per_s"`
+	CPUPer1000  float64 `json:"cpu_s_per_1000"`
+	P50Millis   float64 `json:"p50_ms"`
+	P99Millis   float64 `json:"p99_ms"`
+	N           int     `json:"n"`
+	Expected    int     `json:"expected"`
+	PostedTwice int     `json:"posted_twice"`
+	Rounds      int     `json:"rounds"`
+	About       string  `json:"about"`
+	// Spreads are by the names of the figures above.
+	Spreads map[string]Spread `json:"spreads"`
+	// CPUParts are the parts of CPUPer1000.
+	CPUParts map[string]float64 `json:"cpu_parts"`
+	// MemoryBytes is the sum of the parts' peaks.
+	MemoryBytes float64            `json:"peak_rss_bytes"`
+	MemoryParts map[string]float64 `json:"peak_rss_parts"`
+	// Written is bytes for a delivery: Postgres's log, and the broker's writes.
+	Written map[string]float64 `json:"written_bytes_per_delivery"`
+	// ToRiver is this line's figures over the peer's, by their names.
+	ToRiver map[string]float64 `json:"to_river,omitempty"`
+	Noise   *Noise             `json:"noise,omitempty"`
+}
+
+// Noise is what bad neighbours did to the healthy endpoints.
+type Noise struct {
+	AloneP50Millis float64 `json:"alone_p50_ms"`
+	AloneP99Millis float64 `json:"alone_p99_ms"`
+	// Ratio of the healthy endpoints' p99 to that alone, the median of the
+	// rounds.
+	Ratio float64 `json:"p99_to_alone"`
+	// Arrived5s is how many had come 5 s after the last was sent.
+	Arrived5s int `json:"arrived_after_5s"`
+}
+
+// The figures that are compared, by their names in the JSON.
+const (
+	perSecond  = "per_s"
+	cpuPer1000 = "cpu_s_per_1000"
+	p50Millis  = "p50_ms"
+	p99Millis  = "p99_ms"
+)
+
+func newLine(w *Workload, system string, runs []Run) Line {
+	values := map[string][]float64{}
+	parts := [3]map[string][]float64{{}, {}, {}}
+	var ratios, alone50, alone99 []float64
+	l := Line{Workload: w.Name, About: w.About, System: system, Rounds: len(runs), Spreads: map[string]Spread{}}
+	var arrived int
+	for i := range runs {
+		r := &runs[i]
+		l.N, l.Expected, l.PostedTwice = l.N+r.N, l.Expected+r.Expected, l.PostedTwice+r.PostedTwice
+		arrived += r.Arrived5s
+		values[perSecond] = append(values[perSecond], r.PerSecond)
+		values[cpuPer1000] = append(values[cpuPer1000], total(r.CPU))
+		values[p50Millis] = append(values[p50Millis], r.P50)
+		values[p99Millis] = append(values[p99Millis], r.P99)
+		ratios = append(ratios, ratio(r.P99, r.AloneP99))
+		alone50, alone99 = append(alone50, r.AloneP50), append(alone99, r.AloneP99)
+		for j, of := range []map[string]float64{r.CPU, r.Memory, r.Written} {
+			for part, v := range of {
+				parts[j][part] = append(parts[j][part], v)
+			}
+		}
+	}
+	for name, v := range values {
+		l.Spreads[name] = spread(v)
+	}
+	l.PerSecond, l.CPUPer1000 = l.Spreads[perSecond].Median, l.Spreads[cpuPer1000].Median
+	l.P50Millis, l.P99Millis = l.Spreads[p50Millis].Median, l.Spreads[p99Millis].Median
+	l.CPUParts, l.MemoryParts, l.Written = medians(parts[0]), medians(parts[1]), medians(parts[2])
+	l.MemoryBytes = total(l.MemoryParts)
+	if w.Noisy() {
+		l.Noise = &Noise{
+			AloneP50Millis: spread(alone50).Median, AloneP99Millis: spread(alone99).Median,
+			Ratio: spread(ratios).Median, Arrived5s: arrived,
+		}
+	}
+	return l
+}
+
+func medians(of map[string][]float64) map[string]float64 {
+	out := make(map[string]float64, len(of))
+	for part, v := range of {
+		out[part] = spread(v).Median
+	}
+	return out
+}
+
+func total(parts map[string]float64) float64 {
+	var sum float64
+	for _, v := range parts {
+		sum += v
+	}
+	return sum
+}
+
+// compare fills in the ratios to the peer, where it ran too.
+func compare(lines []Line) {
+	peer := map[string]*Line{}
+	for i := range lines {
+		if l := &lines[i]; l.System == "river" {
+			peer[l.Workload] = l
+		}
+	}
+	for i := range lines {
+		l := &lines[i]
+		r := peer[l.Workload]
+		if r == nil || r == l {
+			continue
+		}
+		l.ToRiver = map[string]float64{
+			perSecond: ratio(l.PerSecond, r.PerSecond), cpuPer1000: ratio(l.CPUPer1000, r.CPUPer1000),
+			p50Millis: ratio(l.P50Millis, r.P50Millis), p99Millis: ratio(l.P99Millis, r.P99Millis),
+		}
+	}
+}
+
+func write(out string, lines []Line) error {
+	b, err := json.MarshalIndent(lines, "", "  ")
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(out), 0o750)
+	}
+	if err == nil {
+		err = os.WriteFile(out, append(b, '\n'), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("write the results: %w", err)
+	}
+	return nil
+}

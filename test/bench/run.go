@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// Run is what one run of a workload on a system gave. Times are from just
+// before the call that accepted the event to the POST's arrival. Only
+// deliveries to healthy endpoints count, and costs are spread over them: with
+// bad neighbours, the cost of these is in it.
+type Run struct {
+	PerSecond   float64 // from the first call to the last arrival
+	P50, P99    float64 // milliseconds
+	N, Expected int     // deliveries that arrived, each once, and that should have
+	PostedTwice int
+	CPU         map[string]float64 // seconds for 1,000 deliveries, by part
+	Written     map[string]float64 // bytes for a delivery, by part
+	Memory      map[string]float64 // bytes, the peak of each part
+	// With bad neighbours: the same traffic without them, and how many had
+	// arrived 5 s after the last was sent.
+	AloneP50, AloneP99 float64
+	Arrived5s          int
+}
+
+const (
+	// patience bounds how long the last events may take to arrive, and
+	// noisyPatience with bad neighbours, where a system may need for ever.
+	patience      = 3 * time.Minute
+	noisyPatience = 20 * time.Second
+)
+
+// run measures a system that is started for it and stopped again. Events that
+// never arrive are no error: the result says how many did.
+func run(ctx context.Context, w *Workload, s System, dir, profiles string) (out Run, err error) {
+	rec, err := startReceiver(ctx)
+	if err != nil {
+		return out, err
+	}
+	defer func() { err = errors.Join(err, s.Stop(ctx)) }()
+	// Before the system is stopped, so that no answer hangs any longer.
+	defer rec.stop()
+	if err := s.Start(ctx, dir); err != nil {
+		return out, err
+	}
+	peak := watchMemory(ctx, s)
+	defer peak.stop()
+	for i := range w.Endpoints {
+		w.Endpoints[i].URL = rec.URL + w.Endpoints[i].Path
+	}
+	if err := errors.Join(rec.answers(ctx, w.Endpoints), s.Subscribe(ctx, w.Endpoints)); err != nil {
+		return out, err
+	}
+	m := measurement{workload: w, system: s, rec: rec, healthy: w.healthy(), profiles: profiles}
+	if err := m.warmUp(ctx); err != nil {
+		return out, fmt.Errorf("warm up: %w", err)
+	}
+	if w.Noisy() {
+		alone, err := m.take(ctx, m.wellOnly, patience)
+		if err != nil {
+			return out, fmt.Errorf("without bad neighbours: %w", err)
+		}
+		defer func() { out.AloneP50, out.AloneP99 = alone.P50, alone.P99 }()
+		out, err = m.take(ctx, everyone, noisyPatience)
+		if err != nil {
+			return out, err
+		}
+	} else if out, err = m.take(ctx, everyone, patience); err != nil {
+		return out, err
+	}
+	out.Memory, err = peak.read()
+	return out, err
+}
+
+// measurement is a running system under a workload.
+type measurement struct {
+	workload *Workload
+	system   System
+	rec      *receiver
+	healthy  map[Target][]string
+	posts    int // that had arrived when the last part ended
+	profiles string
+}
+
+func everyone(Target) bool { return true }
+
+func (m *measurement) wellOnly(t Target) bool { return len(m.healthy[t]) > 0 }
+
+// warmUp sends every healthy target some events, at the workload's rate.
+func (m *measurement) warmUp(ctx context.Context) error {
+	w := *m.workload
+	w.Turns = nil
+	for _, t := range m.workload.Turns {
+		if m.wellOnly(t) {
+			w.Turns = append(w.Turns, t)
+		}
+	}
+	w.Events, w.Rate, w.Batch = w.Warm*len(m.healthy), 0, min(50, w.Batch*10)
+	events, err := send(ctx, m.system, &w, everyone)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	t := newTally(events, m.healthy)
+	if m.posts, err = t.await(ctx, m.rec, m.posts); err != nil {
+		return err
+	}
+	if t.missing() > 0 {
+		return fmt.Errorf("%d of %d deliveries did not arrive", t.missing(), len(t.due))
+	}
+	return m.system.Settle(ctx)
+}
+
+// take sends the workload to the targets that want accepts and measures.
+func (m *measurement) take(ctx context.Context, want func(Target) bool, patience time.Duration) (Run, error) {
+	w, s := m.workload, m.system
+	before, err := s.Usage(ctx)
+	if err != nil {
+		return Run{}, err
+	}
+	profiled := m.profile(ctx)
+	start := time.Now()
+	events, err := send(ctx, s, w, want)
+	if err != nil {
+		return Run{}, err
+	}
+	t := newTally(events, m.healthy)
+	bounded, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if w.Noisy() {
+		// It must not be cut short of what it is to say.
+		if err := until(ctx, t.last.Add(5*time.Second)); err != nil {
+			return Run{}, err
+		}
+	}
+	if m.posts, err = t.await(bounded, m.rec, m.posts); err != nil {
+		return Run{}, err
+	}
+	end := time.Now()
+	if t.missing() == 0 && !w.Noisy() {
+		if err := s.Settle(bounded); err != nil {
+			return Run{}, fmt.Errorf("settle: %w", err)
+		}
+	}
+	after, err := s.Usage(ctx)
+	if err != nil {
+		return Run{}, err
+	}
+	if err := profiled(); err != nil {
+		return Run{}, err
+	}
+	times := t.times(end)
+	return Run{
+		PerSecond: t.perSecond(start), P50: millis(percentile(times, 50)), P99: millis(percentile(times, 99)),
+		N: len(t.came), Expected: len(t.due), PostedTwice: t.posts - len(t.came), Arrived5s: t.arrivedBy(t.last.Add(5 * time.Second)),
+		CPU: per(before.CPU, after.CPU, len(t.came), 1000), Written: per(before.Written, after.Written, len(t.came), 1),
+	}, nil
+}
+
+// per spreads what was used between two readings over n deliveries, in units
+// of so many.
+func per(before, after map[string]float64, n, unit int) map[string]float64 {
+	out := make(map[string]float64, len(after))
+	for part, now := range after {
+		out[part] = (now - before[part]) / float64(max(n, 1)) * float64(unit)
+	}
+	return out
+}
+
+// profile collects CPU profiles of the system's parts while it is measured, if
+// there is a directory for them and the parts serve them. The function that it
+// gives waits for them.
+func (m *measurement) profile(ctx context.Context) func() error {
+	if m.profiles == "" {
+		return func() error { return nil }
+	}
+	length := 3 * time.Second
+	if m.workload.Rate > 0 {
+		length = max(time.Duration(float64(m.workload.Events)/m.workload.Rate*float64(time.Second)), time.Second)
+	}
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var errs []error
+	for part, base := range m.system.Debug() {
+		wg.Go(func() {
+			file := filepath.Join(m.profiles, m.workload.Name+"-"+m.system.Name()+"-"+part+".pprof")
+			if err := fetchProfile(ctx, base, length, file); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, fmt.Errorf("profile of %s: %w", part, err))
+			}
+		})
+	}
+	return func() error {
+		wg.Wait()
+		return errors.Join(errs...)
+	}
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// tally holds what was sent against what arrived. Only deliveries to healthy
+// endpoints count.
+type tally struct {
+	due   map[Delivery]time.Time // when it was sent
+	came  map[Delivery]time.Time // when it arrived first
+	posts int                    // arrivals of those due, the second ones too
+	last  time.Time              // when the last was sent
+}
+
+func newTally(events []sent, healthy map[Target][]string) *tally {
+	t := &tally{due: map[Delivery]time.Time{}, came: map[Delivery]time.Time{}}
+	for _, ev := range events {
+		for _, path := range healthy[ev.to] {
+			t.due[Delivery{ev.id, path}] = ev.at
+		}
+		if ev.at.After(t.last) {
+			t.last = ev.at
+		}
+	}
+	return t
+}
+
+func (t *tally) count(arrivals []Arrival) {
+	for _, a := range arrivals {
+		if _, ours := t.due[a.Delivery]; !ours {
+			continue
+		}
+		t.posts++
+		if _, again := t.came[a.Delivery]; !again {
+			t.came[a.Delivery] = a.At
+		}
+	}
+}
+
+func (t *tally) missing() int { return len(t.due) - len(t.came) }
+
+// await counts arrivals, from the given one on, until none is missing or ctx
+// ends. It gives how many POSTs of any kind there are by then.
+func (t *tally) await(ctx context.Context, rec *receiver, from int) (int, error) {
+	for {
+		news, err := rec.arrivals(context.WithoutCancel(ctx), from)
+		if err != nil {
+			return from, err
+		}
+		t.count(news)
+		from += len(news)
+		if t.missing() == 0 || ctx.Err() != nil {
+			return from, nil
+		}
+		// Those of bad endpoints and second ones count here, so it may come
+		// back early; when ctx ends the loop sees it.
+		_ = rec.wait(ctx, from+t.missing())
+	}
+}
+
+// times are how long the deliveries took, sorted. Those that never came took
+// until the end of the waiting.
+func (t *tally) times(end time.Time) []time.Duration {
+	out := make([]time.Duration, 0, len(t.due))
+	for d, at := range t.due {
+		came, ok := t.came[d]
+		if !ok {
+			came = end
+		}
+		out = append(out, came.Sub(at))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// arrivedBy counts the deliveries that had come by a time.
+func (t *tally) arrivedBy(by time.Time) int {
+	n := 0
+	for _, at := range t.came {
+		if !at.After(by) {
+			n++
+		}
+	}
+	return n
+}
+
+// perSecond is the rate from start to the last arrival.
+func (t *tally) perSecond(start time.Time) float64 {
+	last := start
+	for _, at := range t.came {
+		if at.After(last) {
+			last = at
+		}
+	}
+	if last.Equal(start) {
+		return 0
+	}
+	return float64(len(t.came)) / last.Sub(start).Seconds()
+}
