@@ -1,0 +1,340 @@
+package subscribers_test
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/outbox"
+	"github.com/fanmail-dev/fanmail/subscribers"
+	"github.com/fanmail-dev/fanmail/test/pgtest"
+)
+
+// engine is a shelf seen by a dispatcher: a webhook, an event, and rows of it.
+type engine struct {
+	*shelf
+	t    *testing.T
+	hook subscribers.Webhook
+	ev   events.ID
+	at   time.Time
+}
+
+func newEngine(t *testing.T) *engine {
+	t.Helper()
+	s := newShelf(t)
+	e := &engine{shelf: s, t: t, hook: s.webhook(t)}
+	require.NoError(t, pgx.BeginFunc(context.Background(), s.pool, func(tx pgx.Tx) error {
+		done, err := outbox.InsertMany(context.Background(), tx, []events.Event{{TenantID: s.tenant, Type: events.EmailReceived, Data: json.RawMessage(`{"a":1}`)}})
+		if err == nil {
+			e.ev, e.at = done[0].ID, done[0].CreatedAt
+		}
+		return err
+	}))
+	return e
+}
+
+// rows makes n deliveries of the event, due at once.
+func (e *engine) rows(w events.WebhookID, n int) {
+	e.t.Helper()
+	_, err := e.pool.Exec(context.Background(), `INSERT INTO webhook_subscriber_deliveries
+			(id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
+		SELECT gen_random_uuid(), $4::timestamptz, $1, $2, $3, $4, now() - make_interval(secs => i), $4::timestamptz + interval '30 days', i, 8, 'email.received'
+		FROM generate_series(1, $5::int) AS i`, w, e.tenant, e.ev, e.at, n)
+	require.NoError(e.t, err)
+}
+
+func (e *engine) lease(n int) []subscribers.Leased {
+	e.t.Helper()
+	got, _, err := subscribers.LeaseDue(context.Background(), e.pool, []subscribers.Want{{WebhookID: e.hook.ID, Room: n}})
+	require.NoError(e.t, err)
+	return got
+}
+
+func (e *engine) write(l subscribers.Ledger) subscribers.Written {
+	e.t.Helper()
+	w, err := subscribers.WriteLedger(context.Background(), e.pool, &l)
+	require.NoError(e.t, err)
+	return w
+}
+
+func (e *engine) outcome(l subscribers.Leased, attempt int, delivered bool) subscribers.Ledger {
+	o := subscribers.Outcome{Ref: l.Ref, WebhookID: l.WebhookID, Attempt: attempt, Delivered: delivered, StatusCode: 200, Retry: time.Minute}
+	if !delivered {
+		o.StatusCode, o.Error, o.Reason = 500, "answered 500", "status_5xx"
+	}
+	return subscribers.Ledger{Outcomes: []subscribers.Outcome{o}}
+}
+
+func (e *engine) state(id events.DeliveryID) (status string, attempts int) {
+	e.t.Helper()
+	require.NoError(e.t, e.pool.QueryRow(context.Background(), `SELECT status, attempts FROM webhook_subscriber_deliveries WHERE id = $1`, id).Scan(&status, &attempts))
+	return status, attempts
+}
+
+func TestTwoCallersNeverLeaseTheSameRow(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	e.rows(e.hook.ID, 400)
+	var mu sync.Mutex
+	seen := map[events.DeliveryID]int{}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for {
+				got, _, err := subscribers.LeaseDue(context.Background(), e.pool, []subscribers.Want{{WebhookID: e.hook.ID, Room: 13}})
+				if err != nil || len(got) == 0 {
+					return
+				}
+				mu.Lock()
+				for _, l := range got {
+					seen[l.ID]++
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	for range 40 { // what a caller skipped because another had it locked
+		for _, l := range e.lease(100) {
+			seen[l.ID]++
+		}
+	}
+	require.Len(t, seen, 400)
+	for id, n := range seen {
+		require.Equal(t, 1, n, "delivery %s", id)
+	}
+}
+
+func TestALeaseCarriesTheEnvelopeAndLastsFiveMinutes(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	e.rows(e.hook.ID, 3)
+	before := time.Now()
+	got, next, err := subscribers.LeaseDue(context.Background(), e.pool, []subscribers.Want{{WebhookID: e.hook.ID, Room: 2}})
+	require.NoError(t, err)
+	require.Len(t, got, 2)
+	require.Equal(t, []int64{2, 3}, []int64{got[0].Seq, got[1].Seq}, "those that have been due for longest")
+	require.Contains(t, string(got[0].Envelope), `"data":{"a":1}`)
+	require.WithinDuration(t, before.Add(subscribers.LeaseDuration), time.UnixMicro(got[0].Lease), 30*time.Second)
+	require.Less(t, next[e.hook.ID], before.UnixMicro(), "the third is due still")
+	e.lease(10)
+	_, next, err = subscribers.LeaseDue(context.Background(), e.pool, []subscribers.Want{{WebhookID: e.hook.ID, Room: 2}})
+	require.NoError(t, err)
+	require.Equal(t, got[0].Lease, next[e.hook.ID], "nothing is due before the first lease ends")
+}
+
+func TestAStaleFailureChangesNothingAndASuccessCountsWheneverItComes(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	e.rows(e.hook.ID, 1)
+	l := e.lease(1)[0]
+	w := e.write(e.outcome(l, 1, false))
+	require.Contains(t, w.Next, l.ID)
+	status, attempts := e.state(l.ID)
+	require.Equal(t, "pending", status)
+	require.Equal(t, 1, attempts)
+
+	// The same attempt once more, from an owner that was thought dead.
+	w = e.write(e.outcome(l, 1, false))
+	require.Empty(t, w.Next)
+	_, attempts = e.state(l.ID)
+	require.Equal(t, 1, attempts)
+
+	w = e.write(e.outcome(l, 1, true))
+	require.True(t, w.Ended[l.ID])
+	status, attempts = e.state(l.ID)
+	require.Equal(t, "delivered", status)
+	require.Equal(t, 2, attempts)
+
+	for _, late := range []bool{true, false} {
+		w = e.write(e.outcome(l, 3, late))
+		require.Empty(t, w.Ended)
+		require.Empty(t, w.Next)
+		status, attempts = e.state(l.ID)
+		require.Equal(t, "delivered", status, "nothing overwrites a final row")
+		require.Equal(t, 2, attempts)
+	}
+}
+
+func TestConcurrentFailuresAreCountedRight(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	e.rows(e.hook.ID, 1)
+	l := e.lease(1)[0]
+	for attempt := 1; attempt <= subscribers.MaxAttempts; attempt++ {
+		var wg sync.WaitGroup
+		for range 6 {
+			wg.Go(func() {
+				_, _ = subscribers.WriteLedger(context.Background(), e.pool, ptr(e.outcome(l, attempt, false)))
+			})
+		}
+		wg.Wait()
+		status, attempts := e.state(l.ID)
+		require.Equal(t, attempt, attempts)
+		require.Equal(t, attempt == subscribers.MaxAttempts, status == "failed")
+	}
+	var logged int
+	require.NoError(t, e.pool.QueryRow(context.Background(), `SELECT count(DISTINCT attempt) FROM webhook_delivery_attempts`).Scan(&logged))
+	require.Equal(t, subscribers.MaxAttempts, logged)
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func TestOnlyTheHolderOfALeaseRenewsOrParks(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	e.rows(e.hook.ID, 1)
+	l := e.lease(1)[0]
+	stranger := subscribers.Lease{Ref: l.Ref, Lease: l.Lease - 1}
+	w := e.write(subscribers.Ledger{Renew: []subscribers.Lease{stranger}, Park: []subscribers.Lease{stranger}})
+	require.Empty(t, w.Renewed)
+	require.Empty(t, e.lease(1), "still leased")
+	w = e.write(subscribers.Ledger{Renew: []subscribers.Lease{{Ref: l.Ref, Lease: l.Lease}}})
+	require.Greater(t, w.Renewed[l.ID], l.Lease)
+	e.write(subscribers.Ledger{Park: []subscribers.Lease{{Ref: l.Ref, Lease: w.Renewed[l.ID]}}})
+	again := e.lease(1)
+	require.Len(t, again, 1)
+	require.Zero(t, again[0].Attempts, "parking burns nothing")
+}
+
+func TestEndingWithoutAnAttempt(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	e.rows(e.hook.ID, 1)
+	l := e.lease(1)[0]
+	e.write(subscribers.Ledger{Outcomes: []subscribers.Outcome{{Ref: l.Ref, WebhookID: l.WebhookID, Unsent: true, Error: "the webhook was deleted", Reason: "webhook_deleted"}}})
+	status, attempts := e.state(l.ID)
+	require.Equal(t, "failed", status)
+	require.Zero(t, attempts)
+	var logged int
+	require.NoError(t, e.pool.QueryRow(context.Background(), `SELECT count(*) FROM webhook_delivery_attempts`).Scan(&logged))
+	require.Zero(t, logged)
+}
+
+func TestDiscoverFindsEveryWebhookWithPendingRows(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	want := []string{}
+	for range 60 {
+		w := events.NewRandom[events.WebhookKind]()
+		e.rows(w, 3)
+		want = append(want, w.String())
+	}
+	edges := make([]events.WebhookID, 3)
+	edges[0][15] = 1 // the first id but none
+	for i := range edges[2] {
+		edges[2][i] = 0xff
+	}
+	for _, w := range []events.WebhookID{edges[0], edges[2]} {
+		e.rows(w, 1)
+		want = append(want, w.String())
+	}
+	_, err := e.pool.Exec(context.Background(), `UPDATE webhook_subscriber_deliveries SET strict = true WHERE webhook_id = $1`, edges[2])
+	require.NoError(t, err)
+	var got []string
+	for p := range events.Partitions {
+		found, err := subscribers.Discover(context.Background(), e.pool, p)
+		require.NoError(t, err)
+		for _, f := range found {
+			require.Equal(t, p, events.Partition(f.WebhookID))
+			require.Equal(t, f.WebhookID == edges[2], f.Strict)
+			require.LessOrEqual(t, f.Next, time.Now().UnixMicro())
+			got = append(got, f.WebhookID.String())
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	require.Equal(t, want, got)
+}
+
+func TestTheRegistrySeesWhatWasCommittedBeforeAndMissesNoLateCommitter(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	e := newEngine(t)
+	r := subscribers.NewRegistry(e.pool, nil, zaptest.NewLogger(t))
+	require.NoError(t, r.Load(ctx))
+	require.NotNil(t, r.Get(e.hook.ID))
+
+	// A change that began before another's commit and ends after it.
+	slow, err := e.pool.Begin(ctx)
+	require.NoError(t, err)
+	_, err = slow.Exec(ctx, `UPDATE webhooks SET url = 'https://slow.example.com/' WHERE id = $1`, e.hook.ID)
+	require.NoError(t, err)
+	other := e.webhook(t)
+	require.NoError(t, r.Load(ctx))
+	require.NotNil(t, r.Get(other.ID))
+	require.NoError(t, slow.Commit(ctx))
+	require.NoError(t, r.Load(ctx))
+	require.Equal(t, "https://slow.example.com/", r.Get(e.hook.ID).URL)
+
+	var changed []events.WebhookID
+	r.Watch(func(w *subscribers.Entry) { changed = append(changed, w.ID) })
+	require.NoError(t, r.Load(ctx))
+	off := false
+	_, err = e.Update(ctx, e.tenant, other.ID, subscribers.Patch{Enabled: &off})
+	require.NoError(t, err)
+	require.NoError(t, r.Load(ctx))
+	require.Equal(t, []events.WebhookID{other.ID}, changed, "only what changed")
+	got := r.Match(nil, e.tenant, events.EmailReceived, "", "", nil)
+	require.Len(t, got, 1)
+	require.Equal(t, e.hook.ID, got[0].ID, "a disabled webhook matches nothing")
+	require.Empty(t, r.Match(nil, events.NewRandom[events.TenantKind](), events.EmailReceived, "", "", nil), "nor does another tenant's event")
+	require.NoError(t, e.Delete(ctx, e.tenant, e.hook.ID))
+	require.NoError(t, r.Load(ctx))
+	require.Empty(t, r.Match(nil, e.tenant, events.EmailReceived, "", "", nil))
+	require.True(t, r.Get(e.hook.ID).Deleted)
+}
+
+func TestFiltersAreAndAcrossKeysAndOrWithinOne(t *testing.T) {
+	t.Parallel()
+	f := subscribers.Filters{AgentIDs: []string{"a", "b"}, Labels: []string{"x", "y"}}
+	require.True(t, f.Match("b", "", []string{"z", "y"}))
+	require.False(t, f.Match("c", "", []string{"x"}))
+	require.False(t, f.Match("a", "", nil), "a filter on what the event lacks does not match")
+	require.False(t, f.Match("", "", []string{"x"}))
+	none := subscribers.Filters{}
+	require.True(t, none.Match("", "", nil))
+	talk := subscribers.Filters{ConversationIDs: []string{"c"}}
+	require.True(t, talk.Match("", "c", nil))
+	require.False(t, talk.Match("", "", nil))
+}
+
+func TestRetentionExpiresWhatIsPendingAndThenDropsTheDay(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	pool := pgtest.Pool(t)
+	exec := func(sql string, args ...any) {
+		t.Helper()
+		_, err := pool.Exec(ctx, sql, args...)
+		require.NoError(t, err)
+	}
+	exec(`SELECT fanmail_make_partitions((now() AT TIME ZONE 'UTC')::date - 40, 41)`)
+	for _, days := range []int{35, 33, 30, 10} {
+		exec(`INSERT INTO webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
+			SELECT gen_random_uuid(), t, gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), t, now(), t + interval '30 days', 1, 8, 'email.received'
+			FROM (SELECT now() - make_interval(days => $1, mins => 1) AS t) AS at`, days)
+	}
+	r, err := subscribers.Retain(ctx, pool)
+	require.NoError(t, err)
+	require.Equal(t, int64(3), r.Expired)
+	require.Positive(t, r.Dropped)
+	var pending, expired int
+	require.NoError(t, pool.QueryRow(ctx, `SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'failed' AND last_error = 'expired') FROM webhook_subscriber_deliveries`).Scan(&pending, &expired))
+	require.Equal(t, 1, pending)
+	require.Equal(t, 1, expired, "a day past its 30 the partition goes, and what expired yesterday can still be seen")
+	var oldest time.Time
+	require.NoError(t, pool.QueryRow(ctx, `SELECT min(to_date(right(c.relname, 8), 'YYYYMMDD')) FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+		WHERE i.inhparent IN ('events'::regclass, 'webhook_subscriber_deliveries'::regclass)`).Scan(&oldest))
+	require.WithinDuration(t, time.Now().Add(-31*24*time.Hour), oldest, 25*time.Hour)
+	again, err := subscribers.Retain(ctx, pool)
+	require.NoError(t, err)
+	require.Zero(t, again)
+}
