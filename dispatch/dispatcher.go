@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/fanmail-dev/fanmail/crash"
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/events/stream"
 	"github.com/fanmail-dev/fanmail/subscribers"
@@ -220,6 +221,7 @@ func (d *Dispatcher) attempt(q *delivery) {
 		d.metrics.lag.Observe(max(0, float64(d.clock.latest()-q.CreatedAt)/1e6))
 	}
 	r := d.poster.post(d.wire, q.entry, q)
+	crash.At(crash.DispatchPosted)
 	d.metrics.attempts.WithLabelValues(r.reason).Inc()
 	d.metrics.duration.Observe(r.duration.Seconds())
 	if r.reason == reasonStopped {

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
 
+	"github.com/fanmail-dev/fanmail/crash"
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -150,11 +151,13 @@ func (l *ledger) write(ctx context.Context, batch []entry) {
 	pause := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(20*time.Millisecond), backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))
 	for first := true; ; first = false {
+		crash.At(crash.LedgerBegun)
 		start := time.Now()
 		call, cancel := context.WithTimeout(ctx, 30*time.Second)
 		written, err := subscribers.WriteLedger(call, l.pool, book)
 		cancel()
 		if err == nil {
+			crash.At(crash.LedgerCommitted)
 			l.metrics.ledgerSeconds.Observe(time.Since(start).Seconds())
 			l.metrics.ledgerRows.Observe(float64(len(batch)))
 			l.resume()

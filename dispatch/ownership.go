@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"go.uber.org/zap"
 
+	"github.com/fanmail-dev/fanmail/crash"
 	"github.com/fanmail-dev/fanmail/events"
 )
 
@@ -240,6 +241,7 @@ func (o *ownership) shed(ctx context.Context, surplus int) {
 	for _, q := range o.d.sched.own(owned) {
 		o.d.park(q)
 	}
+	crash.At(crash.PartitionMoving)
 	var free []int16
 	for p, since := range leaving {
 		if o.d.sched.busyIn(p) == 0 || time.Since(since) > handover {

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/fanmail-dev/fanmail/crash"
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/events/stream"
 	"github.com/fanmail-dev/fanmail/subscribers"
@@ -141,10 +142,12 @@ func (f *Fanout) process(ctx context.Context, batch []event) {
 		}
 		return
 	}
+	crash.At(crash.FanoutCommitted)
 	if err := f.publish(ctx, b); err != nil {
 		f.metrics.failures.WithLabelValues("broker").Inc()
 		f.log.Warn("delivery messages were not published; the sweep takes their rows", zap.Error(err), zap.Int("deliveries", len(b.rows)))
 	}
+	crash.At(crash.FanoutPublished)
 	for i := range batch {
 		_ = batch[i].msg.Ack()
 	}

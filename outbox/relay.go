@@ -18,6 +18,7 @@ import (
 	"github.com/synadia-io/orbit.go/jetstreamext"
 	"go.uber.org/zap"
 
+	"github.com/fanmail-dev/fanmail/crash"
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/events/stream"
 )
@@ -196,6 +197,7 @@ func (r *Relay) round(ctx context.Context) (int, error) {
 	if len(msgs) == 0 {
 		return 0, nil
 	}
+	crash.At(crash.OutboxLeased)
 	r.metrics.batch.Observe(float64(len(msgs)))
 	if err := r.publish(ctx, msgs); err != nil {
 		r.metrics.failures.WithLabelValues("broker").Inc()
@@ -205,6 +207,7 @@ func (r *Relay) round(ctx context.Context) (int, error) {
 		ensure := stream.Ensure(ctx, r.js, r.streams)
 		return 0, errors.Join(fmt.Errorf("publish: %w", err), undo, ensure)
 	}
+	crash.At(crash.OutboxPublished)
 	return len(msgs), nil
 }
 

@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
+
+	"github.com/fanmail-dev/fanmail/crash"
 )
 
 //go:embed *.sql
@@ -63,9 +65,11 @@ func Up(ctx context.Context, pool *pgxpool.Pool) error {
 		return &SchemaError{Have: have, Want: want}
 	}
 	if have < want {
+		crash.At(crash.MigrateBegun)
 		if _, err := p.Up(ctx); err != nil {
 			return fmt.Errorf("migrate the database: %w", err)
 		}
+		crash.At(crash.MigrateApplied)
 	}
 	return MakePartitions(ctx, pool)
 }
