@@ -35,8 +35,16 @@ as_root() {
 	fi
 }
 
+# What apt-get and dpkg say is shown where they fail, and only there.
 apt() {
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 "$@" >/dev/null
+	log=$(mktemp)
+	if as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 "$@" >"$log" 2>&1; then
+		rm -f "$log"
+		return
+	fi
+	cat "$log" >&2
+	rm -f "$log"
+	die "'apt-get $1' failed: install Postgres $MIN or later, or set FANMAIL_DATABASE_URL to one"
 }
 
 # Debian makes and starts a cluster of its own with the package; this keeps it
