@@ -7,8 +7,9 @@ import (
 
 // noisy are the workloads with bad neighbours, each of so many seconds. All of
 // the events go by the clock, so the healthy endpoints' traffic is the same
-// whether the others' is sent or not.
-func noisy(seconds int) []Workload {
+// whether the others' is sent or not. A system may need for ever to deliver
+// it, hence the patience.
+func noisy(seconds int, patience time.Duration) []Workload {
 	hang := Answer{Hang: true}
 	mixed := func(name, about string, rate float64, healthy, bad int, a Answer) Workload {
 		all := slices.Concat(each("good", healthy, Answer{}), each("bad", bad, a))
@@ -24,6 +25,7 @@ func noisy(seconds int) []Workload {
 	for i := range out {
 		w := &out[i]
 		w.Events, w.Batch, w.Rounds, w.Warm = int(w.Rate*float64(seconds)), 1, 1, 30
+		w.Patience, w.FullOnly = patience, w.Name != "noise-b"
 	}
 	return out
 }

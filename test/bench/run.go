@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -26,13 +27,6 @@ type Run struct {
 	AloneP50, AloneP99 float64
 	Arrived5s          int
 }
-
-const (
-	// patience bounds how long the last events may take to arrive, and
-	// noisyPatience with bad neighbours, where a system may need for ever.
-	patience      = 3 * time.Minute
-	noisyPatience = 20 * time.Second
-)
 
 // run measures a system that is started for it and stopped again. Events that
 // never arrive are no error: the result says how many did.
@@ -60,16 +54,16 @@ func run(ctx context.Context, w *Workload, s System, dir, profiles string) (out 
 		return out, fmt.Errorf("warm up: %w", err)
 	}
 	if w.Noisy() {
-		alone, err := m.take(ctx, m.wellOnly, patience)
+		alone, err := m.take(ctx, m.wellOnly)
 		if err != nil {
 			return out, fmt.Errorf("without bad neighbours: %w", err)
 		}
 		defer func() { out.AloneP50, out.AloneP99 = alone.P50, alone.P99 }()
-		out, err = m.take(ctx, everyone, noisyPatience)
+		out, err = m.take(ctx, everyone)
 		if err != nil {
 			return out, err
 		}
-	} else if out, err = m.take(ctx, everyone, patience); err != nil {
+	} else if out, err = m.take(ctx, everyone); err != nil {
 		return out, err
 	}
 	out.Memory, err = peak.read()
@@ -104,7 +98,7 @@ func (m *measurement) warmUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	t := newTally(events, m.healthy)
 	if m.posts, err = t.await(ctx, m.rec, m.posts); err != nil {
@@ -117,7 +111,7 @@ func (m *measurement) warmUp(ctx context.Context) error {
 }
 
 // take sends the workload to the targets that want accepts and measures.
-func (m *measurement) take(ctx context.Context, want func(Target) bool, patience time.Duration) (Run, error) {
+func (m *measurement) take(ctx context.Context, want func(Target) bool) (Run, error) {
 	w, s := m.workload, m.system
 	before, err := s.Usage(ctx)
 	if err != nil {
@@ -130,7 +124,7 @@ func (m *measurement) take(ctx context.Context, want func(Target) bool, patience
 		return Run{}, err
 	}
 	t := newTally(events, m.healthy)
-	bounded, cancel := context.WithTimeout(ctx, patience)
+	bounded, cancel := context.WithTimeout(ctx, w.Patience)
 	defer cancel()
 	if w.Noisy() {
 		// It must not be cut short of what it is to say.
@@ -152,7 +146,7 @@ func (m *measurement) take(ctx context.Context, want func(Target) bool, patience
 		return Run{}, err
 	}
 	if err := profiled(); err != nil {
-		return Run{}, err
+		fmt.Fprintln(os.Stderr, err) // the figures stand without
 	}
 	times := t.times(end)
 	return Run{

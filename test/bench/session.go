@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Session is one call of the bench. The zero value runs everything in full and
@@ -32,6 +33,9 @@ func (s *Session) Run(ctx context.Context) error {
 	chosen, err := choose(workloads(s.Quick), s.Workloads, func(w Workload) string { return w.Name })
 	if err != nil {
 		return fmt.Errorf("workloads: %w", err)
+	}
+	if s.Quick && len(s.Workloads) == 0 {
+		chosen = slices.DeleteFunc(chosen, func(w Workload) bool { return w.FullOnly })
 	}
 	names, err := choose([]string{"fanmail", "river"}, s.Systems, func(n string) string { return n })
 	if err != nil {
@@ -99,8 +103,10 @@ func (s *Session) rounds(ctx context.Context, w *Workload, systems []System, dir
 			if err := os.Mkdir(data, 0o755); err != nil { //nolint:gosec // Postgres's user walks through it
 				return nil, fmt.Errorf("make a directory: %w", err)
 			}
+			began := time.Now()
 			r, err := run(ctx, w, system, data, s.Profiles)
 			_ = os.RemoveAll(data)
+			fmt.Fprintf(os.Stderr, "  %.0f s\n", time.Since(began).Seconds())
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}

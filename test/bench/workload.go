@@ -43,6 +43,10 @@ type Workload struct {
 	Rate float64
 	// Rounds unless the caller wants another number.
 	Rounds int
+	// Patience bounds how long the last events may take to arrive.
+	Patience time.Duration
+	// FullOnly leaves it out of the quick form, unless it is asked for.
+	FullOnly bool
 	// Warm is how many events of each healthy target go before, unmeasured, so
 	// that connections are open and statements prepared.
 	Warm int
@@ -133,15 +137,15 @@ func workloads(quick bool) []Workload {
 		},
 		{
 			Name: "W3", About: "50 events a second to one endpoint",
-			Endpoints: one, Turns: inTurn(one), Events: 50 * pick(30, 6), Batch: 1, Rate: 50, Warm: 300,
+			Endpoints: one, Turns: inTurn(one), Events: 50 * pick(30, 5), Batch: 1, Rate: 50, Warm: 300,
 		},
 		{
 			Name: "W3b", About: "500 events a second to one endpoint",
-			Endpoints: one, Turns: inTurn(one), Events: 500 * pick(20, 5), Batch: 1, Rate: 500, Warm: 300,
+			Endpoints: one, Turns: inTurn(one), Events: 500 * pick(20, 4), Batch: 1, Rate: 500, Warm: 300,
 		},
 	}
 	for i := range fast {
-		fast[i].Rounds = 3
+		fast[i].Rounds, fast[i].Patience = 3, 3*time.Minute
 	}
-	return append(fast, noisy(pick(40, 8))...)
+	return append(fast, noisy(pick(40, 6), time.Duration(pick(20, 8))*time.Second)...)
 }
