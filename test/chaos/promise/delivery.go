@@ -1,0 +1,163 @@
+package promise
+
+import (
+	"time"
+
+	"github.com/fanmail-dev/fanmail/test/chaos/history"
+)
+
+type pair struct{ token, hook string }
+
+// events looks at every POST for itself: whose it is, what it carries.
+func (c *check) events() {
+	eventOf, tokenOf := map[string]string{}, map[string]string{}
+	for token, a := range c.accepted {
+		if a.Event != "" {
+			eventOf[token], tokenOf[a.Event] = a.Event, token
+		}
+	}
+	for _, p := range c.posts {
+		h := c.hooks[p.Hook]
+		if h == nil {
+			c.breach(NoRedirection, p.Start, "a POST of %s came to a URL that is no webhook's", p.Delivery)
+			continue
+		}
+		c.Checked[Signed]++
+		if !p.Signed {
+			c.breach(Signed, p.Start, "%s, attempt %d, to %s doesn't verify", p.Delivery, p.Attempt, h.Name)
+		}
+		c.Checked[NoRedirection]++
+		o := c.offered[p.Token]
+		c.Checked[OneEvent]++
+		if o == nil {
+			c.breach(OneEvent, p.Start, "%s carries %q, which nobody sent", p.Event, p.Token)
+			continue
+		}
+		event, known := eventOf[p.Token]
+		token, taken := tokenOf[p.Event]
+		switch {
+		case known && event != p.Event:
+			c.breach(OneEvent, p.Start, "%q is event %s and event %s", p.Token, event, p.Event)
+		case taken && token != p.Token:
+			c.breach(OneEvent, p.Start, "event %s carries %q and %q", p.Event, token, p.Token)
+		default:
+			eventOf[p.Token], tokenOf[p.Event] = p.Event, p.Token
+		}
+		c.Checked[TenantsApart]++
+		if !wants(h, o) {
+			c.breach(TenantsApart, p.Start, "%s of %s, agent %s, came to %s of %s", p.Event, o.Tenant, o.Agent, h.Name, h.Tenant)
+		}
+	}
+}
+
+// deliveries decides what was lost, and whether what came again was the same.
+func (c *check) deliveries() {
+	answered := map[pair]bool{}
+	rowOf := map[pair]string{}
+	for delivery, posts := range c.byRow {
+		first := posts[0]
+		for _, p := range posts {
+			if p.OK() {
+				answered[pair{p.Token, p.Hook}] = true
+			}
+			if p == first {
+				continue
+			}
+			c.Checked[SameBytes]++
+			if p.Hook != first.Hook || p.Event != first.Event || p.Body != first.Body {
+				c.breach(SameBytes, p.Start, "%s was POSTed with other ids, to another URL or with other bytes than at first", delivery)
+			}
+		}
+		at := pair{first.Token, first.Hook}
+		if other := rowOf[at]; other != "" {
+			c.breach(SameBytes, first.Start, "%q went to %s as %s and as %s", first.Token, first.Hook, other, delivery)
+		}
+		rowOf[at] = delivery
+	}
+	givenUp := map[pair]bool{}
+	for _, r := range c.rowOf {
+		if r.Status == "failed" && r.Attempts >= r.Max {
+			if posts := c.byRow[r.Delivery]; len(posts) > 0 {
+				givenUp[pair{posts[0].Token, r.Hook}] = true
+			}
+		}
+	}
+	for token, a := range c.accepted {
+		for _, id := range c.hookIDs {
+			h := c.hooks[id]
+			if !wants(h, a) {
+				continue
+			}
+			c.Wanted++
+			c.Checked[NothingLost]++
+			switch at := (pair{token, id}); {
+			case answered[at]:
+				c.Delivered++
+			case givenUp[at]:
+				c.GivenUp++
+			default:
+				c.breach(NothingLost, a.At, "%q (%s, by %s) never reached %s", token, a.Event, a.Via, h.Name)
+			}
+		}
+	}
+}
+
+// rows compares the table with what the receivers saw.
+func (c *check) rows() {
+	type once struct{ event, hook string }
+	only := map[once]string{}
+	for _, r := range c.rowOf {
+		c.Checked[AllEnd]++
+		c.Checked[RowsTrue]++
+		posts := c.byRow[r.Delivery]
+		ok := false
+		for _, p := range posts {
+			ok = ok || p.OK()
+			if p.Event != r.Event || p.Hook != r.Hook {
+				c.breach(RowsTrue, 0, "%s is of %s for %s in the table, and was POSTed as of %s to %s", r.Delivery, r.Event, r.Hook, p.Event, p.Hook)
+			}
+		}
+		switch {
+		case r.Status == "pending" && r.Due <= r.At:
+			c.breach(AllEnd, 0, "%s has been due for %s, after %d attempts", r.Delivery, us(r.At-r.Due), r.Attempts)
+		case r.Status == "pending":
+			c.breach(AllEnd, 0, "%s waits for another %s, after %d attempts", r.Delivery, us(r.Due-r.At), r.Attempts)
+		case r.Finished == 0:
+			c.breach(AllEnd, 0, "%s is %s and has no end", r.Delivery, r.Status)
+		case r.Status == "delivered" && !ok:
+			c.breach(RowsTrue, r.Finished, "%s is delivered in the table; the receiver never answered 2xx", r.Delivery)
+		case r.Status == "failed" && ok:
+			c.breach(RowsTrue, r.Finished, "%s is failed in the table (%s); the receiver answered 2xx", r.Delivery, r.Error)
+		case r.Status == "failed" && r.Attempts < r.Max:
+			c.breach(RowsTrue, r.Finished, "%s is failed after %d of %d attempts: %s", r.Delivery, r.Attempts, r.Max, r.Error)
+		}
+		key := once{r.Event, r.Hook}
+		if other := only[key]; other != "" {
+			c.breach(RowsTrue, 0, "%s and %s are both of %s for %s", other, r.Delivery, r.Event, r.Hook)
+		}
+		only[key] = r.Delivery
+	}
+	for delivery, posts := range c.byRow {
+		if c.rowOf[delivery] == nil {
+			c.breach(RowsTrue, posts[0].Start, "%s was POSTed and has no row", delivery)
+		}
+	}
+	if c.end.Outbox > 0 {
+		c.breach(AllEnd, 0, "%d events wait in the outbox", c.end.Outbox)
+	}
+	final := map[string]*history.Row{}
+	for _, r := range c.seen {
+		before := final[r.Delivery]
+		if before != nil {
+			c.Checked[FinalStays]++
+			if r.Status != before.Status || r.Attempts != before.Attempts || r.Finished != before.Finished {
+				c.breach(FinalStays, r.At, "%s was %s after %d attempts, and then %s after %d", r.Delivery, before.Status, before.Attempts, r.Status, r.Attempts)
+			}
+		}
+		if before != nil || r.Status != "pending" {
+			final[r.Delivery] = r
+		}
+	}
+}
+
+func us(n int64) time.Duration { return time.Duration(n) * time.Microsecond }

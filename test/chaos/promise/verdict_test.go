@@ -1,0 +1,289 @@
+package promise_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/test/chaos/history"
+	"github.com/fanmail-dev/fanmail/test/chaos/promise"
+)
+
+const second = 1_000_000
+
+// story is a history in which every promise was kept: two events of one tenant
+// and one of another, a strict webhook, one with a cap of 2, and one of the
+// other tenant; a killed dispatcher made one POST too many.
+type story struct{ records []history.Record }
+
+func tale() *story {
+	s := &story{}
+	s.add(history.Record{Kind: history.KindRun, Run: &history.Run{At: 1, LeaseUS: 30 * second, GuardUS: 16 * second}})
+	s.add(history.Record{Kind: history.KindHook, Hook: &history.Hook{ID: "wh_strict", Name: "strict", Tenant: "a", Cap: 32, Strict: true}})
+	s.add(history.Record{Kind: history.KindHook, Hook: &history.Hook{ID: "wh_cap", Name: "cap", Tenant: "a", Agents: []string{"x", "y"}, Cap: 2}})
+	s.add(history.Record{Kind: history.KindHook, Hook: &history.Hook{ID: "wh_other", Name: "other", Tenant: "b", Cap: 1}})
+	for n, o := range []history.Offer{{Tenant: "a", Agent: "x"}, {Tenant: "a", Agent: "y"}, {Tenant: "b", Agent: "z"}} {
+		o.Token, o.Via, o.Event = fmt.Sprintf("t%d", n+1), "api", fmt.Sprintf("evt_%d", n+1)
+		offered, accepted := o, o
+		offered.At, offered.Event, accepted.At = int64(100+100*n), "", int64(150+100*n)
+		s.add(history.Record{Kind: history.KindOffered, Offer: &offered})
+		s.add(history.Record{Kind: history.KindAccepted, Offer: &accepted})
+	}
+	s.post("wh_strict", 1, 1, 1000, 2000, 200)
+	s.post("wh_strict", 2, 1, 3000, 4000, 500)
+	s.post("wh_strict", 2, 2, 2*second, 2*second+10, 200)
+	s.post("wh_cap", 1, 1, 1000, 9000, 200)
+	s.post("wh_cap", 2, 1, 1000, 9000, 200)
+	s.post("wh_other", 3, 1, 5000, 6000, 200)
+	// The dispatcher was killed before it had recorded that.
+	s.add(history.Record{Kind: history.KindFault, Fault: &history.Fault{Name: "kill", Party: "dispatcher-1", Start: 6500, End: second}})
+	s.post("wh_other", 3, 1, 20*second, 20*second+10, 200)
+	s.row("wh_strict", 1, 1, "delivered", 1)
+	s.row("wh_strict", 2, 2, "delivered", 2)
+	s.row("wh_cap", 1, 1, "delivered", 1)
+	s.row("wh_cap", 2, 2, "delivered", 1)
+	s.row("wh_other", 3, 3, "delivered", 1)
+	s.add(history.Record{Kind: history.KindEnd, End: &history.End{At: 100 * second}})
+	return s
+}
+
+func (s *story) add(r history.Record) { s.records = append(s.records, r) }
+
+func delivery(hook string, event int) string { return fmt.Sprintf("whd_%s_%d", hook, event) }
+
+func (s *story) post(hook string, event, attempt int, start, end int64, status int) {
+	s.add(history.Record{Kind: history.KindPost, Post: &history.Post{
+		Hook: hook, Token: fmt.Sprintf("t%d", event), Event: fmt.Sprintf("evt_%d", event), Delivery: delivery(hook, event),
+		Attempt: attempt, Body: fmt.Sprintf("hash%d", event), Signed: true, Start: start, End: end, Status: status,
+	}})
+}
+
+func (s *story) row(hook string, event int, seq int64, status string, attempts int) {
+	r := history.Row{
+		At: 99 * second, Delivery: delivery(hook, event), Event: fmt.Sprintf("evt_%d", event), Hook: hook, Seq: seq,
+		Status: status, Attempts: attempts, Max: 8, Finished: 30 * second,
+	}
+	seen := r
+	seen.At = 40 * second
+	s.add(history.Record{Kind: history.KindSeen, Row: &seen})
+	s.add(history.Record{Kind: history.KindRow, Row: &r})
+}
+
+// posts gives the POSTs of a delivery.
+func (s *story) posts(id string) (out []*history.Post) {
+	for _, r := range s.records {
+		if r.Kind == history.KindPost && r.Post.Delivery == id {
+			out = append(out, r.Post)
+		}
+	}
+	return out
+}
+
+// last gives the row as it was at the end.
+func (s *story) last(id string) *history.Row {
+	for _, r := range s.records {
+		if r.Kind == history.KindRow && r.Row.Delivery == id {
+			return r.Row
+		}
+	}
+	return nil
+}
+
+func (s *story) fault() *history.Fault {
+	at := slices.IndexFunc(s.records, func(r history.Record) bool { return r.Kind == history.KindFault })
+	return s.records[at].Fault
+}
+
+func (s *story) drop(cond func(history.Record) bool) { s.records = slices.DeleteFunc(s.records, cond) }
+
+func TestHistoryInWhichAllWasKept(t *testing.T) {
+	t.Parallel()
+	v, err := promise.Check(tale().records)
+	require.NoError(t, err)
+	require.Empty(t, v.Breaches)
+	require.True(t, v.Kept())
+	for _, p := range promise.Promises {
+		require.Positive(t, v.Checked[p], "%s was never put to the proof", p)
+	}
+	require.Equal(t, 5, v.Wanted)
+	require.Equal(t, 5, v.Delivered)
+	require.Equal(t, 1, v.Twice)
+	require.Equal(t, 1, v.Effects[0].Twice, "the POST too many is traced to the kill")
+}
+
+func TestDoctoredHistoriesAreRejectedForTheRightPromise(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		doctor func(*story)
+		want   promise.Promise
+	}{
+		"a delivery that never came": {func(s *story) {
+			s.drop(func(r history.Record) bool {
+				return r.Post != nil && r.Post.Delivery == delivery("wh_cap", 1) || r.Row != nil && r.Row.Delivery == delivery("wh_cap", 1)
+			})
+		}, promise.NothingLost},
+		"an answer that was never 2xx": {func(s *story) {
+			s.posts(delivery("wh_cap", 1))[0].Status = 500
+			s.last(delivery("wh_cap", 1)).Status, s.last(delivery("wh_cap", 1)).Due = "pending", 200*second
+		}, promise.NothingLost},
+		"a 2xx to a client that had left": {func(s *story) {
+			s.posts(delivery("wh_cap", 2))[0].Left = true
+		}, promise.NothingLost},
+		"one key, two events": {func(s *story) {
+			s.posts(delivery("wh_cap", 1))[0].Event = "evt_9"
+		}, promise.OneEvent},
+		"an event that nobody sent": {func(s *story) {
+			s.post("wh_cap", 7, 1, 50*second, 51*second, 200)
+		}, promise.OneEvent},
+		"a row that is due and forgotten": {func(s *story) {
+			r := s.last(delivery("wh_cap", 1))
+			r.Status, r.Finished, r.Due = "pending", 0, 60*second
+		}, promise.AllEnd},
+		"an event left in the outbox": {func(s *story) {
+			s.records[len(s.records)-1].End.Outbox = 1
+		}, promise.AllEnd},
+		"a row that is delivered without an answer": {func(s *story) {
+			s.posts(delivery("wh_cap", 1))[0].Status = 503
+		}, promise.RowsTrue},
+		"a row that failed although it was answered": {func(s *story) {
+			r := s.last(delivery("wh_cap", 1))
+			r.Status, r.Attempts = "failed", 8
+		}, promise.RowsTrue},
+		"a row that gave up early": {func(s *story) {
+			s.posts(delivery("wh_cap", 1))[0].Status = 500
+			s.last(delivery("wh_cap", 1)).Status = "failed"
+		}, promise.RowsTrue},
+		"a POST without a row": {func(s *story) {
+			s.drop(func(r history.Record) bool { return r.Row != nil && r.Row.Delivery == delivery("wh_cap", 1) })
+		}, promise.RowsTrue},
+		"two rows for one event and webhook": {func(s *story) {
+			r := *s.last(delivery("wh_cap", 1))
+			r.Delivery = "whd_second"
+			s.add(history.Record{Kind: history.KindRow, Row: &r})
+		}, promise.RowsTrue},
+		"a final row that was written again": {func(s *story) {
+			s.last(delivery("wh_cap", 1)).Attempts = 2
+		}, promise.FinalStays},
+		"a final row that became pending": {func(s *story) {
+			r := s.last(delivery("wh_cap", 1))
+			r.Status, r.Finished, r.Due = "pending", 0, 200*second
+		}, promise.FinalStays},
+		"a POST too many without a fault": {func(s *story) {
+			s.drop(func(r history.Record) bool { return r.Kind == history.KindFault })
+		}, promise.TwiceExplain},
+		"a POST too many, and the fault came later": {func(s *story) {
+			s.fault().Start, s.fault().End = 21*second, 22*second
+		}, promise.TwiceExplain},
+		"a POST too many long after the fault": {func(s *story) {
+			s.posts(delivery("wh_other", 3))[1].Start = 95 * second
+			s.posts(delivery("wh_other", 3))[1].End = 96 * second
+		}, promise.TwiceExplain},
+		"a POST too many, and a fault of the broker": {func(s *story) {
+			s.fault().Party = "nats"
+		}, promise.TwiceExplain},
+		"a success that was sent again": {func(s *story) {
+			s.post("wh_cap", 1, 2, 95*second, 96*second, 200)
+		}, promise.TwiceExplain},
+		"a POST under a lease that somebody else had": {func(s *story) {
+			s.posts(delivery("wh_other", 3))[1].Start = 10 * second
+		}, promise.LeaseHolds},
+		"three at once under a cap of two": {func(s *story) {
+			s.drop(func(r history.Record) bool { return r.Kind == history.KindFault })
+			again := *s.posts(delivery("wh_cap", 1))[0]
+			again.Attempt = 2
+			s.add(history.Record{Kind: history.KindPost, Post: &again})
+		}, promise.CapsHold},
+		"more than two owners' worth at once": {func(s *story) {
+			for n := range 3 {
+				again := *s.posts(delivery("wh_cap", 1))[0]
+				again.Attempt = 2 + n
+				s.add(history.Record{Kind: history.KindPost, Post: &again})
+			}
+		}, promise.CapsHold},
+		"the second before the first": {func(s *story) {
+			s.posts(delivery("wh_strict", 2))[0].Start = 1500
+		}, promise.StrictOrder},
+		"the second while the first has failed": {func(s *story) {
+			s.posts(delivery("wh_strict", 1))[0].Status = 500
+			s.post("wh_strict", 1, 2, 3*second, 3*second+10, 200)
+		}, promise.StrictOrder},
+		"a sequence against the commits": {func(s *story) {
+			for _, hook := range []string{"wh_strict", "wh_cap"} {
+				s.last(delivery(hook, 1)).Seq = 9
+			}
+		}, promise.CommitOrder},
+		"a signature that does not verify": {func(s *story) {
+			s.posts(delivery("wh_cap", 1))[0].Signed = false
+		}, promise.Signed},
+		"another tenant's event": {func(s *story) {
+			s.hook("wh_cap").Tenant = "b"
+		}, promise.TenantsApart},
+		"an event against the filter": {func(s *story) {
+			s.hook("wh_cap").Agents = []string{"x"}
+		}, promise.TenantsApart},
+		"other bytes the second time": {func(s *story) {
+			s.posts(delivery("wh_other", 3))[1].Body = "tampered"
+		}, promise.SameBytes},
+		"another delivery id the second time": {func(s *story) {
+			s.posts(delivery("wh_other", 3))[1].Delivery = "whd_second"
+		}, promise.SameBytes},
+		"a redirect that was followed": {func(s *story) {
+			s.posts(delivery("wh_other", 3))[1].Hook = ""
+		}, promise.NoRedirection},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := tale()
+			c.doctor(s)
+			v, err := promise.Check(s.records)
+			require.NoError(t, err)
+			require.False(t, v.Kept())
+			require.Positive(t, v.Broken(c.want), "%s; it found %v", c.want, v.Breaches)
+		})
+	}
+}
+
+func (s *story) hook(id string) *history.Hook {
+	for _, r := range s.records {
+		if r.Kind == history.KindHook && r.Hook.ID == id {
+			return r.Hook
+		}
+	}
+	return nil
+}
+
+func TestCrashOfTheDatabaseTakesLeasesAlong(t *testing.T) {
+	t.Parallel()
+	s := tale()
+	s.fault().Name, s.fault().Party = "postgres.immediate", "postgres"
+	s.posts(delivery("wh_other", 3))[1].Start = 3 * second
+	v, err := promise.Check(s.records)
+	require.NoError(t, err)
+	require.Empty(t, v.Breaches)
+}
+
+func TestOverlapOfTwoOwnersIsCounted(t *testing.T) {
+	t.Parallel()
+	s := tale()
+	third := *s.posts(delivery("wh_cap", 1))[0]
+	third.Attempt, third.Start, third.End, third.Status = 2, 8000, 8500, 500
+	s.posts(delivery("wh_cap", 1))[0].Status, s.posts(delivery("wh_cap", 1))[0].Left = 0, true
+	s.posts(delivery("wh_cap", 1))[0].End = 2 * second
+	s.add(history.Record{Kind: history.KindPost, Post: &third})
+	s.post("wh_cap", 1, 3, 70*second, 71*second, 200)
+	v, err := promise.Check(s.records)
+	require.NoError(t, err)
+	require.Empty(t, v.Breaches)
+	require.Equal(t, 1, v.Overlaps)
+}
+
+func TestHistoryThatIsCutOffProvesNothing(t *testing.T) {
+	t.Parallel()
+	s := tale()
+	_, err := promise.Check(s.records[:len(s.records)-1])
+	require.ErrorContains(t, err, "cut off")
+	_, err = promise.Check(append(s.records, history.Record{Kind: "rumour"}))
+	require.ErrorContains(t, err, "rumour")
+}
