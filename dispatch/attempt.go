@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"syscall"
@@ -81,6 +80,13 @@ var (
 	errStopped        = errors.New("the dispatcher stopped before the answer came")
 )
 
+// The values of headers that are the same in every request, which nobody
+// changes.
+var (
+	contentType = []string{"application/json"}
+	userAgent   = []string{"Fanmail/1 (webhooks)"}
+)
+
 // poster makes attempts.
 type poster struct {
 	transport *http.Transport
@@ -119,9 +125,9 @@ func (p *poster) post(ctx context.Context, e *subscribers.Entry, d *delivery) re
 }
 
 func (p *poster) request(ctx context.Context, e *subscribers.Entry, d *delivery, now time.Time) (*http.Request, error) {
-	u, err := url.Parse(e.URL)
+	u, err := e.Target()
 	if err != nil {
-		return nil, errors.New("the webhook's URL can't be read")
+		return nil, err
 	}
 	if u.Scheme != "https" && !p.allowHTTP {
 		return nil, errors.New("the webhook's URL is not https, and plain http is off (FANMAIL_ALLOW_HTTP)")
@@ -131,10 +137,11 @@ func (p *poster) request(ctx context.Context, e *subscribers.Entry, d *delivery,
 		return nil, err
 	}
 	h := make(http.Header, 8)
-	h["Content-Type"] = []string{"application/json"}
-	h["User-Agent"] = []string{"Fanmail/1 (webhooks)"}
-	h[HeaderDelivery] = []string{d.ID.String()}
-	h[HeaderAttempt] = []string{strconv.Itoa(d.Attempts + 1)}
+	values := [2]string{d.ID.String(), strconv.Itoa(d.Attempts + 1)}
+	h["Content-Type"] = contentType
+	h["User-Agent"] = userAgent
+	h[HeaderDelivery] = values[0:1:1]
+	h[HeaderAttempt] = values[1:2:2]
 	signer.Sign(h, d.EventID.String(), now, d.Envelope)
 	body := d.Envelope
 	req := &http.Request{

@@ -252,10 +252,7 @@ func (d *Dispatcher) end(q *delivery, reason, text string) {
 }
 
 func (d *Dispatcher) written(q *delivery) func(int64, bool) {
-	return func(at int64, took bool) {
-		if !took {
-			d.metrics.stale.Inc()
-		}
+	return func(at int64, _ bool) {
 		d.sched.forget(q, at)
 		q.src.settle()
 	}

@@ -31,8 +31,8 @@ type entry struct {
 	d       *delivery
 	outcome subscribers.Outcome
 	// done is called after the commit with what became of the row: when it is
-	// due again or its lease ends (Unix microseconds; 0: neither), and whether
-	// the row took the entry.
+	// due again or its lease ends (Unix microseconds; 0: neither), and, for a
+	// renewal, whether the row took it.
 	done func(at int64, took bool)
 }
 
@@ -236,12 +236,12 @@ func (l *ledger) book(batch []entry) *subscribers.Ledger {
 func compareIDs(a, b events.WebhookID) int { return slices.Compare(a[:], b[:]) }
 
 func (l *ledger) settle(batch []entry, w *subscribers.Written, disabled bool) {
+	l.metrics.stale.Add(float64(w.Stale))
 	for i := range batch {
 		e := &batch[i]
 		switch e.kind {
 		case entryOutcome:
-			at, again := w.Next[e.d.ID]
-			e.done(at, again || w.Ended[e.d.ID])
+			e.done(w.Next[e.d.ID], true)
 		case entryPark:
 			e.done(0, true)
 		case entryRenew:

@@ -149,13 +149,14 @@ func TestAStaleFailureChangesNothingAndASuccessCountsWheneverItComes(t *testing.
 	require.Equal(t, 1, attempts)
 
 	w = e.write(e.outcome(l, 1, true))
-	require.True(t, w.Ended[l.ID])
+	require.Zero(t, w.Stale)
 	status, attempts = e.state(l.ID)
 	require.Equal(t, "delivered", status)
 	require.Equal(t, 2, attempts)
 
 	for _, late := range []bool{true, false} {
 		w = e.write(e.outcome(l, 3, late))
+		require.Equal(t, 1, w.Stale)
 		require.Empty(t, w.Ended)
 		require.Empty(t, w.Next)
 		status, attempts = e.state(l.ID)

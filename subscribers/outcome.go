@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/fanmail-dev/fanmail/events"
@@ -62,8 +63,11 @@ type Written struct {
 	// Next is when each failed row is due again, Unix microseconds; rows that
 	// are final, and rows whose failure was stale, are absent.
 	Next map[events.DeliveryID]int64
-	// Ended are the rows that this commit made final.
+	// Ended are the failed rows that this commit made final.
 	Ended map[events.DeliveryID]bool
+	// Stale counts the outcomes that changed nothing: the row was final, or
+	// had moved on.
+	Stale int
 	// Renewed are the new leases, Unix microseconds; rows whose lease was no
 	// longer the caller's are absent.
 	Renewed map[events.DeliveryID]int64
@@ -77,8 +81,7 @@ SET status = 'delivered', attempts = d.attempts + 1, last_status_code = o.code, 
     last_attempt_at = now(), finished_at = now(), next_retry_at = NULL
 FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[]) AS o (id, created_at, code)
 WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending'
-  AND d.created_at >= $4 AND d.created_at <= $5
-RETURNING d.id`
+  AND d.created_at >= $4 AND d.created_at <= $5`
 
 // A failure counts only for the attempt that it belongs to.
 const recordFailed = `
@@ -173,10 +176,9 @@ func queueDelivered(b *pgx.Batch, outcomes []Outcome, w *Written) {
 	if len(ids) == 0 {
 		return
 	}
-	b.Queue(recordDelivered, ids, created, codes, r.lo, r.hi).Query(func(rows pgx.Rows) error {
-		var id events.DeliveryID
-		_, err := pgx.ForEachRow(rows, []any{&id}, func() error { w.Ended[id] = true; return nil })
-		return err
+	b.Queue(recordDelivered, ids, created, codes, r.lo, r.hi).Exec(func(tag pgconn.CommandTag) error {
+		w.Stale += len(ids) - int(tag.RowsAffected())
+		return nil
 	})
 }
 
@@ -208,7 +210,9 @@ func queueFailed(b *pgx.Batch, outcomes []Outcome, w *Written) {
 	b.Queue(recordFailed, ids, created, codes, attempts, errs, final, retries, unsent, r.lo, r.hi).Query(func(rows pgx.Rows) error {
 		var id events.DeliveryID
 		var at *time.Time
+		w.Stale += len(ids)
 		_, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error {
+			w.Stale--
 			if at == nil {
 				w.Ended[id] = true
 			} else {

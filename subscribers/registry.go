@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strconv"
 	"sync"
@@ -35,23 +36,41 @@ type Entry struct {
 	secret, prev    string
 	prevUntil       time.Time
 	once            sync.Once
+	target          *url.URL
 	single, rotated *signature.Signer
-	signErr         error
+	err             error
+}
+
+// Target is the webhook's URL, parsed; the callers share it and must not
+// change it.
+func (e *Entry) Target() (*url.URL, error) {
+	e.prepare()
+	return e.target, e.err
 }
 
 // Signer is what signs the webhook's POSTs at now: with the previous secret
 // too while it is in its grace.
 func (e *Entry) Signer(now time.Time) (*signature.Signer, error) {
+	e.prepare()
+	if e.rotated != nil && now.Before(e.prevUntil) {
+		return e.rotated, e.err
+	}
+	return e.single, e.err
+}
+
+// prepare does at a webhook's first attempt what would be waste for the many
+// that have none.
+func (e *Entry) prepare() {
 	e.once.Do(func() {
-		e.single, e.signErr = signature.NewSigner(e.secret)
-		if e.signErr == nil && e.prev != "" {
-			e.rotated, e.signErr = signature.NewSigner(e.secret, e.prev)
+		if e.target, e.err = url.Parse(e.URL); e.err != nil {
+			e.err = errors.New("the webhook's URL can't be read")
+			return
+		}
+		e.single, e.err = signature.NewSigner(e.secret)
+		if e.err == nil && e.prev != "" {
+			e.rotated, e.err = signature.NewSigner(e.secret, e.prev)
 		}
 	})
-	if e.rotated != nil && now.Before(e.prevUntil) {
-		return e.rotated, e.signErr
-	}
-	return e.single, e.signErr
 }
 
 // Registry holds every webhook in memory. Its zero value is not usable; see
