@@ -1,0 +1,49 @@
+package outbox_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/events/stream"
+	"github.com/fanmail-dev/fanmail/test/natstest"
+	"github.com/fanmail-dev/fanmail/test/pgplan"
+	"github.com/fanmail-dev/fanmail/test/pgtest"
+)
+
+// TestTheRelayLeasesByIndex has a relay work off what waits beside many rows
+// that others hold under leases.
+func TestTheRelayLeasesByIndex(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	url := pgtest.URL(t)
+	pool := pgtest.Open(t, url)
+	nc, js := natstest.Connect(t)
+	const held, due, batch = 20_000, 1_200, 500
+	_, err := pool.Exec(ctx, `
+		WITH ten AS (INSERT INTO tenants (id, name) VALUES (gen_random_uuid(), 'test') RETURNING id),
+		     ev AS (INSERT INTO events (id, created_at, tenant_id, type, seq, envelope)
+		            SELECT gen_random_uuid(), now(), ten.id, 'email.received', i, '{}' FROM ten, generate_series(1, $1::int) AS i
+		            RETURNING id, created_at, tenant_id, seq)
+		INSERT INTO outbox (tenant_id, seq, event_id, created_at, leased_until)
+		SELECT tenant_id, seq, id, created_at, CASE WHEN seq <= $2 THEN now() + interval '1 hour' ELSE '-infinity'::timestamptz END FROM ev`, held+due, held)
+	require.NoError(t, err)
+	for _, when := range []string{"never analyzed", "analyzed"} {
+		r := pgplan.Open(t, url)
+		stop := relay(t, r.Pool, nc, js)
+		read(t, js, due)
+		stop()
+		p := r.Of(t, "SET publishes")
+		t.Logf("%s: %d rows read, %d sorted, %d blocks", when, p.Rows(), p.Sorted(), p.Blocks())
+		p.Within(t, pgplan.Bound{
+			Indexes: []string{"outbox_lease", "outbox_pkey", "events_pkey"}, Rows: 5 * batch, Sorted: 2 * batch, Blocks: 30 * batch,
+		})
+		require.NoError(t, js.DeleteStream(ctx, stream.Events))
+		_, err := pool.Exec(ctx, `UPDATE outbox SET leased_until = '-infinity' WHERE seq > $1`, held)
+		require.NoError(t, err)
+		_, err = pool.Exec(ctx, `ANALYZE outbox, events`)
+		require.NoError(t, err)
+		require.NoError(t, stream.Ensure(ctx, js, stream.Options{}))
+	}
+}

@@ -1,0 +1,179 @@
+package subscribers_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/subscribers"
+	"github.com/fanmail-dev/fanmail/test/pgplan"
+	"github.com/fanmail-dev/fanmail/test/pgtest"
+)
+
+// The indexes that the hot statements go by.
+const (
+	byKey   = "webhook_subscriber_deliveries_pkey"
+	byDue   = "webhook_subscriber_deliveries_due"
+	byLine  = "webhook_subscriber_deliveries_line"
+	byEvent = "events_pkey"
+)
+
+// backlog is a table with a history, and webhooks that wait: one whose due
+// rows are 40,000, one in strict order, and some with a few that are not due.
+type backlog struct {
+	*pgplan.Recorder
+	t             *testing.T
+	heavy, strict events.WebhookID
+	light         []events.WebhookID
+}
+
+const (
+	finishedRows = 200_000
+	heavyRows    = 40_000
+	strictRows   = 5_000
+	lightRows    = 500
+	lightHooks   = 10
+	eventRows    = 6_000
+	days         = 3
+)
+
+func newBacklog(t *testing.T) *backlog {
+	t.Helper()
+	ctx := context.Background()
+	url := pgtest.URL(t)
+	pool := pgtest.Open(t, url)
+	b := &backlog{t: t, heavy: events.NewRandom[events.WebhookKind](), strict: events.NewRandom[events.WebhookKind]()}
+	for range lightHooks {
+		b.light = append(b.light, events.NewRandom[events.WebhookKind]())
+	}
+	exec := func(sql string, args ...any) {
+		_, err := pool.Exec(ctx, sql, args...)
+		require.NoError(t, err)
+	}
+	// The statistics are the test's to make.
+	exec(`DO $$ DECLARE p regclass; BEGIN
+		FOR p IN SELECT inhrelid FROM pg_inherits JOIN pg_class AS c ON c.oid = inhrelid WHERE c.relkind = 'r' LOOP
+			EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = false)', p);
+		END LOOP; END $$`)
+	const midnight = `(now() AT TIME ZONE 'UTC')::date::timestamp AT TIME ZONE 'UTC'`
+	exec(`INSERT INTO events (id, created_at, tenant_id, type, seq, envelope)
+		SELECT lpad(to_hex(i), 32, '0')::uuid, `+midnight+` + make_interval(days => i % $2 - 1), gen_random_uuid(), 'email.received', i, '{}'
+		FROM generate_series(1, $1::int) AS i`, eventRows, days)
+	rows := func(n int, of []events.WebhookID, due time.Duration, status string, strict bool) {
+		exec(`INSERT INTO webhook_subscriber_deliveries
+				(id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, finished_at, expires_at, seq, max_attempts, event_type, status, strict)
+			SELECT gen_random_uuid(), day + make_interval(secs => i % 80000), ($2::uuid[])[1 + i % array_length($2, 1)], gen_random_uuid(), lpad(to_hex(1 + i % $7), 32, '0')::uuid, day,
+				CASE WHEN $4 = 'pending' THEN now() + make_interval(secs => $3 + i * 0.001) END, CASE WHEN $4 <> 'pending' THEN now() END, day + interval '30 days', i, 8, 'email.received', $4, $5
+			FROM generate_series(1, $1::int) AS i, LATERAL (SELECT `+midnight+` + make_interval(days => (1 + i % $7) % $6 - 1) AS day) AS d`,
+			n, of, due.Seconds(), status, strict, days, eventRows)
+	}
+	rows(finishedRows, append([]events.WebhookID{b.heavy, b.strict}, b.light...), 0, "delivered", false)
+	rows(heavyRows, []events.WebhookID{b.heavy}, -2*time.Hour, "pending", false)
+	rows(lightHooks*lightRows, b.light, time.Hour, "pending", false)
+	rows(strictRows, []events.WebhookID{b.strict}, -time.Hour, "pending", true)
+	b.Recorder = pgplan.Open(t, url)
+	return b
+}
+
+// TestHotStatementsReadWhatTheyAreAskedFor runs the engine's statements on a
+// large table, without statistics and with them.
+func TestHotStatementsReadWhatTheyAreAskedFor(t *testing.T) {
+	t.Parallel()
+	b := newBacklog(t)
+	b.statements("never analyzed")
+	// As autovacuum does it: partitions that have rows.
+	_, err := b.Pool.Exec(context.Background(), `DO $$ DECLARE p regclass; BEGIN
+		FOR p IN SELECT inhrelid FROM pg_inherits JOIN pg_class AS c ON c.oid = inhrelid WHERE c.relkind = 'r' AND pg_relation_size(c.oid) > 0 LOOP
+			EXECUTE format('ANALYZE %s', p);
+		END LOOP; END $$`)
+	require.NoError(t, err)
+	b.Pool.Reset() // plans are made anew
+	b.statements("analyzed")
+}
+
+func (b *backlog) statements(when string) {
+	b.t.Log(when)
+	ctx := context.Background()
+	const room = 100
+
+	b.Reset()
+	wants := []subscribers.Want{{WebhookID: b.heavy, Room: room}}
+	for _, w := range b.light {
+		wants = append(wants, subscribers.Want{WebhookID: w, Room: room})
+	}
+	leased, next, err := subscribers.LeaseDue(ctx, b.Pool, wants)
+	require.NoError(b.t, err)
+	require.Len(b.t, leased, room)
+	require.Len(b.t, next, 1+lightHooks)
+	b.within("leaseDue", "NOT strict AND next_retry_at <= now()", pgplan.Bound{
+		Indexes: []string{byDue, byKey, byEvent}, Rows: 5 * room, Sorted: 2 * room, Blocks: 40 * room,
+	})
+	b.within("earliestPending", "SELECT w.webhook_id, (", pgplan.Bound{
+		Indexes: []string{byDue}, Rows: 9 * days * len(wants), Blocks: 9 * 8 * len(wants),
+	})
+
+	_, err = b.Pool.Exec(ctx, `UPDATE webhook_subscriber_deliveries SET next_retry_at = now() WHERE webhook_id = $1 AND status = 'pending' AND strict AND seq = 1`, b.strict)
+	require.NoError(b.t, err)
+	b.Reset()
+	head, _, err := subscribers.LeaseDue(ctx, b.Pool, []subscribers.Want{{WebhookID: b.strict, Strict: true}})
+	require.NoError(b.t, err)
+	require.Len(b.t, head, 1)
+	b.within("leaseHead", "AS h\n", pgplan.Bound{
+		Indexes: []string{byLine, byKey, byEvent, "outbox_pkey"}, Rows: 50, Sorted: 10, Blocks: 200,
+	})
+	b.within("strictHeads", "SELECT w.webhook_id, h.next_retry_at", pgplan.Bound{Indexes: []string{byLine}, Rows: 20, Blocks: 100})
+
+	b.Reset()
+	found := 0
+	for p := range events.Partitions {
+		b.Reset()
+		of, err := subscribers.Discover(ctx, b.Pool, p)
+		require.NoError(b.t, err)
+		found += len(of)
+		b.within("discoverDue", "ORDER BY webhook_id, next_retry_at", pgplan.Bound{
+			Indexes: []string{byDue}, Rows: 9 * (1 + len(of)), Blocks: 9 * 8 * (1 + len(of)),
+		})
+		b.within("discoverLines", "ORDER BY webhook_id, seq", pgplan.Bound{
+			Indexes: []string{byLine}, Rows: 9 * (1 + len(of)), Blocks: 9 * 8 * (1 + len(of)),
+		})
+	}
+	require.Equal(b.t, 2+lightHooks, found)
+
+	b.Reset()
+	const part = room / 4
+	var l subscribers.Ledger
+	for i, d := range leased {
+		o := subscribers.Outcome{Ref: d.Ref, WebhookID: d.WebhookID, Attempt: d.Attempts + 1, StatusCode: 200, Delivered: true}
+		switch i / part {
+		case 1:
+			o.StatusCode, o.Delivered, o.Error, o.Reason, o.Retry = 500, false, "answered 500", "status_5xx", time.Minute
+			fallthrough
+		case 0:
+			l.Outcomes = append(l.Outcomes, o)
+		case 2:
+			l.Park = append(l.Park, subscribers.Lease{Ref: d.Ref, Lease: d.Lease})
+		case 3:
+			l.Renew = append(l.Renew, subscribers.Lease{Ref: d.Ref, Lease: d.Lease})
+		}
+	}
+	w, err := subscribers.WriteLedger(ctx, b.Pool, &l)
+	require.NoError(b.t, err)
+	require.Zero(b.t, w.Stale)
+	require.Len(b.t, w.Next, part)
+	require.Len(b.t, w.Renewed, part)
+	each := pgplan.Bound{Indexes: []string{byKey}, Rows: 2 * part, Blocks: 40 * part}
+	b.within("recordDelivered", "SET status = 'delivered'", each)
+	b.within("recordFailed", "CASE WHEN o.final", each)
+	b.within("parkRows", "SET next_retry_at = now()\n", each)
+	b.within("renewRows", "SET next_retry_at = now() + make_interval(secs => $6)", each)
+}
+
+func (b *backlog) within(name, holding string, bound pgplan.Bound) {
+	b.t.Helper()
+	p := b.Of(b.t, holding)
+	b.t.Logf("%s: %d rows read, %d sorted, %d blocks", name, p.Rows(), p.Sorted(), p.Blocks())
+	p.Within(b.t, bound)
+}
