@@ -2,14 +2,10 @@ package e2e_test
 
 import (
 	"context"
-	"io"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"testing"
 
@@ -154,28 +150,4 @@ func (f *fleet) webhook(ctx context.Context, tenant events.TenantID, url, label 
 	made, _, err := subscribers.NewStore(f.pool, limits).Create(ctx, tenant, w)
 	require.NoError(f.t, err)
 	return made.ID
-}
-
-// metric gives one of a process's metrics, summed over its labels.
-func (f *fleet) metric(ctx context.Context, process, name string) float64 {
-	f.t.Helper()
-	url := strings.Replace(f.process(process).Ready, "/readyz", "/metrics", 1)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	require.NoError(f.t, err)
-	resp, err := http.DefaultClient.Do(req)
-	require.NoError(f.t, err)
-	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(resp.Body)
-	require.NoError(f.t, err)
-	sum, found := 0.0, false
-	for line := range strings.Lines(string(body)) {
-		metric, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-		if series, _, _ := strings.Cut(metric, "{"); series == name {
-			v, err := strconv.ParseFloat(value, 64)
-			require.NoError(f.t, err)
-			sum, found = sum+v, true
-		}
-	}
-	require.True(f.t, found, "%s has no metric %s", process, name)
-	return sum
 }

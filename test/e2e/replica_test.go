@@ -42,13 +42,13 @@ func TestCapsAndOrderHoldWhileReplicasComeAndGo(t *testing.T) {
 		f.dispatcher(ctx, dispatcherName(i))
 	}
 
-	seed := uint64(time.Now().UnixNano()) //nolint:gosec // any will do
+	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	load, stopLoad := context.WithCancel(ctx)
 	var producers sync.WaitGroup
 	sent := make([]int, 2)
 	for i := range sent { // two, so that commits of one tenant overlap
-		producers.Go(func() { sent[i] = f.produce(load, hooks, rand.New(rand.NewPCG(seed, uint64(i)))) }) //nolint:gosec // a schedule
+		producers.Go(func() { sent[i] = f.produce(load, hooks, rand.New(rand.NewPCG(seed, uint64(i)))) })
 	}
 	t.Cleanup(producers.Wait)
 	t.Cleanup(stopLoad)
@@ -57,7 +57,7 @@ func TestCapsAndOrderHoldWhileReplicasComeAndGo(t *testing.T) {
 	if long {
 		rounds = faultsLong
 	}
-	faults := &faults{fleet: f, rnd: rand.New(rand.NewPCG(seed, 99))} //nolint:gosec // a schedule
+	faults := &faults{fleet: f, rnd: rand.New(rand.NewPCG(seed, 99))}
 	for range rounds {
 		faults.round(ctx)
 	}
