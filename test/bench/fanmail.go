@@ -22,6 +22,8 @@ import (
 // before it acknowledges, one publisher and one dispatcher, each a process with
 // its defaults.
 type Fanmail struct {
+	// Pprof has the publisher and the dispatcher serve profiles.
+	Pprof     bool
 	bin       string // where the commands were built
 	pg        *postgres
 	nc        *nats.Conn
@@ -64,7 +66,7 @@ func (f *Fanmail) Start(ctx context.Context, dir string) (err error) {
 		f.debug[name] = "http://" + health
 		env := []string{
 			"FANMAIL_DATABASE_URL=" + f.pg.url(), "FANMAIL_NATS_URL=nats://" + broker, "FANMAIL_MIGRATE=true",
-			"FANMAIL_ALLOW_HTTP=true", "FANMAIL_ALLOW_NETWORKS=127.0.0.0/8", "FANMAIL_HTTP_ADDR=" + health,
+			"FANMAIL_ALLOW_HTTP=true", "FANMAIL_ALLOW_NETWORKS=127.0.0.0/8", "FANMAIL_HTTP_ADDR=" + health, "FANMAIL_PPROF=" + strconv.FormatBool(f.Pprof),
 		}
 		if err := f.run(ctx, dir, name, f.debug[name]+"/readyz", nil, env); err != nil {
 			return err
@@ -173,6 +175,6 @@ func (f *Fanmail) Stop(ctx context.Context) error {
 		errs = append(errs, f.processes[i].Stop(ctx))
 	}
 	f.pg.stop()
-	*f = Fanmail{bin: f.bin}
+	*f = Fanmail{Pprof: f.Pprof, bin: f.bin}
 	return errors.Join(errs...)
 }

@@ -60,6 +60,7 @@ func (s *Session) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		fanmail.Pprof = s.Profiles != ""
 		systems = append(systems, fanmail)
 	}
 	var lines []Line

@@ -137,15 +137,15 @@ func workloads(quick bool) []Workload {
 		},
 		{
 			Name: "W3", About: "50 events a second to one endpoint",
-			Endpoints: one, Turns: inTurn(one), Events: 50 * pick(30, 5), Batch: 1, Rate: 50, Warm: 300,
+			Endpoints: one, Turns: inTurn(one), Events: 50 * pick(30, 4), Batch: 1, Rate: 50, Warm: 300,
 		},
 		{
 			Name: "W3b", About: "500 events a second to one endpoint",
-			Endpoints: one, Turns: inTurn(one), Events: 500 * pick(20, 4), Batch: 1, Rate: 500, Warm: 300,
+			Endpoints: one, Turns: inTurn(one), Events: 500 * pick(20, 3), Batch: 1, Rate: 500, Warm: 300,
 		},
 	}
 	for i := range fast {
 		fast[i].Rounds, fast[i].Patience = 3, 3*time.Minute
 	}
-	return append(fast, noisy(pick(40, 6), time.Duration(pick(20, 8))*time.Second)...)
+	return append(fast, noisy(pick(40, 5), time.Duration(pick(20, 6))*time.Second)...)
 }
