@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -72,7 +71,7 @@ func TestResultsAreWrittenByTheNamesThatOthersRead(t *testing.T) {
 	for d := xml.NewDecoder(f); err == nil; {
 		_, err = d.Token()
 	}
-	require.True(t, errors.Is(err, io.EOF), "an SVG is XML: %v", err)
+	require.ErrorIs(t, err, io.EOF, "an SVG is XML")
 	require.FileExists(t, filepath.Join(dir, "neighbours.svg"))
 	require.NoError(t, plots(dir, lines[:1]))
 	require.NoFileExists(t, filepath.Join(dir, "neighbours.svg"), "an old plot does not stay beside new results")

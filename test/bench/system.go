@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 )
 
@@ -49,6 +50,34 @@ type Event struct {
 	Data json.RawMessage
 }
 
+// words are what letters are made of, enough for them to compress about as well
+// as people's.
+var words = strings.Fields(`a about account after again all also an and any are as at back be because been before
+	but by call can change check could date day delivery do email few find first follow for friday from get give go good
+	have he help her here his how I if in information into invoice is issue it its just know last later let like look
+	made make many meeting message minutes monday more my need new next no not now number of office old on one only or
+	order other our out over payment people please price project question read regards reply report right say see send
+	she shipped so some support team thank that the their them then there these they thing think this those time to
+	today tomorrow two under until up update us use very want was way we week well were what when where which while who
+	will with word work would year yes you your`)
+
+// letter is a text of about so many bytes, always the same for n.
+func letter(n, bytes int) string {
+	r := rand.New(rand.NewPCG(uint64(n), 0)) //nolint:gosec // n is not negative, and nothing here is secret
+	var b strings.Builder
+	for line := 0; b.Len() < bytes; {
+		w := words[r.IntN(len(words))]
+		b.WriteString(w)
+		if line += len(w) + 1; line > 70 {
+			b.WriteByte('\n')
+			line = 0
+		} else {
+			b.WriteByte(' ')
+		}
+	}
+	return b.String()
+}
+
 // newEvent makes the n-th event, of which the envelope has about 2 KB.
 func newEvent(n int, to Target) Event {
 	data, err := json.Marshal(map[string]any{
@@ -60,7 +89,7 @@ func newEvent(n int, to Target) Event {
 		"to":              []map[string]string{{"name": "", "address": to.Agent}},
 		"reply_to":        []string{},
 		"subject":         fmt.Sprintf("Your order %d has been shipped", n),
-		"text":            strings.Repeat("The quick brown fox jumps over the lazy dog, again and again.\n", 24),
+		"text":            letter(n, 1500),
 		"size":            2345,
 		"attachments":     []string{},
 	})

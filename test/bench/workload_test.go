@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"strconv"
@@ -60,6 +62,14 @@ func TestEnvelopeHasAboutTwoKilobytes(t *testing.T) {
 	data := newEvent(1, target("one", 0)).Data
 	require.True(t, json.Valid(data))
 	require.InDelta(t, 2000, len(data), 200)
+	require.Equal(t, data, newEvent(1, target("one", 0)).Data, "every system gets the same")
+	require.NotEqual(t, letter(1, 1500), letter(2, 1500))
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	_, err := z.Write([]byte(letter(1, 1500)))
+	require.NoError(t, err)
+	require.NoError(t, z.Close())
+	require.Greater(t, packed.Len(), 500, "a database that packs rows must find a letter, not a pattern")
 }
 
 // ledger is a system that accepts and remembers.
