@@ -78,6 +78,7 @@ func (r *result) overload() bool {
 var (
 	errAttemptTimeout = errors.New("no complete answer within 15 s")
 	errStopped        = errors.New("the dispatcher stopped before the answer came")
+	errLost           = errors.New("the lease of the partition ran out before the request was sent")
 )
 
 // The values of headers that are the same in every request, which nobody
@@ -91,6 +92,7 @@ var (
 type poster struct {
 	transport *http.Transport
 	allowHTTP bool
+	may       func() bool // whether the partitions are still this process's
 }
 
 // post makes one attempt of d, in these steps: check the scheme, sign, send
@@ -99,7 +101,9 @@ func (p *poster) post(ctx context.Context, e *subscribers.Entry, d *delivery) re
 	start := time.Now()
 	ctx, cancel := context.WithTimeoutCause(ctx, AttemptTimeout, errAttemptTimeout)
 	defer cancel()
-	req, err := p.request(ctx, e, d, start)
+	ctx, lose := context.WithCancelCause(ctx)
+	defer lose(nil)
+	req, err := p.request(ctx, e, d, start, lose)
 	if err != nil {
 		return result{reason: reasonRequest, err: oneLine(err.Error()), duration: time.Since(start)}
 	}
@@ -124,7 +128,7 @@ func (p *poster) post(ctx context.Context, e *subscribers.Entry, d *delivery) re
 	return r
 }
 
-func (p *poster) request(ctx context.Context, e *subscribers.Entry, d *delivery, now time.Time) (*http.Request, error) {
+func (p *poster) request(ctx context.Context, e *subscribers.Entry, d *delivery, now time.Time, lose context.CancelCauseFunc) (*http.Request, error) {
 	u, err := e.Target()
 	if err != nil {
 		return nil, err
@@ -143,16 +147,36 @@ func (p *poster) request(ctx context.Context, e *subscribers.Entry, d *delivery,
 	h[HeaderDelivery] = values[0:1:1]
 	h[HeaderAttempt] = values[1:2:2]
 	signer.Sign(h, d.EventID.String(), now, d.Envelope)
-	body := d.Envelope
+	body := func() io.ReadCloser { return &fenced{r: bytes.NewReader(d.Envelope), may: p.may, lose: lose} }
 	req := &http.Request{
 		Method: http.MethodPost, URL: u, Host: u.Host, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
+		Body: body(), ContentLength: int64(len(d.Envelope)),
 		// Lets the transport send again on a connection that the endpoint had
 		// closed before it took a byte.
-		GetBody: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil },
+		GetBody: func() (io.ReadCloser, error) { return body(), nil },
 	}
 	return req.WithContext(ctx), nil
 }
+
+// fenced is a body that is not read once the lease has run out. The transport
+// reads it after it has the connection and before it has sent a byte of the
+// request, so a process that was paused while it dialled sends nothing when it
+// wakes up.
+type fenced struct {
+	r    *bytes.Reader
+	may  func() bool
+	lose context.CancelCauseFunc
+}
+
+func (f *fenced) Read(b []byte) (int, error) {
+	if int64(f.r.Len()) == f.r.Size() && !f.may() {
+		f.lose(errLost)
+		return 0, errLost
+	}
+	return f.r.Read(b)
+}
+
+func (f *fenced) Close() error { return nil }
 
 func (r *result) judge(resp *http.Response) {
 	code := resp.StatusCode
@@ -200,8 +224,8 @@ func failure(ctx context.Context, err error, start time.Time) result {
 	var cert *tls.CertificateVerificationError
 	var unknown x509.UnknownAuthorityError
 	switch cause := context.Cause(ctx); {
-	case errors.Is(cause, errStopped):
-		r.reason, r.err = reasonStopped, errStopped.Error()
+	case errors.Is(cause, errStopped), errors.Is(cause, errLost):
+		r.reason, r.err = reasonStopped, cause.Error()
 	case errors.Is(cause, errAttemptTimeout):
 		r.reason, r.err = reasonTimeout, errAttemptTimeout.Error()
 	case errors.Is(err, ssrf.ErrProhibitedIP), errors.Is(err, ssrf.ErrProhibitedNetwork), errors.Is(err, ssrf.ErrProhibitedPort):

@@ -99,6 +99,7 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, js jetstream.JetStream, registry *su
 	d.metrics = newMetrics(o.Registerer, d)
 	d.ledger = newLedger(pool, d.log, d.metrics, d.pause, func() { _ = nc.Publish(events.WakeWebhooks, nil) })
 	d.owner = newOwnership(d)
+	d.poster.may = d.owner.may
 	return d, nil
 }
 

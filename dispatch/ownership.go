@@ -150,14 +150,14 @@ func (o *ownership) sync(ctx context.Context) error {
 			mine = append(mine, got...)
 		}
 	}
-	o.until.Store(sent.Add(partitionLease - leaseMargin).Sub(o.base).Nanoseconds())
-	o.adopt(ctx, mine)
+	o.adopt(ctx, mine, sent.Add(partitionLease-leaseMargin))
 	o.shed(ctx, len(mine)-share)
 	return nil
 }
 
-// adopt starts consuming what came in and lets go of what went.
-func (o *ownership) adopt(ctx context.Context, mine []int16) {
+// adopt lets go of what went, and only then lets attempts start until the
+// lease's new end, and consumes what came in.
+func (o *ownership) adopt(ctx context.Context, mine []int16, until time.Time) {
 	var owned [events.Partitions]bool
 	for _, p := range mine {
 		owned[p] = true
@@ -184,6 +184,7 @@ func (o *ownership) adopt(ctx context.Context, mine []int16) {
 	for _, q := range o.d.sched.own(owned) {
 		o.d.park(q)
 	}
+	o.until.Store(until.Sub(o.base).Nanoseconds())
 	fresh := false
 	o.mu.Lock()
 	for p, own := range owned {

@@ -138,9 +138,9 @@ func (d *Dispatcher) reclaim(ctx context.Context, q *delivery) {
 		switch d.sched.add(q, e) {
 		case queued:
 			d.fill()
-		case full, busy: // the ledger must not wait for a lane
+		case full, busy, foreign: // the ledger must not wait for a lane
 			d.park(q)
-		case duplicate, foreign:
+		case duplicate:
 			q.src.settle()
 		}
 	}})
@@ -168,9 +168,9 @@ func (d *Dispatcher) enqueue(ctx context.Context, q *delivery) {
 	case duplicate:
 		d.metrics.duplicates.Inc()
 		q.src.settle()
-	case foreign:
-		q.src.settle()
-	case full, busy:
+	case full, busy, foreign:
+		// A partition that went while its rows were being leased: parked, they
+		// are the new owner's at once, and not when their lease has run out.
 		d.park(q)
 	}
 }

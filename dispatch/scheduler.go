@@ -58,21 +58,21 @@ const (
 	duplicate         // it is held already; drop it
 	full              // the lane has no room; park it
 	busy              // the lane has no room but drains fast; wait for roomy, then try again
-	foreign           // its partition is not owned; drop it, the owner will see it
+	foreign           // its partition is not owned, or not any more; the owner must get it
 )
 
 // add puts a leased delivery into its webhook's lane.
 func (s *scheduler) add(d *delivery, e *subscribers.Entry) verdict {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stopped || !s.owned[events.Partition(d.WebhookID)] {
-		return foreign
-	}
 	if h := s.held[d.ID]; h != nil {
 		if !h.claimed && d.Lease > h.Lease {
 			h.Lease = d.Lease // the sweep has leased what was waiting here
 		}
 		return duplicate
+	}
+	if s.stopped || !s.owned[events.Partition(d.WebhookID)] {
+		return foreign
 	}
 	l := s.lane(d.WebhookID, e)
 	if !e.Enabled && !e.Deleted {

@@ -1,0 +1,89 @@
+package dispatch
+
+import (
+	"context"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/pg"
+	"github.com/fanmail-dev/fanmail/subscribers"
+	"github.com/fanmail-dev/fanmail/test/natstest"
+	"github.com/fanmail-dev/fanmail/test/pgtest"
+	"github.com/fanmail-dev/fanmail/test/sink"
+)
+
+// stranger is a dispatcher that does not run, so that it owns nothing, and a
+// row of one of its webhooks that it has under a lease.
+func stranger(t *testing.T) (*Dispatcher, *delivery, *sink.Sink) {
+	t.Helper()
+	ctx := context.Background()
+	pool, err := pg.Open(ctx, pgtest.URL(t), 4)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	nc, js := natstest.Connect(t)
+	s := sink.New(t)
+	tenant := events.NewRandom[events.TenantKind]()
+	_, err = pool.Exec(ctx, `INSERT INTO tenants (id, name) VALUES ($1, 'test')`, tenant)
+	require.NoError(t, err)
+	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	w, _, err := subscribers.NewStore(pool, subscribers.Limits{AllowHTTP: true, AllowNetworks: loopback}).Create(ctx, tenant, subscribers.Webhook{
+		URL: s.URL("/w"), Events: []events.Type{events.EmailReceived}, Enabled: true,
+	})
+	require.NoError(t, err)
+	_, err = pool.Exec(ctx, `INSERT INTO webhook_subscriber_deliveries
+			(id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
+		VALUES (gen_random_uuid(), now(), $1, $2, gen_random_uuid(), now(), now(), now() + interval '30 days', 1, 8, 'email.received')`, w.ID, tenant)
+	require.NoError(t, err)
+	log := zaptest.NewLogger(t)
+	registry := subscribers.NewRegistry(pool, nc, log)
+	require.NoError(t, registry.Load(ctx))
+	d, err := New(pool, nc, js, registry, Options{AllowHTTP: true, AllowNetworks: loopback, Log: log})
+	require.NoError(t, err)
+	leased, _, err := subscribers.LeaseDue(ctx, pool, []subscribers.Want{{WebhookID: w.ID, Room: 1}})
+	require.NoError(t, err)
+	require.Len(t, leased, 1)
+	leased[0].Envelope = []byte(`{"subject":"hello"}`)
+	return d, &delivery{Leased: leased[0]}, s
+}
+
+func TestWhatWasLeasedForAPartitionThatWentIsDueAtOnce(t *testing.T) {
+	t.Parallel()
+	d, q, _ := stranger(t)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		d.ledger.run(ctx)
+	}()
+	d.enqueue(ctx, q)
+	require.NoError(t, d.ledger.flushed(ctx))
+	var due bool
+	require.NoError(t, d.pool.QueryRow(ctx, `SELECT next_retry_at <= now() FROM webhook_subscriber_deliveries`).Scan(&due))
+	require.True(t, due, "the new owner need not wait for the lease to run out")
+	cancel()
+	<-done
+}
+
+func TestNothingIsSentOnceTheLeaseHasRunOut(t *testing.T) {
+	t.Parallel()
+	d, q, s := stranger(t)
+	var owner atomic.Bool
+	d.poster.may = owner.Load
+	e := d.registry.Get(q.WebhookID)
+	for range 2 { // on a new connection, and on one that is kept alive
+		r := d.poster.post(context.Background(), e, q)
+		require.Equal(t, reasonStopped, r.reason)
+		require.Equal(t, errLost.Error(), r.err)
+		owner.Store(true)
+		r = d.poster.post(context.Background(), e, q)
+		require.True(t, r.delivered, r.err)
+		owner.Store(false)
+	}
+	require.Equal(t, 2, s.Count())
+}
