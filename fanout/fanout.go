@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go/jetstream"
@@ -93,6 +94,8 @@ func (f *Fanout) consume(ctx context.Context, to chan<- jetstream.Msg) error {
 
 func (f *Fanout) work(ctx context.Context, from <-chan jetstream.Msg) {
 	batch := make([]event, 0, batchEvents)
+	pause := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))
 	for {
 		batch = batch[:0]
 		select {
@@ -110,10 +113,16 @@ func (f *Fanout) work(ctx context.Context, from <-chan jetstream.Msg) {
 				break gather
 			}
 		}
-		if len(batch) > 0 {
-			f.process(context.WithoutCancel(ctx), batch)
-		}
+		ok := len(batch) == 0 || f.process(context.WithoutCancel(ctx), batch)
 		clear(batch)
+		if ok {
+			pause.Reset()
+			continue
+		}
+		select { // take nothing more from the broker meanwhile
+		case <-ctx.Done():
+		case <-time.After(pause.NextBackOff()):
+		}
 	}
 }
 
@@ -128,8 +137,9 @@ func (f *Fanout) take(batch []event, m jetstream.Msg) []event {
 	return append(batch, e)
 }
 
-// process fans a batch out; what fails goes back to the broker for later.
-func (f *Fanout) process(ctx context.Context, batch []event) {
+// process fans a batch out. Where the database fails it says false, and the
+// batch goes back to the broker for later.
+func (f *Fanout) process(ctx context.Context, batch []event) bool {
 	ctx, cancel := context.WithTimeoutCause(ctx, 50*time.Second, errors.New("a batch of the fan-out took over 50 s"))
 	defer cancel()
 	f.metrics.batch.Observe(float64(len(batch)))
@@ -140,7 +150,7 @@ func (f *Fanout) process(ctx context.Context, batch []event) {
 		for i := range batch {
 			_ = batch[i].msg.NakWithDelay(time.Second)
 		}
-		return
+		return false
 	}
 	crash.At(crash.FanoutCommitted)
 	if err := f.publish(ctx, b); err != nil {
@@ -154,6 +164,7 @@ func (f *Fanout) process(ctx context.Context, batch []event) {
 	f.metrics.events.WithLabelValues("fanned_out").Add(float64(b.fresh))
 	f.metrics.events.WithLabelValues("already").Add(float64(len(batch) - b.fresh))
 	f.metrics.deliveries.Add(float64(len(b.rows)))
+	return true
 }
 
 // born is what a batch has brought forth.
