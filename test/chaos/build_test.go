@@ -1,0 +1,78 @@
+package main
+
+import (
+	"io/fs"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/crash"
+)
+
+func TestPatchesFitTheCode(t *testing.T) {
+	t.Parallel()
+	module, err := root(t.Context())
+	require.NoError(t, err)
+	_, err = overlay(module, t.TempDir(), quick)
+	require.NoError(t, err)
+	for name, s := range sabotages {
+		_, err := overlay(module, t.TempDir(), s.patches)
+		require.NoError(t, err, name)
+	}
+}
+
+func TestPatchThatDoesNotFitIsAnError(t *testing.T) {
+	t.Parallel()
+	module, err := root(t.Context())
+	require.NoError(t, err)
+	_, err = overlay(module, t.TempDir(), []patch{{"outbox/relay.go", "no such text", ""}})
+	require.ErrorContains(t, err, "0 times")
+	_, err = overlay(module, t.TempDir(), []patch{{"outbox/relay.go", "return", ""}})
+	require.ErrorContains(t, err, "not once")
+}
+
+func everyFault() []fault {
+	var out []fault
+	for _, l := range lanes(nil) {
+		out = append(out, l.faults...)
+	}
+	return out
+}
+
+func TestSabotagesShowUnderFaultsThatExist(t *testing.T) {
+	t.Parallel()
+	for name, s := range sabotages {
+		for _, f := range s.faults {
+			require.NotEmpty(t, choose(everyFault(), []string{f}), "%s wants %s", name, f)
+		}
+	}
+}
+
+func TestEveryCrashPointStandsInTheCodeAndIsTried(t *testing.T) {
+	t.Parallel()
+	module, err := root(t.Context())
+	require.NoError(t, err)
+	call := regexp.MustCompile(`crash\.At\(crash\.(\w+)\)`)
+	var found []string
+	require.NoError(t, fs.WalkDir(os.DirFS(module), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") || strings.HasPrefix(name, "test/") {
+			return err
+		}
+		b, err := fs.ReadFile(os.DirFS(module), name)
+		for _, m := range call.FindAllStringSubmatch(string(b), -1) {
+			found = append(found, m[1])
+		}
+		return err
+	}))
+	slices.Sort(found)
+	require.Len(t, slices.Compact(found), len(crash.Points), "each stands somewhere: %v", found)
+	for _, p := range crash.Points {
+		if !strings.HasPrefix(string(p), "migrate.") { // at every start
+			require.NotEmpty(t, choose(everyFault(), []string{"crash." + string(p)}), p)
+		}
+	}
+}

@@ -1,0 +1,51 @@
+// Command natsnode is one node of a NATS cluster with JetStream, on loopback,
+// as a process that can be killed.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net/url"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+func main() {
+	name := flag.String("name", "", "name of the node")
+	dir := flag.String("dir", "", "where JetStream keeps its data")
+	port := flag.Int("port", 0, "clients' port on 127.0.0.1")
+	clusterPort := flag.Int("cluster-port", 0, "the other nodes' port on 127.0.0.1")
+	routes := flag.String("routes", "", "host:port of all nodes' cluster ports, with commas")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+
+	o := &server.Options{
+		ServerName: *name, Host: "127.0.0.1", Port: *port, JetStream: true, StoreDir: *dir, NoSigs: true,
+		// Clients come through proxies, and must not learn the ways around them.
+		Cluster: server.ClusterOpts{Name: "chaos", Host: "127.0.0.1", Port: *clusterPort, NoAdvertise: true, PoolSize: -1},
+	}
+	for _, r := range strings.Split(*routes, ",") {
+		o.Routes = append(o.Routes, &url.URL{Scheme: "nats", Host: r})
+	}
+	s, err := server.NewServer(o)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	s.ConfigureLogger()
+	s.Start()
+	if !s.ReadyForConnections(20 * time.Second) {
+		fmt.Fprintln(os.Stderr, "not ready within 20 s")
+		os.Exit(1)
+	}
+	<-ctx.Done()
+	s.Shutdown()
+	s.WaitForShutdown()
+}

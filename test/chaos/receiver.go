@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fanmail-dev/fanmail/subscribers/signature"
+	"github.com/fanmail-dev/fanmail/test/chaos/history"
+	"github.com/fanmail-dev/fanmail/test/sink"
+)
+
+// How a receiver can fail.
+const (
+	fine     = ""
+	hanging  = "hang"
+	resets   = "reset"
+	garbage  = "garbage"
+	endless  = "endless"
+	redirect = "redirect"
+	refusing = "error"
+)
+
+var moods = []string{hanging, resets, garbage, endless, redirect, refusing}
+
+// endlessBytes is how long an endless answer would be.
+const endlessBytes = 10 << 30
+
+// endpoint is one webhook's URL.
+type endpoint struct {
+	id, secret string
+	delay      func() time.Duration
+	// stumble says whether an attempt is to fail although all is fine.
+	stumble func(token string, attempt int) bool
+
+	mood    atomic.Value // string
+	mu      sync.Mutex
+	changed chan struct{} // closed with the next change of mood
+}
+
+func (e *endpoint) turn(mood string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.mood.Store(mood)
+	close(e.changed)
+	e.changed = make(chan struct{})
+}
+
+func (e *endpoint) change() <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.changed
+}
+
+// receiver is the webhooks' server.
+type receiver struct {
+	base    string
+	server  *http.Server
+	served  chan struct{}
+	history *history.File
+	clock   func() int64
+	paths   sync.Map // name → *endpoint
+}
+
+func startReceiver(h *history.File, clock func() int64) (*receiver, error) {
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	r := &receiver{base: "http://" + l.Addr().String() + "/", history: h, clock: clock, served: make(chan struct{})}
+	r.server = &http.Server{Handler: r, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
+	go func() {
+		defer close(r.served)
+		_ = r.server.Serve(l)
+	}()
+	return r, nil
+}
+
+func (r *receiver) close() {
+	_ = r.server.Close()
+	<-r.served
+}
+
+func (r *receiver) add(name string, e *endpoint) {
+	e.changed = make(chan struct{})
+	e.mood.Store(fine)
+	r.paths.Store(name, e)
+}
+
+func (r *receiver) endpoint(name string) *endpoint {
+	if e, ok := r.paths.Load(name); ok {
+		return e.(*endpoint)
+	}
+	return nil
+}
+
+// ServeHTTP takes a POST whole, judges it, answers as the endpoint's mood is,
+// and records it.
+func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return // it never came whole
+	}
+	at := time.Now()
+	sum := sha256.Sum256(body)
+	var envelope struct{ Data struct{ Subject string } }
+	_ = json.Unmarshal(body, &envelope) // what can't be read carries no token
+	attempt, _ := strconv.Atoi(req.Header.Get(sink.HeaderAttempt))
+	p := &history.Post{
+		Token: envelope.Data.Subject, Event: req.Header.Get(signature.HeaderID), Delivery: req.Header.Get(sink.HeaderDelivery),
+		Attempt: attempt, Body: hex.EncodeToString(sum[:]), Start: r.clock(),
+	}
+	e := r.endpoint(strings.TrimPrefix(req.URL.Path, "/"))
+	if e == nil {
+		p.End = p.Start
+		r.history.Append(history.Record{Kind: history.KindPost, Post: p})
+		return
+	}
+	p.Hook, p.Signed = e.id, sink.Judge(e.secret, req.Header, body, at) == nil
+	r.answer(w, req, e, p)
+}
+
+func (r *receiver) answer(w http.ResponseWriter, req *http.Request, e *endpoint, p *history.Post) {
+	change, mood := e.change(), e.mood.Load().(string)
+	timer := time.NewTimer(e.delay())
+	defer timer.Stop()
+	wait := timer.C
+	if mood == hanging {
+		wait = nil
+	} else {
+		change = nil
+	}
+	select {
+	case <-wait:
+	case <-change:
+	case <-req.Context().Done():
+	}
+	switch {
+	case mood == resets, mood == garbage:
+	case mood == redirect:
+		p.Status = http.StatusFound
+		w.Header().Set("Location", r.base+"elsewhere")
+	case mood == refusing, mood == fine && e.stumble(p.Token, p.Attempt):
+		p.Status = http.StatusInternalServerError
+	default:
+		p.Status = http.StatusOK
+	}
+	p.Left, p.End = req.Context().Err() != nil, r.clock()
+	r.history.Append(history.Record{Kind: history.KindPost, Post: p})
+	if p.Left {
+		panic(http.ErrAbortHandler)
+	}
+	if p.Status == 0 {
+		hijack(w, mood == resets)
+		return
+	}
+	w.WriteHeader(p.Status)
+	if mood == endless {
+		chunk := make([]byte, 1<<20)
+		for n := 0; n < endlessBytes; n += len(chunk) {
+			if _, err := w.Write(chunk); err != nil {
+				return
+			}
+		}
+	}
+}
+
+func hijack(w http.ResponseWriter, reset bool) {
+	conn, _, err := w.(http.Hijacker).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	defer func() { _ = conn.Close() }()
+	if tcp, ok := conn.(*net.TCPConn); ok && reset {
+		_ = tcp.SetLinger(0)
+		return
+	}
+	_, _ = io.WriteString(conn, "\x00\xffnot HTTP at all\r\n\r\n")
+}

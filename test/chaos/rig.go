@@ -1,0 +1,328 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+
+	"github.com/fanmail-dev/fanmail/crash"
+	"github.com/fanmail-dev/fanmail/devserver"
+	"github.com/fanmail-dev/fanmail/test/chaos/history"
+	"github.com/fanmail-dev/fanmail/test/e2e/process"
+)
+
+// The processes and the broker's nodes.
+var (
+	processes   = []string{"api", "ingest", "publisher-1", "publisher-2", "dispatcher-1", "dispatcher-2"}
+	dispatchers = []string{"dispatcher-1", "dispatcher-2"}
+	nodes       = []string{"nats-1", "nats-2", "nats-3"}
+)
+
+// rig is the whole system, with the ways to break it.
+type rig struct {
+	dir      string
+	say      func(format string, args ...any)
+	history  *history.File
+	began    time.Time
+	receiver *receiver
+	postgres *devserver.Postgres
+	pool     *pgxpool.Pool // the rig's own way to the database
+	broker   *nats.Conn    // and to the broker
+	links    links
+	smtp     string
+	api      string
+
+	mu      sync.Mutex // guards what follows
+	running map[string]*process.Process
+	doomed  map[*process.Process]bool // ended by the rig
+	strange []string                  // what no promise covers: processes that ended by themselves
+}
+
+// now is the run's clock: it does not step.
+func (r *rig) now() int64 { return r.began.Add(time.Since(r.began)).UnixMicro() }
+
+// newRig builds and starts everything. The caller closes it, also after an
+// error.
+func newRig(ctx context.Context, dir string, patches []patch, say func(string, ...any)) (*rig, error) {
+	r := &rig{dir: dir, say: say, began: time.Now(), links: links{}, running: map[string]*process.Process{}, doomed: map[*process.Process]bool{}}
+	var err error
+	if r.history, err = history.Create(filepath.Join(dir, "history.jsonl")); err != nil {
+		return r, err
+	}
+	say("building")
+	if err := build(ctx, filepath.Join(dir, "overlay"), filepath.Join(dir, "bin"), patches); err != nil {
+		return r, err
+	}
+	if err := os.Mkdir(filepath.Join(dir, "logs"), 0o700); err != nil {
+		return r, fmt.Errorf("make the directory of logs: %w", err)
+	}
+	say("starting Postgres, three NATS nodes and six processes")
+	if r.receiver, err = startReceiver(r.history, r.now); err != nil {
+		return r, fmt.Errorf("start the receiver: %w", err)
+	}
+	if r.postgres, err = devserver.StartPostgres(ctx, devserver.PostgresOptions{Dir: dir}); err != nil {
+		return r, err
+	}
+	if r.pool, err = pgxpool.New(ctx, r.postgres.URL("postgres")); err != nil {
+		return r, fmt.Errorf("open the database: %w", err)
+	}
+	if err := r.startNodes(ctx); err != nil {
+		return r, err
+	}
+	return r, r.startProcesses(ctx)
+}
+
+func (r *rig) startNodes(ctx context.Context) error {
+	clients, routes := map[string]string{}, []string{}
+	for _, n := range nodes {
+		client, err := process.FreeAddr()
+		if err != nil {
+			return err
+		}
+		route, err := process.FreeAddr()
+		if err != nil {
+			return err
+		}
+		clients[n], routes = client, append(routes, route)
+	}
+	var urls []string
+	for i, n := range nodes {
+		_, port, err := net.SplitHostPort(clients[n])
+		if err != nil {
+			return fmt.Errorf("start %s: %w", n, err)
+		}
+		_, clusterPort, err := net.SplitHostPort(routes[i])
+		if err != nil {
+			return fmt.Errorf("start %s: %w", n, err)
+		}
+		urls = append(urls, "nats://"+clients[n])
+		if err := r.launch(ctx, process.Spec{
+			Name: n, Bin: filepath.Join(r.dir, "bin", "natsnode"), Logs: filepath.Join(r.dir, "logs"), Ready: clients[n],
+			Args: []string{"-name", n, "-dir", r.nodeDir(n), "-port", port, "-cluster-port", clusterPort, "-routes", strings.Join(routes, ",")},
+		}); err != nil {
+			return err
+		}
+	}
+	var err error
+	if r.broker, err = nats.Connect(strings.Join(urls, ","), nats.MaxReconnects(-1), nats.ReconnectWait(250*time.Millisecond),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})); err != nil {
+		return fmt.Errorf("connect to the broker: %w", err)
+	}
+	for _, p := range processes {
+		ways := map[string]*link{}
+		r.links[p] = ways
+		for _, n := range nodes {
+			if ways[n], err = newLink(p+" to "+n, clients[n]); err != nil {
+				return err
+			}
+		}
+		if ways["postgres"], err = newLink(p+" to postgres", "127.0.0.1:"+strconv.Itoa(r.postgres.Port)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *rig) nodeDir(node string) string { return filepath.Join(r.dir, node) }
+
+func (r *rig) startProcesses(ctx context.Context) error {
+	var err error
+	if r.smtp, err = process.FreeAddr(); err != nil {
+		return err
+	}
+	if r.api, err = process.FreeAddr(); err != nil {
+		return err
+	}
+	for _, p := range processes {
+		spec, err := r.spec(p)
+		if err != nil {
+			return err
+		}
+		if p == "api" { // the first one migrates, and dies of it twice
+			for _, at := range []crash.Point{crash.MigrateBegun, crash.MigrateApplied} {
+				if err := r.dieMigrating(ctx, spec, at); err != nil {
+					return err
+				}
+			}
+		}
+		if err := r.launch(ctx, spec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *rig) spec(p string) (process.Spec, error) {
+	health, err := process.FreeAddr()
+	if err != nil {
+		return process.Spec{}, err
+	}
+	var broker []string
+	for _, n := range nodes {
+		broker = append(broker, "nats://"+r.links[p][n].addr())
+	}
+	name, _, _ := strings.Cut(p, "-")
+	return process.Spec{
+		Name: p, Bin: filepath.Join(r.dir, "bin", name), Logs: filepath.Join(r.dir, "logs"), Ready: "http://" + health + "/readyz",
+		Env: []string{
+			"FANMAIL_DATABASE_URL=postgres://fanmail@" + r.links[p]["postgres"].addr() + "/postgres?sslmode=disable",
+			"FANMAIL_NATS_URL=" + strings.Join(broker, ","), "FANMAIL_STREAM_REPLICAS=3", "FANMAIL_MIGRATE=true",
+			"FANMAIL_ALLOW_HTTP=true", "FANMAIL_ALLOW_NETWORKS=127.0.0.0/8", "FANMAIL_DISPATCHER_NAME=" + p,
+			"FANMAIL_SMTP_ADDR=" + r.smtp, "FANMAIL_API_ADDR=" + r.api, "FANMAIL_HTTP_ADDR=" + health,
+		},
+	}, nil
+}
+
+// dieMigrating starts a process that is to die amid its migration.
+func (r *rig) dieMigrating(ctx context.Context, s process.Spec, at crash.Point) error {
+	start := r.now()
+	s.Ready = ""
+	s.Env = append(slices.Clone(s.Env), crash.Variable+"="+string(at))
+	p, err := process.Start(ctx, s)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-p.Exited():
+	case <-time.After(30 * time.Second):
+		p.Kill()
+		return fmt.Errorf("%s never came to %s", s.Name, at)
+	}
+	r.fault("crash."+string(at), s.Name, start, "")
+	return nil
+}
+
+// launch starts a process, and keeps an eye on it: one that ends though nobody
+// ended it is strange.
+func (r *rig) launch(ctx context.Context, s process.Spec) error { return r.start(ctx, s, false) }
+
+func (r *rig) start(ctx context.Context, s process.Spec, doomed bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 90*time.Second, errors.New("not ready within 90 s"))
+	defer cancel()
+	p, err := process.Start(ctx, s)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.running[s.Name], r.doomed[p] = p, doomed
+	r.mu.Unlock()
+	go func() { // ends with the process, which close waits for
+		<-p.Exited()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if !r.doomed[p] {
+			r.strange = append(r.strange, fmt.Sprintf("%s ended by itself; its output ends:\n%s", s.Name, p.Tail(5)))
+		}
+	}()
+	return nil
+}
+
+// get gives a running process, and whether the rig may still use it.
+func (r *rig) get(name string) *process.Process {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.running[name]
+}
+
+// doom says that the rig will end the process.
+func (r *rig) doom(name string) *process.Process {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.running[name]
+	r.doomed[p] = true
+	return p
+}
+
+// fault records one that is over.
+func (r *rig) fault(name, party string, start int64, note string) {
+	f := &history.Fault{Name: name, Party: party, Start: start, End: r.now(), Note: note}
+	r.history.Append(history.Record{Kind: history.KindFault, Fault: f})
+	r.say("%s at %s, %.1f s %s", name, party, float64(f.End-f.Start)/1e6, note)
+}
+
+// stop drains every process, which must succeed, and ends the broker.
+func (r *rig) stop(ctx context.Context) {
+	for _, name := range processes {
+		ctx, cancel := context.WithTimeoutCause(ctx, 40*time.Second, errors.New("it had not stopped after 40 s"))
+		if err := r.doom(name).Stop(ctx); err != nil {
+			r.mu.Lock()
+			r.strange = append(r.strange, err.Error())
+			r.mu.Unlock()
+		}
+		cancel()
+	}
+}
+
+// close ends everything that still runs.
+func (r *rig) close() error {
+	for name := range r.running {
+		r.doom(name).Kill()
+	}
+	if r.receiver != nil {
+		r.receiver.close()
+	}
+	for _, l := range r.links.of("") {
+		l.cut()
+	}
+	if r.broker != nil {
+		r.broker.Close()
+	}
+	if r.pool != nil {
+		r.pool.Close()
+	}
+	if r.postgres != nil {
+		r.postgres.Stop()
+	}
+	if r.history == nil {
+		return nil
+	}
+	return r.history.Close()
+}
+
+// ask makes one request of the API and reads the answer into out. The error of a
+// request that no second try mends is permanent.
+func (r *rig) ask(ctx context.Context, key, method, path string, in, out any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+r.api+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+key)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode >= 300 {
+		err := fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, b)
+		if resp.StatusCode < 500 && resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusConflict {
+			return backoff.Permanent(err)
+		}
+		return err
+	}
+	return json.Unmarshal(b, out)
+}

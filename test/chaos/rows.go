@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/test/chaos/history"
+)
+
+const selectRows = `
+SELECT id, event_id, webhook_id, seq, status, attempts, max_attempts, coalesce(finished_at, 'epoch'), coalesce(next_retry_at, 'epoch'), coalesce(last_error, '')
+FROM webhook_subscriber_deliveries`
+
+// rows reads deliveries as the table has them.
+func (r *rig) rows(ctx context.Context, where string) ([]*history.Row, error) {
+	found, err := r.pool.Query(ctx, selectRows+where)
+	if err != nil {
+		return nil, fmt.Errorf("read deliveries: %w", err)
+	}
+	at := r.now()
+	return pgx.CollectRows(found, func(row pgx.CollectableRow) (*history.Row, error) {
+		var (
+			id            events.DeliveryID
+			event         events.ID
+			hook          events.WebhookID
+			finished, due time.Time
+			h             = history.Row{At: at}
+		)
+		err := row.Scan(&id, &event, &hook, &h.Seq, &h.Status, &h.Attempts, &h.Max, &finished, &due, &h.Error)
+		h.Delivery, h.Event, h.Hook = id.String(), event.String(), hook.String()
+		h.Finished, h.Due = max(finished.UnixMicro(), 0), max(due.UnixMicro(), 0)
+		return &h, err
+	})
+}
+
+// watch records rows that are seen final, and those that are seen again as
+// something else, until ctx ends.
+func (r *rig) watch(ctx context.Context) {
+	type state struct {
+		status   string
+		attempts int
+		finished int64
+	}
+	known := map[string]state{}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		look, cancel := context.WithTimeout(ctx, 5*time.Second)
+		found, err := r.rows(look, ` WHERE finished_at > now() - interval '20 seconds'`)
+		cancel()
+		if err != nil {
+			continue // the database is away; it is one of the faults
+		}
+		for _, h := range found {
+			if now := (state{h.Status, h.Attempts, h.Finished}); known[h.Delivery] != now {
+				known[h.Delivery] = now
+				r.history.Append(history.Record{Kind: history.KindSeen, Row: h})
+			}
+		}
+	}
+}
+
+// await waits until nothing is pending, or the time is over; what then is left
+// the checker will tell.
+func (r *rig) await(ctx context.Context, patience time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	told := time.Now()
+	for {
+		var outbox, pending int
+		err := r.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM outbox), (SELECT count(*) FROM webhook_subscriber_deliveries WHERE status = 'pending')`).Scan(&outbox, &pending)
+		if err == nil && outbox+pending == 0 {
+			return
+		}
+		if time.Since(told) > 10*time.Second {
+			told = time.Now()
+			r.say("waiting for %d events and %d deliveries", outbox, pending)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// finish records what is left in the tables.
+func (r *rig) finish(ctx context.Context, healed int64) error {
+	left := 0
+	if err := r.pool.QueryRow(ctx, `SELECT count(*) FROM outbox`).Scan(&left); err != nil {
+		return fmt.Errorf("read the outbox: %w", err)
+	}
+	found, err := r.rows(ctx, "")
+	if err != nil {
+		return err
+	}
+	for _, h := range found {
+		r.history.Append(history.Record{Kind: history.KindRow, Row: h})
+	}
+	r.history.Append(history.Record{Kind: history.KindEnd, End: &history.End{At: r.now(), Healed: healed, Outbox: left}})
+	return nil
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/fanmail-dev/fanmail/test/chaos/history"
+	"github.com/fanmail-dev/fanmail/test/chaos/promise"
+)
+
+// plan says what a run does.
+type plan struct {
+	seed uint64
+	// duration of the load with its faults; the building before and the
+	// settling after come on top.
+	duration time.Duration
+	// asIs runs the product with its own leases and retries.
+	asIs bool
+	// only these faults, by name, or by name@party; none: all.
+	only []string
+	// patches that break the product.
+	patches []patch
+	dir     string
+	say     func(format string, args ...any)
+}
+
+// outcome is a judged run.
+type outcome struct {
+	*promise.Verdict
+	// strange is what went wrong beside the promises.
+	strange []string
+	again   int64
+}
+
+func (o *outcome) good() bool { return o.Kept() && len(o.strange) == 0 }
+
+// perform runs a plan and judges its history.
+func perform(ctx context.Context, p plan) (*outcome, error) {
+	patches, run, stumbles, patience := slices.Clone(p.patches), history.Run{Seed: p.seed, GuardUS: 16e6}, uint32(20), 150*time.Second
+	if p.asIs {
+		// A line stands still for the minute that a retry takes.
+		run.LeaseUS, stumbles, patience = (5 * time.Minute).Microseconds(), 1, 15*time.Minute
+	} else {
+		run.LeaseUS = (25 * time.Second).Microseconds()
+		for _, q := range quick {
+			if !slices.ContainsFunc(p.patches, func(o patch) bool { return o.file == q.file && o.old == q.old }) {
+				patches = append(patches, q)
+			}
+		}
+	}
+	r, err := newRig(ctx, p.dir, patches, p.say)
+	var tried int64
+	if err == nil {
+		run.At = r.now()
+		r.history.Append(history.Record{Kind: history.KindRun, Run: &run})
+		tried, err = r.drive(ctx, p, stumbles, patience)
+	}
+	if err := errors.Join(err, r.close()); err != nil {
+		return nil, err
+	}
+	records, err := history.Read(filepath.Join(p.dir, "history.jsonl"))
+	if err != nil {
+		return nil, err
+	}
+	v, err := promise.Check(records)
+	if err != nil {
+		return nil, err
+	}
+	return &outcome{Verdict: v, strange: r.strange, again: tried}, nil
+}
+
+// drive makes load and faults, mends, waits for the end and records it.
+func (r *rig) drive(ctx context.Context, p plan, stumbles uint32, patience time.Duration) (int64, error) {
+	tenants, err := r.settle(ctx, wishes(stumbles))
+	if err != nil {
+		return 0, err
+	}
+	l := &load{r: r, tenants: tenants}
+	watching, stopWatching := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		r.watch(watching)
+	}()
+	defer func() { stopWatching(); <-watched }()
+
+	r.say("load and faults for %s, seed %d", p.duration, p.seed)
+	during, over := context.WithTimeout(ctx, p.duration)
+	defer over()
+	hard, giveUp := context.WithTimeoutCause(ctx, p.duration+2*time.Minute, errors.New("the producers were not served 2 min after the last fault"))
+	defer giveUp()
+	l.run(during, hard)
+	var group errgroup.Group
+	for i, lane := range lanes(l) {
+		lane.faults = choose(lane.faults, p.only)
+		if len(lane.faults) > 0 {
+			group.Go(func() error { return lane.run(during, r, rand.New(rand.NewPCG(p.seed, uint64(i)))) })
+		}
+	}
+	err = group.Wait()
+	<-during.Done()
+	l.workers.Wait()
+	if err := errors.Join(err, l.err); err != nil {
+		return 0, err
+	}
+	healed := r.now()
+	r.say("all is mended, all is accepted; waiting for the last deliveries")
+	r.await(ctx, patience)
+	stopWatching()
+	<-watched
+	r.stop(ctx)
+	return l.again.Load(), r.finish(ctx, healed)
+}
+
+// choose leaves the faults that are asked for.
+func choose(all []fault, only []string) []fault {
+	if len(only) == 0 {
+		return all
+	}
+	return slices.DeleteFunc(all, func(f fault) bool {
+		return !slices.ContainsFunc(only, func(o string) bool { return o == f.name || o == f.name+"@"+f.party })
+	})
+}
+
+// report is a table of faults × promises, and what was broken.
+func (o *outcome) report() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%-28s %5s %7s %8s %6s %6s %8s %7s\n", "fault", "times", "seconds", "accepted", "POSTs", "twice", "overlaps", "broken")
+	for _, e := range o.Effects {
+		broken := 0
+		for _, n := range e.Breaches {
+			broken += n
+		}
+		fmt.Fprintf(&b, "%-28s %5d %7.1f %8d %6d %6d %8d %7d\n", e.Name, e.Times, e.Seconds, e.Accepted, e.Posts, e.Twice, e.Overlaps, broken)
+	}
+	fmt.Fprintf(&b, "\n%-48s %8s %7s\n", "promise", "checked", "broken")
+	for _, p := range promise.Promises {
+		fmt.Fprintf(&b, "%-48s %8d %7d\n", p, o.Checked[p], o.Broken(p))
+	}
+	fmt.Fprintf(&b, "\n%d events offered, %d accepted (%d tries again); %d deliveries wanted, %d had their 2xx, %d given up; %d POSTs, %d of them too many, %d overlaps excused\n",
+		o.Offered, o.Accepted, o.again, o.Wanted, o.Delivered, o.GivenUp, o.Posts, o.Twice, o.Overlaps)
+	shown := map[promise.Promise]int{}
+	for _, br := range o.Breaches {
+		if shown[br.Promise]++; shown[br.Promise] <= 10 {
+			fmt.Fprintf(&b, "BROKEN: %s: %s\n", br.Promise, br.Text)
+		}
+	}
+	for _, s := range o.strange {
+		fmt.Fprintf(&b, "STRANGE: %s\n", s)
+	}
+	return b.String()
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fanmail-dev/fanmail/test/chaos/promise"
+)
+
+// sabotage is a way to break the product, and the promise that this breaks.
+type sabotage struct {
+	patches  []patch
+	faults   []string // under which it shows
+	duration time.Duration
+	breaks   promise.Promise
+}
+
+var sabotages = map[string]sabotage{
+	// SMTP is answered 250 while the transaction runs.
+	"ack-before-commit": {
+		patches: []patch{{
+			"ingest/accept.go", "	made, err := s.commit(ctx, m.raw, copies)\n",
+			"	made, err := 1, error(nil)\n	go func() { time.Sleep(200 * time.Millisecond); _, _ = s.commit(context.WithoutCancel(ctx), m.raw, copies) }()\n",
+		}},
+		faults: []string{"kill@ingest", "postgres.immediate"}, duration: 40 * time.Second, breaks: promise.NothingLost,
+	},
+	// The relay's lease never runs out, and a failed round gives nothing back.
+	"publish-without-retry": {
+		patches: []patch{
+			{"outbox/relay.go", "now() + make_interval(secs => least($2 * 2 ^ least(o.publishes, 10), $3))", "'infinity'::timestamptz + 0 * make_interval(secs => $2::float8 + $3::float8)"},
+			{"outbox/relay.go", "SET leased_until = '-infinity'", "SET leased_until = 'infinity'"},
+		},
+		faults: []string{"nats.wipe", "nats.two nodes", "kill@publisher-1", "kill@publisher-2"}, duration: 40 * time.Second, breaks: promise.NothingLost,
+	},
+	// A POST may begin under a lease that ends before it does.
+	"lease-too-short": {
+		patches: []patch{
+			{"subscribers/delivery.go", "LeaseDuration = 5 * time.Minute", "LeaseDuration = 2 * time.Second"},
+			{"subscribers/delivery.go", "FirstLease = 30 * time.Second", "FirstLease = 2 * time.Second"},
+			{"dispatch/dispatcher.go", "(AttemptTimeout + time.Second).Microseconds()", "0"},
+		},
+		faults: []string{"kill@dispatcher-1", "kill@dispatcher-2", "pause@dispatcher-2"}, duration: 50 * time.Second, breaks: promise.LeaseHolds,
+	},
+	// Outcomes are written over whatever stands in the row.
+	"ledger-without-guard": {
+		patches: []patch{
+			{"subscribers/outcome.go", "d.created_at = o.created_at AND d.status = 'pending' AND (d.attempts", "d.created_at = o.created_at AND (true OR d.attempts"},
+			{"subscribers/outcome.go", "WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending'\n  AND d.created_at >= $4 AND d.created_at <= $5\nRETURNING d.id`", "WHERE d.id = o.id AND d.created_at = o.created_at\n  AND d.created_at >= $4 AND d.created_at <= $5\nRETURNING d.id`"},
+		},
+		faults: []string{"long pause"}, duration: 70 * time.Second, breaks: promise.FinalStays,
+	},
+	// The outbox row goes when the broker has the event.
+	"outbox-row-deleted-early": {
+		patches: []patch{
+			{"outbox/relay.go", "	crash.At(crash.OutboxPublished)\n", "	_, _ = r.pool.Exec(ctx, `DELETE FROM outbox AS o USING unnest($1::uuid[], $2::bigint[]) AS u (tenant_id, seq) WHERE o.tenant_id = u.tenant_id AND o.seq = u.seq`, tenants, seqs)\n"},
+			{"fanout/fanout.go", "if !taken[e.seq] {", "if false {"},
+		},
+		faults: []string{"nats.wipe", "flood", "postgres.immediate"}, duration: 40 * time.Second, breaks: promise.NothingLost,
+	},
+	// A webhook's window opens as far as it likes.
+	"cap-ignored": {
+		patches: []patch{{"dispatch/lane.go", "return max(1, min(limit, int(l.window)))", "return 256 + 0*limit"}},
+		faults:  []string{"receiver.hang"}, duration: 30 * time.Second, breaks: promise.CapsHold,
+	},
+}
+
+// sabotage breaks the product in one way or in all, and says whether each was
+// caught for the right promise.
+func (f *flags) sabotage(ctx context.Context) (bool, error) {
+	names := []string{f.Sabotage}
+	if f.Sabotage == "all" {
+		names = slices.Sorted(maps.Keys(sabotages))
+	}
+	var lines []string
+	good := true
+	for _, name := range names {
+		s, ok := sabotages[name]
+		if !ok {
+			return false, fmt.Errorf("there is no sabotage %q, but %s", name, strings.Join(slices.Sorted(maps.Keys(sabotages)), ", "))
+		}
+		p := plan{seed: max(f.Seed, 1), duration: s.duration, only: s.faults, patches: s.patches}
+		if f.Duration > 0 {
+			p.duration = f.Duration
+		}
+		o, err := f.perform(ctx, p)
+		if err != nil {
+			return false, fmt.Errorf("sabotage %s: %w", name, err)
+		}
+		fmt.Print(o.report())
+		broken := o.Broken(s.breaks)
+		verdict := fmt.Sprintf("caught: %d × %q", broken, s.breaks)
+		if broken == 0 {
+			good, verdict = false, fmt.Sprintf("NOT CAUGHT: %q was kept", s.breaks)
+		}
+		lines = append(lines, fmt.Sprintf("%-26s %s", name, verdict))
+	}
+	fmt.Printf("\n%s\n", strings.Join(lines, "\n"))
+	return good, nil
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/fanmail-dev/fanmail/api"
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/test/chaos/history"
+)
+
+// tenant is one of the accounts, with what it takes to act for it.
+type tenant struct {
+	name   string
+	id     string
+	key    string
+	agents []string
+}
+
+// wish is a webhook to be made.
+type wish struct {
+	tenant, name string
+	agents       []int // none: all
+	cap          int
+	strict       bool
+	// slowest answer; answers take up to that.
+	slowest time.Duration
+	// stumbles is how many in a thousand first attempts are refused.
+	stumbles uint32
+}
+
+// wishes are the webhooks of a run. Tenant a gets mail, b's events come by the
+// API and flood now and then, c's are inserted and wait in line.
+func wishes(stumbles uint32) []wish {
+	return []wish{
+		{tenant: "a", name: "everything", cap: 32, slowest: 10 * time.Millisecond},
+		{tenant: "a", name: "filtered", agents: []int{0, 1}, cap: 32, slowest: 30 * time.Millisecond},
+		{tenant: "a", name: "slow", agents: []int{2}, cap: 4, slowest: 1500 * time.Millisecond},
+		{tenant: "a", name: "moody-1", cap: 8, slowest: 20 * time.Millisecond},
+		{tenant: "a", name: "moody-2", agents: []int{1, 3}, cap: 32, slowest: 20 * time.Millisecond},
+		{tenant: "b", name: "neighbour", cap: 32, slowest: 10 * time.Millisecond},
+		{tenant: "b", name: "moody-3", cap: 16, slowest: 20 * time.Millisecond},
+		{tenant: "c", name: "line", cap: 32, strict: true, slowest: 20 * time.Millisecond},
+		{tenant: "c", name: "stumbling line", cap: 32, strict: true, slowest: 10 * time.Millisecond, stumbles: stumbles},
+		{tenant: "c", name: "one at a time", cap: 1, slowest: 100 * time.Millisecond},
+		{tenant: "c", name: "two at a time", cap: 2, slowest: 300 * time.Millisecond, stumbles: stumbles},
+	}
+}
+
+// settle makes the tenants, agents and webhooks.
+func (r *rig) settle(ctx context.Context, hooks []wish) (map[string]*tenant, error) {
+	operator, err := api.BootstrapOperatorKey(ctx, r.pool)
+	if err != nil {
+		return nil, err
+	}
+	tenants := map[string]*tenant{}
+	for _, name := range []string{"a", "b", "c"} {
+		t := &tenant{name: name}
+		tenants[name] = t
+		var made struct{ ID, Secret string }
+		if err := r.ask(ctx, operator, http.MethodPost, "/v1/tenants", map[string]any{"name": name}, &made); err != nil {
+			return nil, err
+		}
+		t.id = made.ID
+		if err := r.ask(ctx, operator, http.MethodPost, "/v1/keys", map[string]any{"tenant_id": t.id}, &made); err != nil {
+			return nil, err
+		}
+		t.key = made.Secret
+		for n := range 4 {
+			address := fmt.Sprintf("agent-%d@%s.example.com", n, name)
+			t.agents = append(t.agents, address)
+			if err := r.ask(ctx, t.key, http.MethodPost, "/v1/agents", map[string]any{"address": address}, &struct{}{}); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, w := range hooks {
+		if err := r.makeHook(ctx, tenants[w.tenant], w); err != nil {
+			return nil, err
+		}
+	}
+	return tenants, nil
+}
+
+func (r *rig) makeHook(ctx context.Context, t *tenant, w wish) error {
+	path := hookPath(w.name)
+	in := map[string]any{"url": r.receiver.base + path, "events": []events.Type{events.EmailReceived}, "max_in_flight": w.cap, "description": w.name}
+	h := &history.Hook{Name: w.name, Tenant: w.tenant, Cap: w.cap, Strict: w.strict}
+	for _, n := range w.agents {
+		h.Agents = append(h.Agents, t.agents[n])
+	}
+	if len(h.Agents) > 0 {
+		in["filters"] = map[string]any{"agent_ids": h.Agents}
+	}
+	if w.strict {
+		in["ordering"] = "strict"
+	}
+	var made struct {
+		ID     string `json:"id"`
+		Secret string `json:"signing_secret"`
+	}
+	if err := r.ask(ctx, t.key, http.MethodPost, "/v1/webhooks", in, &made); err != nil {
+		return err
+	}
+	h.ID = made.ID
+	r.receiver.add(path, &endpoint{
+		id: made.ID, secret: made.Secret,
+		delay: func() time.Duration { return rand.N(w.slowest) },
+		stumble: func(token string, attempt int) bool {
+			sum := fnv.New32a()
+			_, _ = sum.Write([]byte(token)) // never fails
+			return attempt == 1 && sum.Sum32()%1000 < w.stumbles
+		},
+	})
+	r.history.Append(history.Record{Kind: history.KindHook, Hook: h})
+	return nil
+}
+
+// hookPath is the path of a webhook's URL, by its name.
+func hookPath(name string) string { return strings.ReplaceAll(name, " ", "-") }
