@@ -1,7 +1,7 @@
 # Fanmail. `make help` lists the targets.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test build lint generate bench-quick bench
+.PHONY: help setup run demo test build lint generate bench-quick bench chaos chaos-long
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X github.com/fanmail-dev/fanmail/app.version=$(VERSION)
@@ -44,3 +44,9 @@ bench-quick: setup build ## the short benchmark; writes test/bench/results/lates
 
 bench: setup build ## the whole benchmark; writes test/bench/results/latest.json
 	@cd test/bench && go run .
+
+chaos: setup ## break everything for two minutes, and prove that nothing was lost
+	@go run ./test/chaos --seed 1
+
+chaos-long: setup ## the same for half an hour, with a random seed and the product's own leases
+	@go run ./test/chaos --long

@@ -49,9 +49,9 @@ var sabotages = map[string]sabotage{
 	"ledger-without-guard": {
 		patches: []patch{
 			{"subscribers/outcome.go", "d.created_at = o.created_at AND d.status = 'pending' AND (d.attempts", "d.created_at = o.created_at AND (true OR d.attempts"},
-			{"subscribers/outcome.go", "WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending'\n  AND d.created_at >= $4 AND d.created_at <= $5\nRETURNING d.id`", "WHERE d.id = o.id AND d.created_at = o.created_at\n  AND d.created_at >= $4 AND d.created_at <= $5\nRETURNING d.id`"},
+			{"subscribers/outcome.go", "AS o (id, created_at, code)\nWHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending'", "AS o (id, created_at, code)\nWHERE d.id = o.id AND d.created_at = o.created_at"},
 		},
-		faults: []string{"long pause"}, duration: 70 * time.Second, breaks: promise.FinalStays,
+		faults: []string{"long pause", "receiver.hang", "postgres.cut"}, duration: 70 * time.Second, breaks: promise.FinalStays,
 	},
 	// The outbox row goes when the broker has the event.
 	"outbox-row-deleted-early": {
