@@ -82,13 +82,16 @@ func (s *scheduler) wants(n int) []subscribers.Want {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out []subscribers.Want
-	total := 0
+	total, rows, tight := 0, s.stock.rows(len(s.held)), s.stock.bytes > stockBytes/2
 	for l := range s.pulls {
-		if len(out) == n || total >= sweepRows {
+		if len(out) == n || total >= rows {
 			break
 		}
 		delete(s.pulls, l)
-		room := min(l.bound()-l.queued(), sweepRoom)
+		room := min(l.ahead()-l.queued(), sweepRoom, rows-total)
+		if tight {
+			room = min(room, queueSlow-l.queued())
+		}
 		strict := l.entry.Strict && !l.entry.Deleted
 		switch {
 		case strict:

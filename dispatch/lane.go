@@ -23,6 +23,10 @@ const (
 	queueFirst = 1024
 	queueSlow  = 8
 	drainAhead = 2 * time.Second
+	// pullFirst is what a lane leases from the table before it has shown what
+	// it drains: a thousand lanes of dead endpoints must not fill the memory
+	// with their backlogs.
+	pullFirst = 32
 
 	// slowAttempt is how long an attempt may take before it gives its fast
 	// slot back and goes on in the slow pool.
@@ -106,6 +110,11 @@ func (l *lane) bound() int {
 		return queueFirst
 	}
 	return max(queueFirst, min(queueFast, int(l.drained*drainAhead.Seconds())))
+}
+
+// ahead is how many deliveries the lane may hold so that it leases more.
+func (l *lane) ahead() int {
+	return min(l.bound(), max(pullFirst, int(l.drained*drainAhead.Seconds())))
 }
 
 // fast says that the lane makes room within moments, so that waiting for it is

@@ -24,6 +24,7 @@ type scheduler struct {
 	lanes      map[events.WebhookID]*lane
 	held       map[events.DeliveryID]*delivery
 	owned      [events.Partitions]bool
+	stock      stock
 	flight     flight
 	alarms     laneHeap
 	pulls      map[*lane]struct{}
@@ -45,6 +46,7 @@ func newScheduler(fastSlots, slowSlots int, c *clock) *scheduler {
 		fast: newPool(fastSlots), slow: newPool(slowSlots), clock: c,
 		lanes: make(map[events.WebhookID]*lane),
 		held:  make(map[events.DeliveryID]*delivery),
+		stock: stock{shared: make(map[*byte]int)},
 		pulls: make(map[*lane]struct{}),
 		rung:  make(chan struct{}, 1), roomy: make(chan struct{}),
 	}
@@ -85,8 +87,13 @@ func (s *scheduler) add(d *delivery, e *subscribers.Entry) verdict {
 		s.due(l, s.clock.latest())
 		return full
 	}
+	if l.queued() > 0 && s.stock.bytes > stockBytes {
+		s.due(l, s.clock.latest())
+		return full
+	}
 	d.lane = l
 	s.held[d.ID] = d
+	s.stock.add(d.Envelope)
 	l.push(d)
 	s.queued++
 	s.consider(l, time.Now())
@@ -147,7 +154,7 @@ func (s *scheduler) wantPull(l *lane, now time.Time) {
 		s.setAlarm(l, l.restUntil)
 		return
 	}
-	if l.queued() > l.bound()/2 || (l.open || l.entry.Strict) && l.inFlight+l.queued() > 0 {
+	if l.queued() > l.ahead()/2 || (l.open || l.entry.Strict) && l.inFlight+l.queued() > 0 {
 		return // looked at again as it drains
 	}
 	if wait := s.clock.until(l.nextDue); wait > 0 {
@@ -293,7 +300,10 @@ func (s *scheduler) drain(l *lane) []*delivery {
 func (s *scheduler) forget(d *delivery, nextDue int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.held, d.ID)
+	if s.held[d.ID] == d { // and not a later lease of the same row
+		delete(s.held, d.ID)
+		s.stock.remove(d.Envelope)
+	}
 	if l := d.lane; l != nil && !l.gone {
 		if nextDue == 0 && l.entry.Strict {
 			nextDue = s.clock.latest() // the next in line
