@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"path/filepath"
@@ -74,7 +75,11 @@ func TestWayIsCutWorsenedAndMended(t *testing.T) {
 			if err != nil {
 				return
 			}
-			go func() { _, _ = fmt.Fprintln(c, "hello") }()
+			go func() {
+				_, _ = fmt.Fprintln(c, "hello")
+				_, _ = io.Copy(io.Discard, c) // until the client has gone
+				_ = c.Close()
+			}()
 		}
 	}()
 	l, err := newLink("a to b", server.Addr().String())
