@@ -72,8 +72,8 @@ type receiver struct {
 	paths   sync.Map // name → *endpoint
 }
 
-func startReceiver(h *history.File, clock func() int64) (*receiver, error) {
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+func startReceiver(ctx context.Context, h *history.File, clock func() int64) (*receiver, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}

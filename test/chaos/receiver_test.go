@@ -16,7 +16,7 @@ import (
 func TestReceiverAnswersByItsMoodAndRecordsAll(t *testing.T) {
 	t.Parallel()
 	r, path := recorder(t)
-	recv, err := startReceiver(r.history, r.now)
+	recv, err := startReceiver(t.Context(), r.history, r.now)
 	require.NoError(t, err)
 	secret := signature.NewSecret()
 	e := &endpoint{

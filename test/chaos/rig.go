@@ -29,9 +29,8 @@ import (
 
 // The processes and the broker's nodes.
 var (
-	processes   = []string{"api", "ingest", "publisher-1", "publisher-2", "dispatcher-1", "dispatcher-2"}
-	dispatchers = []string{"dispatcher-1", "dispatcher-2"}
-	nodes       = []string{"nats-1", "nats-2", "nats-3"}
+	processes = []string{"api", "ingest", "publisher-1", "publisher-2", "dispatcher-1", "dispatcher-2"}
+	nodes     = []string{"nats-1", "nats-2", "nats-3"}
 )
 
 // rig is the whole system, with the ways to break it.
@@ -73,7 +72,7 @@ func newRig(ctx context.Context, dir string, patches []patch, say func(string, .
 		return r, fmt.Errorf("make the directory of logs: %w", err)
 	}
 	say("starting Postgres, three NATS nodes and six processes")
-	if r.receiver, err = startReceiver(r.history, r.now); err != nil {
+	if r.receiver, err = startReceiver(ctx, r.history, r.now); err != nil {
 		return r, fmt.Errorf("start the receiver: %w", err)
 	}
 	if r.postgres, err = devserver.StartPostgres(ctx, devserver.PostgresOptions{Dir: dir}); err != nil {

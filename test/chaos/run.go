@@ -102,7 +102,7 @@ func (r *rig) drive(ctx context.Context, p plan, stumbles uint32, patience time.
 	for i, lane := range lanes(l) {
 		lane.faults = choose(lane.faults, p.only)
 		if len(lane.faults) > 0 {
-			group.Go(func() error { return lane.run(during, r, rand.New(rand.NewPCG(p.seed, uint64(i)))) })
+			group.Go(func() error { return lane.run(during, r, rand.New(rand.NewPCG(p.seed, uint64(i)))) }) //nolint:gosec // three
 		}
 	}
 	err = group.Wait()
