@@ -1,7 +1,5 @@
 package dispatch
 
-import "unsafe"
-
 const (
 	// stockBytes is what all deliveries in a process's hands may take. Past
 	// it a lane holds one delivery and parks the rest.
@@ -24,7 +22,7 @@ func (s *stock) add(envelope []byte) {
 	if len(envelope) == 0 {
 		return
 	}
-	first := unsafe.SliceData(envelope)
+	first := &envelope[0]
 	if s.shared[first]++; s.shared[first] == 1 {
 		s.bytes += len(envelope)
 	}
@@ -35,7 +33,7 @@ func (s *stock) remove(envelope []byte) {
 	if len(envelope) == 0 {
 		return
 	}
-	first := unsafe.SliceData(envelope)
+	first := &envelope[0]
 	if s.shared[first]--; s.shared[first] == 0 {
 		delete(s.shared, first)
 		s.bytes -= len(envelope)
