@@ -18,7 +18,6 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/outbox"
-	"github.com/fanmail-dev/fanmail/test/sink"
 )
 
 const (
@@ -37,7 +36,8 @@ func TestCapsAndOrderHoldWhileReplicasComeAndGo(t *testing.T) {
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Minute, errors.New("the replica test took too long"))
 	t.Cleanup(cancel)
 	f := newFleet(ctx, t)
-	hooks := f.hooks(ctx)
+	w := newWire(t)
+	hooks := f.hooks(ctx, w)
 	for i := range 3 {
 		f.dispatcher(ctx, dispatcherName(i))
 	}
@@ -81,7 +81,7 @@ func TestCapsAndOrderHoldWhileReplicasComeAndGo(t *testing.T) {
 	for i := range 3 {
 		f.stop(ctx, dispatcherName(i))
 	}
-	f.judge(ctx, hooks, want, faults.kills)
+	f.judge(ctx, hooks, w, want, faults.kills)
 }
 
 func dispatcherName(i int) string { return fmt.Sprintf("dispatcher-%d", i) }
@@ -98,18 +98,19 @@ type hook struct {
 
 // hooks makes forty webhooks of two tenants. The load uses about half of what
 // each can take, so that what a fault has held up fills its cap afterwards.
-func (f *fleet) hooks(ctx context.Context) []hook {
+func (f *fleet) hooks(ctx context.Context, w *wire) []hook {
 	tenants := []events.TenantID{f.tenant(ctx), f.tenant(ctx)}
 	var out []hook
 	add := func(n, most, weight int, strict bool) {
 		for range n {
 			i := len(out)
 			h := hook{tenant: i % 2, path: fmt.Sprintf("/hook-%02d", i), label: fmt.Sprintf("hook-%02d", i), cap: most, strict: strict, weight: weight}
-			h.id = f.webhook(ctx, tenants[h.tenant], f.sink.URL(h.path), h.label, most, strict)
-			f.sink.Script(h.path, f.handler(50, 300))
+			h.id = f.webhook(ctx, tenants[h.tenant], w.URL+h.path, h.label, most, strict)
+			slowest := 300
 			if strict {
-				f.sink.Script(h.path, f.handler(50, 150))
+				slowest = 150
 			}
+			w.expect(h.path, most, between(50, slowest))
 			out = append(out, h)
 		}
 	}
@@ -121,12 +122,12 @@ func (f *fleet) hooks(ctx context.Context) []hook {
 	return out
 }
 
-// handler takes some milliseconds over each event, the same every time.
-func (f *fleet) handler(least, most int) sink.Script {
-	return func(c sink.Call) sink.Answer {
+// between takes some milliseconds over each event, the same every time.
+func between(least, most int) func(event string) time.Duration {
+	return func(event string) time.Duration {
 		h := fnv.New32a()
-		_, _ = h.Write([]byte(c.EventID + c.Path))
-		return sink.Answer{Delay: time.Duration(least+int(h.Sum32())%(most-least)) * time.Millisecond}
+		_, _ = h.Write([]byte(event))
+		return time.Duration(least+int(h.Sum32())%(most-least)) * time.Millisecond
 	}
 }
 
@@ -262,22 +263,16 @@ func (f *faults) rest(ctx context.Context, least, most int) {
 }
 
 // judge looks at what arrived.
-func (f *fleet) judge(ctx context.Context, hooks []hook, want, kills int) {
+func (f *fleet) judge(ctx context.Context, hooks []hook, w *wire, want, kills int) {
 	f.t.Helper()
-	arrived := map[string][]string{} // event ids as they arrived, by path
-	for _, p := range f.sink.Posts(0) {
-		arrived[p.Path] = append(arrived[p.Path], p.EventID)
-	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	twice, full := 0, 0
 	for _, h := range hooks {
-		_, most := f.sink.InFlight(h.path)
-		if most > h.cap {
-			f.t.Errorf("%s: %d in flight at once, its cap is %d", h.path, most, h.cap)
-		}
-		if most == h.cap {
+		if w.paths[h.path].most == h.cap {
 			full++
 		}
-		got := arrived[h.path]
+		got := w.paths[h.path].events
 		first := firstArrivals(got)
 		twice += len(got) - len(first)
 		line := f.line(ctx, h.id)
@@ -293,8 +288,9 @@ func (f *fleet) judge(ctx context.Context, hooks []hook, want, kills int) {
 		}
 	}
 	require.Greater(f.t, full, len(hooks)/2, "the caps were reached, so that the test could fail")
-	f.t.Logf("%d deliveries to %d webhooks, %d of which were full at some time; %d POSTs beyond a delivery's first, after %d kills",
-		want, len(hooks), full, twice, kills)
+	f.t.Logf("%d deliveries to %d webhooks, %d of which were full at some time; %d POSTs beyond a delivery's first, after %d kills; %d from a paused process that woke up",
+		want, len(hooks), full, twice, kills, w.late)
+	require.Less(f.t, w.late, 1+want/1000, "hardly anything leaves a process when it wakes up")
 }
 
 // line gives a webhook's events in the order of the outbox.
