@@ -52,4 +52,4 @@ chaos-long: setup ## the same for half an hour, with a random seed and the produ
 	@go run ./test/chaos --long
 
 replicas: setup ## dispatchers come and go for two minutes, and a million rows wait for dead endpoints
-	@FANMAIL_LONG=1 go test -count=1 -v -run 'TestCapsAndOrderHold|TestABacklogOfTheDead' ./test/e2e
+	@FANMAIL_LONG=1 go test -count=1 -parallel 1 -v -run 'TestCapsAndOrderHold|TestABacklogOfTheDead' ./test/e2e
