@@ -13,7 +13,8 @@ const (
 	// firstWindow is how many attempts a lane begins with.
 	firstWindow = 4
 	// crowdedWindow is what a lane begins with where its tenant has
-	// crowdedSlow slow attempts in flight already.
+	// crowdedSlow slow attempts in flight already. Its unproven lanes then
+	// draw from the slow pool.
 	crowdedWindow = 1
 	crowdedSlow   = 32
 
@@ -72,6 +73,7 @@ type lane struct {
 	threshold float64 // below it the window doubles, above it creeps
 	cutAt     time.Time
 	slow      bool
+	proven    bool // it has delivered
 
 	drained   float64 // completions a second, smoothed
 	drainedAt time.Time
@@ -157,7 +159,7 @@ func (l *lane) learn(r *result, d *delivery, now time.Time) {
 	if r.delivered {
 		l.failures, l.timeouts = 0, 0
 		l.open, l.probe = false, 0
-		l.slow = r.duration >= slowAttempt
+		l.slow, l.proven = r.duration >= slowAttempt, true
 		// Only a window that was in use has shown that it can be larger.
 		if (l.queued() > 0 || l.inFlight+1 >= int(l.window)) && r.duration < slowAttempt {
 			if l.window < l.threshold {

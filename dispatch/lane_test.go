@@ -96,7 +96,7 @@ func TestTheWindowGrowsWhileAnswersAreFastAndNeverPastTheCap(t *testing.T) {
 func TestOverloadHalvesTheWindowOnceARound(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, 100, 100)
+		b := newBench(t, 200, 100)
 		e := hook(1, 1, 64)
 		for range 900 {
 			b.offer(e, 0)
@@ -212,7 +212,7 @@ func TestARateLimitIsKept(t *testing.T) {
 	})
 }
 
-func TestAHangingEndpointGivesItsFastSlotsBackAfterASecond(t *testing.T) {
+func TestAHangingEndpointLeavesSlotsFreeAndGivesItsOwnBackAfterASecond(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 4, 100)
@@ -221,24 +221,54 @@ func TestAHangingEndpointGivesItsFastSlotsBackAfterASecond(t *testing.T) {
 			b.offer(hanging, 0)
 		}
 		stuck := b.begin()
-		require.Len(t, stuck, 4, "an unknown lane has the fast pool's slots")
+		require.Len(t, stuck, 2, "an unknown lane has half of the fast slots")
 		b.offer(healthy, 0)
-		require.Empty(t, b.begin(), "none is left for the moment")
+		got := b.begin()
+		require.Len(t, got, 1, "another tenant has not to wait")
+		require.Same(t, b.fast, got[0].pool)
+		b.end(got[0], fine)
 		b.pass(slowAttempt)
 		b.tick(time.Now())
-		got := b.begin()
-		require.Len(t, got, 1)
-		require.Equal(t, healthy.ID, got[0].WebhookID)
-		require.Same(t, b.fast, got[0].pool)
-		require.Equal(t, 96, b.slow.free, "the hanging ones go on in the slow pool")
-		b.end(got[0], fine)
+		require.Equal(t, 98, b.slow.free, "the hanging ones go on in the slow pool")
+		require.Equal(t, 4, b.fast.free)
 		b.pass(AttemptTimeout - slowAttempt)
-		for _, d := range stuck {
+		more := b.begin()
+		require.Len(t, more, 2, "up to the lane's window, and now on slow slots")
+		for _, d := range append(stuck, more...) {
 			b.end(d, timeout)
 		}
 		require.Equal(t, 4, b.fast.free)
 		require.Equal(t, 100, b.slow.free)
 		require.True(t, b.lanes[hanging.ID].open)
+	})
+}
+
+func TestATenantOfManyHangingEndpointsDoesNotTryThemAllOnFastSlots(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 64, 4000)
+		for i := range 2000 {
+			e := hook(1, 1, 32)
+			e.ID[1], e.ID[2] = byte(i), byte(i>>8)
+			b.offer(e, 0)
+		}
+		onFast := 0
+		for range 12 {
+			for _, d := range b.begin() {
+				if d.pool == b.fast {
+					onFast++
+				}
+			}
+			b.pass(slowAttempt)
+			b.tick(time.Now())
+		}
+		require.Equal(t, 32, onFast, "the first half of the pool; then the tenant's unproven lanes count as slow")
+		require.Equal(t, 2000, b.inFlight)
+		healthy := hook(2, 2, 32)
+		b.offer(healthy, 0)
+		got := b.begin()
+		require.Len(t, got, 1)
+		require.Same(t, b.fast, got[0].pool)
 	})
 }
 

@@ -8,7 +8,9 @@ import (
 
 // pool is a number of slots for attempts, shared max–min fairly: a free slot
 // goes to the tenant with the fewest in flight among those that have a lane
-// ready, and within the tenant to its lanes in turn.
+// ready, and within the tenant to its lanes in turn. No tenant takes the last
+// slots: it gets one only while it holds fewer than are free. Alone it comes to
+// half of the pool, and the next tenant finds the other half free.
 type pool struct {
 	free   int
 	shares map[events.TenantID]*share
@@ -51,12 +53,15 @@ func (p *pool) enlist(l *lane, s *share) {
 }
 
 // next takes the lane whose turn it is out of the ring; nil where no lane is
-// ready or no slot is free.
+// ready or no slot may be given.
 func (p *pool) next() *lane {
-	if p.free <= 0 || len(p.heap) == 0 {
+	if len(p.heap) == 0 {
 		return nil
 	}
 	s := p.heap[0]
+	if s.inFlight >= p.free {
+		return nil // and so it is for all others, which hold as many or more
+	}
 	l := s.lanes[0]
 	s.lanes[0] = nil
 	s.lanes = s.lanes[1:]

@@ -106,13 +106,26 @@ func (s *scheduler) lane(id events.WebhookID, e *subscribers.Entry) *lane {
 	if l == nil {
 		now := time.Now()
 		l = &lane{id: id, entry: e, window: firstWindow, threshold: subscribers.MaxMaxInFlight, alarmAt: -1, usedAt: now, drainedAt: now}
-		if sh := s.slow.shares[e.TenantID]; sh != nil && sh.inFlight >= crowdedSlow {
+		if s.crowded(e.TenantID) {
 			l.window = crowdedWindow
 		}
 		s.lanes[id] = l
 		s.limit(l)
 	}
 	return l
+}
+
+// crowded says that many of the tenant's attempts are slow. Its lanes that have
+// not shown otherwise are then taken to be slow too, so that a tenant of
+// thousands of hanging endpoints does not try them all on fast slots.
+func (s *scheduler) crowded(t events.TenantID) bool {
+	sh := s.slow.shares[t]
+	return sh != nil && sh.inFlight >= crowdedSlow
+}
+
+// isSlow says that a lane is to draw from the slow pool.
+func (s *scheduler) isSlow(l *lane) bool {
+	return l.slow || l.open || !l.proven && s.crowded(l.entry.TenantID)
 }
 
 func (s *scheduler) limit(l *lane) {
@@ -138,7 +151,7 @@ func (s *scheduler) consider(l *lane, now time.Time) {
 		return
 	}
 	p := s.fast
-	if l.slow || l.open {
+	if s.isSlow(l) {
 		p = s.slow
 	}
 	p.enlist(l, p.share(l.entry.TenantID))
@@ -185,7 +198,8 @@ func (s *scheduler) next() *delivery {
 	now := time.Now()
 	for _, p := range [2]*pool{s.fast, s.slow} {
 		for l := p.next(); l != nil; l = p.next() {
-			if l.gone || l.queued() == 0 || l.inFlight >= l.cap() || !l.entry.Enabled || now.Before(l.restUntil) {
+			if l.gone || l.queued() == 0 || l.inFlight >= l.cap() || !l.entry.Enabled || now.Before(l.restUntil) ||
+				p == s.fast && s.isSlow(l) { // it has become so while it waited
 				s.consider(l, now)
 				continue
 			}

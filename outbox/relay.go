@@ -40,6 +40,10 @@ const (
 	// takes two round trips.
 	smallBatch = 8
 
+	// pace is the least time from the start of a round to the next, unless the
+	// round was full. Events further apart than that don't meet it.
+	pace = 4 * time.Millisecond
+
 	idlePoll = 40 * time.Millisecond
 	busyPoll = 2 * time.Millisecond // rows came without a hint within the last second
 )
@@ -94,9 +98,17 @@ func (r *Relay) Run(ctx context.Context) error {
 	defer timer.Stop()
 	hinted := true
 	for {
+		began := time.Now()
 		n, err := r.turn(round, hinted)
 		wait := poll.next(n, hinted, time.Now())
 		hint := wake
+		if n > 0 && n < batchEvents {
+			// Under load the next round gathers a little, and everything after
+			// the relay batches with it.
+			if !pass(ctx, pace-time.Since(began)) {
+				return nil
+			}
+		}
 		if err != nil {
 			wait = pause.NextBackOff()
 			hint = nil // a hint does not mend what failed
@@ -113,6 +125,21 @@ func (r *Relay) Run(ctx context.Context) error {
 		case <-hint:
 			hinted = true
 		}
+	}
+}
+
+// pass waits for d, and says false where ctx ends first.
+func pass(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
 	}
 }
 
