@@ -147,6 +147,10 @@ func (o *outcome) report() string {
 	}
 	fmt.Fprintf(&b, "\n%d events offered, %d accepted (%d tries again); %d deliveries wanted, %d had their 2xx, %d given up; %d POSTs, %d of them too many, %d overlaps excused\n",
 		o.Offered, o.Accepted, o.again, o.Wanted, o.Delivered, o.GivenUp, o.Posts, o.Twice, o.Overlaps)
+	if n := len(o.Latencies); n > 0 {
+		ms := func(i int) time.Duration { return o.Latencies[min(i, n-1)].Round(time.Millisecond) }
+		fmt.Fprintf(&b, "from accepted to the first 2xx: half within %s, 99 %% within %s, the last %s\n", ms(n/2), ms(n*99/100), ms(n-1))
+	}
 	shown := map[promise.Promise]int{}
 	for _, br := range o.Breaches {
 		if shown[br.Promise]++; shown[br.Promise] <= 10 {

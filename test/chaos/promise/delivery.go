@@ -52,13 +52,16 @@ func (c *check) events() {
 
 // deliveries decides what was lost, and whether what came again was the same.
 func (c *check) deliveries() {
-	answered := map[pair]bool{}
+	answered := map[pair]int64{} // when first
 	rowOf := map[pair]string{}
 	for delivery, posts := range c.byRow {
 		first := posts[0]
 		for _, p := range posts {
 			if p.OK() {
-				answered[pair{p.Token, p.Hook}] = true
+				at := pair{p.Token, p.Hook}
+				if answered[at] == 0 || p.End < answered[at] {
+					answered[at] = p.End
+				}
 			}
 			if p == first {
 				continue
@@ -91,8 +94,9 @@ func (c *check) deliveries() {
 			c.Wanted++
 			c.Checked[NothingLost]++
 			switch at := (pair{token, id}); {
-			case answered[at]:
+			case answered[at] != 0:
 				c.Delivered++
+				c.Latencies = append(c.Latencies, us(max(answered[at]-a.At, 0)))
 			case givenUp[at]:
 				c.GivenUp++
 			default:

@@ -3,6 +3,7 @@ package promise
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/fanmail-dev/fanmail/test/chaos/history"
 )
@@ -63,6 +64,10 @@ type Verdict struct {
 
 	Offered, Accepted, Wanted, Delivered int // events, events, deliveries, deliveries with a 2xx
 	Posts, Twice, Overlaps, GivenUp      int
+
+	// Latencies are the times from an event's acceptance to a delivery's first
+	// 2xx, in order.
+	Latencies []time.Duration
 }
 
 // Kept says that no promise was broken.
@@ -94,6 +99,7 @@ func Check(records []history.Record) (*Verdict, error) {
 	c.strict()
 	c.sequence()
 	c.effects()
+	slices.Sort(c.Latencies)
 	return &c.Verdict, nil
 }
 

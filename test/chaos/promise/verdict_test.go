@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -110,6 +111,8 @@ func TestHistoryInWhichAllWasKept(t *testing.T) {
 	require.Equal(t, 5, v.Wanted)
 	require.Equal(t, 5, v.Delivered)
 	require.Equal(t, 1, v.Twice)
+	require.Len(t, v.Latencies, 5)
+	require.Equal(t, 2*time.Second-240*time.Microsecond, v.Latencies[4], "the one that was refused at first")
 	require.Equal(t, 1, v.Effects[0].Twice, "the POST too many is traced to the kill")
 }
 
