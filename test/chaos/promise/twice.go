@@ -56,13 +56,16 @@ func (c *check) twice() {
 	}
 }
 
-// explanation finds the latest fault between two POSTs that is a reason for
-// the second.
+// explanation finds the fault between two POSTs that is the likeliest reason
+// for the second: the one that came first after the first POST, or lasted then.
 func (c *check) explanation(before, p *history.Post) *history.Fault {
 	var best *history.Fault
+	after := func(f *history.Fault) int64 { return max(f.Start-before.End, 0) }
 	for _, f := range c.faults {
-		if explains(f) && f.Start <= p.Start && f.End >= before.Start-slack && p.Start-f.End <= c.run.LeaseUS+settling &&
-			(best == nil || f.Start > best.Start) {
+		if !explains(f) || f.Start > p.Start || f.End < before.Start-slack || p.Start-f.End > c.run.LeaseUS+settling {
+			continue
+		}
+		if best == nil || after(f) < after(best) || after(f) == after(best) && f.Start > best.Start {
 			best = f
 		}
 	}
