@@ -10,8 +10,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -103,7 +105,7 @@ func (p *poster) post(ctx context.Context, e *subscribers.Entry, d *delivery) re
 	defer cancel()
 	ctx, lose := context.WithCancelCause(ctx)
 	defer lose(nil)
-	req, err := p.request(ctx, e, d, start, lose)
+	req, err := p.request(p.fence(ctx, lose), e, d, start)
 	if err != nil {
 		return result{reason: reasonRequest, err: oneLine(err.Error()), duration: time.Since(start)}
 	}
@@ -128,7 +130,7 @@ func (p *poster) post(ctx context.Context, e *subscribers.Entry, d *delivery) re
 	return r
 }
 
-func (p *poster) request(ctx context.Context, e *subscribers.Entry, d *delivery, now time.Time, lose context.CancelCauseFunc) (*http.Request, error) {
+func (p *poster) request(ctx context.Context, e *subscribers.Entry, d *delivery, now time.Time) (*http.Request, error) {
 	u, err := e.Target()
 	if err != nil {
 		return nil, err
@@ -147,7 +149,8 @@ func (p *poster) request(ctx context.Context, e *subscribers.Entry, d *delivery,
 	h[HeaderDelivery] = values[0:1:1]
 	h[HeaderAttempt] = values[1:2:2]
 	signer.Sign(h, d.EventID.String(), now, d.Envelope)
-	body := func() io.ReadCloser { return &fenced{r: bytes.NewReader(d.Envelope), may: p.may, lose: lose} }
+	// Of a type that the transport knows, or it would send the header apart.
+	body := func() io.ReadCloser { return io.NopCloser(bytes.NewReader(d.Envelope)) }
 	req := &http.Request{
 		Method: http.MethodPost, URL: u, Host: u.Host, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Body: body(), ContentLength: int64(len(d.Envelope)),
@@ -158,25 +161,27 @@ func (p *poster) request(ctx context.Context, e *subscribers.Entry, d *delivery,
 	return req.WithContext(ctx), nil
 }
 
-// fenced is a body that is not read once the lease has run out. The transport
-// reads it after it has the connection and before it has sent a byte of the
-// request, so a process that was paused while it dialled sends nothing when it
-// wakes up.
-type fenced struct {
-	r    *bytes.Reader
-	may  func() bool
-	lose context.CancelCauseFunc
+// fence asks once more whether the request may go out, when the transport has
+// the connection and the header stands in its buffer, of which nothing is sent
+// yet. So a process that was paused while it dialled sends nothing when it
+// wakes up. Over HTTP/2 the header is out by then, and the stream is cut before
+// its body.
+func (p *poster) fence(ctx context.Context, lose context.CancelCauseFunc) context.Context {
+	var conn atomic.Pointer[net.Conn]
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(i httptrace.GotConnInfo) { conn.Store(&i.Conn) },
+		WroteHeaders: func() {
+			if p.may() {
+				return
+			}
+			lose(errLost)
+			c := *conn.Load()
+			if t, ok := c.(*tls.Conn); !ok || t.ConnectionState().NegotiatedProtocol != "h2" {
+				_ = c.Close()
+			}
+		},
+	})
 }
-
-func (f *fenced) Read(b []byte) (int, error) {
-	if int64(f.r.Len()) == f.r.Size() && !f.may() {
-		f.lose(errLost)
-		return 0, errLost
-	}
-	return f.r.Read(b)
-}
-
-func (f *fenced) Close() error { return nil }
 
 func (r *result) judge(resp *http.Response) {
 	code := resp.StatusCode
