@@ -66,13 +66,14 @@ func (w *wire) expect(name string, most int, delay func(event string) time.Durat
 }
 
 func (w *wire) serve(_ http.ResponseWriter, r *http.Request) {
-	if _, err := io.Copy(io.Discard, r.Body); err != nil {
-		return
-	}
 	seconds, _ := strconv.ParseInt(r.Header.Get(signature.HeaderTimestamp), 10, 64)
 	q := &request{event: r.Header.Get(signature.HeaderID), attempt: r.Header.Get("Fanmail-Attempt"), signed: time.Unix(seconds, 0), at: time.Now()}
 	p := w.enter(r.URL.Path, q)
 	defer w.leave(p, q)
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		return
+	}
+	w.arrived(p, q)
 	timer := time.NewTimer(p.delay(q.event))
 	defer timer.Stop()
 	select {
@@ -86,7 +87,6 @@ func (w *wire) enter(name string, q *request) *path {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	p := w.paths[name]
-	p.events = append(p.events, q.event)
 	if q.at.Sub(q.signed) > lateAfter {
 		w.late++
 		return p
@@ -100,6 +100,12 @@ func (w *wire) enter(name string, q *request) *path {
 		}
 	}
 	return p
+}
+
+func (w *wire) arrived(p *path, q *request) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p.events = append(p.events, q.event)
 }
 
 func (w *wire) leave(p *path, q *request) {
