@@ -17,12 +17,17 @@ const (
 	// crash is the fault after which a lease may be gone: the database comes
 	// back without the last commits that did not wait for the disk.
 	crashName = "postgres.immediate"
+	// brokerName begins the names of the broker's faults.
+	brokerName = "nats."
 	// termName is an orderly stop: it parks what it cuts short.
 	termName = "term"
 )
 
 // explains says whether a fault can be why a delivery is POSTed twice.
 func explains(f *history.Fault) bool {
+	if strings.HasPrefix(f.Name, brokerName) {
+		return false // a dispatcher that is cut off from the broker too
+	}
 	return f.Party == "postgres" || strings.HasPrefix(f.Party, "dispatcher")
 }
 

@@ -186,6 +186,9 @@ func TestDoctoredHistoriesAreRejectedForTheRightPromise(t *testing.T) {
 		"a POST too many, and a fault of the broker": {func(s *story) {
 			s.fault().Party = "nats"
 		}, promise.TwiceExplain},
+		"a POST too many, and a dispatcher cut off from the broker": {func(s *story) {
+			s.fault().Name = "nats.partition"
+		}, promise.TwiceExplain},
 		"a success that was sent again": {func(s *story) {
 			s.post("wh_cap", 1, 2, 95*second, 96*second, 200)
 		}, promise.TwiceExplain},
