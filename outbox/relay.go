@@ -38,7 +38,7 @@ const (
 
 	// smallBatch is what goes out faster message by message: an atomic batch
 	// takes two round trips.
-	smallBatch = 8
+	smallBatch = 2
 
 	// pace is the least time from the start of a round to the next, unless the
 	// round was full. Events further apart than that don't meet it.
