@@ -331,6 +331,29 @@ func TestWhatIsNotOwnedIsNotTaken(t *testing.T) {
 	})
 }
 
+func TestAPartitionThatComesBackCountsWhatIsStillOnTheWire(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 10, 10)
+		e := hook(1, 1, 2)
+		for range 3 {
+			b.offer(e, 0)
+		}
+		flying := b.begin()
+		require.Len(t, flying, 2)
+		all := b.owned
+		b.own([events.Partitions]bool{})
+		b.own(all)
+		b.offer(e, 0)
+		require.Empty(t, b.begin(), "the cap is 2, and 2 are on the wire")
+		b.end(flying[0], fine)
+		require.Len(t, b.begin(), 1)
+		b.own([events.Partitions]bool{})
+		b.end(flying[1], fine)
+		require.Len(t, b.lanes, 1, "one is on the wire still")
+	})
+}
+
 func TestIdleLanesAreForgotten(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

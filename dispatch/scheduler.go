@@ -112,6 +112,13 @@ func (s *scheduler) lane(id events.WebhookID, e *subscribers.Entry) *lane {
 		s.lanes[id] = l
 		s.limit(l)
 	}
+	if l.gone { // its partition came back before its last attempts had ended
+		l.gone, l.entry = false, e
+		if l.open {
+			s.breakers++
+		}
+		s.limit(l)
+	}
 	return l
 }
 
@@ -274,7 +281,7 @@ func (s *scheduler) finish(d *delivery, r *result) (park []*delivery) {
 	l := d.lane
 	wasOpen := l.open
 	l.learn(r, d, now)
-	if l.open != wasOpen {
+	if l.open != wasOpen && !l.gone {
 		if l.open {
 			s.breakers++
 		} else {
@@ -293,6 +300,9 @@ func (s *scheduler) leave(d *delivery) {
 	s.flight.remove(d)
 	d.lane.inFlight--
 	s.inFlight--
+	if d.lane.gone && d.lane.inFlight == 0 {
+		delete(s.lanes, d.lane.id)
+	}
 	if s.stopped && s.inFlight == 0 {
 		close(s.quiet)
 	}
@@ -389,13 +399,20 @@ func (s *scheduler) own(owned [events.Partitions]bool) (park []*delivery) {
 	return park
 }
 
+// drop lets go of a lane and gives its queue. While attempts of it are on the
+// wire it is remembered, so that they count if the partition comes back.
 func (s *scheduler) drop(l *lane) []*delivery {
+	if l.gone {
+		return nil
+	}
 	out := s.drain(l)
-	l.gone = true
+	l.gone, l.nextDue, l.pulling = true, 0, false
 	if l.open {
 		s.breakers--
 	}
-	delete(s.lanes, l.id)
+	if l.inFlight == 0 {
+		delete(s.lanes, l.id)
+	}
 	delete(s.pulls, l)
 	if l.alarmAt >= 0 {
 		heap.Remove(&s.alarms, l.alarmAt)
