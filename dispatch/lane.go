@@ -90,8 +90,6 @@ type lane struct {
 	nextDue int64
 	pulling bool
 
-	pool    *pool
-	share   *share // the tenant's part of the pool
 	ready   bool
 	alarm   time.Time // zero: not in the heap
 	alarmAt int

@@ -45,7 +45,7 @@ func (p *pool) enlist(l *lane, s *share) {
 	if l.ready {
 		return
 	}
-	l.ready, l.pool, l.share = true, p, s
+	l.ready = true
 	s.lanes = append(s.lanes, l)
 	if s.at < 0 {
 		heap.Push(&p.heap, s)

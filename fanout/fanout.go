@@ -27,10 +27,6 @@ const (
 	insertRows = 2000
 	// workers overlap one batch's commit with the next one's matching.
 	workers = 2
-	// ackTime is how long the broker may take from one acknowledgement to the
-	// next. One that was lost together with a leader never comes, and the sweep
-	// takes the rows.
-	ackTime = 5 * time.Second
 )
 
 // Options say how the fan-out runs.
@@ -314,19 +310,8 @@ func (f *Fanout) publish(ctx context.Context, b *born) error {
 			futures = append(futures, future)
 		}
 	}
-	timer := time.NewTimer(ackTime)
-	defer timer.Stop()
-	for _, future := range futures {
-		timer.Reset(ackTime)
-		select {
-		case <-future.Ok():
-		case err := <-future.Err():
-			return fmt.Errorf("publish deliveries: %w", err)
-		case <-timer.C:
-			return errors.New("publish deliveries: the broker gave no acknowledgement within 5 s")
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	if err := stream.Acknowledged(ctx, futures); err != nil {
+		return fmt.Errorf("publish deliveries: %w", err)
 	}
 	return nil
 }

@@ -44,16 +44,9 @@ const (
 	// round was full. Events further apart than that don't meet it.
 	pace = 4 * time.Millisecond
 
-	// ackTime is how long the broker may take from one acknowledgement to the
-	// next. One that was lost together with a leader never comes.
-	ackTime = 5 * time.Second
-
 	idlePoll = 40 * time.Millisecond
 	busyPoll = 2 * time.Millisecond // rows came without a hint within the last second
 )
-
-// errNoAck hands the rows back while the round still has time to.
-var errNoAck = errors.New("the broker gave no acknowledgement within 5 s")
 
 // RelayOptions say how a relay runs.
 type RelayOptions struct {
@@ -239,7 +232,7 @@ func (r *Relay) round(ctx context.Context) (int, error) {
 		_, undo := r.pool.Exec(ctx, `UPDATE outbox AS o SET leased_until = '-infinity'
 			FROM unnest($1::uuid[], $2::bigint[]) AS u (tenant_id, seq) WHERE o.tenant_id = u.tenant_id AND o.seq = u.seq`, tenants, seqs)
 		// Without a leader nobody answers; the next round asks again.
-		ask, stop := context.WithTimeoutCause(ctx, ackTime, errNoAck)
+		ask, stop := context.WithTimeoutCause(ctx, stream.AckTime, stream.ErrNoAck)
 		defer stop()
 		ensure := stream.Ensure(ask, r.js, r.streams)
 		return 0, errors.Join(fmt.Errorf("publish: %w", err), undo, ensure)
@@ -297,7 +290,7 @@ func (r *Relay) message(row pgx.CollectableRow) (*nats.Msg, events.TenantID, int
 // duplicate in it refuses the whole), the messages go one by one.
 func (r *Relay) publish(ctx context.Context, msgs []*nats.Msg) error {
 	if len(msgs) > smallBatch {
-		batch, stop := context.WithTimeoutCause(ctx, ackTime, errNoAck)
+		batch, stop := context.WithTimeoutCause(ctx, stream.AckTime, stream.ErrNoAck)
 		_, err := jetstreamext.PublishMsgBatch(batch, r.js, msgs)
 		stop()
 		if err == nil {
@@ -320,19 +313,5 @@ func (r *Relay) publish(ctx context.Context, msgs []*nats.Msg) error {
 		}
 		futures = append(futures, f)
 	}
-	timer := time.NewTimer(ackTime)
-	defer timer.Stop()
-	for _, f := range futures {
-		timer.Reset(ackTime)
-		select {
-		case <-f.Ok(): // also for a duplicate: the broker has it
-		case err := <-f.Err():
-			return err
-		case <-timer.C:
-			return errNoAck
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	return nil
+	return stream.Acknowledged(ctx, futures)
 }

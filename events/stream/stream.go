@@ -289,13 +289,3 @@ func dangerous(have, want jetstream.StreamConfig) error {
 // MinMessageBytes is the payload that the broker must take: an envelope at its
 // largest, with room for headers.
 const MinMessageBytes = events.MaxEnvelopeBytes + 16<<10
-
-// EnsurePartitions creates or updates the consumers of all partitions.
-func EnsurePartitions(ctx context.Context, js jetstream.JetStream) error {
-	for p := range events.Partitions {
-		if _, err := js.CreateOrUpdateConsumer(ctx, Deliveries, PartitionConsumer(p)); err != nil {
-			return fmt.Errorf("consumer %s: %w", PartitionConsumerName(p), err)
-		}
-	}
-	return nil
-}
