@@ -157,7 +157,10 @@ func connectBroker(ctx context.Context, c NATS, name string, log *zap.Logger) (*
 		if js, err = jetstream.New(nc); err != nil {
 			return fmt.Errorf("open JetStream: %w", err)
 		}
-		err = stream.Ensure(attempt, js, c.streams())
+		// Without a leader nobody answers; the next attempt asks again.
+		ask, cancel := context.WithTimeoutCause(attempt, stream.AckTime, stream.ErrNoAck)
+		defer cancel()
+		err = stream.Ensure(ask, js, c.streams())
 		var mismatch *stream.MismatchError
 		if errors.As(err, &mismatch) {
 			return backoff.Permanent(mismatch)

@@ -72,7 +72,9 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 		return err
 	}
 	p.add("registry", registry.Run)
-	p.add("fanout", fanout.New(p.pool, p.js, registry, fanout.Options{Streams: p.streams, Feed: d.Feed, Log: p.log, Registerer: p.registry}).Run)
+	f := fanout.New(p.pool, p.js, registry, fanout.Options{Streams: p.streams, Feed: d.Feed, Log: p.log, Registerer: p.registry})
+	p.ready = append(p.ready, f.Ready, d.Ready)
+	p.add("fanout", f.Run)
 	p.add("dispatch", d.Run)
 	p.add("maintenance", dispatch.NewMaintenance(p.pool, dispatch.MaintenanceOptions{Log: p.log, Registerer: p.registry}).Run)
 	return nil

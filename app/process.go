@@ -35,6 +35,7 @@ type process struct {
 	js   jetstream.JetStream
 
 	components []component
+	ready      []func() error // nil once the component can do its work
 }
 
 // component works until its context ends, drains, and returns nil.
@@ -55,6 +56,7 @@ func margin(drain time.Duration) time.Duration { return max(drain/10, 500*time.M
 // until ctx ends. It returns nil where ctx ended first, even while it waited.
 func runProcess(ctx context.Context, name string, db Database, broker NATS, life Lifecycle, log *zap.Logger, build func(context.Context, *process) error) error {
 	p := &process{name: name, log: log, registry: prometheus.NewRegistry(), status: &status{}, drain: life.drain(), streams: broker.streams()}
+	defer tuneMemory(log)()
 	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	// The status server answers while the process waits and while it drains,
@@ -110,6 +112,11 @@ func (p *process) check(ctx context.Context) error {
 	}
 	if err := p.pool.Ping(ctx); err != nil {
 		return fmt.Errorf("the database is away: %w", err)
+	}
+	for _, ready := range p.ready {
+		if err := ready(); err != nil {
+			return err
+		}
 	}
 	return nil
 }

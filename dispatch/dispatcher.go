@@ -103,6 +103,10 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, js jetstream.JetStream, registry *su
 	return d, nil
 }
 
+// Ready says why nothing can be delivered yet, or nil: from then on it stays
+// nil.
+func (d *Dispatcher) Ready() error { return d.owner.waiting() }
+
 // Run delivers until ctx ends, then stops within the drain deadline: nothing
 // new is fetched or started, what is queued is parked, attempts on the wire end
 // or are cut short, outcomes are written, and the partitions are handed back.

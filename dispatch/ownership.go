@@ -3,6 +3,8 @@ package dispatch
 import (
 	"context"
 	"crypto/rand"
+	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,11 +44,14 @@ type ownership struct {
 	mu        sync.Mutex
 	consumers map[int]*consumer
 	leaving   map[int]time.Time // partitions on their way out, since when
+	began     bool              // the first share has come
+	ready     bool              // and is being consumed
 }
 
 type consumer struct {
-	stop context.CancelFunc
-	done chan struct{}
+	stop    context.CancelFunc
+	done    chan struct{}
+	started atomic.Bool // messages come
 }
 
 func newOwnership(d *Dispatcher) *ownership {
@@ -58,6 +63,26 @@ func newOwnership(d *Dispatcher) *ownership {
 // may says whether an attempt may start: the lease, as this process's clock
 // has it, has not run out.
 func (o *ownership) may() bool { return time.Since(o.base).Nanoseconds() < o.until.Load() }
+
+// waiting says what the first share of partitions still waits for, or nil: from
+// then on it stays nil, since shares come and go with replicas.
+func (o *ownership) waiting() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ready {
+		return nil
+	}
+	if !o.began {
+		return errors.New("waiting for a share of the partitions")
+	}
+	for p, c := range o.consumers {
+		if !c.started.Load() {
+			return fmt.Errorf("waiting for the consumer of partition %d", p)
+		}
+	}
+	o.ready = true
+	return nil
+}
 
 // run renews, claims and hands over until ctx ends, and returns when all
 // consumers have stopped. The partitions are then still owned.
@@ -193,6 +218,7 @@ func (o *ownership) adopt(ctx context.Context, mine []int16, until time.Time) {
 			fresh = true
 		}
 	}
+	o.began = true
 	o.mu.Unlock()
 	if fresh {
 		select {
@@ -208,7 +234,7 @@ func (o *ownership) consume(ctx context.Context, p int) *consumer {
 	c := &consumer{stop: stop, done: make(chan struct{})}
 	go func() {
 		defer close(c.done)
-		o.d.receive(ctx, p)
+		o.d.receive(ctx, p, func() { c.started.Store(true) })
 	}()
 	return c
 }

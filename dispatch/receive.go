@@ -34,11 +34,12 @@ func (m *message) settle() {
 	}
 }
 
-// receive takes a partition's messages until ctx ends.
-func (d *Dispatcher) receive(ctx context.Context, partition int) {
+// receive takes a partition's messages until ctx ends, and calls started when
+// they begin to come.
+func (d *Dispatcher) receive(ctx context.Context, partition int, started func()) {
 	source := stream.Source{
 		JS: d.js, Streams: d.o.Streams, Stream: stream.Deliveries, Consumer: stream.PartitionConsumer(partition),
-		Ahead: aheadMessages, Log: d.log,
+		Ahead: aheadMessages, Started: started, Log: d.log,
 	}
 	_ = source.Run(ctx, func(m jetstream.Msg) { d.handle(ctx, m) })
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -51,6 +52,7 @@ type Fanout struct {
 	feed     func([]subscribers.Leased) []int
 	log      *zap.Logger
 	metrics  *metrics
+	started  atomic.Bool
 }
 
 // New makes a fan-out; Run starts it.
@@ -59,6 +61,15 @@ func New(pool *pgxpool.Pool, js jetstream.JetStream, registry *subscribers.Regis
 		o.Log = zap.NewNop()
 	}
 	return &Fanout{pool: pool, js: js, registry: registry, streams: o.Streams, feed: o.Feed, log: o.Log.Named("fanout"), metrics: newMetrics(o.Registerer)}
+}
+
+// Ready says why no event has been asked for yet, or nil: from then on it
+// stays nil.
+func (f *Fanout) Ready() error {
+	if !f.started.Load() {
+		return errors.New("waiting for the events' consumer")
+	}
+	return nil
 }
 
 // Run fans out until ctx ends, and returns when the batches under way are
@@ -82,7 +93,7 @@ func (f *Fanout) Run(ctx context.Context) error {
 }
 
 func (f *Fanout) consume(ctx context.Context, to chan<- jetstream.Msg) error {
-	source := stream.Source{JS: f.js, Streams: f.streams, Stream: stream.Events, Consumer: stream.FanoutConsumer(), Ahead: batchEvents, Log: f.log}
+	source := stream.Source{JS: f.js, Streams: f.streams, Stream: stream.Events, Consumer: stream.FanoutConsumer(), Ahead: batchEvents, Started: func() { f.started.Store(true) }, Log: f.log}
 	return source.Run(ctx, func(m jetstream.Msg) {
 		select {
 		case to <- m:

@@ -20,7 +20,9 @@ type Source struct {
 	Consumer jetstream.ConsumerConfig
 	// Ahead is how many messages may be fetched before they are handled.
 	Ahead int
-	Log   *zap.Logger
+	// Started is called whenever messages begin to come; nil: not called.
+	Started func()
+	Log     *zap.Logger
 }
 
 // Run calls handle for each message, one at a time, until ctx ends. A consumer
@@ -73,6 +75,9 @@ func (s Source) consume(ctx context.Context, started func(), handle func(jetstre
 		return fmt.Errorf("consume %s: %w", s.Consumer.Durable, err)
 	}
 	started()
+	if s.Started != nil {
+		s.Started()
+	}
 	select {
 	case <-ctx.Done():
 		err = nil
