@@ -14,6 +14,8 @@
 //     process, is not counted.
 //   - A delivery that came twice is counted once. One that never came counts in
 //     the percentiles as having come when the waiting ended.
+//   - Nothing is measured before every webhook has had deliveries, while its
+//     endpoint was well, and they came no faster any more.
 //   - The healthy endpoints' times with bad neighbours are compared with those
 //     of the same traffic without, in the same run on the same processes.
 //

@@ -46,12 +46,16 @@ func run(ctx context.Context, w *Workload, s System, dir, profiles string) (out 
 	for i := range w.Endpoints {
 		w.Endpoints[i].URL = rec.URL + w.Endpoints[i].Path
 	}
-	if err := errors.Join(rec.answers(ctx, w.Endpoints), s.Subscribe(ctx, w.Endpoints)); err != nil {
+	if err := s.Subscribe(ctx, w.Endpoints); err != nil {
 		return out, err
 	}
 	m := measurement{workload: w, system: s, rec: rec, healthy: w.healthy(), profiles: profiles}
 	if err := m.warmUp(ctx); err != nil {
 		return out, fmt.Errorf("warm up: %w", err)
+	}
+	// Only now do the bad neighbours turn bad.
+	if err := rec.answers(ctx, w.Endpoints); err != nil {
+		return out, err
 	}
 	if w.Noisy() {
 		alone, err := m.take(ctx, m.wellOnly)
@@ -83,32 +87,6 @@ type measurement struct {
 func everyone(Target) bool { return true }
 
 func (m *measurement) wellOnly(t Target) bool { return len(m.healthy[t]) > 0 }
-
-// warmUp sends every healthy target some events, at the workload's rate.
-func (m *measurement) warmUp(ctx context.Context) error {
-	w := *m.workload
-	w.Turns = nil
-	for _, t := range m.workload.Turns {
-		if m.wellOnly(t) {
-			w.Turns = append(w.Turns, t)
-		}
-	}
-	w.Events, w.Rate, w.Batch = w.Warm*len(m.healthy), 0, min(50, w.Batch*10)
-	events, err := send(ctx, m.system, &w, everyone)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	t := newTally(events, m.healthy)
-	if m.posts, err = t.await(ctx, m.rec, m.posts); err != nil {
-		return err
-	}
-	if t.missing() > 0 {
-		return fmt.Errorf("%d of %d deliveries did not arrive", t.missing(), len(t.due))
-	}
-	return m.system.Settle(ctx)
-}
 
 // take sends the workload to the targets that want accepts and measures.
 func (m *measurement) take(ctx context.Context, want func(Target) bool) (Run, error) {

@@ -47,8 +47,8 @@ type Workload struct {
 	Patience time.Duration
 	// FullOnly leaves it out of the quick form, unless it is asked for.
 	FullOnly bool
-	// Warm is how many events of each healthy target go before, unmeasured, so
-	// that connections are open and statements prepared.
+	// Warm is how many events of each target a round of the warm-up has; with a
+	// Rate its rounds go by that.
 	Warm int
 }
 
@@ -63,10 +63,13 @@ func (w *Workload) Noisy() bool {
 }
 
 // healthy are the paths of each target's healthy endpoints.
-func (w *Workload) healthy() map[Target][]string {
+func (w *Workload) healthy() map[Target][]string { return w.paths((*Endpoint).Healthy) }
+
+// paths are those of each target's endpoints that want accepts.
+func (w *Workload) paths(want func(*Endpoint) bool) map[Target][]string {
 	paths := map[Target][]string{}
 	for i := range w.Endpoints {
-		if e := &w.Endpoints[i]; e.Healthy() {
+		if e := &w.Endpoints[i]; want(e) {
 			paths[e.Target] = append(paths[e.Target], e.Path)
 		}
 	}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// A system is warm when a round of unmeasured traffic was about as good as the
+// best before it. These bound how long that is looked for.
+const (
+	warmRounds    = 3 // at least
+	warmRoundsMax = 8
+	warmWindow    = 2 * time.Second // of a round at a workload's rate
+	// warmEnough is how far behind the best round one may stay.
+	warmEnough = 1.5
+)
+
+// warmUp drives deliveries through every webhook, those of the later bad
+// neighbours too, while all endpoints still answer well: first one event to
+// each target, so that the webhooks are known, their partitions owned and
+// their connections open, and then rounds of the workload's own traffic until
+// they get no better. So a measurement says nothing of the processes' start.
+func (m *measurement) warmUp(ctx context.Context) error {
+	w, all := m.workload, m.workload.paths(func(*Endpoint) bool { return true })
+	reach := *w
+	reach.Turns, reach.Rate, reach.Batch = distinct(w.Turns), 0, min(50, w.Batch*10)
+	reach.Events = len(reach.Turns)
+	if _, err := m.warmRound(ctx, &reach, all); err != nil {
+		return err
+	}
+	round := *w
+	if w.Rate > 0 {
+		round.Events = max(int(w.Rate*warmWindow.Seconds()), len(reach.Turns))
+	} else {
+		round.Events = w.Warm * len(reach.Turns)
+	}
+	best := 0.0
+	for n := 1; n <= warmRoundsMax; n++ {
+		now, err := m.warmRound(ctx, &round, all)
+		if err != nil {
+			return err
+		}
+		best = max(best, now)
+		if n >= warmRounds && now*warmEnough >= best {
+			break
+		}
+	}
+	return m.system.Settle(ctx)
+}
+
+// warmRound sends a workload and waits for all of it. The more it gives the
+// better: deliveries a second, or at a workload's rate the inverse of the p99.
+func (m *measurement) warmRound(ctx context.Context, w *Workload, paths map[Target][]string) (float64, error) {
+	start := time.Now()
+	events, err := send(ctx, m.system, w, everyone)
+	if err != nil {
+		return 0, err
+	}
+	t := newTally(events, paths)
+	bounded, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if m.posts, err = t.await(bounded, m.rec, m.posts); err != nil {
+		return 0, err
+	}
+	if t.missing() > 0 {
+		return 0, fmt.Errorf("%d of %d deliveries did not arrive", t.missing(), len(t.due))
+	}
+	if w.Rate == 0 {
+		return t.perSecond(start), nil
+	}
+	return 1 / max(percentile(t.times(time.Now()), 99), time.Microsecond).Seconds(), nil
+}
+
+// distinct are the targets, each once, in their order.
+func distinct(turns []Target) []Target {
+	var out []Target
+	seen := make(map[Target]bool, len(turns))
+	for _, t := range turns {
+		if !seen[t] {
+			seen[t] = true
+			out = append(out, t)
+		}
+	}
+	return out
+}
