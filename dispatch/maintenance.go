@@ -2,9 +2,11 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -17,20 +19,28 @@ import (
 // MaintenanceOptions say how maintenance runs.
 type MaintenanceOptions struct {
 	// Every is the time between rounds; zero: 5 minutes.
-	Every      time.Duration
+	Every time.Duration
+	// Disabled is called in the transaction that disables failing webhooks,
+	// with those webhooks: what it writes there is true exactly if they are
+	// disabled. Its error undoes the disabling. It may be nil.
+	Disabled func(context.Context, pgx.Tx, []subscribers.Disabled) error
+	// Also is done in each round, under the same lock. It may be nil.
+	Also       func(context.Context) error
 	Log        *zap.Logger
 	Registerer prometheus.Registerer // nil: no metrics
 }
 
 // Maintenance keeps the partitions of the coming days ready, drops the ones
-// whose 30 days are over, and forgets what has expired. Any number of replicas
-// may run it; an advisory lock lets one work at a time.
+// whose 30 days are over, forgets what has expired, previous secrets among it,
+// and disables webhooks that only fail. Any number of replicas may run it; an
+// advisory lock lets one work at a time.
 type Maintenance struct {
-	pool    *pgxpool.Pool
-	every   time.Duration
-	log     *zap.Logger
-	expired prometheus.Counter
-	dropped prometheus.Counter
+	pool     *pgxpool.Pool
+	o        MaintenanceOptions
+	log      *zap.Logger
+	expired  prometheus.Counter
+	dropped  prometheus.Counter
+	disabled prometheus.Counter
 }
 
 // NewMaintenance makes maintenance; Run starts it.
@@ -43,19 +53,22 @@ func NewMaintenance(pool *pgxpool.Pool, o MaintenanceOptions) *Maintenance {
 	}
 	f := promauto.With(o.Registerer)
 	return &Maintenance{
-		pool: pool, every: o.Every, log: o.Log.Named("maintenance"),
+		pool: pool, o: o, log: o.Log.Named("maintenance"),
 		expired: f.NewCounter(prometheus.CounterOpts{
 			Name: "fanmail_maintenance_expired_deliveries_total", Help: "Deliveries that were still pending when their 30 days ended, and became failed.",
 		}),
 		dropped: f.NewCounter(prometheus.CounterOpts{
 			Name: "fanmail_maintenance_dropped_partitions_total", Help: "Day partitions dropped.",
 		}),
+		disabled: f.NewCounter(prometheus.CounterOpts{
+			Name: "fanmail_maintenance_disabled_webhooks_total", Help: "Webhooks disabled because their deliveries failed and none succeeded.",
+		}),
 	}
 }
 
 // Run does a round at once and then every so often, until ctx ends.
 func (m *Maintenance) Run(ctx context.Context) error {
-	tick := time.NewTicker(m.every)
+	tick := time.NewTicker(m.o.Every)
 	defer tick.Stop()
 	for {
 		if err := m.Round(ctx); err != nil && ctx.Err() == nil {
@@ -89,6 +102,35 @@ func (m *Maintenance) Round(ctx context.Context) error {
 	if err := migrations.MakePartitions(ctx, m.pool); err != nil {
 		return err
 	}
+	// One that fails keeps none of the others from its round.
+	err = errors.Join(m.disable(ctx), m.retain(ctx))
+	if m.o.Also != nil {
+		err = errors.Join(err, m.o.Also(ctx))
+	}
+	return err
+}
+
+func (m *Maintenance) disable(ctx context.Context) error {
+	var list []subscribers.Disabled
+	err := pgx.BeginFunc(ctx, m.pool, func(tx pgx.Tx) error {
+		var err error
+		list, err = subscribers.DisableFailing(ctx, tx)
+		if err != nil || len(list) == 0 || m.o.Disabled == nil {
+			return err
+		}
+		return m.o.Disabled(ctx, tx, list)
+	})
+	if err != nil {
+		return err
+	}
+	m.disabled.Add(float64(len(list)))
+	for _, w := range list {
+		m.log.Warn("webhook disabled", zap.Stringer("webhook", w.ID), zap.Stringer("tenant", w.TenantID), zap.String("because", w.Reason))
+	}
+	return nil
+}
+
+func (m *Maintenance) retain(ctx context.Context) error {
 	r, err := subscribers.Retain(ctx, m.pool)
 	m.expired.Add(float64(r.Expired))
 	m.dropped.Add(float64(r.Dropped))

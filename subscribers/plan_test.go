@@ -15,25 +15,28 @@ import (
 
 // The indexes that the hot statements go by.
 const (
-	byKey   = "webhook_subscriber_deliveries_pkey"
-	byDue   = "webhook_subscriber_deliveries_due"
-	byLine  = "webhook_subscriber_deliveries_line"
-	byEvent = "events_pkey"
+	byKey    = "webhook_subscriber_deliveries_pkey"
+	byDue    = "webhook_subscriber_deliveries_due"
+	byLine   = "webhook_subscriber_deliveries_line"
+	byEvent  = "events_pkey"
+	byFailed = "webhook_subscriber_deliveries_failed"
 )
 
 // backlog is a table with a history, and webhooks that wait: one whose due
 // rows are 40,000, one in strict order, and some with a few that are not due.
+// One more has failed 20,000 times.
 type backlog struct {
 	*pgplan.Recorder
-	t             *testing.T
-	heavy, strict events.WebhookID
-	light         []events.WebhookID
+	t                   *testing.T
+	heavy, strict, dead events.WebhookID
+	light               []events.WebhookID
 }
 
 const (
 	finishedRows = 200_000
 	heavyRows    = 40_000
 	strictRows   = 5_000
+	failedRows   = 20_000
 	lightRows    = 500
 	lightHooks   = 10
 	eventRows    = 6_000
@@ -45,7 +48,7 @@ func newBacklog(t *testing.T) *backlog {
 	ctx := context.Background()
 	url := pgtest.URL(t)
 	pool := pgtest.Open(t, url)
-	b := &backlog{t: t, heavy: events.NewRandom[events.WebhookKind](), strict: events.NewRandom[events.WebhookKind]()}
+	b := &backlog{t: t, heavy: events.NewRandom[events.WebhookKind](), strict: events.NewRandom[events.WebhookKind](), dead: events.NewRandom[events.WebhookKind]()}
 	for range lightHooks {
 		b.light = append(b.light, events.NewRandom[events.WebhookKind]())
 	}
@@ -74,6 +77,15 @@ func newBacklog(t *testing.T) *backlog {
 	rows(heavyRows, []events.WebhookID{b.heavy}, -2*time.Hour, "pending", false)
 	rows(lightHooks*lightRows, b.light, time.Hour, "pending", false)
 	rows(strictRows, []events.WebhookID{b.strict}, -time.Hour, "pending", true)
+	rows(failedRows, []events.WebhookID{b.dead}, 0, "failed", false)
+	rows(lightHooks, b.light, 0, "failed", false)
+	exec(`UPDATE webhook_subscriber_deliveries SET last_attempt_at = finished_at WHERE status = 'failed'`)
+	exec(`INSERT INTO tenants (id, name) VALUES ('00000000-0000-0000-0000-000000000001', 'test')`)
+	exec(`INSERT INTO webhooks (id, tenant_id, url, events, signing_secret, enabled_at)
+		SELECT id, '00000000-0000-0000-0000-000000000001', 'https://hooks.example.com/', '{email.received}', '', now() - interval '30 days'
+		FROM (SELECT unnest($1::uuid[]) UNION ALL SELECT gen_random_uuid() FROM generate_series(1, 3000)) AS w (id)`,
+		append([]events.WebhookID{b.heavy, b.strict, b.dead}, b.light...))
+	exec(`ANALYZE webhooks`) // the registry is small and old
 	b.Recorder = pgplan.Open(t, url)
 	return b
 }
@@ -142,6 +154,8 @@ func (b *backlog) statements(when string) {
 	}
 	require.Equal(b.t, 2+lightHooks, found)
 
+	b.disabling()
+
 	b.Reset()
 	const part = room / 4
 	var l subscribers.Ledger
@@ -169,6 +183,23 @@ func (b *backlog) statements(when string) {
 	b.within("recordFailed", "CASE WHEN o.final", each)
 	b.within("parkRows", "SET next_retry_at = now()\n", each)
 	b.within("renewRows", "SET next_retry_at = now() + make_interval(secs => $6)", each)
+}
+
+// disabling counts the failures of the last days without reading the history.
+func (b *backlog) disabling() {
+	ctx := context.Background()
+	b.Reset()
+	tx, err := b.Pool.Begin(ctx)
+	require.NoError(b.t, err)
+	got, err := subscribers.DisableFailing(ctx, tx)
+	require.NoError(b.t, err)
+	require.NoError(b.t, tx.Rollback(ctx))
+	require.Len(b.t, got, 1)
+	require.Equal(b.t, b.dead, got[0].ID)
+	b.within("disableFailing", "AS counted", pgplan.Bound{
+		Indexes: []string{byFailed, "webhook_delivery_attempts_pkey", "webhooks_pkey"},
+		Rows:    60 * (1 + lightHooks), Blocks: 200 * (1 + lightHooks),
+	})
 }
 
 func (b *backlog) within(name, holding string, bound pgplan.Bound) {
