@@ -222,7 +222,7 @@ func (d *Dispatcher) attempt(q *delivery) {
 		d.end(q, "event_expired", "the event is no longer kept")
 		return
 	}
-	if q.Attempts == 0 {
+	if q.Attempts == 0 && !q.Again {
 		d.metrics.lag.Observe(max(0, float64(d.clock.latest()-q.CreatedAt)/1e6))
 	}
 	r := d.poster.post(d.wire, q.entry, q)

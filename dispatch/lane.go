@@ -65,7 +65,7 @@ type lane struct {
 	id    events.WebhookID
 	entry *subscribers.Entry
 
-	first, again fifo // first attempts; retries
+	first, again fifo // first attempts; retries and replays
 	turn         int
 
 	inFlight  int
@@ -133,8 +133,8 @@ func (l *lane) cap() int {
 	return max(1, min(limit, int(l.window)))
 }
 
-// take gives the next delivery: first attempts go ahead of retries, which
-// still get every fourth start.
+// take gives the next delivery: first attempts go ahead of retries and
+// replays, which still get every fourth start.
 func (l *lane) take() *delivery {
 	l.turn++
 	if l.again.len() > 0 && (l.first.len() == 0 || l.turn%retryTurn == 0) {
@@ -143,12 +143,14 @@ func (l *lane) take() *delivery {
 	return l.first.pop()
 }
 
-func (l *lane) push(d *delivery) {
-	if d.Attempts > 0 {
-		l.again.push(d)
-	} else {
-		l.first.push(d)
+func (l *lane) push(d *delivery) { l.queueOf(d).push(d) }
+
+// queueOf is the queue that a delivery waits in.
+func (l *lane) queueOf(d *delivery) *fifo {
+	if d.Attempts > 0 || d.Again {
+		return &l.again
 	}
+	return &l.first
 }
 
 // learn adapts window, pace and breaker to an attempt's end.

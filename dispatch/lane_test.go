@@ -272,6 +272,33 @@ func TestATenantOfManyHangingEndpointsDoesNotTryThemAllOnFastSlots(t *testing.T)
 	})
 }
 
+func TestReplaysWaitBehindWhatIsNewWithoutStarving(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1, 1)
+		e := hook(1, 1, 1)
+		for range 100 {
+			b.next++
+			d := &delivery{Leased: subscribers.Leased{WebhookID: e.ID, Again: true, MaxAttempts: 8}}
+			d.ID[8], d.ID[9] = byte(b.next), byte(b.next>>8)
+			require.Equal(t, queued, b.add(d, e))
+		}
+		for range 100 {
+			b.offer(e, 0)
+		}
+		replayed := 0
+		for range 40 {
+			flying := b.begin()
+			require.Len(t, flying, 1)
+			if flying[0].Again {
+				replayed++
+			}
+			b.end(flying[0], fine)
+		}
+		require.Equal(t, 40/retryTurn, replayed)
+	})
+}
+
 func TestFirstAttemptsGoAheadOfRetriesWithoutStarvingThem(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

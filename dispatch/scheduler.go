@@ -261,10 +261,7 @@ func (s *scheduler) requeue(d *delivery) bool {
 	}
 	d.claimed = false
 	s.queued++
-	f := &l.first
-	if d.Attempts > 0 {
-		f = &l.again
-	}
+	f := l.queueOf(d)
 	f.items = append([]*delivery{d}, f.items[f.head:]...)
 	f.head = 0
 	s.consider(l, time.Now())

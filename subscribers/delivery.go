@@ -86,6 +86,9 @@ type Leased struct {
 	Seq         int64
 	Attempts    int // made so far
 	MaxAttempts int
+	// Again says that it is a replay's or a redelivery's, which lets what is
+	// new go ahead.
+	Again bool
 	// Lease is when it ends, Unix microseconds of the database's clock. It is
 	// also the token that renewing and parking must show.
 	Lease int64
@@ -105,9 +108,9 @@ type Want struct {
 const leaseTail = `, leased AS (
 	UPDATE webhook_subscriber_deliveries AS d SET next_retry_at = now() + make_interval(secs => $1)
 	FROM due WHERE d.id = due.id AND d.created_at = due.created_at
-	RETURNING d.id, d.created_at, d.webhook_id, d.event_id, d.event_created_at, d.event_type, d.seq, d.attempts, d.max_attempts, d.next_retry_at
+	RETURNING d.id, d.created_at, d.webhook_id, d.event_id, d.event_created_at, d.event_type, d.seq, d.attempts, d.max_attempts, d.kind, d.next_retry_at
 )
-SELECT l.id, l.created_at, l.webhook_id, l.event_id, l.event_type, l.seq, l.attempts, l.max_attempts, l.next_retry_at, e.envelope
+SELECT l.id, l.created_at, l.webhook_id, l.event_id, l.event_type, l.seq, l.attempts, l.max_attempts, l.kind = 'replay', l.next_retry_at, e.envelope
 FROM leased AS l LEFT JOIN LATERAL (
 	SELECT envelope FROM events WHERE id = l.event_id AND created_at = l.event_created_at
 ) AS e ON true
@@ -210,7 +213,7 @@ func LeaseDue(ctx context.Context, pool *pgxpool.Pool, wants []Want) ([]Leased, 
 func scanLeased(row pgx.CollectableRow) (Leased, error) {
 	var l Leased
 	var created, lease time.Time
-	err := row.Scan(&l.ID, &created, &l.WebhookID, &l.EventID, &l.EventType, &l.Seq, &l.Attempts, &l.MaxAttempts, &lease, &l.Envelope)
+	err := row.Scan(&l.ID, &created, &l.WebhookID, &l.EventID, &l.EventType, &l.Seq, &l.Attempts, &l.MaxAttempts, &l.Again, &lease, &l.Envelope)
 	l.CreatedAt, l.Lease = created.UnixMicro(), lease.UnixMicro()
 	return l, err
 }
