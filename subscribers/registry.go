@@ -84,6 +84,7 @@ type Registry struct {
 	byID     map[events.WebhookID]*Entry
 	byTenant map[events.TenantID][]*Entry // enabled ones
 	since    uint64                       // every change by an older transaction is known
+	made     int64                        // connections that the pool had made when all webhooks were last read
 	watchers []func(*Entry)
 }
 
@@ -115,9 +116,10 @@ func (r *Registry) Load(ctx context.Context) error {
 }
 
 // The snapshot's xmin is read first and the changes after it, so that what the
-// second statement can't see yet is asked for again the next time.
+// second statement can't see yet is asked for again the next time. The number
+// of connections comes back as it was when that was asked.
 const (
-	registrySnapshot = `SELECT pg_snapshot_xmin(pg_current_snapshot())::text`
+	registrySnapshot = `SELECT pg_snapshot_xmin(pg_current_snapshot())::text, $1::bigint`
 	registryChanges  = `
 SELECT id, tenant_id, url, events, filter_agent_ids, filter_conversation_ids, filter_labels,
        enabled, deleted_at IS NOT NULL, max_in_flight, coalesce(rate_limit, 0), ordering = 'strict',
@@ -127,19 +129,28 @@ FROM webhooks WHERE changed_xid >= $1::text::xid8`
 
 // Queue adds the registry's two statements to a batch; read their results with
 // [Registry.Read], in turn. Inside a transaction this makes the registry at
-// least as new as the transaction's snapshot.
+// least as new as the transaction's snapshot, if the batch goes to a connection
+// that was acquired before.
 func (r *Registry) Queue(b *pgx.Batch) {
+	made := r.pool.Stat().NewConnsCount()
 	r.mu.RLock()
 	since := r.since
+	if made != r.made {
+		// A database that crashed, or a standby in its place, gives the
+		// transaction ids of lost commits out again: what changed since then
+		// can have older ones than are known. No connection outlives that.
+		since = 0
+	}
 	r.mu.RUnlock()
-	b.Queue(registrySnapshot)
+	b.Queue(registrySnapshot, made)
 	b.Queue(registryChanges, strconv.FormatUint(since, 10))
 }
 
 // Read takes in the results of what [Registry.Queue] queued.
 func (r *Registry) Read(results pgx.BatchResults) error {
 	var xmin string
-	if err := results.QueryRow().Scan(&xmin); err != nil {
+	var made int64
+	if err := results.QueryRow().Scan(&xmin, &made); err != nil {
 		return fmt.Errorf("read the registry's snapshot: %w", err)
 	}
 	since, err := strconv.ParseUint(xmin, 10, 64)
@@ -154,7 +165,7 @@ func (r *Registry) Read(results pgx.BatchResults) error {
 	if err != nil {
 		return fmt.Errorf("read changed webhooks: %w", err)
 	}
-	r.apply(since, changed)
+	r.apply(made, since, changed)
 	return nil
 }
 
@@ -170,15 +181,13 @@ func scanEntry(row pgx.CollectableRow) (*Entry, error) {
 	return e, err
 }
 
-func (r *Registry) apply(since uint64, changed []*Entry) {
+func (r *Registry) apply(made int64, since uint64, changed []*Entry) {
 	var news []*Entry
 	r.mu.Lock()
-	// A smaller xmin than before is another cluster's (a restore): what is
-	// known then counts for nothing, and the next refresh reads everything.
-	if since < r.since && since < r.since/2 {
-		r.log.Warn("the database's transaction ids went back; reading all webhooks again")
-		r.since = 0
-	} else {
+	switch {
+	case made > r.made: // these were all
+		r.made, r.since = made, since
+	case made == r.made: // of two reads at once the older can come later
 		r.since = max(r.since, since)
 	}
 	for _, e := range changed {

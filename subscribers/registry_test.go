@@ -1,0 +1,77 @@
+package subscribers_test
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/fanmail-dev/fanmail/deploy/migrations"
+	"github.com/fanmail-dev/fanmail/devserver"
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/pg"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+func TestTheRegistrySeesChangesUnderTransactionIDsThatACrashTookBack(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	dir, err := os.MkdirTemp("", "fanmail-registry-") // Postgres's user must walk through it
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	require.NoError(t, os.Chmod(dir, 0o755)) //nolint:gosec // as above
+	// What does not wait for the disk stays off it for long.
+	o := devserver.PostgresOptions{Dir: dir, Settings: map[string]string{"wal_writer_delay": "10s", "bgwriter_lru_maxpages": "0", "fsync": "off"}}
+	server, err := devserver.StartPostgres(ctx, o)
+	require.NoError(t, err)
+	t.Cleanup(func() { server.Stop() })
+	o.Port = server.Port
+
+	pool, err := pg.Open(ctx, server.URL("postgres"), 2)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	require.NoError(t, migrations.Up(ctx, pool))
+	s := &shelf{Store: subscribers.NewStore(pool, subscribers.Limits{}), pool: pool, tenant: events.NewRandom[events.TenantKind]()}
+	_, err = pool.Exec(ctx, `INSERT INTO tenants (id, name) VALUES ($1, 'test')`, s.tenant)
+	require.NoError(t, err)
+	before := s.webhook(t)
+	mine, err := pg.Open(ctx, server.URL("postgres"), 2)
+	require.NoError(t, err)
+	t.Cleanup(mine.Close)
+	r := subscribers.NewRegistry(mine, nil, zaptest.NewLogger(t))
+
+	next := func() (id int64) {
+		require.NoError(t, pool.QueryRow(ctx, `SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint`).Scan(&id))
+		return id
+	}
+	for range 100 {
+		_, err := pool.Exec(ctx, `WITH off AS (SELECT set_config('synchronous_commit', 'off', true)) SELECT pg_current_xact_id() FROM off`)
+		require.NoError(t, err)
+	}
+	require.NoError(t, r.Load(ctx))
+	require.NotNil(t, r.Get(before.ID))
+	lost := next()
+
+	b, err := os.ReadFile(filepath.Join(server.DataDir, "postmaster.pid")) //nolint:gosec // our own
+	require.NoError(t, err)
+	pid, err := strconv.Atoi(strings.SplitN(string(b), "\n", 2)[0])
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(pid, syscall.SIGQUIT))
+	server.Stop()
+	server, err = devserver.StartPostgres(ctx, o)
+	require.NoError(t, err)
+	pool.Reset()
+	mine.Reset()
+	after := s.webhook(t)
+	require.Less(t, next(), lost, "the crash took transaction ids back, or this shows nothing")
+
+	require.NoError(t, r.Load(ctx)) // its connection may be made only now
+	require.NoError(t, r.Load(ctx))
+	require.NotNil(t, r.Get(before.ID))
+	require.NotNil(t, r.Get(after.ID))
+}
