@@ -4,21 +4,16 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
-	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
-	"code.dny.dev/ssrf"
-
+	"github.com/fanmail-dev/fanmail/outbound"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -31,29 +26,6 @@ const (
 const (
 	// AttemptTimeout bounds a whole attempt, from dialling to the answer's end.
 	AttemptTimeout = 15 * time.Second
-	// responseBytes of an answer are kept in the attempts log; drainBytes more
-	// are read so that the connection can be used again.
-	responseBytes = 1 << 10
-	drainBytes    = 8 << 10
-)
-
-// Why an attempt failed: a closed set.
-const (
-	reasonOK         = "ok"
-	reasonTimeout    = "timeout"
-	reasonDNS        = "dns"
-	reasonRefused    = "refused"
-	reasonTLS        = "tls"
-	reasonConnection = "connection"
-	reasonBlocked    = "blocked"
-	reasonRequest    = "request"
-	reasonRedirect   = "status_3xx"
-	reasonClient     = "status_4xx"
-	reasonLimited    = "status_429"
-	reasonGone       = "gone"
-	reasonServer     = "status_5xx"
-	reasonOther      = "status_other"
-	reasonStopped    = "stopped"
 )
 
 // result is how an attempt ended.
@@ -71,7 +43,7 @@ type result struct {
 // the event.
 func (r *result) overload() bool {
 	switch r.reason {
-	case reasonTimeout, reasonRefused, reasonConnection, reasonLimited, reasonServer:
+	case outbound.ReasonTimeout, outbound.ReasonRefused, outbound.ReasonConnection, outbound.ReasonLimited, outbound.ReasonServer:
 		return true
 	}
 	return false
@@ -107,7 +79,7 @@ func (p *poster) post(ctx context.Context, e *subscribers.Entry, d *delivery) re
 	defer lose(nil)
 	req, err := p.request(p.fence(ctx, lose), e, d, start)
 	if err != nil {
-		return result{reason: reasonRequest, err: oneLine(err.Error()), duration: time.Since(start)}
+		return result{reason: outbound.ReasonRequest, err: outbound.OneLine(err), duration: time.Since(start)}
 	}
 	// RoundTrip, not Client.Do: redirects are answers, not instructions.
 	resp, err := p.transport.RoundTrip(req)
@@ -115,15 +87,12 @@ func (p *poster) post(ctx context.Context, e *subscribers.Entry, d *delivery) re
 		return failure(ctx, err, start)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	head, err := io.ReadAll(io.LimitReader(resp.Body, responseBytes))
-	if err == nil && len(head) == responseBytes {
-		_, err = io.CopyN(io.Discard, resp.Body, drainBytes)
-		if errors.Is(err, io.EOF) {
-			err = nil
-		}
+	head, err := outbound.Head(resp.Body)
+	v := outbound.Judge(resp, time.Now())
+	r := result{
+		delivered: v.Delivered, status: resp.StatusCode, reason: v.Reason, err: v.Error, response: head,
+		retryAfter: v.RetryAfter, duration: time.Since(start),
 	}
-	r := result{status: resp.StatusCode, response: strings.ToValidUTF8(strings.ReplaceAll(string(head), "\x00", ""), "\uFFFD"), duration: time.Since(start)}
-	r.judge(resp)
 	if err != nil && !r.delivered && ctx.Err() != nil {
 		return failure(ctx, err, start)
 	}
@@ -183,72 +152,16 @@ func (p *poster) fence(ctx context.Context, lose context.CancelCauseFunc) contex
 	})
 }
 
-func (r *result) judge(resp *http.Response) {
-	code := resp.StatusCode
-	switch {
-	case code >= 200 && code < 300:
-		r.delivered, r.reason = true, reasonOK
-		return
-	case code >= 300 && code < 400:
-		r.reason = reasonRedirect
-		r.err = fmt.Sprintf("answered %d; redirects are not followed", code)
-		return
-	case code == http.StatusGone:
-		r.reason = reasonGone
-	case code == http.StatusTooManyRequests:
-		r.reason = reasonLimited
-	case code >= 400 && code < 500:
-		r.reason = reasonClient
-	case code >= 500 && code < 600:
-		r.reason = reasonServer
-	default:
-		r.reason = reasonOther
-	}
-	r.err = fmt.Sprintf("answered %d", code)
-	if code == http.StatusTooManyRequests || code == http.StatusServiceUnavailable {
-		r.retryAfter = retryAfter(resp.Header.Get("Retry-After"), time.Now())
-	}
-}
-
-// retryAfter reads seconds or an HTTP date; 0 where there is neither.
-func retryAfter(v string, now time.Time) time.Duration {
-	if s, err := strconv.Atoi(strings.TrimSpace(v)); err == nil && s > 0 {
-		return min(time.Duration(min(s, 1<<30))*time.Second, maxRetryAfter)
-	}
-	if t, err := http.ParseTime(v); err == nil {
-		return min(max(t.Sub(now), 0), maxRetryAfter)
-	}
-	return 0
-}
-
 // failure names what kept an answer from coming.
 func failure(ctx context.Context, err error, start time.Time) result {
-	r := result{reason: reasonConnection, err: oneLine(err.Error()), duration: time.Since(start)}
-	var dns *net.DNSError
-	var record tls.RecordHeaderError
-	var cert *tls.CertificateVerificationError
-	var unknown x509.UnknownAuthorityError
+	r := result{duration: time.Since(start)}
 	switch cause := context.Cause(ctx); {
 	case errors.Is(cause, errStopped), errors.Is(cause, errLost):
-		r.reason, r.err = reasonStopped, cause.Error()
+		r.reason, r.err = outbound.ReasonStopped, cause.Error()
 	case errors.Is(cause, errAttemptTimeout):
-		r.reason, r.err = reasonTimeout, errAttemptTimeout.Error()
-	case errors.Is(err, ssrf.ErrProhibitedIP), errors.Is(err, ssrf.ErrProhibitedNetwork), errors.Is(err, ssrf.ErrProhibitedPort):
-		r.reason, r.err = reasonBlocked, "the address is not public; the operator can allow its network (FANMAIL_ALLOW_NETWORKS)"
-	case errors.As(err, &dns):
-		r.reason = reasonDNS
-	case errors.As(err, &record), errors.As(err, &cert), errors.As(err, &unknown):
-		r.reason = reasonTLS
-	case errors.Is(err, syscall.ECONNREFUSED):
-		r.reason = reasonRefused
+		r.reason, r.err = outbound.ReasonTimeout, errAttemptTimeout.Error()
+	default:
+		r.reason, r.err = outbound.Failure(err)
 	}
 	return r
-}
-
-func oneLine(s string) string {
-	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "\uFFFD")), " ")
-	if len(s) > 500 {
-		s = strings.ToValidUTF8(s[:500], "")
-	}
-	return strings.ReplaceAll(s, "\x00", "")
 }

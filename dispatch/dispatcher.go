@@ -19,6 +19,7 @@ import (
 	"github.com/fanmail-dev/fanmail/crash"
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/events/stream"
+	"github.com/fanmail-dev/fanmail/outbound"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -91,7 +92,7 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, js jetstream.JetStream, registry *su
 	d := &Dispatcher{
 		pool: pool, nc: nc, js: js, registry: registry, o: o, log: o.Log.Named("dispatch"),
 		clock:   &clock{},
-		poster:  &poster{transport: newTransport(o.AllowNetworks, o.Proxy), allowHTTP: o.AllowHTTP},
+		poster:  &poster{transport: outbound.NewTransport(o.AllowNetworks, o.Proxy), allowHTTP: o.AllowHTTP},
 		pulling: make(chan struct{}, 1),
 	}
 	d.wire, d.cut = context.WithCancelCause(context.Background())
@@ -229,7 +230,7 @@ func (d *Dispatcher) attempt(q *delivery) {
 	crash.At(crash.DispatchPosted)
 	d.metrics.attempts.WithLabelValues(r.reason).Inc()
 	d.metrics.duration.Observe(r.duration.Seconds())
-	if r.reason == reasonStopped {
+	if r.reason == outbound.ReasonStopped {
 		d.park(q)
 	} else {
 		d.record(q, &r)
@@ -245,7 +246,7 @@ func (d *Dispatcher) record(q *delivery, r *result) {
 	d.ledger.add(entry{kind: entryOutcome, d: q, outcome: subscribers.Outcome{
 		Ref: q.Ref, WebhookID: q.WebhookID, Attempt: attempt, Delivered: r.delivered, StatusCode: r.status,
 		Error: r.err, Reason: r.reason, Response: r.response, Duration: r.duration,
-		Final: r.reason == reasonGone, Retry: retryDelay(attempt, q.MaxAttempts, r.retryAfter),
+		Final: r.reason == outbound.ReasonGone, Retry: retryDelay(attempt, q.MaxAttempts, r.retryAfter),
 	}, done: d.written(q)})
 }
 

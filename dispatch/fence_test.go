@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/outbound"
 	"github.com/fanmail-dev/fanmail/pg"
 	"github.com/fanmail-dev/fanmail/subscribers"
 	"github.com/fanmail-dev/fanmail/test/natstest"
@@ -81,7 +82,7 @@ func TestNothingIsSentOnceTheLeaseHasRunOut(t *testing.T) {
 	e := d.registry.Get(q.WebhookID)
 	for range 2 { // on a new connection, and on one that is kept alive
 		r := d.poster.post(context.Background(), e, q)
-		require.Equal(t, reasonStopped, r.reason)
+		require.Equal(t, outbound.ReasonStopped, r.reason)
 		require.Equal(t, errLost.Error(), r.err)
 		owner.Store(true)
 		r = d.poster.post(context.Background(), e, q)

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/outbound"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -173,11 +174,11 @@ func (l *lane) learn(r *result, d *delivery, now time.Time) {
 		}
 		return
 	}
-	if r.reason == reasonStopped {
+	if r.reason == outbound.ReasonStopped {
 		return
 	}
 	l.failures++
-	if r.reason == reasonTimeout {
+	if r.reason == outbound.ReasonTimeout {
 		l.timeouts++
 		l.slow = true
 	} else {

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/outbound"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -62,10 +63,10 @@ func (b *bench) end(d *delivery, r result) []*delivery {
 }
 
 var (
-	fine    = result{delivered: true, status: http.StatusOK, reason: reasonOK, duration: time.Millisecond}
-	timeout = result{reason: reasonTimeout, duration: AttemptTimeout}
-	broken  = result{reason: reasonServer, status: http.StatusInternalServerError}
-	refused = result{reason: reasonClient, status: http.StatusBadRequest}
+	fine    = result{delivered: true, status: http.StatusOK, reason: outbound.ReasonOK, duration: time.Millisecond}
+	timeout = result{reason: outbound.ReasonTimeout, duration: AttemptTimeout}
+	broken  = result{reason: outbound.ReasonServer, status: http.StatusInternalServerError}
+	refused = result{reason: outbound.ReasonClient, status: http.StatusBadRequest}
 )
 
 func TestTheWindowGrowsWhileAnswersAreFastAndNeverPastTheCap(t *testing.T) {
@@ -179,7 +180,7 @@ func TestRetryAfterRestsTheLane(t *testing.T) {
 		b.offer(e, 0)
 		d := b.begin()
 		require.Len(t, d, 1)
-		b.end(d[0], result{reason: reasonLimited, status: http.StatusTooManyRequests, retryAfter: 30 * time.Second})
+		b.end(d[0], result{reason: outbound.ReasonLimited, status: http.StatusTooManyRequests, retryAfter: 30 * time.Second})
 		require.Empty(t, b.begin())
 		b.pass(29 * time.Second)
 		b.tick(time.Now())
@@ -409,15 +410,4 @@ func TestTheScheduleFromTheStoredAttempt(t *testing.T) {
 	require.Equal(t, 2*time.Hour, retryDelay(1, 8, 2*time.Hour))
 	require.GreaterOrEqual(t, retryDelay(7, 8, time.Second), 14*time.Hour, "Retry-After does not shorten")
 	require.Equal(t, 24*time.Hour, retryDelay(1, 8, 1000*time.Hour))
-}
-
-func TestRetryAfterIsReadAsSecondsOrDate(t *testing.T) {
-	t.Parallel()
-	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	require.Equal(t, 90*time.Second, retryAfter("90", now))
-	require.Equal(t, time.Hour, retryAfter(now.Add(time.Hour).Format(http.TimeFormat), now))
-	require.Equal(t, maxRetryAfter, retryAfter("99999999999", now), "up to a day")
-	for _, none := range []string{"", "soon", "-5", now.Add(-time.Hour).Format(http.TimeFormat)} {
-		require.Zero(t, retryAfter(none, now), none)
-	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/crash"
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/outbound"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -218,7 +219,7 @@ func (l *ledger) book(batch []entry) *subscribers.Ledger {
 				l.touched[id] = now
 				b.Touch = append(b.Touch, id)
 			}
-			if e.outcome.Reason == reasonGone && !slices.Contains(b.Disable, id) {
+			if e.outcome.Reason == outbound.ReasonGone && !slices.Contains(b.Disable, id) {
 				b.Disable = append(b.Disable, id)
 			}
 		case entryPark:

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/fanmail-dev/fanmail/outbound"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -13,11 +14,7 @@ var schedule = [subscribers.MaxAttempts]time.Duration{
 	0, time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 4 * time.Hour, 8 * time.Hour, 16 * time.Hour,
 }
 
-const (
-	jitter = 0.10
-	// maxRetryAfter is the longest that an endpoint's Retry-After is heeded.
-	maxRetryAfter = 24 * time.Hour
-)
+const jitter = 0.10
 
 // retryDelay is the time to the next attempt, from the number of attempts that
 // the row has had. A row that was retried by hand has MaxAttempts more to go
@@ -29,7 +26,7 @@ func retryDelay(attempts, maxAttempts int, retryAfter time.Duration) time.Durati
 	d := schedule[position]
 	d += time.Duration(float64(d) * jitter * (2*rand.Float64() - 1))
 	if retryAfter > 0 {
-		d = max(d, min(retryAfter, maxRetryAfter))
+		d = max(d, min(retryAfter, outbound.MaxRetryAfter))
 	}
 	return d
 }

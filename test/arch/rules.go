@@ -35,6 +35,10 @@ var Rules = []Rule{
 		Because: "how connections are opened is nobody's domain, so it knows none",
 	},
 	{
+		Package: "outbound",
+		Because: "how an endpoint is reached and judged is the same for whoever is sent something, so it knows nobody",
+	},
+	{
 		Package: "crash",
 		Because: "anything may stand at a crash point, so it knows nothing",
 	},
@@ -47,8 +51,8 @@ var Rules = []Rule{
 		Because: "producers call Insert in their own transactions and must not meet what happens afterwards",
 	},
 	{
-		Package: "ingest", May: []string{"events", "events/stream", "outbox", "pg"},
-		Because: "ingest ends at the outbox; it must not wait for subscribers",
+		Package: "ingest", May: []string{"agents", "events", "events/stream", "outbox", "pg"},
+		Because: "ingest ends at the outbox and the agents' deliveries; it must not wait for subscribers",
 	},
 	{
 		Package: "subscribers", May: []string{"events", "pg", "subscribers/signature"},
@@ -59,11 +63,11 @@ var Rules = []Rule{
 		Because: "fan-out makes deliveries and hands them to the broker; it never calls the dispatcher",
 	},
 	{
-		Package: "dispatch", May: []string{"crash", "deploy/migrations", "events", "events/stream", "pg", "subscribers", "subscribers/signature"},
+		Package: "dispatch", May: []string{"crash", "deploy/migrations", "events", "events/stream", "outbound", "pg", "subscribers", "subscribers/signature"},
 		Because: "the dispatcher lives on delivery messages and rows, whoever made them; its maintenance makes the partitions of the schema",
 	},
 	{
-		Package: "agents", May: []string{"events", "events/stream", "outbox", "pg", "subscribers/signature"},
+		Package: "agents", May: []string{"crash", "events", "outbound", "pg"},
 		Because: "the per-agent webhook runs beside the subscribers' path and neither disturbs the other",
 	},
 	{

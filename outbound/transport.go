@@ -1,4 +1,4 @@
-package dispatch
+package outbound
 
 import (
 	"crypto/tls"
@@ -11,11 +11,11 @@ import (
 	"code.dny.dev/ssrf"
 )
 
-// newTransport makes the client side of attempts. The address is checked as it
+// NewTransport makes the client side of attempts. The address is checked as it
 // is dialled, after DNS, so a name that resolves to something else in between
 // gains nothing. A proxy is used only where the operator configures one; it is
 // then the proxy that is dialled and must do the checking.
-func newTransport(allow []netip.Prefix, proxy *url.URL) *http.Transport {
+func NewTransport(allow []netip.Prefix, proxy *url.URL) *http.Transport {
 	guard := ssrf.New(
 		ssrf.WithAnyPort(),
 		ssrf.WithAllowedV4Prefixes(prefixes(allow, true)...),
