@@ -29,6 +29,9 @@ type Principal struct {
 	TenantID events.TenantID
 	// Scopes are empty where the key has all.
 	Scopes []string
+	// RateLimit is how many requests a second the key itself allows; 0: as
+	// many as the server does.
+	RateLimit int
 }
 
 // Operator says whether the key is an operator's.
@@ -53,8 +56,8 @@ func hash(secret string) []byte {
 func Authenticate(ctx context.Context, db subscribers.DB, secret string) (Principal, error) {
 	var p Principal
 	var stale bool
-	err := db.QueryRow(ctx, `SELECT id, tenant_id, scopes, coalesce(last_used_at < now() - interval '1 minute', true)
-		FROM api_keys WHERE secret_hash = $1 AND revoked_at IS NULL`, hash(secret)).Scan(&p.KeyID, &p.TenantID, &p.Scopes, &stale)
+	err := db.QueryRow(ctx, `SELECT id, tenant_id, scopes, coalesce(rate_limit, 0), coalesce(last_used_at < now() - interval '1 minute', true)
+		FROM api_keys WHERE secret_hash = $1 AND revoked_at IS NULL`, hash(secret)).Scan(&p.KeyID, &p.TenantID, &p.Scopes, &p.RateLimit, &stale)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Principal{}, ErrUnauthenticated
 	}

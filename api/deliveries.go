@@ -96,7 +96,7 @@ type deliveryPath struct {
 func (s *server) deliveryRoutes() {
 	register(s, tenants, huma.Operation{
 		OperationID: "list-deliveries", Method: http.MethodGet, Path: "/v1/webhooks/{id}/deliveries",
-		Summary: "List a webhook's deliveries",
+		Summary: "List a webhook's deliveries", Description: scanNote,
 	}, func(ctx context.Context, in *struct {
 		Paging
 		ID        events.WebhookID `path:"id"`
@@ -110,13 +110,13 @@ func (s *server) deliveryRoutes() {
 		if err != nil {
 			return nil, err
 		}
-		found, err := s.store.ListDeliveries(ctx, tenant(ctx), in.ID, subscribers.DeliveryFilter{
+		found, end, err := s.store.ListDeliveries(ctx, tenant(ctx), in.ID, subscribers.DeliveryFilter{
 			Status: in.Status, EventType: events.Type(in.EventType), Since: in.Since, Until: in.Until,
 		}, after, in.Limit+1)
 		if err != nil {
 			return nil, err
 		}
-		return page(&in.Paging, found, placeDelivery, showDelivery), nil
+		return pageTo(&in.Paging, found, end, placeDelivery, showDelivery), nil
 	})
 	register(s, tenants, huma.Operation{
 		OperationID: "get-delivery", Method: http.MethodGet, Path: "/v1/deliveries/{id}",

@@ -17,6 +17,9 @@
 //     refused, in bodies and in queries.
 //   - A list's cursor neither skips nor repeats a row, whatever is added
 //     meanwhile.
+//   - A key makes no more requests of one process than its rate limit allows;
+//     what others do does not count against it.
+//   - One request reads a bounded piece of history, whatever its filters.
 //   - POST /v1/events answers after the event and its outbox row are committed.
 //
 // Changes give hints to the other processes after their commit; nothing

@@ -60,17 +60,35 @@ type redelivery struct {
 	Deliveries []Delivery      `json:"deliveries"`
 }
 
-const eventColumns = `id, type, created_at, agent_id, conversation_id, coalesce(labels, '{}'), message_id`
+const eventColumns = `id, type, created_at, agent_id, conversation_id, coalesce(labels, '{}') AS labels, message_id`
 
 func (e *Event) columns() []any {
 	return []any{&e.ID, &e.Type, &e.CreatedAt, &e.AgentID, &e.ConversationID, &e.Labels, &e.MessageID}
 }
 
-func scanEvent(row pgx.CollectableRow) (Event, error) {
-	var e Event
-	err := row.Scan(e.columns()...)
-	e.CreatedAt = e.CreatedAt.UTC()
-	return e, err
+// As with deliveries: the plain bound prunes partitions, events_tenant gives
+// the order, and a filter looks through so many rows and no more.
+const eventHistory = ` FROM events
+	WHERE tenant_id = $1 AND created_at <= $2 AND (created_at, id) < ($2, $3) AND created_at >= $4 AND created_at < $5
+	ORDER BY created_at DESC, id DESC`
+
+const listEvents = `SELECT ` + eventColumns + eventHistory + ` LIMIT $6`
+
+var listEventsFiltered = fmt.Sprintf(`
+WITH wanted AS MATERIALIZED (
+	SELECT * FROM (SELECT `+eventColumns+eventHistory+` LIMIT %[1]d) AS seen
+	WHERE ($7 = '' OR type = $7) AND ($8 = '' OR agent_id = $8) ORDER BY created_at DESC, id DESC LIMIT $6
+)
+SELECT *, false FROM wanted
+UNION ALL
+SELECT *, true FROM (
+	SELECT `+eventColumns+strings.Replace(eventHistory, "WHERE", "WHERE (SELECT count(*) FROM wanted) < $6 AND", 1)+` OFFSET %[1]d - 1 LIMIT 1
+) AS last`, subscribers.ListScan)
+
+// eventOrEnd is a line of the event log, or the last one that was looked at.
+type eventOrEnd struct {
+	Event
+	end bool
 }
 
 func showDeliveries(rows []subscribers.DeliveryRow) []Delivery {
@@ -92,7 +110,7 @@ func (s *server) eventRoutes() {
 		Summary: "Hand in an event", Description: "The answer comes once the event is committed to the outbox.",
 	}, s.createEvent)
 	register(s, tenants, huma.Operation{
-		OperationID: "list-events", Method: http.MethodGet, Path: "/v1/events", Summary: "List events",
+		OperationID: "list-events", Method: http.MethodGet, Path: "/v1/events", Summary: "List events", Description: scanNote,
 	}, func(ctx context.Context, in *struct {
 		Paging
 		Type    eventType `query:"type"`
@@ -110,20 +128,34 @@ func (s *server) eventRoutes() {
 		}
 		at, id := after.Bound()
 		since, until := subscribers.Range(in.Since, in.Until)
-		// As with deliveries: the plain bound prunes partitions.
-		rows, err := s.pool.Query(ctx, `SELECT `+eventColumns+` FROM events
-			WHERE tenant_id = $1 AND created_at <= $2 AND (created_at, id) < ($2, $3) AND created_at >= $4 AND created_at < $5
-				AND ($6 = '' OR type = $6) AND ($7 = '' OR agent_id = $7)
-			ORDER BY created_at DESC, id DESC LIMIT $8`,
-			tenant(ctx), at, id, since, until, string(in.Type), strings.ToLower(in.AgentID), in.Limit+1)
+		statement, args := listEvents, []any{tenant(ctx), at, id, since, until, in.Limit + 1}
+		filtered := in.Type != "" || in.AgentID != ""
+		if filtered {
+			statement, args = listEventsFiltered, append(args, string(in.Type), strings.ToLower(in.AgentID))
+		}
+		rows, err := s.pool.Query(ctx, statement, args...)
 		if err != nil {
 			return nil, fmt.Errorf("list events: %w", err)
 		}
-		found, err := pgx.CollectRows(rows, scanEvent)
+		var end subscribers.Place
+		found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (eventOrEnd, error) {
+			var e eventOrEnd
+			into := e.columns()
+			if filtered {
+				into = append(into, &e.end)
+			}
+			err := row.Scan(into...)
+			e.CreatedAt = e.CreatedAt.UTC()
+			return e, err
+		})
 		if err != nil {
 			return nil, fmt.Errorf("list events: %w", err)
 		}
-		return page(&in.Paging, found, func(e Event) (time.Time, [16]byte) { return e.CreatedAt, e.ID }, func(e Event) Event { return e }), nil
+		if n := len(found); n > 0 && found[n-1].end {
+			end.CreatedAt, end.ID = found[n-1].CreatedAt, found[n-1].ID
+			found = found[:n-1]
+		}
+		return pageTo(&in.Paging, found, end, func(e eventOrEnd) (time.Time, [16]byte) { return e.CreatedAt, e.ID }, func(e eventOrEnd) Event { return e.Event }), nil
 	})
 	register(s, tenants, huma.Operation{
 		OperationID: "get-event", Method: http.MethodGet, Path: "/v1/events/{id}", Summary: "Read an event and its deliveries",

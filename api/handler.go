@@ -38,6 +38,10 @@ type Options struct {
 	// MaxBodyBytes is the size at which a request's body is too large. Zero
 	// means [DefaultMaxBodyBytes].
 	MaxBodyBytes int64
+	// RateLimit is how many requests a second a key may make of this process,
+	// with bursts of twice as many. A key may have a lower one of its own.
+	// Zero: no limit but the keys' own.
+	RateLimit int
 	// Ready says whether the process can serve; nil: whether the database
 	// answers.
 	Ready func(context.Context) error
@@ -53,6 +57,7 @@ type server struct {
 	log     *zap.Logger
 	metrics *metrics
 	maxBody int64
+	rates   *rates
 	ready   func(context.Context) error
 	api     huma.API
 }
@@ -66,13 +71,16 @@ func NewHandler(o Options) (http.Handler, error) {
 	if o.MaxBodyBytes < 0 {
 		return nil, fmt.Errorf("api: Options.MaxBodyBytes is %d; it must not be negative", o.MaxBodyBytes)
 	}
+	if o.RateLimit < 0 {
+		return nil, fmt.Errorf("api: Options.RateLimit is %d; it must not be negative", o.RateLimit)
+	}
 	m, err := newMetrics(o.Registerer)
 	if err != nil {
 		return nil, fmt.Errorf("api: Options.Registerer: %w", err)
 	}
 	s := &server{
 		pool: o.Pool, nc: o.NC, limits: o.Limits.WithDefaults(), store: subscribers.NewStore(o.Pool, o.Limits),
-		log: o.Log, metrics: m, maxBody: o.MaxBodyBytes, ready: o.Ready,
+		log: o.Log, metrics: m, maxBody: o.MaxBodyBytes, rates: newRates(o.RateLimit), ready: o.Ready,
 	}
 	if s.log == nil {
 		s.log = zap.NewNop()
@@ -105,6 +113,7 @@ func (s *server) routes() {
 	s.deliveryRoutes()
 	s.eventRoutes()
 	s.messageRoutes()
+	s.statsRoutes()
 }
 
 func (s *server) serveReady(w http.ResponseWriter, r *http.Request) {

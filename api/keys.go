@@ -29,6 +29,7 @@ type Key struct {
 	TenantID   *events.TenantID `json:"tenant_id" doc:"Whose key it is; null: an operator's."`
 	Name       string           `json:"name"`
 	Scopes     []string         `json:"scopes" enum:"read,write" doc:"What the key may do; empty: everything that its kind may."`
+	RateLimit  *int             `json:"rate_limit" doc:"Requests a second; null: as many as the server allows any key."`
 	CreatedAt  time.Time        `json:"created_at"`
 	LastUsedAt *time.Time       `json:"last_used_at" doc:"Exact to a minute."`
 }
@@ -44,7 +45,13 @@ type NewKey struct {
 	TenantID events.TenantID // zero: an operator's key
 	Name     string          // "" is allowed
 	Scopes   []string        // [ScopeRead], [ScopeWrite]; none: all
+	// RateLimit is how many requests a second the key may make, from 1 to
+	// [MaxRateLimit]; 0: as many as the server allows.
+	RateLimit int
 }
+
+// MaxRateLimit is the highest rate limit that a key can have of its own.
+const MaxRateLimit = 100_000
 
 // CreateKey makes a key and gives it with its secret, of which only a hash is
 // kept. It returns an [*events.FieldError] for a bad name or scope, or for a
@@ -64,6 +71,9 @@ func CreateKey(ctx context.Context, db subscribers.DB, k NewKey) (Key, string, e
 	if scopes == nil {
 		scopes = []string{}
 	}
+	if k.RateLimit < 0 || k.RateLimit > MaxRateLimit {
+		return Key{}, "", &events.FieldError{Field: "rate_limit", Reason: fmt.Sprintf("is %d; it must be from 1 to %d requests a second", k.RateLimit, MaxRateLimit)}
+	}
 	var raw [32]byte
 	_, _ = rand.Read(raw[:])
 	secret := KeyPrefix + base64.RawURLEncoding.EncodeToString(raw[:])
@@ -71,8 +81,11 @@ func CreateKey(ctx context.Context, db subscribers.DB, k NewKey) (Key, string, e
 	if !k.TenantID.IsZero() {
 		out.TenantID = &k.TenantID
 	}
-	err := db.QueryRow(ctx, `INSERT INTO api_keys (id, tenant_id, name, scopes, secret_hash) VALUES ($1, $2, $3, $4, $5) RETURNING created_at`,
-		out.ID, k.TenantID, k.Name, scopes, hash(secret)).Scan(&out.CreatedAt)
+	if k.RateLimit > 0 {
+		out.RateLimit = &k.RateLimit
+	}
+	err := db.QueryRow(ctx, `INSERT INTO api_keys (id, tenant_id, name, scopes, secret_hash, rate_limit) VALUES ($1, $2, $3, $4, $5, $6) RETURNING created_at`,
+		out.ID, k.TenantID, k.Name, scopes, hash(secret), out.RateLimit).Scan(&out.CreatedAt)
 	if unknownReference(err) {
 		return Key{}, "", &events.FieldError{Field: "tenant_id", Reason: "names no tenant"}
 	}
@@ -95,12 +108,12 @@ func BootstrapOperatorKey(ctx context.Context, pool *pgxpool.Pool) (string, erro
 	return secret, err
 }
 
-const keyColumns = `id, tenant_id, name, scopes, created_at, last_used_at`
+const keyColumns = `id, tenant_id, name, scopes, rate_limit, created_at, last_used_at`
 
 func scanKey(row pgx.CollectableRow) (Key, error) {
 	var k Key
 	var tenant events.TenantID
-	err := row.Scan(&k.ID, &tenant, &k.Name, &k.Scopes, &k.CreatedAt, &k.LastUsedAt)
+	err := row.Scan(&k.ID, &tenant, &k.Name, &k.Scopes, &k.RateLimit, &k.CreatedAt, &k.LastUsedAt)
 	if !tenant.IsZero() {
 		k.TenantID = &tenant
 	}
@@ -120,17 +133,19 @@ func (s *server) keyRoutes() {
 	register(s, anybody, huma.Operation{
 		OperationID: "create-key", Method: http.MethodPost, Path: "/v1/keys", DefaultStatus: http.StatusCreated,
 		Summary:     "Make a key",
-		Description: "A tenant's key makes keys of its own tenant, with no scope that it lacks itself. An operator's key makes keys of any tenant, or, without `tenant_id`, operators' keys.",
+		Description: "A tenant's key makes keys of its own tenant, with no scope that it lacks itself and no higher rate limit than its own. An operator's key makes keys of any tenant, or, without `tenant_id`, operators' keys.",
 	}, func(ctx context.Context, in *struct {
 		Body struct {
 			TenantID events.TenantID `json:"tenant_id,omitempty" pattern:"^ten_[0-9a-fA-F]{32}$"`
 			Name     string          `json:"name,omitempty" doc:"At most 200 bytes."`
 			Scopes   []string        `json:"scopes,omitempty" enum:"read,write" maxItems:"16" doc:"None: all."`
+			// 1 to MaxRateLimit.
+			RateLimit int `json:"rate_limit,omitempty" minimum:"1" maximum:"100000" doc:"Requests a second; none: as many as the server allows any key."`
 		} `nameHint:"KeySettings"`
 	},
 	) (*body[newKey], error) {
 		me := caller(ctx)
-		want := NewKey{TenantID: in.Body.TenantID, Name: in.Body.Name, Scopes: in.Body.Scopes}
+		want := NewKey{TenantID: in.Body.TenantID, Name: in.Body.Name, Scopes: in.Body.Scopes, RateLimit: in.Body.RateLimit}
 		if !me.Operator() {
 			if want.TenantID.IsZero() {
 				want.TenantID = me.TenantID
@@ -141,6 +156,9 @@ func (s *server) keyRoutes() {
 		}
 		if len(me.Scopes) > 0 && (len(want.Scopes) == 0 || slices.ContainsFunc(want.Scopes, func(sc string) bool { return !me.may(sc) })) {
 			return nil, fault("body.scopes", "must be among those of the key that makes it")
+		}
+		if me.RateLimit > 0 && (want.RateLimit == 0 || want.RateLimit > me.RateLimit) {
+			return nil, fault("body.rate_limit", "must be at most %d, which is that of the key that makes it", me.RateLimit)
 		}
 		var out newKey
 		err := s.change(ctx, func(u *unit) (err error) {

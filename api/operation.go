@@ -23,7 +23,9 @@ func config(version string) huma.Config {
 	c := huma.DefaultConfig("Fanmail", version)
 	c.Info.Description = "Inbound mail as signed webhooks.\n\n" +
 		"Errors are RFC 9457 problems that name the field. Lists are newest first and are read on with `next_cursor`. " +
-		"Times are RFC 3339 in UTC. A POST with an `Idempotency-Key` takes effect once in 24 hours."
+		"Times are RFC 3339 in UTC. A POST with an `Idempotency-Key` takes effect once in 24 hours.\n\n" +
+		"A key may make so many requests a second; `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` (seconds) tell how it stands. " +
+		"One too many is a 429 with `Retry-After`."
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"key": {Type: "http", Scheme: "bearer", Description: "An operator's or a tenant's key."},
 	}
@@ -69,6 +71,7 @@ func register[I, O any](s *server, w who, op huma.Operation, handle func(context
 			next(ctx)
 		},
 		s.authenticate(w, scope),
+		s.throttle,
 	}
 	if op.Method == http.MethodPost {
 		one, most := 1, maxIdempotencyKey

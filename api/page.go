@@ -44,18 +44,30 @@ func (p *Paging) after() (subscribers.Place, error) {
 // maxCursor is the end of the year 9999.
 const maxCursor = 253402300799999999
 
+// scanNote is said of lists whose filters may want few of many rows.
+const scanNote = "Newest first. With a filter, a page may have fewer rows than `limit`, or none, before the list's end: " +
+	"one request looks through a bounded piece of history. Only a `next_cursor` of null is the end."
+
 // page cuts a list that was read with one row more than asked for.
 func page[R, T any](p *Paging, rows []R, place func(R) (time.Time, [16]byte), show func(R) T) *body[list[T]] {
+	return pageTo(p, rows, subscribers.Place{}, place, show)
+}
+
+// pageTo is page for a list that may have stopped at end before it had enough
+// rows; zero: it did not.
+func pageTo[R, T any](p *Paging, rows []R, end subscribers.Place, place func(R) (time.Time, [16]byte), show func(R) T) *body[list[T]] {
 	out := list[T]{Data: make([]T, 0, min(len(rows), p.Limit))}
-	for i, r := range rows {
-		if i == p.Limit {
-			at, id := place(rows[i-1])
-			raw := binary.BigEndian.AppendUint64(make([]byte, 0, cursorBytes), uint64(at.UnixMicro()))
-			next := base64.RawURLEncoding.EncodeToString(append(raw, id[:]...))
-			out.NextCursor = &next
-			break
-		}
+	if len(rows) > p.Limit {
+		rows = rows[:p.Limit]
+		end.CreatedAt, end.ID = place(rows[p.Limit-1])
+	}
+	for _, r := range rows {
 		out.Data = append(out.Data, show(r))
+	}
+	if !end.CreatedAt.IsZero() {
+		raw := binary.BigEndian.AppendUint64(make([]byte, 0, cursorBytes), uint64(end.CreatedAt.UnixMicro()))
+		next := base64.RawURLEncoding.EncodeToString(append(raw, end.ID[:]...))
+		out.NextCursor = &next
 	}
 	return reply(out)
 }

@@ -19,6 +19,7 @@ type APIConfig struct {
 	Outbound
 	Addr         string `name:"api-addr" env:"FANMAIL_API_ADDR" default:"127.0.0.1:8080" help:"Address of the API."`
 	MaxBodyBytes int64  `name:"max-body-bytes" env:"FANMAIL_MAX_BODY_BYTES" default:"1048576" help:"Largest body of a request."`
+	RateLimit    int    `name:"rate-limit" env:"FANMAIL_RATE_LIMIT" default:"1000" help:"Most requests a second of one API key, counted by each process for itself; 0 means no limit."`
 	MaxWebhooks  int    `name:"max-webhooks" env:"FANMAIL_MAX_WEBHOOKS" default:"50" help:"Most webhooks of a tenant."`
 	MaxFilterIDs int    `name:"max-filter-ids" env:"FANMAIL_MAX_FILTER_IDS" default:"50" help:"Most values of one key of a webhook's filters."`
 }
@@ -34,6 +35,7 @@ func (c APIConfig) Validate() error {
 			flag, env string
 		}{
 			{c.MaxBodyBytes, "--max-body-bytes", "FANMAIL_MAX_BODY_BYTES"},
+			{int64(c.RateLimit), "--rate-limit", "FANMAIL_RATE_LIMIT"},
 			{int64(c.MaxWebhooks), "--max-webhooks", "FANMAIL_MAX_WEBHOOKS"},
 			{int64(c.MaxFilterIDs), "--max-filter-ids", "FANMAIL_MAX_FILTER_IDS"},
 		} {
@@ -62,7 +64,7 @@ func RunAPI(ctx context.Context, c APIConfig, log *zap.Logger) error {
 // addAPI serves on l, which it closes where it fails.
 func (p *process) addAPI(c APIConfig, l net.Listener) error {
 	h, err := api.NewHandler(api.Options{
-		Pool: p.pool, NC: p.nc, MaxBodyBytes: c.MaxBodyBytes, Ready: p.status.ready, Version: Version(),
+		Pool: p.pool, NC: p.nc, MaxBodyBytes: c.MaxBodyBytes, RateLimit: c.RateLimit, Ready: p.status.ready, Version: Version(),
 		Limits: subscribers.Limits{
 			WebhooksPerTenant: c.MaxWebhooks, IDsPerFilter: c.MaxFilterIDs,
 			AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks,

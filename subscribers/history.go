@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -55,42 +56,98 @@ type DeliveryFilter struct {
 	Until     time.Time // exclusive
 }
 
-const deliveryColumns = `id, webhook_id, event_id, event_type, event_created_at, coalesce(message_id, ''), kind, replay_id, status,
-	attempts, max_attempts, last_status_code, coalesce(last_error, ''), last_attempt_at, next_retry_at, created_at, finished_at, expires_at`
+const deliveryColumns = `id, webhook_id, event_id, event_type, event_created_at, coalesce(message_id, '') AS message_id, kind, replay_id, status,
+	attempts, max_attempts, last_status_code, coalesce(last_error, '') AS last_error, last_attempt_at, next_retry_at, created_at, finished_at, expires_at`
 
 func scanDeliveryRow(row pgx.CollectableRow) (DeliveryRow, error) {
 	var d DeliveryRow
-	err := row.Scan(&d.ID, &d.WebhookID, &d.EventID, &d.EventType, &d.EventCreatedAt, &d.MessageID, &d.Kind, &d.ReplayID, &d.Status,
-		&d.Attempts, &d.MaxAttempts, &d.LastStatusCode, &d.LastError, &d.LastAttemptAt, &d.NextRetryAt, &d.CreatedAt, &d.FinishedAt, &d.ExpiresAt)
+	err := row.Scan(d.columns()...)
+	return d.inUTC(), err
+}
+
+func (d *DeliveryRow) columns() []any {
+	return []any{
+		&d.ID, &d.WebhookID, &d.EventID, &d.EventType, &d.EventCreatedAt, &d.MessageID, &d.Kind, &d.ReplayID, &d.Status,
+		&d.Attempts, &d.MaxAttempts, &d.LastStatusCode, &d.LastError, &d.LastAttemptAt, &d.NextRetryAt, &d.CreatedAt, &d.FinishedAt, &d.ExpiresAt,
+	}
+}
+
+func (d DeliveryRow) inUTC() DeliveryRow {
 	d.EventCreatedAt, d.CreatedAt, d.ExpiresAt = d.EventCreatedAt.UTC(), d.CreatedAt.UTC(), d.ExpiresAt.UTC()
 	d.LastAttemptAt, d.NextRetryAt, d.FinishedAt = utc(d.LastAttemptAt), utc(d.NextRetryAt), utc(d.FinishedAt)
-	return d, err
+	return d
 }
+
+// ListScan is how many rows of history one call looks through for those that
+// a filter wants. A list whose filter wants few of many is read in more calls
+// instead of a longer one.
+const ListScan = 10_000
 
 // The bound on created_at alone prunes partitions, which a row comparison does
 // not; webhook_subscriber_deliveries_history gives the order.
-const listDeliveries = `SELECT ` + deliveryColumns + ` FROM webhook_subscriber_deliveries
-	WHERE tenant_id = $1 AND webhook_id = $2 AND created_at <= $3 AND (created_at, id) < ($3, $4)
-		AND created_at >= $5 AND created_at < $6 AND ($7 = '' OR status = $7) AND ($8 = '' OR event_type = $8)
-	ORDER BY created_at DESC, id DESC LIMIT $9`
+const deliveryHistory = ` FROM webhook_subscriber_deliveries
+	WHERE tenant_id = $1 AND webhook_id = $2 AND created_at <= $3 AND (created_at, id) < ($3, $4) AND created_at >= $5 AND created_at < $6
+	ORDER BY created_at DESC, id DESC`
+
+const listDeliveries = `SELECT ` + deliveryColumns + deliveryHistory + ` LIMIT $7`
+
+// What a filter wants of the next ListScan rows and, where that is less than
+// was asked for, the last row that was looked at. One statement, so that both
+// see the same rows.
+var listFiltered = fmt.Sprintf(`
+WITH wanted AS MATERIALIZED (
+	SELECT * FROM (SELECT `+deliveryColumns+deliveryHistory+` LIMIT %[1]d) AS seen
+	WHERE ($8 = '' OR status = $8) AND ($9 = '' OR event_type = $9) ORDER BY created_at DESC, id DESC LIMIT $7
+)
+SELECT *, false FROM wanted
+UNION ALL
+SELECT *, true FROM (
+	SELECT `+deliveryColumns+strings.Replace(deliveryHistory, "WHERE", "WHERE (SELECT count(*) FROM wanted) < $7 AND", 1)+` OFFSET %[1]d - 1 LIMIT 1
+) AS last`, ListScan)
 
 // ListDeliveries gives up to limit deliveries of a webhook after a place,
-// newest first. It returns [ErrNotFound] where the tenant has no such webhook.
-func (s *Store) ListDeliveries(ctx context.Context, tenant events.TenantID, webhook events.WebhookID, f DeliveryFilter, after Place, limit int) ([]DeliveryRow, error) {
+// newest first. Where a filter is set it looks through [ListScan] rows at most
+// and then gives, beside what it found, the place to go on from; that is zero
+// where limit was reached or nothing is left. It returns [ErrNotFound] where
+// the tenant has no such webhook.
+func (s *Store) ListDeliveries(ctx context.Context, tenant events.TenantID, webhook events.WebhookID, f DeliveryFilter, after Place, limit int) ([]DeliveryRow, Place, error) {
 	if _, err := s.Get(ctx, tenant, webhook); err != nil {
-		return nil, err
+		return nil, Place{}, err
 	}
 	at, id := after.Bound()
 	since, until := Range(f.Since, f.Until)
-	rows, err := s.db.Query(ctx, listDeliveries, tenant, webhook, at, id, since, until, f.Status, string(f.EventType), limit)
-	if err != nil {
-		return nil, fmt.Errorf("list deliveries: %w", err)
+	statement, args := listDeliveries, []any{tenant, webhook, at, id, since, until, limit}
+	filtered := f.Status != "" || f.EventType != ""
+	if filtered {
+		statement, args = listFiltered, append(args, f.Status, string(f.EventType))
 	}
-	list, err := pgx.CollectRows(rows, scanDeliveryRow)
+	rows, err := s.db.Query(ctx, statement, args...)
 	if err != nil {
-		return nil, fmt.Errorf("list deliveries: %w", err)
+		return nil, Place{}, fmt.Errorf("list deliveries: %w", err)
 	}
-	return list, nil
+	var end Place
+	var list []DeliveryRow
+	for rows.Next() {
+		var d DeliveryRow
+		last := false
+		into := d.columns()
+		if filtered {
+			into = append(into, &last)
+		}
+		if err := rows.Scan(into...); err != nil {
+			rows.Close()
+			return nil, Place{}, fmt.Errorf("list deliveries: %w", err)
+		}
+		if last {
+			end = Place{CreatedAt: d.CreatedAt.UTC(), ID: d.ID}
+			continue
+		}
+		list = append(list, d.inUTC())
+	}
+	if err := rows.Err(); err != nil {
+		return nil, Place{}, fmt.Errorf("list deliveries: %w", err)
+	}
+	return list, end, nil
 }
 
 // Range gives a span of time to Postgres; a zero end is open.

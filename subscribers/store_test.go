@@ -135,7 +135,7 @@ func TestHistoryReadsOneWebhooksRowsByItsIndex(t *testing.T) {
 	s.pending(t, s.webhook(t).ID, 2000)
 	s.pending(t, w.ID, 50)
 	rows := plan(ctx, t, s, func(tx pgx.Tx) error {
-		_, err := s.In(tx).ListDeliveries(ctx, s.tenant, w.ID, subscribers.DeliveryFilter{}, subscribers.Place{}, 20)
+		_, _, err := s.In(tx).ListDeliveries(ctx, s.tenant, w.ID, subscribers.DeliveryFilter{}, subscribers.Place{}, 20)
 		return err
 	}, "FROM webhook_subscriber_deliveries")
 	require.NotContains(t, rows, "Sort", "the index gives the order")

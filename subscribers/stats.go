@@ -1,0 +1,159 @@
+package subscribers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/fanmail-dev/fanmail/events"
+)
+
+// The bounds of what [Store.Stats] reads of each webhook, whatever its history
+// and its backlog.
+const (
+	// StatsSample is the most deliveries: the newest of the window.
+	StatsSample = 1000
+	// StatsBacklog is the most waiting deliveries that are counted.
+	StatsBacklog = 5000
+)
+
+// Stats are how a webhook's deliveries have gone, or a whole tenant's. Test
+// deliveries don't count.
+type Stats struct {
+	// WebhookID is zero in the tenant's total.
+	WebhookID events.WebhookID
+	// Since is the time of the oldest delivery that was counted. It is later
+	// than the window's beginning where Complete is false, and zero where
+	// there was none.
+	Since time.Time
+	// Complete says that no delivery of the window was left out.
+	Complete bool
+	// Delivered, Failed and Pending are deliveries of events of the window, by
+	// what has become of them; Attempts are the POSTs made for them.
+	Delivered, Failed, Pending, Attempts int
+	// P50, P95 and P99 of the time from an event's creation to its recorded
+	// delivery; nil where nothing was delivered.
+	P50, P95, P99 *time.Duration
+	// Waiting deliveries of any age, at most StatsBacklog of a webhook, and
+	// whether there are more.
+	Waiting     int
+	WaitingMore bool
+	// OldestDue is the earliest time at which one of them is due: past, where
+	// it waits for its turn. Nil where none waits.
+	OldestDue *time.Time
+}
+
+const statsHooks = `
+WITH hooks AS MATERIALIZED (
+	SELECT id FROM webhooks WHERE tenant_id = $1 AND deleted_at IS NULL AND ($2::uuid IS NULL OR id = $2)
+)`
+
+// The newest deliveries of each webhook by webhook_subscriber_deliveries_history.
+var statsRecent = fmt.Sprintf(statsHooks+`, sample AS MATERIALIZED (
+	SELECT h.id AS webhook_id, d.status, d.attempts, d.created_at, d.kind <> 'test' AS counts,
+	       CASE WHEN d.status = 'delivered' AND d.kind <> 'test' THEN extract(epoch FROM d.finished_at - d.created_at)::float8 END AS took
+	FROM hooks AS h CROSS JOIN LATERAL (
+		SELECT status, attempts, created_at, finished_at, kind FROM webhook_subscriber_deliveries
+		WHERE webhook_id = h.id AND created_at >= now() - make_interval(secs => $3) AND created_at <= now()
+		ORDER BY created_at DESC, id DESC LIMIT %[1]d
+	) AS d
+)
+SELECT webhook_id, min(created_at), count(*) < %[1]d,
+       count(*) FILTER (WHERE counts AND status = 'delivered'), count(*) FILTER (WHERE counts AND status = 'failed'),
+       count(*) FILTER (WHERE counts AND status = 'pending'), coalesce(sum(attempts) FILTER (WHERE counts), 0),
+       percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY took)
+FROM sample
+GROUP BY GROUPING SETS ((webhook_id), ())`, StatsSample)
+
+// What waits, by the partial indexes on pending rows.
+var statsWaiting = fmt.Sprintf(statsHooks+`
+SELECT h.id, p.n + s.n, least(p.due, s.due) FROM hooks AS h
+CROSS JOIN LATERAL (SELECT count(*) AS n, min(next_retry_at) AS due FROM (
+	SELECT next_retry_at FROM webhook_subscriber_deliveries
+	WHERE webhook_id = h.id AND status = 'pending' AND NOT strict ORDER BY next_retry_at LIMIT %[1]d + 1) AS rows) AS p
+CROSS JOIN LATERAL (SELECT count(*) AS n, (array_agg(next_retry_at))[1] AS due FROM (
+	SELECT next_retry_at FROM webhook_subscriber_deliveries
+	WHERE webhook_id = h.id AND status = 'pending' AND strict ORDER BY seq, created_at LIMIT %[1]d + 1) AS rows) AS s`, StatsBacklog)
+
+// Stats gives the total of the tenant, and then each of its webhooks, or the
+// one named: what has become of the events of the last window, and what waits.
+// What it reads is bounded by [StatsSample] and [StatsBacklog] a webhook. It
+// returns [ErrNotFound] where the tenant has no such webhook.
+func (s *Store) Stats(ctx context.Context, tenant events.TenantID, webhook events.WebhookID, window time.Duration) (Stats, []Stats, error) {
+	if !webhook.IsZero() {
+		if _, err := s.Get(ctx, tenant, webhook); err != nil {
+			return Stats{}, nil, err
+		}
+	}
+	total := Stats{Complete: true}
+	var list []Stats
+	at := map[events.WebhookID]int{}
+	rows, err := s.db.Query(ctx, statsWaiting, tenant, webhook)
+	if err != nil {
+		return Stats{}, nil, fmt.Errorf("count waiting deliveries: %w", err)
+	}
+	waiting := Stats{Complete: true}
+	_, err = pgx.ForEachRow(rows, []any{&waiting.WebhookID, &waiting.Waiting, &waiting.OldestDue}, func() error {
+		w := waiting
+		w.OldestDue = utc(w.OldestDue)
+		w.WaitingMore = w.Waiting > StatsBacklog
+		w.Waiting = min(w.Waiting, StatsBacklog)
+		total.Waiting += w.Waiting
+		total.WaitingMore = total.WaitingMore || w.WaitingMore
+		if w.OldestDue != nil && (total.OldestDue == nil || w.OldestDue.Before(*total.OldestDue)) {
+			total.OldestDue = w.OldestDue
+		}
+		at[w.WebhookID] = len(list)
+		list = append(list, w)
+		return nil
+	})
+	if err != nil {
+		return Stats{}, nil, fmt.Errorf("count waiting deliveries: %w", err)
+	}
+	rows, err = s.db.Query(ctx, statsRecent, tenant, webhook, window.Seconds())
+	if err != nil {
+		return Stats{}, nil, fmt.Errorf("count deliveries: %w", err)
+	}
+	var r Stats
+	var since *time.Time
+	var complete *bool
+	var took []*float64
+	_, err = pgx.ForEachRow(rows, []any{&r.WebhookID, &since, &complete, &r.Delivered, &r.Failed, &r.Pending, &r.Attempts, &took}, func() error {
+		to, whole := &total, true
+		if !r.WebhookID.IsZero() {
+			i, known := at[r.WebhookID]
+			if !known { // made since the first statement
+				return nil
+			}
+			to, whole = &list[i], *complete
+			total.Complete = total.Complete && whole
+		}
+		to.Delivered, to.Failed, to.Pending, to.Attempts = r.Delivered, r.Failed, r.Pending, r.Attempts
+		if since != nil {
+			to.Since = since.UTC()
+		}
+		if !whole {
+			to.Complete = false
+		}
+		to.P50, to.P95, to.P99 = percentiles(took)
+		return nil
+	})
+	if err != nil {
+		return Stats{}, nil, fmt.Errorf("count deliveries: %w", err)
+	}
+	return total, list, nil
+}
+
+// percentiles reads three of them in seconds; NULL ones are nil.
+func percentiles(seconds []*float64) (p50, p95, p99 *time.Duration) {
+	var out [3]*time.Duration
+	for i, s := range seconds {
+		if s != nil && i < len(out) {
+			d := time.Duration(*s * float64(time.Second))
+			out[i] = &d
+		}
+	}
+	return out[0], out[1], out[2]
+}
