@@ -243,15 +243,18 @@ func (s *server) webhookRoutes() {
 	register(s, tenants, huma.Operation{
 		OperationID: "get-webhook-lane", Method: http.MethodGet, Path: "/v1/webhooks/{id}/lane",
 		Summary:     "Look into a webhook's lane",
-		Description: "As its owner among the dispatchers sees it at this moment. Where none answers it is a 503.",
+		Description: "As its owner among the dispatchers sees it at this moment, and how far the webhook is behind. Where no owner answers it is a 503.",
 	}, func(ctx context.Context, in *webhookPath) (*body[subscribers.LaneState], error) {
-		if _, err := s.store.Get(ctx, tenant(ctx), in.ID); err != nil {
+		backlog, err := s.store.Backlog(ctx, tenant(ctx), in.ID)
+		if err != nil {
 			return nil, err
 		}
 		lane, err := s.askLane(ctx, in.ID)
 		if err != nil {
 			return nil, err
 		}
+		backlog.Left(lane.PerSecond)
+		lane.Backlog = &backlog
 		return reply(lane), nil
 	})
 	register(s, tenants, huma.Operation{

@@ -28,6 +28,9 @@ type LaneState struct {
 	// NextDue is when the table's next delivery is due; absent where none is
 	// known.
 	NextDue *time.Time `json:"next_due,omitempty"`
+	// Backlog is what the table holds for the webhook; nil in the owner's
+	// answer, which knows its lane alone.
+	Backlog *Backlog `json:"backlog,omitempty"`
 }
 
 // The states of a lane.

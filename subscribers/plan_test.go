@@ -155,6 +155,7 @@ func (b *backlog) statements(when string) {
 	require.Equal(b.t, 2+lightHooks, found)
 
 	b.disabling()
+	b.counting()
 
 	b.Reset()
 	const part = room / 4
@@ -200,6 +201,20 @@ func (b *backlog) disabling() {
 		Indexes: []string{byFailed, "webhook_delivery_attempts_pkey", "webhooks_pkey"},
 		Rows:    60 * (1 + lightHooks), Blocks: 200 * (1 + lightHooks),
 	})
+}
+
+// counting reads what is pending and no history.
+func (b *backlog) counting() {
+	b.Reset()
+	store := subscribers.NewStore(b.Pool, subscribers.Limits{})
+	tenant := events.TenantID{15: 1}
+	for webhook, rows := range map[events.WebhookID]int{b.heavy: heavyRows, b.strict: strictRows, b.dead: 0} {
+		b.Reset()
+		got, err := store.Backlog(context.Background(), tenant, webhook)
+		require.NoError(b.t, err)
+		require.InDelta(b.t, rows, got.Pending, 50, "the ledger has ended some")
+		b.within("countBacklog", "AS p", pgplan.Bound{Indexes: []string{byDue, byLine}, Rows: 2*rows + 50, Blocks: 3*rows + 300})
+	}
 }
 
 func (b *backlog) within(name, holding string, bound pgplan.Bound) {
