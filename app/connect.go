@@ -19,6 +19,7 @@ import (
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
 	"github.com/fanmail-dev/fanmail/events/stream"
 	"github.com/fanmail-dev/fanmail/pg"
+	"github.com/fanmail-dev/fanmail/telemetry/export"
 )
 
 // attemptTimeout bounds one attempt to reach the database or the broker.
@@ -47,7 +48,7 @@ func await(ctx context.Context, log *zap.Logger, what string, try func(context.C
 
 // connectDatabase waits until Postgres answers and its schema fits. It returns
 // a [*migrations.SchemaError] where the schema does not.
-func connectDatabase(ctx context.Context, c Database, name string, log *zap.Logger) (*pgxpool.Pool, error) {
+func connectDatabase(ctx context.Context, c Database, name string, traces *export.Tracing, log *zap.Logger) (*pgxpool.Pool, error) {
 	cfg, err := pgxpool.ParseConfig(c.URL)
 	if err != nil {
 		return nil, wrong("--database-url", "FANMAIL_DATABASE_URL", "is not a Postgres connection string: "+oneLine(err))
@@ -63,6 +64,7 @@ func connectDatabase(ctx context.Context, c Database, name string, log *zap.Logg
 		return nil, err
 	}
 	pg.Configure(cfg)
+	traces.Queries(cfg.ConnConfig)
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)

@@ -62,7 +62,7 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 	}
 	opts := dispatch.Options{
 		Name: c.Name, Slots: c.Slots, SlowSlots: c.SlowSlots, AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks,
-		Drain: p.drain, Streams: p.streams, Log: p.log, Registerer: p.registry,
+		Drain: p.drain, Streams: p.streams, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer(),
 	}
 	if c.Proxy.Proxy != nil && c.Proxy.Proxy.Host != "" {
 		opts.Proxy = c.Proxy.Proxy
@@ -72,7 +72,7 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 		return err
 	}
 	p.add("registry", registry.Run)
-	f := fanout.New(p.pool, p.js, registry, fanout.Options{Streams: p.streams, Feed: d.Feed, Log: p.log, Registerer: p.registry})
+	f := fanout.New(p.pool, p.js, registry, fanout.Options{Streams: p.streams, Feed: d.Feed, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer()})
 	p.ready = append(p.ready, f.Ready, d.Ready)
 	p.add("fanout", f.Run)
 	p.add("dispatch", d.Run)

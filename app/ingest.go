@@ -107,7 +107,7 @@ func (p *process) addIngest(c SMTP, flag string) (*ingest.Server, error) {
 	srv, err := ingest.NewServer(p.pool, p.nc, ingest.Options{
 		Addr: c.Addr, Domain: c.Domain, TLS: tlsConfig, MaxMessageBytes: c.MaxMessageBytes, MaxRecipients: c.MaxRecipients,
 		MaxConnections: c.MaxConnections, MaxBufferedBytes: c.MaxBufferedBytes, ReadTimeout: c.ReadTimeout, DataTimeout: c.DataTimeout,
-		PublicURL: c.PublicURL, Drain: p.drain, Log: p.log, Registerer: p.registry,
+		PublicURL: c.PublicURL, Drain: p.drain, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer(),
 	})
 	if err != nil {
 		return nil, err
@@ -116,7 +116,7 @@ func (p *process) addIngest(c SMTP, flag string) (*ingest.Server, error) {
 		return nil, portError(err, c.Addr, flag, "FANMAIL_SMTP_ADDR")
 	}
 	p.add("smtp", srv.Run)
-	intake := ingest.NewIntake(p.pool, p.js, p.nc, ingest.IntakeOptions{Drain: p.drain, Log: p.log, Registerer: p.registry})
+	intake := ingest.NewIntake(p.pool, p.js, p.nc, ingest.IntakeOptions{Drain: p.drain, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer()})
 	p.add("intake", intake.Run)
 	return srv, nil
 }

@@ -16,7 +16,7 @@ func Migrate(ctx context.Context, c Database, log *zap.Logger) (int64, error) {
 	if err := c.validate(); err != nil {
 		return 0, err
 	}
-	pool, err := connectDatabase(ctx, c, "migrate", log)
+	pool, err := connectDatabase(ctx, c, "migrate", nil, log)
 	if err != nil {
 		return 0, err
 	}
@@ -30,7 +30,7 @@ func NewOperatorKey(ctx context.Context, c Database, log *zap.Logger) (string, e
 	if err := c.validate(); err != nil {
 		return "", err
 	}
-	pool, err := connectDatabase(ctx, c, "keys", log)
+	pool, err := connectDatabase(ctx, c, "keys", nil, log)
 	if err != nil {
 		return "", err
 	}

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/fanmail-dev/fanmail/events/stream"
+	"github.com/fanmail-dev/fanmail/telemetry/export"
 )
 
 // process is a running Fanmail process: its connections, and the components
@@ -29,6 +30,7 @@ type process struct {
 	status   *status
 	drain    time.Duration
 	streams  stream.Options
+	traces   *export.Tracing // nil: there are none
 
 	pool *pgxpool.Pool
 	nc   *nats.Conn
@@ -75,7 +77,16 @@ func runProcess(ctx context.Context, name string, db Database, broker NATS, life
 		log.Info("health and metrics", zap.String("addr", l.Addr().String()))
 		serving.Go(func() error { return serveHTTP(outer, l, p.status.handler(p.registry, life.Pprof), time.Second, log) })
 	}
-	err := p.live(ctx, db, broker, build)
+	var err error
+	if p.traces, err = export.Start(ctx, name, Version(), log); err != nil {
+		return err
+	}
+	defer func() {
+		if err := p.traces.Stop(); err != nil {
+			log.Warn("the last traces are lost", zap.Error(err))
+		}
+	}()
+	err = p.live(ctx, db, broker, build)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil
 	}
@@ -85,7 +96,7 @@ func runProcess(ctx context.Context, name string, db Database, broker NATS, life
 func (p *process) live(ctx context.Context, db Database, broker NATS, build func(context.Context, *process) error) error {
 	var err error
 	p.status.set("waiting for the database")
-	if p.pool, err = connectDatabase(ctx, db, p.name, p.log); err != nil {
+	if p.pool, err = connectDatabase(ctx, db, p.name, p.traces, p.log); err != nil {
 		return err
 	}
 	p.status.set("waiting for the broker")

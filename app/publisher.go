@@ -33,6 +33,6 @@ func RunPublisher(ctx context.Context, c PublisherConfig, log *zap.Logger) error
 }
 
 func (p *process) addPublisher() {
-	relay := outbox.NewRelay(p.pool, p.nc, p.js, outbox.RelayOptions{Streams: p.streams, Log: p.log, Registerer: p.registry})
+	relay := outbox.NewRelay(p.pool, p.nc, p.js, outbox.RelayOptions{Streams: p.streams, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer()})
 	p.add("relay", relay.Run)
 }

@@ -117,6 +117,9 @@ func (p *poster) request(ctx context.Context, e *subscribers.Entry, d *delivery,
 	h["User-Agent"] = userAgent
 	h[HeaderDelivery] = values[0:1:1]
 	h[HeaderAttempt] = values[1:2:2]
+	if d.Traceparent != "" {
+		propagate(ctx, h)
+	}
 	signer.Sign(h, d.EventID.String(), now, d.Envelope)
 	// Of a type that the transport knows, or it would send the header apart.
 	body := func() io.ReadCloser { return io.NopCloser(bytes.NewReader(d.Envelope)) }

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/crash"
@@ -21,6 +22,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events/stream"
 	"github.com/fanmail-dev/fanmail/outbound"
 	"github.com/fanmail-dev/fanmail/subscribers"
+	"github.com/fanmail-dev/fanmail/telemetry"
 )
 
 // Options say how a dispatcher runs.
@@ -44,6 +46,9 @@ type Options struct {
 	Streams    stream.Options
 	Log        *zap.Logger
 	Registerer prometheus.Registerer // nil: no metrics
+	// Tracer makes the spans of traced events; nil: none are made, and
+	// receivers get no traceparent.
+	Tracer trace.Tracer
 }
 
 // Dispatcher delivers. Make one with [New].
@@ -223,13 +228,21 @@ func (d *Dispatcher) attempt(q *delivery) {
 		d.end(q, "event_expired", "the event is no longer kept")
 		return
 	}
-	if q.Attempts == 0 && !q.Again {
-		d.metrics.lag.Observe(max(0, float64(d.clock.latest()-q.CreatedAt)/1e6))
+	ctx := d.wire
+	var span trace.Span
+	if q.Traceparent != "" && d.o.Tracer != nil {
+		ctx, span = d.trace(q)
 	}
-	r := d.poster.post(d.wire, q.entry, q)
+	if q.Attempts == 0 && !q.Again {
+		telemetry.Observe(ctx, d.metrics.lag, max(0, float64(d.clock.latest()-q.CreatedAt)/1e6))
+	}
+	r := d.poster.post(ctx, q.entry, q)
 	crash.At(crash.DispatchPosted)
 	d.metrics.attempts.WithLabelValues(r.reason).Inc()
-	d.metrics.duration.Observe(r.duration.Seconds())
+	telemetry.Observe(ctx, d.metrics.duration, r.duration.Seconds())
+	if span != nil {
+		d.traced(ctx, span, q, &r)
+	}
 	if r.reason == outbound.ReasonStopped {
 		d.park(q)
 	} else {

@@ -74,6 +74,10 @@ func (d *Dispatcher) handle(ctx context.Context, m jetstream.Msg) {
 		// whole message in memory.
 		shared[i] = slices.Clone(dm.Events[i].Envelope)
 	}
+	var traces []string
+	if d.o.Tracer != nil {
+		traces = stream.Traceparents(m.Headers(), len(dm.Events))
+	}
 	for i := range dm.Deliveries {
 		md := &dm.Deliveries[i]
 		ev := &dm.Events[md.Event]
@@ -82,6 +86,9 @@ func (d *Dispatcher) handle(ctx context.Context, m jetstream.Msg) {
 			WebhookID: md.WebhookID, EventID: ev.ID, EventType: ev.Type, Seq: ev.Seq,
 			MaxAttempts: subscribers.MaxAttempts, Lease: dm.Lease, Envelope: shared[md.Event],
 		}}
+		if traces != nil {
+			q.Traceparent = traces[md.Event]
+		}
 		if again {
 			d.reclaim(ctx, q)
 			continue

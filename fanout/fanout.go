@@ -11,8 +11,10 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
@@ -41,6 +43,8 @@ type Options struct {
 	// did not take: other replicas' and those without room. These travel
 	// through the broker. nil: all of them do.
 	Feed func([]subscribers.Leased) (left []int)
+	// Tracer makes the spans of traced events; nil: none are made.
+	Tracer trace.Tracer
 }
 
 // Fanout consumes MAIL_EVENTS. Make one with [New].
@@ -53,6 +57,7 @@ type Fanout struct {
 	log      *zap.Logger
 	metrics  *metrics
 	started  atomic.Bool
+	tracer   trace.Tracer
 }
 
 // New makes a fan-out; Run starts it.
@@ -60,7 +65,7 @@ func New(pool *pgxpool.Pool, js jetstream.JetStream, registry *subscribers.Regis
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	return &Fanout{pool: pool, js: js, registry: registry, streams: o.Streams, feed: o.Feed, log: o.Log.Named("fanout"), metrics: newMetrics(o.Registerer)}
+	return &Fanout{pool: pool, js: js, registry: registry, streams: o.Streams, feed: o.Feed, log: o.Log.Named("fanout"), metrics: newMetrics(o.Registerer), tracer: o.Tracer}
 }
 
 // Ready says why no event has been asked for yet, or nil: from then on it
@@ -154,8 +159,10 @@ func (f *Fanout) process(ctx context.Context, batch []event) bool {
 	ctx, cancel := context.WithTimeoutCause(ctx, 50*time.Second, errors.New("a batch of the fan-out took over 50 s"))
 	defer cancel()
 	f.metrics.batch.Observe(float64(len(batch)))
+	ctx, spans := f.trace(ctx, batch)
 	b, err := f.commit(ctx, batch)
 	if err != nil {
+		spans.end(err)
 		f.metrics.failures.WithLabelValues("database").Inc()
 		f.log.Warn("a batch was not fanned out; its events come again", zap.Error(err), zap.Int("events", len(batch)))
 		for i := range batch {
@@ -164,7 +171,9 @@ func (f *Fanout) process(ctx context.Context, batch []event) bool {
 		return false
 	}
 	crash.At(crash.FanoutCommitted)
-	if err := f.publish(ctx, b); err != nil {
+	err = f.publish(ctx, b)
+	spans.end(err)
+	if err != nil {
 		f.metrics.failures.WithLabelValues("broker").Inc()
 		f.log.Warn("delivery messages were not published; the sweep takes their rows", zap.Error(err), zap.Int("deliveries", len(b.rows)))
 	}
@@ -296,7 +305,7 @@ func (f *Fanout) publish(ctx context.Context, b *born) error {
 			offered = append(offered, i)
 			offer = append(offer, subscribers.Leased{
 				Ref: r.Ref, WebhookID: r.WebhookID, EventID: r.EventID, EventType: r.EventType, Seq: r.Seq,
-				MaxAttempts: subscribers.MaxAttempts, Lease: b.lease, Envelope: e.envelope,
+				MaxAttempts: subscribers.MaxAttempts, Lease: b.lease, Envelope: e.envelope, Traceparent: e.traceparent,
 			})
 		default:
 			p := events.Partition(r.WebhookID)
@@ -312,9 +321,9 @@ func (f *Fanout) publish(ctx context.Context, b *born) error {
 	var futures []jetstream.PubAckFuture
 	for p, rows := range byPartition {
 		for len(rows) > 0 {
-			var data []byte
-			data, rows = b.encode(rows)
-			future, err := f.js.PublishAsync(stream.PartitionSubject(p), data)
+			m := &nats.Msg{Subject: stream.PartitionSubject(p)}
+			m.Data, rows = b.encode(rows, m)
+			future, err := f.js.PublishMsgAsync(m)
 			if err != nil {
 				return fmt.Errorf("publish deliveries: %w", err)
 			}
@@ -327,8 +336,9 @@ func (f *Fanout) publish(ctx context.Context, b *born) error {
 	return nil
 }
 
-// encode makes a message of as many of the rows as fit, and gives the rest.
-func (b *born) encode(rows []int) (data []byte, rest []int) {
+// encode makes the data of a message of as many of the rows as fit, and gives
+// the rest. Traceparents go into the message's header.
+func (b *born) encode(rows []int, msg *nats.Msg) (data []byte, rest []int) {
 	m := stream.DeliveryMessage{Lease: b.lease}
 	size := 16
 	var last *event
@@ -344,6 +354,9 @@ func (b *born) encode(rows []int) (data []byte, rest []int) {
 			}
 			m.Events = append(m.Events, stream.MessageEvent{ID: e.id, CreatedAt: e.createdAt, Seq: e.seq, Type: e.typ, Envelope: envelope})
 			last = e
+			if e.traceparent != "" {
+				stream.AddTraceparent(msg, len(m.Events)-1, e.traceparent)
+			}
 		}
 		size += 34
 		m.Deliveries = append(m.Deliveries, stream.MessageDelivery{ID: row.ID, WebhookID: row.WebhookID, Event: len(m.Events) - 1})

@@ -19,6 +19,7 @@ type event struct {
 	message        string
 	labels         []string
 	envelope       []byte
+	traceparent    string // "": the event is not traced, or this process traces nothing
 }
 
 // read takes a message of MAIL_EVENTS apart.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/outbox"
+	"github.com/fanmail-dev/fanmail/telemetry"
 )
 
 // recipient is an address of the envelope that belongs to an agent.
@@ -63,14 +64,14 @@ func (s *Server) accept(ctx context.Context, m mail) error {
 	made, err := s.commit(ctx, m.raw, copies)
 	if err != nil {
 		s.m.refuse(refusedDatabase)
-		s.log.Warn("cannot commit a mail", zap.Error(err), zap.Int("bytes", len(m.raw)), zap.Int("agents", len(copies)))
+		s.log.Warn("cannot commit a mail", zap.Error(err), zap.Int("bytes", len(m.raw)), zap.Int("agents", len(copies)), telemetry.ID(ctx))
 		return errDatabase
 	}
 	took := time.Since(start)
 	if made > 0 {
 		outbox.Wake(s.nc)
 	}
-	s.m.transaction.Observe(took.Seconds())
+	telemetry.Observe(ctx, s.m.transaction, took.Seconds())
 	s.m.mails.Inc()
 	s.m.events.Add(float64(made))
 	s.m.duplicates.Add(float64(len(copies) - made))
@@ -78,7 +79,7 @@ func (s *Server) accept(ctx context.Context, m mail) error {
 		s.m.parseErrors.Inc()
 	}
 	s.log.Info("mail accepted", zap.Int("bytes", len(m.raw)), zap.Int("events", made), zap.Int("duplicates", len(copies)-made),
-		zap.Stringer("message", copies[0].id), zap.Bool("parsed", p.problem() == ""), zap.Duration("took", took))
+		zap.Stringer("message", copies[0].id), zap.Bool("parsed", p.problem() == ""), zap.Duration("took", took), telemetry.ID(ctx))
 	return nil
 }
 

@@ -14,11 +14,13 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/events/stream"
 	"github.com/fanmail-dev/fanmail/outbox"
+	"github.com/fanmail-dev/fanmail/telemetry"
 )
 
 // maxBatch is the most messages of one transaction.
@@ -33,6 +35,8 @@ type IntakeOptions struct {
 	Log *zap.Logger
 	// Registerer takes the metrics; nil keeps none.
 	Registerer prometheus.Registerer
+	// Tracer makes a span for each batch; nil: none are made.
+	Tracer trace.Tracer
 }
 
 // Intake takes events from the intake subject into the outbox. Any number of
@@ -44,6 +48,7 @@ type Intake struct {
 	drain time.Duration
 	log   *zap.Logger
 	m     *intakeMetrics
+	trace trace.Tracer
 }
 
 // NewIntake makes an intake. The streams must be there, or come to be there:
@@ -55,7 +60,7 @@ func NewIntake(pool *pgxpool.Pool, js jetstream.JetStream, nc *nats.Conn, o Inta
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	return &Intake{pool: pool, js: js, nc: nc, drain: o.Drain, log: o.Log.Named("intake"), m: newIntakeMetrics(o.Registerer)}
+	return &Intake{pool: pool, js: js, nc: nc, drain: o.Drain, log: o.Log.Named("intake"), m: newIntakeMetrics(o.Registerer), trace: o.Tracer}
 }
 
 // Run takes events in until ctx ends. Then it fetches no more, ends the batch
@@ -142,7 +147,9 @@ func (in *Intake) take(ctx context.Context, batch []jetstream.Msg) {
 		}
 		letters[i].event = ev
 	}
-	committed := in.commit(ctx, letters)
+	traced, end := in.traced(ctx, letters)
+	committed := in.commit(traced, letters)
+	end()
 	for i := range letters {
 		l := &letters[i]
 		switch {
@@ -303,9 +310,9 @@ func (in *Intake) transact(ctx context.Context, letters []letter) error {
 	if made > 0 {
 		outbox.Wake(in.nc)
 	}
-	in.m.transaction.Observe(time.Since(start).Seconds())
+	telemetry.Observe(ctx, in.m.transaction, time.Since(start).Seconds())
 	in.m.accepted.Add(float64(made))
 	in.m.duplicates.Add(float64(len(done) - made))
-	in.log.Debug("events taken in", zap.Int("events", made), zap.Int("duplicates", len(done)-made))
+	in.log.Debug("events taken in", zap.Int("events", made), zap.Int("duplicates", len(done)-made), telemetry.ID(ctx))
 	return nil
 }

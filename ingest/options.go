@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/outbox"
@@ -51,6 +52,8 @@ type Options struct {
 	Log *zap.Logger
 	// Registerer takes the metrics; nil keeps none.
 	Registerer prometheus.Registerer
+	// Tracer makes a span for each mail; nil: none are made.
+	Tracer trace.Tracer
 }
 
 // OptionError names a setting that cannot be used.

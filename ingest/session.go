@@ -72,12 +72,16 @@ func (c *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 
 // Data reads the mail and commits it.
 func (c *session) Data(r io.Reader) error {
+	began := time.Now()
 	raw, held, err := c.read(r)
 	defer c.s.buffered.Add(-held)
 	if err != nil {
 		return err
 	}
-	return c.s.accept(c.s.work, mail{from: c.from, to: c.to, raw: raw, at: time.Now().Add(c.ahead)})
+	ctx, end := c.s.trace(c.s.work, began, len(raw), len(c.to))
+	err = c.s.accept(ctx, mail{from: c.from, to: c.to, raw: raw, at: time.Now().Add(c.ahead)})
+	end(err)
+	return err
 }
 
 // Reset forgets the transaction.

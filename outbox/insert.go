@@ -8,8 +8,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/telemetry"
 )
 
 // MaxInsert is the most events that one [InsertMany] takes.
@@ -40,7 +42,8 @@ func Insert(ctx context.Context, tx pgx.Tx, ev events.Event) (events.ID, error) 
 
 // InsertMany is [Insert] for up to [MaxInsert] events in one round trip.
 // Their outbox sequences follow the slice's order. Two events of one key in
-// the same call are one event.
+// the same call are one event. Where ctx carries a sampled span, what becomes
+// of the events is traced under it.
 func InsertMany(ctx context.Context, tx pgx.Tx, evs []events.Event) ([]Inserted, error) {
 	if len(evs) == 0 {
 		return nil, nil
@@ -72,9 +75,14 @@ func InsertMany(ctx context.Context, tx pgx.Tx, evs []events.Event) ([]Inserted,
 		at[id] = i
 		c.add(id, ev, head, tail)
 	}
+	if parent := trace.SpanFromContext(ctx); parent.IsRecording() {
+		var span trace.Span
+		ctx, span = begin(ctx, parent, len(c.ids))
+		defer span.End()
+	}
 	b := &pgx.Batch{}
 	b.Queue(lockStrict, c.distinctTenants())
-	b.Queue(insertEvents, c.ids, c.tenants, c.types, c.agents, c.conversations, c.labels, c.messages, c.keyed, c.heads, c.tails)
+	b.Queue(insertEvents, c.ids, c.tenants, c.types, c.agents, c.conversations, c.labels, c.messages, c.keyed, c.heads, c.tails, telemetry.Traceparent(ctx))
 	results := tx.SendBatch(ctx, b)
 	defer func() { _ = results.Close() }()
 	if _, err := results.Exec(); err != nil {
@@ -135,10 +143,11 @@ WITH input AS (
 ), numbered AS (
 	SELECT *, nextval('outbox_seq') AS seq FROM (SELECT * FROM fresh ORDER BY n) AS f
 ), logged AS (
-	INSERT INTO events (id, created_at, tenant_id, type, seq, agent_id, conversation_id, labels, message_id, envelope)
+	INSERT INTO events (id, created_at, tenant_id, type, seq, agent_id, conversation_id, labels, message_id, envelope, traceparent)
 	SELECT id, now(), tenant_id, type, seq, nullif(agent_id, ''), nullif(conversation_id, ''),
 	       CASE WHEN labels = '' THEN NULL ELSE string_to_array(labels, E'\x01') END, nullif(message_id, ''),
-	       head || convert_to(to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'UTF8') || tail
+	       head || convert_to(to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'UTF8') || tail,
+	       nullif($11::text, '')
 	FROM numbered ORDER BY seq
 )
 INSERT INTO outbox (tenant_id, seq, event_id, created_at)

@@ -16,11 +16,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/synadia-io/orbit.go/jetstreamext"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/crash"
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/events/stream"
+	"github.com/fanmail-dev/fanmail/telemetry"
 )
 
 const (
@@ -54,6 +56,8 @@ type RelayOptions struct {
 	Registerer prometheus.Registerer // nil: no metrics
 	// Streams are made again where the broker has lost them.
 	Streams stream.Options
+	// Tracer makes the spans of traced events; nil: none are made.
+	Tracer trace.Tracer
 }
 
 // Relay publishes the outbox. Make one with [NewRelay].
@@ -64,6 +68,7 @@ type Relay struct {
 	streams stream.Options
 	log     *zap.Logger
 	metrics *metrics
+	tracer  trace.Tracer
 }
 
 // NewRelay makes a relay; Run starts it.
@@ -71,7 +76,7 @@ func NewRelay(pool *pgxpool.Pool, nc *nats.Conn, js jetstream.JetStream, o Relay
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	return &Relay{pool: pool, nc: nc, js: js, streams: o.Streams, log: o.Log.Named("relay"), metrics: newMetrics(o.Registerer)}
+	return &Relay{pool: pool, nc: nc, js: js, streams: o.Streams, log: o.Log.Named("relay"), metrics: newMetrics(o.Registerer), tracer: o.Tracer}
 }
 
 // Run relays until ctx ends, and returns when the round under way is done.
@@ -191,10 +196,10 @@ WITH due AS MATERIALIZED (
 	RETURNING o.tenant_id, o.seq, o.event_id, o.created_at, o.publishes
 )
 SELECT l.tenant_id, l.seq, l.event_id, l.created_at, l.publishes, e.type,
-       coalesce(e.agent_id, ''), coalesce(e.conversation_id, ''), coalesce(e.message_id, ''), e.labels, e.envelope,
+       coalesce(e.agent_id, ''), coalesce(e.conversation_id, ''), coalesce(e.message_id, ''), e.labels, e.envelope, coalesce(e.traceparent, ''),
        extract(epoch FROM now() - l.created_at)::float8
 FROM leased AS l CROSS JOIN LATERAL (
-	SELECT type, agent_id, conversation_id, message_id, labels, envelope FROM events
+	SELECT type, agent_id, conversation_id, message_id, labels, envelope, traceparent FROM events
 	WHERE id = l.event_id AND created_at = l.created_at
 ) AS e ORDER BY l.seq`
 
@@ -226,7 +231,7 @@ func (r *Relay) round(ctx context.Context) (int, error) {
 	}
 	crash.At(crash.OutboxLeased)
 	r.metrics.batch.Observe(float64(len(msgs)))
-	if err := r.publish(ctx, msgs); err != nil {
+	if err := r.traced(ctx, msgs); err != nil {
 		r.metrics.failures.WithLabelValues("broker").Inc()
 		// Hand the rows back, so that they need not wait for their lease.
 		_, undo := r.pool.Exec(ctx, `UPDATE outbox AS o SET leased_until = '-infinity'
@@ -252,9 +257,10 @@ func (r *Relay) message(row pgx.CollectableRow) (*nats.Msg, events.TenantID, int
 		agent, conversation, message string
 		labels                       []string
 		envelope                     []byte
+		traceparent                  string
 		age                          float64
 	)
-	if err := row.Scan(&tenant, &seq, &id, &created, &publishes, &typ, &agent, &conversation, &message, &labels, &envelope, &age); err != nil {
+	if err := row.Scan(&tenant, &seq, &id, &created, &publishes, &typ, &agent, &conversation, &message, &labels, &envelope, &traceparent, &age); err != nil {
 		return nil, tenant, seq, err
 	}
 	msgID := id.String()
@@ -278,6 +284,9 @@ func (r *Relay) message(row pgx.CollectableRow) (*nats.Msg, events.TenantID, int
 		if v != "" {
 			h[name] = []string{url.PathEscape(v)}
 		}
+	}
+	if traceparent != "" {
+		h[telemetry.Header] = []string{traceparent}
 	}
 	for _, l := range labels {
 		h[stream.HeaderLabel] = append(h[stream.HeaderLabel], url.PathEscape(l))

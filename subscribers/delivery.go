@@ -94,6 +94,9 @@ type Leased struct {
 	Lease int64
 	// Envelope is nil where the event is no longer kept.
 	Envelope []byte
+	// Traceparent is the span that the attempt is part of; "" where the event
+	// is not traced.
+	Traceparent string
 }
 
 // Want asks for due rows of one webhook: at most Room, or, where Strict, the
@@ -110,9 +113,9 @@ const leaseTail = `, leased AS (
 	FROM due WHERE d.id = due.id AND d.created_at = due.created_at
 	RETURNING d.id, d.created_at, d.webhook_id, d.event_id, d.event_created_at, d.event_type, d.seq, d.attempts, d.max_attempts, d.kind, d.next_retry_at
 )
-SELECT l.id, l.created_at, l.webhook_id, l.event_id, l.event_type, l.seq, l.attempts, l.max_attempts, l.kind = 'replay', l.next_retry_at, e.envelope
+SELECT l.id, l.created_at, l.webhook_id, l.event_id, l.event_type, l.seq, l.attempts, l.max_attempts, l.kind = 'replay', l.next_retry_at, e.envelope, coalesce(e.traceparent, '')
 FROM leased AS l LEFT JOIN LATERAL (
-	SELECT envelope FROM events WHERE id = l.event_id AND created_at = l.event_created_at
+	SELECT envelope, traceparent FROM events WHERE id = l.event_id AND created_at = l.event_created_at
 ) AS e ON true
 ORDER BY l.created_at, l.seq`
 
@@ -213,7 +216,7 @@ func LeaseDue(ctx context.Context, pool *pgxpool.Pool, wants []Want) ([]Leased, 
 func scanLeased(row pgx.CollectableRow) (Leased, error) {
 	var l Leased
 	var created, lease time.Time
-	err := row.Scan(&l.ID, &created, &l.WebhookID, &l.EventID, &l.EventType, &l.Seq, &l.Attempts, &l.MaxAttempts, &l.Again, &lease, &l.Envelope)
+	err := row.Scan(&l.ID, &created, &l.WebhookID, &l.EventID, &l.EventType, &l.Seq, &l.Attempts, &l.MaxAttempts, &l.Again, &lease, &l.Envelope, &l.Traceparent)
 	l.CreatedAt, l.Lease = created.UnixMicro(), lease.UnixMicro()
 	return l, err
 }

@@ -4,6 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/fanmail-dev/fanmail/events"
 )
@@ -70,6 +74,35 @@ func (m *DeliveryMessage) AppendTo(b []byte) []byte {
 		b = binary.AppendUvarint(b, uint64(d.Event)) //nolint:gosec // an index
 	}
 	return b
+}
+
+// HeaderTrace is the header of delivery messages whose values are "index
+// traceparent", one for each event that is traced.
+const HeaderTrace = "Fanmail-Trace"
+
+// AddTraceparent notes the trace of the message's event of that index.
+func AddTraceparent(m *nats.Msg, event int, traceparent string) {
+	if m.Header == nil {
+		m.Header = nats.Header{}
+	}
+	m.Header.Add(HeaderTrace, strconv.Itoa(event)+" "+traceparent)
+}
+
+// Traceparents reads what [AddTraceparent] has noted into n texts, one for each
+// event. It gives nil where nothing is noted, and leaves out what it can't read.
+func Traceparents(h nats.Header, n int) []string {
+	noted := h[HeaderTrace]
+	if len(noted) == 0 {
+		return nil
+	}
+	all := make([]string, n)
+	for _, v := range noted {
+		index, traceparent, _ := strings.Cut(v, " ")
+		if i, err := strconv.Atoi(index); err == nil && i >= 0 && i < n {
+			all[i] = traceparent
+		}
+	}
+	return all
 }
 
 // ErrDeliveryMessage is wrapped by every error of [DecodeDelivery].

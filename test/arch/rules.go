@@ -47,11 +47,19 @@ var Rules = []Rule{
 		Because: "it starts other people's servers and knows nothing of mail",
 	},
 	{
-		Package: "outbox", May: []string{"crash", "events", "events/stream", "pg"},
+		Package: "telemetry",
+		Because: "what is traced is said by those who trace, so it knows nothing of mail",
+	},
+	{
+		Package: "telemetry/export",
+		Because: "it ships spans of whatever kind, and only app decides that it does",
+	},
+	{
+		Package: "outbox", May: []string{"crash", "events", "events/stream", "pg", "telemetry"},
 		Because: "producers call Insert in their own transactions and must not meet what happens afterwards",
 	},
 	{
-		Package: "ingest", May: []string{"agents", "events", "events/stream", "outbox", "pg"},
+		Package: "ingest", May: []string{"agents", "events", "events/stream", "outbox", "pg", "telemetry"},
 		Because: "ingest ends at the outbox and the agents' deliveries; it must not wait for subscribers",
 	},
 	{
@@ -59,11 +67,11 @@ var Rules = []Rule{
 		Because: "it owns the tables of webhooks and deliveries; the engine uses it and not the reverse",
 	},
 	{
-		Package: "fanout", May: []string{"crash", "events", "events/stream", "outbox", "pg", "subscribers"},
+		Package: "fanout", May: []string{"crash", "events", "events/stream", "outbox", "pg", "subscribers", "telemetry"},
 		Because: "fan-out makes deliveries and hands them to the broker; it never calls the dispatcher",
 	},
 	{
-		Package: "dispatch", May: []string{"crash", "deploy/migrations", "events", "events/stream", "outbound", "pg", "subscribers", "subscribers/signature"},
+		Package: "dispatch", May: []string{"crash", "deploy/migrations", "events", "events/stream", "outbound", "pg", "subscribers", "subscribers/signature", "telemetry"},
 		Because: "the dispatcher lives on delivery messages and rows, whoever made them; its maintenance makes the partitions of the schema",
 	},
 	{
@@ -75,7 +83,7 @@ var Rules = []Rule{
 		Because: "handlers translate; what moves events runs in other processes",
 	},
 	{
-		Package: "app", May: []string{"agents", "api", "app/client", "deploy/migrations", "devserver", "dispatch", "events", "events/stream", "fanout", "ingest", "outbox", "pg", "subscribers", "subscribers/signature"},
+		Package: "app", May: []string{"agents", "api", "app/client", "deploy/migrations", "devserver", "dispatch", "events", "events/stream", "fanout", "ingest", "outbox", "pg", "subscribers", "subscribers/signature", "telemetry/export"},
 		Because: "app wires everything, so only commands may stand above it",
 	},
 	{
