@@ -76,6 +76,8 @@ func (p *process) addAPI(c APIConfig, l net.Listener) error {
 		return err
 	}
 	p.log.Info("serving the API", zap.String("addr", l.Addr().String()))
-	p.add("api", func(ctx context.Context) error { return serveHTTP(ctx, l, p.traces.Requests(h), p.drain, p.log.Named("api")) })
+	p.add("api", func(ctx context.Context) error {
+		return serveHTTP(ctx, l, p.traces.Requests(h), p.drain, p.log.Named("api"))
+	})
 	return nil
 }
