@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 	"unicode"
@@ -149,16 +150,20 @@ const TimeLayout = "2006-01-02T15:04:05.000000Z"
 // ErrEnvelope is wrapped by every error of [DecodeEnvelope].
 var ErrEnvelope = errors.New("not an envelope")
 
-// DecodeEnvelope reads an envelope, strictly: unknown fields, a missing field
-// or a type that the catalogue lacks are errors that wrap [ErrEnvelope].
+// DecodeEnvelope reads an envelope, strictly: unknown fields, a missing field,
+// a type that the catalogue lacks, bytes that are not UTF-8 or lie behind the
+// envelope are errors that wrap [ErrEnvelope].
 func DecodeEnvelope(b []byte) (Envelope, error) {
 	var env Envelope
+	if !utf8.Valid(b) {
+		return Envelope{}, fmt.Errorf("%w: not UTF-8", ErrEnvelope)
+	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&env); err != nil {
 		return Envelope{}, fmt.Errorf("%w: %w", ErrEnvelope, err)
 	}
-	if d.More() {
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return Envelope{}, fmt.Errorf("%w: bytes after its end", ErrEnvelope)
 	}
 	switch {

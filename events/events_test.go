@@ -102,6 +102,8 @@ func TestDecodeEnvelopeIsStrict(t *testing.T) {
 		"unknown type":  `{"type":"email.eaten"` + good[20:],
 		"no data":       good[:len(good)-11] + `}`,
 		"two":           good + good,
+		"a bracket":     good + "]",
+		"not UTF-8":     good[:len(good)-2] + "\"a\":\"\xff\"}}",
 		"not JSON":      "hello",
 	} {
 		_, err := events.DecodeEnvelope([]byte(bad))
@@ -109,13 +111,28 @@ func TestDecodeEnvelopeIsStrict(t *testing.T) {
 	}
 }
 
+// What is read as an envelope is one: encoded again it is read as the same.
 func FuzzDecodeEnvelope(f *testing.F) {
-	f.Add([]byte(`{"type":"email.sent","id":"evt_000102030405060708090a0b0c0d0e0f","created_at":"2026-01-02T03:04:05Z","schema_version":"1","data":{}}`))
+	good := `{"type":"email.sent","id":"evt_000102030405060708090a0b0c0d0e0f","created_at":"2026-01-02T03:04:05Z","schema_version":"1","data":{}}`
+	for _, seed := range []string{good, good + "]", good + "}", " " + good + " ", good[:len(good)-1], `{"data":{"a":"\u0000"}}`, "null", "[]", ""} {
+		f.Add([]byte(seed))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		env, err := events.DecodeEnvelope(b)
-		if err == nil && (env.ID.IsZero() || !env.Type.Known()) {
-			t.Fatalf("accepted %q", b)
+		if err != nil {
+			require.ErrorIs(t, err, events.ErrEnvelope)
+			require.Zero(t, env)
+			return
 		}
+		require.True(t, json.Valid(b), "%q", b)
+		require.True(t, env.Type.Known() && !env.ID.IsZero() && !env.CreatedAt.IsZero() && env.SchemaVersion != "")
+		again, err := json.Marshal(env)
+		require.NoError(t, err)
+		same, err := events.DecodeEnvelope(again)
+		require.NoError(t, err)
+		require.Equal(t, env.ID, same.ID)
+		require.True(t, env.CreatedAt.Equal(same.CreatedAt))
+		require.JSONEq(t, string(env.Data), string(same.Data))
 	})
 }
 
