@@ -60,6 +60,8 @@ func TestAFaultyConfigurationNamesFlagAndEnvironment(t *testing.T) {
 		"SMTP key":         {ingest(func(c *IngestConfig) { c.TLSCert = absent }), "--smtp-tls-key", "FANMAIL_SMTP_TLS_KEY"},
 		"SMTP pair":        {ingest(func(c *IngestConfig) { c.TLSCert, c.TLSKey = absent, absent }), "--smtp-tls-cert", "FANMAIL_SMTP_TLS_CERT"},
 		"message":          {ingest(func(c *IngestConfig) { c.MaxMessageBytes = -1 }), "--max-message-bytes", "FANMAIL_MAX_MESSAGE_BYTES"},
+		"DNS server":       {ingest(func(c *IngestConfig) { c.DNSServer = "192.0.2.53" }), "--dns-server", "FANMAIL_DNS_SERVER"},
+		"check timeout":    {ingest(func(c *IngestConfig) { c.AuthTimeout = -1 }), "--mail-auth-timeout", "FANMAIL_MAIL_AUTH_TIMEOUT"},
 		"public URL":       {ingest(func(c *IngestConfig) { c.PublicURL = "here" }), "--public-url", "FANMAIL_PUBLIC_URL"},
 		"API address":      {api(func(c *APIConfig) { c.Addr = "8080" }), "--api-addr", "FANMAIL_API_ADDR"},
 		"webhooks":         {api(func(c *APIConfig) { c.MaxWebhooks = -1 }), "--max-webhooks", "FANMAIL_MAX_WEBHOOKS"},

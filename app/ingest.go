@@ -32,6 +32,9 @@ type SMTP struct {
 	MaxBufferedBytes int64         `name:"max-buffered-bytes" env:"FANMAIL_MAX_BUFFERED_BYTES" default:"536870912" help:"Most bytes of mails that are held in memory at once."`
 	ReadTimeout      time.Duration `name:"smtp-read-timeout" env:"FANMAIL_SMTP_READ_TIMEOUT" default:"5m" help:"How long a client may take for a command, or for a piece of a mail."`
 	DataTimeout      time.Duration `name:"smtp-data-timeout" env:"FANMAIL_SMTP_DATA_TIMEOUT" default:"15m" help:"How long a mail may take as a whole."`
+	Authenticate     bool          `name:"mail-auth" env:"FANMAIL_MAIL_AUTH" default:"true" negatable:"" help:"Check SPF, DKIM and DMARC of each mail."`
+	DNSServer        string        `name:"dns-server" env:"FANMAIL_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server to ask for that; without it the system's are asked."`
+	AuthTimeout      time.Duration `name:"mail-auth-timeout" env:"FANMAIL_MAIL_AUTH_TIMEOUT" default:"5s" help:"How long the checks of one mail may take; what is not known by then is temperror."`
 	PublicURL        string        `name:"public-url" env:"FANMAIL_PUBLIC_URL" placeholder:"URL" help:"Where receivers reach the API; links to raw mail begin with it. Without it they begin with /v1."`
 }
 
@@ -60,6 +63,7 @@ func (c *SMTP) validate() error {
 		{c.MaxBufferedBytes, "--max-buffered-bytes", "FANMAIL_MAX_BUFFERED_BYTES"},
 		{int64(c.ReadTimeout), "--smtp-read-timeout", "FANMAIL_SMTP_READ_TIMEOUT"},
 		{int64(c.DataTimeout), "--smtp-data-timeout", "FANMAIL_SMTP_DATA_TIMEOUT"},
+		{int64(c.AuthTimeout), "--mail-auth-timeout", "FANMAIL_MAIL_AUTH_TIMEOUT"},
 	} {
 		if l.value < 0 {
 			return wrong(l.flag, l.env, "must not be negative")
@@ -67,6 +71,11 @@ func (c *SMTP) validate() error {
 	}
 	if c.MaxRecipients > 1000 {
 		return wrong("--max-recipients", "FANMAIL_MAX_RECIPIENTS", "must be from 1 to 1000")
+	}
+	if c.DNSServer != "" {
+		if err := address(c.DNSServer, "--dns-server", "FANMAIL_DNS_SERVER"); err != nil {
+			return err
+		}
 	}
 	if c.PublicURL != "" {
 		if u, err := url.Parse(c.PublicURL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
@@ -107,6 +116,7 @@ func (p *process) addIngest(c SMTP, flag string) (*ingest.Server, error) {
 	srv, err := ingest.NewServer(p.pool, p.nc, ingest.Options{
 		Addr: c.Addr, Domain: c.Domain, TLS: tlsConfig, MaxMessageBytes: c.MaxMessageBytes, MaxRecipients: c.MaxRecipients,
 		MaxConnections: c.MaxConnections, MaxBufferedBytes: c.MaxBufferedBytes, ReadTimeout: c.ReadTimeout, DataTimeout: c.DataTimeout,
+		Authenticate: c.Authenticate, DNSServer: c.DNSServer, AuthTimeout: c.AuthTimeout,
 		PublicURL: c.PublicURL, Drain: p.drain, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer(),
 	})
 	if err != nil {

@@ -23,6 +23,8 @@ type UpConfig struct {
 	DatabaseURL string        `name:"database-url" env:"FANMAIL_DATABASE_URL" placeholder:"postgres://…" help:"Postgres to use; without it a private one is started in DIR."`
 	NATSURL     string        `name:"nats-url" env:"FANMAIL_NATS_URL" placeholder:"nats://…" help:"NATS with JetStream to use; without it one is embedded, with its data in DIR."`
 	HTTPAddr    string        `name:"http-addr" env:"FANMAIL_HTTP_ADDR" default:"off" help:"Address of /healthz, /readyz and /metrics."`
+	MailAuth    bool          `name:"mail-auth" env:"FANMAIL_MAIL_AUTH" help:"Check SPF, DKIM and DMARC of each mail; off for development, since mail from this machine never passes and DNS may be away."`
+	DNSServer   string        `name:"dns-server" env:"FANMAIL_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server to ask for that; without it the system's are asked."`
 	Drain       time.Duration `name:"drain" env:"FANMAIL_DRAIN" default:"25s" help:"How long to finish what has begun before stopping."`
 
 	// Dir holds the data, the lock and the credentials.
@@ -50,6 +52,12 @@ func (c UpConfig) Validate() error {
 				return nil
 			}
 			return (&NATS{URL: c.NATSURL}).validate()
+		},
+		func() error {
+			if c.DNSServer == "" {
+				return nil
+			}
+			return address(c.DNSServer, "--dns-server", "FANMAIL_DNS_SERVER")
 		},
 		(&Lifecycle{HTTPAddr: c.HTTPAddr, Drain: c.Drain}).validate,
 	)
@@ -126,7 +134,9 @@ func RunUp(ctx context.Context, c UpConfig, log *zap.Logger) error {
 		if err := p.addDispatcher(ctx, DispatcherConfig{Outbound: out}); err != nil {
 			return err
 		}
-		smtp, err := p.addIngest(SMTP{Addr: c.SMTPAddr, Domain: "localhost", PublicURL: creds.API}, "--smtp") //nolint:contextcheck // listening takes none
+		smtp, err := p.addIngest(SMTP{
+			Addr: c.SMTPAddr, Domain: "localhost", PublicURL: creds.API, Authenticate: c.MailAuth, DNSServer: c.DNSServer,
+		}, "--smtp") //nolint:contextcheck // listening takes none
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -12,6 +15,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/events/email"
+	"github.com/fanmail-dev/fanmail/ingest/verdict"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/telemetry"
 )
@@ -29,6 +34,11 @@ type mail struct {
 	to   []recipient
 	raw  []byte
 	at   time.Time // by the database's clock
+
+	client         netip.Addr
+	helo           string
+	authentication email.Authentication
+	moreSignatures bool // than authentication tells of
 }
 
 const selectAgent = `SELECT address, tenant_id, clock_timestamp() FROM agents WHERE address = $1`
@@ -59,6 +69,7 @@ func (s *Server) accept(ctx context.Context, m mail) error {
 		s.m.refuse(refusedStopping)
 		return errStopping
 	}
+	s.authenticate(ctx, &m, p)
 	copies := s.copies(m, p)
 	start := time.Now()
 	made, err := s.commit(ctx, m.raw, copies)
@@ -81,6 +92,25 @@ func (s *Server) accept(ctx context.Context, m mail) error {
 	s.log.Info("mail accepted", zap.Int("bytes", len(m.raw)), zap.Int("events", made), zap.Int("duplicates", len(copies)-made),
 		zap.Stringer("message", copies[0].id), zap.Bool("parsed", p.problem() == ""), zap.Duration("took", took), telemetry.ID(ctx))
 	return nil
+}
+
+// authenticate fills in the verdicts on the sender. It takes Options.AuthTimeout
+// at most.
+func (s *Server) authenticate(ctx context.Context, m *mail, p *parsed) {
+	m.authentication = unchecked
+	if s.checker == nil {
+		return
+	}
+	start := time.Now()
+	in := verdict.Mail{ClientIP: m.client, Helo: m.helo, From: m.from, Raw: m.raw}
+	for _, f := range p.header {
+		in.Header = append(in.Header, [2]string{f.name, f.value})
+	}
+	for _, a := range p.from {
+		in.Authors = append(in.Authors, a.Address)
+	}
+	m.authentication, m.moreSignatures = s.checker.Check(ctx, in)
+	s.m.verdicts(&m.authentication, time.Since(start))
 }
 
 // copied is one agent's copy of a mail.
@@ -111,7 +141,11 @@ func (s *Server) copies(m mail, p *parsed) []copied {
 		rec.MessageID, rec.ConversationID, rec.AgentID = ev.MessageID, ev.ConversationID, ev.AgentID
 		rec.Envelope.To = to
 		rec.RawURL = s.o.PublicURL + "/v1/messages/" + ev.MessageID + "/raw"
-		ev.Data = rec.encode()
+		rec.Attachments = slices.Clone(p.attachments)
+		for i := range rec.Attachments {
+			rec.Attachments[i].URL = s.o.PublicURL + "/v1/messages/" + ev.MessageID + "/attachments/" + strconv.Itoa(i)
+		}
+		ev.Data = encode(rec)
 		out = append(out, copied{id, ev})
 	}
 	return out

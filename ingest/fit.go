@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/events/email"
 )
 
 // dataBytes is what an event's data may have: an envelope's limit less the
@@ -13,7 +14,10 @@ import (
 const dataBytes = events.MaxEnvelopeBytes - 512
 
 // fields are the names that "truncated" may hold, in the order of the data.
-var fields = []string{"envelope", "from", "to", "cc", "reply_to", "subject", "message_id_header", "text", "html", "headers", "attachments"}
+var fields = []string{
+	"envelope", "from", "to", "cc", "reply_to", "subject", "message_id_header", "in_reply_to", "references",
+	"text", "html", "reply_text", "headers", "attachments", "authentication",
+}
 
 // Limits of single values, in bytes before encoding.
 const (
@@ -23,32 +27,46 @@ const (
 	maxNameBytes    = 1 << 10
 )
 
+// Limits of lists, in entries.
+const (
+	maxAddresses  = 1000
+	maxHeaders    = 1000
+	maxReferences = 100
+)
+
 // encode gives the JSON of the data, within [dataBytes]. What does not fit is
 // cut and named in Truncated. The fields that may be long share the room: each
 // gets what it needs as long as that is at most an even share of what is left.
-func (r *Received) encode() json.RawMessage {
+func encode(r *email.Received) json.RawMessage {
 	if b := appendJSON(r); len(b) <= dataBytes {
 		return b
 	}
 	c := *r
-	lists := []struct {
+	type room struct {
 		name string
 		size int
 		cut  func(room int) bool
-	}{
+	}
+	lists := []room{
 		{"envelope", encodedSize(c.Envelope.To), func(n int) bool { return cutList(&c.Envelope.To, n) }},
 		{"from", encodedSize(c.From), func(n int) bool { return cutList(&c.From, n) }},
 		{"to", encodedSize(c.To), func(n int) bool { return cutList(&c.To, n) }},
 		{"cc", encodedSize(c.Cc), func(n int) bool { return cutList(&c.Cc, n) }},
 		{"reply_to", encodedSize(c.ReplyTo), func(n int) bool { return cutList(&c.ReplyTo, n) }},
+		{"references", encodedSize(c.References), func(n int) bool { return cutList(&c.References, n) }},
 		{"headers", encodedSize(c.Headers), func(n int) bool { return cutList(&c.Headers, n) }},
 		{"attachments", encodedSize(c.Attachments), func(n int) bool { return cutList(&c.Attachments, n) }},
 		{"text", encodedSize(c.Text), func(n int) bool { return cutString(&c.Text, n) }},
 		{"html", encodedSize(c.HTML), func(n int) bool { return cutString(&c.HTML, n) }},
 	}
+	if c.ReplyText != nil {
+		reply := *c.ReplyText
+		c.ReplyText = &reply // the original is left alone
+		lists = append(lists, room{"reply_text", encodedSize(reply), func(n int) bool { return cutString(&reply, n) }})
+	}
 	bare := c
 	bare.Envelope.To, bare.From, bare.To, bare.Cc, bare.ReplyTo = nil, nil, nil, nil, nil
-	bare.Headers, bare.Attachments, bare.Text, bare.HTML = nil, nil, "", ""
+	bare.Headers, bare.Attachments, bare.Text, bare.HTML, bare.References, bare.ReplyText = nil, nil, "", "", nil, nil
 	bare.Truncated = fields
 	sizes := make([]int, len(lists))
 	for i := range lists {

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/events/email"
 )
 
 // Whatever a mail is made of, it makes an event that the outbox takes, and the
@@ -30,7 +31,7 @@ func FuzzMailToEvent(f *testing.F) {
 	tenant := events.NewRandom[events.TenantKind]()
 	s := &Server{}
 	f.Fuzz(func(t *testing.T, raw []byte, from string) {
-		m := mail{from: from, raw: raw, at: time.Unix(1, 0), to: []recipient{{"A@example.com", "a@example.com", tenant}}}
+		m := mail{from: from, raw: raw, at: time.Unix(1, 0), authentication: unchecked, to: []recipient{{"A@example.com", "a@example.com", tenant}}}
 		kept := bytes.Clone(raw)
 		copies := s.copies(m, parseMail(context.Background(), raw))
 		require.Equal(t, kept, raw)
@@ -41,7 +42,7 @@ func FuzzMailToEvent(f *testing.F) {
 		require.NoError(t, err)
 		require.True(t, utf8.Valid(ev.Data))
 		require.NotContains(t, string(ev.Data), `\u0000`)
-		var r Received
+		var r email.Received
 		require.NoError(t, json.Unmarshal(ev.Data, &r))
 		require.Equal(t, int64(len(raw)), r.Size)
 		if ev.IdempotencyKey != "" {
@@ -56,38 +57,40 @@ func FuzzMailToEvent(f *testing.F) {
 func TestEveryFieldIsCutToFit(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("\"\x01ü\u2028", 1<<17)
-	list := make([]Address, 20_000)
+	list := make([]email.Address, 20_000)
 	for i := range list {
-		list[i] = Address{"Näme", "user@example.org"}
+		list[i] = email.Address{Name: "Näme", Address: "user@example.org"}
 	}
-	for name, set := range map[string]func(*Received){
-		"text":        func(r *Received) { r.Text = long },
-		"html":        func(r *Received) { r.HTML = long },
-		"from":        func(r *Received) { r.From = list },
-		"to":          func(r *Received) { r.To = list },
-		"cc":          func(r *Received) { r.Cc = list },
-		"reply_to":    func(r *Received) { r.ReplyTo = list },
-		"headers":     func(r *Received) { r.Headers = make([][2]string, 100_000) },
-		"attachments": func(r *Received) { r.Attachments = make([]Attachment, 10_000) },
-		"envelope":    func(r *Received) { r.Envelope.To = make([]string, 200_000) },
+	for name, set := range map[string]func(*email.Received){
+		"text":        func(r *email.Received) { r.Text = long },
+		"html":        func(r *email.Received) { r.HTML = long },
+		"from":        func(r *email.Received) { r.From = list },
+		"to":          func(r *email.Received) { r.To = list },
+		"cc":          func(r *email.Received) { r.Cc = list },
+		"reply_to":    func(r *email.Received) { r.ReplyTo = list },
+		"headers":     func(r *email.Received) { r.Headers = make([][2]string, 100_000) },
+		"attachments": func(r *email.Received) { r.Attachments = make([]email.Attachment, 10_000) },
+		"references":  func(r *email.Received) { r.References = make([]string, 200_000) },
+		"reply_text":  func(r *email.Received) { r.ReplyText = &long },
+		"envelope":    func(r *email.Received) { r.Envelope.To = make([]string, 200_000) },
 	} {
-		alone := &Received{Truncated: []string{}}
+		alone := &email.Received{Truncated: []string{}}
 		set(alone)
-		b := alone.encode()
+		b := encode(alone)
 		require.LessOrEqual(t, len(b), dataBytes, name)
 		require.Greater(t, len(b), dataBytes-1024, name)
-		var got Received
+		var got email.Received
 		require.NoError(t, json.Unmarshal(b, &got))
 		require.Equal(t, []string{name}, got.Truncated)
 		require.Empty(t, alone.Truncated, "the original is left alone")
 	}
-	all := &Received{
+	all := &email.Received{
 		Text: long, HTML: long, From: list, To: list, Cc: list, ReplyTo: list, Headers: make([][2]string, 100_000),
-		Attachments: make([]Attachment, 10_000), Envelope: Envelope{To: make([]string, 200_000)}, Subject: long[:maxSubjectBytes], Truncated: []string{"subject"},
+		Attachments: make([]email.Attachment, 10_000), Envelope: email.Envelope{To: make([]string, 200_000)}, Subject: long[:maxSubjectBytes], Truncated: []string{"subject"},
 	}
-	b := all.encode()
+	b := encode(all)
 	require.LessOrEqual(t, len(b), dataBytes)
-	var got Received
+	var got email.Received
 	require.NoError(t, json.Unmarshal(b, &got))
 	require.Len(t, got.Truncated, 10)
 	require.Equal(t, []int{10, 45, 45}, share(100, []int{10, 1000, 500}))

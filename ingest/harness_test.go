@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/events/email"
 	"github.com/fanmail-dev/fanmail/ingest"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
@@ -143,7 +144,7 @@ type stored struct {
 	Envelope                      []byte
 	Raw                           []byte
 	RawID                         string
-	Data                          ingest.Received
+	Data                          email.Received
 }
 
 // mails gives what is stored, in the order of the outbox, and checks what
@@ -173,7 +174,7 @@ func mails(t testing.TB, pool *pgxpool.Pool) []stored {
 		require.Equal(t, events.EmailReceived, env.Type)
 		d := json.NewDecoder(strings.NewReader(string(env.Data)))
 		d.DisallowUnknownFields()
-		c.Data = ingest.Received{}
+		c.Data = email.Received{}
 		require.NoError(t, d.Decode(&c.Data))
 		require.True(t, sameTime)
 		require.EqualValues(t, len(c.Raw), size)
@@ -184,7 +185,7 @@ func mails(t testing.TB, pool *pgxpool.Pool) []stored {
 		require.Equal(t, c.Agent, c.Data.AgentID)
 		require.Equal(t, conversation, c.Data.ConversationID)
 		require.Contains(t, c.Data.RawURL, "/v1/messages/"+c.Message+"/raw")
-		require.False(t, c.Data.Authentication.Checked)
+		require.Equal(t, c.Data.Authentication.Checked, c.Data.Authentication.Results != "")
 		out = append(out, c)
 		return nil
 	})

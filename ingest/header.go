@@ -8,6 +8,8 @@ import (
 
 	"github.com/jhillyerd/enmime/v2"
 	"golang.org/x/text/encoding/charmap"
+
+	"github.com/fanmail-dev/fanmail/events/email"
 )
 
 // Limits of what is read of a header.
@@ -137,8 +139,8 @@ func cutAt(s string, n int) string {
 // addresses reads the address lists of all fields of the name. What of a list
 // cannot be read is left out; ok is false then. cut says that a field was too
 // long to be read whole.
-func (h header) addresses(name string) (list []Address, ok, cut bool) {
-	list, ok = []Address{}, true
+func (h header) addresses(name string) (list []email.Address, ok, cut bool) {
+	list, ok = []email.Address{}, true
 	for _, v := range h.all(name) {
 		if len(v) > maxDecodedBytes {
 			cut = true
@@ -157,10 +159,20 @@ func (h header) addresses(name string) (list []Address, ok, cut bool) {
 			found = oneByOne(v)
 		}
 		for _, a := range found {
-			list = append(list, Address{Name: text(a.Name), Address: text(a.Address)})
+			if len(list) == maxAddresses {
+				return list, ok, true
+			}
+			list = append(list, email.Address{Name: clip(a.Name, maxNameBytes, &cut), Address: clip(a.Address, maxIDBytes, &cut)})
 		}
 	}
 	return list, ok, cut
+}
+
+// clip is text of at most n bytes; cut is set where some are left out.
+func clip(s string, n int, cut *bool) string {
+	s = text(s)
+	*cut = *cut || len(s) > n
+	return cutAt(s, n)
 }
 
 // oneByOne saves the readable addresses of a list that has unreadable ones.

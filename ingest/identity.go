@@ -3,7 +3,6 @@ package ingest
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"hash"
 	"io"
 	"strings"
@@ -63,39 +62,4 @@ func identify(tenant events.TenantID, agent string, p *parsed, raw []byte) (even
 	}
 	id := events.DeriveMessageID(tenant[:], []byte(agent), []byte(p.messageID), print)
 	return id, "mail:" + id.String()
-}
-
-// conversation is the tenant's name for the mail's thread: that of the first
-// mail that References names, else of the one that this one answers, else of
-// this one.
-func (p *parsed) conversation(tenant events.TenantID, own events.MessageID) string {
-	root := firstID(p.header.get("References"))
-	if root == "" {
-		root = firstID(p.header.get("In-Reply-To"))
-	}
-	if root == "" {
-		root = p.messageID
-	}
-	if root == "" {
-		root = own.String()
-	}
-	sum := sha256.New()
-	writeSized(sum, "conversation")
-	sum.Write(tenant[:])
-	writeSized(sum, root)
-	return "conv_" + hex.EncodeToString(sum.Sum(nil)[:16])
-}
-
-// firstID gives the first <…> of a field without its brackets, or its first
-// word where there are none.
-func firstID(v string) string {
-	if _, after, ok := strings.Cut(v, "<"); ok {
-		if id, _, ok := strings.Cut(after, ">"); ok {
-			return strings.TrimSpace(id)
-		}
-	}
-	if words := strings.Fields(v); len(words) > 0 {
-		return strings.Trim(words[0], "<>")
-	}
-	return ""
 }

@@ -65,11 +65,14 @@ func decodeError(err error) error {
 		if strings.HasPrefix(wrong.Field, "labels") && wrong.Type.Kind().String() == "slice" {
 			want = "list of strings"
 		}
-		return &events.FieldError{Field: wrong.Field, Reason: fmt.Sprintf("must be a %s, not a %s", want, wrong.Value)}
+		return &events.FieldError{Field: wrong.Field, Reason: fmt.Sprintf("must be a %s, not a %s", want, cutAt(wrong.Value, 64))}
 	}
 	// The decoder has no type for this one.
 	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-		return &events.FieldError{Field: cutAt(strings.Trim(name, `"`), 64), Reason: "is not a field of an event"}
+		if name = cutAt(strings.Trim(name, `"`), 64); name == "" {
+			return &events.FieldError{Field: "body", Reason: "has a field without a name, which is not a field of an event"}
+		}
+		return &events.FieldError{Field: name, Reason: "is not a field of an event"}
 	}
 	return &events.FieldError{Field: "body", Reason: "must be a JSON object: " + cutAt(err.Error(), 128)}
 }

@@ -1,6 +1,12 @@
 package ingest
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/fanmail-dev/fanmail/events/email"
+)
 
 // reason says why mail or a connection was refused. The set is closed.
 type reason string
@@ -24,6 +30,8 @@ type metrics struct {
 	parseErrors prometheus.Counter
 	refused     *prometheus.CounterVec
 	transaction prometheus.Histogram
+	checks      *prometheus.CounterVec
+	checking    prometheus.Histogram
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -38,14 +46,29 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12),
 		}),
 	}
+	m.checks = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fanmail_ingest_verdicts_total", Help: "Verdicts on senders, by method and result."}, []string{"method", "result"})
+	m.checking = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "fanmail_ingest_authentication_seconds", Help: "Time of the checks of a mail's sender.",
+		Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12),
+	})
 	for _, why := range reasons {
 		m.refused.WithLabelValues(string(why))
 	}
-	register(r, m.mails, m.events, m.duplicates, m.parseErrors, m.refused, m.transaction)
+	register(r, m.mails, m.events, m.duplicates, m.parseErrors, m.refused, m.transaction, m.checks, m.checking)
 	return m
 }
 
 func (m *metrics) refuse(why reason) { m.refused.WithLabelValues(string(why)).Inc() }
+
+// verdicts counts the verdicts on a mail. Their results are a closed set.
+func (m *metrics) verdicts(a *email.Authentication, took time.Duration) {
+	m.checking.Observe(took.Seconds())
+	m.checks.WithLabelValues("spf", string(a.SPF.Result)).Inc()
+	for _, s := range a.DKIM {
+		m.checks.WithLabelValues("dkim", string(s.Result)).Inc()
+	}
+	m.checks.WithLabelValues("dmarc", string(a.DMARC.Result)).Inc()
+}
 
 type intakeMetrics struct {
 	accepted, duplicates, dead prometheus.Counter

@@ -45,6 +45,15 @@ type Options struct {
 	// PublicURL is the API's base URL, for links to raw mails. Where it is
 	// empty the links are paths.
 	PublicURL string
+	// Authenticate checks SPF, DKIM and DMARC of each mail. Where it is false
+	// the events say that nothing was checked.
+	Authenticate bool
+	// DNSServer is asked for that, "host:port". Where it is empty the system's
+	// servers are.
+	DNSServer string
+	// AuthTimeout is how long the checks of one mail may take: what is not
+	// known by then is "temperror". Defaults to 5 seconds.
+	AuthTimeout time.Duration
 	// Drain is how long open transactions may take to end after Run's context
 	// has. Defaults to 10 seconds.
 	Drain time.Duration
@@ -81,6 +90,7 @@ func (o Options) withDefaults() (Options, error) {
 		{"ReadTimeout", &o.ReadTimeout, 5 * time.Minute},
 		{"WriteTimeout", &o.WriteTimeout, time.Minute},
 		{"DataTimeout", &o.DataTimeout, 15 * time.Minute},
+		{"AuthTimeout", &o.AuthTimeout, 5 * time.Second},
 		{"Drain", &o.Drain, 10 * time.Second},
 	} {
 		if *d.value < 0 {
@@ -113,6 +123,11 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.MaxBufferedBytes < o.MaxMessageBytes {
 		return o, &OptionError{"MaxBufferedBytes", "must be at least MaxMessageBytes"}
+	}
+	if o.DNSServer != "" {
+		if _, _, err := net.SplitHostPort(o.DNSServer); err != nil {
+			return o, &OptionError{"DNSServer", fmt.Sprintf("%q is not host:port", o.DNSServer)}
+		}
 	}
 	if o.PublicURL != "" {
 		u, err := url.Parse(o.PublicURL)

@@ -17,6 +17,7 @@ import (
 	"github.com/jhillyerd/enmime/v2/mediatype"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/events/email"
 )
 
 // Limits of parsing. What lies beyond them is not read; the raw mail has it.
@@ -34,12 +35,13 @@ const (
 type parsed struct {
 	header                header
 	print                 []byte // the fingerprint
-	messageID             string
+	messageID, inReplyTo  string
+	references            []string // the oldest first
 	subject, date         string
-	from, to, cc, replyTo []Address
+	from, to, cc, replyTo []email.Address
 	text, html            string
 	headers               [][2]string
-	attachments           []Attachment
+	attachments           []email.Attachment
 	cut                   map[string]bool // by field
 	problems              []string
 }
@@ -63,8 +65,9 @@ func (s *Server) parse(ctx context.Context, raw []byte) (*parsed, error) {
 // fails and never panics.
 func parseMail(ctx context.Context, raw []byte) *parsed {
 	p := &parsed{
-		cut: map[string]bool{}, headers: [][2]string{}, attachments: []Attachment{},
-		from: []Address{}, to: []Address{}, cc: []Address{}, replyTo: []Address{},
+		cut: map[string]bool{}, headers: [][2]string{}, attachments: []email.Attachment{},
+		references: []string{},
+		from:       []email.Address{}, to: []email.Address{}, cc: []email.Address{}, replyTo: []email.Address{},
 	}
 	m := splitMail(raw)
 	p.header = m.header
@@ -129,11 +132,16 @@ func (p *parsed) limit(name, v string, n int) string {
 
 func (p *parsed) readHeader() {
 	for _, f := range p.header {
+		if len(p.headers) == maxHeaders {
+			p.cut["headers"] = true
+			break
+		}
 		if !utf8.ValidString(f.value) {
 			p.mark("the field " + f.name + " is not UTF-8")
 		}
 		p.headers = append(p.headers, [2]string{p.limit("headers", f.name, maxNameBytes), p.limit("headers", text(f.value), maxFieldBytes)})
 	}
+	p.readThread()
 	p.subject = p.limit("subject", decoded(p.header.get("Subject")), maxSubjectBytes)
 	if len(firstID(p.header.get("Message-ID"))) > maxIDBytes {
 		p.cut["message_id_header"] = true
@@ -147,7 +155,7 @@ func (p *parsed) readHeader() {
 	}
 	for _, l := range []struct {
 		field, name string
-		list        *[]Address
+		list        *[]email.Address
 	}{{"from", "From", &p.from}, {"to", "To", &p.to}, {"cc", "Cc", &p.cc}, {"reply_to", "Reply-To", &p.replyTo}} {
 		list, ok, cut := p.header.addresses(l.name)
 		if !ok {
@@ -251,7 +259,7 @@ func (p *parsed) walk(part *enmime.Part, depth int, room map[string]int) {
 
 func (p *parsed) attach(part *enmime.Part) {
 	sum := sha256.Sum256(part.Content)
-	p.attachments = append(p.attachments, Attachment{
+	p.attachments = append(p.attachments, email.Attachment{
 		Filename:    p.limit("attachments", text(part.FileName), maxNameBytes),
 		ContentType: p.limit("attachments", text(part.ContentType), maxNameBytes),
 		Size:        int64(len(part.Content)),

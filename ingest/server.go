@@ -13,6 +13,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"go.uber.org/zap"
 	"golang.org/x/sync/semaphore"
+
+	"github.com/fanmail-dev/fanmail/ingest/verdict"
 )
 
 // Time limits of one piece of work on the database.
@@ -37,6 +39,7 @@ type Server struct {
 	log      *zap.Logger
 	m        *metrics
 	smtp     *smtp.Server
+	checker  *verdict.Checker // nil where nothing is checked
 	gate     *gate
 	buffered atomic.Int64
 	small    *semaphore.Weighted
@@ -59,6 +62,9 @@ func NewServer(pool *pgxpool.Pool, nc *nats.Conn, o Options) (*Server, error) {
 	s := &Server{
 		o: o, pool: pool, nc: nc, log: o.Log.Named("smtp"), m: newMetrics(o.Registerer),
 		small: semaphore.NewWeighted(smallBytes), large: semaphore.NewWeighted(largeBytes),
+	}
+	if o.Authenticate {
+		s.checker = verdict.New(o.Domain, o.DNSServer, o.AuthTimeout)
 	}
 	s.work, s.stop = context.WithCancel(context.Background())
 	srv := smtp.NewServer(smtp.BackendFunc(s.newSession))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -24,6 +25,7 @@ var (
 type session struct {
 	s    *Server
 	conn *conn
+	smtp *smtp.Conn
 	from string
 	to   []recipient
 	// ahead is how far the database's clock is ahead of this machine's.
@@ -39,7 +41,7 @@ func (s *Server) newSession(c *smtp.Conn) (smtp.Session, error) {
 	if !ok {
 		return nil, fmt.Errorf("connection of type %T did not come through the gate", nc)
 	}
-	return &session{s: s, conn: gated}, nil
+	return &session{s: s, conn: gated, smtp: c}, nil
 }
 
 // Mail begins a transaction.
@@ -78,8 +80,12 @@ func (c *session) Data(r io.Reader) error {
 	if err != nil {
 		return err
 	}
+	m := mail{from: c.from, to: c.to, raw: raw, at: time.Now().Add(c.ahead), helo: c.smtp.Hostname()}
+	if client, ok := c.conn.RemoteAddr().(*net.TCPAddr); ok {
+		m.client = client.AddrPort().Addr()
+	}
 	ctx, end := c.s.trace(c.s.work, began, len(raw), len(c.to))
-	err = c.s.accept(ctx, mail{from: c.from, to: c.to, raw: raw, at: time.Now().Add(c.ahead)})
+	err = c.s.accept(ctx, m)
 	end(err)
 	return err
 }

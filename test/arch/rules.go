@@ -59,7 +59,15 @@ var Rules = []Rule{
 		Because: "producers call Insert in their own transactions and must not meet what happens afterwards",
 	},
 	{
-		Package: "ingest", May: []string{"agents", "events", "events/stream", "outbox", "pg", "telemetry"},
+		Package: "events/email",
+		Because: "receivers import it to read events, and must not pull Fanmail in",
+	},
+	{
+		Package: "ingest/verdict", May: []string{"events/email"},
+		Because: "who sent a mail is between the mail and DNS; nothing else of ours has a say",
+	},
+	{
+		Package: "ingest", May: []string{"agents", "events", "events/email", "events/stream", "ingest/verdict", "outbox", "pg", "telemetry"},
 		Because: "ingest ends at the outbox and the agents' deliveries; it must not wait for subscribers",
 	},
 	{

@@ -183,6 +183,7 @@ func (r *rig) spec(p string) (process.Spec, error) {
 			"FANMAIL_DATABASE_URL=postgres://fanmail@" + r.links[p]["postgres"].addr() + "/postgres?sslmode=disable",
 			"FANMAIL_NATS_URL=" + strings.Join(broker, ","), "FANMAIL_STREAM_REPLICAS=3", "FANMAIL_MIGRATE=true",
 			"FANMAIL_ALLOW_HTTP=true", "FANMAIL_ALLOW_NETWORKS=127.0.0.0/8", "FANMAIL_DISPATCHER_NAME=" + p,
+			"FANMAIL_MAIL_AUTH=false", // needs DNS
 			"FANMAIL_SMTP_ADDR=" + r.smtp, "FANMAIL_API_ADDR=" + r.api, "FANMAIL_HTTP_ADDR=" + health,
 		},
 	}, nil

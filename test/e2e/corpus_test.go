@@ -18,7 +18,7 @@ import (
 	"github.com/fanmail-dev/fanmail/app"
 	"github.com/fanmail-dev/fanmail/app/client"
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/ingest"
+	"github.com/fanmail-dev/fanmail/events/email"
 	"github.com/fanmail-dev/fanmail/test/natstest"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 	"github.com/fanmail-dev/fanmail/test/sink"
@@ -147,9 +147,9 @@ func (u *oneProcess) count(ctx context.Context, sql string) int {
 
 // receive does what a receiver does: it verifies, reads, and fetches the raw
 // mail by the link.
-func (u *oneProcess) receive(ctx context.Context, p sink.Post) (copyOf, ingest.Received) {
+func (u *oneProcess) receive(ctx context.Context, p sink.Post) (copyOf, email.Received) {
 	u.t.Helper()
-	var got ingest.Received
+	var got email.Received
 	require.NoError(u.t, p.Verdict, "the signatures of %s", p.EventID)
 	env, err := events.DecodeEnvelope(p.Body)
 	require.NoError(u.t, err)

@@ -71,6 +71,7 @@ func newRig(ctx context.Context, t testing.TB) *rig {
 			Env: []string{
 				"FANMAIL_DATABASE_URL=" + pg.URL("postgres"), "FANMAIL_NATS_URL=nats://" + nats, "FANMAIL_MIGRATE=true",
 				"FANMAIL_ALLOW_HTTP=true", "FANMAIL_ALLOW_NETWORKS=127.0.0.0/8",
+				"FANMAIL_MAIL_AUTH=false", // needs DNS
 				"FANMAIL_SMTP_ADDR=" + r.smtp, "FANMAIL_API_ADDR=" + r.api, "FANMAIL_HTTP_ADDR=" + health,
 			},
 		})

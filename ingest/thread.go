@@ -1,0 +1,87 @@
+package ingest
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+
+	"github.com/fanmail-dev/fanmail/events"
+)
+
+// conversation is the tenant's name for the mail's thread: that of the first
+// mail that References names, else of the one that this one answers, else of
+// this one.
+func (p *parsed) conversation(tenant events.TenantID, own events.MessageID) string {
+	root := firstID(p.header.get("References"))
+	if root == "" {
+		root = firstID(p.header.get("In-Reply-To"))
+	}
+	if root == "" {
+		root = p.messageID
+	}
+	if root == "" {
+		root = own.String()
+	}
+	sum := sha256.New()
+	writeSized(sum, "conversation")
+	sum.Write(tenant[:])
+	writeSized(sum, root)
+	return "conv_" + hex.EncodeToString(sum.Sum(nil)[:16])
+}
+
+// readThread reads which mails this one answers.
+func (p *parsed) readThread() {
+	first := firstID(p.header.get("In-Reply-To"))
+	p.inReplyTo = p.limit("in_reply_to", text(first), maxIDBytes)
+	list := ids(cutAt(p.header.get("References"), maxDecodedBytes))
+	if len(list) > maxReferences {
+		// The root names the thread, the newest ones the place in it.
+		p.cut["references"] = true
+		list = append(list[:1], list[len(list)-maxReferences+1:]...)
+	}
+	for _, id := range list {
+		p.references = append(p.references, p.limit("references", text(id), maxIDBytes))
+	}
+}
+
+// ids gives the Message-IDs of a field, or its words where none has brackets.
+func ids(v string) []string {
+	var out []string
+	rest := v
+	for {
+		_, after, ok := strings.Cut(rest, "<")
+		if !ok {
+			break
+		}
+		id, next, ok := strings.Cut(after, ">")
+		if !ok {
+			break
+		}
+		if id = strings.TrimSpace(id); id != "" {
+			out = append(out, id)
+		}
+		rest = next
+	}
+	if len(out) == 0 {
+		for _, w := range strings.Fields(v) {
+			if w = strings.Trim(w, "<>"); w != "" {
+				out = append(out, w)
+			}
+		}
+	}
+	return out
+}
+
+// firstID gives the first <…> of a field without its brackets, or its first
+// word where there are none.
+func firstID(v string) string {
+	if _, after, ok := strings.Cut(v, "<"); ok {
+		if id, _, ok := strings.Cut(after, ">"); ok {
+			return strings.TrimSpace(id)
+		}
+	}
+	if words := strings.Fields(v); len(words) > 0 {
+		return strings.Trim(words[0], "<>")
+	}
+	return ""
+}
