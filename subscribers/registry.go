@@ -84,7 +84,7 @@ type Registry struct {
 	byID     map[events.WebhookID]*Entry
 	byTenant map[events.TenantID][]*Entry // enabled ones
 	since    uint64                       // every change by an older transaction is known
-	made     int64                        // connections that the pool had made when all webhooks were last read
+	life     string                       // of the database, when all webhooks were last read
 	watchers []func(*Entry)
 }
 
@@ -115,42 +115,40 @@ func (r *Registry) Load(ctx context.Context) error {
 	return errors.Join(err, results.Close())
 }
 
+// The database's life is known by its statistics: they survive an orderly
+// restart, while a crash, a failover or a restore begins new ones. Those also
+// give the transaction ids of commits that were lost out again, so that what
+// changes in the new life can have older ids than are known: everything is
+// read then, by the statement itself, so that no batch of the fan-out runs on
+// what an earlier life knew.
+const databaseLife = `coalesce(pg_stat_get_bgwriter_stat_reset_time()::text, '')`
+
 // The snapshot's xmin is read first and the changes after it, so that what the
-// second statement can't see yet is asked for again the next time. The number
-// of connections comes back as it was when that was asked.
+// second statement can't see yet is asked for again the next time.
 const (
-	registrySnapshot = `SELECT pg_snapshot_xmin(pg_current_snapshot())::text, $1::bigint`
+	registrySnapshot = `SELECT pg_snapshot_xmin(pg_current_snapshot())::text, ` + databaseLife + `, $1::text`
 	registryChanges  = `
 SELECT id, tenant_id, url, events, filter_agent_ids, filter_conversation_ids, filter_labels,
        enabled, deleted_at IS NOT NULL, max_in_flight, coalesce(rate_limit, 0), ordering = 'strict',
        signing_secret, coalesce(signing_secret_prev, ''), coalesce(signing_secret_prev_until, 'epoch'), changed_xid::text
-FROM webhooks WHERE changed_xid >= $1::text::xid8`
+FROM webhooks WHERE changed_xid >= CASE WHEN ` + databaseLife + ` = $2 THEN $1 ELSE '0' END::text::xid8`
 )
 
 // Queue adds the registry's two statements to a batch; read their results with
 // [Registry.Read], in turn. Inside a transaction this makes the registry at
-// least as new as the transaction's snapshot, if the batch goes to a connection
-// that was acquired before.
+// least as new as the transaction's snapshot.
 func (r *Registry) Queue(b *pgx.Batch) {
-	made := r.pool.Stat().NewConnsCount()
 	r.mu.RLock()
-	since := r.since
-	if made != r.made {
-		// A database that crashed, or a standby in its place, gives the
-		// transaction ids of lost commits out again: what changed since then
-		// can have older ones than are known. No connection outlives that.
-		since = 0
-	}
+	since, life := r.since, r.life
 	r.mu.RUnlock()
-	b.Queue(registrySnapshot, made)
-	b.Queue(registryChanges, strconv.FormatUint(since, 10))
+	b.Queue(registrySnapshot, life)
+	b.Queue(registryChanges, strconv.FormatUint(since, 10), life)
 }
 
 // Read takes in the results of what [Registry.Queue] queued.
 func (r *Registry) Read(results pgx.BatchResults) error {
-	var xmin string
-	var made int64
-	if err := results.QueryRow().Scan(&xmin, &made); err != nil {
+	var xmin, life, known string
+	if err := results.QueryRow().Scan(&xmin, &life, &known); err != nil {
 		return fmt.Errorf("read the registry's snapshot: %w", err)
 	}
 	since, err := strconv.ParseUint(xmin, 10, 64)
@@ -165,8 +163,7 @@ func (r *Registry) Read(results pgx.BatchResults) error {
 	if err != nil {
 		return fmt.Errorf("read changed webhooks: %w", err)
 	}
-	r.apply(made, since, changed)
-	return nil
+	return r.apply(known, life, since, changed)
 }
 
 func scanEntry(row pgx.CollectableRow) (*Entry, error) {
@@ -181,14 +178,21 @@ func scanEntry(row pgx.CollectableRow) (*Entry, error) {
 	return e, err
 }
 
-func (r *Registry) apply(made int64, since uint64, changed []*Entry) {
+// apply takes in what changed since the life and the transaction that were
+// known when it was asked for.
+func (r *Registry) apply(known, life string, since uint64, changed []*Entry) error {
 	var news []*Entry
 	r.mu.Lock()
 	switch {
-	case made > r.made: // these were all
-		r.made, r.since = made, since
-	case made == r.made: // of two reads at once the older can come later
-		r.since = max(r.since, since)
+	case life == r.life:
+		r.since = max(r.since, since) // of two reads at once the older can come later
+	case known == r.life: // these are all
+		r.life, r.since = life, since
+		clear(r.byID)
+		clear(r.byTenant)
+	default:
+		r.mu.Unlock()
+		return errors.New("the database went down meanwhile; what it said of the webhooks may be out of date")
 	}
 	for _, e := range changed {
 		old := r.byID[e.ID]
@@ -211,6 +215,7 @@ func (r *Registry) apply(made int64, since uint64, changed []*Entry) {
 			f(e)
 		}
 	}
+	return nil
 }
 
 // same compares what one transaction may have changed in two steps.

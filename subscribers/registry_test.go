@@ -68,10 +68,15 @@ func TestTheRegistrySeesChangesUnderTransactionIDsThatACrashTookBack(t *testing.
 	pool.Reset()
 	mine.Reset()
 	after := s.webhook(t)
+	off := false
+	_, err = s.Update(ctx, s.tenant, before.ID, subscribers.Patch{Enabled: &off})
+	require.NoError(t, err)
 	require.Less(t, next(), lost, "the crash took transaction ids back, or this shows nothing")
 
-	require.NoError(t, r.Load(ctx)) // its connection may be made only now
 	require.NoError(t, r.Load(ctx))
-	require.NotNil(t, r.Get(before.ID))
 	require.NotNil(t, r.Get(after.ID))
+	require.False(t, r.Get(before.ID).Enabled, "known before, and changed under a smaller transaction id")
+	matched := r.Match(nil, s.tenant, events.EmailReceived, "", "", nil)
+	require.Len(t, matched, 1, "each life's list is its own")
+	require.Equal(t, after.ID, matched[0].ID)
 }
