@@ -50,7 +50,8 @@ const (
 // delivery is a leased row in this process's hands.
 type delivery struct {
 	subscribers.Leased
-	src     *message // nil where the sweep leased it
+	src     *message // nil where it came in no message
+	swept   bool     // leased from the table
 	lane    *lane
 	entry   *subscribers.Entry // as it was when the attempt began
 	started time.Time

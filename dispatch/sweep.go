@@ -63,7 +63,7 @@ func (d *Dispatcher) pull(ctx context.Context, wants []subscribers.Want) {
 	d.metrics.swept.Add(float64(len(leased)))
 	rows := make(map[events.WebhookID]int, len(wants))
 	for i := range leased {
-		q := &delivery{Leased: leased[i]}
+		q := &delivery{Leased: leased[i], swept: true}
 		rows[q.WebhookID]++
 		d.enqueue(ctx, q)
 	}

@@ -17,6 +17,13 @@ var headerTraceparent = http.CanonicalHeaderKey(telemetry.Header)
 
 // trace begins the span of an attempt of a traced delivery.
 func (d *Dispatcher) trace(q *delivery) (context.Context, trace.Span) {
+	via := "feed" // from the fan-out in this process
+	switch {
+	case q.src != nil:
+		via = "stream"
+	case q.swept:
+		via = "table"
+	}
 	return d.o.Tracer.Start(telemetry.Remote(d.wire, q.Traceparent), "POST webhook",
 		trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
 			attribute.String("http.request.method", http.MethodPost),
@@ -24,6 +31,7 @@ func (d *Dispatcher) trace(q *delivery) (context.Context, trace.Span) {
 			attribute.String("fanmail.delivery.id", q.ID.String()),
 			attribute.String("fanmail.webhook.id", q.WebhookID.String()),
 			attribute.Int("fanmail.attempt", q.Attempts+1),
+			attribute.String("fanmail.via", via),
 		))
 }
 

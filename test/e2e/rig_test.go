@@ -32,7 +32,8 @@ type rig struct {
 
 var commands = []string{"api", "ingest", "publisher", "dispatcher"}
 
-func newRig(ctx context.Context, t testing.TB) *rig {
+// newRig starts it; env is added to the environment of each command.
+func newRig(ctx context.Context, t testing.TB, env ...string) *rig {
 	t.Helper()
 	// Not t.TempDir: Postgres's user must be able to walk through it.
 	dir, err := os.MkdirTemp("", "fanmail-e2e-")
@@ -68,12 +69,12 @@ func newRig(ctx context.Context, t testing.TB) *rig {
 		health := freeAddr(t)
 		r.start(ctx, process.Spec{
 			Name: c, Bin: filepath.Join(bin, c), Logs: logs, Ready: "http://" + health + "/readyz",
-			Env: []string{
+			Env: append([]string{
 				"FANMAIL_DATABASE_URL=" + pg.URL("postgres"), "FANMAIL_NATS_URL=nats://" + nats, "FANMAIL_MIGRATE=true",
 				"FANMAIL_ALLOW_HTTP=true", "FANMAIL_ALLOW_NETWORKS=127.0.0.0/8",
 				"FANMAIL_MAIL_AUTH=false", // needs DNS
 				"FANMAIL_SMTP_ADDR=" + r.smtp, "FANMAIL_API_ADDR=" + r.api, "FANMAIL_HTTP_ADDR=" + health,
-			},
+			}, env...),
 		})
 	}
 	return r
