@@ -9,6 +9,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/dispatch"
 	"github.com/fanmail-dev/fanmail/fanout"
+	"github.com/fanmail-dev/fanmail/replay"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -23,6 +24,8 @@ type DispatcherConfig struct {
 	Name      string `name:"name" env:"FANMAIL_DISPATCHER_NAME" help:"Name of this replica in the table of dispatchers. Defaults to the host's name and the process id."`
 	Slots     int    `name:"slots" env:"FANMAIL_SLOTS" default:"512" help:"POSTs in flight at once to endpoints that answer within a second."`
 	SlowSlots int    `name:"slow-slots" env:"FANMAIL_SLOW_SLOTS" default:"0" help:"The same for slower endpoints; 0 means four times --slots."`
+
+	ReplayRate int `name:"replay-rate" env:"FANMAIL_REPLAY_RATE" default:"500" help:"Most deliveries of replays a second that this process makes."`
 }
 
 // Validate names the first setting that cannot work.
@@ -33,6 +36,9 @@ func (c DispatcherConfig) Validate() error {
 		}
 		if c.SlowSlots < 0 {
 			return wrong("--slow-slots", "FANMAIL_SLOW_SLOTS", "must not be negative")
+		}
+		if c.ReplayRate < 0 {
+			return wrong("--replay-rate", "FANMAIL_REPLAY_RATE", "must not be negative; 0 means 500")
 		}
 		return nil
 	})
@@ -76,6 +82,7 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 	p.ready = append(p.ready, f.Ready, d.Ready)
 	p.add("fanout", f.Run)
 	p.add("dispatch", d.Run)
+	p.add("replay", replay.NewRunner(p.pool, p.nc, p.js, registry, replay.Options{Rate: c.ReplayRate, Log: p.log, Registerer: p.registry}).Run)
 	p.add("maintenance", dispatch.NewMaintenance(p.pool, dispatch.MaintenanceOptions{Log: p.log, Registerer: p.registry}).Run)
 	return nil
 }

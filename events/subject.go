@@ -25,6 +25,9 @@ const (
 	// WakeWebhooks is the hint, over core NATS, that the registry of webhooks
 	// has changed.
 	WakeWebhooks = "fanmail.wake.webhooks"
+	// WakeReplays is the hint, over core NATS, that a replay was asked for or
+	// cancelled.
+	WakeReplays = "fanmail.wake.replays"
 	// WakeLanePrefix begins the hint, over core NATS, that a webhook has due
 	// deliveries in the table: fanmail.wake.lane.<partition>, the webhook's id
 	// in the payload.

@@ -11,6 +11,10 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 )
 
+// TestMessage stands in the data of every test event, by which replays know
+// and skip them.
+const TestMessage = "A test of this webhook, sent on request."
+
 // InsertTest makes a test delivery for one webhook, past its filters: an event
 // of the webhook's first type, which goes to this webhook alone. It returns
 // [ErrNotFound], or [ErrDisabled] where the webhook is disabled.
@@ -26,7 +30,7 @@ func (s *Store) InsertTest(ctx context.Context, tenant events.TenantID, webhook 
 			return ErrDisabled
 		}
 		data, err := json.Marshal(map[string]any{
-			"test": true, "webhook_id": w.ID, "message": "A test of this webhook, sent on request.",
+			"test": true, "webhook_id": w.ID, "message": TestMessage,
 		})
 		if err != nil {
 			return fmt.Errorf("encode a test event: %w", err)

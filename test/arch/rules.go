@@ -83,15 +83,19 @@ var Rules = []Rule{
 		Because: "the dispatcher lives on delivery messages and rows, whoever made them; its maintenance makes the partitions of the schema",
 	},
 	{
+		Package: "replay", May: []string{"crash", "events", "events/stream", "pg", "subscribers"},
+		Because: "a replay makes deliveries of past events, as the fan-out does of new ones; who sends them is not its concern",
+	},
+	{
 		Package: "agents", May: []string{"crash", "events", "outbound", "pg"},
 		Because: "the per-agent webhook runs beside the subscribers' path and neither disturbs the other",
 	},
 	{
-		Package: "api", May: []string{"agents", "deploy/migrations", "events", "events/stream", "ingest", "outbox", "pg", "subscribers", "subscribers/signature"},
+		Package: "api", May: []string{"agents", "deploy/migrations", "events", "events/stream", "ingest", "outbox", "pg", "replay", "subscribers", "subscribers/signature"},
 		Because: "handlers translate; what moves events runs in other processes",
 	},
 	{
-		Package: "app", May: []string{"agents", "api", "app/client", "deploy/migrations", "devserver", "dispatch", "events", "events/stream", "fanout", "ingest", "outbox", "pg", "subscribers", "subscribers/signature", "telemetry/export"},
+		Package: "app", May: []string{"agents", "api", "app/client", "deploy/migrations", "devserver", "dispatch", "events", "events/stream", "fanout", "ingest", "outbox", "pg", "replay", "subscribers", "subscribers/signature", "telemetry/export"},
 		Because: "app wires everything, so only commands may stand above it",
 	},
 	{

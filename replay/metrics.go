@@ -1,0 +1,31 @@
+package replay
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+type metrics struct {
+	events     *prometheus.CounterVec
+	deliveries *prometheus.CounterVec
+	running    prometheus.Gauge
+	failures   *prometheus.CounterVec
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
+	return &metrics{
+		events: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "fanmail_replay_events_total", Help: "Events that replays have looked at, by where they came from: jetstream, postgres.",
+		}, []string{"source"}),
+		deliveries: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "fanmail_replay_deliveries_total", Help: "Pairs of an event and a webhook that replays have dealt with: born (a delivery was made), had (there was nothing to send), delivered, failed.",
+		}, []string{"outcome"}),
+		running: f.NewGauge(prometheus.GaugeOpts{
+			Name: "fanmail_replay_running", Help: "Replays that this process works on.",
+		}),
+		failures: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "fanmail_replay_failures_total", Help: "Steps of replays that failed and are tried again, by whose failure it was: database, broker.",
+		}, []string{"of"}),
+	}
+}

@@ -1,0 +1,205 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+// ErrCompleted says that a replay has ended, so that there is nothing to
+// cancel.
+var ErrCompleted = errors.New("the replay has completed")
+
+// Store is what people ask for replays through. Every method takes the tenant
+// first and sees nothing of another one.
+type Store struct {
+	db    subscribers.DB
+	hooks *subscribers.Store
+}
+
+// NewStore makes a store.
+func NewStore(pool *pgxpool.Pool) *Store {
+	return &Store{db: pool, hooks: subscribers.NewStore(pool, subscribers.Limits{})}
+}
+
+// In is the same store inside a transaction.
+func (s *Store) In(tx pgx.Tx) *Store { return &Store{db: tx, hooks: s.hooks.In(tx)} }
+
+const replayColumns = `id, tenant_id, webhook_id, mode, types, agent_ids, since, until,
+	created_at, state, phase <> 'read' AND finished_at IS NULL,
+	CASE WHEN from_stream AND from_table THEN 'both' WHEN from_stream THEN 'jetstream' WHEN from_table THEN 'postgres' ELSE '' END,
+	matched, enqueued, delivered, failed, finished_at`
+
+func scanReplay(row pgx.CollectableRow) (Replay, error) {
+	var r Replay
+	err := row.Scan(&r.ID, &r.TenantID, &r.WebhookID, &r.Mode, &r.Types, &r.AgentIDs, &r.Since, &r.Until, &r.CreatedAt, &r.State,
+		&r.Reading, &r.Source, &r.Matched, &r.Enqueued, &r.Delivered, &r.Failed, &r.FinishedAt)
+	r.Since, r.Until, r.CreatedAt = r.Since.UTC(), r.Until.UTC(), r.CreatedAt.UTC()
+	if r.FinishedAt != nil {
+		at := r.FinishedAt.UTC()
+		r.FinishedAt = &at
+	}
+	return r, err
+}
+
+func (q *Request) normalize() error {
+	fault := func(field, format string, args ...any) error {
+		return &events.FieldError{Field: field, Reason: fmt.Sprintf(format, args...)}
+	}
+	if q.Since.IsZero() {
+		return fault("since", "is required")
+	}
+	if q.Mode != Missed && q.Mode != All {
+		return fault("mode", "is %q; it must be \"missed\" or \"all\"", q.Mode)
+	}
+	for _, t := range q.Types {
+		if !t.Known() {
+			return fault("types", "%s", (&events.UnknownTypeError{Type: t}).Error())
+		}
+	}
+	if len(q.AgentIDs) > MaxAgents {
+		return fault("agent_ids", "has %d values; the limit is %d", len(q.AgentIDs), MaxAgents)
+	}
+	types := append(make([]events.Type, 0, len(q.Types)), q.Types...)
+	slices.Sort(types)
+	q.Types = slices.Compact(types)
+	agents := make([]string, 0, len(q.AgentIDs))
+	for _, a := range q.AgentIDs {
+		agents = append(agents, strings.ToLower(a))
+	}
+	slices.Sort(agents)
+	q.AgentIDs = slices.Compact(agents)
+	return nil
+}
+
+// Create asks for a replay. It returns an [*events.FieldError], a
+// [*subscribers.LimitError] where the tenant has [MaxActive] that are not
+// finished, [subscribers.ErrNotFound] where the tenant lacks the webhook, or
+// [subscribers.ErrDisabled] where that is disabled. That the tenant has the
+// agents is the caller's to check.
+func (s *Store) Create(ctx context.Context, tenant events.TenantID, q Request) (Replay, error) {
+	if err := q.normalize(); err != nil {
+		return Replay{}, err
+	}
+	var made Replay
+	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		// Those of one tenant go one after the other, so that the count is exact.
+		var locked events.TenantID
+		err := tx.QueryRow(ctx, `SELECT id FROM tenants WHERE id = $1 FOR NO KEY UPDATE`, tenant).Scan(&locked)
+		if err != nil {
+			return missing(err, "lock the tenant")
+		}
+		if !q.WebhookID.IsZero() {
+			w, err := s.hooks.In(tx).Get(ctx, tenant, q.WebhookID)
+			if err != nil {
+				return err
+			}
+			if !w.Enabled {
+				return subscribers.ErrDisabled
+			}
+		}
+		var active int
+		err = tx.QueryRow(ctx, `SELECT count(*) FROM replays WHERE tenant_id = $1 AND finished_at IS NULL`, tenant).Scan(&active)
+		if err != nil {
+			return fmt.Errorf("count replays: %w", err)
+		}
+		if active >= MaxActive {
+			return &subscribers.LimitError{Name: "unfinished replays", Limit: MaxActive}
+		}
+		until := pgtype.Timestamptz{Time: q.Until, Valid: true}
+		if q.Until.IsZero() {
+			until = pgtype.Timestamptz{InfinityModifier: pgtype.Infinity, Valid: true}
+		}
+		rows, err := tx.Query(ctx, `INSERT INTO replays (id, tenant_id, webhook_id, mode, types, agent_ids, since, until)
+			SELECT $1, $2, $3, $4, $5, $6, $7, least($8, now()) WHERE $7 < least($8, now())
+			RETURNING `+replayColumns, events.NewRandom[events.ReplayKind](), tenant, q.WebhookID, q.Mode, q.Types, q.AgentIDs, q.Since, until)
+		if err != nil {
+			return fmt.Errorf("insert a replay: %w", err)
+		}
+		made, err = pgx.CollectExactlyOneRow(rows, scanReplay)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return &events.FieldError{Field: "since", Reason: "must lie before until, and before now"}
+		}
+		if err != nil {
+			return fmt.Errorf("insert a replay: %w", err)
+		}
+		return nil
+	})
+	if err != nil {
+		return Replay{}, err
+	}
+	return made, nil
+}
+
+// Get gives one replay, or [subscribers.ErrNotFound].
+func (s *Store) Get(ctx context.Context, tenant events.TenantID, id events.ReplayID) (Replay, error) {
+	rows, err := s.db.Query(ctx, `SELECT `+replayColumns+` FROM replays WHERE tenant_id = $1 AND id = $2`, tenant, id)
+	if err != nil {
+		return Replay{}, fmt.Errorf("read a replay: %w", err)
+	}
+	r, err := pgx.CollectExactlyOneRow(rows, scanReplay)
+	if err != nil {
+		return Replay{}, missing(err, "read a replay")
+	}
+	return r, nil
+}
+
+// List gives up to limit replays after a place, newest first.
+func (s *Store) List(ctx context.Context, tenant events.TenantID, after subscribers.Place, limit int) ([]Replay, error) {
+	at, id := after.Bound()
+	rows, err := s.db.Query(ctx, `SELECT `+replayColumns+` FROM replays
+		WHERE tenant_id = $1 AND (created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC LIMIT $4`, tenant, at, id, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list replays: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, scanReplay)
+	if err != nil {
+		return nil, fmt.Errorf("list replays: %w", err)
+	}
+	return list, nil
+}
+
+// Cancel stops a replay and gives it as it is then: a dispatcher ends its
+// deliveries within moments, and until then its state is [Cancelling]. A
+// cancelled one stays so. It returns [subscribers.ErrNotFound] or
+// [ErrCompleted].
+func (s *Store) Cancel(ctx context.Context, tenant events.TenantID, id events.ReplayID) (Replay, error) {
+	var r Replay
+	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `UPDATE replays SET state = 'cancelling', due_at = now(), moved_at = now()
+			WHERE tenant_id = $1 AND id = $2 AND state IN ('queued', 'running')`, tenant, id)
+		if err != nil {
+			return fmt.Errorf("cancel a replay: %w", err)
+		}
+		r, err = s.In(tx).Get(ctx, tenant, id)
+		if err == nil && r.State == Completed {
+			return ErrCompleted
+		}
+		return err
+	})
+	if err != nil {
+		return Replay{}, err
+	}
+	return r, nil
+}
+
+// missing turns "no rows" into [subscribers.ErrNotFound].
+func missing(err error, doing string) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return subscribers.ErrNotFound
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// keep is how long a finished replay can be looked at.
+const keep = 30 * 24 * time.Hour
