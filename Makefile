@@ -1,7 +1,7 @@
 # Fanmail. `make help` lists the targets.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test build lint generate bench-quick bench chaos chaos-long replicas
+.PHONY: help setup run demo test build lint generate bench-quick bench chaos chaos-long soak replicas
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X github.com/fanmail-dev/fanmail/app.version=$(VERSION)
@@ -50,6 +50,9 @@ chaos: setup ## break everything for two minutes, and prove that nothing was los
 
 chaos-long: setup ## the same for half an hour, with a random seed and the product's own leases
 	@go run ./test/chaos --long
+
+soak: setup ## an hour at 300 deliveries a second while partitions roll over; what is used must stay flat
+	@go run ./test/chaos --soak --plot docs/soak.svg
 
 replicas: setup ## dispatchers come and go for two minutes, and a million rows wait for dead endpoints
 	@FANMAIL_LONG=1 go test -count=1 -parallel 1 -v -run 'TestCapsAndOrderHold|TestABacklogOfTheDead' ./test/e2e

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -23,6 +24,8 @@ func TestPatchesFitTheCode(t *testing.T) {
 		_, err := overlay(module, t.TempDir(), s.patches)
 		require.NoError(t, err, name)
 	}
+	_, err = overlay(module, t.TempDir(), shortDays(time.Minute))
+	require.NoError(t, err)
 }
 
 func TestPatchThatDoesNotFitIsAnError(t *testing.T) {

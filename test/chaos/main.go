@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -22,6 +23,8 @@ type flags struct {
 	Long     bool          `help:"The product with its own leases and retries, for half an hour or more."`
 	Faults   []string      `help:"Only these faults, by name or by name@party." placeholder:"NAME,…"`
 	Sabotage string        `help:"Break the product in this way, and succeed only where that is caught; all: in every way, one after the other." placeholder:"NAME"`
+	Soak     bool          `help:"No faults: a steady load for --duration (1h) while partitions roll over; succeeds only where all that is used stays flat."`
+	Plot     string        `help:"Where to write a soak's curves." placeholder:"FILE.svg"`
 	Judge    string        `help:"Judge the history of a run before." placeholder:"FILE"`
 	Dir      string        `help:"Where to keep the history, the logs and the data. Defaults to a new directory that is removed where all was well." placeholder:"DIR"`
 }
@@ -57,6 +60,14 @@ func (f *flags) run(ctx context.Context) (bool, error) {
 	if f.Sabotage != "" {
 		return f.sabotage(ctx)
 	}
+	if f.Soak {
+		dir, say, err := f.room()
+		if err != nil {
+			return false, err
+		}
+		good, err := f.soak(ctx, dir, say)
+		return good, f.leave(dir, good, err)
+	}
 	p := plan{seed: f.Seed, duration: f.Duration, asIs: f.Long, only: f.Faults}
 	if p.duration == 0 {
 		p.duration = 2 * time.Minute
@@ -81,32 +92,46 @@ func (f *flags) run(ctx context.Context) (bool, error) {
 
 // perform runs a plan in a directory that stays where something went wrong.
 func (f *flags) perform(ctx context.Context, p plan) (*outcome, error) {
+	dir, say, err := f.room()
+	if err != nil {
+		return nil, err
+	}
+	p.dir, p.say = dir, say
+	o, err := perform(ctx, p)
+	return o, f.leave(dir, err == nil && (o.good() || f.Sabotage != ""), err)
+}
+
+// room makes the directory of a run, and a way to tell how it goes.
+func (f *flags) room() (string, func(string, ...any), error) {
 	dir := f.Dir
 	if dir == "" {
 		// Not below a private directory: Postgres's user must walk through it.
 		var err error
 		if dir, err = os.MkdirTemp("", "fanmail-chaos-"); err != nil {
-			return nil, err
+			return "", nil, err
 		}
 	} else if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // as above
-		return nil, err
+		return "", nil, err
 	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // as above
-		return nil, err
+		return "", nil, err
 	}
 	start := time.Now()
-	p.dir = dir
-	p.say = func(format string, args ...any) {
+	return dir, func(format string, args ...any) {
 		fmt.Printf("%6.1f s  %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
+	}, nil
+}
+
+// leave removes the directory of a run in which all was well, unless it was
+// asked for.
+func (f *flags) leave(dir string, well bool, err error) error {
+	if f.Dir == "" && well {
+		return errors.Join(err, os.RemoveAll(dir))
 	}
-	o, err := perform(ctx, p)
-	if f.Dir == "" && err == nil && (o.good() || f.Sabotage != "") {
-		return o, os.RemoveAll(dir)
-	}
-	fmt.Println("the history, the logs and the data are in", dir)
-	return o, err
+	fmt.Println("what was recorded, the logs and the data are in", dir)
+	return err
 }

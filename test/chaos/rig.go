@@ -46,6 +46,7 @@ type rig struct {
 	links    links
 	smtp     string
 	api      string
+	env      []string // of every process, beside what it needs
 
 	mu      sync.Mutex // guards what follows
 	running map[string]*process.Process
@@ -58,8 +59,8 @@ func (r *rig) now() int64 { return r.began.Add(time.Since(r.began)).UnixMicro() 
 
 // newRig builds and starts everything. The caller closes it, also after an
 // error.
-func newRig(ctx context.Context, dir string, patches []patch, say func(string, ...any)) (*rig, error) {
-	r := &rig{dir: dir, say: say, began: time.Now(), links: links{}, running: map[string]*process.Process{}, doomed: map[*process.Process]bool{}}
+func newRig(ctx context.Context, dir string, patches []patch, say func(string, ...any), env ...string) (*rig, error) {
+	r := &rig{dir: dir, say: say, began: time.Now(), env: env, links: links{}, running: map[string]*process.Process{}, doomed: map[*process.Process]bool{}}
 	var err error
 	if r.history, err = history.Create(filepath.Join(dir, "history.jsonl")); err != nil {
 		return r, err
@@ -179,13 +180,12 @@ func (r *rig) spec(p string) (process.Spec, error) {
 	name, _, _ := strings.Cut(p, "-")
 	return process.Spec{
 		Name: p, Bin: filepath.Join(r.dir, "bin", name), Logs: filepath.Join(r.dir, "logs"), Ready: "http://" + health + "/readyz",
-		Env: []string{
-			"FANMAIL_DATABASE_URL=postgres://fanmail@" + r.links[p]["postgres"].addr() + "/postgres?sslmode=disable",
-			"FANMAIL_NATS_URL=" + strings.Join(broker, ","), "FANMAIL_STREAM_REPLICAS=3", "FANMAIL_MIGRATE=true",
-			"FANMAIL_ALLOW_HTTP=true", "FANMAIL_ALLOW_NETWORKS=127.0.0.0/8", "FANMAIL_DISPATCHER_NAME=" + p,
+		Env: append(slices.Clone(r.env),
+			"FANMAIL_DATABASE_URL=postgres://fanmail@"+r.links[p]["postgres"].addr()+"/postgres?sslmode=disable",
+			"FANMAIL_NATS_URL="+strings.Join(broker, ","), "FANMAIL_STREAM_REPLICAS=3", "FANMAIL_MIGRATE=true",
+			"FANMAIL_ALLOW_HTTP=true", "FANMAIL_ALLOW_NETWORKS=127.0.0.0/8", "FANMAIL_DISPATCHER_NAME="+p,
 			"FANMAIL_MAIL_AUTH=false", // needs DNS
-			"FANMAIL_SMTP_ADDR=" + r.smtp, "FANMAIL_API_ADDR=" + r.api, "FANMAIL_HTTP_ADDR=" + health,
-		},
+			"FANMAIL_SMTP_ADDR="+r.smtp, "FANMAIL_API_ADDR="+r.api, "FANMAIL_HTTP_ADDR="+health),
 	}, nil
 }
 

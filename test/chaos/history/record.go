@@ -7,6 +7,7 @@ type Kind string
 const (
 	KindRun      Kind = "run"
 	KindHook     Kind = "hook"
+	KindChange   Kind = "change"
 	KindOffered  Kind = "offered"
 	KindAccepted Kind = "accepted"
 	KindPost     Kind = "post"
@@ -18,14 +19,16 @@ const (
 
 // Record is one line.
 type Record struct {
-	Kind  Kind   `json:"kind"`
-	Run   *Run   `json:"run,omitempty"`
-	Hook  *Hook  `json:"hook,omitempty"`
-	Offer *Offer `json:"offer,omitempty"` // offered and accepted
-	Post  *Post  `json:"post,omitempty"`
-	Fault *Fault `json:"fault,omitempty"`
-	Row   *Row   `json:"row,omitempty"` // seen and row
-	End   *End   `json:"end,omitempty"`
+	Kind Kind  `json:"kind"`
+	Run  *Run  `json:"run,omitempty"`
+	Hook *Hook `json:"hook,omitempty"`
+	// Change of a webhook.
+	Change *Change `json:"change,omitempty"`
+	Offer  *Offer  `json:"offer,omitempty"` // offered and accepted
+	Post   *Post   `json:"post,omitempty"`
+	Fault  *Fault  `json:"fault,omitempty"`
+	Row    *Row    `json:"row,omitempty"` // seen and row
+	End    *End    `json:"end,omitempty"`
 }
 
 // Run is the first record: what the run was.
@@ -47,6 +50,19 @@ type Hook struct {
 	Agents []string `json:"agents,omitempty"` // none: all of the tenant's
 	Cap    int      `json:"cap"`
 	Strict bool     `json:"strict,omitempty"`
+	// Off says that it was made disabled.
+	Off bool `json:"off,omitempty"`
+}
+
+// Change is what a webhook is from then on. It came into force at some moment
+// from when it was asked for until it was answered for.
+type Change struct {
+	Hook   string   `json:"hook"`
+	Asked  int64    `json:"asked"`
+	Done   int64    `json:"done"`
+	On     bool     `json:"on"`
+	Gone   bool     `json:"gone,omitempty"` // deleted, for good
+	Agents []string `json:"agents,omitempty"`
 }
 
 // Offer is an event on its way in: offered when it is first sent, accepted

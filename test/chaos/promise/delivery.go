@@ -44,7 +44,7 @@ func (c *check) events() {
 			eventOf[p.Token], tokenOf[p.Event] = p.Event, p.Token
 		}
 		c.Checked[TenantsApart]++
-		if !wants(h, o) {
+		if !c.may(h, o) {
 			c.breach(TenantsApart, p.Start, "%s of %s, agent %s, came to %s of %s", p.Event, o.Tenant, o.Agent, h.Name, h.Tenant)
 		}
 	}
@@ -88,17 +88,24 @@ func (c *check) deliveries() {
 	for token, a := range c.accepted {
 		for _, id := range c.hookIDs {
 			h := c.hooks[id]
-			if !wants(h, a) {
+			at := pair{token, id}
+			// It counts from the offer: the commit came at some time after.
+			if offered := c.offered[token]; offered == nil || !c.must(h, offered) {
+				if answered[at] != 0 {
+					c.Either++
+				}
 				continue
 			}
 			c.Wanted++
 			c.Checked[NothingLost]++
-			switch at := (pair{token, id}); {
+			switch {
 			case answered[at] != 0:
 				c.Delivered++
 				c.Latencies = append(c.Latencies, us(max(answered[at]-a.At, 0)))
 			case givenUp[at]:
 				c.GivenUp++
+			case c.gone(id):
+				c.Deleted++
 			default:
 				c.breach(NothingLost, a.At, "%q (%s, by %s) never reached %s", token, a.Event, a.Via, h.Name)
 			}
@@ -130,6 +137,8 @@ func (c *check) rows() {
 			c.breach(AllEnd, 0, "%s is %s and has no end", r.Delivery, r.Status)
 		case r.Status == "delivered" && !ok:
 			c.breach(RowsTrue, r.Finished, "%s is delivered in the table; the receiver never answered 2xx", r.Delivery)
+		case r.Status == "failed" && r.Error == deletedError && c.gone(r.Hook):
+			// It was answered at the same moment, or never.
 		case r.Status == "failed" && ok:
 			c.breach(RowsTrue, r.Finished, "%s is failed in the table (%s); the receiver answered 2xx", r.Delivery, r.Error)
 		case r.Status == "failed" && r.Attempts < r.Max:

@@ -14,14 +14,16 @@ const (
 	// settling is how long after a lease's end the sweep, a breaker's probe or
 	// a slow machine may take to POST again.
 	settling = 60 * second
-	// crash is the fault after which a lease may be gone: the database comes
-	// back without the last commits that did not wait for the disk.
-	crashName = "postgres.immediate"
 	// brokerName begins the names of the broker's faults.
 	brokerName = "nats."
 	// termName is an orderly stop: it parks what it cuts short.
 	termName = "term"
 )
+
+// takeLeases are the faults after which a lease may be gone: the database, or
+// the standby in its place, comes back without the last commits that did not
+// wait for the disk, or its clock has gone past the lease's end.
+var takeLeases = []string{"postgres.immediate", "postgres.failover", "postgres.full", "postgres.clock"}
 
 // explains says whether a fault can be why a delivery is POSTed twice.
 func explains(f *history.Fault) bool {
@@ -81,7 +83,7 @@ func (c *check) explanation(before, p *history.Post) *history.Fault {
 func (c *check) released(before, p *history.Post) bool {
 	for _, f := range c.faults {
 		between := f.Start <= p.Start && f.End >= before.Start-slack
-		if between && (f.Name == crashName || f.Name == termName && before.Left && explains(f)) {
+		if between && (slices.Contains(takeLeases, f.Name) || f.Name == termName && before.Left && explains(f)) {
 			return true
 		}
 	}

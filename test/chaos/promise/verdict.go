@@ -27,12 +27,13 @@ const (
 	TenantsApart  Promise = "tenants and filters are kept apart"
 	SameBytes     Promise = "every POST of a delivery is the same"
 	NoRedirection Promise = "redirects are not followed"
+	OffIsOff      Promise = "a webhook that is off is left alone"
 )
 
 // Promises are all of them, in the order of reports.
 var Promises = []Promise{
 	NothingLost, OneEvent, AllEnd, RowsTrue, FinalStays, TwiceExplain, LeaseHolds, CapsHold, StrictOrder,
-	CommitOrder, Signed, TenantsApart, SameBytes, NoRedirection,
+	CommitOrder, Signed, TenantsApart, SameBytes, NoRedirection, OffIsOff,
 }
 
 // Breach is one way in which a promise was broken.
@@ -64,6 +65,9 @@ type Verdict struct {
 
 	Offered, Accepted, Wanted, Delivered int // events, events, deliveries, deliveries with a 2xx
 	Posts, Twice, Overlaps, GivenUp      int
+	// Deleted counts deliveries that ended with their webhook, Either those
+	// that may be or not, since their webhook was changed around their event.
+	Deleted, Either int
 
 	// Latencies are the times from an event's acceptance to a delivery's first
 	// 2xx, in order.
@@ -95,6 +99,7 @@ func Check(records []history.Record) (*Verdict, error) {
 	c.deliveries()
 	c.rows()
 	c.twice()
+	c.off()
 	c.caps()
 	c.strict()
 	c.sequence()
@@ -106,18 +111,20 @@ func Check(records []history.Record) (*Verdict, error) {
 // check is a judgement under way.
 type check struct {
 	Verdict
-	run      *history.Run
-	end      *history.End
-	hooks    map[string]*history.Hook
-	hookIDs  []string // in the order of their making
-	offered  map[string]*history.Offer
-	accepted map[string]*history.Offer
-	posts    []*history.Post // by start
-	byRow    map[string][]*history.Post
-	faults   []*history.Fault
-	rowOf    map[string]*history.Row // by delivery
-	seen     []*history.Row
-	excused  map[*history.Fault]*Effect
+	run       *history.Run
+	end       *history.End
+	hooks     map[string]*history.Hook
+	hookIDs   []string           // in the order of their making
+	states    map[string][]state // by webhook, in the order of time
+	offered   map[string]*history.Offer
+	accepted  map[string]*history.Offer
+	posts     []*history.Post  // by start
+	firstPost map[string]int64 // of an event, by its token
+	byRow     map[string][]*history.Post
+	faults    []*history.Fault
+	rowOf     map[string]*history.Row // by delivery
+	seen      []*history.Row
+	excused   map[*history.Fault]*Effect
 }
 
 func (c *check) breach(p Promise, at int64, format string, args ...any) {
@@ -127,7 +134,8 @@ func (c *check) breach(p Promise, at int64, format string, args ...any) {
 func (c *check) read(records []history.Record) error {
 	c.hooks, c.offered, c.accepted = map[string]*history.Hook{}, map[string]*history.Offer{}, map[string]*history.Offer{}
 	c.byRow, c.rowOf = map[string][]*history.Post{}, map[string]*history.Row{}
-	c.excused = map[*history.Fault]*Effect{}
+	c.firstPost = map[string]int64{}
+	c.excused, c.states = map[*history.Fault]*Effect{}, map[string][]state{}
 	for _, r := range records {
 		switch r.Kind {
 		case history.KindRun:
@@ -137,6 +145,9 @@ func (c *check) read(records []history.Record) error {
 		case history.KindHook:
 			c.hooks[r.Hook.ID] = r.Hook
 			c.hookIDs = append(c.hookIDs, r.Hook.ID)
+			c.states[r.Hook.ID] = append(c.states[r.Hook.ID], state{on: !r.Hook.Off, agents: r.Hook.Agents})
+		case history.KindChange:
+			c.change(r.Change)
 		case history.KindOffered:
 			c.offered[r.Offer.Token] = r.Offer
 		case history.KindAccepted:
@@ -163,15 +174,13 @@ func (c *check) read(records []history.Record) error {
 	}
 	slices.SortStableFunc(c.posts, func(a, b *history.Post) int { return int(a.Start - b.Start) })
 	for _, p := range c.posts {
+		if c.firstPost[p.Token] == 0 {
+			c.firstPost[p.Token] = p.Start
+		}
 		if p.Hook != "" {
 			c.byRow[p.Delivery] = append(c.byRow[p.Delivery], p)
 		}
 	}
 	c.Offered, c.Accepted, c.Posts = len(c.offered), len(c.accepted), len(c.posts)
 	return nil
-}
-
-// wants says whether a webhook is to have an event.
-func wants(h *history.Hook, o *history.Offer) bool {
-	return h.Tenant == o.Tenant && (len(h.Agents) == 0 || slices.Contains(h.Agents, o.Agent))
 }

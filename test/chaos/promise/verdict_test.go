@@ -41,6 +41,12 @@ func tale() *story {
 	// The dispatcher was killed before it had recorded that.
 	s.add(history.Record{Kind: history.KindFault, Fault: &history.Fault{Name: "kill", Party: "dispatcher-1", Start: 6500, End: second}})
 	s.post("wh_other", 3, 1, 20*second, 20*second+10, 200)
+	// This one was made off, came on and was deleted.
+	s.add(history.Record{Kind: history.KindHook, Hook: &history.Hook{ID: "wh_change", Name: "change", Tenant: "b", Cap: 8, Off: true}})
+	s.add(history.Record{Kind: history.KindChange, Change: &history.Change{Hook: "wh_change", Asked: 10, Done: 20, On: true}})
+	s.add(history.Record{Kind: history.KindChange, Change: &history.Change{Hook: "wh_change", Asked: 60 * second, Done: 61 * second, Gone: true}})
+	s.post("wh_change", 3, 1, 7000, 8000, 200)
+	s.row("wh_change", 3, 3, "delivered", 1)
 	s.row("wh_strict", 1, 1, "delivered", 1)
 	s.row("wh_strict", 2, 2, "delivered", 2)
 	s.row("wh_cap", 1, 1, "delivered", 1)
@@ -108,11 +114,11 @@ func TestHistoryInWhichAllWasKept(t *testing.T) {
 	for _, p := range promise.Promises {
 		require.Positive(t, v.Checked[p], "%s was never put to the proof", p)
 	}
-	require.Equal(t, 5, v.Wanted)
-	require.Equal(t, 5, v.Delivered)
+	require.Equal(t, 6, v.Wanted)
+	require.Equal(t, 6, v.Delivered)
 	require.Equal(t, 1, v.Twice)
-	require.Len(t, v.Latencies, 5)
-	require.Equal(t, 2*time.Second-240*time.Microsecond, v.Latencies[4], "the one that was refused at first")
+	require.Len(t, v.Latencies, 6)
+	require.Equal(t, 2*time.Second-240*time.Microsecond, v.Latencies[5], "the one that was refused at first")
 	require.Equal(t, 1, v.Effects[0].Twice, "the POST too many is traced to the kill")
 }
 
@@ -235,6 +241,29 @@ func TestDoctoredHistoriesAreRejectedForTheRightPromise(t *testing.T) {
 		"another delivery id the second time": {func(s *story) {
 			s.posts(delivery("wh_other", 3))[1].Delivery = "whd_second"
 		}, promise.SameBytes},
+		"an event that a webhook wanted all the while": {func(s *story) {
+			s.drop(func(r history.Record) bool {
+				return r.Post != nil && r.Post.Hook == "wh_change" || r.Row != nil && r.Row.Hook == "wh_change"
+			})
+			s.changes("wh_change")[1].Gone = false
+		}, promise.NothingLost},
+		"a POST to a webhook that is off": {func(s *story) {
+			s.changes("wh_change")[1].Gone, s.changes("wh_change")[1].Asked, s.changes("wh_change")[1].Done = false, 5000, 6000
+			s.posts(delivery("wh_change", 3))[0].Start, s.posts(delivery("wh_change", 3))[0].End = 50*second, 51*second
+		}, promise.OffIsOff},
+		"a POST to a webhook that is gone": {func(s *story) {
+			s.posts(delivery("wh_change", 3))[0].Start, s.posts(delivery("wh_change", 3))[0].End = 90*second, 91*second
+		}, promise.OffIsOff},
+		"an event that a changed webhook never wanted": {func(s *story) {
+			s.changes("wh_change")[0].Agents = []string{"q"}
+		}, promise.TenantsApart},
+		"an event of before a webhook that came on later did not want it": {func(s *story) {
+			s.changes("wh_change")[0].Asked, s.changes("wh_change")[0].Done = 58*second, 59*second
+			s.changes("wh_change")[0].On = false
+		}, promise.TenantsApart},
+		"a row that ended with a webhook that lives": {func(s *story) {
+			s.last(delivery("wh_cap", 1)).Status, s.last(delivery("wh_cap", 1)).Error = "failed", "webhook deleted"
+		}, promise.RowsTrue},
 		"a redirect that was followed": {func(s *story) {
 			s.posts(delivery("wh_other", 3))[1].Hook = ""
 		}, promise.NoRedirection},
@@ -251,6 +280,48 @@ func TestDoctoredHistoriesAreRejectedForTheRightPromise(t *testing.T) {
 	}
 }
 
+func (s *story) changes(id string) (out []*history.Change) {
+	for _, r := range s.records {
+		if r.Kind == history.KindChange && r.Change.Hook == id {
+			out = append(out, r.Change)
+		}
+	}
+	return out
+}
+
+func TestDeliveriesOfAWebhookThatIsDeletedMayEndWithIt(t *testing.T) {
+	t.Parallel()
+	s := tale()
+	s.posts(delivery("wh_change", 3))[0].Status = 500
+	for _, r := range s.records {
+		if r.Row != nil && r.Row.Hook == "wh_change" {
+			r.Row.Status, r.Row.Error, r.Row.Finished = "failed", "webhook deleted", 61*second
+		}
+	}
+	v, err := promise.Check(s.records)
+	require.NoError(t, err)
+	require.Empty(t, v.Breaches)
+	require.Equal(t, 1, v.Deleted)
+}
+
+func TestWebhookThatCameOnAroundAnEventMayHaveItOrNot(t *testing.T) {
+	t.Parallel()
+	for _, had := range []bool{true, false} {
+		s := tale()
+		s.changes("wh_change")[0].Asked, s.changes("wh_change")[0].Done = 320, 400
+		if !had {
+			s.drop(func(r history.Record) bool {
+				return r.Post != nil && r.Post.Hook == "wh_change" || r.Row != nil && r.Row.Hook == "wh_change"
+			})
+		}
+		v, err := promise.Check(s.records)
+		require.NoError(t, err)
+		require.Empty(t, v.Breaches)
+		require.Equal(t, 5, v.Wanted)
+		require.Equal(t, had, v.Either == 1)
+	}
+}
+
 func (s *story) hook(id string) *history.Hook {
 	for _, r := range s.records {
 		if r.Kind == history.KindHook && r.Hook.ID == id {
@@ -262,12 +333,14 @@ func (s *story) hook(id string) *history.Hook {
 
 func TestCrashOfTheDatabaseTakesLeasesAlong(t *testing.T) {
 	t.Parallel()
-	s := tale()
-	s.fault().Name, s.fault().Party = "postgres.immediate", "postgres"
-	s.posts(delivery("wh_other", 3))[1].Start = 3 * second
-	v, err := promise.Check(s.records)
-	require.NoError(t, err)
-	require.Empty(t, v.Breaches)
+	for _, name := range []string{"postgres.immediate", "postgres.failover", "postgres.full", "postgres.clock"} {
+		s := tale()
+		s.fault().Name, s.fault().Party = name, "postgres"
+		s.posts(delivery("wh_other", 3))[1].Start = 3 * second
+		v, err := promise.Check(s.records)
+		require.NoError(t, err)
+		require.Empty(t, v.Breaches, name)
+	}
 }
 
 func TestOverlapOfTwoOwnersIsCounted(t *testing.T) {
