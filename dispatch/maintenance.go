@@ -41,6 +41,7 @@ type Maintenance struct {
 	expired  prometheus.Counter
 	dropped  prometheus.Counter
 	disabled prometheus.Counter
+	done     prometheus.Gauge
 }
 
 // NewMaintenance makes maintenance; Run starts it.
@@ -62,6 +63,9 @@ func NewMaintenance(pool *pgxpool.Pool, o MaintenanceOptions) *Maintenance {
 		}),
 		disabled: f.NewCounter(prometheus.CounterOpts{
 			Name: "fanmail_maintenance_disabled_webhooks_total", Help: "Webhooks disabled because their deliveries failed and none succeeded.",
+		}),
+		done: f.NewGauge(prometheus.GaugeOpts{
+			Name: "fanmail_maintenance_last_success_timestamp_seconds", Help: "When a round of this replica last did all that there was to do; 0 where it never had a turn.",
 		}),
 	}
 }
@@ -106,6 +110,9 @@ func (m *Maintenance) Round(ctx context.Context) error {
 	err = errors.Join(m.disable(ctx), m.retain(ctx))
 	if m.o.Also != nil {
 		err = errors.Join(err, m.o.Also(ctx))
+	}
+	if err == nil {
+		m.done.SetToCurrentTime()
 	}
 	return err
 }

@@ -3,6 +3,8 @@ package dispatch
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/fanmail-dev/fanmail/outbound"
 )
 
 type metrics struct {
@@ -44,7 +46,7 @@ func newMetrics(reg prometheus.Registerer, d *Dispatcher) *metrics {
 		}
 		return float64(n)
 	})
-	return &metrics{
+	m := &metrics{
 		attempts: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "fanmail_dispatch_attempts_total", Help: "Attempts, by how they ended.",
 		}, []string{"reason"}),
@@ -79,4 +81,12 @@ func newMetrics(reg prometheus.Registerer, d *Dispatcher) *metrics {
 			Name: "fanmail_dispatch_partition_moves_total", Help: "Partitions that changed hands, by what happened: claimed, released, lost.",
 		}, []string{"move"}),
 	}
+	// A series that begins with its first event hides that one from rate().
+	for _, reason := range outbound.Reasons() {
+		m.attempts.WithLabelValues(reason)
+	}
+	for _, move := range []string{"claimed", "released", "lost"} {
+		m.moves.WithLabelValues(move)
+	}
+	return m
 }

@@ -145,7 +145,7 @@ func (f *Fanout) work(ctx context.Context, from <-chan jetstream.Msg) {
 func (f *Fanout) take(batch []event, m jetstream.Msg) []event {
 	e, err := read(m)
 	if err != nil {
-		f.metrics.events.WithLabelValues("malformed").Inc()
+		f.metrics.events.WithLabelValues(resultMalformed).Inc()
 		f.log.Error("a message on the event stream is not Fanmail's; dropping it", zap.String("subject", m.Subject()), zap.Error(err))
 		_ = m.TermWithReason("malformed")
 		return batch
@@ -163,7 +163,7 @@ func (f *Fanout) process(ctx context.Context, batch []event) bool {
 	b, err := f.commit(ctx, batch)
 	if err != nil {
 		spans.end(err)
-		f.metrics.failures.WithLabelValues("database").Inc()
+		f.metrics.failures.WithLabelValues(partyDatabase).Inc()
 		f.log.Warn("a batch was not fanned out; its events come again", zap.Error(err), zap.Int("events", len(batch)))
 		for i := range batch {
 			_ = batch[i].msg.NakWithDelay(time.Second)
@@ -174,15 +174,15 @@ func (f *Fanout) process(ctx context.Context, batch []event) bool {
 	err = f.publish(ctx, b)
 	spans.end(err)
 	if err != nil {
-		f.metrics.failures.WithLabelValues("broker").Inc()
+		f.metrics.failures.WithLabelValues(partyBroker).Inc()
 		f.log.Warn("delivery messages were not published; the sweep takes their rows", zap.Error(err), zap.Int("deliveries", len(b.rows)))
 	}
 	crash.At(crash.FanoutPublished)
 	for i := range batch {
 		_ = batch[i].msg.Ack()
 	}
-	f.metrics.events.WithLabelValues("fanned_out").Add(float64(b.fresh))
-	f.metrics.events.WithLabelValues("already").Add(float64(len(batch) - b.fresh))
+	f.metrics.events.WithLabelValues(resultFannedOut).Add(float64(b.fresh))
+	f.metrics.events.WithLabelValues(resultAlready).Add(float64(len(batch) - b.fresh))
 	f.metrics.deliveries.Add(float64(len(b.rows)))
 	return true
 }

@@ -38,6 +38,14 @@ const (
 	ReasonStopped    = "stopped"
 )
 
+// Reasons are all of them.
+func Reasons() []string {
+	return []string{
+		ReasonOK, ReasonTimeout, ReasonDNS, ReasonRefused, ReasonTLS, ReasonConnection, ReasonBlocked, ReasonRequest,
+		ReasonRedirect, ReasonClient, ReasonLimited, ReasonGone, ReasonServer, ReasonOther, ReasonStopped,
+	}
+}
+
 // Verdict is what is thought of an answer.
 type Verdict struct {
 	Delivered bool

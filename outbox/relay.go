@@ -76,6 +76,9 @@ func NewRelay(pool *pgxpool.Pool, nc *nats.Conn, js jetstream.JetStream, o Relay
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
+	if o.Registerer != nil {
+		o.Registerer.MustRegister(newBacklog(pool))
+	}
 	return &Relay{pool: pool, nc: nc, js: js, streams: o.Streams, log: o.Log.Named("relay"), metrics: newMetrics(o.Registerer), tracer: o.Tracer}
 }
 
@@ -172,7 +175,7 @@ func (r *Relay) turn(ctx context.Context, hinted bool) (int, error) {
 	if !hinted {
 		var some bool
 		if err := r.pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM outbox WHERE leased_until <= now())`).Scan(&some); err != nil {
-			r.metrics.failures.WithLabelValues("database").Inc()
+			r.metrics.failures.WithLabelValues(partyDatabase).Inc()
 			return 0, fmt.Errorf("look at the outbox: %w", err)
 		}
 		if !some {
@@ -223,7 +226,7 @@ func (r *Relay) round(ctx context.Context) (int, error) {
 		return err
 	})
 	if err := r.pool.SendBatch(ctx, b).Close(); err != nil {
-		r.metrics.failures.WithLabelValues("database").Inc()
+		r.metrics.failures.WithLabelValues(partyDatabase).Inc()
 		return 0, fmt.Errorf("lease outbox rows: %w", err)
 	}
 	if len(msgs) == 0 {
@@ -232,7 +235,7 @@ func (r *Relay) round(ctx context.Context) (int, error) {
 	crash.At(crash.OutboxLeased)
 	r.metrics.batch.Observe(float64(len(msgs)))
 	if err := r.traced(ctx, msgs); err != nil {
-		r.metrics.failures.WithLabelValues("broker").Inc()
+		r.metrics.failures.WithLabelValues(partyBroker).Inc()
 		// Hand the rows back, so that they need not wait for their lease.
 		_, undo := r.pool.Exec(ctx, `UPDATE outbox AS o SET leased_until = '-infinity'
 			FROM unnest($1::uuid[], $2::bigint[]) AS u (tenant_id, seq) WHERE o.tenant_id = u.tenant_id AND o.seq = u.seq`, tenants, seqs)
@@ -264,12 +267,12 @@ func (r *Relay) message(row pgx.CollectableRow) (*nats.Msg, events.TenantID, int
 		return nil, tenant, seq, err
 	}
 	msgID := id.String()
-	turn := "first"
+	turn := turnFirst
 	if publishes > 1 {
 		// A repair carries an id of its own, or the broker's window of
 		// duplicates would swallow it.
 		msgID += ":" + strconv.Itoa(publishes)
-		turn = "again"
+		turn = turnAgain
 	} else {
 		r.metrics.lag.Observe(max(age, 0))
 	}
