@@ -21,13 +21,13 @@ const maxEventDeliveries = 1000
 
 // newEvent is the body of POST /v1/events.
 type newEvent struct {
-	Type           eventType `json:"type"`
-	AgentID        string    `json:"agent_id,omitempty" doc:"The address of an agent of this tenant."`
-	ConversationID string    `json:"conversation_id,omitempty"`
-	Labels         []string  `json:"labels,omitempty"`
-	MessageID      string    `json:"message_id,omitempty"`
-	Data           object    `json:"data" doc:"The envelope's data."`
-	IdempotencyKey string    `json:"idempotency_key,omitempty" doc:"Makes two requests of one key and type within 30 days one event."`
+	Type           mailType `json:"type"`
+	AgentID        string   `json:"agent_id,omitempty" doc:"The address of an agent of this tenant."`
+	ConversationID string   `json:"conversation_id,omitempty"`
+	Labels         []string `json:"labels,omitempty"`
+	MessageID      string   `json:"message_id,omitempty"`
+	Data           object   `json:"data" doc:"The envelope's data."`
+	IdempotencyKey string   `json:"idempotency_key,omitempty" doc:"Makes two requests of one key and type within 30 days one event."`
 }
 
 // Event is a line of the event log.
@@ -216,7 +216,7 @@ func (s *server) createEvent(ctx context.Context, in *struct{ Body newEvent }) (
 		TenantID: tenant(ctx), Type: events.Type(b.Type), AgentID: strings.ToLower(b.AgentID), ConversationID: b.ConversationID,
 		Labels: b.Labels, MessageID: b.MessageID, Data: json.RawMessage(b.Data), IdempotencyKey: b.IdempotencyKey,
 	}
-	if err := ev.Validate(); err != nil {
+	if err := ev.ValidateProduced(); err != nil {
 		return nil, err
 	}
 	var out accepted

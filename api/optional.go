@@ -47,6 +47,20 @@ func (eventType) Schema(huma.Registry) *huma.Schema {
 	return s
 }
 
+// mailType is a type of which a tenant may make events.
+type mailType string
+
+// Schema lists the catalogue without the operational types.
+func (mailType) Schema(huma.Registry) *huma.Schema {
+	s := &huma.Schema{Type: huma.TypeString}
+	for _, t := range events.Catalogue() {
+		if !t.Operational() {
+			s.Enum = append(s.Enum, string(t))
+		}
+	}
+	return s
+}
+
 func eventTypes(in []eventType) []events.Type {
 	out := make([]events.Type, len(in))
 	for i, t := range in {

@@ -22,19 +22,26 @@ const maxNameBytes = 200
 type Tenant struct {
 	ID        events.TenantID `json:"id" example:"ten_0123456789abcdef0123456789abcdef"`
 	Name      string          `json:"name"`
+	Operator  bool            `json:"operator" doc:"Its webhooks get the operational events of all tenants."`
 	CreatedAt time.Time       `json:"created_at"`
 }
 
+// NewTenant says what a tenant is to be.
+type NewTenant struct {
+	Name     string
+	Operator bool // it is told of every tenant's webhooks and deliveries
+}
+
 // CreateTenant makes a tenant. A bad name is an [*events.FieldError].
-func CreateTenant(ctx context.Context, db subscribers.DB, name string) (Tenant, error) {
-	if strings.TrimSpace(name) == "" {
+func CreateTenant(ctx context.Context, db subscribers.DB, n NewTenant) (Tenant, error) {
+	if strings.TrimSpace(n.Name) == "" {
 		return Tenant{}, &events.FieldError{Field: "name", Reason: "is required"}
 	}
-	if err := checkName(name); err != nil {
+	if err := checkName(n.Name); err != nil {
 		return Tenant{}, err
 	}
-	t := Tenant{ID: events.NewRandom[events.TenantKind](), Name: name}
-	err := db.QueryRow(ctx, `INSERT INTO tenants (id, name) VALUES ($1, $2) RETURNING created_at`, t.ID, name).Scan(&t.CreatedAt)
+	t := Tenant{ID: events.NewRandom[events.TenantKind](), Name: n.Name, Operator: n.Operator}
+	err := db.QueryRow(ctx, `INSERT INTO tenants (id, name, operator) VALUES ($1, $2, $3) RETURNING created_at`, t.ID, n.Name, n.Operator).Scan(&t.CreatedAt)
 	if err != nil {
 		return Tenant{}, fmt.Errorf("insert a tenant: %w", err)
 	}
@@ -58,13 +65,14 @@ func (s *server) tenantRoutes() {
 		Summary: "Make a tenant",
 	}, func(ctx context.Context, in *struct {
 		Body struct {
-			Name string `json:"name" doc:"At most 200 bytes."`
+			Name     string `json:"name" doc:"At most 200 bytes."`
+			Operator bool   `json:"operator,omitempty" doc:"Its webhooks get webhook.disabled, webhook.recovered and delivery.exhausted of all tenants. Give its keys to operators alone."`
 		} `nameHint:"TenantSettings"`
 	},
 	) (*body[Tenant], error) {
 		var t Tenant
 		err := s.change(ctx, func(u *unit) (err error) {
-			t, err = CreateTenant(ctx, u, in.Body.Name)
+			t, err = CreateTenant(ctx, u, NewTenant{Name: in.Body.Name, Operator: in.Body.Operator})
 			return err
 		})
 		if err != nil {
@@ -80,13 +88,13 @@ func (s *server) tenantRoutes() {
 			return nil, err
 		}
 		at, id := after.Bound()
-		rows, err := s.pool.Query(ctx, `SELECT id, name, created_at FROM tenants WHERE (created_at, id) < ($1, $2)
+		rows, err := s.pool.Query(ctx, `SELECT id, name, operator, created_at FROM tenants WHERE (created_at, id) < ($1, $2)
 			ORDER BY created_at DESC, id DESC LIMIT $3`, at, id, in.Limit+1)
 		if err != nil {
 			return nil, fmt.Errorf("list tenants: %w", err)
 		}
 		found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t Tenant, err error) {
-			err = row.Scan(&t.ID, &t.Name, &t.CreatedAt)
+			err = row.Scan(&t.ID, &t.Name, &t.Operator, &t.CreatedAt)
 			t.CreatedAt = t.CreatedAt.UTC()
 			return t, err
 		})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/dispatch"
 	"github.com/fanmail-dev/fanmail/fanout"
+	"github.com/fanmail-dev/fanmail/notices"
 	"github.com/fanmail-dev/fanmail/replay"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -83,6 +84,7 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 	p.add("fanout", f.Run)
 	p.add("dispatch", d.Run)
 	p.add("replay", replay.NewRunner(p.pool, p.nc, p.js, registry, replay.Options{Rate: c.ReplayRate, Log: p.log, Registerer: p.registry}).Run)
+	p.add("notices", notices.New(p.pool, notices.Options{NC: p.nc, Log: p.log, Registerer: p.registry}).Run)
 	p.add("maintenance", dispatch.NewMaintenance(p.pool, dispatch.MaintenanceOptions{Log: p.log, Registerer: p.registry}).Run)
 	return nil
 }

@@ -19,15 +19,34 @@ const (
 	EmailDelivered       Type = "email.delivered"
 	EmailBounced         Type = "email.bounced"
 	EmailComplained      Type = "email.complained"
+
+	// The operational ones, which Fanmail tells about itself.
+
+	// WebhookDisabled: a webhook was disabled automatically.
+	WebhookDisabled Type = "webhook.disabled"
+	// WebhookRecovered: a webhook that had been disabled automatically and was
+	// enabled again has delivered for the first time since.
+	WebhookRecovered Type = "webhook.recovered"
+	// DeliveryExhausted: a delivery ended as failed by its last attempt.
+	DeliveryExhausted Type = "delivery.exhausted"
 )
 
 var catalogue = []Type{
 	EmailReceived, EmailSent, EmailPendingApproval, EmailApproved, EmailRejected,
 	EmailDelivered, EmailBounced, EmailComplained,
+	WebhookDisabled, WebhookRecovered, DeliveryExhausted,
 }
+
+var operational = []Type{WebhookDisabled, WebhookRecovered, DeliveryExhausted}
 
 // Catalogue lists the known types.
 func Catalogue() []Type { return slices.Clone(catalogue) }
+
+// Operational lists the types that Fanmail tells about itself.
+func Operational() []Type { return slices.Clone(operational) }
+
+// Operational says whether the type is one that Fanmail tells about itself.
+func (t Type) Operational() bool { return slices.Contains(operational, t) }
 
 // Known says whether the type is in the catalogue.
 func (t Type) Known() bool { return slices.Contains(catalogue, t) }

@@ -65,6 +65,15 @@ type FieldError struct {
 // Error is "field: reason".
 func (e *FieldError) Error() string { return e.Field + ": " + e.Reason }
 
+// ValidateProduced is [Event.Validate] for an event that a tenant hands in:
+// operational types are refused too.
+func (e *Event) ValidateProduced() error {
+	if e.Type.Operational() {
+		return &FieldError{"type", fmt.Sprintf("is %q, which Fanmail alone makes events of", e.Type)}
+	}
+	return e.Validate()
+}
+
 // Validate checks the event against the catalogue and the limits. It returns a
 // [*FieldError] for the first fault, or nil.
 func (e *Event) Validate() error {

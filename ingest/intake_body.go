@@ -28,7 +28,7 @@ type intakeBody struct {
 // agent's address is given in lower case; whether the tenant has such an agent
 // is for the caller to check. Every error is an [*events.FieldError]; its Field
 // is "body" where the whole is no JSON object. An event that it returns passes
-// [events.Event.Validate] and fits an envelope.
+// [events.Event.ValidateProduced] and fits an envelope.
 func DecodeIntake(tenant events.TenantID, body []byte) (events.Event, error) {
 	if !utf8.Valid(body) {
 		return events.Event{}, &events.FieldError{Field: "body", Reason: "is not UTF-8"}
@@ -49,7 +49,7 @@ func DecodeIntake(tenant events.TenantID, body []byte) (events.Event, error) {
 		TenantID: tenant, Type: in.Type, AgentID: strings.ToLower(in.AgentID), ConversationID: in.ConversationID,
 		Labels: in.Labels, MessageID: in.MessageID, Data: in.Data, IdempotencyKey: in.IdempotencyKey,
 	}
-	if err := ev.Validate(); err != nil {
+	if err := ev.ValidateProduced(); err != nil {
 		return events.Event{}, err
 	}
 	if _, _, err := ev.Encode(events.ID{}); err != nil {

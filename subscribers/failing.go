@@ -92,5 +92,9 @@ func DisableFailing(ctx context.Context, tx pgx.Tx) ([]Disabled, error) {
 	if err != nil {
 		return nil, fmt.Errorf("disable failing webhooks: %w", err)
 	}
-	return list, nil
+	ids := make([]events.WebhookID, len(list))
+	for i, d := range list {
+		ids[i] = d.ID
+	}
+	return list, tellOfDisabling(ctx, tx, ids)
 }

@@ -132,6 +132,7 @@ func WriteLedger(ctx context.Context, pool *pgxpool.Pool, l *Ledger) (Written, e
 	queueDelivered(b, l.Outcomes, &w)
 	queueFailed(b, l.Outcomes, &w)
 	queueAttempts(b, l.Outcomes)
+	queueExhausted(b, l.Outcomes)
 	if len(l.Park) > 0 {
 		ids, created, leases, lo, hi := leaseColumns(l.Park)
 		b.Queue(parkRows, ids, created, leases, lo, hi)
@@ -147,9 +148,11 @@ func WriteLedger(ctx context.Context, pool *pgxpool.Pool, l *Ledger) (Written, e
 	}
 	if len(l.Touch) > 0 {
 		b.Queue(touchWebhooks, l.Touch)
+		b.Queue(tellRecovered, events.WebhookRecovered, l.Touch)
 	}
 	if len(l.Disable) > 0 {
 		b.Queue(disableGone, l.Disable)
+		b.Queue(tellDisabled, events.WebhookDisabled, l.Disable)
 	}
 	if b.Len() == 0 {
 		return w, nil

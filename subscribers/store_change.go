@@ -95,7 +95,8 @@ func (s *Store) Update(ctx context.Context, tenant events.TenantID, id events.We
 				filter_conversation_ids = $7, filter_labels = $8, enabled = $9, max_in_flight = $10, rate_limit = nullif($11, 0), ordering = $12,
 				enabled_at = CASE WHEN $13 THEN now() ELSE enabled_at END,
 				auto_disabled_at = CASE WHEN $13 THEN NULL ELSE auto_disabled_at END,
-				disabled_reason = CASE WHEN $13 THEN NULL ELSE disabled_reason END
+				disabled_reason = CASE WHEN $13 THEN NULL ELSE disabled_reason END,
+				recovering = recovering OR $13 AND auto_disabled_at IS NOT NULL
 			WHERE tenant_id = $1 AND id = $2 RETURNING `+webhookColumns,
 			tenant, id, w.URL, w.Description, w.Events, w.Filters.AgentIDs, w.Filters.ConversationIDs, w.Filters.Labels,
 			w.Enabled, w.MaxInFlight, w.RateLimit, w.Ordering, enable)

@@ -75,6 +75,10 @@ var Rules = []Rule{
 		Because: "it owns the tables of webhooks and deliveries; the engine uses it and not the reverse",
 	},
 	{
+		Package: "notices", May: []string{"events", "outbox", "subscribers"},
+		Because: "facts become events as anybody's do, through the outbox, and whoever wrote the fact does not wait for that",
+	},
+	{
 		Package: "fanout", May: []string{"crash", "events", "events/stream", "outbox", "pg", "subscribers", "telemetry"},
 		Because: "fan-out makes deliveries and hands them to the broker; it never calls the dispatcher",
 	},
@@ -95,7 +99,7 @@ var Rules = []Rule{
 		Because: "handlers translate; what moves events runs in other processes",
 	},
 	{
-		Package: "app", May: []string{"agents", "api", "app/client", "deploy/migrations", "devserver", "dispatch", "events", "events/stream", "fanout", "ingest", "outbox", "pg", "replay", "subscribers", "subscribers/signature", "telemetry/export"},
+		Package: "app", May: []string{"agents", "api", "app/client", "deploy/migrations", "devserver", "dispatch", "events", "events/stream", "fanout", "ingest", "notices", "outbox", "pg", "replay", "subscribers", "subscribers/signature", "telemetry/export"},
 		Because: "app wires everything, so only commands may stand above it",
 	},
 	{
