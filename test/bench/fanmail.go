@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go"
@@ -15,19 +16,22 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
+	"github.com/fanmail-dev/fanmail/subscribers/signature"
 	"github.com/fanmail-dev/fanmail/test/e2e/process"
 )
 
 // Fanmail runs as in production: a durable Postgres, a NATS that writes to disk
-// before it acknowledges, one publisher and one dispatcher, each a process with
-// its defaults.
+// before it acknowledges, one publisher and one dispatcher or several, each a
+// process with its defaults.
 type Fanmail struct {
-	// Pprof has the publisher and the dispatcher serve profiles.
-	Pprof     bool
+	// Pprof has the publisher and the dispatchers serve profiles.
+	Pprof bool
+	// Cache is a directory for loaded tables, which are made once.
+	Cache     string
 	bin       string // where the commands were built
 	pg        *postgres
 	nc        *nats.Conn
-	tenants   map[string]events.TenantID
+	hooks     []events.WebhookID // those that were subscribed
 	processes []*process.Process
 	debug     map[string]string
 }
@@ -42,8 +46,17 @@ func NewFanmail(ctx context.Context, dir string) (*Fanmail, error) {
 func (*Fanmail) Name() string { return "fanmail" }
 
 // Start implements [System].
-func (f *Fanmail) Start(ctx context.Context, dir string) (err error) {
-	f.tenants, f.debug = map[string]events.TenantID{}, map[string]string{}
+func (f *Fanmail) Start(ctx context.Context, dir string, w *Workload) (err error) {
+	f.debug = map[string]string{}
+	if w.State != (State{}) {
+		tables, err := w.State.template(ctx, f.Cache)
+		if err == nil {
+			err = copyTree(ctx, tables, dir)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	if f.pg, err = startPostgres(ctx, dir); err != nil {
 		return err
 	}
@@ -58,7 +71,11 @@ func (f *Fanmail) Start(ctx context.Context, dir string) (err error) {
 	if err := f.run(ctx, dir, "natsd", broker, []string{"-dir", filepath.Join(dir, "nats"), "-port", port, "-sync"}, nil); err != nil {
 		return err
 	}
-	for _, name := range []string{"publisher", "dispatcher"} {
+	names := []string{"publisher", "dispatcher"}
+	for n := 2; n <= w.Dispatchers; n++ {
+		names = append(names, fmt.Sprintf("dispatcher-%d", n))
+	}
+	for _, name := range names {
 		health, err := process.FreeAddr()
 		if err != nil {
 			return err
@@ -75,42 +92,57 @@ func (f *Fanmail) Start(ctx context.Context, dir string) (err error) {
 	if f.nc, err = nats.Connect("nats://" + broker); err != nil {
 		return fmt.Errorf("connect to NATS: %w", err)
 	}
-	return nil
+	if err := f.shared(ctx, max(w.Dispatchers, 1)); err != nil {
+		return err
+	}
+	if w.State.OldDay == 0 {
+		return nil
+	}
+	// The first round of maintenance has the day's other tables to drop, the
+	// events last. The next comes minutes later.
+	if err := f.pg.settle(ctx, `SELECT to_regclass($1) IS NOT NULL`, dayTable("events", oldDay(time.Now()))); err != nil {
+		return err
+	}
+	return attachOldDay(ctx, f.pg.pool)
+}
+
+// shared waits until the partitions are shared out evenly.
+func (f *Fanmail) shared(ctx context.Context, dispatchers int) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("the dispatchers did not share the partitions out within a minute"))
+	defer cancel()
+	return f.pg.settle(ctx, `SELECT count(*) < $1 OR sum(n) < $2 OR max(n) > ($2 + $1 - 1) / $1
+		FROM (SELECT count(*) AS n FROM partition_owners WHERE leased_until > now() GROUP BY owner) AS o`, dispatchers, events.Partitions)
 }
 
 func (f *Fanmail) run(ctx context.Context, dir, name, ready string, args, env []string) error {
-	p, err := process.Start(ctx, process.Spec{Name: name, Bin: filepath.Join(f.bin, name), Args: args, Env: env, Logs: dir, Ready: ready})
+	bin, _, _ := strings.Cut(name, "-")
+	p, err := process.Start(ctx, process.Spec{Name: name, Bin: filepath.Join(f.bin, bin), Args: args, Env: env, Logs: dir, Ready: ready})
 	if err == nil {
 		f.processes = append(f.processes, p)
 	}
 	return err
 }
 
-// Subscribe implements [System].
+// Subscribe implements [System]. The rows are those that the API would write;
+// the ids are made of the names, see [State].
 func (f *Fanmail) Subscribe(ctx context.Context, endpoints []Endpoint) error {
-	store := subscribers.NewStore(f.pg.pool, subscribers.Limits{
-		AllowHTTP: true, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, WebhooksPerTenant: len(endpoints),
-	})
+	var tenants, agents, urls, secrets []string
+	var owners []events.TenantID
 	for i := range endpoints {
 		e := &endpoints[i]
-		tenant, ok := f.tenants[e.Tenant]
-		if !ok {
-			tenant = events.NewRandom[events.TenantKind]()
-			if _, err := f.pg.pool.Exec(ctx, `INSERT INTO tenants (id, name) VALUES ($1, $2)`, tenant, e.Tenant); err != nil {
-				return fmt.Errorf("make a tenant: %w", err)
-			}
-			f.tenants[e.Tenant] = tenant
-		}
-		if _, err := f.pg.pool.Exec(ctx, `INSERT INTO agents (address, tenant_id) VALUES ($1, $2) ON CONFLICT DO NOTHING`, e.Agent, tenant); err != nil {
-			return fmt.Errorf("make an agent: %w", err)
-		}
-		hook := subscribers.Webhook{
-			URL: e.URL, Events: []events.Type{events.EmailReceived}, Enabled: true,
-			Filters: subscribers.Filters{AgentIDs: []string{e.Agent}},
-		}
-		if _, _, err := store.Create(ctx, tenant, hook); err != nil {
-			return err
-		}
+		tenants, agents, urls = append(tenants, e.Tenant), append(agents, e.Agent), append(urls, e.URL)
+		owners, f.hooks = append(owners, tenantID(e.Tenant)), append(f.hooks, webhookID(e.Path))
+		secrets = append(secrets, signature.NewSecret())
+	}
+	b := &pgx.Batch{}
+	b.Queue(`INSERT INTO tenants (id, name) SELECT DISTINCT * FROM unnest($1::uuid[], $2::text[]) ON CONFLICT DO NOTHING`, owners, tenants)
+	b.Queue(`INSERT INTO agents (address, tenant_id) SELECT DISTINCT * FROM unnest($1::text[], $2::uuid[])`, agents, owners)
+	b.Queue(`INSERT INTO webhooks (id, tenant_id, url, events, filter_agent_ids, signing_secret)
+		SELECT id, tenant_id, url, $6, ARRAY[agent], secret
+		FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[]) AS w (id, tenant_id, url, agent, secret)`,
+		f.hooks, owners, urls, agents, secrets, []events.Type{events.EmailReceived})
+	if err := f.pg.pool.SendBatch(ctx, b).Close(); err != nil {
+		return fmt.Errorf("make the webhooks: %w", err)
 	}
 	return nil
 }
@@ -119,7 +151,7 @@ func (f *Fanmail) Subscribe(ctx context.Context, endpoints []Endpoint) error {
 func (f *Fanmail) Accept(ctx context.Context, evs []Event) ([]string, error) {
 	in := make([]events.Event, len(evs))
 	for i, ev := range evs {
-		in[i] = events.Event{TenantID: f.tenants[ev.Tenant], Type: events.EmailReceived, AgentID: ev.Agent, Data: ev.Data}
+		in[i] = events.Event{TenantID: tenantID(ev.Tenant), Type: events.EmailReceived, AgentID: ev.Agent, Data: ev.Data}
 	}
 	var done []outbox.Inserted
 	err := pgx.BeginFunc(ctx, f.pg.pool, func(tx pgx.Tx) (err error) {
@@ -140,7 +172,41 @@ func (f *Fanmail) Accept(ctx context.Context, evs []Event) ([]string, error) {
 // Settle implements [System].
 func (f *Fanmail) Settle(ctx context.Context) error {
 	return f.pg.settle(ctx, `SELECT EXISTS (SELECT FROM outbox) OR
-		EXISTS (SELECT FROM webhook_subscriber_deliveries WHERE status = 'pending')`)
+		EXISTS (SELECT FROM webhook_subscriber_deliveries WHERE status = 'pending' AND NOT strict AND webhook_id = ANY($1::uuid[]))`, f.hooks)
+}
+
+// Hasten implements [System]: the first retry is otherwise a minute away.
+func (f *Fanmail) Hasten(ctx context.Context) error {
+	err := f.pg.settle(ctx, `SELECT EXISTS (SELECT FROM outbox) OR
+		EXISTS (SELECT FROM webhook_subscriber_deliveries WHERE status = 'pending' AND NOT strict AND webhook_id = ANY($1::uuid[]) AND attempts = 0)`, f.hooks)
+	if err != nil {
+		return err
+	}
+	rows, err := f.pg.pool.Query(ctx, `
+WITH due AS (
+	UPDATE webhook_subscriber_deliveries SET next_retry_at = now() WHERE status = 'pending' AND NOT strict AND webhook_id = ANY($1::uuid[]) RETURNING webhook_id
+)
+SELECT DISTINCT webhook_id FROM due`, f.hooks)
+	if err != nil {
+		return fmt.Errorf("hasten the retries: %w", err)
+	}
+	var hook events.WebhookID
+	_, err = pgx.ForEachRow(rows, []any{&hook}, func() error {
+		return f.nc.Publish(events.WakeLane(hook), []byte(hook.String())) // as the API does
+	})
+	if err != nil {
+		return fmt.Errorf("hasten the retries: %w", err)
+	}
+	return nil
+}
+
+// DropDay implements [System] by a round of the dispatcher's own retention.
+func (f *Fanmail) DropDay(ctx context.Context) error {
+	done, err := subscribers.Retain(ctx, f.pg.pool)
+	if err == nil && done.Dropped == 0 {
+		err = errors.New("nothing was past its retention")
+	}
+	return err
 }
 
 // Usage implements [System].
@@ -175,6 +241,6 @@ func (f *Fanmail) Stop(ctx context.Context) error {
 		errs = append(errs, f.processes[i].Stop(ctx))
 	}
 	f.pg.stop()
-	*f = Fanmail{Pprof: f.Pprof, bin: f.bin}
+	*f = Fanmail{Pprof: f.Pprof, Cache: f.Cache, bin: f.bin}
 	return errors.Join(errs...)
 }

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // Line is one line of the results: a workload on a system. Figures are medians
@@ -32,7 +34,18 @@ type Line struct {
 	Written map[string]float64 `json:"written_bytes_per_delivery"`
 	// ToRiver is this line's figures over the peer's, by their names.
 	ToRiver map[string]float64 `json:"to_river,omitempty"`
+	// ToFirst is this line's figures over those of the first of its group.
+	Group   string             `json:"group,omitempty"`
+	ToFirst map[string]float64 `json:"to_first_of_group,omitempty"`
 	Noise   *Noise             `json:"noise,omitempty"`
+	Retries *Retries           `json:"retries,omitempty"`
+	Drop    *Drop              `json:"drop,omitempty"`
+}
+
+// Retries are the deliveries that were refused at first.
+type Retries struct {
+	N         int     `json:"n"`
+	PerSecond float64 `json:"per_s"` // from when they were due again
 }
 
 // Noise is what bad neighbours did to the healthy endpoints.
@@ -57,13 +70,16 @@ const (
 func newLine(w *Workload, system string, runs []Run) Line {
 	values := map[string][]float64{}
 	parts := [3]map[string][]float64{{}, {}, {}}
-	var ratios, alone50, alone99 []float64
-	l := Line{Workload: w.Name, About: w.About, System: system, Rounds: len(runs), Spreads: map[string]Spread{}}
+	var ratios, alone50, alone99, retries []float64
+	retried := 0
+	l := Line{Workload: w.Name, About: w.About, Group: w.Group, System: system, Rounds: len(runs), Spreads: map[string]Spread{}}
 	var arrived int
 	for i := range runs {
 		r := &runs[i]
 		l.N, l.Expected, l.PostedTwice = l.N+r.N, l.Expected+r.Expected, l.PostedTwice+r.PostedTwice
 		arrived += r.Arrived5s
+		retried += r.Retried
+		retries = append(retries, r.RetriesPerSecond)
 		values[perSecond] = append(values[perSecond], r.PerSecond)
 		values[cpuPer1000] = append(values[cpuPer1000], total(r.CPU))
 		values[p50Millis] = append(values[p50Millis], r.P50)
@@ -83,6 +99,13 @@ func newLine(w *Workload, system string, runs []Run) Line {
 	l.P50Millis, l.P99Millis = l.Spreads[p50Millis].Median, l.Spreads[p99Millis].Median
 	l.CPUParts, l.MemoryParts, l.Written = medians(parts[0]), medians(parts[1]), medians(parts[2])
 	l.MemoryBytes = total(l.MemoryParts)
+	if retried > 0 {
+		l.Retries = &Retries{N: retried, PerSecond: spread(retries).Median}
+	}
+	if w.Drop {
+		worst := slices.MaxFunc(runs, func(a, b Run) int { return cmp.Compare(a.Drop.During, b.Drop.During) })
+		l.Drop = &worst.Drop
+	}
 	if w.Noisy() {
 		l.Noise = &Noise{
 			AloneP50Millis: spread(alone50).Median, AloneP99Millis: spread(alone99).Median,
@@ -108,24 +131,34 @@ func total(parts map[string]float64) float64 {
 	return sum
 }
 
-// compare fills in the ratios to the peer, where it ran too.
+// compare fills in the ratios to the peer, and to the first of each group,
+// where they ran too.
 func compare(lines []Line) {
-	peer := map[string]*Line{}
+	peer, first := map[string]*Line{}, map[[2]string]*Line{}
 	for i := range lines {
-		if l := &lines[i]; l.System == "river" {
+		l := &lines[i]
+		if l.System == "river" {
 			peer[l.Workload] = l
+		}
+		if key := [2]string{l.Group, l.System}; l.Group != "" && first[key] == nil {
+			first[key] = l
 		}
 	}
 	for i := range lines {
 		l := &lines[i]
-		r := peer[l.Workload]
-		if r == nil || r == l {
-			continue
+		if r := peer[l.Workload]; r != nil && r != l {
+			l.ToRiver = l.over(r)
 		}
-		l.ToRiver = map[string]float64{
-			perSecond: ratio(l.PerSecond, r.PerSecond), cpuPer1000: ratio(l.CPUPer1000, r.CPUPer1000),
-			p50Millis: ratio(l.P50Millis, r.P50Millis), p99Millis: ratio(l.P99Millis, r.P99Millis),
+		if f := first[[2]string{l.Group, l.System}]; f != nil && f != l {
+			l.ToFirst = l.over(f)
 		}
+	}
+}
+
+func (l *Line) over(other *Line) map[string]float64 {
+	return map[string]float64{
+		perSecond: ratio(l.PerSecond, other.PerSecond), cpuPer1000: ratio(l.CPUPer1000, other.CPUPer1000),
+		p50Millis: ratio(l.P50Millis, other.P50Millis), p99Millis: ratio(l.P99Millis, other.P99Millis),
 	}
 }
 

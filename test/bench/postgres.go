@@ -67,10 +67,10 @@ func (p *postgres) usage(ctx context.Context, u *Usage) error {
 var errPending = errors.New("outcomes are still to be written")
 
 // settle waits until the query says no.
-func (p *postgres) settle(ctx context.Context, query string) error {
+func (p *postgres) settle(ctx context.Context, query string, args ...any) error {
 	ask := func() error {
 		var pending bool
-		err := p.pool.QueryRow(ctx, query).Scan(&pending)
+		err := p.pool.QueryRow(ctx, query, args...).Scan(&pending)
 		if err == nil && pending {
 			err = errPending
 		}

@@ -145,8 +145,9 @@ func (r *receiver) stop() {
 func script(a Answer) sink.Script {
 	var first sync.Once
 	var well time.Time
+	var seen sync.Map
 	never := make(chan struct{})
-	return func(sink.Call) sink.Answer {
+	return func(c sink.Call) sink.Answer {
 		out := sink.Answer{Delay: a.Delay}
 		if a.Hang {
 			out.Until = never
@@ -157,6 +158,11 @@ func script(a Answer) sink.Script {
 				out.Status = http.StatusInternalServerError
 			}
 		}
+		if a.refuses(c.EventID) {
+			if _, again := seen.LoadOrStore(c.EventID, nil); !again {
+				out.Status = http.StatusServiceUnavailable
+			}
+		}
 		return out
 	}
 }
@@ -165,7 +171,7 @@ func script(a Answer) sink.Script {
 func (r *receiver) answers(ctx context.Context, endpoints []Endpoint) error {
 	told := make(map[string]Answer)
 	for i := range endpoints {
-		if e := &endpoints[i]; !e.Healthy() {
+		if e := &endpoints[i]; e.Answer != (Answer{}) {
 			told[e.Path] = e.Answer
 		}
 	}

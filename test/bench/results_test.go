@@ -43,6 +43,34 @@ func TestOnlyTheSameWorkloadIsCompared(t *testing.T) {
 	require.Nil(t, lines[2].ToRiver)
 }
 
+func TestAGroupIsComparedWithItsFirst(t *testing.T) {
+	t.Parallel()
+	lines := []Line{
+		{Workload: "W1", System: "fanmail", PerSecond: 1},
+		{Workload: "empty", Group: "state", System: "fanmail", PerSecond: 100, CPUPer1000: 1, P50Millis: 2, P99Millis: 4},
+		{Workload: "full", Group: "state", System: "fanmail", PerSecond: 50, CPUPer1000: 3, P50Millis: 2, P99Millis: 2},
+		{Workload: "fan-out-1", Group: "fan-out", System: "fanmail", PerSecond: 7},
+	}
+	compare(lines)
+	require.Equal(t, map[string]float64{perSecond: .5, cpuPer1000: 3, p50Millis: 1, p99Millis: .5}, lines[2].ToFirst)
+	for _, i := range []int{0, 1, 3} {
+		require.Nil(t, lines[i].ToFirst, lines[i].Workload)
+	}
+}
+
+func TestALineTellsOfRetriesAndOfADroppedDay(t *testing.T) {
+	t.Parallel()
+	l := newLine(&Workload{Name: "x", Drop: true}, "fanmail", []Run{
+		{Retried: 3, RetriesPerSecond: 10, Drop: Drop{Took: 1, Before: 2, During: 3}},
+		{Retried: 4, RetriesPerSecond: 20, Drop: Drop{Took: 2, Before: 1, During: 9}},
+	})
+	require.Equal(t, &Retries{N: 7, PerSecond: 15}, l.Retries)
+	require.Equal(t, &Drop{Took: 2, Before: 1, During: 9}, l.Drop, "the worst of the rounds")
+	plain := newLine(&Workload{Name: "x"}, "fanmail", []Run{{}})
+	require.Nil(t, plain.Retries)
+	require.Nil(t, plain.Drop)
+}
+
 func TestResultsAreWrittenByTheNamesThatOthersRead(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "results")
@@ -79,14 +107,17 @@ func TestResultsAreWrittenByTheNamesThatOthersRead(t *testing.T) {
 
 func TestChoice(t *testing.T) {
 	t.Parallel()
-	same := func(s string) string { return s }
+	same := func(s string) []string { return []string{s, "group of " + s, ""} }
 	all := []string{"a", "b", "c"}
 	got, err := choose(all, list("c, a"), same)
 	require.NoError(t, err)
 	require.Equal(t, []string{"a", "c"}, got)
+	got, err = choose(all, []string{"group of b"}, same)
+	require.NoError(t, err)
+	require.Equal(t, []string{"b"}, got)
 	got, err = choose(all, nil, same)
 	require.NoError(t, err)
 	require.Equal(t, all, got)
 	_, err = choose(all, []string{"d"}, same)
-	require.ErrorContains(t, err, `none is called "d"; there are a, b, c`)
+	require.ErrorContains(t, err, `none is called "d"; there are a, group of a, b, group of b, c, group of c`)
 }

@@ -40,7 +40,10 @@ const riverSchema = `
 		agent text NOT NULL, envelope bytea NOT NULL)`
 
 // Start implements [System].
-func (r *River) Start(ctx context.Context, dir string) (err error) {
+func (r *River) Start(ctx context.Context, dir string, w *Workload) (err error) {
+	if w.State != (State{}) || w.Dispatchers > 1 {
+		return fmt.Errorf("%s is for Fanmail: %w", w.Name, errors.ErrUnsupported)
+	}
 	r.endpoints = map[Target][]string{}
 	if r.pg, err = startPostgres(ctx, dir); err != nil {
 		return err
@@ -136,6 +139,12 @@ func (r *River) Accept(ctx context.Context, evs []Event) ([]string, error) {
 func (r *River) Settle(ctx context.Context) error {
 	return r.pg.settle(ctx, `SELECT EXISTS (SELECT FROM river_job WHERE state IN ('available', 'running', 'retryable', 'scheduled', 'pending'))`)
 }
+
+// Hasten implements [System]: River's own first retry comes after a second.
+func (*River) Hasten(context.Context) error { return nil }
+
+// DropDay implements [System].
+func (*River) DropDay(context.Context) error { return errors.ErrUnsupported }
 
 // Usage implements [System].
 func (r *River) Usage(ctx context.Context) (Usage, error) {

@@ -25,7 +25,7 @@ func TestRiverDeliversSignedAndTriesAgain(t *testing.T) {
 	s := sink.New(t)
 	s.Script("/wide/1", sink.FailFirst(1, sink.Answer{Status: http.StatusInternalServerError}))
 	r := &River{}
-	require.NoError(t, r.Start(ctx, dir))
+	require.NoError(t, r.Start(ctx, dir, &Workload{}))
 	endpoints := each("wide", 2, Answer{})
 	for i := range endpoints {
 		endpoints[i].Target, endpoints[i].URL = target("wide", 0), s.URL(endpoints[i].Path)
@@ -97,6 +97,7 @@ func TestReceiverAnswersAsTold(t *testing.T) {
 		{Path: "/fails", Answer: Answer{FailFor: time.Hour}},
 		{Path: "/returns", Answer: Answer{FailFor: slow}},
 		{Path: "/slow", Answer: Answer{Delay: slow}},
+		{Path: "/refuses", Answer: Answer{Refuse: 1}},
 	}))
 	post := func(ctx context.Context, path string) (int, error) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, rec.URL+path, nil)
@@ -112,6 +113,11 @@ func TestReceiverAnswersAsTold(t *testing.T) {
 		code, err := post(ctx, path)
 		require.NoError(t, err)
 		require.Equal(t, want, code, path)
+	}
+	for _, want := range []int{http.StatusServiceUnavailable, http.StatusOK, http.StatusOK} {
+		code, err := post(ctx, "/refuses")
+		require.NoError(t, err)
+		require.Equal(t, want, code, "an event's first request alone is refused")
 	}
 	require.Eventually(t, func() bool {
 		code, err := post(ctx, "/returns")

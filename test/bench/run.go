@@ -26,6 +26,20 @@ type Run struct {
 	// arrived 5 s after the last was sent.
 	AloneP50, AloneP99 float64
 	Arrived5s          int
+	// Retried is how many deliveries were refused at first, and RetriesPerSecond
+	// their rate from when they were due again.
+	Retried          int
+	RetriesPerSecond float64
+	Drop             Drop
+}
+
+// Drop is what dropping a day did to the deliveries beside it, in milliseconds.
+type Drop struct {
+	Took float64 `json:"took_ms"`
+	// Before is the slowest delivery of those sent before it began, During of
+	// those sent until a second after it had ended.
+	Before float64 `json:"slowest_before_ms"`
+	During float64 `json:"slowest_during_ms"`
 }
 
 // run measures a system that is started for it and stopped again. Events that
@@ -38,7 +52,7 @@ func run(ctx context.Context, w *Workload, s System, dir, profiles string) (out 
 	defer func() { err = errors.Join(err, s.Stop(ctx)) }()
 	// Before the system is stopped, so that no answer hangs any longer.
 	defer rec.stop()
-	if err := s.Start(ctx, dir); err != nil {
+	if err := s.Start(ctx, dir, w); err != nil {
 		return out, err
 	}
 	peak := watchMemory(ctx, s)
@@ -97,11 +111,14 @@ func (m *measurement) take(ctx context.Context, want func(Target) bool) (Run, er
 	}
 	profiled := m.profile(ctx)
 	start := time.Now()
+	dropped := m.drop(ctx)
 	events, err := send(ctx, s, w, want)
-	if err != nil {
+	from, to, fault := dropped()
+	if err := errors.Join(err, fault); err != nil {
 		return Run{}, err
 	}
 	t := newTally(events, m.healthy)
+	t.expectRefusals(w.Endpoints)
 	bounded, cancel := context.WithTimeout(ctx, w.Patience)
 	defer cancel()
 	if w.Noisy() {
@@ -110,7 +127,17 @@ func (m *measurement) take(ctx context.Context, want func(Target) bool) (Run, er
 			return Run{}, err
 		}
 	}
-	if m.posts, err = t.await(bounded, m.rec, m.posts); err != nil {
+	due, early := time.Now(), 0
+	if len(t.refused) > 0 {
+		if m.posts, err = t.await(bounded, m.rec, m.posts, t.untried); err != nil {
+			return Run{}, err
+		}
+		due, early = time.Now(), t.retried()
+		if err := s.Hasten(bounded); err != nil {
+			return Run{}, err
+		}
+	}
+	if m.posts, err = t.await(bounded, m.rec, m.posts, t.missing); err != nil {
 		return Run{}, err
 	}
 	end := time.Now()
@@ -127,11 +154,43 @@ func (m *measurement) take(ctx context.Context, want func(Target) bool) (Run, er
 		fmt.Fprintln(os.Stderr, err) // the figures stand without
 	}
 	times := t.times(end)
-	return Run{
+	out := Run{
 		PerSecond: t.perSecond(start), P50: millis(percentile(times, 50)), P99: millis(percentile(times, 99)),
 		N: len(t.came), Expected: len(t.due), PostedTwice: t.posts - len(t.came), Arrived5s: t.arrivedBy(t.last.Add(5 * time.Second)),
 		CPU: per(before.CPU, after.CPU, len(t.came), 1000), Written: per(before.Written, after.Written, len(t.came), 1),
-	}, nil
+		Retried: len(t.refused), RetriesPerSecond: float64(t.retried()-early) / end.Sub(due).Seconds(),
+	}
+	if w.Drop {
+		out.Drop = Drop{
+			Took: millis(to.Sub(from)), Before: millis(t.worst(start, from.Add(-time.Second), end)),
+			During: millis(t.worst(from.Add(-time.Second), to.Add(time.Second), end)),
+		}
+	}
+	return out, nil
+}
+
+// drop has a day dropped halfway through the workload, where it wants that. The
+// function that it gives waits for the end and says from when to when it was.
+func (m *measurement) drop(ctx context.Context) func() (from, to time.Time, err error) {
+	if !m.workload.Drop {
+		return func() (from, to time.Time, err error) { return from, to, nil }
+	}
+	half := time.Now().Add(time.Duration(float64(m.workload.Events) / m.workload.Rate / 2 * float64(time.Second)))
+	var from, to time.Time
+	ended := make(chan error, 1)
+	go func() {
+		err := until(ctx, half)
+		from = time.Now()
+		if err == nil {
+			err = m.system.DropDay(ctx)
+		}
+		to = time.Now()
+		ended <- err
+	}()
+	return func() (time.Time, time.Time, error) {
+		err := <-ended
+		return from, to, err
+	}
 }
 
 // per spreads what was used between two readings over n deliveries, in units

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,10 @@ type Session struct {
 	Systems, Workloads []string
 	// Profiles is a directory for CPU profiles of Fanmail; "" takes none.
 	Profiles string
+	// Cache is a directory for loaded tables; "" loads them anew.
+	Cache string
+	// Scale multiplies the sizes of what stands in the tables; zero means 1.
+	Scale float64
 	// Out is the file for the results; the plots lie beside it.
 	Out string
 }
@@ -30,14 +35,14 @@ type Session struct {
 // run that fails leaves the others standing; the errors are told at the end,
 // as is a delivery of Fanmail that never came.
 func (s *Session) Run(ctx context.Context) error {
-	chosen, err := choose(workloads(s.Quick), s.Workloads, func(w Workload) string { return w.Name })
+	chosen, err := choose(workloads(s.Quick, cmp.Or(s.Scale, 1)), s.Workloads, func(w Workload) []string { return []string{w.Name, w.Group} })
 	if err != nil {
 		return fmt.Errorf("workloads: %w", err)
 	}
 	if s.Quick && len(s.Workloads) == 0 {
 		chosen = slices.DeleteFunc(chosen, func(w Workload) bool { return w.FullOnly })
 	}
-	names, err := choose([]string{"fanmail", "river"}, s.Systems, func(n string) string { return n })
+	names, err := choose([]string{"fanmail", "river"}, s.Systems, func(n string) []string { return []string{n} })
 	if err != nil {
 		return fmt.Errorf("systems: %w", err)
 	}
@@ -60,19 +65,18 @@ func (s *Session) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		fanmail.Pprof = s.Profiles != ""
+		fanmail.Pprof, fanmail.Cache = s.Profiles != "", cmp.Or(s.Cache, filepath.Join(dir, "tables"))
 		systems = append(systems, fanmail)
 	}
 	var lines []Line
 	var errs []error
-	for i := range chosen {
-		w := &chosen[i]
-		if s.Rounds > 0 {
-			w.Rounds = s.Rounds
-		} else if s.Quick {
-			w.Rounds = 1
+	for i := 0; i < len(chosen); {
+		group := chosen[i : i+1]
+		for chosen[i].Group != "" && i+len(group) < len(chosen) && chosen[i+len(group)].Group == chosen[i].Group {
+			group = chosen[i : i+len(group)+1]
 		}
-		of, err := s.rounds(ctx, w, systems, dir)
+		i += len(group)
+		of, err := s.rounds(ctx, group, systems, dir)
 		lines, errs = append(lines, of...), append(errs, err)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -91,57 +95,92 @@ func (s *Session) Run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// rounds runs a workload on the systems in turn, the other one first in every
-// second round.
-func (s *Session) rounds(ctx context.Context, w *Workload, systems []System, dir string) ([]Line, error) {
-	runs := map[string][]Run{}
-	var errs []error
-	order := slices.Clone(systems)
-	for round := range w.Rounds {
-		for _, system := range order {
-			fmt.Fprintf(os.Stderr, "%s, %s: %s, round %d of %d\n", w.Name, w.About, system.Name(), round+1, w.Rounds)
-			data := filepath.Join(dir, fmt.Sprintf("%s-%s-%d", w.Name, system.Name(), round))
-			if err := os.Mkdir(data, 0o755); err != nil { //nolint:gosec // Postgres's user walks through it
-				return nil, fmt.Errorf("make a directory: %w", err)
+// rounds runs the workloads of a group on the systems in turn, the other way
+// round in every second round.
+func (s *Session) rounds(ctx context.Context, group []Workload, systems []System, dir string) ([]Line, error) {
+	type pair struct {
+		w      *Workload
+		system System
+	}
+	var all []pair
+	rounds := 0
+	for i := range group {
+		w := &group[i]
+		if s.Rounds > 0 {
+			w.Rounds = s.Rounds
+		} else if s.Quick {
+			w.Rounds = 1
+		}
+		rounds = max(rounds, w.Rounds)
+		for _, system := range systems {
+			if w.Only == "" || w.Only == system.Name() {
+				all = append(all, pair{w, system})
 			}
-			began := time.Now()
-			r, err := run(ctx, w, system, data, s.Profiles)
-			_ = os.RemoveAll(data)
-			fmt.Fprintf(os.Stderr, "  %.0f s\n", time.Since(began).Seconds())
+		}
+	}
+	runs := map[pair][]Run{}
+	var errs []error
+	order := slices.Clone(all)
+	for round := range rounds {
+		for _, p := range order {
+			if round >= p.w.Rounds {
+				continue
+			}
+			r, err := s.once(ctx, p.w, p.system, dir, round)
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
 			if err != nil {
-				err = fmt.Errorf("%s on %s: %w", w.Name, system.Name(), err)
 				fmt.Fprintln(os.Stderr, err)
 				errs = append(errs, err)
 			}
 			if r.Expected > 0 {
-				runs[system.Name()] = append(runs[system.Name()], r)
+				runs[p] = append(runs[p], r)
 			}
 		}
 		slices.Reverse(order)
 	}
 	var out []Line
-	for _, system := range systems {
-		if of := runs[system.Name()]; len(of) > 0 {
-			out = append(out, newLine(w, system.Name(), of))
+	for _, p := range all {
+		if of := runs[p]; len(of) > 0 {
+			out = append(out, newLine(p.w, p.system.Name(), of))
 		}
 	}
 	return out, errors.Join(errs...)
 }
 
-// choose gives those of all that are wanted by name, in their own order; all
-// where nothing is wanted. A name that none has is an error.
-func choose[T any](all []T, wanted []string, name func(T) string) ([]T, error) {
+// once runs one workload on one system, on storage of its own below dir.
+func (s *Session) once(ctx context.Context, w *Workload, system System, dir string, round int) (Run, error) {
+	fmt.Fprintf(os.Stderr, "%s, %s: %s, round %d of %d\n", w.Name, w.About, system.Name(), round+1, w.Rounds)
+	data := filepath.Join(dir, fmt.Sprintf("%s-%s-%d", w.Name, system.Name(), round))
+	if err := os.Mkdir(data, 0o755); err != nil { //nolint:gosec // Postgres's user walks through it
+		return Run{}, fmt.Errorf("make a directory: %w", err)
+	}
+	began := time.Now()
+	r, err := run(ctx, w, system, data, s.Profiles)
+	_ = os.RemoveAll(data)
+	fmt.Fprintf(os.Stderr, "  %.0f s\n", time.Since(began).Seconds())
+	if err != nil {
+		return r, fmt.Errorf("%s on %s: %w", w.Name, system.Name(), err)
+	}
+	return r, nil
+}
+
+// choose gives those of all that are wanted by one of their names, in their own
+// order; all where nothing is wanted. A name that none has is an error.
+func choose[T any](all []T, wanted []string, names func(T) []string) ([]T, error) {
 	if len(wanted) == 0 {
 		return all, nil
 	}
 	var out []T
 	var known []string
 	for _, t := range all {
-		known = append(known, name(t))
-		if slices.Contains(wanted, name(t)) {
+		for _, n := range names(t) {
+			if n != "" && !slices.Contains(known, n) {
+				known = append(known, n)
+			}
+		}
+		if slices.ContainsFunc(names(t), func(n string) bool { return n != "" && slices.Contains(wanted, n) }) {
 			out = append(out, t)
 		}
 	}

@@ -13,8 +13,9 @@ import (
 type System interface {
 	// Name in the results.
 	Name() string
-	// Start runs the system on durable storage below dir, empty before.
-	Start(ctx context.Context, dir string) error
+	// Start runs the system on durable storage below dir, empty before, as
+	// the workload wants it.
+	Start(ctx context.Context, dir string, w *Workload) error
 	// Subscribe makes the endpoints' subscriptions.
 	Subscribe(ctx context.Context, endpoints []Endpoint) error
 	// Accept takes events in, in one transaction. When it returns they are
@@ -24,6 +25,12 @@ type System interface {
 	// Settle waits until the outcome of every event is recorded, so that no
 	// work is left to do after the measurement.
 	Settle(ctx context.Context) error
+	// Hasten waits until every first attempt's outcome is recorded, and has
+	// the deliveries that failed sent again now. A system that does so within
+	// seconds by itself does nothing.
+	Hasten(ctx context.Context) error
+	// DropDay drops what is past its retention.
+	DropDay(ctx context.Context) error
 	// Usage is what the system has used so far.
 	Usage(ctx context.Context) (Usage, error)
 	// Memory is the resident bytes of each part at their highest, where the

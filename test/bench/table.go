@@ -42,6 +42,15 @@ func table(w io.Writer, lines []Line) error {
 			seen = l.Workload
 		}
 		fmt.Fprintf(w, "  %s: CPU s/1,000 %s; peak MB %s", l.System, partsText(l.CPUParts, 1, 3), partsText(l.MemoryParts, 1e6, 0))
+		if l.ToFirst != nil {
+			fmt.Fprintf(w, "; %.2f × the CPU of the first of %s, %.2f × its throughput", l.ToFirst[cpuPer1000], l.Group, l.ToFirst[perSecond])
+		}
+		if l.Retries != nil {
+			fmt.Fprintf(w, "; %d refused at first, %.0f/s when due again", l.Retries.N, l.Retries.PerSecond)
+		}
+		if l.Drop != nil {
+			fmt.Fprintf(w, "; the drop took %.0f ms; slowest delivery before it %.1f ms, during it %.1f ms", l.Drop.Took, l.Drop.Before, l.Drop.During)
+		}
 		if l.PostedTwice > 0 {
 			fmt.Fprintf(w, "; %d posted twice", l.PostedTwice)
 		}

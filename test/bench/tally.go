@@ -13,6 +13,9 @@ type tally struct {
 	came  map[Delivery]time.Time // when it arrived first
 	posts int                    // arrivals of those due, the second ones too
 	last  time.Time              // when the last was sent
+	// refused are the deliveries whose first request was, or will be, refused:
+	// false until it has come.
+	refused map[Delivery]bool
 }
 
 func newTally(events []sent, healthy map[Target][]string) *tally {
@@ -28,9 +31,27 @@ func newTally(events []sent, healthy map[Target][]string) *tally {
 	return t
 }
 
+// expectRefusals has the requests not counted that the endpoints refuse.
+func (t *tally) expectRefusals(endpoints []Endpoint) {
+	t.refused = map[Delivery]bool{}
+	answers := map[string]Answer{}
+	for i := range endpoints {
+		answers[endpoints[i].Path] = endpoints[i].Answer
+	}
+	for d := range t.due {
+		if answers[d.Path].refuses(d.ID) {
+			t.refused[d] = false
+		}
+	}
+}
+
 func (t *tally) count(arrivals []Arrival) {
 	for _, a := range arrivals {
 		if _, ours := t.due[a.Delivery]; !ours {
+			continue
+		}
+		if came, refused := t.refused[a.Delivery]; refused && !came {
+			t.refused[a.Delivery] = true
 			continue
 		}
 		t.posts++
@@ -42,9 +63,31 @@ func (t *tally) count(arrivals []Arrival) {
 
 func (t *tally) missing() int { return len(t.due) - len(t.came) }
 
-// await counts arrivals, from the given one on, until none is missing or ctx
+// untried is how many deliveries have had no request at all.
+func (t *tally) untried() int {
+	n := t.missing()
+	for d, came := range t.refused {
+		if _, taken := t.came[d]; came && !taken {
+			n--
+		}
+	}
+	return n
+}
+
+// retried is how many have arrived that had been refused.
+func (t *tally) retried() int {
+	n := 0
+	for d := range t.refused {
+		if _, taken := t.came[d]; taken {
+			n++
+		}
+	}
+	return n
+}
+
+// await counts arrivals, from the given one on, until none is left or ctx
 // ends. It gives how many POSTs of any kind there are by then.
-func (t *tally) await(ctx context.Context, rec *receiver, from int) (int, error) {
+func (t *tally) await(ctx context.Context, rec *receiver, from int, left func() int) (int, error) {
 	for {
 		news, err := rec.arrivals(context.WithoutCancel(ctx), from)
 		if err != nil {
@@ -52,12 +95,13 @@ func (t *tally) await(ctx context.Context, rec *receiver, from int) (int, error)
 		}
 		t.count(news)
 		from += len(news)
-		if t.missing() == 0 || ctx.Err() != nil {
+		n := left()
+		if n == 0 || ctx.Err() != nil {
 			return from, nil
 		}
 		// Those of bad endpoints and second ones count here, so it may come
 		// back early; when ctx ends the loop sees it.
-		_ = rec.wait(ctx, from+t.missing())
+		_ = rec.wait(ctx, from+n)
 	}
 }
 
@@ -99,4 +143,21 @@ func (t *tally) perSecond(start time.Time) float64 {
 		return 0
 	}
 	return float64(len(t.came)) / last.Sub(start).Seconds()
+}
+
+// worst is the longest time of those sent between two times; those that never
+// came took until end.
+func (t *tally) worst(from, to, end time.Time) time.Duration {
+	var worst time.Duration
+	for d, at := range t.due {
+		if at.Before(from) || at.After(to) {
+			continue
+		}
+		came, ok := t.came[d]
+		if !ok {
+			came = end
+		}
+		worst = max(worst, came.Sub(at))
+	}
+	return worst
 }

@@ -9,9 +9,8 @@ import (
 // A system is warm when a round of unmeasured traffic was about as good as the
 // best before it. These bound how long that is looked for.
 const (
-	warmRounds    = 3 // at least
-	warmRoundsMax = 8
-	warmWindow    = 2 * time.Second // of a round at a workload's rate
+	warmRounds = 3               // at least
+	warmWindow = 2 * time.Second // of a round at a workload's rate
 	// warmEnough is how far behind the best round one may stay.
 	warmEnough = 1.5
 )
@@ -36,7 +35,7 @@ func (m *measurement) warmUp(ctx context.Context) error {
 		round.Events = w.Warm * len(reach.Turns)
 	}
 	best := 0.0
-	for n := 1; n <= warmRoundsMax; n++ {
+	for n := 1; n <= w.WarmRounds || n <= warmRounds; n++ {
 		now, err := m.warmRound(ctx, &round, all)
 		if err != nil {
 			return err
@@ -60,7 +59,7 @@ func (m *measurement) warmRound(ctx context.Context, w *Workload, paths map[Targ
 	t := newTally(events, paths)
 	bounded, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	if m.posts, err = t.await(bounded, m.rec, m.posts); err != nil {
+	if m.posts, err = t.await(bounded, m.rec, m.posts, t.missing); err != nil {
 		return 0, err
 	}
 	if t.missing() > 0 {

@@ -24,7 +24,7 @@ type direct struct {
 
 func (*direct) Name() string { return "direct" }
 
-func (d *direct) Start(ctx context.Context, _ string) error {
+func (d *direct) Start(ctx context.Context, _ string, _ *Workload) error {
 	d.ctx, d.cancel = context.WithCancel(ctx)
 	d.endpoints, d.answered = map[Target][]string{}, map[string]int{}
 	return nil
@@ -71,6 +71,9 @@ func (*direct) Settle(context.Context) error         { return nil }
 func (*direct) Usage(context.Context) (Usage, error) { return Usage{}, nil }
 func (*direct) Memory() (map[string]float64, error)  { return map[string]float64{"all": 1}, nil }
 func (*direct) Debug() map[string]string             { return nil }
+
+func (*direct) Hasten(context.Context) error  { return nil }
+func (*direct) DropDay(context.Context) error { return nil }
 
 func (d *direct) Stop(context.Context) error {
 	d.cancel()

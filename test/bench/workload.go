@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"hash/fnv"
+	"slices"
 	"time"
 )
 
@@ -16,6 +18,19 @@ type Answer struct {
 	Delay time.Duration `json:"delay,omitempty"`
 	// FailFor is how long, from the first request on, it answers 500.
 	FailFor time.Duration `json:"fail_for,omitempty"`
+	// Refuse is the share of events whose first request is answered 503.
+	Refuse float64 `json:"refuse,omitempty"`
+}
+
+// refuses says whether the first request of an event is refused, which both
+// the receiver and the bench must know.
+func (a Answer) refuses(event string) bool {
+	if a.Refuse == 0 {
+		return false
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(event))
+	return float64(h.Sum32()) < a.Refuse*(1<<32)
 }
 
 // Endpoint is a path of the receiver that subscribes to a target's events.
@@ -27,8 +42,8 @@ type Endpoint struct {
 	URL string
 }
 
-// Healthy says that the endpoint answers well and at once.
-func (e *Endpoint) Healthy() bool { return e.Answer == Answer{} }
+// Healthy says that the endpoint takes every event, and answers at once.
+func (e *Endpoint) Healthy() bool { return e.Answer == Answer{Refuse: e.Refuse} }
 
 // Workload is a way to load a system.
 type Workload struct {
@@ -47,9 +62,20 @@ type Workload struct {
 	Patience time.Duration
 	// FullOnly leaves it out of the quick form, unless it is asked for.
 	FullOnly bool
+	// Group is the name of workloads that are run in turn within a round, for
+	// their costs are compared with those of the first of them.
+	Group string
+	// Only is the one system that it is for; "": all.
+	Only string
+	// State stands in the tables before.
+	State State
+	// Dispatchers is how many there are; zero means one.
+	Dispatchers int
+	// Drop has a day past retention dropped halfway.
+	Drop bool
 	// Warm is how many events of each target a round of the warm-up has; with a
-	// Rate its rounds go by that.
-	Warm int
+	// Rate its rounds go by that. WarmRounds is how many there are at most.
+	Warm, WarmRounds int
 }
 
 // Noisy says that some of the endpoints are bad neighbours.
@@ -113,18 +139,31 @@ func gcd(a, b int) int {
 	return a
 }
 
+// hundredTenant owns the endpoints of W1b and of those workloads that are
+// compared with it; hundredPath is the i-th one's.
+const hundredTenant = "hundred"
+
+func hundredPath(i int) string { return fmt.Sprintf("/%s/%d", hundredTenant, i) }
+
+// wide makes n endpoints of one target.
+func wide(n int) []Endpoint {
+	out := each("wide", n, Answer{})
+	for i := range out {
+		out[i].Target = target("wide", 0)
+	}
+	return out
+}
+
 // workloads are those of the tables of results, or short ones of the same kind.
-func workloads(quick bool) []Workload {
+// The sizes of what stands in the tables before are multiplied by scale.
+func workloads(quick bool, scale float64) []Workload {
 	pick := func(full, short int) int {
 		if quick {
 			return short
 		}
 		return full
 	}
-	one, hundred, wide := each("one", 1, Answer{}), each("hundred", 100, Answer{}), each("wide", 100, Answer{})
-	for i := range wide {
-		wide[i].Target = target("wide", 0)
-	}
+	one, hundred, broad := each("one", 1, Answer{}), each(hundredTenant, 100, Answer{}), wide(100)
 	fast := []Workload{
 		{
 			Name: "W1", About: "one endpoint, as fast as events are taken",
@@ -132,11 +171,11 @@ func workloads(quick bool) []Workload {
 		},
 		{
 			Name: "W1b", About: "100 endpoints, as fast as events are taken",
-			Endpoints: hundred, Turns: inTurn(hundred), Events: pick(10_000, 4_000), Batch: 100, Warm: 3,
+			Endpoints: hundred, Turns: inTurn(hundred), Events: pick(10_000, 4_000), Batch: 100, Warm: 10,
 		},
 		{
 			Name: "W2", About: "each event to 100 endpoints",
-			Endpoints: wide, Turns: inTurn(wide[:1]), Events: pick(100, 40), Batch: 10, Warm: 3,
+			Endpoints: broad, Turns: inTurn(broad[:1]), Events: pick(100, 40), Batch: 10, Warm: 3,
 		},
 		{
 			Name: "W3", About: "50 events a second to one endpoint",
@@ -147,8 +186,17 @@ func workloads(quick bool) []Workload {
 			Endpoints: one, Turns: inTurn(one), Events: 500 * pick(20, 3), Batch: 1, Rate: 500, Warm: 300,
 		},
 	}
+	refusing := each(hundredTenant, 100, Answer{Refuse: .1})
+	fast = append(fast, Workload{
+		Name: "retries", About: "100 endpoints, each of which refuses a tenth of the first attempts; they are due again at once when all have been made",
+		Endpoints: refusing, Turns: inTurn(refusing), Events: pick(10_000, 4_000), Batch: 100, Warm: 10,
+	})
 	for i := range fast {
 		fast[i].Rounds, fast[i].Patience = 3, 3*time.Minute
 	}
-	return append(fast, noisy(pick(40, 5), time.Duration(pick(20, 6))*time.Second)...)
+	all := slices.Concat(fast, noisy(pick(40, 5), time.Duration(pick(20, 6))*time.Second), standing(scale))
+	for i := range all {
+		all[i].WarmRounds = pick(8, warmRounds)
+	}
+	return all
 }

@@ -15,7 +15,7 @@ import (
 func TestEveryEndpointGetsItsTurn(t *testing.T) {
 	t.Parallel()
 	for _, quick := range []bool{true, false} {
-		for _, w := range workloads(quick) {
+		for _, w := range workloads(quick, 1) {
 			paths, turns := map[string]bool{}, map[Target]int{}
 			for _, e := range w.Endpoints {
 				require.False(t, paths[e.Path], "%s: %s twice", w.Name, e.Path)
@@ -31,6 +31,9 @@ func TestEveryEndpointGetsItsTurn(t *testing.T) {
 			require.Positive(t, w.Rounds)
 			require.Positive(t, w.Patience)
 			require.GreaterOrEqual(t, w.Events, w.Batch)
+			if w.State != (State{}) || w.Dispatchers > 1 || w.Drop {
+				require.Equal(t, "fanmail", w.Only, "%s: the peer has none of that", w.Name)
+			}
 		}
 	}
 }
@@ -38,7 +41,7 @@ func TestEveryEndpointGetsItsTurn(t *testing.T) {
 func TestBadNeighboursAreSpreadAmongTheGood(t *testing.T) {
 	t.Parallel()
 	byName := map[string]Workload{}
-	for _, w := range workloads(false) {
+	for _, w := range workloads(false, 1) {
 		byName[w.Name] = w
 	}
 	for name, want := range map[string][2]int{"noise-a": {10, 10}, "noise-b": {20, 200}, "noise-c": {20, 2000}, "noise-d": {10, 1}, "noise-e": {10, 1}} {

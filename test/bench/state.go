@@ -1,0 +1,272 @@
+package main
+
+import (
+	"context"
+	"crypto/md5" //nolint:gosec // names, not secrets
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/fanmail-dev/fanmail/deploy/migrations"
+	"github.com/fanmail-dev/fanmail/devserver"
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/subscribers/signature"
+)
+
+// State is what stands in the tables before a workload begins. The zero value
+// is empty tables.
+type State struct {
+	// History is how many delivered rows there are: half of them of today, in
+	// the partition that new rows go to, the others of the 29 days before.
+	// Their webhooks are the hundred of [hundred] and 900 others. Their events
+	// are not there: 10 M of 2 KB would measure the disk, and nothing looks
+	// for an event of a delivery that has ended.
+	History int
+	// Parked is how many rows are due of 200 webhooks whose endpoint refuses
+	// every connection. They share 5,000 events, which are there.
+	Parked int
+	// Webhooks is how many there are, 50 a tenant, that get no events.
+	Webhooks int
+	// OldDay is how many delivered rows there are of a day past retention.
+	OldDay int
+}
+
+// scaled is the state with its sizes multiplied.
+func (s State) scaled(by float64) State {
+	for _, n := range []*int{&s.History, &s.Parked, &s.Webhooks, &s.OldDay} {
+		*n = int(float64(*n) * by)
+	}
+	return s
+}
+
+const (
+	historyHooks = 1000
+	historyDays  = 30
+	parkedHooks  = 200
+	parkedEvents = 5000
+	// oldDays is how old the day past retention is.
+	oldDays = 40
+	// refusing is an address where nobody listens: the discard port.
+	refusing = "http://127.0.0.1:9/"
+)
+
+// tenantID and webhookID are made of the names, so that history can be loaded
+// before the webhooks are made.
+func tenantID(name string) events.TenantID   { return md5.Sum([]byte("tenant " + name)) } //nolint:gosec // as above
+func webhookID(path string) events.WebhookID { return md5.Sum([]byte(path)) }             //nolint:gosec // as above
+func oldDay(now time.Time) (first time.Time) {
+	return now.UTC().Truncate(24*time.Hour).AddDate(0, 0, -oldDays)
+}
+func dayTable(table string, d time.Time) string { return table + "_" + d.Format("20060102") }
+
+// template gives a data directory below cache that holds the state, and makes
+// it where it is missing. It is good for a day, since rows have dates, and for
+// one schema.
+func (s State) template(ctx context.Context, cache string) (string, error) {
+	schema, err := migrations.Version()
+	if err != nil {
+		return "", err
+	}
+	name := fmt.Sprintf("state-%s-%d-h%d-p%d-w%d-o%d", time.Now().UTC().Format("20060102"), schema, s.History, s.Parked, s.Webhooks, s.OldDay)
+	dir := filepath.Join(cache, name)
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil { //nolint:gosec // Postgres's user walks through it
+		return "", fmt.Errorf("load the tables: %w", err)
+	}
+	making, err := os.MkdirTemp(cache, "making-")
+	if err != nil {
+		return "", fmt.Errorf("load the tables: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(making) }()
+	if err := os.Chmod(making, 0o755); err != nil { //nolint:gosec // as above
+		return "", fmt.Errorf("load the tables: %w", err)
+	}
+	began := time.Now()
+	fmt.Fprintf(os.Stderr, "  loading %+v\n", s)
+	if err := s.load(ctx, making); err != nil {
+		return "", fmt.Errorf("load the tables: %w", err)
+	}
+	fmt.Fprintf(os.Stderr, "  loaded in %.0f s\n", time.Since(began).Seconds())
+	if err := os.Rename(making, dir); err != nil {
+		return "", fmt.Errorf("load the tables: %w", err)
+	}
+	return dir, nil
+}
+
+// copyTree copies a directory with its owners, by reference where the file
+// system can.
+func copyTree(ctx context.Context, from, to string) error {
+	out, err := exec.CommandContext(ctx, "cp", "-a", "--reflink=auto", from+"/.", to).CombinedOutput() //nolint:gosec // our own directories
+	if err != nil {
+		return fmt.Errorf("copy %s: %w: %s", from, err, out)
+	}
+	return nil
+}
+
+// load makes a database cluster below dir that holds the state. Nothing is
+// synced before the end, when all of it is: the tables and the indexes are the
+// ordinary ones, filled row by row.
+func (s State) load(ctx context.Context, dir string) error {
+	server, err := devserver.StartPostgres(ctx, devserver.PostgresOptions{Dir: dir, Settings: map[string]string{
+		"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_wal_size": "64GB", "checkpoint_timeout": "1h",
+		"autovacuum": "off", "shared_buffers": "1GB", "maintenance_work_mem": "256MB",
+	}})
+	if err != nil {
+		return err
+	}
+	defer server.Stop()
+	pool, err := pgxpool.New(ctx, server.URL("postgres"))
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer pool.Close()
+	if err := migrations.Up(ctx, pool); err != nil {
+		return err
+	}
+	today := time.Now().UTC().Truncate(24 * time.Hour)
+	if _, err := pool.Exec(ctx, `SELECT fanmail_make_partitions($1::date, $2)`, today.AddDate(0, 0, 1-historyDays), historyDays); err != nil {
+		return fmt.Errorf("make the days before: %w", err)
+	}
+	group, working := errgroup.WithContext(ctx)
+	group.SetLimit(2)
+	if s.History > 0 {
+		// Today up to a minute ago, so that no row is of the future.
+		group.Go(func() error { return history(working, pool, s.History/2, today, time.Now().Add(-time.Minute)) })
+		for d := 1; d < historyDays; d++ {
+			from := today.AddDate(0, 0, -d)
+			group.Go(func() error {
+				return history(working, pool, s.History/2/(historyDays-1), from, from.AddDate(0, 0, 1))
+			})
+		}
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for _, more := range []func(context.Context, *pgxpool.Pool) error{s.loadParked, s.loadWebhooks, s.loadOldDay} {
+		if err := more(ctx, pool); err != nil {
+			return err
+		}
+	}
+	for _, statement := range []string{`VACUUM (FREEZE, ANALYZE)`, `CHECKPOINT`} {
+		if _, err := pool.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("tidy up: %w", err)
+		}
+	}
+	return nil
+}
+
+// history inserts n delivered rows whose times are spread evenly.
+func history(ctx context.Context, pool *pgxpool.Pool, n int, from, to time.Time) error {
+	hooks := make([]events.WebhookID, historyHooks)
+	for i := range hooks {
+		hooks[i] = webhookID(hundredPath(i))
+	}
+	_, err := pool.Exec(ctx, `
+INSERT INTO webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at, last_attempt_at, finished_at,
+	expires_at, seq, attempts, max_attempts, last_status_code, status, event_type)
+SELECT (ms || substr(hash, 1, 20))::uuid, at, ($4::uuid[])[1 + i % array_length($4, 1)], $5, (ms || substr(hash, 13, 20))::uuid, at,
+	at + interval '5 ms', at + interval '5 ms', at + interval '30 days', i, 1, 8, 200, 'delivered', 'email.received'
+FROM (SELECT i, at, md5(i::text) AS hash, lpad(to_hex(floor(extract(epoch FROM at) * 1000)::bigint), 12, '0') AS ms
+      FROM (SELECT i, $2::timestamptz + ($3::timestamptz - $2::timestamptz) * (i::float8 / $1) AS at FROM generate_series(0, $1::int - 1) AS i) AS t) AS h`,
+		n, from, to, hooks, tenantID(hundredTenant))
+	if err != nil {
+		return fmt.Errorf("insert history of %s: %w", from.Format(time.DateOnly), err)
+	}
+	return nil
+}
+
+func (s State) loadParked(ctx context.Context, pool *pgxpool.Pool) error {
+	if s.Parked == 0 {
+		return nil
+	}
+	hooks := make([]events.WebhookID, parkedHooks)
+	for i := range hooks {
+		hooks[i] = webhookID(fmt.Sprintf("/dead/%d", i))
+	}
+	tenant, today := tenantID("dead"), time.Now().UTC().Truncate(24*time.Hour)
+	for _, step := range []struct {
+		sql  string
+		args []any
+	}{
+		{`INSERT INTO tenants (id, name) VALUES ($1, 'dead')`, []any{tenant}},
+		{
+			`INSERT INTO webhooks (id, tenant_id, url, events, signing_secret) SELECT id, $1, $3, '{email.received}', $4 FROM unnest($2::uuid[]) AS id`,
+			[]any{tenant, hooks, refusing, signature.NewSecret()},
+		},
+		{`
+INSERT INTO events (id, created_at, tenant_id, type, seq, envelope)
+SELECT md5('event ' || i)::uuid, $2::timestamptz, $1, 'email.received', i, convert_to('{"type":"email.received","data":{"text":"' || $3 || '"}}', 'UTF8')
+FROM generate_series(0, $4::int - 1) AS i`, []any{tenant, today, strings.ReplaceAll(letter(0, 2000), "\n", " "), parkedEvents}},
+		{`
+INSERT INTO webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
+SELECT md5('parked ' || i)::uuid, $5::timestamptz, ($2::uuid[])[1 + i % array_length($2, 1)], $1, md5('event ' || i % $4::int)::uuid, $5::timestamptz,
+	$5::timestamptz + i * interval '1 us', $5::timestamptz + interval '30 days', i, 8, 'email.received'
+FROM generate_series(0, $3::int - 1) AS i`, []any{tenant, hooks, s.Parked, parkedEvents, today}},
+	} {
+		if _, err := pool.Exec(ctx, step.sql, step.args...); err != nil {
+			return fmt.Errorf("insert the parked: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s State) loadWebhooks(ctx context.Context, pool *pgxpool.Pool) error {
+	if s.Webhooks == 0 {
+		return nil
+	}
+	for _, sql := range []string{
+		`INSERT INTO tenants (id, name) SELECT md5('quiet ' || i)::uuid, 'quiet ' || i FROM generate_series(0, ($1::int - 1) / 50) AS i WHERE $2 <> ''`,
+		`INSERT INTO webhooks (id, tenant_id, url, events, filter_agent_ids, signing_secret)
+		 SELECT md5('quiet webhook ' || i)::uuid, md5('quiet ' || i / 50)::uuid, 'https://quiet.example.com/' || i, '{email.received}', ARRAY['agent' || i || '@quiet.example.com'], $2
+		 FROM generate_series(0, $1::int - 1) AS i`,
+	} {
+		if _, err := pool.Exec(ctx, sql, s.Webhooks, signature.NewSecret()); err != nil {
+			return fmt.Errorf("insert webhooks: %w", err)
+		}
+	}
+	return nil
+}
+
+// loadOldDay leaves the day's partition detached, or the first round of
+// maintenance would drop it; see [attachOldDay].
+func (s State) loadOldDay(ctx context.Context, pool *pgxpool.Pool) error {
+	if s.OldDay == 0 {
+		return nil
+	}
+	day := oldDay(time.Now())
+	if _, err := pool.Exec(ctx, `SELECT fanmail_make_partitions($1::date, 1)`, day); err != nil {
+		return fmt.Errorf("make the old day: %w", err)
+	}
+	if err := history(ctx, pool, s.OldDay, day, day.AddDate(0, 0, 1)); err != nil {
+		return err
+	}
+	child := dayTable("webhook_subscriber_deliveries", day)
+	for _, sql := range []string{
+		// With it, to attach needs no look at the rows.
+		fmt.Sprintf(`ALTER TABLE %s ADD CHECK (created_at >= '%s' AND created_at < '%s')`, child, day.Format(time.RFC3339), day.AddDate(0, 0, 1).Format(time.RFC3339)),
+		`ALTER TABLE webhook_subscriber_deliveries DETACH PARTITION ` + child,
+	} {
+		if _, err := pool.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("put the old day aside: %w", err)
+		}
+	}
+	return nil
+}
+
+func attachOldDay(ctx context.Context, pool *pgxpool.Pool) error {
+	day := oldDay(time.Now())
+	_, err := pool.Exec(ctx, fmt.Sprintf(`ALTER TABLE webhook_subscriber_deliveries ATTACH PARTITION %s FOR VALUES FROM ('%s') TO ('%s')`,
+		dayTable("webhook_subscriber_deliveries", day), day.Format(time.RFC3339), day.AddDate(0, 0, 1).Format(time.RFC3339)))
+	if err != nil {
+		return fmt.Errorf("attach the old day: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,97 @@
+package counts_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+)
+
+var nop = zap.NewNop()
+
+// bounds are for 1,000 deliveries. What batches and buffers make of the rest
+// varies a little with timing, so these leave room; a batch broken up goes
+// far beyond. In brackets is what was counted when they were set.
+type bounds struct {
+	// trips to Postgres and transactions that write, besides those that are
+	// made by the clock: renewals, and looks for work.
+	trips, transactions int64
+	// wal is in bytes for a delivery, log is full_page_writes off.
+	wal int64
+	// copies are messages in the stream of deliveries.
+	copies int64
+	// allocs and allocBytes for a delivery are the whole process's: with the
+	// producer, the broker and the receiver.
+	allocs, allocBytes int64
+}
+
+// By the clock, for each second: five loops look once or twice a second, and
+// leases of partitions are renewed once.
+const (
+	tripsASecond        = 40
+	transactionsASecond = 5
+)
+
+func TestWhatAThousandDeliveriesTake(t *testing.T) {
+	t.Parallel()
+	for _, of := range []struct {
+		name      string
+		fed, wide bool
+		bounds    bounds
+	}{
+		{"each event to one webhook", true, false, bounds{trips: 100, transactions: 60, wal: 5000, copies: 32, allocs: 400, allocBytes: 170_000}},
+		{"each event to ten webhooks", true, true, bounds{trips: 80, transactions: 50, wal: 1700, copies: 32, allocs: 260, allocBytes: 120_000}},
+		{"by way of the broker to the owner", false, false, bounds{trips: 100, transactions: 60, wal: 5000, copies: 160, allocs: 420, allocBytes: 180_000}},
+	} {
+		t.Run(of.name, func(t *testing.T) {
+			// Not parallel: allocations are counted for the whole process.
+			c := start(t, of.fed)
+			c.deliver(warmUp, of.wide) // connections, prepared statements, buffers
+			eventsBefore, before := c.events, c.read()
+			c.deliver(measured, of.wide)
+			after := c.read()
+			n, sent := int64(measured), int64(c.events-eventsBefore)
+			seconds := int64(after.at.Sub(before.at).Seconds()) + 1
+			check(t, "round trips", after.trips-before.trips, of.bounds.trips+tripsASecond*seconds)
+			check(t, "transactions that write", after.transactions-before.transactions, of.bounds.transactions+transactionsASecond*seconds)
+			check(t, "bytes of log a delivery", (after.wal-before.wal)/n, of.bounds.wal)
+			check(t, "messages of events", after.messages-before.messages, sent)
+			check(t, "messages of deliveries", after.copies-before.copies, of.bounds.copies)
+			check(t, "allocations a delivery", int64(after.allocs-before.allocs)/n, of.bounds.allocs)       //nolint:gosec // small
+			check(t, "bytes allocated a delivery", int64(after.bytes-before.bytes)/n, of.bounds.allocBytes) //nolint:gosec // small
+			c.stop()
+			checkRows(t, c)
+		})
+	}
+}
+
+func check(t *testing.T, what string, got, bound int64) {
+	t.Helper()
+	t.Logf("%s: %d, at most %d", what, got, bound)
+	if got > bound {
+		t.Errorf("%s: %d; the bound is %d", what, got, bound)
+	}
+}
+
+// checkRows holds the rows written since the start, which no timing changes:
+// an event and its outbox row inserted, that leased once and deleted; a
+// delivery inserted and its outcome written; no attempt logged.
+func checkRows(t *testing.T, c *chain) {
+	t.Helper()
+	rows := c.rows()
+	hot := map[string]int{}
+	for _, table := range []string{"events", "outbox", "webhook_subscriber_deliveries", "webhook_delivery_attempts", "event_keys", "messages"} {
+		for _, kind := range []string{" inserted", " updated", " deleted"} {
+			if n := rows[table+kind]; n > 0 {
+				hot[table+kind] = n
+			}
+		}
+	}
+	require.Equal(t, map[string]int{
+		"events inserted": c.events,
+		"outbox inserted": c.events, "outbox updated": c.events, "outbox deleted": c.events,
+		"webhook_subscriber_deliveries inserted": c.sent, "webhook_subscriber_deliveries updated": c.sent,
+	}, hot)
+	// A webhook's last delivery is noted every few seconds at most.
+	check(t, "rows of webhooks updated", int64(rows["webhooks updated"]), webhooks*20)
+}
