@@ -16,6 +16,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/outbox"
+	"github.com/fanmail-dev/fanmail/replay"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -53,6 +54,7 @@ type server struct {
 	pool    *pgxpool.Pool
 	nc      *nats.Conn
 	store   *subscribers.Store
+	replays *replay.Store
 	limits  subscribers.Limits
 	log     *zap.Logger
 	metrics *metrics
@@ -79,7 +81,7 @@ func NewHandler(o Options) (http.Handler, error) {
 		return nil, fmt.Errorf("api: Options.Registerer: %w", err)
 	}
 	s := &server{
-		pool: o.Pool, nc: o.NC, limits: o.Limits.WithDefaults(), store: subscribers.NewStore(o.Pool, o.Limits),
+		pool: o.Pool, nc: o.NC, limits: o.Limits.WithDefaults(), store: subscribers.NewStore(o.Pool, o.Limits), replays: replay.NewStore(o.Pool),
 		log: o.Log, metrics: m, maxBody: o.MaxBodyBytes, rates: newRates(o.RateLimit), ready: o.Ready,
 	}
 	if s.log == nil {
@@ -112,6 +114,8 @@ func (s *server) routes() {
 	s.webhookRoutes()
 	s.deliveryRoutes()
 	s.eventRoutes()
+	s.replayRoutes()
+	s.bulkRetryRoutes()
 	s.messageRoutes()
 	s.statsRoutes()
 }

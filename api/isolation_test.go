@@ -26,25 +26,28 @@ func TestAnotherTenantsKeySeesNothingOnAnyRoute(t *testing.T) {
 	test := owner.do("POST", "/v1/webhooks/"+hook+"/test", nil).want(t, 202)
 	eventID, deliveryID := test.text("event_id"), test.text("id")
 	key := owner.do("POST", "/v1/keys", map[string]any{}).want(t, 201).text("id")
+	replay := owner.do("POST", "/v1/replays", map[string]any{"since": "2026-01-01T00:00:00Z", "mode": "all"}).want(t, 202).text("id")
 	message := insertMessage(ctx, t, w, owner, eventID, []byte("From: a\r\n\r\nhello"))
 
 	params := map[string]string{
 		"/v1/agents/{address}": address, "/v1/webhooks/{id}": hook, "/v1/deliveries/{id}": deliveryID,
-		"/v1/events/{id}": eventID, "/v1/keys/{id}": key, "/v1/messages/{id}": message,
+		"/v1/events/{id}": eventID, "/v1/keys/{id}": key, "/v1/messages/{id}": message, "/v1/replays/{id}": replay,
 	}
 	bodies := map[string]any{
-		"create-agent": map[string]any{"address": address}, "change-agent": map[string]any{"webhook_url": hookURL},
+		"retry-webhook-deliveries": map[string]any{"since": "2026-01-01T00:00:00Z"},
+		"create-agent":             map[string]any{"address": address}, "change-agent": map[string]any{"webhook_url": hookURL},
 		"change-webhook": map[string]any{"enabled": false},
 		"create-webhook": map[string]any{"url": hookURL, "events": []string{"email.sent"}, "filters": map[string]any{"agent_ids": []string{address}}},
 		"create-event":   map[string]any{"type": "email.sent", "data": map[string]any{}, "agent_id": address},
+		"create-replay":  map[string]any{"since": "2026-01-01T00:00:00Z", "mode": "all", "webhook_id": hook},
 		"create-key":     map[string]any{"tenant_id": owner.tenantID},
 	}
 	// What has no id in its path, and what it answers a stranger.
 	without := map[string]int{
-		"create-tenant": 403, "list-tenants": 403, "create-agent": 409, "create-webhook": 422, "create-event": 422, "create-key": 404,
-		"get-stats": 200, "list-agents": 200, "list-webhooks": 200, "list-events": 200, "list-keys": 200,
+		"create-tenant": 403, "list-tenants": 403, "create-agent": 409, "create-webhook": 422, "create-event": 422, "create-key": 404, "create-replay": 404,
+		"get-stats": 200, "list-agents": 200, "list-webhooks": 200, "list-events": 200, "list-keys": 200, "list-replays": 200,
 	}
-	secretWords := []string{address, hook, deliveryID, eventID, key, message, owner.tenantID}
+	secretWords := []string{address, hook, deliveryID, eventID, key, message, replay, owner.tenantID}
 
 	doc, err := api.OpenAPI("")
 	require.NoError(t, err)

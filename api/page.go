@@ -24,17 +24,20 @@ type list[T any] struct {
 // database's own precision, and its id.
 const cursorBytes = 8 + 16
 
-func (p *Paging) after() (subscribers.Place, error) {
-	if p.Cursor == "" {
+func (p *Paging) after() (subscribers.Place, error) { return placeOf(p.Cursor, "query.cursor") }
+
+// placeOf is the place that a cursor stands for; a fault names the location.
+func placeOf(cursor, location string) (subscribers.Place, error) {
+	if cursor == "" {
 		return subscribers.Place{}, nil
 	}
-	raw, err := base64.RawURLEncoding.DecodeString(p.Cursor)
+	raw, err := base64.RawURLEncoding.DecodeString(cursor)
 	if err != nil || len(raw) != cursorBytes {
-		return subscribers.Place{}, fault("query.cursor", "is not a cursor that this list gave")
+		return subscribers.Place{}, fault(location, "is not a cursor that was given here")
 	}
 	us := int64(binary.BigEndian.Uint64(raw)) //nolint:gosec // checked below
 	if us <= 0 || us > maxCursor {
-		return subscribers.Place{}, fault("query.cursor", "is not a cursor that this list gave")
+		return subscribers.Place{}, fault(location, "is not a cursor that was given here")
 	}
 	at := subscribers.Place{CreatedAt: time.UnixMicro(us)}
 	copy(at.ID[:], raw[8:])
@@ -64,10 +67,16 @@ func pageTo[R, T any](p *Paging, rows []R, end subscribers.Place, place func(R) 
 	for _, r := range rows {
 		out.Data = append(out.Data, show(r))
 	}
-	if !end.CreatedAt.IsZero() {
-		raw := binary.BigEndian.AppendUint64(make([]byte, 0, cursorBytes), uint64(end.CreatedAt.UnixMicro()))
-		next := base64.RawURLEncoding.EncodeToString(append(raw, end.ID[:]...))
-		out.NextCursor = &next
-	}
+	out.NextCursor = cursorOf(end)
 	return reply(out)
+}
+
+// cursorOf is the cursor of a place, nil for the zero one.
+func cursorOf(p subscribers.Place) *string {
+	if p.CreatedAt.IsZero() {
+		return nil
+	}
+	raw := binary.BigEndian.AppendUint64(make([]byte, 0, cursorBytes), uint64(p.CreatedAt.UnixMicro()))
+	cursor := base64.RawURLEncoding.EncodeToString(append(raw, p.ID[:]...))
+	return &cursor
 }

@@ -1,0 +1,64 @@
+package subscribers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/fanmail-dev/fanmail/events"
+)
+
+// BulkRetry is the most deliveries that one call of [Store.RetryFailed] makes
+// pending.
+const BulkRetry = 1000
+
+// One that has been ended on purpose (a cancelled replay's), and a test, are
+// not what anybody waits for.
+const retryFailed = `
+UPDATE webhook_subscriber_deliveries AS d SET status = 'pending', finished_at = NULL, next_retry_at = now(), max_attempts = d.attempts + $5
+FROM (SELECT d.id, d.created_at FROM unnest($3::uuid[], $4::timestamptz[]) AS w (id, created_at)
+      JOIN webhook_subscriber_deliveries AS d ON d.id = w.id AND d.created_at = w.created_at
+      WHERE d.tenant_id = $1 AND d.webhook_id = $2 AND d.status = 'failed' AND d.expires_at > now() AND d.kind <> 'test'
+        AND NOT (d.kind = 'replay' AND d.last_error = $6)
+        AND d.created_at >= $7 AND d.created_at <= $8
+      ORDER BY d.id FOR UPDATE OF d SKIP LOCKED) AS failed
+WHERE d.id = failed.id AND d.created_at = failed.created_at AND d.tenant_id = $1`
+
+// RetryFailed makes a webhook's failed deliveries that the filter wants pending
+// again, due at once, each with as many attempts more as a new one has. Tests,
+// expired ones and those of cancelled replays stay as they are. It goes from the
+// newest to the oldest, deals with [BulkRetry] of them and looks at [ListScan]
+// rows at most, and gives how many it made pending and the place to go on from,
+// which is zero at the end. The same call again finds nothing left to do. The
+// filter's status is not used. It returns [ErrNotFound].
+func (s *Store) RetryFailed(ctx context.Context, tenant events.TenantID, webhook events.WebhookID, f DeliveryFilter, after Place) (int, Place, error) {
+	f.Status = "failed"
+	list, next, err := s.ListDeliveries(ctx, tenant, webhook, f, after, BulkRetry)
+	if err != nil || len(list) == 0 {
+		return 0, next, err
+	}
+	if len(list) == BulkRetry {
+		last := &list[BulkRetry-1]
+		next = Place{CreatedAt: last.CreatedAt, ID: last.ID}
+	}
+	ids, created := make([]events.DeliveryID, len(list)), make([]time.Time, len(list))
+	for i := range list {
+		ids[i], created[i] = list[i].ID, list[i].CreatedAt
+	}
+	retried := 0
+	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		// Newest first: the ends of the list bound the partitions.
+		tag, err := tx.Exec(ctx, retryFailed, tenant, webhook, ids, created, MaxAttempts, ReasonCancelled, created[len(created)-1], created[0])
+		if err != nil {
+			return fmt.Errorf("retry failed deliveries: %w", err)
+		}
+		retried = int(tag.RowsAffected())
+		return nil
+	})
+	if err != nil {
+		return 0, Place{}, err
+	}
+	return retried, next, nil
+}
