@@ -14,7 +14,7 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
-	return &metrics{
+	m := &metrics{
 		events: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "fanmail_replay_events_total", Help: "Events that replays have looked at, by where they came from: jetstream, postgres.",
 		}, []string{"source"}),
@@ -25,7 +25,17 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "fanmail_replay_running", Help: "Replays that this process works on.",
 		}),
 		failures: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "fanmail_replay_failures_total", Help: "Steps of replays that failed and are tried again, by whose failure it was: database, broker.",
-		}, []string{"of"}),
+			Name: "fanmail_replay_failures_total", Help: "Steps of replays that failed and are tried again, by the party that failed: database, broker.",
+		}, []string{"party"}),
+	}	// So that a rate is there from the first one on.
+	for _, source := range []string{"jetstream", "postgres"} {
+		m.events.WithLabelValues(source)
 	}
+	for _, outcome := range []string{"born", "had", "delivered", "failed"} {
+		m.deliveries.WithLabelValues(outcome)
+	}
+	for _, party := range []string{"database", "broker"} {
+		m.failures.WithLabelValues(party)
+	}
+	return m
 }
