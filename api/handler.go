@@ -60,6 +60,7 @@ type server struct {
 	metrics *metrics
 	maxBody int64
 	rates   *rates
+	shares  *shares
 	ready   func(context.Context) error
 	api     huma.API
 }
@@ -82,7 +83,7 @@ func NewHandler(o Options) (http.Handler, error) {
 	}
 	s := &server{
 		pool: o.Pool, nc: o.NC, limits: o.Limits.WithDefaults(), store: subscribers.NewStore(o.Pool, o.Limits), replays: replay.NewStore(o.Pool),
-		log: o.Log, metrics: m, maxBody: o.MaxBodyBytes, rates: newRates(o.RateLimit), ready: o.Ready,
+		log: o.Log, metrics: m, maxBody: o.MaxBodyBytes, rates: newRates(o.RateLimit), shares: newShares(), ready: o.Ready,
 	}
 	if s.log == nil {
 		s.log = zap.NewNop()
@@ -117,6 +118,7 @@ func (s *server) routes() {
 	s.replayRoutes()
 	s.bulkRetryRoutes()
 	s.messageRoutes()
+	s.attachmentRoutes()
 	s.statsRoutes()
 }
 

@@ -40,10 +40,21 @@ type parsed struct {
 	subject, date         string
 	from, to, cc, replyTo []email.Address
 	text, html            string
+	reply                 *string // the text without its quotation; nil where there is none
 	headers               [][2]string
 	attachments           []email.Attachment
 	cut                   map[string]bool // by field
 	problems              []string
+
+	want   int    // the attachment whose content is kept; -1 for none
+	wanted []byte // its content
+}
+
+func newParsed() *parsed {
+	return &parsed{
+		want: -1, cut: map[string]bool{}, headers: [][2]string{}, attachments: []email.Attachment{}, references: []string{},
+		from: []email.Address{}, to: []email.Address{}, cc: []email.Address{}, replyTo: []email.Address{},
+	}
 }
 
 // parse reads the mail. Only the end of ctx makes it fail.
@@ -64,11 +75,7 @@ func (s *Server) parse(ctx context.Context, raw []byte) (*parsed, error) {
 // parseMail reads the mail as far as it can be read until ctx ends. It never
 // fails and never panics.
 func parseMail(ctx context.Context, raw []byte) *parsed {
-	p := &parsed{
-		cut: map[string]bool{}, headers: [][2]string{}, attachments: []email.Attachment{},
-		references: []string{},
-		from:       []email.Address{}, to: []email.Address{}, cc: []email.Address{}, replyTo: []email.Address{},
-	}
+	p := newParsed()
 	m := splitMail(raw)
 	p.header = m.header
 	p.print = fingerprint(m.header, m.body)
@@ -90,6 +97,11 @@ func parseMail(ctx context.Context, raw []byte) *parsed {
 	default:
 		p.guard("body", func() { p.readBody(ctx, raw, m.body) })
 	}
+	p.guard("quotation", func() {
+		if reply, ok := stripQuotation(p.text); ok {
+			p.reply = &reply
+		}
+	})
 	if len(p.header.all("From")) == 0 {
 		p.mark("there is no From")
 	}
@@ -258,6 +270,9 @@ func (p *parsed) walk(part *enmime.Part, depth int, room map[string]int) {
 }
 
 func (p *parsed) attach(part *enmime.Part) {
+	if len(p.attachments) == p.want {
+		p.wanted = part.Content
+	}
 	sum := sha256.Sum256(part.Content)
 	p.attachments = append(p.attachments, email.Attachment{
 		Filename:    p.limit("attachments", text(part.FileName), maxNameBytes),

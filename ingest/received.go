@@ -23,6 +23,7 @@ func (p *parsed) received(m mail) *email.Received {
 		Date:            p.date,
 		Text:            p.text,
 		HTML:            p.html,
+		ReplyText:       p.reply,
 		Headers:         p.headers,
 		Attachments:     p.attachments,
 		Authentication:  m.authentication,
