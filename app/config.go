@@ -130,6 +130,14 @@ type Proxy struct {
 	Proxy *url.URL `name:"proxy" env:"FANMAIL_PROXY" placeholder:"URL" help:"HTTP proxy for webhook POSTs. The proxies of HTTP_PROXY and HTTPS_PROXY are not used."`
 }
 
+// url is nil where no proxy is configured.
+func (c *Proxy) url() *url.URL {
+	if c.Proxy == nil || c.Proxy.Host == "" {
+		return nil
+	}
+	return c.Proxy
+}
+
 func (c *Proxy) validate() error {
 	if c.Proxy == nil || c.Proxy.String() == "" {
 		return nil

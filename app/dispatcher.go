@@ -27,11 +27,12 @@ type DispatcherConfig struct {
 	SlowSlots int    `name:"slow-slots" env:"FANMAIL_SLOW_SLOTS" default:"0" help:"The same for slower endpoints; 0 means four times --slots."`
 
 	ReplayRate int `name:"replay-rate" env:"FANMAIL_REPLAY_RATE" default:"500" help:"Most deliveries of replays a second that this process makes."`
+	AgentWebhooks
 }
 
 // Validate names the first setting that cannot work.
 func (c DispatcherConfig) Validate() error {
-	return firstError(c.Database.validate, c.NATS.validate, c.Lifecycle.validate, c.Proxy.validate, func() error {
+	return firstError(c.Database.validate, c.NATS.validate, c.Lifecycle.validate, c.Proxy.validate, c.AgentWebhooks.validate, func() error {
 		if c.Slots < 0 {
 			return wrong("--slots", "FANMAIL_SLOTS", "must not be negative")
 		}
@@ -69,10 +70,7 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 	}
 	opts := dispatch.Options{
 		Name: c.Name, Slots: c.Slots, SlowSlots: c.SlowSlots, AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks,
-		Drain: p.drain, Streams: p.streams, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer(),
-	}
-	if c.Proxy.Proxy != nil && c.Proxy.Proxy.Host != "" {
-		opts.Proxy = c.Proxy.Proxy
+		Proxy: c.Proxy.url(), Drain: p.drain, Streams: p.streams, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer(),
 	}
 	d, err := dispatch.New(p.pool, p.nc, p.js, registry, opts)
 	if err != nil {
@@ -85,6 +83,10 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 	p.add("dispatch", d.Run)
 	p.add("replay", replay.NewRunner(p.pool, p.nc, p.js, registry, replay.Options{Rate: c.ReplayRate, Log: p.log, Registerer: p.registry}).Run)
 	p.add("notices", notices.New(p.pool, notices.Options{NC: p.nc, Log: p.log, Registerer: p.registry}).Run)
-	p.add("maintenance", dispatch.NewMaintenance(p.pool, dispatch.MaintenanceOptions{Log: p.log, Registerer: p.registry}).Run)
+	own, err := p.addAgents(ctx, c.AgentWebhooks, c.Outbound, c.Proxy)
+	if err != nil {
+		return err
+	}
+	p.add("maintenance", dispatch.NewMaintenance(p.pool, dispatch.MaintenanceOptions{Also: own.Retain, Log: p.log, Registerer: p.registry}).Run)
 	return nil
 }

@@ -28,6 +28,9 @@ const (
 	// WakeReplays is the hint, over core NATS, that a replay was asked for or
 	// cancelled.
 	WakeReplays = "fanmail.wake.replays"
+	// WakeAgents is the hint, over core NATS, that an agent, whose address is
+	// the payload, has deliveries to its own webhook.
+	WakeAgents = "fanmail.wake.agents"
 	// WakeLanePrefix begins the hint, over core NATS, that a webhook has due
 	// deliveries in the table: fanmail.wake.lane.<partition>, the webhook's id
 	// in the payload.

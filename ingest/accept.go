@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
 
+	"github.com/fanmail-dev/fanmail/agents"
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/events/email"
 	"github.com/fanmail-dev/fanmail/ingest/verdict"
@@ -159,11 +160,12 @@ SELECT id, $2, tenant_id, agent_id, event_id, $3, $4
 FROM unnest($1::uuid[], $5::uuid[], $6::text[], $7::uuid[]) AS t (id, tenant_id, agent_id, event_id)`
 
 // commit writes what is new of the copies and the raw mail once, in one
-// transaction, and says how many were new.
+// transaction, and says how many were new. Agents with a webhook of their own
+// get a delivery to it in the same transaction, and its deliverers a hint.
 func (s *Server) commit(ctx context.Context, raw []byte, copies []copied) (int, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, commitTimeout, errors.New("the transaction took over a minute"))
 	defer cancel()
-	made := 0
+	made, hooks := 0, 0
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		evs := make([]events.Event, len(copies))
 		for i := range copies {
@@ -177,14 +179,14 @@ func (s *Server) commit(ctx context.Context, raw []byte, copies []copied) (int, 
 			at      time.Time
 			ids     []events.MessageID
 			tenants []events.TenantID
-			agents  []string
+			named   []string
 			eventID []events.ID
 		)
 		for i, d := range done {
 			if d.New {
 				at = d.CreatedAt // the transaction's time, the same for all
 				ids, tenants = append(ids, copies[i].id), append(tenants, evs[i].TenantID)
-				agents, eventID = append(agents, evs[i].AgentID), append(eventID, d.ID)
+				named, eventID = append(named, evs[i].AgentID), append(eventID, d.ID)
 			}
 		}
 		if made = len(ids); made == 0 {
@@ -193,11 +195,17 @@ func (s *Server) commit(ctx context.Context, raw []byte, copies []copied) (int, 
 		rawID := events.NewID()
 		b := &pgx.Batch{}
 		b.Queue(insertRaw, rawID, at, raw)
-		b.Queue(insertMessages, ids, at, rawID, int64(len(raw)), tenants, agents, eventID)
+		b.Queue(insertMessages, ids, at, rawID, int64(len(raw)), tenants, named, eventID)
+		agents.QueueDeliver(b, at, ids, tenants, named, func(n int) { hooks = n })
 		if err := tx.SendBatch(ctx, b).Close(); err != nil {
 			return fmt.Errorf("insert the raw mail and its messages: %w", err)
 		}
 		return nil
 	})
+	if err == nil && hooks > 0 {
+		for _, c := range copies {
+			agents.Wake(s.nc, c.event.AgentID)
+		}
+	}
 	return made, err
 }

@@ -3,11 +3,11 @@ package subscribers
 import (
 	"context"
 	"fmt"
-	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/fanmail-dev/fanmail/pg"
 )
 
 // Retained is what a round of retention did.
@@ -63,69 +63,22 @@ WHERE d.id = old.id AND d.created_at = old.created_at`, Retention.Seconds())
 	return r, dropKeyBuckets(ctx, pool)
 }
 
-func partitionsOf(ctx context.Context, pool *pgxpool.Pool, table string) ([]string, error) {
-	rows, err := pool.Query(ctx, `SELECT c.relname FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
-		WHERE i.inhparent = $1::text::regclass ORDER BY c.relname`, table)
-	if err != nil {
-		return nil, fmt.Errorf("list partitions of %s: %w", table, err)
-	}
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return nil, fmt.Errorf("list partitions of %s: %w", table, err)
-	}
-	return names, nil
-}
-
 func dropDays(ctx context.Context, pool *pgxpool.Pool, table string) (int, error) {
-	names, err := partitionsOf(ctx, pool, table)
-	if err != nil {
-		return 0, err
+	if table != "webhook_subscriber_deliveries" {
+		return pg.DropDays(ctx, pool, table, Retention, nil)
 	}
-	var now time.Time
-	if err := pool.QueryRow(ctx, `SELECT now()`).Scan(&now); err != nil {
-		return 0, fmt.Errorf("read the database's clock: %w", err)
-	}
-	// A day's last rows turn 30 days old at the end of its 31st day; one more
-	// day shows what expired.
-	oldest := now.UTC().Truncate(24 * time.Hour).Add(-Retention - 24*time.Hour)
-	dropped := 0
-	for _, name := range names {
-		day, err := time.Parse("20060102", strings.TrimPrefix(name, table+"_"))
-		if err != nil || !day.Before(oldest) {
-			continue
+	return pg.DropDays(ctx, pool, table, Retention, func(name string) (pending bool, err error) {
+		err = pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM `+pgx.Identifier{name}.Sanitize()+` WHERE status = 'pending')`).Scan(&pending)
+		if err != nil {
+			return true, fmt.Errorf("look for pending deliveries in %s: %w", name, err)
 		}
-		if table == "webhook_subscriber_deliveries" {
-			var pending bool
-			err := pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM `+pgx.Identifier{name}.Sanitize()+` WHERE status = 'pending')`).Scan(&pending)
-			if err != nil || pending {
-				continue // never dropped in silence; the next round expires it
-			}
-		}
-		if err := dropPartition(ctx, pool, table, name); err != nil {
-			return dropped, err
-		}
-		dropped++
-	}
-	return dropped, nil
-}
-
-func dropPartition(ctx context.Context, pool *pgxpool.Pool, table, name string) error {
-	parent, child := pgx.Identifier{table}.Sanitize(), pgx.Identifier{name}.Sanitize()
-	// CONCURRENTLY takes no lock that writers of the other days would wait for.
-	if _, err := pool.Exec(ctx, `ALTER TABLE `+parent+` DETACH PARTITION `+child+` CONCURRENTLY`); err != nil {
-		if _, finish := pool.Exec(ctx, `ALTER TABLE `+parent+` DETACH PARTITION `+child+` FINALIZE`); finish != nil {
-			return fmt.Errorf("detach %s: %w", name, err)
-		}
-	}
-	if _, err := pool.Exec(ctx, `DROP TABLE IF EXISTS `+child); err != nil {
-		return fmt.Errorf("drop %s: %w", name, err)
-	}
-	return nil
+		return pending, nil // never dropped in silence; the next round expires it
+	})
 }
 
 // dropKeyBuckets drops the buckets of event_keys that no insert looks at.
 func dropKeyBuckets(ctx context.Context, pool *pgxpool.Pool) error {
-	names, err := partitionsOf(ctx, pool, "event_keys")
+	names, err := pg.Partitions(ctx, pool, "event_keys")
 	if err != nil {
 		return err
 	}
@@ -138,7 +91,7 @@ func dropKeyBuckets(ctx context.Context, pool *pgxpool.Pool) error {
 		if _, err := fmt.Sscanf(name, "event_keys_%d", &bucket); err != nil || bucket >= present-1 {
 			continue
 		}
-		if err := dropPartition(ctx, pool, "event_keys", name); err != nil {
+		if err := pg.DropPartition(ctx, pool, "event_keys", name); err != nil {
 			return err
 		}
 	}

@@ -91,7 +91,7 @@ var Rules = []Rule{
 		Because: "a replay makes deliveries of past events, as the fan-out does of new ones; who sends them is not its concern",
 	},
 	{
-		Package: "agents", May: []string{"crash", "events", "outbound", "pg"},
+		Package: "agents", May: []string{"events", "outbound", "pg"},
 		Because: "the per-agent webhook runs beside the subscribers' path and neither disturbs the other",
 	},
 	{
