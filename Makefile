@@ -56,3 +56,6 @@ soak: setup ## an hour at 300 deliveries a second while partitions roll over; wh
 
 replicas: setup ## dispatchers come and go for two minutes, and a million rows wait for dead endpoints
 	@FANMAIL_LONG=1 go test -count=1 -parallel 1 -v -run 'TestCapsAndOrderHold|TestABacklogOfTheDead' ./test/e2e
+
+observability-check: setup ## the dashboard's queries and the alerts, against a real Prometheus that scrapes a real Fanmail
+	@go run ./test/observability --prometheus "$$(scripts/prometheus.sh)"
