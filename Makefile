@@ -1,7 +1,7 @@
 # Fanmail. `make help` lists the targets.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test build lint generate bench-quick bench chaos chaos-long soak replicas
+.PHONY: help setup run demo test build lint generate bench-quick bench chaos chaos-long soak replicas observability-check
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X github.com/fanmail-dev/fanmail/app.version=$(VERSION)

@@ -16,9 +16,9 @@ type Logging struct {
 
 // Logger makes the log. Zero values mean info and json.
 func (c Logging) Logger() (*zap.Logger, error) {
-	level := zapcore.InfoLevel
+	level := zap.NewAtomicLevel()
 	if c.Level != "" {
-		if err := level.Set(c.Level); err != nil {
+		if err := level.UnmarshalText([]byte(c.Level)); err != nil {
 			return nil, wrong("--log-level", "FANMAIL_LOG_LEVEL", "must be debug, info, warn or error")
 		}
 	}
@@ -36,5 +36,12 @@ func (c Logging) Logger() (*zap.Logger, error) {
 	default:
 		return nil, wrong("--log-format", "FANMAIL_LOG_FORMAT", fmt.Sprintf("is %q; it must be json or console", c.Format))
 	}
-	return zap.New(zapcore.NewCore(enc, zapcore.Lock(os.Stderr), level)), nil
+	return zap.New(adjustable{zapcore.NewCore(enc, zapcore.Lock(os.Stderr), level), level}), nil
+}
+
+// adjustable is the core of a log whose level can be changed while it is in
+// use, for all that are derived from it.
+type adjustable struct {
+	zapcore.Core
+	level zap.AtomicLevel
 }

@@ -16,7 +16,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// status serves /healthz, /readyz and /metrics of a process.
+// status serves /healthz, /readyz, /metrics and /loglevel of a process.
 type status struct {
 	// phase is what the process is doing while it does not work: "" is "work".
 	phase atomic.Pointer[string]
@@ -44,7 +44,7 @@ func (s *status) ready(ctx context.Context) error {
 	return (*s.check.Load())(ctx)
 }
 
-func (s *status) handler(registry *prometheus.Registry, profiles bool) http.Handler {
+func (s *status) handler(registry *prometheus.Registry, log *zap.Logger, profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
@@ -55,6 +55,10 @@ func (s *status) handler(registry *prometheus.Registry, profiles bool) http.Hand
 		_, _ = w.Write([]byte("ready\n"))
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
+	if c, ok := log.Core().(adjustable); ok {
+		// GET tells the level, PUT sets it: level=debug, or {"level":"debug"}.
+		mux.Handle("/loglevel", c.level)
+	}
 	if profiles {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)

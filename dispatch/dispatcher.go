@@ -22,7 +22,6 @@ import (
 	"github.com/fanmail-dev/fanmail/events/stream"
 	"github.com/fanmail-dev/fanmail/outbound"
 	"github.com/fanmail-dev/fanmail/subscribers"
-	"github.com/fanmail-dev/fanmail/telemetry"
 )
 
 // Options say how a dispatcher runs.
@@ -234,12 +233,12 @@ func (d *Dispatcher) attempt(q *delivery) {
 		ctx, span = d.trace(q)
 	}
 	if q.Attempts == 0 && !q.Again {
-		telemetry.Observe(ctx, d.metrics.lag, max(0, float64(d.clock.latest()-q.CreatedAt)/1e6))
+		observe(ctx, span, d.metrics.lag, max(0, float64(d.clock.latest()-q.CreatedAt)/1e6))
 	}
 	r := d.poster.post(ctx, q.entry, q)
 	crash.At(crash.DispatchPosted)
 	d.metrics.attempts.WithLabelValues(r.reason).Inc()
-	telemetry.Observe(ctx, d.metrics.duration, r.duration.Seconds())
+	observe(ctx, span, d.metrics.duration, r.duration.Seconds())
 	if span != nil {
 		d.traced(ctx, span, q, &r)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
@@ -47,6 +48,15 @@ func (d *Dispatcher) traced(ctx context.Context, span trace.Span, q *delivery, r
 	span.End()
 	d.log.Debug("attempt", zap.Stringer("event", q.EventID), zap.Stringer("delivery", q.ID), zap.Stringer("webhook", q.WebhookID),
 		zap.Int("attempt", q.Attempts+1), zap.String("reason", r.reason), zap.Int("status", r.status), zap.Duration("took", r.duration), telemetry.ID(ctx))
+}
+
+// observe records a value, with its trace where there is one.
+func observe(ctx context.Context, span trace.Span, h prometheus.Histogram, value float64) {
+	if span == nil {
+		h.Observe(value)
+		return
+	}
+	telemetry.Observe(ctx, h, value)
 }
 
 // propagate tells the receiver which trace the request is part of.

@@ -30,7 +30,7 @@ const scope = "github.com/fanmail-dev/fanmail"
 
 // flushTime is what the last export may take when a process ends. It must fit
 // between the drain's end and the moment at which Kubernetes kills.
-const flushTime = 1500 * time.Millisecond
+const flushTime = time.Second
 
 // Tracing makes a process's spans and exports them. nil makes none.
 type Tracing struct {
@@ -135,12 +135,12 @@ func (t *Tracing) Requests(h http.Handler) http.Handler {
 		otelhttp.WithFilter(func(r *http.Request) bool { return r.URL.Path != "/healthz" && r.URL.Path != "/readyz" }))
 }
 
-// Stop exports what is left, within 1.5 s, and no more after that.
+// Stop exports what is left, within 1 s, and no more after that.
 func (t *Tracing) Stop() error {
 	if t == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(context.Background(), flushTime, errors.New("the endpoint of OTEL_EXPORTER_OTLP_ENDPOINT took over 1.5 s"))
+	ctx, cancel := context.WithTimeoutCause(context.Background(), flushTime, errors.New("the endpoint of OTEL_EXPORTER_OTLP_ENDPOINT took over 1 s"))
 	defer cancel()
 	if err := t.provider.Shutdown(ctx); err != nil {
 		return fmt.Errorf("export the last traces: %w", err)
