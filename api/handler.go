@@ -46,6 +46,9 @@ type Options struct {
 	// Ready says whether the process can serve; nil: whether the database
 	// answers.
 	Ready func(context.Context) error
+	// Stopping ends the open tails of events when it is closed, so that they
+	// don't hold up the process; nil: only their clients do.
+	Stopping <-chan struct{}
 	// Version of the build, shown in the OpenAPI document. "" means "dev".
 	Version string
 }
@@ -61,8 +64,11 @@ type server struct {
 	maxBody int64
 	rates   *rates
 	shares  *shares
-	ready   func(context.Context) error
-	api     huma.API
+	tails   tails
+	// stopping is closed when the process is to stop.
+	stopping <-chan struct{}
+	ready    func(context.Context) error
+	api      huma.API
 }
 
 // NewHandler makes the handler of the whole interface. Its errors name the
@@ -84,6 +90,7 @@ func NewHandler(o Options) (http.Handler, error) {
 	s := &server{
 		pool: o.Pool, nc: o.NC, limits: o.Limits.WithDefaults(), store: subscribers.NewStore(o.Pool, o.Limits), replays: replay.NewStore(o.Pool),
 		log: o.Log, metrics: m, maxBody: o.MaxBodyBytes, rates: newRates(o.RateLimit), shares: newShares(), ready: o.Ready,
+		tails: tails{byKey: map[events.APIKeyID]int{}}, stopping: o.Stopping,
 	}
 	if s.log == nil {
 		s.log = zap.NewNop()
@@ -120,6 +127,7 @@ func (s *server) routes() {
 	s.messageRoutes()
 	s.attachmentRoutes()
 	s.statsRoutes()
+	s.tailRoutes()
 }
 
 func (s *server) serveReady(w http.ResponseWriter, r *http.Request) {

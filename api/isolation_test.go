@@ -45,7 +45,7 @@ func TestAnotherTenantsKeySeesNothingOnAnyRoute(t *testing.T) {
 	// What has no id in its path, and what it answers a stranger.
 	without := map[string]int{
 		"create-tenant": 403, "list-tenants": 403, "create-agent": 409, "create-webhook": 422, "create-event": 422, "create-key": 404, "create-replay": 404,
-		"get-stats": 200, "list-agents": 200, "list-webhooks": 200, "list-events": 200, "list-keys": 200, "list-replays": 200,
+		"get-stats": 200, "tail-events": 503, "list-agents": 200, "list-webhooks": 200, "list-events": 200, "list-keys": 200, "list-replays": 200,
 	}
 	secretWords := []string{address, hook, deliveryID, eventID, key, message, replay, owner.tenantID}
 

@@ -57,14 +57,14 @@ func RunAPI(ctx context.Context, c APIConfig, log *zap.Logger) error {
 		if err != nil {
 			return err
 		}
-		return p.addAPI(c, l) //nolint:contextcheck // requests bring their own
+		return p.addAPI(ctx, c, l)
 	})
 }
 
 // addAPI serves on l, which it closes where it fails.
-func (p *process) addAPI(c APIConfig, l net.Listener) error {
+func (p *process) addAPI(ctx context.Context, c APIConfig, l net.Listener) error { //nolint:contextcheck // requests bring their own
 	h, err := api.NewHandler(api.Options{
-		Pool: p.pool, NC: p.nc, MaxBodyBytes: c.MaxBodyBytes, RateLimit: c.RateLimit, Ready: p.status.ready, Version: Version(),
+		Pool: p.pool, NC: p.nc, MaxBodyBytes: c.MaxBodyBytes, RateLimit: c.RateLimit, Ready: p.status.ready, Stopping: ctx.Done(), Version: Version(),
 		Limits: subscribers.Limits{
 			WebhooksPerTenant: c.MaxWebhooks, IDsPerFilter: c.MaxFilterIDs,
 			AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks,

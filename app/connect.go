@@ -134,15 +134,7 @@ func connectBroker(ctx context.Context, c NATS, name string, log *zap.Logger) (*
 			log.Warn("error from the broker", zap.String("subject", subject), zap.Error(err))
 		}),
 	}
-	if c.Creds != "" {
-		opts = append(opts, nats.UserCredentials(c.Creds))
-	}
-	if c.CA != "" {
-		opts = append(opts, nats.RootCAs(c.CA))
-	}
-	if c.Cert != "" {
-		opts = append(opts, nats.ClientCert(c.Cert, c.Key))
-	}
+	opts = append(opts, c.options()...)
 	var nc *nats.Conn
 	var js jetstream.JetStream
 	err := await(ctx, log, "the broker", func(attempt context.Context) error {
@@ -176,6 +168,21 @@ func connectBroker(ctx context.Context, c NATS, name string, log *zap.Logger) (*
 		return nil, nil, err
 	}
 	return nc, js, nil
+}
+
+// options are those of the connection's credentials.
+func (c *NATS) options() []nats.Option {
+	var opts []nats.Option
+	if c.Creds != "" {
+		opts = append(opts, nats.UserCredentials(c.Creds))
+	}
+	if c.CA != "" {
+		opts = append(opts, nats.RootCAs(c.CA))
+	}
+	if c.Cert != "" {
+		opts = append(opts, nats.ClientCert(c.Cert, c.Key))
+	}
+	return opts
 }
 
 // hosts names the servers of a list of URLs without the credentials in them.

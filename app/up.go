@@ -141,7 +141,7 @@ func RunUp(ctx context.Context, c UpConfig, log *zap.Logger) error {
 			return err
 		}
 		creds.SMTP = reachable(smtp.Addr())
-		if err := p.addAPI(APIConfig{Outbound: out}, l); err != nil { //nolint:contextcheck // requests bring their own
+		if err := p.addAPI(ctx, APIConfig{Outbound: out}, l); err != nil {
 			return err
 		}
 		p.add("credentials", func(ctx context.Context) error {

@@ -13,6 +13,7 @@ import (
 type eventsCmd struct {
 	List      eventsList      `cmd:"" help:"List events, newest first."`
 	Get       eventsGet       `cmd:"" help:"Show an event with its deliveries."`
+	Tail      eventsTail      `cmd:"" help:"Print events as they happen."`
 	Create    eventsCreate    `cmd:"" help:"Add an event to the outbox."`
 	Redeliver eventsRedeliver `cmd:"" help:"Deliver an event again."`
 }

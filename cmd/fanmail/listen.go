@@ -17,7 +17,7 @@ import (
 
 type listenCmd struct {
 	target
-	Forward  string        `placeholder:"URL" help:"Forward each POST there, and answer as it does."`
+	Forward  string        `placeholder:"URL" help:"Watch events over the API and POST each there, signed: this machine needs no way in."`
 	Events   []string      `help:"Event types. Defaults to all."`
 	Agents   []string      `name:"agent" help:"Only events of these agents."`
 	FailRate float64       `placeholder:"N" help:"Answer 500 to this percentage of the POSTs, from 0 to 100."`
@@ -36,6 +36,9 @@ func (c *listenCmd) Run(ctx context.Context, s *session) error {
 	api, err := c.client(s, asTenant)
 	if err != nil {
 		return err
+	}
+	if c.Forward != "" {
+		return c.tunnel(ctx, s, api)
 	}
 	r, err := newReceiver(ctx, c.Addr, func(ctx context.Context, a *arrival) int {
 		status, note := c.answer(ctx, a)

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/alecthomas/kong"
+	kongcompletion "github.com/jotaen/kong-completion"
 
 	"github.com/fanmail-dev/fanmail/app"
 )
@@ -20,17 +21,20 @@ type cli struct {
 	Dir     string           `default:".fanmail" env:"FANMAIL_DIR" help:"Directory of 'fanmail up': its data and credentials.json."`
 	Version kong.VersionFlag `hidden:""`
 
-	Up         upCmd         `cmd:"" help:"Run all of Fanmail in this process, for development."`
-	Demo       demoCmd       `cmd:"" help:"Run all of it, send a mail through it, and show the webhook arrive."`
-	Send       sendCmd       `cmd:"" help:"Send mail over SMTP."`
-	Listen     listenCmd     `cmd:"" help:"Make a webhook for a local receiver, and print what arrives."`
-	Webhooks   webhooksCmd   `cmd:"" help:"List and change webhooks."`
-	Agents     agentsCmd     `cmd:"" help:"List and change agents, the addresses that receive mail."`
-	Events     eventsCmd     `cmd:"" help:"Read the event log, add to it, deliver again."`
-	Deliveries deliveriesCmd `cmd:"" help:"Look at deliveries, and retry them."`
-	Keys       keysCmd       `cmd:"" help:"List, make and revoke API keys."`
-	Tenants    tenantsCmd    `cmd:"" help:"List and make tenants."`
-	Migrate    migrateCmd    `cmd:"" help:"Bring a database's schema up to date."`
+	Up         upCmd                     `cmd:"" help:"Run all of Fanmail in this process, for development."`
+	Demo       demoCmd                   `cmd:"" help:"Run all of it, send a mail through it, and show the webhook arrive."`
+	Send       sendCmd                   `cmd:"" help:"Send mail over SMTP."`
+	Listen     listenCmd                 `cmd:"" help:"Make a webhook for a local receiver, and print what arrives."`
+	Webhooks   webhooksCmd               `cmd:"" help:"List and change webhooks."`
+	Agents     agentsCmd                 `cmd:"" help:"List and change agents, the addresses that receive mail."`
+	Events     eventsCmd                 `cmd:"" help:"Read the event log, add to it, deliver again."`
+	Deliveries deliveriesCmd             `cmd:"" help:"Look at deliveries, and retry them."`
+	Keys       keysCmd                   `cmd:"" help:"List, make and revoke API keys."`
+	Tenants    tenantsCmd                `cmd:"" help:"List and make tenants."`
+	Stats      statsCmd                  `cmd:"" help:"Count deliveries, measure them, and see what waits."`
+	Doctor     doctorCmd                 `cmd:"" help:"Check database, broker, streams, clocks and DNS, and say what to do."`
+	Migrate    migrateCmd                `cmd:"" help:"Bring a database's schema up to date."`
+	Completion kongcompletion.Completion `cmd:"" help:"Print what makes the shell complete these commands."`
 }
 
 // session is what a command works with.
@@ -40,7 +44,16 @@ type session struct {
 	out io.Writer
 	err io.Writer
 
+	colours bool // on out
+
 	line sync.Mutex
+}
+
+// note prints a line for people, beside what a script reads.
+func (s *session) note(text string) {
+	s.line.Lock()
+	defer s.line.Unlock()
+	_, _ = fmt.Fprintln(s.err, text)
 }
 
 // say prints a line; it may be called from several goroutines.
@@ -52,7 +65,7 @@ func (s *session) say(format string, args ...any) {
 
 func main() {
 	ctx, stop := app.Signals(context.Background())
-	code := run(ctx, os.Args[1:], &session{in: os.Stdin, out: os.Stdout, err: os.Stderr})
+	code := run(ctx, os.Args[1:], &session{in: os.Stdin, out: os.Stdout, err: os.Stderr, colours: coloured(os.Stdout)})
 	stop()
 	os.Exit(code)
 }
@@ -67,6 +80,8 @@ func run(ctx context.Context, args []string, s *session) int {
 	if err != nil {
 		return s.fail(err)
 	}
+	// Answers the shell where it asks what a command line could become.
+	kongcompletion.Register(k)
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}

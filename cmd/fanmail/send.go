@@ -10,6 +10,7 @@ import (
 	"os"
 	"sync/atomic"
 
+	"github.com/schollz/progressbar/v3"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -109,6 +110,10 @@ func (c *sendCmd) send(ctx context.Context, s *session, letters []letter) error 
 		return nil
 	})
 	quiet := c.Count*len(letters) > 20
+	var bar *progressbar.ProgressBar
+	if quiet {
+		bar = s.progress(int64(c.Count*len(letters)), "sending")
+	}
 	for range min(c.Concurrency, c.Count*len(letters)) {
 		group.Go(func() error {
 			p, err := dialPostman(ctx, c.SMTP)
@@ -122,9 +127,11 @@ func (c *sendCmd) send(ctx context.Context, s *session, letters []letter) error 
 					return err
 				}
 				sent.Add(1)
-				if !quiet {
-					results <- fmt.Sprintf("%s  250 %s", l.name, printable(answer))
+				if quiet {
+					_ = bar.Add(1)
+					continue
 				}
+				results <- fmt.Sprintf("%s  250 %s", l.name, printable(answer))
 			}
 			return nil
 		})
@@ -132,6 +139,9 @@ func (c *sendCmd) send(ctx context.Context, s *session, letters []letter) error 
 	err := group.Wait()
 	close(results)
 	_ = printed.Wait()
+	if quiet {
+		_ = bar.Finish()
+	}
 	if quiet || err != nil {
 		s.say("%d of %d accepted", sent.Load(), c.Count*len(letters))
 	}

@@ -5,30 +5,91 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"unicode"
+
+	"github.com/mattn/go-runewidth"
 )
 
 // column is a table's column: its title, and the field that it shows.
 type column struct{ title, field string }
 
+// gap is what stands between two columns.
+const gap = "  "
+
 func (s *session) printTable(rows []map[string]any, columns []column) error {
-	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-	titles := make([]string, len(columns))
-	for i, c := range columns {
-		titles[i] = c.title
+	lines := make([][]string, 1, 1+len(rows))
+	for _, c := range columns {
+		lines[0] = append(lines[0], c.title)
 	}
-	_, _ = fmt.Fprintln(w, strings.Join(titles, "\t"))
 	for _, row := range rows {
-		cells := make([]string, len(columns))
-		for i, c := range columns {
-			cells[i] = cell(row[c.field])
+		var cells []string
+		for _, c := range columns {
+			cells = append(cells, cell(row[c.field]))
 		}
-		_, _ = fmt.Fprintln(w, strings.Join(cells, "\t"))
+		lines = append(lines, cells)
 	}
-	return w.Flush()
+	width, ok := terminal(s.out)
+	if !ok {
+		width = math.MaxInt // scripts get all of it
+	}
+	for _, line := range fit(lines, width) {
+		for i, text := range line {
+			if tone, ok := tones[strings.TrimSpace(text)]; ok {
+				line[i] = s.paint(tone, text)
+			}
+		}
+		if _, err := fmt.Fprintln(s.out, strings.TrimRight(strings.Join(line, gap), " ")); err != nil {
+			return fmt.Errorf("print: %w", err)
+		}
+	}
+	return nil
+}
+
+// least is the width below which no column is cut.
+const least = 8
+
+// fit pads the cells of each column to one width, and cuts the widest columns
+// until a line is no wider than width, or nothing is left to cut. The first
+// column, which names the row, stays whole.
+func fit(lines [][]string, width int) [][]string {
+	if len(lines) == 0 {
+		return nil
+	}
+	widths := make([]int, len(lines[0]))
+	sum := len(gap) * (len(widths) - 1)
+	for i := range widths {
+		for _, line := range lines {
+			widths[i] = max(widths[i], runewidth.StringWidth(line[i]))
+		}
+		sum += widths[i]
+	}
+	for sum > width {
+		widest := -1
+		for i := 1; i < len(widths); i++ {
+			if widths[i] > least && (widest < 0 || widths[i] > widths[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			break
+		}
+		widths[widest]--
+		sum--
+	}
+	out := make([][]string, len(lines))
+	for n, line := range lines {
+		for i, text := range line {
+			if runewidth.StringWidth(text) > widths[i] {
+				text = runewidth.Truncate(text, widths[i], "…")
+			}
+			out[n] = append(out[n], runewidth.FillRight(text, widths[i]))
+		}
+	}
+	return out
 }
 
 // leading are the fields that an object's print begins with.

@@ -102,20 +102,28 @@ func (t *target) list(ctx context.Context, s *session, as role, path string, p p
 		query.Set("cursor", p.Cursor)
 	}
 	var answer json.RawMessage
-	if err := c.Do(ctx, http.MethodGet, path, query, nil, &answer); err != nil {
-		return err
-	}
-	if t.JSON {
-		return s.printJSON(answer)
-	}
 	var rows struct {
 		Data       []map[string]any `json:"data"`
 		NextCursor *string          `json:"next_cursor"`
 	}
-	d := json.NewDecoder(bytes.NewReader(answer))
-	d.UseNumber()
-	if err := d.Decode(&rows); err != nil {
-		return fmt.Errorf("read the list: %w", err)
+	for {
+		if err := c.Do(ctx, http.MethodGet, path, query, nil, &answer); err != nil {
+			return err
+		}
+		d := json.NewDecoder(bytes.NewReader(answer))
+		d.UseNumber()
+		rows.NextCursor = nil
+		if err := d.Decode(&rows); err != nil {
+			return fmt.Errorf("read the list: %w", err)
+		}
+		if len(rows.Data) > 0 || rows.NextCursor == nil {
+			break
+		}
+		// A filter found nothing in this piece of history; the list goes on.
+		query.Set("cursor", *rows.NextCursor)
+	}
+	if t.JSON {
+		return s.printJSON(answer)
 	}
 	if err := s.printTable(rows.Data, columns); err != nil {
 		return err

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"os"
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/mattn/go-runewidth"
 	"github.com/stretchr/testify/require"
 )
 
@@ -42,4 +46,40 @@ func TestATimeIsAPointOrSoLongAgo(t *testing.T) {
 	require.Equal(t, now.Truncate(24*time.Hour), at)
 	_, err = parseTime("yesterday", now)
 	require.Error(t, err)
+}
+
+func TestATableFitsTheTerminal(t *testing.T) {
+	t.Parallel()
+	lines := [][]string{
+		{"ID", "URL", "STATUS"},
+		{"wh_0123456789", "https://a-long-host.example.com/with/a/long/path", "delivered"},
+		{"wh_1", "https://日本語.example/", "failed"},
+	}
+	for _, width := range []int{1000, 60, 40} {
+		for _, line := range fit(lines, width) {
+			text := strings.Join(line, gap)
+			require.LessOrEqual(t, runewidth.StringWidth(text), width, text)
+			require.True(t, strings.HasPrefix(text, "wh_0123456789") || !strings.Contains(text, "wh_0"), "the name stays whole: %s", text)
+		}
+	}
+	require.Contains(t, fit(lines, 40)[1][1], "…")
+	require.NotContains(t, fit(lines, 1000)[1][1], "…")
+	require.Len(t, fit(lines, 10), 3, "what can't fit is printed all the same")
+}
+
+func TestColoursAreForTerminals(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "failed", (&session{}).paint(bad, "failed"))
+	require.Equal(t, "\x1b[31mfailed\x1b[0m", (&session{colours: true}).paint(bad, "failed"))
+	require.False(t, coloured(&screen{}), "no terminal")
+}
+
+func TestTheShellIsToldWhatALineCouldBecome(t *testing.T) {
+	t.Parallel()
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), asCommand+"=1", "COMP_LINE=fanmail webhooks r", "COMP_POINT=20")
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	require.Contains(t, strings.Fields(string(out)), "rotate")
+	require.NotContains(t, string(out), "list")
 }

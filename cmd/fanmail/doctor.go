@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/fanmail-dev/fanmail/app"
+)
+
+type doctorCmd struct {
+	app.DoctorConfig
+	JSON bool `name:"json" help:"Print the findings as JSON."`
+}
+
+// errUnwell makes the exit code 1.
+var errUnwell = errors.New("something does not work; the fixes are above")
+
+// Run prints what it finds; the error says that something does not work.
+func (c *doctorCmd) Run(ctx context.Context, s *session) error {
+	if creds, err := credentials(s); err == nil {
+		if c.Database.URL == "" {
+			c.Database.URL = creds.DatabaseURL
+		}
+		if c.NATS.URL == "" {
+			c.NATS.URL = creds.NATSURL
+		}
+	}
+	found := app.Diagnose(ctx, c.DoctorConfig)
+	well := true
+	for _, f := range found {
+		well = well && f.Verdict != app.FindingFail
+	}
+	if c.JSON {
+		b, err := json.Marshal(map[string]any{"ok": well, "findings": found})
+		if err != nil {
+			return fmt.Errorf("encode the findings: %w", err)
+		}
+		if err := s.printJSON(b); err != nil {
+			return err
+		}
+	} else {
+		for _, f := range found {
+			s.say("%s  %s: %s", s.paint(tones[f.Verdict], fmt.Sprintf("%-4s", f.Verdict)), f.Check, printable(f.Detail))
+			if f.Fix != "" {
+				s.say("      → %s", f.Fix)
+			}
+		}
+	}
+	if !well {
+		return errUnwell
+	}
+	return nil
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/app"
+	"github.com/fanmail-dev/fanmail/events/stream"
+	"github.com/fanmail-dev/fanmail/test/natstest"
+	"github.com/fanmail-dev/fanmail/test/pgtest"
+)
+
+// examine gives the doctor's findings by their check.
+func examine(t *testing.T, code int, args ...string) map[string]app.Finding {
+	t.Helper()
+	out, got := fanmail(t, t.TempDir(), "", append([]string{"doctor", "--json"}, args...)...)
+	require.Equal(t, code, got, out)
+	var report struct {
+		OK       bool          `json:"ok"`
+		Findings []app.Finding `json:"findings"`
+	}
+	require.NoError(t, json.NewDecoder(strings.NewReader(out)).Decode(&report), out)
+	require.Equal(t, code == 0, report.OK)
+	by := map[string]app.Finding{}
+	for _, f := range report.Findings {
+		by[f.Check] = f
+		require.Equal(t, f.Verdict == app.FindingOK, f.Fix == "", "each finding has its fix: %+v", f)
+	}
+	return by
+}
+
+func TestTheDoctorFindsARunningSystemWell(t *testing.T) {
+	t.Parallel()
+	dir := up(t)
+	require.Eventually(t, func() bool {
+		out, code := fanmail(t, dir, "", "doctor")
+		return code == 0 && out != ""
+	}, patience, 100*time.Millisecond)
+	require.Contains(t, must(t, dir, "", "doctor"), "every partition has an owner")
+}
+
+func TestTheDoctorNamesEachFaultAndItsFix(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	empty, broker := pgtest.EmptyURL(t), natstest.URL(t)
+	found := examine(t, 1, "--database-url", empty, "--nats-url", broker)
+	require.Equal(t, app.FindingOK, found["database"].Verdict)
+	require.Equal(t, app.FindingOK, found["clock of the database"].Verdict)
+	require.Equal(t, app.FindingFail, found["schema"].Verdict)
+	require.Contains(t, found["schema"].Fix, "fanmail migrate")
+	require.Equal(t, app.FindingFail, found["stream MAIL_EVENTS"].Verdict)
+	require.Contains(t, found["stream MAIL_EVENTS"].Detail, "missing")
+
+	// A schema, and nobody at work on it.
+	url := pgtest.URL(t)
+	conn, err := pgx.Connect(ctx, url)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close(ctx) })
+	_, err = conn.Exec(ctx, `WITH ten AS (INSERT INTO tenants (id, name) VALUES (gen_random_uuid(), 'x') RETURNING id),
+		w AS (INSERT INTO webhooks (id, tenant_id, url, events, signing_secret) SELECT gen_random_uuid(), id, 'https://nowhere.invalid/x', '{}', '' FROM ten)
+		INSERT INTO outbox (tenant_id, event_id, created_at) SELECT id, gen_random_uuid(), now() - interval '1 hour' FROM ten`)
+	require.NoError(t, err)
+	nc, err := nats.Connect(broker)
+	require.NoError(t, err)
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	require.NoError(t, err)
+	_, err = js.CreateStream(ctx, jetstream.StreamConfig{Name: stream.Events, Subjects: []string{"mail.events.>"}, Retention: jetstream.WorkQueuePolicy})
+	require.NoError(t, err)
+	found = examine(t, 1, "--database-url", url, "--nats-url", broker)
+	require.Equal(t, app.FindingOK, found["schema"].Verdict)
+	require.Equal(t, app.FindingOK, found["partitions"].Verdict)
+	require.Contains(t, found["dispatchers"].Fix, "start a dispatcher")
+	require.Equal(t, app.FindingWarn, found["outbox"].Verdict)
+	require.Contains(t, found["DNS"].Detail, "nowhere.invalid")
+	require.Contains(t, found["stream MAIL_EVENTS"].Detail, "retention")
+	require.Equal(t, app.FindingFail, found["stream MAIL_EVENTS"].Verdict)
+
+	// The partitions end, and nobody is there at all.
+	_, err = conn.Exec(ctx, `DO $$ DECLARE p text; BEGIN
+		FOR p IN SELECT relname FROM pg_class WHERE relkind = 'r' AND relname ~ '^events_2' LOOP EXECUTE format('DROP TABLE %I', p); END LOOP; END $$`)
+	require.NoError(t, err)
+	found = examine(t, 1, "--database-url", url, "--nats-url", "nats://127.0.0.1:1")
+	require.Equal(t, app.FindingFail, found["partitions"].Verdict)
+	require.Contains(t, found["broker"].Fix, "FANMAIL_NATS_URL")
+	found = examine(t, 1, "--database-url", "postgres://127.0.0.1:1/x", "--nats-url", "nats://127.0.0.1:1")
+	require.Contains(t, found["database"].Fix, "FANMAIL_DATABASE_URL")
+	found = examine(t, 1)
+	require.Contains(t, found["database"].Fix, "fanmail up")
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+type statsCmd struct {
+	target
+	Window  string `default:"1h" enum:"5m,15m,1h,6h,24h" help:"How far back: 5m, 15m, 1h, 6h or 24h."`
+	Webhook string `help:"This webhook alone."`
+}
+
+// counted is how deliveries have gone, as GET /v1/stats tells it.
+type counted struct {
+	WebhookID   string     `json:"webhook_id"`
+	Delivered   int        `json:"delivered"`
+	Failed      int        `json:"failed"`
+	Pending     int        `json:"pending"`
+	SuccessRate *float64   `json:"success_rate"`
+	Complete    bool       `json:"complete"`
+	Waiting     int        `json:"waiting"`
+	WaitingMore bool       `json:"waiting_more"`
+	OldestDue   *time.Time `json:"oldest_due"`
+	Latency     *struct {
+		P50 float64 `json:"p50_ms"`
+		P95 float64 `json:"p95_ms"`
+		P99 float64 `json:"p99_ms"`
+	} `json:"latency"`
+}
+
+// Run prints a line for each webhook and one for all.
+func (c *statsCmd) Run(ctx context.Context, s *session) error {
+	api, err := c.client(s, asTenant)
+	if err != nil {
+		return err
+	}
+	var answer json.RawMessage
+	if err := api.Do(ctx, http.MethodGet, "/v1/stats", given("window", c.Window, "webhook_id", c.Webhook), nil, &answer); err != nil {
+		return err
+	}
+	if c.JSON {
+		return s.printJSON(answer)
+	}
+	var got struct {
+		Events struct {
+			Waiting     int  `json:"waiting"`
+			WaitingMore bool `json:"waiting_more"`
+		} `json:"events"`
+		Total    counted   `json:"total"`
+		Webhooks []counted `json:"webhooks"`
+	}
+	if err := json.Unmarshal(answer, &got); err != nil {
+		return fmt.Errorf("read the stats: %w", err)
+	}
+	got.Total.WebhookID = "all"
+	rows := make([]map[string]any, 0, len(got.Webhooks)+1)
+	for _, w := range append(got.Webhooks, got.Total) {
+		rows = append(rows, w.row(time.Now()))
+	}
+	if err := s.printTable(rows, []column{
+		{"WEBHOOK", "webhook"}, {"DELIVERED", "delivered"}, {"FAILED", "failed"}, {"PENDING", "pending"}, {"SUCCESS", "success"},
+		{"P50", "p50"}, {"P95", "p95"}, {"P99", "p99"}, {"WAITING", "waiting"}, {"OLDEST DUE", "due"},
+	}); err != nil {
+		return err
+	}
+	if got.Events.Waiting > 0 {
+		s.say("%s not fanned out yet", more(got.Events.Waiting, got.Events.WaitingMore)+" events")
+	}
+	if !got.Total.Complete {
+		s.say("* of the newest 1000 deliveries")
+	}
+	return nil
+}
+
+func (w *counted) row(now time.Time) map[string]any {
+	row := map[string]any{
+		"webhook": w.WebhookID, "delivered": json.Number(fmt.Sprint(w.Delivered)), "failed": json.Number(fmt.Sprint(w.Failed)),
+		"pending": json.Number(fmt.Sprint(w.Pending)), "waiting": more(w.Waiting, w.WaitingMore),
+	}
+	if !w.Complete {
+		row["delivered"] = fmt.Sprintf("%d*", w.Delivered)
+	}
+	if w.SuccessRate != nil {
+		row["success"] = fmt.Sprintf("%.1f%%", *w.SuccessRate*100)
+	}
+	if l := w.Latency; l != nil {
+		for name, ms := range map[string]float64{"p50": l.P50, "p95": l.P95, "p99": l.P99} {
+			row[name] = time.Duration(ms * float64(time.Millisecond)).Round(time.Millisecond).String()
+		}
+	}
+	if w.OldestDue != nil {
+		if late := now.Sub(*w.OldestDue).Round(time.Second); late > 0 {
+			row["due"] = late.String() + " ago"
+		} else {
+			row["due"] = "in " + (-late).String()
+		}
+	}
+	return row
+}
+
+func more(n int, isMore bool) string {
+	if isMore {
+		return fmt.Sprintf("%d+", n)
+	}
+	return fmt.Sprint(n)
+}

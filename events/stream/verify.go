@@ -1,0 +1,67 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Verified is how one stream on the server stands.
+type Verified struct {
+	Stream string
+	// Err is a [*MismatchError], one that wraps [ErrMissing] or
+	// [ErrOutdated], or nil.
+	Err      error
+	Messages uint64
+	Bytes    uint64
+	Replicas int
+	// ServerTime is the server's clock as it answered; zero where it did not.
+	ServerTime time.Time
+}
+
+// What [Ensure] would do about a stream.
+var (
+	// ErrMissing says that a stream or a shared consumer is not there.
+	ErrMissing = errors.New("is missing; a starting process makes it")
+	// ErrOutdated says that a setting is older than this build's.
+	ErrOutdated = errors.New("has older settings; a starting process updates them")
+)
+
+// Verify compares the server's streams and shared consumers with what [Ensure]
+// would make, and changes nothing. Its own error says that the server did not
+// answer.
+func Verify(ctx context.Context, js jetstream.JetStream, o Options) ([]Verified, error) {
+	shared := map[string]string{Events: Fanout, Intake: IntakeConsumer}
+	var out []Verified
+	for _, want := range Configs(o) {
+		v := Verified{Stream: want.Name}
+		s, err := js.Stream(ctx, want.Name)
+		switch {
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+			v.Err = fmt.Errorf("stream %s %w", want.Name, ErrMissing)
+			out = append(out, v)
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("look up stream %s: %w", want.Name, err)
+		}
+		info := s.CachedInfo()
+		v.Messages, v.Bytes, v.Replicas, v.ServerTime = info.State.Msgs, info.State.Bytes, info.Config.Replicas, info.TimeStamp
+		v.Err = dangerous(info.Config, want)
+		if v.Err == nil && !same(info.Config, want) {
+			v.Err = fmt.Errorf("stream %s %w", want.Name, ErrOutdated)
+		}
+		if name := shared[want.Name]; v.Err == nil && name != "" {
+			_, err := s.Consumer(ctx, name)
+			if errors.Is(err, jetstream.ErrConsumerNotFound) {
+				v.Err = fmt.Errorf("consumer %s of stream %s %w", name, want.Name, ErrMissing)
+			} else if err != nil {
+				return nil, fmt.Errorf("look up consumer %s: %w", name, err)
+			}
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
