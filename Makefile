@@ -1,7 +1,7 @@
 # Fanmail. `make help` lists the targets.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test build lint generate bench-quick bench chaos chaos-long soak replicas observability-check
+.PHONY: quickstart help setup run demo test build lint generate bench-quick bench chaos chaos-long soak replicas observability-check
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X github.com/fanmail-dev/fanmail/app.version=$(VERSION)
@@ -59,3 +59,6 @@ replicas: setup ## dispatchers come and go for two minutes, and a million rows w
 
 observability-check: setup ## the dashboard's queries and the alerts, against a real Prometheus that scrapes a real Fanmail
 	@go run ./test/observability --prometheus "$$(scripts/prometheus.sh)"
+
+quickstart: setup build ## walk docs/quickstart.md as it is written, in an empty folder
+	@scripts/quickstart.sh
