@@ -37,7 +37,9 @@ type PostgresOptions struct {
 	Fast bool
 	// Settings are added to the server's command line.
 	Settings map[string]string
-	Log      *zap.Logger
+	// Env is added to the server's environment.
+	Env []string
+	Log *zap.Logger
 }
 
 // Postgres is a running private Postgres.
@@ -148,6 +150,7 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 	defer func() { _ = logs.Close() }()
 	cmd := exec.Command("/bin/sh", args...) //nolint:gosec,noctx // outlives the call; ends with the pipe
 	cmd.Dir = "/"
+	cmd.Env = append(os.Environ(), o.Env...)
 	cmd.Stdout, cmd.Stderr = logs, logs
 	cmd.ExtraFiles = []*os.File{r}
 	// A group of its own: Ctrl-C at the terminal is for Fanmail, which stops
@@ -174,6 +177,9 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 func (p *Postgres) URL(database string) string {
 	return fmt.Sprintf("postgres://fanmail@127.0.0.1:%d/%s?sslmode=disable", p.Port, database)
 }
+
+// Exited is closed when the server has gone, of itself or not.
+func (p *Postgres) Exited() <-chan struct{} { return p.exited }
 
 // Stop shuts the server down and waits until it has gone.
 func (p *Postgres) Stop() {

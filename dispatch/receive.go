@@ -37,14 +37,21 @@ func (m *message) settle() {
 // receive takes a partition's messages until ctx ends, and calls started when
 // they begin to come.
 func (d *Dispatcher) receive(ctx context.Context, partition int, started func()) {
+	var since atomic.Int64
+	since.Store(d.clock.latest())
 	source := stream.Source{
 		JS: d.js, Streams: d.o.Streams, Stream: stream.Deliveries, Consumer: stream.PartitionConsumer(partition),
-		Ahead: aheadMessages, Started: started, Log: d.log,
+		Ahead: aheadMessages, Log: d.log, Started: func() {
+			since.Store(d.clock.latest())
+			started()
+		},
 	}
-	_ = source.Run(ctx, func(m jetstream.Msg) { d.handle(ctx, m) })
+	_ = source.Run(ctx, func(m jetstream.Msg) { d.handle(ctx, m, since.Load()) })
 }
 
-func (d *Dispatcher) handle(ctx context.Context, m jetstream.Msg) {
+// handle takes a message apart. Since is the database's time when the
+// partition's messages began to come here.
+func (d *Dispatcher) handle(ctx context.Context, m jetstream.Msg, since int64) {
 	dm, err := stream.DecodeDelivery(m.Data())
 	if err != nil {
 		d.log.Error("a delivery message can't be read; the sweep takes its rows", zap.Error(err))
@@ -58,7 +65,9 @@ func (d *Dispatcher) handle(ctx context.Context, m jetstream.Msg) {
 		_ = m.Ack()
 		return
 	}
-	again := false
+	// What is older may have been the owner's before, and done; the broker's
+	// count of deliveries dies with those of its nodes that kept it.
+	again := dm.Lease-subscribers.FirstLease.Microseconds() < since
 	if meta, err := m.Metadata(); err != nil || meta.NumDelivered > 1 {
 		again = true // some of it may be done: only what is still under this lease is ours
 	}

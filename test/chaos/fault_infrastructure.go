@@ -7,15 +7,12 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/fanmail-dev/fanmail/devserver"
 	"github.com/fanmail-dev/fanmail/events/stream"
 )
 
@@ -30,38 +27,21 @@ func infrastructureFaults() []fault {
 		{"postgres.slow", "postgres", worsen("postgres", "latency", `{"latency": 1000}`, 5*second, 8*second)},
 		{"postgres.partition", "dispatcher-1", worsen("postgres", "timeout", `{"timeout": 0}`, 8*second, 10*second, "dispatcher-1")},
 		{"postgres.partition", "publisher-1", worsen("postgres", "timeout", `{"timeout": 0}`, 3*second, 6*second, "publisher-1")},
+		{"postgres.failover", "postgres", postgresFailover},
+		{postgresFullName, "postgres", postgresFull},
+		{postgresClockName, "postgres", postgresClock},
 		{"nats.node", "nats", nodeDown(1)},
 		{"nats.two nodes", "nats", nodeDown(2)},
 		{"nats.leader", "nats", leaderDown},
 		{"nats.pause", "nats", nodePaused},
 		{"nats.wipe", "nats", wipe},
+		{"nats.split", "nats", split("")},
+		{"nats.split", "nats", split("timeout")},
+		{natsDiskName, "nats", slowDisks},
 		{"nats.cut", "nats", cut("nats", 0, 2*second)},
 		{"nats.slow", "nats", worsen("nats", "latency", `{"latency": 1000}`, 4*second, 6*second)},
 		{"nats.partition", "dispatcher-2", worsen("nats", "timeout", `{"timeout": 0}`, 5*second, 8*second, "dispatcher-2")},
 		{"nats.partition", "publisher-2", worsen("nats", "timeout", `{"timeout": 0}`, 3*second, 5*second, "publisher-2")},
-	}
-}
-
-// postgresImmediate stops the server without a checkpoint or a goodbye, and
-// starts it again.
-func postgresImmediate(least, most time.Duration) doing {
-	return func(ctx context.Context, r *rig, rnd *rand.Rand) (string, error) {
-		b, err := os.ReadFile(filepath.Join(r.postgres.DataDir, "postmaster.pid"))
-		if err != nil {
-			return "", fmt.Errorf("find the server: %w", err)
-		}
-		line, _, _ := strings.Cut(string(b), "\n")
-		pid, err := strconv.Atoi(line)
-		if err != nil {
-			return "", fmt.Errorf("find the server: %w", err)
-		}
-		if err := syscall.Kill(pid, syscall.SIGQUIT); err != nil {
-			return "", fmt.Errorf("stop the server: %w", err)
-		}
-		r.postgres.Stop()
-		last(ctx, between(rnd, least, most))
-		r.postgres, err = devserver.StartPostgres(ctx, devserver.PostgresOptions{Dir: r.dir, Port: r.postgres.Port})
-		return "", err
 	}
 }
 
@@ -190,4 +170,39 @@ func nodePaused(ctx context.Context, r *rig, rnd *rand.Rand) (string, error) {
 	n := nodes[rnd.IntN(len(nodes))]
 	_, err := pause(n, 3*time.Second, 6*time.Second)(ctx, r, rnd)
 	return n, err
+}
+
+// split cuts one node off from the other two, but not from its clients: the
+// connections are closed, or, with a toxic, silenced.
+func split(toxic string) doing {
+	return func(ctx context.Context, r *rig, rnd *rand.Rand) (string, error) {
+		n := nodes[rnd.IntN(len(nodes))]
+		ways := append(r.routes.of("", n), r.routes.of(n)...)
+		var errs []error
+		for _, l := range ways {
+			if toxic == "" {
+				l.cut()
+			} else {
+				errs = append(errs, l.toxic(toxic, `{"timeout": 0}`))
+			}
+		}
+		last(ctx, between(rnd, 4*time.Second, 8*time.Second))
+		return n, errors.Join(append(errs, mend(ways), r.quorum(ctx))...)
+	}
+}
+
+// natsDiskName is the fault that takes disks of the rig's own.
+const natsDiskName = "nats.slow disk"
+
+// slowDisks has every write and flush of two nodes take long.
+func slowDisks(ctx context.Context, r *rig, rnd *rand.Rand) (string, error) {
+	slow := rnd.Perm(len(nodes))[:2]
+	delay := between(rnd, 100*time.Millisecond, 400*time.Millisecond)
+	for _, i := range slow {
+		d := r.disks[filepath.Join(r.dir, nodes[i])]
+		d.delay.Store(int64(delay))
+		defer d.delay.Store(0)
+	}
+	last(ctx, between(rnd, 4*time.Second, 7*time.Second))
+	return fmt.Sprintf("%s and %s, %s a write", nodes[slow[0]], nodes[slow[1]], delay.Round(time.Millisecond)), nil
 }

@@ -24,7 +24,7 @@ func receiverFaults(l *load) []fault {
 	for _, mood := range moods {
 		out = append(out, fault{"receiver." + mood, "receiver", sulk(mood)})
 	}
-	return append(out,
+	return append(append(out, (&churn{l: l}).faults()...),
 		fault{"poison", "nats", poison},
 		fault{"flood", "tenant", func(ctx context.Context, _ *rig, rnd *rand.Rand) (string, error) {
 			count := 300 + rnd.IntN(400)

@@ -14,6 +14,8 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/emersion/go-smtp"
 	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/outbox"
@@ -49,6 +51,7 @@ func (l *load) run(ctx, hard context.Context) {
 		{"a", "smtp", 300 * time.Millisecond, l.mail},
 		{"a", "smtp", 300 * time.Millisecond, l.mail},
 		{"b", "api", 300 * time.Millisecond, l.post},
+		{"b", history.ViaIntake, 400 * time.Millisecond, l.intake},
 		{"c", "insert", 700 * time.Millisecond, l.insert},
 		{"c", "insert", 700 * time.Millisecond, l.insert},
 	} {
@@ -140,6 +143,23 @@ func (l *load) post() way {
 			"type": events.EmailReceived, "agent_id": agent, "data": map[string]any{"subject": token}, "idempotency_key": token,
 		}, &made)
 		return made.ID, err
+	}
+}
+
+// intake publishes to the intake subject. The broker answers for it, and
+// nobody else does until it has been taken in.
+func (l *load) intake() way {
+	return func(ctx context.Context, t *tenant, token, agent string) (string, error) {
+		js, err := jetstream.New(l.r.broker)
+		if err != nil {
+			return "", backoff.Permanent(err)
+		}
+		body, err := json.Marshal(map[string]any{"type": events.EmailReceived, "agent_id": agent, "data": map[string]any{"subject": token}})
+		if err != nil {
+			return "", backoff.Permanent(err)
+		}
+		_, err = js.PublishMsg(ctx, &nats.Msg{Subject: "mail.intake." + t.id, Header: nats.Header{jetstream.MsgIDHeader: {token}}, Data: body})
+		return "", err
 	}
 }
 

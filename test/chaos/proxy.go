@@ -43,11 +43,14 @@ func (l *link) toxic(kind, attributes string) error {
 
 // mend opens a new way at the same address. Connections that suffered are
 // closed: those that come after find nothing of what was.
-func (l *link) mend() error {
+func (l *link) mend() error { return l.lead(l.proxy.Upstream) }
+
+// lead is mend, and has the way lead to another server.
+func (l *link) lead(upstream string) error {
 	l.proxy.Stop()
 	// Not the old one without its toxics: taking them off waits for what they
 	// hold back.
-	p := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop()), l.proxy.Name, l.proxy.Listen, l.proxy.Upstream)
+	p := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop()), l.proxy.Name, l.proxy.Listen, upstream)
 	if err := p.Start(); err != nil {
 		return fmt.Errorf("open the way %s again: %w", l.proxy.Name, err)
 	}

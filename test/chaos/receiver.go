@@ -9,6 +9,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -45,7 +46,23 @@ type endpoint struct {
 
 	mood    atomic.Value // string
 	mu      sync.Mutex
+	rotated []string      // secrets that came after the first
 	changed chan struct{} // closed with the next change of mood
+}
+
+// accept takes a further secret.
+func (e *endpoint) accept(secret string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.rotated = append(e.rotated, secret)
+}
+
+// signed says whether a POST verifies with one of the secrets.
+func (e *endpoint) signed(h http.Header, body []byte, at time.Time) bool {
+	e.mu.Lock()
+	secrets := append([]string{e.secret}, e.rotated...)
+	e.mu.Unlock()
+	return slices.ContainsFunc(secrets, func(s string) bool { return sink.Judge(s, h, body, at) == nil })
 }
 
 func (e *endpoint) turn(mood string) {
@@ -126,7 +143,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.history.Append(history.Record{Kind: history.KindPost, Post: p})
 		return
 	}
-	p.Hook, p.Signed = e.id, sink.Judge(e.secret, req.Header, body, at) == nil
+	p.Hook, p.Signed = e.id, e.signed(req.Header, body, at)
 	r.answer(w, req, e, p)
 }
 

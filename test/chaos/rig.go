@@ -1,14 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -41,8 +37,13 @@ type rig struct {
 	began    time.Time
 	receiver *receiver
 	postgres *devserver.Postgres
-	pool     *pgxpool.Pool // the rig's own way to the database
-	broker   *nats.Conn    // and to the broker
+	database devserver.PostgresOptions // of the server that is in use
+	way      *link                     // the rig's own to the database
+	pool     *pgxpool.Pool             // on that way
+	disks    disks                     // of the database and of the nodes, by their directories; none where the machine can't
+	clock    *clock                    // of the database; nil where the machine can't
+	routes   links                     // from each node to each other
+	broker   *nats.Conn                // and to the broker
 	links    links
 	smtp     string
 	api      string
@@ -76,11 +77,8 @@ func newRig(ctx context.Context, dir string, patches []patch, say func(string, .
 	if r.receiver, err = startReceiver(ctx, r.history, r.now); err != nil {
 		return r, fmt.Errorf("start the receiver: %w", err)
 	}
-	if r.postgres, err = devserver.StartPostgres(ctx, devserver.PostgresOptions{Dir: dir}); err != nil {
+	if err := r.startDatabase(ctx); err != nil {
 		return r, err
-	}
-	if r.pool, err = pgxpool.New(ctx, r.postgres.URL("postgres")); err != nil {
-		return r, fmt.Errorf("open the database: %w", err)
 	}
 	if err := r.startNodes(ctx); err != nil {
 		return r, err
@@ -88,8 +86,46 @@ func newRig(ctx context.Context, dir string, patches []patch, say func(string, .
 	return r, r.startProcesses(ctx)
 }
 
+// startDatabase starts Postgres, on a disk and with a clock of its own where
+// the machine can.
+func (r *rig) startDatabase(ctx context.Context) error {
+	r.disks = disks{}
+	for _, name := range append([]string{databaseDir}, nodes...) {
+		path := filepath.Join(r.dir, name)
+		d, err := newDisk(path)
+		if err != nil {
+			r.say("no disk can be full or slow: %v", err)
+			break
+		}
+		r.disks[path] = d
+	}
+	var err error
+	if r.clock, err = newClock(r.dir); err != nil {
+		r.say("no clock can step: %v", err)
+	} else {
+		r.database.Env = r.clock.env()
+	}
+	r.database.Dir = filepath.Join(r.dir, databaseDir, "1")
+	if r.postgres, err = devserver.StartPostgres(ctx, r.database); err != nil {
+		return err
+	}
+	r.database.Port = r.postgres.Port
+	if r.way, err = newLink("rig to postgres", r.databaseAddr()); err != nil {
+		return err
+	}
+	if r.pool, err = pgxpool.New(ctx, "postgres://fanmail@"+r.way.addr()+"/postgres?sslmode=disable"); err != nil {
+		return fmt.Errorf("open the database: %w", err)
+	}
+	return nil
+}
+
+// databaseDir is where the database's disk is, in the rig's directory.
+const databaseDir = "database"
+
+func (r *rig) databaseAddr() string { return "127.0.0.1:" + strconv.Itoa(r.database.Port) }
+
 func (r *rig) startNodes(ctx context.Context) error {
-	clients, routes := map[string]string{}, []string{}
+	clients, routes := map[string]string{}, map[string]string{}
 	for _, n := range nodes {
 		client, err := process.FreeAddr()
 		if err != nil {
@@ -99,22 +135,40 @@ func (r *rig) startNodes(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		clients[n], routes = client, append(routes, route)
+		clients[n], routes[n] = client, route
+	}
+	r.routes = links{}
+	for _, n := range nodes {
+		r.routes[n] = map[string]*link{}
+		for _, other := range nodes {
+			if other == n {
+				continue
+			}
+			l, err := newLink(n+" to "+other, routes[other])
+			if err != nil {
+				return err
+			}
+			r.routes[n][other] = l
+		}
 	}
 	var urls []string
-	for i, n := range nodes {
+	for _, n := range nodes {
 		_, port, err := net.SplitHostPort(clients[n])
 		if err != nil {
 			return fmt.Errorf("start %s: %w", n, err)
 		}
-		_, clusterPort, err := net.SplitHostPort(routes[i])
+		_, clusterPort, err := net.SplitHostPort(routes[n])
 		if err != nil {
 			return fmt.Errorf("start %s: %w", n, err)
 		}
 		urls = append(urls, "nats://"+clients[n])
+		var ways []string
+		for _, l := range r.routes[n] {
+			ways = append(ways, l.addr())
+		}
 		if err := r.launch(ctx, process.Spec{
 			Name: n, Bin: filepath.Join(r.dir, "bin", "natsnode"), Logs: filepath.Join(r.dir, "logs"), Ready: clients[n],
-			Args: []string{"-name", n, "-dir", r.nodeDir(n), "-port", port, "-cluster-port", clusterPort, "-routes", strings.Join(routes, ",")},
+			Args: []string{"-name", n, "-dir", r.nodeDir(n), "-port", port, "-cluster-port", clusterPort, "-routes", strings.Join(ways, ",")},
 		}); err != nil {
 			return err
 		}
@@ -132,14 +186,14 @@ func (r *rig) startNodes(ctx context.Context) error {
 				return err
 			}
 		}
-		if ways["postgres"], err = newLink(p+" to postgres", "127.0.0.1:"+strconv.Itoa(r.postgres.Port)); err != nil {
+		if ways["postgres"], err = newLink(p+" to postgres", r.databaseAddr()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *rig) nodeDir(node string) string { return filepath.Join(r.dir, node) }
+func (r *rig) nodeDir(node string) string { return filepath.Join(r.dir, node, "data") }
 
 func (r *rig) startProcesses(ctx context.Context) error {
 	var err error
@@ -154,7 +208,10 @@ func (r *rig) startProcesses(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if p == "api" { // the first one migrates, and dies of it twice
+		if p == "api" { // the first one migrates, and dies of it three times
+			if err := r.dieAmidMigration(ctx, spec); err != nil {
+				return err
+			}
 			for _, at := range []crash.Point{crash.MigrateBegun, crash.MigrateApplied} {
 				if err := r.dieMigrating(ctx, spec, at); err != nil {
 					return err
@@ -205,6 +262,41 @@ func (r *rig) dieMigrating(ctx context.Context, s process.Spec, at crash.Point) 
 		return fmt.Errorf("%s never came to %s", s.Name, at)
 	}
 	r.fault("crash."+string(at), s.Name, start, "")
+	return nil
+}
+
+// dieAmidMigration kills a process while the SQL of its migration runs.
+func (r *rig) dieAmidMigration(ctx context.Context, s process.Spec) error {
+	start := r.now()
+	if _, err := r.pool.Exec(ctx, `
+		CREATE FUNCTION dawdle() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+			IF EXISTS (SELECT 1 FROM pg_event_trigger_ddl_commands() WHERE object_identity = 'public.webhooks') THEN PERFORM pg_sleep(3); END IF;
+		END $$;
+		CREATE EVENT TRIGGER dawdle ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION dawdle()`); err != nil {
+		return fmt.Errorf("slow the migration down: %w", err)
+	}
+	s.Ready = ""
+	p, err := process.Start(ctx, s)
+	if err != nil {
+		return err
+	}
+	wait, cancel := context.WithTimeoutCause(ctx, 60*time.Second, errors.New("its migration never came to the table of webhooks"))
+	defer cancel()
+	err = backoff.Retry(func() error {
+		var amid bool
+		if err := r.pool.QueryRow(wait, `SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep')`).Scan(&amid); err != nil || !amid {
+			return errors.Join(err, context.Cause(wait), errors.New("not yet"))
+		}
+		return nil
+	}, backoff.WithContext(backoff.NewConstantBackOff(20*time.Millisecond), wait))
+	p.Kill()
+	if err != nil {
+		return err
+	}
+	if _, err := r.pool.Exec(ctx, `DROP EVENT TRIGGER dawdle; DROP FUNCTION dawdle()`); err != nil {
+		return fmt.Errorf("let the migration go on: %w", err)
+	}
+	r.fault("crash.migrate.amid", s.Name, start, "")
 	return nil
 }
 
@@ -277,7 +369,11 @@ func (r *rig) close() error {
 	if r.receiver != nil {
 		r.receiver.close()
 	}
-	for _, l := range r.links.of("") {
+	ways := append(r.links.of(""), r.routes.of("")...)
+	if r.way != nil {
+		ways = append(ways, r.way)
+	}
+	for _, l := range ways {
 		l.cut()
 	}
 	if r.broker != nil {
@@ -289,40 +385,9 @@ func (r *rig) close() error {
 	if r.postgres != nil {
 		r.postgres.Stop()
 	}
+	err := r.disks.remove()
 	if r.history == nil {
-		return nil
-	}
-	return r.history.Close()
-}
-
-// ask makes one request of the API and reads the answer into out. The error of a
-// request that no second try mends is permanent.
-func (r *rig) ask(ctx context.Context, key, method, path string, in, out any) error {
-	body, err := json.Marshal(in)
-	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+r.api+path, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Authorization", "Bearer "+key)
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode >= 300 {
-		err := fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, b)
-		if resp.StatusCode < 500 && resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusConflict {
-			return backoff.Permanent(err)
-		}
-		return err
-	}
-	return json.Unmarshal(b, out)
+	return errors.Join(err, r.history.Close())
 }

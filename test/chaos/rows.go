@@ -69,8 +69,8 @@ func (r *rig) watch(ctx context.Context) {
 	}
 }
 
-// await waits until nothing is pending, or the time is over; what then is left
-// the checker will tell.
+// await waits until nothing is pending but what waits for a late attempt, or
+// the time is over; what then is left the checker will tell.
 func (r *rig) await(ctx context.Context, patience time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -79,7 +79,8 @@ func (r *rig) await(ctx context.Context, patience time.Duration) {
 	told := time.Now()
 	for {
 		var outbox, pending int
-		err := r.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM outbox), (SELECT count(*) FROM webhook_subscriber_deliveries WHERE status = 'pending')`).Scan(&outbox, &pending)
+		err := r.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM outbox), (SELECT count(*) FROM webhook_subscriber_deliveries
+			WHERE status = 'pending' AND NOT (attempts >= 3 AND next_retry_at > now() + interval '5 minutes'))`).Scan(&outbox, &pending)
 		if err == nil && outbox+pending == 0 {
 			return
 		}

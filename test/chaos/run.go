@@ -48,6 +48,10 @@ func perform(ctx context.Context, p plan) (*outcome, error) {
 	if p.asIs {
 		// A line stands still for the minute that a retry takes.
 		run.LeaseUS, stumbles, patience = (5 * time.Minute).Microseconds(), 1, 15*time.Minute
+		run.RetriesUS = map[int]int64{}
+		for attempts, wait := range longRetries {
+			run.RetriesUS[attempts] = wait.Microseconds()
+		}
 	} else {
 		run.LeaseUS = (25 * time.Second).Microseconds()
 		for _, q := range quick {
@@ -77,6 +81,10 @@ func perform(ctx context.Context, p plan) (*outcome, error) {
 	return &outcome{Verdict: v, strange: r.strange, again: tried}, nil
 }
 
+// longRetries are waits of the product's schedule that a run does not wait
+// for, with their jitter, by the number of attempts made.
+var longRetries = map[int]time.Duration{3: 17 * time.Minute, 4: 66 * time.Minute, 5: 264 * time.Minute}
+
 // drive makes load and faults, mends, waits for the end and records it.
 func (r *rig) drive(ctx context.Context, p plan, stumbles uint32, patience time.Duration) (int64, error) {
 	tenants, err := r.settle(ctx, wishes(stumbles))
@@ -100,7 +108,7 @@ func (r *rig) drive(ctx context.Context, p plan, stumbles uint32, patience time.
 	l.run(during, hard)
 	var group errgroup.Group
 	for i, lane := range lanes(l) {
-		lane.faults = choose(lane.faults, p.only)
+		lane.faults = r.able(choose(lane.faults, p.only))
 		if len(lane.faults) > 0 {
 			group.Go(func() error { return lane.run(during, r, rand.New(rand.NewPCG(p.seed, uint64(i)))) }) //nolint:gosec // three
 		}
@@ -145,8 +153,8 @@ func (o *outcome) report() string {
 	for _, p := range promise.Promises {
 		fmt.Fprintf(&b, "%-48s %8d %7d\n", p, o.Checked[p], o.Broken(p))
 	}
-	fmt.Fprintf(&b, "\n%d events offered, %d accepted (%d tries again); %d deliveries wanted, %d had their 2xx, %d given up; %d POSTs, %d of them too many, %d overlaps excused\n",
-		o.Offered, o.Accepted, o.again, o.Wanted, o.Delivered, o.GivenUp, o.Posts, o.Twice, o.Overlaps)
+	fmt.Fprintf(&b, "\n%d events offered, %d accepted (%d tries again); %d deliveries wanted, %d had their 2xx, %d given up, %d ended with their webhook, %d wait for a later attempt, %d were lost with the broker before they were taken in, and %d more went to webhooks that changed around their event; %d POSTs, %d of them too many, %d overlaps excused\n",
+		o.Offered, o.Accepted, o.again, o.Wanted, o.Delivered, o.GivenUp, o.Deleted, o.Waiting, o.WithBroker, o.Either, o.Posts, o.Twice, o.Overlaps)
 	if n := len(o.Latencies); n > 0 {
 		ms := func(i int) time.Duration { return o.Latencies[min(i, n-1)].Round(time.Millisecond) }
 		fmt.Fprintf(&b, "from accepted to the first 2xx: half within %s, 99 %% within %s, the last %s\n", ms(n/2), ms(n*99/100), ms(n-1))

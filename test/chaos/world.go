@@ -32,6 +32,8 @@ type wish struct {
 	slowest time.Duration
 	// stumbles is how many in a thousand first attempts are refused.
 	stumbles uint32
+	// off: it is made disabled.
+	off bool
 }
 
 // wishes are the webhooks of a run. Tenant a gets mail, b's events come by the
@@ -80,22 +82,25 @@ func (r *rig) settle(ctx context.Context, hooks []wish) (map[string]*tenant, err
 		}
 	}
 	for _, w := range hooks {
-		if err := r.makeHook(ctx, tenants[w.tenant], w); err != nil {
+		if _, err := r.makeHook(ctx, tenants[w.tenant], w); err != nil {
 			return nil, err
 		}
 	}
 	return tenants, nil
 }
 
-func (r *rig) makeHook(ctx context.Context, t *tenant, w wish) error {
+func (r *rig) makeHook(ctx context.Context, t *tenant, w wish) (*changing, error) {
 	path := hookPath(w.name)
 	in := map[string]any{"url": r.receiver.base + path, "events": []events.Type{events.EmailReceived}, "max_in_flight": w.cap, "description": w.name}
-	h := &history.Hook{Name: w.name, Tenant: w.tenant, Cap: w.cap, Strict: w.strict}
+	h := &history.Hook{Name: w.name, Tenant: w.tenant, Cap: w.cap, Strict: w.strict, Off: w.off}
 	for _, n := range w.agents {
 		h.Agents = append(h.Agents, t.agents[n])
 	}
 	if len(h.Agents) > 0 {
 		in["filters"] = map[string]any{"agent_ids": h.Agents}
+	}
+	if w.off {
+		in["enabled"] = false
 	}
 	if w.strict {
 		in["ordering"] = "strict"
@@ -104,11 +109,11 @@ func (r *rig) makeHook(ctx context.Context, t *tenant, w wish) error {
 		ID     string `json:"id"`
 		Secret string `json:"signing_secret"`
 	}
-	if err := r.ask(ctx, t.key, http.MethodPost, "/v1/webhooks", in, &made); err != nil {
-		return err
+	if err := r.insist(ctx, t.key, "make "+path, http.MethodPost, "/v1/webhooks", in, &made); err != nil {
+		return nil, err
 	}
 	h.ID = made.ID
-	r.receiver.add(path, &endpoint{
+	e := &endpoint{
 		id: made.ID, secret: made.Secret,
 		delay: func() time.Duration { return rand.N(w.slowest) },
 		stumble: func(token string, attempt int) bool {
@@ -116,9 +121,10 @@ func (r *rig) makeHook(ctx context.Context, t *tenant, w wish) error {
 			_, _ = sum.Write([]byte(token)) // never fails
 			return attempt == 1 && sum.Sum32()%1000 < w.stumbles
 		},
-	})
+	}
+	r.receiver.add(path, e)
 	r.history.Append(history.Record{Kind: history.KindHook, Hook: h})
-	return nil
+	return &changing{id: h.ID, path: path, e: e, now: history.Change{Hook: h.ID, On: !w.off, Agents: h.Agents}}, nil
 }
 
 // hookPath is the path of a webhook's URL, by its name.

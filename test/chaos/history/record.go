@@ -40,6 +40,10 @@ type Run struct {
 	// GuardUS is how long a lease still lasts, at the least, when a POST
 	// begins.
 	GuardUS int64 `json:"guard_us"`
+	// RetriesUS are the waits before the attempts that a run does not wait
+	// for: number of attempts made → the longest wait. Other deliveries must
+	// have ended when the run does.
+	RetriesUS map[int]int64 `json:"retries_us,omitempty"`
 }
 
 // Hook is a webhook, as it was made.
@@ -64,6 +68,9 @@ type Change struct {
 	Gone   bool     `json:"gone,omitempty"` // deleted, for good
 	Agents []string `json:"agents,omitempty"`
 }
+
+// ViaIntake is the way in by the intake subject, for which the broker answers.
+const ViaIntake = "intake"
 
 // Offer is an event on its way in: offered when it is first sent, accepted
 // when it is answered for (SMTP 250, API 202, commit of a transaction).

@@ -21,15 +21,16 @@ func main() {
 	dir := flag.String("dir", "", "where JetStream keeps its data")
 	port := flag.Int("port", 0, "clients' port on 127.0.0.1")
 	clusterPort := flag.Int("cluster-port", 0, "the other nodes' port on 127.0.0.1")
-	routes := flag.String("routes", "", "host:port of all nodes' cluster ports, with commas")
+	routes := flag.String("routes", "", "host:port of the ways to the other nodes, with commas")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
 	o := &server.Options{
 		ServerName: *name, Host: "127.0.0.1", Port: *port, JetStream: true, StoreDir: *dir, NoSigs: true,
-		// Clients come through proxies, and must not learn the ways around them.
-		Cluster: server.ClusterOpts{Name: "chaos", Host: "127.0.0.1", Port: *clusterPort, NoAdvertise: true, PoolSize: -1},
+		// Clients and nodes come through proxies, and must not learn the ways
+		// around them: nodes tell each other of a port that nobody listens on.
+		Cluster: server.ClusterOpts{Name: "chaos", Host: "127.0.0.1", Port: *clusterPort, NoAdvertise: true, Advertise: "127.0.0.1:1", PoolSize: -1},
 	}
 	for _, r := range strings.Split(*routes, ",") {
 		o.Routes = append(o.Routes, &url.URL{Scheme: "nats", Host: r})

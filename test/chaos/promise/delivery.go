@@ -1,6 +1,7 @@
 package promise
 
 import (
+	"slices"
 	"time"
 
 	"github.com/fanmail-dev/fanmail/test/chaos/history"
@@ -77,8 +78,11 @@ func (c *check) deliveries() {
 		}
 		rowOf[at] = delivery
 	}
-	givenUp := map[pair]bool{}
+	givenUp, waiting := map[pair]bool{}, map[pair]bool{}
 	for _, r := range c.rowOf {
+		if c.scheduled(r) {
+			waiting[pair{c.byRow[r.Delivery][0].Token, r.Hook}] = true
+		}
 		if r.Status == "failed" && r.Attempts >= r.Max {
 			if posts := c.byRow[r.Delivery]; len(posts) > 0 {
 				givenUp[pair{posts[0].Token, r.Hook}] = true
@@ -96,6 +100,10 @@ func (c *check) deliveries() {
 				}
 				continue
 			}
+			if a.Via == history.ViaIntake && c.firstPost[token] == 0 && c.wipedAfter(a.At) {
+				c.WithBroker++
+				continue
+			}
 			c.Wanted++
 			c.Checked[NothingLost]++
 			switch {
@@ -106,11 +114,18 @@ func (c *check) deliveries() {
 				c.GivenUp++
 			case c.gone(id):
 				c.Deleted++
+			case waiting[at]:
+				c.Waiting++
 			default:
 				c.breach(NothingLost, a.At, "%q (%s, by %s) never reached %s", token, a.Event, a.Via, h.Name)
 			}
 		}
 	}
+}
+
+// wipedAfter says whether the broker lost all of its data after a moment.
+func (c *check) wipedAfter(at int64) bool {
+	return slices.ContainsFunc(c.faults, func(f *history.Fault) bool { return f.Name == wipeName && f.End >= at })
 }
 
 // rows compares the table with what the receivers saw.
@@ -129,6 +144,7 @@ func (c *check) rows() {
 			}
 		}
 		switch {
+		case c.scheduled(r):
 		case r.Status == "pending" && r.Due <= r.At:
 			c.breach(AllEnd, 0, "%s has been due for %s, after %d attempts", r.Delivery, us(r.At-r.Due), r.Attempts)
 		case r.Status == "pending":
@@ -171,6 +187,27 @@ func (c *check) rows() {
 			final[r.Delivery] = r
 		}
 	}
+}
+
+// scheduled says whether a pending row rightly waits for an attempt that the
+// run does not wait for: each of its attempts was made and refused, and the next
+// is no further away than the schedule says.
+func (c *check) scheduled(r *history.Row) bool {
+	posts := c.byRow[r.Delivery]
+	wait := c.run.RetriesUS[r.Attempts]
+	if r.Status != "pending" || wait == 0 || len(posts) == 0 || r.Due <= r.At {
+		return false
+	}
+	refused := map[int]bool{}
+	end := int64(0)
+	for _, p := range posts {
+		if p.OK() {
+			return false
+		}
+		refused[p.Attempt] = true
+		end = max(end, p.End)
+	}
+	return len(refused) == r.Attempts && r.Due <= end+wait+settling
 }
 
 func us(n int64) time.Duration { return time.Duration(n) * time.Microsecond }

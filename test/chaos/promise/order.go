@@ -50,11 +50,14 @@ func (c *check) sequence() {
 		}
 	}
 	known := func(m map[string]*history.Offer) []*history.Offer {
-		out := slices.DeleteFunc(slices.Collect(maps.Values(m)), func(o *history.Offer) bool { return seqs[o.Token] == 0 })
+		out := slices.DeleteFunc(slices.Collect(maps.Values(m)), func(o *history.Offer) bool {
+			return seqs[o.Token] == 0
+		})
 		slices.SortFunc(out, func(a, b *history.Offer) int { return cmp.Compare(a.At, b.At) })
 		return out
 	}
-	accepted := known(c.accepted)
+	// The broker answers for the intake subject before there is a commit.
+	accepted := slices.DeleteFunc(known(c.accepted), func(o *history.Offer) bool { return o.Via == history.ViaIntake })
 	highest, of := int64(0), ""
 	for _, o := range known(c.offered) {
 		for len(accepted) > 0 && accepted[0].At < o.At {

@@ -16,6 +16,8 @@ const (
 	settling = 60 * second
 	// brokerName begins the names of the broker's faults.
 	brokerName = "nats."
+	// wipeName is the loss of all that the broker has.
+	wipeName = "nats.wipe"
 	// termName is an orderly stop: it parks what it cuts short.
 	termName = "term"
 )

@@ -67,7 +67,11 @@ type Verdict struct {
 	Posts, Twice, Overlaps, GivenUp      int
 	// Deleted counts deliveries that ended with their webhook, Either those
 	// that may be or not, since their webhook was changed around their event.
-	Deleted, Either int
+	// Waiting counts those whose next attempt comes after the run, in time.
+	// WithBroker counts those of events that the broker had answered for, on
+	// the intake subject, and lost with all of its data before they were taken
+	// in: nobody promises those.
+	Deleted, Either, Waiting, WithBroker int
 
 	// Latencies are the times from an event's acceptance to a delivery's first
 	// 2xx, in order.

@@ -304,6 +304,68 @@ func TestDeliveriesOfAWebhookThatIsDeletedMayEndWithIt(t *testing.T) {
 	require.Equal(t, 1, v.Deleted)
 }
 
+func TestDeliveryMayWaitForAnAttemptThatComesAfterTheRun(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		doctor func(r *history.Row, p *history.Post)
+		broken promise.Promise
+	}{
+		"in time":              {func(*history.Row, *history.Post) {}, ""},
+		"too late":             {func(r *history.Row, _ *history.Post) { r.Due = 5000 * second }, promise.AllEnd},
+		"overdue":              {func(r *history.Row, _ *history.Post) { r.Due = 50 * second }, promise.AllEnd},
+		"answered":             {func(_ *history.Row, p *history.Post) { p.Status = 200 }, promise.AllEnd},
+		"counted but not made": {func(r *history.Row, _ *history.Post) { r.Attempts = 2 }, promise.NothingLost},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := tale()
+			s.records[0].Run.RetriesUS = map[int]int64{1: 900 * second, 2: 3600 * second}
+			p := s.posts(delivery("wh_cap", 1))[0]
+			p.Status = 500
+			s.drop(func(r history.Record) bool { return r.Kind == history.KindSeen && r.Row.Delivery == p.Delivery })
+			r := s.last(p.Delivery)
+			r.Status, r.Finished, r.Due = "pending", 0, 800*second
+			c.doctor(r, p)
+			v, err := promise.Check(s.records)
+			require.NoError(t, err)
+			if c.broken == "" {
+				require.Empty(t, v.Breaches)
+				require.Equal(t, 1, v.Waiting)
+				return
+			}
+			require.Positive(t, v.Broken(c.broken), "%s; it found %v", c.broken, v.Breaches)
+		})
+	}
+}
+
+func TestWhatTheBrokerLostBeforeItWasTakenInIsNobodysPromise(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		via, fault string
+		start      int64
+		kept       bool
+	}{
+		"wiped":            {history.ViaIntake, "nats.wipe", 9 * second, true},
+		"wiped before":     {history.ViaIntake, "nats.wipe", 100, false},
+		"not wiped":        {history.ViaIntake, "nats.node", 9 * second, false},
+		"another's answer": {"api", "nats.wipe", 9 * second, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := tale()
+			o := &history.Offer{At: 8 * second, Via: c.via, Token: "t4", Tenant: "a", Agent: "x"}
+			s.add(history.Record{Kind: history.KindOffered, Offer: o})
+			s.add(history.Record{Kind: history.KindAccepted, Offer: o})
+			s.add(history.Record{Kind: history.KindFault, Fault: &history.Fault{Name: c.fault, Party: "nats", Start: c.start, End: c.start + 100}})
+			v, err := promise.Check(s.records)
+			require.NoError(t, err)
+			require.Equal(t, c.kept, v.Kept(), v.Breaches)
+			require.Equal(t, c.kept, v.WithBroker == 2)
+			require.Equal(t, !c.kept, v.Broken(promise.NothingLost) == 2)
+		})
+	}
+}
+
 func TestWebhookThatCameOnAroundAnEventMayHaveItOrNot(t *testing.T) {
 	t.Parallel()
 	for _, had := range []bool{true, false} {
