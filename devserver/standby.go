@@ -32,7 +32,7 @@ func (p *Postgres) Follow(ctx context.Context, o PostgresOptions, name string) (
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(bin, "pg_basebackup"), //nolint:gosec // the binary was found by us
-		"-h", "127.0.0.1", "-p", strconv.Itoa(p.Port), "-U", "fanmail", "-D", dir, "-X", "stream", "-c", "fast", "-R")
+		"-h", "127.0.0.1", "-p", strconv.Itoa(p.Port), "-U", "fanmail", "-D", dir, "-X", "stream", "-c", "fast", "-R", "--no-sync")
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -40,7 +40,7 @@ func (l lane) run(ctx context.Context, r *rig, rnd *rand.Rand) error {
 		f := l.faults[deck[0]]
 		deck = deck[1:]
 		start := r.now()
-		mend, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), 2*time.Minute, fmt.Errorf("%s at %s was not mended within 2 min", f.name, f.party))
+		mend, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), 4*time.Minute, fmt.Errorf("%s at %s was not mended within 4 min", f.name, f.party))
 		note, err := f.do(mend, r, rnd)
 		cancel()
 		r.fault(f.name, f.party, start, note)

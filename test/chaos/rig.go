@@ -105,6 +105,9 @@ func (r *rig) startDatabase(ctx context.Context) error {
 	} else {
 		r.database.Env = r.clock.env()
 	}
+	// A copy or a crashed server would first flush its thousands of files, one
+	// by one; no machine crashes here.
+	r.database.Settings = map[string]string{"recovery_init_sync_method": "syncfs"}
 	r.database.Dir = filepath.Join(r.dir, databaseDir, "1")
 	if r.postgres, err = devserver.StartPostgres(ctx, r.database); err != nil {
 		return err

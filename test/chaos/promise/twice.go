@@ -16,6 +16,9 @@ const (
 	settling = 60 * second
 	// brokerName begins the names of the broker's faults.
 	brokerName = "nats."
+	// forgetting is how long a commit that does not wait for the disk may stay
+	// off it: three times wal_writer_delay, and slack.
+	forgetting = 5 * second
 	// wipeName is the loss of all that the broker has.
 	wipeName = "nats.wipe"
 	// termName is an orderly stop: it parks what it cuts short.

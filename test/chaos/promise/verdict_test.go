@@ -366,6 +366,31 @@ func TestWhatTheBrokerLostBeforeItWasTakenInIsNobodysPromise(t *testing.T) {
 	}
 }
 
+func TestPostWithoutARowNeedsACrashAndAChange(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		hook  string
+		event int
+		fault string
+		kept  bool
+	}{
+		"crashed and changed":  {"wh_change", 3, "postgres.failover", true},
+		"changed, not crashed": {"wh_change", 3, "kill", false},
+		"crashed, not changed": {"wh_cap", 1, "postgres.failover", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := tale()
+			s.fault().Name = c.fault
+			id := delivery(c.hook, c.event)
+			s.drop(func(r history.Record) bool { return r.Row != nil && r.Row.Delivery == id })
+			v, err := promise.Check(s.records)
+			require.NoError(t, err)
+			require.Equal(t, !c.kept, v.Broken(promise.RowsTrue) > 0, v.Breaches)
+		})
+	}
+}
+
 func TestWebhookThatCameOnAroundAnEventMayHaveItOrNot(t *testing.T) {
 	t.Parallel()
 	for _, had := range []bool{true, false} {
