@@ -63,6 +63,10 @@ var Rules = []Rule{
 		Because: "receivers import it to read events, and must not pull Fanmail in",
 	},
 	{
+		Package: "events/schema", May: []string{"events", "events/email"},
+		Because: "the schemas are made of the types that receivers read, and of nothing else",
+	},
+	{
 		Package: "ingest/verdict", May: []string{"events/email"},
 		Because: "who sent a mail is between the mail and DNS; nothing else of ours has a say",
 	},

@@ -1,0 +1,166 @@
+package schema_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	generator "github.com/invopop/jsonschema"
+	validator "github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/events/email"
+	"github.com/fanmail-dev/fanmail/events/schema"
+)
+
+//go:generate go test -run TestTheSchemasAreCurrent . -update
+
+var update = flag.Bool("update", false, "write the schemas anew")
+
+const module = "github.com/fanmail-dev/fanmail/"
+
+// dataOf are the Go types of "data". The data of other types is whatever object
+// was handed in.
+var dataOf = map[events.Type]any{events.EmailReceived: &email.Received{}}
+
+// generate makes the schema of a type's envelope.
+func generate(t *testing.T, typ events.Type) []byte {
+	t.Helper()
+	r := &generator.Reflector{
+		Anonymous: true, ExpandedStruct: true, AllowAdditionalProperties: true,
+		Mapper: func(rt reflect.Type) *generator.Schema {
+			if rt == reflect.TypeFor[events.ID]() {
+				return &generator.Schema{Type: "string", Pattern: "^evt_[0-9a-f]{32}$"}
+			}
+			return nil
+		},
+	}
+	require.NoError(t, r.AddGoComments(module+"events/email", "../email", generator.WithFullComment()))
+	r.CommentMap = rooted(r.CommentMap)
+	s := r.Reflect(&events.Envelope{})
+	s.Title = string(typ)
+	s.Description = "The envelope of an " + string(typ) + " event, POSTed byte for byte."
+	kind, _ := s.Properties.Get("type")
+	kind.Const = string(typ)
+	at, _ := s.Properties.Get("created_at")
+	at.Description = "When it was committed, by the database's clock."
+	version, _ := s.Properties.Get("schema_version")
+	version.Const = events.SchemaVersion
+	data := &generator.Schema{Type: "object"}
+	if v, ok := dataOf[typ]; ok {
+		data = r.Reflect(v)
+		s.Definitions, data.Definitions, data.Version = data.Definitions, nil, ""
+		nullable(t, data, "reply_text")
+	}
+	s.Properties.Set("data", data)
+	b, err := json.MarshalIndent(s, "", "  ")
+	require.NoError(t, err)
+	return append(b, '\n')
+}
+
+// rooted takes the path that the comments were read from out of their keys.
+func rooted(in map[string]string) map[string]string {
+	out := make(map[string]string, len(in))
+	for k, v := range in {
+		out[strings.Replace(k, "events/email/../email", "events/email", 1)] = v
+	}
+	return out
+}
+
+// nullable lets a field that is a pointer be null, which the generator does not
+// tell.
+func nullable(t *testing.T, s *generator.Schema, name string) {
+	t.Helper()
+	p, ok := s.Properties.Get(name)
+	require.True(t, ok)
+	s.Properties.Set(name, &generator.Schema{
+		Description: p.Description, AnyOf: []*generator.Schema{{Type: p.Type}, {Type: "null"}},
+	})
+}
+
+func TestTheSchemasAreCurrent(t *testing.T) {
+	t.Parallel()
+	for _, typ := range events.Catalogue() {
+		want := generate(t, typ)
+		file := string(typ) + ".json"
+		if *update {
+			require.NoError(t, os.WriteFile(file, want, 0o600))
+		}
+		have, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.Equal(t, string(want), string(have), "run `go generate ./events/schema`")
+	}
+	files, err := filepath.Glob("*.json")
+	require.NoError(t, err)
+	require.Len(t, files, len(events.Catalogue()), "a type that is gone has left its file")
+}
+
+func compile(t *testing.T, typ events.Type) *validator.Schema {
+	t.Helper()
+	b, err := schema.Files.ReadFile(string(typ) + ".json")
+	require.NoError(t, err)
+	doc, err := validator.UnmarshalJSON(bytes.NewReader(b))
+	require.NoError(t, err)
+	c := validator.NewCompiler()
+	c.AssertFormat()
+	require.NoError(t, c.AddResource("mem:///"+string(typ), doc))
+	s, err := c.Compile("mem:///" + string(typ))
+	require.NoError(t, err)
+	return s
+}
+
+func validate(t *testing.T, typ events.Type, envelope []byte) error {
+	t.Helper()
+	doc, err := validator.UnmarshalJSON(bytes.NewReader(envelope))
+	require.NoError(t, err)
+	return compile(t, typ).Validate(doc)
+}
+
+// The golden envelopes are what receivers were sent: the schemas fit them.
+func TestTheGoldenEnvelopesFitTheirSchemas(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../testdata/envelopes/*.json")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		require.NoError(t, err)
+		env, err := events.DecodeEnvelope(b)
+		require.NoError(t, err, f)
+		require.NoError(t, validate(t, env.Type, b), f)
+		if env.Type != events.EmailReceived {
+			continue
+		}
+		d := json.NewDecoder(bytes.NewReader(env.Data))
+		d.DisallowUnknownFields()
+		require.NoError(t, d.Decode(&email.Received{}), "%s holds a field that the type lacks", f)
+		// What the schema asks for is asked for.
+		for _, cut := range []string{`"subject":`, `"from":`, `"schema_version":`, `"reply_text":`} {
+			require.Error(t, validate(t, env.Type, bytes.Replace(b, []byte(cut), []byte(`"x`+cut[1:]), 1)), "%s without %s", f, cut)
+		}
+		require.Error(t, validate(t, events.EmailSent, b), "another type's schema")
+	}
+}
+
+// Every type's schema takes an envelope that the outbox would make.
+func TestEverySchemaTakesItsEnvelope(t *testing.T) {
+	t.Parallel()
+	for _, typ := range events.Catalogue() {
+		if dataOf[typ] != nil {
+			continue // the golden ones
+		}
+		ev := events.Event{TenantID: events.NewRandom[events.TenantKind](), Type: typ, Data: json.RawMessage(`{"a":1}`)}
+		head, tail, err := ev.Encode(events.NewID())
+		require.NoError(t, err)
+		whole := append(append(head, time.Unix(1, 0).UTC().Format(events.TimeLayout)...), tail...)
+		require.NoError(t, validate(t, typ, whole))
+		require.Error(t, validate(t, typ, bytes.Replace(whole, []byte(`{"a":1}`), []byte("[]"), 1)))
+	}
+}

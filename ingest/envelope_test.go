@@ -1,0 +1,64 @@
+package ingest
+
+import (
+	"context"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/events/email"
+)
+
+var update = flag.Bool("update", false, "write the golden envelopes anew")
+
+// What a mail is told as has been sent to receivers: the bytes stay, until the
+// schema's version or a new field says otherwise.
+func TestTheEnvelopesOfMails(t *testing.T) {
+	t.Parallel()
+	tenant, err := events.Parse[events.TenantKind]("ten_000102030405060708090a0b0c0d0e0f")
+	require.NoError(t, err)
+	id, err := events.ParseID("evt_000102030405060708090a0b0c0d0e0f")
+	require.NoError(t, err)
+	at := time.Date(2026, 1, 2, 14, 4, 6, 789000000, time.UTC)
+	mails, err := filepath.Glob("testdata/mails/*.eml")
+	require.NoError(t, err)
+	require.NotEmpty(t, mails)
+	for _, f := range mails {
+		raw, err := os.ReadFile(f)
+		require.NoError(t, err)
+		m := mail{
+			from: "ann@example.org", raw: raw, at: at, to: []recipient{{"A@example.com", "a@example.com", tenant}},
+			authentication: email.Authentication{
+				Checked: true, Results: "mx.example.com; spf=pass smtp.mailfrom=example.org; dkim=fail header.d=example.org; dmarc=pass header.from=example.org policy.dmarc=reject",
+				SPF:   email.SPF{Result: email.Pass, Domain: "example.org", ClientIP: "192.0.2.1", Helo: "mail.example.org", Aligned: true, Reason: "matched ip"},
+				DKIM:  []email.DKIM{{Result: email.Fail, Domain: "example.org", Selector: "s1", Identity: "@example.org", Aligned: true, Reason: "body hash did not verify"}},
+				DMARC: email.DMARC{Result: email.Pass, Domain: "example.org", RecordDomain: "example.org", Policy: "reject", Percent: 100},
+			},
+		}
+		if strings.HasSuffix(f, "bare.eml") {
+			m.authentication, m.from = unchecked, ""
+		}
+		p := parseMail(context.Background(), raw)
+		s := &Server{o: Options{PublicURL: "https://mail.example.com"}}
+		ev := s.copies(m, p)[0].event
+		if ev.IdempotencyKey == "" { // its ids are random
+			ev.Data = []byte(strings.NewReplacer(ev.MessageID, "msg_000102030405060708090a0b0c0d0e0f", ev.ConversationID, "conv_000102030405060708090a0b0c0d0e0f").Replace(string(ev.Data)))
+		}
+		head, tail, err := ev.Encode(id)
+		require.NoError(t, err)
+		got := append(append(head, at.Format(events.TimeLayout)...), tail...)
+		golden := filepath.Join("..", "events", "testdata", "envelopes", "email.received-"+strings.TrimSuffix(filepath.Base(f), ".eml")+".json")
+		if *update {
+			require.NoError(t, os.WriteFile(golden, got, 0o600))
+		}
+		want, err := os.ReadFile(golden)
+		require.NoError(t, err)
+		require.Equal(t, string(want), string(got), f)
+	}
+}
