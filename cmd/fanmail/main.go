@@ -33,6 +33,7 @@ type cli struct {
 	Tenants    tenantsCmd                `cmd:"" help:"List and make tenants."`
 	Stats      statsCmd                  `cmd:"" help:"Count deliveries, measure them, and see what waits."`
 	Doctor     doctorCmd                 `cmd:"" help:"Check database, broker, streams, clocks and DNS, and say what to do."`
+	Capacity   capacityCmd               `cmd:"" help:"Say what a load needs, and place tenants over databases."`
 	Migrate    migrateCmd                `cmd:"" help:"Bring a database's schema up to date."`
 	Completion kongcompletion.Completion `cmd:"" help:"Print what makes the shell complete these commands."`
 }

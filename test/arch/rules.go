@@ -111,7 +111,11 @@ var Rules = []Rule{
 		Because: "the CLI's client speaks HTTP with the API, as anybody's would",
 	},
 	{
-		Package: "cmd/*", May: []string{"api", "app", "app/client", "deploy/migrations", "devserver", "events", "events/stream", "pg", "subscribers/signature"},
+		Package: "capacity",
+		Because: "it is arithmetic about the system and runs none of it",
+	},
+	{
+		Package: "cmd/*", May: []string{"api", "app", "app/client", "capacity", "deploy/migrations", "devserver", "events", "events/stream", "pg", "subscribers/signature"},
 		Because: "a command reads its configuration and runs app; what it does itself nobody could test or reuse",
 	},
 }

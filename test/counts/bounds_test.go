@@ -57,8 +57,8 @@ func TestWhatAThousandDeliveriesTake(t *testing.T) {
 			check(t, "bytes of log a delivery", (after.wal-before.wal)/n, of.bounds.wal)
 			check(t, "messages of events", after.messages-before.messages, sent)
 			check(t, "messages of deliveries", after.copies-before.copies, of.bounds.copies)
-			check(t, "allocations a delivery", int64(after.allocs-before.allocs)/n, of.bounds.allocs)       //nolint:gosec // small
-			check(t, "bytes allocated a delivery", int64(after.bytes-before.bytes)/n, of.bounds.allocBytes) //nolint:gosec // small
+			check(t, "allocations a delivery", int64(after.allocs-before.allocs)/n, of.bounds.allocs)
+			check(t, "bytes allocated a delivery", int64(after.bytes-before.bytes)/n, of.bounds.allocBytes)
 			c.stop()
 			checkRows(t, c)
 		})

@@ -201,7 +201,7 @@ func (c *chain) read() reading {
 	for name, n := range map[string]*int64{stream.Events: &r.messages, stream.Deliveries: &r.copies} {
 		s, err := c.js.Stream(ctx, name)
 		require.NoError(c.t, err)
-		*n = int64(s.CachedInfo().State.LastSeq) //nolint:gosec // small
+		*n = int64(s.CachedInfo().State.LastSeq)
 	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)

@@ -1,0 +1,123 @@
+package capacity
+
+import (
+	"cmp"
+	"math"
+	"slices"
+)
+
+// Plan is what a load needs.
+type Plan struct {
+	Deliveries float64 `json:"deliveries_per_s"`
+	Attempts   float64 `json:"attempts_per_s"`
+	InFlight   float64 `json:"attempts_in_flight"`
+	// PerWebhook is the most that one webhook takes, deliveries a second, with
+	// the cap of attempts in flight that it has unless told otherwise; 0: no
+	// bound, since answers take no time.
+	PerWebhook float64 `json:"deliveries_per_s_per_webhook"`
+
+	Publishers       int     `json:"publishers"`
+	PublisherCores   float64 `json:"publisher_cores"` // all of them together, when busy
+	Dispatchers      int     `json:"dispatchers"`
+	DispatcherCores  float64 `json:"dispatcher_cores"`
+	DispatcherMemory float64 `json:"dispatcher_memory_bytes"` // of each
+
+	Databases     int     `json:"databases"`
+	PostgresCores float64 `json:"postgres_cores"`      // of all databases
+	PostgresLog   float64 `json:"postgres_log_mb_s"`   // MB/s of all databases
+	PostgresDisk  float64 `json:"postgres_disk_bytes"` // when the retention is full
+	PerDatabase   float64 `json:"events_per_s_per_database"`
+	BrokerCores   float64 `json:"broker_cores"`        // of the streams' leaders
+	BrokerWrites  float64 `json:"broker_disk_mb_s"`    // MB/s of each node
+	BrokerDisk    float64 `json:"broker_disk_bytes"`   // of each node
+	BrokerNetwork float64 `json:"broker_network_mb_s"` // MB/s in and out of the leader
+
+	// Limits are the resources that more replicas don't add to, those that
+	// saturate first first.
+	Limits []Limit `json:"limits"`
+}
+
+// Limit is a resource and how far it reaches.
+type Limit struct {
+	Resource string  `json:"resource"`
+	Used     float64 `json:"used"`  // share of it
+	Times    float64 `json:"times"` // the load that it would carry, as a multiple, when as busy as planned
+	Then     string  `json:"then"`  // what to do beyond
+}
+
+// New makes the plan. It returns a [*ValueError] for a value that makes no
+// sense.
+func New(l Load, m Machines, c Measured) (Plan, error) {
+	if err := validate(l, m); err != nil {
+		return Plan{}, err
+	}
+	var p Plan
+	events := l.EventsPerSecond
+	p.Deliveries = events * l.FanOut
+	failed := p.Deliveries * l.Failing * maxAttempts
+	p.Attempts = p.Deliveries*(1-l.Failing) + failed
+
+	// Half of what an event costs grows with its payload: assumed.
+	size := .5 + .5*l.PayloadKB/referencePayload
+	perSecond := func(event, delivery float64) float64 { return (events*event*size + p.Attempts*delivery) / 1000 }
+	p.PublisherCores = perSecond(c.Event.Publisher, c.Delivery.Publisher)
+	p.DispatcherCores = perSecond(c.Event.Dispatcher, c.Delivery.Dispatcher)
+	p.PostgresCores = perSecond(c.Event.Postgres, c.Delivery.Postgres)
+	p.BrokerCores = perSecond(c.Event.Broker, c.Delivery.Broker)
+
+	fast, slow := flight(l, p.Attempts)
+	p.InFlight = fast + slow
+	if l.LatencyMS > 0 {
+		p.PerWebhook = webhookInFlight * 1000 / l.LatencyMS
+	}
+	p.Publishers = atLeast(2, p.PublisherCores/m.Busy/m.Cores)
+	p.Dispatchers = atLeast(2, p.DispatcherCores/m.Busy/m.Cores, fast/m.Busy/FastSlots, slow/m.Busy/SlowSlots)
+	p.DispatcherMemory = processMemory + p.InFlight/float64(p.Dispatchers)*(flightMemory+l.PayloadKB*1024) + l.Webhooks*webhookMemory
+
+	payload := l.PayloadKB * 1024
+	grown := payload / (referencePayload * 1024)
+	p.PostgresLog = (events*c.EventLog*(.25+.75*grown) + p.Deliveries*c.DeliveryLog + failed*attemptRow*2) / 1e6
+	aDay := events*(payload*eventPageLoss+eventRow) + p.Deliveries*deliveryRow + failed*attemptRow
+	p.PostgresDisk = aDay * 86_400 * l.RetentionDays
+	p.BrokerWrites = events * (c.BrokerWrites - referencePayload*1024 + payload) / 1e6
+	p.BrokerDisk = events * (payload + brokerOverhead) * 86_400 * l.BrokerDays
+	// In once, to each other replica once, to one dispatcher once, and once
+	// more by way of DELIVERIES to each other owner of one of its webhooks.
+	others := math.Min(l.FanOut, Partitions) * (1 - 1/float64(p.Dispatchers))
+	p.BrokerNetwork = events * (payload + brokerOverhead) * (2 + m.Replicas - 1 + 2*others) / 1e6
+
+	limit := func(resource string, used float64, then string) {
+		p.Limits = append(p.Limits, Limit{Resource: resource, Used: used, Times: m.Busy / used, Then: then})
+	}
+	const place = "place the tenants over more databases: fanmail capacity place"
+	limit("Postgres's cores", p.PostgresCores/m.PostgresCores, place)
+	limit("Postgres's log", p.PostgresLog/m.PostgresLogMB, place)
+	limit("Postgres's disk", p.PostgresDisk/1e12/m.PostgresDiskTB, "a shorter retention, or "+place)
+	limit("the broker's disk space", p.BrokerDisk/1e12/m.BrokerDiskTB, "a shorter --events-max-age: delivery needs hours of it")
+	limit("the leader of MAIL_EVENTS, messages", events/streamRate, "a broker for each database")
+	limit("the broker's cores", p.BrokerCores/m.BrokerCores, "larger nodes, then a broker for each database")
+	limit("the broker's disks", p.BrokerWrites/m.BrokerDiskMB, "faster disks, then a broker for each database")
+	limit("partitions, one dispatcher each", float64(p.Dispatchers)/Partitions*m.Busy, "more cores a dispatcher")
+	slices.SortStableFunc(p.Limits, func(a, b Limit) int { return cmp.Compare(a.Times, b.Times) })
+	p.Databases = atLeast(1, p.PostgresCores/m.Busy/m.PostgresCores, p.PostgresLog/m.Busy/m.PostgresLogMB, p.PostgresDisk/1e12/m.Busy/m.PostgresDiskTB)
+	p.PerDatabase = events / float64(p.Databases)
+	return p, nil
+}
+
+// flight is how many attempts are under way at a moment, in fast and in slow
+// slots: as many as begin in a second, times how long each takes. An endpoint
+// that hangs has its breaker open, and one attempt at a time tries it.
+func flight(l Load, attempts float64) (fast, slow float64) {
+	fast = attempts * math.Min(l.LatencyMS, slowAfter) / 1000
+	slow = attempts * math.Max(l.LatencyMS-slowAfter, 0) / 1000
+	probes := l.Hanging / (probeEvery + attemptMax)
+	return fast + probes*slowAfter, slow + probes*(attemptMax-slowAfter)
+}
+
+// atLeast is the least whole number that is no smaller than any of them.
+func atLeast(least float64, wants ...float64) int {
+	for _, w := range wants {
+		least = math.Max(least, w)
+	}
+	return int(math.Ceil(least - 1e-9))
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/fanmail-dev/fanmail/capacity"
+)
+
+type capacityPlaceCmd struct {
+	Database []string `required:"" sep:"," placeholder:"NAME[=WEIGHT],…" help:"The databases; a weight is 1 unless given."`
+	Was      []string `sep:"," placeholder:"NAME[=WEIGHT],…" help:"The databases before: only the tenants that move are printed, with where from."`
+	Tenants  string   `default:"-" placeholder:"FILE" help:"A tenant a line: its id and, if you like, its load (events a day, say) and the database that it is pinned to. Defaults to standard input."`
+	JSON     bool     `name:"json" help:"Print JSON."`
+}
+
+// placed is one line of the answer.
+type placed struct {
+	capacity.Placement
+	From string `json:"from,omitempty"`
+}
+
+// Run prints each tenant's database, and on standard error how even they are.
+func (c *capacityPlaceCmd) Run(s *session) error {
+	databases, err := parseDatabases("--database", c.Database)
+	if err != nil {
+		return err
+	}
+	tenants, err := c.read(s)
+	if err != nil {
+		return err
+	}
+	places, err := capacity.Place(tenants, databases)
+	if err != nil {
+		return err
+	}
+	out := make([]placed, len(places))
+	for i, p := range places {
+		out[i].Placement = p
+	}
+	if len(c.Was) > 0 {
+		if out, err = moved(tenants, places, c.Was); err != nil {
+			return err
+		}
+	}
+	shares := capacity.Shares(places, databases)
+	if c.JSON {
+		return printIndented(s.out, map[string]any{"tenants": out, "databases": shares})
+	}
+	for _, p := range out {
+		if p.From != "" {
+			s.say("%s\t%s\tfrom %s", p.Tenant, p.Database, p.From)
+		} else {
+			s.say("%s\t%s", p.Tenant, p.Database)
+		}
+	}
+	for _, d := range shares {
+		_, _ = fmt.Fprintf(s.err, "%s: %d tenants, load %g, %.2f of its fair share\n", d.Database, d.Tenants, d.Load, d.OfFair)
+	}
+	return nil
+}
+
+// moved are the tenants that were somewhere else.
+func moved(tenants []capacity.Tenant, now []capacity.Placement, was []string) ([]placed, error) {
+	before, err := parseDatabases("--was", was)
+	if err != nil {
+		return nil, err
+	}
+	there := map[string]bool{}
+	for _, d := range before {
+		there[d.Name] = true
+	}
+	unpinned := make([]capacity.Tenant, len(tenants))
+	for i, t := range tenants {
+		unpinned[i] = t
+		if !there[t.Pin] {
+			unpinned[i].Pin = "" // that database is new
+		}
+	}
+	then, err := capacity.Place(unpinned, before)
+	if err != nil {
+		return nil, err
+	}
+	out := []placed{}
+	for i := range now {
+		if now[i].Database != then[i].Database {
+			out = append(out, placed{now[i], then[i].Database})
+		}
+	}
+	return out, nil
+}
+
+func parseDatabases(flag string, list []string) ([]capacity.Database, error) {
+	out := make([]capacity.Database, len(list))
+	for i, text := range list {
+		name, weight, given := strings.Cut(text, "=")
+		out[i] = capacity.Database{Name: strings.TrimSpace(name), Weight: 1}
+		if !given {
+			continue
+		}
+		var err error
+		if out[i].Weight, err = strconv.ParseFloat(weight, 64); err != nil {
+			return nil, fmt.Errorf("%s: %q: the weight must be a number, such as %s=2", flag, text, name)
+		}
+	}
+	return out, nil
+}
+
+// read reads the tenants. Empty lines and those that begin with # are passed over.
+func (c *capacityPlaceCmd) read(s *session) (tenants []capacity.Tenant, err error) {
+	from := s.in
+	if c.Tenants != "-" {
+		f, err := os.Open(c.Tenants)
+		if err != nil {
+			return nil, fmt.Errorf("read the tenants: %w", err)
+		}
+		defer func() { _ = f.Close() }()
+		from = f
+	}
+	if tenants, err = parseTenants(from); err != nil {
+		return nil, fmt.Errorf("read the tenants: %w", err)
+	}
+	if len(tenants) == 0 {
+		return nil, errors.New("read the tenants: there are none; give one a line")
+	}
+	return tenants, nil
+}
+
+func parseTenants(from io.Reader) ([]capacity.Tenant, error) {
+	var out []capacity.Tenant
+	lines := bufio.NewScanner(from)
+	for n := 1; lines.Scan(); n++ {
+		f := strings.Fields(lines.Text())
+		if len(f) == 0 || strings.HasPrefix(f[0], "#") {
+			continue
+		}
+		t := capacity.Tenant{ID: f[0], Load: 1}
+		if len(f) > 3 {
+			return nil, fmt.Errorf("line %d has %d words; there may be an id, a load and a database", n, len(f))
+		}
+		if len(f) > 1 {
+			var err error
+			if t.Load, err = strconv.ParseFloat(f[1], 64); err != nil || !(t.Load >= 0) {
+				return nil, fmt.Errorf("line %d: the load %q must be a number, not below zero", n, f[1])
+			}
+		}
+		if len(f) > 2 {
+			t.Pin = f[2]
+		}
+		out = append(out, t)
+	}
+	return out, lines.Err()
+}
