@@ -75,7 +75,9 @@ func runProcess(ctx context.Context, name string, db Database, broker NATS, life
 			return err
 		}
 		log.Info("health and metrics", zap.String("addr", l.Addr().String()))
-		serving.Go(func() error { return serveHTTP(outer, l, p.status.handler(p.registry, log, life.Pprof), time.Second/2, log) })
+		serving.Go(func() error {
+			return serveHTTP(outer, l, p.status.handler(p.registry, log, life.Pprof), time.Second/2, log)
+		})
 	}
 	var err error
 	if p.traces, err = export.Start(ctx, name, Version(), log); err != nil {
