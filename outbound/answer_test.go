@@ -1,9 +1,12 @@
 package outbound
 
 import (
+	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 )
@@ -18,3 +21,35 @@ func TestRetryAfterIsReadAsSecondsOrDate(t *testing.T) {
 		require.Zero(t, RetryAfter(none, now), none)
 	}
 }
+
+// endless is an answer that never ends, and counts what is read of it.
+type endless struct{ read int }
+
+func (e *endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = "\xff\x00a"[(e.read+i)%3]
+	}
+	e.read += len(p)
+	return len(p), nil
+}
+
+func TestOfAnAnswerASmallPieceIsReadAndKeptAsText(t *testing.T) {
+	t.Parallel()
+	e := &endless{}
+	head, err := Head(e)
+	require.NoError(t, err)
+	require.True(t, utf8.ValidString(head))
+	require.NotContains(t, head, "\x00")
+	require.LessOrEqual(t, len(head), 3*responseBytes)
+	require.LessOrEqual(t, e.read, responseBytes+2*drainBytes)
+
+	head, err = Head(strings.NewReader("short"))
+	require.NoError(t, err)
+	require.Equal(t, "short", head)
+	_, err = Head(io.MultiReader(strings.NewReader("broken"), brokenReader{}))
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+}
+
+type brokenReader struct{}
+
+func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }

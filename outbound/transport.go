@@ -16,12 +16,26 @@ import (
 // gains nothing. A proxy is used only where the operator configures one; it is
 // then the proxy that is dialled and must do the checking.
 func NewTransport(allow []netip.Prefix, proxy *url.URL) *http.Transport {
-	guard := ssrf.New(
+	return newTransport(allow, proxy, nil)
+}
+
+// Reachable says whether the guard lets an address be dialled: it is public, or
+// in one of the networks that the operator allows.
+func Reachable(allow []netip.Prefix, addr netip.Addr) bool {
+	return guard(allow).SafeAddrPort(netip.AddrPortFrom(addr.Unmap(), 443)) == nil
+}
+
+func guard(allow []netip.Prefix) *ssrf.Guardian {
+	return ssrf.New(
 		ssrf.WithAnyPort(),
 		ssrf.WithAllowedV4Prefixes(prefixes(allow, true)...),
 		ssrf.WithAllowedV6Prefixes(prefixes(allow, false)...),
 	)
-	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, Control: guard.Safe}
+}
+
+// newTransport resolves names with the system's resolver where none is given.
+func newTransport(allow []netip.Prefix, proxy *url.URL, resolver *net.Resolver) *http.Transport {
+	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, Control: guard(allow).Safe, Resolver: resolver}
 	t := &http.Transport{
 		DialContext:            dialer.DialContext,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/outbound"
 )
 
 // Limits of a webhook. Each is named in the error that it causes.
@@ -182,10 +183,4 @@ func (l Limits) ValidateURL(field, raw string) error {
 	return nil
 }
 
-func (l Limits) allowed(a netip.Addr) bool {
-	a = a.Unmap()
-	if slices.ContainsFunc(l.AllowNetworks, func(p netip.Prefix) bool { return p.Contains(a) }) {
-		return true
-	}
-	return a.IsGlobalUnicast() && !a.IsPrivate() && !a.IsLoopback()
-}
+func (l Limits) allowed(a netip.Addr) bool { return outbound.Reachable(l.AllowNetworks, a) }

@@ -1,0 +1,103 @@
+package subscribers_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/subscribers"
+	"github.com/fanmail-dev/fanmail/subscribers/signature"
+)
+
+func TestTheLimitsOfAWebhooksSettings(t *testing.T) {
+	t.Parallel()
+	values := func(n int) []string { return strings.Fields(strings.Repeat("v ", n)) }
+	sound := func() subscribers.Webhook {
+		return subscribers.Webhook{
+			URL: "https://hooks.example.com/" + strings.Repeat("x", subscribers.MaxURLBytes-len("https://hooks.example.com/")), Events: []events.Type{events.EmailReceived},
+			Description: strings.Repeat("d", subscribers.MaxDescriptionBytes), MaxInFlight: subscribers.MaxMaxInFlight, Ordering: subscribers.OrderingNone,
+			Filters: subscribers.Filters{AgentIDs: values(50), ConversationIDs: values(50), Labels: values(50)},
+		}
+	}
+	w := sound()
+	require.NoError(t, w.Validate(subscribers.Limits{}), "each at its limit")
+	for says, change := range map[string]func(*subscribers.Webhook){
+		"url: has 2049 bytes; the limit is 2048":                   func(w *subscribers.Webhook) { w.URL += "x" },
+		"description: has 201 bytes; the limit is 200":             func(w *subscribers.Webhook) { w.Description += "d" },
+		"description: holds a line break":                          func(w *subscribers.Webhook) { w.Description = "a\rb" },
+		"filters.agent_ids: has 51 values; the limit is 50":        func(w *subscribers.Webhook) { w.Filters.AgentIDs = values(51) },
+		"filters.conversation_ids: has 51 values; the limit is 50": func(w *subscribers.Webhook) { w.Filters.ConversationIDs = values(51) },
+		"filters.labels: has 51 values; the limit is 50":           func(w *subscribers.Webhook) { w.Filters.Labels = values(51) },
+		"events: names no event type":                              func(w *subscribers.Webhook) { w.Events = nil },
+		string(events.EmailReceived):                               func(w *subscribers.Webhook) { w.Events = []events.Type{"email.eaten"} },
+		"url: must be an https URL; plain http is off":             func(w *subscribers.Webhook) { w.URL = "http://hooks.example.com/" },
+		"url: must not hold credentials":                           func(w *subscribers.Webhook) { w.URL = "https://a:b@hooks.example.com/" },
+		"max_in_flight: is 257; it must be from 1 to 256":          func(w *subscribers.Webhook) { w.MaxInFlight++ },
+	} {
+		w := sound()
+		change(&w)
+		err := w.Validate(subscribers.Limits{})
+		var field *events.FieldError
+		require.ErrorAs(t, err, &field, says)
+		require.ErrorContains(t, err, says)
+	}
+}
+
+func TestAURLThatNamesAnAddressInsideIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, host := range []string{
+		"127.0.0.1", "0.0.0.0", "10.0.0.1", "100.64.0.1", "169.254.169.254", "224.0.0.1", "192.168.0.1", "localhost", "x.localhost.", "LOCALHOST",
+		"[::1]", "[::]", "[fe80::1]", "[fd00::1]", "[ff02::1]", "[::ffff:10.0.0.1]", "[64:ff9b::a00:1]", "[2002:a00:1::]",
+	} {
+		require.Error(t, subscribers.Limits{}.ValidateURL("url", "https://"+host+"/"), host)
+	}
+	require.NoError(t, subscribers.Limits{}.ValidateURL("url", "https://93.184.216.34/"))
+	require.NoError(t, subscribers.Limits{}.ValidateURL("url", "https://[2606:4700:4700::1111]/"))
+	allowed := subscribers.Limits{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
+	require.NoError(t, allowed.ValidateURL("url", "https://10.0.0.1/"))
+	require.Error(t, allowed.ValidateURL("url", "https://192.168.0.1/"))
+}
+
+func TestARotatedSecretSignsForADayAndThenNoMore(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	s := newShelf(t)
+	w := s.webhook(t)
+	r := subscribers.NewRegistry(s.pool, nil, zaptest.NewLogger(t))
+	require.NoError(t, r.Load(ctx))
+	before, err := r.Get(w.ID).Signer(time.Now())
+	require.NoError(t, err)
+	_, until, err := s.Rotate(ctx, s.tenant, w.ID)
+	require.NoError(t, err)
+	require.WithinDuration(t, time.Now().Add(24*time.Hour), until, time.Minute)
+	require.NoError(t, r.Load(ctx))
+	within, err := r.Get(w.ID).Signer(until.Add(-time.Second))
+	require.NoError(t, err)
+	past, err := r.Get(w.ID).Signer(until)
+	require.NoError(t, err)
+	require.Equal(t, []int{1, 2, 1}, []int{signatures(before), signatures(within), signatures(past)})
+	_, err = subscribers.Retain(ctx, s.pool)
+	require.NoError(t, err)
+	s.exec(t, `UPDATE webhooks SET signing_secret_prev_until = now()`)
+	_, err = subscribers.Retain(ctx, s.pool)
+	require.NoError(t, err)
+	var kept *string
+	require.NoError(t, s.pool.QueryRow(ctx, `SELECT signing_secret_prev FROM webhooks`).Scan(&kept))
+	require.Nil(t, kept, "nor is it kept")
+	_, _, err = s.Rotate(ctx, events.NewRandom[events.TenantKind](), w.ID)
+	require.True(t, errors.Is(err, subscribers.ErrNotFound))
+}
+
+func signatures(s *signature.Signer) int {
+	h := http.Header{}
+	s.Sign(h, "evt_1", time.Now(), []byte("{}"))
+	return strings.Count(h.Get(signature.HeaderE2A), "v1=")
+}
