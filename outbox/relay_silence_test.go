@@ -1,0 +1,45 @@
+package outbox_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/events/stream"
+	"github.com/fanmail-dev/fanmail/test/natstest"
+	"github.com/fanmail-dev/fanmail/test/pgtest"
+)
+
+func TestTheRelayHandsItsRowsBackWhenTheBrokerFallsSilent(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	pool := pgtest.Pool(t)
+	nc, js := natstest.Connect(t)
+	ten := tenant(t, pool, false)
+	require.NoError(t, js.DeleteStream(ctx, stream.Events))
+	// Somebody takes the messages and nobody acknowledges them.
+	taken := make(chan *nats.Msg, 100)
+	sub, err := nc.ChanSubscribe("mail.events.>", taken)
+	require.NoError(t, err)
+	require.NoError(t, nc.Flush())
+	done := insert(t, pool, numbered(ten, 0, 3)...) // enough for an atomic batch
+	stop := relay(t, pool, nc, js)
+	// While the first lease still runs.
+	require.Eventually(t, func() bool {
+		var back bool
+		err := pool.QueryRow(ctx, `SELECT count(*) = 3 FROM outbox WHERE publishes = 1 AND leased_until = '-infinity'`).Scan(&back)
+		require.NoError(t, err)
+		return back
+	}, 2*time.Minute, 5*time.Millisecond)
+	require.NotEmpty(t, taken)
+	require.NoError(t, sub.Unsubscribe())
+	// The stream is there again by then, and has them under new ids.
+	got := read(t, js, 3)
+	stop()
+	for i, m := range got {
+		require.Equal(t, done[i].ID.String()+":2", m.Headers().Get("Nats-Msg-Id"))
+	}
+}
