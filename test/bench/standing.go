@@ -17,9 +17,7 @@ func standing(scale float64) []Workload {
 	add := func(group, name, about string, w Workload) {
 		w.Group, w.Name, w.About = group, name, about
 		w.State = w.State.scaled(scale)
-		if w.State != (State{}) {
-			w.About += fmt.Sprintf(" (rows: %d delivered, %d parked, %d of an old day)", w.State.History, w.State.Parked, w.State.OldDay)
-		}
+		w.About += w.State.about()
 		w.Only, w.FullOnly, w.Patience = "fanmail", true, 3*time.Minute
 		if w.Rounds == 0 {
 			w.Rounds = 3

@@ -45,6 +45,23 @@ func (s State) scaled(by float64) State {
 	return s
 }
 
+// about says how much there is, for what is printed; "" for empty tables.
+func (s State) about() string {
+	var of []string
+	for _, part := range []struct {
+		n    int
+		what string
+	}{{s.History, "delivered"}, {s.Parked, "parked"}, {s.Webhooks, "webhooks without events"}, {s.OldDay, "of an old day"}} {
+		if part.n > 0 {
+			of = append(of, fmt.Sprintf("%d %s", part.n, part.what))
+		}
+	}
+	if len(of) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(of, ", ") + ")"
+}
+
 const (
 	historyHooks = 1000
 	historyDays  = 30
@@ -135,20 +152,17 @@ func (s State) load(ctx context.Context, dir string) error {
 	if _, err := pool.Exec(ctx, `SELECT fanmail_make_partitions($1::date, $2)`, today.AddDate(0, 0, 1-historyDays), historyDays); err != nil {
 		return fmt.Errorf("make the days before: %w", err)
 	}
-	group, working := errgroup.WithContext(ctx)
-	group.SetLimit(2)
 	if s.History > 0 {
 		// Today up to a minute ago, so that no row is of the future.
-		group.Go(func() error { return history(working, pool, s.History/2, today, time.Now().Add(-time.Minute)) })
+		if err := history(ctx, pool, s.History/2, today, time.Now().Add(-time.Minute)); err != nil {
+			return err
+		}
 		for d := 1; d < historyDays; d++ {
 			from := today.AddDate(0, 0, -d)
-			group.Go(func() error {
-				return history(working, pool, s.History/2/(historyDays-1), from, from.AddDate(0, 0, 1))
-			})
+			if err := history(ctx, pool, s.History/2/(historyDays-1), from, from.AddDate(0, 0, 1)); err != nil {
+				return err
+			}
 		}
-	}
-	if err := group.Wait(); err != nil {
-		return err
 	}
 	for _, more := range []func(context.Context, *pgxpool.Pool) error{s.loadParked, s.loadWebhooks, s.loadOldDay} {
 		if err := more(ctx, pool); err != nil {
@@ -163,25 +177,37 @@ func (s State) load(ctx context.Context, dir string) error {
 	return nil
 }
 
-// history inserts n delivered rows whose times are spread evenly.
+// history inserts n delivered rows whose times are spread evenly, the earlier
+// half beside the later one.
 func history(ctx context.Context, pool *pgxpool.Pool, n int, from, to time.Time) error {
 	hooks := make([]events.WebhookID, historyHooks)
 	for i := range hooks {
 		hooks[i] = webhookID(hundredPath(i))
 	}
-	_, err := pool.Exec(ctx, `
+	half := from.Add(to.Sub(from) / 2)
+	group, working := errgroup.WithContext(ctx)
+	for _, part := range []struct {
+		n        int
+		from, to time.Time
+	}{{n / 2, from, half}, {n - n/2, half, to}} {
+		group.Go(func() error {
+			_, err := pool.Exec(working, insertHistory, part.n, part.from, part.to, hooks, tenantID(hundredTenant))
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("insert history of %s: %w", from.Format(time.DateOnly), err)
+	}
+	return nil
+}
+
+const insertHistory = `
 INSERT INTO webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at, last_attempt_at, finished_at,
 	expires_at, seq, attempts, max_attempts, last_status_code, status, event_type)
 SELECT (ms || substr(hash, 1, 20))::uuid, at, ($4::uuid[])[1 + i % array_length($4, 1)], $5, (ms || substr(hash, 13, 20))::uuid, at,
 	at + interval '5 ms', at + interval '5 ms', at + interval '30 days', i, 1, 8, 200, 'delivered', 'email.received'
 FROM (SELECT i, at, md5(i::text) AS hash, lpad(to_hex(floor(extract(epoch FROM at) * 1000)::bigint), 12, '0') AS ms
-      FROM (SELECT i, $2::timestamptz + ($3::timestamptz - $2::timestamptz) * (i::float8 / $1) AS at FROM generate_series(0, $1::int - 1) AS i) AS t) AS h`,
-		n, from, to, hooks, tenantID(hundredTenant))
-	if err != nil {
-		return fmt.Errorf("insert history of %s: %w", from.Format(time.DateOnly), err)
-	}
-	return nil
-}
+      FROM (SELECT i, $2::timestamptz + ($3::timestamptz - $2::timestamptz) * (i::float8 / $1) AS at FROM generate_series(0, $1::int - 1) AS i) AS t) AS h`
 
 func (s State) loadParked(ctx context.Context, pool *pgxpool.Pool) error {
 	if s.Parked == 0 {
