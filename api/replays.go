@@ -37,6 +37,7 @@ type Replay struct {
 	Source     *string           `json:"source" enum:"jetstream,postgres,both" doc:"Where the events came from; null: none were found yet."`
 	Matched    int64             `json:"matched" doc:"Pairs of an event and a webhook that match."`
 	Enqueued   int64             `json:"enqueued" doc:"Deliveries made of them. The others were had already, or are pending."`
+	Waiting    int64             `json:"waiting" doc:"Found, and yet to be looked at closer and enqueued."`
 	Delivered  int64             `json:"delivered" doc:"Of the deliveries made, those that succeeded."`
 	Failed     int64             `json:"failed" doc:"Those that failed for good, cancelled ones included."`
 	CreatedAt  time.Time         `json:"created_at"`
@@ -46,7 +47,7 @@ type Replay struct {
 func showReplay(r replay.Replay) Replay {
 	out := Replay{
 		ID: r.ID, State: string(r.State), Mode: string(r.Mode), Since: r.Since, Until: r.Until, Types: make([]string, len(r.Types)),
-		AgentIDs: r.AgentIDs, Reading: r.Reading, Source: text(r.Source), Matched: r.Matched, Enqueued: r.Enqueued,
+		AgentIDs: r.AgentIDs, Reading: r.Reading, Source: text(r.Source), Matched: r.Matched, Enqueued: r.Enqueued, Waiting: r.Waiting,
 		Delivered: r.Delivered, Failed: r.Failed, CreatedAt: r.CreatedAt, FinishedAt: r.FinishedAt,
 	}
 	for i, t := range r.Types {

@@ -27,7 +27,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		failures: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "fanmail_replay_failures_total", Help: "Steps of replays that failed and are tried again, by the party that failed: database, broker.",
 		}, []string{"party"}),
-	}	// So that a rate is there from the first one on.
+	} // So that a rate is there from the first one on.
 	for _, source := range []string{"jetstream", "postgres"} {
 		m.events.WithLabelValues(source)
 	}

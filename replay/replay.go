@@ -59,7 +59,9 @@ type Replay struct {
 	// Matched counts pairs of an event and a webhook that match, Enqueued the
 	// deliveries made of them. Each of these ends in Delivered or Failed.
 	Matched, Enqueued, Delivered, Failed int64
-	FinishedAt                           *time.Time // nil while it runs
+	// Waiting are pairs that were found and are yet to be enqueued.
+	Waiting    int64
+	FinishedAt *time.Time // nil while it runs
 }
 
 // Limits of a replay. Each is named in the error that it causes.

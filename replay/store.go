@@ -38,12 +38,13 @@ func (s *Store) In(tx pgx.Tx) *Store { return &Store{db: tx, hooks: s.hooks.In(t
 const replayColumns = `id, tenant_id, webhook_id, mode, types, agent_ids, since, until,
 	created_at, state, phase <> 'read' AND finished_at IS NULL,
 	CASE WHEN from_stream AND from_table THEN 'both' WHEN from_stream THEN 'jetstream' WHEN from_table THEN 'postgres' ELSE '' END,
-	matched, enqueued, delivered, failed, finished_at`
+	matched, enqueued, delivered, failed, finished_at,
+	(SELECT count(*) FROM replay_deliveries AS d WHERE d.replay_id = replays.id AND d.state = 0)`
 
 func scanReplay(row pgx.CollectableRow) (Replay, error) {
 	var r Replay
 	err := row.Scan(&r.ID, &r.TenantID, &r.WebhookID, &r.Mode, &r.Types, &r.AgentIDs, &r.Since, &r.Until, &r.CreatedAt, &r.State,
-		&r.Reading, &r.Source, &r.Matched, &r.Enqueued, &r.Delivered, &r.Failed, &r.FinishedAt)
+		&r.Reading, &r.Source, &r.Matched, &r.Enqueued, &r.Delivered, &r.Failed, &r.FinishedAt, &r.Waiting)
 	r.Since, r.Until, r.CreatedAt = r.Since.UTC(), r.Until.UTC(), r.CreatedAt.UTC()
 	if r.FinishedAt != nil {
 		at := r.FinishedAt.UTC()

@@ -29,6 +29,8 @@ type cli struct {
 	Agents     agentsCmd                 `cmd:"" help:"List and change agents, the addresses that receive mail."`
 	Events     eventsCmd                 `cmd:"" help:"Read the event log, add to it, deliver again."`
 	Deliveries deliveriesCmd             `cmd:"" help:"Look at deliveries, and retry them."`
+	Replay     replayCmd                 `cmd:"" help:"Send past events again, and watch or cancel that."`
+	Fanout     fanoutCmd                 `cmd:"" help:"For operators: the consumer that fans events out."`
 	Keys       keysCmd                   `cmd:"" help:"List, make and revoke API keys."`
 	Tenants    tenantsCmd                `cmd:"" help:"List and make tenants."`
 	Stats      statsCmd                  `cmd:"" help:"Count deliveries, measure them, and see what waits."`

@@ -15,6 +15,7 @@ type webhooksCmd struct {
 	Disable webhooksDisable `cmd:"" help:"Disable a webhook; its deliveries wait."`
 	Delete  webhooksDelete  `cmd:"" help:"Delete a webhook."`
 	Rotate  webhooksRotate  `cmd:"" aliases:"rotate-secret" help:"Make a new signing secret; the old one signs for 24 h more."`
+	Retry   webhooksRetry   `cmd:"" help:"Try the failed deliveries of a window again, now."`
 	Test    webhooksTest    `cmd:"" help:"Send a test delivery."`
 	Lane    webhooksLane    `cmd:"" help:"Show what its deliveries are doing now: owner, state, window, next due."`
 }

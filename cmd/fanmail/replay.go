@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/fanmail-dev/fanmail/app/client"
+)
+
+type replayCmd struct {
+	Start  replayStart  `cmd:"" default:"withargs" help:"Send the events of a window again, and wait until they have arrived."`
+	List   replayList   `cmd:"" help:"List replays, newest first."`
+	Get    replayGet    `cmd:"" help:"Show a replay's progress."`
+	Watch  replayWatch  `cmd:"" help:"Wait for a replay that runs already."`
+	Cancel replayCancel `cmd:"" help:"Cancel a replay."`
+}
+
+type replayStart struct {
+	target
+	span
+	Webhook string   `help:"To this webhook alone; else to every one that is enabled."`
+	Types   []string `name:"type" help:"Only these event types."`
+	Agents  []string `name:"agent" help:"Only events of these agents."`
+	Mode    string   `default:"missed" enum:"missed,all" help:"missed: what a webhook should have had and has no success for. all: everything again."`
+	Detach  bool     `help:"Don't wait."`
+}
+
+func (c *replayStart) Run(ctx context.Context, s *session) error {
+	if c.Since == "" {
+		return errors.New("--since is required: a time such as 2026-01-02T15:04:05Z, or how long ago, such as 2h")
+	}
+	window := url.Values{}
+	if err := c.set(window); err != nil {
+		return err
+	}
+	body := map[string]any{"mode": c.Mode}
+	for name := range window {
+		body[name] = window.Get(name)
+	}
+	if c.Webhook != "" {
+		body["webhook_id"] = c.Webhook
+	}
+	if len(c.Types) > 0 {
+		body["types"] = c.Types
+	}
+	if len(c.Agents) > 0 {
+		body["agent_ids"] = c.Agents
+	}
+	if c.Detach {
+		return c.show(ctx, s, asTenant, http.MethodPost, "/v1/replays", body)
+	}
+	api, err := c.client(s, asTenant)
+	if err != nil {
+		return err
+	}
+	var made replayState
+	if err := api.Do(ctx, http.MethodPost, "/v1/replays", nil, body, &made); err != nil {
+		return err
+	}
+	return c.watch(ctx, s, api, made.ID)
+}
+
+type replayList struct {
+	target
+	page
+}
+
+func (c *replayList) Run(ctx context.Context, s *session) error {
+	return c.list(ctx, s, asTenant, "/v1/replays", c.page, nil,
+		column{"ID", "id"}, column{"STATE", "state"}, column{"MODE", "mode"}, column{"WEBHOOK", "webhook_id"}, column{"SINCE", "since"},
+		column{"UNTIL", "until"}, column{"MATCHED", "matched"}, column{"ENQUEUED", "enqueued"}, column{"DELIVERED", "delivered"}, column{"FAILED", "failed"})
+}
+
+type replayGet struct {
+	target
+	ID string `arg:""`
+}
+
+func (c *replayGet) Run(ctx context.Context, s *session) error {
+	return c.show(ctx, s, asTenant, http.MethodGet, replayURL(c.ID), nil)
+}
+
+type replayWatch struct {
+	target
+	ID string `arg:""`
+}
+
+func (c *replayWatch) Run(ctx context.Context, s *session) error {
+	api, err := c.client(s, asTenant)
+	if err != nil {
+		return err
+	}
+	return c.watch(ctx, s, api, c.ID)
+}
+
+type replayCancel struct {
+	target
+	ID string `arg:""`
+}
+
+func (c *replayCancel) Run(ctx context.Context, s *session) error {
+	return c.show(ctx, s, asTenant, http.MethodDelete, replayURL(c.ID), nil)
+}
+
+func replayURL(id string) string { return "/v1/replays/" + url.PathEscape(id) }
+
+// replayState is what the bar is drawn from.
+type replayState struct {
+	ID        string `json:"id"`
+	State     string `json:"state"`
+	Reading   bool   `json:"reading"`
+	Matched   int64  `json:"matched"`
+	Enqueued  int64  `json:"enqueued"`
+	Waiting   int64  `json:"waiting"`
+	Delivered int64  `json:"delivered"`
+	Failed    int64  `json:"failed"`
+}
+
+func (r *replayState) ended() bool { return r.State == "completed" || r.State == "cancelled" }
+
+func (r *replayState) describe() string {
+	doing := "sending"
+	if r.Reading {
+		doing = "looking for more"
+	}
+	return fmt.Sprintf("%s · matched %d · failed %d", doing, r.Matched, r.Failed)
+}
+
+// watch waits until a replay has ended, shows how far it is meanwhile, and
+// prints it at the end. One that was not sent whole is an error.
+func (t *target) watch(ctx context.Context, s *session, api *client.Client, id string) error {
+	bar := s.progress(1, "replay")
+	tick := time.NewTicker(300 * time.Millisecond)
+	defer tick.Stop()
+	var r replayState
+	away := 0
+	for {
+		err := api.Do(ctx, http.MethodGet, replayURL(id), nil, nil, &r)
+		var refused *client.Problem
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s goes on without you: see `fanmail replay watch %s`, or `fanmail replay cancel %s`", id, id, id)
+		}
+		if err != nil {
+			// The replay does not need this command; a short absence is waited out.
+			if away++; errors.As(err, &refused) && refused.Status < 500 || away > 100 {
+				return fmt.Errorf("watch %s: %w", id, err)
+			}
+		} else {
+			away = 0
+			bar.ChangeMax64(max(1, r.Enqueued+r.Waiting))
+			bar.Describe(r.describe())
+			_ = bar.Set64(r.Delivered + r.Failed)
+		}
+		if r.ended() {
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+	_ = bar.Finish()
+	if err := t.show(ctx, s, asTenant, http.MethodGet, replayURL(id), nil); err != nil {
+		return err
+	}
+	switch {
+	case r.State == "cancelled":
+		return fmt.Errorf("%s was cancelled", id)
+	case r.Failed > 0:
+		return fmt.Errorf("%d deliveries of %s failed", r.Failed, id)
+	}
+	return nil
+}
+
+type webhooksRetry struct {
+	target
+	span
+	ID   string `arg:""`
+	Type string `help:"Only those of events of this type."`
+}
+
+func (c *webhooksRetry) Run(ctx context.Context, s *session) error {
+	if c.Since == "" {
+		return errors.New("--since is required: a time such as 2026-01-02T15:04:05Z, or how long ago, such as 2h")
+	}
+	window := url.Values{}
+	if err := c.set(window); err != nil {
+		return err
+	}
+	body := map[string]any{}
+	for name := range window {
+		body[name] = window.Get(name)
+	}
+	if c.Type != "" {
+		body["event_type"] = c.Type
+	}
+	api, err := c.client(s, asTenant)
+	if err != nil {
+		return err
+	}
+	retried := 0
+	for {
+		var answer struct {
+			Retried    int     `json:"retried"`
+			NextCursor *string `json:"next_cursor"`
+		}
+		if err := api.Do(ctx, http.MethodPost, "/v1/webhooks/"+url.PathEscape(c.ID)+"/retry", nil, body, &answer); err != nil {
+			return fmt.Errorf("after %d deliveries: %w", retried, err)
+		}
+		retried += answer.Retried
+		if answer.NextCursor == nil {
+			break
+		}
+		body["cursor"] = *answer.NextCursor
+	}
+	if c.JSON {
+		s.say(`{"retried":%d}`, retried)
+		return nil
+	}
+	s.say("%d deliveries are tried again", retried)
+	return nil
+}
