@@ -1,0 +1,109 @@
+package signature_test
+
+import (
+	"encoding/json"
+	"flag"
+	"net/http"
+	"os"
+	"testing"
+	"time"
+
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/subscribers/signature"
+)
+
+var update = flag.Bool("update", false, "write testdata/vectors.json anew")
+
+const vectorsFile = "testdata/vectors.json"
+
+// vector is a request as a receiver sees it, and the verdict that it must
+// reach at that time.
+type vector struct {
+	Name    string            `json:"name"`
+	Secret  string            `json:"secret"`
+	Now     int64             `json:"now"` // Unix seconds
+	Headers map[string]string `json:"headers"`
+	Body    string            `json:"body"`
+	Valid   bool              `json:"valid"`
+}
+
+// The secrets encode 32 equal bytes: nobody's.
+const (
+	vectorSecret = signature.SecretPrefix + "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+	vectorOld    = signature.SecretPrefix + "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
+)
+
+func makeVectors(t *testing.T) []vector {
+	t.Helper()
+	const at, id = 1_800_000_000, "evt_00000000000000000000000000000001"
+	body := `{"type":"email.received","id":"` + id + `","created_at":"2027-01-15T08:00:00Z","schema_version":1,"data":{"subject":"Grüße ✉"}}`
+	sign := func(body string, secrets ...string) map[string]string {
+		s, err := signature.NewSigner(secrets...)
+		require.NoError(t, err)
+		h := http.Header{}
+		s.Sign(h, id, time.Unix(at, 0), []byte(body))
+		out := map[string]string{}
+		for name := range h {
+			out[name] = h.Get(name)
+		}
+		return out
+	}
+	with := func(h map[string]string, name, value string) map[string]string {
+		if value == "" {
+			delete(h, name)
+		} else {
+			h[name] = value
+		}
+		return h
+	}
+	return []vector{
+		{"signed", vectorSecret, at, sign(body, vectorSecret), body, true},
+		{"an empty body", vectorSecret, at, sign("", vectorSecret), "", true},
+		{"rotated: the new secret", vectorSecret, at, sign(body, vectorSecret, vectorOld), body, true},
+		{"rotated: the old secret", vectorOld, at, sign(body, vectorSecret, vectorOld), body, true},
+		{"as late as is allowed", vectorSecret, at + 300, sign(body, vectorSecret), body, true},
+		{"too late", vectorSecret, at + 301, sign(body, vectorSecret), body, false},
+		{"from the future", vectorSecret, at - 301, sign(body, vectorSecret), body, false},
+		{"another secret", vectorOld, at, sign(body, vectorSecret), body, false},
+		{"an altered body", vectorSecret, at, sign(body, vectorSecret), body + " ", false},
+		{"another event's id", vectorSecret, at, with(sign(body, vectorSecret), signature.HeaderID, "evt_00000000000000000000000000000002"), body, false},
+		{"only Standard Webhooks", vectorSecret, at, with(sign(body, vectorSecret), signature.HeaderE2A, ""), body, true},
+		{"only X-E2A-Signature", vectorSecret, at, with(sign(body, vectorSecret), signature.HeaderSignature, ""), body, true},
+		{"an altered X-E2A-Signature", vectorSecret, at, with(sign(body, vectorSecret), signature.HeaderE2A, "t=1800000000,v1=00"), body, false},
+		{"an unknown version alone", vectorSecret, at, with(with(sign(body, vectorSecret), signature.HeaderE2A, ""), signature.HeaderSignature, "v2,AAAA"), body, false},
+		{"no signature", vectorSecret, at, map[string]string{signature.HeaderID: id, signature.HeaderTimestamp: "1800000000"}, body, false},
+	}
+}
+
+// The file is what receivers in other languages test themselves by, so it never
+// changes by accident: what is signed today is signed to the byte as it says.
+func TestVectors(t *testing.T) {
+	t.Parallel()
+	made, err := json.MarshalIndent(makeVectors(t), "", "  ")
+	require.NoError(t, err)
+	made = append(made, '\n')
+	if *update {
+		require.NoError(t, os.WriteFile(vectorsFile, made, 0o600))
+	}
+	kept, err := os.ReadFile(vectorsFile)
+	require.NoError(t, err)
+	require.Equal(t, string(made), string(kept))
+
+	var all []vector
+	require.NoError(t, json.Unmarshal(kept, &all))
+	for _, v := range all {
+		h := http.Header{}
+		for name, value := range v.Headers {
+			h.Set(name, value)
+		}
+		err := signature.Verify(v.Secret, h, []byte(v.Body), time.Unix(v.Now, 0), 0)
+		require.Equal(t, v.Valid, err == nil, "%s: %v", v.Name, err)
+		if v.Valid && h.Get(signature.HeaderSignature) != "" {
+			judge, err := standardwebhooks.NewWebhook(v.Secret)
+			require.NoError(t, err)
+			require.NoError(t, judge.VerifyIgnoringTimestamp([]byte(v.Body), h), v.Name)
+		}
+	}
+}
