@@ -100,7 +100,7 @@ func (c *Checker) Check(ctx context.Context, m Mail) (a email.Authentication, mo
 
 // broke catches the panic of a library on a mail that it did not expect.
 func broke(result *email.Result, reason *string) {
-	if p := recover(); p != nil {
+	if p := recover(); p != nil { //nolint:revive // it is deferred itself
 		*result, *reason = email.PermError, clean(fmt.Sprintf("the verifier broke down: %v", p), maxReasonBytes)
 	}
 }

@@ -126,6 +126,10 @@ func verify(ctx context.Context, r *resolver, fields [][]byte, i int, body []byt
 	parts = append(parts, strings.NewReader("\r\n"), bytes.NewReader(body))
 	tags := signatureTags(fields[i])
 	v.Domain, v.Selector = clean(ascii(tags["d"]), maxDomainBytes), clean(tags["s"], maxDomainBytes)
+	// So that a check that ends before its signature was read says whose it was.
+	if v.Identity = clean(tags["i"], maxIdentityBytes); v.Identity == "" && v.Domain != "" {
+		v.Identity = "@" + v.Domain
+	}
 	done, err := dkim.VerifyWithOptions(&until{ctx, io.MultiReader(parts...)}, &dkim.VerifyOptions{
 		MaxVerifications: 1,
 		LookupTXT: func(name string) ([]string, error) {
@@ -146,7 +150,6 @@ func verify(ctx context.Context, r *resolver, fields [][]byte, i int, body []byt
 		}
 		return v
 	}
-	v.Identity = clean(done[0].Identifier, maxIdentityBytes)
 	switch err := done[0].Err; {
 	case err == nil:
 		v.Result = email.Pass

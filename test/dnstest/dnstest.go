@@ -81,15 +81,15 @@ func Serve(t testing.TB, z Zone) (addr string, asked *atomic.Int64) {
 		}
 		_ = w.WriteMsg(m)
 	})
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	udp, err := net.ListenPacket("udp", tcp.Addr().String())
-	require.NoError(t, err)
+	tcp, udp := listen(t)
 	for _, s := range []*dns.Server{{Listener: tcp, Handler: answer}, {PacketConn: udp, Handler: answer}} {
 		started := make(chan struct{})
 		s.NotifyStartedFunc = func() { close(started) }
-		done := make(chan error, 1)
-		go func() { done <- s.ActivateAndServe() }()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = s.ActivateAndServe() // ends with Shutdown
+		}()
 		<-started
 		t.Cleanup(func() {
 			_ = s.Shutdown()
@@ -97,4 +97,22 @@ func Serve(t testing.TB, z Zone) (addr string, asked *atomic.Int64) {
 		})
 	}
 	return tcp.Addr().String(), asked
+}
+
+// listen opens one port for both. A port that is free for TCP may be a
+// client's for UDP; then another is tried.
+func listen(t testing.TB) (tcp net.Listener, udp net.PacketConn) {
+	t.Helper()
+	var lc net.ListenConfig
+	for range 100 {
+		var err error
+		tcp, err = lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		if udp, err = lc.ListenPacket(t.Context(), "udp", tcp.Addr().String()); err == nil {
+			return tcp, udp
+		}
+		require.NoError(t, tcp.Close())
+	}
+	require.Fail(t, "no port is free for TCP and UDP")
+	return nil, nil
 }
