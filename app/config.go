@@ -39,6 +39,9 @@ func (c *Database) validate() error {
 	return nil
 }
 
+// streamsGiven is the value of --streams with which a process only looks.
+const streamsGiven = "given"
+
 // NATS says where the broker is and how its streams are kept.
 type NATS struct {
 	URL            string        `name:"nats-url" env:"FANMAIL_NATS_URL" placeholder:"nats://…" help:"NATS with JetStream; several URLs separated by commas."`
@@ -46,6 +49,7 @@ type NATS struct {
 	CA             string        `name:"nats-ca" env:"FANMAIL_NATS_CA" placeholder:"FILE" help:"Certificates to trust, PEM."`
 	Cert           string        `name:"nats-cert" env:"FANMAIL_NATS_CERT" placeholder:"FILE" help:"Client certificate, PEM."`
 	Key            string        `name:"nats-key" env:"FANMAIL_NATS_KEY" placeholder:"FILE" help:"Key of the client certificate, PEM."`
+	Streams        string        `name:"streams" env:"FANMAIL_STREAMS" default:"make" enum:"make,given" help:"make: this process makes and changes the streams that it works with; given: somebody else does, as 'fanmail streams' or NACK."`
 	StreamReplicas int           `name:"stream-replicas" env:"FANMAIL_STREAM_REPLICAS" default:"1" help:"Replicas of each stream; 3 in production."`
 	EventsMaxAge   time.Duration `name:"events-max-age" env:"FANMAIL_EVENTS_MAX_AGE" default:"720h" help:"How long the broker keeps relayed events."`
 	EventsMaxBytes int64         `name:"events-max-bytes" env:"FANMAIL_EVENTS_MAX_BYTES" default:"0" help:"Most bytes of relayed events that the broker keeps; 0 means no limit."`
@@ -74,6 +78,9 @@ func (c *NATS) validate() error {
 	if (c.Cert == "") != (c.Key == "") {
 		return wrong("--nats-cert and --nats-key", "FANMAIL_NATS_CERT, FANMAIL_NATS_KEY", "belong together: set both or neither")
 	}
+	if c.Streams != "" && c.Streams != "make" && c.Streams != streamsGiven {
+		return wrong("--streams", "FANMAIL_STREAMS", "must be make or given")
+	}
 	if c.StreamReplicas < 0 || c.StreamReplicas > 5 {
 		return wrong("--stream-replicas", "FANMAIL_STREAM_REPLICAS", "must be from 1 to 5")
 	}
@@ -86,8 +93,11 @@ func (c *NATS) validate() error {
 	return nil
 }
 
-func (c *NATS) streams() stream.Options {
-	return stream.Options{Replicas: c.StreamReplicas, EventsMaxAge: c.EventsMaxAge, EventsMaxBytes: c.EventsMaxBytes}
+func (c *NATS) streams(role stream.Role) stream.Options {
+	return stream.Options{
+		Replicas: c.StreamReplicas, EventsMaxAge: c.EventsMaxAge, EventsMaxBytes: c.EventsMaxBytes,
+		Role: role, Given: c.Streams == streamsGiven,
+	}
 }
 
 // Lifecycle says where a process shows its state and how long it may drain.

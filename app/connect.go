@@ -112,11 +112,13 @@ func permanentUnlessAway(err error) error {
 	return err
 }
 
-// connectBroker waits until NATS answers and its streams are as they should
-// be. It returns a [*stream.MismatchError] where one differs dangerously.
-func connectBroker(ctx context.Context, c NATS, name string, log *zap.Logger) (*nats.Conn, jetstream.JetStream, error) {
+// connectBroker waits until NATS answers and ensure finds its streams as they
+// should be. A [*stream.MismatchError] of it ends the waiting.
+func connectBroker(ctx context.Context, c NATS, name string, ensure func(context.Context, jetstream.JetStream) error, log *zap.Logger) (*nats.Conn, jetstream.JetStream, error) {
 	opts := []nats.Option{
 		nats.Name("fanmail-" + name),
+		// Answers come to a subject that only this process's user may hear.
+		nats.CustomInboxPrefix("_INBOX_" + name),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(250 * time.Millisecond),
 		nats.Timeout(attemptTimeout),
@@ -154,7 +156,7 @@ func connectBroker(ctx context.Context, c NATS, name string, log *zap.Logger) (*
 		// Without a leader nobody answers; the next attempt asks again.
 		ask, cancel := context.WithTimeoutCause(attempt, stream.AckTime, stream.ErrNoAck)
 		defer cancel()
-		err = stream.Ensure(ask, js, c.streams())
+		err = ensure(ask, js)
 		var mismatch *stream.MismatchError
 		if errors.As(err, &mismatch) {
 			return backoff.Permanent(mismatch)

@@ -4,9 +4,13 @@ import (
 	"context"
 	"os"
 	"strconv"
+	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/fanmail-dev/fanmail/agents"
 	"github.com/fanmail-dev/fanmail/dispatch"
 	"github.com/fanmail-dev/fanmail/fanout"
 	"github.com/fanmail-dev/fanmail/notices"
@@ -26,7 +30,8 @@ type DispatcherConfig struct {
 	Slots     int    `name:"slots" env:"FANMAIL_SLOTS" default:"512" help:"POSTs in flight at once to endpoints that answer within a second."`
 	SlowSlots int    `name:"slow-slots" env:"FANMAIL_SLOW_SLOTS" default:"0" help:"The same for slower endpoints; 0 means four times --slots."`
 
-	ReplayRate int `name:"replay-rate" env:"FANMAIL_REPLAY_RATE" default:"500" help:"Most deliveries of replays a second that this process makes."`
+	ReplayRate  int    `name:"replay-rate" env:"FANMAIL_REPLAY_RATE" default:"500" help:"Most deliveries of replays a second that this process makes."`
+	Maintenance string `name:"maintenance" env:"FANMAIL_MAINTENANCE" default:"on" enum:"on,off" help:"on: make and drop the tables' partitions, which takes their owner's rights; off where 'fanmail maintain' does."`
 	AgentWebhooks
 }
 
@@ -87,6 +92,13 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 	if err != nil {
 		return err
 	}
-	p.add("maintenance", dispatch.NewMaintenance(p.pool, dispatch.MaintenanceOptions{Also: own.Retain, Log: p.log, Registerer: p.registry}).Run)
+	if c.Maintenance != off {
+		p.add("maintenance", maintenance(p.pool, own, 0, p.log, p.registry).Run)
+	}
 	return nil
+}
+
+// maintenance is what dispatchers do, and 'fanmail maintain' in their stead.
+func maintenance(pool *pgxpool.Pool, own *agents.Deliverer, every time.Duration, log *zap.Logger, registerer prometheus.Registerer) *dispatch.Maintenance {
+	return dispatch.NewMaintenance(pool, dispatch.MaintenanceOptions{Every: every, Also: own.Retain, Log: log, Registerer: registerer})
 }

@@ -126,7 +126,7 @@ func (p *process) addIngest(c SMTP, flag string) (*ingest.Server, error) {
 		return nil, portError(err, c.Addr, flag, "FANMAIL_SMTP_ADDR")
 	}
 	p.add("smtp", srv.Run)
-	intake := ingest.NewIntake(p.pool, p.js, p.nc, ingest.IntakeOptions{Drain: p.drain, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer()})
+	intake := ingest.NewIntake(p.pool, p.js, p.nc, ingest.IntakeOptions{Drain: p.drain, Streams: p.streams, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer()})
 	p.add("intake", intake.Run)
 	return srv, nil
 }

@@ -2,16 +2,22 @@ package app
 
 import (
 	"context"
+	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
+	"github.com/fanmail-dev/fanmail/agents"
 	"github.com/fanmail-dev/fanmail/api"
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
+	"github.com/fanmail-dev/fanmail/deploy/postgres"
+	"github.com/fanmail-dev/fanmail/events/stream"
 )
 
 // Migrate waits for the database, brings its schema up to date and gives the
-// version that it then has.
-func Migrate(ctx context.Context, c Database, log *zap.Logger) (int64, error) {
+// version that it then has. With grants it also gives the roles of the
+// processes their rights; see [postgres.Grant].
+func Migrate(ctx context.Context, c Database, grants bool, log *zap.Logger) (int64, error) {
 	c.Migrate = true
 	if err := c.validate(); err != nil {
 		return 0, err
@@ -20,8 +26,48 @@ func Migrate(ctx context.Context, c Database, log *zap.Logger) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	pool.Close()
+	defer pool.Close()
+	if grants {
+		if err := postgres.Grant(ctx, pool); err != nil {
+			return 0, err
+		}
+	}
 	return migrations.Version()
+}
+
+// Maintain does one round of what a dispatcher's maintenance does, with the
+// rights of the tables' owner; nothing where another is at it. With every it
+// goes on until ctx ends.
+func Maintain(ctx context.Context, c Database, every time.Duration, log *zap.Logger) error {
+	if err := c.validate(); err != nil {
+		return err
+	}
+	pool, err := connectDatabase(ctx, c, "maintain", nil, log)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	m := maintenance(pool, agents.New(pool, nil, agents.Options{Log: log}), every, log, nil)
+	if every > 0 {
+		return m.Run(ctx)
+	}
+	return m.Round(ctx)
+}
+
+// MakeStreams waits for the broker and makes every stream and consumer that any
+// process works with, for processes that run with --streams=given.
+func MakeStreams(ctx context.Context, c NATS, log *zap.Logger) error {
+	if err := c.validate(); err != nil {
+		return err
+	}
+	nc, _, err := connectBroker(ctx, c, "streams", func(ctx context.Context, js jetstream.JetStream) error {
+		return stream.EnsureAll(ctx, js, c.streams(stream.Everything))
+	}, log)
+	if err != nil {
+		return err
+	}
+	nc.Close()
+	return nil
 }
 
 // NewOperatorKey makes an operator's key in the database and gives its secret,

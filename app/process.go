@@ -50,6 +50,20 @@ func (p *process) add(name string, run func(context.Context) error) {
 	p.components = append(p.components, component{name, run})
 }
 
+// role is what the process of a name does with the streams.
+func role(name string) stream.Role {
+	switch r := stream.Role(name); r {
+	case stream.Publisher, stream.Dispatcher, stream.Ingest, stream.API:
+		return r
+	case stream.Everything:
+	}
+	return stream.Everything
+}
+
+func (p *process) ensure(ctx context.Context, js jetstream.JetStream) error {
+	return stream.Ensure(ctx, js, p.streams)
+}
+
 // margin is what a process waits beyond its components' own deadline. With the
 // default of 25 s it still ends before Kubernetes kills it at 30 s.
 func margin(drain time.Duration) time.Duration { return max(drain/10, 500*time.Millisecond) }
@@ -57,9 +71,9 @@ func margin(drain time.Duration) time.Duration { return max(drain/10, 500*time.M
 // runProcess opens the connections, lets build add components and runs them
 // until ctx ends. It returns nil where ctx ended first, even while it waited.
 func runProcess(ctx context.Context, name string, db Database, broker NATS, life Lifecycle, log *zap.Logger, build func(context.Context, *process) error) error {
-	p := &process{name: name, log: log, registry: prometheus.NewRegistry(), status: &status{}, drain: life.drain(), streams: broker.streams()}
+	p := &process{name: name, log: log, registry: prometheus.NewRegistry(), status: &status{}, drain: life.drain(), streams: broker.streams(role(name))}
 	defer tuneMemory(log)()
-	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	p.registry.MustRegister(buildInfo(name), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	// The status server answers while the process waits and while it drains,
 	// so it has a life of its own around the rest.
@@ -102,7 +116,7 @@ func (p *process) live(ctx context.Context, db Database, broker NATS, build func
 		return err
 	}
 	p.status.set("waiting for the broker")
-	if p.nc, p.js, err = connectBroker(ctx, broker, p.name, p.log); err != nil {
+	if p.nc, p.js, err = connectBroker(ctx, broker, p.name, p.ensure, p.log); err != nil {
 		p.pool.Close()
 		return err
 	}

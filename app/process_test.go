@@ -190,7 +190,7 @@ func TestASchemaThatDoesNotFitStopsTheProcessWithOneLine(t *testing.T) {
 	require.ErrorAs(t, err, &schema)
 	require.Contains(t, oneLine(err), "FANMAIL_MIGRATE=true")
 
-	version, err := Migrate(t.Context(), empty, zap.NewNop())
+	version, err := Migrate(t.Context(), empty, false, zap.NewNop())
 	require.NoError(t, err)
 	pool := pgtest.Open(t, empty.URL)
 	_, err = pool.Exec(t.Context(), `INSERT INTO goose_db_version (version_id, is_applied) VALUES ($1, true)`, version+1)

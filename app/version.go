@@ -1,6 +1,11 @@
 package app
 
-import "runtime/debug"
+import (
+	"runtime"
+	"runtime/debug"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // version is stamped by the linker: -X github.com/fanmail-dev/fanmail/app.version=…
 var version string
@@ -24,4 +29,12 @@ func Version() string {
 		}
 	}
 	return "unknown"
+}
+
+// buildInfo is the metric that says which build runs as which process.
+func buildInfo(process string) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "fanmail_build_info", Help: "1, with the build's version in the labels.",
+		ConstLabels: prometheus.Labels{"process": process, "version": Version(), "go_version": runtime.Version()},
+	}, func() float64 { return 1 })
 }

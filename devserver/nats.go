@@ -16,6 +16,9 @@ type NATSOptions struct {
 	Port int
 	// Sync makes JetStream write to disk before it acknowledges.
 	Sync bool
+	// Config is a configuration file of the server's own kind, for users,
+	// permissions and TLS; what stands above goes before it. "" means none.
+	Config string
 }
 
 // NATS is an embedded server.
@@ -28,17 +31,19 @@ func StartNATS(o NATSOptions) (*NATS, error) {
 	if port == 0 {
 		port = server.RANDOM_PORT
 	}
-	s, err := server.NewServer(&server.Options{
-		ServerName: "fanmail-embedded",
-		Host:       "127.0.0.1",
-		Port:       port,
-		JetStream:  true,
-		StoreDir:   o.Dir,
-		SyncAlways: o.Sync,
-		MaxPayload: 1 << 20,
-		NoSigs:     true,
-		NoLog:      true,
-	})
+	opts := &server.Options{}
+	if o.Config != "" {
+		var err error
+		if opts, err = server.ProcessConfigFile(o.Config); err != nil {
+			return nil, fmt.Errorf("embedded NATS: %w", err)
+		}
+	}
+	opts.ServerName = "fanmail-embedded"
+	opts.Host, opts.Port = "127.0.0.1", port
+	opts.JetStream, opts.StoreDir, opts.SyncAlways = true, o.Dir, o.Sync
+	opts.MaxPayload = 1 << 20
+	opts.NoSigs, opts.NoLog = true, true
+	s, err := server.NewServer(opts)
 	if err != nil {
 		return nil, fmt.Errorf("embedded NATS: %w", err)
 	}

@@ -31,6 +31,8 @@ type IntakeOptions struct {
 	// Drain is how long the last batch may take after Run's context has
 	// ended. Zero means 10 seconds.
 	Drain time.Duration
+	// Streams are made again where the broker has lost them.
+	Streams stream.Options
 	// Log takes domain facts; nil logs nothing.
 	Log *zap.Logger
 	// Registerer takes the metrics; nil keeps none.
@@ -46,9 +48,11 @@ type Intake struct {
 	js    jetstream.JetStream
 	nc    *nats.Conn
 	drain time.Duration
-	log   *zap.Logger
-	m     *intakeMetrics
-	trace trace.Tracer
+	// streams says what to make again where it is missing.
+	streams stream.Options
+	log     *zap.Logger
+	m       *intakeMetrics
+	trace   trace.Tracer
 }
 
 // NewIntake makes an intake. The streams must be there, or come to be there:
@@ -60,7 +64,7 @@ func NewIntake(pool *pgxpool.Pool, js jetstream.JetStream, nc *nats.Conn, o Inta
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	return &Intake{pool: pool, js: js, nc: nc, drain: o.Drain, log: o.Log.Named("intake"), m: newIntakeMetrics(o.Registerer), trace: o.Tracer}
+	return &Intake{pool: pool, js: js, nc: nc, drain: o.Drain, streams: o.Streams, log: o.Log.Named("intake"), m: newIntakeMetrics(o.Registerer), trace: o.Tracer}
 }
 
 // Run takes events in until ctx ends. Then it fetches no more, ends the batch
@@ -77,7 +81,7 @@ func (in *Intake) Run(ctx context.Context) error {
 			if consumer == nil {
 				if consumer, err = in.js.Consumer(ctx, stream.Intake, stream.IntakeConsumer); err != nil {
 					consumer = nil
-					return err
+					return in.mend(ctx, err)
 				}
 			}
 			if batch, err = fetch(ctx, consumer); err != nil {
@@ -90,6 +94,15 @@ func (in *Intake) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// mend makes the streams anew where err says that the broker has lost them.
+// It gives err, and what went wrong with that.
+func (in *Intake) mend(ctx context.Context, err error) error {
+	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrNoStreamResponse) {
+		return errors.Join(err, stream.Ensure(ctx, in.js, in.streams))
+	}
+	return err
 }
 
 // persist repeats do, less and less often, until it succeeds or ctx ends. It

@@ -56,7 +56,7 @@ func (in *Intake) bury(ctx context.Context, l *letter) error {
 	ctx, cancel := context.WithTimeout(ctx, buryTimeout)
 	defer cancel()
 	if _, err := in.js.PublishMsg(ctx, dead); err != nil {
-		return err
+		return in.mend(ctx, err)
 	}
 	in.m.dead.Inc()
 	in.log.Warn("intake message refused", zap.String("tenant", token), zap.String("reason", l.refused))

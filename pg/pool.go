@@ -23,8 +23,10 @@ var Engine = map[string]string{
 }
 
 // Configure gives a pool's connections the engine's settings; what the
-// connection string sets itself stays.
+// connection string sets itself stays. Files that the string names are read
+// anew for each connection.
 func Configure(cfg *pgxpool.Config) {
+	followFiles(cfg)
 	for k, v := range Engine {
 		if _, set := cfg.ConnConfig.RuntimeParams[k]; !set {
 			cfg.ConnConfig.RuntimeParams[k] = v

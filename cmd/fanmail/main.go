@@ -37,6 +37,8 @@ type cli struct {
 	Doctor     doctorCmd                 `cmd:"" help:"Check database, broker, streams, clocks and DNS, and say what to do."`
 	Capacity   capacityCmd               `cmd:"" help:"Say what a load needs, and place tenants over databases."`
 	Migrate    migrateCmd                `cmd:"" help:"Bring a database's schema up to date."`
+	Maintain   maintainCmd               `cmd:"" help:"Make the tables' coming partitions, and drop what is over 30 days old, once."`
+	Streams    streamsCmd                `cmd:"" help:"Make the broker's streams and consumers."`
 	Completion kongcompletion.Completion `cmd:"" help:"Print what makes the shell complete these commands."`
 }
 

@@ -51,9 +51,9 @@ func (s Source) Run(ctx context.Context, handle func(jetstream.Msg)) error {
 }
 
 func (s Source) consume(ctx context.Context, started func(), handle func(jetstream.Msg)) error {
-	c, err := s.JS.CreateOrUpdateConsumer(ctx, s.Stream, s.Consumer)
+	c, err := consumer(ctx, s.JS, s.Stream, s.Consumer, s.Streams.Given)
 	if err != nil {
-		return fmt.Errorf("consumer %s: %w", s.Consumer.Durable, err)
+		return err
 	}
 	lost := make(chan error, 1)
 	cc, err := c.Consume(func(m jetstream.Msg) {

@@ -51,6 +51,11 @@ type Options struct {
 	EventsMaxAge time.Duration
 	// EventsMaxBytes bounds MAIL_EVENTS. Zero means no bound.
 	EventsMaxBytes int64
+	// Role says which streams are this process's concern.
+	Role Role
+	// Given leaves making and changing streams and consumers to somebody else:
+	// [Ensure] only looks whether they are there and will do.
+	Given bool
 }
 
 // AckWait is how long the broker waits for an acknowledgement before it sends
@@ -184,26 +189,70 @@ func (e *MismatchError) Error() string {
 		e.Stream, e.Field, e.Have, e.Want, e.Stream)
 }
 
-// Ensure makes the server's streams what [Configs] says, and the shared
-// consumers with them. It is safe to call from many processes at once. It
-// returns a [*MismatchError] where the server's stream differs dangerously.
+// Ensure makes the server's streams that Options.Role works with what [Configs]
+// says, and the shared consumers with them. It is safe to call from many
+// processes at once. It returns a [*MismatchError] where the server's stream
+// differs dangerously and, with Options.Given, an error that wraps
+// [jetstream.ErrStreamNotFound] or [jetstream.ErrConsumerNotFound] where one is
+// missing.
 func Ensure(ctx context.Context, js jetstream.JetStream, o Options) error {
 	for _, want := range Configs(o) {
-		if err := ensureStream(ctx, js, want); err != nil {
+		if !o.Role.uses(want.Name) {
+			continue
+		}
+		if err := ensureStream(ctx, js, want, o.Given); err != nil {
 			return err
 		}
 	}
-	if _, err := js.CreateOrUpdateConsumer(ctx, Events, FanoutConsumer()); err != nil {
-		return fmt.Errorf("consumer %s: %w", Fanout, err)
+	if o.Role.fansOut() {
+		if _, err := consumer(ctx, js, Events, FanoutConsumer(), o.Given); err != nil {
+			return err
+		}
 	}
-	if _, err := js.CreateOrUpdateConsumer(ctx, Intake, IntakeConsumerConfig()); err != nil {
-		return fmt.Errorf("consumer %s: %w", IntakeConsumer, err)
+	if o.Role.uses(Intake) {
+		if _, err := consumer(ctx, js, Intake, IntakeConsumerConfig(), o.Given); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) error {
+// EnsureAll is [Ensure] for every role, with the partitions' consumers too,
+// which dispatchers otherwise make as they come to own one.
+func EnsureAll(ctx context.Context, js jetstream.JetStream, o Options) error {
+	o.Role, o.Given = Everything, false
+	if err := Ensure(ctx, js, o); err != nil {
+		return err
+	}
+	for p := range events.Partitions {
+		if _, err := consumer(ctx, js, Deliveries, PartitionConsumer(p), false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// consumer makes a durable consumer what it should be, or looks it up where it
+// is given.
+func consumer(ctx context.Context, js jetstream.JetStream, stream string, want jetstream.ConsumerConfig, given bool) (jetstream.Consumer, error) {
+	var c jetstream.Consumer
+	var err error
+	if given {
+		c, err = js.Consumer(ctx, stream, want.Durable)
+	} else {
+		c, err = js.CreateOrUpdateConsumer(ctx, stream, want)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("consumer %s: %w", want.Durable, err)
+	}
+	return c, nil
+}
+
+func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, given bool) error {
 	s, err := js.Stream(ctx, want.Name)
+	if given && errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("stream %s is to be given (FANMAIL_STREAMS=given) and is missing: make it with `fanmail streams`: %w", want.Name, err)
+	}
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		_, err = js.CreateStream(ctx, want)
 		if err == nil {
@@ -221,7 +270,7 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 	if err := dangerous(have, want); err != nil {
 		return err
 	}
-	if same(have, want) {
+	if given || same(have, want) {
 		return nil
 	}
 	// Size, age and replicas are the operator's to raise on the server; only

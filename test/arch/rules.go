@@ -31,6 +31,10 @@ var Rules = []Rule{
 		Because: "the schema is older than any code that uses it",
 	},
 	{
+		Package: "deploy/postgres",
+		Because: "rights follow the schema and not the code that uses it",
+	},
+	{
 		Package: "pg",
 		Because: "how connections are opened is nobody's domain, so it knows none",
 	},
@@ -103,7 +107,7 @@ var Rules = []Rule{
 		Because: "handlers translate; what moves events runs in other processes",
 	},
 	{
-		Package: "app", May: []string{"agents", "api", "app/client", "deploy/migrations", "devserver", "dispatch", "events", "events/stream", "fanout", "ingest", "notices", "outbox", "pg", "replay", "subscribers", "subscribers/signature", "telemetry/export"},
+		Package: "app", May: []string{"agents", "api", "app/client", "deploy/migrations", "deploy/postgres", "devserver", "dispatch", "events", "events/stream", "fanout", "ingest", "notices", "outbox", "pg", "replay", "subscribers", "subscribers/signature", "telemetry/export"},
 		Because: "app wires everything, so only commands may stand above it",
 	},
 	{

@@ -17,10 +17,11 @@ func main() {
 	dir := flag.String("dir", "", "where JetStream keeps its data")
 	port := flag.Int("port", 0, "port on 127.0.0.1")
 	sync := flag.Bool("sync", false, "write to disk before acknowledging")
+	config := flag.String("config", "", "configuration file of nats-server's own kind")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	s, err := devserver.StartNATS(devserver.NATSOptions{Dir: *dir, Port: *port, Sync: *sync})
+	s, err := devserver.StartNATS(devserver.NATSOptions{Dir: *dir, Port: *port, Sync: *sync, Config: *config})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

@@ -74,6 +74,12 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 // Exited is closed when the process has gone.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 
+// ExitCode of a process that has gone; -1 where a signal ended it.
+func (p *Process) ExitCode() int {
+	<-p.exited
+	return p.cmd.ProcessState.ExitCode()
+}
+
 // Kill sends SIGKILL and waits until the process has gone.
 func (p *Process) Kill() {
 	_ = p.cmd.Process.Kill()

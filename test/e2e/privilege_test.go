@@ -1,0 +1,418 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-smtp"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/deploy/postgres"
+	"github.com/fanmail-dev/fanmail/devserver"
+	"github.com/fanmail-dev/fanmail/test/e2e/process"
+	"github.com/fanmail-dev/fanmail/test/sink"
+)
+
+// guarded is a rig in which every process runs on its own role in Postgres and
+// as its own user of NATS, as deploy/postgres and deploy/nats have them.
+type guarded struct {
+	*rig
+	pg     *devserver.Postgres
+	broker string
+	bin    string
+}
+
+// guardedDatabase is what an operator is told to make.
+const guardedDatabase = "fanmail"
+
+func newGuarded(ctx context.Context, t *testing.T) *guarded {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "fanmail-e2e-")
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(dir, 0o755))
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	g := &guarded{bin: filepath.Join(dir, "bin"), broker: freeAddr(t)}
+	logs := filepath.Join(dir, "logs")
+	require.NoError(t, os.Mkdir(logs, 0o700))
+	dirs := []string{"test/e2e/natsd", "cmd/fanmail"}
+	for _, c := range commands {
+		dirs = append(dirs, "cmd/"+c)
+	}
+	require.NoError(t, process.Build(ctx, g.bin, dirs...))
+
+	g.pg, err = devserver.StartPostgres(ctx, devserver.PostgresOptions{Dir: dir})
+	require.NoError(t, err)
+	t.Cleanup(g.pg.Stop)
+	admin, err := pgx.Connect(ctx, g.pg.URL("postgres"))
+	require.NoError(t, err)
+	for _, sql := range []string{postgres.Roles, postgres.Roles, "CREATE DATABASE " + guardedDatabase + " OWNER fanmail_owner"} {
+		_, err = admin.Exec(ctx, sql)
+		require.NoError(t, err)
+	}
+	require.NoError(t, admin.Close(ctx))
+	pool, err := pgxpool.New(ctx, g.url("fanmail_owner"))
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	g.rig = &rig{
+		t: t, pool: pool, natsDir: filepath.Join(dir, "nats"), smtp: freeAddr(t), api: freeAddr(t),
+		running: map[string]*process.Process{},
+	}
+	t.Cleanup(g.end)
+
+	_, port, err := net.SplitHostPort(g.broker)
+	require.NoError(t, err)
+	accounts, err := filepath.Abs("../../deploy/nats/accounts.conf")
+	require.NoError(t, err)
+	var passwords []string
+	for _, user := range []string{"publisher", "dispatcher", "ingest", "api", "intake", "operator"} {
+		passwords = append(passwords, "FANMAIL_NATS_"+strings.ToUpper(user)+"_PASSWORD="+password(user))
+	}
+	g.start(ctx, process.Spec{
+		Name: "nats", Bin: filepath.Join(g.bin, "natsd"), Logs: logs, Ready: g.broker, Env: passwords,
+		Args: []string{"-dir", g.natsDir, "-port", port, "-config", accounts},
+	})
+	g.cli(ctx, "migrate", "--grants")
+	for _, c := range commands {
+		health := freeAddr(t)
+		g.start(ctx, process.Spec{
+			Name: c, Bin: filepath.Join(g.bin, c), Logs: logs, Ready: "http://" + health + "/readyz",
+			Env: []string{
+				"FANMAIL_DATABASE_URL=" + g.url("fanmail_"+c), "FANMAIL_NATS_URL=" + g.nats(c),
+				"FANMAIL_MAINTENANCE=off", "FANMAIL_ALLOW_HTTP=true", "FANMAIL_ALLOW_NETWORKS=127.0.0.0/8",
+				"FANMAIL_SMTP_ADDR=" + g.smtp, "FANMAIL_API_ADDR=" + g.api, "FANMAIL_HTTP_ADDR=" + health,
+			},
+		})
+	}
+	return g
+}
+
+func password(user string) string { return "not-a-secret-" + user }
+
+// url is the connection string of a role.
+func (g *guarded) url(role string) string {
+	return strings.Replace(g.pg.URL(guardedDatabase), "fanmail@", role+"@", 1)
+}
+
+// nats is the broker's URL for a user.
+func (g *guarded) nats(user string) string {
+	return fmt.Sprintf("nats://%s:%s@%s", user, password(user), g.broker)
+}
+
+// cli runs fanmail as the tables' owner and the broker's operator.
+func (g *guarded) cli(ctx context.Context, args ...string) {
+	g.t.Helper()
+	p, err := process.Start(ctx, process.Spec{
+		Name: "fanmail-" + args[0], Bin: filepath.Join(g.bin, "fanmail"), Logs: filepath.Join(filepath.Dir(g.bin), "logs"), Args: args,
+		Env: []string{"FANMAIL_DATABASE_URL=" + g.url("fanmail_owner"), "FANMAIL_NATS_URL=" + g.nats("operator")},
+	})
+	require.NoError(g.t, err)
+	select {
+	case <-p.Exited():
+	case <-ctx.Done():
+		p.Kill()
+	}
+	require.Zero(g.t, p.ExitCode(), "fanmail %v:\n%s", args, p.Tail(5))
+}
+
+// refusals are the lines of all processes' output that tell of a missing right.
+func (g *guarded) refusals() []string {
+	var lines []string
+	for name, p := range g.running {
+		if name == "nats" {
+			continue
+		}
+		for line := range strings.SplitSeq(p.Tail(1_000_000), "\n") {
+			low := strings.ToLower(line)
+			if strings.Contains(low, "permission") || strings.Contains(low, "42501") || strings.Contains(low, "must be owner") {
+				lines = append(lines, name+": "+line)
+			}
+		}
+	}
+	return lines
+}
+
+// TestEachProcessHasTheRightsItNeedsAndNoOthers runs a mail, an event from the
+// broker and the whole API through processes of the least rights.
+func TestEachProcessHasTheRightsItNeedsAndNoOthers(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 5*time.Minute, errors.New("the test of rights took too long"))
+	t.Cleanup(cancel)
+	g, s := newGuarded(ctx, t), sink.New(t)
+	t.Cleanup(func() { require.Empty(t, g.refusals(), "no process asked for more than it may") })
+
+	operator := g.operatorKey(ctx)
+	var tenant, key, webhook struct{ ID, Secret string }
+	g.call(ctx, operator, http.MethodPost, "/v1/tenants", map[string]any{"name": "guarded"}, &tenant)
+	g.call(ctx, operator, http.MethodPost, "/v1/keys", map[string]any{"tenant_id": tenant.ID}, &key)
+	g.call(ctx, key.Secret, http.MethodPost, "/v1/agents", map[string]any{"address": "robot@example.com"}, nil)
+	// The first answer fails, so that the log of attempts is written too.
+	s.Script("/ok", sink.FailAttempts(1, sink.Answer{Status: 503, Header: http.Header{"Retry-After": {"1"}}}))
+	g.call(ctx, key.Secret, http.MethodPost, "/v1/webhooks", map[string]any{
+		"url": s.URL("/ok"), "events": []string{"email.received", "email.sent"}, "ordering": "strict",
+	}, &webhook)
+
+	mail := "From: a@example.net\r\nTo: robot@example.com\r\nSubject: hello\r\nMessage-ID: <1@example.net>\r\n\r\nHello.\r\n"
+	client, err := smtp.Dial(g.smtp)
+	require.NoError(t, err)
+	require.NoError(t, client.SendMail("a@example.net", []string{"robot@example.com"}, strings.NewReader(mail)))
+	require.NoError(t, client.Quit())
+	require.NoError(t, s.WaitForPath(ctx, "/ok", 2), "the mail arrives at the second attempt")
+
+	g.intake(ctx, tenant.ID)
+	require.NoError(t, s.WaitForPath(ctx, "/ok", 4), "so does an event from the broker")
+	g.gone(ctx, key.Secret, s)
+	g.callAll(ctx, operator, key.Secret, webhook.ID)
+	g.cli(ctx, "maintain")
+	g.cli(ctx, "streams")
+
+	// Where the broker has lost everything, each process makes its own again.
+	g.crash(ctx, "nats", func() { require.NoError(t, os.RemoveAll(g.natsDir)) })
+	g.call(ctx, key.Secret, http.MethodPost, "/v1/events", map[string]any{"type": "email.sent", "data": map[string]any{}}, nil)
+	g.call(ctx, key.Secret, http.MethodDelete, "/v1/webhooks/"+webhook.ID, nil, nil)
+	require.Eventually(t, func() bool { return g.count(ctx, `SELECT count(*) FROM outbox`) == 0 }, time.Minute, 50*time.Millisecond)
+	g.intake(ctx, tenant.ID)
+	g.deniedByPostgres(ctx)
+	g.deniedByNATS(ctx)
+	g.stop(ctx)
+}
+
+// intake hands in one sound event and one that is refused.
+func (g *guarded) intake(ctx context.Context, tenant string) {
+	g.t.Helper()
+	nc, err := nats.Connect(g.nats("intake"))
+	require.NoError(g.t, err)
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	require.NoError(g.t, err)
+	dead, err := nats.Connect(g.nats("operator"))
+	require.NoError(g.t, err)
+	defer dead.Close()
+	letters, err := dead.SubscribeSync("mail.dead.>")
+	require.NoError(g.t, err)
+	require.NoError(g.t, dead.Flush())
+	for _, body := range []string{`{"type":"email.sent","data":{}}`, `{"type":"no.such.type"}`} {
+		require.Eventually(g.t, func() bool {
+			_, err := js.Publish(ctx, "mail.intake."+tenant, []byte(body), jetstream.WithMsgID(nats.NewInbox()))
+			return err == nil
+		}, time.Minute, 50*time.Millisecond, "the intake stream is there, or is made again")
+	}
+	_, err = letters.NextMsgWithContext(ctx)
+	require.NoError(g.t, err, "the malformed one is a dead letter")
+}
+
+// gone lets an endpoint end a delivery and disable its webhook, and has the
+// delivery retried.
+func (g *guarded) gone(ctx context.Context, key string, s *sink.Sink) {
+	g.t.Helper()
+	s.Script("/gone", sink.Status(http.StatusGone))
+	var webhook, retried struct{ ID string }
+	g.call(ctx, key, http.MethodPost, "/v1/webhooks", map[string]any{"url": s.URL("/gone"), "events": []string{"email.bounced"}}, &webhook)
+	g.call(ctx, key, http.MethodPost, "/v1/events", map[string]any{"type": "email.bounced", "data": map[string]any{}}, nil)
+	require.NoError(g.t, s.WaitForPath(ctx, "/gone", 1))
+	var failed struct{ Data []struct{ ID string } }
+	require.Eventually(g.t, func() bool {
+		g.call(ctx, key, http.MethodGet, "/v1/webhooks/"+webhook.ID+"/deliveries?status=failed", nil, &failed)
+		return len(failed.Data) == 1
+	}, time.Minute, 50*time.Millisecond)
+	g.call(ctx, key, http.MethodPost, "/v1/deliveries/"+failed.Data[0].ID+"/retry", nil, &retried)
+	require.Equal(g.t, failed.Data[0].ID, retried.ID)
+}
+
+// callAll reads everything that the API's own description lists, with ids that
+// are there, and makes each change.
+func (g *guarded) callAll(ctx context.Context, operator, key, webhook string) {
+	g.t.Helper()
+	var list struct {
+		Data []struct {
+			ID        string
+			MessageID string `json:"message_id"`
+		}
+	}
+	g.call(ctx, key, http.MethodGet, "/v1/webhooks/"+webhook+"/deliveries", nil, &list)
+	delivery := list.Data[0].ID
+	g.call(ctx, key, http.MethodGet, "/v1/events?type=email.received", nil, &list)
+	event, message := list.Data[0].ID, list.Data[0].MessageID
+	ids := map[string]string{
+		"agents": "robot@example.com", "webhooks": webhook, "deliveries": delivery, "events": event, "messages": message,
+	}
+	post := func(key, path string, in any) (out struct{ ID string }) {
+		g.call(ctx, key, http.MethodPost, path, in, &out)
+		return out
+	}
+	post(key, "/v1/webhooks/"+webhook+"/rotate-secret", nil)
+	post(key, "/v1/webhooks/"+webhook+"/test", nil)
+	post(key, "/v1/events/"+event+"/redeliver", map[string]any{"webhook_id": webhook})
+	g.call(ctx, key, http.MethodPatch, "/v1/webhooks/"+webhook, map[string]any{"description": "changed"}, nil)
+	g.call(ctx, key, http.MethodPatch, "/v1/agents/robot@example.com", map[string]any{"webhook_url": nil}, nil)
+	post(key, "/v1/agents", map[string]any{"address": "gone@example.com"})
+	g.call(ctx, key, http.MethodDelete, "/v1/agents/gone@example.com", nil, nil)
+	spare := post(key, "/v1/keys", map[string]any{})
+	g.call(ctx, key, http.MethodDelete, "/v1/keys/"+spare.ID, nil, nil)
+	since := time.Now().Add(-time.Hour).UTC().Format(time.RFC3339)
+	for _, mode := range []string{"all", "missed"} {
+		replay := post(key, "/v1/replays", map[string]any{"since": since, "webhook_id": webhook, "mode": mode})
+		ids["replays"] = replay.ID
+		require.Eventually(g.t, func() bool {
+			var now struct{ State string }
+			g.call(ctx, key, http.MethodGet, "/v1/replays/"+replay.ID, nil, &now)
+			return now.State == "completed"
+		}, time.Minute, 50*time.Millisecond)
+	}
+	cancelled := post(key, "/v1/replays", map[string]any{"since": since, "mode": "all"})
+	g.call(ctx, key, http.MethodDelete, "/v1/replays/"+cancelled.ID, nil, nil)
+	idempotent := "{\"type\":\"email.sent\",\"data\":{}}"
+	require.Equal(g.t, http.StatusAccepted, g.status(ctx, key, http.MethodPost, "/v1/events", idempotent))
+
+	var doc struct {
+		Paths map[string]map[string]json.RawMessage
+	}
+	g.call(ctx, key, http.MethodGet, "/openapi.json", nil, &doc)
+	read := 0
+	for path, operations := range doc.Paths {
+		if _, ok := operations["get"]; !ok || !strings.HasPrefix(path, "/v1/") {
+			continue
+		}
+		parts := strings.Split(path, "/")
+		for i, p := range parts {
+			if strings.HasPrefix(p, "{") {
+				parts[i] = ids[parts[2]]
+			}
+		}
+		for _, k := range []string{operator, key} {
+			require.NotEqual(g.t, http.StatusInternalServerError, g.status(ctx, k, http.MethodGet, strings.Join(parts, "/"), ""), path)
+		}
+		read++
+	}
+	require.Greater(g.t, read, 10)
+}
+
+// status makes a request with an idempotency key and gives the answer's status.
+func (g *guarded) status(ctx context.Context, key, method, path, body string) int {
+	g.t.Helper()
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+g.api+path, strings.NewReader(body))
+	require.NoError(g.t, err)
+	req.Header.Set("Authorization", "Bearer "+key)
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Idempotency-Key", "once")
+	}
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(g.t, err)
+	require.NoError(g.t, resp.Body.Close())
+	return resp.StatusCode
+}
+
+// deniedByPostgres tries what each role has no business with.
+func (g *guarded) deniedByPostgres(ctx context.Context) {
+	g.t.Helper()
+	var day string
+	require.NoError(g.t, g.pool.QueryRow(ctx, `SELECT max(c.relname) FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+		WHERE i.inhparent = 'events'::regclass`).Scan(&day))
+	for role, statements := range map[string][]string{
+		"publisher": {
+			`SELECT signing_secret FROM webhooks`, `SELECT raw FROM message_raws`, `SELECT secret_hash FROM api_keys`,
+			`UPDATE webhook_subscriber_deliveries SET status = 'delivered'`, `DELETE FROM outbox`, `UPDATE outbox SET event_id = event_id`,
+			`DELETE FROM events`, `SELECT id FROM ` + day,
+		},
+		"dispatcher": {
+			`SELECT raw FROM message_raws`, `SELECT secret_hash FROM api_keys`, `UPDATE webhooks SET url = 'https://example.com'`,
+			`INSERT INTO events DEFAULT VALUES`, `DELETE FROM webhook_subscriber_deliveries`, `DROP TABLE ` + day, `DELETE FROM tenants`,
+			`SELECT fanmail_make_partitions(current_date, 1)`,
+		},
+		"ingest": {
+			`SELECT signing_secret FROM webhooks`, `SELECT secret_hash FROM api_keys`, `SELECT id FROM webhook_subscriber_deliveries`,
+			`DELETE FROM message_raws`, `UPDATE events SET envelope = ''`,
+		},
+		"api": {
+			`DELETE FROM events`, `UPDATE events SET envelope = ''`, `DELETE FROM outbox`, `UPDATE messages SET tenant_id = tenant_id`,
+			`SELECT owner FROM partition_owners`, `TRUNCATE idempotency_keys`, `CREATE TABLE mine (id int)`,
+		},
+	} {
+		conn, err := pgx.Connect(ctx, g.url("fanmail_"+role))
+		require.NoError(g.t, err)
+		for _, sql := range statements {
+			_, err := conn.Exec(ctx, sql)
+			var refused *pgconn.PgError
+			require.ErrorAs(g.t, err, &refused, "%s may not: %s", role, sql)
+			require.Equal(g.t, "42501", refused.Code, "%s may not: %s: %v", role, sql, err)
+		}
+		require.NoError(g.t, conn.Close(ctx))
+	}
+	// A new table must say who may use it.
+	rows, err := g.pool.Query(ctx, `SELECT c.relname FROM pg_class AS c
+		WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND NOT EXISTS (
+			SELECT 1 FROM pg_roles AS r WHERE r.rolname IN ('fanmail_publisher', 'fanmail_dispatcher', 'fanmail_ingest', 'fanmail_api')
+				AND (has_table_privilege(r.oid, c.oid, 'SELECT') OR has_any_column_privilege(r.oid, c.oid, 'SELECT')))`)
+	require.NoError(g.t, err)
+	nobodys, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(g.t, err)
+	require.Empty(g.t, nobodys, "deploy/postgres/grants.sql says nothing about these tables")
+}
+
+// deniedByNATS tries what each user has no business with.
+func (g *guarded) deniedByNATS(ctx context.Context) {
+	g.t.Helper()
+	for user, tries := range map[string]struct{ publish, subscribe []string }{
+		"publisher": {
+			[]string{"fanmail.deliveries.0", "mail.intake.x", "$JS.API.STREAM.DELETE.MAIL_EVENTS", "$JS.API.STREAM.MSG.GET.MAIL_EVENTS"},
+			[]string{"mail.events.>", "_INBOX_api.>", "fanmail.deliveries.*"},
+		},
+		"dispatcher": {
+			[]string{"mail.events.x.email.sent", "mail.intake.x", "$JS.API.STREAM.PURGE.DELIVERIES", "$JS.API.CONSUMER.DELETE.MAIL_EVENTS.fanout"},
+			[]string{"mail.events.>", "mail.intake.*"},
+		},
+		"ingest": {
+			[]string{"mail.events.x.email.sent", "fanmail.deliveries.0", "$JS.API.STREAM.DELETE.MAIL_INTAKE"},
+			[]string{"mail.events.>", "mail.intake.*", "_INBOX_publisher.>"},
+		},
+		"api": {
+			[]string{"mail.events.x.email.sent", "mail.intake.x", "fanmail.deliveries.0", "$JS.API.STREAM.INFO.MAIL_EVENTS"},
+			[]string{"mail.events.>", "fanmail.deliveries.*"},
+		},
+		"intake": {
+			[]string{"mail.events.x.email.sent", "$JS.API.STREAM.INFO.MAIL_INTAKE"},
+			[]string{"mail.events.>", "mail.intake.*", "fanmail.>"},
+		},
+	} {
+		refused := make(chan error, 1)
+		nc, err := nats.Connect(g.nats(user), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))
+		require.NoError(g.t, err)
+		expect := func(what, subject string) {
+			select {
+			case err := <-refused:
+				require.ErrorIs(g.t, err, nats.ErrPermissionViolation, "%s %s", what, subject)
+			case <-ctx.Done():
+				require.Fail(g.t, "not refused", "%s may %s %s", user, what, subject)
+			}
+		}
+		for _, subject := range tries.publish {
+			require.NoError(g.t, nc.Publish(subject, nil))
+			expect("publish to", subject)
+		}
+		for _, subject := range tries.subscribe {
+			_, err := nc.SubscribeSync(subject)
+			require.NoError(g.t, err)
+			expect("subscribe to", subject)
+		}
+		nc.Close()
+	}
+	anybody, err := nats.Connect("nats://" + g.broker)
+	if err == nil {
+		anybody.Close()
+	}
+	require.ErrorIs(g.t, err, nats.ErrAuthorization)
+}
