@@ -1,0 +1,9 @@
+#!/bin/sh
+# Prints passwords for deploy/compose.yaml, once and for all:
+#
+#   deploy/compose/secrets.sh > deploy/.env
+set -eu
+for name in POSTGRES OWNER PUBLISHER DISPATCHER INGEST API GRAFANA \
+	NATS_PUBLISHER NATS_DISPATCHER NATS_INGEST NATS_API NATS_INTAKE NATS_OPERATOR; do
+	printf 'FANMAIL_%s_PASSWORD=%s\n' "$name" "$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')"
+done
