@@ -24,7 +24,12 @@ GRANT UPDATE (enabled, last_delivered_at, auto_disabled_at, disabled_reason, rec
     signing_secret_prev, signing_secret_prev_until) ON webhooks TO fanmail_dispatcher;
 GRANT SELECT, INSERT, UPDATE, DELETE ON dispatchers TO fanmail_dispatcher;
 GRANT SELECT, UPDATE ON partition_owners TO fanmail_dispatcher;
-GRANT SELECT, INSERT, DELETE ON operational_notices TO fanmail_dispatcher;
+-- It turns notices into operational events of its own, and locks a row by the
+-- right to update it.
+GRANT SELECT, INSERT, DELETE, UPDATE (data) ON operational_notices TO fanmail_dispatcher;
+GRANT INSERT ON events, outbox TO fanmail_dispatcher;
+GRANT SELECT, INSERT ON event_keys TO fanmail_dispatcher;
+GRANT USAGE ON SEQUENCE outbox_seq TO fanmail_dispatcher;
 GRANT SELECT, UPDATE, DELETE ON replays TO fanmail_dispatcher;
 GRANT SELECT, INSERT, UPDATE, DELETE ON replay_deliveries TO fanmail_dispatcher;
 

@@ -219,10 +219,12 @@ func (g *guarded) intake(ctx context.Context, tenant string) {
 func (g *guarded) gone(ctx context.Context, key string, s *sink.Sink) {
 	g.t.Helper()
 	s.Script("/gone", sink.Status(http.StatusGone))
-	var webhook, retried struct{ ID string }
+	var watcher, webhook, retried struct{ ID string }
+	g.call(ctx, key, http.MethodPost, "/v1/webhooks", map[string]any{"url": s.URL("/watcher"), "events": []string{"webhook.disabled"}}, &watcher)
 	g.call(ctx, key, http.MethodPost, "/v1/webhooks", map[string]any{"url": s.URL("/gone"), "events": []string{"email.bounced"}}, &webhook)
 	g.call(ctx, key, http.MethodPost, "/v1/events", map[string]any{"type": "email.bounced", "data": map[string]any{}}, nil)
 	require.NoError(g.t, s.WaitForPath(ctx, "/gone", 1))
+	require.NoError(g.t, s.WaitForPath(ctx, "/watcher", 1), "an operational event tells of it")
 	var failed struct{ Data []struct{ ID string } }
 	require.Eventually(g.t, func() bool {
 		g.call(ctx, key, http.MethodGet, "/v1/webhooks/"+webhook.ID+"/deliveries?status=failed", nil, &failed)
@@ -330,7 +332,7 @@ func (g *guarded) deniedByPostgres(ctx context.Context) {
 		},
 		"dispatcher": {
 			`SELECT raw FROM message_raws`, `SELECT secret_hash FROM api_keys`, `UPDATE webhooks SET url = 'https://example.com'`,
-			`INSERT INTO events DEFAULT VALUES`, `DELETE FROM webhook_subscriber_deliveries`, `DROP TABLE ` + day, `DELETE FROM tenants`,
+			`UPDATE events SET envelope = ''`, `DELETE FROM webhook_subscriber_deliveries`, `DROP TABLE ` + day, `DELETE FROM tenants`,
 			`SELECT fanmail_make_partitions(current_date, 1)`,
 		},
 		"ingest": {
