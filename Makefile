@@ -1,7 +1,7 @@
 # Fanmail. `make help` lists the targets.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: quickstart help setup run demo test build lint generate bench-quick bench chaos chaos-long soak replicas observability-check
+.PHONY: quickstart help setup run demo test build lint generate bench-quick bench chaos chaos-long soak replicas observability-check chart-check
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X github.com/fanmail-dev/fanmail/app.version=$(VERSION)
@@ -62,3 +62,6 @@ observability-check: setup ## the dashboard's queries and the alerts, against a 
 
 quickstart: setup build ## walk docs/quickstart.md as it is written, in an empty folder
 	@scripts/quickstart.sh
+
+chart-check: ## check chart, Compose, Dockerfile and the builds' bytes with the real tools
+	@scripts/chart-check.sh

@@ -252,7 +252,7 @@ func (e *examination) broker(ctx context.Context, c NATS) {
 	}
 	e.add("broker", FindingOK, "", "NATS %s with JetStream", nc.ConnectedServerVersion())
 	began := time.Now()
-	streams, err := stream.Verify(ctx, js, c.streams())
+	streams, err := stream.Verify(ctx, js, c.streams(stream.Everything))
 	took := time.Since(began)
 	if err != nil {
 		e.add("streams", FindingFail, "see the broker's log", "%w", err)

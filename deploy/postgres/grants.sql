@@ -14,8 +14,8 @@ GRANT SELECT ON goose_db_version TO fanmail_publisher, fanmail_dispatcher, fanma
 GRANT SELECT ON events TO fanmail_publisher;
 GRANT SELECT, UPDATE (leased_until, publishes) ON outbox TO fanmail_publisher;
 
--- dispatcher: takes the outbox, owns deliveries, reads what it signs with. No raw
--- mail, no API key.
+-- dispatcher: takes the outbox, owns deliveries, reads what it signs with, and the
+-- mail for agents with a URL of their own. No API key.
 GRANT SELECT ON events, webhooks, tenants TO fanmail_dispatcher;
 GRANT SELECT, DELETE, UPDATE (leased_until) ON outbox TO fanmail_dispatcher; -- to lock a row is to update it
 GRANT SELECT, INSERT, UPDATE ON webhook_subscriber_deliveries TO fanmail_dispatcher;
@@ -30,12 +30,15 @@ GRANT SELECT, INSERT, DELETE, UPDATE (data) ON operational_notices TO fanmail_di
 GRANT INSERT ON events, outbox TO fanmail_dispatcher;
 GRANT SELECT, INSERT ON event_keys TO fanmail_dispatcher;
 GRANT USAGE ON SEQUENCE outbox_seq TO fanmail_dispatcher;
+GRANT SELECT ON agents, messages, message_raws TO fanmail_dispatcher;
+GRANT SELECT, INSERT, UPDATE ON webhook_deliveries TO fanmail_dispatcher;
 GRANT SELECT, UPDATE, DELETE ON replays TO fanmail_dispatcher;
 GRANT SELECT, INSERT, UPDATE, DELETE ON replay_deliveries TO fanmail_dispatcher;
 
 -- ingest: finds agents, puts mail and events in. No webhook, no delivery.
 GRANT SELECT ON agents, tenants TO fanmail_ingest;
 GRANT SELECT, INSERT ON events, event_keys, outbox, messages, message_raws TO fanmail_ingest;
+GRANT SELECT, INSERT ON webhook_deliveries TO fanmail_ingest;
 GRANT USAGE ON SEQUENCE outbox_seq TO fanmail_ingest;
 
 -- api: what tenants and the operator may ask for.

@@ -1,0 +1,127 @@
+{{- define "fanmail.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if contains $name .Release.Name -}}{{ .Release.Name | trunc 40 | trimSuffix "-" }}{{- else -}}{{ printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" }}{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "fanmail.selector" -}}
+app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{- define "fanmail.labels" -}}
+{{ include "fanmail.selector" . }}
+app.kubernetes.io/version: {{ .root.Values.image.tag | default .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+app.kubernetes.io/part-of: fanmail
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{/* The image of a command: dict root, command. */}}
+{{- define "fanmail.image" -}}
+{{- $i := .root.Values.image -}}
+{{- $repository := $i.repository -}}
+{{- if eq $i.layout "ko" }}{{ $repository = printf "%s/%s" $i.repository .command }}{{ end -}}
+{{- if $i.digest }}{{ $repository }}@{{ $i.digest }}{{ else }}{{ $repository }}:{{ $i.tag | default .root.Chart.AppVersion }}{{ end -}}
+{{- end -}}
+
+{{- define "fanmail.command" -}}
+{{- if eq .root.Values.image.layout "ko" }}/ko-app/{{ .command }}{{ else }}/usr/bin/{{ .command }}{{ end -}}
+{{- end -}}
+
+{{/* What the restricted standard asks of a pod. */}}
+{{- define "fanmail.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "fanmail.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{/* Where Postgres is, for a role: dict root, role. */}}
+{{- define "fanmail.databaseEnv" -}}
+- name: FANMAIL_DATABASE_URL
+{{- if .root.Values.bundled.enabled }}
+  valueFrom: {secretKeyRef: {name: {{ include "fanmail.fullname" .root }}-bundled, key: database-url}}
+{{- else }}
+{{- $s := index .root.Values.database.secrets .role }}
+  valueFrom: {secretKeyRef: {name: {{ $s.name | quote }}, key: {{ $s.key | quote }}}}
+{{- end }}
+{{- end -}}
+
+{{/* Where NATS is, for a user: dict root, role. */}}
+{{- define "fanmail.natsEnv" -}}
+{{- $n := .root.Values.nats -}}
+- name: FANMAIL_NATS_URL
+{{- if .root.Values.bundled.enabled }}
+  value: nats://{{ include "fanmail.fullname" .root }}-nats:4222
+{{- else }}
+{{- $s := index $n.secrets .role }}
+  valueFrom: {secretKeyRef: {name: {{ $s.name | quote }}, key: {{ $s.key | quote }}}}
+{{- end }}
+{{- if $n.tlsSecret }}
+- {name: FANMAIL_NATS_CA, value: /etc/fanmail/nats-tls/ca.crt}
+{{- if $n.clientCertificate }}
+- {name: FANMAIL_NATS_CERT, value: /etc/fanmail/nats-tls/tls.crt}
+- {name: FANMAIL_NATS_KEY, value: /etc/fanmail/nats-tls/tls.key}
+{{- end }}
+{{- end }}
+- {name: FANMAIL_STREAMS, value: {{ ternary "make" "given" (eq $n.streams.by "application") }}}
+- {name: FANMAIL_STREAM_REPLICAS, value: {{ ternary 1 $n.streams.replicas .root.Values.bundled.enabled | int | quote }}}
+- {name: FANMAIL_EVENTS_MAX_AGE, value: {{ $n.streams.eventsMaxAge | quote }}}
+- {name: FANMAIL_EVENTS_MAX_BYTES, value: {{ $n.streams.eventsMaxBytes | int64 | quote }}}
+{{- end -}}
+
+{{- define "fanmail.logEnv" -}}
+- {name: FANMAIL_LOG_LEVEL, value: {{ .Values.log.level }}}
+- {name: FANMAIL_LOG_FORMAT, value: {{ .Values.log.format }}}
+{{- end -}}
+
+{{- define "fanmail.outboundEnv" -}}
+- {name: FANMAIL_ALLOW_HTTP, value: {{ .Values.outbound.allowHTTP | quote }}}
+{{- with .Values.outbound.allowNetworks }}
+- {name: FANMAIL_ALLOW_NETWORKS, value: {{ join "," . | quote }}}
+{{- end }}
+{{- end -}}
+
+{{- define "fanmail.mounts" -}}
+{{- if .Values.database.tlsSecret }}
+- {name: database-tls, mountPath: /etc/fanmail/database-tls, readOnly: true}
+{{- end }}
+{{- if .Values.nats.tlsSecret }}
+- {name: nats-tls, mountPath: /etc/fanmail/nats-tls, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "fanmail.volumes" -}}
+{{- with .Values.database.tlsSecret }}
+- {name: database-tls, secret: {secretName: {{ . | quote }}, defaultMode: 0440}}
+{{- end }}
+{{- with .Values.nats.tlsSecret }}
+- {name: nats-tls, secret: {secretName: {{ . | quote }}, defaultMode: 0440}}
+{{- end }}
+{{- end -}}
+
+{{/* Seconds of a duration such as 25s, 2m or 1m30s. */}}
+{{- define "fanmail.seconds" -}}
+{{- $d := . -}}
+{{- if regexMatch "^[0-9]+s$" $d }}{{ trimSuffix "s" $d }}{{ else if regexMatch "^[0-9]+m$" $d }}{{ mul 60 (trimSuffix "m" $d | int) }}{{ else }}{{ fail (printf "drain is %q: write it as whole seconds or minutes, such as 25s" $d) }}{{ end -}}
+{{- end -}}
+
+{{/* A rule of egress: dict peers, port. */}}
+{{- define "fanmail.to" -}}
+{{- if .peers }}
+to: {{- toYaml .peers | nindent 2 }}
+{{- end }}
+ports: [{protocol: TCP, port: {{ .port }}}]
+{{- end -}}

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Checks what deploy/ hands out: the chart, the Dockerfile and the Compose file
+# (test/chart), that the commands build to the same bytes twice, from different
+# directories and from an empty cache, and that they say their version; and
+# writes their bill of materials to bin/sbom.json.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+echo '· the chart, Compose and the Dockerfile'
+(cd test/chart && go vet ./... && go test ./...)
+
+echo '· two builds of the commands'
+work=$(mktemp -d)
+trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
+mkdir "$work/elsewhere"
+git ls-files -z --cached --others --exclude-standard -- ':!test' | xargs -0 cp --parents -t "$work/elsewhere"
+VERSION=v0.0.0-check deploy/build.sh "$work/out/one"
+VERSION=v0.0.0-check GOCACHE=$work/cache "$work/elsewhere/deploy/build.sh" "$work/out/two"
+(cd "$work/out/one" && sha256sum -- *) >"$work/sums"
+(cd "$work/out/two" && sha256sum --quiet -c "$work/sums") || {
+	echo 'the two builds differ'
+	exit 1
+}
+for command in publisher dispatcher ingest api fanmail; do
+	said=$("$work/out/one/$command" --version)
+	[ "$said" = v0.0.0-check ] || {
+		echo "$command --version says '$said'"
+		exit 1
+	}
+done
+
+echo '· the bill of materials'
+mkdir -p bin
+go -C test/chart tool cyclonedx-gomod mod -json -output-version 1.5 -output "$PWD/bin/sbom.json" "$PWD" 2>/dev/null
+grep -q '"name": "github.com/jackc/pgx/v5"' bin/sbom.json
+echo "  $(wc -c <bin/sbom.json) bytes in bin/sbom.json"

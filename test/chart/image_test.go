@@ -1,0 +1,135 @@
+package chart_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
+)
+
+// lint gives the breaches of BuildKit's rules, each with its line.
+func lint(t *testing.T, dockerfile []byte) (stages []instructions.Stage, breaches []string) {
+	t.Helper()
+	parsed, err := parser.Parse(bytes.NewReader(dockerfile))
+	require.NoError(t, err)
+	for _, w := range parsed.Warnings {
+		breaches = append(breaches, w.Short)
+	}
+	l := linter.New(&linter.Config{Warn: func(rule, _, _, message string, _ []parser.Range) {
+		breaches = append(breaches, rule+": "+message)
+	}})
+	stages, _, err = instructions.Parse(parsed.AST, l)
+	require.NoError(t, err)
+	return stages, breaches
+}
+
+func TestDockerfile(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../deploy/Dockerfile")
+	require.NoError(t, err)
+	stages, breaches := lint(t, text)
+	require.Empty(t, breaches)
+	last := stages[len(stages)-1]
+	require.Contains(t, last.BaseName, "distroless/static")
+	var user string
+	for _, c := range last.Commands {
+		require.NotEqual(t, "RUN", strings.ToUpper(c.Name()), "the image has no shell")
+		if u, ok := c.(*instructions.UserCommand); ok {
+			user = u.User
+		}
+	}
+	require.Regexp(t, `^[1-9][0-9]*:[1-9][0-9]*$`, user, "a number, or runAsNonRoot can't tell")
+
+	_, breaches = lint(t, []byte("from scratch as X\nMAINTAINER me\nENTRYPOINT /bin/x\n"))
+	require.NotEmpty(t, breaches, "the linter can find fault")
+}
+
+// TestCompose loads the file as Compose does.
+func TestCompose(t *testing.T) {
+	t.Parallel()
+	secrets, err := exec.CommandContext(t.Context(), "../../deploy/compose/secrets.sh").Output()
+	require.NoError(t, err)
+	load := func(env []string) (err error) {
+		opts, err := cli.NewProjectOptions([]string{"../../deploy/compose.yaml"}, cli.WithEnv(env), cli.WithName("fanmail"))
+		require.NoError(t, err)
+		project, err := opts.LoadProject(context.Background())
+		if err != nil {
+			return err
+		}
+		known := map[string]map[string]bool{}
+		for _, c := range []string{"publisher", "dispatcher", "ingest", "api"} {
+			known[c] = environment(t, c, "--help")
+		}
+		for name, s := range project.Services {
+			for variable, value := range s.Environment {
+				require.NotNil(t, value, "%s: %s", name, variable)
+				if reads, ours := known[name]; ours {
+					require.True(t, reads[variable], "%s reads no %s", name, variable)
+				}
+			}
+			for _, v := range s.Volumes {
+				if v.Type == "bind" && !strings.Contains(v.Source, "observability") {
+					require.FileExists(t, firstFile(t, v.Source), "%s mounts it", name)
+				}
+			}
+		}
+		require.Equal(t, 2, *project.Services["dispatcher"].Deploy.Replicas)
+		for _, want := range []string{"postgres", "nats-0", "nats-1", "nats-2", "publisher", "ingest", "api", "prometheus", "grafana"} {
+			require.Contains(t, project.Services, want)
+		}
+		return nil
+	}
+	require.NoError(t, load(strings.Fields(string(secrets))))
+	require.ErrorContains(t, load(nil), "secrets.sh", "without passwords nothing starts")
+}
+
+// firstFile is path, or a file in it.
+func firstFile(t *testing.T, path string) string {
+	t.Helper()
+	inside, err := filepath.Glob(filepath.Join(path, "*"))
+	require.NoError(t, err)
+	if len(inside) > 0 {
+		return inside[0]
+	}
+	return path
+}
+
+// TestKoBuildsAsTheImageDoes compares .ko.yaml with deploy/build.sh.
+func TestKoBuildsAsTheImageDoes(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("../../.ko.yaml")
+	require.NoError(t, err)
+	var ko struct {
+		Builds []struct {
+			ID, Main       string
+			Env, Flags     []string
+			Ldflags        []string
+			DefaultBaseImg string
+		}
+	}
+	require.NoError(t, yaml.Unmarshal(b, &ko))
+	script, err := os.ReadFile("../../deploy/build.sh")
+	require.NoError(t, err)
+	stamp := regexp.MustCompile(`-X (\S+)=`).FindStringSubmatch(string(script))[1]
+	require.Len(t, ko.Builds, 5)
+	for _, build := range ko.Builds {
+		require.Contains(t, string(script), " "+build.Main)
+		require.DirExists(t, filepath.Join("../..", build.Main))
+		require.Equal(t, []string{"CGO_ENABLED=0"}, build.Env)
+		for _, f := range append(build.Flags, build.Ldflags[:3]...) {
+			require.Contains(t, string(script), f)
+		}
+		require.Equal(t, "-X "+stamp+"={{.Env.VERSION}}", build.Ldflags[3])
+	}
+}

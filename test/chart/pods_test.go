@@ -1,0 +1,147 @@
+package chart_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/pod-security-admission/api"
+	"k8s.io/pod-security-admission/policy"
+)
+
+func TestPodsPassTheRestrictedStandard(t *testing.T) {
+	t.Parallel()
+	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
+	require.NoError(t, err)
+	level := api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}
+	for name, args := range values(t) {
+		for pod, p := range pods(t, render(t, args...)) {
+			got := policy.AggregateCheckResults(evaluator.EvaluatePod(level, &p.ObjectMeta, &p.Spec))
+			require.True(t, got.Allowed, "%s: %s: %s", name, pod, got.ForbiddenDetail())
+			require.NotNil(t, p.Spec.AutomountServiceAccountToken, pod)
+			require.False(t, *p.Spec.AutomountServiceAccountToken, pod)
+			for _, c := range p.Spec.Containers {
+				require.NotZero(t, c.Resources.Requests.Cpu().MilliValue(), "%s/%s", pod, c.Name)
+				require.NotZero(t, c.Resources.Limits.Memory().Value(), "%s/%s", pod, c.Name)
+			}
+		}
+	}
+	bare := corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "x"}}}}
+	require.False(t, policy.AggregateCheckResults(evaluator.EvaluatePod(level, &bare.ObjectMeta, &bare.Spec)).Allowed)
+}
+
+// commands builds the commands, once, and gives their directory.
+var commands = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "fanmail-chart-")
+	if err != nil {
+		return "", err
+	}
+	out, err := exec.CommandContext(context.Background(), "go", "-C", "../..", "build", "-o", dir+"/", "./cmd/...").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build the commands: %w: %s", err, out)
+	}
+	return dir, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if dir, err := commands(); err == nil {
+		_ = os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// environment is what --help of a command says it reads.
+func environment(t *testing.T, command string, args ...string) map[string]bool {
+	t.Helper()
+	dir, err := commands()
+	require.NoError(t, err)
+	out, err := exec.CommandContext(t.Context(), filepath.Join(dir, command), args...).CombinedOutput()
+	require.NoError(t, err, string(out))
+	known := map[string]bool{}
+	for _, m := range regexp.MustCompile(`\$(FANMAIL_[A-Z_]+)`).FindAllStringSubmatch(string(out), -1) {
+		known[m[1]] = true
+	}
+	require.NotEmpty(t, known)
+	return known
+}
+
+// TestEnvironmentsAreKnown compares what the chart sets with what each command
+// reads, and ports with addresses.
+func TestEnvironmentsAreKnown(t *testing.T) {
+	t.Parallel()
+	known := map[string]map[string]bool{}
+	for _, c := range []string{"publisher", "dispatcher", "ingest", "api"} {
+		known[c] = environment(t, c, "--help")
+	}
+	for _, c := range []string{"migrate", "maintain", "streams"} {
+		known[c] = environment(t, "fanmail", c, "--help")
+	}
+	seen := map[string]bool{}
+	for name, args := range values(t) {
+		for pod, p := range pods(t, render(t, args...)) {
+			for _, c := range p.Spec.Containers {
+				reads, ours := known[c.Name]
+				if !ours || strings.HasSuffix(pod, "-test-ready") {
+					continue
+				}
+				seen[c.Name] = true
+				ports := map[string]int32{}
+				for _, port := range c.Ports {
+					ports[port.Name] = port.ContainerPort
+				}
+				set := map[string]bool{}
+				for _, e := range c.Env {
+					require.False(t, set[e.Name], "%s: %s: %s is set twice", name, pod, e.Name)
+					set[e.Name] = true
+					if strings.HasPrefix(e.Name, "FANMAIL_") {
+						require.True(t, reads[e.Name], "%s: %s reads no %s", name, c.Name, e.Name)
+					}
+					for variable, port := range map[string]string{
+						"FANMAIL_HTTP_ADDR": "status", "FANMAIL_API_ADDR": "http", "FANMAIL_SMTP_ADDR": "smtp",
+					} {
+						if e.Name == variable {
+							require.Equal(t, e.Value, fmt.Sprintf(":%d", ports[port]), "%s: %s: %s", name, c.Name, variable)
+						}
+					}
+				}
+			}
+		}
+	}
+	require.Len(t, seen, len(known), "no set of values runs every command: %v", seen)
+}
+
+func TestDeploymentsLiveAndLeaveAsTheyShould(t *testing.T) {
+	t.Parallel()
+	for name, args := range values(t) {
+		checked := 0
+		for _, o := range render(t, args...) {
+			if o.Kind != "Deployment" || strings.HasSuffix(o.Metadata.Name, "-maintain") {
+				continue
+			}
+			checked++
+			d := as[appsv1.Deployment](t, o)
+			c := d.Spec.Template.Spec.Containers[0]
+			require.Equal(t, "/healthz", c.LivenessProbe.HTTPGet.Path, "liveness knows of no dependency")
+			require.Equal(t, "/readyz", c.ReadinessProbe.HTTPGet.Path)
+			require.Greater(t, *d.Spec.Template.Spec.TerminationGracePeriodSeconds, int64(27), "%s: drain and its margin", o.Metadata.Name)
+			require.Zero(t, d.Spec.Strategy.RollingUpdate.MaxUnavailable.IntValue(), "%s: %s", name, o.Metadata.Name)
+			require.Len(t, d.Spec.Template.Spec.TopologySpreadConstraints, 2)
+			for _, e := range c.Env {
+				// The bundled NATS has no users.
+				secret := e.Name == "FANMAIL_DATABASE_URL" || e.Name == "FANMAIL_NATS_URL" && name != "bundled-values.yaml"
+				require.Equal(t, secret, e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil, "%s: %s comes from a Secret", name, e.Name)
+			}
+		}
+		require.Equal(t, 4, checked)
+	}
+}

@@ -1,0 +1,134 @@
+package chart_test
+
+import (
+	"bytes"
+	"context"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+)
+
+const (
+	chartDir  = "../../deploy/chart"
+	namespace = "mail"
+)
+
+// values are the sets of values that everything is checked with.
+func values(t *testing.T) map[string][]string {
+	t.Helper()
+	files, err := filepath.Glob(chartDir + "/ci/*.yaml")
+	require.NoError(t, err)
+	require.Len(t, files, 3)
+	sets := map[string][]string{"default": nil}
+	for _, f := range files {
+		sets[filepath.Base(f)] = []string{"--values", f}
+	}
+	return sets
+}
+
+// binary builds helm, in the version that go.mod names, once.
+var binary = sync.OnceValues(func() (string, error) {
+	out, err := exec.CommandContext(context.Background(), "go", "tool", "-n", "helm").Output()
+	return strings.TrimSpace(string(out)), err
+})
+
+func helm(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	bin, err := binary()
+	require.NoError(t, err, "build helm")
+	cmd := exec.CommandContext(t.Context(), bin, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	return out.String() + errs.String(), err
+}
+
+// object is a rendered object.
+type object struct {
+	APIVersion string
+	Kind       string
+	Metadata   struct {
+		Name        string
+		Annotations map[string]string
+	}
+	raw []byte
+}
+
+// render gives the objects of a release named "mx".
+func render(t *testing.T, args ...string) []object {
+	t.Helper()
+	out, err := helm(t, append([]string{"template", "mx", chartDir, "--namespace", namespace, "--kube-version", "1.34.0"}, args...)...)
+	require.NoError(t, err, out)
+	var objects []object
+	for doc := range strings.SplitSeq("\n"+out, "\n---\n") {
+		o := object{raw: []byte(doc)}
+		require.NoError(t, yaml.UnmarshalStrict(o.raw, &map[string]any{}), doc)
+		require.NoError(t, yaml.Unmarshal(o.raw, &o), doc)
+		if o.Kind != "" {
+			objects = append(objects, o)
+		}
+	}
+	require.NotEmpty(t, objects)
+	return objects
+}
+
+// as reads an object as its own type, and refuses what that doesn't know.
+func as[T any](t *testing.T, o object) T {
+	t.Helper()
+	var v T
+	require.NoError(t, yaml.UnmarshalStrict(o.raw, &v), string(o.raw))
+	return v
+}
+
+// pods gives the pod templates of all objects, by kind and name.
+func pods(t *testing.T, objects []object) map[string]corev1.PodTemplateSpec {
+	t.Helper()
+	found := map[string]corev1.PodTemplateSpec{}
+	for _, o := range objects {
+		var v struct {
+			Spec struct{ Template *corev1.PodTemplateSpec }
+		}
+		if o.Kind == "Pod" {
+			p := as[corev1.Pod](t, o)
+			v.Spec.Template = &corev1.PodTemplateSpec{ObjectMeta: p.ObjectMeta, Spec: p.Spec}
+		} else {
+			require.NoError(t, yaml.Unmarshal(o.raw, &v))
+		}
+		if v.Spec.Template != nil && len(v.Spec.Template.Spec.Containers) > 0 {
+			found[o.Kind+"/"+o.Metadata.Name] = *v.Spec.Template
+		}
+	}
+	require.NotEmpty(t, found)
+	return found
+}
+
+func TestLint(t *testing.T) {
+	t.Parallel()
+	for name, args := range values(t) {
+		out, err := helm(t, append([]string{"lint", "--strict", chartDir}, args...)...)
+		require.NoError(t, err, "%s: %s", name, out)
+	}
+}
+
+func TestValuesThatCannotWorkAreRefused(t *testing.T) {
+	t.Parallel()
+	for setting, says := range map[string]string{
+		"dispatcher.replicaz=3":                      "replicaz",
+		"dispatcher.autoscaling.max=33":              "max",
+		"dispatcher.autoscaling.by=magic":            "autoscaling/by",
+		"dispatcher.terminationGracePeriodSeconds=5": "dispatcher.terminationGracePeriodSeconds is 5",
+		"api.drain=soon":                             "drain",
+		"image.digest=latest":                        "digest",
+		"outbound.allowNetworks={everything}":        "allowNetworks",
+	} {
+		out, err := helm(t, "template", "mx", chartDir, "--set", setting)
+		require.Error(t, err, setting)
+		require.Contains(t, out, says, setting)
+	}
+}
