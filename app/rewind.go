@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events/stream"
@@ -17,7 +18,9 @@ func RewindFanout(ctx context.Context, c NATS, sequence uint64, since time.Time,
 	if err := c.validate(); err != nil {
 		return 0, err
 	}
-	nc, js, err := connectBroker(ctx, c, "rewind", log)
+	nc, js, err := connectBroker(ctx, c, "rewind", func(ctx context.Context, js jetstream.JetStream) error {
+		return stream.Ensure(ctx, js, c.streams(stream.Dispatcher))
+	}, log)
 	if err != nil {
 		return 0, err
 	}
