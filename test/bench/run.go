@@ -72,16 +72,16 @@ func run(ctx context.Context, w *Workload, s System, dir, profiles string) (out 
 		return out, err
 	}
 	if w.Noisy() {
-		alone, err := m.take(ctx, m.wellOnly)
+		alone, err := m.take(ctx, m.wellOnly, 0)
 		if err != nil {
 			return out, fmt.Errorf("without bad neighbours: %w", err)
 		}
 		defer func() { out.AloneP50, out.AloneP99 = alone.P50, alone.P99 }()
-		out, err = m.take(ctx, everyone)
+		out, err = m.take(ctx, everyone, 5*time.Second)
 		if err != nil {
 			return out, err
 		}
-	} else if out, err = m.take(ctx, everyone); err != nil {
+	} else if out, err = m.take(ctx, everyone, 0); err != nil {
 		return out, err
 	}
 	out.Memory, err = peak.read()
@@ -102,8 +102,9 @@ func everyone(Target) bool { return true }
 
 func (m *measurement) wellOnly(t Target) bool { return len(m.healthy[t]) > 0 }
 
-// take sends the workload to the targets that want accepts and measures.
-func (m *measurement) take(ctx context.Context, want func(Target) bool) (Run, error) {
+// take sends the workload to the targets that want accepts and measures, until
+// all has arrived and no shorter than so long after the last was sent.
+func (m *measurement) take(ctx context.Context, want func(Target) bool, least time.Duration) (Run, error) {
 	w, s := m.workload, m.system
 	before, err := s.Usage(ctx)
 	if err != nil {
@@ -121,9 +122,9 @@ func (m *measurement) take(ctx context.Context, want func(Target) bool) (Run, er
 	t.expectRefusals(w.Endpoints)
 	bounded, cancel := context.WithTimeout(ctx, w.Patience)
 	defer cancel()
-	if w.Noisy() {
-		// It must not be cut short of what it is to say.
-		if err := until(ctx, t.last.Add(5*time.Second)); err != nil {
+	if least > 0 {
+		// Patience must not be cut short of what the run is to say.
+		if err := until(ctx, t.last.Add(least)); err != nil {
 			return Run{}, err
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -9,8 +10,10 @@ import (
 // A system is warm when a round of unmeasured traffic was about as good as the
 // best before it. These bound how long that is looked for.
 const (
-	warmRounds = 3               // at least
-	warmWindow = 2 * time.Second // of a round at a workload's rate
+	warmRounds = 3 // at least
+	// warmWindow is how long a round at a workload's rate is; quickWindow is
+	// that of the short form.
+	warmWindow, quickWindow = 2 * time.Second, time.Second
 	// warmEnough is how far behind the best round one may stay.
 	warmEnough = 1.5
 )
@@ -30,7 +33,7 @@ func (m *measurement) warmUp(ctx context.Context) error {
 	}
 	round := *w
 	if w.Rate > 0 {
-		round.Events = max(int(w.Rate*warmWindow.Seconds()), len(reach.Turns))
+		round.Events = max(int(w.Rate*cmp.Or(w.WarmWindow, warmWindow).Seconds()), len(reach.Turns))
 	} else {
 		round.Events = w.Warm * len(reach.Turns)
 	}

@@ -76,6 +76,8 @@ type Workload struct {
 	// Warm is how many events of each target a round of the warm-up has; with a
 	// Rate its rounds go by that. WarmRounds is how many there are at most.
 	Warm, WarmRounds int
+	// WarmWindow is how long such a round by the Rate is; zero: 2 s.
+	WarmWindow time.Duration
 }
 
 // Noisy says that some of the endpoints are bad neighbours.
@@ -197,6 +199,9 @@ func workloads(quick bool, scale float64) []Workload {
 	all := slices.Concat(fast, noisy(pick(40, 5), time.Duration(pick(20, 6))*time.Second), standing(scale))
 	for i := range all {
 		all[i].WarmRounds = pick(8, warmRounds)
+		if quick {
+			all[i].WarmWindow = quickWindow
+		}
 	}
 	return all
 }
