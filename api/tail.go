@@ -55,10 +55,10 @@ func (t *tails) close(id events.APIKeyID) {
 }
 
 type tailInput struct {
-	Types   []eventType `query:"types,explode" maxItems:"32" doc:"Only these types."`
-	Agents  []string    `query:"agent_id,explode" maxItems:"50" doc:"Only these agents'."`
-	Since   time.Time   `query:"since" doc:"From this time on; without it, from now on."`
-	LastID  string      `header:"Last-Event-ID" maxLength:"20" pattern:"^[0-9]+$" doc:"Go on after the event of this stream id."`
+	Types  []eventType `query:"types,explode" maxItems:"32" doc:"Only these types."`
+	Agents []string    `query:"agent_id,explode" maxItems:"50" doc:"Only these agents'."`
+	Since  time.Time   `query:"since" doc:"From this time on; without it, from now on."`
+	LastID string      `header:"Last-Event-ID" maxLength:"20" pattern:"^[0-9]+$" doc:"Go on after the event of this stream id."`
 }
 
 func (s *server) tailRoutes() {

@@ -62,8 +62,8 @@ func RunAPI(ctx context.Context, c APIConfig, log *zap.Logger) error {
 }
 
 // addAPI serves on l, which it closes where it fails.
-func (p *process) addAPI(ctx context.Context, c APIConfig, l net.Listener) error { //nolint:contextcheck // requests bring their own
-	h, err := api.NewHandler(api.Options{
+func (p *process) addAPI(ctx context.Context, c APIConfig, l net.Listener) error {
+	h, err := api.NewHandler(api.Options{ //nolint:contextcheck // requests bring their own
 		Pool: p.pool, NC: p.nc, MaxBodyBytes: c.MaxBodyBytes, RateLimit: c.RateLimit, Ready: p.status.ready, Stopping: ctx.Done(), Version: Version(),
 		Limits: subscribers.Limits{
 			WebhooksPerTenant: c.MaxWebhooks, IDsPerFilter: c.MaxFilterIDs,

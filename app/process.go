@@ -98,7 +98,7 @@ func runProcess(ctx context.Context, name string, db Database, broker NATS, life
 		return err
 	}
 	defer func() {
-		if err := p.traces.Stop(); err != nil {
+		if err := p.traces.Stop(); err != nil { //nolint:contextcheck // ctx has ended by then
 			log.Warn("the last traces are lost", zap.Error(err))
 		}
 	}()

@@ -134,9 +134,9 @@ func RunUp(ctx context.Context, c UpConfig, log *zap.Logger) error {
 		if err := p.addDispatcher(ctx, DispatcherConfig{Outbound: out}); err != nil {
 			return err
 		}
-		smtp, err := p.addIngest(SMTP{
+		smtp, err := p.addIngest(SMTP{ //nolint:contextcheck // listening takes none
 			Addr: c.SMTPAddr, Domain: "localhost", PublicURL: creds.API, Authenticate: c.MailAuth, DNSServer: c.DNSServer,
-		}, "--smtp") //nolint:contextcheck // listening takes none
+		}, "--smtp")
 		if err != nil {
 			return err
 		}

@@ -23,7 +23,7 @@ import (
 func TestNewConnectionsUseRotatedCertificates(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	dir, err := os.MkdirTemp("", "fanmail-tls-") // Postgres's user walks through it
+	dir, err := os.MkdirTemp("", "fanmail-tls-") //nolint:usetesting // Postgres's user walks through it
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	require.NoError(t, os.Chmod(dir, 0o755))

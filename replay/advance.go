@@ -353,7 +353,7 @@ func (w *work) wants(freed map[events.WebhookID]int) (ids []events.WebhookID, ro
 			left -= max(0, room)
 		}
 		if room > 0 {
-			ids, rooms = append(ids, id), append(rooms, int32(room)) //nolint:gosec // some hundreds
+			ids, rooms = append(ids, id), append(rooms, int32(room))
 		}
 	}
 	if n > 1 { // another one is first the next time

@@ -33,9 +33,9 @@ const (
 	turn = 20 * time.Second
 	// idle is how long a replay that does not get on keeps its place.
 	idle = 3 * time.Second
-	// restMin and restMax bound how long it is then left alone: a quarter of
+	// shortestRest and restMax bound how long it is then left alone: a quarter of
 	// the time that it has not got on for.
-	restMin = 2 * time.Second
+	shortestRest = 2 * time.Second
 	restMax = time.Minute
 )
 
@@ -267,7 +267,7 @@ func (r *Runner) release(ctx context.Context, c claim, getsOn bool, log *zap.Log
 	defer cancel()
 	_, err := r.pool.Exec(ctx, `UPDATE replays SET leased_until = '-infinity', due_at = now() + CASE WHEN $3 THEN interval '0'
 			ELSE least(greatest((now() - moved_at) / 4, make_interval(secs => $4)), make_interval(secs => $5)) END
-		WHERE id = $1 AND runner = $2 AND finished_at IS NULL`, c.id, c.token, getsOn, restMin.Seconds(), restMax.Seconds())
+		WHERE id = $1 AND runner = $2 AND finished_at IS NULL`, c.id, c.token, getsOn, shortestRest.Seconds(), restMax.Seconds())
 	if err != nil {
 		log.Warn("a replay was not given up; its lease runs out", zap.Error(err))
 	}

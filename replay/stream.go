@@ -77,7 +77,7 @@ func (w *work) position(ctx context.Context) error {
 		MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
 	}
 	if w.place.atSeq > 0 {
-		c.DeliverPolicy, c.OptStartSeq = jetstream.DeliverByStartSequencePolicy, uint64(w.place.atSeq)+1 //nolint:gosec // positive
+		c.DeliverPolicy, c.OptStartSeq = jetstream.DeliverByStartSequencePolicy, uint64(w.place.atSeq)+1
 	} else {
 		// A message is younger than its event, but for the clocks' difference.
 		start := w.place.seam.Add(-w.o.Skew)

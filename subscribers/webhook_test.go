@@ -2,7 +2,6 @@ package subscribers_test
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -93,7 +92,7 @@ func TestARotatedSecretSignsForADayAndThenNoMore(t *testing.T) {
 	require.NoError(t, s.pool.QueryRow(ctx, `SELECT signing_secret_prev FROM webhooks`).Scan(&kept))
 	require.Nil(t, kept, "nor is it kept")
 	_, _, err = s.Rotate(ctx, events.NewRandom[events.TenantKind](), w.ID)
-	require.True(t, errors.Is(err, subscribers.ErrNotFound))
+	require.ErrorIs(t, err, subscribers.ErrNotFound)
 }
 
 func signatures(s *signature.Signer) int {

@@ -13,10 +13,10 @@ import (
 // terminal gives the width of the terminal that w is, and whether it is one.
 func terminal(w io.Writer) (width int, ok bool) {
 	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) { //nolint:gosec // a file descriptor
+	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return 0, false
 	}
-	width, _, err := term.GetSize(int(f.Fd())) //nolint:gosec // a file descriptor
+	width, _, err := term.GetSize(int(f.Fd()))
 	return width, err == nil && width > 0
 }
 

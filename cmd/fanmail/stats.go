@@ -62,8 +62,16 @@ func (c *statsCmd) Run(ctx context.Context, s *session) error {
 		rows = append(rows, w.row(time.Now()))
 	}
 	if err := s.printTable(rows, []column{
-		{"WEBHOOK", "webhook"}, {"DELIVERED", "delivered"}, {"FAILED", "failed"}, {"PENDING", "pending"}, {"SUCCESS", "success"},
-		{"P50", "p50"}, {"P95", "p95"}, {"P99", "p99"}, {"WAITING", "waiting"}, {"OLDEST DUE", "due"},
+		{"WEBHOOK", "webhook"},
+		{"DELIVERED", "delivered"},
+		{"FAILED", "failed"},
+		{"PENDING", "pending"},
+		{"SUCCESS", "success"},
+		{"P50", "p50"},
+		{"P95", "p95"},
+		{"P99", "p99"},
+		{"WAITING", "waiting"},
+		{"OLDEST DUE", "due"},
 	}); err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ func SequenceAt(ctx context.Context, js jetstream.JetStream, name string, t time
 	if err != nil {
 		return 0, fmt.Errorf("find the sequence of a time: %w", err)
 	}
-	for m := range batch.Messages() {
+	if m, ok := <-batch.Messages(); ok {
 		meta, err := m.Metadata()
 		if err != nil {
 			return 0, fmt.Errorf("find the sequence of a time: %w", err)

@@ -57,7 +57,7 @@ func Start(ctx context.Context, process, version string, log *zap.Logger) (*Trac
 	if err != nil {
 		return nil, fmt.Errorf("make the exporter of traces from OTEL_EXPORTER_OTLP_*: %w", err)
 	}
-	host, _ := os.Hostname() //nolint:errcheck // an instance without a name still has its process id
+	host, _ := os.Hostname()
 	// The environment comes last: it may name the service as it likes.
 	res, err := resource.New(ctx, resource.WithAttributes(
 		attribute.String("service.namespace", "fanmail"),
@@ -119,7 +119,7 @@ func (t *Tracing) Tracer() trace.Tracer {
 // without their arguments, where they are part of a sampled trace.
 func (t *Tracing) Queries(c *pgx.ConnConfig) {
 	if t != nil {
-		c.Tracer = otelpgx.NewTracer(otelpgx.WithTracerProvider(t.provider), otelpgx.WithTrimSQLInSpanName(), otelpgx.WithDisableConnectionDetailsInAttributes())
+		c.Tracer = otelpgx.NewTracer(otelpgx.WithTracerProvider(t.provider), otelpgx.WithDisableConnectionDetailsInAttributes())
 	}
 }
 

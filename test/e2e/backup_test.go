@@ -54,7 +54,7 @@ func tool(ctx context.Context, t *testing.T, name string, args ...string) {
 		require.NotEmpty(t, found, "%s is part of Postgres", name)
 		path = found[len(found)-1]
 	}
-	out, err := exec.CommandContext(ctx, path, args...).CombinedOutput() //nolint:gosec // the test's own
+	out, err := exec.CommandContext(ctx, path, args...).CombinedOutput()
 	require.NoError(t, err, "%s: %s", name, out)
 }
 

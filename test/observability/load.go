@@ -34,7 +34,7 @@ func newLoad(ctx context.Context, dir string) (*load, error) {
 	if err := json.Unmarshal(b, &l.creds); err != nil {
 		return nil, fmt.Errorf("read the credentials: %w", err)
 	}
-	if l.sink, err = sink.Start(sink.Options{Keep: sink.KeepCounts}); err != nil {
+	if l.sink, err = sink.Start(sink.Options{Keep: sink.KeepCounts}); err != nil { //nolint:contextcheck // it serves until it is closed
 		return nil, err
 	}
 	l.sink.Script("/fails", sink.Status(http.StatusInternalServerError))
