@@ -97,8 +97,8 @@ func runProcess(ctx context.Context, name string, db Database, broker NATS, life
 	if p.traces, err = export.Start(ctx, name, Version(), log); err != nil {
 		return err
 	}
-	defer func() {
-		if err := p.traces.Stop(); err != nil { //nolint:contextcheck // ctx has ended by then
+	defer func() { //nolint:contextcheck // ctx has ended by then
+		if err := p.traces.Stop(); err != nil {
 			log.Warn("the last traces are lost", zap.Error(err))
 		}
 	}()

@@ -36,7 +36,7 @@ const (
 	// shortestRest and restMax bound how long it is then left alone: a quarter of
 	// the time that it has not got on for.
 	shortestRest = 2 * time.Second
-	restMax = time.Minute
+	restMax      = time.Minute
 )
 
 // Options say how replays run.

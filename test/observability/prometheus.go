@@ -88,7 +88,7 @@ func (p *prometheus) check(ctx context.Context, expr string) error {
 	}
 	for _, r := range answer.Result {
 		text, _ := r.Value[1].(string)
-		if v, err := strconv.ParseFloat(text, 64); err == nil && v == v { //nolint:staticcheck // false for NaN
+		if v, err := strconv.ParseFloat(text, 64); err == nil && v == v { // false for NaN
 			return nil
 		}
 	}
