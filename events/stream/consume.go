@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -40,6 +41,9 @@ func (s Source) Run(ctx context.Context, handle func(jetstream.Msg)) error {
 		if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrConsumerDeleted) {
 			err = errors.Join(err, Ensure(ctx, s.JS, s.Streams))
 		}
+		if gutted(err) {
+			err = errors.Join(err, s.remove(ctx))
+		}
 		wait := pause.NextBackOff()
 		s.Log.Warn("a consumer ended; starting it again", zap.String("consumer", s.Consumer.Durable), zap.Error(err), zap.Duration("in", wait))
 		select {
@@ -48,6 +52,26 @@ func (s Source) Run(ctx context.Context, handle func(jetstream.Msg)) error {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// gutted says that the broker has a consumer without its directory, which it
+// then can neither change nor save: deleting a consumer removes its directory
+// late, and so can take that of one of the same name that was made meanwhile
+// (seen with server 2.15.2).
+func gutted(err error) bool {
+	var refused *jetstream.APIError
+	return errors.As(err, &refused) && (refused.ErrorCode == 10012 || refused.ErrorCode == 10104) &&
+		strings.Contains(refused.Description, "no such file or directory")
+}
+
+// remove deletes the consumer, so that it is made anew. What it had acknowledged
+// comes again, and whoever handles it knows it.
+func (s Source) remove(ctx context.Context) error {
+	err := s.JS.DeleteConsumer(ctx, s.Stream, s.Consumer.Durable)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return nil
+	}
+	return err
 }
 
 func (s Source) consume(ctx context.Context, started func(), handle func(jetstream.Msg)) error {
