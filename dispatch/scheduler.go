@@ -181,10 +181,10 @@ func (s *scheduler) wantPull(l *lane, now time.Time) {
 		s.setAlarm(l, now.Add(wait))
 		return
 	}
-	if _, ok := s.pulls[l]; !ok {
-		s.pulls[l] = struct{}{}
-		s.ring()
-	}
+	// It rings each time: the sweep leaves the set as it is where it hears of
+	// it while the owner's lease has run out.
+	s.pulls[l] = struct{}{}
+	s.ring()
 }
 
 func (s *scheduler) ring() {

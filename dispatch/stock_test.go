@@ -82,3 +82,18 @@ func TestALeaseThatHasMovedOnIsNotForgotten(t *testing.T) {
 	b.forget(old, 0) // parked a moment ago, and leased again since
 	require.True(t, b.holds(fresh.ID))
 }
+
+func TestTheSweepHearsAgainOfALaneThatItCouldNotServe(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 10, 10)
+	e := hook(1, 1, 1)
+	for range 3 { // the first times the owner's lease had run out
+		b.hint(e.ID, e, b.clock.latest())
+		select {
+		case <-b.rung:
+		default:
+			t.Fatal("a lane with due rows waits, and nobody tells the sweep")
+		}
+	}
+	require.Len(t, b.wants(10), 1)
+}
