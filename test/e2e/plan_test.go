@@ -74,7 +74,11 @@ func TestPlanMakesTenThousandDeliveries(t *testing.T) {
 // gives the tenant's key.
 func settle(ctx context.Context, r *rig, s *sink.Sink) string {
 	r.t.Helper()
-	operator := r.operatorKey(ctx)
+	return settleAs(ctx, r, s, r.operatorKey(ctx))
+}
+
+func settleAs(ctx context.Context, r *rig, s *sink.Sink, operator string) string {
+	r.t.Helper()
 	var tenant struct{ ID string }
 	r.call(ctx, operator, http.MethodPost, "/v1/tenants", map[string]any{"name": "crash test"}, &tenant)
 	var key struct{ Secret string }

@@ -24,6 +24,7 @@ import (
 type rig struct {
 	t       testing.TB
 	pool    *pgxpool.Pool
+	bin     string // the commands
 	natsDir string
 	smtp    string
 	api     string
@@ -32,8 +33,25 @@ type rig struct {
 
 var commands = []string{"api", "ingest", "publisher", "dispatcher"}
 
-// newRig starts it; env is added to the environment of each command.
+// newRig builds and starts it; env is added to the environment of each command.
 func newRig(ctx context.Context, t testing.TB, env ...string) *rig {
+	t.Helper()
+	bin := t.TempDir()
+	require.NoError(t, process.Build(ctx, bin, programs()...))
+	return newRigOf(ctx, t, bin, env...)
+}
+
+// programs are the directories of what a rig runs.
+func programs() []string {
+	dirs := []string{"test/e2e/natsd"}
+	for _, c := range commands {
+		dirs = append(dirs, "cmd/"+c)
+	}
+	return dirs
+}
+
+// newRigOf starts a rig of the programs in bin.
+func newRigOf(ctx context.Context, t testing.TB, bin string, env ...string) *rig {
 	t.Helper()
 	// Not t.TempDir: Postgres's user must be able to walk through it.
 	dir, err := os.MkdirTemp("", "fanmail-e2e-")
@@ -41,13 +59,8 @@ func newRig(ctx context.Context, t testing.TB, env ...string) *rig {
 	require.NoError(t, os.Chmod(dir, 0o755))
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 
-	bin, logs := filepath.Join(dir, "bin"), filepath.Join(dir, "logs")
+	logs := filepath.Join(dir, "logs")
 	require.NoError(t, os.Mkdir(logs, 0o700))
-	dirs := []string{"test/e2e/natsd"}
-	for _, c := range commands {
-		dirs = append(dirs, "cmd/"+c)
-	}
-	require.NoError(t, process.Build(ctx, bin, dirs...))
 
 	pg, err := devserver.StartPostgres(ctx, devserver.PostgresOptions{Dir: dir})
 	require.NoError(t, err)
@@ -56,7 +69,7 @@ func newRig(ctx context.Context, t testing.TB, env ...string) *rig {
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 
-	r := &rig{t: t, pool: pool, natsDir: filepath.Join(dir, "nats"), smtp: freeAddr(t), api: freeAddr(t), running: map[string]*process.Process{}}
+	r := &rig{t: t, pool: pool, bin: bin, natsDir: filepath.Join(dir, "nats"), smtp: freeAddr(t), api: freeAddr(t), running: map[string]*process.Process{}}
 	t.Cleanup(r.end)
 	nats := freeAddr(t)
 	_, port, err := net.SplitHostPort(nats)

@@ -42,11 +42,7 @@ func TestOneMailIsOneTrace(t *testing.T) {
 		"FANMAIL_LOG_LEVEL=debug",
 	}
 	r, s := newRig(ctx, t, env...), sink.New(t)
-	second := r.running["dispatcher"].Spec
-	health := freeAddr(t)
-	second.Name, second.Ready = "dispatcher-2", "http://"+health+"/readyz"
-	second.Env = append(slices.Clone(second.Env), "FANMAIL_HTTP_ADDR="+health)
-	r.start(ctx, second)
+	r.another(ctx, "dispatcher", "dispatcher-2", r.bin)
 	require.Eventually(t, func() bool {
 		return r.count(ctx, `SELECT count(DISTINCT owner) FROM partition_owners WHERE leased_until > now()`) == 2
 	}, time.Minute, 20*time.Millisecond)
@@ -89,7 +85,7 @@ func TestOneMailIsOneTrace(t *testing.T) {
 	for id = range traces {
 	}
 	// Everything has been exported when the processes have stopped.
-	exemplars := metrics(ctx, t, r.running["dispatcher"].Ready) + metrics(ctx, t, second.Ready)
+	exemplars := metrics(ctx, t, r.running["dispatcher"].Ready) + metrics(ctx, t, r.running["dispatcher-2"].Ready)
 	logs := r.running["ingest"].Tail(1000) + r.running["dispatcher"].Tail(1000) + r.running["dispatcher-2"].Tail(1000)
 	require.NoError(t, r.running["dispatcher-2"].Stop(ctx))
 	r.stop(ctx)
