@@ -27,6 +27,10 @@ func TestWhatWasMissedIsReplayedFromTheCommandLine(t *testing.T) {
 	for range 3 {
 		must(t, dir, `{"n":1}`, "events", "create", "email.received")
 	}
+	// A webhook that was there when they were fanned out would not have missed them.
+	require.Eventually(t, func() bool {
+		return object(t, must(t, dir, "", "stats", "--json"))["events"].(map[string]any)["waiting"] == 0.0
+	}, time.Minute, 20*time.Millisecond)
 	hook := object(t, must(t, dir, "", "webhooks", "create", "--url", receiver.URL("/in"), "--events", "email.received", "--json"))["id"].(string)
 	out := must(t, dir, "", "replay", "--since", "1h", "--webhook", hook, "--json")
 	done := object(t, out)
