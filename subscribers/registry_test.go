@@ -21,10 +21,10 @@ import (
 func TestTheRegistrySeesChangesUnderTransactionIDsThatACrashTookBack(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	dir, err := os.MkdirTemp("", "fanmail-registry-") // Postgres's user must walk through it
+	dir, err := os.MkdirTemp("", "fanmail-registry-") //nolint:usetesting // Postgres's user must walk through it
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	require.NoError(t, os.Chmod(dir, 0o755)) //nolint:gosec // as above
+	require.NoError(t, os.Chmod(dir, 0o755))
 	// What does not wait for the disk stays off it for long.
 	o := devserver.PostgresOptions{Dir: dir, Settings: map[string]string{"wal_writer_delay": "10s", "bgwriter_lru_maxpages": "0", "fsync": "off"}}
 	server, err := devserver.StartPostgres(ctx, o)
@@ -57,7 +57,7 @@ func TestTheRegistrySeesChangesUnderTransactionIDsThatACrashTookBack(t *testing.
 	require.NotNil(t, r.Get(before.ID))
 	lost := next()
 
-	b, err := os.ReadFile(filepath.Join(server.DataDir, "postmaster.pid")) //nolint:gosec // our own
+	b, err := os.ReadFile(filepath.Join(server.DataDir, "postmaster.pid"))
 	require.NoError(t, err)
 	pid, err := strconv.Atoi(strings.SplitN(string(b), "\n", 2)[0])
 	require.NoError(t, err)

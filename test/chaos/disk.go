@@ -31,20 +31,15 @@ func newDisk(path string) (*disk, error) {
 			return nil, err
 		}
 	}
-	var st syscall.Stat_t
-	if err := syscall.Stat(backing, &st); err != nil {
+	real, err := fs.NewLoopbackRoot(backing)
+	if err != nil {
 		return nil, fmt.Errorf("make a disk: %w", err)
 	}
 	d := &disk{}
-	root := &fs.LoopbackRoot{Path: backing, Dev: uint64(st.Dev)}
-	node := func(*fs.LoopbackRoot, *fs.Inode, string, *syscall.Stat_t) fs.InodeEmbedder {
-		return &diskNode{LoopbackNode: fs.LoopbackNode{RootData: root}, disk: d}
-	}
-	root.NewNode = node
-	root.RootNode = node(root, nil, "", &st)
+	root := &diskNode{LoopbackNode: fs.LoopbackNode{RootData: real.(*fs.LoopbackNode).RootData}, disk: d}
+	root.RootData.RootNode = root
 	keep, super := time.Second, os.Geteuid() == 0
-	var err error
-	d.server, err = fs.Mount(path, root.RootNode, &fs.Options{
+	d.server, err = fs.Mount(path, root, &fs.Options{
 		AttrTimeout: &keep, EntryTimeout: &keep,
 		MountOptions: fuse.MountOptions{AllowOther: super, DirectMount: super, FsName: "chaos", DisableXAttrs: true, MaxWrite: 1 << 20},
 	})
@@ -54,14 +49,8 @@ func newDisk(path string) (*disk, error) {
 	return d, nil
 }
 
-// remove takes the disk away, also from under those who still use it.
-func (d *disk) remove(path string) error {
-	err := d.server.Unmount()
-	if err != nil && os.Geteuid() == 0 {
-		err = syscall.Unmount(path, syscall.MNT_DETACH)
-	}
-	return err
-}
+// remove takes the disk away. Nobody may use it any more.
+func (d *disk) remove() error { return d.server.Unmount() }
 
 func (d *disk) wait(ctx context.Context) {
 	if n := d.delay.Load(); n > 0 {
@@ -73,6 +62,11 @@ func (d *disk) wait(ctx context.Context) {
 type diskNode struct {
 	fs.LoopbackNode
 	disk *disk
+}
+
+// WrapChild makes nodes of the disk of those below it.
+func (n *diskNode) WrapChild(context.Context, fs.InodeEmbedder) fs.InodeEmbedder {
+	return &diskNode{LoopbackNode: fs.LoopbackNode{RootData: n.RootData}, disk: n.disk}
 }
 
 func (n *diskNode) wrap(h fs.FileHandle) fs.FileHandle {
@@ -138,7 +132,7 @@ type disks map[string]*disk
 func (all disks) remove() error {
 	var errs []error
 	for path, d := range all {
-		if err := d.remove(path); err != nil {
+		if err := d.remove(); err != nil {
 			errs = append(errs, fmt.Errorf("remove the disk %s: %w", path, err))
 		}
 	}

@@ -18,7 +18,7 @@ func TestDiskIsFullAndSlow(t *testing.T) {
 		require.ErrorContains(t, err, "make a disk", "a machine without FUSE says so")
 		return
 	}
-	t.Cleanup(func() { require.NoError(t, d.remove(path)) })
+	t.Cleanup(func() { require.NoError(t, d.remove()) })
 	file := filepath.Join(path, "file")
 	require.NoError(t, os.WriteFile(file, []byte("0123456789"), 0o600))
 

@@ -16,6 +16,13 @@
 // Short runs build the product with shorter leases and retries, so that what a
 // fault has left is made good within the run; --long runs it as it is.
 //
+// Disks that can be full or slow take FUSE, a clock that steps takes
+// libfaketime; where the machine lacks them those faults are left out, and the
+// run says so.
+//
+// With --soak it breaks nothing: a steady load for an hour, partitions that roll
+// over, and everything that is used must stay flat.
+//
 // With --sabotage it breaks the product itself, on purpose, and succeeds only
 // where the checker names the promise that this breaks.
 package main

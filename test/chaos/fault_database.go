@@ -103,8 +103,16 @@ func (r *rig) promote(ctx context.Context, standby *devserver.Postgres, in time.
 	if err := r.crashDatabase(); err != nil {
 		return err
 	}
+	// Waiting for it in a statement would be a query on a standby, which
+	// recovery may cancel.
+	if err := backoff.Retry(func() error {
+		return errors.Join(execute(ctx, standby, `SELECT pg_promote(false) WHERE pg_is_in_recovery()`),
+			execute(ctx, standby, `SELECT 1 / (CASE WHEN pg_is_in_recovery() THEN 0 ELSE 1 END)`))
+	}, backoff.WithContext(backoff.NewConstantBackOff(100*time.Millisecond), ctx)); err != nil {
+		return fmt.Errorf("promote the standby: %w", err)
+	}
 	// It has copied the primary's wish for a standby.
-	return execute(ctx, standby, `SELECT pg_promote(true, 60)`, `ALTER SYSTEM RESET synchronous_standby_names`, `SELECT pg_reload_conf()`)
+	return execute(ctx, standby, `ALTER SYSTEM RESET synchronous_standby_names`, `SELECT pg_reload_conf()`)
 }
 
 func execute(ctx context.Context, p *devserver.Postgres, statements ...string) error {

@@ -198,11 +198,13 @@ const natsDiskName = "nats.slow disk"
 func slowDisks(ctx context.Context, r *rig, rnd *rand.Rand) (string, error) {
 	slow := rnd.Perm(len(nodes))[:2]
 	delay := between(rnd, 100*time.Millisecond, 400*time.Millisecond)
-	for _, i := range slow {
-		d := r.disks[filepath.Join(r.dir, nodes[i])]
-		d.delay.Store(int64(delay))
-		defer d.delay.Store(0)
+	set := func(delay time.Duration) {
+		for _, i := range slow {
+			r.disks[filepath.Join(r.dir, nodes[i])].delay.Store(int64(delay))
+		}
 	}
+	set(delay)
 	last(ctx, between(rnd, 4*time.Second, 7*time.Second))
+	set(0)
 	return fmt.Sprintf("%s and %s, %s a write", nodes[slow[0]], nodes[slow[1]], delay.Round(time.Millisecond)), nil
 }

@@ -98,7 +98,7 @@ func (f *flags) soak(ctx context.Context, dir string, say func(string, ...any)) 
 // roll replaces the days' partitions by short ones.
 func (r *rig) roll(ctx context.Context, slot time.Duration) error {
 	return pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, `SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = ANY ($1::text[]::regclass[])`, logTables)
+		rows, err := tx.Query(ctx, `SELECT c.oid::regclass::text FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE c.relname ~ '_[0-9]{8}$'`)
 		if err != nil {
 			return fmt.Errorf("list the days: %w", err)
 		}
@@ -126,9 +126,6 @@ func (r *rig) roll(ctx context.Context, slot time.Duration) error {
 		return nil
 	})
 }
-
-// logTables are the tables whose partitions roll over.
-var logTables = []string{"webhook_subscriber_deliveries", "webhook_delivery_attempts", "messages", "message_raws", "events"}
 
 func (r *rig) soak(ctx context.Context, duration, slot time.Duration) (*soaking, error) {
 	if err := r.roll(ctx, slot); err != nil {

@@ -172,7 +172,7 @@ func (t *target) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	switch {
 	case hook == 1:
-		last(req.Context(), rand.N(100*time.Millisecond)) //nolint:gosec // a delay
+		last(req.Context(), rand.N(100*time.Millisecond))
 	case hook == 2 && n%100 == 0 && req.Header.Get(sink.HeaderAttempt) == "1":
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
