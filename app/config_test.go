@@ -54,17 +54,21 @@ func TestAFaultyConfigurationNamesFlagAndEnvironment(t *testing.T) {
 		"drain":            {publisher(func(c *PublisherConfig) { c.Drain = -1 }), "--drain", "FANMAIL_DRAIN"},
 		"proxy":            {dispatcher(func(c *DispatcherConfig) { c.Proxy.Proxy = &url.URL{Path: "x"} }), "--proxy", "FANMAIL_PROXY"},
 		"slots":            {dispatcher(func(c *DispatcherConfig) { c.Slots = -1 }), "--slots", "FANMAIL_SLOTS"},
-		"slow slots":       {dispatcher(func(c *DispatcherConfig) { c.SlowSlots = -1 }), "--slow-slots", "FANMAIL_SLOW_SLOTS"},
-		"recipients":       {ingest(func(c *IngestConfig) { c.MaxRecipients = 5000 }), "--max-recipients", "FANMAIL_MAX_RECIPIENTS"},
-		"SMTP address":     {ingest(func(c *IngestConfig) { c.Addr = "nowhere" }), "--smtp-addr", "FANMAIL_SMTP_ADDR"},
-		"SMTP key":         {ingest(func(c *IngestConfig) { c.TLSCert = absent }), "--smtp-tls-key", "FANMAIL_SMTP_TLS_KEY"},
-		"SMTP pair":        {ingest(func(c *IngestConfig) { c.TLSCert, c.TLSKey = absent, absent }), "--smtp-tls-cert", "FANMAIL_SMTP_TLS_CERT"},
-		"message":          {ingest(func(c *IngestConfig) { c.MaxMessageBytes = -1 }), "--max-message-bytes", "FANMAIL_MAX_MESSAGE_BYTES"},
-		"DNS server":       {ingest(func(c *IngestConfig) { c.DNSServer = "192.0.2.53" }), "--dns-server", "FANMAIL_DNS_SERVER"},
-		"check timeout":    {ingest(func(c *IngestConfig) { c.AuthTimeout = -1 }), "--mail-auth-timeout", "FANMAIL_MAIL_AUTH_TIMEOUT"},
-		"public URL":       {ingest(func(c *IngestConfig) { c.PublicURL = "here" }), "--public-url", "FANMAIL_PUBLIC_URL"},
-		"API address":      {api(func(c *APIConfig) { c.Addr = "8080" }), "--api-addr", "FANMAIL_API_ADDR"},
-		"webhooks":         {api(func(c *APIConfig) { c.MaxWebhooks = -1 }), "--max-webhooks", "FANMAIL_MAX_WEBHOOKS"},
+		"agent slots":      {dispatcher(func(c *DispatcherConfig) { c.AgentSlots = -1 }), "--agent-slots", "FANMAIL_AGENT_SLOTS"},
+		"early sunset": {dispatcher(func(c *DispatcherConfig) {
+			c.Deprecated, c.Sunset = time.Unix(86400, 0), time.Unix(0, 0)
+		}), "--agent-webhooks-sunset", "FANMAIL_AGENT_WEBHOOKS_SUNSET"},
+		"slow slots":    {dispatcher(func(c *DispatcherConfig) { c.SlowSlots = -1 }), "--slow-slots", "FANMAIL_SLOW_SLOTS"},
+		"recipients":    {ingest(func(c *IngestConfig) { c.MaxRecipients = 5000 }), "--max-recipients", "FANMAIL_MAX_RECIPIENTS"},
+		"SMTP address":  {ingest(func(c *IngestConfig) { c.Addr = "nowhere" }), "--smtp-addr", "FANMAIL_SMTP_ADDR"},
+		"SMTP key":      {ingest(func(c *IngestConfig) { c.TLSCert = absent }), "--smtp-tls-key", "FANMAIL_SMTP_TLS_KEY"},
+		"SMTP pair":     {ingest(func(c *IngestConfig) { c.TLSCert, c.TLSKey = absent, absent }), "--smtp-tls-cert", "FANMAIL_SMTP_TLS_CERT"},
+		"message":       {ingest(func(c *IngestConfig) { c.MaxMessageBytes = -1 }), "--max-message-bytes", "FANMAIL_MAX_MESSAGE_BYTES"},
+		"DNS server":    {ingest(func(c *IngestConfig) { c.DNSServer = "192.0.2.53" }), "--dns-server", "FANMAIL_DNS_SERVER"},
+		"check timeout": {ingest(func(c *IngestConfig) { c.AuthTimeout = -1 }), "--mail-auth-timeout", "FANMAIL_MAIL_AUTH_TIMEOUT"},
+		"public URL":    {ingest(func(c *IngestConfig) { c.PublicURL = "here" }), "--public-url", "FANMAIL_PUBLIC_URL"},
+		"API address":   {api(func(c *APIConfig) { c.Addr = "8080" }), "--api-addr", "FANMAIL_API_ADDR"},
+		"webhooks":      {api(func(c *APIConfig) { c.MaxWebhooks = -1 }), "--max-webhooks", "FANMAIL_MAX_WEBHOOKS"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -92,6 +96,7 @@ func TestFlagsAndEnvironmentFillTheSameConfiguration(t *testing.T) {
 	t.Setenv("FANMAIL_ALLOW_HTTP", "true")
 	t.Setenv("FANMAIL_ALLOW_NETWORKS", "127.0.0.0/8,10.0.0.0/8")
 	t.Setenv("FANMAIL_DRAIN", "3s")
+	t.Setenv("FANMAIL_AGENT_WEBHOOKS_SUNSET", "2027-06-01")
 	c, err := Parse[DispatcherConfig]([]string{"--nats-url=nats://flag:4222"}, "dispatcher", "", "127.0.0.1:9102")
 	require.NoError(t, err)
 	require.Equal(t, "postgres://env@127.0.0.1/fanmail", c.Database.URL)
@@ -99,6 +104,7 @@ func TestFlagsAndEnvironmentFillTheSameConfiguration(t *testing.T) {
 	require.True(t, c.AllowHTTP)
 	require.Len(t, c.AllowNetworks, 2)
 	require.Equal(t, 3*time.Second, c.Drain)
+	require.Equal(t, time.Date(2027, 6, 1, 0, 0, 0, 0, time.UTC), c.Sunset)
 	require.Equal(t, "127.0.0.1:9102", c.HTTPAddr)
 
 	_, err = Parse[DispatcherConfig]([]string{"--allow-networks=1.2.3"}, "dispatcher", "", "")

@@ -1,0 +1,67 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/smtp"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	own "github.com/fanmail-dev/fanmail/agents"
+	"github.com/fanmail-dev/fanmail/test/sink"
+)
+
+// TestAnAgentsOwnWebhookOutlivesItsDispatcher sends a mail to an agent whose
+// own webhook hangs. The tenant's webhook is not held up; the dispatcher is
+// killed with the POST on the wire, and the next one sends the same payload.
+func TestAnAgentsOwnWebhookOutlivesItsDispatcher(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	r := newRig(ctx, t)
+	receiver := sink.New(t)
+	operator := r.operatorKey(ctx)
+	var tenant struct{ ID string }
+	r.call(ctx, operator, "POST", "/v1/tenants", map[string]any{"name": "agents"}, &tenant)
+	var key struct{ Secret string }
+	r.call(ctx, operator, "POST", "/v1/keys", map[string]any{"tenant_id": tenant.ID}, &key)
+	const address = "robot@agents.example.com"
+	r.call(ctx, key.Secret, "POST", "/v1/agents", map[string]any{"address": address}, nil)
+	r.call(ctx, key.Secret, "PATCH", "/v1/agents/"+address, map[string]any{"webhook_url": receiver.URL("/own")}, nil)
+	var hook struct {
+		SigningSecret string `json:"signing_secret"`
+	}
+	r.call(ctx, key.Secret, "POST", "/v1/webhooks", map[string]any{"url": receiver.URL("/tenant"), "events": []string{"email.received"}}, &hook)
+	receiver.Secret("/tenant", hook.SigningSecret)
+
+	hold := make(chan struct{})
+	defer close(hold)
+	receiver.Script("/own", sink.Hang(hold))
+	mail := "From: Ann <ann@example.net>\r\nTo: " + address + "\r\nReply-To: desk@example.net\r\nSubject: Hello\r\nMessage-ID: <own@example.net>\r\n\r\nHello\r\n"
+	require.NoError(t, smtp.SendMail(r.smtp, nil, "ann@example.net", []string{address}, []byte(mail)))
+	require.NoError(t, receiver.WaitForPath(ctx, "/own", 1))
+	require.NoError(t, receiver.WaitForPath(ctx, "/tenant", 1), "the tenant's webhook does not wait")
+	require.NoError(t, receiver.PostsTo("/tenant")[0].Verdict)
+
+	r.crash(ctx, "dispatcher", func() {
+		require.Equal(t, 1, r.count(ctx, `SELECT count(*) FROM webhook_deliveries WHERE status = 'pending' AND attempts = 0 AND next_retry_at > now()`), "it is leased still")
+		receiver.Script("/own", nil)
+		// The lease ends now, and not in five minutes.
+		_, err := r.pool.Exec(ctx, `UPDATE webhook_deliveries SET next_retry_at = now()`)
+		require.NoError(t, err)
+	})
+	require.NoError(t, receiver.WaitForPath(ctx, "/own", 2))
+	require.Eventually(t, func() bool {
+		return r.count(ctx, `SELECT count(*) FROM webhook_deliveries WHERE status = 'delivered' AND attempts = 1`) == 1
+	}, time.Minute, 20*time.Millisecond)
+	posts := receiver.PostsTo("/own")
+	require.Equal(t, string(posts[0].Body), string(posts[1].Body))
+	var p own.Payload
+	require.NoError(t, json.Unmarshal(posts[1].Body, &p))
+	require.Equal(t, mail, string(p.RawMessage))
+	require.Equal(t, address, p.Recipient)
+	require.Equal(t, []string{"desk@example.net"}, p.ReplyTo)
+	r.stop(ctx)
+}
