@@ -100,6 +100,16 @@ func (r *rig) promote(ctx context.Context, standby *devserver.Postgres, in time.
 		return fmt.Errorf("wait for the standby: %w", err)
 	}
 	last(ctx, in)
+	// Backends heed the setting only once the checkpointer has read it, which
+	// nothing shows. So nobody commits any more when the standby is compared.
+	for _, l := range append(r.links.of("postgres"), r.way) {
+		l.cut()
+	}
+	if err := backoff.Retry(func() error {
+		return execute(ctx, r.postgres, `SELECT 1 / count(*) FROM pg_stat_replication WHERE sync_state = 'sync' AND flush_lsn >= pg_current_wal_flush_lsn()`)
+	}, backoff.WithContext(backoff.NewConstantBackOff(50*time.Millisecond), ctx)); err != nil {
+		return errors.Join(fmt.Errorf("wait for the standby to have all: %w", err), r.lead())
+	}
 	if err := r.crashDatabase(); err != nil {
 		return err
 	}

@@ -35,8 +35,8 @@ const (
 func shortDays(slot time.Duration) []patch {
 	return []patch{
 		{"subscribers/delivery.go", "Retention = 30 * 24 * time.Hour", fmt.Sprintf("Retention = time.Duration(%d)", soakKept*slot)},
-		{"subscribers/retention.go", `time.Parse("20060102", `, `time.Parse("20060102150405", `},
-		{"subscribers/retention.go", "Truncate(24 * time.Hour).Add(-Retention - 24*time.Hour)", fmt.Sprintf("Truncate(%d).Add(-Retention - %d)", slot, slot)},
+		{"pg/partition.go", `time.Parse("20060102", `, `time.Parse("20060102150405", `},
+		{"pg/partition.go", "Truncate(24 * time.Hour).Add(-keep - 24*time.Hour)", fmt.Sprintf("Truncate(%d).Add(-keep - %d)", slot, slot)},
 		{"dispatch/maintenance.go", "o.Every = 5 * time.Minute", fmt.Sprintf("o.Every = %d", slot/4)},
 	}
 }

@@ -165,7 +165,7 @@ func (c *check) rows() {
 			c.breach(AllEnd, 0, "%s is %s and has no end", r.Delivery, r.Status)
 		case r.Status == "delivered" && !ok:
 			c.breach(RowsTrue, r.Finished, "%s is delivered in the table; the receiver never answered 2xx", r.Delivery)
-		case r.Status == "failed" && r.Error == deletedError && c.gone(r.Hook):
+		case r.Status == "failed" && slices.Contains(deletedErrors, r.Error) && c.gone(r.Hook):
 			// It was answered at the same moment, or never.
 		case r.Status == "failed" && ok:
 			c.breach(RowsTrue, r.Finished, "%s is failed in the table (%s); the receiver answered 2xx", r.Delivery, r.Error)

@@ -13,8 +13,9 @@ import (
 // 6 s.
 const obedience = 15 * second
 
-// deletedError is what a row says that ended with its webhook.
-const deletedError = "webhook deleted"
+// deletedErrors are what a row says that ended with its webhook: ended by the
+// deletion, or by the dispatcher that met it later.
+var deletedErrors = []string{"webhook deleted", "the webhook was deleted"}
 
 // state is what a webhook was for a time. It was in force at the latest from
 // surely, and at the earliest from perhaps.
