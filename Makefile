@@ -1,7 +1,7 @@
 # Fanmail. `make help` lists the targets.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: quickstart help setup run demo test build lint generate bench-quick bench chaos chaos-long soak replicas observability-check chart-check
+.PHONY: quickstart help setup run demo test build lint generate bench-quick bench chaos chaos-long soak replicas replay-long observability-check chart-check
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X github.com/fanmail-dev/fanmail/app.version=$(VERSION)
@@ -56,6 +56,10 @@ soak: setup ## an hour at 300 deliveries a second while partitions roll over; wh
 
 replicas: setup ## dispatchers come and go for two minutes, and a million rows wait for dead endpoints
 	@FANMAIL_LONG=1 go test -count=1 -parallel 1 -v -run 'TestCapsAndOrderHold|TestABacklogOfTheDead' ./test/e2e
+
+replay-long: setup ## a replay of 100,000 events beside 200 live ones a second, with a cancel and a kill; and the fan-out set back over as many
+	@FANMAIL_LONG=1 go test -count=1 -v -timeout 40m -run TestAReplayUnderLiveTraffic ./test/e2e
+	@FANMAIL_LONG=1 go test -count=1 -v -timeout 40m -run TestResettingTheFanoutConsumerSendsNothing ./replay
 
 observability-check: setup ## the dashboard's queries and the alerts, against a real Prometheus that scrapes a real Fanmail
 	@go run ./test/observability --prometheus "$$(scripts/prometheus.sh)"
