@@ -36,7 +36,11 @@ func TestTheRelayHandsItsRowsBackWhenTheBrokerFallsSilent(t *testing.T) {
 	}, 2*time.Minute, 5*time.Millisecond)
 	require.NotEmpty(t, taken)
 	require.NoError(t, sub.Unsubscribe())
-	// The stream is there again by then, and has them under new ids.
+	// The stream is made again, and has them under new ids.
+	require.Eventually(t, func() bool {
+		_, err := js.Stream(ctx, stream.Events)
+		return err == nil
+	}, time.Minute, 5*time.Millisecond)
 	got := read(t, js, 3)
 	stop()
 	for i, m := range got {
