@@ -45,5 +45,5 @@ GRANT USAGE ON SEQUENCE outbox_seq TO fanmail_ingest;
 GRANT SELECT, INSERT, UPDATE ON tenants, api_keys, webhooks, webhook_subscriber_deliveries, replays TO fanmail_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON agents, idempotency_keys TO fanmail_api;
 GRANT SELECT, INSERT ON events, event_keys, outbox TO fanmail_api;
-GRANT SELECT ON messages, message_raws, webhook_delivery_attempts TO fanmail_api;
+GRANT SELECT ON messages, message_raws, webhook_delivery_attempts, replay_deliveries TO fanmail_api;
 GRANT USAGE ON SEQUENCE outbox_seq TO fanmail_api;
