@@ -1,7 +1,7 @@
 // Package agents owns the agents, the mail addresses that receive, and the
 // webhook that an agent may have of its own: one URL, to which each mail for
-// it is POSTed as a [Payload]. Every query on agents and webhook_deliveries is
-// here.
+// it is POSTed as a [Payload]. The statements on agents and
+// webhook_deliveries are here.
 //
 // It guarantees:
 //

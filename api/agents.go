@@ -11,8 +11,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/jackc/pgx/v5"
 
+	"github.com/fanmail-dev/fanmail/agents"
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -43,13 +43,8 @@ func cleanAddress(in string) (string, error) {
 	return strings.ToLower(in), nil
 }
 
-const agentColumns = `address, webhook_url, created_at`
-
-func scanAgent(row pgx.CollectableRow) (agent, error) {
-	var a agent
-	err := row.Scan(&a.Address, &a.WebhookURL, &a.CreatedAt)
-	a.CreatedAt = a.CreatedAt.UTC()
-	return a, err
+func shown(a agents.Agent) agent {
+	return agent{Address: a.Address, WebhookURL: a.WebhookURL, CreatedAt: a.CreatedAt}
 }
 
 // ownAgent checks that the tenant has the agent. An event may name none.
@@ -57,15 +52,11 @@ func ownAgent(ctx context.Context, db subscribers.DB, tenant events.TenantID, ad
 	if address == "" {
 		return nil
 	}
-	var have bool
-	err := db.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM agents WHERE tenant_id = $1 AND address = $2)`, tenant, address).Scan(&have)
-	if err != nil {
-		return fmt.Errorf("look up an agent: %w", err)
+	missing, err := agents.Missing(ctx, db, tenant, address)
+	if err == nil && missing != "" {
+		err = &events.FieldError{Field: "agent_id", Reason: "names no agent of this tenant"}
 	}
-	if !have {
-		return &events.FieldError{Field: "agent_id", Reason: "names no agent of this tenant"}
-	}
-	return nil
+	return err
 }
 
 // AgentPath is the path's parameter.
@@ -93,25 +84,19 @@ func (s *server) agentRoutes() {
 				return nil, err
 			}
 		}
-		var made []agent
+		var a agents.Agent
+		var made bool
 		err = s.change(ctx, func(u *unit) error {
-			rows, err := u.Query(ctx, `INSERT INTO agents (tenant_id, address, webhook_url) VALUES ($1, $2, nullif($3, ''))
-				ON CONFLICT (address) DO NOTHING RETURNING `+agentColumns, tenant(ctx), address, in.Body.WebhookURL)
-			if err != nil {
-				return fmt.Errorf("insert an agent: %w", err)
-			}
-			if made, err = pgx.CollectRows(rows, scanAgent); err != nil {
-				return fmt.Errorf("insert an agent: %w", err)
-			}
-			return nil
+			a, made, err = agents.Create(ctx, u, tenant(ctx), address, in.Body.WebhookURL)
+			return err
 		})
 		if err != nil {
 			return nil, err
 		}
-		if len(made) == 0 {
+		if !made {
 			return nil, huma.Error409Conflict("body.address: is taken", &huma.ErrorDetail{Location: "body.address", Message: "is taken"})
 		}
-		return reply(made[0]), nil
+		return reply(shown(a)), nil
 	})
 	register(s, tenants, huma.Operation{
 		OperationID: "list-agents", Method: http.MethodGet, Path: "/v1/agents", Summary: "List agents, by address",
@@ -120,18 +105,15 @@ func (s *server) agentRoutes() {
 		if err != nil || !storable(string(after)) {
 			return nil, fault("query.cursor", "is not a cursor that this list gave")
 		}
-		rows, err := s.pool.Query(ctx, `SELECT `+agentColumns+` FROM agents WHERE tenant_id = $1 AND address > $2 ORDER BY address LIMIT $3`,
-			tenant(ctx), string(after), in.Limit+1)
+		found, err := agents.List(ctx, s.pool, tenant(ctx), string(after), in.Limit+1)
 		if err != nil {
-			return nil, fmt.Errorf("list agents: %w", err)
+			return nil, err
 		}
-		found, err := pgx.CollectRows(rows, scanAgent)
-		if err != nil {
-			return nil, fmt.Errorf("list agents: %w", err)
+		out := list[agent]{Data: make([]agent, 0, len(found))}
+		for _, a := range found[:min(len(found), in.Limit)] {
+			out.Data = append(out.Data, shown(a))
 		}
-		out := list[agent]{Data: found}
 		if len(found) > in.Limit {
-			out.Data = found[:in.Limit]
 			next := base64.RawURLEncoding.EncodeToString([]byte(found[in.Limit-1].Address))
 			out.NextCursor = &next
 		}
@@ -140,7 +122,7 @@ func (s *server) agentRoutes() {
 	register(s, tenants, huma.Operation{
 		OperationID: "get-agent", Method: http.MethodGet, Path: "/v1/agents/{address}", Summary: "Read an agent",
 	}, func(ctx context.Context, in *AgentPath) (*body[agent], error) {
-		return s.oneAgent(ctx, s.pool, `SELECT `+agentColumns+` FROM agents WHERE tenant_id = $1 AND address = $2`, in.Address)
+		return s.oneAgent(ctx, in.Address, agents.Get)
 	})
 	register(s, tenants, huma.Operation{
 		OperationID: "change-agent", Method: http.MethodPatch, Path: "/v1/agents/{address}", Summary: "Change an agent",
@@ -153,20 +135,24 @@ func (s *server) agentRoutes() {
 	) (*body[agent], error) {
 		url := in.Body.WebhookURL
 		if !url.Set {
-			return s.oneAgent(ctx, s.pool, `SELECT `+agentColumns+` FROM agents WHERE tenant_id = $1 AND address = $2`, in.Address)
+			return s.oneAgent(ctx, in.Address, agents.Get)
 		}
 		if url.Value != nil {
 			if err := s.limits.ValidateURL("webhook_url", *url.Value); err != nil {
 				return nil, err
 			}
 		}
-		return s.oneAgent(ctx, s.pool, `UPDATE agents SET webhook_url = $3 WHERE tenant_id = $1 AND address = $2 RETURNING `+agentColumns, in.Address, url.Value)
+		return s.oneAgent(ctx, in.Address, func(ctx context.Context, db agents.DB, tenant events.TenantID, address string) (agents.Agent, error) {
+			return agents.SetWebhook(ctx, db, tenant, address, url.Value)
+		})
 	})
 	register(s, tenants, huma.Operation{
 		OperationID: "delete-agent", Method: http.MethodDelete, Path: "/v1/agents/{address}", DefaultStatus: http.StatusNoContent,
 		Summary: "Delete an agent", Description: "Its address refuses mail from then on; what it has received stays.",
 	}, func(ctx context.Context, in *AgentPath) (*struct{}, error) {
-		_, err := s.oneAgent(ctx, s.pool, `DELETE FROM agents WHERE tenant_id = $1 AND address = $2 RETURNING `+agentColumns, in.Address)
+		_, err := s.oneAgent(ctx, in.Address, func(ctx context.Context, db agents.DB, tenant events.TenantID, address string) (agents.Agent, error) {
+			return agents.Agent{}, agents.Delete(ctx, db, tenant, address)
+		})
 		return nil, err
 	})
 }
@@ -174,18 +160,15 @@ func (s *server) agentRoutes() {
 // storable says whether Postgres could hold the text at all.
 func storable(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
 
-// oneAgent runs a statement on the caller's agent.
-func (s *server) oneAgent(ctx context.Context, db subscribers.DB, sql, address string, args ...any) (*body[agent], error) {
+// oneAgent does something with one of the caller's agents. One that he has not
+// is a 404.
+func (s *server) oneAgent(ctx context.Context, address string, do func(context.Context, agents.DB, events.TenantID, string) (agents.Agent, error)) (*body[agent], error) {
 	if !storable(address) {
 		return nil, subscribers.ErrNotFound
 	}
-	rows, err := db.Query(ctx, sql, append([]any{tenant(ctx), strings.ToLower(address)}, args...)...)
+	a, err := do(ctx, s.pool, tenant(ctx), strings.ToLower(address))
 	if err != nil {
-		return nil, fmt.Errorf("agent: %w", err)
+		return nil, err
 	}
-	a, err := pgx.CollectExactlyOneRow(rows, scanAgent)
-	if err != nil {
-		return nil, fmt.Errorf("agent: %w", err) // no rows: 404
-	}
-	return reply(a), nil
+	return reply(shown(a)), nil
 }

@@ -42,21 +42,19 @@ type mail struct {
 	moreSignatures bool // than authentication tells of
 }
 
-const selectAgent = `SELECT address, tenant_id, clock_timestamp() FROM agents WHERE address = $1`
-
 // lookUp finds the agent of an address, and the database's time. It fails with
 // errUnknown where there is none.
 func (s *Server) lookUp(ctx context.Context, address string) (recipient, time.Time, error) {
-	r := recipient{address: address}
 	lower := strings.ToLower(address)
+	r := recipient{address: address, agent: lower}
 	// What Postgres would refuse as text, or an event as an id, is no agent's.
 	if len(lower) > events.MaxKeyBytes || !utf8.ValidString(address) || strings.IndexByte(address, 0) >= 0 {
 		return r, time.Time{}, errUnknown
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, lookUpTimeout, errors.New("looking up a recipient took over 10 s"))
 	defer cancel()
-	var now time.Time
-	err := s.pool.QueryRow(ctx, selectAgent, lower).Scan(&r.agent, &r.tenant, &now)
+	tenant, now, err := agents.Owner(ctx, s.pool, lower)
+	r.tenant = tenant
 	if errors.Is(err, pgx.ErrNoRows) {
 		return r, now, errUnknown
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/fanmail-dev/fanmail/agents"
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
@@ -193,24 +193,12 @@ func distinct[T comparable](in []T) []T {
 	return out
 }
 
-func checkAgents(ctx context.Context, db DB, tenant events.TenantID, agents []string) error {
-	if len(agents) == 0 {
-		return nil
+func checkAgents(ctx context.Context, db DB, tenant events.TenantID, addresses []string) error {
+	missing, err := agents.Missing(ctx, db, tenant, addresses...)
+	if err == nil && missing != "" {
+		err = &events.FieldError{Field: "filters.agent_ids", Reason: fmt.Sprintf("names %q, which is no agent of this tenant", missing)}
 	}
-	rows, err := db.Query(ctx, `SELECT address FROM agents WHERE tenant_id = $1 AND address = ANY($2)`, tenant, agents)
-	if err != nil {
-		return fmt.Errorf("look up agents: %w", err)
-	}
-	have, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return fmt.Errorf("look up agents: %w", err)
-	}
-	for _, a := range agents {
-		if !slices.Contains(have, a) {
-			return &events.FieldError{Field: "filters.agent_ids", Reason: fmt.Sprintf("names %q, which is no agent of this tenant", a)}
-		}
-	}
-	return nil
+	return err
 }
 
 // markStrict makes the tenant's inserts take its lock from now on.

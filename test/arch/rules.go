@@ -79,7 +79,7 @@ var Rules = []Rule{
 		Because: "ingest ends at the outbox and the agents' deliveries; it must not wait for subscribers",
 	},
 	{
-		Package: "subscribers", May: []string{"events", "outbound", "pg", "subscribers/signature"},
+		Package: "subscribers", May: []string{"agents", "events", "outbound", "pg", "subscribers/signature"},
 		Because: "it owns the tables of webhooks and deliveries; the engine uses it and not the reverse",
 	},
 	{
