@@ -28,7 +28,7 @@ func TestTablesAreLoadedOnceAndCopied(t *testing.T) {
 	require.Equal(t, tables, again)
 
 	dir := filepath.Join(cache, "copy")
-	require.NoError(t, os.Mkdir(dir, 0o755)) //nolint:gosec // as above
+	require.NoError(t, os.Mkdir(dir, 0o755))
 	require.NoError(t, copyTree(ctx, tables, dir))
 	p, err := startPostgres(ctx, dir)
 	require.NoError(t, err)
