@@ -384,7 +384,7 @@ func (g *guarded) deniedByNATS(ctx context.Context) {
 			[]string{"mail.events.>", "mail.intake.*", "_INBOX_publisher.>"},
 		},
 		"api": {
-			[]string{"mail.events.x.email.sent", "mail.intake.x", "fanmail.deliveries.0", "$JS.API.STREAM.INFO.MAIL_EVENTS"},
+			[]string{"mail.events.x.email.sent", "mail.intake.x", "fanmail.deliveries.0", "$JS.API.STREAM.UPDATE.MAIL_EVENTS", "$JS.API.CONSUMER.MSG.NEXT.MAIL_EVENTS.fanout"},
 			[]string{"mail.events.>", "fanmail.deliveries.*"},
 		},
 		"intake": {
