@@ -55,7 +55,7 @@ const (
 // those of replays and redeliveries by event.
 const hadLive = `EXISTS (
 	SELECT 1 FROM webhook_subscriber_deliveries AS d
-	WHERE d.id = c.live_id AND d.created_at = c.event_created_at AND d.status <> 'failed')`
+	WHERE d.id = c.live_id AND d.created_at = c.event_created_at AND d.webhook_id = c.webhook_id AND d.status <> 'failed')`
 
 const hadAgain = `EXISTS (
 	SELECT 1 FROM webhook_subscriber_deliveries AS d
@@ -113,14 +113,14 @@ func InsertReplayed(ctx context.Context, tx pgx.Tx, r *ReplayRef, list []Replaye
 }
 
 const hadOfThese = `
-SELECT ` + hadLive + ` FROM unnest($1::uuid[], $2::timestamptz[]) WITH ORDINALITY AS c (live_id, event_created_at, n) ORDER BY n`
+SELECT ` + hadLive + ` FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[]) WITH ORDINALITY AS c (live_id, event_created_at, webhook_id, n) ORDER BY n`
 
 // HadLive says of each, in their order, whether its live delivery succeeded or
 // is pending: a quick look that spares a replay of what was missed most of the
 // rest. [InsertReplayed] has the last word.
 func HadLive(ctx context.Context, tx pgx.Tx, list []Replayed) ([]bool, error) {
 	c := replayedColumns(&ReplayRef{}, list)
-	rows, err := tx.Query(ctx, hadOfThese, c.lives, c.created)
+	rows, err := tx.Query(ctx, hadOfThese, c.lives, c.created, c.webhooks)
 	if err != nil {
 		return nil, fmt.Errorf("look for live deliveries: %w", err)
 	}
