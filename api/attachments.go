@@ -70,7 +70,7 @@ func (s *server) attachmentRoutes() {
 		Description: "Its decoded content, always as a download. The media type is the sender's claim, unless a browser could run it.",
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The decoded content.",
-			Content:     map[string]*huma.MediaType{octets: {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}},
+			Content:     map[string]*huma.MediaType{"*/*": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}},
 		}},
 		Errors: []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusTooManyRequests},
 	}, s.attachment)

@@ -20,7 +20,7 @@ type Delivery struct {
 	EventType      string            `json:"event_type"`
 	MessageID      *string           `json:"message_id"`
 	Kind           string            `json:"kind" enum:"live,test,replay"`
-	ReplayID       *events.ReplayID  `json:"replay_id"`
+	ReplayID       *events.ReplayID  `json:"replay_id" nullable:"true"`
 	Status         string            `json:"status" enum:"pending,delivered,failed"`
 	Attempts       int               `json:"attempts" doc:"Made so far."`
 	MaxAttempts    int               `json:"max_attempts"`

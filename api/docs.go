@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -35,7 +36,20 @@ func (s *server) docRoutes(mux *http.ServeMux) error {
 	return nil
 }
 
+// nullEnums lets null stand where a field may be null and its values are
+// listed: the library lists the values alone, and null would be none of them.
+func nullEnums(schemas map[string]*huma.Schema) {
+	for _, s := range schemas {
+		for _, p := range s.Properties {
+			if p.Nullable && len(p.Enum) > 0 && !slices.Contains(p.Enum, nil) {
+				p.Enum = append(p.Enum, nil)
+			}
+		}
+	}
+}
+
 func document(a huma.API) ([]byte, error) {
+	nullEnums(a.OpenAPI().Components.Schemas.Map())
 	doc, err := json.MarshalIndent(a.OpenAPI(), "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encode the OpenAPI document: %w", err)

@@ -26,7 +26,7 @@ const KeyPrefix = "fm_"
 // Key is an API key, without its secret.
 type Key struct {
 	ID         events.APIKeyID  `json:"id" example:"key_0123456789abcdef0123456789abcdef"`
-	TenantID   *events.TenantID `json:"tenant_id" doc:"Whose key it is; null: an operator's."`
+	TenantID   *events.TenantID `json:"tenant_id" nullable:"true" doc:"Whose key it is; null: an operator's."`
 	Name       string           `json:"name"`
 	Scopes     []string         `json:"scopes" enum:"read,write" doc:"What the key may do; empty: everything that its kind may."`
 	RateLimit  *int             `json:"rate_limit" doc:"Requests a second; null: as many as the server allows any key."`

@@ -30,7 +30,7 @@ type Replay struct {
 	Mode       string            `json:"mode" enum:"missed,all"`
 	Since      time.Time         `json:"since"`
 	Until      time.Time         `json:"until"`
-	WebhookID  *events.WebhookID `json:"webhook_id"`
+	WebhookID  *events.WebhookID `json:"webhook_id" nullable:"true"`
 	Types      []string          `json:"types"`
 	AgentIDs   []string          `json:"agent_ids"`
 	Reading    bool              `json:"reading" doc:"Events are still being looked for: matched is not final."`

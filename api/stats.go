@@ -24,8 +24,8 @@ type latency struct {
 	P99 float64 `json:"p99_ms"`
 }
 
-// counts are how deliveries have gone.
-type counts struct {
+// Counts are how deliveries have gone.
+type Counts struct {
 	Delivered   int        `json:"delivered"`
 	Failed      int        `json:"failed"`
 	Pending     int        `json:"pending" doc:"Of the window's events; waiting has those of any age."`
@@ -42,7 +42,7 @@ type counts struct {
 // webhookCounts are those of one webhook.
 type webhookCounts struct {
 	WebhookID events.WebhookID `json:"webhook_id"`
-	counts
+	Counts
 }
 
 // stats is the answer of GET /v1/stats.
@@ -53,12 +53,12 @@ type stats struct {
 		WaitingMore bool       `json:"waiting_more"`
 		Oldest      *time.Time `json:"oldest" doc:"When the oldest of them was made; null where none waits."`
 	} `json:"events"`
-	Total    counts          `json:"total"`
+	Total    Counts          `json:"total"`
 	Webhooks []webhookCounts `json:"webhooks"`
 }
 
-func showStats(s subscribers.Stats) counts {
-	out := counts{
+func showStats(s subscribers.Stats) Counts {
+	out := Counts{
 		Delivered: s.Delivered, Failed: s.Failed, Pending: s.Pending, Attempts: s.Attempts, Complete: s.Complete,
 		Waiting: s.Waiting, WaitingMore: s.WaitingMore, OldestDue: s.OldestDue,
 	}
@@ -92,7 +92,7 @@ func (s *server) statsRoutes() {
 		}
 		out := stats{Window: in.Window, Total: showStats(total), Webhooks: make([]webhookCounts, len(list))}
 		for i, w := range list {
-			out.Webhooks[i] = webhookCounts{WebhookID: w.WebhookID, counts: showStats(w)}
+			out.Webhooks[i] = webhookCounts{WebhookID: w.WebhookID, Counts: showStats(w)}
 		}
 		n, oldest, err := outbox.Waiting(ctx, s.pool, tenant(ctx))
 		if err != nil {

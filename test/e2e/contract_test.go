@@ -1,0 +1,259 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/smtp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pb33f/libopenapi"
+	validator "github.com/pb33f/libopenapi-validator"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/app"
+	"github.com/fanmail-dev/fanmail/test/natstest"
+	"github.com/fanmail-dev/fanmail/test/pgtest"
+	"github.com/fanmail-dev/fanmail/test/sink"
+)
+
+// contract is the document that a running system gives of itself, and what has
+// been asked of it.
+type contract struct {
+	t      *testing.T
+	base   string
+	check  validator.Validator
+	routes map[string]route // by operation id
+	driven map[string]bool
+}
+
+type route struct{ method, path string }
+
+func readContract(ctx context.Context, t *testing.T, base string) *contract {
+	t.Helper()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/openapi.json", nil)
+	require.NoError(t, err)
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	defer func() { _ = resp.Body.Close() }()
+	raw, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	doc, err := libopenapi.NewDocument(raw)
+	require.NoError(t, err)
+	check, errs := validator.NewValidator(doc)
+	require.Empty(t, errs)
+	var parsed struct {
+		Paths map[string]map[string]struct {
+			OperationID string `json:"operationId"`
+		} `json:"paths"`
+	}
+	require.NoError(t, json.Unmarshal(raw, &parsed))
+	c := &contract{t: t, base: base, check: check, routes: map[string]route{}, driven: map[string]bool{}}
+	for path, item := range parsed.Paths {
+		for method, op := range item {
+			c.routes[op.OperationID] = route{strings.ToUpper(method), path}
+		}
+	}
+	return c
+}
+
+// actor calls operations with one key.
+type actor struct {
+	*contract
+	key string
+	ids map[string]string // the owner's, by path up to the parameter
+}
+
+func anHourAgo() string { return time.Now().Add(-time.Hour).UTC().Format(time.RFC3339) }
+
+// fill puts the ids into a route's path.
+func fill(path string, ids map[string]string) string {
+	before, rest, has := strings.Cut(path, "{")
+	if !has {
+		return path
+	}
+	_, after, _ := strings.Cut(rest, "}")
+	return fill(before+ids[before]+after, ids)
+}
+
+// do calls an operation, holds request and answer against the document, and
+// gives the answer.
+func (a *actor) do(ctx context.Context, operation, query string, body any, want int, or ...int) map[string]any {
+	a.t.Helper()
+	r, known := a.routes[operation]
+	require.True(a.t, known, "the document has no %s", operation)
+	a.driven[operation] = true
+	var enc []byte
+	if body != nil {
+		var err error
+		enc, err = json.Marshal(body)
+		require.NoError(a.t, err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends a tail
+	req, err := http.NewRequestWithContext(ctx, r.method, a.base+fill(r.path, a.ids)+query, bytes.NewReader(enc))
+	require.NoError(a.t, err)
+	req.Header.Set("Authorization", "Bearer "+a.key)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if want < 300 {
+		ok, faults := a.check.ValidateHttpRequestSync(req)
+		require.True(a.t, ok, "%s: the request: %v", operation, faults)
+		req.Body = io.NopCloser(bytes.NewReader(enc))
+	}
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(a.t, err)
+	defer func() { _ = resp.Body.Close() }()
+	if resp.Header.Get("Content-Type") == "text/event-stream" {
+		require.Equal(a.t, want, resp.StatusCode, operation)
+		return nil
+	}
+	raw, err := io.ReadAll(resp.Body)
+	require.NoError(a.t, err)
+	require.Contains(a.t, append(or, want), resp.StatusCode, "%s: %s", operation, raw)
+	resp.Body = io.NopCloser(bytes.NewReader(raw))
+	ok, faults := a.check.ValidateHttpResponse(req, resp)
+	require.True(a.t, ok, "%s: the answer: %v\n%s", operation, faults, raw)
+	var out map[string]any
+	_ = json.Unmarshal(raw, &out) // a mail is none
+	return out
+}
+
+const contractMail = "From: a@example.org\r\nTo: x\r\nSubject: hello\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" +
+	"--b\r\nContent-Type: text/plain\r\n\r\nhello\r\n--b\r\nContent-Type: text/csv\r\nContent-Disposition: attachment; filename=a.csv\r\n\r\n1,2\r\n--b--\r\n"
+
+// furnish gives a tenant one of everything, by the operations that make it.
+func (a *actor) furnish(ctx context.Context, smtpAddr, hookURL, address string, s *sink.Sink, path string) {
+	a.t.Helper()
+	a.do(ctx, "create-agent", "", map[string]any{"address": address}, 201)
+	hook := a.do(ctx, "create-webhook", "", map[string]any{"url": hookURL, "events": []string{"email.received", "webhook.disabled"}}, 201)
+	s.Secret(path, hook["signing_secret"].(string))
+	key := a.do(ctx, "create-key", "", map[string]any{"name": "second", "scopes": []string{"read"}, "rate_limit": 5}, 201)
+	require.NoError(a.t, smtp.SendMail(smtpAddr, nil, "a@example.org", []string{address}, []byte(contractMail)))
+	require.NoError(a.t, s.WaitForPath(ctx, path, 1))
+	post := s.PostsTo(path)[0]
+	require.NoError(a.t, post.Verdict)
+	var env struct{ Data map[string]any }
+	require.NoError(a.t, json.Unmarshal(post.Body, &env))
+	replay := a.do(ctx, "create-replay", "", map[string]any{"since": anHourAgo(), "webhook_id": hook["id"], "mode": "missed"}, 202)
+	a.ids = map[string]string{
+		"/v1/agents/": address, "/v1/webhooks/": hook["id"].(string), "/v1/deliveries/": post.DeliveryID, "/v1/events/": post.EventID,
+		"/v1/keys/": key["id"].(string), "/v1/replays/": replay["id"].(string), "/v1/messages/": env.Data["message_id"].(string),
+		"/v1/messages/" + env.Data["message_id"].(string) + "/attachments/": "0",
+	}
+}
+
+func TestEveryOperationKeepsItsContractForTwoTenantsSideBySide(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 5*time.Minute, errors.New("the contract test took too long"))
+	defer cancel()
+	receiver := sink.New(t)
+	creds, stop := system(t, t.TempDir(), pgtest.EmptyURL(t), natstest.URL(t))
+	defer stop()
+	c := readContract(ctx, t, creds.API)
+	operator := &actor{contract: c, key: creds.OperatorKey}
+	var two []*actor
+	for _, name := range []string{"a", "b"} {
+		two = append(two, c.tenant(ctx, operator, creds, name, receiver))
+	}
+	operator.do(ctx, "list-tenants", "", nil, 200)
+	// Everybody's ids with everybody else's key.
+	for i, owner := range two {
+		stranger := &actor{contract: c, key: two[1-i].key, ids: owner.ids}
+		for operation, r := range c.routes {
+			if strings.Contains(r.path, "{") {
+				var body any
+				switch {
+				case r.method == http.MethodPatch:
+					body = map[string]any{}
+				case operation == "retry-webhook-deliveries":
+					body = map[string]any{"since": anHourAgo()}
+				}
+				stranger.do(ctx, operation, "", body, 404)
+			}
+		}
+		mine, err := json.Marshal(lists(ctx, two[1-i]))
+		require.NoError(t, err)
+		for _, id := range owner.ids {
+			if len(id) > 2 {
+				require.NotContains(t, string(mine), id, "a list shows another tenant's")
+			}
+		}
+	}
+	clear(c.driven) // a 404 proves nothing about an operation's own answer
+	for _, a := range two {
+		lists(ctx, a)
+		a.exercise(ctx)
+	}
+	var left []string
+	for operation := range c.routes {
+		if !c.driven[operation] {
+			left = append(left, operation)
+		}
+	}
+	slices.Sort(left)
+	require.Equal(t, []string{"create-agent", "create-key", "create-replay", "create-tenant", "create-webhook", "list-tenants"}, left,
+		"driven above; every other operation must be driven here")
+}
+
+func (c *contract) tenant(ctx context.Context, operator *actor, creds app.Credentials, name string, s *sink.Sink) *actor {
+	c.t.Helper()
+	ten := operator.do(ctx, "create-tenant", "", map[string]any{"name": name}, 201)
+	key := operator.do(ctx, "create-key", "", map[string]any{"tenant_id": ten["id"]}, 201)
+	a := &actor{contract: c, key: key["secret"].(string)}
+	a.furnish(ctx, creds.SMTP, s.URL("/"+name), name+"@example.com", s, "/"+name)
+	return a
+}
+
+// lists reads every list of the tenant.
+func lists(ctx context.Context, a *actor) []any {
+	return []any{
+		a.do(ctx, "list-agents", "?limit=100", nil, 200), a.do(ctx, "list-webhooks", "", nil, 200), a.do(ctx, "list-events", "?type=email.received", nil, 200),
+		a.do(ctx, "list-keys", "", nil, 200), a.do(ctx, "list-replays", "", nil, 200), a.do(ctx, "get-stats", "?window=5m", nil, 200),
+	}
+}
+
+// exercise drives what is neither a list nor made by furnish, deletions last.
+func (a *actor) exercise(ctx context.Context) {
+	a.t.Helper()
+	for _, op := range []string{"get-agent", "get-webhook", "get-delivery", "get-event", "get-message", "get-raw-message", "get-attachment", "get-replay", "list-deliveries", "tail-events"} {
+		a.do(ctx, op, "", nil, 200)
+	}
+	require.Eventually(a.t, func() bool { // its owner has it within seconds
+		r := a.routes["get-webhook-lane"]
+		req, err := http.NewRequestWithContext(ctx, r.method, a.base+fill(r.path, a.ids), nil)
+		if err != nil {
+			return false
+		}
+		req.Header.Set("Authorization", "Bearer "+a.key)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	}, time.Minute, 50*time.Millisecond)
+	a.do(ctx, "get-webhook-lane", "", nil, 200)
+	a.do(ctx, "create-event", "", map[string]any{"type": "email.sent", "data": map[string]any{"n": 1}, "labels": []string{"vip"}}, 202)
+	a.do(ctx, "create-event", "", map[string]any{"type": "webhook.disabled", "data": map[string]any{}}, 422)
+	a.do(ctx, "change-agent", "", map[string]any{"webhook_url": nil}, 200)
+	a.do(ctx, "change-webhook", "", map[string]any{"description": "changed", "rate_limit": nil}, 200)
+	a.do(ctx, "rotate-webhook-secret", "", nil, 200)
+	a.do(ctx, "redeliver-event", "", map[string]any{"webhook_id": a.ids["/v1/webhooks/"]}, 202)
+	a.do(ctx, "retry-delivery", "", nil, 409) // it is delivered
+	a.do(ctx, "retry-webhook-deliveries", "", map[string]any{"since": anHourAgo()}, 200)
+	tested := a.do(ctx, "test-webhook", "", nil, 202)
+	require.Equal(a.t, "pending", tested["status"])
+	a.do(ctx, "cancel-replay", "", nil, 202, 409) // 409: it has completed
+	for _, op := range []string{"revoke-key", "delete-webhook", "delete-agent"} {
+		a.do(ctx, op, "", nil, 204)
+	}
+	a.do(ctx, "get-webhook", "", nil, 404)
+}
