@@ -71,7 +71,7 @@ func (s *Server) accept(ctx context.Context, m mail) error {
 	s.authenticate(ctx, &m, p)
 	copies := s.copies(m, p)
 	start := time.Now()
-	made, err := s.commit(ctx, m.raw, copies)
+	made, err := s.commit(ctx, m.raw, p.named, copies)
 	if err != nil {
 		s.m.refuse(refusedDatabase)
 		s.log.Warn("cannot commit a mail", zap.Error(err), zap.Int("bytes", len(m.raw)), zap.Int("agents", len(copies)), telemetry.ID(ctx))
@@ -116,6 +116,7 @@ func (s *Server) authenticate(ctx context.Context, m *mail, p *parsed) {
 type copied struct {
 	id    events.MessageID
 	event events.Event
+	data  *email.Received // the event's, before it is cut to fit
 }
 
 // copies gives a copy for each agent addressed, in the order of RCPT.
@@ -145,7 +146,7 @@ func (s *Server) copies(m mail, p *parsed) []copied {
 			rec.Attachments[i].URL = s.o.PublicURL + "/v1/messages/" + ev.MessageID + "/attachments/" + strconv.Itoa(i)
 		}
 		ev.Data = encode(rec)
-		out = append(out, copied{id, ev})
+		out = append(out, copied{id, ev, rec})
 	}
 	return out
 }
@@ -160,11 +161,15 @@ FROM unnest($1::uuid[], $5::uuid[], $6::text[], $7::uuid[]) AS t (id, tenant_id,
 // commit writes what is new of the copies and the raw mail once, in one
 // transaction, and says how many were new. Agents with a webhook of their own
 // get a delivery to it in the same transaction, and its deliverers a hint.
-func (s *Server) commit(ctx context.Context, raw []byte, copies []copied) (int, error) {
+// named are the mails that place this one in a conversation.
+func (s *Server) commit(ctx context.Context, raw []byte, named []string, copies []copied) (int, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, commitTimeout, errors.New("the transaction took over a minute"))
 	defer cancel()
 	made, hooks := 0, 0
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if err := place(ctx, tx, named, copies); err != nil {
+			return err
+		}
 		evs := make([]events.Event, len(copies))
 		for i := range copies {
 			evs[i] = copies[i].event

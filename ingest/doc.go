@@ -17,6 +17,8 @@
 //     delivered as far as it could be read, with parse_error set and its raw
 //     bytes kept exactly as they were received. Parsing is bounded in time,
 //     parts and depth.
+//   - Mails of a tenant that answer each other are one conversation, also where
+//     each names only the one before, and where two arrive at the same time.
 //   - An event always fits an envelope: what does not is cut, and the field is
 //     named in "truncated".
 //   - An agent's event names no other agent's recipient addresses.

@@ -37,6 +37,8 @@ type parsed struct {
 	print                 []byte // the fingerprint
 	messageID, inReplyTo  string
 	references            []string // the oldest first
+	named                 []string // what places it in a conversation, the root last
+	root                  string   // what begins the conversation, as far as the header tells
 	subject, date         string
 	from, to, cc, replyTo []email.Address
 	text, html            string
@@ -154,6 +156,7 @@ func (p *parsed) readHeader() {
 		p.headers = append(p.headers, [2]string{p.limit("headers", f.name, maxNameBytes), p.limit("headers", text(f.value), maxFieldBytes)})
 	}
 	p.readThread()
+	p.readConversation()
 	p.subject = p.limit("subject", decoded(p.header.get("Subject")), maxSubjectBytes)
 	if len(firstID(p.header.get("Message-ID"))) > maxIDBytes {
 		p.cut["message_id_header"] = true

@@ -1,33 +1,6 @@
 package ingest
 
-import (
-	"crypto/sha256"
-	"encoding/hex"
-	"strings"
-
-	"github.com/fanmail-dev/fanmail/events"
-)
-
-// conversation is the tenant's name for the mail's thread: that of the first
-// mail that References names, else of the one that this one answers, else of
-// this one.
-func (p *parsed) conversation(tenant events.TenantID, own events.MessageID) string {
-	root := firstID(p.header.get("References"))
-	if root == "" {
-		root = firstID(p.header.get("In-Reply-To"))
-	}
-	if root == "" {
-		root = p.messageID
-	}
-	if root == "" {
-		root = own.String()
-	}
-	sum := sha256.New()
-	writeSized(sum, "conversation")
-	sum.Write(tenant[:])
-	writeSized(sum, root)
-	return "conv_" + hex.EncodeToString(sum.Sum(nil)[:16])
-}
+import "strings"
 
 // readThread reads which mails this one answers.
 func (p *parsed) readThread() {

@@ -317,7 +317,7 @@ func TestRetentionExpiresWhatIsPendingAndThenDropsTheDay(t *testing.T) {
 		_, err := pool.Exec(ctx, sql, args...)
 		require.NoError(t, err)
 	}
-	exec(`SELECT fanmail_make_partitions((now() AT TIME ZONE 'UTC')::date - 40, 41)`)
+	exec(`SELECT fanmail_make_partitions((now() AT TIME ZONE 'UTC')::date - 100, 101)`)
 	for _, days := range []int{35, 33, 30, 10} {
 		exec(`INSERT INTO webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
 			SELECT gen_random_uuid(), t, gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), t, now(), t + interval '30 days', 1, 8, 'email.received'
@@ -335,6 +335,12 @@ func TestRetentionExpiresWhatIsPendingAndThenDropsTheDay(t *testing.T) {
 	require.NoError(t, pool.QueryRow(ctx, `SELECT min(to_date(right(c.relname, 8), 'YYYYMMDD')) FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
 		WHERE i.inhparent IN ('events'::regclass, 'webhook_subscriber_deliveries'::regclass)`).Scan(&oldest))
 	require.WithinDuration(t, time.Now().Add(-31*24*time.Hour), oldest, 25*time.Hour)
+	for _, table := range []string{"event_keys", "conversation_keys"} {
+		var first, present int
+		require.NoError(t, pool.QueryRow(ctx, `SELECT min(split_part(c.relname, '_', 3)::integer), floor(extract(epoch FROM now()) / 2592000)::integer
+			FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = $1::text::regclass`, table).Scan(&first, &present))
+		require.Equal(t, present-1, first, "of %s the bucket before is looked at still", table)
+	}
 	again, err := subscribers.Retain(ctx, pool)
 	require.NoError(t, err)
 	require.Zero(t, again)

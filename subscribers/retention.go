@@ -3,6 +3,8 @@ package subscribers
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -60,7 +62,7 @@ WHERE d.id = old.id AND d.created_at = old.created_at`, Retention.Seconds())
 			return r, err
 		}
 	}
-	return r, dropKeyBuckets(ctx, pool)
+	return r, dropBuckets(ctx, pool)
 }
 
 func dropDays(ctx context.Context, pool *pgxpool.Pool, table string) (int, error) {
@@ -76,23 +78,29 @@ func dropDays(ctx context.Context, pool *pgxpool.Pool, table string) (int, error
 	})
 }
 
-// dropKeyBuckets drops the buckets of event_keys that no insert looks at.
-func dropKeyBuckets(ctx context.Context, pool *pgxpool.Pool) error {
-	names, err := pg.Partitions(ctx, pool, "event_keys")
-	if err != nil {
-		return err
-	}
+// bucketTables are partitioned by buckets of 30 days, of which the present one
+// and the one before are looked at.
+var bucketTables = []string{"event_keys", "conversation_keys"}
+
+// dropBuckets drops the buckets that nobody looks at.
+func dropBuckets(ctx context.Context, pool *pgxpool.Pool) error {
 	var present int
 	if err := pool.QueryRow(ctx, `SELECT floor(extract(epoch FROM now()) / 2592000)::integer`).Scan(&present); err != nil {
 		return fmt.Errorf("read the database's clock: %w", err)
 	}
-	for _, name := range names {
-		var bucket int
-		if _, err := fmt.Sscanf(name, "event_keys_%d", &bucket); err != nil || bucket >= present-1 {
-			continue
-		}
-		if err := pg.DropPartition(ctx, pool, "event_keys", name); err != nil {
+	for _, table := range bucketTables {
+		names, err := pg.Partitions(ctx, pool, table)
+		if err != nil {
 			return err
+		}
+		for _, name := range names {
+			bucket, err := strconv.Atoi(strings.TrimPrefix(name, table+"_"))
+			if err != nil || bucket >= present-1 {
+				continue
+			}
+			if err := pg.DropPartition(ctx, pool, table, name); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -59,6 +59,6 @@ func TestHotTablesHaveNoForeignKeys(t *testing.T) {
 	var n int
 	require.NoError(t, pool.QueryRow(context.Background(), `
 		SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conrelid::regclass::text ~
-			'^(events|outbox|event_keys|webhook_subscriber_deliveries|webhook_delivery_attempts|messages|message_raws)'`).Scan(&n))
+			'^(events|outbox|event_keys|webhook_subscriber_deliveries|webhook_delivery_attempts|messages|message_raws|conversation_keys)'`).Scan(&n))
 	require.Zero(t, n)
 }

@@ -37,7 +37,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON replay_deliveries TO fanmail_dispatcher;
 
 -- ingest: finds agents, puts mail and events in. No webhook, no delivery.
 GRANT SELECT ON agents, tenants TO fanmail_ingest;
-GRANT SELECT, INSERT ON events, event_keys, outbox, messages, message_raws TO fanmail_ingest;
+GRANT SELECT, INSERT ON events, event_keys, outbox, messages, message_raws, conversation_keys TO fanmail_ingest;
 GRANT SELECT, INSERT ON webhook_deliveries TO fanmail_ingest;
 GRANT USAGE ON SEQUENCE outbox_seq TO fanmail_ingest;
 
