@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"syscall"
 	"time"
 )
 
@@ -48,7 +49,11 @@ func (m *measurement) warmUp(ctx context.Context) error {
 			break
 		}
 	}
-	return m.system.Settle(ctx)
+	err := m.system.Settle(ctx)
+	// Or the kernel writes what starting and loading left behind in the middle
+	// of what is measured, and a commit waits for it.
+	syscall.Sync()
+	return err
 }
 
 // warmRound sends a workload and waits for all of it. The more it gives the

@@ -76,16 +76,17 @@ func (n *diskNode) wrap(h fs.FileHandle) fs.FileHandle {
 	return h
 }
 
-// Open opens a file.
+// Open opens a file. The kernel keeps none of it: a page of its own, read while
+// the database wrote to it, has hidden the end of a write from a standby.
 func (n *diskNode) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
 	h, fuseFlags, errno := n.LoopbackNode.Open(ctx, flags)
-	return n.wrap(h), fuseFlags, errno
+	return n.wrap(h), fuseFlags | fuse.FOPEN_DIRECT_IO, errno
 }
 
 // Create makes a file. A full disk has room for its name.
 func (n *diskNode) Create(ctx context.Context, name string, flags, mode uint32, out *fuse.EntryOut) (*fs.Inode, fs.FileHandle, uint32, syscall.Errno) {
 	inode, h, fuseFlags, errno := n.LoopbackNode.Create(ctx, name, flags, mode, out)
-	return inode, n.wrap(h), fuseFlags, errno
+	return inode, n.wrap(h), fuseFlags | fuse.FOPEN_DIRECT_IO, errno
 }
 
 // diskFile is an open file.

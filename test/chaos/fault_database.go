@@ -69,7 +69,11 @@ func postgresFailover(ctx context.Context, r *rig, rnd *rand.Rand) (string, erro
 	if err != nil {
 		return "", err
 	}
-	if err := r.promote(ctx, standby, between(rnd, 500*time.Millisecond, 2*time.Second)); err != nil {
+	if err := r.replicate(ctx, between(rnd, 500*time.Millisecond, 2*time.Second)); err != nil {
+		standby.Stop()
+		return "", errors.Join(err, r.forget(ctx))
+	}
+	if err := r.promote(ctx, standby); err != nil {
 		standby.Stop()
 		return "", err
 	}
@@ -88,9 +92,11 @@ func (r *rig) lead() error {
 	return errors.Join(errs...)
 }
 
-// promote has the primary wait for the standby for so long, crashes it, and
-// makes a primary of the standby.
-func (r *rig) promote(ctx context.Context, standby *devserver.Postgres, in time.Duration) error {
+// replicate has commits wait for the standby for so long, and then leaves nothing on
+// the primary that the standby lacks: nobody reaches the primary any more.
+func (r *rig) replicate(ctx context.Context, in time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("the standby did not follow within a minute"))
+	defer cancel()
 	if err := execute(ctx, r.postgres, `ALTER SYSTEM SET synchronous_standby_names = 'standby'`, `SELECT pg_reload_conf()`); err != nil {
 		return err
 	}
@@ -108,8 +114,20 @@ func (r *rig) promote(ctx context.Context, standby *devserver.Postgres, in time.
 	if err := backoff.Retry(func() error {
 		return execute(ctx, r.postgres, `SELECT 1 / count(*) FROM pg_stat_replication WHERE sync_state = 'sync' AND flush_lsn >= pg_current_wal_flush_lsn()`)
 	}, backoff.WithContext(backoff.NewConstantBackOff(50*time.Millisecond), ctx)); err != nil {
-		return errors.Join(fmt.Errorf("wait for the standby to have all: %w", err), r.lead())
+		return fmt.Errorf("wait for the standby to have all: %w", err)
 	}
+	return nil
+}
+
+// forget has the primary go on without the standby.
+func (r *rig) forget(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	return errors.Join(execute(ctx, r.postgres, `ALTER SYSTEM RESET synchronous_standby_names`, `SELECT pg_reload_conf()`), r.lead())
+}
+
+// promote crashes the primary, and makes a primary of the standby.
+func (r *rig) promote(ctx context.Context, standby *devserver.Postgres) error {
 	if err := r.crashDatabase(); err != nil {
 		return err
 	}
