@@ -110,8 +110,10 @@ func Configs(o Options) []jetstream.StreamConfig {
 			Retention:   jetstream.LimitsPolicy,
 			Discard:     jetstream.DiscardNew,
 			MaxAge:      7 * 24 * time.Hour,
-			MaxBytes:    maxBytes,
-			Replicas:    replicas,
+			// No bound: what was taken in stays until its age is over, and a full
+			// stream would refuse what is new because of it.
+			MaxBytes: -1,
+			Replicas: replicas,
 			// The least that the server allows: its window spans all tenants,
 			// whose ids may be alike. The outbox's keys tell duplicates by tenant.
 			Duplicates: 100 * time.Millisecond,

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
+	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/events/stream"
 	"github.com/fanmail-dev/fanmail/test/natstest"
 )
@@ -54,6 +55,17 @@ func TestEnsureKeepsWhatAnOperatorRaised(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 90*24*time.Hour, s.CachedInfo().Config.MaxAge)
 	require.NotEqual(t, "an older release's words", s.CachedInfo().Config.Description)
+}
+
+func TestTheBoundOfRelayedEventsBoundsNoDoor(t *testing.T) {
+	t.Parallel()
+	js := connect(t)
+	require.NoError(t, stream.Ensure(t.Context(), js, stream.Options{EventsMaxBytes: 4096}))
+	// What was taken in stays in the stream; it must not keep out what is new.
+	for range 5 {
+		_, err := js.Publish(t.Context(), events.IntakePrefix+"x", make([]byte, 2048))
+		require.NoError(t, err)
+	}
 }
 
 func TestEnsureRefusesStreamsThatWouldLoseData(t *testing.T) {
