@@ -86,11 +86,21 @@ func prepareDatabase(ctx context.Context, cfg *pgxpool.Config, migrate bool, log
 		if err := pool.Ping(attempt); err != nil {
 			return fmt.Errorf("reach the database: %w", err)
 		}
-		if !migrate {
-			return permanentUnlessAway(migrations.Check(attempt, pool))
+		if migrate {
+			// Migrations may take longer than an attempt to connect.
+			if err := migrations.Up(ctx, pool); err != nil {
+				return permanentUnlessAway(err)
+			}
 		}
-		// Migrations may take longer than an attempt to connect.
-		return permanentUnlessAway(migrations.Up(ctx, pool))
+		schema, err := migrations.Read(attempt, pool)
+		if err != nil {
+			return permanentUnlessAway(err)
+		}
+		if schema.Newer() && schema.Check() == nil {
+			log.Warn("the database was migrated by a later release, whose schema allows for this one",
+				zap.Int64("schema_version", schema.Have), zap.Int64("binary_version", schema.Want))
+		}
+		return permanentUnlessAway(schema.Check())
 	})
 }
 

@@ -114,29 +114,22 @@ func (e *examination) database(ctx context.Context, c Database) {
 
 // schema says whether the tables can be looked at.
 func (e *examination) schema(ctx context.Context, conn *pgx.Conn) bool {
-	want, err := migrations.Version()
-	if err != nil {
-		e.add("schema", FindingFail, "rebuild fanmail", "%w", err)
-		return false
-	}
-	var there bool
-	var have int64
-	err = conn.QueryRow(ctx, `SELECT to_regclass('goose_db_version') IS NOT NULL`).Scan(&there)
-	if err == nil && there {
-		err = conn.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied`).Scan(&have)
-	}
+	schema, err := migrations.Read(ctx, conn)
 	switch {
 	case err != nil:
 		e.add("schema", FindingFail, "give the user of --database-url rights on the tables", "can't be read: %w", err)
 		return false
-	case have > want:
-		e.add("schema", FindingFail, "run the fanmail that made it, or a newer one", "has version %d, newer than this fanmail's %d", have, want)
+	case schema.Have < schema.Want:
+		e.add("schema", FindingFail, "run `fanmail migrate`", "has version %d, this fanmail needs %d", schema.Have, schema.Want)
 		return false
-	case have < want:
-		e.add("schema", FindingFail, "run `fanmail migrate`", "has version %d, this fanmail needs %d", have, want)
+	case schema.Check() != nil:
+		e.add("schema", FindingFail, "run the fanmail that made it, or a newer one", "has version %d, on which this fanmail of version %d must not run", schema.Have, schema.Want)
 		return false
+	case schema.Newer():
+		e.add("schema", FindingWarn, "go on with the upgrade, or run the fanmail that made it", "has version %d, newer than this fanmail's %d, and allows for it", schema.Have, schema.Want)
+		return true
 	}
-	e.add("schema", FindingOK, "", "version %d", have)
+	e.add("schema", FindingOK, "", "version %d", schema.Have)
 	return true
 }
 

@@ -16,7 +16,8 @@ import (
 
 // Migrate waits for the database, brings its schema up to date and gives the
 // version that it then has. With grants it also gives the roles of the
-// processes their rights; see [postgres.Grant].
+// processes their rights; see [postgres.Grant]. On the schema of a later release
+// it leaves both as they are: that release's rights cover this one's.
 func Migrate(ctx context.Context, c Database, grants bool, log *zap.Logger) (int64, error) {
 	c.Migrate = true
 	if err := c.validate(); err != nil {
@@ -27,12 +28,16 @@ func Migrate(ctx context.Context, c Database, grants bool, log *zap.Logger) (int
 		return 0, err
 	}
 	defer pool.Close()
-	if grants {
+	schema, err := migrations.Read(ctx, pool)
+	if err != nil {
+		return 0, err
+	}
+	if grants && !schema.Newer() {
 		if err := postgres.Grant(ctx, pool); err != nil {
 			return 0, err
 		}
 	}
-	return migrations.Version()
+	return schema.Have, nil
 }
 
 // Maintain does one round of what a dispatcher's maintenance does, with the

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
@@ -192,13 +193,40 @@ func TestASchemaThatDoesNotFitStopsTheProcessWithOneLine(t *testing.T) {
 
 	version, err := Migrate(t.Context(), empty, false, zap.NewNop())
 	require.NoError(t, err)
-	pool := pgtest.Open(t, empty.URL)
-	_, err = pool.Exec(t.Context(), `INSERT INTO goose_db_version (version_id, is_applied) VALUES ($1, true)`, version+1)
+	later(t, pgtest.Open(t, empty.URL), version+1, version+1)
+	for _, empty.Migrate = range []bool{false, true} {
+		err = run(empty)
+		require.ErrorAs(t, err, &schema, "it shuts this one out")
+		require.Contains(t, oneLine(err), "run a newer Fanmail")
+	}
+}
+
+// later makes the database one that a release of that schema version has
+// migrated, on which those from oldest on may run.
+func later(t *testing.T, pool *pgxpool.Pool, version, oldest int64) {
+	t.Helper()
+	_, err := pool.Exec(t.Context(), `INSERT INTO goose_db_version (version_id, is_applied) VALUES ($1, true)`, version)
 	require.NoError(t, err)
-	empty.Migrate = true
-	err = run(empty)
-	require.ErrorAs(t, err, &schema, "migrating never goes back")
-	require.Contains(t, err.Error(), "newer")
+	_, err = pool.Exec(t.Context(), fmt.Sprintf(`COMMENT ON TABLE goose_db_version IS 'oldest version that may run: %d'`, oldest))
+	require.NoError(t, err)
+}
+
+func TestAProcessStartsOnTheSchemaOfALaterRelease(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	version, err := migrations.Version()
+	require.NoError(t, err)
+	later(t, pgtest.Open(t, url), version+3, version)
+	logs, _ := start(t, PublisherConfig{
+		Database: Database{URL: url}, NATS: NATS{URL: natstest.URL(t)}, Lifecycle: Lifecycle{HTTPAddr: "127.0.0.1:0"},
+	})
+	becomesReady(t, statusURL(t, logs))
+	warned := logs.FilterMessageSnippet("migrated by a later release").All()
+	require.Len(t, warned, 1)
+	require.Equal(t, map[string]any{"schema_version": version + 3, "binary_version": version}, warned[0].ContextMap())
+	have, err := Migrate(t.Context(), Database{URL: url}, true, zap.NewNop())
+	require.NoError(t, err, "and leaves the rights to the later release: here there are no roles to give them to")
+	require.Equal(t, version+3, have)
 }
 
 func TestAMigratingProcessBringsTheSchemaUpToDate(t *testing.T) {
@@ -210,7 +238,9 @@ func TestAMigratingProcessBringsTheSchemaUpToDate(t *testing.T) {
 	}
 	logs, _ := start(t, c)
 	becomesReady(t, statusURL(t, logs))
-	require.NoError(t, migrations.Check(t.Context(), pgtest.Open(t, c.Database.URL)))
+	schema, err := migrations.Read(t.Context(), pgtest.Open(t, c.Database.URL))
+	require.NoError(t, err)
+	require.NoError(t, schema.Check())
 }
 
 func TestADangerousStreamStopsTheProcessWithOneLine(t *testing.T) {

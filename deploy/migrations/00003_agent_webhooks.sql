@@ -1,10 +1,5 @@
 -- +goose Up
 
--- Live deliveries that failed, by when they ended: what automatic disabling
--- counts by. A delivery that succeeds never enters it.
-CREATE INDEX webhook_subscriber_deliveries_failed ON webhook_subscriber_deliveries (webhook_id, finished_at DESC)
-    WHERE status = 'failed' AND kind = 'live';
-
 -- A mail for an agent that has a webhook of its own: one row, sent until it is
 -- delivered, its attempts are used up, or its 48 hours are over.
 CREATE TABLE webhook_deliveries (

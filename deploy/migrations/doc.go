@@ -4,6 +4,11 @@
 // Migrations are numbered, embedded and forward only. Each is safe while the
 // release before it still runs: it adds, and leaves to a later release what
 // takes away. [Up] may be called by many processes at once; an advisory lock
-// lets one of them work. [Check] refuses a database that is older than the
-// binary needs or newer than it knows, and says what to do.
+// lets one of them work.
+//
+// [Schema.Check] refuses a database that lacks a migration of the binary's. One
+// that is newer it accepts, so that a process of the release before can start
+// again amid an upgrade, or after it was taken back; unless a migration has
+// marked the schema as one on which older binaries must not run. A migration
+// that takes away what an earlier release still uses has to set that mark.
 package migrations

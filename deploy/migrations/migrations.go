@@ -6,6 +6,7 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -23,75 +24,70 @@ const Ahead = 7
 
 // Version is the newest migration embedded in this build.
 func Version() (int64, error) {
-	names, err := fs.Glob(files, "*.sql")
+	all, err := versions()
+	if err != nil {
+		return 0, err
+	}
+	return all[len(all)-1], nil
+}
+
+// inGo are the migrations that no SQL file can say.
+func inGo() []*goose.Migration {
+	return []*goose.Migration{
+		goose.NewGoMigration(7, &goose.GoFunc{RunDB: failedDeliveries.make}, nil),
+	}
+}
+
+// versions of the embedded migrations, rising.
+func versions() ([]int64, error) {
+	names, err := fs.Glob(files, "*.sql") // sorted
 	if err != nil || len(names) == 0 {
-		return 0, fmt.Errorf("no embedded migrations: %w", err)
+		return nil, fmt.Errorf("no embedded migrations: %w", err)
 	}
-	return goose.NumericComponent(names[len(names)-1]) // Glob sorts
-}
-
-// SchemaError says that the database's schema does not fit the binary.
-type SchemaError struct {
-	Have, Want int64
-}
-
-// Error says what to do.
-func (e *SchemaError) Error() string {
-	if e.Have > e.Want {
-		return fmt.Sprintf("the database has schema version %d, newer than this binary's %d: run a newer Fanmail against it", e.Have, e.Want)
+	all := make([]int64, len(names))
+	for i, name := range names {
+		if all[i], err = goose.NumericComponent(name); err != nil {
+			return nil, fmt.Errorf("read the embedded migrations: %w", err)
+		}
 	}
-	return fmt.Sprintf("the database has schema version %d, this binary needs %d: run `fanmail migrate`, or set FANMAIL_MIGRATE=true", e.Have, e.Want)
+	for _, m := range inGo() {
+		all = append(all, m.Version)
+	}
+	slices.Sort(all)
+	return all, nil
 }
 
 // Up applies the migrations that the database lacks, and makes sure that the
-// coming days have partitions. It returns a [*SchemaError] where the database
-// is newer than the binary.
+// coming days have partitions. A newer schema it leaves as it is. It returns a
+// [*SchemaError] where this build must not run on it.
 func Up(ctx context.Context, pool *pgxpool.Pool) error {
+	schema, err := Read(ctx, pool)
+	if err != nil {
+		return err
+	}
+	switch {
+	case schema.shutOut():
+		return schema.Check()
+	case schema.Have < schema.Want:
+		if err := up(ctx, pool); err != nil {
+			return err
+		}
+	}
+	return MakePartitions(ctx, pool)
+}
+
+func up(ctx context.Context, pool *pgxpool.Pool) error {
 	db := stdlib.OpenDBFromPool(pool)
 	defer func() { _ = db.Close() }()
 	p, err := provider(db)
 	if err != nil {
 		return err
 	}
-	have, err := p.GetDBVersion(ctx)
-	if err != nil {
-		return fmt.Errorf("read the schema version: %w", err)
+	crash.At(crash.MigrateBegun)
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("migrate the database: %w", err)
 	}
-	want, err := Version()
-	if err != nil {
-		return err
-	}
-	if have > want {
-		return &SchemaError{Have: have, Want: want}
-	}
-	if have < want {
-		crash.At(crash.MigrateBegun)
-		if _, err := p.Up(ctx); err != nil {
-			return fmt.Errorf("migrate the database: %w", err)
-		}
-		crash.At(crash.MigrateApplied)
-	}
-	return MakePartitions(ctx, pool)
-}
-
-// Check returns a [*SchemaError] unless the database's schema is the one that
-// this build was written for.
-func Check(ctx context.Context, pool *pgxpool.Pool) error {
-	want, err := Version()
-	if err != nil {
-		return err
-	}
-	var have int64
-	err = pool.QueryRow(ctx, `SELECT CASE WHEN to_regclass('goose_db_version') IS NULL THEN 0 ELSE 1 END`).Scan(&have)
-	if err == nil && have == 1 {
-		err = pool.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied`).Scan(&have)
-	}
-	if err != nil {
-		return fmt.Errorf("read the schema version: %w", err)
-	}
-	if have != want {
-		return &SchemaError{Have: have, Want: want}
-	}
+	crash.At(crash.MigrateApplied)
 	return nil
 }
 
@@ -111,7 +107,9 @@ func provider(db *sql.DB) (*goose.Provider, error) {
 		return nil, fmt.Errorf("migration lock: %w", err)
 	}
 	p, err := goose.NewProvider(goose.DialectPostgres, db, files,
-		goose.WithDisableGlobalRegistry(true), goose.WithSessionLocker(locker))
+		goose.WithDisableGlobalRegistry(true), goose.WithGoMigrations(inGo()...), goose.WithSessionLocker(locker),
+		// A number may come after a higher one where branches were merged.
+		goose.WithAllowOutofOrder(true))
 	if err != nil {
 		return nil, fmt.Errorf("read the embedded migrations: %w", err)
 	}
