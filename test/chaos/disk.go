@@ -41,7 +41,7 @@ func newDisk(path string) (*disk, error) {
 	keep, super := time.Second, os.Geteuid() == 0
 	d.server, err = fs.Mount(path, root, &fs.Options{
 		AttrTimeout: &keep, EntryTimeout: &keep,
-		MountOptions: fuse.MountOptions{AllowOther: super, DirectMount: super, FsName: "chaos", DisableXAttrs: true, MaxWrite: 1 << 20},
+		MountOptions: fuse.MountOptions{AllowOther: super, DirectMount: super, FsName: "chaos", DisableXAttrs: true, DisableSplice: true, MaxWrite: 1 << 20},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make a disk of %s: %w", filepath.Base(path), err)
