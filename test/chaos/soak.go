@@ -31,10 +31,12 @@ const (
 )
 
 // shortDays are patches that make a day of the product's retention as long as
-// slot; its 30 days become soakKept of them.
+// slot; its 30 days become soakKept of them, and so do the 48 hours of agents'
+// own webhooks.
 func shortDays(slot time.Duration) []patch {
 	return []patch{
 		{"subscribers/delivery.go", "Retention = 30 * 24 * time.Hour", fmt.Sprintf("Retention = time.Duration(%d)", soakKept*slot)},
+		{"agents/delivery.go", "DeliveryTTL = 48 * time.Hour", fmt.Sprintf("DeliveryTTL = time.Duration(%d)", soakKept*slot)},
 		{"pg/partition.go", `time.Parse("20060102", `, `time.Parse("20060102150405", `},
 		{"pg/partition.go", "Truncate(24 * time.Hour).Add(-keep - 24*time.Hour)", fmt.Sprintf("Truncate(%d).Add(-keep - %d)", slot, slot)},
 		{"dispatch/maintenance.go", "o.Every = 5 * time.Minute", fmt.Sprintf("o.Every = %d", slot/4)},
