@@ -32,7 +32,7 @@ func TestEveryObjectConformsToItsSchema(t *testing.T) {
 	}
 	for _, kind := range []string{
 		"Deployment", "StatefulSet", "Job", "Pod", "Service", "Ingress", "NetworkPolicy", "PodDisruptionBudget", "ServiceAccount",
-		"HorizontalPodAutoscaler", "ServiceMonitor", "ScaledObject", "TriggerAuthentication", "Stream", "Consumer", "Secret",
+		"HorizontalPodAutoscaler", "ServiceMonitor", "PrometheusRule", "ConfigMap", "ScaledObject", "TriggerAuthentication", "Stream", "Consumer", "Secret",
 	} {
 		require.NotZero(t, kinds[kind], "no set of values renders a %s", kind)
 	}
@@ -44,6 +44,7 @@ func TestEveryObjectConformsToItsSchema(t *testing.T) {
 		"missing field":    "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\nspec: {replicas: 2}",
 		"KEDA":             "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {name: x}\nspec: {scaleTargetRef: {name: x}, triggers: [{type: cpu}]}",
 		"Prometheus":       "apiVersion: monitoring.coreos.com/v1\nkind: ServiceMonitor\nmetadata: {name: x}\nspec: {selector: {}, endpoints: [{prt: a}]}",
+		"its rules":        "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata: {name: x}\nspec: {groups: [{name: a, rules: [{alert: b}]}]}",
 		"NACK":             "apiVersion: jetstream.nats.io/v1beta2\nkind: Stream\nmetadata: {name: x}\nspec: {name: X, subjects: [a], storage: tape}",
 		"kind without one": "apiVersion: v1\nkind: Nonsense\nmetadata: {name: x}",
 	} {

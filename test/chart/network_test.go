@@ -81,7 +81,16 @@ func TestOnlyTheirOwnPortsAreOpen(t *testing.T) {
 	want := map[string][]int32{
 		"publisher": {9101}, "dispatcher": {9102}, "ingest": {2525, 9103}, "api": {8080, 9104}, "migrate": nil, "maintain": nil,
 	}
+	listens := map[string][]int32{}
+	for _, pod := range pods(t, render(t)) {
+		component := pod.Labels["app.kubernetes.io/component"]
+		for _, port := range pod.Spec.Containers[0].Ports {
+			listens[component] = append(listens[component], port.ContainerPort)
+		}
+		slices.Sort(listens[component])
+	}
 	for component, p := range policies(t) {
+		require.Equal(t, want[component], listens[component], "%s listens where its policy lets others in", component)
 		var open []int32
 		for _, rule := range p.Spec.Ingress {
 			require.True(t, len(rule.From) > 0 || component == "ingest" && rule.Ports[0].Port.IntVal == 2525, "mail alone comes from anywhere")

@@ -45,8 +45,10 @@ func helm(t *testing.T, args ...string) (string, error) {
 	cmd := exec.CommandContext(t.Context(), bin, args...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	err = cmd.Run()
-	return out.String() + errs.String(), err
+	if err = cmd.Run(); err != nil {
+		return out.String() + errs.String(), err
+	}
+	return out.String(), nil // on the other stream it tells of links that it follows
 }
 
 // object is a rendered object.

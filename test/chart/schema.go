@@ -38,16 +38,17 @@ func Schemas(ctx context.Context, dir string, given ...string) error {
 	if err := fromOpenAPI(filepath.Join(root, "api/openapi-spec/swagger.json"), dir); err != nil {
 		return err
 	}
-	for at, pattern := range map[string]string{
-		keda:     "config/crd/bases/keda.sh_*.yaml",
-		operator: "example/prometheus-operator-crd/*_servicemonitors.yaml",
+	for _, d := range []struct{ at, pattern string }{
+		{keda, "config/crd/bases/keda.sh_*.yaml"},
+		{operator, "example/prometheus-operator-crd/*_servicemonitors.yaml"},
+		{operator, "example/prometheus-operator-crd/*_prometheusrules.yaml"},
 	} {
-		if root, err = module(ctx, at); err != nil {
+		if root, err = module(ctx, d.at); err != nil {
 			return err
 		}
-		files, err := filepath.Glob(filepath.Join(root, pattern))
+		files, err := filepath.Glob(filepath.Join(root, d.pattern))
 		if err != nil || len(files) == 0 {
-			return fmt.Errorf("%s has no %s: %w", at, pattern, err)
+			return fmt.Errorf("%s has no %s: %w", d.at, d.pattern, err)
 		}
 		given = append(given, files...)
 	}
