@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"mime"
 	"net/http"
+	"reflect"
 	"strings"
 	"time"
 
@@ -19,7 +21,7 @@ import (
 // maxEventDeliveries bounds the deliveries that are shown with an event.
 const maxEventDeliveries = 1000
 
-// newEvent is the body of POST /v1/events.
+// newEvent shows in the document what [events.DecodeIntake] reads.
 type newEvent struct {
 	Type           mailType `json:"type"`
 	AgentID        string   `json:"agent_id,omitempty" doc:"The address of an agent of this tenant."`
@@ -108,7 +110,10 @@ func (s *server) eventRoutes() {
 	register(s, tenants, huma.Operation{
 		OperationID: "create-event", Method: http.MethodPost, Path: "/v1/events", DefaultStatus: http.StatusAccepted,
 		Summary: "Hand in an event", Description: "The answer comes once the event is committed to the outbox.",
+		SkipValidateBody: true, // so that the same fault has the same words here and on the intake subject
 	}, s.createEvent)
+	doc := s.api.OpenAPI()
+	doc.Paths["/v1/events"].Post.RequestBody.Content[jsonType].Schema = doc.Components.Schemas.Schema(reflect.TypeFor[newEvent](), true, "")
 	register(s, tenants, huma.Operation{
 		OperationID: "list-events", Method: http.MethodGet, Path: "/v1/events", Summary: "List events", Description: scanNote,
 	}, func(ctx context.Context, in *struct {
@@ -210,17 +215,23 @@ func (s *server) eventRoutes() {
 	})
 }
 
-func (s *server) createEvent(ctx context.Context, in *struct{ Body newEvent }) (*body[accepted], error) {
-	b := &in.Body
-	ev := events.Event{
-		TenantID: tenant(ctx), Type: events.Type(b.Type), AgentID: strings.ToLower(b.AgentID), ConversationID: b.ConversationID,
-		Labels: b.Labels, MessageID: b.MessageID, Data: json.RawMessage(b.Data), IdempotencyKey: b.IdempotencyKey,
+// jsonType is the content type of requests.
+const jsonType = "application/json"
+
+func (s *server) createEvent(ctx context.Context, in *struct {
+	ContentType string `header:"Content-Type" hidden:"true"`
+	RawBody     []byte `contentType:"application/json"`
+},
+) (*body[accepted], error) {
+	if kind, _, err := mime.ParseMediaType(in.ContentType); in.ContentType != "" && (err != nil || kind != jsonType && !strings.HasSuffix(kind, "+json")) {
+		return nil, problem(http.StatusUnsupportedMediaType, "the body must be %s", jsonType)
 	}
-	if err := ev.ValidateProduced(); err != nil {
+	ev, err := events.DecodeIntake(tenant(ctx), in.RawBody)
+	if err != nil {
 		return nil, err
 	}
 	var out accepted
-	err := s.change(ctx, func(u *unit) (err error) {
+	err = s.change(ctx, func(u *unit) (err error) {
 		if err := ownAgent(ctx, u, ev.TenantID, ev.AgentID); err != nil {
 			return err
 		}

@@ -252,3 +252,46 @@ func TestMessagesAreReadParsedAndRaw(t *testing.T) {
 	require.NoError(t, err)
 	c.do("GET", "/v1/messages/"+msg+"/raw", nil).want(t, 404)
 }
+
+// The intake subject takes the same body by the same decoder; its dead letters
+// say the same. And the document shows the very fields that it reads.
+func TestABadEventHasTheSameWordsHereAndOnTheIntakeSubject(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	c := w.tenant()
+	own := id[events.TenantKind](t, c.tenantID)
+	for _, body := range []string{
+		`{}`, `[]`, `null`, `{"type":"email.sent","data":{}} {}`, `{"type":"email.sent","data":{}`, `{"type":5,"data":{}}`,
+		`{"type":"email.sent"}`, `{"type":"email.sent","data":null}`, `{"type":"email.sent","data":[]}`, `{"type":"email.eaten","data":{}}`,
+		`{"type":"webhook.disabled","data":{}}`, `{"Type":"email.sent","data":{}}`, `{"type":"email.sent","data":{},"when":1}`,
+		`{"type":"email.sent","data":{},"labels":"x"}`, `{"type":"email.sent","data":{},"labels":[1]}`, `{"type":"email.sent","data":{},"labels":[""]}`,
+		`{"type":"email.sent","data":{},"labels":[` + strings.Repeat(`"x",`, 100) + `"x"]}`,
+		`{"type":"email.sent","data":{},"agent_id":"` + strings.Repeat("x", 999) + `"}`,
+		`{"type":"email.sent","data":{"a":"` + strings.Repeat("x", events.MaxEnvelopeBytes) + `"}}`,
+		`{"type":"email.sent","data":{"a":"` + strings.Repeat("x", events.MaxEnvelopeBytes-20) + `"}}`,
+	} {
+		_, err := events.DecodeIntake(own, []byte(body))
+		require.Error(t, err)
+		a := c.do("POST", "/v1/events", body)
+		require.Contains(t, []int{400, 422}, a.status, "%.60s", body)
+		require.Equal(t, err.Error(), strings.Replace(a.text("detail"), "body.", "", 1), "%.60s", body)
+	}
+	c.do("POST", "/v1/events", `type=x`, "Content-Type", "application/x-www-form-urlencoded").want(t, 415)
+	c.do("POST", "/v1/events", `{"type":"email.sent","data":{},"labels":null}`).want(t, 202)
+
+	schemas := c.do("GET", "/openapi.json", nil).want(t, 200).json["components"].(map[string]any)["schemas"].(map[string]any)
+	shown := schemas["NewEvent"].(map[string]any)["properties"].(map[string]any)
+	full := map[string]any{}
+	for name := range shown {
+		full[name] = "x"
+	}
+	full["type"], full["labels"], full["data"] = "email.sent", []string{"x"}, map[string]any{}
+	b, err := json.Marshal(full)
+	require.NoError(t, err)
+	ev, err := events.DecodeIntake(own, b)
+	require.NoError(t, err)
+	require.Equal(t, events.Event{
+		TenantID: own, Type: events.EmailSent, AgentID: "x", ConversationID: "x", Labels: []string{"x"}, MessageID: "x",
+		Data: json.RawMessage("{}"), IdempotencyKey: "x",
+	}, ev, "the document lacks a field")
+}

@@ -69,14 +69,8 @@ func eventTypes(in []eventType) []events.Type {
 	return out
 }
 
-// object is any JSON object, its bytes kept as they came.
-type object json.RawMessage
-
-// MarshalJSON gives the bytes.
-func (o object) MarshalJSON() ([]byte, error) { return json.RawMessage(o).MarshalJSON() }
-
-// UnmarshalJSON keeps the bytes.
-func (o *object) UnmarshalJSON(b []byte) error { return (*json.RawMessage)(o).UnmarshalJSON(b) }
+// object is any JSON object, in the document.
+type object struct{}
 
 // Schema allows any object.
 func (object) Schema(huma.Registry) *huma.Schema {

@@ -41,6 +41,8 @@ func (s *server) answer(ctx context.Context, operation string, err error) error 
 	switch {
 	case errors.As(err, &status):
 		return err
+	case errors.As(err, &field) && field.Field == "body":
+		return huma.NewError(http.StatusBadRequest, "body: "+field.Reason, &huma.ErrorDetail{Location: "body", Message: field.Reason})
 	case errors.As(err, &field):
 		return fault("body."+field.Field, "%s", field.Reason)
 	case errors.As(err, &limit), errors.Is(err, subscribers.ErrDisabled), errors.Is(err, subscribers.ErrCooldown),

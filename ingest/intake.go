@@ -189,7 +189,7 @@ func read(msg jetstream.Msg) (events.Event, error) {
 	if err != nil {
 		return events.Event{}, &events.FieldError{Field: "subject", Reason: err.Error()}
 	}
-	ev, err := DecodeIntake(tenant, msg.Data())
+	ev, err := events.DecodeIntake(tenant, msg.Data())
 	if err != nil || ev.IdempotencyKey != "" {
 		return ev, err
 	}

@@ -1,4 +1,4 @@
-package ingest_test
+package events_test
 
 import (
 	"encoding/json"
@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/ingest"
 )
 
 // Whatever anybody publishes is an event that the outbox takes, or an error
@@ -23,7 +22,7 @@ func FuzzDecodeIntake(f *testing.F) {
 	}
 	tenant := events.NewRandom[events.TenantKind]()
 	f.Fuzz(func(t *testing.T, body []byte) {
-		ev, err := ingest.DecodeIntake(tenant, body)
+		ev, err := events.DecodeIntake(tenant, body)
 		if err != nil {
 			var field *events.FieldError
 			require.ErrorAs(t, err, &field)
