@@ -33,7 +33,8 @@ var oldest = regexp.MustCompile(`oldest version that may run: (\d+)`)
 // Read looks a database's schema up over a connection or a pool.
 func Read(ctx context.Context, db interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}) (Schema, error) {
+},
+) (Schema, error) {
 	embedded, err := versions()
 	if err != nil {
 		return Schema{}, err
