@@ -59,6 +59,7 @@ func TestTheIndexIsMadeWhileDeliveriesAreWritten(t *testing.T) {
 	cancel, done := up()
 	cancel()
 	require.Error(t, <-done)
+	require.Eventually(t, func() bool { return !waiting(ctx, pool) }, patience, 20*time.Millisecond, "its statement is cancelled")
 	require.Equal(t, 1, unfinished(t, pool), "breaking it off leaves a part that counts for nothing")
 
 	_, done = up()
@@ -78,9 +79,10 @@ func TestTheIndexIsMadeWhileDeliveriesAreWritten(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// waiting says whether an index waits for those who write.
+// waiting says whether an index waits for those who write, to be made or to be
+// dropped where it was left unfinished.
 func waiting(ctx context.Context, pool *pgxpool.Pool) (yes bool) {
-	err := pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%' AND wait_event_type = 'Lock' AND datname = current_database())`).Scan(&yes)
+	err := pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE query ~ '^(CREATE|DROP) INDEX CONCURRENTLY' AND wait_event_type = 'Lock' AND datname = current_database())`).Scan(&yes)
 	return err == nil && yes
 }
 
