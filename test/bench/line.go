@@ -50,11 +50,18 @@ type Retries struct {
 
 // Noise is what bad neighbours did to the healthy endpoints.
 type Noise struct {
+	// Well is with the same traffic to the neighbours while they are well,
+	// Alone without theirs.
+	WellP50Millis  float64 `json:"well_p50_ms"`
+	WellP99Millis  float64 `json:"well_p99_ms"`
 	AloneP50Millis float64 `json:"alone_p50_ms"`
 	AloneP99Millis float64 `json:"alone_p99_ms"`
-	// Ratio of the healthy endpoints' p99 to that alone, the median of the
-	// rounds.
-	Ratio float64 `json:"p99_to_alone"`
+	// ToWell and Ratio are of the healthy endpoints' p99 to these, medians of
+	// the rounds.
+	ToWell float64 `json:"p99_to_well"`
+	Ratio  float64 `json:"p99_to_alone"`
+	// Slowest are the last round's slowest deliveries to healthy endpoints.
+	Slowest []Slow `json:"slowest"`
 	// Arrived5s is how many had come 5 s after the last was sent.
 	Arrived5s int `json:"arrived_after_5s"`
 }
@@ -70,7 +77,7 @@ const (
 func newLine(w *Workload, system string, runs []Run) Line {
 	values := map[string][]float64{}
 	parts := [3]map[string][]float64{{}, {}, {}}
-	var ratios, alone50, alone99, retries []float64
+	var toWell, ratios, well50, well99, alone50, alone99, retries []float64
 	retried := 0
 	l := Line{Workload: w.Name, About: w.About, Group: w.Group, System: system, Rounds: len(runs), Spreads: map[string]Spread{}}
 	var arrived int
@@ -84,7 +91,8 @@ func newLine(w *Workload, system string, runs []Run) Line {
 		values[cpuPer1000] = append(values[cpuPer1000], total(r.CPU))
 		values[p50Millis] = append(values[p50Millis], r.P50)
 		values[p99Millis] = append(values[p99Millis], r.P99)
-		ratios = append(ratios, ratio(r.P99, r.AloneP99))
+		ratios, toWell = append(ratios, ratio(r.P99, r.AloneP99)), append(toWell, ratio(r.P99, r.WellP99))
+		well50, well99 = append(well50, r.WellP50), append(well99, r.WellP99)
 		alone50, alone99 = append(alone50, r.AloneP50), append(alone99, r.AloneP99)
 		for j, of := range []map[string]float64{r.CPU, r.Memory, r.Written} {
 			for part, v := range of {
@@ -108,8 +116,9 @@ func newLine(w *Workload, system string, runs []Run) Line {
 	}
 	if w.Noisy() {
 		l.Noise = &Noise{
+			WellP50Millis: spread(well50).Median, WellP99Millis: spread(well99).Median, ToWell: spread(toWell).Median,
 			AloneP50Millis: spread(alone50).Median, AloneP99Millis: spread(alone99).Median,
-			Ratio: spread(ratios).Median, Arrived5s: arrived,
+			Ratio: spread(ratios).Median, Arrived5s: arrived, Slowest: runs[len(runs)-1].Slowest,
 		}
 	}
 	return l

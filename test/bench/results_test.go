@@ -17,7 +17,7 @@ func TestALineHasMediansAndSums(t *testing.T) {
 	w := Workload{Name: "n", Endpoints: each("bad", 1, Answer{Hang: true})}
 	run := func(p99, alone, cpu float64) Run {
 		return Run{
-			PerSecond: p99, P50: 1, P99: p99, N: 9, Expected: 10, PostedTwice: 1, AloneP99: alone, Arrived5s: 8,
+			PerSecond: p99, P50: 1, P99: p99, N: 9, Expected: 10, PostedTwice: 1, WellP99: alone / 2, AloneP99: alone, Slowest: []Slow{{1, p99}}, Arrived5s: 8,
 			CPU: map[string]float64{"a": cpu, "b": 1}, Memory: map[string]float64{"a": 5}, Written: map[string]float64{"nats": 7},
 		}
 	}
@@ -26,7 +26,7 @@ func TestALineHasMediansAndSums(t *testing.T) {
 	require.Equal(t, Spread{Median: 3, Min: 2, Max: 4}, l.Spreads[cpuPer1000], "the parts of a round are summed before the median")
 	require.Equal(t, map[string]float64{"a": 2, "b": 1}, l.CPUParts)
 	require.Equal(t, []int{27, 30, 3, 3}, []int{l.N, l.Expected, l.PostedTwice, l.Rounds})
-	require.Equal(t, &Noise{AloneP99Millis: 10, Ratio: 3, Arrived5s: 24}, l.Noise)
+	require.Equal(t, &Noise{WellP99Millis: 5, AloneP99Millis: 10, ToWell: 6, Ratio: 3, Arrived5s: 24, Slowest: []Slow{{1, 30}}}, l.Noise)
 	require.Equal(t, 5.0, l.MemoryBytes)
 }
 

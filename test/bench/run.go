@@ -22,15 +22,25 @@ type Run struct {
 	CPU         map[string]float64 // seconds for 1,000 deliveries, by part
 	Written     map[string]float64 // bytes for a delivery, by part
 	Memory      map[string]float64 // bytes, the peak of each part
-	// With bad neighbours: the same traffic without them, and how many had
-	// arrived 5 s after the last was sent.
+	// With bad neighbours: the same traffic while they were well, then without
+	// them, and how many had arrived 5 s after the last was sent.
+	WellP50, WellP99   float64
 	AloneP50, AloneP99 float64
 	Arrived5s          int
+	// Slowest are the slowest deliveries, the slowest one first.
+	Slowest []Slow
 	// Retried is how many deliveries were refused at first, and RetriesPerSecond
 	// their rate from when they were due again.
 	Retried          int
 	RetriesPerSecond float64
 	Drop             Drop
+}
+
+// Slow is a delivery that took long.
+type Slow struct {
+	// Sent is when, in seconds from the first call.
+	Sent   float64 `json:"sent_s"`
+	Millis float64 `json:"took_ms"`
 }
 
 // Drop is what dropping a day did to the deliveries beside it, in milliseconds.
@@ -67,6 +77,12 @@ func run(ctx context.Context, w *Workload, s System, dir, profiles string) (out 
 	if err := m.warmUp(ctx); err != nil {
 		return out, fmt.Errorf("warm up: %w", err)
 	}
+	var well Run
+	if w.Noisy() {
+		if well, err = m.take(ctx, everyone, 0); err != nil {
+			return out, fmt.Errorf("while all are well: %w", err)
+		}
+	}
 	// Only now do the bad neighbours turn bad.
 	if err := rec.answers(ctx, w.Endpoints); err != nil {
 		return out, err
@@ -76,7 +92,9 @@ func run(ctx context.Context, w *Workload, s System, dir, profiles string) (out 
 		if err != nil {
 			return out, fmt.Errorf("without bad neighbours: %w", err)
 		}
-		defer func() { out.AloneP50, out.AloneP99 = alone.P50, alone.P99 }()
+		defer func() {
+			out.WellP50, out.WellP99, out.AloneP50, out.AloneP99 = well.P50, well.P99, alone.P50, alone.P99
+		}()
 		out, err = m.take(ctx, everyone, 5*time.Second)
 		if err != nil {
 			return out, err
@@ -159,6 +177,7 @@ func (m *measurement) take(ctx context.Context, want func(Target) bool, least ti
 		PerSecond: t.perSecond(start), P50: millis(percentile(times, 50)), P99: millis(percentile(times, 99)),
 		N: len(t.came), Expected: len(t.due), PostedTwice: t.posts - len(t.came), Arrived5s: t.arrivedBy(t.last.Add(5 * time.Second)),
 		CPU: per(before.CPU, after.CPU, len(t.came), 1000), Written: per(before.Written, after.Written, len(t.came), 1),
+		Slowest: t.slowest(start, end, 5),
 		Retried: len(t.refused), RetriesPerSecond: float64(t.retried()-early) / end.Sub(due).Seconds(),
 	}
 	if w.Drop {

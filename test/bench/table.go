@@ -13,7 +13,7 @@ import (
 // ratio to the peer's.
 func table(w io.Writer, lines []Line) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "workload\tsystem\tdeliveries/s\t×\tCPU s/1,000\t×\tp50 ms\t×\tp99 ms\t×\tpeak MB\tB written PG\tNATS\tarrived\talone p99\tp99/alone\tafter 5 s\t")
+	fmt.Fprintln(t, "workload\tsystem\tdeliveries/s\t×\tCPU s/1,000\t×\tp50 ms\t×\tp99 ms\t×\tpeak MB\tB written PG\tNATS\tarrived\twell p99\tp99/well\talone p99\tp99/alone\tafter 5 s\t")
 	for i := range lines {
 		l := &lines[i]
 		fmt.Fprintf(t, "%s\t%s\t", l.Workload, l.System)
@@ -25,9 +25,9 @@ func table(w io.Writer, lines []Line) error {
 		}
 		fmt.Fprintf(t, "%.0f\t%.0f\t%.0f\t%d/%d\t", l.MemoryBytes/1e6, l.Written["postgres"], l.Written["nats"], l.N, l.Expected)
 		if n := l.Noise; n != nil {
-			fmt.Fprintf(t, "%.1f\t%.2f\t%d\t\n", n.AloneP99Millis, n.Ratio, n.Arrived5s)
+			fmt.Fprintf(t, "%.1f\t%.2f\t%.1f\t%.2f\t%d\t\n", n.WellP99Millis, n.ToWell, n.AloneP99Millis, n.Ratio, n.Arrived5s)
 		} else {
-			fmt.Fprint(t, "\t\t\t\n")
+			fmt.Fprint(t, "\t\t\t\t\t\n")
 		}
 	}
 	if err := t.Flush(); err != nil {
@@ -50,6 +50,12 @@ func table(w io.Writer, lines []Line) error {
 		}
 		if l.Drop != nil {
 			fmt.Fprintf(w, "; the drop took %.0f ms; slowest delivery before it %.1f ms, during it %.1f ms", l.Drop.Took, l.Drop.Before, l.Drop.During)
+		}
+		if n := l.Noise; n != nil {
+			fmt.Fprint(w, "; slowest")
+			for i, s := range n.Slowest {
+				fmt.Fprintf(w, "%s %.0f ms at %.1f s", map[bool]string{true: ","}[i > 0], s.Millis, s.Sent)
+			}
 		}
 		if l.PostedTwice > 0 {
 			fmt.Fprintf(w, "; %d posted twice", l.PostedTwice)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -103,6 +104,20 @@ func (t *tally) await(ctx context.Context, rec *receiver, from int, left func() 
 		// back early; when ctx ends the loop sees it.
 		_ = rec.wait(ctx, from+n)
 	}
+}
+
+// slowest are the n slowest deliveries of a part that began at start.
+func (t *tally) slowest(start, end time.Time, n int) []Slow {
+	out := make([]Slow, 0, len(t.due))
+	for d, at := range t.due {
+		came, ok := t.came[d]
+		if !ok {
+			came = end
+		}
+		out = append(out, Slow{Sent: at.Sub(start).Seconds(), Millis: millis(came.Sub(at))})
+	}
+	slices.SortFunc(out, func(a, b Slow) int { return cmp.Compare(b.Millis, a.Millis) })
+	return out[:min(n, len(out))]
 }
 
 // times are how long the deliveries took, sorted. Those that never came took
