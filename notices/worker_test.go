@@ -73,6 +73,19 @@ func (o *office) write(l *subscribers.Ledger) {
 // told is what the tenant was told since the last time, by the outbox.
 func (o *office) told(tenant events.TenantID) (types []events.Type, data []map[string]any) {
 	o.t.Helper()
+	for _, b := range o.sent(tenant) {
+		env, err := events.DecodeEnvelope(b)
+		require.NoError(o.t, err)
+		var d map[string]any
+		require.NoError(o.t, json.Unmarshal(env.Data, &d))
+		types, data = append(types, env.Type), append(data, d)
+	}
+	return types, data
+}
+
+// sent are the envelopes of it.
+func (o *office) sent(tenant events.TenantID) [][]byte {
+	o.t.Helper()
 	ctx := context.Background()
 	for {
 		n, err := o.worker.Round(ctx)
@@ -82,20 +95,11 @@ func (o *office) told(tenant events.TenantID) (types []events.Type, data []map[s
 		}
 	}
 	rows, err := o.pool.Query(ctx, `WITH taken AS (DELETE FROM outbox WHERE tenant_id = $1 RETURNING event_id)
-		SELECT e.type, e.envelope FROM taken JOIN events AS e ON e.id = taken.event_id ORDER BY e.seq`, tenant)
+		SELECT e.envelope FROM taken JOIN events AS e ON e.id = taken.event_id ORDER BY e.seq`, tenant)
 	require.NoError(o.t, err)
-	var typ events.Type
-	var envelope []byte
-	_, err = pgx.ForEachRow(rows, []any{&typ, &envelope}, func() error {
-		env, err := events.DecodeEnvelope(envelope)
-		require.NoError(o.t, err)
-		var d map[string]any
-		require.NoError(o.t, json.Unmarshal(env.Data, &d))
-		types, data = append(types, typ), append(data, d)
-		return nil
-	})
+	envelopes, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
 	require.NoError(o.t, err)
-	return types, data
+	return envelopes
 }
 
 func TestADeliverysEndIsToldOnceToWhoAsksForIt(t *testing.T) {

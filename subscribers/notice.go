@@ -18,7 +18,7 @@ import (
 type Notice struct {
 	TenantID events.TenantID
 	Type     events.Type
-	Data     json.RawMessage // the event's
+	Data     json.RawMessage // the event's; its shape is a type of events/operational
 }
 
 // A fact f is told to its tenant and to the operators', to each only where a
@@ -36,7 +36,7 @@ const tellExhausted = `
 INSERT INTO operational_notices (tenant_id, type, data)
 SELECT t.id, $1, jsonb_build_object(` + aboutWebhook + `,
 	'delivery_id', 'whd_' || replace(f.id::text, '-', ''), 'event_id', 'evt_' || replace(f.event_id::text, '-', ''),
-	'event_type', f.event_type, 'message_id', f.message_id, 'attempts', f.attempts, 'last_status_code', f.last_status_code, 'last_error', f.last_error)
+	'event_type', f.event_type, 'message_id', coalesce(f.message_id, ''), 'attempts', f.attempts, 'last_status_code', f.last_status_code, 'last_error', f.last_error)
 FROM (
 	SELECT d.id, d.tenant_id, d.webhook_id, h.url, d.event_id, d.event_type, d.message_id, d.attempts, d.last_status_code, d.last_error
 	FROM unnest($2::uuid[], $3::timestamptz[]) AS o (id, created_at)

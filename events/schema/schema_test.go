@@ -17,6 +17,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/events/email"
+	"github.com/fanmail-dev/fanmail/events/operational"
 	"github.com/fanmail-dev/fanmail/events/schema"
 )
 
@@ -28,7 +29,12 @@ const module = "github.com/fanmail-dev/fanmail/"
 
 // dataOf are the Go types of "data". The data of other types is whatever object
 // was handed in.
-var dataOf = map[events.Type]any{events.EmailReceived: &email.Received{}}
+var dataOf = map[events.Type]any{
+	events.EmailReceived:     &email.Received{},
+	events.WebhookDisabled:   &operational.WebhookDisabled{},
+	events.WebhookRecovered:  &operational.WebhookRecovered{},
+	events.DeliveryExhausted: &operational.DeliveryExhausted{},
+}
 
 // generate makes the schema of a type's envelope.
 func generate(t *testing.T, typ events.Type) []byte {
@@ -42,11 +48,17 @@ func generate(t *testing.T, typ events.Type) []byte {
 			return nil
 		},
 	}
-	require.NoError(t, r.AddGoComments(module+"events/email", "../email", generator.WithFullComment()))
-	r.CommentMap = rooted(r.CommentMap)
+	for _, dir := range []string{"email", "operational"} {
+		require.NoError(t, r.AddGoComments(module+"events/"+dir, "../"+dir, generator.WithFullComment()))
+		r.CommentMap = rooted(r.CommentMap, dir)
+	}
 	s := r.Reflect(&events.Envelope{})
 	s.Title = string(typ)
-	s.Description = "The envelope of an " + string(typ) + " event, POSTed byte for byte."
+	article := "a "
+	if strings.HasPrefix(string(typ), "e") {
+		article = "an "
+	}
+	s.Description = "The envelope of " + article + string(typ) + " event, POSTed byte for byte."
 	kind, _ := s.Properties.Get("type")
 	kind.Const = string(typ)
 	at, _ := s.Properties.Get("created_at")
@@ -57,7 +69,9 @@ func generate(t *testing.T, typ events.Type) []byte {
 	if v, ok := dataOf[typ]; ok {
 		data = r.Reflect(v)
 		s.Definitions, data.Definitions, data.Version = data.Definitions, nil, ""
-		nullable(t, data, "reply_text")
+		if typ == events.EmailReceived {
+			nullable(t, data, "reply_text")
+		}
 	}
 	s.Properties.Set("data", data)
 	b, err := json.MarshalIndent(s, "", "  ")
@@ -66,10 +80,10 @@ func generate(t *testing.T, typ events.Type) []byte {
 }
 
 // rooted takes the path that the comments were read from out of their keys.
-func rooted(in map[string]string) map[string]string {
+func rooted(in map[string]string, dir string) map[string]string {
 	out := make(map[string]string, len(in))
 	for k, v := range in {
-		out[strings.Replace(k, "events/email/../email", "events/email", 1)] = v
+		out[strings.Replace(k, "events/"+dir+"/../"+dir, "events/"+dir, 1)] = v
 	}
 	return out
 }
@@ -129,24 +143,28 @@ func TestTheGoldenEnvelopesFitTheirSchemas(t *testing.T) {
 	files, err := filepath.Glob("../testdata/envelopes/*.json")
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
+	told := map[events.Type]bool{}
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		require.NoError(t, err)
 		env, err := events.DecodeEnvelope(b)
 		require.NoError(t, err, f)
 		require.NoError(t, validate(t, env.Type, b), f)
-		if env.Type != events.EmailReceived {
-			continue
-		}
+		told[env.Type] = true
 		d := json.NewDecoder(bytes.NewReader(env.Data))
 		d.DisallowUnknownFields()
-		require.NoError(t, d.Decode(&email.Received{}), "%s holds a field that the type lacks", f)
+		require.NoError(t, d.Decode(reflect.New(reflect.TypeOf(dataOf[env.Type]).Elem()).Interface()), "%s holds a field that the type lacks", f)
 		// What the schema asks for is asked for.
-		for _, cut := range []string{`"subject":`, `"from":`, `"schema_version":`, `"reply_text":`} {
+		asked := []string{`"webhook_id":`, `"schema_version":`}
+		if env.Type == events.EmailReceived {
+			asked = []string{`"subject":`, `"from":`, `"schema_version":`, `"reply_text":`}
+		}
+		for _, cut := range asked {
 			require.Error(t, validate(t, env.Type, bytes.Replace(b, []byte(cut), []byte(`"x`+cut[1:]), 1)), "%s without %s", f, cut)
 		}
 		require.Error(t, validate(t, events.EmailSent, b), "another type's schema")
 	}
+	require.Len(t, told, len(dataOf), "each type whose data has a Go type has a golden envelope")
 }
 
 // Every type's schema takes an envelope that the outbox would make.

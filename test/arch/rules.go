@@ -67,7 +67,11 @@ var Rules = []Rule{
 		Because: "receivers import it to read events, and must not pull Fanmail in",
 	},
 	{
-		Package: "events/schema", May: []string{"events", "events/email"},
+		Package: "events/operational",
+		Because: "receivers import it to read events, and must not pull Fanmail in",
+	},
+	{
+		Package: "events/schema", May: []string{"events", "events/email", "events/operational"},
 		Because: "the schemas are made of the types that receivers read, and of nothing else",
 	},
 	{

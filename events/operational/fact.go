@@ -1,0 +1,50 @@
+package operational
+
+// About is what every such event tells: which webhook, and whose. An operator
+// is told of the webhooks of all tenants.
+type About struct {
+	// TenantID is whose webhook it is, "ten_…".
+	TenantID string `json:"tenant_id"`
+	// WebhookID is the webhook, "wh_…".
+	WebhookID string `json:"webhook_id"`
+	// WebhookURL is where the webhook's deliveries went at the time.
+	WebhookURL string `json:"webhook_url"`
+}
+
+// WebhookDisabled is the "data" of a webhook.disabled event: a webhook was
+// disabled automatically. Its deliveries wait until it is enabled again.
+type WebhookDisabled struct {
+	About
+	// Reason is the webhook's disabled_reason, one line for people to read;
+	// never empty.
+	Reason string `json:"reason"`
+}
+
+// WebhookRecovered is the "data" of a webhook.recovered event: a webhook that
+// had been disabled automatically and was enabled again has delivered for the
+// first time since.
+type WebhookRecovered struct {
+	About
+}
+
+// DeliveryExhausted is the "data" of a delivery.exhausted event: a delivery
+// ended as failed, by its last attempt or by an answer of 410.
+type DeliveryExhausted struct {
+	About
+	// DeliveryID is the delivery, "whd_…".
+	DeliveryID string `json:"delivery_id"`
+	// EventID is the event that was not delivered, "evt_…".
+	EventID string `json:"event_id"`
+	// EventType is its type, such as "email.received".
+	EventType string `json:"event_type"`
+	// MessageID is the message that it is about, "msg_…"; "" for none.
+	MessageID string `json:"message_id"`
+	// Attempts is how many attempts were made, 1 or more.
+	Attempts int `json:"attempts"`
+	// LastStatusCode is the HTTP status of the last attempt's answer, 0 where
+	// none came.
+	LastStatusCode int `json:"last_status_code"`
+	// LastError says in one line what was wrong with the last attempt; never
+	// empty.
+	LastError string `json:"last_error"`
+}
