@@ -2,6 +2,7 @@ package signature_test
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +54,14 @@ func TestAnyChangeIsRefused(t *testing.T) {
 	h = fresh()
 	h.Set(signature.HeaderE2A, strings.Replace(h.Get(signature.HeaderE2A), "t=", "t=1", 1))
 	require.ErrorIs(t, signature.Verify(secret, h, []byte(body), now, 0), signature.ErrExpired)
+	// A time that was not signed, though within the tolerance.
+	before := strconv.FormatInt(now.Unix()-1, 10)
+	h = fresh()
+	h.Set(signature.HeaderE2A, strings.Replace(h.Get(signature.HeaderE2A), "t="+strconv.FormatInt(now.Unix(), 10), "t="+before, 1))
+	require.ErrorIs(t, signature.Verify(secret, h, []byte(body), now, 0), signature.ErrMismatch)
+	h = fresh()
+	h.Set(signature.HeaderTimestamp, before)
+	require.ErrorIs(t, signature.Verify(secret, h, []byte(body), now, 0), signature.ErrMismatch)
 	h = fresh()
 	h.Del(signature.HeaderSignature)
 	require.NoError(t, signature.Verify(secret, h, []byte(body), now, 0), "one scheme suffices")
