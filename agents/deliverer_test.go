@@ -444,3 +444,19 @@ func TestSendersNamesMakeSafeHeaders(t *testing.T) {
 	v := r.sink.Posts(0)[0].Header.Get(agents.HeaderSender)
 	require.Equal(t, -1, bytes.IndexFunc([]byte(v), func(c rune) bool { return c > '~' || c < ' ' }), "%q", v)
 }
+
+func TestAnAttemptIsGivenUpAfterThirtySeconds(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, 30*time.Second, agents.AttemptTimeout)
+	r := newRig(t)
+	a := r.agent("a@example.com", "/hangs")
+	hold := make(chan struct{})
+	defer close(hold)
+	r.sink.Script("/hangs", sink.Hang(hold))
+	r.run(r.deliverer().Run)
+	r.send(letter(1, a), a)
+	require.NoError(t, r.sink.WaitFor(r.ctx(), 1))
+	v := r.until(a, func(v row) bool { return v.Attempts == 1 })
+	require.Zero(t, *v.Code, "no answer came")
+	require.Equal(t, "no complete answer within 30 s", *v.Error)
+}

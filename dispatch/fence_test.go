@@ -92,3 +92,24 @@ func TestNothingIsSentOnceTheLeaseHasRunOut(t *testing.T) {
 	s.Close() // waits for what has arrived
 	require.Equal(t, int32(2), arrived.Load(), "not even a header of the others")
 }
+
+// What was registered while plain HTTP was on is not sent once it is off.
+func TestPlainHTTPIsSentOnlyWhereTheOperatorAllowsIt(t *testing.T) {
+	t.Parallel()
+	var arrived atomic.Int32
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrived.Add(1) }))
+	t.Cleanup(s.Close)
+	d, q := stranger(t, s.URL)
+	d.poster.may = func() bool { return true }
+	e := d.registry.Get(q.WebhookID)
+	d.poster.allowHTTP = false
+	r := d.poster.post(context.Background(), e, q)
+	require.Equal(t, outbound.ReasonRequest, r.reason)
+	require.Contains(t, r.err, "FANMAIL_ALLOW_HTTP")
+	require.Zero(t, r.status)
+	require.Zero(t, arrived.Load())
+	d.poster.allowHTTP = true
+	r = d.poster.post(context.Background(), e, q)
+	require.True(t, r.delivered, r.err)
+	require.Equal(t, int32(1), arrived.Load())
+}

@@ -27,6 +27,7 @@ func TestFailuresAreRetriedFromTheTableUntilTheAttemptsAreUsedUp(t *testing.T) {
 		v := r.until(w, func(v row) bool { return v.Attempts == i+1 })
 		require.Equal(t, "pending", v.Status)
 		require.Equal(t, http.StatusTeapot, *v.Code)
+		require.Equal(t, "answered 418", *v.Error)
 		require.InDelta(t, minutes*60, *v.NextIn, minutes*60*0.1+1, "after attempt %d", i+1)
 		r.hasten(w)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/fanmail-dev/fanmail/dispatch"
 	"github.com/fanmail-dev/fanmail/test/sink"
 )
 
@@ -34,6 +35,7 @@ func TestTheAttemptsLogKeepsASmallPieceOfTheAnswerAsText(t *testing.T) {
 
 func TestAnAttemptIsGivenUpAfterFifteenSeconds(t *testing.T) {
 	t.Parallel()
+	require.Equal(t, 15*time.Second, dispatch.AttemptTimeout)
 	r := newRig(t)
 	w := r.webhook("/hangs")
 	hold := make(chan struct{})
