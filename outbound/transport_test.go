@@ -99,6 +99,7 @@ func TestNothingThatIsNotPublicIsDialled(t *testing.T) {
 	require.Zero(t, s.Count())
 	require.True(t, Reachable(nil, netip.MustParseAddr("93.184.216.34")))
 	require.True(t, Reachable(nil, netip.MustParseAddr("2606:4700:4700::1111")))
+	require.True(t, Reachable(nil, netip.MustParseAddr("::ffff:93.184.216.34")), "it is the IPv4 address that would be dialled")
 }
 
 func TestANameThatChangesItsMindGainsNothing(t *testing.T) {
