@@ -378,8 +378,11 @@ func TestDeliverSyncAnswersAndRecordsAllTheSame(t *testing.T) {
 	_, err = d.DeliverSync(r.ctx(), r.tenant, id)
 	require.ErrorIs(t, err, agents.ErrNotDue)
 
-	// A message that has no delivery yet gets one.
 	r.exec(`DELETE FROM webhook_deliveries`)
+	_, err = d.DeliverSync(r.ctx(), events.NewRandom[events.TenantKind](), id)
+	require.ErrorIs(t, err, agents.ErrNoDelivery, "somebody else's message")
+	require.Equal(t, 2, r.sink.Count())
+	// A message that has no delivery yet gets one.
 	o, err = d.DeliverSync(r.ctx(), r.tenant, id)
 	require.NoError(t, err)
 	require.True(t, o.Delivered)
@@ -388,8 +391,6 @@ func TestDeliverSyncAnswersAndRecordsAllTheSame(t *testing.T) {
 
 	_, err = d.DeliverSync(r.ctx(), r.tenant, events.NewRandom[events.MessageKind]())
 	require.ErrorIs(t, err, agents.ErrNoDelivery)
-	_, err = d.DeliverSync(r.ctx(), events.NewRandom[events.TenantKind](), id)
-	require.ErrorIs(t, err, agents.ErrNoDelivery, "somebody else's message")
 }
 
 func TestACallerThatLeavesIsRecordedToo(t *testing.T) {
