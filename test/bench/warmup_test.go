@@ -94,12 +94,15 @@ func TestEveryWebhookIsWarmBeforeSomeTurnBad(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 10, r.N, "the healthy ones' half of the events, and none of the warm-up")
 	require.Equal(t, 10, r.Expected)
+	require.Positive(t, r.WellP99)
 	require.Positive(t, r.AloneP99)
 	for _, e := range w.Endpoints {
 		if e.Hang {
 			// A round has 200 events for four.
 			require.GreaterOrEqual(t, s.answered[e.URL], 1+warmRounds*50, "a bad neighbour answered well before, and not once after")
-			require.Zero(t, (s.answered[e.URL]-1)%50, "a bad neighbour answered well before, and not once after")
+			// Then each has five while all are well, of which the last may still be
+			// under way, and five that hang.
+			require.LessOrEqual(t, (s.answered[e.URL]-1)%50, 5, "a bad neighbour answered well before, and not once after")
 		}
 	}
 }
