@@ -181,12 +181,14 @@ func TestConcurrentFailuresAreCountedRight(t *testing.T) {
 		status, attempts := e.state(l.ID)
 		require.Equal(t, attempt, attempts)
 		require.Equal(t, attempt == subscribers.MaxAttempts, status == "failed")
-		require.Equal(t, 1, e.write(e.outcome(l, attempt-1, false)).Stale, "the attempt before, late")
-		_, attempts = e.state(l.ID)
-		require.Equal(t, attempt, attempts)
+		if attempt > 1 {
+			require.Equal(t, 1, e.write(e.outcome(l, attempt-1, false)).Stale, "the attempt before, late")
+			_, attempts = e.state(l.ID)
+			require.Equal(t, attempt, attempts)
+		}
 	}
 	var logged int
-	require.NoError(t, e.pool.QueryRow(context.Background(), `SELECT count(DISTINCT attempt) FROM webhook_delivery_attempts WHERE attempt > 0`).Scan(&logged))
+	require.NoError(t, e.pool.QueryRow(context.Background(), `SELECT count(DISTINCT attempt) FROM webhook_delivery_attempts`).Scan(&logged))
 	require.Equal(t, subscribers.MaxAttempts, logged)
 }
 

@@ -52,10 +52,11 @@ func table(w io.Writer, lines []Line) error {
 			fmt.Fprintf(w, "; the drop took %.0f ms; slowest delivery before it %.1f ms, during it %.1f ms", l.Drop.Took, l.Drop.Before, l.Drop.During)
 		}
 		if n := l.Noise; n != nil {
-			fmt.Fprint(w, "; slowest")
+			slowest := make([]string, len(n.Slowest))
 			for i, s := range n.Slowest {
-				fmt.Fprintf(w, "%s %.0f ms at %.1f s", map[bool]string{true: ","}[i > 0], s.Millis, s.Sent)
+				slowest[i] = fmt.Sprintf("%.0f ms at %.1f s", s.Millis, s.Sent)
 			}
+			fmt.Fprintf(w, "; slowest %s", strings.Join(slowest, ", "))
 		}
 		if l.PostedTwice > 0 {
 			fmt.Fprintf(w, "; %d posted twice", l.PostedTwice)

@@ -53,18 +53,15 @@ func TestWhatAThousandDeliveriesTake(t *testing.T) {
 			// Not parallel: allocations are counted for the whole process.
 			c := start(t, of.fed)
 			c.deliver(warmUp, of.wide) // connections, prepared statements, buffers
-			for round := 1; ; round++ {
-				over := c.count(t, of.wide, of.bounds)
-				if len(over) == 0 {
-					break
-				}
-				if round == rounds {
-					t.Errorf("over their bounds in each of %d rounds, in the last one: %s", rounds, strings.Join(over, ", "))
-					break
-				}
+			round, over := 1, c.count(t, of.wide, of.bounds)
+			for ; len(over) > 0 && round < rounds; round++ {
+				over = c.count(t, of.wide, of.bounds)
+			}
+			if len(over) > 0 {
+				t.Errorf("over their bounds in each of %d rounds, in the last one: %s", rounds, strings.Join(over, ", "))
 			}
 			c.stop()
-			checkRows(t, c)
+			checkRows(t, c, round)
 		})
 	}
 }
@@ -100,7 +97,7 @@ func (c *chain) count(t *testing.T, wide bool, bounds bounds) (over []string) {
 // checkRows holds the rows written since the start, which no timing changes:
 // an event and its outbox row inserted, that leased once and deleted; a
 // delivery inserted and its outcome written; no attempt logged.
-func checkRows(t *testing.T, c *chain) {
+func checkRows(t *testing.T, c *chain, rounds int) {
 	t.Helper()
 	rows := c.rows()
 	hot := map[string]int{}
