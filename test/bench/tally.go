@@ -106,15 +106,19 @@ func (t *tally) await(ctx context.Context, rec *receiver, from int, left func() 
 	}
 }
 
+// took is how long a delivery took; one that never came took until end.
+func (t *tally) took(d Delivery, end time.Time) time.Duration {
+	if came, ok := t.came[d]; ok {
+		end = came
+	}
+	return end.Sub(t.due[d])
+}
+
 // slowest are the n slowest deliveries of a part that began at start.
 func (t *tally) slowest(start, end time.Time, n int) []Slow {
 	out := make([]Slow, 0, len(t.due))
 	for d, at := range t.due {
-		came, ok := t.came[d]
-		if !ok {
-			came = end
-		}
-		out = append(out, Slow{Sent: at.Sub(start).Seconds(), Millis: millis(came.Sub(at))})
+		out = append(out, Slow{Sent: at.Sub(start).Seconds(), Millis: millis(t.took(d, end))})
 	}
 	slices.SortFunc(out, func(a, b Slow) int { return cmp.Compare(b.Millis, a.Millis) })
 	return out[:min(n, len(out))]
@@ -124,12 +128,8 @@ func (t *tally) slowest(start, end time.Time, n int) []Slow {
 // until the end of the waiting.
 func (t *tally) times(end time.Time) []time.Duration {
 	out := make([]time.Duration, 0, len(t.due))
-	for d, at := range t.due {
-		came, ok := t.came[d]
-		if !ok {
-			came = end
-		}
-		out = append(out, came.Sub(at))
+	for d := range t.due {
+		out = append(out, t.took(d, end))
 	}
 	slices.Sort(out)
 	return out
@@ -168,11 +168,7 @@ func (t *tally) worst(from, to, end time.Time) time.Duration {
 		if at.Before(from) || at.After(to) {
 			continue
 		}
-		came, ok := t.came[d]
-		if !ok {
-			came = end
-		}
-		worst = max(worst, came.Sub(at))
+		worst = max(worst, t.took(d, end))
 	}
 	return worst
 }
