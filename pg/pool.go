@@ -14,6 +14,7 @@ var Engine = map[string]string{
 	"enable_mergejoin":    "off",
 	"enable_seqscan":      "off",
 	"enable_bitmapscan":   "off",
+	"enable_material":     "off",
 	"plan_cache_mode":     "force_generic_plan",
 	"jit":                 "off",
 	"statement_timeout":   "60s",

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -39,11 +38,11 @@ SELECT t.id, $1, jsonb_build_object(` + aboutWebhook + `,
 	'event_type', f.event_type, 'message_id', coalesce(f.message_id, ''), 'attempts', f.attempts, 'last_status_code', f.last_status_code, 'last_error', f.last_error)
 FROM (
 	SELECT d.id, d.tenant_id, d.webhook_id, h.url, d.event_id, d.event_type, d.message_id, d.attempts, d.last_status_code, d.last_error
-	FROM unnest($2::uuid[], $3::timestamptz[]) AS o (id, created_at)
+	FROM (SELECT * FROM unnest($2::uuid[], $3::timestamptz[]) LIMIT cardinality($2)) AS o (id, created_at)
 	JOIN webhook_subscriber_deliveries AS d ON d.id = o.id AND d.created_at = o.created_at
 	JOIN webhooks AS h ON h.id = d.webhook_id
 	WHERE d.status = 'failed' AND d.finished_at = now() AND d.kind <> 'test' AND NOT d.event_type = ANY ($4::text[])
-	  AND d.created_at >= $5 AND d.created_at <= $6
+	  AND ` + ofDay + `
 ) AS f` + toldTo
 
 // Of the webhooks named, those that this transaction disabled.
@@ -65,19 +64,17 @@ SELECT t.id, $1, jsonb_build_object(` + aboutWebhook + `) FROM f` + toldTo
 // delivery has fewer attempts than [MaxAttempts], so that most failures, and
 // all successes, cost nothing here.
 func queueExhausted(b *pgx.Batch, outcomes []Outcome) {
-	var ids []events.DeliveryID
-	var created []time.Time
-	var r timeRange
-	for i := range outcomes {
-		if o := &outcomes[i]; !o.Delivered && !o.Unsent && (o.Final || o.Attempt >= MaxAttempts) {
-			ids = append(ids, o.ID)
-			created = append(created, r.add(o.CreatedAt))
+	ended := pick(outcomes, func(o *Outcome) bool {
+		return !o.Delivered && !o.Unsent && (o.Final || o.Attempt >= MaxAttempts)
+	})
+	eachDay(ended, (*Outcome).created, func(d day, outcomes []*Outcome) {
+		var c outcomeColumns
+		for _, o := range outcomes {
+			c.add(o)
 		}
-	}
-	if len(ids) > 0 {
 		// What is said of operational events would be said of itself.
-		b.Queue(tellExhausted, events.DeliveryExhausted, ids, created, events.Operational(), r.lo, r.hi)
-	}
+		b.Queue(d.in(tellExhausted), events.DeliveryExhausted, c.ids, c.created, events.Operational())
+	})
 }
 
 // tellOfDisabling notes that the transaction has disabled these webhooks.

@@ -73,15 +73,15 @@ type Written struct {
 	Renewed map[events.DeliveryID]int64
 }
 
-// A success counts whenever it comes; a final row stays. The range of creation
-// times lets the executor leave out the other days' partitions.
+// The statements on rows by their keys are of one day; see [day.in] and few.
+
+// A success counts whenever it comes; a final row stays.
 const recordDelivered = `
 UPDATE webhook_subscriber_deliveries AS d
 SET status = 'delivered', attempts = d.attempts + 1, last_status_code = o.code, last_error = NULL,
     last_attempt_at = now(), finished_at = now(), next_retry_at = NULL
-FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[]) AS o (id, created_at, code)
-WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending'
-  AND d.created_at >= $4 AND d.created_at <= $5`
+FROM (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[]) ` + few + `) AS o (id, created_at, code)
+WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending' AND ` + ofDay
 
 // A failure counts only for the attempt that it belongs to.
 const recordFailed = `
@@ -91,10 +91,10 @@ SET attempts = CASE WHEN o.unsent THEN d.attempts ELSE o.attempt END, last_statu
     status        = CASE WHEN o.final OR o.attempt >= d.max_attempts THEN 'failed' ELSE 'pending' END,
     finished_at   = CASE WHEN o.final OR o.attempt >= d.max_attempts THEN now() END,
     next_retry_at = CASE WHEN o.final OR o.attempt >= d.max_attempts THEN NULL ELSE now() + make_interval(secs => o.retry) END
-FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[], $4::smallint[], $5::text[], $6::boolean[], $7::float8[], $8::boolean[])
+FROM (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[], $4::smallint[], $5::text[], $6::boolean[], $7::float8[], $8::boolean[]) ` + few + `)
      AS o (id, created_at, code, attempt, error, final, retry, unsent)
 WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending' AND (d.attempts = o.attempt - 1 OR o.unsent)
-  AND d.created_at >= $9 AND d.created_at <= $10
+  AND ` + ofDay + `
 RETURNING d.id, d.next_retry_at`
 
 const logAttempts = `
@@ -106,15 +106,15 @@ ON CONFLICT DO NOTHING`
 
 const parkRows = `
 UPDATE webhook_subscriber_deliveries AS d SET next_retry_at = now()
-FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) AS o (id, created_at, lease)
+FROM (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) ` + few + `) AS o (id, created_at, lease)
 WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending' AND d.next_retry_at = o.lease
-  AND d.created_at >= $4 AND d.created_at <= $5`
+  AND ` + ofDay
 
 const renewRows = `
-UPDATE webhook_subscriber_deliveries AS d SET next_retry_at = now() + make_interval(secs => $6)
-FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) AS o (id, created_at, lease)
+UPDATE webhook_subscriber_deliveries AS d SET next_retry_at = now() + make_interval(secs => $4)
+FROM (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) ` + few + `) AS o (id, created_at, lease)
 WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending' AND d.next_retry_at = o.lease
-  AND d.created_at >= $4 AND d.created_at <= $5
+  AND ` + ofDay + `
 RETURNING d.id, d.next_retry_at`
 
 const touchWebhooks = `UPDATE webhooks SET last_delivered_at = now() WHERE id = ANY($1::uuid[])`
@@ -133,19 +133,19 @@ func WriteLedger(ctx context.Context, pool *pgxpool.Pool, l *Ledger) (Written, e
 	queueFailed(b, l.Outcomes, &w)
 	queueAttempts(b, l.Outcomes)
 	queueExhausted(b, l.Outcomes)
-	if len(l.Park) > 0 {
-		ids, created, leases, lo, hi := leaseColumns(l.Park)
-		b.Queue(parkRows, ids, created, leases, lo, hi)
-	}
-	if len(l.Renew) > 0 {
-		ids, created, leases, lo, hi := leaseColumns(l.Renew)
-		b.Queue(renewRows, ids, created, leases, lo, hi, LeaseDuration.Seconds()).Query(func(rows pgx.Rows) error {
+	eachDay(l.Park, func(l Lease) int64 { return l.CreatedAt }, func(d day, rows []Lease) {
+		ids, created, leases := leaseColumns(rows)
+		b.Queue(d.in(parkRows), ids, created, leases)
+	})
+	eachDay(l.Renew, func(l Lease) int64 { return l.CreatedAt }, func(d day, rows []Lease) {
+		ids, created, leases := leaseColumns(rows)
+		b.Queue(d.in(renewRows), ids, created, leases, LeaseDuration.Seconds()).Query(func(rows pgx.Rows) error {
 			var id events.DeliveryID
 			var at time.Time
 			_, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error { w.Renewed[id] = at.UnixMicro(); return nil })
 			return err
 		})
-	}
+	})
 	if len(l.Touch) > 0 {
 		b.Queue(touchWebhooks, l.Touch)
 		b.Queue(tellRecovered, events.WebhookRecovered, l.Touch)
@@ -165,66 +165,77 @@ func WriteLedger(ctx context.Context, pool *pgxpool.Pool, l *Ledger) (Written, e
 }
 
 func queueDelivered(b *pgx.Batch, outcomes []Outcome, w *Written) {
-	var ids []events.DeliveryID
-	var created []time.Time
-	var codes []int16
-	var r timeRange
-	for i := range outcomes {
-		if o := &outcomes[i]; o.Delivered {
-			ids = append(ids, o.ID)
-			created = append(created, r.add(o.CreatedAt))
-			codes = append(codes, int16(o.StatusCode)) //nolint:gosec // 100 to 999
+	delivered := pick(outcomes, func(o *Outcome) bool { return o.Delivered })
+	eachDay(delivered, (*Outcome).created, func(d day, outcomes []*Outcome) {
+		var c outcomeColumns
+		for _, o := range outcomes {
+			c.add(o)
 		}
-	}
-	if len(ids) == 0 {
-		return
-	}
-	b.Queue(recordDelivered, ids, created, codes, r.lo, r.hi).Exec(func(tag pgconn.CommandTag) error {
-		w.Stale += len(ids) - int(tag.RowsAffected())
-		return nil
+		b.Queue(d.in(recordDelivered), c.ids, c.created, c.codes).Exec(func(tag pgconn.CommandTag) error {
+			w.Stale += len(outcomes) - int(tag.RowsAffected())
+			return nil
+		})
 	})
 }
 
 func queueFailed(b *pgx.Batch, outcomes []Outcome, w *Written) {
-	var ids []events.DeliveryID
-	var created []time.Time
-	var codes, attempts []int16
-	var errs []string
-	var final, unsent []bool
-	var retries []float64
-	var r timeRange
-	for i := range outcomes {
-		o := &outcomes[i]
-		if o.Delivered {
-			continue
+	failed := pick(outcomes, func(o *Outcome) bool { return !o.Delivered })
+	eachDay(failed, (*Outcome).created, func(d day, outcomes []*Outcome) {
+		var c outcomeColumns
+		var attempts []int16
+		var errs []string
+		var final, unsent []bool
+		var retries []float64
+		for _, o := range outcomes {
+			c.add(o)
+			attempts = append(attempts, int16(o.Attempt)) //nolint:gosec // small
+			errs = append(errs, o.Error)
+			final = append(final, o.Final || o.Unsent)
+			unsent = append(unsent, o.Unsent)
+			retries = append(retries, o.Retry.Seconds())
 		}
-		ids = append(ids, o.ID)
-		created = append(created, r.add(o.CreatedAt))
-		codes = append(codes, int16(o.StatusCode))    //nolint:gosec // 0 to 999
-		attempts = append(attempts, int16(o.Attempt)) //nolint:gosec // small
-		errs = append(errs, o.Error)
-		final = append(final, o.Final || o.Unsent)
-		unsent = append(unsent, o.Unsent)
-		retries = append(retries, o.Retry.Seconds())
-	}
-	if len(ids) == 0 {
-		return
-	}
-	b.Queue(recordFailed, ids, created, codes, attempts, errs, final, retries, unsent, r.lo, r.hi).Query(func(rows pgx.Rows) error {
-		var id events.DeliveryID
-		var at *time.Time
-		w.Stale += len(ids)
-		_, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error {
-			w.Stale--
-			if at == nil {
-				w.Ended[id] = true
-			} else {
-				w.Next[id] = at.UnixMicro()
-			}
-			return nil
+		b.Queue(d.in(recordFailed), c.ids, c.created, c.codes, attempts, errs, final, retries, unsent).Query(func(rows pgx.Rows) error {
+			var id events.DeliveryID
+			var at *time.Time
+			w.Stale += len(outcomes)
+			_, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error {
+				w.Stale--
+				if at == nil {
+					w.Ended[id] = true
+				} else {
+					w.Next[id] = at.UnixMicro()
+				}
+				return nil
+			})
+			return err
 		})
-		return err
 	})
+}
+
+func (o *Outcome) created() int64 { return o.CreatedAt }
+
+// pick gives the outcomes that want accepts.
+func pick(outcomes []Outcome, want func(*Outcome) bool) []*Outcome {
+	var out []*Outcome
+	for i := range outcomes {
+		if want(&outcomes[i]) {
+			out = append(out, &outcomes[i])
+		}
+	}
+	return out
+}
+
+// outcomeColumns name rows and the status codes that they got.
+type outcomeColumns struct {
+	ids     []events.DeliveryID
+	created []time.Time
+	codes   []int16
+}
+
+func (c *outcomeColumns) add(o *Outcome) {
+	c.ids = append(c.ids, o.ID)
+	c.created = append(c.created, time.UnixMicro(o.CreatedAt))
+	c.codes = append(c.codes, int16(o.StatusCode)) //nolint:gosec // 0 to 999
 }
 
 func queueAttempts(b *pgx.Batch, outcomes []Outcome) {
@@ -250,27 +261,13 @@ func queueAttempts(b *pgx.Batch, outcomes []Outcome) {
 	}
 }
 
-type timeRange struct{ lo, hi time.Time }
-
-func (r *timeRange) add(us int64) time.Time {
-	t := time.UnixMicro(us)
-	if r.lo.IsZero() || t.Before(r.lo) {
-		r.lo = t
-	}
-	if t.After(r.hi) {
-		r.hi = t
-	}
-	return t
-}
-
-func leaseColumns(ls []Lease) (ids []events.DeliveryID, created, leases []time.Time, lo, hi time.Time) {
-	var r timeRange
+func leaseColumns(ls []Lease) (ids []events.DeliveryID, created, leases []time.Time) {
 	for _, l := range ls {
 		ids = append(ids, l.ID)
-		created = append(created, r.add(l.CreatedAt))
+		created = append(created, time.UnixMicro(l.CreatedAt))
 		leases = append(leases, time.UnixMicro(l.Lease))
 	}
-	return ids, created, leases, r.lo, r.hi
+	return ids, created, leases
 }
 
 // Refused says whether the database refused a ledger because of what is in it,

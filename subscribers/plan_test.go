@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/events"
@@ -159,33 +160,11 @@ func (b *backlog) statements(when string) {
 	b.disabling()
 	b.counting()
 
-	b.Reset()
-	const part = room / 4
-	var l subscribers.Ledger
-	for i, d := range leased {
-		o := subscribers.Outcome{Ref: d.Ref, WebhookID: d.WebhookID, Attempt: d.Attempts + 1, StatusCode: 200, Delivered: true}
-		switch i / part {
-		case 1:
-			o.StatusCode, o.Delivered, o.Error, o.Reason, o.Retry = 500, false, "answered 500", "status_5xx", time.Minute
-			fallthrough
-		case 0:
-			l.Outcomes = append(l.Outcomes, o)
-		case 2:
-			l.Park = append(l.Park, subscribers.Lease{Ref: d.Ref, Lease: d.Lease})
-		case 3:
-			l.Renew = append(l.Renew, subscribers.Lease{Ref: d.Ref, Lease: d.Lease})
-		}
+	rows := make([]subscribers.NewDelivery, len(leased))
+	for i := range leased {
+		rows[i] = subscribers.NewDelivery{Ref: leased[i].Ref, WebhookID: leased[i].WebhookID}
 	}
-	w, err := subscribers.WriteLedger(ctx, b.Pool, &l)
-	require.NoError(b.t, err)
-	require.Zero(b.t, w.Stale)
-	require.Len(b.t, w.Next, part)
-	require.Len(b.t, w.Renewed, part)
-	each := pgplan.Bound{Indexes: []string{byKey}, Rows: 2 * part, Blocks: 40 * part}
-	b.within("recordDelivered", "SET status = 'delivered'", each)
-	b.within("recordFailed", "CASE WHEN o.final", each)
-	b.within("parkRows", "SET next_retry_at = now()\n", each)
-	b.within("renewRows", "SET next_retry_at = now() + make_interval(secs => $6)", each)
+	b.book(rows, room/4)
 }
 
 // disabling counts the failures of the last days without reading the history,
@@ -225,4 +204,79 @@ func (b *backlog) within(name, holding string, bound pgplan.Bound) {
 	p := b.Of(b.t, holding)
 	b.t.Logf("%s: %d rows read, %d sorted, %d blocks", name, p.Rows(), p.Sorted(), p.Blocks())
 	p.Within(b.t, bound)
+}
+
+// TestAPlanMadeOnAnEmptyDayStillReadsWhatItIsAskedFor: connections keep their
+// plans, and a day begins with a partition that has neither rows nor
+// statistics.
+func TestAPlanMadeOnAnEmptyDayStillReadsWhatItIsAskedFor(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	url := pgtest.URL(t)
+	b := &backlog{t: t, Recorder: pgplan.Open(t, url)}
+	_, err := b.Pool.Exec(ctx, `DO $$ DECLARE p regclass; BEGIN
+		FOR p IN SELECT inhrelid FROM pg_inherits JOIN pg_class AS c ON c.oid = inhrelid WHERE c.relkind = 'r' LOOP
+			EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = false)', p);
+		END LOOP; END $$`)
+	require.NoError(t, err)
+	const part = 25
+	now := time.Now().Truncate(time.Microsecond)
+	write := func() {
+		rows := make([]subscribers.NewDelivery, 4*part)
+		for i := range rows {
+			rows[i] = subscribers.NewDelivery{
+				Ref:       subscribers.Ref{ID: events.NewRandom[events.DeliveryKind](), CreatedAt: now.UnixMicro() + int64(i)},
+				WebhookID: events.NewRandom[events.WebhookKind](), TenantID: events.NewRandom[events.TenantKind](),
+				EventID: events.NewID(), EventType: events.EmailReceived,
+			}
+		}
+		q := &pgx.Batch{}
+		subscribers.QueueInsert(q, rows)
+		require.NoError(t, b.Pool.SendBatch(ctx, q).Close())
+		b.book(rows, part)
+	}
+	write()
+	_, err = b.Pool.Exec(ctx, `INSERT INTO webhook_subscriber_deliveries
+			(id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
+		SELECT gen_random_uuid(), $1::timestamptz + make_interval(secs => i * 0.000001), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), $1, $1, $1, i, 8, 'email.received'
+		FROM generate_series(1, 50000) AS i`, now)
+	require.NoError(t, err)
+	write()
+}
+
+// book writes a quarter of the rows as delivered, failed, parked and renewed
+// each, and expects that no statement reads more than it is asked for.
+func (b *backlog) book(rows []subscribers.NewDelivery, part int) {
+	b.t.Helper()
+	ctx := context.Background()
+	var l subscribers.Ledger
+	for i, d := range rows {
+		var lease time.Time
+		require.NoError(b.t, b.Pool.QueryRow(ctx, `SELECT next_retry_at FROM webhook_subscriber_deliveries WHERE id = $1 AND created_at = $2`,
+			d.ID, time.UnixMicro(d.CreatedAt)).Scan(&lease))
+		o := subscribers.Outcome{Ref: d.Ref, WebhookID: d.WebhookID, Attempt: 1, StatusCode: 200, Delivered: true}
+		held := subscribers.Lease{Ref: d.Ref, Lease: lease.UnixMicro()}
+		switch i / part {
+		case 0:
+			l.Outcomes = append(l.Outcomes, o)
+		case 1:
+			o.StatusCode, o.Delivered, o.Error, o.Reason, o.Retry = 500, false, "answered 500", "status_5xx", time.Minute
+			l.Outcomes = append(l.Outcomes, o)
+		case 2:
+			l.Park = append(l.Park, held)
+		default:
+			l.Renew = append(l.Renew, held)
+		}
+	}
+	b.Reset()
+	w, err := subscribers.WriteLedger(ctx, b.Pool, &l)
+	require.NoError(b.t, err)
+	require.Zero(b.t, w.Stale)
+	require.Len(b.t, w.Next, part)
+	require.Len(b.t, w.Renewed, part)
+	each := pgplan.Bound{Indexes: []string{byKey}, Rows: 2 * part, Blocks: 40 * part}
+	b.within("recordDelivered", "SET status = 'delivered'", each)
+	b.within("recordFailed", "CASE WHEN o.final", each)
+	b.within("parkRows", "SET next_retry_at = now()\n", each)
+	b.within("renewRows", "SET next_retry_at = now() + make_interval(secs => $4)", each)
 }
