@@ -82,7 +82,7 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 		return err
 	}
 	p.add("registry", registry.Run)
-	f := fanout.New(p.pool, p.js, registry, fanout.Options{Streams: p.streams, Feed: d.Feed, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer()})
+	f := fanout.New(p.pool, p.js, registry, fanout.Options{Streams: p.streams, Lanes: d, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer()})
 	p.ready = append(p.ready, f.Ready, d.Ready)
 	p.add("fanout", f.Run)
 	p.add("dispatch", d.Run)

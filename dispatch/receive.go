@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
+	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/events/stream"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -106,6 +107,17 @@ func (d *Dispatcher) handle(ctx context.Context, m jetstream.Msg, since int64) {
 	}
 	src.settle() // its own share: the message was taken apart whole
 	d.fill()
+}
+
+// Full says that a webhook's lane is here and has no room.
+func (d *Dispatcher) Full(webhook events.WebhookID) bool { return d.sched.full(webhook) }
+
+// Parked takes the hint that a new row of a webhook is due.
+func (d *Dispatcher) Parked(webhook events.WebhookID) {
+	d.metrics.parked.Inc()
+	if e := d.registry.Get(webhook); e != nil {
+		d.sched.hint(webhook, e, d.clock.latest())
+	}
 }
 
 // Feed takes new deliveries from the fan-out in this process into the lanes of

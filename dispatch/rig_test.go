@@ -160,7 +160,7 @@ func (r *rig) replica(fed bool) (stop func()) {
 	require.NoError(r.t, err)
 	o := fanout.Options{Log: log}
 	if fed {
-		o.Feed = d.Feed
+		o.Lanes = d
 	}
 	stops := []func(){r.run(fanout.New(pool, js, registry, o).Run), r.run(d.Run), r.run(registry.Run)}
 	return func() {

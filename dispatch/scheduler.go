@@ -80,14 +80,10 @@ func (s *scheduler) add(d *delivery, e *subscribers.Entry) verdict {
 	if !e.Enabled && !e.Deleted {
 		return full
 	}
-	if l.queued() >= l.bound() {
-		if l.fast() {
-			return busy
-		}
-		s.due(l, s.clock.latest())
-		return full
+	if l.fast() && l.queued() >= l.bound() {
+		return busy
 	}
-	if l.queued() > 0 && s.stock.bytes > stockBytes {
+	if s.noRoom(l) {
 		s.due(l, s.clock.latest())
 		return full
 	}
@@ -98,6 +94,22 @@ func (s *scheduler) add(d *delivery, e *subscribers.Entry) verdict {
 	s.queued++
 	s.consider(l, time.Now())
 	return queued
+}
+
+// noRoom says that the lane can take no delivery more.
+func (s *scheduler) noRoom(l *lane) bool {
+	return l.queued() >= l.bound() || l.queued() > 0 && s.stock.bytes > stockBytes
+}
+
+// full says that a delivery for the webhook would only be parked.
+func (s *scheduler) full(id events.WebhookID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.lanes[id]
+	if l == nil || l.gone || s.stopped || l.entry.Deleted {
+		return false
+	}
+	return !l.entry.Enabled || s.noRoom(l) && !l.fast()
 }
 
 // lane finds or makes a webhook's lane.

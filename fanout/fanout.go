@@ -28,8 +28,6 @@ const (
 	batchEvents = 500
 	// insertRows is the most rows of one INSERT.
 	insertRows = 2000
-	// workers overlap one batch's commit with the next one's matching.
-	workers = 2
 )
 
 // Options say how the fan-out runs.
@@ -38,13 +36,24 @@ type Options struct {
 	Registerer prometheus.Registerer // nil: no metrics
 	// Streams are made again where the broker has lost them.
 	Streams stream.Options
-	// Feed offers new deliveries, leased and with their envelopes, to the
-	// dispatcher in the same process, and gives the indexes of those that it
-	// did not take: other replicas' and those without room. These travel
-	// through the broker. nil: all of them do.
-	Feed func([]subscribers.Leased) (left []int)
+	// Lanes are those of the dispatcher in the same process; nil: there is
+	// none, and all deliveries travel through the broker.
+	Lanes Lanes
 	// Tracer makes the spans of traced events; nil: none are made.
 	Tracer trace.Tracer
+}
+
+// Lanes are a dispatcher's, where it runs in the same process.
+type Lanes interface {
+	// Full says that a webhook's lane is here and has no room now.
+	Full(webhook events.WebhookID) bool
+	// Parked tells of a new row that is due in the table, for the lane to lease
+	// when it has room.
+	Parked(webhook events.WebhookID)
+	// Feed offers new deliveries, leased and with their envelopes, and gives
+	// the indexes of those that were not taken: other replicas' and those
+	// without room. These travel through the broker.
+	Feed(new []subscribers.Leased) (left []int)
 }
 
 // Fanout consumes MAIL_EVENTS. Make one with [New].
@@ -53,7 +62,7 @@ type Fanout struct {
 	js       jetstream.JetStream
 	registry *subscribers.Registry
 	streams  stream.Options
-	feed     func([]subscribers.Leased) []int
+	lanes    Lanes
 	log      *zap.Logger
 	metrics  *metrics
 	started  atomic.Bool
@@ -65,7 +74,7 @@ func New(pool *pgxpool.Pool, js jetstream.JetStream, registry *subscribers.Regis
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	return &Fanout{pool: pool, js: js, registry: registry, streams: o.Streams, feed: o.Feed, log: o.Log.Named("fanout"), metrics: newMetrics(o.Registerer), tracer: o.Tracer}
+	return &Fanout{pool: pool, js: js, registry: registry, streams: o.Streams, lanes: o.Lanes, log: o.Log.Named("fanout"), metrics: newMetrics(o.Registerer), tracer: o.Tracer}
 }
 
 // Ready says why no event has been asked for yet, or nil: from then on it
@@ -83,9 +92,9 @@ func (f *Fanout) Run(ctx context.Context) error {
 	msgs := make(chan jetstream.Msg, 2*batchEvents)
 	g, run := errgroup.WithContext(ctx)
 	g.Go(func() error { return f.consume(run, msgs) })
-	for range workers {
-		g.Go(func() error { f.work(run, msgs); return nil })
-	}
+	// One batch at a time: two would be half as large each, and what a
+	// transaction costs is not its rows.
+	g.Go(func() error { f.work(run, msgs); return nil })
 	err := g.Wait()
 	for {
 		select {
@@ -282,6 +291,9 @@ func (f *Fanout) match(batch []event, taken map[int64]bool, b *born) {
 			b.rows = append(b.rows, subscribers.NewDelivery{
 				Ref:       subscribers.Ref{ID: events.DeriveDeliveryID(e.id, w.ID, events.ReplayID{}, created), CreatedAt: e.createdAt},
 				WebhookID: w.ID, TenantID: e.tenant, EventID: e.id, EventType: e.typ, MessageID: e.message, Seq: e.seq, Strict: w.Strict,
+				// What would be parked as soon as it comes is spared the lease,
+				// the way and the second write.
+				Parked: !w.Strict && f.lanes != nil && f.lanes.Full(w.ID),
 			})
 			b.of = append(b.of, e)
 		}
@@ -301,7 +313,9 @@ func (f *Fanout) publish(ctx context.Context, b *born) error {
 		case r.Strict:
 			// Its lane looks into the table; a lost hint costs seconds.
 			_ = f.js.Conn().Publish(events.WakeLane(r.WebhookID), []byte(r.WebhookID.String()))
-		case f.feed != nil:
+		case r.Parked:
+			f.lanes.Parked(r.WebhookID)
+		case f.lanes != nil:
 			offered = append(offered, i)
 			offer = append(offer, subscribers.Leased{
 				Ref: r.Ref, WebhookID: r.WebhookID, EventID: r.EventID, EventType: r.EventType, Seq: r.Seq,
@@ -313,7 +327,7 @@ func (f *Fanout) publish(ctx context.Context, b *born) error {
 		}
 	}
 	if len(offer) > 0 {
-		for _, i := range f.feed(offer) {
+		for _, i := range f.lanes.Feed(offer) {
 			p := events.Partition(offer[i].WebhookID)
 			byPartition[p] = append(byPartition[p], offered[i])
 		}

@@ -3,6 +3,7 @@ package outbox
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -81,8 +82,8 @@ func InsertMany(ctx context.Context, tx pgx.Tx, evs []events.Event) ([]Inserted,
 		defer span.End()
 	}
 	b := &pgx.Batch{}
-	b.Queue(lockStrict, c.distinctTenants())
-	b.Queue(insertEvents, c.ids, c.tenants, c.types, c.agents, c.conversations, c.labels, c.messages, c.keyed, c.heads, c.tails, telemetry.Traceparent(ctx))
+	c.queueLock(b)
+	b.Queue(c.insert(), c.ids, c.tenants, c.types, c.agents, c.conversations, c.labels, c.messages, c.keyed, c.heads, c.tails, telemetry.Traceparent(ctx))
 	results := tx.SendBatch(ctx, b)
 	defer func() { _ = results.Close() }()
 	if _, err := results.Exec(); err != nil {
@@ -113,19 +114,25 @@ func Wake(nc *nats.Conn) {
 	}
 }
 
-// Taken before the sequence numbers are drawn, in a statement of its own.
-const lockStrict = `SELECT pg_advisory_xact_lock(hashtextextended(id::text, 0)) FROM
+// Taken before the sequence numbers are drawn, in a statement of its own. An
+// array makes Postgres plan each execution anew on connections that leave it
+// the choice, which takes longer than all else here; hence one tenant's own.
+const (
+	lockStrict = `SELECT pg_advisory_xact_lock(hashtextextended(id::text, 0)) FROM
 	(SELECT id FROM tenants WHERE id = ANY($1::uuid[]) AND has_strict ORDER BY id) AS strict`
+	lockOneStrict = `SELECT pg_advisory_xact_lock(hashtextextended(id::text, 0)) FROM tenants WHERE id = $1 AND has_strict`
+)
 
-// One statement, since the event, its key and its outbox row stand or fall
-// together. A key counts for the present bucket of 30 days and the one before;
-// on a bucket's first day it is written to both, so that two transactions on
-// either side of the boundary meet in one of them.
-const insertEvents = `
+const eventInput = `
 WITH input AS (
 	SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::boolean[], $9::bytea[], $10::bytea[])
 		WITH ORDINALITY AS t (id, tenant_id, type, agent_id, conversation_id, labels, message_id, keyed, head, tail, n)
-), bucket AS (
+), `
+
+// A key counts for the present bucket of 30 days and the one before; on a
+// bucket's first day it is written to both, so that two transactions on either
+// side of the boundary meet in one of them.
+const freshOfKeys = `bucket AS (
 	SELECT floor(extract(epoch FROM now()) / 2592000)::integer AS present,
 	       extract(epoch FROM now()) - floor(extract(epoch FROM now()) / 2592000) * 2592000 < 86400 AS first_day
 ), claimed AS (
@@ -140,7 +147,11 @@ WITH input AS (
 	SELECT i.* FROM input AS i, bucket WHERE i.keyed
 		AND (SELECT count(*) FROM claimed WHERE event_id = i.id) = CASE WHEN first_day THEN 2 ELSE 1 END
 		AND NOT EXISTS (SELECT 1 FROM event_keys AS k WHERE k.bucket = present - 1 AND k.event_id = i.id)
-), numbered AS (
+), `
+
+const freshWithoutKeys = `fresh AS (SELECT * FROM input), `
+
+const logEvents = `numbered AS (
 	SELECT *, nextval('outbox_seq') AS seq FROM (SELECT * FROM fresh ORDER BY n) AS f
 ), logged AS (
 	INSERT INTO events (id, created_at, tenant_id, type, seq, agent_id, conversation_id, labels, message_id, envelope, traceparent)
@@ -153,6 +164,13 @@ WITH input AS (
 INSERT INTO outbox (tenant_id, seq, event_id, created_at)
 SELECT tenant_id, seq, id, now() FROM numbered ORDER BY seq
 RETURNING event_id, created_at`
+
+// One statement, since the event, its key and its outbox row stand or fall
+// together.
+const (
+	insertEvents      = eventInput + freshWithoutKeys + logEvents
+	insertKeyedEvents = eventInput + freshOfKeys + logEvents
+)
 
 // labelSeparator joins the labels of an event into one text, since unnest
 // flattens arrays of arrays. Validation refuses control characters in labels.
@@ -183,6 +201,23 @@ func (c *insertColumns) add(id events.ID, ev *events.Event, head, tail []byte) {
 	c.keyed = append(c.keyed, ev.IdempotencyKey != "")
 	c.heads = append(c.heads, head)
 	c.tails = append(c.tails, tail)
+}
+
+// insert is the statement for the columns: keys cost where there are some.
+func (c *insertColumns) insert() string {
+	if slices.Contains(c.keyed, true) {
+		return insertKeyedEvents
+	}
+	return insertEvents
+}
+
+func (c *insertColumns) queueLock(b *pgx.Batch) {
+	tenants := c.distinctTenants()
+	if len(tenants) == 1 {
+		b.Queue(lockOneStrict, tenants[0])
+		return
+	}
+	b.Queue(lockStrict, tenants)
 }
 
 func joinLabels(labels []string) string { return strings.Join(labels, labelSeparator) }

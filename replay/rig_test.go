@@ -65,7 +65,7 @@ func newRig(t *testing.T) *rig {
 	require.NoError(t, err)
 	r.run(r.registry.Run)
 	r.run(d.Run)
-	r.run(fanout.New(r.pool, r.js, r.registry, fanout.Options{Log: log, Feed: d.Feed}).Run)
+	r.run(fanout.New(r.pool, r.js, r.registry, fanout.Options{Log: log, Lanes: d}).Run)
 	r.run(outbox.NewRelay(r.pool, r.nc, r.js, outbox.RelayOptions{Log: log}).Run)
 	return r
 }

@@ -44,16 +44,19 @@ type NewDelivery struct {
 	// Strict rows are due at once and travel in no message: the sweep takes
 	// them in the order of their sequence.
 	Strict bool
+	// Parked rows are due at once too, since their lane has no room for them;
+	// the sweep takes them when it has.
+	Parked bool
 }
 
 const insertDeliveries = `
 INSERT INTO webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at,
        next_retry_at, expires_at, seq, max_attempts, event_type, message_id, strict)
 SELECT id, created_at, webhook_id, tenant_id, event_id, created_at,
-       CASE WHEN strict THEN now() ELSE now() + make_interval(secs => $12) END, created_at + make_interval(secs => $10),
-       seq, $11, event_type, nullif(message_id, ''), strict
-FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::bigint[], $9::boolean[])
-     AS t (id, created_at, webhook_id, tenant_id, event_id, event_type, message_id, seq, strict)
+       CASE WHEN strict OR parked THEN now() ELSE now() + make_interval(secs => $13) END, created_at + make_interval(secs => $11),
+       seq, $12, event_type, nullif(message_id, ''), strict
+FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::bigint[], $9::boolean[], $10::boolean[])
+     AS t (id, created_at, webhook_id, tenant_id, event_id, event_type, message_id, seq, strict, parked)
 ON CONFLICT DO NOTHING`
 
 // QueueInsert adds the birth of rows to a batch. Rows that exist already stay
@@ -68,13 +71,14 @@ func QueueInsert(b *pgx.Batch, rows []NewDelivery) {
 	evs := make([]events.ID, n)
 	types, messages := make([]string, n), make([]string, n)
 	seqs := make([]int64, n)
-	strict := make([]bool, n)
+	strict, parked := make([]bool, n), make([]bool, n)
 	for i := range rows {
 		r := &rows[i]
 		ids[i], created[i], webhooks[i], tenants[i], evs[i] = r.ID, time.UnixMicro(r.CreatedAt), r.WebhookID, r.TenantID, r.EventID
 		types[i], messages[i], seqs[i], strict[i] = string(r.EventType), r.MessageID, r.Seq, r.Strict
+		parked[i] = r.Parked
 	}
-	b.Queue(insertDeliveries, ids, created, webhooks, tenants, evs, types, messages, seqs, strict, Retention.Seconds(), MaxAttempts, FirstLease.Seconds())
+	b.Queue(insertDeliveries, ids, created, webhooks, tenants, evs, types, messages, seqs, strict, parked, Retention.Seconds(), MaxAttempts, FirstLease.Seconds())
 }
 
 // Leased is a row in the hands of a dispatcher, with what a POST needs.

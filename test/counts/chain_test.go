@@ -91,7 +91,7 @@ func start(t *testing.T, fed bool) *chain {
 	require.NoError(t, err)
 	var o fanout.Options
 	if fed {
-		o.Feed = d.Feed
+		o.Lanes = d
 	}
 	f := fanout.New(pool, c.js, registry, o)
 	for _, run := range []func(context.Context) error{relay.Run, registry.Run, f.Run, d.Run} {
