@@ -3,6 +3,7 @@ package chart_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -71,11 +72,18 @@ func TestCompose(t *testing.T) {
 		for _, c := range []string{"publisher", "dispatcher", "ingest", "api"} {
 			known[c] = environment(t, c, "--help")
 		}
+		known["maintain"] = environment(t, "fanmail", "maintain", "--help")
+		scraped := targets(t)
 		for name, s := range project.Services {
 			for variable, value := range s.Environment {
 				require.NotNil(t, value, "%s: %s", name, variable)
 				if reads, ours := known[name]; ours {
 					require.True(t, reads[variable], "%s reads no %s", name, variable)
+				}
+				if variable == "FANMAIL_HTTP_ADDR" {
+					require.Equal(t, *value, scraped[name], "Prometheus finds %s", name)
+					require.Contains(t, s.Networks, "monitoring", name)
+					delete(scraped, name)
 				}
 			}
 			for _, v := range s.Volumes {
@@ -84,6 +92,7 @@ func TestCompose(t *testing.T) {
 				}
 			}
 		}
+		require.Empty(t, scraped, "Prometheus looks for what does not listen")
 		require.Equal(t, 2, *project.Services["dispatcher"].Deploy.Replicas)
 		for _, want := range []string{"postgres", "nats-0", "nats-1", "nats-2", "publisher", "ingest", "api", "prometheus", "grafana"} {
 			require.Contains(t, project.Services, want)
@@ -92,6 +101,31 @@ func TestCompose(t *testing.T) {
 	}
 	require.NoError(t, load(strings.Fields(string(secrets))))
 	require.ErrorContains(t, load(nil), "secrets.sh", "without passwords nothing starts")
+}
+
+// targets are the addresses that deploy/observability/prometheus.yml scrapes, by
+// service; a job is named after its service.
+func targets(t *testing.T) map[string]string {
+	t.Helper()
+	b, err := os.ReadFile("../../deploy/observability/prometheus.yml")
+	require.NoError(t, err)
+	var file struct {
+		ScrapeConfigs []struct {
+			JobName      string `json:"job_name"`
+			DNSSDConfigs []struct {
+				Names []string
+				Port  int
+			} `json:"dns_sd_configs"`
+		} `json:"scrape_configs"`
+	}
+	require.NoError(t, yaml.Unmarshal(b, &file))
+	found := map[string]string{}
+	for _, s := range file.ScrapeConfigs {
+		service := s.DNSSDConfigs[0].Names[0]
+		require.Equal(t, "fanmail-"+service, s.JobName)
+		found[service] = fmt.Sprintf(":%d", s.DNSSDConfigs[0].Port)
+	}
+	return found
 }
 
 // firstFile is path, or a file in it.

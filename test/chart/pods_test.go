@@ -10,10 +10,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
 )
@@ -125,23 +127,94 @@ func TestDeploymentsLiveAndLeaveAsTheyShould(t *testing.T) {
 	for name, args := range values(t) {
 		checked := 0
 		for _, o := range render(t, args...) {
-			if o.Kind != "Deployment" || strings.HasSuffix(o.Metadata.Name, "-maintain") {
+			if o.Kind != "Deployment" {
 				continue
 			}
 			checked++
 			d := as[appsv1.Deployment](t, o)
 			c := d.Spec.Template.Spec.Containers[0]
 			require.Equal(t, "/healthz", c.LivenessProbe.HTTPGet.Path, "liveness knows of no dependency")
+			require.Equal(t, "/healthz", c.StartupProbe.HTTPGet.Path)
 			require.Equal(t, "/readyz", c.ReadinessProbe.HTTPGet.Path)
-			require.Greater(t, *d.Spec.Template.Spec.TerminationGracePeriodSeconds, int64(27), "%s: drain and its margin", o.Metadata.Name)
-			require.Zero(t, d.Spec.Strategy.RollingUpdate.MaxUnavailable.IntValue(), "%s: %s", name, o.Metadata.Name)
-			require.Len(t, d.Spec.Template.Spec.TopologySpreadConstraints, 2)
 			for _, e := range c.Env {
 				// The bundled NATS has no users.
 				secret := e.Name == "FANMAIL_DATABASE_URL" || e.Name == "FANMAIL_NATS_URL" && name != "bundled-values.yaml"
 				require.Equal(t, secret, e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil, "%s: %s comes from a Secret", name, e.Name)
 			}
+			if strings.HasSuffix(o.Metadata.Name, "-maintain") {
+				continue // one, which drains nothing
+			}
+			env := map[string]string{}
+			for _, e := range c.Env {
+				env[e.Name] = e.Value
+			}
+			drain, err := time.ParseDuration(env["FANMAIL_DRAIN"])
+			require.NoError(t, err)
+			preStop := time.Duration(0)
+			if c.Lifecycle != nil {
+				preStop = time.Duration(c.Lifecycle.PreStop.Sleep.Seconds) * time.Second
+			}
+			// What docs/observability.md asks for: a tenth of the drain, and 3 s.
+			grace := time.Duration(*d.Spec.Template.Spec.TerminationGracePeriodSeconds) * time.Second
+			require.GreaterOrEqual(t, grace, preStop+drain+drain/10+3*time.Second, "%s: %s", name, o.Metadata.Name)
+			require.Zero(t, d.Spec.Strategy.RollingUpdate.MaxUnavailable.IntValue(), "%s: %s", name, o.Metadata.Name)
+			require.Len(t, d.Spec.Template.Spec.TopologySpreadConstraints, 2)
+			for _, spread := range d.Spec.Template.Spec.TopologySpreadConstraints {
+				require.Equal(t, d.Spec.Selector.MatchLabels, spread.LabelSelector.MatchLabels)
+			}
 		}
-		require.Equal(t, 4, checked)
+		require.Equal(t, map[bool]int{true: 5, false: 4}[name == "default" || name == "large-values.yaml"], checked, name)
 	}
+}
+
+// TestBudgetsNeverHoldUpANode: one pod may always go, however many there are,
+// and all may that don't work anyway.
+func TestBudgetsNeverHoldUpANode(t *testing.T) {
+	t.Parallel()
+	for name, args := range values(t) {
+		budgets := 0
+		for _, o := range render(t, args...) {
+			if o.Kind != "PodDisruptionBudget" {
+				continue
+			}
+			budgets++
+			b := as[policyv1.PodDisruptionBudget](t, o)
+			require.Nil(t, b.Spec.MinAvailable, "%s: %s", name, o.Metadata.Name)
+			require.Equal(t, 1, b.Spec.MaxUnavailable.IntValue(), "%s: %s", name, o.Metadata.Name)
+			require.Equal(t, policyv1.AlwaysAllow, *b.Spec.UnhealthyPodEvictionPolicy)
+		}
+		require.Equal(t, 4, budgets)
+	}
+}
+
+// TestTheLogLevelRollsNoPods: it reaches them by a file.
+func TestTheLogLevelRollsNoPods(t *testing.T) {
+	t.Parallel()
+	levels := map[string]string{}
+	templates := map[string]map[string]string{}
+	for _, level := range []string{"info", "debug"} {
+		templates[level] = map[string]string{}
+		objects := render(t, "--set", "log.level="+level)
+		for _, o := range objects {
+			switch o.Kind {
+			case "Deployment":
+				templates[level][o.Metadata.Name] = string(o.raw)
+			case "ConfigMap":
+				levels[level] = as[corev1.ConfigMap](t, o).Data["log-level"]
+				for pod, p := range pods(t, objects) {
+					if !strings.HasPrefix(pod, "Deployment/") {
+						continue
+					}
+					c := p.Spec.Containers[0]
+					require.Equal(t, o.Metadata.Name, p.Spec.Volumes[0].ConfigMap.Name, pod)
+					require.Equal(t, p.Spec.Volumes[0].Name, c.VolumeMounts[0].Name, pod)
+					require.Empty(t, c.VolumeMounts[0].SubPath, "a file that is mounted alone is never replaced")
+					require.Contains(t, c.Env, corev1.EnvVar{Name: "FANMAIL_LOG_LEVEL_FILE", Value: c.VolumeMounts[0].MountPath + "/log-level"}, pod)
+				}
+			}
+		}
+	}
+	require.Equal(t, map[string]string{"info": "info", "debug": "debug"}, levels)
+	require.Len(t, templates["info"], 5)
+	require.Equal(t, templates["info"], templates["debug"])
 }

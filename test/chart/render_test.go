@@ -120,17 +120,30 @@ func TestLint(t *testing.T) {
 
 func TestValuesThatCannotWorkAreRefused(t *testing.T) {
 	t.Parallel()
-	for setting, says := range map[string]string{
-		"dispatcher.replicaz=3":                      "replicaz",
-		"dispatcher.autoscaling.max=33":              "max",
-		"dispatcher.autoscaling.by=magic":            "autoscaling/by",
-		"dispatcher.terminationGracePeriodSeconds=5": "dispatcher.terminationGracePeriodSeconds is 5",
-		"api.drain=soon":                             "drain",
-		"image.digest=latest":                        "digest",
-		"outbound.allowNetworks={everything}":        "allowNetworks",
+	for settings, says := range map[string]string{
+		"dispatcher.replicaz=3":                               "replicaz",
+		"dispatcher.replicas=33":                              "maximum: got 33, want 32",
+		"dispatcher.autoscaling.max=33":                       "maximum: got 33, want 32",
+		"dispatcher.autoscaling.min=9":                        "dispatcher.autoscaling.min is 9 and max is 8",
+		"dispatcher.autoscaling.by=magic":                     "autoscaling/by",
+		"dispatcher.terminationGracePeriodSeconds=5":          "dispatcher.terminationGracePeriodSeconds is 5",
+		"dispatcher.terminationGracePeriodSeconds=30":         "take up to 31 s",
+		"dispatcher.resources.limitz.memory=1Gi":              "limitz",
+		"api.drain=soon":                                      "drain",
+		"api.podDisruptionBudget.minAvailable=1":              "maxProperties: got 2, want 1",
+		"image.digest=latest":                                 "digest",
+		"ingest.publicURL=api.example.org":                    "publicURL",
+		"log.level=loud":                                      "log/level",
+		"nats.streams.replicas=2":                             "nats/streams/replicas",
+		"nats.clientCertificate=true":                         "nats.clientCertificate needs nats.tlsSecret",
+		"nats.streams.by=job,migrate.enabled=false":           "nats.streams.by is job, and migrate.enabled is false",
+		"bundled.enabled=true,dispatcher.autoscaling.by=keda": "bundled.enabled goes without KEDA",
+		"outbound.allowNetworks={everything}":                 "allowNetworks",
+		"database.secrets.api.name=":                          "database/secrets/api/name",
+		"serviceMonitor.interval=often":                       "serviceMonitor/interval",
 	} {
-		out, err := helm(t, "template", "mx", chartDir, "--set", setting)
-		require.Error(t, err, setting)
-		require.Contains(t, out, says, setting)
+		out, err := helm(t, "template", "mx", chartDir, "--set", settings)
+		require.Error(t, err, settings)
+		require.Contains(t, out, says, settings)
 	}
 }

@@ -12,11 +12,11 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Modules whose files the schemas are made from. They are data: none of their
-// code is compiled, so they stand here and not in go.mod. The checksum database
-// vouches for them.
+// Modules whose files the schemas are made from. Of the latter two none of the
+// code is compiled: they are data, so they stand here and not in go.mod. The
+// checksum database vouches for them.
 const (
-	kubernetes = "k8s.io/kubernetes@v1.37.2"
+	kubernetes = "k8s.io/kubernetes"
 	keda       = "github.com/kedacore/keda/v2@v2.21.0"
 	operator   = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
 )
