@@ -5,12 +5,17 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/fanmail-dev/fanmail/devserver"
@@ -109,6 +114,71 @@ func TestTheLogLevelIsChangedWhileTheProcessRuns(t *testing.T) {
 	code, _ = put("level=loud")
 	require.Equal(t, http.StatusBadRequest, code)
 	require.True(t, part.Core().Enabled(zap.DebugLevel))
+}
+
+// TestTheLogLevelFollowsItsFile replaces the file as Kubernetes does with that
+// of a ConfigMap: by another target of a link above it.
+func TestTheLogLevelFollowsItsFile(t *testing.T) {
+	dir := t.TempDir()
+	n := 0
+	write := func(text string) {
+		n++
+		version := filepath.Join(dir, strconv.Itoa(n))
+		require.NoError(t, os.Mkdir(version, 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(version, "log-level"), []byte(text), 0o600))
+		require.NoError(t, os.Symlink(version, filepath.Join(dir, "next")))
+		require.NoError(t, os.Rename(filepath.Join(dir, "next"), filepath.Join(dir, "data")))
+	}
+	c := Logging{Level: "error", LevelFile: filepath.Join(dir, "data", "log-level")}
+	_, err := c.Logger()
+	require.ErrorContains(t, err, "--log-level-file (FANMAIL_LOG_LEVEL_FILE) cannot be read")
+	write("fatal")
+	_, err = c.Logger()
+	require.ErrorContains(t, err, `says "fatal"; it must be debug, info, warn or error`)
+	write("warn\n")
+	made, err := c.Logger()
+	require.NoError(t, err)
+	level := made.Core().(adjustable).level
+	require.Equal(t, zap.WarnLevel, level.Level(), "the file goes before the flag")
+
+	core, logs := observer.New(level)
+	log := zap.New(adjustable{core, level})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	follow := func(interval time.Duration) {
+		go func() {
+			c.follow(ctx, log, interval)
+			done <- struct{}{}
+		}()
+	}
+	follow(time.Millisecond)
+	becomes := func(want zapcore.Level) {
+		t.Helper()
+		require.Eventually(t, func() bool { return level.Level() == want }, patience, time.Millisecond)
+	}
+	write("debug")
+	becomes(zap.DebugLevel)
+	write("loud")
+	require.Eventually(t, func() bool { return logs.FilterMessageSnippet(`says "loud"`).Len() == 1 }, patience, time.Millisecond)
+	require.Equal(t, zap.DebugLevel, level.Level())
+	write("error")
+	becomes(zap.ErrorLevel)
+	stop()
+	<-done
+
+	// Now nothing but the signal makes it look.
+	ctx, stop = context.WithCancel(t.Context())
+	level.SetLevel(zap.DebugLevel) // as PUT /loglevel does
+	follow(time.Hour)
+	becomes(zap.ErrorLevel)
+	level.SetLevel(zap.DebugLevel)
+	self, err := os.FindProcess(os.Getpid())
+	require.NoError(t, err)
+	require.NoError(t, self.Signal(syscall.SIGHUP))
+	becomes(zap.ErrorLevel)
+	stop()
+	<-done
+	require.Equal(t, 1, logs.FilterMessageSnippet(`says "loud"`).Len(), "a fault is told once")
 }
 
 func TestADefaultDrainEndsBeforeKubernetesKills(t *testing.T) {

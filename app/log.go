@@ -1,8 +1,14 @@
 package app
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -10,17 +16,27 @@ import (
 
 // Logging says how the log is written. It goes to standard error.
 type Logging struct {
-	Level  string `name:"log-level" env:"FANMAIL_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"debug, info, warn or error."`
-	Format string `name:"log-format" env:"FANMAIL_LOG_FORMAT" default:"json" enum:"json,console" help:"json or console."`
+	Level     string `name:"log-level" env:"FANMAIL_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"debug, info, warn or error."`
+	LevelFile string `name:"log-level-file" env:"FANMAIL_LOG_LEVEL_FILE" placeholder:"FILE" help:"File that holds the level, and goes before --log-level. It is read again every few seconds and at SIGHUP."`
+	Format    string `name:"log-format" env:"FANMAIL_LOG_FORMAT" default:"json" enum:"json,console" help:"json or console."`
 }
 
 // Logger makes the log. Zero values mean info and json.
 func (c Logging) Logger() (*zap.Logger, error) {
 	level := zap.NewAtomicLevel()
 	if c.Level != "" {
-		if err := level.UnmarshalText([]byte(c.Level)); err != nil {
-			return nil, wrong("--log-level", "FANMAIL_LOG_LEVEL", "must be debug, info, warn or error")
+		l, err := parseLevel(c.Level)
+		if err != nil {
+			return nil, wrong("--log-level", "FANMAIL_LOG_LEVEL", err.Error())
 		}
+		level.SetLevel(l)
+	}
+	if c.LevelFile != "" {
+		_, l, err := c.read()
+		if err != nil {
+			return nil, wrong("--log-level-file", "FANMAIL_LOG_LEVEL_FILE", err.Error())
+		}
+		level.SetLevel(l)
 	}
 	cfg := zap.NewProductionEncoderConfig()
 	cfg.EncodeTime = zapcore.RFC3339NanoTimeEncoder
@@ -37,6 +53,75 @@ func (c Logging) Logger() (*zap.Logger, error) {
 		return nil, wrong("--log-format", "FANMAIL_LOG_FORMAT", fmt.Sprintf("is %q; it must be json or console", c.Format))
 	}
 	return zap.New(adjustable{zapcore.NewCore(enc, zapcore.Lock(os.Stderr), level), level}), nil
+}
+
+var errLevel = errors.New("must be debug, info, warn or error")
+
+func parseLevel(text string) (zapcore.Level, error) {
+	l, err := zapcore.ParseLevel(text)
+	if err != nil || text == "" || l > zapcore.ErrorLevel {
+		return l, errLevel
+	}
+	return l, nil
+}
+
+// read gives what the file says, and the level that it means.
+func (c Logging) read() (string, zapcore.Level, error) {
+	b, err := os.ReadFile(c.LevelFile)
+	if err != nil {
+		return "", 0, fmt.Errorf("cannot be read: %w", err)
+	}
+	text := strings.TrimSpace(string(b))
+	l, err := parseLevel(text)
+	if err != nil {
+		return text, 0, fmt.Errorf("says %.20q; it %w", text, err)
+	}
+	return text, l, nil
+}
+
+// levelInterval is how often the file is looked at. Asking the file system for
+// changes instead would miss those of a volume that swaps a link above it.
+const levelInterval = 5 * time.Second
+
+// Follow keeps a log's level as --log-level-file says, until ctx ends. What
+// PUT /loglevel has set stays until the file changes, or SIGHUP comes. A file
+// that says nothing of use changes nothing.
+func (c Logging) Follow(ctx context.Context, log *zap.Logger) { c.follow(ctx, log, levelInterval) }
+
+func (c Logging) follow(ctx context.Context, log *zap.Logger, interval time.Duration) {
+	core, ok := log.Core().(adjustable)
+	if !ok || c.LevelFile == "" {
+		return
+	}
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, syscall.SIGHUP)
+	defer signal.Stop(again)
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	last, failed := "", ""
+	for {
+		switch text, level, err := c.read(); {
+		case err != nil:
+			if failed != err.Error() {
+				log.Warn("the log's level stays as it is: --log-level-file "+err.Error(), zap.Stringer("level", core.level))
+			}
+			failed = err.Error()
+		case text != last:
+			last, failed = text, ""
+			if was := core.level.Level(); was != level {
+				core.level.SetLevel(min(was, level)) // the more talkative of both says it
+				log.Warn("the log's level is another", zap.Stringer("level", level), zap.Stringer("before", was))
+				core.level.SetLevel(level)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-again:
+			last = ""
+		case <-tick.C:
+		}
+	}
 }
 
 // adjustable is the core of a log whose level can be changed while it is in

@@ -76,7 +76,7 @@ capabilities: {drop: [ALL]}
 - {name: FANMAIL_NATS_KEY, value: /etc/fanmail/nats-tls/tls.key}
 {{- end }}
 {{- end }}
-- {name: FANMAIL_STREAMS, value: {{ ternary "make" "given" (eq $n.streams.by "application") }}}
+- {name: FANMAIL_STREAMS, value: {{ ternary "make" "given" (or .root.Values.bundled.enabled (eq $n.streams.by "application")) }}}
 - {name: FANMAIL_STREAM_REPLICAS, value: {{ ternary 1 $n.streams.replicas .root.Values.bundled.enabled | int | quote }}}
 - {name: FANMAIL_EVENTS_MAX_AGE, value: {{ $n.streams.eventsMaxAge | quote }}}
 - {name: FANMAIL_EVENTS_MAX_BYTES, value: {{ $n.streams.eventsMaxBytes | int64 | quote }}}
@@ -85,6 +85,21 @@ capabilities: {drop: [ALL]}
 {{- define "fanmail.logEnv" -}}
 - {name: FANMAIL_LOG_LEVEL, value: {{ .Values.log.level }}}
 - {name: FANMAIL_LOG_FORMAT, value: {{ .Values.log.format }}}
+{{- end -}}
+
+{{/* The level comes from a file that is read again, so that changing it rolls no
+pods. Hooks run before the ConfigMap is there. */}}
+{{- define "fanmail.settingsEnv" -}}
+- {name: FANMAIL_LOG_LEVEL_FILE, value: /etc/fanmail/settings/log-level}
+- {name: FANMAIL_LOG_FORMAT, value: {{ .Values.log.format }}}
+{{- end -}}
+
+{{- define "fanmail.settingsMount" -}}
+- {name: settings, mountPath: /etc/fanmail/settings, readOnly: true}
+{{- end -}}
+
+{{- define "fanmail.settingsVolume" -}}
+- {name: settings, configMap: {name: {{ include "fanmail.fullname" . }}-settings}}
 {{- end -}}
 
 {{- define "fanmail.outboundEnv" -}}
