@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
@@ -25,7 +26,7 @@ var update = flag.Bool("update", false, "write docs/metrics.md from what the pro
 
 const metricsPage = "../docs/metrics.md"
 
-// TestMetricsAreDocumented runs the four processes and compares what they
+// TestMetricsAreDocumented runs the processes and compares what they
 // export with docs/metrics.md.
 func TestMetricsAreDocumented(t *testing.T) {
 	t.Parallel()
@@ -43,6 +44,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 		"api": func(l *zap.Logger) error {
 			return RunAPI(t.Context(), APIConfig{Database: db, NATS: broker, Lifecycle: life, Addr: "127.0.0.1:0"}, l)
 		},
+		"maintain": func(l *zap.Logger) error { return Maintain(t.Context(), db, time.Minute, life, l) },
 	}
 	families := map[string]*dto.MetricFamily{}
 	exporters := map[string][]string{}

@@ -2,8 +2,10 @@ package app
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/fanmail-dev/fanmail/api"
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
 	"github.com/fanmail-dev/fanmail/deploy/postgres"
+	"github.com/fanmail-dev/fanmail/dispatch"
 	"github.com/fanmail-dev/fanmail/events/stream"
 )
 
@@ -42,21 +45,39 @@ func Migrate(ctx context.Context, c Database, grants bool, log *zap.Logger) (int
 
 // Maintain does one round of what a dispatcher's maintenance does, with the
 // rights of the tables' owner; nothing where another is at it. With every it
-// goes on until ctx ends.
-func Maintain(ctx context.Context, c Database, every time.Duration, log *zap.Logger) error {
-	if err := c.validate(); err != nil {
+// goes on until ctx ends, and serves its state at life.HTTPAddr: where it runs
+// in the dispatchers' stead, it must be seen to work in theirs.
+func Maintain(ctx context.Context, c Database, every time.Duration, life Lifecycle, log *zap.Logger) error {
+	if err := firstError(c.validate, life.validate); err != nil {
 		return err
 	}
-	pool, err := connectDatabase(ctx, c, "maintain", nil, log)
+	p := newProcess("maintain", life, log)
+	if every <= 0 {
+		pool, err := connectDatabase(ctx, c, p.name, nil, log)
+		if err != nil {
+			return err
+		}
+		defer pool.Close()
+		return p.maintenance(pool, every).Round(ctx)
+	}
+	stopStatus, err := p.serveStatus(ctx, life)
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
-	m := maintenance(pool, agents.New(pool, nil, agents.Options{Log: log}), every, log, nil)
-	if every > 0 {
-		return m.Run(ctx)
+	defer stopStatus()
+	p.status.set("waiting for the database")
+	if p.pool, err = connectDatabase(ctx, c, p.name, nil, log); err != nil {
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			return nil
+		}
+		return err
 	}
-	return m.Round(ctx)
+	p.add("maintenance", p.maintenance(p.pool, every).Run)
+	return p.work(ctx)
+}
+
+func (p *process) maintenance(pool *pgxpool.Pool, every time.Duration) *dispatch.Maintenance {
+	return maintenance(pool, agents.New(pool, nil, agents.Options{Log: p.log}), every, p.log, p.registry)
 }
 
 // MakeStreams waits for the broker and makes every stream and consumer that any

@@ -33,7 +33,7 @@ type process struct {
 	traces   *export.Tracing // nil: there are none
 
 	pool *pgxpool.Pool
-	nc   *nats.Conn
+	nc   *nats.Conn // nil where the process needs no broker
 	js   jetstream.JetStream
 
 	components []component
@@ -68,32 +68,45 @@ func (p *process) ensure(ctx context.Context, js jetstream.JetStream) error {
 // default of 25 s it still ends before Kubernetes kills it at 30 s.
 func margin(drain time.Duration) time.Duration { return max(drain/10, 500*time.Millisecond) }
 
+func newProcess(name string, life Lifecycle, log *zap.Logger) *process {
+	p := &process{name: name, log: log, registry: prometheus.NewRegistry(), status: &status{}, drain: life.drain()}
+	p.registry.MustRegister(buildInfo(name), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return p
+}
+
+// serveStatus answers until stop is called, and not only until ctx ends: it
+// answers while the process waits and while it drains.
+func (p *process) serveStatus(ctx context.Context, life Lifecycle) (stop func(), err error) {
+	if life.HTTPAddr == "" || life.HTTPAddr == off {
+		return func() {}, nil
+	}
+	l, err := listen(ctx, life.HTTPAddr, "--http-addr", "FANMAIL_HTTP_ADDR")
+	if err != nil {
+		return nil, err
+	}
+	p.log.Info("health and metrics", zap.String("addr", l.Addr().String()))
+	outer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var serving errgroup.Group
+	serving.Go(func() error {
+		return serveHTTP(outer, l, p.status.handler(p.registry, p.log, life.Pprof), time.Second/2, p.log)
+	})
+	return func() {
+		cancel()
+		_ = serving.Wait()
+	}, nil
+}
+
 // runProcess opens the connections, lets build add components and runs them
 // until ctx ends. It returns nil where ctx ended first, even while it waited.
 func runProcess(ctx context.Context, name string, db Database, broker NATS, life Lifecycle, log *zap.Logger, build func(context.Context, *process) error) error {
-	p := &process{name: name, log: log, registry: prometheus.NewRegistry(), status: &status{}, drain: life.drain(), streams: broker.streams(role(name))}
+	p := newProcess(name, life, log)
+	p.streams = broker.streams(role(name))
 	defer tuneMemory(log)()
-	p.registry.MustRegister(buildInfo(name), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-
-	// The status server answers while the process waits and while it drains,
-	// so it has a life of its own around the rest.
-	outer, stopStatus := context.WithCancel(context.WithoutCancel(ctx))
-	var serving errgroup.Group
-	defer func() {
-		stopStatus()
-		_ = serving.Wait()
-	}()
-	if life.HTTPAddr != "" && life.HTTPAddr != off {
-		l, err := listen(ctx, life.HTTPAddr, "--http-addr", "FANMAIL_HTTP_ADDR")
-		if err != nil {
-			return err
-		}
-		log.Info("health and metrics", zap.String("addr", l.Addr().String()))
-		serving.Go(func() error {
-			return serveHTTP(outer, l, p.status.handler(p.registry, log, life.Pprof), time.Second/2, log)
-		})
+	stopStatus, err := p.serveStatus(ctx, life)
+	if err != nil {
+		return err
 	}
-	var err error
+	defer stopStatus()
 	if p.traces, err = export.Start(ctx, name, Version(), log); err != nil {
 		return err
 	}
@@ -128,13 +141,15 @@ func (p *process) live(ctx context.Context, db Database, broker NATS, build func
 }
 
 func (p *process) close() {
-	_ = p.nc.FlushTimeout(time.Second)
-	p.nc.Close()
+	if p.nc != nil {
+		_ = p.nc.FlushTimeout(time.Second)
+		p.nc.Close()
+	}
 	p.pool.Close()
 }
 
 func (p *process) check(ctx context.Context) error {
-	if !p.nc.IsConnected() {
+	if p.nc != nil && !p.nc.IsConnected() {
 		return errors.New("the broker is away")
 	}
 	if err := p.pool.Ping(ctx); err != nil {

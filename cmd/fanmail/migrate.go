@@ -30,7 +30,8 @@ func (c *migrateCmd) Run(ctx context.Context, s *session) error {
 type maintainCmd struct {
 	app.Database
 	app.Logging
-	Every time.Duration `help:"Again and again, this often; without it once."`
+	Every    time.Duration `help:"Again and again, this often; without it once."`
+	HTTPAddr string        `name:"http-addr" env:"FANMAIL_HTTP_ADDR" default:"off" help:"Address of /healthz, /readyz and /metrics, with --every."`
 }
 
 // Run does one round of maintenance, or one after the other.
@@ -39,7 +40,8 @@ func (c *maintainCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return app.Maintain(ctx, c.Database, c.Every, log)
+	go c.Follow(ctx, log)
+	return app.Maintain(ctx, c.Database, c.Every, app.Lifecycle{HTTPAddr: c.HTTPAddr}, log)
 }
 
 type streamsCmd struct {

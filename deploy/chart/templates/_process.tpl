@@ -8,10 +8,10 @@ PodDisruptionBudget. dict root, component, port (of /healthz, /readyz and
 {{- $c := index $root.Values .component -}}
 {{- $preStop := $c.preStopSeconds | default 0 | int -}}
 {{- $drain := include "fanmail.seconds" $c.drain | int -}}
-{{- /* The process adds a tenth to its drain before it gives up. */ -}}
-{{- $need := add $preStop $drain (div $drain 10) 2 -}}
+{{- /* The process adds a tenth to its drain before it gives up, and closes within 3 s. */ -}}
+{{- $need := add $preStop $drain (div (add $drain 9) 10) 3 -}}
 {{- if lt ($c.terminationGracePeriodSeconds | int) ($need | int) -}}
-{{- fail (printf "%s.terminationGracePeriodSeconds is %v: preStop and drain take up to %v s" .component $c.terminationGracePeriodSeconds $need) -}}
+{{- fail (printf "%s.terminationGracePeriodSeconds is %v: preStop and drain take up to %v s, and the kubelet kills what is there after that" .component $c.terminationGracePeriodSeconds $need) -}}
 {{- end -}}
 {{- $scaling := $c.autoscaling | default dict -}}
 apiVersion: v1
@@ -61,11 +61,13 @@ spec:
           whenUnsatisfiable: ScheduleAnyway
           labelSelector:
             matchLabels: {{- include "fanmail.selector" . | nindent 14 }}
+          matchLabelKeys: [pod-template-hash]
         - maxSkew: 1
           topologyKey: kubernetes.io/hostname
           whenUnsatisfiable: ScheduleAnyway
           labelSelector:
             matchLabels: {{- include "fanmail.selector" . | nindent 14 }}
+          matchLabelKeys: [pod-template-hash]
       {{- with $c.nodeSelector }}
       nodeSelector: {{- toYaml . | nindent 8 }}
       {{- end }}
@@ -88,7 +90,7 @@ spec:
             {{- end }}
             - {name: FANMAIL_DATABASE_MAX_CONNS, value: {{ $c.maxConnections | quote }}}
             {{- include "fanmail.natsEnv" (dict "root" $root "role" .component) | nindent 12 }}
-            {{- include "fanmail.logEnv" $root | nindent 12 }}
+            {{- include "fanmail.settingsEnv" $root | nindent 12 }}
             - {name: FANMAIL_HTTP_ADDR, value: ":{{ .port }}"}
             - {name: FANMAIL_DRAIN, value: {{ $c.drain | quote }}}
             {{- with .env }}{{ . | nindent 12 }}{{ end }}
@@ -96,35 +98,18 @@ spec:
           ports:
             - {name: status, containerPort: {{ .port }}, protocol: TCP}
             {{- with .ports }}{{ . | nindent 12 }}{{ end }}
-          # A process that waits for Postgres or NATS is alive: killing it would
-          # not bring them back. It is not ready.
-          startupProbe:
-            httpGet: {path: /healthz, port: status}
-            periodSeconds: 2
-            failureThreshold: 30
-          livenessProbe:
-            httpGet: {path: /healthz, port: status}
-            periodSeconds: 10
-            timeoutSeconds: 5
-            failureThreshold: 6
-          readinessProbe:
-            httpGet: {path: /readyz, port: status}
-            periodSeconds: 5
-            timeoutSeconds: 4
-            failureThreshold: 2
+          {{- include "fanmail.probes" $root | nindent 10 }}
           {{- if $preStop }}
           # Those who send to it hear first that it is leaving.
           lifecycle: {preStop: {sleep: {seconds: {{ $preStop }}}}}
           {{- end }}
           resources: {{- toYaml $c.resources | nindent 12 }}
-          {{- $mounts := print (include "fanmail.mounts" $root) (.mounts | default "") }}
-          {{- if $mounts }}
-          volumeMounts: {{- $mounts | nindent 12 }}
-          {{- end }}
-      {{- $volumes := print (include "fanmail.volumes" $root) (.volumes | default "") }}
-      {{- if $volumes }}
-      volumes: {{- $volumes | nindent 8 }}
-      {{- end }}
+          volumeMounts:
+            {{- include "fanmail.settingsMount" $root | nindent 12 }}
+            {{- with print (include "fanmail.mounts" $root) (.mounts | default "") }}{{ . | nindent 12 }}{{ end }}
+      volumes:
+        {{- include "fanmail.settingsVolume" $root | nindent 8 }}
+        {{- with print (include "fanmail.volumes" $root) (.volumes | default "") }}{{ . | nindent 8 }}{{ end }}
 ---
 apiVersion: policy/v1
 kind: PodDisruptionBudget
@@ -133,6 +118,8 @@ metadata:
   labels: {{- include "fanmail.labels" . | nindent 4 }}
 spec:
   {{- toYaml $c.podDisruptionBudget | nindent 2 }}
+  # While Postgres or NATS is away no pod is ready; nodes can be drained all the same.
+  unhealthyPodEvictionPolicy: AlwaysAllow
   selector:
     matchLabels: {{- include "fanmail.selector" . | nindent 6 }}
 {{- if eq ($scaling.by | default "none") "hpa" }}
@@ -154,6 +141,32 @@ spec:
     scaleDown: {stabilizationWindowSeconds: 300}
 {{- end }}
 ---
+{{ include "fanmail.status" . }}
+{{- end -}}
+
+{{/* How the kubelet asks a process that serves its state. */}}
+{{- define "fanmail.probes" -}}
+# A process that waits for Postgres or NATS is alive: killing it would
+# not bring them back. It is not ready.
+startupProbe:
+  httpGet: {path: /healthz, port: status}
+  periodSeconds: 2
+  failureThreshold: 30
+livenessProbe:
+  httpGet: {path: /healthz, port: status}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
+readinessProbe:
+  httpGet: {path: /readyz, port: status}
+  periodSeconds: 5
+  timeoutSeconds: 4
+  failureThreshold: 2
+{{- end -}}
+
+{{/* Where Prometheus finds a process, ready or not: dict root, component, port. */}}
+{{- define "fanmail.status" -}}
+{{- $root := .root -}}
 apiVersion: v1
 kind: Service
 metadata:
