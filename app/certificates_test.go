@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/fanmail-dev/fanmail/devserver"
 	"github.com/fanmail-dev/fanmail/test/tlstest"
@@ -68,4 +70,44 @@ func TestTheBrokersNextConnectionUsesRotatedCertificates(t *testing.T) {
 	require.Eventually(t, nc.IsConnected, time.Minute, time.Millisecond)
 	require.Equal(t, int64(8), serial(), "it trusts the new and is trusted")
 	require.NoError(t, nc.Flush())
+}
+
+// TestSTARTTLSUsesARotatedCertificate: and in the middle of a replacement, the
+// one from before.
+func TestSTARTTLSUsesARotatedCertificate(t *testing.T) {
+	t.Parallel()
+	files := tlstest.In(t.TempDir(), "smtp")
+	authority := tlstest.New(t)
+	authority.Write(files, 7)
+	core, logs := observer.New(zap.WarnLevel)
+	config, err := (&SMTP{TLSCert: files.Cert, TLSKey: files.Key}).tls(zap.New(core))
+	require.NoError(t, err)
+	l, err := tls.Listen("tcp", "127.0.0.1:0", config)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.(*tls.Conn).HandshakeContext(t.Context())
+			_ = conn.Close()
+		}
+	}()
+	serial := func() int64 {
+		conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(t.Context(), "tcp", l.Addr().String()) //nolint:gosec // the serial number is what is asked for
+		require.NoError(t, err)
+		defer func() { _ = conn.Close() }()
+		return conn.(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber.Int64()
+	}
+	require.Equal(t, int64(7), serial())
+	authority.Write(files, 8)
+	require.Equal(t, int64(8), serial())
+	require.Empty(t, logs.All())
+	require.NoError(t, os.Truncate(files.Key, 0))
+	require.Equal(t, int64(8), serial())
+	require.Equal(t, 1, logs.Len())
+	authority.Write(files, 9)
+	require.Equal(t, int64(9), serial())
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -50,7 +51,7 @@ func (c *SMTP) validate() error {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return wrong("--smtp-tls-cert and --smtp-tls-key", "FANMAIL_SMTP_TLS_CERT, FANMAIL_SMTP_TLS_KEY", "belong together: set both or neither")
 	}
-	if _, err := c.tls(); err != nil {
+	if _, err := c.tls(zap.NewNop()); err != nil {
 		return err
 	}
 	for _, l := range []struct {
@@ -85,15 +86,40 @@ func (c *SMTP) validate() error {
 	return nil
 }
 
-func (c *SMTP) tls() (*tls.Config, error) {
+// tls gives nil where there is no certificate.
+func (c *SMTP) tls(log *zap.Logger) (*tls.Config, error) {
 	if c.TLSCert == "" {
 		return nil, nil
 	}
-	cert, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
-	if err != nil {
+	pair := &certificate{cert: c.TLSCert, key: c.TLSKey, log: log}
+	if err := pair.read(); err != nil {
 		return nil, wrong("--smtp-tls-cert and --smtp-tls-key", "FANMAIL_SMTP_TLS_CERT, FANMAIL_SMTP_TLS_KEY", "cannot be used: "+err.Error())
 	}
-	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, nil
+	return &tls.Config{GetCertificate: pair.get, MinVersion: tls.VersionTLS12}, nil
+}
+
+// certificate is read anew for each connection, so that one that is replaced is
+// used at once. In the middle of a replacement the last whole one serves.
+type certificate struct {
+	cert, key string
+	log       *zap.Logger
+	last      atomic.Pointer[tls.Certificate]
+}
+
+func (c *certificate) read() error {
+	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
+	if err != nil {
+		return err
+	}
+	c.last.Store(&pair)
+	return nil
+}
+
+func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if err := c.read(); err != nil {
+		c.log.Warn("STARTTLS goes on with the certificate from before", zap.Error(err))
+	}
+	return c.last.Load(), nil
 }
 
 // RunIngest takes mail and events in until ctx ends.
@@ -109,7 +135,7 @@ func RunIngest(ctx context.Context, c IngestConfig, log *zap.Logger) error {
 
 // addIngest listens at once, so that the server's address is known.
 func (p *process) addIngest(c SMTP, flag string) (*ingest.Server, error) {
-	tlsConfig, err := c.tls()
+	tlsConfig, err := c.tls(p.log)
 	if err != nil {
 		return nil, err
 	}
