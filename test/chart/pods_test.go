@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +19,9 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
+	"sigs.k8s.io/yaml"
+
+	"github.com/fanmail-dev/fanmail/test/e2e/process"
 )
 
 func TestPodsPassTheRestrictedStandard(t *testing.T) {
@@ -41,33 +45,29 @@ func TestPodsPassTheRestrictedStandard(t *testing.T) {
 	require.False(t, policy.AggregateCheckResults(evaluator.EvaluatePod(level, &bare.ObjectMeta, &bare.Spec)).Allowed)
 }
 
-// commands builds the commands, once, and gives their directory.
-var commands = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "fanmail-chart-")
-	if err != nil {
-		return "", err
-	}
-	out, err := exec.CommandContext(context.Background(), "go", "-C", "../..", "build", "-o", dir+"/", "./cmd/...").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("build the commands: %w: %s", err, out)
-	}
-	return dir, nil
-})
+// commandDir is where the commands are once [environment] has asked for them.
+var (
+	commandDir string
+	commands   = sync.OnceValue(func() error {
+		return process.Build(context.Background(), commandDir, "cmd/publisher", "cmd/dispatcher", "cmd/ingest", "cmd/api", "cmd/fanmail")
+	})
+)
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if dir, err := commands(); err == nil {
-		_ = os.RemoveAll(dir)
+	var err error
+	if commandDir, err = os.MkdirTemp("", "fanmail-chart-"); err != nil {
+		panic(err)
 	}
+	code := m.Run()
+	_ = os.RemoveAll(commandDir)
 	os.Exit(code)
 }
 
 // environment is what --help of a command says it reads.
 func environment(t *testing.T, command string, args ...string) map[string]bool {
 	t.Helper()
-	dir, err := commands()
-	require.NoError(t, err)
-	out, err := exec.CommandContext(t.Context(), filepath.Join(dir, command), args...).CombinedOutput()
+	require.NoError(t, commands())
+	out, err := exec.CommandContext(t.Context(), filepath.Join(commandDir, command), args...).CombinedOutput()
 	require.NoError(t, err, string(out))
 	known := map[string]bool{}
 	for _, m := range regexp.MustCompile(`\$(FANMAIL_[A-Z_]+)`).FindAllStringSubmatch(string(out), -1) {
@@ -217,4 +217,47 @@ func TestTheLogLevelRollsNoPods(t *testing.T) {
 	require.Equal(t, map[string]string{"info": "info", "debug": "debug"}, levels)
 	require.Len(t, templates["info"], 5)
 	require.Equal(t, templates["info"], templates["debug"])
+}
+
+// TestThePageCountsConnections adds up what the processes may open at their
+// most, and looks for it in docs/kubernetes.md.
+func TestThePageCountsConnections(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/kubernetes.md")
+	require.NoError(t, err)
+	for _, args := range [][]string{nil, {"--values", chartDir + "/ci/large-values.yaml"}} {
+		objects := render(t, args...)
+		most := map[string]int{}
+		for _, o := range objects {
+			var scaled struct {
+				Spec struct {
+					ScaleTargetRef               struct{ Name string }
+					MaxReplicas, MaxReplicaCount int
+				}
+			}
+			if o.Kind == "HorizontalPodAutoscaler" || o.Kind == "ScaledObject" {
+				require.NoError(t, yaml.Unmarshal(o.raw, &scaled))
+				most[scaled.Spec.ScaleTargetRef.Name] = scaled.Spec.MaxReplicas + scaled.Spec.MaxReplicaCount
+			}
+		}
+		sum := 0
+		for _, o := range objects {
+			if o.Kind != "Deployment" {
+				continue
+			}
+			d := as[appsv1.Deployment](t, o)
+			replicas := most[d.Name]
+			if d.Spec.Replicas != nil {
+				replicas = int(*d.Spec.Replicas)
+			}
+			for _, e := range d.Spec.Template.Spec.Containers[0].Env {
+				if e.Name == "FANMAIL_DATABASE_MAX_CONNS" {
+					n, err := strconv.Atoi(e.Value)
+					require.NoError(t, err)
+					sum += n * replicas
+				}
+			}
+		}
+		require.Contains(t, string(page), fmt.Sprintf(" = %d", sum), "%v", args)
+	}
 }

@@ -52,7 +52,7 @@ capabilities: {drop: [ALL]}
 {{- define "fanmail.databaseEnv" -}}
 - name: FANMAIL_DATABASE_URL
 {{- if .root.Values.bundled.enabled }}
-  valueFrom: {secretKeyRef: {name: {{ include "fanmail.fullname" .root }}-bundled, key: database-url}}
+  valueFrom: {secretKeyRef: {name: {{ include "bundled.name" .root }}, key: database-url}}
 {{- else }}
 {{- $s := index .root.Values.database.secrets .role }}
   valueFrom: {secretKeyRef: {name: {{ $s.name | quote }}, key: {{ $s.key | quote }}}}
@@ -64,7 +64,7 @@ capabilities: {drop: [ALL]}
 {{- $n := .root.Values.nats -}}
 - name: FANMAIL_NATS_URL
 {{- if .root.Values.bundled.enabled }}
-  value: nats://{{ include "fanmail.fullname" .root }}-nats:4222
+  value: nats://{{ include "bundled.name" .root }}-nats:4222
 {{- else }}
 {{- $s := index $n.secrets .role }}
   valueFrom: {secretKeyRef: {name: {{ $s.name | quote }}, key: {{ $s.key | quote }}}}
