@@ -1,0 +1,156 @@
+package arch_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+)
+
+// pages are what people read, by path from the root.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/decisions/*.md"} {
+		files, err := filepath.Glob("../../" + pattern)
+		require.NoError(t, err)
+		for _, f := range files {
+			found[strings.TrimPrefix(filepath.ToSlash(f), "../../")] = read(t, f)
+		}
+	}
+	require.Greater(t, len(found), 15)
+	return found
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return string(b)
+}
+
+// sources are the Go files of the product and its tests, the other modules too.
+func sources(t *testing.T) string {
+	t.Helper()
+	var all strings.Builder
+	require.NoError(t, filepath.WalkDir("../..", func(path string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && strings.HasSuffix(path, ".go") {
+			all.WriteString(read(t, path))
+		}
+		return err
+	}))
+	return all.String()
+}
+
+// matches gives what the pattern's group finds, each once, and the page that
+// says it.
+func matches(t *testing.T, pattern string) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	for path, text := range pages(t) {
+		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+			found[m[1]] = path
+		}
+	}
+	require.NotEmpty(t, found, pattern)
+	return found
+}
+
+func TestPagesNameWhatThereIs(t *testing.T) {
+	t.Parallel()
+	src := sources(t)
+	for name, page := range matches(t, `\b(FANMAIL_[A-Z_]+[A-Z])\b`) {
+		require.Contains(t, src, name, "%s: no code reads that variable", page)
+	}
+	for name, page := range matches(t, `\b((?:Test|Fuzz)[A-Z][A-Za-z0-9]{5,})\b`) {
+		require.Regexp(t, `(?m)^func `+name+`\(`, src, "%s: no such test", page)
+	}
+	makefile := read(t, "../../Makefile")
+	for target, page := range matches(t, "`make ([a-z-]+)") {
+		require.Regexp(t, `(?m)^`+target+`:`, makefile, "%s: no such target", page)
+	}
+	exported := read(t, "../../docs/metrics.md")
+	for metric, page := range matches(t, "`(fanmail_[a-z0-9_]+_(?:total|seconds|info|in_flight|partitions))\\b") {
+		require.Contains(t, exported, "| `"+metric+"` |", "%s: no such metric", page)
+	}
+}
+
+func TestLinksLead(t *testing.T) {
+	t.Parallel()
+	all := pages(t)
+	links := 0
+	for path, text := range all {
+		for _, m := range regexp.MustCompile(`\]\(([^)\s:]+)\)`).FindAllStringSubmatch(text, -1) {
+			links++
+			file, anchor, _ := strings.Cut(m[1], "#")
+			target := path
+			if file != "" {
+				target = filepath.ToSlash(filepath.Join(filepath.Dir(path), file))
+			}
+			_, err := os.Stat("../../" + target)
+			require.NoError(t, err, "%s leads to %s", path, m[1])
+			if anchor != "" {
+				require.Contains(t, anchors(all[target]), anchor, "%s leads to %s", path, m[1])
+			}
+		}
+	}
+	require.Greater(t, links, 30)
+}
+
+// anchors are those that GitHub makes of a page's headings.
+func anchors(page string) []string {
+	var found []string
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(page, -1) {
+		kept := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		found = append(found, strings.ReplaceAll(kept, " ", "-"))
+	}
+	return found
+}
+
+// TestTheChartHasTheValuesThatPagesName: a value is a path such as
+// `nats.streams.by` whose first part the chart knows.
+func TestTheChartHasTheValuesThatPagesName(t *testing.T) {
+	t.Parallel()
+	var values map[string]any
+	require.NoError(t, yaml.Unmarshal([]byte(read(t, "../../deploy/chart/values.yaml")), &values))
+	named := 0
+	for _, page := range []string{"docs/kubernetes.md", "docs/observability.md", "docs/alerts.md"} {
+		for _, m := range regexp.MustCompile("[`= ]([a-z][A-Za-z]*(?:\\.[a-zA-Z]+)+)\\b").FindAllStringSubmatch(read(t, "../../"+page), -1) {
+			path := strings.Split(m[1], ".")
+			if _, ours := values[path[0]]; !ours || slices.Contains([]string{"md", "yaml", "conf", "sql"}, path[len(path)-1]) {
+				continue
+			}
+			named++
+			var at any = values
+			for _, part := range path {
+				inside, ok := at.(map[string]any)
+				require.True(t, ok, "%s: %s", page, m[1])
+				require.Contains(t, inside, part, "%s: the chart has no %s", page, m[1])
+				at = inside[part]
+			}
+		}
+	}
+	require.Greater(t, named, 20)
+}
+
+// TestRunbooksQuoteWhatThereIs: what docs/alerts.md has in quotes is a panel of
+// the dashboard or what a process says.
+func TestRunbooksQuoteWhatThereIs(t *testing.T) {
+	t.Parallel()
+	dashboard, src := read(t, "../../deploy/observability/grafana/fanmail.json"), sources(t)
+	quoted := regexp.MustCompile(`"([^"\n]+(?:\n[^"\n]+)?)"`).FindAllStringSubmatch(read(t, "../../docs/alerts.md"), -1)
+	require.Greater(t, len(quoted), 5)
+	elsewhere := []string{"no partition of relation"} // Postgres's own words
+	for _, q := range quoted {
+		words := strings.ReplaceAll(q[1], "\n", " ")
+		if slices.Contains(elsewhere, words) {
+			continue
+		}
+		require.True(t, strings.Contains(dashboard, `"title": "`+words+`"`) || strings.Contains(src, `"`+words), "nothing is called %q", words)
+	}
+}
