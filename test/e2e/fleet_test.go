@@ -43,16 +43,15 @@ func newFleet(ctx context.Context, t testing.TB) *fleet {
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	database, nats := pgtest.URL(t), freeAddr(t)
-	f := &fleet{t: t, pool: pgtest.Open(t, database), sink: s, bin: dir, logs: dir, running: map[string]*process.Process{}}
+	f := &fleet{t: t, pool: pgtest.Open(t, database), sink: s, bin: built(t), logs: dir, running: map[string]*process.Process{}}
 	f.env = []string{
 		"FANMAIL_DATABASE_URL=" + database, "FANMAIL_DATABASE_MAX_CONNS=8", "FANMAIL_NATS_URL=nats://" + nats,
 		"FANMAIL_ALLOW_HTTP=true", "FANMAIL_ALLOW_NETWORKS=127.0.0.0/8",
 	}
-	require.NoError(t, process.Build(ctx, dir, "test/e2e/natsd", "cmd/publisher", "cmd/dispatcher"))
 	t.Cleanup(f.end)
 	_, port, err := net.SplitHostPort(nats)
 	require.NoError(t, err)
-	f.run(ctx, process.Spec{Name: "nats", Bin: filepath.Join(dir, "natsd"), Logs: dir, Ready: nats, Args: []string{"-dir", filepath.Join(dir, "nats"), "-port", port}})
+	f.run(ctx, process.Spec{Name: "nats", Bin: filepath.Join(f.bin, "natsd"), Logs: dir, Ready: nats, Args: []string{"-dir", filepath.Join(dir, "nats"), "-port", port}})
 	f.command(ctx, "publisher", "publisher")
 	return f
 }

@@ -34,6 +34,7 @@ type guarded struct {
 	pg     *devserver.Postgres
 	broker string
 	bin    string
+	logs   string
 }
 
 // guardedDatabase is what an operator is told to make.
@@ -45,14 +46,8 @@ func newGuarded(ctx context.Context, t *testing.T) *guarded {
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(dir, 0o755))
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	g := &guarded{bin: filepath.Join(dir, "bin"), broker: freeAddr(t)}
-	logs := filepath.Join(dir, "logs")
-	require.NoError(t, os.Mkdir(logs, 0o700))
-	dirs := []string{"test/e2e/natsd", "cmd/fanmail"}
-	for _, c := range commands {
-		dirs = append(dirs, "cmd/"+c)
-	}
-	require.NoError(t, process.Build(ctx, g.bin, dirs...))
+	g := &guarded{bin: built(t), logs: filepath.Join(dir, "logs"), broker: freeAddr(t)}
+	require.NoError(t, os.Mkdir(g.logs, 0o700))
 
 	g.pg, err = devserver.StartPostgres(ctx, devserver.PostgresOptions{Dir: dir})
 	require.NoError(t, err)
@@ -82,14 +77,14 @@ func newGuarded(ctx context.Context, t *testing.T) *guarded {
 		passwords = append(passwords, "FANMAIL_NATS_"+strings.ToUpper(user)+"_PASSWORD="+password(user))
 	}
 	g.start(ctx, process.Spec{
-		Name: "nats", Bin: filepath.Join(g.bin, "natsd"), Logs: logs, Ready: g.broker, Env: passwords,
+		Name: "nats", Bin: filepath.Join(g.bin, "natsd"), Logs: g.logs, Ready: g.broker, Env: passwords,
 		Args: []string{"-dir", g.natsDir, "-port", port, "-config", accounts},
 	})
 	g.cli(ctx, "migrate", "--grants")
 	for _, c := range commands {
 		health := freeAddr(t)
 		g.start(ctx, process.Spec{
-			Name: c, Bin: filepath.Join(g.bin, c), Logs: logs, Ready: "http://" + health + "/readyz",
+			Name: c, Bin: filepath.Join(g.bin, c), Logs: g.logs, Ready: "http://" + health + "/readyz",
 			Env: []string{
 				"FANMAIL_DATABASE_URL=" + g.url("fanmail_"+c), "FANMAIL_NATS_URL=" + g.nats(c),
 				"FANMAIL_MAINTENANCE=off", "FANMAIL_ALLOW_HTTP=true", "FANMAIL_ALLOW_NETWORKS=127.0.0.0/8",
@@ -116,7 +111,7 @@ func (g *guarded) nats(user string) string {
 func (g *guarded) cli(ctx context.Context, args ...string) {
 	g.t.Helper()
 	p, err := process.Start(ctx, process.Spec{
-		Name: "fanmail-" + args[0], Bin: filepath.Join(g.bin, "fanmail"), Logs: filepath.Join(filepath.Dir(g.bin), "logs"), Args: args,
+		Name: "fanmail-" + args[0], Bin: filepath.Join(g.bin, "fanmail"), Logs: g.logs, Args: args,
 		Env: []string{"FANMAIL_DATABASE_URL=" + g.url("fanmail_owner"), "FANMAIL_NATS_URL=" + g.nats("operator")},
 	})
 	require.NoError(g.t, err)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -33,12 +34,35 @@ type rig struct {
 
 var commands = []string{"api", "ingest", "publisher", "dispatcher"}
 
-// newRig builds and starts it; env is added to the environment of each command.
+// newRig starts it; env is added to the environment of each command.
 func newRig(ctx context.Context, t testing.TB, env ...string) *rig {
 	t.Helper()
-	bin := t.TempDir()
-	require.NoError(t, process.Build(ctx, bin, programs()...))
-	return newRigOf(ctx, t, bin, env...)
+	return newRigOf(ctx, t, built(t), env...)
+}
+
+// programDir is where this release's programs are once somebody has asked for them by
+// [built]: linking them takes seconds, so it is done once for all tests.
+var (
+	programDir string
+	buildOnce  = sync.OnceValue(func() error {
+		return process.Build(context.Background(), programDir, append(programs(), "cmd/fanmail")...)
+	})
+)
+
+func built(t testing.TB) string {
+	t.Helper()
+	require.NoError(t, buildOnce())
+	return programDir
+}
+
+func TestMain(m *testing.M) {
+	var err error
+	if programDir, err = os.MkdirTemp("", "fanmail-e2e-bin-"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(programDir)
+	os.Exit(code)
 }
 
 // programs are the directories of what a rig runs.

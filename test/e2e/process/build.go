@@ -10,20 +10,21 @@ import (
 	"strings"
 )
 
-// Build compiles commands of this module into dir. A command is named by its
-// directory in the module, such as "cmd/publisher", and its program is the last
-// part of it.
+// Build compiles commands of this module into dir, as deploy/build.sh does for the
+// image: what is tested is what is shipped. A command is named by its directory in
+// the module, such as "cmd/publisher", and its program is the last part of it.
 func Build(ctx context.Context, dir string, commands ...string) error {
 	root, err := root()
 	if err != nil {
 		return err
 	}
-	args := []string{"build", "-o", dir + string(filepath.Separator)}
+	args := []string{"build", "-trimpath", "-o", dir + string(filepath.Separator)}
 	for _, c := range commands {
 		args = append(args, "./"+c)
 	}
 	cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // our own commands
 	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s: %w\n%s", strings.Join(commands, ", "), err, out)
 	}
