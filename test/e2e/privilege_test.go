@@ -165,10 +165,12 @@ func TestEachProcessHasTheRightsItNeedsAndNoOthers(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, client.SendMail("a@example.net", []string{"robot@example.com"}, strings.NewReader(mail)))
 	require.NoError(t, client.Quit())
+	g.retryNow(ctx)
 	require.NoError(t, s.WaitForPath(ctx, "/ok", 2), "the mail arrives at the second attempt")
 	require.NoError(t, s.WaitForPath(ctx, "/agent", 1), "and at the agent's own URL")
 
 	g.intake(ctx, tenant.ID)
+	g.retryNow(ctx)
 	require.NoError(t, s.WaitForPath(ctx, "/ok", 4), "so does an event from the broker")
 	g.gone(ctx, key.Secret, s)
 	s.Script("/ok", sink.Status(http.StatusOK))

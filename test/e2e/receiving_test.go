@@ -62,8 +62,8 @@ func buildReceiver(t *testing.T, dir string, source []byte) string {
 	require.NoError(t, os.WriteFile(filepath.Join(src, "go.sum"), sums, 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(src, "go.mod"), []byte("module receiver\n\ngo 1.26\n\nrequire github.com/fanmail-dev/fanmail v0.0.0\n\nreplace github.com/fanmail-dev/fanmail => "+root+"\n"), 0o600))
 	bin := filepath.Join(dir, "receive")
-	build := exec.CommandContext(t.Context(), "go", "build", "-mod=mod", "-o", bin, ".")
-	build.Dir = src
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-mod=mod", "-o", bin, ".")
+	build.Dir, build.Env = src, append(os.Environ(), "CGO_ENABLED=0")
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return bin

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
@@ -169,6 +170,17 @@ func (r *rig) count(ctx context.Context, sql string) int {
 		r.t.Errorf("%s: %v", sql, err)
 	}
 	return n
+}
+
+// retryNow waits until one delivery has failed once, and makes it due a minute
+// before it would be.
+func (r *rig) retryNow(ctx context.Context) {
+	r.t.Helper()
+	require.Eventually(r.t, func() bool {
+		done, err := r.pool.Exec(ctx, `UPDATE webhook_subscriber_deliveries SET next_retry_at = now() WHERE status = 'pending' AND attempts = 1`)
+		require.NoError(r.t, err)
+		return done.RowsAffected() == 1
+	}, time.Minute, 20*time.Millisecond)
 }
 
 // operatorKey makes a key with which tenants are made.
