@@ -96,7 +96,7 @@ func TestSTARTTLSUsesARotatedCertificate(t *testing.T) {
 		}
 	}()
 	serial := func() int64 {
-		conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(t.Context(), "tcp", l.Addr().String()) //nolint:gosec // the serial number is what is asked for
+		conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(t.Context(), "tcp", l.Addr().String())
 		require.NoError(t, err)
 		defer func() { _ = conn.Close() }()
 		return conn.(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber.Int64()

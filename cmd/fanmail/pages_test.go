@@ -47,7 +47,7 @@ func TestPagesNameCommandsAndFlagsThatThereAre(t *testing.T) {
 						at = at.Children[i]
 						continue
 					}
-					require.True(t, at != cli.Node, "%s: no command %q in %q", f, word, m[1])
+					require.NotSame(t, cli.Node, at, "%s: no command %q in %q", f, word, m[1])
 					if name, ok := strings.CutPrefix(word, "--"); ok {
 						name, _, _ = strings.Cut(name, "=")
 						require.True(t, all(at)[name] || all(cli.Node)[name], "%s: fanmail %s: no flag --%s", f, m[1], name)
