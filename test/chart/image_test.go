@@ -15,6 +15,8 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/patternmatcher"
+	"github.com/moby/patternmatcher/ignorefile"
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
 )
@@ -54,6 +56,40 @@ func TestDockerfile(t *testing.T) {
 
 	_, breaches = lint(t, []byte("from scratch as X\nMAINTAINER me\nENTRYPOINT /bin/x\n"))
 	require.NotEmpty(t, breaches, "the linter can find fault")
+}
+
+// TestTheImagesContextHasAllThatIsBuilt: .dockerignore lets the builder see every
+// file that a command is compiled from, what is embedded too, and no test.
+func TestTheImagesContextHasAllThatIsBuilt(t *testing.T) {
+	t.Parallel()
+	ignore, err := os.Open("../../deploy/Dockerfile.dockerignore")
+	require.NoError(t, err)
+	defer func() { _ = ignore.Close() }()
+	patterns, err := ignorefile.ReadAll(ignore)
+	require.NoError(t, err)
+	matcher, err := patternmatcher.New(patterns)
+	require.NoError(t, err)
+	ignored := func(path string) bool {
+		hit, err := matcher.MatchesOrParentMatches(filepath.ToSlash(path))
+		require.NoError(t, err)
+		return hit
+	}
+	list := exec.CommandContext(t.Context(), "go", "-C", "../..", "list", "-deps", "-f",
+		`{{$d := .Dir}}{{with .Module}}{{if .Main}}{{range $.GoFiles}}{{$d}}/{{.}}{{"\n"}}{{end}}{{range $.EmbedFiles}}{{$d}}/{{.}}{{"\n"}}{{end}}{{end}}{{end}}`, "./cmd/...")
+	out, err := list.CombinedOutput()
+	require.NoError(t, err, string(out))
+	root, err := filepath.Abs("../..")
+	require.NoError(t, err)
+	files := strings.Fields(string(out))
+	require.Greater(t, len(files), 200)
+	for _, f := range append(files, root+"/go.mod", root+"/go.sum", root+"/deploy/build.sh") {
+		rel, err := filepath.Rel(root, f)
+		require.NoError(t, err)
+		require.False(t, ignored(rel), "the builder needs %s", rel)
+	}
+	for _, f := range []string{"test/e2e/rig_test.go", "app/process_test.go", ".git/config", "docs/design.md", "deploy/chart/values.yaml"} {
+		require.True(t, ignored(f), f)
+	}
 }
 
 // TestCompose loads the file as Compose does.
