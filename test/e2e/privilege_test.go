@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -353,6 +354,7 @@ func (g *guarded) deniedByPostgres(ctx context.Context) {
 		}
 		require.NoError(g.t, conn.Close(ctx))
 	}
+	g.kedaMayAsk(ctx)
 	// A new table must say who may use it.
 	rows, err := g.pool.Query(ctx, `SELECT c.relname FROM pg_class AS c
 		WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND NOT EXISTS (
@@ -362,6 +364,30 @@ func (g *guarded) deniedByPostgres(ctx context.Context) {
 	nobodys, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(g.t, err)
 	require.Empty(g.t, nobodys, "deploy/postgres/grants.sql says nothing about these tables")
+}
+
+// kedaMayAsk runs the chart's query for the scaler, as the role that the chart
+// gives it, over an empty outbox and over one whose row is 40 s old.
+func (g *guarded) kedaMayAsk(ctx context.Context) {
+	g.t.Helper()
+	trigger, err := os.ReadFile("../../deploy/chart/templates/keda.yaml")
+	require.NoError(g.t, err)
+	query := regexp.MustCompile(`query: >-\n((?: {10}.+\n)+)`).FindSubmatch(trigger)
+	require.NotNil(g.t, query, "the trigger asks Postgres")
+	conn, err := pgx.Connect(ctx, g.url("fanmail_dispatcher"))
+	require.NoError(g.t, err)
+	var seconds float64
+	require.NoError(g.t, conn.QueryRow(ctx, string(query[1])).Scan(&seconds))
+	require.Zero(g.t, seconds)
+	require.NoError(g.t, conn.Close(ctx))
+	tx, err := g.pool.Begin(ctx) // nobody else is to see the row
+	require.NoError(g.t, err)
+	defer func() { _ = tx.Rollback(ctx) }()
+	_, err = tx.Exec(ctx, `INSERT INTO outbox (event_id, tenant_id, created_at, leased_until)
+		VALUES (gen_random_uuid(), gen_random_uuid(), now() - interval '40 s', now())`)
+	require.NoError(g.t, err)
+	require.NoError(g.t, tx.QueryRow(ctx, string(query[1])).Scan(&seconds))
+	require.InDelta(g.t, 40, seconds, 0.1)
 }
 
 // deniedByNATS tries what each user has no business with.

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -60,6 +62,15 @@ func TestMain(m *testing.M) {
 	var err error
 	if programDir, err = os.MkdirTemp("", "fanmail-e2e-bin-"); err != nil {
 		panic(err)
+	}
+	flag.Parse()
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })
+	if !asked && runtime.GOMAXPROCS(0) < 4 {
+		// Most of a test's time goes by in other processes, waiting.
+		if err = flag.Set("test.parallel", "4"); err != nil {
+			panic(err)
+		}
 	}
 	code := m.Run()
 	_ = os.RemoveAll(programDir)
