@@ -84,9 +84,10 @@ func build(ctx context.Context, dir, bin string, patches []patch) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-overlay", file, "-o", bin+string(filepath.Separator), //nolint:gosec // our own commands
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-overlay", file, "-o", bin+string(filepath.Separator), //nolint:gosec // our own commands
 		"./cmd/api", "./cmd/ingest", "./cmd/publisher", "./cmd/dispatcher", "./test/chaos/natsnode")
 	cmd.Dir = module
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as deploy/build.sh does
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build: %w\n%s", err, out)
 	}
