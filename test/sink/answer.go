@@ -45,6 +45,10 @@ type Answer struct {
 	Garbage bool
 	// Endless sends a body that ends only with the client or the sink.
 	Endless bool
+	// Ends holds the end of the answer back until it is closed; header and Body
+	// are sent before. The client's leaving or the sink's closing ends the wait,
+	// and the connection.
+	Ends <-chan struct{}
 }
 
 // Always gives the same answer every time.
@@ -111,6 +115,9 @@ func (s *Sink) answer(w http.ResponseWriter, r *http.Request, a Answer) {
 	w.WriteHeader(status)
 	if len(a.Body) > 0 {
 		_, _ = w.Write(a.Body)
+	}
+	if a.Ends != nil && (http.NewResponseController(w).Flush() != nil || !hold(s, r, a.Ends)) {
+		panic(http.ErrAbortHandler)
 	}
 	for chunk := make([]byte, 32<<10); a.Endless; {
 		if _, err := w.Write(chunk); err != nil {
