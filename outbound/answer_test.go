@@ -16,7 +16,8 @@ func TestRetryAfterIsReadAsSecondsOrDate(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	require.Equal(t, 90*time.Second, RetryAfter("90", now))
 	require.Equal(t, time.Hour, RetryAfter(now.Add(time.Hour).Format(http.TimeFormat), now))
-	require.Equal(t, MaxRetryAfter, RetryAfter("99999999999", now), "up to a day")
+	require.Equal(t, 24*time.Hour, RetryAfter("99999999999", now), "up to a day")
+	require.Equal(t, 24*time.Hour, RetryAfter(now.AddDate(0, 1, 0).Format(http.TimeFormat), now))
 	for _, none := range []string{"", "soon", "-5", now.Add(-time.Hour).Format(http.TimeFormat)} {
 		require.Zero(t, RetryAfter(none, now), none)
 	}

@@ -121,6 +121,22 @@ func TestANameThatChangesItsMindGainsNothing(t *testing.T) {
 	require.Equal(t, ReasonBlocked, get(t, tr, "http://rebind.example:"+port+"/"))
 	require.Zero(t, s.Count())
 
+	// Nor does one that changes its mind between a look and the dialling, which
+	// would ask again: the address that is allowed here has no listener.
+	for looks := range int32(5) {
+		var asked atomic.Int32
+		fickle := resolver(t, func(string) []netip.Addr {
+			if asked.Add(1) <= looks {
+				return []netip.Addr{netip.IPv6Loopback()}
+			}
+			return []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+		})
+		six := newTransport([]netip.Prefix{netip.MustParsePrefix("::1/128")}, nil, fickle)
+		require.NotEmpty(t, get(t, six, "http://rebind.example:"+port+"/"))
+		six.CloseIdleConnections()
+	}
+	require.Zero(t, s.Count())
+
 	// The operator's networks are reached, by the same way.
 	allowed := newTransport([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, nil, rebinding)
 	t.Cleanup(allowed.CloseIdleConnections)
