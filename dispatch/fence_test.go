@@ -93,6 +93,69 @@ func TestNothingIsSentOnceTheLeaseHasRunOut(t *testing.T) {
 	require.Equal(t, int32(2), arrived.Load(), "not even a header of the others")
 }
 
+// A row that has waited in its lane until its lease would end amid the attempt
+// is leased anew first, and left alone where it has become another's.
+func TestADeliveryIsSentUnderALeaseThatOutlivesTheAttempt(t *testing.T) {
+	t.Parallel()
+	var arrived atomic.Int32
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrived.Add(1) }))
+	t.Cleanup(s.Close)
+	d, q := stranger(t, s.URL)
+	d.poster.may = func() bool { return true }
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		d.ledger.run(ctx)
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+	var all [events.Partitions]bool
+	for p := range all {
+		all[p] = true
+	}
+	d.sched.own(all)
+	e := d.registry.Get(q.WebhookID)
+	// ends says when the row's lease runs out, and gives that.
+	ends := func(in time.Duration) (lease int64) {
+		t.Helper()
+		sent := time.Now()
+		var now, at time.Time
+		require.NoError(t, d.pool.QueryRow(ctx, `UPDATE webhook_subscriber_deliveries SET next_retry_at = now() + $1::interval
+			RETURNING clock_timestamp(), next_retry_at`, in).Scan(&now, &at))
+		d.clock.observe(sent, now)
+		return at.UnixMicro()
+	}
+	begin := func() *delivery {
+		t.Helper()
+		next := d.sched.next()
+		require.NotNil(t, next)
+		return next
+	}
+
+	short := ends(AttemptTimeout - time.Second)
+	q.Lease = short
+	require.Equal(t, queued, d.sched.add(q, e))
+	d.attempt(begin())
+	require.NoError(t, d.ledger.flushed(ctx))
+	require.Zero(t, arrived.Load(), "not under a lease that ends before the attempt may")
+	require.Greater(t, q.Lease, short+(subscribers.LeaseDuration/2).Microseconds())
+	d.attempt(begin())
+	require.Equal(t, int32(1), arrived.Load(), "under the new one it is")
+	require.NoError(t, d.ledger.flushed(ctx))
+
+	_, err := d.pool.Exec(ctx, `UPDATE webhook_subscriber_deliveries SET status = 'pending', attempts = 0, finished_at = NULL, next_retry_at = now()`)
+	require.NoError(t, err)
+	again := &delivery{Leased: q.Leased}
+	again.Lease = ends(AttemptTimeout - time.Second)
+	require.Equal(t, queued, d.sched.add(again, e))
+	ends(time.Hour) // another has leased it since
+	d.attempt(begin())
+	require.NoError(t, d.ledger.flushed(ctx))
+	require.Nil(t, d.sched.next())
+	require.False(t, d.sched.holds(again.ID))
+	require.Equal(t, int32(1), arrived.Load(), "it is the other's to send")
+}
+
 // What was registered while plain HTTP was on is not sent once it is off.
 func TestPlainHTTPIsSentOnlyWhereTheOperatorAllowsIt(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package dispatch_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -98,6 +99,7 @@ func TestRedirectsAreFailuresAndNeverFollowed(t *testing.T) {
 	r.dispatcher()
 	r.insert(1)
 	v := r.until(w, func(v row) bool { return v.Attempts == 1 })
+	require.Equal(t, "pending", v.Status)
 	require.Equal(t, http.StatusTemporaryRedirect, *v.Code)
 	require.Contains(t, *v.Error, "not followed")
 	require.Zero(t, r.sink.CountTo("/to"))
@@ -172,22 +174,41 @@ func TestTheInFlightCapHoldsAndTheRestWaits(t *testing.T) {
 
 func TestHangingEndpointsDoNotHoldUpTheHealthy(t *testing.T) {
 	t.Parallel()
+	for name, fed := range map[string]bool{"in the same process": true, "through the broker": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			hangBeside(t, fed)
+		})
+	}
+}
+
+func hangBeside(t *testing.T, fed bool) {
 	r := newRig(t)
+	// All of one partition, whose messages come one after the other.
+	together := func(w *subscribers.Webhook) {
+		for events.Partition(w.ID) != 0 {
+			w.ID = events.NewRandom[events.WebhookKind]()
+		}
+	}
 	hold := make(chan struct{})
 	defer close(hold)
-	for _, p := range []string{"/h1", "/h2", "/h3", "/h4", "/h5"} {
+	const hanging = 10
+	for i := range hanging {
+		p := fmt.Sprintf("/hangs/%d", i)
 		r.sink.Script(p, sink.Hang(hold))
-		r.webhook(p)
+		r.webhook(p, together)
 	}
-	r.webhook("/healthy")
+	r.webhook("/healthy", together)
 	r.relay()
-	r.dispatcher()
+	r.replica(fed)
 	// More than the lanes of the hanging ones take in.
-	const n = 1500
+	const n = 1100
 	r.insert(n)
 	require.NoError(t, r.sink.WaitForPath(r.ctx(), "/healthy", n))
-	for _, p := range []string{"/h1", "/h5"} {
+	for i := range hanging {
+		p := fmt.Sprintf("/hangs/%d", i)
 		now, _ := r.sink.InFlight(p)
+		require.Positive(t, now, "all of them at once")
 		require.Equal(t, r.sink.CountTo(p), now, "none of the hanging ones has answered")
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
 	"github.com/fanmail-dev/fanmail/dispatch"
@@ -39,11 +40,12 @@ type rig struct {
 	js     jetstream.JetStream
 	sink   *sink.Sink
 	tenant events.TenantID
+	log    *zap.Logger
 }
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{t: t, url: pgtest.URL(t), natURL: natstest.URL(t), sink: sink.New(t)}
+	r := &rig{t: t, url: pgtest.URL(t), natURL: natstest.URL(t), sink: sink.New(t), log: zaptest.NewLogger(t)}
 	r.pool = r.open()
 	r.nc, r.js = r.connect()
 	require.NoError(t, stream.Ensure(context.Background(), r.js, stream.Options{}))
@@ -139,7 +141,7 @@ func (r *rig) run(f func(context.Context) error) (stop func()) {
 }
 
 func (r *rig) relay() (stop func()) {
-	return r.run(outbox.NewRelay(r.pool, r.nc, r.js, outbox.RelayOptions{Log: zaptest.NewLogger(r.t)}).Run)
+	return r.run(outbox.NewRelay(r.pool, r.nc, r.js, outbox.RelayOptions{Log: r.log}).Run)
 }
 
 // dispatcher starts fan-out and dispatch with connections of their own, as a
@@ -151,14 +153,13 @@ func (r *rig) replica(fed bool) (stop func()) {
 	r.t.Helper()
 	pool := r.open()
 	nc, js := r.connect()
-	log := zaptest.NewLogger(r.t)
-	registry := subscribers.NewRegistry(pool, nc, log)
+	registry := subscribers.NewRegistry(pool, nc, r.log)
 	require.NoError(r.t, registry.Load(context.Background()))
 	d, err := dispatch.New(pool, nc, js, registry, dispatch.Options{
-		Name: "test", AllowHTTP: true, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Drain: 5 * time.Second, Log: log,
+		Name: "test", AllowHTTP: true, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Drain: 5 * time.Second, Log: r.log,
 	})
 	require.NoError(r.t, err)
-	o := fanout.Options{Log: log}
+	o := fanout.Options{Log: r.log}
 	if fed {
 		o.Lanes = d
 	}
