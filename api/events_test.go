@@ -208,6 +208,9 @@ func TestATestDeliveryGoesToItsWebhookAlone(t *testing.T) {
 	var queued int
 	require.NoError(t, w.pool.QueryRow(ctx, `SELECT count(*) FROM outbox`).Scan(&queued))
 	require.Zero(t, queued, "nothing for the fan-out")
+	var made int
+	require.NoError(t, w.pool.QueryRow(ctx, `SELECT count(*) FROM webhook_subscriber_deliveries`).Scan(&made))
+	require.Equal(t, 1, made, "nor for another webhook")
 	var consistent, due bool
 	var created, evCreated time.Time
 	require.NoError(t, w.pool.QueryRow(ctx, `SELECT expires_at = created_at + interval '30 days', next_retry_at <= now(), created_at, event_created_at

@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -27,7 +28,7 @@ func TestAnotherTenantsKeySeesNothingOnAnyRoute(t *testing.T) {
 	eventID, deliveryID := test.text("event_id"), test.text("id")
 	key := owner.do("POST", "/v1/keys", map[string]any{}).want(t, 201).text("id")
 	replay := owner.do("POST", "/v1/replays", map[string]any{"since": "2026-01-01T00:00:00Z", "mode": "all"}).want(t, 202).text("id")
-	message := insertMessage(ctx, t, w, owner, eventID, []byte("From: a\r\n\r\nhello"))
+	message := insertMessage(ctx, t, w, owner, eventID, fmt.Appendf(nil, parcel, "x"))
 
 	params := map[string]string{
 		"/v1/agents/{address}": address, "/v1/webhooks/{id}": hook, "/v1/deliveries/{id}": deliveryID,
@@ -101,6 +102,11 @@ func TestAnotherTenantsKeySeesNothingOnAnyRoute(t *testing.T) {
 	owner.do("GET", "/v1/agents/"+address, nil).want(t, 200)
 	require.Equal(t, true, owner.do("GET", "/v1/webhooks/"+hook, nil).want(t, 200).json["enabled"])
 	owner.do("GET", "/v1/messages/"+message, nil).want(t, 200)
+	owner.do("GET", "/v1/messages/"+message+"/raw", nil).want(t, 200)
+	owner.do("GET", "/v1/messages/"+message+"/attachments/0", nil).want(t, 200)
+	owner.do("GET", "/v1/deliveries/"+deliveryID, nil).want(t, 200)
+	owner.do("GET", "/v1/events/"+eventID, nil).want(t, 200)
+	owner.do("GET", "/v1/replays/"+replay, nil).want(t, 200)
 	require.True(t, slices.Contains(owner.do("GET", "/v1/keys", nil).ids(t, "id"), key))
 }
 

@@ -36,6 +36,8 @@ func TestAWebhooksLife(t *testing.T) {
 	delete(made.json, "signing_secret")
 	require.Equal(t, made.json, got.json)
 	require.Equal(t, map[string]any{"agent_ids": []any{"sales@example.com"}, "labels": []any{"vip"}}, got.json["filters"])
+	require.Equal(t, hookURL, got.json["url"])
+	require.Equal(t, []any{"email.received", "email.sent"}, got.json["events"])
 	require.EqualValues(t, 32, got.json["max_in_flight"])
 	require.EqualValues(t, 7, got.json["rate_limit"])
 	require.Equal(t, "none", got.json["ordering"])
@@ -61,8 +63,9 @@ func TestAWebhooksLife(t *testing.T) {
 	require.Regexp(t, `^whsec_`, rotated.text("signing_secret"))
 	require.NotEqual(t, secret, rotated.text("signing_secret"))
 	var now, until time.Time
-	var prev string
-	require.NoError(t, w.pool.QueryRow(context.Background(), `SELECT now(), signing_secret_prev, signing_secret_prev_until FROM webhooks`).Scan(&now, &prev, &until))
+	var present, prev string
+	require.NoError(t, w.pool.QueryRow(context.Background(), `SELECT now(), signing_secret, signing_secret_prev, signing_secret_prev_until FROM webhooks`).Scan(&now, &present, &prev, &until))
+	require.Equal(t, present, rotated.text("signing_secret"))
 	require.Equal(t, secret, prev)
 	require.True(t, until.After(now.Add(23*time.Hour)) && until.Before(now.Add(25*time.Hour)))
 	said, err := time.Parse(time.RFC3339Nano, rotated.text("previous_secret_expires_at"))
@@ -82,6 +85,14 @@ func TestBadSettingsAreRefusedByName(t *testing.T) {
 	w := start(t)
 	c := w.tenant()
 	existing := c.webhook()
+	unknown := c.do("POST", "/v1/webhooks", map[string]any{"url": hookURL, "events": []string{"email.eaten"}}).want(t, 422)
+	for _, known := range events.Catalogue() {
+		require.Contains(t, unknown.text("detail"), string(known))
+	}
+	tooMany := make([]string, 51)
+	for i := range tooMany {
+		tooMany[i] = fmt.Sprint(i)
+	}
 	for place, settings := range map[string]map[string]any{
 		"body.url":                      {"url": "not a URL"},
 		"body.events[0]":                {"events": []string{"email.eaten"}},
@@ -92,7 +103,7 @@ func TestBadSettingsAreRefusedByName(t *testing.T) {
 		"body.ordering":                 {"ordering": "fifo"},
 		"body.filters.agent_ids":        {"filters": map[string]any{"agent_ids": []string{"nobody@example.com"}}},
 		"body.filters.labels":           {"filters": map[string]any{"labels": []string{""}}},
-		"body.filters.conversation_ids": {"filters": map[string]any{"conversation_ids": make([]string, 51)}},
+		"body.filters.conversation_ids": {"filters": map[string]any{"conversation_ids": tooMany}},
 		"body.filters.colour":           {"filters": map[string]any{"colour": []string{"red"}}},
 		"body.signing_secret":           {"signing_secret": "mine"},
 		"body.URL":                      {"URL": hookURL},
