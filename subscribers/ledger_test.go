@@ -123,7 +123,7 @@ func TestALeaseCarriesTheEnvelopeAndLastsFiveMinutes(t *testing.T) {
 	require.Len(t, got, 2)
 	require.Equal(t, []int64{2, 3}, []int64{got[0].Seq, got[1].Seq}, "those that have been due for longest")
 	require.Contains(t, string(got[0].Envelope), `"data":{"a":1}`)
-	require.WithinDuration(t, before.Add(subscribers.LeaseDuration), time.UnixMicro(got[0].Lease), 30*time.Second)
+	require.WithinDuration(t, before.Add(5*time.Minute), time.UnixMicro(got[0].Lease), 30*time.Second)
 	require.Less(t, next[e.hook.ID], before.UnixMicro(), "the third is due still")
 	e.lease(10)
 	_, next, err = subscribers.LeaseDue(context.Background(), e.pool, []subscribers.Want{{WebhookID: e.hook.ID, Room: 2}})
@@ -163,6 +163,30 @@ func TestAStaleFailureChangesNothingAndASuccessCountsWheneverItComes(t *testing.
 		require.Equal(t, "delivered", status, "nothing overwrites a final row")
 		require.Equal(t, 2, attempts)
 	}
+}
+
+func TestASuccessAndItsWebhooksTimeAreOneTransaction(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	e := newEngine(t)
+	e.rows(e.hook.ID, 1)
+	l := e.lease(1)[0]
+	e.exec(t, `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now'; END $$`)
+	e.exec(t, `CREATE TRIGGER refuse BEFORE UPDATE OF last_delivered_at ON webhooks FOR EACH ROW EXECUTE FUNCTION refuse()`)
+	book := e.outcome(l, 1, true)
+	book.Touch = []events.WebhookID{e.hook.ID}
+	_, err := subscribers.WriteLedger(ctx, e.pool, &book)
+	require.ErrorContains(t, err, "not now")
+	status, attempts := e.state(l.ID)
+	require.Equal(t, "pending", status)
+	require.Zero(t, attempts)
+
+	e.exec(t, `DROP TRIGGER refuse ON webhooks`)
+	e.write(book)
+	var same bool
+	require.NoError(t, e.pool.QueryRow(ctx, `SELECT d.status = 'delivered' AND d.attempts = 1 AND d.last_status_code = 200 AND d.last_attempt_at = w.last_delivered_at
+		FROM webhook_subscriber_deliveries AS d JOIN webhooks AS w ON w.id = d.webhook_id`).Scan(&same))
+	require.True(t, same)
 }
 
 func TestConcurrentFailuresAreCountedRight(t *testing.T) {

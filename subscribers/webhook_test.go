@@ -39,7 +39,15 @@ func TestTheLimitsOfAWebhooksSettings(t *testing.T) {
 		string(events.EmailReceived):                               func(w *subscribers.Webhook) { w.Events = []events.Type{"email.eaten"} },
 		"url: must be an https URL; plain http is off":             func(w *subscribers.Webhook) { w.URL = "http://hooks.example.com/" },
 		"url: must not hold credentials":                           func(w *subscribers.Webhook) { w.URL = "https://a:b@hooks.example.com/" },
+		"url: must not hold a fragment":                            func(w *subscribers.Webhook) { w.URL = "https://hooks.example.com/#in" },
+		"url: must be an https URL":                                func(w *subscribers.Webhook) { w.URL = "ftp://hooks.example.com/" },
+		"url: is not an absolute URL with a host":                  func(w *subscribers.Webhook) { w.URL = "hooks.example.com/in" },
+		"filters.labels: holds an empty value":                     func(w *subscribers.Webhook) { w.Filters.Labels = []string{""} },
 		"max_in_flight: is 257; it must be from 1 to 256":          func(w *subscribers.Webhook) { w.MaxInFlight++ },
+		"max_in_flight: is 0; it must be from 1 to 256":            func(w *subscribers.Webhook) { w.MaxInFlight = 0 },
+		"rate_limit: is 10001 a second":                            func(w *subscribers.Webhook) { w.RateLimit = subscribers.MaxRateLimit + 1 },
+		"rate_limit: is -1 a second":                               func(w *subscribers.Webhook) { w.RateLimit = -1 },
+		`ordering: is "fifo"`:                                      func(w *subscribers.Webhook) { w.Ordering = "fifo" },
 	} {
 		w := sound()
 		change(&w)
@@ -48,6 +56,13 @@ func TestTheLimitsOfAWebhooksSettings(t *testing.T) {
 		require.ErrorAs(t, err, &field, says)
 		require.ErrorContains(t, err, says)
 	}
+	// As the operator has it.
+	few := subscribers.Limits{IDsPerFilter: 3, AllowHTTP: true}
+	w = sound()
+	w.URL, w.Filters = "http://hooks.example.com/", subscribers.Filters{Labels: values(3)}
+	require.NoError(t, w.Validate(few))
+	w.Filters.Labels = values(4)
+	require.ErrorContains(t, w.Validate(few), "filters.labels: has 4 values; the limit is 3")
 }
 
 func TestAURLThatNamesAnAddressInsideIsRefused(t *testing.T) {
