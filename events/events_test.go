@@ -52,6 +52,25 @@ func TestTheEnvelopesBytes(t *testing.T) {
 	require.True(t, env.CreatedAt.Equal(at))
 }
 
+func TestTheCatalogueOfTypes(t *testing.T) {
+	t.Parallel()
+	known := []events.Type{
+		"email.received", "email.sent", "email.pending_approval", "email.approved", "email.rejected",
+		"email.delivered", "email.bounced", "email.complained",
+		"webhook.disabled", "webhook.recovered", "delivery.exhausted",
+	}
+	require.Equal(t, known, events.Catalogue())
+	refusal := (&events.UnknownTypeError{Type: "email.eaten"}).Error()
+	for i, typ := range known {
+		require.True(t, typ.Known(), typ)
+		require.Equal(t, i >= 8, typ.Operational(), typ)
+		require.Contains(t, refusal, string(typ))
+	}
+	for _, other := range []events.Type{"", "email.eaten", "Email.Received", "email"} {
+		require.False(t, other.Known(), other)
+	}
+}
+
 func TestDerivedIdsNeverChange(t *testing.T) {
 	t.Parallel()
 	at := time.UnixMilli(1_767_323_045_678)
