@@ -14,8 +14,9 @@ import (
 )
 
 // TestAnAgentsOwnWebhookOutlivesItsDispatcher sends a mail to an agent whose
-// own webhook hangs. The tenant's webhook is not held up; the dispatcher is
-// killed with the POST on the wire, and the next one sends the same payload.
+// own webhook hangs, and so does one of its tenant's. The tenant's other webhook
+// is not held up, nor the agent's; the dispatcher is killed with the POST on the
+// wire, and the next one sends the same payload.
 func TestAnAgentsOwnWebhookOutlivesItsDispatcher(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
@@ -36,9 +37,12 @@ func TestAnAgentsOwnWebhookOutlivesItsDispatcher(t *testing.T) {
 	r.call(ctx, key.Secret, "POST", "/v1/webhooks", map[string]any{"url": receiver.URL("/tenant"), "events": []string{"email.received"}}, &hook)
 	receiver.Secret("/tenant", hook.SigningSecret)
 
+	r.call(ctx, key.Secret, "POST", "/v1/webhooks", map[string]any{"url": receiver.URL("/stuck"), "events": []string{"email.received"}}, nil)
+
 	hold := make(chan struct{})
 	defer close(hold)
 	receiver.Script("/own", sink.Hang(hold))
+	receiver.Script("/stuck", sink.Hang(hold))
 	mail := "From: Ann <ann@example.net>\r\nTo: " + address + "\r\nReply-To: desk@example.net\r\nSubject: Hello\r\nMessage-ID: <own@example.net>\r\n\r\nHello\r\n"
 	require.NoError(t, smtp.SendMail(r.smtp, nil, "ann@example.net", []string{address}, []byte(mail)))
 	require.NoError(t, receiver.WaitForPath(ctx, "/own", 1))
