@@ -129,12 +129,16 @@ func TestTheSameMailTwiceIsOneEvent(t *testing.T) {
 	require.Equal(t, 8, send("Received: by mx\r\n"+noID, "a@example.com"), "without a Message-ID nothing else is the same mail")
 	require.Equal(t, 9, send("From: x@example.org\r\n\r\ndisk full\r\n", "a@example.com"))
 	require.Equal(t, 10, send("From: x@example.org\r\n\r\ndisk full\r\n", "a@example.com"), "nothing says that these are one mail")
+	_, err := pool.Exec(t.Context(), `INSERT INTO agents (address, tenant_id) SELECT 'c@example.com', tenant_id FROM agents WHERE address = 'a@example.com'`)
+	require.NoError(t, err)
+	require.Equal(t, 11, send(plain, "c@example.com"), "for another agent of the tenant")
+	require.Equal(t, 11, send(plain, "a@example.com", "c@example.com"))
 
 	got := mails(t, pool)
 	require.NotEqual(t, got[0].Message, got[1].Message)
-	require.EqualValues(t, 5, metric(t, reg, "fanmail_ingest_duplicates_total"))
+	require.EqualValues(t, 7, metric(t, reg, "fanmail_ingest_duplicates_total"))
 	require.EqualValues(t, 2, metric(t, reg, "fanmail_ingest_parse_errors_total"))
-	require.EqualValues(t, 14, metric(t, reg, "fanmail_ingest_mails_accepted_total"))
+	require.EqualValues(t, 16, metric(t, reg, "fanmail_ingest_mails_accepted_total"))
 }
 
 // metric sums a metric over its labels.
