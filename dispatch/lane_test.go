@@ -234,7 +234,10 @@ func TestAHangingEndpointLeavesSlotsFreeAndGivesItsOwnBackAfterASecond(t *testin
 		require.Equal(t, 4, b.fast.free)
 		b.pass(AttemptTimeout - slowAttempt)
 		more := b.begin()
-		require.Len(t, more, 2, "up to the lane's window, and now on slow slots")
+		require.Len(t, more, 2, "up to the lane's window")
+		for _, d := range more {
+			require.Same(t, b.slow, d.pool, "and now on slow slots")
+		}
 		for _, d := range append(stuck, more...) {
 			b.end(d, timeout)
 		}
