@@ -203,11 +203,13 @@ func TestTheGuardAndPlainHTTP(t *testing.T) {
 	r.send(letter(1, a), a)
 	stop := r.run(r.deliverer(func(o *agents.Options) { o.AllowNetworks = nil }).Run)
 	v := r.until(a, func(v row) bool { return v.Attempts == 1 })
+	require.Equal(t, "pending", v.Status)
 	require.Contains(t, *v.Error, "the address is not public")
 	stop()
 	r.hasten()
 	r.run(r.deliverer(func(o *agents.Options) { o.AllowHTTP = false }).Run)
 	v = r.until(a, func(v row) bool { return v.Attempts == 2 })
+	require.Equal(t, "pending", v.Status)
 	require.Contains(t, *v.Error, "FANMAIL_ALLOW_HTTP")
 	require.Zero(t, r.sink.Count())
 }
@@ -318,16 +320,24 @@ func TestStoppingGivesBackWhatIsOnTheWire(t *testing.T) {
 func TestWhatALeaseHidesComesBackWhenItEnds(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	a := r.agent("a@example.com", "/a")
+	a, other := r.agent("a@example.com", "/a"), r.agent("other@example.com", "/other")
 	r.send(letter(1, a), a)
 	// Claimed by a deliverer that was killed.
-	r.exec(`UPDATE webhook_deliveries SET next_retry_at = now() + interval '2 seconds'`)
+	r.exec(`UPDATE webhook_deliveries SET next_retry_at = now() + interval '1 hour'`)
+	hidden := r.rows(a)
 	d := r.deliverer()
-	_, err := d.DeliverSync(r.ctx(), r.tenant, r.rows(a)[0].Message)
+	_, err := d.DeliverSync(r.ctx(), r.tenant, hidden[0].Message)
 	require.ErrorIs(t, err, agents.ErrNotDue)
 	r.run(d.Run)
+	for n := range 2 { // the second hint of the other's comes after one of its own
+		r.send(letter(n, other), other)
+		require.NoError(t, r.sink.WaitForPath(r.ctx(), "/other", n+1))
+		agents.Wake(r.nc, a)
+	}
+	require.Equal(t, hidden, r.rows(a), "neither searches nor hints touch it")
+	r.exec(`UPDATE webhook_deliveries SET next_retry_at = now() WHERE agent_id = $1`, a)
 	r.until(a, func(v row) bool { return v.Status == "delivered" })
-	require.Equal(t, 1, r.sink.Count())
+	require.Equal(t, 1, r.sink.CountTo("/a"))
 }
 
 func TestWhatCannotBeSentEndsWithTheReason(t *testing.T) {
@@ -463,4 +473,7 @@ func TestAnAttemptIsGivenUpAfterThirtySeconds(t *testing.T) {
 		require.Zero(t, *v.Code, "no whole answer came")
 		require.Equal(t, "no complete answer within 30 s", *v.Error)
 	}
+	var whole bool
+	require.NoError(t, r.pool.QueryRow(r.ctx(), `SELECT bool_and(last_attempt_at >= created_at + interval '30 seconds') FROM webhook_deliveries`).Scan(&whole))
+	require.True(t, whole, "and not before")
 }

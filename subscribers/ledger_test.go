@@ -131,6 +131,34 @@ func TestALeaseCarriesTheEnvelopeAndLastsFiveMinutes(t *testing.T) {
 	require.Equal(t, got[0].Lease, next[e.hook.ID], "nothing is due before the first lease ends")
 }
 
+// Its message reaches a lane within moments, or was lost.
+func TestANewRowIsHiddenForHalfAMinute(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	e := newEngine(t)
+	var rows []subscribers.NewDelivery
+	for i := range 2 {
+		rows = append(rows, subscribers.NewDelivery{
+			Ref:       subscribers.Ref{ID: events.DeriveDeliveryID(e.ev, events.NewRandom[events.WebhookKind](), events.ReplayID{}, e.at), CreatedAt: e.at.UnixMicro()},
+			WebhookID: e.hook.ID, TenantID: e.tenant, EventID: e.ev, EventType: events.EmailReceived, Seq: int64(i), Strict: i == 1,
+		})
+	}
+	require.NoError(t, pgx.BeginFunc(ctx, e.pool, func(tx pgx.Tx) error {
+		b := &pgx.Batch{}
+		subscribers.QueueInsert(b, rows)
+		if err := tx.SendBatch(ctx, b).Close(); err != nil {
+			return err
+		}
+		for i, want := range []float64{30, 0} { // the turn of one in strict order is the table's to say
+			var hidden float64
+			err := tx.QueryRow(ctx, `SELECT extract(epoch FROM next_retry_at - now())::float8 FROM webhook_subscriber_deliveries WHERE id = $1`, rows[i].ID).Scan(&hidden)
+			require.NoError(t, err)
+			require.InDelta(t, want, hidden, 0)
+		}
+		return nil
+	}))
+}
+
 func TestAStaleFailureChangesNothingAndASuccessCountsWheneverItComes(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t)
