@@ -101,6 +101,7 @@ func TestWhatDoesNotCountTowardsDisabling(t *testing.T) {
 		"never attempted":           `UPDATE webhook_subscriber_deliveries SET attempts = 0, last_attempt_at = NULL WHERE webhook_id = $1`,
 		"refused by the guard":      `UPDATE webhook_delivery_attempts AS a SET reason = 'blocked' FROM webhook_subscriber_deliveries AS d WHERE d.id = a.delivery_id AND d.webhook_id = $1`,
 		"plain http, which is off":  `UPDATE webhook_delivery_attempts AS a SET reason = 'request' FROM webhook_subscriber_deliveries AS d WHERE d.id = a.delivery_id AND d.webhook_id = $1`,
+		"cut short by our stopping": `UPDATE webhook_delivery_attempts AS a SET reason = 'stopped' FROM webhook_subscriber_deliveries AS d WHERE d.id = a.delivery_id AND d.webhook_id = $1`,
 		"pending still":             `UPDATE webhook_subscriber_deliveries SET status = 'pending', finished_at = NULL, next_retry_at = now() WHERE webhook_id = $1`,
 	} {
 		w := s.webhook(t)
