@@ -28,8 +28,10 @@ func TestAnAgentsOwnWebhookOutlivesItsDispatcher(t *testing.T) {
 	r.call(ctx, operator, "POST", "/v1/tenants", map[string]any{"name": "agents"}, &tenant)
 	var key struct{ Secret string }
 	r.call(ctx, operator, "POST", "/v1/keys", map[string]any{"tenant_id": tenant.ID}, &key)
-	const address = "robot@agents.example.com"
-	r.call(ctx, key.Secret, "POST", "/v1/agents", map[string]any{"address": address}, nil)
+	const address, plain = "robot@agents.example.com", "plain@agents.example.com"
+	for _, a := range []string{address, plain} {
+		r.call(ctx, key.Secret, "POST", "/v1/agents", map[string]any{"address": a}, nil)
+	}
 	r.call(ctx, key.Secret, "PATCH", "/v1/agents/"+address, map[string]any{"webhook_url": receiver.URL("/own")}, nil)
 	var hook struct {
 		SigningSecret string `json:"signing_secret"`
@@ -43,11 +45,28 @@ func TestAnAgentsOwnWebhookOutlivesItsDispatcher(t *testing.T) {
 	defer close(hold)
 	receiver.Script("/own", sink.Hang(hold))
 	receiver.Script("/stuck", sink.Hang(hold))
-	mail := "From: Ann <ann@example.net>\r\nTo: " + address + "\r\nReply-To: desk@example.net\r\nSubject: Hello\r\nMessage-ID: <own@example.net>\r\n\r\nHello\r\n"
-	require.NoError(t, smtp.SendMail(r.smtp, nil, "ann@example.net", []string{address}, []byte(mail)))
+	send := func(id, to string) (mail string) {
+		t.Helper()
+		mail = "From: Ann <ann@example.net>\r\nTo: " + to + "\r\nReply-To: desk@example.net\r\nSubject: Hello\r\nMessage-ID: <" + id + "@example.net>\r\n\r\nHello\r\n"
+		require.NoError(t, smtp.SendMail(r.smtp, nil, "ann@example.net", []string{to}, []byte(mail)))
+		return mail
+	}
+	hangs := func(path string) {
+		t.Helper()
+		now, _ := receiver.InFlight(path)
+		require.Equal(t, receiver.CountTo(path), now, "%s hangs still", path)
+	}
+	send("first", plain)
+	require.NoError(t, receiver.WaitForPath(ctx, "/stuck", 1))
+	mail := send("own", address)
 	require.NoError(t, receiver.WaitForPath(ctx, "/own", 1))
-	require.NoError(t, receiver.WaitForPath(ctx, "/tenant", 1), "the tenant's webhook does not wait")
-	require.NoError(t, receiver.PostsTo("/tenant")[0].Verdict)
+	hangs("/stuck")
+	send("last", plain)
+	require.NoError(t, receiver.WaitForPath(ctx, "/tenant", 3))
+	hangs("/own")
+	for _, p := range receiver.PostsTo("/tenant") {
+		require.NoError(t, p.Verdict)
+	}
 
 	r.crash(ctx, "dispatcher", func() {
 		require.Equal(t, 1, r.count(ctx, `SELECT count(*) FROM webhook_deliveries WHERE status = 'pending' AND attempts = 0 AND next_retry_at > now()`), "it is leased still")
