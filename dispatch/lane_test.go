@@ -442,3 +442,36 @@ func TestTheScheduleFromTheStoredAttempt(t *testing.T) {
 	require.GreaterOrEqual(t, retryDelay(7, 8, time.Second), 14*time.Hour, "Retry-After does not shorten")
 	require.Equal(t, 24*time.Hour, retryDelay(1, 8, 1000*time.Hour))
 }
+
+// TestALaneSaysThatItWouldOnlyPark: its new rows are then born due.
+func TestALaneSaysThatItWouldOnlyPark(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 100, 100)
+		e := hook(1, 1, 4)
+		require.False(t, b.full(e.ID), "nothing is known of it")
+		for range queueFirst {
+			require.False(t, b.full(e.ID))
+			v, _ := b.offer(e, 0)
+			require.Equal(t, queued, v)
+		}
+		require.True(t, b.full(e.ID))
+		v, _ := b.offer(e, 0)
+		require.Equal(t, full, v)
+
+		b.begin()
+		require.False(t, b.full(e.ID), "what is on the wire makes room")
+
+		off := *e
+		off.Enabled = false
+		b.changed(&off)
+		require.True(t, b.full(e.ID), "a disabled webhook's wait in the table")
+		off.Deleted = true
+		b.changed(&off)
+		require.False(t, b.full(e.ID), "a deleted one's are to be ended")
+
+		none := [events.Partitions]bool{}
+		b.own(none)
+		require.False(t, b.full(e.ID), "another replica's lane")
+	})
+}

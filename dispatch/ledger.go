@@ -19,6 +19,12 @@ import (
 const (
 	// ledgerBatch is the most rows of one commit.
 	ledgerBatch = 1000
+	// ledgerGentle is the most rows of one commit that are no successes, unless
+	// thousands wait; after such a commit the ledger rests for as long as it
+	// took, up to ledgerRest. Hundreds of endpoints that time out at the same
+	// moment would else take a core, and the disk, from everybody's deliveries.
+	ledgerGentle = 64
+	ledgerRest   = 20 * time.Millisecond
 	// ledgerPause stops new attempts while so many entries wait for Postgres.
 	ledgerPause = 4096
 	// touchEvery bounds how often a webhook's last_delivered_at is written.
@@ -112,11 +118,18 @@ func (l *ledger) run(ctx context.Context) {
 		case <-l.wake:
 		}
 		for ctx.Err() == nil {
-			batch := l.take()
+			batch, more := l.take()
 			if len(batch) == 0 {
 				break
 			}
+			start := time.Now()
 			l.write(ctx, batch)
+			if more {
+				select {
+				case <-ctx.Done():
+				case <-time.After(min(time.Since(start), ledgerRest)):
+				}
+			}
 			l.mu.Lock()
 			l.writing = false
 			if len(l.waiting) == 0 {
@@ -127,22 +140,43 @@ func (l *ledger) run(ctx context.Context) {
 	}
 }
 
-func (l *ledger) take() []entry {
+// take gives the next batch: all successes, and of the rest what leaves
+// Postgres to others. More says that there is such a rest, and that it is short
+// enough to wait.
+func (l *ledger) take() (batch []entry, more bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := min(len(l.waiting), ledgerBatch)
-	if n == 0 {
-		return nil
+	rest := 0
+	for i := range l.waiting {
+		if !l.waiting[i].success() {
+			rest++
+		}
 	}
-	batch := l.waiting[:n:n]
-	if n == len(l.waiting) {
-		l.waiting = nil
-	} else {
-		l.waiting = slices.Clone(l.waiting[n:])
+	room := max(ledgerGentle, rest/8)
+	more = rest > room && rest < ledgerPause/4
+	var left []entry
+	for i, e := range l.waiting {
+		if len(batch) == ledgerBatch {
+			left = append(left, l.waiting[i:]...)
+			break
+		}
+		if !e.success() {
+			if room == 0 {
+				left = append(left, e)
+				continue
+			}
+			room--
+		}
+		batch = append(batch, e)
 	}
-	l.writing = true
-	return batch
+	l.waiting = left
+	l.writing = len(batch) > 0
+	return batch, more
 }
+
+// success says that the entry is the outcome of an attempt that was answered
+// 2xx.
+func (e *entry) success() bool { return e.kind == entryOutcome && e.outcome.Delivered }
 
 // write commits a batch, waiting out a database that is away. A batch that the
 // database refuses is halved until the entry at fault stands alone; that one's

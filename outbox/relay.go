@@ -39,8 +39,9 @@ const (
 	batchEvents = 500
 
 	// smallBatch is what goes out faster, and for less of the broker's time,
-	// message by message: for an atomic batch it makes a store and removes it.
-	smallBatch = 32
+	// message by message: for an atomic batch it makes a store and removes it,
+	// but syncs once.
+	smallBatch = 8
 
 	// pace is the least time from the start of a round to the next, unless the
 	// round was full. Events further apart than that don't meet it. After a
