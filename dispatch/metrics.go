@@ -57,7 +57,7 @@ func newMetrics(reg prometheus.Registerer, d *Dispatcher) *metrics {
 			Name: "fanmail_dispatch_first_attempt_lag_seconds", Help: "From an event's creation to the start of the first attempt of its deliveries.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 20),
 		}),
 		parked: f.NewCounter(prometheus.CounterOpts{
-			Name: "fanmail_dispatch_parked_total", Help: "Deliveries given back to the table.",
+			Name: "fanmail_dispatch_parked_total", Help: "Deliveries given back to the table, or left there at birth, since their lane had no room.",
 		}),
 		swept: f.NewCounter(prometheus.CounterOpts{
 			Name: "fanmail_dispatch_swept_total", Help: "Due rows leased from the table.",
