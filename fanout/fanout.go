@@ -28,6 +28,12 @@ const (
 	batchEvents = 500
 	// insertRows is the most rows of one INSERT.
 	insertRows = 2000
+	// batches is how many may be under way. The next begins when the one before
+	// has ended, for two would be half as large each, and what a transaction
+	// costs is not its rows; or after patience, so that an event for thousands
+	// of webhooks holds up nobody else's.
+	batches  = 2
+	patience = 5 * time.Millisecond
 )
 
 // Options say how the fan-out runs.
@@ -92,8 +98,6 @@ func (f *Fanout) Run(ctx context.Context) error {
 	msgs := make(chan jetstream.Msg, 2*batchEvents)
 	g, run := errgroup.WithContext(ctx)
 	g.Go(func() error { return f.consume(run, msgs) })
-	// One batch at a time: two would be half as large each, and what a
-	// transaction costs is not its rows.
 	g.Go(func() error { f.work(run, msgs); return nil })
 	err := g.Wait()
 	for {
@@ -118,37 +122,73 @@ func (f *Fanout) consume(ctx context.Context, to chan<- jetstream.Msg) error {
 }
 
 func (f *Fanout) work(ctx context.Context, from <-chan jetstream.Msg) {
-	batch := make([]event, 0, batchEvents)
+	ended := make(chan bool, batches)
+	free := make(chan []event, batches)
+	for range batches {
+		free <- make([]event, 0, batchEvents)
+	}
 	pause := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))
-	for {
-		batch = batch[:0]
-		select {
-		case <-ctx.Done():
-			return
-		case m := <-from:
-			batch = f.take(batch, m)
-		}
-	gather:
-		for len(batch) < batchEvents {
-			select {
-			case m := <-from:
-				batch = f.take(batch, m)
-			default:
-				break gather
-			}
-		}
-		ok := len(batch) == 0 || f.process(context.WithoutCancel(ctx), batch)
-		clear(batch)
+	late := time.NewTimer(0)
+	defer late.Stop()
+	running := 0
+	end := func(ok bool) {
+		running--
 		if ok {
 			pause.Reset()
-			continue
+			return
 		}
 		select { // take nothing more from the broker meanwhile
 		case <-ctx.Done():
 		case <-time.After(pause.NextBackOff()):
 		}
 	}
+	defer func() {
+		for ; running > 0; running-- {
+			<-ended
+		}
+	}()
+	for {
+		batch := f.gather(ctx, from, (<-free)[:0])
+		if ctx.Err() != nil && len(batch) == 0 {
+			return
+		}
+		running++
+		go func() {
+			ok := len(batch) == 0 || f.process(context.WithoutCancel(ctx), batch)
+			clear(batch)
+			free <- batch
+			ended <- ok
+		}()
+		late.Reset(patience)
+		for waiting := true; running == batches || running > 0 && waiting; {
+			select {
+			case ok := <-ended:
+				end(ok)
+			case <-late.C:
+				waiting = false
+			}
+		}
+	}
+}
+
+// gather waits for a message and takes what else is there.
+func (f *Fanout) gather(ctx context.Context, from <-chan jetstream.Msg, batch []event) []event {
+	select {
+	case <-ctx.Done():
+		return batch
+	case m := <-from:
+		batch = f.take(batch, m)
+	}
+	for len(batch) < batchEvents {
+		select {
+		case m := <-from:
+			batch = f.take(batch, m)
+		default:
+			return batch
+		}
+	}
+	return batch
 }
 
 func (f *Fanout) take(batch []event, m jetstream.Msg) []event {
