@@ -14,7 +14,6 @@ var Engine = map[string]string{
 	"enable_mergejoin":    "off",
 	"enable_seqscan":      "off",
 	"enable_bitmapscan":   "off",
-	"enable_material":     "off",
 	"plan_cache_mode":     "force_generic_plan",
 	"jit":                 "off",
 	"statement_timeout":   "60s",
@@ -33,6 +32,7 @@ func Configure(cfg *pgxpool.Config) {
 			cfg.ConnConfig.RuntimeParams[k] = v
 		}
 	}
+	replan(cfg)
 	cfg.MaxConnIdleTime = 5 * time.Minute
 	if cfg.ConnConfig.ConnectTimeout == 0 {
 		cfg.ConnConfig.ConnectTimeout = 10 * time.Second
