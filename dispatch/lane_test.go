@@ -462,12 +462,12 @@ func TestALaneSaysThatItWouldOnlyPark(t *testing.T) {
 		b.begin()
 		require.False(t, b.full(e.ID), "what is on the wire makes room")
 
-		off := *e
+		off := hook(1, 1, 4)
 		off.Enabled = false
-		b.changed(&off)
+		b.changed(off)
 		require.True(t, b.full(e.ID), "a disabled webhook's wait in the table")
 		off.Deleted = true
-		b.changed(&off)
+		b.changed(off)
 		require.False(t, b.full(e.ID), "a deleted one's are to be ended")
 
 		none := [events.Partitions]bool{}
