@@ -123,10 +123,6 @@ func (f *Fanout) consume(ctx context.Context, to chan<- jetstream.Msg) error {
 
 func (f *Fanout) work(ctx context.Context, from <-chan jetstream.Msg) {
 	ended := make(chan bool, batches)
-	free := make(chan []event, batches)
-	for range batches {
-		free <- make([]event, 0, batchEvents)
-	}
 	pause := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))
 	late := time.NewTimer(0)
@@ -149,17 +145,15 @@ func (f *Fanout) work(ctx context.Context, from <-chan jetstream.Msg) {
 		}
 	}()
 	for {
-		batch := f.gather(ctx, from, (<-free)[:0])
-		if ctx.Err() != nil && len(batch) == 0 {
-			return
+		batch := f.gather(ctx, from)
+		if len(batch) == 0 {
+			if ctx.Err() != nil {
+				return
+			}
+			continue
 		}
 		running++
-		go func() {
-			ok := len(batch) == 0 || f.process(context.WithoutCancel(ctx), batch)
-			clear(batch)
-			free <- batch
-			ended <- ok
-		}()
+		go func() { ended <- f.process(context.WithoutCancel(ctx), batch) }()
 		late.Reset(patience)
 		for waiting := true; running == batches || running > 0 && waiting; {
 			select {
@@ -172,11 +166,12 @@ func (f *Fanout) work(ctx context.Context, from <-chan jetstream.Msg) {
 	}
 }
 
-// gather waits for a message and takes what else is there.
-func (f *Fanout) gather(ctx context.Context, from <-chan jetstream.Msg, batch []event) []event {
+// gather waits for a message and takes what else is there; nothing where ctx
+// ends, or what came was not Fanmail's.
+func (f *Fanout) gather(ctx context.Context, from <-chan jetstream.Msg) (batch []event) {
 	select {
 	case <-ctx.Done():
-		return batch
+		return nil
 	case m := <-from:
 		batch = f.take(batch, m)
 	}

@@ -2,12 +2,10 @@ package fanout_test
 
 import (
 	"context"
-	"encoding/json"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap/zaptest"
 
@@ -53,19 +51,9 @@ func TestRowsOfAFullLaneAreBornDue(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	pool := pgtest.Pool(t)
 	nc, js := natstest.Connect(t)
-	tenant := events.NewRandom[events.TenantKind]()
-	_, err := pool.Exec(ctx, `INSERT INTO tenants (id, name) VALUES ($1, 'test')`, tenant)
-	require.NoError(t, err)
-	store := subscribers.NewStore(pool, subscribers.Limits{})
-	webhook := func() events.WebhookID {
-		w, _, err := store.Create(ctx, tenant, subscribers.Webhook{
-			URL: "https://hooks.example.com/", Events: []events.Type{events.EmailReceived}, Enabled: true,
-		})
-		require.NoError(t, err)
-		return w.ID
-	}
-	l := &lanes{full: webhook(), parked: map[events.WebhookID]int{}, fed: map[events.WebhookID]int{}}
-	roomy := webhook()
+	tenant := newTenant(t, pool)
+	l := &lanes{full: newWebhook(t, pool, tenant), parked: map[events.WebhookID]int{}, fed: map[events.WebhookID]int{}}
+	roomy := newWebhook(t, pool, tenant)
 
 	log := zaptest.NewLogger(t)
 	registry := subscribers.NewRegistry(pool, nc, log)
@@ -74,14 +62,7 @@ func TestRowsOfAFullLaneAreBornDue(t *testing.T) {
 	go func() { done <- outbox.NewRelay(pool, nc, js, outbox.RelayOptions{Log: log}).Run(ctx) }()
 	go func() { done <- fanout.New(pool, js, registry, fanout.Options{Log: log, Lanes: l}).Run(ctx) }()
 	const n = 20
-	evs := make([]events.Event, n)
-	for i := range evs {
-		evs[i] = events.Event{TenantID: tenant, Type: events.EmailReceived, Data: json.RawMessage(`{}`)}
-	}
-	require.NoError(t, pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		_, err := outbox.InsertMany(ctx, tx, evs)
-		return err
-	}))
+	insert(t, pool, tenant, n)
 	told := func(of map[events.WebhookID]int, w events.WebhookID) int {
 		l.mu.Lock()
 		defer l.mu.Unlock()

@@ -2,11 +2,9 @@ package fanout_test
 
 import (
 	"context"
-	"encoding/json"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap/zaptest"
 
@@ -25,20 +23,8 @@ func TestABatchThatTakesLongHoldsUpNoOther(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	pool := pgtest.Pool(t)
 	nc, js := natstest.Connect(t)
-	tenant := events.NewRandom[events.TenantKind]()
-	_, err := pool.Exec(ctx, `INSERT INTO tenants (id, name) VALUES ($1, 'test')`, tenant)
-	require.NoError(t, err)
-	_, _, err = subscribers.NewStore(pool, subscribers.Limits{}).Create(ctx, tenant, subscribers.Webhook{
-		URL: "https://hooks.example.com/", Events: []events.Type{events.EmailReceived}, Enabled: true,
-	})
-	require.NoError(t, err)
-	insert := func() (id events.ID) {
-		require.NoError(t, pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-			id, err = outbox.Insert(ctx, tx, events.Event{TenantID: tenant, Type: events.EmailReceived, Data: json.RawMessage(`{}`)})
-			return err
-		}))
-		return id
-	}
+	tenant := newTenant(t, pool)
+	newWebhook(t, pool, tenant)
 	delivered := func(id events.ID) func() bool {
 		return func() bool {
 			var n int
@@ -52,7 +38,7 @@ func TestABatchThatTakesLongHoldsUpNoOther(t *testing.T) {
 	done := make(chan error, 2)
 	go func() { done <- outbox.NewRelay(pool, nc, js, outbox.RelayOptions{Log: log}).Run(ctx) }()
 
-	long := insert()
+	long := insert(t, pool, tenant, 1)
 	require.Eventually(t, func() bool {
 		var published bool
 		err := pool.QueryRow(ctx, `SELECT publishes > 0 FROM outbox WHERE event_id = $1`, long).Scan(&published)
@@ -70,7 +56,7 @@ func TestABatchThatTakesLongHoldsUpNoOther(t *testing.T) {
 		return err == nil && waits
 	}, time.Minute, 10*time.Millisecond, "the first batch is under way")
 
-	other := insert()
+	other := insert(t, pool, tenant, 1)
 	require.Eventually(t, delivered(other), time.Minute, 10*time.Millisecond)
 	require.False(t, delivered(long)())
 	require.NoError(t, lock.Rollback(ctx))

@@ -2,15 +2,12 @@ package fanout_test
 
 import (
 	"context"
-	"encoding/json"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap/zaptest"
 
-	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/fanout"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
@@ -27,25 +24,13 @@ func TestFanoutTakesItsRowsByKey(t *testing.T) {
 	url := pgtest.URL(t)
 	pool := pgtest.Open(t, url)
 	nc, js := natstest.Connect(t)
-	tenant := events.NewRandom[events.TenantKind]()
+	tenant := newTenant(t, pool)
 	const held, n = 20_000, 300
-	_, err := pool.Exec(ctx, `INSERT INTO tenants (id, name) VALUES ($1, 'test')`, tenant)
-	require.NoError(t, err)
-	_, err = pool.Exec(ctx, `INSERT INTO outbox (tenant_id, event_id, created_at, leased_until)
+	_, err := pool.Exec(ctx, `INSERT INTO outbox (tenant_id, event_id, created_at, leased_until)
 		SELECT $1, gen_random_uuid(), now(), now() + interval '1 hour' FROM generate_series(1, $2::int)`, tenant, held)
 	require.NoError(t, err)
-	_, _, err = subscribers.NewStore(pool, subscribers.Limits{}).Create(ctx, tenant, subscribers.Webhook{
-		URL: "https://hooks.example.com/", Events: []events.Type{events.EmailReceived}, Enabled: true,
-	})
-	require.NoError(t, err)
-	evs := make([]events.Event, n)
-	for i := range evs {
-		evs[i] = events.Event{TenantID: tenant, Type: events.EmailReceived, Data: json.RawMessage(`{}`)}
-	}
-	require.NoError(t, pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		_, err := outbox.InsertMany(ctx, tx, evs)
-		return err
-	}))
+	newWebhook(t, pool, tenant)
+	insert(t, pool, tenant, n)
 
 	log := zaptest.NewLogger(t)
 	r := pgplan.Open(t, url)

@@ -32,6 +32,8 @@ type Ref struct {
 	CreatedAt int64
 }
 
+func (r Ref) created() int64 { return r.CreatedAt }
+
 // NewDelivery is a row to be born: one event for one webhook.
 type NewDelivery struct {
 	Ref

@@ -68,10 +68,7 @@ func queueExhausted(b *pgx.Batch, outcomes []Outcome) {
 		return !o.Delivered && !o.Unsent && (o.Final || o.Attempt >= MaxAttempts)
 	})
 	eachDay(ended, (*Outcome).created, func(d day, outcomes []*Outcome) {
-		var c outcomeColumns
-		for _, o := range outcomes {
-			c.add(o)
-		}
+		c := columnsOf(outcomes)
 		// What is said of operational events would be said of itself.
 		b.Queue(d.in(tellExhausted), events.DeliveryExhausted, c.ids, c.created, events.Operational())
 	})

@@ -133,11 +133,11 @@ func WriteLedger(ctx context.Context, pool *pgxpool.Pool, l *Ledger) (Written, e
 	queueFailed(b, l.Outcomes, &w)
 	queueAttempts(b, l.Outcomes)
 	queueExhausted(b, l.Outcomes)
-	eachDay(l.Park, func(l Lease) int64 { return l.CreatedAt }, func(d day, rows []Lease) {
+	eachDay(l.Park, Lease.created, func(d day, rows []Lease) {
 		ids, created, leases := leaseColumns(rows)
 		b.Queue(d.in(parkRows), ids, created, leases)
 	})
-	eachDay(l.Renew, func(l Lease) int64 { return l.CreatedAt }, func(d day, rows []Lease) {
+	eachDay(l.Renew, Lease.created, func(d day, rows []Lease) {
 		ids, created, leases := leaseColumns(rows)
 		b.Queue(d.in(renewRows), ids, created, leases, LeaseDuration.Seconds()).Query(func(rows pgx.Rows) error {
 			var id events.DeliveryID
@@ -167,10 +167,7 @@ func WriteLedger(ctx context.Context, pool *pgxpool.Pool, l *Ledger) (Written, e
 func queueDelivered(b *pgx.Batch, outcomes []Outcome, w *Written) {
 	delivered := pick(outcomes, func(o *Outcome) bool { return o.Delivered })
 	eachDay(delivered, (*Outcome).created, func(d day, outcomes []*Outcome) {
-		var c outcomeColumns
-		for _, o := range outcomes {
-			c.add(o)
-		}
+		c := columnsOf(outcomes)
 		b.Queue(d.in(recordDelivered), c.ids, c.created, c.codes).Exec(func(tag pgconn.CommandTag) error {
 			w.Stale += len(outcomes) - int(tag.RowsAffected())
 			return nil
@@ -181,13 +178,12 @@ func queueDelivered(b *pgx.Batch, outcomes []Outcome, w *Written) {
 func queueFailed(b *pgx.Batch, outcomes []Outcome, w *Written) {
 	failed := pick(outcomes, func(o *Outcome) bool { return !o.Delivered })
 	eachDay(failed, (*Outcome).created, func(d day, outcomes []*Outcome) {
-		var c outcomeColumns
+		c := columnsOf(outcomes)
 		var attempts []int16
 		var errs []string
 		var final, unsent []bool
 		var retries []float64
 		for _, o := range outcomes {
-			c.add(o)
 			attempts = append(attempts, int16(o.Attempt)) //nolint:gosec // small
 			errs = append(errs, o.Error)
 			final = append(final, o.Final || o.Unsent)
@@ -212,8 +208,6 @@ func queueFailed(b *pgx.Batch, outcomes []Outcome, w *Written) {
 	})
 }
 
-func (o *Outcome) created() int64 { return o.CreatedAt }
-
 // pick gives the outcomes that want accepts.
 func pick(outcomes []Outcome, want func(*Outcome) bool) []*Outcome {
 	var out []*Outcome
@@ -232,33 +226,31 @@ type outcomeColumns struct {
 	codes   []int16
 }
 
-func (c *outcomeColumns) add(o *Outcome) {
-	c.ids = append(c.ids, o.ID)
-	c.created = append(c.created, time.UnixMicro(o.CreatedAt))
-	c.codes = append(c.codes, int16(o.StatusCode)) //nolint:gosec // 0 to 999
+func columnsOf(outcomes []*Outcome) (c outcomeColumns) {
+	for _, o := range outcomes {
+		c.ids = append(c.ids, o.ID)
+		c.created = append(c.created, time.UnixMicro(o.CreatedAt))
+		c.codes = append(c.codes, int16(o.StatusCode)) //nolint:gosec // 0 to 999
+	}
+	return c
 }
 
 func queueAttempts(b *pgx.Batch, outcomes []Outcome) {
-	var ids []events.DeliveryID
-	var created []time.Time
-	var attempts, codes []int16
+	// The row of a success at first says it all.
+	made := pick(outcomes, func(o *Outcome) bool { return !o.Unsent && (!o.Delivered || o.Attempt != 1) })
+	if len(made) == 0 {
+		return
+	}
+	c := columnsOf(made)
+	var attempts []int16
 	var durations []int32
 	var reasons, errs, responses []string
-	for i := range outcomes {
-		o := &outcomes[i]
-		if o.Unsent || o.Delivered && o.Attempt == 1 {
-			continue // its row says it all
-		}
-		ids = append(ids, o.ID)
-		created = append(created, time.UnixMicro(o.CreatedAt))
+	for _, o := range made {
 		attempts = append(attempts, int16(o.Attempt))                               //nolint:gosec // small
-		codes = append(codes, int16(o.StatusCode))                                  //nolint:gosec // 0 to 999
 		durations = append(durations, int32(min(o.Duration.Milliseconds(), 1<<30))) //nolint:gosec // bounded
 		reasons, errs, responses = append(reasons, o.Reason), append(errs, o.Error), append(responses, o.Response)
 	}
-	if len(ids) > 0 {
-		b.Queue(logAttempts, ids, created, attempts, durations, codes, reasons, errs, responses)
-	}
+	b.Queue(logAttempts, c.ids, c.created, attempts, durations, c.codes, reasons, errs, responses)
 }
 
 func leaseColumns(ls []Lease) (ids []events.DeliveryID, created, leases []time.Time) {
