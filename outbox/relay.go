@@ -39,8 +39,8 @@ const (
 	batchEvents = 500
 
 	// smallBatch is what goes out faster, and for less of the broker's time,
-	// message by message: for an atomic batch it makes a store and removes it,
-	// but syncs once.
+	// message by message where the stream takes atomic batches: for one of them
+	// it makes a store and removes it, but syncs once.
 	smallBatch = 8
 
 	// pace is the least time from the start of a round to the next, unless the
@@ -50,6 +50,10 @@ const (
 	// twice the size halve what Postgres and the broker do for each event.
 	pace      = 4 * time.Millisecond
 	maxGather = 20 * time.Millisecond
+
+	// atomicDisabled is the broker's error code for a stream that takes no
+	// atomic batches, such as that of a single server.
+	atomicDisabled = 10174
 
 	idlePoll = 40 * time.Millisecond
 	busyPoll = 2 * time.Millisecond // rows came without a hint within the last second
@@ -74,6 +78,8 @@ type Relay struct {
 	log     *zap.Logger
 	metrics *metrics
 	tracer  trace.Tracer
+	// singly says that the stream takes no atomic batches.
+	singly bool
 }
 
 // NewRelay makes a relay; Run starts it.
@@ -311,10 +317,11 @@ func (r *Relay) message(row pgx.CollectableRow) (*nats.Msg, events.TenantID, int
 }
 
 // publish sends the messages in order and returns when the broker has them
-// all. Atomic batches coalesce the broker's commit; where one is refused (a
-// duplicate in it refuses the whole), the messages go one by one.
+// all. Atomic batches coalesce the broker's commit where it syncs or replicates;
+// where one is refused (a duplicate in it refuses the whole), the messages go
+// one by one.
 func (r *Relay) publish(ctx context.Context, msgs []*nats.Msg) error {
-	if len(msgs) > smallBatch {
+	if len(msgs) > smallBatch && !r.singly {
 		batch, stop := context.WithTimeoutCause(ctx, stream.AckTime, stream.ErrNoAck)
 		_, err := jetstreamext.PublishMsgBatch(batch, r.js, msgs)
 		stop()
@@ -324,7 +331,9 @@ func (r *Relay) publish(ctx context.Context, msgs []*nats.Msg) error {
 		if ctx.Err() != nil || errors.Is(err, nats.ErrConnectionClosed) {
 			return err
 		}
-		r.log.Debug("the broker refused an atomic batch; publishing one by one", zap.Error(err), zap.Int("events", len(msgs)))
+		var refused *jetstream.APIError
+		r.singly = errors.As(err, &refused) && refused.ErrorCode == atomicDisabled
+		r.log.Debug("the broker refused an atomic batch; publishing one by one", zap.Error(err), zap.Int("events", len(msgs)), zap.Bool("from_now_on", r.singly))
 	}
 	futures := make([]jetstream.PubAckFuture, 0, len(msgs))
 	for _, m := range msgs {

@@ -25,7 +25,7 @@ func TestTheRelayHandsItsRowsBackWhenTheBrokerFallsSilent(t *testing.T) {
 	sub, err := nc.ChanSubscribe("mail.events.>", taken)
 	require.NoError(t, err)
 	require.NoError(t, nc.Flush())
-	done := insert(t, pool, numbered(ten, 0, 3)...) // enough for an atomic batch
+	done := insert(t, pool, numbered(ten, 0, 3)...)
 	stop := relay(t, pool, nc, js)
 	// While the first lease still runs.
 	require.Eventually(t, func() bool {

@@ -68,14 +68,33 @@ func numbered(ten events.TenantID, from, n int) []events.Event {
 	return evs
 }
 
-func TestTheRelayPublishesInOrderAndLeavesTheRows(t *testing.T) {
+// eachStream runs a test on the event stream of one server, and on one that
+// takes atomic batches as replicated streams do.
+func eachStream(t *testing.T, test func(*testing.T, *nats.Conn, jetstream.JetStream)) {
+	t.Helper()
 	t.Parallel()
+	for name, replicas := range map[string]int{"singly": 1, "atomic batches": 3} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			nc, js := natstest.Connect(t)
+			config := stream.Configs(stream.Options{Replicas: replicas})[0]
+			config.Replicas = 1
+			require.NoError(t, js.DeleteStream(t.Context(), stream.Events))
+			_, err := js.CreateStream(t.Context(), config)
+			require.NoError(t, err)
+			test(t, nc, js)
+		})
+	}
+}
+
+func TestTheRelayPublishesInOrderAndLeavesTheRows(t *testing.T) { eachStream(t, testOrder) }
+
+func testOrder(t *testing.T, nc *nats.Conn, js jetstream.JetStream) {
 	pool := pgtest.Pool(t)
-	nc, js := natstest.Connect(t)
 	ten := tenant(t, pool, false)
 	relay(t, pool, nc, js)
 	var want []string
-	for _, n := range []int{1, 3, 700, 900} { // one by one, and in atomic batches
+	for _, n := range []int{1, 3, 700, 900} {
 		for _, d := range insert(t, pool, numbered(ten, len(want), n)...) {
 			want = append(want, d.ID.String())
 		}
@@ -140,11 +159,11 @@ func TestManyRelaysPublishEachEventOnce(t *testing.T) {
 	require.Equal(t, uint64(n), info.CachedInfo().State.Msgs)
 }
 
-func TestADuplicateInABatchDoesNotHoldUpTheOthers(t *testing.T) {
-	t.Parallel()
+func TestADuplicateInABatchDoesNotHoldUpTheOthers(t *testing.T) { eachStream(t, testDuplicate) }
+
+func testDuplicate(t *testing.T, nc *nats.Conn, js jetstream.JetStream) {
 	ctx := context.Background()
 	pool := pgtest.Pool(t)
-	nc, js := natstest.Connect(t)
 	ten := tenant(t, pool, false)
 	done := insert(t, pool, numbered(ten, 0, 50)...)
 	// A relay published this one, and died before its lease was committed.

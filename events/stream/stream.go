@@ -73,6 +73,14 @@ func Configs(o Options) []jetstream.StreamConfig {
 	if maxBytes <= 0 {
 		maxBytes = -1
 	}
+	// What MAIL_EVENTS loses is in the tables, so that one server need not have
+	// it on the disk before it acknowledges: it writes a moment later. Servers
+	// that replicate have their log for that, and don't offer it; there an
+	// atomic batch coalesces what each commit costs.
+	persist := jetstream.AsyncPersistMode
+	if replicas > 1 {
+		persist = jetstream.DefaultPersistMode
+	}
 	return []jetstream.StreamConfig{
 		{
 			Name:        Events,
@@ -85,8 +93,9 @@ func Configs(o Options) []jetstream.StreamConfig {
 			MaxBytes:    maxBytes,
 			Replicas:    replicas,
 			Duplicates:  2 * time.Minute,
-			// Atomic batches coalesce the broker's commit.
-			AllowAtomicPublish: true,
+			PersistMode: persist,
+			// The server has one or the other.
+			AllowAtomicPublish: persist == jetstream.DefaultPersistMode,
 			AllowDirect:        true,
 		},
 		{
@@ -183,12 +192,19 @@ func IntakeConsumerConfig() jetstream.ConsumerConfig {
 // needs in a way that could lose data, so that it was left alone.
 type MismatchError struct {
 	Stream, Field, Have, Want string
+	// Fixed says that the broker never changes the field, so that the stream
+	// has to be made anew.
+	Fixed bool
 }
 
 // Error says what differs and what to do.
 func (e *MismatchError) Error() string {
-	return fmt.Sprintf("stream %s on the broker has %s %s, Fanmail needs %s: change it with `nats stream edit %s`, or point FANMAIL_NATS_URL at another account",
-		e.Stream, e.Field, e.Have, e.Want, e.Stream)
+	remedy := "change it with `nats stream edit %[1]s`"
+	if e.Fixed {
+		remedy = "the broker can't change that, so remove it with `nats stream rm %[1]s`; it is made anew, what waits in the outbox is published again, and replays read the tables"
+	}
+	return fmt.Sprintf("stream %[1]s on the broker has %[2]s %[3]s, Fanmail needs %[4]s: "+remedy+"; or point FANMAIL_NATS_URL at another account",
+		e.Stream, e.Field, e.Have, e.Want)
 }
 
 // Ensure makes the server's streams that Options.Role works with what [Configs]
@@ -280,6 +296,8 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 	merged := have
 	merged.Description = want.Description
 	merged.Subjects = want.Subjects
+	// A stream that a release before made keeps its persist mode: the broker
+	// changes it for none.
 	merged.AllowAtomicPublish = want.AllowAtomicPublish || have.AllowAtomicPublish
 	merged.AllowDirect = want.AllowDirect || have.AllowDirect
 	merged.Replicas = max(have.Replicas, want.Replicas)
@@ -328,6 +346,8 @@ func dangerous(have, want jetstream.StreamConfig) error {
 		return mismatch("maximum age", have.MaxAge, want.MaxAge)
 	case have.Mirror != nil || len(have.Sources) > 0:
 		return mismatch("mirror or sources", "set", "none")
+	case have.PersistMode == jetstream.AsyncPersistMode && want.PersistMode == jetstream.DefaultPersistMode:
+		return &MismatchError{Stream: want.Name, Field: "persist mode", Have: have.PersistMode.String(), Want: want.PersistMode.String(), Fixed: true}
 	}
 	for _, s := range have.Subjects {
 		if !slices.Contains(want.Subjects, s) {

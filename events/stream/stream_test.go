@@ -34,7 +34,7 @@ func TestEnsureCreatesAndMayRunAgain(t *testing.T) {
 	s, err := js.Stream(ctx, stream.Events)
 	require.NoError(t, err)
 	cfg := s.CachedInfo().Config
-	require.True(t, cfg.AllowAtomicPublish)
+	require.Equal(t, jetstream.AsyncPersistMode, cfg.PersistMode)
 	require.Equal(t, 30*24*time.Hour, cfg.MaxAge)
 }
 
@@ -75,8 +75,10 @@ func TestEnsureRefusesStreamsThatWouldLoseData(t *testing.T) {
 		breakIt func(*jetstream.StreamConfig)
 		field   string
 	}{
-		"work queue":    {func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy }, "retention"},
-		"memory":        {func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, "storage"},
+		"work queue": {func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy }, "retention"},
+		"memory": {func(c *jetstream.StreamConfig) {
+			c.Storage, c.PersistMode = jetstream.MemoryStorage, jetstream.DefaultPersistMode
+		}, "storage"},
 		"short age":     {func(c *jetstream.StreamConfig) { c.MaxAge, c.Duplicates = time.Minute, time.Minute }, "maximum age"},
 		"few messages":  {func(c *jetstream.StreamConfig) { c.MaxMsgs = 10 }, "maximum messages"},
 		"small":         {func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1000 }, "maximum message size"},
@@ -96,4 +98,32 @@ func TestEnsureRefusesStreamsThatWouldLoseData(t *testing.T) {
 		require.Equal(t, c.field, mismatch.Field, name)
 		require.Contains(t, err.Error(), "nats stream edit", name)
 	}
+}
+
+func TestEnsureLeavesTheModeOfAnOlderStream(t *testing.T) {
+	t.Parallel()
+	js := connect(t)
+	older := stream.Configs(stream.Options{Replicas: 3})[0]
+	older.Replicas, older.Description = 1, "an older release's words"
+	_, err := js.CreateStream(t.Context(), older)
+	require.NoError(t, err)
+	require.NoError(t, stream.Ensure(t.Context(), js, stream.Options{}))
+	s, err := js.Stream(t.Context(), stream.Events)
+	require.NoError(t, err)
+	cfg := s.CachedInfo().Config
+	require.Equal(t, jetstream.DefaultPersistMode, cfg.PersistMode)
+	require.True(t, cfg.AllowAtomicPublish)
+	require.NotEqual(t, older.Description, cfg.Description)
+}
+
+func TestAStreamOfOneServerSaysHowItBecomesReplicated(t *testing.T) {
+	t.Parallel()
+	js := connect(t)
+	require.NoError(t, stream.Ensure(t.Context(), js, stream.Options{}))
+	err := stream.Ensure(t.Context(), js, stream.Options{Replicas: 3})
+	var mismatch *stream.MismatchError
+	require.ErrorAs(t, err, &mismatch)
+	require.Equal(t, "persist mode", mismatch.Field)
+	require.Contains(t, err.Error(), "nats stream rm "+stream.Events)
+	require.NotContains(t, err.Error(), "nats stream edit")
 }

@@ -5,8 +5,8 @@
 // It guarantees:
 //
 //   - Each system runs as in production: processes of its own, Fanmail's with
-//     their defaults, on a Postgres of the same settings and a broker that
-//     writes to disk before it acknowledges. Each run starts from empty storage.
+//     their defaults, on a Postgres of the same settings and a broker with
+//     sync_interval always. Each run starts from empty storage.
 //   - The systems take the same events of about 2 KB and POST to the same
 //     receiver, which is a process of its own, in turn within each round.
 //   - The cost of a system is that of all its processes, databases and brokers

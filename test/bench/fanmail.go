@@ -20,8 +20,8 @@ import (
 	"github.com/fanmail-dev/fanmail/test/e2e/process"
 )
 
-// Fanmail runs as in production: a durable Postgres, a NATS that writes to disk
-// before it acknowledges, one publisher and one dispatcher or several, each a
+// Fanmail runs as in production: a durable Postgres, a NATS with
+// sync_interval always, one publisher and one dispatcher or several, each a
 // process with its defaults.
 type Fanmail struct {
 	// Pprof has the publisher and the dispatchers serve profiles.
