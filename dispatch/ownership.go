@@ -46,6 +46,8 @@ type ownership struct {
 	leaving   map[int]time.Time // partitions on their way out, since when
 	began     bool              // the first share has come
 	ready     bool              // and is being consumed
+	rank      int               // among the live dispatchers, by their ids
+	reranked  chan struct{}     // closed when rank changes, and made anew
 }
 
 type consumer struct {
@@ -55,7 +57,7 @@ type consumer struct {
 }
 
 func newOwnership(d *Dispatcher) *ownership {
-	o := &ownership{d: d, base: time.Now(), claimed: make(chan struct{}, 1), consumers: make(map[int]*consumer), leaving: make(map[int]time.Time)}
+	o := &ownership{d: d, base: time.Now(), claimed: make(chan struct{}, 1), consumers: make(map[int]*consumer), leaving: make(map[int]time.Time), reranked: make(chan struct{})}
 	_, _ = rand.Read(o.id[:])
 	return o
 }
@@ -131,7 +133,7 @@ ON CONFLICT (id) DO UPDATE SET alive_until = excluded.alive_until`
 	// Also past its end, as long as nobody else has claimed it.
 	renewPartitions = `
 UPDATE partition_owners SET leased_until = now() + make_interval(secs => $2) WHERE owner = $1 RETURNING partition`
-	countAlive = `SELECT count(*), clock_timestamp() FROM dispatchers WHERE alive_until > now()`
+	countAlive = `SELECT count(*), count(*) FILTER (WHERE id < $1), clock_timestamp() FROM dispatchers WHERE alive_until > now()`
 	claimFree  = `
 UPDATE partition_owners SET owner = $1, epoch = epoch + 1, leased_until = now() + make_interval(secs => $2)
 WHERE partition IN (
@@ -147,7 +149,7 @@ func (o *ownership) sync(ctx context.Context) error {
 	call, cancel := context.WithTimeout(ctx, partitionLease/2)
 	defer cancel()
 	var mine []int16
-	var alive int
+	var alive, rank int
 	var now time.Time
 	b := &pgx.Batch{}
 	b.Queue(beat, o.id, o.d.o.Name, partitionLease.Seconds())
@@ -155,11 +157,12 @@ func (o *ownership) sync(ctx context.Context) error {
 		mine, err = pgx.CollectRows(rows, pgx.RowTo[int16])
 		return err
 	})
-	b.Queue(countAlive).QueryRow(func(row pgx.Row) error { return row.Scan(&alive, &now) })
+	b.Queue(countAlive, o.id).QueryRow(func(row pgx.Row) error { return row.Scan(&alive, &rank, &now) })
 	if err := o.d.pool.SendBatch(call, b).Close(); err != nil {
 		return err
 	}
 	o.d.clock.observe(sent, now)
+	o.rerank(rank)
 	share := (events.Partitions + max(alive, 1) - 1) / max(alive, 1)
 	if want := share - len(mine); want > 0 {
 		rows, err := o.d.pool.Query(call, claimFree, o.id, partitionLease.Seconds(), want)
@@ -178,6 +181,16 @@ func (o *ownership) sync(ctx context.Context) error {
 	o.adopt(ctx, mine, sent.Add(partitionLease-leaseMargin))
 	o.shed(ctx, len(mine)-share)
 	return nil
+}
+
+func (o *ownership) rerank(rank int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if rank != o.rank {
+		o.rank = rank
+		close(o.reranked)
+		o.reranked = make(chan struct{})
+	}
 }
 
 // adopt lets go of what went, and only then lets attempts start until the

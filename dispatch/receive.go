@@ -144,6 +144,14 @@ func (d *Dispatcher) Feed(batch []subscribers.Leased) (left []int) {
 	return left
 }
 
+// Rank is this dispatcher's place among those that are alive, from 0, and a
+// channel that closes when it changes.
+func (d *Dispatcher) Rank() (rank int, changed <-chan struct{}) {
+	d.owner.mu.Lock()
+	defer d.owner.mu.Unlock()
+	return d.owner.rank, d.owner.reranked
+}
+
 // reclaim queues a delivery of a message that was sent before, if its lease is
 // still the one in the message.
 func (d *Dispatcher) reclaim(ctx context.Context, q *delivery) {

@@ -3,12 +3,14 @@ package dispatch_test
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
 
+	"github.com/fanmail-dev/fanmail/dispatch"
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/events/stream"
 	"github.com/fanmail-dev/fanmail/subscribers"
@@ -67,6 +69,46 @@ func TestReplicasShareThePartitionsAndHandThemOver(t *testing.T) {
 	r.settles(map[string]int{"delivered": 300 * hooks})
 	require.Equal(t, 300*hooks, r.sink.Count(), "moving partitions sends nothing twice")
 	stopB()
+}
+
+func TestOneDispatcherIsTheFirstInRankAndAnotherFollowsIt(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.webhook("/w")
+	r.relay()
+	stops := map[int]func(){}
+	var ds []*dispatch.Dispatcher
+	var ends []func()
+	for range 3 {
+		d, stop := r.replica(true)
+		ds, ends = append(ds, d), append(ends, stop)
+	}
+	ranks := func() (got []int) {
+		for i, d := range ds {
+			rank, _ := d.Rank()
+			stops[rank] = ends[i]
+			got = append(got, rank)
+		}
+		slices.Sort(got)
+		return got
+	}
+	require.Eventually(t, func() bool { return slices.Equal(ranks(), []int{0, 1, 2}) }, time.Minute, 5*time.Millisecond)
+	var second *dispatch.Dispatcher
+	var changed <-chan struct{}
+	for _, d := range ds {
+		if rank, c := d.Rank(); rank == 1 {
+			second, changed = d, c
+		}
+	}
+	r.insert(100)
+	r.settles(map[string]int{"delivered": 100})
+	stops[0]()
+	<-changed
+	rank, _ := second.Rank()
+	require.Zero(t, rank)
+	r.insert(100)
+	r.settles(map[string]int{"delivered": 200})
+	require.Equal(t, 200, r.sink.Count())
 }
 
 func TestStoppingParksWhatIsQueuedAndHandsEverythingBack(t *testing.T) {

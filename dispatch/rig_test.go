@@ -146,10 +146,13 @@ func (r *rig) relay() (stop func()) {
 
 // dispatcher starts fan-out and dispatch with connections of their own, as a
 // replica runs them.
-func (r *rig) dispatcher() (stop func()) { return r.replica(true) }
+func (r *rig) dispatcher() (stop func()) {
+	_, stop = r.replica(true)
+	return stop
+}
 
 // replica does the same; unless fed, every delivery travels through the broker.
-func (r *rig) replica(fed bool) (stop func()) {
+func (r *rig) replica(fed bool) (d *dispatch.Dispatcher, stop func()) {
 	r.t.Helper()
 	pool := r.open()
 	nc, js := r.connect()
@@ -164,7 +167,7 @@ func (r *rig) replica(fed bool) (stop func()) {
 		o.Lanes = d
 	}
 	stops := []func(){r.run(fanout.New(pool, js, registry, o).Run), r.run(d.Run), r.run(registry.Run)}
-	return func() {
+	return d, func() {
 		for _, s := range stops {
 			s()
 		}

@@ -60,6 +60,9 @@ type Lanes interface {
 	// the indexes of those that were not taken: other replicas' and those
 	// without room. These travel through the broker.
 	Feed(new []subscribers.Leased) (left []int)
+	// Rank is the dispatcher's place among all, from 0, and a channel that
+	// closes when it changes. The first fans everything out while it keeps up.
+	Rank() (rank int, changed <-chan struct{})
 }
 
 // Fanout consumes MAIL_EVENTS. Make one with [New].
@@ -112,6 +115,9 @@ func (f *Fanout) Run(ctx context.Context) error {
 
 func (f *Fanout) consume(ctx context.Context, to chan<- jetstream.Msg) error {
 	source := stream.Source{JS: f.js, Streams: f.streams, Stream: stream.Events, Consumer: stream.FanoutConsumer(), Ahead: batchEvents, Started: func() { f.started.Store(true) }, Log: f.log}
+	if f.lanes != nil {
+		source.Rank = f.lanes.Rank
+	}
 	return source.Run(ctx, func(m jetstream.Msg) {
 		select {
 		case to <- m:

@@ -21,6 +21,11 @@ type Source struct {
 	Consumer jetstream.ConsumerConfig
 	// Ahead is how many messages may be fetched before they are handled.
 	Ahead int
+	// Rank, for a consumer with a priority group, is this process's place among
+	// those that pull, and a channel that closes when it changes. The least gets
+	// all messages while it has asked for more than it was given; those after it
+	// get the rest. nil: all get them in turn.
+	Rank func() (rank int, changed <-chan struct{})
 	// Started is called whenever messages begin to come; nil: not called.
 	Started func()
 	Log     *zap.Logger
@@ -38,6 +43,9 @@ func (s Source) Run(ctx context.Context, handle func(jetstream.Msg)) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		if errors.Is(err, errRank) {
+			continue
+		}
 		if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrConsumerDeleted) {
 			err = errors.Join(err, Ensure(ctx, s.JS, s.Streams))
 		}
@@ -53,6 +61,11 @@ func (s Source) Run(ctx context.Context, handle func(jetstream.Msg)) error {
 		}
 	}
 }
+
+var errRank = errors.New("this process's rank among those that pull has changed")
+
+// maxRank is the last that the broker tells apart.
+const maxRank = 9
 
 // gutted says that the broker has a consumer without its directory, which it
 // then can neither change nor save: deleting a consumer removes its directory
@@ -80,21 +93,34 @@ func (s Source) consume(ctx context.Context, started func(), handle func(jetstre
 		return err
 	}
 	lost := make(chan error, 1)
+	options := []jetstream.PullConsumeOpt{
+		jetstream.PullMaxMessages(s.Ahead), jetstream.PullExpiry(10 * time.Second),
+		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+			if errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrConsumerNotFound) ||
+				errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrNoHeartbeat) {
+				select {
+				case lost <- err:
+				default:
+				}
+			}
+		}),
+	}
+	var changed <-chan struct{}
+	// One that is given may have no group, and then refuses to hear of one.
+	if group := c.CachedInfo().Config.PriorityGroups; len(group) > 0 {
+		rank := 0
+		if s.Rank != nil {
+			rank, changed = s.Rank()
+		}
+		options = append(options, jetstream.PullPriorityGroup(group[0]), jetstream.PullPrioritized(min(rank, maxRank))) //nolint:gosec // at most 9
+	}
 	cc, err := c.Consume(func(m jetstream.Msg) {
 		if ctx.Err() != nil {
 			_ = m.Nak()
 			return
 		}
 		handle(m)
-	}, jetstream.PullMaxMessages(s.Ahead), jetstream.PullExpiry(10*time.Second), jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-		if errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrConsumerNotFound) ||
-			errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrNoHeartbeat) {
-			select {
-			case lost <- err:
-			default:
-			}
-		}
-	}))
+	}, options...)
 	if err != nil {
 		return fmt.Errorf("consume %s: %w", s.Consumer.Durable, err)
 	}
@@ -106,6 +132,8 @@ func (s Source) consume(ctx context.Context, started func(), handle func(jetstre
 	case <-ctx.Done():
 		err = nil
 	case err = <-lost:
+	case <-changed:
+		err = errRank
 	case <-cc.Closed():
 		err = errors.New("the subscription was closed")
 	}

@@ -22,6 +22,8 @@ const (
 
 	Fanout         = "fanout"
 	IntakeConsumer = "intake"
+
+	fanoutGroup = "fanout"
 )
 
 // Header fields of Fanmail's messages.
@@ -150,6 +152,11 @@ func FanoutConsumer() jetstream.ConsumerConfig {
 		DeliverPolicy: jetstream.DeliverAllPolicy,
 		MaxDeliver:    -1,
 		MaxAckPending: 20_000,
+		// In turn, each message would go to another dispatcher, and each would
+		// fan out small batches and send most of what comes of them to the
+		// others. So one does it all while it keeps up; see [Source.Rank].
+		PriorityPolicy: jetstream.PriorityPolicyPrioritized,
+		PriorityGroups: []string{fanoutGroup},
 	}
 }
 
