@@ -22,6 +22,7 @@ import (
 	"github.com/fanmail-dev/fanmail/crash"
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/events/stream"
+	"github.com/fanmail-dev/fanmail/pg"
 	"github.com/fanmail-dev/fanmail/telemetry"
 )
 
@@ -205,48 +206,75 @@ func (r *Relay) turn(ctx context.Context, hinted bool) (int, error) {
 }
 
 // Leased rows keep their place by seq; those never published come first since
-// their lease ended at -infinity.
+// their lease ended at -infinity. They are updated where they lie, and those
+// that have moved since the statement began are left to the next round. The
+// array, and the second LIMIT on it, have the planner expect one row, whatever
+// the statistics say: with few or many it would rather read an index of the
+// outbox whole, and in the seconds and minutes after they were gathered on an
+// empty outbox, for each row. The events are looked up one by one, which the
+// LIMIT leaves the planner no way round, and by all columns of either index: in a
+// partition that was analyzed while it was empty it would read a whole index for
+// each. Of the events of other days than these the row says only which they are;
+// see [pg.Between].
 const leaseOutbox = `
 WITH due AS MATERIALIZED (
-	SELECT tenant_id, seq FROM outbox WHERE leased_until <= now()
+	SELECT ctid AS at FROM outbox WHERE leased_until <= now()
 	ORDER BY leased_until, seq LIMIT $1 FOR UPDATE SKIP LOCKED
 ), leased AS (
 	UPDATE outbox AS o
 	SET publishes = least(o.publishes + 1, 1000),
 	    leased_until = now() + make_interval(secs => least($2 * 2 ^ least(o.publishes, 10), $3))
-	FROM due WHERE o.tenant_id = due.tenant_id AND o.seq = due.seq
+	FROM (SELECT unnest(ARRAY(SELECT at FROM due)) LIMIT $1) AS due (at) WHERE o.ctid = due.at
 	RETURNING o.tenant_id, o.seq, o.event_id, o.created_at, o.publishes
 )
-SELECT l.tenant_id, l.seq, l.event_id, l.created_at, l.publishes, e.type,
+SELECT l.tenant_id, l.seq, l.event_id, l.created_at, l.publishes, coalesce(e.type, ''),
        coalesce(e.agent_id, ''), coalesce(e.conversation_id, ''), coalesce(e.message_id, ''), e.labels, e.envelope, coalesce(e.traceparent, ''),
        extract(epoch FROM now() - l.created_at)::float8
-FROM leased AS l CROSS JOIN LATERAL (
+FROM leased AS l LEFT JOIN LATERAL (
 	SELECT type, agent_id, conversation_id, message_id, labels, envelope, traceparent FROM events
-	WHERE id = l.event_id AND created_at = l.created_at
-) AS e ORDER BY l.seq`
+	WHERE tenant_id = l.tenant_id AND id = l.event_id AND created_at = l.created_at AND created_at >= '{day}' AND created_at < '{next day}' LIMIT 1
+) AS e ON true ORDER BY l.seq`
+
+const otherDays = `
+SELECT w.n, e.type, coalesce(e.agent_id, ''), coalesce(e.conversation_id, ''), coalesce(e.message_id, ''), e.labels, e.envelope, coalesce(e.traceparent, '')
+FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) WITH ORDINALITY AS w (tenant_id, id, created_at, n) CROSS JOIN LATERAL (
+	SELECT type, agent_id, conversation_id, message_id, labels, envelope, traceparent FROM events
+	WHERE tenant_id = w.tenant_id AND id = w.id AND created_at = w.created_at LIMIT 1
+) AS e`
+
+// leased is an outbox row under lease, with its event.
+type leased struct {
+	tenant    events.TenantID
+	seq       int64
+	id        events.ID
+	created   time.Time
+	publishes int
+	age       float64 // seconds
+	event
+}
+
+// event is what the message needs of an event.
+type event struct {
+	typ                          events.Type // empty where the event was not found
+	agent, conversation, message string
+	labels                       []string
+	envelope                     []byte
+	traceparent                  string
+}
 
 // round leases a batch and publishes it; it gives the number of events.
 func (r *Relay) round(ctx context.Context) (int, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, errors.New("a round of the relay took over 30 s"))
 	defer cancel()
-	var tenants []events.TenantID
-	var seqs []int64
-	var msgs []*nats.Msg
-	b := &pgx.Batch{}
-	// A lease that a crash of Postgres takes back costs a second message, which
-	// does nothing; so its commit does not wait for the disk.
-	b.Queue(`SELECT set_config('synchronous_commit', 'off', true)`)
-	b.Queue(leaseOutbox, batchEvents, FirstLease.Seconds(), MaxLease.Seconds()).Query(func(rows pgx.Rows) (err error) {
-		msgs, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (*nats.Msg, error) {
-			m, tenant, seq, err := r.message(row)
-			tenants, seqs = append(tenants, tenant), append(seqs, seq)
-			return m, err
-		})
-		return err
-	})
-	if err := r.pool.SendBatch(ctx, b).Close(); err != nil {
+	rows, err := r.lease(ctx)
+	if err != nil {
 		r.metrics.failures.WithLabelValues(partyDatabase).Inc()
 		return 0, fmt.Errorf("lease outbox rows: %w", err)
+	}
+	tenants, seqs := make([]events.TenantID, len(rows)), make([]int64, len(rows))
+	msgs := make([]*nats.Msg, len(rows))
+	for i := range rows {
+		tenants[i], seqs[i], msgs[i] = rows[i].tenant, rows[i].seq, r.message(&rows[i])
 	}
 	if len(msgs) == 0 {
 		return 0, nil
@@ -268,52 +296,87 @@ func (r *Relay) round(ctx context.Context) (int, error) {
 	return len(msgs), nil
 }
 
-func (r *Relay) message(row pgx.CollectableRow) (*nats.Msg, events.TenantID, int64, error) {
-	var (
-		tenant                       events.TenantID
-		seq                          int64
-		id                           events.ID
-		created                      time.Time
-		publishes                    int
-		typ                          events.Type
-		agent, conversation, message string
-		labels                       []string
-		envelope                     []byte
-		traceparent                  string
-		age                          float64
-	)
-	if err := row.Scan(&tenant, &seq, &id, &created, &publishes, &typ, &agent, &conversation, &message, &labels, &envelope, &traceparent, &age); err != nil {
-		return nil, tenant, seq, err
+// lease gives what is due, each with its event. A row whose event is no longer
+// kept is leased like the others, and left out.
+func (r *Relay) lease(ctx context.Context) (rows []leased, err error) {
+	b := &pgx.Batch{}
+	// A lease that a crash of Postgres takes back costs a second message, which
+	// does nothing; so its commit does not wait for the disk.
+	b.Queue(`SELECT set_config('synchronous_commit', 'off', true)`)
+	today := pg.DayOf(time.Now().UnixMicro())
+	b.Queue(pg.Between(leaseOutbox, today-1, today+2), batchEvents, FirstLease.Seconds(), MaxLease.Seconds()).Query(func(found pgx.Rows) error {
+		rows, err = pgx.CollectRows(found, func(row pgx.CollectableRow) (l leased, err error) {
+			err = row.Scan(&l.tenant, &l.seq, &l.id, &l.created, &l.publishes, &l.typ, &l.agent, &l.conversation, &l.message, &l.labels, &l.envelope, &l.traceparent, &l.age)
+			return l, err
+		})
+		return err
+	})
+	if err := r.pool.SendBatch(ctx, b).Close(); err != nil {
+		return nil, err
 	}
-	msgID := id.String()
+	return r.complete(ctx, rows)
+}
+
+// complete reads the events that are of other days.
+func (r *Relay) complete(ctx context.Context, rows []leased) ([]leased, error) {
+	var tenants []events.TenantID
+	var ids []events.ID
+	var created []time.Time
+	var at []int
+	for i := range rows {
+		if rows[i].typ == "" {
+			tenants, ids, created, at = append(tenants, rows[i].tenant), append(ids, rows[i].id), append(created, rows[i].created), append(at, i)
+		}
+	}
+	if len(at) == 0 {
+		return rows, nil
+	}
+	found, err := r.pool.Query(ctx, otherDays, tenants, ids, created)
+	if err != nil {
+		return nil, err
+	}
+	defer found.Close()
+	for found.Next() {
+		var n int
+		var e event
+		if err := found.Scan(&n, &e.typ, &e.agent, &e.conversation, &e.message, &e.labels, &e.envelope, &e.traceparent); err != nil {
+			return nil, err
+		}
+		rows[at[n-1]].event = e
+	}
+	return slices.DeleteFunc(rows, func(l leased) bool { return l.typ == "" }), found.Err()
+}
+
+func (r *Relay) message(l *leased) *nats.Msg {
+	msgID := l.id.String()
 	turn := turnFirst
-	if publishes > 1 {
+	if l.publishes > 1 {
 		// A repair carries an id of its own, or the broker's window of
 		// duplicates would swallow it.
-		msgID += ":" + strconv.Itoa(publishes)
+		msgID += ":" + strconv.Itoa(l.publishes)
 		turn = turnAgain
 	} else {
-		r.metrics.lag.Observe(max(age, 0))
+		r.metrics.lag.Observe(max(l.age, 0))
 	}
 	r.metrics.published.WithLabelValues(turn).Inc()
 	h := nats.Header{
 		jetstream.MsgIDHeader:  {msgID},
-		stream.HeaderEvent:     {id.String()},
-		stream.HeaderSeq:       {strconv.FormatInt(seq, 10)},
-		stream.HeaderCreatedAt: {strconv.FormatInt(created.UnixMicro(), 10)},
+		stream.HeaderEvent:     {l.id.String()},
+		stream.HeaderSeq:       {strconv.FormatInt(l.seq, 10)},
+		stream.HeaderCreatedAt: {strconv.FormatInt(l.created.UnixMicro(), 10)},
 	}
-	for name, v := range map[string]string{stream.HeaderAgent: agent, stream.HeaderConversation: conversation, stream.HeaderMessage: message} {
+	for name, v := range map[string]string{stream.HeaderAgent: l.agent, stream.HeaderConversation: l.conversation, stream.HeaderMessage: l.message} {
 		if v != "" {
 			h[name] = []string{url.PathEscape(v)}
 		}
 	}
-	if traceparent != "" {
-		h[telemetry.Header] = []string{traceparent}
+	if l.traceparent != "" {
+		h[telemetry.Header] = []string{l.traceparent}
 	}
-	for _, l := range labels {
-		h[stream.HeaderLabel] = append(h[stream.HeaderLabel], url.PathEscape(l))
+	for _, label := range l.labels {
+		h[stream.HeaderLabel] = append(h[stream.HeaderLabel], url.PathEscape(label))
 	}
-	return &nats.Msg{Subject: events.EventSubject(tenant, typ), Header: h, Data: slices.Clone(envelope)}, tenant, seq, nil
+	return &nats.Msg{Subject: events.EventSubject(l.tenant, l.typ), Header: h, Data: l.envelope}
 }
 
 // publish sends the messages in order and returns when the broker has them

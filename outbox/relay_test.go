@@ -135,6 +135,38 @@ func TestAnEventWhoseLeaseRanOutIsPublishedAgainUnderAnotherID(t *testing.T) {
 	require.True(t, doubled, "each turn's lease is twice the one before")
 }
 
+// TestEventsOfAnyDayArePublished has the relay publish what has waited since
+// long, and leave out what is no longer kept.
+func TestEventsOfAnyDayArePublished(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	pool := pgtest.Pool(t)
+	nc, js := natstest.Connect(t)
+	ten := tenant(t, pool, false)
+	_, err := pool.Exec(ctx, `SELECT fanmail_make_partitions((now() AT TIME ZONE 'UTC')::date - 6, 9)`)
+	require.NoError(t, err)
+	done := insert(t, pool, numbered(ten, 0, 6)...)
+	for i, days := range []int{0, 1, 2, 5, -1} { // a database's clock may be ahead
+		_, err := pool.Exec(ctx, `WITH moved AS (
+				UPDATE events SET created_at = created_at - make_interval(days => $2) WHERE id = $1 RETURNING id, created_at
+			) UPDATE outbox AS o SET created_at = m.created_at FROM moved AS m WHERE o.event_id = m.id`, done[i].ID, days)
+		require.NoError(t, err)
+	}
+	_, err = pool.Exec(ctx, `DELETE FROM events WHERE id = $1`, done[5].ID)
+	require.NoError(t, err)
+	relay(t, pool, nc, js)
+	for i, m := range read(t, js, 5) {
+		require.Equal(t, done[i].ID.String(), m.Headers().Get(stream.HeaderEvent))
+		env, err := events.DecodeEnvelope(m.Data())
+		require.NoError(t, err)
+		require.JSONEq(t, fmt.Sprintf(`{"n":%d}`, i), string(env.Data))
+		require.Equal(t, []string{"%20edge%20", "plain"}, m.Headers()[stream.HeaderLabel])
+	}
+	var leased int
+	require.NoError(t, pool.QueryRow(ctx, `SELECT count(*) FROM outbox WHERE publishes = 1 AND leased_until > now()`).Scan(&leased))
+	require.Equal(t, 6, leased)
+}
+
 func TestManyRelaysPublishEachEventOnce(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.Pool(t)

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/pg"
 )
 
 // Notice is a fact about a webhook or a delivery that is to become an
@@ -67,10 +68,10 @@ func queueExhausted(b *pgx.Batch, outcomes []Outcome) {
 	ended := pick(outcomes, func(o *Outcome) bool {
 		return !o.Delivered && !o.Unsent && (o.Final || o.Attempt >= MaxAttempts)
 	})
-	eachDay(ended, (*Outcome).created, func(d day, outcomes []*Outcome) {
+	eachDay(ended, (*Outcome).created, func(d pg.Day, outcomes []*Outcome) {
 		c := columnsOf(outcomes)
 		// What is said of operational events would be said of itself.
-		b.Queue(d.in(tellExhausted), events.DeliveryExhausted, c.ids, c.created, events.Operational())
+		b.Queue(d.In(tellExhausted), events.DeliveryExhausted, c.ids, c.created, events.Operational())
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/pg"
 )
 
 // Outcome is how one attempt of a delivery ended.
@@ -73,7 +74,7 @@ type Written struct {
 	Renewed map[events.DeliveryID]int64
 }
 
-// The statements on rows by their keys are of one day; see [day.in] and few.
+// The statements on rows by their keys are of one day; see [pg.Day.In] and few.
 
 // A success counts whenever it comes; a final row stays.
 const recordDelivered = `
@@ -133,13 +134,13 @@ func WriteLedger(ctx context.Context, pool *pgxpool.Pool, l *Ledger) (Written, e
 	queueFailed(b, l.Outcomes, &w)
 	queueAttempts(b, l.Outcomes)
 	queueExhausted(b, l.Outcomes)
-	eachDay(l.Park, Lease.created, func(d day, rows []Lease) {
+	eachDay(l.Park, Lease.created, func(d pg.Day, rows []Lease) {
 		ids, created, leases := leaseColumns(rows)
-		b.Queue(d.in(parkRows), ids, created, leases)
+		b.Queue(d.In(parkRows), ids, created, leases)
 	})
-	eachDay(l.Renew, Lease.created, func(d day, rows []Lease) {
+	eachDay(l.Renew, Lease.created, func(d pg.Day, rows []Lease) {
 		ids, created, leases := leaseColumns(rows)
-		b.Queue(d.in(renewRows), ids, created, leases, LeaseDuration.Seconds()).Query(func(rows pgx.Rows) error {
+		b.Queue(d.In(renewRows), ids, created, leases, LeaseDuration.Seconds()).Query(func(rows pgx.Rows) error {
 			var id events.DeliveryID
 			var at time.Time
 			_, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error { w.Renewed[id] = at.UnixMicro(); return nil })
@@ -166,9 +167,9 @@ func WriteLedger(ctx context.Context, pool *pgxpool.Pool, l *Ledger) (Written, e
 
 func queueDelivered(b *pgx.Batch, outcomes []Outcome, w *Written) {
 	delivered := pick(outcomes, func(o *Outcome) bool { return o.Delivered })
-	eachDay(delivered, (*Outcome).created, func(d day, outcomes []*Outcome) {
+	eachDay(delivered, (*Outcome).created, func(d pg.Day, outcomes []*Outcome) {
 		c := columnsOf(outcomes)
-		b.Queue(d.in(recordDelivered), c.ids, c.created, c.codes).Exec(func(tag pgconn.CommandTag) error {
+		b.Queue(d.In(recordDelivered), c.ids, c.created, c.codes).Exec(func(tag pgconn.CommandTag) error {
 			w.Stale += len(outcomes) - int(tag.RowsAffected())
 			return nil
 		})
@@ -177,7 +178,7 @@ func queueDelivered(b *pgx.Batch, outcomes []Outcome, w *Written) {
 
 func queueFailed(b *pgx.Batch, outcomes []Outcome, w *Written) {
 	failed := pick(outcomes, func(o *Outcome) bool { return !o.Delivered })
-	eachDay(failed, (*Outcome).created, func(d day, outcomes []*Outcome) {
+	eachDay(failed, (*Outcome).created, func(d pg.Day, outcomes []*Outcome) {
 		c := columnsOf(outcomes)
 		var attempts []int16
 		var errs []string
@@ -190,7 +191,7 @@ func queueFailed(b *pgx.Batch, outcomes []Outcome, w *Written) {
 			unsent = append(unsent, o.Unsent)
 			retries = append(retries, o.Retry.Seconds())
 		}
-		b.Queue(d.in(recordFailed), c.ids, c.created, c.codes, attempts, errs, final, retries, unsent).Query(func(rows pgx.Rows) error {
+		b.Queue(d.In(recordFailed), c.ids, c.created, c.codes, attempts, errs, final, retries, unsent).Query(func(rows pgx.Rows) error {
 			var id events.DeliveryID
 			var at *time.Time
 			w.Stale += len(outcomes)

@@ -131,12 +131,12 @@ type Node struct {
 // String is the plan as Postgres wrote it.
 func (p Plan) String() string { return p.text }
 
-// Indexes are those that the plan reads by, the partitions' under the name of
+// Indexes are those that the run read by, the partitions' under the name of
 // the partitioned one, sorted.
 func (p Plan) Indexes() []string {
 	var out []string
 	p.Root.walk(func(n *Node) {
-		if n.Index == "" {
+		if n.Index == "" || n.Loops == 0 {
 			return
 		}
 		name := n.Index
