@@ -28,7 +28,7 @@ const (
 	// pullFirst is what a lane leases from the table before it has shown what
 	// it drains: a thousand lanes of dead endpoints must not fill the memory
 	// with their backlogs.
-	pullFirst = 32
+	pullFirst = 8
 
 	// slowAttempt is how long an attempt may take before it gives its fast
 	// slot back and goes on in the slow pool.
