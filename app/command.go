@@ -23,7 +23,7 @@ func Signals(parent context.Context) (context.Context, context.CancelFunc) {
 type Config interface {
 	Validate() error
 	Logger() (*zap.Logger, error)
-	Follow(ctx context.Context, log *zap.Logger)
+	Follow(ctx context.Context, log *zap.Logger) (stop func())
 }
 
 // Parse reads a process's configuration from arguments and environment. A
@@ -60,7 +60,7 @@ func Main[C Config](name, description, httpAddr string, run func(context.Context
 	defer func() { _ = log.Sync() }()
 	ctx, stop := Signals(context.Background())
 	defer stop()
-	go c.Follow(ctx, log)
+	defer c.Follow(ctx, log)()
 	log.Info("starting", zap.String("process", name), zap.String("version", Version()))
 	if err := run(ctx, c, log); err != nil {
 		return fail(name, err)

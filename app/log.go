@@ -83,10 +83,22 @@ func (c Logging) read() (string, zapcore.Level, error) {
 // changes instead would miss those of a volume that swaps a link above it.
 const levelInterval = 5 * time.Second
 
-// Follow keeps a log's level as --log-level-file says, until ctx ends. What
-// PUT /loglevel has set stays until the file changes, or SIGHUP comes. A file
-// that says nothing of use changes nothing.
-func (c Logging) Follow(ctx context.Context, log *zap.Logger) { c.follow(ctx, log, levelInterval) }
+// Follow keeps a log's level as --log-level-file says, until ctx ends or stop is
+// called, which returns when it has ended. What PUT /loglevel has set stays
+// until the file changes, or SIGHUP comes. A file that says nothing of use
+// changes nothing.
+func (c Logging) Follow(ctx context.Context, log *zap.Logger) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c.follow(ctx, log, levelInterval)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
 
 func (c Logging) follow(ctx context.Context, log *zap.Logger, interval time.Duration) {
 	core, ok := log.Core().(adjustable)

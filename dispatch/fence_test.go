@@ -71,11 +71,18 @@ func TestWhatWasLeasedForAPartitionThatWentIsDueAtOnce(t *testing.T) {
 	<-done
 }
 
+// receiver answers 200, and counts a request when its header is there.
+func receiver(t *testing.T) (s *httptest.Server, arrived *atomic.Int32) {
+	t.Helper()
+	arrived = new(atomic.Int32)
+	s = httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrived.Add(1) }))
+	t.Cleanup(s.Close)
+	return s, arrived
+}
+
 func TestNothingIsSentOnceTheLeaseHasRunOut(t *testing.T) {
 	t.Parallel()
-	var arrived atomic.Int32 // counts a request when its header is there
-	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrived.Add(1) }))
-	t.Cleanup(s.Close)
+	s, arrived := receiver(t)
 	d, q := stranger(t, s.URL)
 	var owner atomic.Bool
 	d.poster.may = owner.Load
@@ -97,9 +104,7 @@ func TestNothingIsSentOnceTheLeaseHasRunOut(t *testing.T) {
 // is leased anew first, and left alone where it has become another's.
 func TestADeliveryIsSentUnderALeaseThatOutlivesTheAttempt(t *testing.T) {
 	t.Parallel()
-	var arrived atomic.Int32
-	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrived.Add(1) }))
-	t.Cleanup(s.Close)
+	s, arrived := receiver(t)
 	d, q := stranger(t, s.URL)
 	d.poster.may = func() bool { return true }
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -159,9 +164,7 @@ func TestADeliveryIsSentUnderALeaseThatOutlivesTheAttempt(t *testing.T) {
 // What was registered while plain HTTP was on is not sent once it is off.
 func TestPlainHTTPIsSentOnlyWhereTheOperatorAllowsIt(t *testing.T) {
 	t.Parallel()
-	var arrived atomic.Int32
-	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrived.Add(1) }))
-	t.Cleanup(s.Close)
+	s, arrived := receiver(t)
 	d, q := stranger(t, s.URL)
 	d.poster.may = func() bool { return true }
 	e := d.registry.Get(q.WebhookID)

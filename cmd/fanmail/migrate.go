@@ -40,7 +40,7 @@ func (c *maintainCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	go c.Follow(ctx, log)
+	defer c.Follow(ctx, log)()
 	return app.Maintain(ctx, c.Database, c.Every, app.Lifecycle{HTTPAddr: c.HTTPAddr}, log)
 }
 
