@@ -73,28 +73,55 @@ func (d *Dispatcher) pull(ctx context.Context, wants []subscribers.Want) {
 	d.fill()
 }
 
-// discover searches the owned partitions now and then. A search that takes
-// long is repeated less often.
+// discover searches the owned partitions now and then, one after the other over
+// the interval, so that where thousands of webhooks have pending rows it is not
+// felt. Those that have come in are searched at once, with all others. A search
+// that takes long is repeated less often.
 func (d *Dispatcher) discover(ctx context.Context) {
-	wait := time.Duration(0)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(wait):
-		case <-d.owner.claimed:
-		}
-		start := time.Now()
+	for atOnce := true; ctx.Err() == nil; {
+		var owned []int
 		for p, own := range d.sched.partitions() {
-			if own && ctx.Err() == nil {
-				d.discoverPartition(ctx, p)
+			if own {
+				owned = append(owned, p)
 			}
 		}
-		wait = max(discoverEvery, 20*time.Since(start))
+		gap := discoverEvery / time.Duration(max(len(owned), 1))
+		if atOnce || len(owned) == 0 {
+			for _, p := range owned {
+				d.discoverPartition(ctx, p)
+			}
+			atOnce = d.sooner(ctx, gap)
+			continue
+		}
+		for _, p := range owned {
+			start := time.Now()
+			d.discoverPartition(ctx, p)
+			if atOnce = d.sooner(ctx, max(gap, 20*time.Since(start))); atOnce {
+				break
+			}
+		}
+	}
+}
+
+// sooner waits for a while and says false, or true as soon as partitions have
+// come in; false, too, when ctx ends.
+func (d *Dispatcher) sooner(ctx context.Context, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return false
+	case <-d.owner.claimed:
+		return true
 	}
 }
 
 func (d *Dispatcher) discoverPartition(ctx context.Context, p int) {
+	if ctx.Err() != nil {
+		return
+	}
 	found, err := subscribers.Discover(ctx, d.pool, p)
 	if err != nil {
 		if ctx.Err() == nil {

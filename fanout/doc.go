@@ -17,6 +17,9 @@
 //     published. Where publishing fails, the rows' short lease runs out and the
 //     sweep takes them.
 //
+// Of several dispatchers the first in rank takes all messages while it keeps up,
+// so that batches stay large.
+//
 // Rows are committed without waiting for the disk: if Postgres crashes before
 // they reach it, so have the outbox rows' deletions, and the relay publishes
 // the events again.

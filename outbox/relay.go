@@ -35,8 +35,8 @@ const (
 	// MaxLease is the longest of these leases.
 	MaxLease = 5 * time.Minute
 
-	// batchEvents and batchBytes bound one round; the broker takes at most
-	// 1,000 messages in an atomic batch.
+	// batchEvents bounds one round; the broker takes at most 1,000 messages in
+	// an atomic batch.
 	batchEvents = 500
 
 	// smallBatch is what goes out faster, and for less of the broker's time,
@@ -174,11 +174,21 @@ func pass(ctx context.Context, d time.Duration) bool {
 // poller decides how soon to look again. Producers that give hints are served
 // by them; only for those that don't, and while they are busy, is the outbox
 // polled often.
-type poller struct{ unhinted time.Time }
+type poller struct {
+	unhinted time.Time
+	// suspect says that the last rows came without a hint. It may be on its way;
+	// if the next come without one too, there is none.
+	suspect bool
+}
 
 func (p *poller) next(n int, hinted bool, now time.Time) time.Duration {
-	if n > 0 && !hinted {
+	switch {
+	case hinted:
+		p.suspect = false
+	case n > 0 && p.suspect:
 		p.unhinted = now
+	case n > 0:
+		p.suspect = true
 	}
 	switch {
 	case n == batchEvents:
@@ -235,6 +245,16 @@ FROM leased AS l LEFT JOIN LATERAL (
 	WHERE tenant_id = l.tenant_id AND id = l.event_id AND created_at = l.created_at AND created_at >= '{day}' AND created_at < '{next day}' LIMIT 1
 ) AS e ON true ORDER BY l.seq`
 
+// The rows of the keys, as [leaseOutbox] updates them: an outbox is long when the
+// broker is away. The range is of one key, for which no other index will do.
+const handBack = `
+UPDATE outbox AS o SET leased_until = '-infinity' FROM (
+	SELECT unnest(ARRAY(SELECT r.at FROM unnest($1::uuid[], $2::bigint[]) AS u (tenant_id, seq) CROSS JOIN LATERAL (
+		SELECT ctid AS at FROM outbox
+		WHERE (tenant_id, seq) >= (u.tenant_id, u.seq) AND (tenant_id, seq) <= (u.tenant_id, u.seq) LIMIT 1
+	) AS r)) LIMIT cardinality($2)
+) AS given (at) WHERE o.ctid = given.at`
+
 const otherDays = `
 SELECT w.n, e.type, coalesce(e.agent_id, ''), coalesce(e.conversation_id, ''), coalesce(e.message_id, ''), e.labels, e.envelope, coalesce(e.traceparent, '')
 FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) WITH ORDINALITY AS w (tenant_id, id, created_at, n) CROSS JOIN LATERAL (
@@ -284,8 +304,7 @@ func (r *Relay) round(ctx context.Context) (int, error) {
 	if err := r.traced(ctx, msgs); err != nil {
 		r.metrics.failures.WithLabelValues(partyBroker).Inc()
 		// Hand the rows back, so that they need not wait for their lease.
-		_, undo := r.pool.Exec(ctx, `UPDATE outbox AS o SET leased_until = '-infinity'
-			FROM unnest($1::uuid[], $2::bigint[]) AS u (tenant_id, seq) WHERE o.tenant_id = u.tenant_id AND o.seq = u.seq`, tenants, seqs)
+		_, undo := r.pool.Exec(ctx, handBack, tenants, seqs)
 		// Without a leader nobody answers; the next round asks again.
 		ask, stop := context.WithTimeoutCause(ctx, stream.AckTime, stream.ErrNoAck)
 		defer stop()
