@@ -204,8 +204,14 @@ func (l *lane) learn(r *result, d *delivery, now time.Time) {
 			return // it was on the wire when the breaker opened
 		}
 		l.window, l.threshold = 1, firstWindow
-		l.rest(now.Add(l.probe))
+		l.rest(now.Add(l.stagger(l.probe)))
 	}
+}
+
+// stagger takes up to a quarter off a rest, by the webhook's id: endpoints that
+// went away together are not all tried again at the same moment.
+func (l *lane) stagger(rest time.Duration) time.Duration {
+	return rest - rest/4*time.Duration(l.id[len(l.id)-1])/256
 }
 
 func (l *lane) rest(until time.Time) {

@@ -171,6 +171,42 @@ func TestABreakerProbesWithOneAndParksTheRest(t *testing.T) {
 	})
 }
 
+func TestProbesOfLanesThatWentTogetherAreSpread(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1000, 1000)
+		const lanes = 64
+		for i := range lanes {
+			e := hook(byte(i), 1, 32)
+			e.ID[len(e.ID)-1] = byte(i * 256 / lanes)
+			for range breakerFailures {
+				b.offer(e, 0)
+			}
+		}
+		for b.breakers < lanes {
+			for _, d := range b.begin() {
+				b.end(d, refused)
+			}
+		}
+		for _, l := range b.lanes {
+			b.offer(l.entry, 0)
+		}
+		probes := 0
+		for _, step := range []struct {
+			pass        time.Duration
+			least, most int
+		}{
+			{probeFirst*3/4 - time.Millisecond, 0, 0}, {probeFirst / 8, lanes/2 - 2, lanes/2 + 2}, {probeFirst/8 + time.Millisecond, lanes, lanes},
+		} {
+			b.pass(step.pass)
+			b.tick(time.Now())
+			probes += len(b.begin())
+			require.GreaterOrEqual(t, probes, step.least)
+			require.LessOrEqual(t, probes, step.most)
+		}
+	})
+}
+
 func TestRetryAfterRestsTheLane(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
