@@ -112,7 +112,7 @@ func (s Source) consume(ctx context.Context, started func(), handle func(jetstre
 		if s.Rank != nil {
 			rank, changed = s.Rank()
 		}
-		options = append(options, jetstream.PullPriorityGroup(group[0]), jetstream.PullPrioritized(min(rank, maxRank))) //nolint:gosec // at most 9
+		options = append(options, jetstream.PullPriorityGroup(group[0]), jetstream.PullPrioritized(min(rank, maxRank)))
 	}
 	cc, err := c.Consume(func(m jetstream.Msg) {
 		if ctx.Err() != nil {
