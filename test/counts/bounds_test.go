@@ -82,6 +82,9 @@ func (c *chain) count(t *testing.T, wide bool, bounds bounds) (over []string) {
 		{"transactions that write", after.transactions - before.transactions, bounds.transactions + transactionsASecond*seconds},
 		{"bytes of log a delivery", (after.wal - before.wal) / n, bounds.wal},
 		{"messages of events", after.messages - before.messages, sent},
+		// An attempt that takes over a second, as where the machine stands
+		// still, makes its lane slow, and that has no room for the rest.
+		{"rows given back or leased anew", after.back - before.back, 0},
 		{"messages of deliveries", after.copies - before.copies, bounds.copies},
 		{"allocations a delivery", int64(after.allocs-before.allocs) / n, bounds.allocs},
 		{"bytes allocated a delivery", int64(after.bytes-before.bytes) / n, bounds.allocBytes},
@@ -94,24 +97,30 @@ func (c *chain) count(t *testing.T, wide bool, bounds bounds) (over []string) {
 	return over
 }
 
-// checkRows holds the rows written since the start, which no timing changes:
-// an event and its outbox row inserted, that leased once and deleted; a
-// delivery inserted and its outcome written; no attempt logged.
+// checkRows holds the rows written since the start: an event and its outbox row
+// inserted, that leased once and deleted; a delivery inserted and its outcome
+// written, besides what was given back and leased anew; no attempt logged.
 func checkRows(t *testing.T, c *chain, rounds int) {
 	t.Helper()
+	back := int(c.read().back)
 	rows := c.rows()
+	const deliveries = "webhook_subscriber_deliveries"
 	hot := map[string]int{}
-	for _, table := range []string{"events", "outbox", "webhook_subscriber_deliveries", "webhook_delivery_attempts", "event_keys", "messages"} {
+	for _, table := range []string{"events", "outbox", deliveries, "webhook_delivery_attempts", "event_keys", "messages"} {
 		for _, kind := range []string{" inserted", " updated", " deleted"} {
 			if n := rows[table+kind]; n > 0 {
 				hot[table+kind] = n
 			}
 		}
 	}
+	if again := hot[deliveries+" updated"] - c.sent; again > 0 {
+		require.LessOrEqual(t, again, back)
+		hot[deliveries+" updated"] -= again
+	}
 	require.Equal(t, map[string]int{
 		"events inserted": c.events,
 		"outbox inserted": c.events, "outbox updated": c.events, "outbox deleted": c.events,
-		"webhook_subscriber_deliveries inserted": c.sent, "webhook_subscriber_deliveries updated": c.sent,
+		deliveries + " inserted": c.sent, deliveries + " updated": c.sent,
 	}, hot)
 	// A webhook's last delivery is noted every few seconds at most.
 	require.LessOrEqual(t, rows["webhooks updated"], webhooks*20*rounds)

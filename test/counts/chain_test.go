@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
@@ -53,6 +54,8 @@ type chain struct {
 	stops  []func()
 	sent   int // deliveries
 	events int
+	// dispatched are the dispatcher's metrics.
+	dispatched *prometheus.Registry
 }
 
 // start starts the chain; unless fed, every delivery travels through the broker
@@ -66,7 +69,7 @@ func start(t *testing.T, fed bool) *chain {
 	server, err := devserver.StartPostgres(ctx, devserver.PostgresOptions{Dir: dir, Fast: true, Settings: map[string]string{"autovacuum": "off"}})
 	require.NoError(t, err)
 	t.Cleanup(server.Stop)
-	c := &chain{t: t, trips: &trips{}, tenant: events.NewRandom[events.TenantKind]()}
+	c := &chain{t: t, trips: &trips{}, tenant: events.NewRandom[events.TenantKind](), dispatched: prometheus.NewRegistry()}
 	c.url = server.URL("postgres")
 	c.pool, err = pgxpool.New(ctx, c.url)
 	require.NoError(t, err)
@@ -86,7 +89,7 @@ func start(t *testing.T, fed bool) *chain {
 	registry := subscribers.NewRegistry(pool, c.nc, nop)
 	require.NoError(t, registry.Load(ctx))
 	d, err := dispatch.New(pool, c.nc, c.js, registry, dispatch.Options{
-		Name: "test", AllowHTTP: true, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Drain: 5 * time.Second,
+		Name: "test", AllowHTTP: true, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Drain: 5 * time.Second, Registerer: c.dispatched,
 	})
 	require.NoError(t, err)
 	var o fanout.Options
@@ -190,6 +193,9 @@ type reading struct {
 	wal              int64
 	messages, copies int64 // in the streams of events and of deliveries
 	allocs, bytes    uint64
+	// back counts the rows that were given back to the table, and those that
+	// were leased from it.
+	back int64
 }
 
 func (c *chain) read() reading {
@@ -206,6 +212,16 @@ func (c *chain) read() reading {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	r.allocs, r.bytes = m.Mallocs, m.TotalAlloc
+	families, err := c.dispatched.Gather()
+	require.NoError(c.t, err)
+	found := 0
+	for _, f := range families {
+		if name := f.GetName(); name == "fanmail_dispatch_parked_total" || name == "fanmail_dispatch_swept_total" {
+			found++
+			r.back += int64(f.GetMetric()[0].GetCounter().GetValue())
+		}
+	}
+	require.Equal(c.t, 2, found)
 	return r
 }
 
