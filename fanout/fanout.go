@@ -21,6 +21,7 @@ import (
 	"github.com/fanmail-dev/fanmail/crash"
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/events/stream"
+	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -246,19 +247,15 @@ type born struct {
 }
 
 // The rows are locked in order, so that two batches that hold the same events
-// can't deadlock; the second finds them gone. They are found by a range of one
-// key, for which no other index will do, and deleted where they lie, as one
-// array whose length the planner does not know: so there is no other plan,
+// can't deadlock; the second finds them gone. They are found by [outbox.RowOfKey]
+// and deleted where they lie, as one array whose length the planner does not know: so there is no other plan,
 // whatever the statistics say. Gathered on an empty outbox they would have it
 // read whole for each event. Beside the sequences it gives how many rows were
 // locked.
 const takeOutbox = `
 WITH due AS MATERIALIZED (
 	SELECT o.at FROM (SELECT * FROM unnest($1::uuid[], $2::bigint[]) AS u (tenant_id, seq) ORDER BY tenant_id, seq) AS u
-	CROSS JOIN LATERAL (
-		SELECT ctid AS at FROM outbox
-		WHERE (tenant_id, seq) >= (u.tenant_id, u.seq) AND (tenant_id, seq) <= (u.tenant_id, u.seq) LIMIT 1 FOR UPDATE
-	) AS o
+	CROSS JOIN LATERAL (` + outbox.RowOfKey + ` FOR UPDATE) AS o
 ), taken AS (
 	DELETE FROM outbox AS o USING (SELECT unnest(ARRAY(SELECT at FROM due)) LIMIT cardinality($2)) AS due (at)
 	WHERE o.ctid = due.at RETURNING o.seq

@@ -237,28 +237,29 @@ WITH due AS MATERIALIZED (
 	FROM (SELECT unnest(ARRAY(SELECT at FROM due)) LIMIT $1) AS due (at) WHERE o.ctid = due.at
 	RETURNING o.tenant_id, o.seq, o.event_id, o.created_at, o.publishes
 )
-SELECT l.tenant_id, l.seq, l.event_id, l.created_at, l.publishes, coalesce(e.type, ''),
-       coalesce(e.agent_id, ''), coalesce(e.conversation_id, ''), coalesce(e.message_id, ''), e.labels, e.envelope, coalesce(e.traceparent, ''),
-       extract(epoch FROM now() - l.created_at)::float8
+SELECT l.tenant_id, l.seq, l.event_id, l.created_at, l.publishes, extract(epoch FROM now() - l.created_at)::float8, ` + eventColumns + `
 FROM leased AS l LEFT JOIN LATERAL (
-	SELECT type, agent_id, conversation_id, message_id, labels, envelope, traceparent FROM events
+	SELECT * FROM events
 	WHERE tenant_id = l.tenant_id AND id = l.event_id AND created_at = l.created_at AND created_at >= '{day}' AND created_at < '{next day}' LIMIT 1
 ) AS e ON true ORDER BY l.seq`
 
+// RowOfKey is a query, to stand in a LATERAL, for where the outbox row of the key
+// u (tenant_id, seq) lies; its column is "at". The range is of one key, for which
+// no index but the primary key's will do, whatever the statistics say.
+const RowOfKey = `SELECT ctid AS at FROM outbox
+	WHERE (tenant_id, seq) >= (u.tenant_id, u.seq) AND (tenant_id, seq) <= (u.tenant_id, u.seq) LIMIT 1`
+
 // The rows of the keys, as [leaseOutbox] updates them: an outbox is long when the
-// broker is away. The range is of one key, for which no other index will do.
+// broker is away.
 const handBack = `
 UPDATE outbox AS o SET leased_until = '-infinity' FROM (
-	SELECT unnest(ARRAY(SELECT r.at FROM unnest($1::uuid[], $2::bigint[]) AS u (tenant_id, seq) CROSS JOIN LATERAL (
-		SELECT ctid AS at FROM outbox
-		WHERE (tenant_id, seq) >= (u.tenant_id, u.seq) AND (tenant_id, seq) <= (u.tenant_id, u.seq) LIMIT 1
-	) AS r)) LIMIT cardinality($2)
+	SELECT unnest(ARRAY(SELECT r.at FROM unnest($1::uuid[], $2::bigint[]) AS u (tenant_id, seq) CROSS JOIN LATERAL (` + RowOfKey + `) AS r)) LIMIT cardinality($2)
 ) AS given (at) WHERE o.ctid = given.at`
 
 const otherDays = `
-SELECT w.n, e.type, coalesce(e.agent_id, ''), coalesce(e.conversation_id, ''), coalesce(e.message_id, ''), e.labels, e.envelope, coalesce(e.traceparent, '')
+SELECT w.n, ` + eventColumns + `
 FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) WITH ORDINALITY AS w (tenant_id, id, created_at, n) CROSS JOIN LATERAL (
-	SELECT type, agent_id, conversation_id, message_id, labels, envelope, traceparent FROM events
+	SELECT * FROM events
 	WHERE tenant_id = w.tenant_id AND id = w.id AND created_at = w.created_at LIMIT 1
 ) AS e`
 
@@ -273,6 +274,9 @@ type leased struct {
 	event
 }
 
+// eventColumns are what an event's fields point to, of e.
+const eventColumns = `coalesce(e.type, ''), coalesce(e.agent_id, ''), coalesce(e.conversation_id, ''), coalesce(e.message_id, ''), e.labels, e.envelope, coalesce(e.traceparent, '')`
+
 // event is what the message needs of an event.
 type event struct {
 	typ                          events.Type // empty where the event was not found
@@ -280,6 +284,11 @@ type event struct {
 	labels                       []string
 	envelope                     []byte
 	traceparent                  string
+}
+
+// fields are where a row's eventColumns go.
+func (e *event) fields() []any {
+	return []any{&e.typ, &e.agent, &e.conversation, &e.message, &e.labels, &e.envelope, &e.traceparent}
 }
 
 // round leases a batch and publishes it; it gives the number of events.
@@ -325,7 +334,7 @@ func (r *Relay) lease(ctx context.Context) (rows []leased, err error) {
 	today := pg.DayOf(time.Now().UnixMicro())
 	b.Queue(pg.Between(leaseOutbox, today-1, today+2), batchEvents, FirstLease.Seconds(), MaxLease.Seconds()).Query(func(found pgx.Rows) error {
 		rows, err = pgx.CollectRows(found, func(row pgx.CollectableRow) (l leased, err error) {
-			err = row.Scan(&l.tenant, &l.seq, &l.id, &l.created, &l.publishes, &l.typ, &l.agent, &l.conversation, &l.message, &l.labels, &l.envelope, &l.traceparent, &l.age)
+			err = row.Scan(append([]any{&l.tenant, &l.seq, &l.id, &l.created, &l.publishes, &l.age}, l.fields()...)...)
 			return l, err
 		})
 		return err
@@ -358,7 +367,7 @@ func (r *Relay) complete(ctx context.Context, rows []leased) ([]leased, error) {
 	for found.Next() {
 		var n int
 		var e event
-		if err := found.Scan(&n, &e.typ, &e.agent, &e.conversation, &e.message, &e.labels, &e.envelope, &e.traceparent); err != nil {
+		if err := found.Scan(append([]any{&n}, e.fields()...)...); err != nil {
 			return nil, err
 		}
 		rows[at[n-1]].event = e
