@@ -7,11 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap/zaptest"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/fanout"
-	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 	"github.com/fanmail-dev/fanmail/test/natstest"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
@@ -50,19 +47,13 @@ func (l *lanes) Feed(batch []subscribers.Leased) []int {
 // after they are committed.
 func TestRowsOfAFullLaneAreBornDue(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithCancel(context.Background())
 	pool := pgtest.Pool(t)
 	nc, js := natstest.Connect(t)
 	tenant := newTenant(t, pool)
 	l := &lanes{full: newWebhook(t, pool, tenant), parked: map[events.WebhookID]int{}, fed: map[events.WebhookID]int{}}
 	roomy := newWebhook(t, pool, tenant)
 
-	log := zaptest.NewLogger(t)
-	registry := subscribers.NewRegistry(pool, nc, log)
-	require.NoError(t, registry.Load(ctx))
-	done := make(chan error, 2)
-	go func() { done <- outbox.NewRelay(pool, nc, js, outbox.RelayOptions{Log: log}).Run(ctx) }()
-	go func() { done <- fanout.New(pool, js, registry, fanout.Options{Log: log, Lanes: l}).Run(ctx) }()
+	stopRelay, stopFanout := relay(t, pool, nc, js), fanOut(t, pool, nc, js, l)
 	const n = 20
 	insert(t, pool, tenant, n)
 	told := func(of map[events.WebhookID]int, w events.WebhookID) int {
@@ -71,9 +62,8 @@ func TestRowsOfAFullLaneAreBornDue(t *testing.T) {
 		return of[w]
 	}
 	require.Eventually(t, func() bool { return told(l.parked, l.full) == n && told(l.fed, roomy) == n }, time.Minute, 10*time.Millisecond)
-	cancel()
-	require.NoError(t, <-done)
-	require.NoError(t, <-done)
+	stopRelay()
+	stopFanout()
 	require.Zero(t, told(l.fed, l.full))
 	require.Zero(t, told(l.parked, roomy))
 	due := func(w events.WebhookID) (n int) {

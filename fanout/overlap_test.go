@@ -1,17 +1,12 @@
 package fanout_test
 
 import (
-	"context"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap/zaptest"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/fanout"
-	"github.com/fanmail-dev/fanmail/outbox"
-	"github.com/fanmail-dev/fanmail/subscribers"
 	"github.com/fanmail-dev/fanmail/test/natstest"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
@@ -20,7 +15,7 @@ import (
 // lock, as it would be busy with an event for thousands of webhooks.
 func TestABatchThatTakesLongHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx := t.Context()
 	pool := pgtest.Pool(t)
 	nc, js := natstest.Connect(t)
 	tenant := newTenant(t, pool)
@@ -32,11 +27,7 @@ func TestABatchThatTakesLongHoldsUpNoOther(t *testing.T) {
 			return err == nil && n == 1
 		}
 	}
-	log := zaptest.NewLogger(t)
-	registry := subscribers.NewRegistry(pool, nc, log)
-	require.NoError(t, registry.Load(ctx))
-	done := make(chan error, 2)
-	go func() { done <- outbox.NewRelay(pool, nc, js, outbox.RelayOptions{Log: log}).Run(ctx) }()
+	stopRelay := relay(t, pool, nc, js)
 
 	long := insert(t, pool, tenant, 1)
 	require.Eventually(t, func() bool {
@@ -48,7 +39,7 @@ func TestABatchThatTakesLongHoldsUpNoOther(t *testing.T) {
 	require.NoError(t, err)
 	_, err = lock.Exec(ctx, `SELECT 1 FROM outbox WHERE event_id = $1 FOR UPDATE`, long)
 	require.NoError(t, err)
-	go func() { done <- fanout.New(pool, js, registry, fanout.Options{Log: log}).Run(ctx) }()
+	stopFanout := fanOut(t, pool, nc, js, nil)
 	require.Eventually(t, func() bool {
 		var waits bool
 		err := pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
@@ -61,7 +52,6 @@ func TestABatchThatTakesLongHoldsUpNoOther(t *testing.T) {
 	require.False(t, delivered(long)())
 	require.NoError(t, lock.Rollback(ctx))
 	require.Eventually(t, delivered(long), time.Minute, 10*time.Millisecond)
-	cancel()
-	require.NoError(t, <-done)
-	require.NoError(t, <-done)
+	stopRelay()
+	stopFanout()
 }

@@ -1,16 +1,11 @@
 package fanout_test
 
 import (
-	"context"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap/zaptest"
 
-	"github.com/fanmail-dev/fanmail/fanout"
-	"github.com/fanmail-dev/fanmail/outbox"
-	"github.com/fanmail-dev/fanmail/subscribers"
 	"github.com/fanmail-dev/fanmail/test/natstest"
 	"github.com/fanmail-dev/fanmail/test/pgplan"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
@@ -20,7 +15,7 @@ import (
 // full of others.
 func TestFanoutTakesItsRowsByKey(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx := t.Context()
 	url := pgtest.URL(t)
 	pool := pgtest.Open(t, url)
 	nc, js := natstest.Connect(t)
@@ -40,21 +35,15 @@ func TestFanoutTakesItsRowsByKey(t *testing.T) {
 	newWebhook(t, pool, tenant)
 	insert(t, pool, tenant, n)
 
-	log := zaptest.NewLogger(t)
 	r := pgplan.Open(t, url)
-	registry := subscribers.NewRegistry(r.Pool, nc, log)
-	require.NoError(t, registry.Load(ctx))
-	done := make(chan error, 2)
-	go func() { done <- outbox.NewRelay(pool, nc, js, outbox.RelayOptions{Log: log}).Run(ctx) }()
-	go func() { done <- fanout.New(r.Pool, js, registry, fanout.Options{Log: log}).Run(ctx) }()
+	stopRelay, stopFanout := relay(t, pool, nc, js), fanOut(t, r.Pool, nc, js, nil)
 	require.Eventually(t, func() bool {
 		var left, born int
 		err := pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM outbox), (SELECT count(*) FROM webhook_subscriber_deliveries)`).Scan(&left, &born)
 		return err == nil && left == held && born == n
 	}, time.Minute, 20*time.Millisecond)
-	cancel()
-	require.NoError(t, <-done)
-	require.NoError(t, <-done)
+	stopRelay()
+	stopFanout()
 
 	p := r.Of(t, "DELETE FROM outbox")
 	t.Logf("takeOutbox: %d rows read, %d sorted, %d blocks", p.Rows(), p.Sorted(), p.Blocks())

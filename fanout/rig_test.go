@@ -7,9 +7,13 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap/zaptest"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/fanout"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -48,4 +52,32 @@ func insert(t *testing.T, pool *pgxpool.Pool, tenant events.TenantID, n int) (la
 		return err
 	}))
 	return last
+}
+
+// relay starts one; stop ends it, and returns when what it has leased is
+// published.
+func relay(t *testing.T, pool *pgxpool.Pool, nc *nats.Conn, js jetstream.JetStream) (stop func()) {
+	t.Helper()
+	return run(t, outbox.NewRelay(pool, nc, js, outbox.RelayOptions{Log: zaptest.NewLogger(t)}).Run)
+}
+
+// fanOut starts a fan-out that knows the webhooks there are; stop ends it, and
+// returns when its batches are done. lanes may be nil.
+func fanOut(t *testing.T, pool *pgxpool.Pool, nc *nats.Conn, js jetstream.JetStream, lanes fanout.Lanes) (stop func()) {
+	t.Helper()
+	log := zaptest.NewLogger(t)
+	registry := subscribers.NewRegistry(pool, nc, log)
+	require.NoError(t, registry.Load(context.Background()))
+	return run(t, fanout.New(pool, js, registry, fanout.Options{Log: log, Lanes: lanes}).Run)
+}
+
+func run(t *testing.T, f func(context.Context) error) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- f(ctx) }()
+	return func() {
+		cancel()
+		require.NoError(t, <-done)
+	}
 }
