@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -93,11 +92,6 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Port == 0 {
-		if o.Port, err = freePort(); err != nil {
-			return nil, err
-		}
-	}
 	if _, err := os.Stat(filepath.Join(dir, "PG_VERSION")); errors.Is(err, os.ErrNotExist) {
 		o.Log.Info("creating the database cluster", zap.String("dir", dir))
 		args := []string{"-D", dir, "-U", "fanmail", "-A", "trust", "-E", "UTF8", "--locale=C"}
@@ -109,6 +103,11 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("initdb: %w: %s", err, lastLine(out))
+		}
+	}
+	if o.Port == 0 { // not before initdb, which takes its time
+		if o.Port, err = FreePort(); err != nil {
+			return nil, err
 		}
 	}
 	settings := map[string]string{
@@ -142,12 +141,17 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 		return nil, fmt.Errorf("supervise Postgres: %w", err)
 	}
 	defer func() { _ = r.Close() }()
-	logs, err := os.OpenFile(filepath.Join(o.Dir, "postgres.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	logs, err := os.OpenFile(filepath.Join(o.Dir, "postgres.log"), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
 	if err != nil {
 		_ = w.Close()
 		return nil, fmt.Errorf("open Postgres's log: %w", err)
 	}
 	defer func() { _ = logs.Close() }()
+	before, err := logs.Seek(0, io.SeekEnd)
+	if err != nil {
+		_ = w.Close()
+		return nil, fmt.Errorf("open Postgres's log: %w", err)
+	}
 	cmd := exec.Command("/bin/sh", args...) //nolint:gosec,noctx // outlives the call; ends with the pipe
 	cmd.Dir = "/"
 	cmd.Env = append(os.Environ(), o.Env...)
@@ -167,8 +171,9 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 	}()
 	if err := p.await(ctx); err != nil {
 		p.Stop()
-		tail, _ := os.ReadFile(filepath.Join(o.Dir, "postgres.log"))
-		return nil, fmt.Errorf("start Postgres: %w: %s", err, lastLine(tail))
+		// By what is open: a Fast one's directory is gone by now.
+		log, _ := io.ReadAll(io.NewSectionReader(logs, before, 1<<20))
+		return nil, fmt.Errorf("start Postgres: %w: %s", err, reason(log))
 	}
 	return p, nil
 }
@@ -190,19 +195,22 @@ func (p *Postgres) Stop() {
 func (p *Postgres) await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, 60*time.Second, errors.New("it did not answer within 60 s"))
 	defer cancel()
-	b := backoff.WithContext(backoff.NewConstantBackOff(25*time.Millisecond), ctx)
-	err := backoff.Retry(func() error {
+	ctx, gone := context.WithCancelCause(ctx)
+	defer gone(nil)
+	go func() { // also while somebody else answers at its port, or nobody does
 		select {
 		case <-p.exited:
-			return backoff.Permanent(errors.New("it ended at once"))
-		default:
+			gone(errors.New("it ended at once"))
+		case <-ctx.Done():
 		}
+	}()
+	err := backoff.Retry(func() error {
 		c, err := pgx.Connect(ctx, p.URL("postgres"))
 		if err != nil {
 			return err
 		}
 		return c.Close(ctx)
-	}, b)
+	}, backoff.WithContext(backoff.NewConstantBackOff(25*time.Millisecond), ctx))
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -319,13 +327,21 @@ func walkable(dir string) bool {
 	}
 }
 
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // at once
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
+// reason is what Postgres's log gives for its end: the warnings and the fatal
+// error of the last start, or its last line where it has none.
+func reason(log []byte) string {
+	var why []string
+	for _, line := range strings.Split(strings.TrimSpace(string(log)), "\n") {
+		_, text, _ := strings.Cut(line, "] ")
+		switch level, _, _ := strings.Cut(text, ":"); level {
+		case "WARNING", "ERROR", "FATAL", "PANIC":
+			why = append(why, strings.TrimSpace(text))
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	if len(why) == 0 {
+		return lastLine(log)
+	}
+	return strings.Join(why[max(0, len(why)-3):], "; ")
 }
 
 func lastLine(b []byte) string {

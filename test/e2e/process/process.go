@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+
+	"github.com/fanmail-dev/fanmail/devserver"
 )
 
 // Spec says what to run.
@@ -157,13 +159,11 @@ func answers(ctx context.Context, ready string) error {
 	return nil
 }
 
-// FreeAddr finds a free port on 127.0.0.1. Somebody else may take it before it
-// is used.
+// FreeAddr is the address of a [devserver.FreePort].
 func FreeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // at once
+	port, err := devserver.FreePort()
 	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
+		return "", err
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String(), nil
+	return fmt.Sprintf("127.0.0.1:%d", port), nil
 }

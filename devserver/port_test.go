@@ -1,0 +1,49 @@
+package devserver_test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/devserver"
+)
+
+func TestFreePortIsFreeAndGivenOnce(t *testing.T) { //nolint:paralleltest // takes ports that others could be given
+	taken := map[int]bool{}
+	listen := func(port int) {
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = l.Close() })
+		taken[port] = true
+	}
+	for range 50 {
+		port, err := devserver.FreePort()
+		require.NoError(t, err)
+		require.False(t, taken[port], "port %d is taken", port)
+		require.Less(t, port, 32_768, "where Linux's outgoing connections begin")
+		listen(port)
+		if port%7 == 0 { // and, now and then, the one that would come next but one
+			listen(port + 2)
+		}
+	}
+}
+
+func TestPostgresThatCannotStartSaysWhy(t *testing.T) {
+	t.Parallel()
+	port, err := devserver.FreePort()
+	require.NoError(t, err)
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+
+	dir, err := os.MkdirTemp("", "fanmail-devserver-") //nolint:usetesting // Postgres runs as another user, who may not walk below t.TempDir
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	require.NoError(t, os.Chmod(dir, 0o755))
+	_, err = devserver.StartPostgres(t.Context(), devserver.PostgresOptions{Dir: dir, Port: port, Fast: true})
+	require.ErrorContains(t, err, "it ended at once")
+	require.ErrorContains(t, err, `could not create listen socket for "127.0.0.1"`)
+}
