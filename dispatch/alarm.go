@@ -7,6 +7,15 @@ import (
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
+// ring wakes whoever waits at a bell, a channel with room for one; who rings
+// before it has been heard adds nothing.
+func ring(bell chan<- struct{}) {
+	select {
+	case bell <- struct{}{}:
+	default:
+	}
+}
+
 // laneHeap orders lanes by their alarms.
 type laneHeap []*lane
 
@@ -46,7 +55,7 @@ func (s *scheduler) setAlarm(l *lane, t time.Time) {
 		heap.Push(&s.alarms, l)
 	}
 	if l.alarmAt == 0 {
-		s.ring()
+		ring(s.rung)
 	}
 }
 
@@ -107,7 +116,7 @@ func (s *scheduler) wants(n int) []subscribers.Want {
 		out = append(out, subscribers.Want{WebhookID: l.id, Room: room, Strict: strict})
 	}
 	if len(s.pulls) > 0 {
-		s.ring()
+		ring(s.rung)
 	}
 	return out
 }

@@ -316,7 +316,7 @@ func (d *Dispatcher) tick(ctx context.Context) {
 			return
 		case <-timer.C:
 		case <-d.sched.rung:
-			d.pullWake()
+			ring(d.pulling)
 		}
 		now := time.Now()
 		timer.Reset(d.sched.tick(now))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -21,10 +22,11 @@ const (
 	ledgerBatch = 1000
 	// ledgerGentle is the most rows of one commit that are no successes, unless
 	// thousands wait; after such a commit the ledger rests for as long as it
-	// took, up to ledgerRest. Hundreds of endpoints that time out at the same
-	// moment would else take a core, and the disk, from everybody's deliveries.
+	// took. Hundreds of endpoints that time out at the same moment would else
+	// take a core, and the disk, from everybody's deliveries.
 	ledgerGentle = 64
-	ledgerRest   = 20 * time.Millisecond
+	// ledgerRest is the longest that the ledger rests after a commit.
+	ledgerRest = 20 * time.Millisecond
 	// ledgerPause stops new attempts while so many entries wait for Postgres.
 	ledgerPause = 4096
 	// touchEvery bounds how often a webhook's last_delivered_at is written.
@@ -51,14 +53,16 @@ const (
 	entryRenew
 )
 
-// ledger is the one writer of outcomes. While one commit is in flight the next
-// gathers; there is no timer.
+// ledger is the one writer of outcomes. While one commit is in flight, and in
+// the rest that may follow it, the next gathers.
 type ledger struct {
 	pool    *pgxpool.Pool
 	log     *zap.Logger
 	metrics *metrics
 	pause   func(bool)
-	gone    func() // a webhook was disabled
+	gone    func()       // a webhook was disabled
+	peers   atomic.Int64 // other live dispatchers, each with its own ledger
+	hurry   chan struct{}
 
 	mu      sync.Mutex
 	waiting []entry
@@ -70,7 +74,7 @@ type ledger struct {
 }
 
 func newLedger(pool *pgxpool.Pool, log *zap.Logger, m *metrics, pause func(bool), gone func()) *ledger {
-	l := &ledger{pool: pool, log: log, metrics: m, pause: pause, gone: gone, wake: make(chan struct{}, 1), touched: make(map[events.WebhookID]time.Time)}
+	l := &ledger{pool: pool, log: log, metrics: m, pause: pause, gone: gone, wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1), touched: make(map[events.WebhookID]time.Time)}
 	l.idle = sync.NewCond(&l.mu)
 	return l
 }
@@ -86,9 +90,9 @@ func (l *ledger) add(e entry) {
 	if pause {
 		l.pause(true)
 	}
-	select {
-	case l.wake <- struct{}{}:
-	default:
+	ring(l.wake)
+	if e.strict() {
+		ring(l.hurry)
 	}
 }
 
@@ -124,12 +128,7 @@ func (l *ledger) run(ctx context.Context) {
 			}
 			start := time.Now()
 			l.write(ctx, batch)
-			if more {
-				select {
-				case <-ctx.Done():
-				case <-time.After(min(time.Since(start), ledgerRest)):
-				}
-			}
+			l.rest(ctx, time.Since(start), more)
 			l.mu.Lock()
 			l.writing = false
 			if len(l.waiting) == 0 {
@@ -140,12 +139,40 @@ func (l *ledger) run(ctx context.Context) {
 	}
 }
 
+// rest follows a commit that took so long. Where there are other dispatchers
+// each leaves Postgres to the others for as long as they need, so that all
+// commit as often as one alone would, with its batches: a smaller one costs
+// nearly as much. A strict lane, whose next attempt waits for the outcome of
+// the one before, does not have to.
+func (l *ledger) rest(ctx context.Context, took time.Duration, more bool) {
+	peers := l.peers.Load()
+	if more {
+		peers = max(peers, 1)
+	}
+	if peers <= 0 {
+		return
+	}
+	hurry := l.hurry
+	if more {
+		hurry = nil
+	}
+	select {
+	case <-ctx.Done():
+	case <-hurry:
+	case <-time.After(min(time.Duration(peers)*took, ledgerRest)):
+	}
+}
+
 // take gives the next batch: all successes, and of the rest what leaves
 // Postgres to others. More says that there is such a rest, and that it is short
 // enough to wait.
 func (l *ledger) take() (batch []entry, more bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	select {
+	case <-l.hurry:
+	default:
+	}
 	rest := 0
 	for i := range l.waiting {
 		if !l.waiting[i].success() {
@@ -172,6 +199,11 @@ func (l *ledger) take() (batch []entry, more bool) {
 	l.waiting = left
 	l.writing = len(batch) > 0
 	return batch, more
+}
+
+// strict says that it is the outcome of an attempt of a strict lane.
+func (e *entry) strict() bool {
+	return e.kind == entryOutcome && e.d != nil && e.d.entry != nil && e.d.entry.Strict
 }
 
 // success says that the entry is the outcome of an attempt that was answered

@@ -1,7 +1,10 @@
 package dispatch
 
 import (
+	"context"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
@@ -57,4 +60,48 @@ func TestSuccessesDoNotWaitBehindAFloodOfFailures(t *testing.T) {
 	batch, more = l.take()
 	require.Len(t, batch, ledgerPause/8)
 	require.False(t, more)
+}
+
+// TestLedgersOfAFleetLeaveRoomForEachOther looks at how long the ledger rests
+// after commits, by a clock of its own.
+func TestLedgersOfAFleetLeaveRoomForEachOther(t *testing.T) {
+	t.Parallel()
+	strict := entry{kind: entryOutcome, d: &delivery{entry: &subscribers.Entry{Strict: true}}}
+	for name, c := range map[string]struct {
+		peers int64
+		took  time.Duration
+		more  bool
+		want  time.Duration
+		cut   time.Duration // by a strict lane's outcome that comes after 1 ms
+	}{
+		"alone":               {peers: 0, took: 3 * time.Millisecond},
+		"before the first":    {peers: -1, took: 3 * time.Millisecond},
+		"one of three":        {peers: 2, took: 3 * time.Millisecond, want: 6 * time.Millisecond, cut: time.Millisecond},
+		"a slow database":     {peers: 2, took: time.Second, want: ledgerRest, cut: time.Millisecond},
+		"alone, a flood":      {peers: 0, took: 3 * time.Millisecond, more: true, want: 3 * time.Millisecond, cut: 3 * time.Millisecond},
+		"one of two, a flood": {peers: 1, took: 3 * time.Millisecond, more: true, want: 3 * time.Millisecond, cut: 3 * time.Millisecond},
+		"one of many":         {peers: 49, took: 3 * time.Millisecond, more: true, want: ledgerRest, cut: ledgerRest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				l := newLedger(nil, zap.NewNop(), newMetrics(nil, nil), func(bool) {}, func() {})
+				l.peers.Store(c.peers)
+				rested := func(ctx context.Context) time.Duration {
+					start := time.Now()
+					l.rest(ctx, c.took, c.more)
+					return time.Since(start)
+				}
+				require.Equal(t, c.want, rested(t.Context()))
+				time.AfterFunc(time.Millisecond, func() { l.add(strict) })
+				require.Equal(t, c.cut, rested(t.Context()))
+				time.Sleep(time.Millisecond)
+				_, _ = l.take()
+				require.Equal(t, c.want, rested(t.Context()), "what has been taken hurries nobody")
+				ended, cancel := context.WithCancel(t.Context())
+				cancel()
+				require.Zero(t, rested(ended))
+			})
+		})
+	}
 }

@@ -90,13 +90,7 @@ func (o *ownership) waiting() error {
 // consumers have stopped. The partitions are then still owned.
 func (o *ownership) run(ctx context.Context) {
 	wake := make(chan struct{}, 1)
-	poke := func() {
-		select {
-		case wake <- struct{}{}:
-		default:
-		}
-	}
-	if sub, err := o.d.nc.Subscribe(wakeOwners, func(*nats.Msg) { poke() }); err == nil {
+	if sub, err := o.d.nc.Subscribe(wakeOwners, func(*nats.Msg) { ring(wake) }); err == nil {
 		defer func() { _ = sub.Unsubscribe() }()
 	}
 	tick := time.NewTicker(heartbeat)
@@ -163,6 +157,7 @@ func (o *ownership) sync(ctx context.Context) error {
 	}
 	o.d.clock.observe(sent, now)
 	o.rerank(rank)
+	o.d.ledger.peers.Store(int64(alive - 1))
 	share := (events.Partitions + max(alive, 1) - 1) / max(alive, 1)
 	if want := share - len(mine); want > 0 {
 		rows, err := o.d.pool.Query(call, claimFree, o.id, partitionLease.Seconds(), want)
@@ -234,10 +229,7 @@ func (o *ownership) adopt(ctx context.Context, mine []int16, until time.Time) {
 	o.began = true
 	o.mu.Unlock()
 	if fresh {
-		select {
-		case o.claimed <- struct{}{}:
-		default:
-		}
+		ring(o.claimed)
 	}
 	o.d.fill()
 }

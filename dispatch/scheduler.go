@@ -196,14 +196,7 @@ func (s *scheduler) wantPull(l *lane, now time.Time) {
 	// It rings each time: the sweep leaves the set as it is where it hears of
 	// it while the owner's lease has run out.
 	s.pulls[l] = struct{}{}
-	s.ring()
-}
-
-func (s *scheduler) ring() {
-	select {
-	case s.rung <- struct{}{}:
-	default:
-	}
+	ring(s.rung)
 }
 
 // next gives a delivery whose attempt is to start now, its slot taken; nil

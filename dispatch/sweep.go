@@ -23,13 +23,6 @@ const (
 	discoverEvery = 5 * time.Second
 )
 
-func (d *Dispatcher) pullWake() {
-	select {
-	case d.pulling <- struct{}{}:
-	default:
-	}
-}
-
 // sweep leases due rows for the lanes that have room, and feeds them straight
 // into the lanes: their owner is this process.
 func (d *Dispatcher) sweep(ctx context.Context) {

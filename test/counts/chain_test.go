@@ -101,6 +101,9 @@ func start(t *testing.T, fed bool) *chain {
 		c.run(run)
 	}
 	t.Cleanup(c.stop)
+	// A row that was leased before its partition's messages began to come is
+	// leased anew, since another may have had it.
+	require.Eventually(t, func() bool { return d.Ready() == nil }, time.Minute, 5*time.Millisecond)
 	return c
 }
 
