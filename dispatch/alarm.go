@@ -77,6 +77,11 @@ func (s *scheduler) tick(now time.Time) time.Duration {
 		d.lane.slow = true
 	}
 	wait := time.Second
+	if !now.Before(s.heldUntil) {
+		s.heldUntil = time.Time{} // the caller goes on with what waited
+	} else {
+		wait = s.heldUntil.Sub(now)
+	}
 	if len(s.alarms) > 0 {
 		wait = min(wait, s.alarms[0].alarm.Sub(now))
 	}

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,7 +56,7 @@ func TestATenantOfManyHangingEndpointsDoesNotTryThemAllOnFastSlots(t *testing.T)
 		}
 		onFast := 0
 		for range 12 {
-			for _, d := range b.begin() {
+			for _, d := range b.beginAll() {
 				if d.pool == b.fast {
 					onFast++
 				}
@@ -118,5 +119,51 @@ func TestFirstAttemptsGoAheadOfRetriesWithoutStarvingThem(t *testing.T) {
 			b.end(d, fine)
 		}
 		require.Equal(t, 40/retryTurn, retries)
+	})
+}
+
+func TestACrowdStartsAFewAtATimeAndHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 4000, 8000)
+		of := func(n int) *subscribers.Entry {
+			e := hook(1, 1, 32)
+			e.ID[1], e.ID[2] = byte(n), byte(n>>8)
+			return e
+		}
+		for i := range crowdedSlow {
+			b.offer(of(i), 0)
+		}
+		require.Len(t, b.begin(), crowdedSlow, "not yet a crowd")
+		b.pass(slowAttempt)
+		b.tick(time.Now())
+
+		const crowd = 2000
+		for i := range crowd {
+			b.offer(of(1000+i), 0)
+		}
+		cores := runtime.GOMAXPROCS(0)
+		started := len(b.begin())
+		require.Equal(t, rushBurst*cores, started)
+		healthy := hook(2, 2, 32)
+		b.offer(healthy, 0)
+		got := b.begin()
+		require.Len(t, got, 1, "of another tenant, and unproven too")
+		require.Same(t, healthy, got[0].entry)
+		calm := of(9000)
+		l := b.lane(calm.ID, calm)
+		l.proven, l.drained = true, calmLane
+		b.offer(calm, 0)
+		got = b.begin()
+		require.Len(t, got, 1, "of the same tenant, but it drains")
+		require.Same(t, calm, got[0].entry)
+
+		for ; started < crowd; started += len(got) {
+			b.pass(rushPause)
+			b.tick(time.Now())
+			got = b.begin()
+			require.NotEmpty(t, got)
+			require.LessOrEqual(t, len(got), rushStarts*cores/1000+1)
+		}
 	})
 }

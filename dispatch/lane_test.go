@@ -56,6 +56,17 @@ func (b *bench) begin() []*delivery {
 	return out
 }
 
+// beginAll also starts what waits for its crowd's next turn.
+func (b *bench) beginAll() []*delivery {
+	out := b.begin()
+	for !b.heldUntil.IsZero() {
+		b.pass(time.Until(b.heldUntil))
+		b.tick(time.Now())
+		out = append(out, b.begin()...)
+	}
+	return out
+}
+
 func (b *bench) end(d *delivery, r result) []*delivery {
 	parked := b.finish(d, &r)
 	b.forget(d, 0)

@@ -53,8 +53,18 @@ func (p *pool) enlist(l *lane, s *share) {
 }
 
 // next takes the lane whose turn it is out of the ring; nil where no lane is
-// ready or no slot may be given.
-func (p *pool) next() *lane {
+// ready or no slot may be given. Tenants for which hold, which may be nil, says
+// so are passed over and keep their turn.
+func (p *pool) next(hold func(*share) bool) *lane {
+	var held []*share
+	defer func() {
+		for _, s := range held {
+			heap.Push(&p.heap, s)
+		}
+	}()
+	for hold != nil && len(p.heap) > 0 && hold(p.heap[0]) {
+		held = append(held, heap.Pop(&p.heap).(*share))
+	}
 	if len(p.heap) == 0 {
 		return nil
 	}

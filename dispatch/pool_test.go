@@ -48,7 +48,7 @@ func TestAFreeSlotGoesToTheTenantWithTheFewestInFlight(t *testing.T) {
 			},
 			"a slot is given": func(rt *rapid.T) {
 				fewest, some := m.fewest()
-				l := p.next()
+				l := p.next(nil)
 				if !some || fewest >= slots-len(flying) {
 					require.Nil(rt, l, "nothing is ready, or who has the fewest has as many as are free")
 					return
@@ -96,14 +96,14 @@ func TestAFloodingTenantGetsItsShareAndNoMore(t *testing.T) {
 	}
 	take := func() events.TenantID {
 		s := p.heap[0].tenant
-		require.NotNil(t, p.next())
+		require.NotNil(t, p.next(nil))
 		p.occupy(p.share(s))
 		return s
 	}
 	for range slots / 2 {
 		require.Equal(t, big, take())
 	}
-	require.Nil(t, p.next(), "alone it comes to half")
+	require.Nil(t, p.next(nil), "alone it comes to half")
 	// The small tenant comes: it finds slots at once, and every one that
 	// becomes free is its, until the shares are even.
 	for range slots {
@@ -112,7 +112,7 @@ func TestAFloodingTenantGetsItsShareAndNoMore(t *testing.T) {
 	for range slots / 4 {
 		require.Equal(t, small, take())
 	}
-	require.Nil(t, p.next(), "the last slots are for a third")
+	require.Nil(t, p.next(nil), "the last slots are for a third")
 	for p.share(big).inFlight > p.share(small).inFlight+1 {
 		p.release(p.share(big))
 		if p.share(small).inFlight < p.free {

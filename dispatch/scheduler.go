@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"container/heap"
+	"runtime"
 	"sync"
 	"time"
 
@@ -38,11 +39,17 @@ type scheduler struct {
 	roomy chan struct{}
 	quiet chan struct{}
 
+	// rush bounds how many attempts crowds start.
+	rush      *rate.Limiter
+	heldUntil time.Time // zero: no tenant waits for rush
+
 	queued, inFlight, breakers int
 }
 
 func newScheduler(fastSlots, slowSlots int, c *clock) *scheduler {
+	cores := runtime.GOMAXPROCS(0)
 	return &scheduler{
+		rush: rate.NewLimiter(rate.Limit(rushStarts*cores), rushBurst*cores),
 		fast: newPool(fastSlots), slow: newPool(slowSlots), clock: c,
 		lanes: make(map[events.WebhookID]*lane),
 		held:  make(map[events.DeliveryID]*delivery),
@@ -208,8 +215,9 @@ func (s *scheduler) next() *delivery {
 		return nil
 	}
 	now := time.Now()
+	hold := s.hold(now)
 	for _, p := range [2]*pool{s.fast, s.slow} {
-		for l := p.next(); l != nil; l = p.next() {
+		for l := p.next(hold); l != nil; l = p.next(hold) {
 			if l.gone || l.queued() == 0 || l.inFlight >= l.cap() || !l.entry.Enabled || now.Before(l.restUntil) ||
 				p == s.fast && s.isSlow(l) { // it has become so while it waited
 				s.consider(l, now)
@@ -226,7 +234,36 @@ func (s *scheduler) next() *delivery {
 	return nil
 }
 
+// rushes says that the lane is one of many of its tenant that are slow, or may
+// be: what they start comes to nothing for a while, and comes in crowds, as when
+// an event is for all of them, or when hundreds of attempts give their fast slots
+// back in the same moment.
+func (s *scheduler) rushes(l *lane) bool {
+	return (l.slow || l.drained < calmLane) && s.crowded(l.entry.TenantID)
+}
+
+// hold gives which tenants are to wait a moment, so that a crowd does not take
+// the process, and the machine, from what others begin meanwhile; nil: none.
+func (s *scheduler) hold(now time.Time) func(*share) bool {
+	if s.rush.TokensAt(now) >= 1 {
+		return nil
+	}
+	return func(sh *share) bool {
+		if !s.rushes(sh.lanes[0]) {
+			return false
+		}
+		if s.heldUntil.IsZero() {
+			s.heldUntil = now.Add(rushPause)
+			ring(s.rung)
+		}
+		return true
+	}
+}
+
 func (s *scheduler) start(l *lane, p *pool, now time.Time) *delivery {
+	if s.rushes(l) {
+		s.rush.AllowN(now, 1)
+	}
 	d := l.take()
 	sh := p.share(l.entry.TenantID)
 	p.occupy(sh)
