@@ -29,7 +29,7 @@ type State struct {
 	// for an event of a delivery that has ended.
 	History int
 	// Parked is how many rows are due of 200 webhooks whose endpoint refuses
-	// every connection. They share 5,000 events, which are there.
+	// every connection. Each of their events, which are there, is for all 200.
 	Parked int
 	// Webhooks is how many there are, 50 a tenant, that get no events.
 	Webhooks int
@@ -66,7 +66,6 @@ const (
 	historyHooks = 1000
 	historyDays  = 30
 	parkedHooks  = 200
-	parkedEvents = 5000
 	// oldDays is how old the day past retention is.
 	oldDays = 40
 	// refusing is an address where nobody listens: the discard port.
@@ -209,6 +208,21 @@ SELECT (ms || substr(hash, 1, 20))::uuid, at, ($4::uuid[])[1 + i % array_length(
 FROM (SELECT i, at, md5(i::text) AS hash, lpad(to_hex(floor(extract(epoch FROM at) * 1000)::bigint), 12, '0') AS ms
       FROM (SELECT i, $2::timestamptz + ($3::timestamptz - $2::timestamptz) * (i::float8 / $1) AS at FROM generate_series(0, $1::int - 1) AS i) AS t) AS h`
 
+// The events came all day, and each is due to all the dead webhooks since. As in
+// the product an id begins with its time, so that rows of one time lie together
+// in every index.
+const insertParkedEvents = `
+INSERT INTO events (id, created_at, tenant_id, type, seq, envelope)
+SELECT (lpad(to_hex(floor(extract(epoch FROM at) * 1000)::bigint), 12, '0') || substr(md5('event ' || i), 1, 20))::uuid, at, $4, 'email.received', i,
+	convert_to('{"type":"email.received","data":{"text":"' || $5 || '"}}', 'UTF8')
+FROM (SELECT i, $2::timestamptz + ($3::timestamptz - $2::timestamptz) * (i::float8 / $1) AS at FROM generate_series(0, $1::int - 1) AS i) AS t`
+
+const insertParked = `
+INSERT INTO webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
+SELECT (substr(replace(id::text, '-', ''), 1, 12) || substr(md5(seq || ' to ' || webhook), 1, 20))::uuid, created_at, webhook, $1, id, created_at,
+	created_at, created_at + interval '30 days', seq, 8, type
+FROM events, unnest($2::uuid[]) AS webhook WHERE tenant_id = $1 ORDER BY created_at`
+
 func (s State) loadParked(ctx context.Context, pool *pgxpool.Pool) error {
 	if s.Parked == 0 {
 		return nil
@@ -217,7 +231,8 @@ func (s State) loadParked(ctx context.Context, pool *pgxpool.Pool) error {
 	for i := range hooks {
 		hooks[i] = webhookID(fmt.Sprintf("/dead/%d", i))
 	}
-	tenant, today := tenantID("dead"), time.Now().UTC().Truncate(24*time.Hour)
+	now := time.Now().UTC()
+	tenant, from, to := tenantID("dead"), now.Truncate(24*time.Hour), now.Add(-time.Minute)
 	for _, step := range []struct {
 		sql  string
 		args []any
@@ -227,15 +242,8 @@ func (s State) loadParked(ctx context.Context, pool *pgxpool.Pool) error {
 			`INSERT INTO webhooks (id, tenant_id, url, events, signing_secret) SELECT id, $1, $3, '{email.received}', $4 FROM unnest($2::uuid[]) AS id`,
 			[]any{tenant, hooks, refusing, signature.NewSecret()},
 		},
-		{`
-INSERT INTO events (id, created_at, tenant_id, type, seq, envelope)
-SELECT md5('event ' || i)::uuid, $2::timestamptz, $1, 'email.received', i, convert_to('{"type":"email.received","data":{"text":"' || $3 || '"}}', 'UTF8')
-FROM generate_series(0, $4::int - 1) AS i`, []any{tenant, today, strings.ReplaceAll(letter(0, 2000), "\n", " "), parkedEvents}},
-		{`
-INSERT INTO webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
-SELECT md5('parked ' || i)::uuid, $5::timestamptz, ($2::uuid[])[1 + i % array_length($2, 1)], $1, md5('event ' || i % $4::int)::uuid, $5::timestamptz,
-	$5::timestamptz + i * interval '1 us', $5::timestamptz + interval '30 days', i, 8, 'email.received'
-FROM generate_series(0, $3::int - 1) AS i`, []any{tenant, hooks, s.Parked, parkedEvents, today}},
+		{insertParkedEvents, []any{s.Parked / parkedHooks, from, to, tenant, strings.ReplaceAll(letter(0, 2000), "\n", " ")}},
+		{insertParked, []any{tenant, hooks}},
 	} {
 		if _, err := pool.Exec(ctx, step.sql, step.args...); err != nil {
 			return fmt.Errorf("insert the parked: %w", err)
