@@ -20,6 +20,8 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/devserver/freeport"
 )
 
 // MinPostgres is the oldest major version that Fanmail runs on.
@@ -106,7 +108,7 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 		}
 	}
 	if o.Port == 0 { // not before initdb, which takes its time
-		if o.Port, err = FreePort(); err != nil {
+		if o.Port, err = freeport.Find(); err != nil {
 			return nil, err
 		}
 	}

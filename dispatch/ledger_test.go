@@ -95,7 +95,7 @@ func TestLedgersOfAFleetLeaveRoomForEachOther(t *testing.T) {
 				require.Equal(t, c.want, rested(t.Context()))
 				time.AfterFunc(time.Millisecond, func() { l.add(strict) })
 				require.Equal(t, c.cut, rested(t.Context()))
-				time.Sleep(time.Millisecond)
+				<-time.After(time.Millisecond)
 				_, _ = l.take()
 				require.Equal(t, c.want, rested(t.Context()), "what has been taken hurries nobody")
 				ended, cancel := context.WithCancel(t.Context())

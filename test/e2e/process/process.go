@@ -15,7 +15,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
-	"github.com/fanmail-dev/fanmail/devserver"
+	"github.com/fanmail-dev/fanmail/devserver/freeport"
 )
 
 // Spec says what to run.
@@ -159,9 +159,9 @@ func answers(ctx context.Context, ready string) error {
 	return nil
 }
 
-// FreeAddr is the address of a [devserver.FreePort].
+// FreeAddr is 127.0.0.1 with a port of [freeport.Find].
 func FreeAddr() (string, error) {
-	port, err := devserver.FreePort()
+	port, err := freeport.Find()
 	if err != nil {
 		return "", err
 	}

@@ -1,4 +1,4 @@
-package devserver
+package freeport
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// Ports that [FreePort] gives: below those that systems give to outgoing
+// Ports that [Find] gives: below those that systems give to outgoing
 // connections (from 32768 on Linux, from 49152 elsewhere). A port out of that
 // range can be gone before a server listens on it, or while it is started anew.
 const (
@@ -25,9 +25,9 @@ var nextPort = func() *atomic.Uint64 {
 	return &n
 }()
 
-// FreePort finds a TCP port on which nobody listens on 127.0.0.1, and none that
+// Find finds a TCP port on which nobody listens on 127.0.0.1, and none that
 // this process was given before. No outgoing connection will take it.
-func FreePort() (int, error) {
+func Find() (int, error) {
 	for range ports {
 		port := firstPort + int(nextPort.Add(1)%ports)
 		// Not by listening on it: a process that is forked meanwhile would go on

@@ -9,31 +9,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/devserver"
+	"github.com/fanmail-dev/fanmail/devserver/freeport"
 )
-
-func TestFreePortIsFreeAndGivenOnce(t *testing.T) { //nolint:paralleltest // takes ports that others could be given
-	taken := map[int]bool{}
-	listen := func(port int) {
-		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		require.NoError(t, err)
-		t.Cleanup(func() { _ = l.Close() })
-		taken[port] = true
-	}
-	for range 50 {
-		port, err := devserver.FreePort()
-		require.NoError(t, err)
-		require.False(t, taken[port], "port %d is taken", port)
-		require.Less(t, port, 32_768, "where Linux's outgoing connections begin")
-		listen(port)
-		if port%7 == 0 { // and, now and then, the one that would come next but one
-			listen(port + 2)
-		}
-	}
-}
 
 func TestPostgresThatCannotStartSaysWhy(t *testing.T) {
 	t.Parallel()
-	port, err := devserver.FreePort()
+	port, err := freeport.Find()
 	require.NoError(t, err)
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	require.NoError(t, err)
