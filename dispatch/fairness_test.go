@@ -45,14 +45,19 @@ func TestAHangingEndpointLeavesSlotsFreeAndGivesItsOwnBackAfterASecond(t *testin
 	})
 }
 
+// oneOfMany is a webhook of a tenant of thousands.
+func oneOfMany(n int) *subscribers.Entry {
+	e := hook(1, 1, 32)
+	e.ID[1], e.ID[2] = byte(n), byte(n>>8)
+	return e
+}
+
 func TestATenantOfManyHangingEndpointsDoesNotTryThemAllOnFastSlots(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 64, 4000)
 		for i := range 2000 {
-			e := hook(1, 1, 32)
-			e.ID[1], e.ID[2] = byte(i), byte(i>>8)
-			b.offer(e, 0)
+			b.offer(oneOfMany(i), 0)
 		}
 		onFast := 0
 		for range 12 {
@@ -126,13 +131,8 @@ func TestACrowdStartsAFewAtATimeAndHoldsUpNobody(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 4000, 8000)
-		of := func(n int) *subscribers.Entry {
-			e := hook(1, 1, 32)
-			e.ID[1], e.ID[2] = byte(n), byte(n>>8)
-			return e
-		}
 		for i := range crowdedSlow {
-			b.offer(of(i), 0)
+			b.offer(oneOfMany(i), 0)
 		}
 		require.Len(t, b.begin(), crowdedSlow, "not yet a crowd")
 		b.pass(slowAttempt)
@@ -140,7 +140,7 @@ func TestACrowdStartsAFewAtATimeAndHoldsUpNobody(t *testing.T) {
 
 		const crowd = 2000
 		for i := range crowd {
-			b.offer(of(1000+i), 0)
+			b.offer(oneOfMany(1000+i), 0)
 		}
 		cores := runtime.GOMAXPROCS(0)
 		started := len(b.begin())
@@ -150,7 +150,7 @@ func TestACrowdStartsAFewAtATimeAndHoldsUpNobody(t *testing.T) {
 		got := b.begin()
 		require.Len(t, got, 1, "of another tenant, and unproven too")
 		require.Same(t, healthy, got[0].entry)
-		calm := of(9000)
+		calm := oneOfMany(9000)
 		l := b.lane(calm.ID, calm)
 		l.proven, l.drained = true, calmLane
 		b.offer(calm, 0)

@@ -13,20 +13,6 @@ import (
 const (
 	// firstWindow is how many attempts a lane begins with.
 	firstWindow = 4
-	// crowdedWindow is what a lane begins with where its tenant has
-	// crowdedSlow slow attempts in flight already. Its unproven lanes then
-	// draw from the slow pool.
-	crowdedWindow = 1
-	crowdedSlow   = 32
-
-	// Lanes of such a tenant that drain less than calmLane a second, or are
-	// slow, start no more than rushStarts attempts a second and core together,
-	// rushBurst of them at once; what waits is looked at again after rushPause.
-	calmLane   = 10
-	rushStarts = 2000
-	rushBurst  = 4
-	rushPause  = time.Millisecond
-
 	// A lane queues at most queueFast deliveries, and, once it has shown to be
 	// slow, what it drains in drainAhead, but always a few.
 	queueFast  = 4096

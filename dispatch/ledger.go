@@ -203,7 +203,7 @@ func (l *ledger) take() (batch []entry, more bool) {
 
 // strict says that it is the outcome of an attempt of a strict lane.
 func (e *entry) strict() bool {
-	return e.kind == entryOutcome && e.d != nil && e.d.entry != nil && e.d.entry.Strict
+	return e.kind == entryOutcome && e.d.entry != nil && e.d.entry.Strict
 }
 
 // success says that the entry is the outcome of an attempt that was answered

@@ -22,7 +22,7 @@ func TestSuccessesDoNotWaitBehindAFloodOfFailures(t *testing.T) {
 			l.add(e)
 		}
 	}
-	success := entry{kind: entryOutcome, outcome: subscribers.Outcome{Delivered: true}}
+	success := entry{kind: entryOutcome, d: &delivery{}, outcome: subscribers.Outcome{Delivered: true}}
 	count := func(batch []entry) (successes, others int) {
 		for i := range batch {
 			if batch[i].success() {
@@ -31,7 +31,7 @@ func TestSuccessesDoNotWaitBehindAFloodOfFailures(t *testing.T) {
 		}
 		return successes, len(batch) - successes
 	}
-	add(100, entry{kind: entryOutcome})
+	add(100, entry{kind: entryOutcome, d: &delivery{}})
 	add(100, entry{kind: entryPark})
 	add(20, success)
 	add(100, entry{kind: entryRenew})

@@ -141,14 +141,6 @@ func (s *scheduler) lane(id events.WebhookID, e *subscribers.Entry) *lane {
 	return l
 }
 
-// crowded says that many of the tenant's attempts are slow. Its lanes that have
-// not shown otherwise are then taken to be slow too, so that a tenant of
-// thousands of hanging endpoints does not try them all on fast slots.
-func (s *scheduler) crowded(t events.TenantID) bool {
-	sh := s.slow.shares[t]
-	return sh != nil && sh.inFlight >= crowdedSlow
-}
-
 // isSlow says that a lane is to draw from the slow pool.
 func (s *scheduler) isSlow(l *lane) bool {
 	return l.slow || l.open || !l.proven && s.crowded(l.entry.TenantID)
@@ -232,32 +224,6 @@ func (s *scheduler) next() *delivery {
 		}
 	}
 	return nil
-}
-
-// rushes says that the lane is one of many of its tenant that are slow, or may
-// be: what they start comes to nothing for a while, and comes in crowds, as when
-// an event is for all of them, or when hundreds of attempts give their fast slots
-// back in the same moment.
-func (s *scheduler) rushes(l *lane) bool {
-	return (l.slow || l.drained < calmLane) && s.crowded(l.entry.TenantID)
-}
-
-// hold gives which tenants are to wait a moment, so that a crowd does not take
-// the process, and the machine, from what others begin meanwhile; nil: none.
-func (s *scheduler) hold(now time.Time) func(*share) bool {
-	if s.rush.TokensAt(now) >= 1 {
-		return nil
-	}
-	return func(sh *share) bool {
-		if !s.rushes(sh.lanes[0]) {
-			return false
-		}
-		if s.heldUntil.IsZero() {
-			s.heldUntil = now.Add(rushPause)
-			ring(s.rung)
-		}
-		return true
-	}
 }
 
 func (s *scheduler) start(l *lane, p *pool, now time.Time) *delivery {

@@ -205,17 +205,19 @@ INSERT INTO webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id
 	expires_at, seq, attempts, max_attempts, last_status_code, status, event_type)
 SELECT (ms || substr(hash, 1, 20))::uuid, at, ($4::uuid[])[1 + i % array_length($4, 1)], $5, (ms || substr(hash, 13, 20))::uuid, at,
 	at + interval '5 ms', at + interval '5 ms', at + interval '30 days', i, 1, 8, 200, 'delivered', 'email.received'
-FROM (SELECT i, at, md5(i::text) AS hash, lpad(to_hex(floor(extract(epoch FROM at) * 1000)::bigint), 12, '0') AS ms
-      FROM (SELECT i, $2::timestamptz + ($3::timestamptz - $2::timestamptz) * (i::float8 / $1) AS at FROM generate_series(0, $1::int - 1) AS i) AS t) AS h`
+FROM (SELECT *, md5(i::text) AS hash FROM ` + evenly + `) AS h`
 
-// The events came all day, and each is due to all the dead webhooks since. As in
-// the product an id begins with its time, so that rows of one time lie together
-// in every index.
+// evenly are $1 times from $2 to $3, and what an id of each begins with: as in
+// the product its time, so that rows of one time lie together in every index.
+const evenly = `(SELECT i, at, lpad(to_hex(floor(extract(epoch FROM at) * 1000)::bigint), 12, '0') AS ms
+      FROM (SELECT i, $2::timestamptz + ($3::timestamptz - $2::timestamptz) * (i::float8 / $1) AS at FROM generate_series(0, $1::int - 1) AS i) AS t) AS evenly`
+
+// The events came all day, and each is due to all the dead webhooks since.
 const insertParkedEvents = `
 INSERT INTO events (id, created_at, tenant_id, type, seq, envelope)
-SELECT (lpad(to_hex(floor(extract(epoch FROM at) * 1000)::bigint), 12, '0') || substr(md5('event ' || i), 1, 20))::uuid, at, $4, 'email.received', i,
+SELECT (ms || substr(md5('event ' || i), 1, 20))::uuid, at, $4, 'email.received', i,
 	convert_to('{"type":"email.received","data":{"text":"' || $5 || '"}}', 'UTF8')
-FROM (SELECT i, $2::timestamptz + ($3::timestamptz - $2::timestamptz) * (i::float8 / $1) AS at FROM generate_series(0, $1::int - 1) AS i) AS t`
+FROM ` + evenly
 
 const insertParked = `
 INSERT INTO webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
