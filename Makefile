@@ -4,7 +4,7 @@ SHELL := /bin/sh
 .PHONY: quickstart help setup run demo test build lint generate bench-quick bench chaos chaos-long soak replicas replay-long observability-check chart-check
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS := -X github.com/fanmail-dev/fanmail/app.version=$(VERSION)
+LDFLAGS := -X github.com/fanmail-dev/fanmail/internal/app.version=$(VERSION)
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
 # The race detector needs a C compiler. It is on in CI, or with RACE=-race.
@@ -59,7 +59,7 @@ replicas: setup ## dispatchers come and go for two minutes, and a million rows w
 
 replay-long: setup ## a replay of 100,000 events beside 200 live ones a second, with a cancel and a kill; and the fan-out set back over as many
 	@FANMAIL_LONG=1 go test -count=1 -v -timeout 40m -run TestAReplayUnderLiveTraffic ./test/e2e
-	@FANMAIL_LONG=1 go test -count=1 -v -timeout 40m -run TestResettingTheFanoutConsumerSendsNothing ./replay
+	@FANMAIL_LONG=1 go test -count=1 -v -timeout 40m -run TestResettingTheFanoutConsumerSendsNothing ./internal/replay
 
 observability-check: setup ## the dashboard's queries and the alerts, against a real Prometheus that scrapes a real Fanmail
 	@go run ./test/observability --prometheus "$$(scripts/prometheus.sh)"

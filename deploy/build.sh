@@ -6,7 +6,7 @@ set -eu
 out=$(mkdir -p "$1" && cd "$1" && pwd)
 cd "$(dirname "$0")/.."
 CGO_ENABLED=0 GOFLAGS= go build -trimpath -buildvcs=false -mod=readonly \
-	-ldflags "-s -w -buildid= -X github.com/fanmail-dev/fanmail/app.version=${VERSION:-unknown}" \
+	-ldflags "-s -w -buildid= -X github.com/fanmail-dev/fanmail/internal/app.version=${VERSION:-unknown}" \
 	-o "$out/" ./cmd/publisher ./cmd/dispatcher ./cmd/ingest ./cmd/api ./cmd/fanmail
 # Times of files reach the image's layers.
 [ -z "${SOURCE_DATE_EPOCH:-}" ] || touch -d "@$SOURCE_DATE_EPOCH" "$out"/*

@@ -18,9 +18,9 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/fanmail-dev/fanmail/crash"
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/events/stream"
+	"github.com/fanmail-dev/fanmail/internal/faults"
+	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -221,14 +221,14 @@ func (f *Fanout) process(ctx context.Context, batch []event) bool {
 		}
 		return false
 	}
-	crash.At(crash.FanoutCommitted)
+	faults.At(faults.FanoutCommitted)
 	err = f.publish(ctx, b)
 	spans.end(err)
 	if err != nil {
 		f.metrics.failures.WithLabelValues(partyBroker).Inc()
 		f.log.Warn("delivery messages were not published; the sweep takes their rows", zap.Error(err), zap.Int("deliveries", len(b.rows)))
 	}
-	crash.At(crash.FanoutPublished)
+	faults.At(faults.FanoutPublished)
 	for i := range batch {
 		_ = batch[i].msg.Ack()
 	}

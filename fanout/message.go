@@ -4,7 +4,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/events/stream"
+	"github.com/fanmail-dev/fanmail/internal/stream"
 )
 
 // event is an event message, read.

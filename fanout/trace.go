@@ -6,7 +6,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/fanmail-dev/fanmail/telemetry"
+	"github.com/fanmail-dev/fanmail/internal/telemetry"
 )
 
 // spans are those of a batch's traced events.

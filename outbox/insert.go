@@ -12,7 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/telemetry"
+	"github.com/fanmail-dev/fanmail/internal/telemetry"
 )
 
 // MaxInsert is the most events that one [InsertMany] takes.

@@ -19,11 +19,11 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
-	"github.com/fanmail-dev/fanmail/crash"
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/events/stream"
-	"github.com/fanmail-dev/fanmail/pg"
-	"github.com/fanmail-dev/fanmail/telemetry"
+	"github.com/fanmail-dev/fanmail/internal/faults"
+	"github.com/fanmail-dev/fanmail/internal/pg"
+	"github.com/fanmail-dev/fanmail/internal/stream"
+	"github.com/fanmail-dev/fanmail/internal/telemetry"
 )
 
 const (
@@ -308,7 +308,7 @@ func (r *Relay) round(ctx context.Context) (int, error) {
 	if len(msgs) == 0 {
 		return 0, nil
 	}
-	crash.At(crash.OutboxLeased)
+	faults.At(faults.OutboxLeased)
 	r.metrics.batch.Observe(float64(len(msgs)))
 	if err := r.traced(ctx, msgs); err != nil {
 		r.metrics.failures.WithLabelValues(partyBroker).Inc()
@@ -320,7 +320,7 @@ func (r *Relay) round(ctx context.Context) (int, error) {
 		ensure := stream.Ensure(ask, r.js, r.streams)
 		return 0, errors.Join(fmt.Errorf("publish: %w", err), undo, ensure)
 	}
-	crash.At(crash.OutboxPublished)
+	faults.At(faults.OutboxPublished)
 	return len(msgs), nil
 }
 

@@ -8,8 +8,8 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/fanmail-dev/fanmail/events/stream"
-	"github.com/fanmail-dev/fanmail/telemetry"
+	"github.com/fanmail-dev/fanmail/internal/stream"
+	"github.com/fanmail-dev/fanmail/internal/telemetry"
 )
 
 // begin begins the span of an insert with the tracer of its parent, so that

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/pg"
+	"github.com/fanmail-dev/fanmail/internal/pg"
 )
 
 // Notice is a fact about a webhook or a delivery that is to become an

@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/pg"
+	"github.com/fanmail-dev/fanmail/internal/pg"
 )
 
 // Outcome is how one attempt of a delivery ended.

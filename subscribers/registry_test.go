@@ -12,9 +12,9 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
-	"github.com/fanmail-dev/fanmail/devserver"
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/pg"
+	"github.com/fanmail-dev/fanmail/internal/devserver"
+	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 

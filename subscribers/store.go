@@ -12,8 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/fanmail-dev/fanmail/agents"
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
 
@@ -194,7 +194,7 @@ func distinct[T comparable](in []T) []T {
 }
 
 func checkAgents(ctx context.Context, db DB, tenant events.TenantID, addresses []string) error {
-	missing, err := agents.Missing(ctx, db, tenant, addresses...)
+	missing, err := agentwebhook.Missing(ctx, db, tenant, addresses...)
 	if err == nil && missing != "" {
 		err = &events.FieldError{Field: "filters.agent_ids", Reason: fmt.Sprintf("names %q, which is no agent of this tenant", missing)}
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/pg"
+	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/subscribers"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )

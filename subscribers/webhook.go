@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/outbound"
+	"github.com/fanmail-dev/fanmail/internal/attempt"
 )
 
 // Limits of a webhook. Each is named in the error that it causes.
@@ -183,4 +183,4 @@ func (l Limits) ValidateURL(field, raw string) error {
 	return nil
 }
 
-func (l Limits) allowed(a netip.Addr) bool { return outbound.Reachable(l.AllowNetworks, a) }
+func (l Limits) allowed(a netip.Addr) bool { return attempt.Reachable(l.AllowNetworks, a) }

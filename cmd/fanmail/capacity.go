@@ -7,7 +7,7 @@ import (
 	"os"
 	"text/tabwriter"
 
-	"github.com/fanmail-dev/fanmail/capacity"
+	"github.com/fanmail-dev/fanmail/internal/capacity"
 )
 
 type capacityCmd struct {

@@ -14,8 +14,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/fanmail-dev/fanmail/app"
-	"github.com/fanmail-dev/fanmail/app/client"
+	"github.com/fanmail-dev/fanmail/internal/apiclient"
+	"github.com/fanmail-dev/fanmail/internal/app"
 )
 
 type demoCmd struct {
@@ -75,13 +75,13 @@ func (c *demoCmd) Run(ctx context.Context, s *session) error {
 func (c *demoCmd) show(ctx context.Context, s *session, creds app.Credentials, began time.Time, arrived *atomic.Bool) error {
 	s.say("· Fanmail is up after %s", time.Since(began).Round(100*time.Millisecond))
 	introduce(s, c.Dir, creds)
-	api := &client.Client{Base: creds.API, Key: creds.TenantKey}
+	api := &apiclient.Client{Base: creds.API, Key: creds.TenantKey}
 	if err := c.clean(ctx, api); err != nil {
 		return err
 	}
 	s.say("· making the agent %s", demoAgent)
 	err := api.Do(ctx, http.MethodPost, "/v1/agents", nil, map[string]string{"address": demoAgent}, nil)
-	var p *client.Problem
+	var p *apiclient.Problem
 	if err != nil && (!errors.As(err, &p) || p.Status != http.StatusConflict) {
 		return fmt.Errorf("make the agent: %w", err)
 	}
@@ -167,7 +167,7 @@ func (c *demoCmd) mail(ctx context.Context, s *session, creds app.Credentials, s
 }
 
 // clean removes the webhooks of demos that were killed.
-func (c *demoCmd) clean(ctx context.Context, api *client.Client) error {
+func (c *demoCmd) clean(ctx context.Context, api *apiclient.Client) error {
 	var page struct {
 		Data []struct{ ID, Description string }
 	}

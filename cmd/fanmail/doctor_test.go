@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
-	"github.com/fanmail-dev/fanmail/app"
-	"github.com/fanmail-dev/fanmail/events/stream"
+	"github.com/fanmail-dev/fanmail/internal/app"
+	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/test/natstest"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/fanmail-dev/fanmail/app"
+	"github.com/fanmail-dev/fanmail/internal/app"
 )
 
 type fanoutCmd struct {

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fanmail-dev/fanmail/app/client"
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/apiclient"
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
 
@@ -42,7 +42,7 @@ func listenSecret(dir string) (string, error) {
 // tunnel watches events over the API, which needs no way in to this machine,
 // and POSTs each to c.Forward as a webhook would be, signed with a secret of
 // its own. Nothing is tried twice.
-func (c *listenCmd) tunnel(ctx context.Context, s *session, api *client.Client) error {
+func (c *listenCmd) tunnel(ctx context.Context, s *session, api *apiclient.Client) error {
 	secret, err := listenSecret(s.dir)
 	if err != nil {
 		return err

@@ -11,8 +11,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/fanmail-dev/fanmail/app/client"
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/apiclient"
 )
 
 type listenCmd struct {
@@ -84,7 +84,7 @@ func (c *listenCmd) answer(ctx context.Context, a *arrival) (status int, note st
 
 // receive makes a webhook for r, calls ready, serves until ctx ends, and
 // removes the webhook again.
-func receive(ctx context.Context, api *client.Client, r *receiver, w webhookSettings, ready func()) error {
+func receive(ctx context.Context, api *apiclient.Client, r *receiver, w webhookSettings, ready func()) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return r.run(ctx) })
 	group.Go(func() error {
@@ -104,11 +104,11 @@ func receive(ctx context.Context, api *client.Client, r *receiver, w webhookSett
 	return group.Wait()
 }
 
-func removeWebhook(ctx context.Context, api *client.Client, id string) error {
+func removeWebhook(ctx context.Context, api *apiclient.Client, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	err := api.Do(ctx, http.MethodDelete, "/v1/webhooks/"+url.PathEscape(id), nil, nil, nil)
-	var p *client.Problem
+	var p *apiclient.Problem
 	if errors.As(err, &p) && p.Status == http.StatusNotFound {
 		return nil
 	}

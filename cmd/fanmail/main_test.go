@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
-	"github.com/fanmail-dev/fanmail/app"
+	"github.com/fanmail-dev/fanmail/internal/app"
 	"github.com/fanmail-dev/fanmail/test/natstest"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/fanmail-dev/fanmail/app"
+	"github.com/fanmail-dev/fanmail/internal/app"
 )
 
 type migrateCmd struct {

@@ -11,7 +11,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/stretchr/testify/require"
 
-	"github.com/fanmail-dev/fanmail/app"
+	"github.com/fanmail-dev/fanmail/internal/app"
 )
 
 // TestPagesNameCommandsAndFlagsThatThereAre reads what follows "fanmail" where

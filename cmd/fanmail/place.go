@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/fanmail-dev/fanmail/capacity"
+	"github.com/fanmail-dev/fanmail/internal/capacity"
 )
 
 type capacityPlaceCmd struct {

@@ -8,7 +8,7 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/fanmail-dev/fanmail/app/client"
+	"github.com/fanmail-dev/fanmail/internal/apiclient"
 )
 
 type replayCmd struct {
@@ -132,7 +132,7 @@ func (r *replayState) describe() string {
 
 // watch waits until a replay has ended, shows how far it is meanwhile, and
 // prints it at the end. One that was not sent whole is an error.
-func (t *target) watch(ctx context.Context, s *session, api *client.Client, id string) error {
+func (t *target) watch(ctx context.Context, s *session, api *apiclient.Client, id string) error {
 	bar := s.progress(1, "replay")
 	tick := time.NewTicker(300 * time.Millisecond)
 	defer tick.Stop()
@@ -140,7 +140,7 @@ func (t *target) watch(ctx context.Context, s *session, api *client.Client, id s
 	away := 0
 	for {
 		err := api.Do(ctx, http.MethodGet, replayURL(id), nil, nil, &r)
-		var refused *client.Problem
+		var refused *apiclient.Problem
 		if ctx.Err() != nil {
 			return fmt.Errorf("%s goes on without you: see `fanmail replay watch %s`, or `fanmail replay cancel %s`", id, id, id)
 		}

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
-	"github.com/fanmail-dev/fanmail/app"
+	"github.com/fanmail-dev/fanmail/internal/app"
 	"github.com/fanmail-dev/fanmail/test/sink"
 )
 

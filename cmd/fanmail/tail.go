@@ -11,8 +11,8 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
-	"github.com/fanmail-dev/fanmail/app/client"
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/apiclient"
 )
 
 // watching is what to watch of the events.
@@ -28,7 +28,7 @@ const remembered = 10_000
 // watch calls took for each event, once, until ctx ends: where the stream
 // breaks it goes on after the last one. began is called when the server
 // watches, each time.
-func watch(ctx context.Context, api *client.Client, w watching, note func(string), began func(), took func(events.Envelope, []byte) error) error {
+func watch(ctx context.Context, api *apiclient.Client, w watching, note func(string), began func(), took func(events.Envelope, []byte) error) error {
 	query := url.Values{}
 	for _, t := range w.types {
 		query.Add("types", t)
@@ -46,7 +46,7 @@ func watch(ctx context.Context, api *client.Client, w watching, note func(string
 	wait := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(250*time.Millisecond), backoff.WithMaxInterval(10*time.Second), backoff.WithMaxElapsedTime(0))
 	for {
-		err := api.Tail(ctx, query, after, func() { wait.Reset(); began() }, func(t client.Tailed) error {
+		err := api.Tail(ctx, query, after, func() { wait.Reset(); began() }, func(t apiclient.Tailed) error {
 			after = t.Place
 			env, err := events.DecodeEnvelope(t.Envelope)
 			if err != nil {
@@ -63,13 +63,13 @@ func watch(ctx context.Context, api *client.Client, w watching, note func(string
 			seen[env.ID], order = struct{}{}, append(order, env.ID)
 			return took(env, t.Envelope)
 		})
-		var p *client.Problem
+		var p *apiclient.Problem
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case errors.As(err, &p) && p.Status != http.StatusServiceUnavailable && p.Status != http.StatusTooManyRequests:
 			return err
-		case errors.As(err, &p), errors.Is(err, client.ErrTailEnded):
+		case errors.As(err, &p), errors.Is(err, apiclient.ErrTailEnded):
 			note("the stream broke; connecting again: " + err.Error())
 		default:
 			return err // the API can't be reached, or took failed

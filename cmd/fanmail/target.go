@@ -12,8 +12,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/fanmail-dev/fanmail/app"
-	"github.com/fanmail-dev/fanmail/app/client"
+	"github.com/fanmail-dev/fanmail/internal/apiclient"
+	"github.com/fanmail-dev/fanmail/internal/app"
 )
 
 // target is the API that a command calls, and how it prints the answer.
@@ -31,8 +31,8 @@ const (
 	asOperator role = true
 )
 
-func (t *target) client(s *session, as role) (*client.Client, error) {
-	c := &client.Client{Base: t.API, Key: t.Key}
+func (t *target) client(s *session, as role) (*apiclient.Client, error) {
+	c := &apiclient.Client{Base: t.API, Key: t.Key}
 	if c.Base != "" && c.Key != "" {
 		return c, nil
 	}

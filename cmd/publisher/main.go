@@ -4,7 +4,7 @@ package main
 import (
 	"os"
 
-	"github.com/fanmail-dev/fanmail/app"
+	"github.com/fanmail-dev/fanmail/internal/app"
 )
 
 func main() {

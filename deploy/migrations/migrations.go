@@ -13,7 +13,7 @@ import (
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 
-	"github.com/fanmail-dev/fanmail/crash"
+	"github.com/fanmail-dev/fanmail/internal/faults"
 )
 
 //go:embed *.sql
@@ -83,11 +83,11 @@ func up(ctx context.Context, pool *pgxpool.Pool) error {
 	if err != nil {
 		return err
 	}
-	crash.At(crash.MigrateBegun)
+	faults.At(faults.MigrateBegun)
 	if _, err := p.Up(ctx); err != nil {
 		return fmt.Errorf("migrate the database: %w", err)
 	}
-	crash.At(crash.MigrateApplied)
+	faults.At(faults.MigrateApplied)
 	return nil
 }
 

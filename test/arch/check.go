@@ -43,7 +43,7 @@ func checkImports(f file) []string {
 		switch {
 		case under(target, "cmd"):
 			breach(target, "nothing imports a command")
-		case target == "app" && !inTests && f.dir != "app" && !under(f.dir, "cmd"):
+		case target == "internal/app" && !inTests && f.dir != "internal/app" && !under(f.dir, "cmd"):
 			breach(target, "app stands above everything but the commands")
 		case toTests && !inTests:
 			breach(target, "what serves tests must not reach a binary")

@@ -19,7 +19,7 @@ var Rules = []Rule{
 		Because: "events is what everybody speaks, receivers in other modules too, so it depends on nothing here",
 	},
 	{
-		Package: "events/stream", May: []string{"events"},
+		Package: "internal/stream", May: []string{"events"},
 		Because: "stream definitions are the broker's half of events and must not know who uses them",
 	},
 	{
@@ -27,7 +27,7 @@ var Rules = []Rule{
 		Because: "receivers import it on its own to verify, and must not pull Fanmail in",
 	},
 	{
-		Package: "deploy/migrations", May: []string{"crash"},
+		Package: "deploy/migrations", May: []string{"internal/faults"},
 		Because: "the schema is older than any code that uses it",
 	},
 	{
@@ -35,35 +35,35 @@ var Rules = []Rule{
 		Because: "rights follow the schema and not the code that uses it",
 	},
 	{
-		Package: "pg",
+		Package: "internal/pg",
 		Because: "how connections are opened is nobody's domain, so it knows none",
 	},
 	{
-		Package: "outbound",
+		Package: "internal/attempt",
 		Because: "how an endpoint is reached and judged is the same for whoever is sent something, so it knows nobody",
 	},
 	{
-		Package: "crash",
+		Package: "internal/faults",
 		Because: "anything may stand at a crash point, so it knows nothing",
 	},
 	{
-		Package: "devserver", May: []string{"devserver/freeport"},
+		Package: "internal/devserver", May: []string{"internal/devserver/freeport"},
 		Because: "it starts other people's servers and knows nothing of mail",
 	},
 	{
-		Package: "devserver/freeport",
+		Package: "internal/devserver/freeport",
 		Because: "whoever starts a server may ask it for a port, so it knows nothing",
 	},
 	{
-		Package: "telemetry",
+		Package: "internal/telemetry",
 		Because: "what is traced is said by those who trace, so it knows nothing of mail",
 	},
 	{
-		Package: "telemetry/export",
+		Package: "internal/telemetry/export",
 		Because: "it ships spans of whatever kind, and only app decides that it does",
 	},
 	{
-		Package: "outbox", May: []string{"crash", "events", "events/stream", "pg", "telemetry"},
+		Package: "outbox", May: []string{"internal/faults", "events", "internal/stream", "internal/pg", "internal/telemetry"},
 		Because: "producers call Insert in their own transactions and must not meet what happens afterwards",
 	},
 	{
@@ -79,55 +79,55 @@ var Rules = []Rule{
 		Because: "the schemas are made of the types that receivers read, and of nothing else",
 	},
 	{
-		Package: "ingest/verdict", May: []string{"events/email"},
+		Package: "internal/mailauth", May: []string{"events/email"},
 		Because: "who sent a mail is between the mail and DNS; nothing else of ours has a say",
 	},
 	{
-		Package: "ingest", May: []string{"agents", "events", "events/email", "events/stream", "ingest/verdict", "outbox", "pg", "telemetry"},
+		Package: "internal/ingest", May: []string{"internal/agentwebhook", "events", "events/email", "internal/stream", "internal/mailauth", "outbox", "internal/pg", "internal/telemetry"},
 		Because: "ingest ends at the outbox and the agents' deliveries; it must not wait for subscribers",
 	},
 	{
-		Package: "subscribers", May: []string{"agents", "events", "outbound", "pg", "subscribers/signature"},
+		Package: "subscribers", May: []string{"internal/agentwebhook", "events", "internal/attempt", "internal/pg", "subscribers/signature"},
 		Because: "it owns the tables of webhooks and deliveries; the engine uses it and not the reverse",
 	},
 	{
-		Package: "notices", May: []string{"events", "outbox", "subscribers"},
+		Package: "internal/opevents", May: []string{"events", "outbox", "subscribers"},
 		Because: "facts become events as anybody's do, through the outbox, and whoever wrote the fact does not wait for that",
 	},
 	{
-		Package: "fanout", May: []string{"crash", "events", "events/stream", "outbox", "pg", "subscribers", "telemetry"},
+		Package: "fanout", May: []string{"internal/faults", "events", "internal/stream", "outbox", "internal/pg", "subscribers", "internal/telemetry"},
 		Because: "fan-out makes deliveries and hands them to the broker; it never calls the dispatcher",
 	},
 	{
-		Package: "dispatch", May: []string{"crash", "deploy/migrations", "events", "events/stream", "outbound", "pg", "subscribers", "subscribers/signature", "telemetry"},
+		Package: "internal/dispatch", May: []string{"internal/faults", "deploy/migrations", "events", "internal/stream", "internal/attempt", "internal/pg", "subscribers", "subscribers/signature", "internal/telemetry"},
 		Because: "the dispatcher lives on delivery messages and rows, whoever made them; its maintenance makes the partitions of the schema",
 	},
 	{
-		Package: "replay", May: []string{"crash", "events", "events/stream", "pg", "subscribers"},
+		Package: "internal/replay", May: []string{"internal/faults", "events", "internal/stream", "internal/pg", "subscribers"},
 		Because: "a replay makes deliveries of past events, as the fan-out does of new ones; who sends them is not its concern",
 	},
 	{
-		Package: "agents", May: []string{"events", "outbound", "pg"},
+		Package: "internal/agentwebhook", May: []string{"events", "internal/attempt", "internal/pg"},
 		Because: "the per-agent webhook runs beside the subscribers' path and neither disturbs the other",
 	},
 	{
-		Package: "api", May: []string{"agents", "deploy/migrations", "events", "events/stream", "ingest", "outbox", "pg", "replay", "subscribers", "subscribers/signature"},
+		Package: "internal/api", May: []string{"internal/agentwebhook", "deploy/migrations", "events", "internal/stream", "internal/ingest", "outbox", "internal/pg", "internal/replay", "subscribers", "subscribers/signature"},
 		Because: "handlers translate; what moves events runs in other processes",
 	},
 	{
-		Package: "app", May: []string{"agents", "api", "app/client", "deploy/migrations", "deploy/postgres", "devserver", "dispatch", "events", "events/stream", "fanout", "ingest", "notices", "outbox", "pg", "replay", "subscribers", "subscribers/signature", "telemetry/export"},
+		Package: "internal/app", May: []string{"internal/agentwebhook", "internal/api", "internal/apiclient", "deploy/migrations", "deploy/postgres", "internal/devserver", "internal/dispatch", "events", "internal/stream", "fanout", "internal/ingest", "internal/opevents", "outbox", "internal/pg", "internal/replay", "subscribers", "subscribers/signature", "internal/telemetry/export"},
 		Because: "app wires everything, so only commands may stand above it",
 	},
 	{
-		Package: "app/client",
+		Package: "internal/apiclient",
 		Because: "the CLI's client speaks HTTP with the API, as anybody's would",
 	},
 	{
-		Package: "capacity",
+		Package: "internal/capacity",
 		Because: "it is arithmetic about the system and runs none of it",
 	},
 	{
-		Package: "cmd/*", May: []string{"api", "app", "app/client", "capacity", "deploy/migrations", "devserver", "events", "events/stream", "pg", "subscribers/signature"},
+		Package: "cmd/*", May: []string{"internal/api", "internal/app", "internal/apiclient", "internal/capacity", "deploy/migrations", "internal/devserver", "events", "internal/stream", "internal/pg", "subscribers/signature"},
 		Because: "a command reads its configuration and runs app; what it does itself nobody could test or reuse",
 	},
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/fanmail-dev/fanmail/devserver"
+	"github.com/fanmail-dev/fanmail/internal/devserver"
 )
 
 // postgres is the durable Postgres of a system, the same for all, with the

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
-	"github.com/fanmail-dev/fanmail/devserver"
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/devserver"
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
 

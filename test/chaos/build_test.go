@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/fanmail-dev/fanmail/crash"
+	"github.com/fanmail-dev/fanmail/internal/faults"
 )
 
 func TestPatchesFitTheCode(t *testing.T) {
@@ -72,8 +72,8 @@ func TestEveryCrashPointStandsInTheCodeAndIsTried(t *testing.T) {
 		return err
 	}))
 	slices.Sort(found)
-	require.Len(t, slices.Compact(found), len(crash.Points), "each stands somewhere: %v", found)
-	for _, p := range crash.Points {
+	require.Len(t, slices.Compact(found), len(faults.Points), "each stands somewhere: %v", found)
+	for _, p := range faults.Points {
 		if !strings.HasPrefix(string(p), "migrate.") { // at every start
 			require.NotEmpty(t, choose(everyFault(), []string{"crash." + string(p)}), p)
 		}

@@ -15,7 +15,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/fanmail-dev/fanmail/devserver"
+	"github.com/fanmail-dev/fanmail/internal/devserver"
 )
 
 // Faults that a machine may not be able to make.

@@ -13,7 +13,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/fanmail-dev/fanmail/events/stream"
+	"github.com/fanmail-dev/fanmail/internal/stream"
 )
 
 // infrastructureFaults are those of the database, the broker and the ways to

@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/fanmail-dev/fanmail/crash"
+	"github.com/fanmail-dev/fanmail/internal/faults"
 )
 
 // processFaults are the ends and pauses of processes.
@@ -29,21 +29,21 @@ func processFaults() []fault {
 		fault{"term", "dispatcher-2", term("dispatcher-2")},
 	)
 	for _, c := range []struct {
-		at    crash.Point
+		at    faults.Point
 		party string
 		most  int
 	}{
-		{crash.OutboxLeased, "publisher-1", 20},
-		{crash.OutboxPublished, "publisher-2", 20},
-		{crash.FanoutCommitted, "dispatcher-1", 10},
-		{crash.FanoutPublished, "dispatcher-2", 10},
-		{crash.DispatchPosted, "dispatcher-1", 50},
-		{crash.LedgerBegun, "dispatcher-2", 30},
-		{crash.LedgerCommitted, "dispatcher-1", 30},
+		{faults.OutboxLeased, "publisher-1", 20},
+		{faults.OutboxPublished, "publisher-2", 20},
+		{faults.FanoutCommitted, "dispatcher-1", 10},
+		{faults.FanoutPublished, "dispatcher-2", 10},
+		{faults.DispatchPosted, "dispatcher-1", 50},
+		{faults.LedgerBegun, "dispatcher-2", 30},
+		{faults.LedgerCommitted, "dispatcher-1", 30},
 	} {
 		out = append(out, fault{"crash." + string(c.at), c.party, die(c.party, c.at, c.most)})
 	}
-	return append(out, fault{"crash." + string(crash.PartitionMoving), "dispatcher-1", dieMoving})
+	return append(out, fault{"crash." + string(faults.PartitionMoving), "dispatcher-1", dieMoving})
 }
 
 type doing = func(context.Context, *rig, *rand.Rand) (string, error)
@@ -89,7 +89,7 @@ func term(name string) doing {
 
 // die starts the process so that it ends itself at a point, the n-th time that
 // it comes there, and then as it was.
-func die(name string, at crash.Point, most int) doing {
+func die(name string, at faults.Point, most int) doing {
 	return func(ctx context.Context, r *rig, rnd *rand.Rand) (string, error) {
 		p := r.doom(name)
 		p.Kill()
@@ -107,7 +107,7 @@ func die(name string, at crash.Point, most int) doing {
 func (r *rig) armed(ctx context.Context, name, at string, patience time.Duration, meanwhile func() error) (string, error) {
 	s := r.get(name).Spec
 	deadly := s
-	deadly.Env = append(slices.Clone(s.Env), crash.Variable+"="+at)
+	deadly.Env = append(slices.Clone(s.Env), faults.Variable+"="+at)
 	deadly.Ready = "" // it may die before
 	if err := r.start(ctx, deadly, true); err != nil {
 		return "", err
@@ -137,7 +137,7 @@ func dieMoving(ctx context.Context, r *rig, _ *rand.Rand) (string, error) {
 	other.Kill()
 	p := r.doom("dispatcher-1")
 	p.Kill()
-	note, err := r.armed(ctx, "dispatcher-1", string(crash.PartitionMoving), 15*time.Second, func() error {
+	note, err := r.armed(ctx, "dispatcher-1", string(faults.PartitionMoving), 15*time.Second, func() error {
 		last(ctx, 8*time.Second) // until the other one's partitions are this one's
 		return r.launch(ctx, other.Spec)
 	})

@@ -17,8 +17,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 
-	"github.com/fanmail-dev/fanmail/crash"
-	"github.com/fanmail-dev/fanmail/devserver"
+	"github.com/fanmail-dev/fanmail/internal/devserver"
+	"github.com/fanmail-dev/fanmail/internal/faults"
 	"github.com/fanmail-dev/fanmail/test/chaos/history"
 	"github.com/fanmail-dev/fanmail/test/e2e/process"
 )
@@ -215,7 +215,7 @@ func (r *rig) startProcesses(ctx context.Context) error {
 			if err := r.dieAmidMigration(ctx, spec); err != nil {
 				return err
 			}
-			for _, at := range []crash.Point{crash.MigrateBegun, crash.MigrateApplied} {
+			for _, at := range []faults.Point{faults.MigrateBegun, faults.MigrateApplied} {
 				if err := r.dieMigrating(ctx, spec, at); err != nil {
 					return err
 				}
@@ -250,10 +250,10 @@ func (r *rig) spec(p string) (process.Spec, error) {
 }
 
 // dieMigrating starts a process that is to die amid its migration.
-func (r *rig) dieMigrating(ctx context.Context, s process.Spec, at crash.Point) error {
+func (r *rig) dieMigrating(ctx context.Context, s process.Spec, at faults.Point) error {
 	start := r.now()
 	s.Ready = ""
-	s.Env = append(slices.Clone(s.Env), crash.Variable+"="+string(at))
+	s.Env = append(slices.Clone(s.Env), faults.Variable+"="+string(at))
 	p, err := process.Start(ctx, s)
 	if err != nil {
 		return err

@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/events/stream"
+	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/test/chaos/history"
 )
 

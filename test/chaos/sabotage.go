@@ -23,7 +23,7 @@ var sabotages = map[string]sabotage{
 	// SMTP is answered 250 while the transaction runs.
 	"ack-before-commit": {
 		patches: []patch{{
-			"ingest/accept.go", "	made, err := s.commit(ctx, m.raw, p.named, copies)\n",
+			"internal/ingest/accept.go", "	made, err := s.commit(ctx, m.raw, p.named, copies)\n",
 			"	made, err := 1, error(nil)\n	go func() { time.Sleep(200 * time.Millisecond); _, _ = s.commit(context.WithoutCancel(ctx), m.raw, p.named, copies) }()\n",
 		}},
 		faults: []string{"kill@ingest", "postgres.immediate"}, duration: 40 * time.Second, breaks: promise.NothingLost,
@@ -41,7 +41,7 @@ var sabotages = map[string]sabotage{
 		patches: []patch{
 			{"subscribers/delivery.go", "LeaseDuration = 5 * time.Minute", "LeaseDuration = 2 * time.Second"},
 			{"subscribers/delivery.go", "FirstLease = 30 * time.Second", "FirstLease = 2 * time.Second"},
-			{"dispatch/dispatcher.go", "(AttemptTimeout + time.Second).Microseconds()", "0"},
+			{"internal/dispatch/dispatcher.go", "(AttemptTimeout + time.Second).Microseconds()", "0"},
 		},
 		faults: []string{"kill@dispatcher-1", "kill@dispatcher-2", "pause@dispatcher-2"}, duration: 50 * time.Second, breaks: promise.LeaseHolds,
 	},
@@ -63,7 +63,7 @@ var sabotages = map[string]sabotage{
 	},
 	// A webhook's window opens as far as it likes.
 	"cap-ignored": {
-		patches: []patch{{"dispatch/lane.go", "return max(1, min(limit, int(l.window)))", "return 256 + 0*limit"}},
+		patches: []patch{{"internal/dispatch/lane.go", "return max(1, min(limit, int(l.window)))", "return 256 + 0*limit"}},
 		faults:  []string{"receiver.hang"}, duration: 30 * time.Second, breaks: promise.CapsHold,
 	},
 }

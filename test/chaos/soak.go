@@ -14,8 +14,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/fanmail-dev/fanmail/api"
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/api"
 )
 
 const (
@@ -36,10 +36,10 @@ const (
 func shortDays(slot time.Duration) []patch {
 	return []patch{
 		{"subscribers/delivery.go", "Retention = 30 * 24 * time.Hour", fmt.Sprintf("Retention = time.Duration(%d)", soakKept*slot)},
-		{"agents/delivery.go", "DeliveryTTL = 48 * time.Hour", fmt.Sprintf("DeliveryTTL = time.Duration(%d)", soakKept*slot)},
-		{"pg/partition.go", `time.Parse("20060102", `, `time.Parse("20060102150405", `},
-		{"pg/partition.go", "Truncate(24 * time.Hour).Add(-keep - 24*time.Hour)", fmt.Sprintf("Truncate(%d).Add(-keep - %d)", slot, slot)},
-		{"dispatch/maintenance.go", "o.Every = 5 * time.Minute", fmt.Sprintf("o.Every = %d", slot/4)},
+		{"internal/agentwebhook/delivery.go", "DeliveryTTL = 48 * time.Hour", fmt.Sprintf("DeliveryTTL = time.Duration(%d)", soakKept*slot)},
+		{"internal/pg/partition.go", `time.Parse("20060102", `, `time.Parse("20060102150405", `},
+		{"internal/pg/partition.go", "Truncate(24 * time.Hour).Add(-keep - 24*time.Hour)", fmt.Sprintf("Truncate(%d).Add(-keep - %d)", slot, slot)},
+		{"internal/dispatch/maintenance.go", "o.Every = 5 * time.Minute", fmt.Sprintf("o.Every = %d", slot/4)},
 	}
 }
 

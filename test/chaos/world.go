@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fanmail-dev/fanmail/api"
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/api"
 	"github.com/fanmail-dev/fanmail/test/chaos/history"
 )
 

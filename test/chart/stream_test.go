@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/events/stream"
+	"github.com/fanmail-dev/fanmail/internal/stream"
 )
 
 // TestNACKMakesTheStreamsOfTheCode compares NACK's resources with events/stream.

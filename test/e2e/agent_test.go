@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	own "github.com/fanmail-dev/fanmail/agents"
+	own "github.com/fanmail-dev/fanmail/internal/agentwebhook"
 	"github.com/fanmail-dev/fanmail/test/sink"
 )
 

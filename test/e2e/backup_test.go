@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
-	"github.com/fanmail-dev/fanmail/app"
-	"github.com/fanmail-dev/fanmail/app/client"
+	"github.com/fanmail-dev/fanmail/internal/apiclient"
+	"github.com/fanmail-dev/fanmail/internal/app"
 	"github.com/fanmail-dev/fanmail/test/natstest"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 	"github.com/fanmail-dev/fanmail/test/sink"
@@ -65,7 +65,7 @@ func TestABackupIsRestoredBesideAnEmptyBroker(t *testing.T) {
 	receiver := sink.New(t)
 	dir, database := t.TempDir(), pgtest.EmptyURL(t)
 	creds, stop := system(t, dir, database, natstest.URL(t))
-	api := &client.Client{Base: creds.API, Key: creds.TenantKey}
+	api := &apiclient.Client{Base: creds.API, Key: creds.TenantKey}
 	var hook struct {
 		ID            string
 		SigningSecret string `json:"signing_secret"`
@@ -95,7 +95,7 @@ func TestABackupIsRestoredBesideAnEmptyBroker(t *testing.T) {
 	creds, stop = system(t, dir, restored, natstest.URL(t))
 	defer stop()
 	require.NoError(t, receiver.WaitForPath(ctx, "/b", 1), "what was in the outbox")
-	api = &client.Client{Base: creds.API, Key: creds.TenantKey} // the same key: it is in the backup
+	api = &apiclient.Client{Base: creds.API, Key: creds.TenantKey} // the same key: it is in the backup
 	require.NoError(t, api.Do(ctx, http.MethodPatch, "/v1/webhooks/"+hook.ID, nil, map[string]any{"enabled": true}, nil))
 	require.NoError(t, api.Do(ctx, http.MethodPost, "/v1/events", nil, event, nil))
 	require.NoError(t, receiver.WaitForPath(ctx, "/a", 2))

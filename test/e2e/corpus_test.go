@@ -15,10 +15,10 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
-	"github.com/fanmail-dev/fanmail/app"
-	"github.com/fanmail-dev/fanmail/app/client"
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/events/email"
+	"github.com/fanmail-dev/fanmail/internal/apiclient"
+	"github.com/fanmail-dev/fanmail/internal/app"
 	"github.com/fanmail-dev/fanmail/test/natstest"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 	"github.com/fanmail-dev/fanmail/test/sink"
@@ -124,7 +124,7 @@ func upWith(ctx context.Context, t testing.TB, s *sink.Sink) *oneProcess {
 		require.NoError(t, <-done)
 	})
 
-	api := &client.Client{Base: u.creds.API, Key: u.creds.TenantKey}
+	api := &apiclient.Client{Base: u.creds.API, Key: u.creds.TenantKey}
 	for _, address := range []string{byDATA, byBDAT} {
 		require.NoError(t, api.Do(ctx, http.MethodPost, "/v1/agents", nil, map[string]any{"address": address}, nil))
 	}

@@ -23,7 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/deploy/postgres"
-	"github.com/fanmail-dev/fanmail/devserver"
+	"github.com/fanmail-dev/fanmail/internal/devserver"
 	"github.com/fanmail-dev/fanmail/test/e2e/process"
 	"github.com/fanmail-dev/fanmail/test/sink"
 )

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/replay"
 	"github.com/fanmail-dev/fanmail/outbox"
-	"github.com/fanmail-dev/fanmail/replay"
 )
 
 // rehearsal is the size of a run.

@@ -18,8 +18,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
-	"github.com/fanmail-dev/fanmail/api"
-	"github.com/fanmail-dev/fanmail/devserver"
+	"github.com/fanmail-dev/fanmail/internal/api"
+	"github.com/fanmail-dev/fanmail/internal/devserver"
 	"github.com/fanmail-dev/fanmail/test/e2e/process"
 )
 

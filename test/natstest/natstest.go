@@ -10,8 +10,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
-	"github.com/fanmail-dev/fanmail/devserver"
-	"github.com/fanmail-dev/fanmail/events/stream"
+	"github.com/fanmail-dev/fanmail/internal/devserver"
+	"github.com/fanmail-dev/fanmail/internal/stream"
 )
 
 // URL starts a server and gives its URL. It has no streams yet.

@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/fanmail-dev/fanmail/app"
+	"github.com/fanmail-dev/fanmail/internal/app"
 	"github.com/fanmail-dev/fanmail/test/sink"
 )
 

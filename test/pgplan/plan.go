@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
-	"github.com/fanmail-dev/fanmail/pg"
+	"github.com/fanmail-dev/fanmail/internal/pg"
 )
 
 // Recorder holds the plans of what a pool has run.

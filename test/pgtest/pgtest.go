@@ -22,7 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
-	"github.com/fanmail-dev/fanmail/devserver"
+	"github.com/fanmail-dev/fanmail/internal/devserver"
 )
 
 type cluster struct {

@@ -15,7 +15,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
-	"github.com/fanmail-dev/fanmail/devserver/freeport"
+	"github.com/fanmail-dev/fanmail/internal/devserver/freeport"
 )
 
 // Spec says what to run.

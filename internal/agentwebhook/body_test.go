@@ -1,0 +1,49 @@
+package agentwebhook
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/test/pgtest"
+)
+
+func TestAPieceOfAMailIsInMemoryAtATime(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	pool := pgtest.Pool(t)
+	mail := bytes.Repeat([]byte("0123456789abc\xfb\xff\n"), 1<<16) // a megabyte
+	of := raw{id: events.NewID(), createdAt: time.Now().UTC().Truncate(time.Microsecond), size: int64(len(mail))}
+	_, err := pool.Exec(ctx, `INSERT INTO message_raws (id, created_at, raw) VALUES ($1, $2, $3)`, events.ID(of.id), of.createdAt, mail)
+	require.NoError(t, err)
+	b, err := newBody(ctx, pool, &Payload{To: []string{}, RawMessage: []byte{}}, of)
+	require.NoError(t, err)
+	require.Len(t, b.first, rawChunk)
+
+	p := &pieces{ctx: ctx, body: b, next: b.first}
+	var sent bytes.Buffer
+	for some := make([]byte, 32<<10); ; {
+		n, err := p.Read(some)
+		sent.Write(some[:n])
+		require.LessOrEqual(t, len(p.next), rawChunk)
+		require.LessOrEqual(t, cap(p.out), 2*rawChunk)
+		if err != nil {
+			require.ErrorIs(t, err, io.EOF)
+			break
+		}
+	}
+	require.Equal(t, base64.StdEncoding.EncodeToString(mail), sent.String())
+
+	whole, err := io.ReadAll(b.reader(ctx))
+	require.NoError(t, err)
+	require.Len(t, whole, int(b.length()))
+	var got Payload
+	require.NoError(t, json.Unmarshal(whole, &got))
+	require.Equal(t, mail, got.RawMessage)
+}

@@ -1,0 +1,55 @@
+package agentwebhook
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/test/pgplan"
+	"github.com/fanmail-dev/fanmail/test/pgtest"
+)
+
+// TestSearchAndClaimReadWhatTheyAreAskedFor runs both on a table with a history
+// and an agent whose endpoint has been dead for 20,000 mails.
+func TestSearchAndClaimReadWhatTheyAreAskedFor(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	url := pgtest.URL(t)
+	pool := pgtest.Open(t, url)
+	rows := func(n int, agent, status string) {
+		_, err := pool.Exec(ctx, `INSERT INTO webhook_deliveries (message_id, created_at, tenant_id, agent_id, next_retry_at, expires_at, max_attempts, status)
+			SELECT gen_random_uuid(), now() - make_interval(secs => i * 0.1), gen_random_uuid(), $2 || i % 10 || '@example.com',
+				CASE WHEN $3 = 'pending' THEN now() - make_interval(secs => i) END, now() + interval '48 hours', 8, $3 FROM generate_series(1, $1::int) AS i`, n, agent, status)
+		require.NoError(t, err)
+	}
+	rows(100_000, "done", "delivered")
+	rows(20_000, "dead", "pending")
+	rows(100, "light", "pending")
+	rec := pgplan.Open(t, url)
+	for range 2 {
+		rec.Reset()
+		due, last, err := waiting(ctx, rec.Pool, "", 100)
+		require.NoError(t, err)
+		require.Len(t, due, 20, "ten dead agents and ten others")
+		require.Empty(t, last)
+		rec.Of(t, "FROM found LIMIT $2").Within(t, pgplan.Bound{Indexes: []string{"webhook_deliveries_due"}, Rows: 12 * 21, Blocks: 12 * 8 * 21})
+
+		got, err := claim(ctx, rec.Pool, []string{"dead1@example.com", "light2@example.com"}, []int32{4, 1})
+		require.NoError(t, err)
+		require.Len(t, got, 5)
+		for _, c := range got {
+			require.Nil(t, c.url)
+			require.Nil(t, c.envelope)
+		}
+		p := rec.Of(t, "AS w (agent_id, room)")
+		require.Subset(t, p.Indexes(), []string{"webhook_deliveries_due", "webhook_deliveries_pkey"})
+		require.LessOrEqual(t, p.Rows(), 40*len(got), "rows read:\n%s", p)
+		_, err = pool.Exec(ctx, `ANALYZE webhook_deliveries`)
+		require.NoError(t, err)
+	}
+	due, last, err := waiting(ctx, rec.Pool, "", 7)
+	require.NoError(t, err)
+	require.Len(t, due, 7)
+	require.Equal(t, due[6], last, "the next search goes on from here")
+}

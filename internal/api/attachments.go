@@ -1,0 +1,203 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/ingest"
+)
+
+// Bounds of the mails that are in memory at once for their attachments: a
+// mail and its decoded parts, until the client has read them. A tenant has a
+// share of its own, so that its slow clients are its own trouble.
+const (
+	attachmentBytes       = 512 << 20
+	tenantAttachmentBytes = 128 << 20
+	readAttachmentTimeout = time.Minute
+)
+
+// shares counts what tenants hold in memory.
+type shares struct {
+	mu   sync.Mutex
+	all  int64
+	each map[events.TenantID]int64
+}
+
+func newShares() *shares { return &shares{each: make(map[events.TenantID]int64)} }
+
+// take reserves n bytes. A single mail is let in however large it is, where
+// the tenant holds nothing else.
+func (s *shares) take(t events.TenantID, n int64) (release func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if held := s.each[t]; held > 0 && held+n > tenantAttachmentBytes || s.all > 0 && s.all+n > attachmentBytes {
+		return nil, false
+	}
+	s.all += n
+	s.each[t] += n
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.all -= n
+		if s.each[t] -= n; s.each[t] == 0 {
+			delete(s.each, t)
+		}
+	}, true
+}
+
+type attachmentPath struct {
+	ID events.MessageID `path:"id"`
+	N  int              `path:"n" minimum:"0" maximum:"9999" doc:"Its place in the event's attachments, from 0."`
+}
+
+func (s *server) attachmentRoutes() {
+	register(s, tenants, huma.Operation{
+		OperationID: "get-attachment", Method: http.MethodGet, Path: "/v1/messages/{id}/attachments/{n}", Summary: "Read an attachment",
+		Description: "Its decoded content, always as a download. The media type is the sender's claim, unless a browser could run it.",
+		Responses: map[string]*huma.Response{"200": {
+			Description: "The decoded content.",
+			Content:     map[string]*huma.MediaType{"*/*": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}},
+		}},
+		Errors: []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusTooManyRequests},
+	}, s.attachment)
+}
+
+func (s *server) attachment(ctx context.Context, in *attachmentPath) (*streamed, error) {
+	raw := rawSource{}
+	err := s.pool.QueryRow(ctx, `SELECT raw_id, created_at, raw_size FROM messages WHERE tenant_id = $1 AND id = $2`,
+		tenant(ctx), in.ID).Scan(&raw.id, &raw.createdAt, &raw.size)
+	if err != nil {
+		return nil, fmt.Errorf("read a message: %w", err) // no rows: 404
+	}
+	release, ok := s.shares.take(tenant(ctx), 2*raw.size)
+	if !ok {
+		return nil, problem(http.StatusTooManyRequests, "too many attachments are being read at once: the limit is %d bytes of mails and their content for a tenant, and %d for all",
+			tenantAttachmentBytes, attachmentBytes)
+	}
+	kept := false // by the answer, which gives it back
+	defer func() {
+		if !kept {
+			release()
+		}
+	}()
+	reading, cancel := context.WithTimeoutCause(ctx, readAttachmentTimeout, errors.New("reading an attachment took over a minute"))
+	defer cancel()
+	mail, err := s.rawWhole(reading, &raw)
+	if err != nil {
+		return nil, err
+	}
+	about, content, err := ingest.ReadAttachment(reading, mail, in.N)
+	if errors.Is(err, ingest.ErrNoAttachment) {
+		return nil, problem(http.StatusNotFound, "%v", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	kept = true
+	return &streamed{Body: func(hc huma.Context) {
+		defer release()
+		_, w := humago.Unwrap(hc)
+		hc.SetHeader("Content-Type", harmless(about.ContentType))
+		hc.SetHeader("Content-Length", strconv.Itoa(len(content)))
+		// Somebody else's file: no browser is to show it as ours, or to run it.
+		hc.SetHeader("Content-Disposition", download(about.Filename, in.N))
+		hc.SetHeader("Content-Security-Policy", "sandbox")
+		hc.SetStatus(http.StatusOK)
+		if err := send(w, content); err != nil {
+			if ctx.Err() == nil {
+				s.log.Warn("an attachment broke off", zap.Stringer("message", in.ID), zap.Error(err))
+			}
+			panic(http.ErrAbortHandler) // the only way to tell the client
+		}
+	}}, nil
+}
+
+// rawWhole reads a raw message into memory.
+func (s *server) rawWhole(ctx context.Context, raw *rawSource) ([]byte, error) {
+	out := make([]byte, 0, raw.size)
+	for int64(len(out)) < raw.size {
+		chunk, err := s.rawPart(ctx, raw, int64(len(out)))
+		if err != nil {
+			return nil, err
+		}
+		if len(chunk) == 0 {
+			return nil, fmt.Errorf("read a raw message: it has %d bytes of %d", len(out), raw.size)
+		}
+		out = append(out, chunk...)
+	}
+	return out, nil
+}
+
+// send writes b in chunks, each within [chunkTimeout].
+func send(w http.ResponseWriter, b []byte) error {
+	control := http.NewResponseController(w)
+	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
+	for len(b) > 0 {
+		if err := control.SetWriteDeadline(time.Now().Add(chunkTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return fmt.Errorf("send an attachment: %w", err)
+		}
+		n := min(len(b), rawChunk)
+		if _, err := w.Write(b[:n]); err != nil {
+			return fmt.Errorf("send an attachment: %w", err)
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+const octets = "application/octet-stream"
+
+// harmless is the claimed media type where it is one that no browser takes for
+// a page or a program, else that of plain bytes.
+func harmless(claimed string) string {
+	t, _, err := mime.ParseMediaType(claimed)
+	if err != nil {
+		return octets
+	}
+	kind, of, ok := strings.Cut(t, "/")
+	switch {
+	case !ok || strings.ContainsFunc(of, func(r rune) bool { return r > unicode.MaxASCII }):
+		return octets
+	case kind == "audio" || kind == "video" || t == "text/plain" || t == "text/csv" || t == "text/calendar":
+		return t
+	case kind == "image" && !strings.Contains(of, "xml"):
+		return t
+	case kind == "application" && (of == "pdf" || of == "zip" || of == "json" || strings.HasPrefix(of, "vnd.") && !strings.Contains(of, "xml+") && !strings.HasSuffix(of, "+xml")):
+		return t
+	}
+	return octets
+}
+
+// download is a Content-Disposition that names the file without its path.
+func download(name string, n int) string {
+	name = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\\':
+			return '/'
+		case unicode.IsControl(r) || unicode.Is(unicode.Cf, r): // Cf turns the text's direction, and hides the ending
+			return -1
+		}
+		return r
+	}, name)
+	if name = path.Base(path.Clean("/" + name)); name == "/" || name == "." {
+		name = "attachment-" + strconv.Itoa(n)
+	}
+	if d := mime.FormatMediaType("attachment", map[string]string{"filename": name}); d != "" {
+		return d
+	}
+	return "attachment"
+}

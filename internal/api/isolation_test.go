@@ -1,0 +1,124 @@
+package api_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/api"
+)
+
+// Driven by the document: a new route is part of this test by itself, and one
+// whose parameter it doesn't know fails it.
+func TestAnotherTenantsKeySeesNothingOnAnyRoute(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	w := start(t)
+	owner, stranger := w.tenant(), w.tenant()
+	address := "owner@example.com"
+	owner.do("POST", "/v1/agents", map[string]any{"address": address}).want(t, 201)
+	hook := owner.webhook()
+	test := owner.do("POST", "/v1/webhooks/"+hook+"/test", nil).want(t, 202)
+	eventID, deliveryID := test.text("event_id"), test.text("id")
+	key := owner.do("POST", "/v1/keys", map[string]any{}).want(t, 201).text("id")
+	replay := owner.do("POST", "/v1/replays", map[string]any{"since": "2026-01-01T00:00:00Z", "mode": "all"}).want(t, 202).text("id")
+	message := insertMessage(ctx, t, w, owner, eventID, fmt.Appendf(nil, parcel, "x"))
+
+	params := map[string]string{
+		"/v1/agents/{address}": address, "/v1/webhooks/{id}": hook, "/v1/deliveries/{id}": deliveryID,
+		"/v1/events/{id}": eventID, "/v1/keys/{id}": key, "/v1/messages/{id}": message, "/v1/replays/{id}": replay,
+	}
+	bodies := map[string]any{
+		"retry-webhook-deliveries": map[string]any{"since": "2026-01-01T00:00:00Z"},
+		"create-agent":             map[string]any{"address": address}, "change-agent": map[string]any{"webhook_url": hookURL},
+		"change-webhook": map[string]any{"enabled": false},
+		"create-webhook": map[string]any{"url": hookURL, "events": []string{"email.sent"}, "filters": map[string]any{"agent_ids": []string{address}}},
+		"create-event":   map[string]any{"type": "email.sent", "data": map[string]any{}, "agent_id": address},
+		"create-replay":  map[string]any{"since": "2026-01-01T00:00:00Z", "mode": "all", "webhook_id": hook},
+		"create-key":     map[string]any{"tenant_id": owner.tenantID},
+	}
+	// What has no id in its path, and what it answers a stranger.
+	without := map[string]int{
+		"create-tenant": 403, "list-tenants": 403, "create-agent": 409, "create-webhook": 422, "create-event": 422, "create-key": 404, "create-replay": 404,
+		"get-stats": 200, "tail-events": 503, "list-agents": 200, "list-webhooks": 200, "list-events": 200, "list-keys": 200, "list-replays": 200,
+	}
+	secretWords := []string{address, hook, deliveryID, eventID, key, message, replay, owner.tenantID}
+
+	doc, err := api.OpenAPI("")
+	require.NoError(t, err)
+	var parsed struct {
+		Paths map[string]map[string]struct {
+			OperationID string `json:"operationId"`
+		} `json:"paths"`
+	}
+	require.NoError(t, json.Unmarshal(doc, &parsed))
+	checked := 0
+	for path, item := range parsed.Paths {
+		for method, op := range item {
+			want, listed := without[op.OperationID]
+			url := path
+			if before, rest, has := strings.Cut(path, "{"); has {
+				require.False(t, listed, op.OperationID)
+				name, after, _ := strings.Cut(rest, "}")
+				value, known := params[before+"{"+name+"}"]
+				require.True(t, known, "this test has no id for %s", path)
+				// Further parts of a path are numbers.
+				url, want = strings.NewReplacer("{n}", "0").Replace(before+value+after), 404
+			} else {
+				require.True(t, listed, "this test doesn't know %s", op.OperationID)
+			}
+			body := bodies[op.OperationID]
+			if body == nil && (method == "post") && listed {
+				body = map[string]any{"name": "x"}
+			}
+			a := stranger.do(strings.ToUpper(method), url, body)
+			require.Equal(t, want, a.status, "%s: %s", op.OperationID, a.raw)
+			sent, err := json.Marshal(body)
+			require.NoError(t, err)
+			for _, word := range secretWords {
+				if strings.Contains(string(sent), word) {
+					continue // the stranger's own words
+				}
+				require.NotContains(t, string(a.raw), word, op.OperationID)
+			}
+			client{w: w}.do(strings.ToUpper(method), url, body).want(t, 401)
+			checked++
+		}
+	}
+	require.Greater(t, checked, 20)
+
+	// A body or a query that names another tenant's things finds none either.
+	stranger.do("POST", "/v1/events/"+stranger.event()+"/redeliver", map[string]any{"webhook_id": hook}).want(t, 404)
+	stranger.do("GET", "/v1/keys?tenant_id="+owner.tenantID, nil).want(t, 404)
+	require.Empty(t, stranger.do("GET", "/v1/events?agent_id="+address, nil).want(t, 200).ids(t, "id"))
+
+	// And the owner has all of it still.
+	owner.do("GET", "/v1/agents/"+address, nil).want(t, 200)
+	require.Equal(t, true, owner.do("GET", "/v1/webhooks/"+hook, nil).want(t, 200).json["enabled"])
+	owner.do("GET", "/v1/messages/"+message, nil).want(t, 200)
+	owner.do("GET", "/v1/messages/"+message+"/raw", nil).want(t, 200)
+	owner.do("GET", "/v1/messages/"+message+"/attachments/0", nil).want(t, 200)
+	owner.do("GET", "/v1/deliveries/"+deliveryID, nil).want(t, 200)
+	owner.do("GET", "/v1/events/"+eventID, nil).want(t, 200)
+	owner.do("GET", "/v1/replays/"+replay, nil).want(t, 200)
+	require.True(t, slices.Contains(owner.do("GET", "/v1/keys", nil).ids(t, "id"), key))
+}
+
+// insertMessage writes what ingest writes for a mail, and gives the message's id.
+func insertMessage(ctx context.Context, t *testing.T, w *world, c client, eventID string, raw []byte) string {
+	t.Helper()
+	message, rawID := events.NewRandom[events.MessageKind](), events.NewRandom[events.MessageKind]()
+	_, err := w.pool.Exec(ctx, `WITH e AS (SELECT id, created_at, tenant_id FROM events WHERE id = $1 AND tenant_id = $2),
+		r AS (INSERT INTO message_raws (id, created_at, raw) SELECT $3, created_at, $5 FROM e)
+		INSERT INTO messages (id, created_at, tenant_id, agent_id, event_id, raw_id, raw_size)
+		SELECT $4, created_at, tenant_id, 'owner@example.com', id, $3, $6 FROM e`,
+		id[events.EventKind](t, eventID), id[events.TenantKind](t, c.tenantID), rawID, message, raw, len(raw))
+	require.NoError(t, err)
+	return message.String()
+}

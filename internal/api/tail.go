@@ -1,0 +1,205 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/stream"
+)
+
+const (
+	// maxTails is how many tails a key may have open in one process. Each is a
+	// consumer on the broker.
+	maxTails = 8
+	// tailPulse is how often an idle tail says that it lives, so that neither
+	// end, nor a proxy between them, takes it for dead.
+	tailPulse = 15 * time.Second
+)
+
+// tails counts each key's open ones.
+type tails struct {
+	mu    sync.Mutex
+	byKey map[events.APIKeyID]int
+}
+
+func (t *tails) open(id events.APIKeyID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.byKey[id] >= maxTails {
+		return false
+	}
+	t.byKey[id]++
+	return true
+}
+
+func (t *tails) close(id events.APIKeyID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.byKey[id]--; t.byKey[id] == 0 {
+		delete(t.byKey, id)
+	}
+}
+
+type tailInput struct {
+	Types  []eventType `query:"types,explode" maxItems:"32" doc:"Only these types."`
+	Agents []string    `query:"agent_id,explode" maxItems:"50" doc:"Only these agents'."`
+	Since  time.Time   `query:"since" doc:"From this time on; without it, from now on."`
+	LastID string      `header:"Last-Event-ID" maxLength:"20" pattern:"^[0-9]+$" doc:"Go on after the event of this stream id."`
+}
+
+func (s *server) tailRoutes() {
+	register(s, tenants, huma.Operation{
+		OperationID: "tail-events", Method: http.MethodGet, Path: "/v1/events/tail", Summary: "Watch events as they are relayed",
+		Description: "A stream of server-sent events: `event` is the type, `data` the envelope, `id` a place to go on from with `Last-Event-ID`. " +
+			"An event may come twice; its own id tells. A key has at most 8 open in one process.",
+		Responses: map[string]*huma.Response{"200": {
+			Description: "The stream; it ends when the client leaves or the server stops.",
+			Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}},
+		}},
+		Errors: []int{
+			http.StatusUnauthorized, http.StatusForbidden, http.StatusUnprocessableEntity, http.StatusTooManyRequests, http.StatusServiceUnavailable,
+		},
+	}, s.tail)
+}
+
+func (s *server) tail(ctx context.Context, in *tailInput) (*streamed, error) {
+	if s.nc == nil {
+		return nil, problem(http.StatusServiceUnavailable, "this process has no broker to watch events on")
+	}
+	key := caller(ctx).KeyID
+	if !s.tails.open(key) {
+		return nil, problem(http.StatusTooManyRequests, "this key has %d tails open, which is the limit", maxTails)
+	}
+	js, err := jetstream.New(s.nc)
+	if err != nil {
+		s.tails.close(key)
+		return nil, fmt.Errorf("tail events: %w", err)
+	}
+	consumer, err := s.tailConsumer(ctx, js, in)
+	if err != nil {
+		s.tails.close(key)
+		s.log.Warn("events can't be watched", zap.Error(err))
+		return nil, problem(http.StatusServiceUnavailable, "the broker is away; try again")
+	}
+	agents := make([]string, len(in.Agents))
+	for i, a := range in.Agents {
+		agents[i] = strings.ToLower(a)
+	}
+	return &streamed{Body: func(hc huma.Context) {
+		defer s.tails.close(key)
+		_, w := humago.Unwrap(hc)
+		hc.SetHeader("Content-Type", "text/event-stream")
+		hc.SetStatus(http.StatusOK)
+		if err := s.watch(ctx, w, consumer, agents); err != nil && ctx.Err() == nil {
+			s.log.Warn("a tail broke off", zap.Error(err))
+		}
+	}}, nil
+}
+
+// tailConsumer makes an ordered consumer of the tenant's subjects alone.
+func (s *server) tailConsumer(ctx context.Context, js jetstream.JetStream, in *tailInput) (jetstream.Consumer, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, 5*time.Second, errors.New("the broker did not answer within 5 s"))
+	defer cancel()
+	c := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy}
+	for _, t := range in.Types {
+		c.FilterSubjects = append(c.FilterSubjects, events.EventSubject(tenant(ctx), events.Type(t)))
+	}
+	if len(c.FilterSubjects) == 0 {
+		c.FilterSubjects = []string{events.EventSubject(tenant(ctx), ">")}
+	}
+	st, err := js.Stream(ctx, stream.Events)
+	if err != nil {
+		return nil, err
+	}
+	if !in.Since.IsZero() {
+		c.DeliverPolicy, c.OptStartTime = jetstream.DeliverByStartTimePolicy, &in.Since
+	}
+	if last, err := strconv.ParseUint(in.LastID, 10, 64); err == nil {
+		// A stream that was made anew begins at 1 again.
+		if last <= st.CachedInfo().State.LastSeq {
+			c.DeliverPolicy, c.OptStartTime, c.OptStartSeq = jetstream.DeliverByStartSequencePolicy, nil, last+1
+		}
+	}
+	return st.OrderedConsumer(ctx, c)
+}
+
+// watch writes events until the client leaves or the process stops.
+func (s *server) watch(ctx context.Context, w http.ResponseWriter, consumer jetstream.Consumer, agents []string) error {
+	msgs := make(chan jetstream.Msg)
+	over := make(chan struct{})
+	defer close(over)
+	feed, err := consumer.Consume(func(m jetstream.Msg) {
+		select {
+		case msgs <- m:
+		case <-over:
+		}
+	}, jetstream.PullMaxMessages(100))
+	if err != nil {
+		return fmt.Errorf("tail events: %w", err)
+	}
+	defer feed.Stop()
+	control := http.NewResponseController(w)
+	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
+	send := func(text []byte) error {
+		if err := control.SetWriteDeadline(time.Now().Add(chunkTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return fmt.Errorf("tail events: %w", err)
+		}
+		if _, err := w.Write(text); err != nil {
+			return fmt.Errorf("tail events: %w", err)
+		}
+		return control.Flush()
+	}
+	if err := send([]byte(": watching\n\n")); err != nil {
+		return err
+	}
+	pulse := time.NewTicker(tailPulse)
+	defer pulse.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.stopping:
+			return nil
+		case <-pulse.C:
+			err = send([]byte(":\n\n"))
+		case m := <-msgs:
+			if text := tailed(m, agents); text != nil {
+				err = send(text)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// tailed is a message as a server-sent event; nil where the agent is none of
+// those wanted. An envelope is compact JSON, so that it is one line.
+func tailed(m jetstream.Msg, agents []string) []byte {
+	if len(agents) > 0 {
+		if of, err := url.PathUnescape(m.Headers().Get(stream.HeaderAgent)); err != nil || !slices.Contains(agents, of) {
+			return nil
+		}
+	}
+	meta, err := m.Metadata()
+	if err != nil {
+		return nil
+	}
+	// mail.events.<tenant>.<type>
+	_, typ, _ := strings.Cut(strings.TrimPrefix(m.Subject(), events.EventsPrefix), ".")
+	return fmt.Appendf(nil, "id: %d\nevent: %s\ndata: %s\n\n", meta.Sequence.Stream, typ, m.Data())
+}

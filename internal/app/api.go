@@ -1,0 +1,83 @@
+package app
+
+import (
+	"context"
+	"net"
+
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/internal/api"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+// APIConfig configures the process that serves the HTTP API.
+type APIConfig struct {
+	Database
+	NATS
+	Lifecycle
+	Logging
+	Outbound
+	Addr         string `name:"api-addr" env:"FANMAIL_API_ADDR" default:"127.0.0.1:8080" help:"Address of the API."`
+	MaxBodyBytes int64  `name:"max-body-bytes" env:"FANMAIL_MAX_BODY_BYTES" default:"1048576" help:"Largest body of a request."`
+	RateLimit    int    `name:"rate-limit" env:"FANMAIL_RATE_LIMIT" default:"1000" help:"Most requests a second of one API key, counted by each process for itself; 0 means no limit."`
+	MaxWebhooks  int    `name:"max-webhooks" env:"FANMAIL_MAX_WEBHOOKS" default:"50" help:"Most webhooks of a tenant."`
+	MaxFilterIDs int    `name:"max-filter-ids" env:"FANMAIL_MAX_FILTER_IDS" default:"50" help:"Most values of one key of a webhook's filters."`
+}
+
+// Validate names the first setting that cannot work.
+func (c APIConfig) Validate() error {
+	return firstError(c.Database.validate, c.NATS.validate, c.Lifecycle.validate, func() error {
+		if err := address(c.Addr, "--api-addr", "FANMAIL_API_ADDR"); err != nil {
+			return err
+		}
+		for _, l := range []struct {
+			value     int64
+			flag, env string
+		}{
+			{c.MaxBodyBytes, "--max-body-bytes", "FANMAIL_MAX_BODY_BYTES"},
+			{int64(c.RateLimit), "--rate-limit", "FANMAIL_RATE_LIMIT"},
+			{int64(c.MaxWebhooks), "--max-webhooks", "FANMAIL_MAX_WEBHOOKS"},
+			{int64(c.MaxFilterIDs), "--max-filter-ids", "FANMAIL_MAX_FILTER_IDS"},
+		} {
+			if l.value < 0 {
+				return wrong(l.flag, l.env, "must not be negative")
+			}
+		}
+		return nil
+	})
+}
+
+// RunAPI serves the HTTP API until ctx ends.
+func RunAPI(ctx context.Context, c APIConfig, log *zap.Logger) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	return runProcess(ctx, "api", c.Database, c.NATS, c.Lifecycle, log, func(ctx context.Context, p *process) error {
+		l, err := listen(ctx, c.Addr, "--api-addr", "FANMAIL_API_ADDR")
+		if err != nil {
+			return err
+		}
+		return p.addAPI(ctx, c, l)
+	})
+}
+
+// addAPI serves on l, which it closes where it fails.
+func (p *process) addAPI(ctx context.Context, c APIConfig, l net.Listener) error {
+	h, err := api.NewHandler(api.Options{ //nolint:contextcheck // requests bring their own
+		Pool: p.pool, NC: p.nc, MaxBodyBytes: c.MaxBodyBytes, RateLimit: c.RateLimit, Ready: p.status.ready, Stopping: ctx.Done(), Version: Version(),
+		Limits: subscribers.Limits{
+			WebhooksPerTenant: c.MaxWebhooks, IDsPerFilter: c.MaxFilterIDs,
+			AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks,
+		},
+		Log: p.log, Registerer: p.registry,
+	})
+	if err != nil {
+		_ = l.Close()
+		return err
+	}
+	p.log.Info("serving the API", zap.String("addr", l.Addr().String()))
+	p.add("api", func(ctx context.Context) error {
+		return serveHTTP(ctx, l, p.traces.Requests(h), p.drain, p.log.Named("api"))
+	})
+	return nil
+}

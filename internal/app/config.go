@@ -1,0 +1,198 @@
+package app
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/fanmail-dev/fanmail/internal/stream"
+)
+
+// DefaultDrain is how long a stopping process may finish what it has begun,
+// unless told otherwise. Kubernetes kills after 30 s.
+const DefaultDrain = 25 * time.Second
+
+// Database says where Postgres is.
+type Database struct {
+	URL      string `name:"database-url" env:"FANMAIL_DATABASE_URL" placeholder:"postgres://…" help:"Postgres 15 or later."`
+	MaxConns int32  `name:"database-max-conns" env:"FANMAIL_DATABASE_MAX_CONNS" default:"0" help:"Most connections of this process; 0 means 4 a CPU and at least 16."`
+	Migrate  bool   `name:"migrate" env:"FANMAIL_MIGRATE" help:"Bring the schema up to date at start."`
+}
+
+func (c *Database) validate() error {
+	if c.URL == "" {
+		return missing("--database-url", "FANMAIL_DATABASE_URL", "a Postgres connection string, such as postgres://user:password@host:5432/fanmail")
+	}
+	if _, err := pgxpool.ParseConfig(c.URL); err != nil {
+		// pgx blots the password out of its own message; the URL stays unsaid.
+		return wrong("--database-url", "FANMAIL_DATABASE_URL", "is not a Postgres connection string: "+oneLine(err))
+	}
+	if c.MaxConns < 0 {
+		return wrong("--database-max-conns", "FANMAIL_DATABASE_MAX_CONNS", "must not be negative")
+	}
+	return nil
+}
+
+// streamsGiven is the value of --streams with which a process only looks.
+const streamsGiven = "given"
+
+// NATS says where the broker is and how its streams are kept.
+type NATS struct {
+	URL            string        `name:"nats-url" env:"FANMAIL_NATS_URL" placeholder:"nats://…" help:"NATS with JetStream; several URLs separated by commas."`
+	Creds          string        `name:"nats-creds" env:"FANMAIL_NATS_CREDS" placeholder:"FILE" help:"Credentials file of the NATS user."`
+	CA             string        `name:"nats-ca" env:"FANMAIL_NATS_CA" placeholder:"FILE" help:"Certificates to trust, PEM."`
+	Cert           string        `name:"nats-cert" env:"FANMAIL_NATS_CERT" placeholder:"FILE" help:"Client certificate, PEM."`
+	Key            string        `name:"nats-key" env:"FANMAIL_NATS_KEY" placeholder:"FILE" help:"Key of the client certificate, PEM."`
+	Streams        string        `name:"streams" env:"FANMAIL_STREAMS" default:"make" enum:"make,given" help:"make: this process makes and changes the streams that it works with; given: somebody else does, as 'fanmail streams' or NACK."`
+	StreamReplicas int           `name:"stream-replicas" env:"FANMAIL_STREAM_REPLICAS" default:"1" help:"Replicas of each stream; 3 in production."`
+	EventsMaxAge   time.Duration `name:"events-max-age" env:"FANMAIL_EVENTS_MAX_AGE" default:"720h" help:"How long the broker keeps relayed events."`
+	EventsMaxBytes int64         `name:"events-max-bytes" env:"FANMAIL_EVENTS_MAX_BYTES" default:"0" help:"Most bytes of relayed events that the broker keeps; 0 means no limit."`
+}
+
+func (c *NATS) validate() error {
+	if c.URL == "" {
+		return missing("--nats-url", "FANMAIL_NATS_URL", "the broker's URL, such as nats://127.0.0.1:4222")
+	}
+	for raw := range strings.SplitSeq(c.URL, ",") {
+		u, err := url.Parse(strings.TrimSpace(raw))
+		if err != nil || u.Host == "" || (u.Scheme != "nats" && u.Scheme != "tls" && u.Scheme != "ws" && u.Scheme != "wss") {
+			return wrong("--nats-url", "FANMAIL_NATS_URL", "is not a NATS URL, such as nats://127.0.0.1:4222")
+		}
+	}
+	for _, f := range []struct{ path, flag, env string }{
+		{c.Creds, "--nats-creds", "FANMAIL_NATS_CREDS"},
+		{c.CA, "--nats-ca", "FANMAIL_NATS_CA"},
+		{c.Cert, "--nats-cert", "FANMAIL_NATS_CERT"},
+		{c.Key, "--nats-key", "FANMAIL_NATS_KEY"},
+	} {
+		if err := readable(f.path, f.flag, f.env); err != nil {
+			return err
+		}
+	}
+	if (c.Cert == "") != (c.Key == "") {
+		return wrong("--nats-cert and --nats-key", "FANMAIL_NATS_CERT, FANMAIL_NATS_KEY", "belong together: set both or neither")
+	}
+	if c.Streams != "" && c.Streams != "make" && c.Streams != streamsGiven {
+		return wrong("--streams", "FANMAIL_STREAMS", "must be make or given")
+	}
+	if c.StreamReplicas < 0 || c.StreamReplicas > 5 {
+		return wrong("--stream-replicas", "FANMAIL_STREAM_REPLICAS", "must be from 1 to 5")
+	}
+	if c.EventsMaxAge < 0 || (c.EventsMaxAge > 0 && c.EventsMaxAge < time.Hour) {
+		return wrong("--events-max-age", "FANMAIL_EVENTS_MAX_AGE", "must be an hour or more")
+	}
+	if c.EventsMaxBytes < 0 {
+		return wrong("--events-max-bytes", "FANMAIL_EVENTS_MAX_BYTES", "must not be negative")
+	}
+	return nil
+}
+
+func (c *NATS) streams(role stream.Role) stream.Options {
+	return stream.Options{
+		Replicas: c.StreamReplicas, EventsMaxAge: c.EventsMaxAge, EventsMaxBytes: c.EventsMaxBytes,
+		Role: role, Given: c.Streams == streamsGiven,
+	}
+}
+
+// Lifecycle says where a process shows its state and how long it may drain.
+type Lifecycle struct {
+	HTTPAddr string        `name:"http-addr" env:"FANMAIL_HTTP_ADDR" default:"${http_addr}" help:"Address of /healthz, /readyz and /metrics; off turns them off."`
+	Drain    time.Duration `name:"drain" env:"FANMAIL_DRAIN" default:"25s" help:"How long to finish what has begun before stopping."`
+	Pprof    bool          `name:"pprof" env:"FANMAIL_PPROF" help:"Serve /debug/pprof on the same address, for profiles."`
+}
+
+func (c *Lifecycle) validate() error {
+	if c.HTTPAddr != "" && c.HTTPAddr != off {
+		if err := address(c.HTTPAddr, "--http-addr", "FANMAIL_HTTP_ADDR"); err != nil {
+			return err
+		}
+	}
+	if c.Drain < 0 {
+		return wrong("--drain", "FANMAIL_DRAIN", "must not be negative")
+	}
+	return nil
+}
+
+func (c *Lifecycle) drain() time.Duration {
+	if c.Drain == 0 {
+		return DefaultDrain
+	}
+	return c.Drain
+}
+
+const off = "off"
+
+// Outbound says where webhooks may point. The zero value is the safe one:
+// HTTPS to public addresses.
+type Outbound struct {
+	AllowHTTP     bool           `name:"allow-http" env:"FANMAIL_ALLOW_HTTP" help:"Accept webhook URLs of plain HTTP."`
+	AllowNetworks []netip.Prefix `name:"allow-networks" env:"FANMAIL_ALLOW_NETWORKS" placeholder:"CIDR,…" help:"Networks that webhooks may reach although they are not public, such as 127.0.0.0/8."`
+}
+
+// Proxy is the way out to the webhooks.
+type Proxy struct {
+	Proxy *url.URL `name:"proxy" env:"FANMAIL_PROXY" placeholder:"URL" help:"HTTP proxy for webhook POSTs. The proxies of HTTP_PROXY and HTTPS_PROXY are not used."`
+}
+
+// url is nil where no proxy is configured.
+func (c *Proxy) url() *url.URL {
+	if c.Proxy == nil || c.Proxy.Host == "" {
+		return nil
+	}
+	return c.Proxy
+}
+
+func (c *Proxy) validate() error {
+	if c.Proxy == nil || c.Proxy.String() == "" {
+		return nil
+	}
+	if c.Proxy.Host == "" || (c.Proxy.Scheme != "http" && c.Proxy.Scheme != "https" && c.Proxy.Scheme != "socks5") {
+		return wrong("--proxy", "FANMAIL_PROXY", "is not a proxy's URL, such as http://proxy.internal:3128")
+	}
+	return nil
+}
+
+func missing(flag, env, what string) error {
+	return fmt.Errorf("set %s (%s) to %s", flag, env, what)
+}
+
+func wrong(flag, env, why string) error {
+	return fmt.Errorf("%s (%s) %s", flag, env, why)
+}
+
+func address(addr, flag, env string) error {
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		return wrong(flag, env, fmt.Sprintf("is %q; it must be host:port, such as 127.0.0.1:8080", addr))
+	}
+	return nil
+}
+
+func readable(path, flag, env string) error {
+	if path == "" {
+		return nil
+	}
+	f, err := os.Open(path) //nolint:gosec // the operator's own choice
+	if err != nil {
+		return wrong(flag, env, "cannot be read: "+err.Error())
+	}
+	return f.Close()
+}
+
+// oneLine gives an error's text without the line breaks that pgx puts into it.
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+
+// firstError gives the first error of some checks.
+func firstError(checks ...func() error) error {
+	for _, check := range checks {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,209 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/deploy/migrations"
+	"github.com/fanmail-dev/fanmail/internal/pg"
+	"github.com/fanmail-dev/fanmail/internal/stream"
+	"github.com/fanmail-dev/fanmail/internal/telemetry/export"
+)
+
+// attemptTimeout bounds one attempt to reach the database or the broker.
+const attemptTimeout = 10 * time.Second
+
+// await tries until it succeeds, ctx ends, or the error is permanent, and says
+// in the log what it waits for: at once, and then at least every six seconds.
+func await(ctx context.Context, log *zap.Logger, what string, try func(context.Context) error) error {
+	b := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMultiplier(2),
+		backoff.WithMaxInterval(4*time.Second), backoff.WithMaxElapsedTime(0))
+	waited := false
+	err := backoff.RetryNotify(func() error {
+		ctx, cancel := context.WithTimeoutCause(ctx, attemptTimeout, fmt.Errorf("no answer within %s", attemptTimeout))
+		defer cancel()
+		return try(ctx)
+	}, backoff.WithContext(b, ctx), func(err error, next time.Duration) {
+		waited = true
+		log.Warn("waiting for "+what, zap.String("error", oneLine(err)), zap.Duration("next_try", next.Round(time.Millisecond)))
+	})
+	if err == nil && waited {
+		log.Info("reached " + what)
+	}
+	return err
+}
+
+// connectDatabase waits until Postgres answers and its schema fits. It returns
+// a [*migrations.SchemaError] where the schema does not.
+func connectDatabase(ctx context.Context, c Database, name string, traces *export.Tracing, log *zap.Logger) (*pgxpool.Pool, error) {
+	cfg, err := pgxpool.ParseConfig(c.URL)
+	if err != nil {
+		return nil, wrong("--database-url", "FANMAIL_DATABASE_URL", "is not a Postgres connection string: "+oneLine(err))
+	}
+	cfg.MaxConns = c.MaxConns
+	if cfg.MaxConns == 0 {
+		cfg.MaxConns = int32(max(16, 4*runtime.NumCPU())) //nolint:gosec // small
+	}
+	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
+		cfg.ConnConfig.RuntimeParams["application_name"] = "fanmail-" + name
+	}
+	if err := prepareDatabase(ctx, cfg.Copy(), c.Migrate, log); err != nil {
+		return nil, err
+	}
+	pg.Configure(cfg)
+	traces.Queries(cfg.ConnConfig)
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	return pool, nil
+}
+
+// prepareDatabase waits until Postgres answers, and migrates it or checks its
+// schema, over connections of its own: a migration has other needs than the
+// engine.
+func prepareDatabase(ctx context.Context, cfg *pgxpool.Config, migrate bool, log *zap.Logger) error {
+	cfg.MaxConns = 2
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return fmt.Errorf("open the database: %w", err)
+	}
+	defer pool.Close()
+	return await(ctx, log, "the database", func(attempt context.Context) error {
+		if err := pool.Ping(attempt); err != nil {
+			return fmt.Errorf("reach the database: %w", err)
+		}
+		if migrate {
+			// Migrations may take longer than an attempt to connect.
+			if err := migrations.Up(ctx, pool); err != nil {
+				return permanentUnlessAway(err)
+			}
+		}
+		schema, err := migrations.Read(attempt, pool)
+		if err != nil {
+			return permanentUnlessAway(err)
+		}
+		if schema.Newer() && schema.Check() == nil {
+			log.Warn("the database was migrated by a later release, whose schema allows for this one",
+				zap.Int64("schema_version", schema.Have), zap.Int64("binary_version", schema.Want))
+		}
+		return permanentUnlessAway(schema.Check())
+	})
+}
+
+// permanentUnlessAway lets only those errors be tried again that say that the
+// database has gone in the meantime.
+func permanentUnlessAway(err error) error {
+	if err == nil {
+		return nil
+	}
+	var schema *migrations.SchemaError
+	if errors.As(err, &schema) {
+		return backoff.Permanent(schema)
+	}
+	var connect *pgconn.ConnectError
+	var answer *pgconn.PgError
+	if !errors.As(err, &connect) && errors.As(err, &answer) && !strings.HasPrefix(answer.Code, "57P") {
+		return backoff.Permanent(err)
+	}
+	return err
+}
+
+// connectBroker waits until NATS answers and ensure finds its streams as they
+// should be. A [*stream.MismatchError] of it ends the waiting.
+func connectBroker(ctx context.Context, c NATS, name string, ensure func(context.Context, jetstream.JetStream) error, log *zap.Logger) (*nats.Conn, jetstream.JetStream, error) {
+	opts := []nats.Option{
+		nats.Name("fanmail-" + name),
+		// Answers come to a subject that only this process's user may hear.
+		nats.CustomInboxPrefix("_INBOX_" + name),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(250 * time.Millisecond),
+		nats.Timeout(attemptTimeout),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("lost the broker; reconnecting", zap.Error(err))
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { log.Info("reached the broker again") }),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			subject := ""
+			if sub != nil {
+				subject = sub.Subject
+			}
+			log.Warn("error from the broker", zap.String("subject", subject), zap.Error(err))
+		}),
+	}
+	opts = append(opts, c.options()...)
+	var nc *nats.Conn
+	var js jetstream.JetStream
+	err := await(ctx, log, "the broker", func(attempt context.Context) error {
+		var err error
+		if nc == nil {
+			if nc, err = nats.Connect(c.URL, opts...); err != nil {
+				nc = nil
+				return fmt.Errorf("reach %s: %w", hosts(c.URL), err)
+			}
+		}
+		if got := nc.MaxPayload(); got < stream.MinMessageBytes {
+			return backoff.Permanent(fmt.Errorf("the broker takes messages of at most %d bytes, Fanmail needs %d: raise max_payload in its configuration", got, stream.MinMessageBytes))
+		}
+		if js, err = jetstream.New(nc); err != nil {
+			return fmt.Errorf("open JetStream: %w", err)
+		}
+		// Without a leader nobody answers; the next attempt asks again.
+		ask, cancel := context.WithTimeoutCause(attempt, stream.AckTime, stream.ErrNoAck)
+		defer cancel()
+		err = ensure(ask, js)
+		var mismatch *stream.MismatchError
+		if errors.As(err, &mismatch) {
+			return backoff.Permanent(mismatch)
+		}
+		return err
+	})
+	if err != nil {
+		if nc != nil {
+			nc.Close()
+		}
+		return nil, nil, err
+	}
+	return nc, js, nil
+}
+
+// options are those of the connection's credentials.
+func (c *NATS) options() []nats.Option {
+	var opts []nats.Option
+	if c.Creds != "" {
+		opts = append(opts, nats.UserCredentials(c.Creds))
+	}
+	if c.CA != "" {
+		opts = append(opts, nats.RootCAs(c.CA))
+	}
+	if c.Cert != "" {
+		opts = append(opts, nats.ClientCert(c.Cert, c.Key))
+	}
+	return opts
+}
+
+// hosts names the servers of a list of URLs without the credentials in them.
+func hosts(urls string) string {
+	var out []string
+	for raw := range strings.SplitSeq(urls, ",") {
+		if u, err := url.Parse(strings.TrimSpace(raw)); err == nil {
+			out = append(out, u.Host)
+		}
+	}
+	return strings.Join(out, ",")
+}

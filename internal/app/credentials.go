@@ -1,0 +1,170 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/fanmail-dev/fanmail/internal/api"
+	"github.com/fanmail-dev/fanmail/internal/apiclient"
+)
+
+// Credentials are what `fanmail up` gives to its users, in DIR/credentials.json.
+type Credentials struct {
+	API         string `json:"api"`
+	OperatorKey string `json:"operator_key"`
+	TenantID    string `json:"tenant_id"`
+	TenantKey   string `json:"tenant_key"`
+	SMTP        string `json:"smtp"`
+	NATSURL     string `json:"nats_url"`
+	DatabaseURL string `json:"database_url"`
+}
+
+const (
+	credentialsFile = "credentials.json"
+	// previousFile holds the last run's credentials until this run is ready:
+	// credentials.json is there only when its addresses answer.
+	previousFile = "credentials.previous.json"
+)
+
+// ReadCredentials reads DIR/credentials.json. The error wraps [os.ErrNotExist]
+// where no `fanmail up` has become ready there.
+func ReadCredentials(dir string) (Credentials, error) {
+	return readCredentials(filepath.Join(dir, credentialsFile))
+}
+
+func readCredentials(path string) (Credentials, error) {
+	var c Credentials
+	b, err := os.ReadFile(path) //nolint:gosec // the user's own directory
+	if err != nil {
+		return c, fmt.Errorf("read the credentials: %w", err)
+	}
+	if err := json.Unmarshal(b, &c); err != nil {
+		return c, fmt.Errorf("read the credentials in %s: %w", path, err)
+	}
+	return c, nil
+}
+
+// shelveCredentials takes the last run's file away and gives what it held.
+func shelveCredentials(dir string) (Credentials, error) {
+	previous := filepath.Join(dir, previousFile)
+	err := os.Rename(filepath.Join(dir, credentialsFile), previous)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return Credentials{}, fmt.Errorf("shelve the last run's credentials: %w", err)
+	}
+	c, err := readCredentials(previous)
+	if err != nil {
+		return Credentials{}, nil //nolint:nilerr // absent or broken: new keys are made
+	}
+	return c, nil
+}
+
+// writeCredentials puts the file there whole or not at all, for its owner's
+// eyes alone.
+func writeCredentials(dir string, c Credentials) error {
+	b, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode the credentials: %w", err)
+	}
+	f, err := os.CreateTemp(dir, ".credentials-") // mode 0600
+	if err != nil {
+		return fmt.Errorf("write the credentials: %w", err)
+	}
+	_, err = f.Write(append(b, '\n'))
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), filepath.Join(dir, credentialsFile))
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+		return fmt.Errorf("write the credentials: %w", err)
+	}
+	_ = os.Remove(filepath.Join(dir, previousFile))
+	return nil
+}
+
+// devTenant is the name of the tenant that `fanmail up` makes.
+const devTenant = "dev"
+
+// provision fills in the keys and the tenant, and keeps those of the last run
+// that still work.
+func (c *Credentials) provision(ctx context.Context, pool *pgxpool.Pool, last Credentials) error {
+	operator := &apiclient.Client{Base: c.API, Key: last.OperatorKey}
+	err := refusedKey(operator.Do(ctx, http.MethodGet, "/v1/tenants", url.Values{"limit": {"1"}}, nil, nil), &last.OperatorKey)
+	if err != nil {
+		return fmt.Errorf("check the last run's operator key: %w", err)
+	}
+	if last.OperatorKey == "" {
+		if last.OperatorKey, err = api.BootstrapOperatorKey(ctx, pool); err != nil {
+			return fmt.Errorf("make an operator key: %w", err)
+		}
+		operator.Key = last.OperatorKey
+	}
+	tenant := &apiclient.Client{Base: c.API, Key: last.TenantKey}
+	err = refusedKey(tenant.Do(ctx, http.MethodGet, "/v1/webhooks", url.Values{"limit": {"1"}}, nil, nil), &last.TenantKey)
+	if err != nil {
+		return fmt.Errorf("check the last run's tenant key: %w", err)
+	}
+	if last.TenantKey == "" {
+		if last.TenantID, err = findDevTenant(ctx, operator); err != nil {
+			return err
+		}
+		var key struct{ Secret string }
+		err := operator.Do(ctx, http.MethodPost, "/v1/keys", nil,
+			map[string]string{"tenant_id": last.TenantID, "name": "fanmail up"}, &key)
+		if err != nil {
+			return fmt.Errorf("make a tenant key: %w", err)
+		}
+		last.TenantKey = key.Secret
+	}
+	c.OperatorKey, c.TenantID, c.TenantKey = last.OperatorKey, last.TenantID, last.TenantKey
+	return nil
+}
+
+// refusedKey empties a key that the server does not know (any more), and
+// passes every other error on.
+func refusedKey(err error, key *string) error {
+	var p *apiclient.Problem
+	if errors.As(err, &p) && (p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden) {
+		*key = ""
+		return nil
+	}
+	return err
+}
+
+// findDevTenant gives the tenant of an earlier run in the same database, or a
+// new one.
+func findDevTenant(ctx context.Context, operator *apiclient.Client) (string, error) {
+	type tenant struct{ ID, Name string }
+	query := url.Values{"limit": {"100"}}
+	for {
+		var page struct {
+			Data       []tenant
+			NextCursor *string `json:"next_cursor"`
+		}
+		if err := operator.Do(ctx, http.MethodGet, "/v1/tenants", query, nil, &page); err != nil {
+			return "", fmt.Errorf("look for the tenant %q: %w", devTenant, err)
+		}
+		for _, t := range page.Data {
+			if t.Name == devTenant {
+				return t.ID, nil
+			}
+		}
+		if page.NextCursor == nil {
+			break
+		}
+		query.Set("cursor", *page.NextCursor)
+	}
+	var made tenant
+	if err := operator.Do(ctx, http.MethodPost, "/v1/tenants", nil, map[string]string{"name": devTenant}, &made); err != nil {
+		return "", fmt.Errorf("make the tenant %q: %w", devTenant, err)
+	}
+	return made.ID, nil
+}

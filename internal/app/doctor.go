@@ -1,0 +1,315 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/fanmail-dev/fanmail/deploy/migrations"
+	"github.com/fanmail-dev/fanmail/internal/stream"
+)
+
+// The verdicts of a [Finding].
+const (
+	FindingOK   = "ok"
+	FindingWarn = "warn" // it works, and needs somebody's attention
+	FindingFail = "fail" // it does not work
+)
+
+// Finding is what one check of [Diagnose] found.
+type Finding struct {
+	Check   string `json:"check"`
+	Verdict string `json:"verdict"`
+	Detail  string `json:"detail"`
+	// Fix says what to do; "" where nothing is.
+	Fix string `json:"fix,omitempty"`
+}
+
+// DoctorConfig says what to look at.
+type DoctorConfig struct {
+	Database Database `embed:""`
+	NATS     NATS     `embed:""`
+}
+
+const (
+	// skewWarn is a difference between two clocks that no healthy machine has.
+	skewWarn = 2 * time.Second
+	// skewFail is where signatures begin to be refused: receivers tolerate
+	// five minutes (signature.DefaultTolerance).
+	skewFail = 4 * time.Minute
+	// checkTimeout bounds each group of checks.
+	checkTimeout = 10 * time.Second
+	// maxHosts bounds the hosts of webhooks that are looked up.
+	maxHosts = 50
+)
+
+// examination gathers findings.
+type examination struct{ found []Finding }
+
+func (e *examination) add(check, verdict, fix, format string, args ...any) {
+	e.found = append(e.found, Finding{Check: check, Verdict: verdict, Fix: fix, Detail: oneLine(fmt.Errorf(format, args...))})
+}
+
+// Diagnose checks the database, its schema, the broker, its streams, the
+// clocks, and that the webhooks' hosts can be found. It changes nothing.
+func Diagnose(ctx context.Context, c DoctorConfig) []Finding {
+	e := &examination{}
+	e.database(ctx, c.Database)
+	e.broker(ctx, c.NATS)
+	return e.found
+}
+
+func (e *examination) database(ctx context.Context, c Database) {
+	ctx, cancel := context.WithTimeoutCause(ctx, checkTimeout, fmt.Errorf("no answer within %s", checkTimeout))
+	defer cancel()
+	if err := c.validate(); err != nil {
+		e.add("database", FindingFail, "set --database-url (FANMAIL_DATABASE_URL), or --dir to that of `fanmail up`", "%w", err)
+		return
+	}
+	cfg, err := pgx.ParseConfig(c.URL)
+	if err != nil {
+		e.add("database", FindingFail, "correct --database-url (FANMAIL_DATABASE_URL)", "%w", err)
+		return
+	}
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		e.add("database", FindingFail, "start Postgres, or correct --database-url (FANMAIL_DATABASE_URL)", "can't be reached: %w", err)
+		return
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	var version int
+	var replica bool
+	if err := conn.QueryRow(ctx, `SELECT current_setting('server_version_num')::integer, pg_is_in_recovery()`).Scan(&version, &replica); err != nil {
+		e.add("database", FindingFail, "see the server's log", "does not answer: %w", err)
+		return
+	}
+	switch {
+	case version < 150000:
+		e.add("database", FindingFail, "upgrade to Postgres 15 or later", "is Postgres %d", version/10000)
+	case replica:
+		e.add("database", FindingFail, "point --database-url at the primary; with several hosts in it, add target_session_attrs=read-write", "is a standby, which takes no writes")
+	default:
+		e.add("database", FindingOK, "", "Postgres %d.%d", version/10000, version%10000)
+	}
+	e.clock(ctx, "clock of the database", func(ctx context.Context) (at time.Time, err error) {
+		err = conn.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&at)
+		return at, err
+	})
+	if !e.schema(ctx, conn) {
+		return
+	}
+	e.partitions(ctx, conn)
+	e.work(ctx, conn)
+	e.hosts(ctx, conn)
+}
+
+// schema says whether the tables can be looked at.
+func (e *examination) schema(ctx context.Context, conn *pgx.Conn) bool {
+	schema, err := migrations.Read(ctx, conn)
+	switch {
+	case err != nil:
+		e.add("schema", FindingFail, "give the user of --database-url rights on the tables", "can't be read: %w", err)
+		return false
+	case schema.Have < schema.Want:
+		e.add("schema", FindingFail, "run `fanmail migrate`", "has version %d, this fanmail needs %d", schema.Have, schema.Want)
+		return false
+	case schema.Check() != nil:
+		e.add("schema", FindingFail, "run the fanmail that made it, or a newer one", "has version %d, on which this fanmail of version %d must not run", schema.Have, schema.Want)
+		return false
+	case schema.Newer():
+		e.add("schema", FindingWarn, "go on with the upgrade, or run the fanmail that made it", "has version %d, newer than this fanmail's %d, and allows for it", schema.Have, schema.Want)
+		return true
+	}
+	e.add("schema", FindingOK, "", "version %d", schema.Have)
+	return true
+}
+
+func (e *examination) partitions(ctx context.Context, conn *pgx.Conn) {
+	var days int
+	err := conn.QueryRow(ctx, `SELECT count(*) FROM generate_series(0, 6) AS i
+		WHERE to_regclass('events_' || to_char((now() AT TIME ZONE 'UTC')::date + i::integer, 'YYYYMMDD')) IS NOT NULL`).Scan(&days)
+	const fix = "run a dispatcher, which makes the coming days' partitions, or `fanmail migrate`, which does too"
+	switch {
+	case err != nil:
+		e.add("partitions", FindingFail, "see the server's log", "can't be read: %w", err)
+	case days == 0:
+		e.add("partitions", FindingFail, fix, "there is none for today: nothing can be accepted")
+	case days < 3:
+		e.add("partitions", FindingWarn, fix, "they end in %d days", days)
+	default:
+		e.add("partitions", FindingOK, "", "ready for %d days or more", days)
+	}
+}
+
+// work looks at whether anybody moves events on.
+func (e *examination) work(ctx context.Context, conn *pgx.Conn) {
+	var dispatchers, unowned int
+	var oldest float64
+	err := conn.QueryRow(ctx, `SELECT (SELECT count(*) FROM dispatchers WHERE alive_until > now()),
+		(SELECT count(*) FROM partition_owners WHERE owner IS NULL OR leased_until < now() - interval '10 seconds'),
+		coalesce(extract(epoch FROM now() - (SELECT min(created_at) FROM (SELECT created_at FROM outbox ORDER BY leased_until, seq LIMIT 1000) AS o)), 0)::float8`).
+		Scan(&dispatchers, &unowned, &oldest)
+	if err != nil {
+		e.add("dispatchers", FindingFail, "see the server's log", "can't be read: %w", err)
+		return
+	}
+	switch {
+	case dispatchers == 0:
+		e.add("dispatchers", FindingFail, "start a dispatcher", "none is alive: nothing is delivered")
+	case unowned > 0:
+		e.add("dispatchers", FindingWarn, "look again in 10 s; if it stays, see the dispatchers' logs", "%d alive, %d partitions without an owner", dispatchers, unowned)
+	default:
+		e.add("dispatchers", FindingOK, "", "%d alive, every partition has an owner", dispatchers)
+	}
+	if age := time.Duration(oldest * float64(time.Second)).Round(time.Second); age > time.Minute {
+		e.add("outbox", FindingWarn, "see that a publisher and a dispatcher run, and their logs", "an event has waited for %s to be fanned out", age)
+	} else {
+		e.add("outbox", FindingOK, "", "nothing waits for long")
+	}
+}
+
+// hosts looks the hosts of webhooks up, as a dispatcher on this machine would.
+func (e *examination) hosts(ctx context.Context, conn *pgx.Conn) {
+	rows, err := conn.Query(ctx, `SELECT DISTINCT substring(url FROM '^[a-z]+://([^/?#]+)') FROM webhooks WHERE deleted_at IS NULL AND enabled LIMIT $1`, maxHosts)
+	if err != nil {
+		e.add("DNS", FindingFail, "see the server's log", "webhooks can't be read: %w", err)
+		return
+	}
+	authorities, err := pgx.CollectRows(rows, pgx.RowTo[*string])
+	if err != nil {
+		e.add("DNS", FindingFail, "see the server's log", "webhooks can't be read: %w", err)
+		return
+	}
+	var lost []string
+	looked := 0
+	for _, a := range authorities {
+		if a == nil {
+			continue
+		}
+		u, err := url.Parse("https://" + *a)
+		if err != nil {
+			continue
+		}
+		if _, err := netip.ParseAddr(u.Hostname()); err == nil {
+			continue
+		}
+		looked++
+		if _, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname()); err != nil {
+			lost = append(lost, u.Hostname())
+		}
+	}
+	if len(lost) > 0 {
+		e.add("DNS", FindingWarn, "check this machine's resolver; if others are found, tell the webhooks' owners", "%d of %d hosts of webhooks can't be found: %s", len(lost), looked, strings.Join(lost, ", "))
+		return
+	}
+	e.add("DNS", FindingOK, "", "%d hosts of webhooks looked up, all found", looked)
+}
+
+func (e *examination) broker(ctx context.Context, c NATS) {
+	ctx, cancel := context.WithTimeoutCause(ctx, checkTimeout, fmt.Errorf("no answer within %s", checkTimeout))
+	defer cancel()
+	if err := c.validate(); err != nil {
+		e.add("broker", FindingFail, "set --nats-url (FANMAIL_NATS_URL), or --dir to that of `fanmail up`", "%w", err)
+		return
+	}
+	nc, err := nats.Connect(c.URL, append(c.options(), nats.Name("fanmail-doctor"), nats.Timeout(checkTimeout/2))...)
+	if err != nil {
+		e.add("broker", FindingFail, "start NATS, or correct --nats-url (FANMAIL_NATS_URL) and its credentials", "can't be reached: %w", err)
+		return
+	}
+	defer nc.Close()
+	if got := nc.MaxPayload(); got < stream.MinMessageBytes {
+		e.add("broker", FindingFail, "raise max_payload in its configuration", "takes messages of %d bytes, Fanmail needs %d", got, stream.MinMessageBytes)
+		return
+	}
+	if v := nc.ConnectedServerVersion(); older(v, 2, 12) {
+		e.add("broker", FindingFail, "upgrade to NATS 2.12 or later", "is NATS %s", v)
+		return
+	}
+	js, err := jetstream.New(nc)
+	if err == nil {
+		_, err = js.AccountInfo(ctx)
+	}
+	if err != nil {
+		e.add("broker", FindingFail, "enable JetStream in its configuration, and for this account", "NATS %s without JetStream: %w", nc.ConnectedServerVersion(), err)
+		return
+	}
+	e.add("broker", FindingOK, "", "NATS %s with JetStream", nc.ConnectedServerVersion())
+	began := time.Now()
+	streams, err := stream.Verify(ctx, js, c.streams(stream.Everything))
+	took := time.Since(began)
+	if err != nil {
+		e.add("streams", FindingFail, "see the broker's log", "%w", err)
+		return
+	}
+	var server time.Time
+	for _, s := range streams {
+		e.stream(s, max(c.StreamReplicas, 1))
+		if !s.ServerTime.IsZero() {
+			server = s.ServerTime
+		}
+	}
+	if !server.IsZero() {
+		e.skew("clock of the broker", server.Sub(began.Add(took/2)))
+	}
+}
+
+func (e *examination) stream(s stream.Verified, replicas int) {
+	check := "stream " + s.Stream
+	var mismatch *stream.MismatchError
+	switch {
+	case errors.As(s.Err, &mismatch):
+		e.add(check, FindingFail, "`nats stream edit "+s.Stream+"`, or another account in --nats-url", "%w", s.Err)
+	case errors.Is(s.Err, stream.ErrMissing):
+		e.add(check, FindingFail, "start any Fanmail process: it makes what is missing, and what was lost is published again from Postgres", "%w", s.Err)
+	case s.Err != nil:
+		e.add(check, FindingWarn, "start any Fanmail process of this release", "%w", s.Err)
+	case s.Replicas < replicas:
+		e.add(check, FindingWarn, "start any Fanmail process with --stream-replicas", "has %d replicas, %d are wanted", s.Replicas, replicas)
+	default:
+		e.add(check, FindingOK, "", "%d messages, %d MB, %d replicas", s.Messages, s.Bytes>>20, s.Replicas)
+	}
+}
+
+func (e *examination) clock(ctx context.Context, check string, read func(context.Context) (time.Time, error)) {
+	before := time.Now()
+	at, err := read(ctx)
+	if err != nil {
+		e.add(check, FindingFail, "see the server's log", "can't be read: %w", err)
+		return
+	}
+	e.skew(check, at.Sub(before.Add(time.Since(before)/2)))
+}
+
+// skew judges how far another clock is ahead of this machine's.
+func (e *examination) skew(check string, ahead time.Duration) {
+	ahead = ahead.Round(time.Millisecond)
+	const fix = "run an NTP client, such as chrony, on both machines"
+	switch {
+	case ahead.Abs() > skewFail:
+		e.add(check, FindingFail, fix, "is %s ahead of this machine's: receivers refuse signatures that are 5 minutes off", ahead)
+	case ahead.Abs() > skewWarn:
+		e.add(check, FindingWarn, fix, "is %s ahead of this machine's", ahead)
+	default:
+		e.add(check, FindingOK, "", "agrees with this machine's")
+	}
+}
+
+// older says whether a version such as 2.11.3 is before major.minor; one that
+// can't be read is not.
+func older(version string, major, minor int) bool {
+	var a, b int
+	if n, _ := fmt.Sscanf(version, "%d.%d", &a, &b); n != 2 {
+		return false
+	}
+	return a < major || a == major && b < minor
+}

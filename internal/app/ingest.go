@@ -1,0 +1,158 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/internal/ingest"
+)
+
+// IngestConfig configures the process that takes mail and events in.
+type IngestConfig struct {
+	Database
+	NATS
+	Lifecycle
+	Logging
+	SMTP
+}
+
+// SMTP says how mail is taken.
+type SMTP struct {
+	Addr             string        `name:"smtp-addr" env:"FANMAIL_SMTP_ADDR" default:"127.0.0.1:2525" help:"Address of the SMTP server."`
+	Domain           string        `name:"smtp-domain" env:"FANMAIL_SMTP_DOMAIN" default:"localhost" help:"Name that the SMTP server greets with."`
+	TLSCert          string        `name:"smtp-tls-cert" env:"FANMAIL_SMTP_TLS_CERT" placeholder:"FILE" help:"Certificate for STARTTLS, PEM; none means no STARTTLS."`
+	TLSKey           string        `name:"smtp-tls-key" env:"FANMAIL_SMTP_TLS_KEY" placeholder:"FILE" help:"Key of the certificate, PEM."`
+	MaxMessageBytes  int64         `name:"max-message-bytes" env:"FANMAIL_MAX_MESSAGE_BYTES" default:"36700160" help:"Largest mail that is accepted."`
+	MaxRecipients    int           `name:"max-recipients" env:"FANMAIL_MAX_RECIPIENTS" default:"100" help:"Most recipients of one mail."`
+	MaxConnections   int           `name:"max-connections" env:"FANMAIL_MAX_CONNECTIONS" default:"500" help:"Most SMTP connections at once."`
+	MaxBufferedBytes int64         `name:"max-buffered-bytes" env:"FANMAIL_MAX_BUFFERED_BYTES" default:"536870912" help:"Most bytes of mails that are held in memory at once."`
+	ReadTimeout      time.Duration `name:"smtp-read-timeout" env:"FANMAIL_SMTP_READ_TIMEOUT" default:"5m" help:"How long a client may take for a command, or for a piece of a mail."`
+	DataTimeout      time.Duration `name:"smtp-data-timeout" env:"FANMAIL_SMTP_DATA_TIMEOUT" default:"15m" help:"How long a mail may take as a whole."`
+	Authenticate     bool          `name:"mail-auth" env:"FANMAIL_MAIL_AUTH" default:"true" negatable:"" help:"Check SPF, DKIM and DMARC of each mail."`
+	DNSServer        string        `name:"dns-server" env:"FANMAIL_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server to ask for that; without it the system's are asked."`
+	AuthTimeout      time.Duration `name:"mail-auth-timeout" env:"FANMAIL_MAIL_AUTH_TIMEOUT" default:"5s" help:"How long the checks of one mail may take; what is not known by then is temperror."`
+	PublicURL        string        `name:"public-url" env:"FANMAIL_PUBLIC_URL" placeholder:"URL" help:"Where receivers reach the API; links to raw mail begin with it. Without it they begin with /v1."`
+}
+
+// Validate names the first setting that cannot work.
+func (c IngestConfig) Validate() error {
+	return firstError(c.Database.validate, c.NATS.validate, c.Lifecycle.validate, c.SMTP.validate)
+}
+
+func (c *SMTP) validate() error {
+	if err := address(c.Addr, "--smtp-addr", "FANMAIL_SMTP_ADDR"); err != nil {
+		return err
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return wrong("--smtp-tls-cert and --smtp-tls-key", "FANMAIL_SMTP_TLS_CERT, FANMAIL_SMTP_TLS_KEY", "belong together: set both or neither")
+	}
+	if _, err := c.tls(zap.NewNop()); err != nil {
+		return err
+	}
+	for _, l := range []struct {
+		value     int64
+		flag, env string
+	}{
+		{c.MaxMessageBytes, "--max-message-bytes", "FANMAIL_MAX_MESSAGE_BYTES"},
+		{int64(c.MaxRecipients), "--max-recipients", "FANMAIL_MAX_RECIPIENTS"},
+		{int64(c.MaxConnections), "--max-connections", "FANMAIL_MAX_CONNECTIONS"},
+		{c.MaxBufferedBytes, "--max-buffered-bytes", "FANMAIL_MAX_BUFFERED_BYTES"},
+		{int64(c.ReadTimeout), "--smtp-read-timeout", "FANMAIL_SMTP_READ_TIMEOUT"},
+		{int64(c.DataTimeout), "--smtp-data-timeout", "FANMAIL_SMTP_DATA_TIMEOUT"},
+		{int64(c.AuthTimeout), "--mail-auth-timeout", "FANMAIL_MAIL_AUTH_TIMEOUT"},
+	} {
+		if l.value < 0 {
+			return wrong(l.flag, l.env, "must not be negative")
+		}
+	}
+	if c.MaxRecipients > 1000 {
+		return wrong("--max-recipients", "FANMAIL_MAX_RECIPIENTS", "must be from 1 to 1000")
+	}
+	if c.DNSServer != "" {
+		if err := address(c.DNSServer, "--dns-server", "FANMAIL_DNS_SERVER"); err != nil {
+			return err
+		}
+	}
+	if c.PublicURL != "" {
+		if u, err := url.Parse(c.PublicURL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+			return wrong("--public-url", "FANMAIL_PUBLIC_URL", "is not a URL, such as https://fanmail.example.com")
+		}
+	}
+	return nil
+}
+
+// tls gives nil where there is no certificate.
+func (c *SMTP) tls(log *zap.Logger) (*tls.Config, error) {
+	if c.TLSCert == "" {
+		return nil, nil
+	}
+	pair := &certificate{cert: c.TLSCert, key: c.TLSKey, log: log}
+	if err := pair.read(); err != nil {
+		return nil, wrong("--smtp-tls-cert and --smtp-tls-key", "FANMAIL_SMTP_TLS_CERT, FANMAIL_SMTP_TLS_KEY", "cannot be used: "+err.Error())
+	}
+	return &tls.Config{GetCertificate: pair.get, MinVersion: tls.VersionTLS12}, nil
+}
+
+// certificate is read anew for each connection, so that one that is replaced is
+// used at once. In the middle of a replacement the last whole one serves.
+type certificate struct {
+	cert, key string
+	log       *zap.Logger
+	last      atomic.Pointer[tls.Certificate]
+}
+
+func (c *certificate) read() error {
+	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
+	if err != nil {
+		return err
+	}
+	c.last.Store(&pair)
+	return nil
+}
+
+func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if err := c.read(); err != nil {
+		c.log.Warn("STARTTLS goes on with the certificate from before", zap.Error(err))
+	}
+	return c.last.Load(), nil
+}
+
+// RunIngest takes mail and events in until ctx ends.
+func RunIngest(ctx context.Context, c IngestConfig, log *zap.Logger) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	return runProcess(ctx, "ingest", c.Database, c.NATS, c.Lifecycle, log, func(_ context.Context, p *process) error {
+		_, err := p.addIngest(c.SMTP, "--smtp-addr") //nolint:contextcheck // listening takes none
+		return err
+	})
+}
+
+// addIngest listens at once, so that the server's address is known.
+func (p *process) addIngest(c SMTP, flag string) (*ingest.Server, error) {
+	tlsConfig, err := c.tls(p.log)
+	if err != nil {
+		return nil, err
+	}
+	srv, err := ingest.NewServer(p.pool, p.nc, ingest.Options{
+		Addr: c.Addr, Domain: c.Domain, TLS: tlsConfig, MaxMessageBytes: c.MaxMessageBytes, MaxRecipients: c.MaxRecipients,
+		MaxConnections: c.MaxConnections, MaxBufferedBytes: c.MaxBufferedBytes, ReadTimeout: c.ReadTimeout, DataTimeout: c.DataTimeout,
+		Authenticate: c.Authenticate, DNSServer: c.DNSServer, AuthTimeout: c.AuthTimeout,
+		PublicURL: c.PublicURL, Drain: p.drain, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := srv.Listen(); err != nil {
+		return nil, portError(err, c.Addr, flag, "FANMAIL_SMTP_ADDR")
+	}
+	p.add("smtp", srv.Run)
+	intake := ingest.NewIntake(p.pool, p.js, p.nc, ingest.IntakeOptions{Drain: p.drain, Streams: p.streams, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer()})
+	p.add("intake", intake.Run)
+	return srv, nil
+}

@@ -1,0 +1,122 @@
+package app
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/fanmail-dev/fanmail/test/natstest"
+	"github.com/fanmail-dev/fanmail/test/pgtest"
+)
+
+var update = flag.Bool("update", false, "write docs/metrics.md from what the processes export")
+
+const metricsPage = "../../docs/metrics.md"
+
+// TestMetricsAreDocumented runs the processes and compares what they
+// export with docs/metrics.md.
+func TestMetricsAreDocumented(t *testing.T) {
+	t.Parallel()
+	db, broker, life := Database{URL: pgtest.URL(t)}, NATS{URL: natstest.URL(t)}, Lifecycle{HTTPAddr: "127.0.0.1:0"}
+	processes := map[string]func(*zap.Logger) error{
+		"publisher": func(l *zap.Logger) error {
+			return RunPublisher(t.Context(), PublisherConfig{Database: db, NATS: broker, Lifecycle: life}, l)
+		},
+		"dispatcher": func(l *zap.Logger) error {
+			return RunDispatcher(t.Context(), DispatcherConfig{Database: db, NATS: broker, Lifecycle: life}, l)
+		},
+		"ingest": func(l *zap.Logger) error {
+			return RunIngest(t.Context(), IngestConfig{Database: db, NATS: broker, Lifecycle: life, SMTP: SMTP{Addr: "127.0.0.1:0"}}, l)
+		},
+		"api": func(l *zap.Logger) error {
+			return RunAPI(t.Context(), APIConfig{Database: db, NATS: broker, Lifecycle: life, Addr: "127.0.0.1:0"}, l)
+		},
+		"maintain": func(l *zap.Logger) error { return Maintain(t.Context(), db, time.Minute, life, l) },
+	}
+	families := map[string]*dto.MetricFamily{}
+	exporters := map[string][]string{}
+	for name, run := range processes {
+		core, logs := observer.New(zap.InfoLevel)
+		done := make(chan error, 1)
+		go func() { done <- run(zap.New(core)) }()
+		t.Cleanup(func() { require.NoError(t, <-done) }) // its context has ended by then
+		base := statusURL(t, logs)
+		becomesReady(t, base)
+		if name == "api" {
+			for _, e := range logs.FilterMessage("serving the API").All() {
+				_, _ = get(t, "http://"+e.ContextMap()["addr"].(string)+"/v1/webhooks")
+			}
+		}
+		_, body := get(t, base+"/metrics")
+		problems, err := promlint.New(strings.NewReader(body)).Lint()
+		require.NoError(t, err)
+		parser := expfmt.NewTextParser(model.LegacyValidation)
+		found, err := parser.TextToMetricFamilies(strings.NewReader(body))
+		require.NoError(t, err)
+		for metric, f := range found {
+			if !strings.HasPrefix(metric, "fanmail_") {
+				continue // the runtime's
+			}
+			families[metric] = f
+			exporters[metric] = append(exporters[metric], name)
+			for _, p := range problems {
+				require.NotEqual(t, metric, p.Metric, "%s: %s", p.Metric, p.Text)
+			}
+		}
+	}
+	table := describe(families, exporters)
+	if *update {
+		page, err := os.ReadFile(metricsPage)
+		require.NoError(t, err)
+		head, _, found := bytes.Cut(page, []byte(tableHead))
+		require.True(t, found, "%s has the table's head", metricsPage)
+		require.NoError(t, os.WriteFile(metricsPage, append(head, table...), 0o600))
+	}
+	page, err := os.ReadFile(metricsPage)
+	require.NoError(t, err)
+	require.True(t, strings.HasSuffix(string(page), table),
+		"docs/metrics.md does not say what the processes export; write it with: go test ./internal/app -run TestMetricsAreDocumented -update\n%s", table)
+}
+
+const tableHead = "| metric | type | labels | from | what |\n|---|---|---|---|---|\n"
+
+// describe gives the table of the page.
+func describe(families map[string]*dto.MetricFamily, exporters map[string][]string) string {
+	lines := make([]string, 0, len(families))
+	for name, f := range families {
+		labels := map[string]bool{}
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				labels["`"+l.GetName()+"`"] = true
+			}
+		}
+		from := exporters[name]
+		slices.Sort(from)
+		lines = append(lines, fmt.Sprintf("| `%s` | %s | %s | %s | %s |\n", name, strings.ToLower(f.GetType().String()),
+			strings.Join(sorted(labels), ", "), strings.Join(from, ", "), f.GetHelp()))
+	}
+	slices.Sort(lines)
+	return tableHead + strings.Join(lines, "")
+}
+
+func sorted(set map[string]bool) []string {
+	all := make([]string, 0, len(set))
+	for k := range set {
+		all = append(all, k)
+	}
+	slices.Sort(all)
+	return all
+}

@@ -1,0 +1,213 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/fanmail-dev/fanmail/internal/stream"
+	"github.com/fanmail-dev/fanmail/internal/telemetry/export"
+)
+
+// process is a running Fanmail process: its connections, and the components
+// that work on them.
+type process struct {
+	name     string
+	log      *zap.Logger
+	registry *prometheus.Registry
+	status   *status
+	drain    time.Duration
+	streams  stream.Options
+	traces   *export.Tracing // nil: there are none
+
+	pool *pgxpool.Pool
+	nc   *nats.Conn // nil where the process needs no broker
+	js   jetstream.JetStream
+
+	components []component
+	ready      []func() error // nil once the component can do its work
+}
+
+// component works until its context ends, drains, and returns nil.
+type component struct {
+	name string
+	run  func(context.Context) error
+}
+
+func (p *process) add(name string, run func(context.Context) error) {
+	p.components = append(p.components, component{name, run})
+}
+
+// role is what the process of a name does with the streams.
+func role(name string) stream.Role {
+	switch r := stream.Role(name); r {
+	case stream.Publisher, stream.Dispatcher, stream.Ingest, stream.API:
+		return r
+	case stream.Everything:
+	}
+	return stream.Everything
+}
+
+func (p *process) ensure(ctx context.Context, js jetstream.JetStream) error {
+	return stream.Ensure(ctx, js, p.streams)
+}
+
+// margin is what a process waits beyond its components' own deadline. With the
+// default of 25 s it still ends before Kubernetes kills it at 30 s.
+func margin(drain time.Duration) time.Duration { return max(drain/10, 500*time.Millisecond) }
+
+func newProcess(name string, life Lifecycle, log *zap.Logger) *process {
+	p := &process{name: name, log: log, registry: prometheus.NewRegistry(), status: &status{}, drain: life.drain()}
+	p.registry.MustRegister(buildInfo(name), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return p
+}
+
+// serveStatus answers until stop is called, and not only until ctx ends: it
+// answers while the process waits and while it drains.
+func (p *process) serveStatus(ctx context.Context, life Lifecycle) (stop func(), err error) {
+	if life.HTTPAddr == "" || life.HTTPAddr == off {
+		return func() {}, nil
+	}
+	l, err := listen(ctx, life.HTTPAddr, "--http-addr", "FANMAIL_HTTP_ADDR")
+	if err != nil {
+		return nil, err
+	}
+	p.log.Info("health and metrics", zap.String("addr", l.Addr().String()))
+	outer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var serving errgroup.Group
+	serving.Go(func() error {
+		return serveHTTP(outer, l, p.status.handler(p.registry, p.log, life.Pprof), time.Second/2, p.log)
+	})
+	return func() {
+		cancel()
+		_ = serving.Wait()
+	}, nil
+}
+
+// runProcess opens the connections, lets build add components and runs them
+// until ctx ends. It returns nil where ctx ended first, even while it waited.
+func runProcess(ctx context.Context, name string, db Database, broker NATS, life Lifecycle, log *zap.Logger, build func(context.Context, *process) error) error {
+	p := newProcess(name, life, log)
+	p.streams = broker.streams(role(name))
+	defer tuneMemory(log)()
+	stopStatus, err := p.serveStatus(ctx, life)
+	if err != nil {
+		return err
+	}
+	defer stopStatus()
+	if p.traces, err = export.Start(ctx, name, Version(), log); err != nil {
+		return err
+	}
+	defer func() { //nolint:contextcheck // ctx has ended by then
+		if err := p.traces.Stop(); err != nil {
+			log.Warn("the last traces are lost", zap.Error(err))
+		}
+	}()
+	err = p.live(ctx, db, broker, build)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (p *process) live(ctx context.Context, db Database, broker NATS, build func(context.Context, *process) error) error {
+	var err error
+	p.status.set("waiting for the database")
+	if p.pool, err = connectDatabase(ctx, db, p.name, p.traces, p.log); err != nil {
+		return err
+	}
+	p.status.set("waiting for the broker")
+	if p.nc, p.js, err = connectBroker(ctx, broker, p.name, p.ensure, p.log); err != nil {
+		p.pool.Close()
+		return err
+	}
+	if err := build(ctx, p); err != nil {
+		p.close()
+		return err
+	}
+	return p.work(ctx)
+}
+
+func (p *process) close() {
+	if p.nc != nil {
+		_ = p.nc.FlushTimeout(time.Second)
+		p.nc.Close()
+	}
+	p.pool.Close()
+}
+
+func (p *process) check(ctx context.Context) error {
+	if p.nc != nil && !p.nc.IsConnected() {
+		return errors.New("the broker is away")
+	}
+	if err := p.pool.Ping(ctx); err != nil {
+		return fmt.Errorf("the database is away: %w", err)
+	}
+	for _, ready := range p.ready {
+		if err := ready(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// work runs the components. When ctx ends or one of them fails, all are told
+// to drain; those that take longer than the deadline are left behind and named.
+func (p *process) work(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	var mu sync.Mutex
+	var left []string
+	for _, c := range p.components {
+		left = append(left, c.name)
+		group.Go(func() error {
+			err := c.run(ctx)
+			mu.Lock()
+			left = slices.DeleteFunc(left, func(n string) bool { return n == c.name })
+			mu.Unlock()
+			switch {
+			case err != nil:
+				return fmt.Errorf("%s: %w", c.name, err)
+			case ctx.Err() == nil:
+				return fmt.Errorf("%s ended by itself", c.name)
+			}
+			return nil
+		})
+	}
+	p.status.working(p.check)
+	p.log.Info("working", zap.String("process", p.name))
+	done := make(chan error, 1)
+	go func() { done <- group.Wait() }()
+
+	<-ctx.Done()
+	p.status.set("draining")
+	p.log.Info("draining", zap.Duration("deadline", p.drain))
+	deadline := p.drain + margin(p.drain)
+	timer := time.NewTimer(deadline)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		p.close()
+		return err
+	case <-timer.C:
+		// The connections stay open: closing the pool would wait for them.
+		mu.Lock()
+		defer mu.Unlock()
+		late := fmt.Errorf("%s did not drain within %s; what was unfinished is done again after its lease", strings.Join(left, ", "), deadline)
+		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+			return fmt.Errorf("%w; then %w", cause, late)
+		}
+		return late
+	}
+}

@@ -1,0 +1,34 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/internal/stream"
+)
+
+// RewindFanout sets the consumer that fans events out to a sequence of
+// MAIL_EVENTS or, where that is 0, to the first message since a time, while the
+// dispatchers run. It gives the sequence. Events that were fanned out are
+// acknowledged and nothing happens. step is told what is being done.
+func RewindFanout(ctx context.Context, c NATS, sequence uint64, since time.Time, step func(string), log *zap.Logger) (uint64, error) {
+	if err := c.validate(); err != nil {
+		return 0, err
+	}
+	nc, js, err := connectBroker(ctx, c, "rewind", func(ctx context.Context, js jetstream.JetStream) error {
+		return stream.Ensure(ctx, js, c.streams(stream.Dispatcher))
+	}, log)
+	if err != nil {
+		return 0, err
+	}
+	defer nc.Close()
+	if sequence == 0 {
+		if sequence, err = stream.SequenceAt(ctx, js, stream.Events, since); err != nil {
+			return 0, err
+		}
+	}
+	return sequence, stream.Rewind(ctx, js, stream.Events, stream.Fanout, sequence, step)
+}

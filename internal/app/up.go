@@ -1,0 +1,199 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/internal/devserver"
+)
+
+// UpConfig configures `fanmail up`: everything in one process.
+type UpConfig struct {
+	SMTPAddr    string        `name:"smtp" env:"FANMAIL_SMTP_ADDR" default:"127.0.0.1:2525" help:"Address of the SMTP server."`
+	APIAddr     string        `name:"api" env:"FANMAIL_API_ADDR" default:"127.0.0.1:8080" help:"Address of the API."`
+	DatabaseURL string        `name:"database-url" env:"FANMAIL_DATABASE_URL" placeholder:"postgres://…" help:"Postgres to use; without it a private one is started in DIR."`
+	NATSURL     string        `name:"nats-url" env:"FANMAIL_NATS_URL" placeholder:"nats://…" help:"NATS with JetStream to use; without it one is embedded, with its data in DIR."`
+	HTTPAddr    string        `name:"http-addr" env:"FANMAIL_HTTP_ADDR" default:"off" help:"Address of /healthz, /readyz and /metrics."`
+	MailAuth    bool          `name:"mail-auth" env:"FANMAIL_MAIL_AUTH" help:"Check SPF, DKIM and DMARC of each mail; off for development, since mail from this machine never passes and DNS may be away."`
+	DNSServer   string        `name:"dns-server" env:"FANMAIL_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server to ask for that; without it the system's are asked."`
+	Drain       time.Duration `name:"drain" env:"FANMAIL_DRAIN" default:"25s" help:"How long to finish what has begun before stopping."`
+
+	// Dir holds the data, the lock and the credentials.
+	Dir string `kong:"-"`
+	// Ready is called once, when everything answers and the credentials are
+	// written. It may be nil.
+	Ready func(Credentials) `kong:"-"`
+	// Step is told what is being done, for people who wait. It may be nil.
+	Step func(string) `kong:"-"`
+}
+
+// Validate names the first setting that cannot work.
+func (c UpConfig) Validate() error {
+	return firstError(
+		func() error { return address(c.SMTPAddr, "--smtp", "FANMAIL_SMTP_ADDR") },
+		func() error { return address(c.APIAddr, "--api", "FANMAIL_API_ADDR") },
+		func() error {
+			if c.DatabaseURL == "" {
+				return nil
+			}
+			return (&Database{URL: c.DatabaseURL}).validate()
+		},
+		func() error {
+			if c.NATSURL == "" {
+				return nil
+			}
+			return (&NATS{URL: c.NATSURL}).validate()
+		},
+		func() error {
+			if c.DNSServer == "" {
+				return nil
+			}
+			return address(c.DNSServer, "--dns-server", "FANMAIL_DNS_SERVER")
+		},
+		(&Lifecycle{HTTPAddr: c.HTTPAddr, Drain: c.Drain}).validate,
+	)
+}
+
+func (c *UpConfig) step(format string, args ...any) {
+	if c.Step != nil {
+		c.Step(fmt.Sprintf(format, args...))
+	}
+}
+
+// RunUp runs all of Fanmail until ctx ends. Unless it is given URLs it starts
+// a private Postgres and an embedded NATS, and stops them at the end; their
+// data stays in Dir for the next start.
+func RunUp(ctx context.Context, c UpConfig, log *zap.Logger) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	if c.Dir == "" {
+		return errors.New("set --dir (FANMAIL_DIR) to a directory for the data")
+	}
+	if err := os.MkdirAll(c.Dir, 0o755); err != nil { //nolint:gosec // Postgres's user walks through it
+		return fmt.Errorf("make --dir: %w", err)
+	}
+	unlock, err := lockDir(c.Dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	// Ports that are taken are found before anything is started.
+	l, err := listen(ctx, c.APIAddr, "--api", "FANMAIL_API_ADDR")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = l.Close() }() // a second close is harmless
+	probe, err := listen(ctx, c.SMTPAddr, "--smtp", "FANMAIL_SMTP_ADDR")
+	if err != nil {
+		return err
+	}
+	_ = probe.Close()
+	last, err := shelveCredentials(c.Dir)
+	if err != nil {
+		return err
+	}
+	creds := Credentials{API: "http://" + reachable(l.Addr()), DatabaseURL: c.DatabaseURL, NATSURL: c.NATSURL}
+
+	if creds.DatabaseURL == "" {
+		c.step("starting a private Postgres in %s", c.Dir)
+		pg, err := startPostgres(ctx, c.Dir, log.Named("postgres"))
+		if err != nil {
+			return stopped(ctx, err)
+		}
+		defer pg.Stop()
+		creds.DatabaseURL = pg.URL("fanmail")
+	}
+	if creds.NATSURL == "" {
+		c.step("starting an embedded NATS with JetStream")
+		ns, err := devserver.StartNATS(devserver.NATSOptions{Dir: filepath.Join(c.Dir, "nats")})
+		if err != nil {
+			return err
+		}
+		defer ns.Stop()
+		creds.NATSURL = ns.URL()
+	}
+	c.step("bringing the schema and the streams up to date")
+	db := Database{URL: creds.DatabaseURL, Migrate: true}
+	life := Lifecycle{HTTPAddr: c.HTTPAddr, Drain: c.Drain}
+	return runProcess(ctx, "up", db, NATS{URL: creds.NATSURL}, life, log, func(ctx context.Context, p *process) error {
+		// For development: receivers on this machine and on its networks.
+		out := Outbound{AllowHTTP: true, AllowNetworks: []netip.Prefix{
+			netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"),
+		}}
+		p.addPublisher()
+		if err := p.addDispatcher(ctx, DispatcherConfig{Outbound: out}); err != nil {
+			return err
+		}
+		smtp, err := p.addIngest(SMTP{ //nolint:contextcheck // listening takes none
+			Addr: c.SMTPAddr, Domain: "localhost", PublicURL: creds.API, Authenticate: c.MailAuth, DNSServer: c.DNSServer,
+		}, "--smtp")
+		if err != nil {
+			return err
+		}
+		creds.SMTP = reachable(smtp.Addr())
+		if err := p.addAPI(ctx, APIConfig{Outbound: out}, l); err != nil {
+			return err
+		}
+		p.add("credentials", func(ctx context.Context) error {
+			if err := creds.provision(ctx, p.pool, last); err != nil {
+				return stopped(ctx, err)
+			}
+			if err := writeCredentials(c.Dir, creds); err != nil {
+				return err
+			}
+			if c.Ready != nil {
+				c.Ready(creds)
+			}
+			<-ctx.Done()
+			return nil
+		})
+		return nil
+	})
+}
+
+// stopped drops an error that comes from ctx having ended.
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// lockDir keeps a second `fanmail up` out of dir. The lock goes with the
+// process, however that ends.
+func lockDir(dir string) (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the user's own directory
+	if err != nil {
+		return nil, fmt.Errorf("lock --dir: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("another `fanmail up` runs in %s: stop it, or give another --dir", dir)
+		}
+		return nil, fmt.Errorf("lock --dir: %w", err)
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// reachable is a listener's address as a client on this machine dials it.
+func reachable(a net.Addr) string {
+	host, port, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return a.String()
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}

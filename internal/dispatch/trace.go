@@ -1,0 +1,67 @@
+package dispatch
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/internal/telemetry"
+)
+
+// headerTraceparent is [telemetry.Header] as net/http writes it.
+var headerTraceparent = http.CanonicalHeaderKey(telemetry.Header)
+
+// trace begins the span of an attempt of a traced delivery.
+func (d *Dispatcher) trace(q *delivery) (context.Context, trace.Span) {
+	via := "feed" // from the fan-out in this process
+	switch {
+	case q.src != nil:
+		via = "stream"
+	case q.swept:
+		via = "table"
+	}
+	return d.o.Tracer.Start(telemetry.Remote(d.wire, q.Traceparent), "POST webhook",
+		trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
+			attribute.String("http.request.method", http.MethodPost),
+			attribute.String("fanmail.event.id", q.EventID.String()),
+			attribute.String("fanmail.delivery.id", q.ID.String()),
+			attribute.String("fanmail.webhook.id", q.WebhookID.String()),
+			attribute.Int("fanmail.attempt", q.Attempts+1),
+			attribute.String("fanmail.via", via),
+		))
+}
+
+// traced ends the span of an attempt and says so in the log.
+func (d *Dispatcher) traced(ctx context.Context, span trace.Span, q *delivery, r *result) {
+	if r.status != 0 {
+		span.SetAttributes(attribute.Int("http.response.status_code", r.status))
+	}
+	if !r.delivered {
+		span.SetAttributes(attribute.String("error.type", r.reason))
+		span.SetStatus(codes.Error, r.err)
+	}
+	span.End()
+	d.log.Debug("attempt", zap.Stringer("event", q.EventID), zap.Stringer("delivery", q.ID), zap.Stringer("webhook", q.WebhookID),
+		zap.Int("attempt", q.Attempts+1), zap.String("reason", r.reason), zap.Int("status", r.status), zap.Duration("took", r.duration), telemetry.ID(ctx))
+}
+
+// observe records a value, with its trace where there is one.
+func observe(ctx context.Context, span trace.Span, h prometheus.Histogram, value float64) {
+	if span == nil {
+		h.Observe(value)
+		return
+	}
+	telemetry.Observe(ctx, h, value)
+}
+
+// propagate tells the receiver which trace the request is part of.
+func propagate(ctx context.Context, h http.Header) {
+	if own := telemetry.Traceparent(ctx); own != "" {
+		h[headerTraceparent] = []string{own}
+	}
+}

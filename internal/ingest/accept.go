@@ -1,0 +1,214 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/events/email"
+	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
+	"github.com/fanmail-dev/fanmail/internal/mailauth"
+	"github.com/fanmail-dev/fanmail/internal/telemetry"
+	"github.com/fanmail-dev/fanmail/outbox"
+)
+
+// recipient is an address of the envelope that belongs to an agent.
+type recipient struct {
+	address string // as the client wrote it
+	agent   string
+	tenant  events.TenantID
+}
+
+// mail is what one SMTP transaction brought.
+type mail struct {
+	from string
+	to   []recipient
+	raw  []byte
+	at   time.Time // by the database's clock
+
+	client         netip.Addr
+	helo           string
+	authentication email.Authentication
+	moreSignatures bool // than authentication tells of
+}
+
+// lookUp finds the agent of an address, and the database's time. It fails with
+// errUnknown where there is none.
+func (s *Server) lookUp(ctx context.Context, address string) (recipient, time.Time, error) {
+	lower := strings.ToLower(address)
+	r := recipient{address: address, agent: lower}
+	// What Postgres would refuse as text, or an event as an id, is no agent's.
+	if len(lower) > events.MaxKeyBytes || !utf8.ValidString(address) || strings.IndexByte(address, 0) >= 0 {
+		return r, time.Time{}, errUnknown
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, lookUpTimeout, errors.New("looking up a recipient took over 10 s"))
+	defer cancel()
+	tenant, now, err := agentwebhook.Owner(ctx, s.pool, lower)
+	r.tenant = tenant
+	if errors.Is(err, pgx.ErrNoRows) {
+		return r, now, errUnknown
+	}
+	return r, now, err
+}
+
+// accept parses the mail and commits it. An error is the answer to the client.
+func (s *Server) accept(ctx context.Context, m mail) error {
+	p, err := s.parse(ctx, m.raw)
+	if err != nil {
+		s.m.refuse(refusedStopping)
+		return errStopping
+	}
+	s.authenticate(ctx, &m, p)
+	copies := s.copies(m, p)
+	start := time.Now()
+	made, err := s.commit(ctx, m.raw, p.named, copies)
+	if err != nil {
+		s.m.refuse(refusedDatabase)
+		s.log.Warn("cannot commit a mail", zap.Error(err), zap.Int("bytes", len(m.raw)), zap.Int("agents", len(copies)), telemetry.ID(ctx))
+		return errDatabase
+	}
+	took := time.Since(start)
+	if made > 0 {
+		outbox.Wake(s.nc)
+	}
+	telemetry.Observe(ctx, s.m.transaction, took.Seconds())
+	s.m.mails.Inc()
+	s.m.events.Add(float64(made))
+	s.m.duplicates.Add(float64(len(copies) - made))
+	if p.problem() != "" {
+		s.m.parseErrors.Inc()
+	}
+	s.log.Info("mail accepted", zap.Int("bytes", len(m.raw)), zap.Int("events", made), zap.Int("duplicates", len(copies)-made),
+		zap.Stringer("message", copies[0].id), zap.Bool("parsed", p.problem() == ""), zap.Duration("took", took), telemetry.ID(ctx))
+	return nil
+}
+
+// authenticate fills in the verdicts on the sender. It takes Options.AuthTimeout
+// at most.
+func (s *Server) authenticate(ctx context.Context, m *mail, p *parsed) {
+	m.authentication = unchecked
+	if s.checker == nil {
+		return
+	}
+	start := time.Now()
+	in := mailauth.Mail{ClientIP: m.client, Helo: m.helo, From: m.from, Raw: m.raw}
+	for _, f := range p.header {
+		in.Header = append(in.Header, [2]string{f.name, f.value})
+	}
+	for _, a := range p.from {
+		in.Authors = append(in.Authors, a.Address)
+	}
+	m.authentication, m.moreSignatures = s.checker.Check(ctx, in)
+	s.m.verdicts(&m.authentication, time.Since(start))
+}
+
+// copied is one agent's copy of a mail.
+type copied struct {
+	id    events.MessageID
+	event events.Event
+	data  *email.Received // the event's, before it is cut to fit
+}
+
+// copies gives a copy for each agent addressed, in the order of RCPT.
+func (s *Server) copies(m mail, p *parsed) []copied {
+	var out []copied
+	own := make(map[string][]string, len(m.to))
+	for _, r := range m.to {
+		own[r.agent] = append(own[r.agent], text(r.address))
+	}
+	for _, r := range m.to {
+		to, first := own[r.agent]
+		if !first {
+			continue
+		}
+		delete(own, r.agent)
+		id, key := identify(r.tenant, r.agent, p, m.raw)
+		ev := events.Event{
+			TenantID: r.tenant, Type: events.EmailReceived, AgentID: r.agent,
+			ConversationID: p.conversation(r.tenant, id), MessageID: id.String(), IdempotencyKey: key,
+		}
+		rec := p.received(m)
+		rec.MessageID, rec.ConversationID, rec.AgentID = ev.MessageID, ev.ConversationID, ev.AgentID
+		rec.Envelope.To = to
+		rec.RawURL = s.o.PublicURL + "/v1/messages/" + ev.MessageID + "/raw"
+		rec.Attachments = slices.Clone(p.attachments)
+		for i := range rec.Attachments {
+			rec.Attachments[i].URL = s.o.PublicURL + "/v1/messages/" + ev.MessageID + "/attachments/" + strconv.Itoa(i)
+		}
+		ev.Data = encode(rec)
+		out = append(out, copied{id, ev, rec})
+	}
+	return out
+}
+
+const insertRaw = `INSERT INTO message_raws (id, created_at, raw) VALUES ($1, $2, $3)`
+
+const insertMessages = `
+INSERT INTO messages (id, created_at, tenant_id, agent_id, event_id, raw_id, raw_size)
+SELECT id, $2, tenant_id, agent_id, event_id, $3, $4
+FROM unnest($1::uuid[], $5::uuid[], $6::text[], $7::uuid[]) AS t (id, tenant_id, agent_id, event_id)`
+
+// commit writes what is new of the copies and the raw mail once, in one
+// transaction, and says how many were new. Agents with a webhook of their own
+// get a delivery to it in the same transaction, and its deliverers a hint.
+// named are the mails that place this one in a conversation.
+func (s *Server) commit(ctx context.Context, raw []byte, named []string, copies []copied) (int, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, commitTimeout, errors.New("the transaction took over a minute"))
+	defer cancel()
+	made, hooks := 0, 0
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if err := place(ctx, tx, named, copies); err != nil {
+			return err
+		}
+		evs := make([]events.Event, len(copies))
+		for i := range copies {
+			evs[i] = copies[i].event
+		}
+		done, err := outbox.InsertMany(ctx, tx, evs)
+		if err != nil {
+			return err
+		}
+		var (
+			at      time.Time
+			ids     []events.MessageID
+			tenants []events.TenantID
+			named   []string
+			eventID []events.ID
+		)
+		for i, d := range done {
+			if d.New {
+				at = d.CreatedAt // the transaction's time, the same for all
+				ids, tenants = append(ids, copies[i].id), append(tenants, evs[i].TenantID)
+				named, eventID = append(named, evs[i].AgentID), append(eventID, d.ID)
+			}
+		}
+		if made = len(ids); made == 0 {
+			return nil
+		}
+		rawID := events.NewID()
+		b := &pgx.Batch{}
+		b.Queue(insertRaw, rawID, at, raw)
+		b.Queue(insertMessages, ids, at, rawID, int64(len(raw)), tenants, named, eventID)
+		agentwebhook.QueueDeliver(b, at, ids, tenants, named, func(n int) { hooks = n })
+		if err := tx.SendBatch(ctx, b).Close(); err != nil {
+			return fmt.Errorf("insert the raw mail and its messages: %w", err)
+		}
+		return nil
+	})
+	if err == nil && hooks > 0 {
+		for _, c := range copies {
+			agentwebhook.Wake(s.nc, c.event.AgentID)
+		}
+	}
+	return made, err
+}

@@ -1,0 +1,74 @@
+package ingest
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/stream"
+)
+
+const (
+	// originalPrefix stands before the broker's own header fields of a dead
+	// letter, which would otherwise act on it (expectations, rollups, dedup).
+	originalPrefix = "Fanmail-Original-"
+	// headerCut tells that a dead letter's body was cut, since with its reason
+	// it would have been over the broker's limit.
+	headerCut = "Fanmail-Truncated"
+	// noTenant is the last token of a dead letter's subject where the
+	// message's subject named no tenant.
+	noTenant = "unknown"
+
+	buryTimeout = 10 * time.Second
+)
+
+// bury publishes a letter to the dead-letter subject and waits until the broker
+// has it.
+func (in *Intake) bury(ctx context.Context, l *letter) error {
+	token := noTenant
+	if tenant, err := events.ParseIntakeSubject(l.msg.Subject()); err == nil {
+		token = tenant.String()
+	}
+	dead := nats.NewMsg(events.DeadIntakePrefix + token)
+	for name, values := range l.msg.Headers() {
+		if len(name) >= 5 && strings.EqualFold(name[:5], "Nats-") {
+			name = originalPrefix + name
+		}
+		dead.Header[name] = values
+	}
+	dead.Header.Set(stream.HeaderReason, oneLine(l.refused))
+	if key, err := ownKey(l.msg); err == nil {
+		dead.Header.Set(jetstream.MsgIDHeader, key)
+	}
+	dead.Data = l.msg.Data()
+	if limit := int(in.js.Conn().MaxPayload()); dead.Size() > limit {
+		dead.Header.Set(headerCut, "body")
+		dead.Data = dead.Data[:max(0, len(dead.Data)-(dead.Size()-limit))]
+		if dead.Size() > limit { // the header alone is too long
+			dead.Header = nats.Header{stream.HeaderReason: {oneLine(l.refused)}, headerCut: {"header and body"}}
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, buryTimeout)
+	defer cancel()
+	if _, err := in.js.PublishMsg(ctx, dead); err != nil {
+		return in.mend(ctx, err)
+	}
+	in.m.dead.Inc()
+	in.log.Warn("intake message refused", zap.String("tenant", token), zap.String("reason", l.refused))
+	return nil
+}
+
+// oneLine makes a reason fit for a header field.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, cutAt(text(s), 512))
+}

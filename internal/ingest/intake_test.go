@@ -1,0 +1,269 @@
+package ingest_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/ingest"
+	"github.com/fanmail-dev/fanmail/internal/stream"
+	"github.com/fanmail-dev/fanmail/test/natstest"
+	"github.com/fanmail-dev/fanmail/test/pgtest"
+)
+
+// takeIn runs an intake until the test ends, or until stop is called.
+func takeIn(t testing.TB, pool *pgxpool.Pool, js jetstream.JetStream, reg prometheus.Registerer) (stop func()) {
+	t.Helper()
+	in := ingest.NewIntake(pool, js, js.Conn(), ingest.IntakeOptions{Registerer: reg, Log: zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel))})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- in.Run(ctx) }()
+	stopped := false
+	stop = func() {
+		if !stopped {
+			stopped = true
+			cancel()
+			require.NoError(t, <-done)
+		}
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+func publish(t testing.TB, js jetstream.JetStream, subject, body string, header ...string) {
+	t.Helper()
+	m := nats.NewMsg(subject)
+	m.Data = []byte(body)
+	for i := 0; i < len(header); i += 2 {
+		m.Header.Set(header[i], header[i+1])
+	}
+	_, err := js.PublishMsg(context.Background(), m)
+	require.NoError(t, err)
+}
+
+// unsettled counts the messages of the intake stream behind the last one up to
+// which all are acknowledged. The consumer's own count of pending messages lags.
+func unsettled(t testing.TB, js jetstream.JetStream) int {
+	t.Helper()
+	ctx := context.Background()
+	s, err := js.Stream(ctx, stream.Intake)
+	require.NoError(t, err)
+	c, err := s.Consumer(ctx, stream.IntakeConsumer)
+	require.NoError(t, err)
+	return int(s.CachedInfo().State.LastSeq - c.CachedInfo().AckFloor.Stream)
+}
+
+func settled(t testing.TB, js jetstream.JetStream) {
+	t.Helper()
+	require.Eventually(t, func() bool { return unsettled(t, js) == 0 }, patience, 5*time.Millisecond)
+}
+
+func TestIntakePutsEventsIntoTheOutbox(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t)
+	nc, js := natstest.Connect(t)
+	woken, err := nc.SubscribeSync(events.WakeOutbox)
+	require.NoError(t, err)
+	ten := tenant(t, pool, "a@example.com")
+	subject := events.IntakePrefix + ten.String()
+	publish(t, js, subject, `{"type":"email.sent","agent_id":"A@example.com","conversation_id":"c","labels":["x","y"],"message_id":"m","data":{"n":1.0}}`)
+	takeIn(t, pool, js, nil)
+	_, err = woken.NextMsg(patience)
+	require.NoError(t, err)
+	settled(t, js)
+	var typ, agent, conversation, message string
+	var labels []string
+	var envelope []byte
+	require.NoError(t, pool.QueryRow(context.Background(), `SELECT e.type, e.agent_id, e.conversation_id, e.labels, e.message_id, e.envelope
+		FROM events AS e JOIN outbox AS o ON o.event_id = e.id WHERE e.tenant_id = $1`, ten).Scan(&typ, &agent, &conversation, &labels, &message, &envelope))
+	require.Equal(t, []string{"email.sent", "a@example.com", "c", "m"}, []string{typ, agent, conversation, message})
+	require.Equal(t, []string{"x", "y"}, labels)
+	env, err := events.DecodeEnvelope(envelope)
+	require.NoError(t, err)
+	require.JSONEq(t, `{"n":1.0}`, string(env.Data))
+}
+
+func TestIntakeKeepsOneEventAKey(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t)
+	_, js := natstest.Connect(t)
+	ten := tenant(t, pool)
+	subject := events.IntakePrefix + ten.String()
+	body := `{"type":"email.sent","data":{}`
+	publish(t, js, subject, body+`,"idempotency_key":"k"}`)
+	publish(t, js, subject, body+`,"idempotency_key":"k"}`, jetstream.MsgIDHeader, "other")
+	publish(t, js, subject, body+`}`, jetstream.MsgIDHeader, "k") // the header counts where the body says nothing
+	publish(t, js, subject, body+`}`)
+	publish(t, js, subject, body+`}`)
+	stop := takeIn(t, pool, js, nil)
+	settled(t, js)
+	evs, out, _, _ := counts(t, pool)
+	require.Equal(t, 3, evs)
+	require.Equal(t, 3, out)
+
+	// Everything comes again, as after lost acknowledgements.
+	stop()
+	require.NoError(t, js.DeleteConsumer(context.Background(), stream.Intake, stream.IntakeConsumer))
+	_, err := js.CreateConsumer(context.Background(), stream.Intake, stream.IntakeConsumerConfig())
+	require.NoError(t, err)
+	require.Equal(t, 5, unsettled(t, js))
+	reg := prometheus.NewRegistry()
+	takeIn(t, pool, js, reg)
+	settled(t, js)
+	evs, _, _, _ = counts(t, pool)
+	require.Equal(t, 3, evs)
+	require.EqualValues(t, 5, metric(t, reg, "fanmail_intake_duplicates_total"))
+}
+
+func TestIntakeMovesBadMessagesAsideAndKeepsTheGood(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t)
+	_, js := natstest.Connect(t)
+	ten, other := tenant(t, pool), tenant(t, pool, "theirs@example.com")
+	subject := events.IntakePrefix + ten.String()
+	nobody := events.NewRandom[events.TenantKind]().String()
+	good := `{"type":"email.sent","data":{}}`
+	bad := []struct{ subject, body, token, says string }{
+		{events.IntakePrefix + "you_there", good, "unknown", "subject"},
+		{events.IntakePrefix + nobody, good, nobody, "no such tenant"},
+		{subject, `{"type":"email.sent","agent_id":"theirs@example.com","data":{}}`, ten.String(), "agent_id"},
+		{subject, `{"type":"email.eaten","data":{}}`, ten.String(), "email.received"},
+		{subject, `{"type":"email.sent","data":{},"when":1}`, ten.String(), "when"},
+		{subject, `not JSON`, ten.String(), "body"},
+		{subject, ``, ten.String(), "body"},
+		{subject, `{"type":"email.sent","data":{"a":"` + strings.Repeat("x", 300<<10) + `"}}`, ten.String(), "262144"},
+		{subject, strings.Repeat("x", 1<<20-300), ten.String(), "body"},
+	}
+	for _, b := range bad {
+		publish(t, js, b.subject, b.body, "X-Sender", "me", "Nats-Expected-Stream", stream.Intake)
+		publish(t, js, subject, good)
+	}
+	publish(t, js, events.IntakePrefix+other.String(), `{"type":"email.sent","agent_id":"theirs@example.com","data":{}}`)
+	reg := prometheus.NewRegistry()
+	takeIn(t, pool, js, reg)
+	settled(t, js)
+	evs, _, _, _ := counts(t, pool)
+	require.Equal(t, len(bad)+1, evs)
+	require.EqualValues(t, len(bad), metric(t, reg, "fanmail_intake_dead_total"))
+
+	dead, err := js.OrderedConsumer(context.Background(), stream.Dead, jetstream.OrderedConsumerConfig{})
+	require.NoError(t, err)
+	letters := map[string]jetstream.Msg{}
+	for range bad {
+		m, err := dead.Next(jetstream.FetchMaxWait(patience))
+		require.NoError(t, err)
+		letters[m.Headers().Get(stream.HeaderReason)+"\n"+string(m.Data())] = m
+	}
+	for _, b := range bad {
+		found := false
+		for _, m := range letters {
+			whole := string(m.Data()) == b.body
+			cut := m.Headers().Get("Fanmail-Truncated") == "body" && len(m.Data()) > 1<<19 && strings.HasPrefix(b.body, string(m.Data()))
+			if m.Subject() == events.DeadIntakePrefix+b.token && (whole || cut) && strings.Contains(m.Headers().Get(stream.HeaderReason), b.says) {
+				found = true
+				require.Equal(t, "me", m.Headers().Get("X-Sender"))
+				require.Equal(t, stream.Intake, m.Headers().Get("Fanmail-Original-Nats-Expected-Stream"))
+			}
+		}
+		require.True(t, found, "%s %.60s", b.subject, b.body)
+	}
+}
+
+// What only the database finds unfit is found by trying the batch's events
+// one by one.
+func TestAnEventThatTheDatabaseRefusesDoesNotSpoilItsBatch(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t)
+	_, js := natstest.Connect(t)
+	_, err := pool.Exec(context.Background(), `CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN RAISE 'unfit' USING ERRCODE = '22023'; END $$;
+		CREATE TRIGGER fail BEFORE INSERT ON events FOR EACH ROW WHEN (NEW.message_id = 'poison') EXECUTE FUNCTION fail()`)
+	require.NoError(t, err)
+	ten := tenant(t, pool)
+	subject := events.IntakePrefix + ten.String()
+	for i := range 10 {
+		id := fmt.Sprint(i)
+		if i == 4 {
+			id = "poison"
+		}
+		publish(t, js, subject, `{"type":"email.sent","message_id":"`+id+`","data":{}}`)
+	}
+	reg := prometheus.NewRegistry()
+	takeIn(t, pool, js, reg)
+	settled(t, js)
+	evs, _, _, _ := counts(t, pool)
+	require.Equal(t, 9, evs)
+	require.EqualValues(t, 1, metric(t, reg, "fanmail_intake_dead_total"))
+}
+
+func TestIntakeWaitsForTheDatabaseAndTheBroker(t *testing.T) {
+	t.Parallel()
+	nc, err := nats.Connect(natstest.URL(t))
+	require.NoError(t, err)
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	require.NoError(t, err)
+	url := pgtest.URL(t)
+	pool := pgtest.Open(t, url)
+	admin := pgtest.Open(t, pgtest.EmptyURL(t))
+	allow := func(yes bool) {
+		t.Helper()
+		db := pool.Config().ConnConfig.Database
+		_, err := admin.Exec(context.Background(), fmt.Sprintf("ALTER DATABASE %s WITH ALLOW_CONNECTIONS %t", db, yes))
+		require.NoError(t, err)
+		if !yes {
+			_, err = admin.Exec(context.Background(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1`, db)
+			require.NoError(t, err)
+		}
+	}
+	ten := tenant(t, pool)
+	allow(false)
+	takeIn(t, pool, js, nil) // there are no streams yet
+	require.NoError(t, stream.Ensure(context.Background(), js, stream.Options{}))
+	publish(t, js, events.IntakePrefix+ten.String(), `{"type":"email.sent","data":{}}`)
+	require.Eventually(t, func() bool {
+		c, err := js.Consumer(context.Background(), stream.Intake, stream.IntakeConsumer)
+		return err == nil && c.CachedInfo().NumAckPending == 1
+	}, patience, 5*time.Millisecond)
+	require.Equal(t, 1, unsettled(t, js), "not acknowledged while the database is away")
+	allow(true)
+	settled(t, js)
+	evs, _, _, _ := counts(t, pool)
+	require.Equal(t, 1, evs)
+}
+
+func TestManyIntakeMessagesAreFewTransactions(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t)
+	_, js := natstest.Connect(t)
+	ten := tenant(t, pool)
+	const n = 1200
+	for i := range n {
+		_, err := js.PublishAsync(events.IntakePrefix+ten.String(), fmt.Appendf(nil, `{"type":"email.sent","data":{"n":%d}}`, i))
+		require.NoError(t, err)
+	}
+	select {
+	case <-js.PublishAsyncComplete():
+	case <-time.After(patience):
+		require.Fail(t, "publishing")
+	}
+	takeIn(t, pool, js, nil)
+	settled(t, js)
+	var transactions, inOrder int
+	require.NoError(t, pool.QueryRow(context.Background(), `SELECT count(DISTINCT created_at),
+		count(*) FILTER (WHERE (convert_from(envelope, 'UTF8')::json->'data'->>'n')::int = r - 1)
+		FROM (SELECT *, row_number() OVER (ORDER BY seq) AS r FROM events) AS e`).Scan(&transactions, &inOrder))
+	require.Less(t, transactions, 20)
+	require.Equal(t, n, inOrder)
+}

@@ -1,0 +1,42 @@
+package ingest
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/fanmail-dev/fanmail/internal/telemetry"
+)
+
+// trace begins the span of a mail, from DATA to the answer: the root of all
+// that becomes of it. end ends it.
+func (s *Server) trace(ctx context.Context, began time.Time, size, recipients int) (_ context.Context, end func(error)) {
+	if s.o.Tracer == nil {
+		return ctx, untraced
+	}
+	ctx, span := s.o.Tracer.Start(ctx, "receive mail", trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(began),
+		trace.WithAttributes(attribute.Int("fanmail.mail.bytes", size), attribute.Int("fanmail.mail.recipients", recipients)))
+	return ctx, func(err error) { telemetry.End(span, err) }
+}
+
+func untraced(error) {}
+
+// traced begins the span of a batch. What producers say of their own traces is
+// linked to and not joined: they are strangers, and must not choose what is
+// sampled.
+func (in *Intake) traced(ctx context.Context, letters []letter) (_ context.Context, end func()) {
+	if in.trace == nil {
+		return ctx, func() {}
+	}
+	o := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
+		attribute.String("messaging.system", "nats"), attribute.Int("messaging.batch.message_count", len(letters)))}
+	for i := range letters {
+		if theirs := letters[i].msg.Headers().Get(telemetry.Header); theirs != "" {
+			o = append(o, telemetry.Link(theirs))
+		}
+	}
+	ctx, span := in.trace.Start(ctx, "take in events", o...)
+	return ctx, func() { span.End() }
+}

@@ -1,0 +1,50 @@
+package mailauth
+
+import (
+	"regexp"
+	"strings"
+
+	"github.com/emersion/go-msgauth/authres"
+
+	"github.com/fanmail-dev/fanmail/events/email"
+)
+
+// plainWord is what stands in a header field without quotes. Words of a
+// stranger that are not plain are left out: quoted ones have fooled parsers.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@.+-]{1,320}$`)
+
+func plain(s string) string {
+	if plainWord.MatchString(s) {
+		return s
+	}
+	return ""
+}
+
+// results is the value of an Authentication-Results field.
+func results(identity string, a *email.Authentication) string {
+	var list []authres.Result
+	add := func(method string, r email.Result, params map[string]string) {
+		for name, v := range params {
+			if params[name] = plain(v); params[name] == "" {
+				delete(params, name)
+			}
+		}
+		list = append(list, &authres.GenericResult{Method: method, Value: authres.ResultValue(r), Params: params})
+	}
+	// RFC 8601, 2.7.2: by the name that was checked.
+	checked := map[string]string{"smtp.mailfrom": a.SPF.Domain}
+	if a.SPF.Domain == ascii(a.SPF.Helo) {
+		checked = map[string]string{"smtp.helo": a.SPF.Domain}
+	}
+	add("spf", a.SPF.Result, checked)
+	if len(a.DKIM) == 0 {
+		add("dkim", email.None, nil)
+	}
+	for _, s := range a.DKIM {
+		add("dkim", s.Result, map[string]string{"header.d": s.Domain, "header.s": s.Selector, "header.i": s.Identity})
+	}
+	add("dmarc", a.DMARC.Result, map[string]string{"header.from": a.DMARC.Domain, "policy.dmarc": a.DMARC.Policy})
+	value := authres.Format(identity, list)
+	// The library leaves a space behind a result without parameters.
+	return strings.TrimSpace(strings.ReplaceAll(value, " ;", ";"))
+}

@@ -1,0 +1,107 @@
+package opevents
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/outbox"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+const (
+	// batch is the most notices of one transaction.
+	batch = 200
+	// every is how often the worker looks.
+	every = time.Second
+)
+
+// Options say how the worker runs.
+type Options struct {
+	// NC carries the hint that the outbox has rows; nil: none is given.
+	NC         *nats.Conn
+	Log        *zap.Logger
+	Registerer prometheus.Registerer // nil: no metrics
+}
+
+// Worker puts notices into the outbox. Any number of replicas may run it.
+type Worker struct {
+	pool    *pgxpool.Pool
+	nc      *nats.Conn
+	log     *zap.Logger
+	metrics *metrics
+}
+
+// New makes a worker; Run starts it.
+func New(pool *pgxpool.Pool, o Options) *Worker {
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	return &Worker{pool: pool, nc: o.NC, log: o.Log.Named("notices"), metrics: newMetrics(o.Registerer)}
+}
+
+// Run works until ctx ends. What it has not taken stays in the table.
+func (w *Worker) Run(ctx context.Context) error {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		n, err := batch, error(nil)
+		for n == batch && err == nil {
+			n, err = w.Round(ctx)
+		}
+		if err != nil && ctx.Err() == nil && !failing {
+			w.log.Warn("notices can't become events yet; they wait in the table", zap.Error(err))
+		}
+		failing = err != nil
+	}
+}
+
+// Round takes one batch and gives its size.
+func (w *Worker) Round(ctx context.Context) (int, error) {
+	var taken []subscribers.Notice
+	err := pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error {
+		var err error
+		if taken, err = subscribers.TakeNotices(ctx, tx, batch); err != nil || len(taken) == 0 {
+			return err
+		}
+		evs := make([]events.Event, 0, len(taken))
+		for _, n := range taken {
+			ev := events.Event{TenantID: n.TenantID, Type: n.Type, Data: n.Data}
+			var bad *events.FieldError
+			if err := ev.Validate(); errors.As(err, &bad) {
+				// A newer release's type, in a rollback; it would block the others.
+				w.log.Error("a notice can't become an event and is dropped", zap.String("type", string(n.Type)), zap.Error(err))
+				continue
+			}
+			evs = append(evs, ev)
+		}
+		if _, err := outbox.InsertMany(ctx, tx, evs); err != nil {
+			return fmt.Errorf("put notices into the outbox: %w", err)
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, n := range taken {
+		w.metrics.told.WithLabelValues(string(n.Type)).Inc()
+	}
+	if len(taken) > 0 {
+		outbox.Wake(w.nc)
+	}
+	return len(taken), nil
+}

@@ -1,0 +1,316 @@
+package replay_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/replay"
+	"github.com/fanmail-dev/fanmail/internal/stream"
+	"github.com/fanmail-dev/fanmail/subscribers"
+	"github.com/fanmail-dev/fanmail/test/sink"
+)
+
+func progress(r replay.Replay) [4]int64 {
+	return [4]int64{r.Matched, r.Enqueued, r.Delivered, r.Failed}
+}
+
+func TestAWebhookIsSentWhatItMissedAndNothingTwice(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.runner(replay.Options{})
+	w := r.webhook("/in")
+	had := r.insert(20)
+	require.NoError(t, r.sink.WaitForPath(context.Background(), "/in", 20))
+	r.enable(w, false)
+	missed := r.insert(700)
+	r.enable(w, true)
+	require.Eventually(t, func() bool {
+		return r.count(`SELECT count(*) FROM webhook_subscriber_deliveries WHERE status = 'pending'`) == 0
+	}, patience, 20*time.Millisecond)
+
+	// While it was disabled its deliveries were not made at all.
+	got := r.ends(r.ask(replay.Request{WebhookID: w}).ID, replay.Completed)
+	require.Equal(t, "jetstream", got.Source)
+	require.Equal(t, [4]int64{720, 700, 700, 0}, progress(got))
+	arrived := r.arrived("/in")
+	require.ElementsMatch(t, append(slices.Clone(had), missed...), arrived, "each once")
+	require.Equal(t, 700, r.count(`SELECT count(*) FROM webhook_subscriber_deliveries WHERE replay_id = $1 AND kind = 'replay' AND created_at = $2`, got.ID, got.CreatedAt))
+
+	again := r.ends(r.ask(replay.Request{WebhookID: w}).ID, replay.Completed)
+	require.Equal(t, [4]int64{720, 0, 0, 0}, progress(again))
+	require.Len(t, r.arrived("/in"), 720)
+}
+
+func TestAWebhookThatDidNotExistYetIsSentThePast(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.runner(replay.Options{})
+	mine := func(i int, e *events.Event) {
+		e.Labels = []string{fmt.Sprint("n", i%2)}
+		if i%4 == 0 {
+			e.Type = events.EmailSent
+		}
+	}
+	ids := r.insert(40, mine)
+	w := r.webhook("/late", func(w *subscribers.Webhook) {
+		w.Events = events.Catalogue()
+		w.Filters.Labels = []string{"n0"}
+	})
+	require.Empty(t, r.arrived("/late"))
+	got := r.ends(r.ask(replay.Request{WebhookID: w, Types: []events.Type{events.EmailSent}}).ID, replay.Completed)
+	require.Equal(t, [4]int64{10, 10, 10, 0}, progress(got))
+	var want []events.ID
+	for i := 0; i < 40; i += 4 {
+		want = append(want, ids[i])
+	}
+	require.ElementsMatch(t, want, r.arrived("/late"))
+
+	// Everything that it wants, again: twice what it has had, once the rest.
+	got = r.ends(r.ask(replay.Request{WebhookID: w, Mode: replay.All}).ID, replay.Completed)
+	require.Equal(t, [4]int64{20, 20, 20, 0}, progress(got))
+	require.Len(t, r.arrived("/late"), 30)
+}
+
+func TestWhatTheStreamNoLongerHasComesFromTheTable(t *testing.T) {
+	t.Parallel()
+	drop := func(r *rig) {
+		require.NoError(r.t, r.js.DeleteStream(context.Background(), stream.Events))
+	}
+	for _, tc := range []struct {
+		name, source string
+		early, late  func(r *rig)
+	}{
+		{"the older half has expired", "both", func(r *rig) { r.forget(300) }, nil},
+		{"the stream was lost and made anew", "both", func(r *rig) {
+			drop(r)
+			require.NoError(r.t, stream.Ensure(context.Background(), r.js, stream.Options{}))
+		}, nil},
+		{"the stream is gone", "postgres", nil, drop},
+		{"the stream is empty", "postgres", nil, func(r *rig) { r.forget(600) }},
+		{"a hole that the stream can't tell of", "both", nil, func(r *rig) {
+			s, err := r.js.Stream(context.Background(), stream.Events)
+			require.NoError(r.t, err)
+			for seq := uint64(100); seq < 200; seq++ {
+				require.NoError(r.t, s.DeleteMsg(context.Background(), seq))
+			}
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			ids := r.insert(300)
+			if tc.early != nil {
+				tc.early(r)
+			}
+			ids = append(ids, r.insert(10)...)
+			r.passes(2 * skew)
+			ids = append(ids, r.insert(290)...)
+			if tc.late != nil {
+				tc.late(r)
+			}
+			w := r.webhook("/in")
+			r.runner(replay.Options{Skew: skew})
+			got := r.ends(r.ask(replay.Request{WebhookID: w}).ID, replay.Completed)
+			require.Equal(t, tc.source, got.Source)
+			require.Equal(t, [4]int64{600, 600, 600, 0}, progress(got), "no hole, and nothing counted twice")
+			require.ElementsMatch(t, ids, r.arrived("/in"))
+		})
+	}
+}
+
+func TestTheWindowIsKeptFromBothSources(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.insert(30)
+	var since, until time.Time
+	clock := func() (at time.Time) {
+		require.NoError(t, r.pool.QueryRow(context.Background(), `SELECT clock_timestamp()`).Scan(&at))
+		return at
+	}
+	since = clock()
+	want := r.insert(30)
+	until = clock()
+	r.insert(30)
+	w := r.webhook("/in")
+	r.runner(replay.Options{})
+	got := r.ends(r.ask(replay.Request{WebhookID: w, Since: since, Until: until}).ID, replay.Completed)
+	require.Equal(t, "jetstream", got.Source)
+	require.ElementsMatch(t, want, r.arrived("/in"))
+	require.NoError(t, r.js.DeleteStream(context.Background(), stream.Events))
+	got = r.ends(r.ask(replay.Request{WebhookID: w, Since: since, Until: until, Mode: replay.All}).ID, replay.Completed)
+	require.Equal(t, "postgres", got.Source)
+	require.ElementsMatch(t, append(slices.Clone(want), want...), r.arrived("/in"))
+}
+
+func TestAPendingDeliveryIsNotDoubledAndATestIsNotReplayed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.sink.Script("/in", sink.Status(500))
+	w := r.webhook("/in")
+	r.insert(5)
+	require.NoError(t, r.sink.WaitForPath(context.Background(), "/in", 5))
+	r.sink.Script("/in", nil)
+	_, err := r.hooks.InsertTest(context.Background(), r.tenant, w)
+	require.NoError(t, err)
+	r.runner(replay.Options{})
+	got := r.ends(r.ask(replay.Request{WebhookID: w}).ID, replay.Completed)
+	require.Equal(t, [4]int64{5, 0, 0, 0}, progress(got))
+	require.Equal(t, "jetstream", got.Source, "the test's event is none that the stream lacks")
+
+	// Their attempts used up, they have been missed.
+	r.exec(`UPDATE webhook_subscriber_deliveries SET status = 'failed', next_retry_at = NULL, finished_at = now() WHERE webhook_id = $1 AND kind = 'live'`, w)
+	got = r.ends(r.ask(replay.Request{WebhookID: w}).ID, replay.Completed)
+	require.Equal(t, [4]int64{5, 5, 5, 0}, progress(got))
+}
+
+func TestTwoReplaysOfWhatWasMissedSendItOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ids := r.insert(400)
+	w := r.webhook("/in")
+	one, two := r.ask(replay.Request{WebhookID: w}), r.ask(replay.Request{})
+	r.runner(replay.Options{})
+	r.runner(replay.Options{})
+	a, b := r.ends(one.ID, replay.Completed), r.ends(two.ID, replay.Completed)
+	require.EqualValues(t, 400, a.Enqueued+b.Enqueued)
+	require.EqualValues(t, 400, a.Delivered+b.Delivered)
+	require.ElementsMatch(t, ids, r.arrived("/in"))
+}
+
+func TestACancelledReplayStops(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	hold := make(chan struct{})
+	r.sink.Script("/in", sink.Hang(hold))
+	r.insert(300)
+	w := r.webhook("/in", func(w *subscribers.Webhook) { w.MaxInFlight = 2 })
+	r.runner(replay.Options{})
+	made := r.ask(replay.Request{WebhookID: w})
+	require.Eventually(t, func() bool { return r.get(made.ID).Enqueued > 0 && r.sink.CountTo("/in") > 0 }, patience, 10*time.Millisecond)
+	_, err := r.replays.Cancel(context.Background(), r.tenant, made.ID)
+	require.NoError(t, err)
+	require.NoError(t, r.nc.Publish(events.WakeReplays, nil))
+	// What is in the lane at that moment may still go out, and does.
+	r.sink.Script("/in", nil)
+	close(hold)
+	got := r.ends(made.ID, replay.Cancelled)
+	require.Equal(t, got.Enqueued, got.Delivered+got.Failed)
+	require.Less(t, got.Enqueued, int64(300))
+	require.EqualValues(t, got.Failed, r.count(`SELECT count(*) FROM webhook_subscriber_deliveries WHERE replay_id = $1 AND status = 'failed'`, made.ID))
+	require.Zero(t, r.count(`SELECT count(*) FROM webhook_subscriber_deliveries WHERE replay_id = $1 AND (status = 'pending' OR status = 'failed' AND last_error <> 'cancelled')`, made.ID))
+
+	_, err = r.replays.Cancel(context.Background(), r.tenant, made.ID)
+	require.NoError(t, err, "cancelling again changes nothing")
+	done := r.ends(r.ask(replay.Request{WebhookID: w}).ID, replay.Completed)
+	_, err = r.replays.Cancel(context.Background(), r.tenant, done.ID)
+	require.ErrorIs(t, err, replay.ErrCompleted)
+}
+
+func TestAnotherProcessGoesOnWhereOneStopped(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ids := r.insert(2000)
+	w := r.webhook("/in")
+	made := r.ask(replay.Request{WebhookID: w})
+	stop := r.runner(replay.Options{Rate: 400})
+	require.NoError(t, r.sink.WaitForPath(context.Background(), "/in", 100))
+	stop()
+	at := r.get(made.ID)
+	require.Equal(t, replay.Running, at.State)
+	require.Less(t, at.Enqueued, int64(2000))
+	// One that was killed leaves its claim behind, which ends by itself.
+	r.exec(`UPDATE replays SET runner = gen_random_uuid(), leased_until = now() + interval '2 seconds' WHERE id = $1`, made.ID)
+	r.runner(replay.Options{})
+	r.runner(replay.Options{})
+	got := r.ends(made.ID, replay.Completed)
+	require.Equal(t, [4]int64{2000, 2000, 2000, 0}, progress(got))
+	require.ElementsMatch(t, ids, r.arrived("/in"))
+}
+
+func TestAStrictWebhookIsReplayedInOrder(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	first := r.insert(70)
+	r.forget(70) // from the table and the stream
+	first = append(first, r.insert(10)...)
+	r.passes(2 * skew)
+	first = append(first, r.insert(70)...)
+	w := r.webhook("/in", func(w *subscribers.Webhook) { w.Ordering = subscribers.OrderingStrict })
+	r.runner(replay.Options{Skew: skew})
+	got := r.ends(r.ask(replay.Request{WebhookID: w}).ID, replay.Completed)
+	require.Equal(t, "both", got.Source)
+	require.Equal(t, first, r.arrived("/in"))
+}
+
+func TestAWebhookThatFailsHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.insert(300)
+	bad := r.webhook("/bad")
+	good := r.webhook("/good")
+	r.sink.Script("/bad", sink.Status(503))
+	r.runner(replay.Options{})
+	made := r.ask(replay.Request{})
+	require.NoError(t, r.sink.WaitForPath(context.Background(), "/good", 300))
+	got := r.get(made.ID)
+	require.EqualValues(t, 600, got.Matched)
+	require.Equal(t, replay.Running, got.State)
+	require.Equal(t, 300, r.count(`SELECT count(*) FROM webhook_subscriber_deliveries WHERE replay_id = $1 AND webhook_id = $2`, made.ID, good))
+	require.Positive(t, r.count(`SELECT count(*) FROM webhook_subscriber_deliveries WHERE replay_id = $1 AND webhook_id = $2`, made.ID, bad))
+	require.Less(t, r.count(`SELECT count(*) FROM webhook_subscriber_deliveries WHERE replay_id = $1 AND webhook_id = $2 AND attempts = 0`, made.ID, bad), 100, "its window is what it finishes")
+}
+
+func TestAnEventThatIsNotFannedOutIsLeftToTheFanout(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ids := r.insert(10)
+	// An outbox row that nobody may take yet.
+	r.exec(`INSERT INTO outbox (tenant_id, seq, event_id, created_at, leased_until)
+		SELECT tenant_id, seq, id, created_at, now() + interval '1 hour' FROM events WHERE id = $1`, ids[4])
+	w := r.webhook("/in")
+	r.runner(replay.Options{})
+	made := r.ask(replay.Request{WebhookID: w})
+	require.Eventually(t, func() bool { return r.count(`SELECT count(*) FROM replays WHERE leased_until > now()`) == 1 }, patience, 10*time.Millisecond)
+	require.Empty(t, r.arrived("/in"))
+	r.exec(`UPDATE outbox SET leased_until = '-infinity'`)
+	got := r.ends(made.ID, replay.Completed)
+	require.ElementsMatch(t, ids, r.arrived("/in"), "one came live, the others by the replay")
+	require.EqualValues(t, 9, got.Enqueued)
+	require.EqualValues(t, 10, got.Matched)
+}
+
+func TestACopyOfAnEventInTheStreamCountsOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ids := r.insert(20)
+	s, err := r.js.Stream(context.Background(), stream.Events)
+	require.NoError(t, err)
+	for seq := uint64(5); seq < 10; seq++ {
+		m, err := s.GetMsg(context.Background(), seq)
+		require.NoError(t, err)
+		h := nats.Header{}
+		for name, values := range m.Header {
+			if !strings.HasPrefix(name, "Nats-") {
+				h[name] = values
+			}
+		}
+		h.Set(jetstream.MsgIDHeader, h.Get(stream.HeaderEvent)+":2")
+		_, err = r.js.PublishMsg(context.Background(), &nats.Msg{Subject: m.Subject, Header: h, Data: m.Data})
+		require.NoError(t, err)
+	}
+	w := r.webhook("/in")
+	r.runner(replay.Options{})
+	got := r.ends(r.ask(replay.Request{WebhookID: w, Mode: replay.All}).ID, replay.Completed)
+	require.Equal(t, "jetstream", got.Source)
+	require.Equal(t, [4]int64{20, 20, 20, 0}, progress(got))
+	require.ElementsMatch(t, ids, r.arrived("/in"))
+}

@@ -1,0 +1,95 @@
+package replay_test
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/stream"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+// pastEvents is how many events the fan-out meets again.
+func pastEvents() int {
+	if os.Getenv("FANMAIL_LONG") != "" {
+		return 100_000
+	}
+	return 3_000
+}
+
+// idle waits until the fan-out has acknowledged the whole stream.
+func (r *rig) idle() {
+	r.t.Helper()
+	require.Eventually(r.t, func() bool {
+		c, err := r.js.Consumer(context.Background(), stream.Events, stream.Fanout)
+		if err != nil {
+			return false // it is being made anew
+		}
+		info := c.CachedInfo()
+		return info.NumPending == 0 && info.NumAckPending == 0
+	}, 5*time.Minute, 20*time.Millisecond)
+}
+
+func (r *rig) fanoutConsumer() *jetstream.ConsumerInfo {
+	r.t.Helper()
+	c, err := r.js.Consumer(context.Background(), stream.Events, stream.Fanout)
+	require.NoError(r.t, err)
+	return c.CachedInfo()
+}
+
+func TestResettingTheFanoutConsumerSendsNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx := context.Background()
+	n := pastEvents()
+	r.webhook("/in", func(w *subscribers.Webhook) { w.Filters.Labels = []string{"tenth"} })
+	start := time.Now()
+	r.insert(n, func(i int, e *events.Event) {
+		if i%10 == 0 {
+			e.Labels = []string{"tenth"}
+		}
+	})
+	require.NoError(t, r.sink.WaitForPath(ctx, "/in", n/10))
+	r.idle()
+	// A webhook that would match all of it.
+	r.webhook("/later")
+	rows := `SELECT count(*) FROM webhook_subscriber_deliveries`
+	born := r.count(rows)
+	require.Equal(t, n/10, born)
+
+	// Set back while it runs.
+	began := time.Now()
+	require.NoError(t, stream.Rewind(ctx, r.js, stream.Events, stream.Fanout, 1, nil))
+	r.idle()
+	t.Logf("%d events inserted and fanned out in %s, met again in %s", n, began.Sub(start), time.Since(began))
+	middle, err := stream.SequenceAt(ctx, r.js, stream.Events, time.Now().Add(-time.Hour))
+	require.NoError(t, err)
+	require.EqualValues(t, 1, middle)
+	require.False(t, r.fanoutConsumer().Paused)
+
+	// Lost, and made anew at the stream's beginning by the fan-out itself.
+	before := r.fanoutConsumer().Created
+	require.NoError(t, r.js.DeleteConsumer(ctx, stream.Events, stream.Fanout))
+	require.Eventually(t, func() bool {
+		c, err := r.js.Consumer(ctx, stream.Events, stream.Fanout)
+		return err == nil && c.CachedInfo().Created.After(before)
+	}, patience, 20*time.Millisecond)
+	r.idle()
+	require.GreaterOrEqual(t, r.fanoutConsumer().AckFloor.Stream, uint64(n))
+
+	require.Equal(t, born, r.count(rows), "no row")
+	// What is new goes on as ever, and comes behind all of it.
+	r.insert(1, func(_ int, e *events.Event) { e.Labels = []string{"tenth"} })
+	require.NoError(t, r.sink.WaitForPath(ctx, "/later", 1))
+	require.NoError(t, r.sink.WaitForPath(ctx, "/in", n/10+1))
+	require.Equal(t, born+2, r.count(rows))
+	require.Equal(t, n/10+2, r.sink.Count(), "nothing was sent")
+	next, err := stream.SequenceAt(ctx, r.js, stream.Events, time.Now().Add(time.Hour))
+	require.NoError(t, err)
+	require.EqualValues(t, n+2, next)
+}
