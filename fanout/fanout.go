@@ -257,7 +257,7 @@ WITH due AS MATERIALIZED (
 	SELECT o.at FROM (SELECT * FROM unnest($1::uuid[], $2::bigint[]) AS u (tenant_id, seq) ORDER BY tenant_id, seq) AS u
 	CROSS JOIN LATERAL (` + outbox.RowOfKey + ` FOR UPDATE) AS o
 ), taken AS (
-	DELETE FROM outbox AS o USING (SELECT unnest(ARRAY(SELECT at FROM due)) LIMIT cardinality($2)) AS due (at)
+	DELETE FROM fanmail.outbox AS o USING (SELECT unnest(ARRAY(SELECT at FROM due)) LIMIT cardinality($2)) AS due (at)
 	WHERE o.ctid = due.at RETURNING o.seq
 )
 SELECT seq, 0 FROM taken UNION ALL SELECT 0, count(DISTINCT at) FROM due`

@@ -67,7 +67,7 @@ func TestRowsOfAFullLaneAreBornDue(t *testing.T) {
 	require.Zero(t, told(l.fed, l.full))
 	require.Zero(t, told(l.parked, roomy))
 	due := func(w events.WebhookID) (n int) {
-		require.NoError(t, pool.QueryRow(context.Background(), `SELECT count(*) FROM webhook_subscriber_deliveries
+		require.NoError(t, pool.QueryRow(context.Background(), `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries
 			WHERE webhook_id = $1 AND status = 'pending' AND next_retry_at <= now()`, w).Scan(&n))
 		return n
 	}

@@ -25,19 +25,19 @@ func TestARowThatIsLeasedAnewMeanwhileIsFannedOutAllTheSame(t *testing.T) {
 		require.NoError(t, pool.QueryRow(ctx, query).Scan(&n))
 		return n
 	}
-	require.Eventually(t, func() bool { return count(`SELECT count(*) FROM outbox WHERE publishes = 1`) == 3 }, time.Minute, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return count(`SELECT count(*) FROM fanmail.outbox WHERE publishes = 1`) == 3 }, time.Minute, 5*time.Millisecond)
 	stop() // it publishes what it has leased
 
 	tx, err := pool.Begin(ctx)
 	require.NoError(t, err)
-	_, err = tx.Exec(ctx, `UPDATE outbox SET publishes = 2 WHERE seq = (SELECT max(seq) FROM outbox)`)
+	_, err = tx.Exec(ctx, `UPDATE fanmail.outbox SET publishes = 2 WHERE seq = (SELECT max(seq) FROM fanmail.outbox)`)
 	require.NoError(t, err)
 	stop = fanOut(t, pool, nc, js, nil)
 	require.Eventually(t, func() bool {
 		return count(`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) == 1
 	}, time.Minute, 5*time.Millisecond)
 	require.NoError(t, tx.Commit(ctx))
-	require.Eventually(t, func() bool { return count(`SELECT count(*) FROM outbox`) == 0 }, time.Minute, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return count(`SELECT count(*) FROM fanmail.outbox`) == 0 }, time.Minute, 5*time.Millisecond)
 	stop()
-	require.Equal(t, 3, count(`SELECT count(*) FROM webhook_subscriber_deliveries`))
+	require.Equal(t, 3, count(`SELECT count(*) FROM fanmail.webhook_subscriber_deliveries`))
 }

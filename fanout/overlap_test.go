@@ -23,7 +23,7 @@ func TestABatchThatTakesLongHoldsUpNoOther(t *testing.T) {
 	delivered := func(id events.ID) func() bool {
 		return func() bool {
 			var n int
-			err := pool.QueryRow(ctx, `SELECT count(*) FROM webhook_subscriber_deliveries WHERE event_id = $1`, id).Scan(&n)
+			err := pool.QueryRow(ctx, `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE event_id = $1`, id).Scan(&n)
 			return err == nil && n == 1
 		}
 	}
@@ -32,12 +32,12 @@ func TestABatchThatTakesLongHoldsUpNoOther(t *testing.T) {
 	long := insert(t, pool, tenant, 1)
 	require.Eventually(t, func() bool {
 		var published bool
-		err := pool.QueryRow(ctx, `SELECT publishes > 0 FROM outbox WHERE event_id = $1`, long).Scan(&published)
+		err := pool.QueryRow(ctx, `SELECT publishes > 0 FROM fanmail.outbox WHERE event_id = $1`, long).Scan(&published)
 		return err == nil && published
 	}, time.Minute, 10*time.Millisecond)
 	lock, err := pool.Begin(ctx)
 	require.NoError(t, err)
-	_, err = lock.Exec(ctx, `SELECT 1 FROM outbox WHERE event_id = $1 FOR UPDATE`, long)
+	_, err = lock.Exec(ctx, `SELECT 1 FROM fanmail.outbox WHERE event_id = $1 FOR UPDATE`, long)
 	require.NoError(t, err)
 	stopFanout := fanOut(t, pool, nc, js, nil)
 	require.Eventually(t, func() bool {

@@ -23,13 +23,13 @@ func TestFanoutTakesItsRowsByKey(t *testing.T) {
 	const held, n = 20_000, 300
 	// The statistics are those of an outbox that has been emptied.
 	for _, statement := range []string{
-		`INSERT INTO outbox (tenant_id, event_id, created_at) SELECT gen_random_uuid(), gen_random_uuid(), now() FROM generate_series(1, 1000)`,
-		`DELETE FROM outbox`, `ANALYZE outbox`,
+		`INSERT INTO fanmail.outbox (tenant_id, event_id, created_at) SELECT gen_random_uuid(), gen_random_uuid(), now() FROM generate_series(1, 1000)`,
+		`DELETE FROM fanmail.outbox`, `ANALYZE fanmail.outbox`,
 	} {
 		_, err := pool.Exec(ctx, statement)
 		require.NoError(t, err)
 	}
-	_, err := pool.Exec(ctx, `INSERT INTO outbox (tenant_id, event_id, created_at, leased_until)
+	_, err := pool.Exec(ctx, `INSERT INTO fanmail.outbox (tenant_id, event_id, created_at, leased_until)
 		SELECT $1, gen_random_uuid(), now(), now() + interval '1 hour' FROM generate_series(1, $2::int)`, tenant, held)
 	require.NoError(t, err)
 	newWebhook(t, pool, tenant)
@@ -39,15 +39,15 @@ func TestFanoutTakesItsRowsByKey(t *testing.T) {
 	stopRelay, stopFanout := relay(t, pool, nc, js), fanOut(t, r.Pool, nc, js, nil)
 	require.Eventually(t, func() bool {
 		var left, born int
-		err := pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM outbox), (SELECT count(*) FROM webhook_subscriber_deliveries)`).Scan(&left, &born)
+		err := pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM fanmail.outbox), (SELECT count(*) FROM fanmail.webhook_subscriber_deliveries)`).Scan(&left, &born)
 		return err == nil && left == held && born == n
 	}, time.Minute, 20*time.Millisecond)
 	stopRelay()
 	stopFanout()
 
-	p := r.Of(t, "DELETE FROM outbox")
+	p := r.Of(t, "DELETE FROM fanmail.outbox")
 	t.Logf("takeOutbox: %d rows read, %d sorted, %d blocks", p.Rows(), p.Sorted(), p.Blocks())
 	p.Within(t, pgplan.Bound{Indexes: []string{"outbox_pkey"}, Rows: 3 * n, Sorted: n, Blocks: 20 * n})
-	p = r.Of(t, "INSERT INTO webhook_subscriber_deliveries")
+	p = r.Of(t, "INSERT INTO fanmail.webhook_subscriber_deliveries")
 	p.Within(t, pgplan.Bound{Blocks: 60 * n})
 }

@@ -21,7 +21,7 @@ import (
 func newTenant(t *testing.T, pool *pgxpool.Pool) events.TenantID {
 	t.Helper()
 	tenant := events.NewRandom[events.TenantKind]()
-	_, err := pool.Exec(context.Background(), `INSERT INTO tenants (id, name) VALUES ($1, 'test')`, tenant)
+	_, err := pool.Exec(context.Background(), `INSERT INTO fanmail.tenants (id, name) VALUES ($1, 'test')`, tenant)
 	require.NoError(t, err)
 	return tenant
 }

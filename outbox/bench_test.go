@@ -18,7 +18,7 @@ func BenchmarkInsertMany100(b *testing.B) {
 	ctx := context.Background()
 	pool := pgtest.Pool(b)
 	ten := events.NewRandom[events.TenantKind]()
-	_, err := pool.Exec(ctx, `INSERT INTO tenants (id, name) VALUES ($1, 'bench')`, ten)
+	_, err := pool.Exec(ctx, `INSERT INTO fanmail.tenants (id, name) VALUES ($1, 'bench')`, ten)
 	require.NoError(b, err)
 	evs := make([]events.Event, 100)
 	for i := range evs {

@@ -119,8 +119,8 @@ func Wake(nc *nats.Conn) {
 // the choice, which takes longer than all else here; hence one tenant's own.
 const (
 	lockStrict = `SELECT pg_advisory_xact_lock(hashtextextended(id::text, 0)) FROM
-	(SELECT id FROM tenants WHERE id = ANY($1::uuid[]) AND has_strict ORDER BY id) AS strict`
-	lockOneStrict = `SELECT pg_advisory_xact_lock(hashtextextended(id::text, 0)) FROM tenants WHERE id = $1 AND has_strict`
+	(SELECT id FROM fanmail.tenants WHERE id = ANY($1::uuid[]) AND has_strict ORDER BY id) AS strict`
+	lockOneStrict = `SELECT pg_advisory_xact_lock(hashtextextended(id::text, 0)) FROM fanmail.tenants WHERE id = $1 AND has_strict`
 )
 
 const eventInput = `
@@ -136,7 +136,7 @@ const freshOfKeys = `bucket AS (
 	SELECT floor(extract(epoch FROM now()) / 2592000)::integer AS present,
 	       extract(epoch FROM now()) - floor(extract(epoch FROM now()) / 2592000) * 2592000 < 86400 AS first_day
 ), claimed AS (
-	INSERT INTO event_keys (bucket, event_id)
+	INSERT INTO fanmail.event_keys (bucket, event_id)
 	SELECT b, id FROM input, bucket, LATERAL (SELECT present AS b UNION ALL SELECT present - 1 WHERE first_day) AS bs
 	WHERE keyed ORDER BY id, b
 	ON CONFLICT DO NOTHING
@@ -146,22 +146,22 @@ const freshOfKeys = `bucket AS (
 	UNION ALL
 	SELECT i.* FROM input AS i, bucket WHERE i.keyed
 		AND (SELECT count(*) FROM claimed WHERE event_id = i.id) = CASE WHEN first_day THEN 2 ELSE 1 END
-		AND NOT EXISTS (SELECT 1 FROM event_keys AS k WHERE k.bucket = present - 1 AND k.event_id = i.id)
+		AND NOT EXISTS (SELECT 1 FROM fanmail.event_keys AS k WHERE k.bucket = present - 1 AND k.event_id = i.id)
 ), `
 
 const freshWithoutKeys = `fresh AS (SELECT * FROM input), `
 
 const logEvents = `numbered AS (
-	SELECT *, nextval('outbox_seq') AS seq FROM (SELECT * FROM fresh ORDER BY n) AS f
+	SELECT *, nextval('fanmail.outbox_seq') AS seq FROM (SELECT * FROM fresh ORDER BY n) AS f
 ), logged AS (
-	INSERT INTO events (id, created_at, tenant_id, type, seq, agent_id, conversation_id, labels, message_id, envelope, traceparent)
+	INSERT INTO fanmail.events (id, created_at, tenant_id, type, seq, agent_id, conversation_id, labels, message_id, envelope, traceparent)
 	SELECT id, now(), tenant_id, type, seq, nullif(agent_id, ''), nullif(conversation_id, ''),
 	       CASE WHEN labels = '' THEN NULL ELSE string_to_array(labels, E'\x01') END, nullif(message_id, ''),
 	       head || convert_to(to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'UTF8') || tail,
 	       nullif($11::text, '')
 	FROM numbered ORDER BY seq
 )
-INSERT INTO outbox (tenant_id, seq, event_id, created_at)
+INSERT INTO fanmail.outbox (tenant_id, seq, event_id, created_at)
 SELECT tenant_id, seq, id, now() FROM numbered ORDER BY seq
 RETURNING event_id, created_at`
 

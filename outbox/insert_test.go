@@ -21,7 +21,7 @@ import (
 func tenant(t *testing.T, pool *pgxpool.Pool, strict bool) events.TenantID {
 	t.Helper()
 	id := events.NewRandom[events.TenantKind]()
-	_, err := pool.Exec(context.Background(), `INSERT INTO tenants (id, name, has_strict) VALUES ($1, 'test', $2)`, id, strict)
+	_, err := pool.Exec(context.Background(), `INSERT INTO fanmail.tenants (id, name, has_strict) VALUES ($1, 'test', $2)`, id, strict)
 	require.NoError(t, err)
 	return id
 }
@@ -53,7 +53,7 @@ func TestInsertWritesTheEnvelopeOnceWithTheDatabasesTime(t *testing.T) {
 	var envelope []byte
 	var created time.Time
 	var labels []string
-	require.NoError(t, pool.QueryRow(ctx, `SELECT envelope, created_at, labels FROM events WHERE id = $1`, done[0].ID).Scan(&envelope, &created, &labels))
+	require.NoError(t, pool.QueryRow(ctx, `SELECT envelope, created_at, labels FROM fanmail.events WHERE id = $1`, done[0].ID).Scan(&envelope, &created, &labels))
 	require.Equal(t, ev.Labels, labels)
 	require.True(t, created.Equal(done[0].CreatedAt))
 	want := fmt.Sprintf(`{"type":"email.received","id":"%s","created_at":"%s","schema_version":"1","data":{"z":1,"a":"<ü & \u003c>","n":12345678901234567890}}`,
@@ -64,7 +64,7 @@ func TestInsertWritesTheEnvelopeOnceWithTheDatabasesTime(t *testing.T) {
 	require.True(t, env.CreatedAt.Equal(created))
 
 	var rows int
-	require.NoError(t, pool.QueryRow(ctx, `SELECT count(*) FROM outbox WHERE event_id = $1 AND tenant_id = $2`, done[0].ID, ten).Scan(&rows))
+	require.NoError(t, pool.QueryRow(ctx, `SELECT count(*) FROM fanmail.outbox WHERE event_id = $1 AND tenant_id = $2`, done[0].ID, ten).Scan(&rows))
 	require.Equal(t, 1, rows)
 }
 
@@ -93,7 +93,7 @@ func TestInsertOfOneKeyManyTimesAtOnceIsOneEvent(t *testing.T) {
 	}
 	require.Equal(t, 1, fresh)
 	var n int
-	require.NoError(t, pool.QueryRow(context.Background(), `SELECT count(*) FROM outbox`).Scan(&n))
+	require.NoError(t, pool.QueryRow(context.Background(), `SELECT count(*) FROM fanmail.outbox`).Scan(&n))
 	require.Equal(t, 2, n)
 }
 
@@ -104,7 +104,7 @@ func TestAKeyFromTheBucketBeforeStillCounts(t *testing.T) {
 	ten := tenant(t, pool, false)
 	ev := events.Event{TenantID: ten, Type: events.EmailReceived, Data: json.RawMessage(`{}`), IdempotencyKey: "k"}
 	id := events.DeriveID(ten, "k", events.EmailReceived)
-	_, err := pool.Exec(ctx, `INSERT INTO event_keys SELECT floor(extract(epoch FROM now()) / 2592000)::integer - 1, $1`, id)
+	_, err := pool.Exec(ctx, `INSERT INTO fanmail.event_keys SELECT floor(extract(epoch FROM now()) / 2592000)::integer - 1, $1`, id)
 	require.NoError(t, err)
 	done := insert(t, pool, ev)
 	require.False(t, done[0].New)
@@ -121,7 +121,7 @@ func TestInsertKeepsOrderAndRollsBackWhole(t *testing.T) {
 		evs = append(evs, events.Event{TenantID: ten, Type: events.EmailSent, Data: json.RawMessage(fmt.Sprintf(`{"n":%d}`, i))})
 	}
 	done := insert(t, pool, evs...)
-	rows, err := pool.Query(ctx, `SELECT event_id FROM outbox ORDER BY seq`)
+	rows, err := pool.Query(ctx, `SELECT event_id FROM fanmail.outbox ORDER BY seq`)
 	require.NoError(t, err)
 	ids, err := pgx.CollectRows(rows, pgx.RowTo[events.ID])
 	require.NoError(t, err)
@@ -136,7 +136,7 @@ func TestInsertKeepsOrderAndRollsBackWhole(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, tx.Rollback(ctx))
 	var n int
-	require.NoError(t, pool.QueryRow(ctx, `SELECT count(*) FROM events WHERE id = $1`, id).Scan(&n))
+	require.NoError(t, pool.QueryRow(ctx, `SELECT count(*) FROM fanmail.events WHERE id = $1`, id).Scan(&n))
 	require.Zero(t, n)
 }
 

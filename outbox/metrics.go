@@ -66,7 +66,7 @@ func (b *backlog) Describe(c chan<- *prometheus.Desc) { c <- b.oldest }
 
 // The first of the index: rows never published stand before all others.
 const oldestDue = `SELECT coalesce((
-	SELECT extract(epoch FROM clock_timestamp() - created_at) FROM outbox WHERE leased_until <= now() ORDER BY leased_until, seq LIMIT 1), 0)::float8`
+	SELECT extract(epoch FROM clock_timestamp() - created_at) FROM fanmail.outbox WHERE leased_until <= now() ORDER BY leased_until, seq LIMIT 1), 0)::float8`
 
 // Collect asks.
 func (b *backlog) Collect(c chan<- prometheus.Metric) {

@@ -24,21 +24,21 @@ func TestTheRelayLeasesByIndex(t *testing.T) {
 	ten := tenant(t, pool, false)
 	fill := func() {
 		_, err := pool.Exec(ctx, `
-			WITH ev AS (INSERT INTO events (id, created_at, tenant_id, type, seq, envelope)
+			WITH ev AS (INSERT INTO fanmail.events (id, created_at, tenant_id, type, seq, envelope)
 			            SELECT gen_random_uuid(), now(), $3, 'email.received', i, '{}' FROM generate_series(1, $1::int) AS i
 			            RETURNING id, created_at, tenant_id, seq)
-			INSERT INTO outbox (tenant_id, seq, event_id, created_at, leased_until)
+			INSERT INTO fanmail.outbox (tenant_id, seq, event_id, created_at, leased_until)
 			SELECT tenant_id, seq, id, created_at, CASE WHEN seq <= $2 THEN now() + interval '1 hour' ELSE '-infinity'::timestamptz END FROM ev`, held+due, held, ten)
 		require.NoError(t, err)
 	}
 	empty := func() {
-		_, err := pool.Exec(ctx, `DELETE FROM outbox`)
+		_, err := pool.Exec(ctx, `DELETE FROM fanmail.outbox`)
 		require.NoError(t, err)
-		_, err = pool.Exec(ctx, `DELETE FROM events`)
+		_, err = pool.Exec(ctx, `DELETE FROM fanmail.events`)
 		require.NoError(t, err)
 	}
 	analyze := func() {
-		_, err := pool.Exec(ctx, `ANALYZE outbox, events`)
+		_, err := pool.Exec(ctx, `ANALYZE fanmail.outbox, fanmail.events`)
 		require.NoError(t, err)
 	}
 	for _, state := range []struct {

@@ -204,7 +204,7 @@ func (p *poller) next(n int, hinted bool, now time.Time) time.Duration {
 func (r *Relay) turn(ctx context.Context, hinted bool) (int, error) {
 	if !hinted {
 		var some bool
-		if err := r.pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM outbox WHERE leased_until <= now())`).Scan(&some); err != nil {
+		if err := r.pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM fanmail.outbox WHERE leased_until <= now())`).Scan(&some); err != nil {
 			r.metrics.failures.WithLabelValues(partyDatabase).Inc()
 			return 0, fmt.Errorf("look at the outbox: %w", err)
 		}
@@ -228,10 +228,10 @@ func (r *Relay) turn(ctx context.Context, hinted bool) (int, error) {
 // see [pg.Between].
 const leaseOutbox = `
 WITH due AS MATERIALIZED (
-	SELECT ctid AS at FROM outbox WHERE leased_until <= now()
+	SELECT ctid AS at FROM fanmail.outbox WHERE leased_until <= now()
 	ORDER BY leased_until, seq LIMIT $1 FOR UPDATE SKIP LOCKED
 ), leased AS (
-	UPDATE outbox AS o
+	UPDATE fanmail.outbox AS o
 	SET publishes = least(o.publishes + 1, 1000),
 	    leased_until = now() + make_interval(secs => least($2 * 2 ^ least(o.publishes, 10), $3))
 	FROM (SELECT unnest(ARRAY(SELECT at FROM due)) LIMIT $1) AS due (at) WHERE o.ctid = due.at
@@ -239,27 +239,27 @@ WITH due AS MATERIALIZED (
 )
 SELECT l.tenant_id, l.seq, l.event_id, l.created_at, l.publishes, extract(epoch FROM now() - l.created_at)::float8, ` + eventColumns + `
 FROM leased AS l LEFT JOIN LATERAL (
-	SELECT * FROM events
+	SELECT * FROM fanmail.events
 	WHERE tenant_id = l.tenant_id AND id = l.event_id AND created_at = l.created_at AND created_at >= '{day}' AND created_at < '{next day}' LIMIT 1
 ) AS e ON true ORDER BY l.seq`
 
 // RowOfKey is a query, to stand in a LATERAL, for where the outbox row of the key
 // u (tenant_id, seq) lies; its column is "at". The range is of one key, for which
 // no index but the primary key's will do, whatever the statistics say.
-const RowOfKey = `SELECT ctid AS at FROM outbox
+const RowOfKey = `SELECT ctid AS at FROM fanmail.outbox
 	WHERE (tenant_id, seq) >= (u.tenant_id, u.seq) AND (tenant_id, seq) <= (u.tenant_id, u.seq) LIMIT 1`
 
 // The rows of the keys, as [leaseOutbox] updates them: an outbox is long when the
 // broker is away.
 const handBack = `
-UPDATE outbox AS o SET leased_until = '-infinity' FROM (
+UPDATE fanmail.outbox AS o SET leased_until = '-infinity' FROM (
 	SELECT unnest(ARRAY(SELECT r.at FROM unnest($1::uuid[], $2::bigint[]) AS u (tenant_id, seq) CROSS JOIN LATERAL (` + RowOfKey + `) AS r)) LIMIT cardinality($2)
 ) AS given (at) WHERE o.ctid = given.at`
 
 const otherDays = `
 SELECT w.n, ` + eventColumns + `
 FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) WITH ORDINALITY AS w (tenant_id, id, created_at, n) CROSS JOIN LATERAL (
-	SELECT * FROM events
+	SELECT * FROM fanmail.events
 	WHERE tenant_id = w.tenant_id AND id = w.id AND created_at = w.created_at LIMIT 1
 ) AS e`
 

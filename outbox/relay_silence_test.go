@@ -30,7 +30,7 @@ func TestTheRelayHandsItsRowsBackWhenTheBrokerFallsSilent(t *testing.T) {
 	// While the first lease still runs.
 	require.Eventually(t, func() bool {
 		var back bool
-		err := pool.QueryRow(ctx, `SELECT count(*) = 3 FROM outbox WHERE publishes = 1 AND leased_until = '-infinity'`).Scan(&back)
+		err := pool.QueryRow(ctx, `SELECT count(*) = 3 FROM fanmail.outbox WHERE publishes = 1 AND leased_until = '-infinity'`).Scan(&back)
 		require.NoError(t, err)
 		return back
 	}, 2*time.Minute, 5*time.Millisecond)

@@ -110,7 +110,7 @@ func testOrder(t *testing.T, nc *nats.Conn, js jetstream.JetStream) {
 		require.Equal(t, []string{"%20edge%20", "plain"}, m.Headers()[stream.HeaderLabel])
 	}
 	var rows int
-	require.NoError(t, pool.QueryRow(context.Background(), `SELECT count(*) FROM outbox WHERE leased_until > now() + interval '20 seconds' AND publishes = 1`).Scan(&rows))
+	require.NoError(t, pool.QueryRow(context.Background(), `SELECT count(*) FROM fanmail.outbox WHERE leased_until > now() + interval '20 seconds' AND publishes = 1`).Scan(&rows))
 	require.Equal(t, len(want), rows, "leased and left for the fan-out")
 }
 
@@ -123,7 +123,7 @@ func TestAnEventWhoseLeaseRanOutIsPublishedAgainUnderAnotherID(t *testing.T) {
 	relay(t, pool, nc, js)
 	done := insert(t, pool, numbered(ten, 0, 20)...)
 	read(t, js, 20)
-	_, err := pool.Exec(ctx, `UPDATE outbox SET leased_until = now()`)
+	_, err := pool.Exec(ctx, `UPDATE fanmail.outbox SET leased_until = now()`)
 	require.NoError(t, err)
 	msgs := read(t, js, 40)
 	for i, m := range msgs[20:] {
@@ -131,7 +131,7 @@ func TestAnEventWhoseLeaseRanOutIsPublishedAgainUnderAnotherID(t *testing.T) {
 		require.Equal(t, done[i].ID.String(), m.Headers().Get(stream.HeaderEvent))
 	}
 	var doubled bool
-	require.NoError(t, pool.QueryRow(ctx, `SELECT min(leased_until) > now() + interval '50 seconds' FROM outbox`).Scan(&doubled))
+	require.NoError(t, pool.QueryRow(ctx, `SELECT min(leased_until) > now() + interval '50 seconds' FROM fanmail.outbox`).Scan(&doubled))
 	require.True(t, doubled, "each turn's lease is twice the one before")
 }
 
@@ -143,16 +143,16 @@ func TestEventsOfAnyDayArePublished(t *testing.T) {
 	pool := pgtest.Pool(t)
 	nc, js := natstest.Connect(t)
 	ten := tenant(t, pool, false)
-	_, err := pool.Exec(ctx, `SELECT fanmail_make_partitions((now() AT TIME ZONE 'UTC')::date - 6, 9)`)
+	_, err := pool.Exec(ctx, `SELECT fanmail.make_partitions((now() AT TIME ZONE 'UTC')::date - 6, 9)`)
 	require.NoError(t, err)
 	done := insert(t, pool, numbered(ten, 0, 6)...)
 	for i, days := range []int{0, 1, 2, 5, -1} { // a database's clock may be ahead
 		_, err := pool.Exec(ctx, `WITH moved AS (
-				UPDATE events SET created_at = created_at - make_interval(days => $2) WHERE id = $1 RETURNING id, created_at
-			) UPDATE outbox AS o SET created_at = m.created_at FROM moved AS m WHERE o.event_id = m.id`, done[i].ID, days)
+				UPDATE fanmail.events SET created_at = created_at - make_interval(days => $2) WHERE id = $1 RETURNING id, created_at
+			) UPDATE fanmail.outbox AS o SET created_at = m.created_at FROM moved AS m WHERE o.event_id = m.id`, done[i].ID, days)
 		require.NoError(t, err)
 	}
-	_, err = pool.Exec(ctx, `DELETE FROM events WHERE id = $1`, done[5].ID)
+	_, err = pool.Exec(ctx, `DELETE FROM fanmail.events WHERE id = $1`, done[5].ID)
 	require.NoError(t, err)
 	relay(t, pool, nc, js)
 	for i, m := range read(t, js, 5) {
@@ -163,7 +163,7 @@ func TestEventsOfAnyDayArePublished(t *testing.T) {
 		require.Equal(t, []string{"%20edge%20", "plain"}, m.Headers()[stream.HeaderLabel])
 	}
 	var leased int
-	require.NoError(t, pool.QueryRow(ctx, `SELECT count(*) FROM outbox WHERE publishes = 1 AND leased_until > now()`).Scan(&leased))
+	require.NoError(t, pool.QueryRow(ctx, `SELECT count(*) FROM fanmail.outbox WHERE publishes = 1 AND leased_until > now()`).Scan(&leased))
 	require.Equal(t, 6, leased)
 }
 

@@ -21,7 +21,7 @@ func Waiting(ctx context.Context, db interface {
 ) (n int, oldest time.Time, err error) {
 	var at *time.Time
 	err = db.QueryRow(ctx, `SELECT count(*), min(created_at) FROM (
-		SELECT created_at FROM outbox WHERE tenant_id = $1 ORDER BY seq LIMIT $2) AS waiting`, tenant, MaxWaiting).Scan(&n, &at)
+		SELECT created_at FROM fanmail.outbox WHERE tenant_id = $1 ORDER BY seq LIMIT $2) AS waiting`, tenant, MaxWaiting).Scan(&n, &at)
 	if err != nil {
 		return 0, time.Time{}, fmt.Errorf("count waiting events: %w", err)
 	}

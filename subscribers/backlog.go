@@ -39,10 +39,10 @@ func (b *Backlog) Left(perSecond float64) {
 // Both halves go by the partial indexes of what is pending.
 const countBacklog = `
 SELECT count(*), count(*) FILTER (WHERE next_retry_at <= now()), min(created_at) FROM (
-	(SELECT next_retry_at, created_at FROM webhook_subscriber_deliveries
+	(SELECT next_retry_at, created_at FROM fanmail.webhook_subscriber_deliveries
 	 WHERE webhook_id = $1 AND status = 'pending' AND NOT strict AND next_retry_at IS NOT NULL LIMIT $2)
 	UNION ALL
-	(SELECT next_retry_at, created_at FROM webhook_subscriber_deliveries
+	(SELECT next_retry_at, created_at FROM fanmail.webhook_subscriber_deliveries
 	 WHERE webhook_id = $1 AND status = 'pending' AND strict LIMIT $2)
 ) AS p`
 

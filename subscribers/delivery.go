@@ -52,7 +52,7 @@ type NewDelivery struct {
 }
 
 const insertDeliveries = `
-INSERT INTO webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at,
+INSERT INTO fanmail.webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at,
        next_retry_at, expires_at, seq, max_attempts, event_type, message_id, strict)
 SELECT id, created_at, webhook_id, tenant_id, event_id, created_at,
        CASE WHEN strict OR parked THEN now() ELSE now() + make_interval(secs => $13) END, created_at + make_interval(secs => $11),
@@ -115,13 +115,13 @@ type Want struct {
 
 // What is due becomes leased, and its envelope is read by primary key.
 const leaseTail = `, leased AS (
-	UPDATE webhook_subscriber_deliveries AS d SET next_retry_at = now() + make_interval(secs => $1)
+	UPDATE fanmail.webhook_subscriber_deliveries AS d SET next_retry_at = now() + make_interval(secs => $1)
 	FROM due WHERE d.id = due.id AND d.created_at = due.created_at
 	RETURNING d.id, d.created_at, d.webhook_id, d.event_id, d.event_created_at, d.event_type, d.seq, d.attempts, d.max_attempts, d.kind, d.next_retry_at
 )
 SELECT l.id, l.created_at, l.webhook_id, l.event_id, l.event_type, l.seq, l.attempts, l.max_attempts, l.kind = 'replay', l.next_retry_at, e.envelope, coalesce(e.traceparent, '')
 FROM leased AS l LEFT JOIN LATERAL (
-	SELECT envelope, traceparent FROM events WHERE id = l.event_id AND created_at = l.event_created_at
+	SELECT envelope, traceparent FROM fanmail.events WHERE id = l.event_id AND created_at = l.event_created_at
 ) AS e ON true
 ORDER BY l.created_at, l.seq`
 
@@ -132,7 +132,7 @@ WITH due AS MATERIALIZED (
 	SELECT d.id, d.created_at
 	FROM unnest($2::uuid[], $3::integer[]) AS w (webhook_id, room)
 	CROSS JOIN LATERAL (
-		SELECT id, created_at FROM webhook_subscriber_deliveries
+		SELECT id, created_at FROM fanmail.webhook_subscriber_deliveries
 		WHERE webhook_id = w.webhook_id AND status = 'pending' AND NOT strict AND next_retry_at <= now()
 		ORDER BY next_retry_at LIMIT w.room
 		FOR UPDATE SKIP LOCKED
@@ -142,7 +142,7 @@ WITH due AS MATERIALIZED (
 // The earliest pending row of each webhook: due already, or when to come back.
 const earliestPending = `
 SELECT w.webhook_id, (
-	SELECT next_retry_at FROM webhook_subscriber_deliveries
+	SELECT next_retry_at FROM fanmail.webhook_subscriber_deliveries
 	WHERE webhook_id = w.webhook_id AND status = 'pending' AND NOT strict ORDER BY next_retry_at LIMIT 1)
 FROM unnest($1::uuid[]) AS w (webhook_id)`
 
@@ -155,14 +155,14 @@ WITH due AS MATERIALIZED (
 	SELECT d.id, d.created_at
 	FROM unnest($2::uuid[]) AS w (webhook_id)
 	CROSS JOIN LATERAL (` + strictHead + `) AS h
-	JOIN webhook_subscriber_deliveries AS d ON d.id = h.id AND d.created_at = h.created_at
+	JOIN fanmail.webhook_subscriber_deliveries AS d ON d.id = h.id AND d.created_at = h.created_at
 	WHERE d.status = 'pending' AND d.next_retry_at <= now()
-	  AND NOT EXISTS (SELECT 1 FROM outbox AS o WHERE o.tenant_id = h.tenant_id AND o.seq < h.seq)
+	  AND NOT EXISTS (SELECT 1 FROM fanmail.outbox AS o WHERE o.tenant_id = h.tenant_id AND o.seq < h.seq)
 	FOR UPDATE OF d SKIP LOCKED
 )` + leaseTail
 
 const strictHead = `
-	SELECT id, created_at, seq, tenant_id, next_retry_at FROM webhook_subscriber_deliveries
+	SELECT id, created_at, seq, tenant_id, next_retry_at FROM fanmail.webhook_subscriber_deliveries
 	WHERE webhook_id = w.webhook_id AND status = 'pending' AND strict
 	ORDER BY seq, created_at LIMIT 1`
 
@@ -232,22 +232,22 @@ func scanLeased(row pgx.CollectableRow) (Leased, error) {
 const (
 	discoverDue = `
 WITH RECURSIVE found AS (
-	(SELECT webhook_id, next_retry_at FROM webhook_subscriber_deliveries
+	(SELECT webhook_id, next_retry_at FROM fanmail.webhook_subscriber_deliveries
 	 WHERE status = 'pending' AND NOT strict AND webhook_id >= $1 AND webhook_id <= $2 ORDER BY webhook_id, next_retry_at LIMIT 1)
 	UNION ALL
 	SELECT n.webhook_id, n.next_retry_at FROM found CROSS JOIN LATERAL (
-		SELECT webhook_id, next_retry_at FROM webhook_subscriber_deliveries
+		SELECT webhook_id, next_retry_at FROM fanmail.webhook_subscriber_deliveries
 		WHERE status = 'pending' AND NOT strict AND webhook_id > found.webhook_id AND webhook_id <= $2 ORDER BY webhook_id, next_retry_at LIMIT 1
 	) AS n
 )
 SELECT webhook_id, next_retry_at FROM found`
 	discoverLines = `
 WITH RECURSIVE found AS (
-	(SELECT webhook_id, next_retry_at FROM webhook_subscriber_deliveries
+	(SELECT webhook_id, next_retry_at FROM fanmail.webhook_subscriber_deliveries
 	 WHERE status = 'pending' AND strict AND webhook_id >= $1 AND webhook_id <= $2 ORDER BY webhook_id, seq, created_at LIMIT 1)
 	UNION ALL
 	SELECT n.webhook_id, n.next_retry_at FROM found CROSS JOIN LATERAL (
-		SELECT webhook_id, next_retry_at FROM webhook_subscriber_deliveries
+		SELECT webhook_id, next_retry_at FROM fanmail.webhook_subscriber_deliveries
 		WHERE status = 'pending' AND strict AND webhook_id > found.webhook_id AND webhook_id <= $2 ORDER BY webhook_id, seq, created_at LIMIT 1
 	) AS n
 )
@@ -293,9 +293,9 @@ func Discover(ctx context.Context, pool *pgxpool.Pool, partition int) ([]Found, 
 // Reline marks a webhook's pending rows as its ordering wants them: those that
 // were born while it was being changed carry the old mark.
 func Reline(ctx context.Context, pool *pgxpool.Pool, id events.WebhookID, strict bool) error {
-	statement := `UPDATE webhook_subscriber_deliveries SET strict = true WHERE webhook_id = $1 AND status = 'pending' AND NOT strict`
+	statement := `UPDATE fanmail.webhook_subscriber_deliveries SET strict = true WHERE webhook_id = $1 AND status = 'pending' AND NOT strict`
 	if !strict {
-		statement = `UPDATE webhook_subscriber_deliveries SET strict = false WHERE webhook_id = $1 AND status = 'pending' AND strict`
+		statement = `UPDATE fanmail.webhook_subscriber_deliveries SET strict = false WHERE webhook_id = $1 AND status = 'pending' AND strict`
 	}
 	if _, err := pool.Exec(ctx, statement, id); err != nil {
 		return fmt.Errorf("mark pending deliveries for their ordering: %w", err)
@@ -322,7 +322,7 @@ func (r *EventRefs) Len() int { return len(r.ids) }
 func Envelopes(ctx context.Context, pool *pgxpool.Pool, refs EventRefs) (map[events.ID][]byte, error) {
 	rows, err := pool.Query(ctx, `
 SELECT e.id, e.envelope FROM unnest($1::uuid[], $2::timestamptz[]) AS w (id, created_at)
-CROSS JOIN LATERAL (SELECT id, envelope FROM events WHERE id = w.id AND created_at = w.created_at) AS e`, refs.ids, refs.times)
+CROSS JOIN LATERAL (SELECT id, envelope FROM fanmail.events WHERE id = w.id AND created_at = w.created_at) AS e`, refs.ids, refs.times)
 	if err != nil {
 		return nil, fmt.Errorf("read envelopes: %w", err)
 	}

@@ -39,25 +39,25 @@ type Disabled struct {
 // tells.
 const disableFailing = `
 WITH RECURSIVE failing AS (
-	(SELECT webhook_id FROM webhook_subscriber_deliveries
+	(SELECT webhook_id FROM fanmail.webhook_subscriber_deliveries
 	 WHERE status = 'failed' AND kind = 'live' ORDER BY webhook_id, finished_at DESC LIMIT 1)
 	UNION ALL
 	SELECT n.webhook_id FROM failing CROSS JOIN LATERAL (
-		SELECT webhook_id FROM webhook_subscriber_deliveries
+		SELECT webhook_id FROM fanmail.webhook_subscriber_deliveries
 		WHERE status = 'failed' AND kind = 'live' AND webhook_id > failing.webhook_id ORDER BY webhook_id, finished_at DESC LIMIT 1
 	) AS n
 ), dead AS MATERIALIZED (
-	SELECT w.id FROM failing JOIN webhooks AS w ON w.id = failing.webhook_id
+	SELECT w.id FROM failing JOIN fanmail.webhooks AS w ON w.id = failing.webhook_id
 	CROSS JOIN LATERAL (
 		SELECT count(*) AS failures FROM (
 			SELECT 1 FROM (
-				SELECT id, created_at, attempts, last_attempt_at, finished_at FROM webhook_subscriber_deliveries
+				SELECT id, created_at, attempts, last_attempt_at, finished_at FROM fanmail.webhook_subscriber_deliveries
 				WHERE webhook_id = w.id AND status = 'failed' AND kind = 'live'
 				  AND finished_at > greatest(w.enabled_at, now() - make_interval(secs => $1))
 				ORDER BY finished_at DESC LIMIT 1000
 			) AS d
 			WHERE d.finished_at = d.last_attempt_at AND NOT EXISTS (
-				SELECT 1 FROM webhook_delivery_attempts AS a
+				SELECT 1 FROM fanmail.webhook_delivery_attempts AS a
 				WHERE a.delivery_id = d.id AND a.created_at = d.created_at AND a.attempt = d.attempts
 				  AND a.reason IN ('blocked', 'request', 'stopped'))
 			LIMIT $2
@@ -66,7 +66,7 @@ WITH RECURSIVE failing AS (
 	WHERE w.enabled AND w.deleted_at IS NULL AND f.failures >= $2
 	  AND (w.last_delivered_at IS NULL OR w.last_delivered_at <= now() - make_interval(secs => $1))
 )
-UPDATE webhooks AS w SET enabled = false, auto_disabled_at = now(), disabled_reason = $3
+UPDATE fanmail.webhooks AS w SET enabled = false, auto_disabled_at = now(), disabled_reason = $3
 WHERE w.id = ANY (ARRAY(SELECT id FROM dead)) AND w.enabled AND w.deleted_at IS NULL
   AND (w.last_delivered_at IS NULL OR w.last_delivered_at <= now() - make_interval(secs => $1))
 RETURNING w.id, w.tenant_id, w.url, w.disabled_reason, w.auto_disabled_at`

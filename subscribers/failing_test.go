@@ -18,14 +18,14 @@ func (s *shelf) failed(t *testing.T, w events.WebhookID, n int, hoursAgo float64
 	t.Helper()
 	_, err := s.pool.Exec(context.Background(), `
 		WITH born AS (
-			INSERT INTO webhook_subscriber_deliveries
+			INSERT INTO fanmail.webhook_subscriber_deliveries
 				(id, created_at, webhook_id, tenant_id, event_id, event_created_at, expires_at, seq, attempts, max_attempts, event_type, status,
 				 last_error, last_status_code, last_attempt_at, finished_at)
 			SELECT gen_random_uuid(), now(), $1, $2, gen_random_uuid(), now(), now() + interval '30 days', n, 8, 8, 'email.received', 'failed',
 				'answered 500', 500, now() - make_interval(secs => $4 * 3600), now() - make_interval(secs => $4 * 3600)
 			FROM generate_series(1, $3::int) AS n RETURNING id, created_at
 		)
-		INSERT INTO webhook_delivery_attempts (delivery_id, created_at, attempt, at, duration_ms, status_code, reason)
+		INSERT INTO fanmail.webhook_delivery_attempts (delivery_id, created_at, attempt, at, duration_ms, status_code, reason)
 		SELECT id, created_at, 8, now(), 5, 500, 'status_5xx' FROM born`, w, s.tenant, n, hoursAgo)
 	require.NoError(t, err)
 }
@@ -53,7 +53,7 @@ func TestAWebhookThatOnlyFailsIsDisabledAtTheTenthFailure(t *testing.T) {
 	ctx := context.Background()
 	s := newShelf(t)
 	w, few := s.webhook(t), s.webhook(t)
-	s.exec(t, `UPDATE webhooks SET enabled_at = now() - interval '30 days'`)
+	s.exec(t, `UPDATE fanmail.webhooks SET enabled_at = now() - interval '30 days'`)
 	s.failed(t, w.ID, 9, 1)
 	s.failed(t, few.ID, 9, 1)
 	require.Empty(t, s.disable(t))
@@ -76,7 +76,7 @@ func TestAWebhookThatOnlyFailsIsDisabledAtTheTenthFailure(t *testing.T) {
 	on := true
 	_, err = s.Update(ctx, s.tenant, w.ID, subscribers.Patch{Enabled: &on})
 	require.ErrorIs(t, err, subscribers.ErrCooldown)
-	s.exec(t, `UPDATE webhooks SET auto_disabled_at = now() - interval '5 minutes 1 second' WHERE id = $1`, w.ID)
+	s.exec(t, `UPDATE fanmail.webhooks SET auto_disabled_at = now() - interval '5 minutes 1 second' WHERE id = $1`, w.ID)
 	now, err = s.Update(ctx, s.tenant, w.ID, subscribers.Patch{Enabled: &on})
 	require.NoError(t, err)
 	require.Nil(t, now.AutoDisabledAt)
@@ -91,29 +91,29 @@ func TestWhatDoesNotCountTowardsDisabling(t *testing.T) {
 	t.Parallel()
 	s := newShelf(t)
 	for name, change := range map[string]string{
-		"a success within 72 hours": `UPDATE webhooks SET last_delivered_at = now() - interval '71 hours' WHERE id = $1`,
-		"disabled by its owner":     `UPDATE webhooks SET enabled = false WHERE id = $1`,
-		"deleted":                   `UPDATE webhooks SET deleted_at = now() WHERE id = $1`,
-		"enabled since":             `UPDATE webhooks SET enabled_at = now() - interval '59 minutes' WHERE id = $1`,
-		"tests":                     `UPDATE webhook_subscriber_deliveries SET kind = 'test' WHERE webhook_id = $1 AND seq > 5`,
-		"replays":                   `UPDATE webhook_subscriber_deliveries SET kind = 'replay', replay_id = gen_random_uuid() WHERE webhook_id = $1 AND seq > 5`,
-		"expired":                   `UPDATE webhook_subscriber_deliveries SET last_error = 'expired', last_attempt_at = now() - interval '2 hours' WHERE webhook_id = $1`,
-		"never attempted":           `UPDATE webhook_subscriber_deliveries SET attempts = 0, last_attempt_at = NULL WHERE webhook_id = $1`,
-		"refused by the guard":      `UPDATE webhook_delivery_attempts AS a SET reason = 'blocked' FROM webhook_subscriber_deliveries AS d WHERE d.id = a.delivery_id AND d.webhook_id = $1`,
-		"plain http, which is off":  `UPDATE webhook_delivery_attempts AS a SET reason = 'request' FROM webhook_subscriber_deliveries AS d WHERE d.id = a.delivery_id AND d.webhook_id = $1`,
-		"cut short by our stopping": `UPDATE webhook_delivery_attempts AS a SET reason = 'stopped' FROM webhook_subscriber_deliveries AS d WHERE d.id = a.delivery_id AND d.webhook_id = $1`,
-		"pending still":             `UPDATE webhook_subscriber_deliveries SET status = 'pending', finished_at = NULL, next_retry_at = now() WHERE webhook_id = $1`,
+		"a success within 72 hours": `UPDATE fanmail.webhooks SET last_delivered_at = now() - interval '71 hours' WHERE id = $1`,
+		"disabled by its owner":     `UPDATE fanmail.webhooks SET enabled = false WHERE id = $1`,
+		"deleted":                   `UPDATE fanmail.webhooks SET deleted_at = now() WHERE id = $1`,
+		"enabled since":             `UPDATE fanmail.webhooks SET enabled_at = now() - interval '59 minutes' WHERE id = $1`,
+		"tests":                     `UPDATE fanmail.webhook_subscriber_deliveries SET kind = 'test' WHERE webhook_id = $1 AND seq > 5`,
+		"replays":                   `UPDATE fanmail.webhook_subscriber_deliveries SET kind = 'replay', replay_id = gen_random_uuid() WHERE webhook_id = $1 AND seq > 5`,
+		"expired":                   `UPDATE fanmail.webhook_subscriber_deliveries SET last_error = 'expired', last_attempt_at = now() - interval '2 hours' WHERE webhook_id = $1`,
+		"never attempted":           `UPDATE fanmail.webhook_subscriber_deliveries SET attempts = 0, last_attempt_at = NULL WHERE webhook_id = $1`,
+		"refused by the guard":      `UPDATE fanmail.webhook_delivery_attempts AS a SET reason = 'blocked' FROM fanmail.webhook_subscriber_deliveries AS d WHERE d.id = a.delivery_id AND d.webhook_id = $1`,
+		"plain http, which is off":  `UPDATE fanmail.webhook_delivery_attempts AS a SET reason = 'request' FROM fanmail.webhook_subscriber_deliveries AS d WHERE d.id = a.delivery_id AND d.webhook_id = $1`,
+		"cut short by our stopping": `UPDATE fanmail.webhook_delivery_attempts AS a SET reason = 'stopped' FROM fanmail.webhook_subscriber_deliveries AS d WHERE d.id = a.delivery_id AND d.webhook_id = $1`,
+		"pending still":             `UPDATE fanmail.webhook_subscriber_deliveries SET status = 'pending', finished_at = NULL, next_retry_at = now() WHERE webhook_id = $1`,
 	} {
 		w := s.webhook(t)
-		s.exec(t, `UPDATE webhooks SET enabled_at = now() - interval '30 days' WHERE id = $1`, w.ID)
+		s.exec(t, `UPDATE fanmail.webhooks SET enabled_at = now() - interval '30 days' WHERE id = $1`, w.ID)
 		s.failed(t, w.ID, 12, 1)
 		s.exec(t, change, w.ID)
 		require.Empty(t, s.disable(t), name)
-		s.exec(t, `DELETE FROM webhook_subscriber_deliveries`)
+		s.exec(t, `DELETE FROM fanmail.webhook_subscriber_deliveries`)
 	}
 	// The same failures without any of it.
 	w := s.webhook(t)
-	s.exec(t, `UPDATE webhooks SET enabled_at = now() - interval '30 days', last_delivered_at = now() - interval '73 hours' WHERE id = $1`, w.ID)
+	s.exec(t, `UPDATE fanmail.webhooks SET enabled_at = now() - interval '30 days', last_delivered_at = now() - interval '73 hours' WHERE id = $1`, w.ID)
 	s.failed(t, w.ID, 12, 1)
 	require.Len(t, s.disable(t), 1)
 }
@@ -123,7 +123,7 @@ func TestTheDisablingIsTheCallersTransaction(t *testing.T) {
 	ctx := context.Background()
 	s := newShelf(t)
 	w := s.webhook(t)
-	s.exec(t, `UPDATE webhooks SET enabled_at = now() - interval '30 days'`)
+	s.exec(t, `UPDATE fanmail.webhooks SET enabled_at = now() - interval '30 days'`)
 	s.failed(t, w.ID, 10, 1)
 	undone := errors.New("undone")
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {

@@ -85,7 +85,7 @@ const ListScan = 10_000
 
 // The bound on created_at alone prunes partitions, which a row comparison does
 // not; webhook_subscriber_deliveries_history gives the order.
-const deliveryHistory = ` FROM webhook_subscriber_deliveries
+const deliveryHistory = ` FROM fanmail.webhook_subscriber_deliveries
 	WHERE tenant_id = $1 AND webhook_id = $2 AND created_at <= $3 AND (created_at, id) < ($3, $4) AND created_at >= $5 AND created_at < $6
 	ORDER BY created_at DESC, id DESC`
 
@@ -171,7 +171,7 @@ func (s *Store) GetDelivery(ctx context.Context, tenant events.TenantID, id even
 	}
 	// The id begins with created_at's millisecond: one partition is read.
 	ms := events.CreatedAt(id)
-	rows, err := s.db.Query(ctx, `SELECT `+deliveryColumns+` FROM webhook_subscriber_deliveries
+	rows, err := s.db.Query(ctx, `SELECT `+deliveryColumns+` FROM fanmail.webhook_subscriber_deliveries
 		WHERE tenant_id = $1 AND id = $2 AND created_at >= $3 AND created_at < $4`, tenant, id, ms, ms.Add(time.Millisecond))
 	if err != nil {
 		return fail(fmt.Errorf("read a delivery: %w", err))
@@ -182,7 +182,7 @@ func (s *Store) GetDelivery(ctx context.Context, tenant events.TenantID, id even
 	}
 	// The tenant was checked by the statement above.
 	rows, err = s.db.Query(ctx, `SELECT attempt, at, duration_ms, status_code, reason, coalesce(error, ''), coalesce(response, '')
-		FROM webhook_delivery_attempts WHERE delivery_id = $1 AND created_at = $2 ORDER BY at, attempt`, d.ID, d.CreatedAt)
+		FROM fanmail.webhook_delivery_attempts WHERE delivery_id = $1 AND created_at = $2 ORDER BY at, attempt`, d.ID, d.CreatedAt)
 	if err != nil {
 		return fail(fmt.Errorf("read attempts: %w", err))
 	}
@@ -196,7 +196,7 @@ func (s *Store) GetDelivery(ctx context.Context, tenant events.TenantID, id even
 	if err != nil {
 		return fail(fmt.Errorf("read attempts: %w", err))
 	}
-	rows, err = s.db.Query(ctx, `SELECT envelope FROM events WHERE tenant_id = $1 AND id = $2 AND created_at = $3`,
+	rows, err = s.db.Query(ctx, `SELECT envelope FROM fanmail.events WHERE tenant_id = $1 AND id = $2 AND created_at = $3`,
 		tenant, d.EventID, d.EventCreatedAt)
 	if err != nil {
 		return fail(fmt.Errorf("read an envelope: %w", err))
@@ -213,10 +213,10 @@ func (s *Store) GetDelivery(ctx context.Context, tenant events.TenantID, id even
 
 // Live deliveries lie in the event's own instant, their ids in its
 // millisecond; the others are found by event.
-const eventDeliveries = ` FROM webhook_subscriber_deliveries
+const eventDeliveries = ` FROM fanmail.webhook_subscriber_deliveries
 		WHERE tenant_id = $1 AND event_id = $2 AND created_at = $3 AND id >= $4 AND id <= $5 AND kind = 'live'
 	UNION ALL
-	SELECT ` + deliveryColumns + ` FROM webhook_subscriber_deliveries
+	SELECT ` + deliveryColumns + ` FROM fanmail.webhook_subscriber_deliveries
 		WHERE tenant_id = $1 AND event_id = $2 AND created_at >= $3 AND kind <> 'live'`
 
 // EventDeliveries gives up to limit deliveries of an event, newest first.

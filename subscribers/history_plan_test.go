@@ -34,14 +34,14 @@ func newHistory(t *testing.T) *history {
 	url := pgtest.URL(t)
 	pool := pgtest.Open(t, url)
 	h := &history{t: t, tenant: events.NewRandom[events.TenantKind](), hook: events.NewRandom[events.WebhookKind]()}
-	_, err := pool.Exec(ctx, `INSERT INTO tenants (id, name) VALUES ($1, 'test')`, h.tenant)
+	_, err := pool.Exec(ctx, `INSERT INTO fanmail.tenants (id, name) VALUES ($1, 'test')`, h.tenant)
 	require.NoError(t, err)
 	for _, id := range []events.WebhookID{h.hook, events.NewRandom[events.WebhookKind]()} {
-		_, err = pool.Exec(ctx, `INSERT INTO webhooks (id, tenant_id, url, events, signing_secret) VALUES ($1, $2, 'https://x.example/', '{email.received}', '')`, id, h.tenant)
+		_, err = pool.Exec(ctx, `INSERT INTO fanmail.webhooks (id, tenant_id, url, events, signing_secret) VALUES ($1, $2, 'https://x.example/', '{email.received}', '')`, id, h.tenant)
 		require.NoError(t, err)
 		// Each took as many milliseconds as its number says, modulo 100; the
 		// history is of the last minutes, and of yesterday.
-		_, err = pool.Exec(ctx, `INSERT INTO webhook_subscriber_deliveries
+		_, err = pool.Exec(ctx, `INSERT INTO fanmail.webhook_subscriber_deliveries
 				(id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, finished_at, expires_at, seq, attempts, max_attempts, event_type, status)
 			SELECT gen_random_uuid(), at, $1, $2, gen_random_uuid(), at, CASE WHEN i <= $4 THEN now() + make_interval(secs => i) END,
 				CASE WHEN i > $4 THEN at + make_interval(secs => (1 + i % 100) * 0.001) END, at + interval '30 days', i, 1, 8,
@@ -51,7 +51,7 @@ func newHistory(t *testing.T) *history {
 			id, h.tenant, historyRows, waitingRows)
 		require.NoError(t, err)
 	}
-	_, err = pool.Exec(ctx, `VACUUM ANALYZE webhook_subscriber_deliveries`)
+	_, err = pool.Exec(ctx, `VACUUM ANALYZE fanmail.webhook_subscriber_deliveries`)
 	require.NoError(t, err)
 	h.Recorder = pgplan.Open(t, url)
 	h.store = subscribers.NewStore(h.Pool, subscribers.Limits{})
@@ -88,7 +88,7 @@ func TestAFilteredListReadsABoundedPieceOfHistory(t *testing.T) {
 			}
 			after = end
 		}
-		rows, err := h.Pool.Query(ctx, `SELECT id FROM webhook_subscriber_deliveries WHERE webhook_id = $1
+		rows, err := h.Pool.Query(ctx, `SELECT id FROM fanmail.webhook_subscriber_deliveries WHERE webhook_id = $1
 			AND ($2 = '' OR status = $2) AND ($3 = '' OR event_type = $3) ORDER BY created_at DESC, id DESC`, h.hook, f.Status, string(f.EventType))
 		require.NoError(t, err)
 		var want []events.DeliveryID
@@ -141,13 +141,13 @@ func TestStatsCountWhatBecameOfAWindowsEvents(t *testing.T) {
 	pool := pgtest.Pool(t)
 	store := subscribers.NewStore(pool, subscribers.Limits{})
 	tenant, hook := events.NewRandom[events.TenantKind](), events.NewRandom[events.WebhookKind]()
-	_, err := pool.Exec(ctx, `INSERT INTO tenants (id, name) VALUES ($1, 'test')`, tenant)
+	_, err := pool.Exec(ctx, `INSERT INTO fanmail.tenants (id, name) VALUES ($1, 'test')`, tenant)
 	require.NoError(t, err)
-	_, err = pool.Exec(ctx, `INSERT INTO webhooks (id, tenant_id, url, events, signing_secret) VALUES ($1, $2, 'https://x.example/', '{email.received}', '')`, hook, tenant)
+	_, err = pool.Exec(ctx, `INSERT INTO fanmail.webhooks (id, tenant_id, url, events, signing_secret) VALUES ($1, $2, 'https://x.example/', '{email.received}', '')`, hook, tenant)
 	require.NoError(t, err)
 	add := func(n int, kind, status, age string, took time.Duration, strict bool) {
 		t.Helper()
-		_, err := pool.Exec(ctx, `INSERT INTO webhook_subscriber_deliveries
+		_, err := pool.Exec(ctx, `INSERT INTO fanmail.webhook_subscriber_deliveries
 				(id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, finished_at, expires_at, seq, attempts, max_attempts, event_type, status, kind, strict)
 			SELECT gen_random_uuid(), now() - $4::interval, $1, $2, gen_random_uuid(), now(), CASE WHEN $5 = 'pending' THEN now() - interval '5 minutes' END,
 				CASE WHEN $5 <> 'pending' THEN now() - $4::interval + make_interval(secs => $6) END, now(), i, 2, 8, 'email.received', $5, $7, $8

@@ -44,7 +44,7 @@ func newEngine(t *testing.T) *engine {
 // rows makes n deliveries of the event, due at once.
 func (e *engine) rows(w events.WebhookID, n int) {
 	e.t.Helper()
-	_, err := e.pool.Exec(context.Background(), `INSERT INTO webhook_subscriber_deliveries
+	_, err := e.pool.Exec(context.Background(), `INSERT INTO fanmail.webhook_subscriber_deliveries
 			(id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
 		SELECT gen_random_uuid(), $4::timestamptz, $1, $2, $3, $4, now() - make_interval(secs => i), $4::timestamptz + interval '30 days', i, 8, 'email.received'
 		FROM generate_series(1, $5::int) AS i`, w, e.tenant, e.ev, e.at, n)
@@ -75,7 +75,7 @@ func (e *engine) outcome(l subscribers.Leased, attempt int, delivered bool) subs
 
 func (e *engine) state(id events.DeliveryID) (status string, attempts int) {
 	e.t.Helper()
-	require.NoError(e.t, e.pool.QueryRow(context.Background(), `SELECT status, attempts FROM webhook_subscriber_deliveries WHERE id = $1`, id).Scan(&status, &attempts))
+	require.NoError(e.t, e.pool.QueryRow(context.Background(), `SELECT status, attempts FROM fanmail.webhook_subscriber_deliveries WHERE id = $1`, id).Scan(&status, &attempts))
 	return status, attempts
 }
 
@@ -151,7 +151,7 @@ func TestANewRowIsHiddenForHalfAMinute(t *testing.T) {
 		}
 		for i, want := range []float64{30, 0} { // the turn of one in strict order is the table's to say
 			var hidden float64
-			err := tx.QueryRow(ctx, `SELECT extract(epoch FROM next_retry_at - now())::float8 FROM webhook_subscriber_deliveries WHERE id = $1`, rows[i].ID).Scan(&hidden)
+			err := tx.QueryRow(ctx, `SELECT extract(epoch FROM next_retry_at - now())::float8 FROM fanmail.webhook_subscriber_deliveries WHERE id = $1`, rows[i].ID).Scan(&hidden)
 			require.NoError(t, err)
 			require.InDelta(t, want, hidden, 0)
 		}
@@ -200,7 +200,7 @@ func TestASuccessAndItsWebhooksTimeAreOneTransaction(t *testing.T) {
 	e.rows(e.hook.ID, 1)
 	l := e.lease(1)[0]
 	e.exec(t, `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now'; END $$`)
-	e.exec(t, `CREATE TRIGGER refuse BEFORE UPDATE OF last_delivered_at ON webhooks FOR EACH ROW EXECUTE FUNCTION refuse()`)
+	e.exec(t, `CREATE TRIGGER refuse BEFORE UPDATE OF last_delivered_at ON fanmail.webhooks FOR EACH ROW EXECUTE FUNCTION refuse()`)
 	book := e.outcome(l, 1, true)
 	book.Touch = []events.WebhookID{e.hook.ID}
 	_, err := subscribers.WriteLedger(ctx, e.pool, &book)
@@ -209,11 +209,11 @@ func TestASuccessAndItsWebhooksTimeAreOneTransaction(t *testing.T) {
 	require.Equal(t, "pending", status)
 	require.Zero(t, attempts)
 
-	e.exec(t, `DROP TRIGGER refuse ON webhooks`)
+	e.exec(t, `DROP TRIGGER refuse ON fanmail.webhooks`)
 	e.write(book)
 	var same bool
 	require.NoError(t, e.pool.QueryRow(ctx, `SELECT d.status = 'delivered' AND d.attempts = 1 AND d.last_status_code = 200 AND d.last_attempt_at = w.last_delivered_at
-		FROM webhook_subscriber_deliveries AS d JOIN webhooks AS w ON w.id = d.webhook_id`).Scan(&same))
+		FROM fanmail.webhook_subscriber_deliveries AS d JOIN fanmail.webhooks AS w ON w.id = d.webhook_id`).Scan(&same))
 	require.True(t, same)
 }
 
@@ -240,7 +240,7 @@ func TestConcurrentFailuresAreCountedRight(t *testing.T) {
 		}
 	}
 	var logged int
-	require.NoError(t, e.pool.QueryRow(context.Background(), `SELECT count(DISTINCT attempt) FROM webhook_delivery_attempts`).Scan(&logged))
+	require.NoError(t, e.pool.QueryRow(context.Background(), `SELECT count(DISTINCT attempt) FROM fanmail.webhook_delivery_attempts`).Scan(&logged))
 	require.Equal(t, subscribers.MaxAttempts, logged)
 }
 
@@ -273,7 +273,7 @@ func TestEndingWithoutAnAttempt(t *testing.T) {
 	require.Equal(t, "failed", status)
 	require.Zero(t, attempts)
 	var logged int
-	require.NoError(t, e.pool.QueryRow(context.Background(), `SELECT count(*) FROM webhook_delivery_attempts`).Scan(&logged))
+	require.NoError(t, e.pool.QueryRow(context.Background(), `SELECT count(*) FROM fanmail.webhook_delivery_attempts`).Scan(&logged))
 	require.Zero(t, logged)
 }
 
@@ -295,7 +295,7 @@ func TestDiscoverFindsEveryWebhookWithPendingRows(t *testing.T) {
 		e.rows(w, 1)
 		want = append(want, w.String())
 	}
-	_, err := e.pool.Exec(context.Background(), `UPDATE webhook_subscriber_deliveries SET strict = true WHERE webhook_id = $1`, edges[2])
+	_, err := e.pool.Exec(context.Background(), `UPDATE fanmail.webhook_subscriber_deliveries SET strict = true WHERE webhook_id = $1`, edges[2])
 	require.NoError(t, err)
 	var got []string
 	for p := range events.Partitions {
@@ -324,7 +324,7 @@ func TestTheRegistrySeesWhatWasCommittedBeforeAndMissesNoLateCommitter(t *testin
 	// A change that began before another's commit and ends after it.
 	slow, err := e.pool.Begin(ctx)
 	require.NoError(t, err)
-	_, err = slow.Exec(ctx, `UPDATE webhooks SET url = 'https://slow.example.com/' WHERE id = $1`, e.hook.ID)
+	_, err = slow.Exec(ctx, `UPDATE fanmail.webhooks SET url = 'https://slow.example.com/' WHERE id = $1`, e.hook.ID)
 	require.NoError(t, err)
 	other := e.webhook(t)
 	require.NoError(t, r.Load(ctx))
@@ -374,9 +374,9 @@ func TestRetentionExpiresWhatIsPendingAndThenDropsTheDay(t *testing.T) {
 		_, err := pool.Exec(ctx, sql, args...)
 		require.NoError(t, err)
 	}
-	exec(`SELECT fanmail_make_partitions((now() AT TIME ZONE 'UTC')::date - 100, 101)`)
+	exec(`SELECT fanmail.make_partitions((now() AT TIME ZONE 'UTC')::date - 100, 101)`)
 	for _, days := range []int{35, 33, 30, 10} {
-		exec(`INSERT INTO webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
+		exec(`INSERT INTO fanmail.webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
 			SELECT gen_random_uuid(), t, gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), t, now(), t + interval '30 days', 1, 8, 'email.received'
 			FROM (SELECT now() - make_interval(days => $1, mins => 1) AS t) AS at`, days)
 	}
@@ -393,19 +393,19 @@ func TestRetentionExpiresWhatIsPendingAndThenDropsTheDay(t *testing.T) {
 	require.Equal(t, int64(3), r.Expired)
 	require.Positive(t, r.Dropped)
 	var pending, expired int
-	require.NoError(t, pool.QueryRow(ctx, `SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'failed' AND last_error = 'expired') FROM webhook_subscriber_deliveries`).Scan(&pending, &expired))
+	require.NoError(t, pool.QueryRow(ctx, `SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'failed' AND last_error = 'expired') FROM fanmail.webhook_subscriber_deliveries`).Scan(&pending, &expired))
 	require.Equal(t, 1, pending)
 	require.Equal(t, 1, expired, "a day past its 30 the partition goes, and what expired yesterday can still be seen")
 	for _, table := range []string{"webhook_subscriber_deliveries", "webhook_delivery_attempts", "messages", "message_raws", "events"} {
 		var oldest time.Time
 		require.NoError(t, pool.QueryRow(ctx, `SELECT min(to_date(right(c.relname, 8), 'YYYYMMDD')) FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
-			WHERE i.inhparent = $1::text::regclass`, table).Scan(&oldest))
+			WHERE i.inhparent = ('fanmail.' || $1)::regclass`, table).Scan(&oldest))
 		require.Contains(t, days, oldest, table)
 	}
 	for _, table := range []string{"event_keys", "conversation_keys"} {
 		var first, present int
 		require.NoError(t, pool.QueryRow(ctx, `SELECT min(split_part(c.relname, '_', 3)::integer), floor(extract(epoch FROM now()) / 2592000)::integer
-			FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = $1::text::regclass`, table).Scan(&first, &present))
+			FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = ('fanmail.' || $1)::regclass`, table).Scan(&first, &present))
 		require.Equal(t, present-1, first, "of %s the bucket before is looked at still", table)
 	}
 	again, err := subscribers.Retain(ctx, pool)

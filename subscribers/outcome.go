@@ -78,7 +78,7 @@ type Written struct {
 
 // A success counts whenever it comes; a final row stays.
 const recordDelivered = `
-UPDATE webhook_subscriber_deliveries AS d
+UPDATE fanmail.webhook_subscriber_deliveries AS d
 SET status = 'delivered', attempts = d.attempts + 1, last_status_code = o.code, last_error = NULL,
     last_attempt_at = now(), finished_at = now(), next_retry_at = NULL
 FROM (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[]) ` + few + `) AS o (id, created_at, code)
@@ -86,7 +86,7 @@ WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending' AND `
 
 // A failure counts only for the attempt that it belongs to.
 const recordFailed = `
-UPDATE webhook_subscriber_deliveries AS d
+UPDATE fanmail.webhook_subscriber_deliveries AS d
 SET attempts = CASE WHEN o.unsent THEN d.attempts ELSE o.attempt END, last_status_code = CASE WHEN o.unsent THEN d.last_status_code ELSE o.code END,
     last_error = o.error, last_attempt_at = CASE WHEN o.unsent THEN d.last_attempt_at ELSE now() END,
     status        = CASE WHEN o.final OR o.attempt >= d.max_attempts THEN 'failed' ELSE 'pending' END,
@@ -99,29 +99,29 @@ WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending' AND (
 RETURNING d.id, d.next_retry_at`
 
 const logAttempts = `
-INSERT INTO webhook_delivery_attempts (delivery_id, created_at, attempt, at, duration_ms, status_code, reason, error, response)
+INSERT INTO fanmail.webhook_delivery_attempts (delivery_id, created_at, attempt, at, duration_ms, status_code, reason, error, response)
 SELECT id, created_at, attempt, now(), duration, code, reason, nullif(error, ''), nullif(response, '')
 FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[], $4::integer[], $5::smallint[], $6::text[], $7::text[], $8::text[])
      AS t (id, created_at, attempt, duration, code, reason, error, response)
 ON CONFLICT DO NOTHING`
 
 const parkRows = `
-UPDATE webhook_subscriber_deliveries AS d SET next_retry_at = now()
+UPDATE fanmail.webhook_subscriber_deliveries AS d SET next_retry_at = now()
 FROM (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) ` + few + `) AS o (id, created_at, lease)
 WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending' AND d.next_retry_at = o.lease
   AND ` + ofDay
 
 const renewRows = `
-UPDATE webhook_subscriber_deliveries AS d SET next_retry_at = now() + make_interval(secs => $4)
+UPDATE fanmail.webhook_subscriber_deliveries AS d SET next_retry_at = now() + make_interval(secs => $4)
 FROM (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) ` + few + `) AS o (id, created_at, lease)
 WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending' AND d.next_retry_at = o.lease
   AND ` + ofDay + `
 RETURNING d.id, d.next_retry_at`
 
-const touchWebhooks = `UPDATE webhooks SET last_delivered_at = now() WHERE id = ANY($1::uuid[])`
+const touchWebhooks = `UPDATE fanmail.webhooks SET last_delivered_at = now() WHERE id = ANY($1::uuid[])`
 
 const disableGone = `
-UPDATE webhooks SET enabled = false, auto_disabled_at = now(), disabled_reason = 'the endpoint answered 410 Gone'
+UPDATE fanmail.webhooks SET enabled = false, auto_disabled_at = now(), disabled_reason = 'the endpoint answered 410 Gone'
 WHERE id = ANY($1::uuid[]) AND enabled`
 
 // WriteLedger writes outcomes, parkings and renewals in one transaction and

@@ -18,7 +18,7 @@ import (
 const (
 	byKey    = "webhook_subscriber_deliveries_pkey"
 	byDue    = "webhook_subscriber_deliveries_due"
-	byLine   = "webhook_subscriber_deliveries_line"
+	byLine   = "webhook_subscriber_deliveries_strict"
 	byEvent  = "events_pkey"
 	byFailed = "webhook_subscriber_deliveries_failed"
 )
@@ -64,11 +64,11 @@ func newBacklog(t *testing.T) *backlog {
 			EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = false)', p);
 		END LOOP; END $$`)
 	const midnight = `(now() AT TIME ZONE 'UTC')::date::timestamp AT TIME ZONE 'UTC'`
-	exec(`INSERT INTO events (id, created_at, tenant_id, type, seq, envelope)
+	exec(`INSERT INTO fanmail.events (id, created_at, tenant_id, type, seq, envelope)
 		SELECT lpad(to_hex(i), 32, '0')::uuid, `+midnight+` + make_interval(days => i % $2 - 1), gen_random_uuid(), 'email.received', i, '{}'
 		FROM generate_series(1, $1::int) AS i`, eventRows, days)
 	rows := func(n int, of []events.WebhookID, due time.Duration, status string, strict bool) {
-		exec(`INSERT INTO webhook_subscriber_deliveries
+		exec(`INSERT INTO fanmail.webhook_subscriber_deliveries
 				(id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, finished_at, expires_at, seq, max_attempts, event_type, status, strict)
 			SELECT gen_random_uuid(), day + make_interval(secs => i % 80000), ($2::uuid[])[1 + i % array_length($2, 1)], gen_random_uuid(), lpad(to_hex(1 + i % $7), 32, '0')::uuid, day,
 				CASE WHEN $4 = 'pending' THEN now() + make_interval(secs => $3 + i * 0.001) END, CASE WHEN $4 <> 'pending' THEN now() END, day + interval '30 days', i, 8, 'email.received', $4, $5
@@ -82,13 +82,13 @@ func newBacklog(t *testing.T) *backlog {
 	rows(failedRows, []events.WebhookID{b.dead}, 0, "failed", false)
 	rows(lightHooks, b.light, 0, "failed", false)
 	rows(failedRows, []events.WebhookID{b.expired}, 0, "failed", false)
-	exec(`UPDATE webhook_subscriber_deliveries SET last_attempt_at = finished_at WHERE status = 'failed' AND webhook_id <> $1`, b.expired)
-	exec(`INSERT INTO tenants (id, name) VALUES ('00000000-0000-0000-0000-000000000001', 'test')`)
-	exec(`INSERT INTO webhooks (id, tenant_id, url, events, signing_secret, enabled_at)
+	exec(`UPDATE fanmail.webhook_subscriber_deliveries SET last_attempt_at = finished_at WHERE status = 'failed' AND webhook_id <> $1`, b.expired)
+	exec(`INSERT INTO fanmail.tenants (id, name) VALUES ('00000000-0000-0000-0000-000000000001', 'test')`)
+	exec(`INSERT INTO fanmail.webhooks (id, tenant_id, url, events, signing_secret, enabled_at)
 		SELECT id, '00000000-0000-0000-0000-000000000001', 'https://hooks.example.com/', '{email.received}', '', now() - interval '30 days'
 		FROM (SELECT unnest($1::uuid[]) UNION ALL SELECT gen_random_uuid() FROM generate_series(1, 3000)) AS w (id)`,
 		append([]events.WebhookID{b.heavy, b.strict, b.dead, b.expired}, b.light...))
-	exec(`ANALYZE webhooks`) // the registry is small and old
+	exec(`ANALYZE fanmail.webhooks`) // the registry is small and old
 	b.Recorder = pgplan.Open(t, url)
 	return b
 }
@@ -130,7 +130,7 @@ func (b *backlog) statements(when string) {
 		Indexes: []string{byDue}, Rows: 9 * days * len(wants), Blocks: 9 * 8 * len(wants),
 	})
 
-	_, err = b.Pool.Exec(ctx, `UPDATE webhook_subscriber_deliveries SET next_retry_at = now() WHERE webhook_id = $1 AND status = 'pending' AND strict AND seq = 1`, b.strict)
+	_, err = b.Pool.Exec(ctx, `UPDATE fanmail.webhook_subscriber_deliveries SET next_retry_at = now() WHERE webhook_id = $1 AND status = 'pending' AND strict AND seq = 1`, b.strict)
 	require.NoError(b.t, err)
 	b.Reset()
 	head, _, err := subscribers.LeaseDue(ctx, b.Pool, []subscribers.Want{{WebhookID: b.strict, Strict: true}})
@@ -236,7 +236,7 @@ func TestAPlanMadeOnAnEmptyDayStillReadsWhatItIsAskedFor(t *testing.T) {
 		b.book(rows, part)
 	}
 	write()
-	_, err = b.Pool.Exec(ctx, `INSERT INTO webhook_subscriber_deliveries
+	_, err = b.Pool.Exec(ctx, `INSERT INTO fanmail.webhook_subscriber_deliveries
 			(id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
 		SELECT gen_random_uuid(), $1::timestamptz + make_interval(secs => i * 0.000001), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), $1, $1, $1, i, 8, 'email.received'
 		FROM generate_series(1, 50000) AS i`, now)
@@ -252,7 +252,7 @@ func (b *backlog) book(rows []subscribers.NewDelivery, part int) {
 	var l subscribers.Ledger
 	for i, d := range rows {
 		var lease time.Time
-		require.NoError(b.t, b.Pool.QueryRow(ctx, `SELECT next_retry_at FROM webhook_subscriber_deliveries WHERE id = $1 AND created_at = $2`,
+		require.NoError(b.t, b.Pool.QueryRow(ctx, `SELECT next_retry_at FROM fanmail.webhook_subscriber_deliveries WHERE id = $1 AND created_at = $2`,
 			d.ID, time.UnixMicro(d.CreatedAt)).Scan(&lease))
 		o := subscribers.Outcome{Ref: d.Ref, WebhookID: d.WebhookID, Attempt: 1, StatusCode: 200, Delivered: true}
 		held := subscribers.Lease{Ref: d.Ref, Lease: lease.UnixMicro()}

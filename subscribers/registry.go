@@ -131,7 +131,7 @@ const (
 SELECT id, tenant_id, url, events, filter_agent_ids, filter_conversation_ids, filter_labels,
        enabled, deleted_at IS NOT NULL, max_in_flight, coalesce(rate_limit, 0), ordering = 'strict',
        signing_secret, coalesce(signing_secret_prev, ''), coalesce(signing_secret_prev_until, 'epoch'), changed_xid::text
-FROM webhooks WHERE changed_xid >= CASE WHEN ` + databaseLife + ` = $2 THEN $1 ELSE '0' END::text::xid8`
+FROM fanmail.webhooks WHERE changed_xid >= CASE WHEN ` + databaseLife + ` = $2 THEN $1 ELSE '0' END::text::xid8`
 )
 
 // Queue adds the registry's two statements to a batch; read their results with

@@ -37,7 +37,7 @@ func TestTheRegistrySeesChangesUnderTransactionIDsThatACrashTookBack(t *testing.
 	t.Cleanup(pool.Close)
 	require.NoError(t, migrations.Up(ctx, pool))
 	s := &shelf{Store: subscribers.NewStore(pool, subscribers.Limits{}), pool: pool, tenant: events.NewRandom[events.TenantKind]()}
-	_, err = pool.Exec(ctx, `INSERT INTO tenants (id, name) VALUES ($1, 'test')`, s.tenant)
+	_, err = pool.Exec(ctx, `INSERT INTO fanmail.tenants (id, name) VALUES ($1, 'test')`, s.tenant)
 	require.NoError(t, err)
 	before := s.webhook(t)
 	mine, err := pg.Open(ctx, server.URL("postgres"), 2)

@@ -54,11 +54,11 @@ const (
 // The live delivery lies in the event's own instant and is found by its id;
 // those of replays and redeliveries by event.
 const hadLive = `EXISTS (
-	SELECT 1 FROM webhook_subscriber_deliveries AS d
+	SELECT 1 FROM fanmail.webhook_subscriber_deliveries AS d
 	WHERE d.id = c.live_id AND d.created_at = c.event_created_at AND d.webhook_id = c.webhook_id AND d.status <> 'failed')`
 
 const hadAgain = `EXISTS (
-	SELECT 1 FROM webhook_subscriber_deliveries AS d
+	SELECT 1 FROM fanmail.webhook_subscriber_deliveries AS d
 	WHERE d.event_id = c.event_id AND d.kind <> 'live' AND d.kind = 'replay' AND d.created_at >= c.event_created_at
 	  AND d.webhook_id = c.webhook_id AND d.id <> c.id AND d.status <> 'failed')`
 
@@ -73,17 +73,17 @@ WITH c AS (
 		WITH ORDINALITY AS t (id, live_id, webhook_id, event_id, event_created_at, event_type, message_id, seq, n)
 ), judged AS MATERIALIZED (
 	SELECT c.*, CASE
-		WHEN EXISTS (SELECT 1 FROM outbox AS o WHERE o.tenant_id = $9 AND o.seq = c.seq) THEN 'early'
+		WHEN EXISTS (SELECT 1 FROM fanmail.outbox AS o WHERE o.tenant_id = $9 AND o.seq = c.seq) THEN 'early'
 		WHEN $10 AND ` + hadLive + ` THEN 'had'
 		WHEN $10 AND ` + hadAgain + ` THEN 'had'
 		ELSE 'born' END AS verdict
 	FROM c
 ), born AS (
-	INSERT INTO webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at,
+	INSERT INTO fanmail.webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at,
 	       next_retry_at, expires_at, seq, max_attempts, kind, event_type, message_id, replay_id, strict)
 	SELECT j.id, $11, j.webhook_id, $9, j.event_id, j.event_created_at, now(), $11::timestamptz + make_interval(secs => $12),
 	       j.seq, $13, 'replay', j.event_type, nullif(j.message_id, ''), $14, w.ordering = 'strict'
-	FROM judged AS j JOIN webhooks AS w ON w.id = j.webhook_id AND w.tenant_id = $9
+	FROM judged AS j JOIN fanmail.webhooks AS w ON w.id = j.webhook_id AND w.tenant_id = $9
 	WHERE j.verdict = 'born'
 	ON CONFLICT DO NOTHING
 	RETURNING id
@@ -161,7 +161,7 @@ type ReplayOutcome struct {
 }
 
 const replayOutcomes = `
-SELECT id, status, attempts FROM webhook_subscriber_deliveries
+SELECT id, status, attempts FROM fanmail.webhook_subscriber_deliveries
 WHERE id = ANY($1::uuid[]) AND created_at = $2 AND (status <> 'pending' OR attempts > 0)`
 
 // ReplayOutcomes looks at deliveries of a replay; those that have had no
@@ -187,8 +187,8 @@ const ReasonCancelled = "cancelled"
 // What has had no attempt and is leased is in a lane this moment, or on the
 // wire; it ends by itself or comes back due.
 const cancelReplayed = `
-UPDATE webhook_subscriber_deliveries AS d SET status = 'failed', last_error = $3, finished_at = now(), next_retry_at = NULL
-FROM (SELECT id, created_at FROM webhook_subscriber_deliveries
+UPDATE fanmail.webhook_subscriber_deliveries AS d SET status = 'failed', last_error = $3, finished_at = now(), next_retry_at = NULL
+FROM (SELECT id, created_at FROM fanmail.webhook_subscriber_deliveries
       WHERE id = ANY($1::uuid[]) AND created_at = $2 AND status = 'pending' AND (next_retry_at <= now() OR attempts > 0)
       ORDER BY id FOR UPDATE SKIP LOCKED) AS c
 WHERE d.id = c.id AND d.created_at = c.created_at

@@ -31,9 +31,9 @@ var logTables = []string{"webhook_subscriber_deliveries", "webhook_delivery_atte
 func Retain(ctx context.Context, pool *pgxpool.Pool) (Retained, error) {
 	var r Retained
 	for _, statement := range []string{
-		`UPDATE webhooks SET signing_secret_prev = NULL, signing_secret_prev_until = NULL WHERE signing_secret_prev_until <= now()`,
-		`DELETE FROM idempotency_keys WHERE created_at < now() - interval '24 hours'`,
-		`DELETE FROM dispatchers WHERE alive_until < now() - interval '1 hour'`,
+		`UPDATE fanmail.webhooks SET signing_secret_prev = NULL, signing_secret_prev_until = NULL WHERE signing_secret_prev_until <= now()`,
+		`DELETE FROM fanmail.idempotency_keys WHERE created_at < now() - interval '24 hours'`,
+		`DELETE FROM fanmail.dispatchers WHERE alive_until < now() - interval '1 hour'`,
 	} {
 		if _, err := pool.Exec(ctx, statement); err != nil {
 			return r, fmt.Errorf("forget what has expired: %w", err)
@@ -42,9 +42,9 @@ func Retain(ctx context.Context, pool *pgxpool.Pool) (Retained, error) {
 	for {
 		// In pieces, so that no transaction holds many rows for long.
 		tag, err := pool.Exec(ctx, `
-UPDATE webhook_subscriber_deliveries AS d
+UPDATE fanmail.webhook_subscriber_deliveries AS d
 SET status = 'failed', last_error = 'expired', finished_at = now(), next_retry_at = NULL
-FROM (SELECT id, created_at FROM webhook_subscriber_deliveries
+FROM (SELECT id, created_at FROM fanmail.webhook_subscriber_deliveries
       WHERE status = 'pending' AND created_at < now() - make_interval(secs => $1) LIMIT 5000 FOR UPDATE SKIP LOCKED) AS old
 WHERE d.id = old.id AND d.created_at = old.created_at`, Retention.Seconds())
 		if err != nil {
@@ -70,7 +70,7 @@ func dropDays(ctx context.Context, pool *pgxpool.Pool, table string) (int, error
 		return pg.DropDays(ctx, pool, table, Retention, nil)
 	}
 	return pg.DropDays(ctx, pool, table, Retention, func(name string) (pending bool, err error) {
-		err = pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM `+pgx.Identifier{name}.Sanitize()+` WHERE status = 'pending')`).Scan(&pending)
+		err = pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM `+pgx.Identifier{"fanmail", name}.Sanitize()+` WHERE status = 'pending')`).Scan(&pending)
 		if err != nil {
 			return true, fmt.Errorf("look for pending deliveries in %s: %w", name, err)
 		}

@@ -47,7 +47,7 @@ type Stats struct {
 
 const statsHooks = `
 WITH hooks AS MATERIALIZED (
-	SELECT id FROM webhooks WHERE tenant_id = $1 AND deleted_at IS NULL AND ($2::uuid IS NULL OR id = $2)
+	SELECT id FROM fanmail.webhooks WHERE tenant_id = $1 AND deleted_at IS NULL AND ($2::uuid IS NULL OR id = $2)
 )`
 
 // The newest deliveries of each webhook by webhook_subscriber_deliveries_history.
@@ -55,7 +55,7 @@ var statsRecent = fmt.Sprintf(statsHooks+`, sample AS MATERIALIZED (
 	SELECT h.id AS webhook_id, d.status, d.attempts, d.created_at, d.kind <> 'test' AS counts,
 	       CASE WHEN d.status = 'delivered' AND d.kind <> 'test' THEN extract(epoch FROM d.finished_at - d.created_at)::float8 END AS took
 	FROM hooks AS h CROSS JOIN LATERAL (
-		SELECT status, attempts, created_at, finished_at, kind FROM webhook_subscriber_deliveries
+		SELECT status, attempts, created_at, finished_at, kind FROM fanmail.webhook_subscriber_deliveries
 		WHERE webhook_id = h.id AND created_at >= now() - make_interval(secs => $3) AND created_at <= now()
 		ORDER BY created_at DESC, id DESC LIMIT %[1]d
 	) AS d
@@ -71,10 +71,10 @@ GROUP BY GROUPING SETS ((webhook_id), ())`, StatsSample)
 var statsWaiting = fmt.Sprintf(statsHooks+`
 SELECT h.id, p.n + s.n, least(p.due, s.due) FROM hooks AS h
 CROSS JOIN LATERAL (SELECT count(*) AS n, min(next_retry_at) AS due FROM (
-	SELECT next_retry_at FROM webhook_subscriber_deliveries
+	SELECT next_retry_at FROM fanmail.webhook_subscriber_deliveries
 	WHERE webhook_id = h.id AND status = 'pending' AND NOT strict ORDER BY next_retry_at LIMIT %[1]d + 1) AS rows) AS p
 CROSS JOIN LATERAL (SELECT count(*) AS n, (array_agg(next_retry_at))[1] AS due FROM (
-	SELECT next_retry_at FROM webhook_subscriber_deliveries
+	SELECT next_retry_at FROM fanmail.webhook_subscriber_deliveries
 	WHERE webhook_id = h.id AND status = 'pending' AND strict ORDER BY seq, created_at LIMIT %[1]d + 1) AS rows) AS s`, StatsBacklog)
 
 // Stats gives the total of the tenant, and then each of its webhooks, or the

@@ -133,11 +133,11 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, w Webhook) (
 	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		// Creators of one tenant go one after the other from here, so that the
 		// count, taken in a statement of its own, is exact.
-		if err := tx.QueryRow(ctx, `SELECT id FROM tenants WHERE id = $1 FOR NO KEY UPDATE`, tenant).Scan(&w.TenantID); err != nil {
+		if err := tx.QueryRow(ctx, `SELECT id FROM fanmail.tenants WHERE id = $1 FOR NO KEY UPDATE`, tenant).Scan(&w.TenantID); err != nil {
 			return found(err, "lock the tenant")
 		}
 		var have int
-		if err := tx.QueryRow(ctx, `SELECT count(*) FROM webhooks WHERE tenant_id = $1 AND deleted_at IS NULL`, tenant).Scan(&have); err != nil {
+		if err := tx.QueryRow(ctx, `SELECT count(*) FROM fanmail.webhooks WHERE tenant_id = $1 AND deleted_at IS NULL`, tenant).Scan(&have); err != nil {
 			return fmt.Errorf("count webhooks: %w", err)
 		}
 		if have >= s.limits.WebhooksPerTenant {
@@ -149,7 +149,7 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, w Webhook) (
 		if err := markStrict(ctx, tx, tenant, w.Ordering); err != nil {
 			return err
 		}
-		rows, err := tx.Query(ctx, `INSERT INTO webhooks (id, tenant_id, url, description, events, filter_agent_ids,
+		rows, err := tx.Query(ctx, `INSERT INTO fanmail.webhooks (id, tenant_id, url, description, events, filter_agent_ids,
 				filter_conversation_ids, filter_labels, enabled, max_in_flight, rate_limit, ordering, signing_secret)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, nullif($11, 0), $12, $13) RETURNING `+webhookColumns,
 			w.ID, tenant, w.URL, w.Description, w.Events, w.Filters.AgentIDs, w.Filters.ConversationIDs, w.Filters.Labels,
@@ -206,7 +206,7 @@ func markStrict(ctx context.Context, db DB, tenant events.TenantID, o Ordering) 
 	if o != OrderingStrict {
 		return nil
 	}
-	if _, err := db.Exec(ctx, `UPDATE tenants SET has_strict = true WHERE id = $1 AND NOT has_strict`, tenant); err != nil {
+	if _, err := db.Exec(ctx, `UPDATE fanmail.tenants SET has_strict = true WHERE id = $1 AND NOT has_strict`, tenant); err != nil {
 		return fmt.Errorf("mark the tenant as strict: %w", err)
 	}
 	return nil
@@ -226,7 +226,7 @@ func (s *Store) Get(ctx context.Context, tenant events.TenantID, id events.Webho
 }
 
 func (s *Store) get(ctx context.Context, tenant events.TenantID, id events.WebhookID, lock string) (Webhook, error) {
-	rows, err := s.db.Query(ctx, `SELECT `+webhookColumns+` FROM webhooks
+	rows, err := s.db.Query(ctx, `SELECT `+webhookColumns+` FROM fanmail.webhooks
 		WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL`+lock, tenant, id)
 	if err != nil {
 		return Webhook{}, fmt.Errorf("read a webhook: %w", err)
@@ -241,7 +241,7 @@ func (s *Store) get(ctx context.Context, tenant events.TenantID, id events.Webho
 // List gives up to limit webhooks after a place, newest first, without secrets.
 func (s *Store) List(ctx context.Context, tenant events.TenantID, after Place, limit int) ([]Webhook, error) {
 	at, id := after.Bound()
-	rows, err := s.db.Query(ctx, `SELECT `+webhookColumns+` FROM webhooks
+	rows, err := s.db.Query(ctx, `SELECT `+webhookColumns+` FROM fanmail.webhooks
 		WHERE tenant_id = $1 AND deleted_at IS NULL AND (created_at, id) < ($2, $3)
 		ORDER BY created_at DESC, id DESC LIMIT $4`, tenant, at, id, limit)
 	if err != nil {

@@ -44,8 +44,8 @@ func (s *Store) InsertTest(ctx context.Context, tenant events.TenantID, webhook 
 		src := source{id: id, typ: ev.Type}
 		// Into the log, for the payload, but not into the outbox: nobody else
 		// is to get it.
-		err = tx.QueryRow(ctx, `INSERT INTO events (id, created_at, tenant_id, type, seq, envelope)
-			VALUES ($2, now(), $1, $3, nextval('outbox_seq'),
+		err = tx.QueryRow(ctx, `INSERT INTO fanmail.events (id, created_at, tenant_id, type, seq, envelope)
+			VALUES ($2, now(), $1, $3, nextval('fanmail.outbox_seq'),
 				$4::bytea || convert_to(to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'UTF8') || $5::bytea)
 			RETURNING created_at, seq`, tenant, id, string(ev.Type), head, tail).Scan(&src.createdAt, &src.seq)
 		if err != nil {
@@ -74,7 +74,7 @@ func (s *Store) Redeliver(ctx context.Context, tenant events.TenantID, event eve
 	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		in := s.In(tx)
 		src := source{id: event}
-		err := tx.QueryRow(ctx, `SELECT type, created_at, seq, coalesce(message_id, '') FROM events WHERE tenant_id = $1 AND id = $2`,
+		err := tx.QueryRow(ctx, `SELECT type, created_at, seq, coalesce(message_id, '') FROM fanmail.events WHERE tenant_id = $1 AND id = $2`,
 			tenant, event).Scan(&src.typ, &src.createdAt, &src.seq, &src.messageID)
 		if err != nil {
 			return found(err, "read an event")
@@ -100,7 +100,7 @@ func (s *Store) Redeliver(ctx context.Context, tenant events.TenantID, event eve
 func (s *Store) receivers(ctx context.Context, tenant events.TenantID, src source) ([]events.WebhookID, error) {
 	first, last := idsOf(src.createdAt)
 	rows, err := s.db.Query(ctx, `SELECT DISTINCT d.webhook_id FROM (SELECT `+deliveryColumns+eventDeliveries+`) AS d
-		JOIN webhooks AS w ON w.id = d.webhook_id AND w.tenant_id = $1 AND w.deleted_at IS NULL
+		JOIN fanmail.webhooks AS w ON w.id = d.webhook_id AND w.tenant_id = $1 AND w.deleted_at IS NULL
 		WHERE d.kind <> 'test' ORDER BY d.webhook_id`, tenant, src.id, src.createdAt, first, last)
 	if err != nil {
 		return nil, fmt.Errorf("find an event's webhooks: %w", err)
@@ -133,10 +133,10 @@ func (s *Store) insertAgain(ctx context.Context, tenant events.TenantID, src sou
 	for i, w := range to {
 		ids[i] = events.DeriveDeliveryID(src.id, w, replay, now)
 	}
-	rows, err := s.db.Query(ctx, `INSERT INTO webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at,
+	rows, err := s.db.Query(ctx, `INSERT INTO fanmail.webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at,
 			next_retry_at, expires_at, seq, max_attempts, kind, event_type, message_id, replay_id, strict)
 		SELECT new.id, now(), new.webhook_id, $1, $2, $3, now(), now() + $4::interval, $5, $6, $7, $8, nullif($9, ''), $10, w.ordering = 'strict'
-		FROM unnest($11::uuid[], $12::uuid[]) AS new (id, webhook_id) JOIN webhooks AS w ON w.id = new.webhook_id AND w.tenant_id = $1
+		FROM unnest($11::uuid[], $12::uuid[]) AS new (id, webhook_id) JOIN fanmail.webhooks AS w ON w.id = new.webhook_id AND w.tenant_id = $1
 		RETURNING `+deliveryColumns,
 		tenant, src.id, src.createdAt, Retention, src.seq, MaxAttempts, kind, string(src.typ), src.messageID, replay, ids, to)
 	if err != nil {
@@ -161,7 +161,7 @@ func (s *Store) Retry(ctx context.Context, tenant events.TenantID, id events.Del
 		var status string
 		var deleted, expired bool
 		err := tx.QueryRow(ctx, `SELECT d.created_at, d.status, w.deleted_at IS NOT NULL, d.expires_at <= now()
-			FROM webhook_subscriber_deliveries AS d JOIN webhooks AS w ON w.id = d.webhook_id AND w.tenant_id = $1
+			FROM fanmail.webhook_subscriber_deliveries AS d JOIN fanmail.webhooks AS w ON w.id = d.webhook_id AND w.tenant_id = $1
 			WHERE d.tenant_id = $1 AND d.id = $2 AND d.created_at >= $3 AND d.created_at < $4 FOR UPDATE OF d`,
 			tenant, id, ms, ms.Add(time.Millisecond)).Scan(&created, &status, &deleted, &expired)
 		switch {
@@ -174,7 +174,7 @@ func (s *Store) Retry(ctx context.Context, tenant events.TenantID, id events.Del
 		case expired:
 			return ErrExpired
 		}
-		rows, err := tx.Query(ctx, `UPDATE webhook_subscriber_deliveries SET status = 'pending', finished_at = NULL,
+		rows, err := tx.Query(ctx, `UPDATE fanmail.webhook_subscriber_deliveries SET status = 'pending', finished_at = NULL,
 				-- one that has had no attempt is due, or on its way under a lease
 				next_retry_at = CASE WHEN status = 'pending' AND attempts = 0 THEN next_retry_at ELSE now() END,
 				max_attempts = CASE WHEN status = 'failed' THEN attempts + $4 ELSE max_attempts END

@@ -17,9 +17,9 @@ const BulkRetry = 1000
 // One that has been ended on purpose (a cancelled replay's), and a test, are
 // not what anybody waits for.
 const retryFailed = `
-UPDATE webhook_subscriber_deliveries AS d SET status = 'pending', finished_at = NULL, next_retry_at = now(), max_attempts = d.attempts + $5
+UPDATE fanmail.webhook_subscriber_deliveries AS d SET status = 'pending', finished_at = NULL, next_retry_at = now(), max_attempts = d.attempts + $5
 FROM (SELECT d.id, d.created_at FROM unnest($3::uuid[], $4::timestamptz[]) AS w (id, created_at)
-      JOIN webhook_subscriber_deliveries AS d ON d.id = w.id AND d.created_at = w.created_at
+      JOIN fanmail.webhook_subscriber_deliveries AS d ON d.id = w.id AND d.created_at = w.created_at
       WHERE d.tenant_id = $1 AND d.webhook_id = $2 AND d.status = 'failed' AND d.expires_at > now() AND d.kind <> 'test'
         AND NOT (d.kind = 'replay' AND d.last_error = $6)
         AND d.created_at >= $7 AND d.created_at <= $8

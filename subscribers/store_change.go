@@ -82,7 +82,7 @@ func (s *Store) Update(ctx context.Context, tenant events.TenantID, id events.We
 		if enable && was.AutoDisabledAt != nil {
 			var cooling bool
 			// clock_timestamp: the transaction may have waited for the row.
-			err := tx.QueryRow(ctx, `SELECT auto_disabled_at > clock_timestamp() - $3::interval FROM webhooks WHERE tenant_id = $1 AND id = $2`,
+			err := tx.QueryRow(ctx, `SELECT auto_disabled_at > clock_timestamp() - $3::interval FROM fanmail.webhooks WHERE tenant_id = $1 AND id = $2`,
 				tenant, id, ReenableCooldown).Scan(&cooling)
 			if err != nil {
 				return fmt.Errorf("read the cool-down: %w", err)
@@ -91,7 +91,7 @@ func (s *Store) Update(ctx context.Context, tenant events.TenantID, id events.We
 				return ErrCooldown
 			}
 		}
-		rows, err := tx.Query(ctx, `UPDATE webhooks SET url = $3, description = $4, events = $5, filter_agent_ids = $6,
+		rows, err := tx.Query(ctx, `UPDATE fanmail.webhooks SET url = $3, description = $4, events = $5, filter_agent_ids = $6,
 				filter_conversation_ids = $7, filter_labels = $8, enabled = $9, max_in_flight = $10, rate_limit = nullif($11, 0), ordering = $12,
 				enabled_at = CASE WHEN $13 THEN now() ELSE enabled_at END,
 				auto_disabled_at = CASE WHEN $13 THEN NULL ELSE auto_disabled_at END,
@@ -129,7 +129,7 @@ func (s *Store) Update(ctx context.Context, tenant events.TenantID, id events.We
 // [ErrNotFound].
 func (s *Store) Delete(ctx context.Context, tenant events.TenantID, id events.WebhookID) error {
 	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `UPDATE webhooks SET deleted_at = now(), signing_secret_prev = NULL, signing_secret_prev_until = NULL
+		tag, err := tx.Exec(ctx, `UPDATE fanmail.webhooks SET deleted_at = now(), signing_secret_prev = NULL, signing_secret_prev_until = NULL
 			WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL`, tenant, id)
 		if err != nil {
 			return fmt.Errorf("delete a webhook: %w", err)
@@ -150,8 +150,8 @@ func (s *Store) Delete(ctx context.Context, tenant events.TenantID, id events.We
 // each found by its partial index.
 func eachPending(ctx context.Context, db DB, tenant events.TenantID, id events.WebhookID, limit int, set, and string) error {
 	for _, kind := range []string{`AND NOT strict ORDER BY next_retry_at`, `AND strict ORDER BY seq, created_at`} {
-		_, err := db.Exec(ctx, `UPDATE webhook_subscriber_deliveries AS d `+set+`
-			FROM (SELECT id, created_at FROM webhook_subscriber_deliveries AS d
+		_, err := db.Exec(ctx, `UPDATE fanmail.webhook_subscriber_deliveries AS d `+set+`
+			FROM (SELECT id, created_at FROM fanmail.webhook_subscriber_deliveries AS d
 				WHERE webhook_id = $2 AND tenant_id = $1 AND status = 'pending' `+and+` `+kind+` LIMIT $3 FOR UPDATE SKIP LOCKED) AS waiting
 			WHERE d.id = waiting.id AND d.created_at = waiting.created_at AND d.tenant_id = $1`, tenant, id, limit)
 		if err != nil {
@@ -166,7 +166,7 @@ func eachPending(ctx context.Context, db DB, tenant events.TenantID, id events.W
 // [ErrNotFound].
 func (s *Store) Rotate(ctx context.Context, tenant events.TenantID, id events.WebhookID) (secret string, previousUntil time.Time, err error) {
 	secret = signature.NewSecret()
-	err = s.db.QueryRow(ctx, `UPDATE webhooks
+	err = s.db.QueryRow(ctx, `UPDATE fanmail.webhooks
 		SET signing_secret_prev = signing_secret, signing_secret_prev_until = now() + $4::interval, signing_secret = $3
 		WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING signing_secret_prev_until`,
 		tenant, id, secret, RotationGrace).Scan(&previousUntil)

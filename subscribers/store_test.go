@@ -32,7 +32,7 @@ func newShelf(t *testing.T) *shelf {
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 	s := &shelf{Store: subscribers.NewStore(pool, subscribers.Limits{}), pool: pool, tenant: events.NewRandom[events.TenantKind]()}
-	_, err = pool.Exec(ctx, `INSERT INTO tenants (id, name) VALUES ($1, 'test')`, s.tenant)
+	_, err = pool.Exec(ctx, `INSERT INTO fanmail.tenants (id, name) VALUES ($1, 'test')`, s.tenant)
 	require.NoError(t, err)
 	return s
 }
@@ -51,7 +51,7 @@ func (s *shelf) webhook(t *testing.T) subscribers.Webhook {
 // attempt.
 func (s *shelf) pending(t *testing.T, w events.WebhookID, n int) {
 	t.Helper()
-	_, err := s.pool.Exec(context.Background(), `INSERT INTO webhook_subscriber_deliveries
+	_, err := s.pool.Exec(context.Background(), `INSERT INTO fanmail.webhook_subscriber_deliveries
 			(id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, attempts, max_attempts, event_type)
 		SELECT gen_random_uuid(), now(), $1, $2, gen_random_uuid(), now(), now() + interval '1 hour', now() + interval '30 days', n, 1, 8, 'email.received'
 		FROM generate_series(1, $3) AS n`, w, s.tenant, n)
@@ -60,7 +60,7 @@ func (s *shelf) pending(t *testing.T, w events.WebhookID, n int) {
 
 func (s *shelf) count(t *testing.T, where string) (n int) {
 	t.Helper()
-	require.NoError(t, s.pool.QueryRow(context.Background(), `SELECT count(*) FROM webhook_subscriber_deliveries WHERE `+where).Scan(&n))
+	require.NoError(t, s.pool.QueryRow(context.Background(), `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE `+where).Scan(&n))
 	return n
 }
 
@@ -72,7 +72,7 @@ func TestEnablingMakesWhatWaitedDue(t *testing.T) {
 	s.pending(t, w.ID, 20)
 	s.pending(t, other.ID, 3)
 	// One is on its way in a message, whose lease must stand.
-	_, err := s.pool.Exec(ctx, `UPDATE webhook_subscriber_deliveries SET attempts = 0 WHERE webhook_id = $1 AND seq = 1`, w.ID)
+	_, err := s.pool.Exec(ctx, `UPDATE fanmail.webhook_subscriber_deliveries SET attempts = 0 WHERE webhook_id = $1 AND seq = 1`, w.ID)
 	require.NoError(t, err)
 	off, on := false, true
 	_, err = s.Update(ctx, s.tenant, w.ID, subscribers.Patch{Enabled: &off})
@@ -92,7 +92,7 @@ func TestDeletingEndsWhatIsPending(t *testing.T) {
 	w, other := s.webhook(t), s.webhook(t)
 	s.pending(t, w.ID, 20)
 	s.pending(t, other.ID, 3)
-	_, err := s.pool.Exec(ctx, `UPDATE webhook_subscriber_deliveries SET status = 'delivered', next_retry_at = NULL, finished_at = now() WHERE webhook_id = $1 AND seq = 1`, w.ID)
+	_, err := s.pool.Exec(ctx, `UPDATE fanmail.webhook_subscriber_deliveries SET status = 'delivered', next_retry_at = NULL, finished_at = now() WHERE webhook_id = $1 AND seq = 1`, w.ID)
 	require.NoError(t, err)
 	require.NoError(t, s.Delete(ctx, s.tenant, w.ID))
 	require.Equal(t, 19, s.count(t, `status = 'failed' AND last_error = 'webhook deleted' AND finished_at IS NOT NULL AND next_retry_at IS NULL`))
@@ -137,7 +137,7 @@ func TestHistoryReadsOneWebhooksRowsByItsIndex(t *testing.T) {
 	rows := plan(ctx, t, s, func(tx pgx.Tx) error {
 		_, _, err := s.In(tx).ListDeliveries(ctx, s.tenant, w.ID, subscribers.DeliveryFilter{}, subscribers.Place{}, 20)
 		return err
-	}, "FROM webhook_subscriber_deliveries")
+	}, "FROM fanmail.webhook_subscriber_deliveries")
 	require.NotContains(t, rows, "Sort", "the index gives the order")
 	require.NotContains(t, rows, "Seq Scan")
 
@@ -146,7 +146,7 @@ func TestHistoryReadsOneWebhooksRowsByItsIndex(t *testing.T) {
 	rows = plan(ctx, t, s, func(tx pgx.Tx) error {
 		_, _, _, err := s.In(tx).GetDelivery(ctx, s.tenant, d.ID)
 		return err
-	}, "FROM webhook_subscriber_deliveries")
+	}, "FROM fanmail.webhook_subscriber_deliveries")
 	require.Equal(t, 1, strings.Count(rows, "Index Scan"), "the id names the one partition:\n%s", rows)
 	require.NotContains(t, rows, "Seq Scan")
 }

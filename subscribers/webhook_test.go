@@ -100,11 +100,11 @@ func TestARotatedSecretSignsForADayAndThenNoMore(t *testing.T) {
 	require.Equal(t, []int{1, 2, 1}, []int{signatures(before), signatures(within), signatures(past)})
 	_, err = subscribers.Retain(ctx, s.pool)
 	require.NoError(t, err)
-	s.exec(t, `UPDATE webhooks SET signing_secret_prev_until = now()`)
+	s.exec(t, `UPDATE fanmail.webhooks SET signing_secret_prev_until = now()`)
 	_, err = subscribers.Retain(ctx, s.pool)
 	require.NoError(t, err)
 	var kept *string
-	require.NoError(t, s.pool.QueryRow(ctx, `SELECT signing_secret_prev FROM webhooks`).Scan(&kept))
+	require.NoError(t, s.pool.QueryRow(ctx, `SELECT signing_secret_prev FROM fanmail.webhooks`).Scan(&kept))
 	require.Nil(t, kept, "nor is it kept")
 	_, _, err = s.Rotate(ctx, events.NewRandom[events.TenantKind](), w.ID)
 	require.ErrorIs(t, err, subscribers.ErrNotFound)

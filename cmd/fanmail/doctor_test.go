@@ -64,9 +64,9 @@ func TestTheDoctorNamesEachFaultAndItsFix(t *testing.T) {
 	conn, err := pgx.Connect(ctx, url)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close(ctx) })
-	_, err = conn.Exec(ctx, `WITH ten AS (INSERT INTO tenants (id, name) VALUES (gen_random_uuid(), 'x') RETURNING id),
-		w AS (INSERT INTO webhooks (id, tenant_id, url, events, signing_secret) SELECT gen_random_uuid(), id, 'https://nowhere.invalid/x', '{}', '' FROM ten)
-		INSERT INTO outbox (tenant_id, event_id, created_at) SELECT id, gen_random_uuid(), now() - interval '1 hour' FROM ten`)
+	_, err = conn.Exec(ctx, `WITH ten AS (INSERT INTO fanmail.tenants (id, name) VALUES (gen_random_uuid(), 'x') RETURNING id),
+		w AS (INSERT INTO fanmail.webhooks (id, tenant_id, url, events, signing_secret) SELECT gen_random_uuid(), id, 'https://nowhere.invalid/x', '{}', '' FROM ten)
+		INSERT INTO fanmail.outbox (tenant_id, event_id, created_at) SELECT id, gen_random_uuid(), now() - interval '1 hour' FROM ten`)
 	require.NoError(t, err)
 	nc, err := nats.Connect(broker)
 	require.NoError(t, err)
@@ -86,7 +86,7 @@ func TestTheDoctorNamesEachFaultAndItsFix(t *testing.T) {
 
 	// The partitions end, and nobody is there at all.
 	_, err = conn.Exec(ctx, `DO $$ DECLARE p text; BEGIN
-		FOR p IN SELECT relname FROM pg_class WHERE relkind = 'r' AND relname ~ '^events_2' LOOP EXECUTE format('DROP TABLE %I', p); END LOOP; END $$`)
+		FOR p IN SELECT relname FROM pg_class WHERE relkind = 'r' AND relname ~ '^events_2' LOOP EXECUTE format('DROP TABLE fanmail.%I', p); END LOOP; END $$`)
 	require.NoError(t, err)
 	found = examine(t, 1, "--database-url", url, "--nats-url", "nats://127.0.0.1:1")
 	require.Equal(t, app.FindingFail, found["partitions"].Verdict)

@@ -74,7 +74,7 @@ func TestFailedDeliveriesAreRetriedFromTheCommandLine(t *testing.T) {
 	require.NoError(t, err)
 	defer pool.Close()
 	require.Eventually(t, func() bool { // when the ledger has the attempts
-		tag, err := pool.Exec(context.Background(), `UPDATE webhook_subscriber_deliveries SET status = 'failed', next_retry_at = NULL, finished_at = now()
+		tag, err := pool.Exec(context.Background(), `UPDATE fanmail.webhook_subscriber_deliveries SET status = 'failed', next_retry_at = NULL, finished_at = now()
 			WHERE attempts = 1`)
 		require.NoError(t, err)
 		return tag.RowsAffected() == 3

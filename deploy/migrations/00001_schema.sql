@@ -1,37 +1,44 @@
 -- +goose Up
+-- Everything of Fanmail lives in the schema fanmail, and every statement names
+-- it, so that search_path does not matter. `fanmail migrate` makes the schema.
 
-CREATE TABLE tenants (
+CREATE TABLE fanmail.tenants (
     id         uuid PRIMARY KEY,
     name       text NOT NULL,
     -- Set, and never unset, when the tenant gets its first webhook with
     -- ordering = 'strict': from then on its inserts take the tenant's lock.
     has_strict boolean NOT NULL DEFAULT false,
+    -- An operator's tenant: its webhooks get the operational events of all tenants.
+    operator   boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT now()
 );
 
-CREATE TABLE api_keys (
+CREATE INDEX tenants_operator ON fanmail.tenants (id) WHERE operator;
+
+CREATE TABLE fanmail.api_keys (
     id           uuid PRIMARY KEY,
-    tenant_id    uuid REFERENCES tenants (id), -- NULL: an operator's key
+    tenant_id    uuid REFERENCES fanmail.tenants (id), -- NULL: an operator's key
     name         text NOT NULL DEFAULT '',
     scopes       text[] NOT NULL DEFAULT '{}',
     secret_hash  bytea NOT NULL UNIQUE,        -- SHA-256 of the secret
+    rate_limit   integer CHECK (rate_limit > 0), -- requests a second; NULL: the server's limit
     created_at   timestamptz NOT NULL DEFAULT now(),
     last_used_at timestamptz,
     revoked_at   timestamptz
 );
-CREATE INDEX api_keys_tenant ON api_keys (tenant_id, created_at DESC, id DESC);
+CREATE INDEX api_keys_tenant ON fanmail.api_keys (tenant_id, created_at DESC, id DESC);
 
-CREATE TABLE agents (
+CREATE TABLE fanmail.agents (
     address     text PRIMARY KEY,              -- lower case
-    tenant_id   uuid NOT NULL REFERENCES tenants (id),
+    tenant_id   uuid NOT NULL REFERENCES fanmail.tenants (id),
     webhook_url text,
     created_at  timestamptz NOT NULL DEFAULT now()
 );
-CREATE INDEX agents_tenant ON agents (tenant_id, address);
+CREATE INDEX agents_tenant ON fanmail.agents (tenant_id, address);
 
-CREATE TABLE webhooks (
+CREATE TABLE fanmail.webhooks (
     id                       uuid PRIMARY KEY,
-    tenant_id                uuid NOT NULL REFERENCES tenants (id),
+    tenant_id                uuid NOT NULL REFERENCES fanmail.tenants (id),
     url                      text NOT NULL,
     description              text NOT NULL DEFAULT '',
     events                   text[] NOT NULL,
@@ -50,29 +57,31 @@ CREATE TABLE webhooks (
     enabled_at               timestamptz NOT NULL DEFAULT now(), -- since when failures count
     auto_disabled_at         timestamptz,
     disabled_reason          text,
+    -- Enabled again after an automatic disabling, and nothing delivered since.
+    recovering               boolean NOT NULL DEFAULT false,
     deleted_at               timestamptz,
     -- The transaction that changed the row last. Readers ask for everything
     -- from their last snapshot's xmin on, which misses no late committer.
     changed_xid              xid8 NOT NULL DEFAULT pg_current_xact_id()
 ) WITH (fillfactor = 70);
-CREATE INDEX webhooks_tenant ON webhooks (tenant_id, created_at DESC, id DESC) WHERE deleted_at IS NULL;
-CREATE INDEX webhooks_changed ON webhooks (changed_xid);
+CREATE INDEX webhooks_tenant ON fanmail.webhooks (tenant_id, created_at DESC, id DESC) WHERE deleted_at IS NULL;
+CREATE INDEX webhooks_changed ON fanmail.webhooks (changed_xid);
 
 -- +goose StatementBegin
-CREATE FUNCTION webhooks_stamp() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION fanmail.webhooks_stamp() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.changed_xid := pg_current_xact_id();
     RETURN NEW;
 END $$;
 -- +goose StatementEnd
--- last_delivered_at is written by the ledger and concerns no reader's cache.
+-- The trigger leaves out last_delivered_at: no reader caches it, and it changes often.
 CREATE TRIGGER webhooks_stamp BEFORE UPDATE OF
     url, description, events, filter_agent_ids, filter_conversation_ids, filter_labels, enabled,
     max_in_flight, rate_limit, ordering, signing_secret, signing_secret_prev, signing_secret_prev_until, deleted_at
-    ON webhooks FOR EACH ROW EXECUTE FUNCTION webhooks_stamp();
+    ON fanmail.webhooks FOR EACH ROW EXECUTE FUNCTION fanmail.webhooks_stamp();
 
 -- The event log. The envelope is POSTed byte for byte, hence bytea.
-CREATE TABLE events (
+CREATE TABLE fanmail.events (
     id              uuid NOT NULL,
     created_at      timestamptz NOT NULL,
     tenant_id       uuid NOT NULL,
@@ -83,24 +92,25 @@ CREATE TABLE events (
     labels          text[],
     message_id      text,
     envelope        bytea NOT NULL,
+    traceparent     text,                      -- W3C; NULL unless the event is sampled
     PRIMARY KEY (id, created_at)
 ) PARTITION BY RANGE (created_at);
-ALTER TABLE events ALTER COLUMN envelope SET STORAGE EXTERNAL;
-CREATE INDEX events_tenant ON events (tenant_id, created_at DESC, id DESC);
+ALTER TABLE fanmail.events ALTER COLUMN envelope SET STORAGE EXTERNAL;
+CREATE INDEX events_tenant ON fanmail.events (tenant_id, created_at DESC, id DESC);
 
--- Which derived event ids exist, by buckets of 30 days: at most one event an
--- idempotency key within 30 days, exact under concurrency.
-CREATE TABLE event_keys (
+-- The event ids that were derived from an idempotency key, in buckets of 30 days:
+-- at most one event for a key within 30 days, exact under concurrency.
+CREATE TABLE fanmail.event_keys (
     bucket   integer NOT NULL,
     event_id uuid NOT NULL,
     PRIMARY KEY (bucket, event_id)
 ) PARTITION BY RANGE (bucket);
 
 -- A row means "not fanned out yet". No payload; the event is in events.
-CREATE SEQUENCE outbox_seq AS bigint CACHE 1;
-CREATE TABLE outbox (
+CREATE SEQUENCE fanmail.outbox_seq AS bigint CACHE 1;
+CREATE TABLE fanmail.outbox (
     tenant_id    uuid NOT NULL,
-    seq          bigint NOT NULL DEFAULT nextval('outbox_seq'),
+    seq          bigint NOT NULL DEFAULT nextval('fanmail.outbox_seq'),
     event_id     uuid NOT NULL,
     created_at   timestamptz NOT NULL,         -- the event's
     leased_until timestamptz NOT NULL DEFAULT '-infinity',
@@ -108,18 +118,18 @@ CREATE TABLE outbox (
     PRIMARY KEY (tenant_id, seq)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 1000000000);
-CREATE INDEX outbox_lease ON outbox (leased_until, seq);
+CREATE INDEX outbox_lease ON fanmail.outbox (leased_until, seq);
 
 -- One event for one webhook. created_at is the event's (or the replay's) time,
 -- so that the same delivery always lands in the same partition.
-CREATE TABLE webhook_subscriber_deliveries (
+CREATE TABLE fanmail.webhook_subscriber_deliveries (
     id               uuid NOT NULL,
     created_at       timestamptz NOT NULL,
     webhook_id       uuid NOT NULL,
     tenant_id        uuid NOT NULL,
     event_id         uuid NOT NULL,
     event_created_at timestamptz NOT NULL,     -- where the payload lies in events
-    next_retry_at    timestamptz,              -- lease, retry, parking: NULL once final
+    next_retry_at    timestamptz,              -- end of the lease, or the next attempt; NULL once final
     last_attempt_at  timestamptz,
     finished_at      timestamptz,
     expires_at       timestamptz NOT NULL,
@@ -136,21 +146,26 @@ CREATE TABLE webhook_subscriber_deliveries (
     last_error       text,
     PRIMARY KEY (id, created_at)
 ) PARTITION BY RANGE (created_at);
--- What is not finished, by webhook and due time: the sweep's index. Finished
--- rows are not in it, so it is as small as the backlog.
-CREATE INDEX webhook_subscriber_deliveries_due ON webhook_subscriber_deliveries (webhook_id, next_retry_at)
+-- Pending rows by webhook and due time: the dispatcher fetches by this index.
+-- Finished rows are not in it, so it is as small as the backlog.
+CREATE INDEX webhook_subscriber_deliveries_due ON fanmail.webhook_subscriber_deliveries (webhook_id, next_retry_at)
     WHERE status = 'pending' AND NOT strict;
--- The same of webhooks in strict order, by the order in which they are sent.
-CREATE INDEX webhook_subscriber_deliveries_line ON webhook_subscriber_deliveries (webhook_id, seq, created_at)
+-- The same for webhooks in strict order, in the order of sending.
+CREATE INDEX webhook_subscriber_deliveries_strict ON fanmail.webhook_subscriber_deliveries (webhook_id, seq, created_at)
     WHERE status = 'pending' AND strict;
 -- A webhook's history, newest first.
-CREATE INDEX webhook_subscriber_deliveries_history ON webhook_subscriber_deliveries (webhook_id, created_at DESC, id DESC);
+CREATE INDEX webhook_subscriber_deliveries_history ON fanmail.webhook_subscriber_deliveries (webhook_id, created_at DESC, id DESC);
 -- Deliveries of an event outside its own millisecond: tests and replays.
-CREATE INDEX webhook_subscriber_deliveries_again ON webhook_subscriber_deliveries (event_id)
+CREATE INDEX webhook_subscriber_deliveries_not_live ON fanmail.webhook_subscriber_deliveries (event_id)
     WHERE kind <> 'live';
 
+-- Live deliveries that failed, by the time of their end: automatic disabling
+-- counts these. A delivery that succeeds never enters the index.
+CREATE INDEX webhook_subscriber_deliveries_failed ON fanmail.webhook_subscriber_deliveries (webhook_id, finished_at DESC)
+    WHERE status = 'failed' AND kind = 'live';
+
 -- A row for each failed attempt, and for a success after a failure.
-CREATE TABLE webhook_delivery_attempts (
+CREATE TABLE fanmail.webhook_delivery_attempts (
     delivery_id uuid NOT NULL,
     created_at  timestamptz NOT NULL,          -- the delivery's
     attempt     smallint NOT NULL,
@@ -164,16 +179,16 @@ CREATE TABLE webhook_delivery_attempts (
 ) PARTITION BY RANGE (created_at);
 
 -- Raw mail, once for each SMTP transaction, whatever the number of agents.
-CREATE TABLE message_raws (
+CREATE TABLE fanmail.message_raws (
     id         uuid NOT NULL,
     created_at timestamptz NOT NULL,
     raw        bytea NOT NULL,
     PRIMARY KEY (id, created_at)
 ) PARTITION BY RANGE (created_at);
-ALTER TABLE message_raws ALTER COLUMN raw SET STORAGE EXTERNAL; -- substring() then reads only what it gives
+ALTER TABLE fanmail.message_raws ALTER COLUMN raw SET STORAGE EXTERNAL; -- substring() then reads only what it gives
 
 -- One message for each agent addressed.
-CREATE TABLE messages (
+CREATE TABLE fanmail.messages (
     id         uuid NOT NULL,
     created_at timestamptz NOT NULL,           -- the event's
     tenant_id  uuid NOT NULL,
@@ -184,7 +199,7 @@ CREATE TABLE messages (
     PRIMARY KEY (id, created_at)
 ) PARTITION BY RANGE (created_at);
 
-CREATE TABLE idempotency_keys (
+CREATE TABLE fanmail.idempotency_keys (
     tenant_id    uuid NOT NULL,                -- all zeros: the operator's
     key          text NOT NULL,
     request_hash bytea NOT NULL,
@@ -193,26 +208,127 @@ CREATE TABLE idempotency_keys (
     created_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, key)
 );
-CREATE INDEX idempotency_keys_age ON idempotency_keys (created_at);
+CREATE INDEX idempotency_keys_age ON fanmail.idempotency_keys (created_at);
 
 -- Which dispatcher owns which partition of deliveries, by lease.
-CREATE TABLE dispatchers (
+CREATE TABLE fanmail.dispatchers (
     id         uuid PRIMARY KEY,
     name       text NOT NULL,
     alive_until timestamptz NOT NULL
 );
-CREATE TABLE partition_owners (
+CREATE TABLE fanmail.partition_owners (
     partition   smallint PRIMARY KEY,
     owner       uuid,
     epoch       bigint NOT NULL DEFAULT 0,
     leased_until timestamptz NOT NULL DEFAULT '-infinity'
 ) WITH (fillfactor = 50);
-INSERT INTO partition_owners (partition) SELECT generate_series(0, 31);
+INSERT INTO fanmail.partition_owners (partition) SELECT generate_series(0, 31);
+
+-- A mail for an agent that has a webhook of its own: one row, pending until it is
+-- delivered, its attempts are used up, or its 48 hours are over.
+CREATE TABLE fanmail.webhook_deliveries (
+    message_id       uuid NOT NULL,
+    created_at       timestamptz NOT NULL,     -- the message's
+    tenant_id        uuid NOT NULL,
+    agent_id         text NOT NULL,
+    next_retry_at    timestamptz,              -- lease and retry: NULL once final
+    last_attempt_at  timestamptz,
+    finished_at      timestamptz,
+    expires_at       timestamptz NOT NULL,
+    attempts         smallint NOT NULL DEFAULT 0,
+    max_attempts     smallint NOT NULL,
+    last_status_code smallint,                 -- 0: no answer came
+    status           text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'delivered', 'failed')),
+    last_error       text,
+    PRIMARY KEY (message_id, created_at)
+) PARTITION BY RANGE (created_at);
+-- Pending rows by agent and due time. The index is as small as the backlog.
+CREATE INDEX webhook_deliveries_due ON fanmail.webhook_deliveries (agent_id, next_retry_at) WHERE status = 'pending';
+
+-- One row for each replay of past events: the request, its progress, and the
+-- process that works on it.
+CREATE TABLE fanmail.replays (
+    id             uuid PRIMARY KEY,
+    tenant_id      uuid NOT NULL REFERENCES fanmail.tenants (id),
+    webhook_id     uuid,                        -- NULL: every enabled webhook of the tenant
+    mode           text NOT NULL CHECK (mode IN ('missed', 'all')),
+    types          text[] NOT NULL DEFAULT '{}',
+    agent_ids      text[] NOT NULL DEFAULT '{}',
+    since          timestamptz NOT NULL,        -- the events' creation times, until excluded
+    until          timestamptz NOT NULL,
+    created_at     timestamptz NOT NULL DEFAULT now(), -- and its deliveries'
+    state          text NOT NULL DEFAULT 'queued'
+                   CHECK (state IN ('queued', 'running', 'cancelling', 'cancelled', 'completed')),
+    -- What is read: the table up to the seam ('before'), the stream from the seam
+    -- on ('stream'), a count that the stream was complete ('check'), and the table
+    -- instead where it was not ('after').
+    phase          text NOT NULL DEFAULT 'gate'
+                   CHECK (phase IN ('gate', 'before', 'stream', 'check', 'after', 'read')),
+    seam           timestamptz,
+    at_time        timestamptz,                 -- the last event read from the table
+    at_id          uuid,
+    at_seq         bigint NOT NULL DEFAULT 0,   -- the last message read from the stream
+    end_seq        bigint NOT NULL DEFAULT 0,   -- and the last one to read
+    seen           bigint NOT NULL DEFAULT 0,   -- events of the window that the stream had
+    from_stream    boolean NOT NULL DEFAULT false,
+    from_table     boolean NOT NULL DEFAULT false,
+    matched        bigint NOT NULL DEFAULT 0,
+    matched_before bigint NOT NULL DEFAULT 0,   -- of them, before the seam
+    enqueued       bigint NOT NULL DEFAULT 0,
+    delivered      bigint NOT NULL DEFAULT 0,
+    failed         bigint NOT NULL DEFAULT 0,
+    runner         uuid,                        -- the current claim; every write checks it
+    leased_until   timestamptz NOT NULL DEFAULT '-infinity',
+    due_at         timestamptz NOT NULL DEFAULT now(), -- when a runner looks at it next
+    moved_at       timestamptz NOT NULL DEFAULT now(), -- when it last made progress
+    finished_at    timestamptz
+) WITH (fillfactor = 50);
+CREATE INDEX replays_tenant ON fanmail.replays (tenant_id, created_at DESC, id DESC);
+CREATE INDEX replays_due ON fanmail.replays (due_at) WHERE finished_at IS NULL;
+
+-- Events that a replay has found and not finished: at most some thousands for
+-- each webhook. A row is deleted when its delivery is final.
+CREATE TABLE fanmail.replay_deliveries (
+    replay_id        uuid NOT NULL,
+    webhook_id       uuid NOT NULL,
+    seq              bigint NOT NULL,           -- the event's outbox sequence
+    event_id         uuid NOT NULL,
+    event_created_at timestamptz NOT NULL,
+    event_type       text NOT NULL,
+    message_id       text,
+    state            smallint NOT NULL DEFAULT 0, -- 0 found, 1 enqueued, 2 attempted at least once
+    PRIMARY KEY (replay_id, webhook_id, seq)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
+        autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 1000000000);
+CREATE INDEX replay_deliveries_queue ON fanmail.replay_deliveries (replay_id, state, webhook_id, seq);
+
+-- The conversation of each mail that was accepted or that an accepted mail
+-- names, in buckets of 30 days. A row never changes; a row that is used again is
+-- also written to the current bucket.
+CREATE TABLE fanmail.conversation_keys (
+    bucket       integer NOT NULL,
+    tenant_id    uuid NOT NULL,
+    mail         uuid NOT NULL,                -- hash of tenant and Message-ID
+    conversation uuid NOT NULL,                -- conv_ and these 32 digits
+    PRIMARY KEY (tenant_id, mail, bucket)
+) PARTITION BY RANGE (bucket);
+
+-- Facts that become operational events. The transaction of the fact writes a
+-- row; the transaction that inserts the event into the outbox deletes it. There
+-- is one row for each tenant that has a webhook for the type.
+CREATE TABLE fanmail.operational_events (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    tenant_id  uuid NOT NULL,                  -- the tenant that receives the event
+    type       text NOT NULL,
+    data       jsonb NOT NULL                  -- the event's data
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 
 -- +goose StatementBegin
--- Makes the day partitions of the log tables from "from" on, "days" of them,
--- and the buckets of event_keys that they need. Existing ones stay.
-CREATE FUNCTION fanmail_make_partitions(from_day date, days integer) RETURNS integer LANGUAGE plpgsql AS $$
+-- Makes the partitions that are missing: of each table partitioned by
+-- created_at, "days" days from "from_day" on; of each table partitioned by
+-- bucket, the buckets of 30 days that these days need. Returns how many it made.
+CREATE FUNCTION fanmail.make_partitions(from_day date, days integer) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     parent text;
     child  text;
@@ -220,40 +336,48 @@ DECLARE
     made   integer := 0;
     b      integer;
 BEGIN
-    -- One maker at a time; the others find everything made.
+    -- One caller works at a time; the others then find everything made.
     PERFORM pg_advisory_xact_lock(hashtextextended('fanmail.make_partitions', 0));
-    FOREACH parent IN ARRAY ARRAY['events', 'webhook_subscriber_deliveries', 'webhook_delivery_attempts', 'message_raws', 'messages'] LOOP
+    FOR parent IN SELECT c.relname FROM pg_partitioned_table AS p
+                  JOIN pg_class AS c ON c.oid = p.partrelid
+                  JOIN pg_attribute AS a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
+                  WHERE a.attname = 'created_at' AND c.relnamespace = 'fanmail'::regnamespace ORDER BY c.relname LOOP
         FOR day IN SELECT from_day + i FROM generate_series(0, days - 1) AS i LOOP
             child := parent || '_' || to_char(day, 'YYYYMMDD');
-            IF to_regclass(child) IS NULL THEN
-                -- Made apart and then attached: ATTACH lets reads and writes of
-                -- the parent go on, CREATE ... PARTITION OF stops them.
-                EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)', child, parent);
+            IF to_regclass('fanmail.' || child) IS NULL THEN
+                -- Create, then attach: ATTACH does not block reads and writes of
+                -- the parent; CREATE ... PARTITION OF does.
+                EXECUTE format('CREATE TABLE fanmail.%I (LIKE fanmail.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)', child, parent);
                 IF parent = 'events' THEN
                     -- An envelope of some kilobytes stays in its row: one
                     -- write, not one and a toasted chunk or two.
-                    EXECUTE format('ALTER TABLE %I SET (toast_tuple_target = 8160)', child);
+                    EXECUTE format('ALTER TABLE fanmail.%I SET (toast_tuple_target = 8160)', child);
                 END IF;
-                IF parent = 'webhook_subscriber_deliveries' THEN
-                    EXECUTE format('ALTER TABLE %I SET (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05)', child);
+                IF parent IN ('webhook_subscriber_deliveries', 'webhook_deliveries') THEN
+                    EXECUTE format('ALTER TABLE fanmail.%I SET (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05)', child);
                 END IF;
-                EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, child,
+                EXECUTE format('ALTER TABLE fanmail.%I ATTACH PARTITION fanmail.%I FOR VALUES FROM (%L) TO (%L)', parent, child,
                     day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC');
                 made := made + 1;
             END IF;
         END LOOP;
     END LOOP;
-    FOR b IN SELECT DISTINCT floor(extract(epoch FROM (from_day + i)::timestamp) / 2592000)::integer + k
-             FROM generate_series(0, days - 1) AS i, generate_series(-1, 1) AS k ORDER BY 1 LOOP
-        child := 'event_keys_' || b;
-        IF to_regclass(child) IS NULL THEN
-            EXECUTE format('CREATE TABLE %I (LIKE event_keys INCLUDING DEFAULTS)', child);
-            EXECUTE format('ALTER TABLE event_keys ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', child, b, b + 1);
-            made := made + 1;
-        END IF;
+    FOR parent IN SELECT c.relname FROM pg_partitioned_table AS p
+                  JOIN pg_class AS c ON c.oid = p.partrelid
+                  JOIN pg_attribute AS a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
+                  WHERE a.attname = 'bucket' AND c.relnamespace = 'fanmail'::regnamespace ORDER BY c.relname LOOP
+        FOR b IN SELECT DISTINCT floor(extract(epoch FROM (from_day + i)::timestamp) / 2592000)::integer + k
+                 FROM generate_series(0, days - 1) AS i, generate_series(-1, 1) AS k ORDER BY 1 LOOP
+            child := parent || '_' || b;
+            IF to_regclass('fanmail.' || child) IS NULL THEN
+                EXECUTE format('CREATE TABLE fanmail.%I (LIKE fanmail.%I INCLUDING DEFAULTS)', child, parent);
+                EXECUTE format('ALTER TABLE fanmail.%I ATTACH PARTITION fanmail.%I FOR VALUES FROM (%L) TO (%L)', parent, child, b, b + 1);
+                made := made + 1;
+            END IF;
+        END LOOP;
     END LOOP;
     RETURN made;
 END $$;
 -- +goose StatementEnd
 
-SELECT fanmail_make_partitions((now() AT TIME ZONE 'UTC')::date - 1, 9);
+SELECT fanmail.make_partitions((now() AT TIME ZONE 'UTC')::date - 1, 9);

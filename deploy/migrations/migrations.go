@@ -4,10 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
@@ -22,6 +23,11 @@ var files embed.FS
 // Ahead is how many days of partitions are kept ready beyond today.
 const Ahead = 7
 
+const (
+	versionTable = "fanmail.goose_db_version"
+	lockID       = 0x66616e6d61696c // "fanmail"
+)
+
 // Version is the newest migration embedded in this build.
 func Version() (int64, error) {
 	all, err := versions()
@@ -29,13 +35,6 @@ func Version() (int64, error) {
 		return 0, err
 	}
 	return all[len(all)-1], nil
-}
-
-// inGo are the migrations that no SQL file can say.
-func inGo() []*goose.Migration {
-	return []*goose.Migration{
-		goose.NewGoMigration(7, &goose.GoFunc{RunDB: failedDeliveries.make}, nil),
-	}
 }
 
 // versions of the embedded migrations, rising.
@@ -50,10 +49,6 @@ func versions() ([]int64, error) {
 			return nil, fmt.Errorf("read the embedded migrations: %w", err)
 		}
 	}
-	for _, m := range inGo() {
-		all = append(all, m.Version)
-	}
-	slices.Sort(all)
 	return all, nil
 }
 
@@ -77,6 +72,9 @@ func Up(ctx context.Context, pool *pgxpool.Pool) error {
 }
 
 func up(ctx context.Context, pool *pgxpool.Pool) error {
+	if err := makeSchema(ctx, pool); err != nil {
+		return err
+	}
 	db := stdlib.OpenDBFromPool(pool)
 	defer func() { _ = db.Close() }()
 	p, err := provider(db)
@@ -94,7 +92,7 @@ func up(ctx context.Context, pool *pgxpool.Pool) error {
 // MakePartitions makes the day partitions from yesterday to [Ahead] days ahead
 // that are missing.
 func MakePartitions(ctx context.Context, pool *pgxpool.Pool) error {
-	_, err := pool.Exec(ctx, `SELECT fanmail_make_partitions((now() AT TIME ZONE 'UTC')::date - 1, $1)`, Ahead+2)
+	_, err := pool.Exec(ctx, `SELECT fanmail.make_partitions((now() AT TIME ZONE 'UTC')::date - 1, $1)`, Ahead+2)
 	if err != nil {
 		return fmt.Errorf("make partitions: %w", err)
 	}
@@ -102,16 +100,34 @@ func MakePartitions(ctx context.Context, pool *pgxpool.Pool) error {
 }
 
 func provider(db *sql.DB) (*goose.Provider, error) {
-	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 120))
+	// The lock has a number of its own: the application may use goose too.
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockID(lockID), lock.WithLockTimeout(1, 120))
 	if err != nil {
 		return nil, fmt.Errorf("migration lock: %w", err)
 	}
 	p, err := goose.NewProvider(goose.DialectPostgres, db, files,
-		goose.WithDisableGlobalRegistry(true), goose.WithGoMigrations(inGo()...), goose.WithSessionLocker(locker),
-		// A number may come after a higher one where branches were merged.
-		goose.WithAllowOutofOrder(true))
+		goose.WithDisableGlobalRegistry(true), goose.WithTableName(versionTable), goose.WithSessionLocker(locker))
 	if err != nil {
 		return nil, fmt.Errorf("read the embedded migrations: %w", err)
 	}
 	return p, nil
+}
+
+// makeSchema makes the schema fanmail, in which goose keeps its own table. It
+// looks first: CREATE SCHEMA needs a right even where IF NOT EXISTS does nothing.
+func makeSchema(ctx context.Context, pool *pgxpool.Pool) error {
+	var exists bool
+	err := pool.QueryRow(ctx, `SELECT to_regnamespace('fanmail') IS NOT NULL`).Scan(&exists)
+	if err == nil && !exists {
+		_, err = pool.Exec(ctx, `CREATE SCHEMA IF NOT EXISTS fanmail`)
+	}
+	// Another process may make it at the same moment.
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) && (answer.Code == "42P06" || answer.Code == "23505") { // duplicate_schema, unique_violation
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("make the schema fanmail: %w", err)
+	}
+	return nil
 }

@@ -30,7 +30,7 @@ func TestUpIsSafeFromManyProcessesAtOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, schema.Check())
 	var days int
-	require.NoError(t, pool.QueryRow(ctx, `SELECT count(*) FROM pg_inherits WHERE inhparent = 'events'::regclass`).Scan(&days))
+	require.NoError(t, pool.QueryRow(ctx, `SELECT count(*) FROM pg_inherits WHERE inhparent = 'fanmail.events'::regclass`).Scan(&days))
 	require.Equal(t, migrations.Ahead+2, days)
 }
 
@@ -40,6 +40,6 @@ func TestHotTablesHaveNoForeignKeys(t *testing.T) {
 	var n int
 	require.NoError(t, pool.QueryRow(context.Background(), `
 		SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conrelid::regclass::text ~
-			'^(events|outbox|event_keys|webhook_subscriber_deliveries|webhook_delivery_attempts|messages|message_raws|conversation_keys)'`).Scan(&n))
+			'^fanmail\.(events|outbox|event_keys|webhook_subscriber_deliveries|webhook_delivery_attempts|messages|message_raws|conversation_keys)'`).Scan(&n))
 	require.Zero(t, n)
 }

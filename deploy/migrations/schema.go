@@ -12,8 +12,7 @@ import (
 
 // Schema says how a database's schema and this build stand to each other.
 type Schema struct {
-	// Have is the newest migration that the database has with all before it,
-	// as far as this build knows them; 0 where there is none.
+	// Have is the newest migration that the database has; 0 where there is none.
 	Have int64
 	// Want is the newest migration that this build knows.
 	Want int64
@@ -24,7 +23,7 @@ type Schema struct {
 
 // oldest is how a migration shuts out the builds that it would break, by
 //
-//	COMMENT ON TABLE goose_db_version IS 'oldest version that may run: 12';
+//	COMMENT ON TABLE fanmail.goose_db_version IS 'oldest version that may run: 12';
 //
 // for those that know migration 12 or a later one. It is a comment since that
 // needs no right to read and is in every dump.
@@ -35,21 +34,18 @@ func Read(ctx context.Context, db interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 },
 ) (Schema, error) {
-	embedded, err := versions()
+	want, err := Version()
 	if err != nil {
 		return Schema{}, err
 	}
-	s := Schema{Want: embedded[len(embedded)-1]}
+	s := Schema{Want: want}
 	var comment *string
-	err = db.QueryRow(ctx, `SELECT obj_description(to_regclass('goose_db_version'), 'pg_class') WHERE to_regclass('goose_db_version') IS NOT NULL`).Scan(&comment)
+	err = db.QueryRow(ctx, `SELECT obj_description(to_regclass('fanmail.goose_db_version'), 'pg_class') WHERE to_regclass('fanmail.goose_db_version') IS NOT NULL`).Scan(&comment)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return s, nil
 	}
 	if err == nil {
-		// The last one before the first that is missing; the newest of all where none is.
-		err = db.QueryRow(ctx, `WITH applied AS (SELECT version_id FROM goose_db_version WHERE is_applied)
-			SELECT coalesce(max(version_id), 0) FROM applied WHERE version_id < ALL (
-				SELECT v FROM unnest($1::bigint[]) AS v WHERE v NOT IN (SELECT version_id FROM applied))`, embedded).Scan(&s.Have)
+		err = db.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM fanmail.goose_db_version WHERE is_applied`).Scan(&s.Have)
 	}
 	if err != nil {
 		return Schema{}, fmt.Errorf("read the schema version: %w", err)

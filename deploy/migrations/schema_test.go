@@ -1,7 +1,6 @@
 package migrations_test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,7 +32,7 @@ func TestAnOlderSchemaIsRefused(t *testing.T) {
 	require.ErrorContains(t, err, "fanmail migrate")
 
 	require.NoError(t, migrations.Up(t.Context(), pool))
-	_, err = pool.Exec(t.Context(), `DELETE FROM goose_db_version WHERE version_id = $1`, want)
+	_, err = pool.Exec(t.Context(), `DELETE FROM fanmail.goose_db_version WHERE version_id = $1`, want)
 	require.NoError(t, err)
 	schema, err := check(t, pool)
 	require.Less(t, schema.Have, want)
@@ -57,8 +56,8 @@ func TestANewerSchemaIsAcceptedUnlessItShutsTheBinaryOut(t *testing.T) {
 	require.Equal(t, migrations.Schema{Have: want, Want: want}, schema)
 	require.False(t, schema.Newer())
 
-	exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES ($1, true)`, want+7)
-	exec(`COMMENT ON TABLE goose_db_version IS 'somebody else''s words'`)
+	exec(`INSERT INTO fanmail.goose_db_version (version_id, is_applied) VALUES ($1, true)`, want+7)
+	exec(`COMMENT ON TABLE fanmail.goose_db_version IS 'somebody else''s words'`)
 	schema, err = check(t, pool)
 	require.NoError(t, err)
 	require.Equal(t, migrations.Schema{Have: want + 7, Want: want}, schema)
@@ -68,12 +67,12 @@ func TestANewerSchemaIsAcceptedUnlessItShutsTheBinaryOut(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, schema, again, "Up leaves a newer schema as it is")
 
-	exec(fmt.Sprintf(`COMMENT ON TABLE goose_db_version IS 'oldest version that may run: %d'`, want))
+	exec(fmt.Sprintf(`COMMENT ON TABLE fanmail.goose_db_version IS 'oldest version that may run: %d'`, want))
 	schema, err = check(t, pool)
 	require.NoError(t, err, "the release before may go on")
 	require.Equal(t, want, schema.Oldest)
 
-	exec(fmt.Sprintf(`COMMENT ON TABLE goose_db_version IS 'oldest version that may run: %d'`, want+5))
+	exec(fmt.Sprintf(`COMMENT ON TABLE fanmail.goose_db_version IS 'oldest version that may run: %d'`, want+5))
 	_, err = check(t, pool)
 	require.Equal(t, &migrations.SchemaError{Schema: migrations.Schema{Have: want + 7, Want: want, Oldest: want + 5}}, err)
 	require.ErrorContains(t, err, fmt.Sprintf("version %d, on which only binaries of version %d or later may run, and this one is of version %d:", want+7, want+5, want))
@@ -81,33 +80,17 @@ func TestANewerSchemaIsAcceptedUnlessItShutsTheBinaryOut(t *testing.T) {
 	require.ErrorAs(t, migrations.Up(ctx, pool), &refused, "Up must not touch it")
 }
 
-// TestAMigrationBelowTheNewestIsAppliedLate: branches that were merged in another
-// order than they were numbered in.
-func TestAMigrationBelowTheNewestIsAppliedLate(t *testing.T) {
-	t.Parallel()
-	ctx := context.Background()
-	pool := pgtest.Pool(t)
-	_, err := pool.Exec(ctx, `DELETE FROM goose_db_version WHERE version_id = 4; DROP TABLE replays, replay_deliveries`)
-	require.NoError(t, err)
-	schema, err := check(t, pool)
-	require.Error(t, err)
-	require.Equal(t, int64(3), schema.Have, "the last before the one that is missing")
-	require.NoError(t, migrations.Up(ctx, pool))
-	_, err = check(t, pool)
-	require.NoError(t, err)
-}
-
 // TestNoMarkIsMisspelt: a comment that Read can't make out shuts nobody out.
 func TestNoMarkIsMisspelt(t *testing.T) {
 	t.Parallel()
-	right := regexp.MustCompile(`COMMENT ON TABLE goose_db_version IS 'oldest version that may run: \d+'`)
+	right := regexp.MustCompile(`COMMENT ON TABLE fanmail.goose_db_version IS 'oldest version that may run: \d+'`)
 	files, err := filepath.Glob("*.sql")
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
 	for _, f := range files {
 		text, err := os.ReadFile(f)
 		require.NoError(t, err)
-		marks := regexp.MustCompile(`(?i)comment\s+on\s+table\s+goose`).FindAll(text, -1)
+		marks := regexp.MustCompile(`(?i)comment\s+on\s+table\s+\S*goose`).FindAll(text, -1)
 		require.Len(t, right.FindAll(text, -1), len(marks), f)
 	}
 }

@@ -30,7 +30,7 @@ func scanAgent(row pgx.CollectableRow) (Agent, error) {
 // Create makes an agent of the tenant; webhookURL is "" for none. made is false
 // where the address is taken, by whomever.
 func Create(ctx context.Context, db DB, tenant events.TenantID, address, webhookURL string) (a Agent, made bool, err error) {
-	list, err := read(ctx, db, `INSERT INTO agents (tenant_id, address, webhook_url) VALUES ($1, $2, nullif($3, ''))
+	list, err := read(ctx, db, `INSERT INTO fanmail.agents (tenant_id, address, webhook_url) VALUES ($1, $2, nullif($3, ''))
 		ON CONFLICT (address) DO NOTHING RETURNING `+agentColumns, tenant, address, webhookURL)
 	if err != nil || len(list) == 0 {
 		return a, false, err
@@ -40,24 +40,24 @@ func Create(ctx context.Context, db DB, tenant events.TenantID, address, webhook
 
 // List gives up to limit agents of the tenant after an address, by address.
 func List(ctx context.Context, db DB, tenant events.TenantID, after string, limit int) ([]Agent, error) {
-	return read(ctx, db, `SELECT `+agentColumns+` FROM agents WHERE tenant_id = $1 AND address > $2 ORDER BY address LIMIT $3`, tenant, after, limit)
+	return read(ctx, db, `SELECT `+agentColumns+` FROM fanmail.agents WHERE tenant_id = $1 AND address > $2 ORDER BY address LIMIT $3`, tenant, after, limit)
 }
 
 // Get gives one agent. Like [SetWebhook] and [Delete] it returns
 // [pgx.ErrNoRows] where the tenant has no such agent.
 func Get(ctx context.Context, db DB, tenant events.TenantID, address string) (Agent, error) {
-	return one(ctx, db, `SELECT `+agentColumns+` FROM agents WHERE tenant_id = $1 AND address = $2`, tenant, address)
+	return one(ctx, db, `SELECT `+agentColumns+` FROM fanmail.agents WHERE tenant_id = $1 AND address = $2`, tenant, address)
 }
 
 // SetWebhook gives an agent a webhook of its own, or, where url is nil, takes
 // it away: what then still waits for it ends.
 func SetWebhook(ctx context.Context, db DB, tenant events.TenantID, address string, url *string) (Agent, error) {
-	return one(ctx, db, `UPDATE agents SET webhook_url = $3 WHERE tenant_id = $1 AND address = $2 RETURNING `+agentColumns, tenant, address, url)
+	return one(ctx, db, `UPDATE fanmail.agents SET webhook_url = $3 WHERE tenant_id = $1 AND address = $2 RETURNING `+agentColumns, tenant, address, url)
 }
 
 // Delete removes an agent: its address takes no mail from then on.
 func Delete(ctx context.Context, db DB, tenant events.TenantID, address string) error {
-	_, err := one(ctx, db, `DELETE FROM agents WHERE tenant_id = $1 AND address = $2 RETURNING `+agentColumns, tenant, address)
+	_, err := one(ctx, db, `DELETE FROM fanmail.agents WHERE tenant_id = $1 AND address = $2 RETURNING `+agentColumns, tenant, address)
 	return err
 }
 
@@ -67,7 +67,7 @@ func Missing(ctx context.Context, db DB, tenant events.TenantID, addresses ...st
 	if len(addresses) == 0 {
 		return "", nil
 	}
-	have, err := read(ctx, db, `SELECT `+agentColumns+` FROM agents WHERE tenant_id = $1 AND address = ANY($2)`, tenant, addresses)
+	have, err := read(ctx, db, `SELECT `+agentColumns+` FROM fanmail.agents WHERE tenant_id = $1 AND address = ANY($2)`, tenant, addresses)
 	if err != nil {
 		return "", err
 	}
@@ -82,7 +82,7 @@ func Missing(ctx context.Context, db DB, tenant events.TenantID, addresses ...st
 // Owner gives the tenant of an agent, and the database's time. It returns
 // [pgx.ErrNoRows] where nobody has such an agent.
 func Owner(ctx context.Context, db DB, address string) (tenant events.TenantID, now time.Time, err error) {
-	err = db.QueryRow(ctx, `SELECT tenant_id, clock_timestamp() FROM agents WHERE address = $1`, address).Scan(&tenant, &now)
+	err = db.QueryRow(ctx, `SELECT tenant_id, clock_timestamp() FROM fanmail.agents WHERE address = $1`, address).Scan(&tenant, &now)
 	if err != nil {
 		return tenant, now, fmt.Errorf("look up an agent: %w", err)
 	}

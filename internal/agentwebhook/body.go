@@ -32,7 +32,7 @@ type raw struct {
 // more than it gives.
 func (r raw) part(ctx context.Context, db DB, from int64) ([]byte, error) {
 	var chunk []byte
-	err := db.QueryRow(ctx, `SELECT substring(raw FROM $3::integer FOR $4::integer) FROM message_raws WHERE id = $1 AND created_at = $2`,
+	err := db.QueryRow(ctx, `SELECT substring(raw FROM $3::integer FOR $4::integer) FROM fanmail.message_raws WHERE id = $1 AND created_at = $2`,
 		r.id, r.createdAt, from+1, rawChunk).Scan(&chunk)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, errGone

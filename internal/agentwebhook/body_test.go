@@ -20,7 +20,7 @@ func TestAPieceOfAMailIsInMemoryAtATime(t *testing.T) {
 	pool := pgtest.Pool(t)
 	mail := bytes.Repeat([]byte("0123456789abc\xfb\xff\n"), 1<<16) // a megabyte
 	of := raw{id: events.NewID(), createdAt: time.Now().UTC().Truncate(time.Microsecond), size: int64(len(mail))}
-	_, err := pool.Exec(ctx, `INSERT INTO message_raws (id, created_at, raw) VALUES ($1, $2, $3)`, events.ID(of.id), of.createdAt, mail)
+	_, err := pool.Exec(ctx, `INSERT INTO fanmail.message_raws (id, created_at, raw) VALUES ($1, $2, $3)`, events.ID(of.id), of.createdAt, mail)
 	require.NoError(t, err)
 	b, err := newBody(ctx, pool, &Payload{To: []string{}, RawMessage: []byte{}}, of)
 	require.NoError(t, err)

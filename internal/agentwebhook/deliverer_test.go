@@ -41,7 +41,7 @@ func TestAMailArrivesAsTheSeedsPayloadWithVerdictsAsHeaders(t *testing.T) {
 		require.WithinDuration(t, time.Now(), p.ReceivedAt, time.Minute)
 		var id events.MessageID
 		var raw []byte
-		require.NoError(t, r.pool.QueryRow(r.ctx(), `SELECT m.id, r.raw FROM messages AS m JOIN message_raws AS r ON r.id = m.raw_id WHERE m.agent_id = $1`, agent).Scan(&id, &raw))
+		require.NoError(t, r.pool.QueryRow(r.ctx(), `SELECT m.id, r.raw FROM fanmail.messages AS m JOIN fanmail.message_raws AS r ON r.id = m.raw_id WHERE m.agent_id = $1`, agent).Scan(&id, &raw))
 		require.Equal(t, id.String(), p.MessageID)
 		require.Equal(t, mail, raw)
 		require.Equal(t, mail, p.RawMessage)
@@ -143,7 +143,7 @@ func TestAnAttemptThatWouldComeTooLateIsNotWaitedFor(t *testing.T) {
 	r.send(letter(1, a), a)
 	v := r.until(a, func(v row) bool { return v.Attempts == 1 })
 	require.InDelta(t, 7200, *v.NextIn, 5, "Retry-After is heeded")
-	r.exec(`UPDATE webhook_deliveries SET expires_at = now() + interval '1 hour'`)
+	r.exec(`UPDATE fanmail.webhook_deliveries SET expires_at = now() + interval '1 hour'`)
 	r.hasten()
 	v = r.until(a, func(v row) bool { return v.Status == "failed" })
 	require.Equal(t, 2, v.Attempts)
@@ -183,7 +183,7 @@ func TestAnEndpointNeverHoldsUpWhoAcceptsMail(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	a := r.agent("a@example.com", "/a")
-	r.exec(`UPDATE agents SET webhook_url = 'http://127.0.0.1:1/nobody-listens'`)
+	r.exec(`UPDATE fanmail.agents SET webhook_url = 'http://127.0.0.1:1/nobody-listens'`)
 	r.send(letter(1, a), a) // 250, with no deliverer running at all
 	v := r.until(a, func(v row) bool { return v.Status == "pending" })
 	require.Zero(t, v.Attempts)
@@ -286,7 +286,7 @@ func TestTwoDeliverersSendEachMailOnce(t *testing.T) {
 	require.NoError(t, r.sink.WaitFor(r.ctx(), n*len(list)))
 	require.Eventually(t, func() bool {
 		var left int
-		err := r.pool.QueryRow(context.Background(), `SELECT count(*) FROM webhook_deliveries WHERE status <> 'delivered'`).Scan(&left)
+		err := r.pool.QueryRow(context.Background(), `SELECT count(*) FROM fanmail.webhook_deliveries WHERE status <> 'delivered'`).Scan(&left)
 		return err == nil && left == 0
 	}, 30*time.Second, 20*time.Millisecond)
 	seen := map[string]bool{}
@@ -323,7 +323,7 @@ func TestWhatALeaseHidesComesBackWhenItEnds(t *testing.T) {
 	a, other := r.agent("a@example.com", "/a"), r.agent("other@example.com", "/other")
 	r.send(letter(1, a), a)
 	// Claimed by a deliverer that was killed.
-	r.exec(`UPDATE webhook_deliveries SET next_retry_at = now() + interval '1 hour'`)
+	r.exec(`UPDATE fanmail.webhook_deliveries SET next_retry_at = now() + interval '1 hour'`)
 	hidden := r.rows(a)
 	d := r.deliverer()
 	_, err := d.DeliverSync(r.ctx(), r.tenant, hidden[0].Message)
@@ -335,7 +335,7 @@ func TestWhatALeaseHidesComesBackWhenItEnds(t *testing.T) {
 		agentwebhook.Wake(r.nc, a)
 	}
 	require.Equal(t, hidden, r.rows(a), "neither searches nor hints touch it")
-	r.exec(`UPDATE webhook_deliveries SET next_retry_at = now() WHERE agent_id = $1`, a)
+	r.exec(`UPDATE fanmail.webhook_deliveries SET next_retry_at = now() WHERE agent_id = $1`, a)
 	r.until(a, func(v row) bool { return v.Status == "delivered" })
 	require.Equal(t, 1, r.sink.CountTo("/a"))
 }
@@ -343,11 +343,11 @@ func TestWhatALeaseHidesComesBackWhenItEnds(t *testing.T) {
 func TestWhatCannotBeSentEndsWithTheReason(t *testing.T) {
 	t.Parallel()
 	for reason, change := range map[string]string{
-		"expired":                             `UPDATE webhook_deliveries SET expires_at = now()`,
-		"the agent has no webhook any more":   `UPDATE agents SET webhook_url = NULL`,
-		"the mail is no longer kept":          `DELETE FROM message_raws`,
-		"the agent has no webhook any more ":  `DELETE FROM agents`,
-		"the mail is no longer kept (event) ": `DELETE FROM events`,
+		"expired":                             `UPDATE fanmail.webhook_deliveries SET expires_at = now()`,
+		"the agent has no webhook any more":   `UPDATE fanmail.agents SET webhook_url = NULL`,
+		"the mail is no longer kept":          `DELETE FROM fanmail.message_raws`,
+		"the agent has no webhook any more ":  `DELETE FROM fanmail.agents`,
+		"the mail is no longer kept (event) ": `DELETE FROM fanmail.events`,
 	} {
 		r := newRig(t)
 		a := r.agent("a@example.com", "/a")
@@ -388,7 +388,7 @@ func TestDeliverSyncAnswersAndRecordsAllTheSame(t *testing.T) {
 	_, err = d.DeliverSync(r.ctx(), r.tenant, id)
 	require.ErrorIs(t, err, agentwebhook.ErrNotDue)
 
-	r.exec(`DELETE FROM webhook_deliveries`)
+	r.exec(`DELETE FROM fanmail.webhook_deliveries`)
 	_, err = d.DeliverSync(r.ctx(), events.NewRandom[events.TenantKind](), id)
 	require.ErrorIs(t, err, agentwebhook.ErrNoDelivery, "somebody else's message")
 	require.Equal(t, 2, r.sink.Count())
@@ -425,9 +425,9 @@ func TestACallerThatLeavesIsRecordedToo(t *testing.T) {
 func TestRetentionExpiresAndDropsDays(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.exec(`SELECT fanmail_make_partitions((now() AT TIME ZONE 'UTC')::date - 9, 10)`)
+	r.exec(`SELECT fanmail.make_partitions((now() AT TIME ZONE 'UTC')::date - 9, 10)`)
 	insert := func(hours int, status string) {
-		r.exec(`INSERT INTO webhook_deliveries (message_id, created_at, tenant_id, agent_id, next_retry_at, expires_at, max_attempts, status)
+		r.exec(`INSERT INTO fanmail.webhook_deliveries (message_id, created_at, tenant_id, agent_id, next_retry_at, expires_at, max_attempts, status)
 			SELECT gen_random_uuid(), t, $1, 'a@example.com', now() + interval '1 hour', t + interval '48 hours', 8, $3 FROM (SELECT now() - make_interval(hours => $2) AS t) AS at`, r.tenant, hours, status)
 	}
 	insert(200, "pending")
@@ -438,7 +438,7 @@ func TestRetentionExpiresAndDropsDays(t *testing.T) {
 	require.NoError(t, d.Retain(r.ctx()))
 	var left, expired, pending int
 	require.NoError(t, r.pool.QueryRow(r.ctx(), `SELECT count(*), count(*) FILTER (WHERE status = 'failed' AND last_error = 'expired' AND next_retry_at IS NULL),
-		count(*) FILTER (WHERE status = 'pending') FROM webhook_deliveries`).Scan(&left, &expired, &pending))
+		count(*) FILTER (WHERE status = 'pending') FROM fanmail.webhook_deliveries`).Scan(&left, &expired, &pending))
 	require.Equal(t, 3, left, "the day of the oldest is gone")
 	require.Equal(t, 1, expired)
 	require.Equal(t, 1, pending)
@@ -474,6 +474,6 @@ func TestAnAttemptIsGivenUpAfterThirtySeconds(t *testing.T) {
 		require.Equal(t, "no complete answer within 30 s", *v.Error)
 	}
 	var whole bool
-	require.NoError(t, r.pool.QueryRow(r.ctx(), `SELECT bool_and(last_attempt_at >= created_at + interval '30 seconds') FROM webhook_deliveries`).Scan(&whole))
+	require.NoError(t, r.pool.QueryRow(r.ctx(), `SELECT bool_and(last_attempt_at >= created_at + interval '30 seconds') FROM fanmail.webhook_deliveries`).Scan(&whole))
 	require.True(t, whole, "and not before")
 }

@@ -34,10 +34,10 @@ type DB interface {
 }
 
 const insertDeliveries = `
-INSERT INTO webhook_deliveries (message_id, created_at, tenant_id, agent_id, next_retry_at, expires_at, max_attempts)
+INSERT INTO fanmail.webhook_deliveries (message_id, created_at, tenant_id, agent_id, next_retry_at, expires_at, max_attempts)
 SELECT m.id, $2::timestamptz, m.tenant_id, m.agent_id, now(), $2::timestamptz + make_interval(secs => $5), $6
 FROM unnest($1::uuid[], $3::uuid[], $4::text[]) AS m (id, tenant_id, agent_id)
-JOIN agents AS a ON a.address = m.agent_id AND a.tenant_id = m.tenant_id
+JOIN fanmail.agents AS a ON a.address = m.agent_id AND a.tenant_id = m.tenant_id
 WHERE a.webhook_url IS NOT NULL
 ON CONFLICT DO NOTHING`
 
@@ -80,9 +80,9 @@ const claimColumns = `message_id, created_at, tenant_id, agent_id, attempts, nex
 const claimTail = `
 SELECT l.message_id, l.created_at, l.agent_id, l.attempts, l.next_retry_at, l.expired, a.webhook_url, m.raw_id, coalesce(m.raw_size, 0), e.envelope
 FROM leased AS l
-LEFT JOIN agents AS a ON a.address = l.agent_id AND a.tenant_id = l.tenant_id
-LEFT JOIN LATERAL (SELECT event_id, raw_id, raw_size FROM messages WHERE id = l.message_id AND created_at = l.created_at) AS m ON true
-LEFT JOIN LATERAL (SELECT envelope FROM events WHERE id = m.event_id AND created_at = l.created_at) AS e ON true
+LEFT JOIN fanmail.agents AS a ON a.address = l.agent_id AND a.tenant_id = l.tenant_id
+LEFT JOIN LATERAL (SELECT event_id, raw_id, raw_size FROM fanmail.messages WHERE id = l.message_id AND created_at = l.created_at) AS m ON true
+LEFT JOIN LATERAL (SELECT envelope FROM fanmail.events WHERE id = m.event_id AND created_at = l.created_at) AS e ON true
 ORDER BY l.created_at, l.message_id`
 
 // Each agent's earliest due rows by the partial index; two callers never get
@@ -92,13 +92,13 @@ WITH due AS MATERIALIZED (
 	SELECT d.message_id, d.created_at
 	FROM unnest($2::text[], $3::integer[]) AS w (agent_id, room)
 	CROSS JOIN LATERAL (
-		SELECT message_id, created_at FROM webhook_deliveries
+		SELECT message_id, created_at FROM fanmail.webhook_deliveries
 		WHERE agent_id = w.agent_id AND status = 'pending' AND next_retry_at <= now()
 		ORDER BY next_retry_at LIMIT w.room
 		FOR UPDATE SKIP LOCKED
 	) AS d
 ), leased AS (
-	UPDATE webhook_deliveries AS d SET next_retry_at = now() + make_interval(secs => $1)
+	UPDATE fanmail.webhook_deliveries AS d SET next_retry_at = now() + make_interval(secs => $1)
 	FROM due WHERE d.message_id = due.message_id AND d.created_at = due.created_at
 	RETURNING d.message_id, d.created_at, d.tenant_id, d.agent_id, d.attempts, d.next_retry_at, d.expires_at <= now() AS expired
 )` + claimTail
@@ -128,9 +128,9 @@ func scanClaimed(row pgx.CollectableRow) (claimed, error) {
 // A delivery of the message is born leased, or its due one is leased.
 const claimOne = `
 WITH leased AS (
-	INSERT INTO webhook_deliveries AS d (message_id, created_at, tenant_id, agent_id, next_retry_at, expires_at, max_attempts)
+	INSERT INTO fanmail.webhook_deliveries AS d (message_id, created_at, tenant_id, agent_id, next_retry_at, expires_at, max_attempts)
 	SELECT m.id, m.created_at, m.tenant_id, m.agent_id, now() + make_interval(secs => $3), m.created_at + make_interval(secs => $4), $5
-	FROM messages AS m JOIN agents AS a ON a.address = m.agent_id AND a.tenant_id = m.tenant_id
+	FROM fanmail.messages AS m JOIN fanmail.agents AS a ON a.address = m.agent_id AND a.tenant_id = m.tenant_id
 	WHERE m.id = $2 AND m.tenant_id = $1 AND a.webhook_url IS NOT NULL
 	ON CONFLICT (message_id, created_at) DO UPDATE SET next_retry_at = excluded.next_retry_at
 		WHERE d.status = 'pending' AND d.next_retry_at <= now()
@@ -157,7 +157,7 @@ func claimMessage(ctx context.Context, db DB, tenant events.TenantID, id events.
 
 // exists says whether a message has a delivery.
 func exists(ctx context.Context, db DB, tenant events.TenantID, id events.MessageID) (have bool, err error) {
-	err = db.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM webhook_deliveries WHERE tenant_id = $1 AND message_id = $2)`, tenant, id).Scan(&have)
+	err = db.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM fanmail.webhook_deliveries WHERE tenant_id = $1 AND message_id = $2)`, tenant, id).Scan(&have)
 	if err != nil {
 		return false, fmt.Errorf("look for a message's delivery: %w", err)
 	}
@@ -168,11 +168,11 @@ func exists(ctx context.Context, db DB, tenant events.TenantID, id events.Messag
 // each, however many deliveries an agent waits for.
 const waitingAgents = `
 WITH RECURSIVE found AS (
-	(SELECT agent_id, next_retry_at FROM webhook_deliveries
+	(SELECT agent_id, next_retry_at FROM fanmail.webhook_deliveries
 	 WHERE status = 'pending' AND agent_id > $1 ORDER BY agent_id, next_retry_at LIMIT 1)
 	UNION ALL
 	SELECT n.agent_id, n.next_retry_at FROM found CROSS JOIN LATERAL (
-		SELECT agent_id, next_retry_at FROM webhook_deliveries
+		SELECT agent_id, next_retry_at FROM fanmail.webhook_deliveries
 		WHERE status = 'pending' AND agent_id > found.agent_id ORDER BY agent_id, next_retry_at LIMIT 1
 	) AS n
 )

@@ -43,7 +43,7 @@ func retryDelay(attempts int, asked time.Duration) time.Duration {
 
 // A success counts whenever it comes; a final row stays.
 const recordDelivered = `
-UPDATE webhook_deliveries
+UPDATE fanmail.webhook_deliveries
 SET status = 'delivered', attempts = attempts + 1, last_status_code = $3, last_error = NULL,
     last_attempt_at = now(), finished_at = now(), next_retry_at = NULL
 WHERE message_id = $1 AND created_at = $2 AND status = 'pending'
@@ -52,13 +52,13 @@ RETURNING status`
 // A failure counts only for the attempt that it belongs to. It is the last one
 // where the attempts are used up, or where the next would come too late.
 const recordFailed = `
-UPDATE webhook_deliveries
+UPDATE fanmail.webhook_deliveries
 SET attempts = $3::smallint, last_status_code = $4, last_error = $5, last_attempt_at = now(),
     status        = CASE WHEN o.final THEN 'failed' ELSE 'pending' END,
     finished_at   = CASE WHEN o.final THEN now() END,
     next_retry_at = CASE WHEN o.final THEN NULL ELSE o.next END
 FROM (SELECT d.message_id, d.created_at, n.next, d.attempts + 1 >= d.max_attempts OR n.next >= d.expires_at AS final
-      FROM webhook_deliveries AS d, (SELECT now() + make_interval(secs => $6) AS next) AS n
+      FROM fanmail.webhook_deliveries AS d, (SELECT now() + make_interval(secs => $6) AS next) AS n
       WHERE d.message_id = $1 AND d.created_at = $2 FOR UPDATE OF d) AS o
 WHERE webhook_deliveries.message_id = o.message_id AND webhook_deliveries.created_at = o.created_at
   AND status = 'pending' AND attempts = $3::smallint - 1
@@ -84,7 +84,7 @@ func record(ctx context.Context, db DB, c *claimed, o *Outcome) (status string, 
 
 // end makes a delivery failed without an attempt.
 func end(ctx context.Context, db DB, c *claimed, why string) error {
-	_, err := db.Exec(ctx, `UPDATE webhook_deliveries SET status = 'failed', last_error = $3, finished_at = now(), next_retry_at = NULL
+	_, err := db.Exec(ctx, `UPDATE fanmail.webhook_deliveries SET status = 'failed', last_error = $3, finished_at = now(), next_retry_at = NULL
 		WHERE message_id = $1 AND created_at = $2 AND status = 'pending'`, c.id, c.createdAt, why)
 	if err != nil {
 		return fmt.Errorf("end a delivery: %w", err)
@@ -95,7 +95,7 @@ func end(ctx context.Context, db DB, c *claimed, why string) error {
 // giveBack makes a claimed delivery due again, after a while, its attempts as
 // they were. One whose lease has passed to another stays as it is.
 func giveBack(ctx context.Context, db DB, c *claimed, after time.Duration) error {
-	_, err := db.Exec(ctx, `UPDATE webhook_deliveries SET next_retry_at = now() + make_interval(secs => $4)
+	_, err := db.Exec(ctx, `UPDATE fanmail.webhook_deliveries SET next_retry_at = now() + make_interval(secs => $4)
 		WHERE message_id = $1 AND created_at = $2 AND status = 'pending' AND next_retry_at = $3`, c.id, c.createdAt, c.lease, after.Seconds())
 	if err != nil {
 		return fmt.Errorf("give a delivery back: %w", err)

@@ -18,7 +18,7 @@ func TestSearchAndClaimReadWhatTheyAreAskedFor(t *testing.T) {
 	url := pgtest.URL(t)
 	pool := pgtest.Open(t, url)
 	rows := func(n int, agent, status string) {
-		_, err := pool.Exec(ctx, `INSERT INTO webhook_deliveries (message_id, created_at, tenant_id, agent_id, next_retry_at, expires_at, max_attempts, status)
+		_, err := pool.Exec(ctx, `INSERT INTO fanmail.webhook_deliveries (message_id, created_at, tenant_id, agent_id, next_retry_at, expires_at, max_attempts, status)
 			SELECT gen_random_uuid(), now() - make_interval(secs => i * 0.1), gen_random_uuid(), $2 || i % 10 || '@example.com',
 				CASE WHEN $3 = 'pending' THEN now() - make_interval(secs => i) END, now() + interval '48 hours', 8, $3 FROM generate_series(1, $1::int) AS i`, n, agent, status)
 		require.NoError(t, err)
@@ -45,7 +45,7 @@ func TestSearchAndClaimReadWhatTheyAreAskedFor(t *testing.T) {
 		p := rec.Of(t, "AS w (agent_id, room)")
 		require.Subset(t, p.Indexes(), []string{"webhook_deliveries_due", "webhook_deliveries_pkey"})
 		require.LessOrEqual(t, p.Rows(), 40*len(got), "rows read:\n%s", p)
-		_, err = pool.Exec(ctx, `ANALYZE webhook_deliveries`)
+		_, err = pool.Exec(ctx, `ANALYZE fanmail.webhook_deliveries`)
 		require.NoError(t, err)
 	}
 	due, last, err := waiting(ctx, rec.Pool, "", 7)

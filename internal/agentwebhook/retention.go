@@ -18,8 +18,8 @@ func (d *Deliverer) Retain(ctx context.Context) error {
 		// In pieces, so that no transaction holds many rows for long. The
 		// bound on created_at prunes partitions.
 		tag, err := d.pool.Exec(ctx, `
-UPDATE webhook_deliveries AS d SET status = 'failed', last_error = 'expired', finished_at = now(), next_retry_at = NULL
-FROM (SELECT message_id, created_at FROM webhook_deliveries
+UPDATE fanmail.webhook_deliveries AS d SET status = 'failed', last_error = 'expired', finished_at = now(), next_retry_at = NULL
+FROM (SELECT message_id, created_at FROM fanmail.webhook_deliveries
       WHERE status = 'pending' AND created_at <= now() - make_interval(secs => $1) AND expires_at <= now() LIMIT 5000 FOR UPDATE SKIP LOCKED) AS old
 WHERE d.message_id = old.message_id AND d.created_at = old.created_at`, DeliveryTTL.Seconds())
 		if err != nil {

@@ -45,7 +45,7 @@ func newRig(t *testing.T) *rig {
 	r.nc, err = nats.Connect(natstest.URL(t))
 	require.NoError(t, err)
 	t.Cleanup(r.nc.Close)
-	r.exec(`INSERT INTO tenants (id, name) VALUES ($1, 'test')`, r.tenant)
+	r.exec(`INSERT INTO fanmail.tenants (id, name) VALUES ($1, 'test')`, r.tenant)
 	s, err := ingest.NewServer(r.pool, r.nc, ingest.Options{Addr: "127.0.0.1:0", Log: zaptest.NewLogger(t)})
 	require.NoError(t, err)
 	require.NoError(t, s.Listen())
@@ -75,7 +75,7 @@ func (r *rig) agent(address, path string) string {
 		u := r.sink.URL(path)
 		url = &u
 	}
-	r.exec(`INSERT INTO agents (address, tenant_id, webhook_url) VALUES ($1, $2, $3)`, address, r.tenant, url)
+	r.exec(`INSERT INTO fanmail.agents (address, tenant_id, webhook_url) VALUES ($1, $2, $3)`, address, r.tenant, url)
 	return address
 }
 
@@ -140,7 +140,7 @@ func (r *rig) rows(agent string) []row {
 	r.t.Helper()
 	rows, err := r.pool.Query(context.Background(), `SELECT message_id, status, attempts, last_status_code, last_error,
 			extract(epoch FROM next_retry_at - coalesce(last_attempt_at, created_at))::float8, extract(epoch FROM expires_at - created_at)::float8, finished_at IS NOT NULL
-		FROM webhook_deliveries WHERE agent_id = $1 ORDER BY created_at`, agent)
+		FROM fanmail.webhook_deliveries WHERE agent_id = $1 ORDER BY created_at`, agent)
 	require.NoError(r.t, err)
 	defer rows.Close()
 	var out []row
@@ -171,7 +171,7 @@ func (r *rig) until(agent string, ok func(row) bool) row {
 // hasten makes every pending delivery due now.
 func (r *rig) hasten() {
 	r.t.Helper()
-	r.exec(`UPDATE webhook_deliveries SET next_retry_at = now() WHERE status = 'pending'`)
+	r.exec(`UPDATE fanmail.webhook_deliveries SET next_retry_at = now() WHERE status = 'pending'`)
 }
 
 func payload(t *testing.T, p sink.Post) agentwebhook.Payload {

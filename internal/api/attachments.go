@@ -78,7 +78,7 @@ func (s *server) attachmentRoutes() {
 
 func (s *server) attachment(ctx context.Context, in *attachmentPath) (*streamed, error) {
 	raw := rawSource{}
-	err := s.pool.QueryRow(ctx, `SELECT raw_id, created_at, raw_size FROM messages WHERE tenant_id = $1 AND id = $2`,
+	err := s.pool.QueryRow(ctx, `SELECT raw_id, created_at, raw_size FROM fanmail.messages WHERE tenant_id = $1 AND id = $2`,
 		tenant(ctx), in.ID).Scan(&raw.id, &raw.createdAt, &raw.size)
 	if err != nil {
 		return nil, fmt.Errorf("read a message: %w", err) // no rows: 404

@@ -52,7 +52,7 @@ func TestAttachmentsAreFetchedByTheirLinks(t *testing.T) {
 	require.Contains(t, c.do("GET", at+"3", nil).want(t, 404).text("detail"), "no such attachment")
 	c.do("GET", at+"-1", nil).want(t, 422)
 	other.do("GET", at+"0", nil).want(t, 404)
-	_, err = w.pool.Exec(ctx, `DELETE FROM message_raws`)
+	_, err = w.pool.Exec(ctx, `DELETE FROM fanmail.message_raws`)
 	require.NoError(t, err)
 	c.do("GET", at+"0", nil).want(t, 404)
 }

@@ -57,7 +57,7 @@ func Authenticate(ctx context.Context, db subscribers.DB, secret string) (Princi
 	var p Principal
 	var stale bool
 	err := db.QueryRow(ctx, `SELECT id, tenant_id, scopes, coalesce(rate_limit, 0), coalesce(last_used_at < now() - interval '1 minute', true)
-		FROM api_keys WHERE secret_hash = $1 AND revoked_at IS NULL`, hash(secret)).Scan(&p.KeyID, &p.TenantID, &p.Scopes, &p.RateLimit, &stale)
+		FROM fanmail.api_keys WHERE secret_hash = $1 AND revoked_at IS NULL`, hash(secret)).Scan(&p.KeyID, &p.TenantID, &p.Scopes, &p.RateLimit, &stale)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Principal{}, ErrUnauthenticated
 	}
@@ -65,7 +65,7 @@ func Authenticate(ctx context.Context, db subscribers.DB, secret string) (Princi
 		return Principal{}, fmt.Errorf("look up a key: %w", err)
 	}
 	if stale {
-		_, err = db.Exec(ctx, `UPDATE api_keys SET last_used_at = now()
+		_, err = db.Exec(ctx, `UPDATE fanmail.api_keys SET last_used_at = now()
 			WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')`, p.KeyID)
 		if err != nil {
 			return Principal{}, fmt.Errorf("note a key's use: %w", err)

@@ -70,7 +70,7 @@ func (e *Event) columns() []any {
 
 // As with deliveries: the plain bound prunes partitions, events_tenant gives
 // the order, and a filter looks through so many rows and no more.
-const eventHistory = ` FROM events
+const eventHistory = ` FROM fanmail.events
 	WHERE tenant_id = $1 AND created_at <= $2 AND (created_at, id) < ($2, $3) AND created_at >= $4 AND created_at < $5
 	ORDER BY created_at DESC, id DESC`
 
@@ -167,7 +167,7 @@ func (s *server) eventRoutes() {
 	}, func(ctx context.Context, in *EventPath) (*body[eventDetail], error) {
 		var out eventDetail
 		var envelope []byte
-		err := s.pool.QueryRow(ctx, `SELECT `+eventColumns+`, envelope FROM events WHERE tenant_id = $1 AND id = $2`,
+		err := s.pool.QueryRow(ctx, `SELECT `+eventColumns+`, envelope FROM fanmail.events WHERE tenant_id = $1 AND id = $2`,
 			tenant(ctx), in.ID).Scan(append(out.columns(), &envelope)...)
 		if err != nil {
 			return nil, fmt.Errorf("read an event: %w", err) // no rows: 404

@@ -23,7 +23,7 @@ func TestAnEventIsCommittedToTheOutboxBeforeTheAnswer(t *testing.T) {
 	evID := c.do("POST", "/v1/events", `{"type":"email.received","agent_id":"A@Example.com","conversation_id":"c1","labels":["vip"],
 		"message_id":"m1","data":{"big":12345678901234567890,"html":"<b>&</b>"},"idempotency_key":"once"}`).want(t, 202).text("id")
 	var queued int
-	require.NoError(t, w.pool.QueryRow(ctx, `SELECT count(*) FROM outbox WHERE event_id = $1`, id[events.EventKind](t, evID)).Scan(&queued))
+	require.NoError(t, w.pool.QueryRow(ctx, `SELECT count(*) FROM fanmail.outbox WHERE event_id = $1`, id[events.EventKind](t, evID)).Scan(&queued))
 	require.Equal(t, 1, queued)
 	require.Equal(t, evID, c.do("POST", "/v1/events", `{"type":"email.received","data":{},"idempotency_key":"once"}`).want(t, 202).text("id"))
 
@@ -34,7 +34,7 @@ func TestAnEventIsCommittedToTheOutboxBeforeTheAnswer(t *testing.T) {
 	require.Equal(t, []any{"vip"}, got.json["labels"])
 	require.Equal(t, []any{}, got.json["deliveries"])
 	var envelope []byte
-	require.NoError(t, w.pool.QueryRow(ctx, `SELECT envelope FROM events WHERE id = $1`, id[events.EventKind](t, evID)).Scan(&envelope))
+	require.NoError(t, w.pool.QueryRow(ctx, `SELECT envelope FROM fanmail.events WHERE id = $1`, id[events.EventKind](t, evID)).Scan(&envelope))
 	require.Contains(t, string(got.raw), string(envelope), "byte for byte")
 
 	other := c.event()
@@ -81,11 +81,11 @@ func deliverLive(ctx context.Context, t *testing.T, w *world, eventID, hook stri
 	t.Helper()
 	ev, wh := id[events.EventKind](t, eventID), id[events.WebhookKind](t, hook)
 	var created time.Time
-	require.NoError(t, w.pool.QueryRow(ctx, `SELECT created_at FROM events WHERE id = $1`, ev).Scan(&created))
+	require.NoError(t, w.pool.QueryRow(ctx, `SELECT created_at FROM fanmail.events WHERE id = $1`, ev).Scan(&created))
 	d := events.DeriveDeliveryID(ev, wh, events.ReplayID{}, created)
-	_, err := w.pool.Exec(ctx, `INSERT INTO webhook_subscriber_deliveries
+	_, err := w.pool.Exec(ctx, `INSERT INTO fanmail.webhook_subscriber_deliveries
 			(id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
-		SELECT $1, created_at, $2, tenant_id, id, created_at, now(), created_at + interval '30 days', seq, 8, type FROM events WHERE id = $3`, d, wh, ev)
+		SELECT $1, created_at, $2, tenant_id, id, created_at, now(), created_at + interval '30 days', seq, 8, type FROM fanmail.events WHERE id = $3`, d, wh, ev)
 	require.NoError(t, err)
 	return d.String()
 }
@@ -139,12 +139,12 @@ func TestADeliverysDetailsAndItsRetry(t *testing.T) {
 	dID := deliverLive(ctx, t, w, c.event(), hook)
 	set := func(sql string) {
 		t.Helper()
-		_, err := w.pool.Exec(ctx, `UPDATE webhook_subscriber_deliveries SET `+sql)
+		_, err := w.pool.Exec(ctx, `UPDATE fanmail.webhook_subscriber_deliveries SET `+sql)
 		require.NoError(t, err)
 	}
 	set(`status = 'failed', attempts = 8, finished_at = now(), next_retry_at = NULL, last_error = 'status 500', last_status_code = 500, last_attempt_at = now()`)
-	_, err := w.pool.Exec(ctx, `INSERT INTO webhook_delivery_attempts (delivery_id, created_at, attempt, at, duration_ms, status_code, reason, error, response)
-		SELECT id, created_at, n, created_at + n * interval '1 minute', 12, 500, 'status', 'status 500', '<oops>' FROM webhook_subscriber_deliveries, generate_series(1, 8) AS n`)
+	_, err := w.pool.Exec(ctx, `INSERT INTO fanmail.webhook_delivery_attempts (delivery_id, created_at, attempt, at, duration_ms, status_code, reason, error, response)
+		SELECT id, created_at, n, created_at + n * interval '1 minute', 12, 500, 'status', 'status 500', '<oops>' FROM fanmail.webhook_subscriber_deliveries, generate_series(1, 8) AS n`)
 	require.NoError(t, err)
 	got := c.do("GET", "/v1/deliveries/"+dID, nil).want(t, 200)
 	log := got.json["attempt_log"].([]any)
@@ -167,12 +167,12 @@ func TestADeliverysDetailsAndItsRetry(t *testing.T) {
 	set(`next_retry_at = now() + interval '1 hour'`)
 	require.EqualValues(t, 16, c.do("POST", "/v1/deliveries/"+dID+"/retry", nil).want(t, 200).json["max_attempts"])
 	var due bool
-	require.NoError(t, w.pool.QueryRow(ctx, `SELECT next_retry_at <= now() FROM webhook_subscriber_deliveries`).Scan(&due))
+	require.NoError(t, w.pool.QueryRow(ctx, `SELECT next_retry_at <= now() FROM fanmail.webhook_subscriber_deliveries`).Scan(&due))
 	require.True(t, due)
 
 	set(`status = 'delivered', attempts = 1, finished_at = now(), next_retry_at = NULL, last_status_code = 204, last_error = NULL`)
 	require.Contains(t, c.do("POST", "/v1/deliveries/"+dID+"/retry", nil).want(t, 409).text("detail"), "delivered")
-	_, err = w.pool.Exec(ctx, `DELETE FROM webhook_delivery_attempts`)
+	_, err = w.pool.Exec(ctx, `DELETE FROM fanmail.webhook_delivery_attempts`)
 	require.NoError(t, err)
 	log = c.do("GET", "/v1/deliveries/"+dID, nil).want(t, 200).json["attempt_log"].([]any)
 	require.Len(t, log, 1, "a success at the first attempt is told by its row")
@@ -206,15 +206,15 @@ func TestATestDeliveryGoesToItsWebhookAlone(t *testing.T) {
 	require.Equal(t, d.text("event_id"), env.ID.String())
 	require.Contains(t, string(env.Data), `"test":true`)
 	var queued int
-	require.NoError(t, w.pool.QueryRow(ctx, `SELECT count(*) FROM outbox`).Scan(&queued))
+	require.NoError(t, w.pool.QueryRow(ctx, `SELECT count(*) FROM fanmail.outbox`).Scan(&queued))
 	require.Zero(t, queued, "nothing for the fan-out")
 	var made int
-	require.NoError(t, w.pool.QueryRow(ctx, `SELECT count(*) FROM webhook_subscriber_deliveries`).Scan(&made))
+	require.NoError(t, w.pool.QueryRow(ctx, `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries`).Scan(&made))
 	require.Equal(t, 1, made, "nor for another webhook")
 	var consistent, due bool
 	var created, evCreated time.Time
 	require.NoError(t, w.pool.QueryRow(ctx, `SELECT expires_at = created_at + interval '30 days', next_retry_at <= now(), created_at, event_created_at
-		FROM webhook_subscriber_deliveries`).Scan(&consistent, &due, &created, &evCreated))
+		FROM fanmail.webhook_subscriber_deliveries`).Scan(&consistent, &due, &created, &evCreated))
 	require.True(t, consistent)
 	require.True(t, due)
 	require.True(t, created.Equal(evCreated))
@@ -251,7 +251,7 @@ func TestMessagesAreReadParsedAndRaw(t *testing.T) {
 
 	empty := insertMessage(ctx, t, w, c, evID, []byte{})
 	require.Empty(t, c.do("GET", "/v1/messages/"+empty+"/raw", nil).want(t, 200).raw)
-	_, err := w.pool.Exec(ctx, `DELETE FROM message_raws`)
+	_, err := w.pool.Exec(ctx, `DELETE FROM fanmail.message_raws`)
 	require.NoError(t, err)
 	c.do("GET", "/v1/messages/"+msg+"/raw", nil).want(t, 404)
 }

@@ -182,7 +182,7 @@ func (k *remembered) recall(ctx context.Context, tx pgx.Tx) (*captured, error) {
 	}
 	var was, response []byte
 	var status int
-	err = tx.QueryRow(ctx, `SELECT request_hash, status, response FROM idempotency_keys
+	err = tx.QueryRow(ctx, `SELECT request_hash, status, response FROM fanmail.idempotency_keys
 		WHERE tenant_id = $1 AND key = $2 AND created_at > now() - interval '24 hours'`, k.id(), k.key).Scan(&was, &status, &response)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil //nolint:nilnil // a new request has no answer yet, and that is no error
@@ -203,7 +203,7 @@ func (k *remembered) recall(ctx context.Context, tx pgx.Tx) (*captured, error) {
 
 // keep writes the answer down. Maintenance forgets it when its time is over.
 func (k *remembered) keep(ctx context.Context, tx pgx.Tx, c *captured) error {
-	_, err := tx.Exec(ctx, `INSERT INTO idempotency_keys (tenant_id, key, request_hash, status, response) VALUES ($1, $2, $3, $4, $5)
+	_, err := tx.Exec(ctx, `INSERT INTO fanmail.idempotency_keys (tenant_id, key, request_hash, status, response) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (tenant_id, key) DO UPDATE SET request_hash = excluded.request_hash, status = excluded.status,
 			response = excluded.response, created_at = excluded.created_at`, k.id(), k.key, k.hash, c.status, c.body.Bytes())
 	if err != nil {

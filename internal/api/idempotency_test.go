@@ -41,7 +41,7 @@ func TestARequestWithAKeyTakesEffectOnce(t *testing.T) {
 	require.Equal(t, made, w.operator.do("POST", "/v1/tenants", map[string]any{"name": "n"}, "Idempotency-Key", "k").want(t, 201).text("id"))
 
 	// After 24 hours the key is new.
-	_, err := w.pool.Exec(ctx, `UPDATE idempotency_keys SET created_at = created_at - interval '24 hours 1 second'`)
+	_, err := w.pool.Exec(ctx, `UPDATE fanmail.idempotency_keys SET created_at = created_at - interval '24 hours 1 second'`)
 	require.NoError(t, err)
 	later := c.do("POST", "/v1/webhooks", hook, "Idempotency-Key", "k1").want(t, 201)
 	require.NotEqual(t, first.text("id"), later.text("id"))
@@ -67,7 +67,7 @@ func TestWhileARequestRunsItsKeyIsAConflict(t *testing.T) {
 	// Hold the lock that the first request needs.
 	tx, err := w.pool.Begin(ctx)
 	require.NoError(t, err)
-	_, err = tx.Exec(ctx, `SELECT 1 FROM tenants FOR UPDATE`)
+	_, err = tx.Exec(ctx, `SELECT 1 FROM fanmail.tenants FOR UPDATE`)
 	require.NoError(t, err)
 	first := make(chan *answer, 1)
 	go func() { first <- c.do("POST", "/v1/webhooks", hook, "Idempotency-Key", "k") }()

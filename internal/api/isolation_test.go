@@ -114,9 +114,9 @@ func TestAnotherTenantsKeySeesNothingOnAnyRoute(t *testing.T) {
 func insertMessage(ctx context.Context, t *testing.T, w *world, c client, eventID string, raw []byte) string {
 	t.Helper()
 	message, rawID := events.NewRandom[events.MessageKind](), events.NewRandom[events.MessageKind]()
-	_, err := w.pool.Exec(ctx, `WITH e AS (SELECT id, created_at, tenant_id FROM events WHERE id = $1 AND tenant_id = $2),
-		r AS (INSERT INTO message_raws (id, created_at, raw) SELECT $3, created_at, $5 FROM e)
-		INSERT INTO messages (id, created_at, tenant_id, agent_id, event_id, raw_id, raw_size)
+	_, err := w.pool.Exec(ctx, `WITH e AS (SELECT id, created_at, tenant_id FROM fanmail.events WHERE id = $1 AND tenant_id = $2),
+		r AS (INSERT INTO fanmail.message_raws (id, created_at, raw) SELECT $3, created_at, $5 FROM e)
+		INSERT INTO fanmail.messages (id, created_at, tenant_id, agent_id, event_id, raw_id, raw_size)
 		SELECT $4, created_at, tenant_id, 'owner@example.com', id, $3, $6 FROM e`,
 		id[events.EventKind](t, eventID), id[events.TenantKind](t, c.tenantID), rawID, message, raw, len(raw))
 	require.NoError(t, err)

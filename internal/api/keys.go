@@ -84,7 +84,7 @@ func CreateKey(ctx context.Context, db subscribers.DB, k NewKey) (Key, string, e
 	if k.RateLimit > 0 {
 		out.RateLimit = &k.RateLimit
 	}
-	err := db.QueryRow(ctx, `INSERT INTO api_keys (id, tenant_id, name, scopes, secret_hash, rate_limit) VALUES ($1, $2, $3, $4, $5, $6) RETURNING created_at`,
+	err := db.QueryRow(ctx, `INSERT INTO fanmail.api_keys (id, tenant_id, name, scopes, secret_hash, rate_limit) VALUES ($1, $2, $3, $4, $5, $6) RETURNING created_at`,
 		out.ID, k.TenantID, k.Name, scopes, hash(secret), out.RateLimit).Scan(&out.CreatedAt)
 	if unknownReference(err) {
 		return Key{}, "", &events.FieldError{Field: "tenant_id", Reason: "names no tenant"}
@@ -189,11 +189,11 @@ func (s *server) keyRoutes() {
 		case !me.Operator() && !in.TenantID.IsZero() && in.TenantID != me.TenantID:
 			return nil, subscribers.ErrNotFound
 		case !me.Operator():
-			rows, err = s.pool.Query(ctx, `SELECT `+keyColumns+` FROM api_keys WHERE tenant_id = $4`+order, at, id, in.Limit+1, me.TenantID)
+			rows, err = s.pool.Query(ctx, `SELECT `+keyColumns+` FROM fanmail.api_keys WHERE tenant_id = $4`+order, at, id, in.Limit+1, me.TenantID)
 		case !in.TenantID.IsZero():
-			rows, err = s.pool.Query(ctx, `SELECT `+keyColumns+` FROM api_keys WHERE tenant_id = $4`+order, at, id, in.Limit+1, in.TenantID)
+			rows, err = s.pool.Query(ctx, `SELECT `+keyColumns+` FROM fanmail.api_keys WHERE tenant_id = $4`+order, at, id, in.Limit+1, in.TenantID)
 		default:
-			rows, err = s.pool.Query(ctx, `SELECT `+keyColumns+` FROM api_keys WHERE true`+order, at, id, in.Limit+1)
+			rows, err = s.pool.Query(ctx, `SELECT `+keyColumns+` FROM fanmail.api_keys WHERE true`+order, at, id, in.Limit+1)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("list keys: %w", err)
@@ -215,9 +215,9 @@ func (s *server) keyRoutes() {
 		var tag pgconn.CommandTag
 		var err error
 		if me.Operator() {
-			tag, err = s.pool.Exec(ctx, `UPDATE api_keys SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL`, in.ID)
+			tag, err = s.pool.Exec(ctx, `UPDATE fanmail.api_keys SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL`, in.ID)
 		} else {
-			tag, err = s.pool.Exec(ctx, `UPDATE api_keys SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL AND tenant_id = $2`, in.ID, me.TenantID)
+			tag, err = s.pool.Exec(ctx, `UPDATE fanmail.api_keys SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL AND tenant_id = $2`, in.ID, me.TenantID)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("revoke a key: %w", err)

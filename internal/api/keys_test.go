@@ -55,7 +55,7 @@ func TestAKeysSecretIsShownOnceAndKeptAsAHash(t *testing.T) {
 		require.NotContains(t, string(listed.raw), secret)
 	}
 	var kept []byte
-	require.NoError(t, w.pool.QueryRow(ctx, `SELECT secret_hash FROM api_keys WHERE id = $1`, id[events.APIKeyKind](t, made.text("id"))).Scan(&kept))
+	require.NoError(t, w.pool.QueryRow(ctx, `SELECT secret_hash FROM fanmail.api_keys WHERE id = $1`, id[events.APIKeyKind](t, made.text("id"))).Scan(&kept))
 	sum := sha256.Sum256([]byte(secret))
 	require.Equal(t, sum[:], kept)
 
@@ -131,14 +131,14 @@ func TestTheUseOfAKeyIsNotedOnceAMinute(t *testing.T) {
 	c := w.tenant()
 	read := func() (at time.Time) {
 		sum := sha256.Sum256([]byte(c.key))
-		require.NoError(t, w.pool.QueryRow(ctx, `SELECT last_used_at FROM api_keys WHERE secret_hash = $1`, sum[:]).Scan(&at))
+		require.NoError(t, w.pool.QueryRow(ctx, `SELECT last_used_at FROM fanmail.api_keys WHERE secret_hash = $1`, sum[:]).Scan(&at))
 		return at
 	}
 	c.do("GET", "/v1/webhooks", nil).want(t, 200)
 	first := read()
 	c.do("GET", "/v1/webhooks", nil).want(t, 200)
 	require.Equal(t, first, read())
-	_, err := w.pool.Exec(ctx, `UPDATE api_keys SET last_used_at = last_used_at - interval '61 seconds'`)
+	_, err := w.pool.Exec(ctx, `UPDATE fanmail.api_keys SET last_used_at = last_used_at - interval '61 seconds'`)
 	require.NoError(t, err)
 	c.do("GET", "/v1/webhooks", nil).want(t, 200)
 	require.True(t, read().After(first.Add(-time.Second)))

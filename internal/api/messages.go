@@ -47,7 +47,7 @@ func (s *server) messageRoutes() {
 		m := message{ID: in.ID, RawURL: "/v1/messages/" + in.ID.String() + "/raw"}
 		var envelope []byte
 		err := s.pool.QueryRow(ctx, `SELECT m.agent_id, m.event_id, m.created_at, m.raw_size, e.envelope
-			FROM messages AS m LEFT JOIN events AS e ON e.id = m.event_id AND e.created_at = m.created_at AND e.tenant_id = $1
+			FROM fanmail.messages AS m LEFT JOIN fanmail.events AS e ON e.id = m.event_id AND e.created_at = m.created_at AND e.tenant_id = $1
 			WHERE m.tenant_id = $1 AND m.id = $2`, tenant(ctx), in.ID).Scan(&m.AgentID, &m.EventID, &m.CreatedAt, &m.Size, &envelope)
 		if err != nil {
 			return nil, fmt.Errorf("read a message: %w", err) // no rows: 404
@@ -77,7 +77,7 @@ type streamed struct{ Body func(huma.Context) }
 
 func (s *server) rawMessage(ctx context.Context, in *messagePath) (*streamed, error) {
 	raw := rawSource{}
-	err := s.pool.QueryRow(ctx, `SELECT raw_id, created_at, raw_size FROM messages WHERE tenant_id = $1 AND id = $2`,
+	err := s.pool.QueryRow(ctx, `SELECT raw_id, created_at, raw_size FROM fanmail.messages WHERE tenant_id = $1 AND id = $2`,
 		tenant(ctx), in.ID).Scan(&raw.id, &raw.createdAt, &raw.size)
 	if err != nil {
 		return nil, fmt.Errorf("read a message: %w", err) // no rows: 404
@@ -139,7 +139,7 @@ func (s *server) stream(ctx context.Context, w http.ResponseWriter, raw *rawSour
 // no more than it gives. The caller has checked whose message it is.
 func (s *server) rawPart(ctx context.Context, raw *rawSource, from int64) ([]byte, error) {
 	var chunk []byte
-	err := s.pool.QueryRow(ctx, `SELECT substring(raw FROM $3::integer FOR $4::integer) FROM message_raws WHERE id = $1 AND created_at = $2`,
+	err := s.pool.QueryRow(ctx, `SELECT substring(raw FROM $3::integer FOR $4::integer) FROM fanmail.message_raws WHERE id = $1 AND created_at = $2`,
 		raw.id, raw.createdAt, from+1, rawChunk).Scan(&chunk)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, problem(http.StatusNotFound, "the raw message is gone")

@@ -48,7 +48,7 @@ func TestAReplayIsAskedForReadAndCancelled(t *testing.T) {
 	hint(t, hints)
 	second := c.do("POST", "/v1/replays", map[string]any{"since": since, "mode": "all"}).want(t, 202).text("id")
 	require.Equal(t, []string{second, id}, c.do("GET", "/v1/replays", nil).want(t, 200).ids(t, "id"))
-	_, err = w.pool.Exec(context.Background(), `UPDATE replays SET state = 'completed', finished_at = now() WHERE state = 'queued'`)
+	_, err = w.pool.Exec(context.Background(), `UPDATE fanmail.replays SET state = 'completed', finished_at = now() WHERE state = 'queued'`)
 	require.NoError(t, err)
 	c.do("DELETE", "/v1/replays/"+second, nil).want(t, 409)
 }
@@ -92,7 +92,7 @@ func TestFailedDeliveriesOfAWindowAreRetriedOnce(t *testing.T) {
 	c := w.tenant()
 	hook, other := c.webhook(), c.webhook()
 	insert := func(hook string, n int, status, kind, reason string, age time.Duration) {
-		_, err := w.pool.Exec(ctx, `INSERT INTO webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at,
+		_, err := w.pool.Exec(ctx, `INSERT INTO fanmail.webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at,
 				next_retry_at, finished_at, expires_at, seq, attempts, max_attempts, status, kind, event_type, last_error)
 			SELECT gen_random_uuid(), at, $1, $2, gen_random_uuid(), at, CASE WHEN $4 = 'pending' THEN now() + interval '1 hour' END, now(),
 				at + interval '30 days', i, 8, 8, $4, $5, CASE WHEN i % 2 = 0 THEN 'email.sent' ELSE 'email.received' END, $6
@@ -133,7 +133,7 @@ func TestFailedDeliveriesOfAWindowAreRetriedOnce(t *testing.T) {
 	require.Equal(t, 30, n)
 	var due, more int
 	require.NoError(t, w.pool.QueryRow(ctx, `SELECT count(*) FILTER (WHERE next_retry_at <= now() AND max_attempts = 16 AND finished_at IS NULL), count(*)
-		FROM webhook_subscriber_deliveries WHERE status = 'pending'`).Scan(&due, &more))
+		FROM fanmail.webhook_subscriber_deliveries WHERE status = 'pending'`).Scan(&due, &more))
 	require.Equal(t, []int{1534, 1534}, []int{due, more})
 	c.do("POST", "/v1/webhooks/"+hook+"/retry", map[string]any{}).want(t, 422).names(t, "body.since")
 	c.do("POST", "/v1/webhooks/"+hook+"/retry", map[string]any{"since": time.Now(), "cursor": "x"}).want(t, 422).names(t, "body.cursor")

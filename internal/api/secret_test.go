@@ -35,8 +35,8 @@ func TestNoSecretIsLogged(t *testing.T) {
 	client{w: w, key: made.text("signing_secret")}.do("GET", "/v1/webhooks", nil).want(t, 401)
 	c.do("GET", "/v1/webhooks/"+url.PathEscape(made.text("signing_secret")), nil).want(t, 422)
 	for _, statement := range []string{
-		`ALTER TABLE webhooks ADD CONSTRAINT refuse CHECK (url <> 'https://hooks.example.com/refused')`,
-		`ALTER TABLE api_keys ADD CONSTRAINT refuse CHECK (name <> 'refused')`,
+		`ALTER TABLE fanmail.webhooks ADD CONSTRAINT refuse CHECK (url <> 'https://hooks.example.com/refused')`,
+		`ALTER TABLE fanmail.api_keys ADD CONSTRAINT refuse CHECK (name <> 'refused')`,
 	} {
 		_, err := w.pool.Exec(ctx, statement)
 		require.NoError(t, err)

@@ -17,7 +17,7 @@ func TestStatsAreOfTheTenantAndOfEachWebhook(t *testing.T) {
 	c, other := w.tenant(), w.tenant()
 	hook, idle := c.webhook(), c.webhook()
 	deliverLive(ctx, t, w, c.event(), hook)
-	_, err := w.pool.Exec(ctx, `UPDATE webhook_subscriber_deliveries SET status = 'delivered', attempts = 1, finished_at = created_at + interval '250 milliseconds', next_retry_at = NULL`)
+	_, err := w.pool.Exec(ctx, `UPDATE fanmail.webhook_subscriber_deliveries SET status = 'delivered', attempts = 1, finished_at = created_at + interval '250 milliseconds', next_retry_at = NULL`)
 	require.NoError(t, err)
 	deliverLive(ctx, t, w, c.event(), hook)
 
@@ -57,14 +57,14 @@ func TestAFilteredListGoesOnWhereItsScanEnded(t *testing.T) {
 	w := start(t)
 	c := w.tenant()
 	hook := c.webhook()
-	_, err := w.pool.Exec(ctx, `INSERT INTO events (id, created_at, tenant_id, type, seq, envelope)
+	_, err := w.pool.Exec(ctx, `INSERT INTO fanmail.events (id, created_at, tenant_id, type, seq, envelope)
 		SELECT gen_random_uuid(), now() - make_interval(secs => i * 0.001), $1, CASE WHEN i = $2 THEN 'email.sent' ELSE 'email.received' END, i, '{}'
 		FROM generate_series(1, $2::int) AS i`, id[events.TenantKind](t, c.tenantID), subscribers.ListScan+5)
 	require.NoError(t, err)
-	_, err = w.pool.Exec(ctx, `INSERT INTO webhook_subscriber_deliveries
+	_, err = w.pool.Exec(ctx, `INSERT INTO fanmail.webhook_subscriber_deliveries
 			(id, created_at, webhook_id, tenant_id, event_id, event_created_at, finished_at, expires_at, seq, max_attempts, event_type, status)
 		SELECT gen_random_uuid(), created_at, $1, tenant_id, id, created_at, now(), now() + interval '1 day', seq, 8, type,
-			CASE WHEN type = 'email.sent' THEN 'failed' ELSE 'delivered' END FROM events`, id[events.WebhookKind](t, hook))
+			CASE WHEN type = 'email.sent' THEN 'failed' ELSE 'delivered' END FROM fanmail.events`, id[events.WebhookKind](t, hook))
 	require.NoError(t, err)
 	for _, path := range []string{"/v1/events?type=email.sent", "/v1/webhooks/" + hook + "/deliveries?status=failed"} {
 		first := c.do("GET", path, nil).want(t, 200)

@@ -41,7 +41,7 @@ func CreateTenant(ctx context.Context, db subscribers.DB, n NewTenant) (Tenant, 
 		return Tenant{}, err
 	}
 	t := Tenant{ID: events.NewRandom[events.TenantKind](), Name: n.Name, Operator: n.Operator}
-	err := db.QueryRow(ctx, `INSERT INTO tenants (id, name, operator) VALUES ($1, $2, $3) RETURNING created_at`, t.ID, n.Name, n.Operator).Scan(&t.CreatedAt)
+	err := db.QueryRow(ctx, `INSERT INTO fanmail.tenants (id, name, operator) VALUES ($1, $2, $3) RETURNING created_at`, t.ID, n.Name, n.Operator).Scan(&t.CreatedAt)
 	if err != nil {
 		return Tenant{}, fmt.Errorf("insert a tenant: %w", err)
 	}
@@ -88,7 +88,7 @@ func (s *server) tenantRoutes() {
 			return nil, err
 		}
 		at, id := after.Bound()
-		rows, err := s.pool.Query(ctx, `SELECT id, name, operator, created_at FROM tenants WHERE (created_at, id) < ($1, $2)
+		rows, err := s.pool.Query(ctx, `SELECT id, name, operator, created_at FROM fanmail.tenants WHERE (created_at, id) < ($1, $2)
 			ORDER BY created_at DESC, id DESC LIMIT $3`, at, id, in.Limit+1)
 		if err != nil {
 			return nil, fmt.Errorf("list tenants: %w", err)

@@ -56,7 +56,7 @@ func TestAWebhooksLife(t *testing.T) {
 	require.Equal(t, "CRM", changed.json["description"], "what is absent stays")
 	require.NotContains(t, string(changed.raw), "secret")
 	var strict bool
-	require.NoError(t, w.pool.QueryRow(context.Background(), `SELECT has_strict FROM tenants`).Scan(&strict))
+	require.NoError(t, w.pool.QueryRow(context.Background(), `SELECT has_strict FROM fanmail.tenants`).Scan(&strict))
 	require.True(t, strict)
 
 	rotated := c.do("POST", "/v1/webhooks/"+id+"/rotate-secret", nil).want(t, 200)
@@ -64,7 +64,7 @@ func TestAWebhooksLife(t *testing.T) {
 	require.NotEqual(t, secret, rotated.text("signing_secret"))
 	var now, until time.Time
 	var present, prev string
-	require.NoError(t, w.pool.QueryRow(context.Background(), `SELECT now(), signing_secret, signing_secret_prev, signing_secret_prev_until FROM webhooks`).Scan(&now, &present, &prev, &until))
+	require.NoError(t, w.pool.QueryRow(context.Background(), `SELECT now(), signing_secret, signing_secret_prev, signing_secret_prev_until FROM fanmail.webhooks`).Scan(&now, &present, &prev, &until))
 	require.Equal(t, present, rotated.text("signing_secret"))
 	require.Equal(t, secret, prev)
 	require.True(t, until.After(now.Add(23*time.Hour)) && until.Before(now.Add(25*time.Hour)))
@@ -139,7 +139,7 @@ func TestWhatOlderLimitsAcceptedCanStillBeDisabled(t *testing.T) {
 	w := start(t)
 	c := w.tenant()
 	hook := c.webhook()
-	_, err := w.pool.Exec(context.Background(), `UPDATE webhooks SET url = 'http://10.0.0.1/'`)
+	_, err := w.pool.Exec(context.Background(), `UPDATE fanmail.webhooks SET url = 'http://10.0.0.1/'`)
 	require.NoError(t, err)
 	require.Equal(t, false, c.do("PATCH", "/v1/webhooks/"+hook, map[string]any{"enabled": false}).want(t, 200).json["enabled"])
 }
@@ -157,7 +157,7 @@ func TestTheCapOfWebhooksIsExactUnderConcurrency(t *testing.T) {
 	// go on at once.
 	tx, err := w.pool.Begin(ctx)
 	require.NoError(t, err)
-	_, err = tx.Exec(ctx, `SELECT 1 FROM tenants FOR UPDATE`)
+	_, err = tx.Exec(ctx, `SELECT 1 FROM fanmail.tenants FOR UPDATE`)
 	require.NoError(t, err)
 	var wg sync.WaitGroup
 	statuses := make([]int, creates)
@@ -190,7 +190,7 @@ func TestAnAutomaticallyDisabledWebhookCoolsDownBeforeItIsEnabled(t *testing.T) 
 	c := w.tenant()
 	hook := c.webhook()
 	disable := func(ago string) {
-		_, err := w.pool.Exec(ctx, `UPDATE webhooks SET enabled = false, auto_disabled_at = now() - $1::interval, disabled_reason = 'failing',
+		_, err := w.pool.Exec(ctx, `UPDATE fanmail.webhooks SET enabled = false, auto_disabled_at = now() - $1::interval, disabled_reason = 'failing',
 			enabled_at = now() - interval '1 day'`, ago)
 		require.NoError(t, err)
 	}
@@ -203,7 +203,7 @@ func TestAnAutomaticallyDisabledWebhookCoolsDownBeforeItIsEnabled(t *testing.T) 
 	require.Nil(t, enabled.json["auto_disabled_at"])
 	require.Nil(t, enabled.json["disabled_reason"])
 	var anew bool
-	require.NoError(t, w.pool.QueryRow(ctx, `SELECT enabled_at > now() - interval '1 minute' FROM webhooks`).Scan(&anew))
+	require.NoError(t, w.pool.QueryRow(ctx, `SELECT enabled_at > now() - interval '1 minute' FROM fanmail.webhooks`).Scan(&anew))
 	require.True(t, anew, "the count of failures starts anew")
 
 	// Whoever disabled it by hand may enable it at once.

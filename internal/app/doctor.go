@@ -136,7 +136,7 @@ func (e *examination) schema(ctx context.Context, conn *pgx.Conn) bool {
 func (e *examination) partitions(ctx context.Context, conn *pgx.Conn) {
 	var days int
 	err := conn.QueryRow(ctx, `SELECT count(*) FROM generate_series(0, 6) AS i
-		WHERE to_regclass('events_' || to_char((now() AT TIME ZONE 'UTC')::date + i::integer, 'YYYYMMDD')) IS NOT NULL`).Scan(&days)
+		WHERE to_regclass('fanmail.events_' || to_char((now() AT TIME ZONE 'UTC')::date + i::integer, 'YYYYMMDD')) IS NOT NULL`).Scan(&days)
 	const fix = "run a dispatcher, which makes the coming days' partitions, or `fanmail migrate`, which does too"
 	switch {
 	case err != nil:
@@ -154,9 +154,9 @@ func (e *examination) partitions(ctx context.Context, conn *pgx.Conn) {
 func (e *examination) work(ctx context.Context, conn *pgx.Conn) {
 	var dispatchers, unowned int
 	var oldest float64
-	err := conn.QueryRow(ctx, `SELECT (SELECT count(*) FROM dispatchers WHERE alive_until > now()),
-		(SELECT count(*) FROM partition_owners WHERE owner IS NULL OR leased_until < now() - interval '10 seconds'),
-		coalesce(extract(epoch FROM now() - (SELECT min(created_at) FROM (SELECT created_at FROM outbox ORDER BY leased_until, seq LIMIT 1000) AS o)), 0)::float8`).
+	err := conn.QueryRow(ctx, `SELECT (SELECT count(*) FROM fanmail.dispatchers WHERE alive_until > now()),
+		(SELECT count(*) FROM fanmail.partition_owners WHERE owner IS NULL OR leased_until < now() - interval '10 seconds'),
+		coalesce(extract(epoch FROM now() - (SELECT min(created_at) FROM (SELECT created_at FROM fanmail.outbox ORDER BY leased_until, seq LIMIT 1000) AS o)), 0)::float8`).
 		Scan(&dispatchers, &unowned, &oldest)
 	if err != nil {
 		e.add("dispatchers", FindingFail, "see the server's log", "can't be read: %w", err)
@@ -179,7 +179,7 @@ func (e *examination) work(ctx context.Context, conn *pgx.Conn) {
 
 // hosts looks the hosts of webhooks up, as a dispatcher on this machine would.
 func (e *examination) hosts(ctx context.Context, conn *pgx.Conn) {
-	rows, err := conn.Query(ctx, `SELECT DISTINCT substring(url FROM '^[a-z]+://([^/?#]+)') FROM webhooks WHERE deleted_at IS NULL AND enabled LIMIT $1`, maxHosts)
+	rows, err := conn.Query(ctx, `SELECT DISTINCT substring(url FROM '^[a-z]+://([^/?#]+)') FROM fanmail.webhooks WHERE deleted_at IS NULL AND enabled LIMIT $1`, maxHosts)
 	if err != nil {
 		e.add("DNS", FindingFail, "see the server's log", "webhooks can't be read: %w", err)
 		return

@@ -205,9 +205,9 @@ func TestASchemaThatDoesNotFitStopsTheProcessWithOneLine(t *testing.T) {
 // migrated, on which those from oldest on may run.
 func later(t *testing.T, pool *pgxpool.Pool, version, oldest int64) {
 	t.Helper()
-	_, err := pool.Exec(t.Context(), `INSERT INTO goose_db_version (version_id, is_applied) VALUES ($1, true)`, version)
+	_, err := pool.Exec(t.Context(), `INSERT INTO fanmail.goose_db_version (version_id, is_applied) VALUES ($1, true)`, version)
 	require.NoError(t, err)
-	_, err = pool.Exec(t.Context(), fmt.Sprintf(`COMMENT ON TABLE goose_db_version IS 'oldest version that may run: %d'`, oldest))
+	_, err = pool.Exec(t.Context(), fmt.Sprintf(`COMMENT ON TABLE fanmail.goose_db_version IS 'oldest version that may run: %d'`, oldest))
 	require.NoError(t, err)
 }
 

@@ -47,13 +47,13 @@ func reachOnce(t *testing.T, fed bool) {
 		require.Equal(t, 1, seen[id.String()])
 	}
 	var outboxRows, envelopeDiffers int
-	require.NoError(t, r.pool.QueryRow(context.Background(), `SELECT count(*) FROM outbox`).Scan(&outboxRows))
+	require.NoError(t, r.pool.QueryRow(context.Background(), `SELECT count(*) FROM fanmail.outbox`).Scan(&outboxRows))
 	require.Zero(t, outboxRows)
 	for _, p := range r.sink.PostsTo("/vip")[:10] {
 		id, err := events.ParseID(p.EventID)
 		require.NoError(t, err)
 		var envelope []byte
-		require.NoError(t, r.pool.QueryRow(context.Background(), `SELECT envelope FROM events WHERE id = $1`, id).Scan(&envelope))
+		require.NoError(t, r.pool.QueryRow(context.Background(), `SELECT envelope FROM fanmail.events WHERE id = $1`, id).Scan(&envelope))
 		if string(envelope) != string(p.Body) {
 			envelopeDiffers++
 		}

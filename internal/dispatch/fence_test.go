@@ -30,14 +30,14 @@ func stranger(t *testing.T, url string) (*Dispatcher, *delivery) {
 	t.Cleanup(pool.Close)
 	nc, js := natstest.Connect(t)
 	tenant := events.NewRandom[events.TenantKind]()
-	_, err = pool.Exec(ctx, `INSERT INTO tenants (id, name) VALUES ($1, 'test')`, tenant)
+	_, err = pool.Exec(ctx, `INSERT INTO fanmail.tenants (id, name) VALUES ($1, 'test')`, tenant)
 	require.NoError(t, err)
 	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	w, _, err := subscribers.NewStore(pool, subscribers.Limits{AllowHTTP: true, AllowNetworks: loopback}).Create(ctx, tenant, subscribers.Webhook{
 		URL: url, Events: []events.Type{events.EmailReceived}, Enabled: true,
 	})
 	require.NoError(t, err)
-	_, err = pool.Exec(ctx, `INSERT INTO webhook_subscriber_deliveries
+	_, err = pool.Exec(ctx, `INSERT INTO fanmail.webhook_subscriber_deliveries
 			(id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
 		VALUES (gen_random_uuid(), now(), $1, $2, gen_random_uuid(), now(), now(), now() + interval '30 days', 1, 8, 'email.received')`, w.ID, tenant)
 	require.NoError(t, err)
@@ -65,7 +65,7 @@ func TestWhatWasLeasedForAPartitionThatWentIsDueAtOnce(t *testing.T) {
 	d.enqueue(ctx, q)
 	require.NoError(t, d.ledger.flushed(ctx))
 	var due bool
-	require.NoError(t, d.pool.QueryRow(ctx, `SELECT next_retry_at <= now() FROM webhook_subscriber_deliveries`).Scan(&due))
+	require.NoError(t, d.pool.QueryRow(ctx, `SELECT next_retry_at <= now() FROM fanmail.webhook_subscriber_deliveries`).Scan(&due))
 	require.True(t, due, "the new owner need not wait for the lease to run out")
 	cancel()
 	<-done
@@ -125,7 +125,7 @@ func TestADeliveryIsSentUnderALeaseThatOutlivesTheAttempt(t *testing.T) {
 		t.Helper()
 		sent := time.Now()
 		var now, at time.Time
-		require.NoError(t, d.pool.QueryRow(ctx, `UPDATE webhook_subscriber_deliveries SET next_retry_at = now() + $1::interval
+		require.NoError(t, d.pool.QueryRow(ctx, `UPDATE fanmail.webhook_subscriber_deliveries SET next_retry_at = now() + $1::interval
 			RETURNING clock_timestamp(), next_retry_at`, in).Scan(&now, &at))
 		d.clock.observe(sent, now)
 		return at.UnixMicro()
@@ -148,7 +148,7 @@ func TestADeliveryIsSentUnderALeaseThatOutlivesTheAttempt(t *testing.T) {
 	require.Equal(t, int32(1), arrived.Load(), "under the new one it is")
 	require.NoError(t, d.ledger.flushed(ctx))
 
-	_, err := d.pool.Exec(ctx, `UPDATE webhook_subscriber_deliveries SET status = 'pending', attempts = 0, finished_at = NULL, next_retry_at = now()`)
+	_, err := d.pool.Exec(ctx, `UPDATE fanmail.webhook_subscriber_deliveries SET status = 'pending', attempts = 0, finished_at = NULL, next_retry_at = now()`)
 	require.NoError(t, err)
 	again := &delivery{Leased: q.Leased}
 	again.Lease = ends(AttemptTimeout - time.Second)

@@ -38,7 +38,7 @@ func TestFailuresAreRetriedFromTheTableUntilTheAttemptsAreUsedUp(t *testing.T) {
 	require.Nil(t, v.NextIn)
 	require.Equal(t, 8, r.sink.CountTo("/bad"))
 	var logged int
-	require.NoError(t, r.pool.QueryRow(context.Background(), `SELECT count(*) FROM webhook_delivery_attempts WHERE status_code = 418 AND reason = 'status_4xx'`).Scan(&logged))
+	require.NoError(t, r.pool.QueryRow(context.Background(), `SELECT count(*) FROM fanmail.webhook_delivery_attempts WHERE status_code = 418 AND reason = 'status_4xx'`).Scan(&logged))
 	require.Equal(t, 8, logged)
 	ids := map[string]bool{}
 	for i, p := range r.sink.PostsTo("/bad") {
@@ -64,7 +64,7 @@ func TestASuccessAfterAFailureIsFinalAndLogged(t *testing.T) {
 	require.Nil(t, v.Error)
 	require.True(t, v.Delivered)
 	var logged int
-	require.NoError(t, r.pool.QueryRow(context.Background(), `SELECT count(*) FROM webhook_delivery_attempts`).Scan(&logged))
+	require.NoError(t, r.pool.QueryRow(context.Background(), `SELECT count(*) FROM fanmail.webhook_delivery_attempts`).Scan(&logged))
 	require.Equal(t, 2, logged, "the failure and the success after it")
 }
 
@@ -86,7 +86,7 @@ func TestRetryAfterIsHeededAndGoneDisables(t *testing.T) {
 	require.Equal(t, 1, v.Attempts)
 	require.True(t, v.Disabled)
 	var reason string
-	require.NoError(t, r.pool.QueryRow(context.Background(), `SELECT disabled_reason FROM webhooks WHERE id = $1 AND auto_disabled_at IS NOT NULL`, gone).Scan(&reason))
+	require.NoError(t, r.pool.QueryRow(context.Background(), `SELECT disabled_reason FROM fanmail.webhooks WHERE id = $1 AND auto_disabled_at IS NOT NULL`, gone).Scan(&reason))
 	require.Contains(t, reason, "410")
 }
 
@@ -121,7 +121,7 @@ func TestADisabledWebhooksDeliveriesWaitAndFlowAtOnceWhenEnabled(t *testing.T) {
 	// What was queued is parked, attempts unburnt.
 	require.Eventually(t, func() bool {
 		var due int
-		err := r.pool.QueryRow(context.Background(), `SELECT count(*) FROM webhook_subscriber_deliveries WHERE next_retry_at <= now() AND attempts = 0`).Scan(&due)
+		err := r.pool.QueryRow(context.Background(), `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE next_retry_at <= now() AND attempts = 0`).Scan(&due)
 		return err == nil && due == 19
 	}, 30*time.Second, 10*time.Millisecond)
 	close(hold)
@@ -148,7 +148,7 @@ func TestADeletedWebhooksDeliveriesEndAsFailed(t *testing.T) {
 	close(hold)
 	r.settles(map[string]int{"failed": 4, "delivered": 1})
 	var text string
-	require.NoError(t, r.pool.QueryRow(context.Background(), `SELECT DISTINCT last_error FROM webhook_subscriber_deliveries WHERE status = 'failed'`).Scan(&text))
+	require.NoError(t, r.pool.QueryRow(context.Background(), `SELECT DISTINCT last_error FROM fanmail.webhook_subscriber_deliveries WHERE status = 'failed'`).Scan(&text))
 	require.Equal(t, "the webhook was deleted", text)
 	require.Equal(t, 1, r.sink.Count())
 }
@@ -220,9 +220,9 @@ func TestRowsWhoseMessageWasLostAreSwept(t *testing.T) {
 	ids := r.insert(30)
 	// Fanned out by a process that died before it published: rows, no
 	// messages, leases run out.
-	r.exec(`INSERT INTO webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
-		SELECT gen_random_uuid(), e.created_at, $1, e.tenant_id, e.id, e.created_at, now(), e.created_at + interval '30 days', e.seq, 8, e.type FROM events AS e`, w)
-	r.exec(`DELETE FROM outbox`)
+	r.exec(`INSERT INTO fanmail.webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
+		SELECT gen_random_uuid(), e.created_at, $1, e.tenant_id, e.id, e.created_at, now(), e.created_at + interval '30 days', e.seq, 8, e.type FROM fanmail.events AS e`, w)
+	r.exec(`DELETE FROM fanmail.outbox`)
 	r.dispatcher()
 	r.settles(map[string]int{"delivered": 30})
 	require.Equal(t, len(ids), r.sink.Count())

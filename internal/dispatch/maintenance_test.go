@@ -18,15 +18,15 @@ func TestARoundOfMaintenanceDisablesExpiresAndForgets(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	dead, waiting := r.webhook("/dead"), r.webhook("/waiting")
-	r.exec(`UPDATE webhooks SET enabled_at = now() - interval '40 days'`)
-	r.exec(`SELECT fanmail_make_partitions((now() AT TIME ZONE 'UTC')::date - 31, 32)`)
-	r.exec(`INSERT INTO webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at, expires_at, seq, attempts, max_attempts,
+	r.exec(`UPDATE fanmail.webhooks SET enabled_at = now() - interval '40 days'`)
+	r.exec(`SELECT fanmail.make_partitions((now() AT TIME ZONE 'UTC')::date - 31, 32)`)
+	r.exec(`INSERT INTO fanmail.webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at, expires_at, seq, attempts, max_attempts,
 			event_type, status, last_attempt_at, finished_at)
 		SELECT gen_random_uuid(), now(), $1, $2, gen_random_uuid(), now(), now(), n, 8, 8, 'email.received', 'failed', now(), now() FROM generate_series(1, 10) AS n`, dead, r.tenant)
-	r.exec(`INSERT INTO webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
+	r.exec(`INSERT INTO fanmail.webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
 		SELECT gen_random_uuid(), at, $1, $2, gen_random_uuid(), at, now(), at + interval '30 days', n, 8, 'email.received'
 		FROM generate_series(1, 3) AS n, (SELECT now() - interval '30 days 1 minute' AS at) AS old`, waiting, r.tenant)
-	r.exec(`UPDATE webhooks SET signing_secret_prev = 'old', signing_secret_prev_until = now() + CASE WHEN id = $1 THEN interval '-1 second' ELSE interval '1 hour' END`, dead)
+	r.exec(`UPDATE fanmail.webhooks SET signing_secret_prev = 'old', signing_secret_prev_until = now() + CASE WHEN id = $1 THEN interval '-1 second' ELSE interval '1 hour' END`, dead)
 
 	reg := prometheus.NewRegistry()
 	var told []subscribers.Disabled
@@ -35,7 +35,7 @@ func TestARoundOfMaintenanceDisablesExpiresAndForgets(t *testing.T) {
 		Registerer: reg,
 		Disabled: func(ctx context.Context, tx pgx.Tx, list []subscribers.Disabled) error {
 			var enabled bool
-			require.NoError(t, tx.QueryRow(ctx, `SELECT enabled FROM webhooks WHERE id = $1`, list[0].ID).Scan(&enabled))
+			require.NoError(t, tx.QueryRow(ctx, `SELECT enabled FROM fanmail.webhooks WHERE id = $1`, list[0].ID).Scan(&enabled))
 			require.False(t, enabled, "the same transaction")
 			told = list
 			return nil
@@ -53,7 +53,7 @@ func TestARoundOfMaintenanceDisablesExpiresAndForgets(t *testing.T) {
 	}
 	var forgotten, kept bool
 	require.NoError(t, r.pool.QueryRow(r.ctx(), `SELECT bool_and(signing_secret_prev IS NULL AND signing_secret_prev_until IS NULL) FILTER (WHERE id = $1),
-		bool_and(signing_secret_prev = 'old') FILTER (WHERE id = $2) FROM webhooks`, dead, waiting).Scan(&forgotten, &kept))
+		bool_and(signing_secret_prev = 'old') FILTER (WHERE id = $2) FROM fanmail.webhooks`, dead, waiting).Scan(&forgotten, &kept))
 	require.True(t, forgotten, "the secret past its grace")
 	require.True(t, kept, "the secret within it")
 }
@@ -75,8 +75,8 @@ func TestADisablingThatCannotBeToldIsUndone(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	w := r.webhook("/dead")
-	r.exec(`UPDATE webhooks SET enabled_at = now() - interval '40 days'`)
-	r.exec(`INSERT INTO webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at, expires_at, seq, attempts, max_attempts,
+	r.exec(`UPDATE fanmail.webhooks SET enabled_at = now() - interval '40 days'`)
+	r.exec(`INSERT INTO fanmail.webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at, expires_at, seq, attempts, max_attempts,
 			event_type, status, last_attempt_at, finished_at)
 		SELECT gen_random_uuid(), now(), $1, $2, gen_random_uuid(), now(), now(), n, 8, 8, 'email.received', 'failed', now(), now() FROM generate_series(1, 10) AS n`, w, r.tenant)
 	broken := errors.New("broken")
@@ -88,7 +88,7 @@ func TestADisablingThatCannotBeToldIsUndone(t *testing.T) {
 	require.ErrorIs(t, m.Round(r.ctx()), broken)
 	require.True(t, also, "the rest of the round was done")
 	var enabled bool
-	require.NoError(t, r.pool.QueryRow(r.ctx(), `SELECT enabled FROM webhooks WHERE id = $1`, w).Scan(&enabled))
+	require.NoError(t, r.pool.QueryRow(r.ctx(), `SELECT enabled FROM fanmail.webhooks WHERE id = $1`, w).Scan(&enabled))
 	require.True(t, enabled)
 }
 

@@ -122,19 +122,19 @@ func (o *ownership) run(ctx context.Context) {
 
 const (
 	beat = `
-INSERT INTO dispatchers (id, name, alive_until) VALUES ($1, $2, now() + make_interval(secs => $3))
+INSERT INTO fanmail.dispatchers (id, name, alive_until) VALUES ($1, $2, now() + make_interval(secs => $3))
 ON CONFLICT (id) DO UPDATE SET alive_until = excluded.alive_until`
 	// Also past its end, as long as nobody else has claimed it.
 	renewPartitions = `
-UPDATE partition_owners SET leased_until = now() + make_interval(secs => $2) WHERE owner = $1 RETURNING partition`
-	countAlive = `SELECT count(*), count(*) FILTER (WHERE id < $1), clock_timestamp() FROM dispatchers WHERE alive_until > now()`
+UPDATE fanmail.partition_owners SET leased_until = now() + make_interval(secs => $2) WHERE owner = $1 RETURNING partition`
+	countAlive = `SELECT count(*), count(*) FILTER (WHERE id < $1), clock_timestamp() FROM fanmail.dispatchers WHERE alive_until > now()`
 	claimFree  = `
-UPDATE partition_owners SET owner = $1, epoch = epoch + 1, leased_until = now() + make_interval(secs => $2)
+UPDATE fanmail.partition_owners SET owner = $1, epoch = epoch + 1, leased_until = now() + make_interval(secs => $2)
 WHERE partition IN (
-	SELECT partition FROM partition_owners WHERE owner IS NULL OR leased_until <= now()
+	SELECT partition FROM fanmail.partition_owners WHERE owner IS NULL OR leased_until <= now()
 	ORDER BY partition LIMIT $3 FOR UPDATE SKIP LOCKED)
 RETURNING partition`
-	releasePartitions = `UPDATE partition_owners SET owner = NULL, leased_until = '-infinity' WHERE owner = $1 AND partition = ANY($2::smallint[])`
+	releasePartitions = `UPDATE fanmail.partition_owners SET owner = NULL, leased_until = '-infinity' WHERE owner = $1 AND partition = ANY($2::smallint[])`
 )
 
 // sync is one heartbeat.
@@ -298,8 +298,8 @@ func (o *ownership) shed(ctx context.Context, surplus int) {
 
 // release hands everything back, at the end.
 func (o *ownership) release(ctx context.Context) {
-	_, err := o.d.pool.Exec(ctx, `WITH gone AS (DELETE FROM dispatchers WHERE id = $1 OR alive_until < now() - interval '1 hour')
-		UPDATE partition_owners SET owner = NULL, leased_until = '-infinity' WHERE owner = $1`, o.id)
+	_, err := o.d.pool.Exec(ctx, `WITH gone AS (DELETE FROM fanmail.dispatchers WHERE id = $1 OR alive_until < now() - interval '1 hour')
+		UPDATE fanmail.partition_owners SET owner = NULL, leased_until = '-infinity' WHERE owner = $1`, o.id)
 	if err != nil {
 		o.d.log.Warn("partitions were not handed back; their leases run out", zap.Error(err))
 		return

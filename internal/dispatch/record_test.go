@@ -26,7 +26,7 @@ func TestTheAttemptsLogKeepsASmallPieceOfTheAnswerAsText(t *testing.T) {
 	r.until(w, func(v row) bool { return v.Attempts == 1 })
 	var response, reason string
 	var status int
-	require.NoError(t, r.pool.QueryRow(context.Background(), `SELECT response, reason, status_code FROM webhook_delivery_attempts`).Scan(&response, &reason, &status))
+	require.NoError(t, r.pool.QueryRow(context.Background(), `SELECT response, reason, status_code FROM fanmail.webhook_delivery_attempts`).Scan(&response, &reason, &status))
 	require.True(t, strings.HasPrefix(response, "no \uFFFD roomxxx"), "%.40q", response)
 	require.True(t, utf8.ValidString(response))
 	require.LessOrEqual(t, len(response), 1<<10+8)
@@ -52,7 +52,7 @@ func TestAnAttemptIsGivenUpAfterFifteenSeconds(t *testing.T) {
 		require.Equal(t, "no complete answer within 15 s", *v.Error)
 	}
 	var n, ms int
-	require.NoError(t, r.pool.QueryRow(context.Background(), `SELECT count(*), min(duration_ms) FROM webhook_delivery_attempts WHERE reason = 'timeout'`).Scan(&n, &ms))
+	require.NoError(t, r.pool.QueryRow(context.Background(), `SELECT count(*), min(duration_ms) FROM fanmail.webhook_delivery_attempts WHERE reason = 'timeout'`).Scan(&n, &ms))
 	require.Equal(t, 2, n)
 	require.GreaterOrEqual(t, ms, 15_000)
 }
@@ -63,7 +63,7 @@ func TestLastDeliveredAtIsWrittenOnceInSomeSeconds(t *testing.T) {
 	r.webhook("/w")
 	r.exec(`CREATE TABLE touches (at timestamptz)`)
 	r.exec(`CREATE FUNCTION note_touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO touches VALUES (clock_timestamp()); RETURN NEW; END $$`)
-	r.exec(`CREATE TRIGGER note_touch AFTER UPDATE OF last_delivered_at ON webhooks FOR EACH ROW EXECUTE FUNCTION note_touch()`)
+	r.exec(`CREATE TRIGGER note_touch AFTER UPDATE OF last_delivered_at ON fanmail.webhooks FOR EACH ROW EXECUTE FUNCTION note_touch()`)
 	r.relay()
 	r.dispatcher()
 	start := time.Now()
@@ -74,7 +74,7 @@ func TestLastDeliveredAtIsWrittenOnceInSomeSeconds(t *testing.T) {
 	var touches int
 	var recent bool
 	require.NoError(t, r.pool.QueryRow(context.Background(), `SELECT count(*) FROM touches`).Scan(&touches))
-	require.NoError(t, r.pool.QueryRow(context.Background(), `SELECT last_delivered_at > now() - interval '2 minutes' FROM webhooks`).Scan(&recent))
+	require.NoError(t, r.pool.QueryRow(context.Background(), `SELECT last_delivered_at > now() - interval '2 minutes' FROM fanmail.webhooks`).Scan(&recent))
 	require.True(t, recent)
 	require.Positive(t, touches)
 	require.LessOrEqual(t, touches, 1+int(time.Since(start)/(5*time.Second)), "not with every one of 500")

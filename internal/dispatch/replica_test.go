@@ -18,7 +18,7 @@ import (
 )
 
 func (r *rig) owners() map[string]int {
-	rows, err := r.pool.Query(context.Background(), `SELECT coalesce(owner::text, ''), count(*)::int FROM partition_owners WHERE leased_until > now() OR owner IS NULL GROUP BY 1`)
+	rows, err := r.pool.Query(context.Background(), `SELECT coalesce(owner::text, ''), count(*)::int FROM fanmail.partition_owners WHERE leased_until > now() OR owner IS NULL GROUP BY 1`)
 	require.NoError(r.t, err)
 	defer rows.Close()
 	got := map[string]int{}
@@ -139,14 +139,14 @@ func TestLosingAllOfJetStreamLosesNothing(t *testing.T) {
 	// Relayed, not fanned out; then the broker forgets everything.
 	require.Eventually(t, func() bool {
 		var n int
-		err := r.pool.QueryRow(context.Background(), `SELECT count(*) FROM outbox WHERE publishes > 0`).Scan(&n)
+		err := r.pool.QueryRow(context.Background(), `SELECT count(*) FROM fanmail.outbox WHERE publishes > 0`).Scan(&n)
 		return err == nil && n == len(ids)
 	}, 30*time.Second, 10*time.Millisecond)
 	stop()
 	for _, name := range []string{stream.Events, stream.Deliveries} {
 		require.NoError(t, r.js.DeleteStream(context.Background(), name))
 	}
-	r.exec(`UPDATE outbox SET leased_until = now()`) // the lease runs out
+	r.exec(`UPDATE fanmail.outbox SET leased_until = now()`) // the lease runs out
 	r.relay()
 	r.dispatcher()
 	r.settles(map[string]int{"delivered": 50})

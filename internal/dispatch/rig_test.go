@@ -50,7 +50,7 @@ func newRig(t *testing.T) *rig {
 	r.nc, r.js = r.connect()
 	require.NoError(t, stream.Ensure(context.Background(), r.js, stream.Options{}))
 	r.tenant = events.NewRandom[events.TenantKind]()
-	r.exec(`INSERT INTO tenants (id, name) VALUES ($1, 'test')`, r.tenant)
+	r.exec(`INSERT INTO fanmail.tenants (id, name) VALUES ($1, 'test')`, r.tenant)
 	return r
 }
 
@@ -88,7 +88,7 @@ func (r *rig) webhook(path string, settings ...func(*subscribers.Webhook)) event
 	}
 	secret := signature.NewSecret()
 	r.sink.Secret(path, secret)
-	r.exec(`INSERT INTO webhooks (id, tenant_id, url, events, filter_agent_ids, filter_conversation_ids, filter_labels, enabled, max_in_flight, rate_limit, ordering, signing_secret)
+	r.exec(`INSERT INTO fanmail.webhooks (id, tenant_id, url, events, filter_agent_ids, filter_conversation_ids, filter_labels, enabled, max_in_flight, rate_limit, ordering, signing_secret)
 		VALUES ($1, $2, $3, $4, coalesce($5, '{}'::text[]), coalesce($6, '{}'::text[]), coalesce($7, '{}'::text[]), $8, $9, nullif($10, 0), $11, $12)`,
 		w.ID, w.TenantID, w.URL, w.Events, w.Filters.AgentIDs, w.Filters.ConversationIDs, w.Filters.Labels, w.Enabled, w.MaxInFlight, w.RateLimit, w.Ordering, secret)
 	return w.ID
@@ -182,7 +182,7 @@ func (r *rig) ctx() context.Context {
 
 // statuses counts the delivery rows by status.
 func (r *rig) statuses() map[string]int {
-	rows, err := r.pool.Query(context.Background(), `SELECT status, count(*)::int FROM webhook_subscriber_deliveries GROUP BY status`)
+	rows, err := r.pool.Query(context.Background(), `SELECT status, count(*)::int FROM fanmail.webhook_subscriber_deliveries GROUP BY status`)
 	require.NoError(r.t, err)
 	got := map[string]int{}
 	var status string
@@ -212,7 +212,7 @@ func (r *rig) settles(want map[string]int) {
 // hasten makes every pending row due now and tells the owners.
 func (r *rig) hasten(w events.WebhookID) {
 	r.t.Helper()
-	r.exec(`UPDATE webhook_subscriber_deliveries SET next_retry_at = now() WHERE webhook_id = $1 AND status = 'pending'`, w)
+	r.exec(`UPDATE fanmail.webhook_subscriber_deliveries SET next_retry_at = now() WHERE webhook_id = $1 AND status = 'pending'`, w)
 	r.wake(w)
 }
 
@@ -223,7 +223,7 @@ func (r *rig) wake(w events.WebhookID) {
 // set changes a webhook as the API does: the row, then the hint.
 func (r *rig) set(w events.WebhookID, assignment string, args ...any) {
 	r.t.Helper()
-	r.exec(`UPDATE webhooks SET `+assignment+` WHERE id = $1`, append([]any{w}, args...)...)
+	r.exec(`UPDATE fanmail.webhooks SET `+assignment+` WHERE id = $1`, append([]any{w}, args...)...)
 	require.NoError(r.t, r.nc.Publish(events.WakeWebhooks, nil))
 }
 
@@ -245,7 +245,7 @@ func (r *rig) rowOf(w events.WebhookID) row {
 	err := r.pool.QueryRow(context.Background(), `
 		SELECT d.status, d.attempts, d.last_status_code, d.last_error, extract(epoch FROM d.next_retry_at - d.last_attempt_at)::float8,
 		       d.finished_at IS NOT NULL, NOT w.enabled, w.last_delivered_at IS NOT NULL
-		FROM webhook_subscriber_deliveries AS d JOIN webhooks AS w ON w.id = d.webhook_id WHERE w.id = $1`, w).
+		FROM fanmail.webhook_subscriber_deliveries AS d JOIN fanmail.webhooks AS w ON w.id = d.webhook_id WHERE w.id = $1`, w).
 		Scan(&v.Status, &v.Attempts, &v.Code, &v.Error, &v.NextIn, &v.Finished, &v.Disabled, &v.Delivered)
 	if !errors.Is(err, pgx.ErrNoRows) { // it is not fanned out yet
 		require.NoError(r.t, err)

@@ -24,7 +24,7 @@ func TestNoSecretIsLoggedOrRecorded(t *testing.T) {
 	r.sink.Script("/failing", sink.Status(http.StatusInternalServerError))
 	r.sink.Script("/gone", sink.Status(http.StatusGone))
 	const unreadable = "whsec_hunter2, not base64"
-	r.exec(`UPDATE webhooks SET signing_secret = $2 WHERE id = $1`, broken, unreadable)
+	r.exec(`UPDATE fanmail.webhooks SET signing_secret = $2 WHERE id = $1`, broken, unreadable)
 	r.relay()
 	stop := r.dispatcher()
 	r.insert(1)
@@ -36,12 +36,12 @@ func TestNoSecretIsLoggedOrRecorded(t *testing.T) {
 	stop()
 
 	var secrets []string
-	require.NoError(t, r.pool.QueryRow(context.Background(), `SELECT array_agg(signing_secret) FROM webhooks`).Scan(&secrets))
+	require.NoError(t, r.pool.QueryRow(context.Background(), `SELECT array_agg(signing_secret) FROM fanmail.webhooks`).Scan(&secrets))
 	require.Len(t, secrets, 4)
 	written := fmt.Sprint(logs.All())
 	var recorded string
-	require.NoError(t, r.pool.QueryRow(context.Background(), `SELECT (SELECT string_agg(d::text, ' ') FROM webhook_subscriber_deliveries AS d)
-		|| (SELECT string_agg(a::text, ' ') FROM webhook_delivery_attempts AS a)`).Scan(&recorded))
+	require.NoError(t, r.pool.QueryRow(context.Background(), `SELECT (SELECT string_agg(d::text, ' ') FROM fanmail.webhook_subscriber_deliveries AS d)
+		|| (SELECT string_agg(a::text, ' ') FROM fanmail.webhook_delivery_attempts AS a)`).Scan(&recorded))
 	for _, s := range secrets {
 		require.NotContains(t, written, s)
 		require.NotContains(t, recorded, s)

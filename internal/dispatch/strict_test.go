@@ -37,7 +37,7 @@ func numbered(from int) func(int, *events.Event) {
 func TestAStrictWebhookGetsItsEventsInSequenceOneAtATime(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.exec(`UPDATE tenants SET has_strict = true`)
+	r.exec(`UPDATE fanmail.tenants SET has_strict = true`)
 	r.webhook("/strict", strict)
 	r.webhook("/free")
 	r.relay()
@@ -64,7 +64,7 @@ func TestAStrictWebhookGetsItsEventsInSequenceOneAtATime(t *testing.T) {
 func TestARetryHoldsTheLine(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.exec(`UPDATE tenants SET has_strict = true`)
+	r.exec(`UPDATE fanmail.tenants SET has_strict = true`)
 	w := r.webhook("/strict", strict)
 	var mu sync.Mutex
 	failed := map[string]bool{}
@@ -86,7 +86,7 @@ func TestARetryHoldsTheLine(t *testing.T) {
 	stop() // nor does a new owner let anything pass
 	r.dispatcher()
 	require.Never(t, func() bool { return r.sink.Count() > 3 }, 500e6, 50e6)
-	r.exec(`UPDATE webhook_subscriber_deliveries SET next_retry_at = now() WHERE attempts > 0 AND status = 'pending'`)
+	r.exec(`UPDATE fanmail.webhook_subscriber_deliveries SET next_retry_at = now() WHERE attempts > 0 AND status = 'pending'`)
 	r.wake(w)
 	r.settles(map[string]int{"delivered": 6})
 	require.Equal(t, []int{0, 1, 2, 2, 3, 4, 5}, r.order("/strict"))
@@ -95,18 +95,18 @@ func TestARetryHoldsTheLine(t *testing.T) {
 func TestAnEarlierEventThatIsNotFannedOutHoldsTheLine(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.exec(`UPDATE tenants SET has_strict = true`)
+	r.exec(`UPDATE fanmail.tenants SET has_strict = true`)
 	w := r.webhook("/strict", strict)
 	first := r.insert(1, numbered(0))
 	// Somebody else's relay has it under a lease and is slow.
-	r.exec(`UPDATE outbox SET leased_until = now() + interval '1 hour' WHERE event_id = $1`, first[0])
+	r.exec(`UPDATE fanmail.outbox SET leased_until = now() + interval '1 hour' WHERE event_id = $1`, first[0])
 	r.relay()
 	r.dispatcher()
 	r.insert(3, numbered(1))
 	r.born(3)
 	r.wake(w)
 	require.Never(t, func() bool { return r.sink.Count() > 0 }, 500e6, 50e6)
-	r.exec(`UPDATE outbox SET leased_until = now()`)
+	r.exec(`UPDATE fanmail.outbox SET leased_until = now()`)
 	r.settles(map[string]int{"delivered": 4})
 	require.Equal(t, []int{0, 1, 2, 3}, r.order("/strict"))
 }
@@ -114,7 +114,7 @@ func TestAnEarlierEventThatIsNotFannedOutHoldsTheLine(t *testing.T) {
 func TestAChangeOfOrderingLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.exec(`UPDATE tenants SET has_strict = true`)
+	r.exec(`UPDATE fanmail.tenants SET has_strict = true`)
 	w := r.webhook("/w", func(w *subscribers.Webhook) { w.MaxInFlight = 1 })
 	hold := make(chan struct{})
 	r.sink.Script("/w", sink.Hang(hold))

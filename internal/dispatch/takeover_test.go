@@ -36,7 +36,7 @@ func TestAMessageFromBeforeTheOwnersTimeIsSentOnlyIfItsRowStillWaits(t *testing.
 			if !delivered {
 				set = `status = 'pending', attempts = 0, finished_at = NULL, next_retry_at = date_trunc('milliseconds', now()) + $1 * interval '1 microsecond'`
 			}
-			require.NoError(t, r.pool.QueryRow(ctx, `UPDATE webhook_subscriber_deliveries SET `+set+`
+			require.NoError(t, r.pool.QueryRow(ctx, `UPDATE fanmail.webhook_subscriber_deliveries SET `+set+`
 				WHERE $1::bigint > 0 RETURNING id, event_id, created_at, seq, event_type, coalesce(next_retry_at, now() + $1 * interval '1 microsecond')`,
 				subscribers.FirstLease.Microseconds()).Scan(&at.ID, &ev.ID, &created, &ev.Seq, &ev.Type, &lease))
 			ev.CreatedAt, m.Lease = created.UnixMicro(), lease.UnixMicro()

@@ -151,10 +151,10 @@ func (s *Server) copies(m mail, p *parsed) []copied {
 	return out
 }
 
-const insertRaw = `INSERT INTO message_raws (id, created_at, raw) VALUES ($1, $2, $3)`
+const insertRaw = `INSERT INTO fanmail.message_raws (id, created_at, raw) VALUES ($1, $2, $3)`
 
 const insertMessages = `
-INSERT INTO messages (id, created_at, tenant_id, agent_id, event_id, raw_id, raw_size)
+INSERT INTO fanmail.messages (id, created_at, tenant_id, agent_id, event_id, raw_id, raw_size)
 SELECT id, $2, tenant_id, agent_id, event_id, $3, $4
 FROM unnest($1::uuid[], $5::uuid[], $6::text[], $7::uuid[]) AS t (id, tenant_id, agent_id, event_id)`
 

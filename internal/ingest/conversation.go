@@ -97,7 +97,7 @@ func (p *parsed) conversation(tenant events.TenantID, own events.MessageID) stri
 const lockConversations = `
 SELECT pg_advisory_xact_lock(lock) FROM (
 	SELECT i.lock FROM unnest($1::uuid[], $2::uuid[], $3::bigint[]) AS i (tenant_id, mail, lock)
-	WHERE NOT EXISTS (SELECT 1 FROM conversation_keys AS k WHERE k.tenant_id = i.tenant_id AND k.mail = i.mail
+	WHERE NOT EXISTS (SELECT 1 FROM fanmail.conversation_keys AS k WHERE k.tenant_id = i.tenant_id AND k.mail = i.mail
 		AND k.bucket >= floor(extract(epoch FROM now()) / 2592000)::integer - 1)
 	ORDER BY i.lock
 ) AS new`
@@ -113,7 +113,7 @@ WITH input AS (
 	SELECT floor(extract(epoch FROM now()) / 2592000)::integer AS bucket
 ), known AS (
 	SELECT DISTINCT ON (i.n) i.n, k.bucket, k.conversation
-	FROM input AS i JOIN conversation_keys AS k ON k.tenant_id = i.tenant_id AND k.mail = i.mail
+	FROM input AS i JOIN fanmail.conversation_keys AS k ON k.tenant_id = i.tenant_id AND k.mail = i.mail
 		AND k.bucket >= floor(extract(epoch FROM now()) / 2592000)::integer - 1
 	ORDER BY i.n, k.bucket DESC
 ), chosen AS (
@@ -121,7 +121,7 @@ WITH input AS (
 	FROM input AS i LEFT JOIN known AS k ON k.n = i.n
 	ORDER BY i.tenant_id, k.n
 ), noted AS (
-	INSERT INTO conversation_keys (bucket, tenant_id, mail, conversation)
+	INSERT INTO fanmail.conversation_keys (bucket, tenant_id, mail, conversation)
 	SELECT p.bucket, i.tenant_id, i.mail, coalesce(k.conversation, c.conversation)
 	FROM input AS i CROSS JOIN present AS p JOIN chosen AS c ON c.tenant_id = i.tenant_id LEFT JOIN known AS k ON k.n = i.n
 	WHERE k.bucket IS NULL OR k.bucket < p.bucket

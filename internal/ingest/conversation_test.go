@@ -73,12 +73,12 @@ func TestAnswersThatArriveAtTheSameTimeAgree(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	pool, s := quick(t, ingest.Options{})
-	_, err := pool.Exec(ctx, `UPDATE tenants SET has_strict = true`)
+	_, err := pool.Exec(ctx, `UPDATE fanmail.tenants SET has_strict = true`)
 	require.NoError(t, err)
 	hold, err := pool.Begin(ctx)
 	require.NoError(t, err)
 	defer func() { _ = hold.Rollback(ctx) }()
-	_, err = hold.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended(id::text, 0)) FROM tenants`)
+	_, err = hold.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended(id::text, 0)) FROM fanmail.tenants`)
 	require.NoError(t, err)
 	var wg sync.WaitGroup
 	for i := range 2 {
@@ -137,7 +137,7 @@ func TestAMailOfManyReferencesIsPlacedByTheNearestAndTheRoot(t *testing.T) {
 	}
 	deliverTo(t, s, "a@example.com", mailOf("own@x", "In-Reply-To: "+strings.Join(many[1990:], "\r\n "), "References: "+strings.Join(many, "\r\n ")))
 	var rows int
-	require.NoError(t, pool.QueryRow(context.Background(), `SELECT count(*) FROM conversation_keys`).Scan(&rows))
+	require.NoError(t, pool.QueryRow(context.Background(), `SELECT count(*) FROM fanmail.conversation_keys`).Scan(&rows))
 	require.Equal(t, 20, rows)
 	for i, named := range []string{"own@x", "1999@x", "0@x"} {
 		deliverTo(t, s, "a@example.com", mailOf(fmt.Sprintf("answer%d@x", i), "In-Reply-To: <"+named+">"))
@@ -152,16 +152,16 @@ func TestAConversationLivesAsLongAsItIsAnswered(t *testing.T) {
 	pool, s := quick(t, ingest.Options{})
 	deliverTo(t, s, "a@example.com", mailOf("2@x", "In-Reply-To: <1@x>"))
 	age := func() {
-		_, err := pool.Exec(ctx, `UPDATE conversation_keys SET bucket = bucket - 1`)
+		_, err := pool.Exec(ctx, `UPDATE fanmail.conversation_keys SET bucket = bucket - 1`)
 		require.NoError(t, err)
 	}
 	age()
 	deliverTo(t, s, "a@example.com", mailOf("3@x", "In-Reply-To: <2@x>"))
-	_, err := pool.Exec(ctx, `DELETE FROM conversation_keys WHERE bucket < floor(extract(epoch FROM now()) / 2592000)::integer`)
+	_, err := pool.Exec(ctx, `DELETE FROM fanmail.conversation_keys WHERE bucket < floor(extract(epoch FROM now()) / 2592000)::integer`)
 	require.NoError(t, err)
 	deliverTo(t, s, "a@example.com", mailOf("4@x", "In-Reply-To: <2@x>"))
 	require.Len(t, conversations(t, pool), 1, "2@x was answered, and is known on")
-	_, err = pool.Exec(ctx, `SELECT fanmail_make_partitions((now() AT TIME ZONE 'UTC')::date - 60, 1)`)
+	_, err = pool.Exec(ctx, `SELECT fanmail.make_partitions((now() AT TIME ZONE 'UTC')::date - 60, 1)`)
 	require.NoError(t, err)
 	age()
 	age()
@@ -177,7 +177,7 @@ func TestPlacingAMailReadsTheIndex(t *testing.T) {
 	url := pgtest.URL(t)
 	pool := pgtest.Open(t, url)
 	ten := tenant(t, pool, "a@example.com")
-	_, err := pool.Exec(ctx, `INSERT INTO conversation_keys (bucket, tenant_id, mail, conversation)
+	_, err := pool.Exec(ctx, `INSERT INTO fanmail.conversation_keys (bucket, tenant_id, mail, conversation)
 		SELECT floor(extract(epoch FROM now()) / 2592000)::integer - i % 2, $1, gen_random_uuid(), gen_random_uuid() FROM generate_series(1, 20000) AS i`, ten)
 	require.NoError(t, err)
 	for i, when := range []string{"never analyzed", "analyzed"} {
@@ -188,12 +188,12 @@ func TestPlacingAMailReadsTheIndex(t *testing.T) {
 			many += fmt.Sprintf(" <%d.%d@x>", i, n)
 		}
 		deliverTo(t, s, "a@example.com", mailOf(fmt.Sprintf("own%d@x", i), "References:"+many))
-		for _, statement := range []string{"SELECT pg_advisory_xact_lock(lock)", "INSERT INTO conversation_keys"} {
+		for _, statement := range []string{"SELECT pg_advisory_xact_lock(lock)", "INSERT INTO fanmail.conversation_keys"} {
 			p := r.Of(t, statement)
 			t.Logf("%s: %d rows read, %d sorted, %d blocks", when, p.Rows(), p.Sorted(), p.Blocks())
 			p.Within(t, pgplan.Bound{Indexes: []string{"conversation_keys_pkey"}, Rows: 200, Sorted: 200, Blocks: 1000})
 		}
-		_, err := pool.Exec(ctx, `ANALYZE conversation_keys`)
+		_, err := pool.Exec(ctx, `ANALYZE fanmail.conversation_keys`)
 		require.NoError(t, err)
 	}
 }

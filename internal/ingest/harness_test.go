@@ -48,10 +48,10 @@ func serve(t testing.TB, pool *pgxpool.Pool, o ingest.Options) *ingest.Server {
 func tenant(t testing.TB, pool *pgxpool.Pool, agents ...string) events.TenantID {
 	t.Helper()
 	id := events.NewRandom[events.TenantKind]()
-	_, err := pool.Exec(context.Background(), `INSERT INTO tenants (id, name) VALUES ($1, 'test')`, id)
+	_, err := pool.Exec(context.Background(), `INSERT INTO fanmail.tenants (id, name) VALUES ($1, 'test')`, id)
 	require.NoError(t, err)
 	for _, a := range agents {
-		_, err := pool.Exec(context.Background(), `INSERT INTO agents (address, tenant_id) VALUES ($1, $2)`, a, id)
+		_, err := pool.Exec(context.Background(), `INSERT INTO fanmail.agents (address, tenant_id) VALUES ($1, $2)`, a, id)
 		require.NoError(t, err)
 	}
 	return id
@@ -155,8 +155,8 @@ func mails(t testing.TB, pool *pgxpool.Pool) []stored {
 	rows, err := pool.Query(ctx, `
 		SELECT m.agent_id, m.tenant_id::text, e.id::text, m.id, e.envelope, r.raw, r.id::text, e.message_id, e.agent_id, e.conversation_id,
 			m.raw_size, m.created_at = e.created_at AND r.created_at = e.created_at AND o.created_at = e.created_at
-		FROM outbox AS o JOIN events AS e ON e.id = o.event_id AND e.created_at = o.created_at
-		JOIN messages AS m ON m.event_id = e.id JOIN message_raws AS r ON r.id = m.raw_id ORDER BY o.seq`)
+		FROM fanmail.outbox AS o JOIN fanmail.events AS e ON e.id = o.event_id AND e.created_at = o.created_at
+		JOIN fanmail.messages AS m ON m.event_id = e.id JOIN fanmail.message_raws AS r ON r.id = m.raw_id ORDER BY o.seq`)
 	require.NoError(t, err)
 	var out []stored
 	var s stored
@@ -195,8 +195,8 @@ func mails(t testing.TB, pool *pgxpool.Pool) []stored {
 
 func counts(t testing.TB, pool *pgxpool.Pool) (evs, outbox, messages, raws int) {
 	t.Helper()
-	require.NoError(t, pool.QueryRow(context.Background(), `SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM outbox),
-		(SELECT count(*) FROM messages), (SELECT count(*) FROM message_raws)`).Scan(&evs, &outbox, &messages, &raws))
+	require.NoError(t, pool.QueryRow(context.Background(), `SELECT (SELECT count(*) FROM fanmail.events), (SELECT count(*) FROM fanmail.outbox),
+		(SELECT count(*) FROM fanmail.messages), (SELECT count(*) FROM fanmail.message_raws)`).Scan(&evs, &outbox, &messages, &raws))
 	return
 }
 

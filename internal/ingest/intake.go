@@ -257,8 +257,8 @@ func unfitness(err error) (reason string, unfit bool) {
 const selectOwners = `
 SELECT t.id IS NOT NULL, i.agent = '' OR a.address IS NOT NULL
 FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS i (tenant_id, agent, n)
-LEFT JOIN tenants AS t ON t.id = i.tenant_id
-LEFT JOIN agents AS a ON a.address = i.agent AND a.tenant_id = i.tenant_id
+LEFT JOIN fanmail.tenants AS t ON t.id = i.tenant_id
+LEFT JOIN fanmail.agents AS a ON a.address = i.agent AND a.tenant_id = i.tenant_id
 ORDER BY i.n`
 
 // transact inserts the letters that are not refused in one transaction, and

@@ -86,7 +86,7 @@ func TestIntakePutsEventsIntoTheOutbox(t *testing.T) {
 	var labels []string
 	var envelope []byte
 	require.NoError(t, pool.QueryRow(context.Background(), `SELECT e.type, e.agent_id, e.conversation_id, e.labels, e.message_id, e.envelope
-		FROM events AS e JOIN outbox AS o ON o.event_id = e.id WHERE e.tenant_id = $1`, ten).Scan(&typ, &agent, &conversation, &labels, &message, &envelope))
+		FROM fanmail.events AS e JOIN fanmail.outbox AS o ON o.event_id = e.id WHERE e.tenant_id = $1`, ten).Scan(&typ, &agent, &conversation, &labels, &message, &envelope))
 	require.Equal(t, []string{"email.sent", "a@example.com", "c", "m"}, []string{typ, agent, conversation, message})
 	require.Equal(t, []string{"x", "y"}, labels)
 	env, err := events.DecodeEnvelope(envelope)
@@ -188,7 +188,7 @@ func TestAnEventThatTheDatabaseRefusesDoesNotSpoilItsBatch(t *testing.T) {
 	_, js := natstest.Connect(t)
 	_, err := pool.Exec(context.Background(), `CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN RAISE 'unfit' USING ERRCODE = '22023'; END $$;
-		CREATE TRIGGER fail BEFORE INSERT ON events FOR EACH ROW WHEN (NEW.message_id = 'poison') EXECUTE FUNCTION fail()`)
+		CREATE TRIGGER fail BEFORE INSERT ON fanmail.events FOR EACH ROW WHEN (NEW.message_id = 'poison') EXECUTE FUNCTION fail()`)
 	require.NoError(t, err)
 	ten := tenant(t, pool)
 	subject := events.IntakePrefix + ten.String()
@@ -263,7 +263,7 @@ func TestManyIntakeMessagesAreFewTransactions(t *testing.T) {
 	var transactions, inOrder int
 	require.NoError(t, pool.QueryRow(context.Background(), `SELECT count(DISTINCT created_at),
 		count(*) FILTER (WHERE (convert_from(envelope, 'UTF8')::json->'data'->>'n')::int = r - 1)
-		FROM (SELECT *, row_number() OVER (ORDER BY seq) AS r FROM events) AS e`).Scan(&transactions, &inOrder))
+		FROM (SELECT *, row_number() OVER (ORDER BY seq) AS r FROM fanmail.events) AS e`).Scan(&transactions, &inOrder))
 	require.Less(t, transactions, 20)
 	require.Equal(t, n, inOrder)
 }

@@ -176,7 +176,7 @@ func TestHostileMailIsAcceptedMarkedAndKept(t *testing.T) {
 			require.Empty(t, last.Data.ParseError, c.name)
 		}
 		require.Contains(t, last.Data.Text, c.text, c.name)
-		_, err := pool.Exec(context.Background(), `TRUNCATE outbox`)
+		_, err := pool.Exec(context.Background(), `TRUNCATE fanmail.outbox`)
 		require.NoError(t, err)
 	}
 }

@@ -76,8 +76,8 @@ func TestTheEnvelopesOfNotices(t *testing.T) {
 	hook, err := events.Parse[events.WebhookKind]("wh_000102030405060708090a0b0c0d0e0f")
 	require.NoError(t, err)
 	about := operational.About{TenantID: tenant.String(), WebhookID: hook.String(), WebhookURL: "https://hooks.example.com/in"}
-	o.exec(`INSERT INTO tenants (id, name) VALUES ($1, 'test')`, tenant)
-	o.exec(`UPDATE webhooks SET id = $1 WHERE id = $2`, hook, o.webhook(tenant, events.EmailReceived))
+	o.exec(`INSERT INTO fanmail.tenants (id, name) VALUES ($1, 'test')`, tenant)
+	o.exec(`UPDATE fanmail.webhooks SET id = $1 WHERE id = $2`, hook, o.webhook(tenant, events.EmailReceived))
 	o.webhook(tenant, events.Operational()...)
 	one := func() []byte {
 		t.Helper()
@@ -90,7 +90,7 @@ func TestTheEnvelopesOfNotices(t *testing.T) {
 		out := o.last(tenant, hook, events.EmailReceived, "live")
 		id, err := events.Parse[events.DeliveryKind]("whd_000102030405060708090a0b0c0d0e0f")
 		require.NoError(t, err)
-		o.exec(`UPDATE webhook_subscriber_deliveries SET id = $2, event_id = $2, message_id = nullif($3, '') WHERE id = $1`, out.ID, id, message)
+		o.exec(`UPDATE fanmail.webhook_subscriber_deliveries SET id = $2, event_id = $2, message_id = nullif($3, '') WHERE id = $1`, out.ID, id, message)
 		out.ID = id
 		if message == "" {
 			out.StatusCode, out.Error = 0, "no complete answer within 15 s"
@@ -103,7 +103,7 @@ func TestTheEnvelopesOfNotices(t *testing.T) {
 			About: about, DeliveryID: id.String(), EventID: "evt_000102030405060708090a0b0c0d0e0f", EventType: "email.received", MessageID: message,
 			Attempts: 8, LastStatusCode: out.StatusCode, LastError: out.Error,
 		}, data)
-		o.exec(`DELETE FROM webhook_subscriber_deliveries`)
+		o.exec(`DELETE FROM fanmail.webhook_subscriber_deliveries`)
 	}
 
 	o.write(&subscribers.Ledger{Disable: []events.WebhookID{hook}})
@@ -112,7 +112,7 @@ func TestTheEnvelopesOfNotices(t *testing.T) {
 	golden(t, "webhook.disabled-gone", fits(t, envelope, &disabled), envelope)
 	require.Equal(t, operational.WebhookDisabled{About: about, Reason: "the endpoint answered 410 Gone"}, disabled)
 
-	o.exec(`UPDATE webhooks SET auto_disabled_at = auto_disabled_at - interval '6 minutes' WHERE id = $1`, hook)
+	o.exec(`UPDATE fanmail.webhooks SET auto_disabled_at = auto_disabled_at - interval '6 minutes' WHERE id = $1`, hook)
 	_, err = o.store.Update(ctx, tenant, hook, subscribers.Patch{Enabled: new(true)})
 	require.NoError(t, err)
 	o.write(&subscribers.Ledger{Touch: []events.WebhookID{hook}})
@@ -121,8 +121,8 @@ func TestTheEnvelopesOfNotices(t *testing.T) {
 	golden(t, "webhook.recovered", fits(t, envelope, &recovered), envelope)
 	require.Equal(t, operational.WebhookRecovered{About: about}, recovered)
 
-	o.exec(`UPDATE webhooks SET enabled_at = now() - interval '30 days', last_delivered_at = NULL WHERE id = $1`, hook)
-	o.exec(`INSERT INTO webhook_subscriber_deliveries
+	o.exec(`UPDATE fanmail.webhooks SET enabled_at = now() - interval '30 days', last_delivered_at = NULL WHERE id = $1`, hook)
+	o.exec(`INSERT INTO fanmail.webhook_subscriber_deliveries
 			(id, created_at, webhook_id, tenant_id, event_id, event_created_at, expires_at, seq, attempts, max_attempts, event_type, status, last_attempt_at, finished_at)
 		SELECT gen_random_uuid(), now(), $1, $2, gen_random_uuid(), now(), now() + interval '1 day', n, 8, 8, 'email.received', 'failed', now(), now()
 		FROM generate_series(1, 10) AS n`, hook, tenant)

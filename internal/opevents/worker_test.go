@@ -40,7 +40,7 @@ func (o *office) exec(sql string, args ...any) {
 func (o *office) tenant(operator bool) events.TenantID {
 	o.t.Helper()
 	id := events.NewRandom[events.TenantKind]()
-	o.exec(`INSERT INTO tenants (id, name, operator) VALUES ($1, 'test', $2)`, id, operator)
+	o.exec(`INSERT INTO fanmail.tenants (id, name, operator) VALUES ($1, 'test', $2)`, id, operator)
 	return id
 }
 
@@ -56,7 +56,7 @@ func (o *office) last(tenant events.TenantID, hook events.WebhookID, typ events.
 	o.t.Helper()
 	at := time.Now().UTC().Truncate(time.Microsecond)
 	d := events.DeriveDeliveryID(events.NewID(), hook, events.ReplayID{}, at)
-	o.exec(`INSERT INTO webhook_subscriber_deliveries
+	o.exec(`INSERT INTO fanmail.webhook_subscriber_deliveries
 			(id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, attempts, max_attempts, event_type, kind)
 		VALUES ($1, $2, $3, $4, gen_random_uuid(), $2, now(), now() + interval '1 day', 1, 7, 8, $5, $6)`, d, at, hook, tenant, string(typ), kind)
 	return subscribers.Outcome{
@@ -94,8 +94,8 @@ func (o *office) sent(tenant events.TenantID) [][]byte {
 			break
 		}
 	}
-	rows, err := o.pool.Query(ctx, `WITH taken AS (DELETE FROM outbox WHERE tenant_id = $1 RETURNING event_id)
-		SELECT e.envelope FROM taken JOIN events AS e ON e.id = taken.event_id ORDER BY e.seq`, tenant)
+	rows, err := o.pool.Query(ctx, `WITH taken AS (DELETE FROM fanmail.outbox WHERE tenant_id = $1 RETURNING event_id)
+		SELECT e.envelope FROM taken JOIN fanmail.events AS e ON e.id = taken.event_id ORDER BY e.seq`, tenant)
 	require.NoError(o.t, err)
 	envelopes, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
 	require.NoError(o.t, err)
@@ -155,7 +155,7 @@ func TestOperationalEventsAreNotToldOfThemselves(t *testing.T) {
 	types, _ := o.told(tenant)
 	require.Empty(t, types)
 	var failed int
-	require.NoError(t, o.pool.QueryRow(context.Background(), `SELECT count(*) FROM webhook_subscriber_deliveries WHERE status = 'failed'`).Scan(&failed))
+	require.NoError(t, o.pool.QueryRow(context.Background(), `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE status = 'failed'`).Scan(&failed))
 	require.Equal(t, 5, failed, "they did end")
 }
 
@@ -171,7 +171,7 @@ func TestAWebhooksDisablingAndRecoveryAreTold(t *testing.T) {
 
 	enable := func(id events.WebhookID) {
 		t.Helper()
-		o.exec(`UPDATE webhooks SET auto_disabled_at = auto_disabled_at - interval '6 minutes' WHERE id = $1`, id)
+		o.exec(`UPDATE fanmail.webhooks SET auto_disabled_at = auto_disabled_at - interval '6 minutes' WHERE id = $1`, id)
 		_, err := o.store.Update(ctx, tenant, id, subscribers.Patch{Enabled: new(true)})
 		require.NoError(t, err)
 	}
@@ -210,8 +210,8 @@ func TestTheWorkersDisablingIsToldIfItCommits(t *testing.T) {
 	tenant := o.tenant(false)
 	hook := o.webhook(tenant, events.EmailReceived)
 	o.webhook(tenant, events.WebhookDisabled)
-	o.exec(`UPDATE webhooks SET enabled_at = now() - interval '30 days'`)
-	o.exec(`INSERT INTO webhook_subscriber_deliveries
+	o.exec(`UPDATE fanmail.webhooks SET enabled_at = now() - interval '30 days'`)
+	o.exec(`INSERT INTO fanmail.webhook_subscriber_deliveries
 			(id, created_at, webhook_id, tenant_id, event_id, event_created_at, expires_at, seq, attempts, max_attempts, event_type, status, last_attempt_at, finished_at)
 		SELECT gen_random_uuid(), now(), $1, $2, gen_random_uuid(), now(), now() + interval '1 day', n, 8, 8, 'email.received', 'failed', now(), now()
 		FROM generate_series(1, 10) AS n`, hook, tenant)
@@ -242,7 +242,7 @@ func TestTheLedgerDoesNotWaitForAProducer(t *testing.T) {
 	tenant := o.tenant(false)
 	hook := o.webhook(tenant, events.EmailReceived)
 	o.webhook(tenant, events.DeliveryExhausted)
-	o.exec(`UPDATE tenants SET has_strict = true WHERE id = $1`, tenant)
+	o.exec(`UPDATE fanmail.tenants SET has_strict = true WHERE id = $1`, tenant)
 	producer, err := o.pool.Begin(ctx)
 	require.NoError(t, err)
 	_, err = producer.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended($1::uuid::text, 0))`, tenant)

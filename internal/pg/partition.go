@@ -10,10 +10,13 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
+// schema is where all of Fanmail's tables live.
+const schema = "fanmail"
+
 // Partitions gives the names of a partitioned table's partitions, in order.
 func Partitions(ctx context.Context, pool *pgxpool.Pool, table string) ([]string, error) {
 	rows, err := pool.Query(ctx, `SELECT c.relname FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
-		WHERE i.inhparent = $1::text::regclass ORDER BY c.relname`, table)
+		WHERE i.inhparent = $1::text::regclass ORDER BY c.relname`, schema+"."+table)
 	if err != nil {
 		return nil, fmt.Errorf("list partitions of %s: %w", table, err)
 	}
@@ -65,7 +68,7 @@ func DropDays(ctx context.Context, pool *pgxpool.Pool, table string, keep time.D
 // DropPartition detaches a partition without stopping writers of the others,
 // and drops it.
 func DropPartition(ctx context.Context, pool *pgxpool.Pool, table, name string) error {
-	parent, child := pgx.Identifier{table}.Sanitize(), pgx.Identifier{name}.Sanitize()
+	parent, child := pgx.Identifier{schema, table}.Sanitize(), pgx.Identifier{schema, name}.Sanitize()
 	// CONCURRENTLY takes no lock that writers of the other days would wait for.
 	if _, err := pool.Exec(ctx, `ALTER TABLE `+parent+` DETACH PARTITION `+child+` CONCURRENTLY`); err != nil {
 		if _, finish := pool.Exec(ctx, `ALTER TABLE `+parent+` DETACH PARTITION `+child+` FINALIZE`); finish != nil {

@@ -62,7 +62,7 @@ func (w *work) advance(ctx context.Context) (bool, error) {
 func (w *work) cancel(ctx context.Context) (bool, error) {
 	return w.change(ctx, Cancelled, func(ctx context.Context, tx pgx.Tx, t *tally) error {
 		w.place.phase = phaseRead
-		rows, err := w.rows(ctx, tx, `SELECT `+rowColumns+` FROM replay_deliveries WHERE replay_id = $1
+		rows, err := w.rows(ctx, tx, `SELECT `+rowColumns+` FROM fanmail.replay_deliveries WHERE replay_id = $1
 			ORDER BY replay_id, state, webhook_id, seq LIMIT $2`, w.id, 10*lookRows)
 		if err != nil {
 			return err
@@ -136,11 +136,11 @@ func (w *work) change(ctx context.Context, end State, f func(context.Context, pg
 }
 
 const (
-	deleteRows = `DELETE FROM replay_deliveries AS r USING unnest($2::uuid[], $3::bigint[]) AS u (webhook_id, seq)
+	deleteRows = `DELETE FROM fanmail.replay_deliveries AS r USING unnest($2::uuid[], $3::bigint[]) AS u (webhook_id, seq)
 		WHERE r.replay_id = $1 AND r.webhook_id = u.webhook_id AND r.seq = u.seq`
-	moveRows = `UPDATE replay_deliveries AS r SET state = u.state FROM unnest($2::uuid[], $3::bigint[], $4::smallint[]) AS u (webhook_id, seq, state)
+	moveRows = `UPDATE fanmail.replay_deliveries AS r SET state = u.state FROM unnest($2::uuid[], $3::bigint[], $4::smallint[]) AS u (webhook_id, seq, state)
 		WHERE r.replay_id = $1 AND r.webhook_id = u.webhook_id AND r.seq = u.seq`
-	writeCounts = `UPDATE replays SET enqueued = enqueued + $2, delivered = delivered + $3, failed = failed + $4, moved_at = now(),
+	writeCounts = `UPDATE fanmail.replays SET enqueued = enqueued + $2, delivered = delivered + $3, failed = failed + $4, moved_at = now(),
 			phase = $5, state = CASE WHEN $6 THEN $7 ELSE state END, finished_at = CASE WHEN $6 THEN now() END
 		WHERE id = $1`
 )
@@ -227,8 +227,8 @@ func (w *work) ids(rows []row) []events.DeliveryID {
 }
 
 const (
-	enqueuedRows = `SELECT ` + rowColumns + ` FROM replay_deliveries WHERE replay_id = $1 AND state = 1`
-	triedRows    = `SELECT ` + rowColumns + ` FROM replay_deliveries WHERE replay_id = $1 AND state = 2 AND (webhook_id, seq) > ($2, $3)
+	enqueuedRows = `SELECT ` + rowColumns + ` FROM fanmail.replay_deliveries WHERE replay_id = $1 AND state = 1`
+	triedRows    = `SELECT ` + rowColumns + ` FROM fanmail.replay_deliveries WHERE replay_id = $1 AND state = 2 AND (webhook_id, seq) > ($2, $3)
 		ORDER BY webhook_id, seq LIMIT $4`
 )
 
@@ -284,7 +284,7 @@ func (w *work) judge(ctx context.Context, tx pgx.Tx, t *tally, rows []row) error
 
 const foundRows = `
 SELECT f.* FROM unnest($2::uuid[], $3::integer[]) AS w (id, room) CROSS JOIN LATERAL (
-	SELECT ` + rowColumns + ` FROM replay_deliveries WHERE replay_id = $1 AND state = 0 AND webhook_id = w.id ORDER BY seq LIMIT w.room
+	SELECT ` + rowColumns + ` FROM fanmail.replay_deliveries WHERE replay_id = $1 AND state = 0 AND webhook_id = w.id ORDER BY seq LIMIT w.room
 ) AS f`
 
 // enqueue makes deliveries of what was found, for the webhooks that have room.

@@ -30,16 +30,16 @@ func TestAReplayReadsWhatItIsAskedFor(t *testing.T) {
 		_, err := pool.Exec(ctx, sql, args...)
 		require.NoError(t, err)
 	}
-	exec(`INSERT INTO tenants (id, name) VALUES ($1, 'test')`, tenant)
-	insert := `INSERT INTO events (id, created_at, tenant_id, type, seq, envelope)
+	exec(`INSERT INTO fanmail.tenants (id, name) VALUES ($1, 'test')`, tenant)
+	insert := `INSERT INTO fanmail.events (id, created_at, tenant_id, type, seq, envelope)
 		SELECT gen_random_uuid(), now() - make_interval(secs => 3600 - i * 0.01), $1, 'email.received', i, '{}' FROM generate_series(1, $2::int) AS i`
 	exec(insert, tenant, mine)
 	exec(insert, events.NewRandom[events.TenantKind](), others)
-	exec(`INSERT INTO webhook_subscriber_deliveries
+	exec(`INSERT INTO fanmail.webhook_subscriber_deliveries
 			(id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type, status, kind, replay_id)
 		SELECT gen_random_uuid(), created_at, gen_random_uuid(), tenant_id, id, created_at, NULL, now(), seq, 8, type, 'delivered',
-			CASE WHEN seq % 4 = 0 THEN 'replay' ELSE 'live' END, CASE WHEN seq % 4 = 0 THEN gen_random_uuid() END FROM events`)
-	exec(`INSERT INTO outbox (tenant_id, seq, event_id, created_at, leased_until)
+			CASE WHEN seq % 4 = 0 THEN 'replay' ELSE 'live' END, CASE WHEN seq % 4 = 0 THEN gen_random_uuid() END FROM fanmail.events`)
+	exec(`INSERT INTO fanmail.outbox (tenant_id, seq, event_id, created_at, leased_until)
 		SELECT $1, 1000000 + i, gen_random_uuid(), now() + interval '1 minute', now() + interval '1 hour' FROM generate_series(1, 5000) AS i`, tenant)
 	exec(`ANALYZE`)
 	w, _, err := subscribers.NewStore(pool, subscribers.Limits{}).Create(ctx, tenant, subscribers.Webhook{
@@ -61,7 +61,7 @@ func TestAReplayReadsWhatItIsAskedFor(t *testing.T) {
 		return err == nil && !got.Reading && got.Enqueued > 0
 	}, patience, 20*time.Millisecond)
 	// Nobody sends them; they are final now, and the next have room.
-	exec(`UPDATE webhook_subscriber_deliveries SET status = 'delivered', next_retry_at = NULL, finished_at = now() WHERE replay_id = $1`, made.ID)
+	exec(`UPDATE fanmail.webhook_subscriber_deliveries SET status = 'delivered', next_retry_at = NULL, finished_at = now() WHERE replay_id = $1`, made.ID)
 	require.Eventually(t, func() bool {
 		got, err := replay.NewStore(pool).Get(ctx, tenant, made.ID)
 		return err == nil && got.Delivered > 0

@@ -91,7 +91,7 @@ func (w *work) read(ctx context.Context) (bool, error) {
 // an event of the window has its message at or before the stream's end.
 func (w *work) gate(ctx context.Context) (bool, error) {
 	var waits bool
-	err := w.pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM outbox WHERE tenant_id = $1 AND created_at < $2)`, w.ref.TenantID, w.request.Until).Scan(&waits)
+	err := w.pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM fanmail.outbox WHERE tenant_id = $1 AND created_at < $2)`, w.ref.TenantID, w.request.Until).Scan(&waits)
 	if err != nil {
 		return false, fmt.Errorf("look at the outbox: %w", err)
 	}
@@ -116,7 +116,7 @@ func (w *work) gate(ctx context.Context) (bool, error) {
 // creation time. Nobody but the webhook under test is to get it.
 var testEvent = []byte(`"data":{"message":"` + subscribers.TestMessage + `","test":true,`)
 
-const ofTheTable = ` FROM events WHERE tenant_id = $1 AND created_at >= $2 AND created_at < $4 AND (created_at, id) > ($2, $3)
+const ofTheTable = ` FROM fanmail.events WHERE tenant_id = $1 AND created_at >= $2 AND created_at < $4 AND (created_at, id) > ($2, $3)
 	AND (cardinality($5::text[]) = 0 OR type = ANY($5)) AND NOT (octet_length(envelope) < 1024 AND position($6::bytea IN envelope) > 0)
 	ORDER BY created_at, id LIMIT $7`
 
@@ -191,7 +191,7 @@ func (w *work) match(to []subscribers.Replayed, e *stream.Event) []subscribers.R
 }
 
 const insertFound = `
-INSERT INTO replay_deliveries (replay_id, webhook_id, seq, event_id, event_created_at, event_type, message_id)
+INSERT INTO fanmail.replay_deliveries (replay_id, webhook_id, seq, event_id, event_created_at, event_type, message_id)
 SELECT $1, webhook_id, seq, event_id, event_created_at, event_type, nullif(message_id, '')
 FROM unnest($2::uuid[], $3::bigint[], $4::uuid[], $5::timestamptz[], $6::text[], $7::text[])
      AS t (webhook_id, seq, event_id, event_created_at, event_type, message_id)
@@ -199,7 +199,7 @@ ON CONFLICT DO NOTHING
 RETURNING webhook_id`
 
 const writePlace = `
-UPDATE replays SET phase = $2, seam = $3, at_time = CASE WHEN $4 THEN NULL ELSE $5::timestamptz END, at_id = $6, at_seq = $7, end_seq = $8,
+UPDATE fanmail.replays SET phase = $2, seam = $3, at_time = CASE WHEN $4 THEN NULL ELSE $5::timestamptz END, at_id = $6, at_seq = $7, end_seq = $8,
        seen = $9, matched = $10, matched_before = $11, from_stream = $12, from_table = $13, moved_at = now()
 WHERE id = $1`
 

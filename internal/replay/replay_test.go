@@ -34,7 +34,7 @@ func TestAWebhookIsSentWhatItMissedAndNothingTwice(t *testing.T) {
 	missed := r.insert(700)
 	r.enable(w, true)
 	require.Eventually(t, func() bool {
-		return r.count(`SELECT count(*) FROM webhook_subscriber_deliveries WHERE status = 'pending'`) == 0
+		return r.count(`SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE status = 'pending'`) == 0
 	}, patience, 20*time.Millisecond)
 
 	// While it was disabled its deliveries were not made at all.
@@ -43,7 +43,7 @@ func TestAWebhookIsSentWhatItMissedAndNothingTwice(t *testing.T) {
 	require.Equal(t, [4]int64{720, 700, 700, 0}, progress(got))
 	arrived := r.arrived("/in")
 	require.ElementsMatch(t, append(slices.Clone(had), missed...), arrived, "each once")
-	require.Equal(t, 700, r.count(`SELECT count(*) FROM webhook_subscriber_deliveries WHERE replay_id = $1 AND kind = 'replay' AND created_at = $2`, got.ID, got.CreatedAt))
+	require.Equal(t, 700, r.count(`SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE replay_id = $1 AND kind = 'replay' AND created_at = $2`, got.ID, got.CreatedAt))
 
 	again := r.ends(r.ask(replay.Request{WebhookID: w}).ID, replay.Completed)
 	require.Equal(t, [4]int64{720, 0, 0, 0}, progress(again))
@@ -167,7 +167,7 @@ func TestAPendingDeliveryIsNotDoubledAndATestIsNotReplayed(t *testing.T) {
 	require.Equal(t, "jetstream", got.Source, "the test's event is none that the stream lacks")
 
 	// Their attempts used up, they have been missed.
-	r.exec(`UPDATE webhook_subscriber_deliveries SET status = 'failed', next_retry_at = NULL, finished_at = now() WHERE webhook_id = $1 AND kind = 'live'`, w)
+	r.exec(`UPDATE fanmail.webhook_subscriber_deliveries SET status = 'failed', next_retry_at = NULL, finished_at = now() WHERE webhook_id = $1 AND kind = 'live'`, w)
 	got = r.ends(r.ask(replay.Request{WebhookID: w}).ID, replay.Completed)
 	require.Equal(t, [4]int64{5, 5, 5, 0}, progress(got))
 }
@@ -205,8 +205,8 @@ func TestACancelledReplayStops(t *testing.T) {
 	got := r.ends(made.ID, replay.Cancelled)
 	require.Equal(t, got.Enqueued, got.Delivered+got.Failed)
 	require.Less(t, got.Enqueued, int64(300))
-	require.EqualValues(t, got.Failed, r.count(`SELECT count(*) FROM webhook_subscriber_deliveries WHERE replay_id = $1 AND status = 'failed'`, made.ID))
-	require.Zero(t, r.count(`SELECT count(*) FROM webhook_subscriber_deliveries WHERE replay_id = $1 AND (status = 'pending' OR status = 'failed' AND last_error <> 'cancelled')`, made.ID))
+	require.EqualValues(t, got.Failed, r.count(`SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE replay_id = $1 AND status = 'failed'`, made.ID))
+	require.Zero(t, r.count(`SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE replay_id = $1 AND (status = 'pending' OR status = 'failed' AND last_error <> 'cancelled')`, made.ID))
 
 	_, err = r.replays.Cancel(context.Background(), r.tenant, made.ID)
 	require.NoError(t, err, "cancelling again changes nothing")
@@ -228,7 +228,7 @@ func TestAnotherProcessGoesOnWhereOneStopped(t *testing.T) {
 	require.Equal(t, replay.Running, at.State)
 	require.Less(t, at.Enqueued, int64(2000))
 	// One that was killed leaves its claim behind, which ends by itself.
-	r.exec(`UPDATE replays SET runner = gen_random_uuid(), leased_until = now() + interval '2 seconds' WHERE id = $1`, made.ID)
+	r.exec(`UPDATE fanmail.replays SET runner = gen_random_uuid(), leased_until = now() + interval '2 seconds' WHERE id = $1`, made.ID)
 	r.runner(replay.Options{})
 	r.runner(replay.Options{})
 	got := r.ends(made.ID, replay.Completed)
@@ -264,9 +264,9 @@ func TestAWebhookThatFailsHoldsUpNoOther(t *testing.T) {
 	got := r.get(made.ID)
 	require.EqualValues(t, 600, got.Matched)
 	require.Equal(t, replay.Running, got.State)
-	require.Equal(t, 300, r.count(`SELECT count(*) FROM webhook_subscriber_deliveries WHERE replay_id = $1 AND webhook_id = $2`, made.ID, good))
-	require.Positive(t, r.count(`SELECT count(*) FROM webhook_subscriber_deliveries WHERE replay_id = $1 AND webhook_id = $2`, made.ID, bad))
-	require.Less(t, r.count(`SELECT count(*) FROM webhook_subscriber_deliveries WHERE replay_id = $1 AND webhook_id = $2 AND attempts = 0`, made.ID, bad), 100, "its window is what it finishes")
+	require.Equal(t, 300, r.count(`SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE replay_id = $1 AND webhook_id = $2`, made.ID, good))
+	require.Positive(t, r.count(`SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE replay_id = $1 AND webhook_id = $2`, made.ID, bad))
+	require.Less(t, r.count(`SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE replay_id = $1 AND webhook_id = $2 AND attempts = 0`, made.ID, bad), 100, "its window is what it finishes")
 }
 
 func TestAnEventThatIsNotFannedOutIsLeftToTheFanout(t *testing.T) {
@@ -274,14 +274,14 @@ func TestAnEventThatIsNotFannedOutIsLeftToTheFanout(t *testing.T) {
 	r := newRig(t)
 	ids := r.insert(10)
 	// An outbox row that nobody may take yet.
-	r.exec(`INSERT INTO outbox (tenant_id, seq, event_id, created_at, leased_until)
-		SELECT tenant_id, seq, id, created_at, now() + interval '1 hour' FROM events WHERE id = $1`, ids[4])
+	r.exec(`INSERT INTO fanmail.outbox (tenant_id, seq, event_id, created_at, leased_until)
+		SELECT tenant_id, seq, id, created_at, now() + interval '1 hour' FROM fanmail.events WHERE id = $1`, ids[4])
 	w := r.webhook("/in")
 	r.runner(replay.Options{})
 	made := r.ask(replay.Request{WebhookID: w})
-	require.Eventually(t, func() bool { return r.count(`SELECT count(*) FROM replays WHERE leased_until > now()`) == 1 }, patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return r.count(`SELECT count(*) FROM fanmail.replays WHERE leased_until > now()`) == 1 }, patience, 10*time.Millisecond)
 	require.Empty(t, r.arrived("/in"))
-	r.exec(`UPDATE outbox SET leased_until = '-infinity'`)
+	r.exec(`UPDATE fanmail.outbox SET leased_until = '-infinity'`)
 	got := r.ends(made.ID, replay.Completed)
 	require.ElementsMatch(t, ids, r.arrived("/in"), "one came live, the others by the replay")
 	require.EqualValues(t, 9, got.Enqueued)

@@ -58,7 +58,7 @@ func TestResettingTheFanoutConsumerSendsNothing(t *testing.T) {
 	r.idle()
 	// A webhook that would match all of it.
 	r.webhook("/later")
-	rows := `SELECT count(*) FROM webhook_subscriber_deliveries`
+	rows := `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries`
 	born := r.count(rows)
 	require.Equal(t, n/10, born)
 

@@ -58,7 +58,7 @@ func newRig(t *testing.T) *rig {
 	local := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	r.hooks = subscribers.NewStore(r.pool, subscribers.Limits{AllowHTTP: true, AllowNetworks: local})
 	r.replays = replay.NewStore(r.pool)
-	r.exec(`INSERT INTO tenants (id, name) VALUES ($1, 'test')`, r.tenant)
+	r.exec(`INSERT INTO fanmail.tenants (id, name) VALUES ($1, 'test')`, r.tenant)
 	r.registry = subscribers.NewRegistry(r.pool, r.nc, log)
 	require.NoError(t, r.registry.Load(ctx))
 	d, err := dispatch.New(r.pool, r.nc, r.js, r.registry, dispatch.Options{Name: "test", AllowHTTP: true, AllowNetworks: local, Drain: 5 * time.Second, Log: log})
@@ -150,7 +150,7 @@ func (r *rig) insert(n int, settings ...func(int, *events.Event)) []events.ID {
 		}))
 	}
 	outbox.Wake(r.nc)
-	require.Eventually(r.t, func() bool { return r.count(`SELECT count(*) FROM outbox`) == 0 }, patience, 10*time.Millisecond)
+	require.Eventually(r.t, func() bool { return r.count(`SELECT count(*) FROM fanmail.outbox`) == 0 }, patience, 10*time.Millisecond)
 	return ids
 }
 
@@ -181,7 +181,7 @@ func (r *rig) ends(id events.ReplayID, state replay.State) replay.Replay {
 	require.Eventually(r.t, func() bool { got = r.get(id); return got.State == state }, patience, 20*time.Millisecond, "%+v", &got)
 	require.NotNil(r.t, got.FinishedAt)
 	require.False(r.t, got.Reading)
-	require.Zero(r.t, r.count(`SELECT count(*) FROM replay_deliveries WHERE replay_id = $1`, id))
+	require.Zero(r.t, r.count(`SELECT count(*) FROM fanmail.replay_deliveries WHERE replay_id = $1`, id))
 	return got
 }
 

@@ -148,7 +148,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		}
 		if err == nil && time.Since(forgotten) > time.Hour {
 			forgotten = time.Now()
-			if _, err := r.pool.Exec(ctx, `DELETE FROM replays WHERE finished_at < now() - make_interval(secs => $1)`, keep.Seconds()); err != nil && ctx.Err() == nil {
+			if _, err := r.pool.Exec(ctx, `DELETE FROM fanmail.replays WHERE finished_at < now() - make_interval(secs => $1)`, keep.Seconds()); err != nil && ctx.Err() == nil {
 				r.log.Warn("old replays can't be forgotten", zap.Error(err))
 			}
 		}
@@ -162,9 +162,9 @@ func (r *Runner) Run(ctx context.Context) error {
 }
 
 const claimReplays = `
-UPDATE replays AS r SET runner = gen_random_uuid(), leased_until = now() + make_interval(secs => $1),
+UPDATE fanmail.replays AS r SET runner = gen_random_uuid(), leased_until = now() + make_interval(secs => $1),
        state = CASE WHEN state = 'queued' THEN 'running' ELSE state END
-FROM (SELECT id FROM replays WHERE finished_at IS NULL AND due_at <= now() AND leased_until <= now()
+FROM (SELECT id FROM fanmail.replays WHERE finished_at IS NULL AND due_at <= now() AND leased_until <= now()
       ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED) AS due
 WHERE r.id = due.id
 RETURNING r.id, r.runner`
@@ -257,7 +257,7 @@ func (r *Runner) turn(ctx context.Context, c claim) {
 
 func (r *Runner) othersWait(ctx context.Context) bool {
 	var some bool
-	err := r.pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM replays WHERE finished_at IS NULL AND due_at <= now() AND leased_until <= now())`).Scan(&some)
+	err := r.pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM fanmail.replays WHERE finished_at IS NULL AND due_at <= now() AND leased_until <= now())`).Scan(&some)
 	return err == nil && some
 }
 
@@ -265,7 +265,7 @@ func (r *Runner) othersWait(ctx context.Context) bool {
 func (r *Runner) release(ctx context.Context, c claim, getsOn bool, log *zap.Logger) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	_, err := r.pool.Exec(ctx, `UPDATE replays SET leased_until = '-infinity', due_at = now() + CASE WHEN $3 THEN interval '0'
+	_, err := r.pool.Exec(ctx, `UPDATE fanmail.replays SET leased_until = '-infinity', due_at = now() + CASE WHEN $3 THEN interval '0'
 			ELSE least(greatest((now() - moved_at) / 4, make_interval(secs => $4)), make_interval(secs => $5)) END
 		WHERE id = $1 AND runner = $2 AND finished_at IS NULL`, c.id, c.token, getsOn, shortestRest.Seconds(), restMax.Seconds())
 	if err != nil {

@@ -39,7 +39,7 @@ const replayColumns = `id, tenant_id, webhook_id, mode, types, agent_ids, since,
 	created_at, state, phase <> 'read' AND finished_at IS NULL,
 	CASE WHEN from_stream AND from_table THEN 'both' WHEN from_stream THEN 'jetstream' WHEN from_table THEN 'postgres' ELSE '' END,
 	matched, enqueued, delivered, failed, finished_at,
-	(SELECT count(*) FROM replay_deliveries AS d WHERE d.replay_id = replays.id AND d.state = 0)`
+	(SELECT count(*) FROM fanmail.replay_deliveries AS d WHERE d.replay_id = replays.id AND d.state = 0)`
 
 func scanReplay(row pgx.CollectableRow) (Replay, error) {
 	var r Replay
@@ -96,7 +96,7 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, q Request) (
 	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		// Those of one tenant go one after the other, so that the count is exact.
 		var locked events.TenantID
-		err := tx.QueryRow(ctx, `SELECT id FROM tenants WHERE id = $1 FOR NO KEY UPDATE`, tenant).Scan(&locked)
+		err := tx.QueryRow(ctx, `SELECT id FROM fanmail.tenants WHERE id = $1 FOR NO KEY UPDATE`, tenant).Scan(&locked)
 		if err != nil {
 			return missing(err, "lock the tenant")
 		}
@@ -110,7 +110,7 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, q Request) (
 			}
 		}
 		var active int
-		err = tx.QueryRow(ctx, `SELECT count(*) FROM replays WHERE tenant_id = $1 AND finished_at IS NULL`, tenant).Scan(&active)
+		err = tx.QueryRow(ctx, `SELECT count(*) FROM fanmail.replays WHERE tenant_id = $1 AND finished_at IS NULL`, tenant).Scan(&active)
 		if err != nil {
 			return fmt.Errorf("count replays: %w", err)
 		}
@@ -121,7 +121,7 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, q Request) (
 		if q.Until.IsZero() {
 			until = pgtype.Timestamptz{InfinityModifier: pgtype.Infinity, Valid: true}
 		}
-		rows, err := tx.Query(ctx, `INSERT INTO replays (id, tenant_id, webhook_id, mode, types, agent_ids, since, until)
+		rows, err := tx.Query(ctx, `INSERT INTO fanmail.replays (id, tenant_id, webhook_id, mode, types, agent_ids, since, until)
 			SELECT $1, $2, $3, $4, $5, $6, $7, least($8, now()) WHERE $7 < least($8, now())
 			RETURNING `+replayColumns, events.NewRandom[events.ReplayKind](), tenant, q.WebhookID, q.Mode, q.Types, q.AgentIDs, q.Since, until)
 		if err != nil {
@@ -144,7 +144,7 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, q Request) (
 
 // Get gives one replay, or [subscribers.ErrNotFound].
 func (s *Store) Get(ctx context.Context, tenant events.TenantID, id events.ReplayID) (Replay, error) {
-	rows, err := s.db.Query(ctx, `SELECT `+replayColumns+` FROM replays WHERE tenant_id = $1 AND id = $2`, tenant, id)
+	rows, err := s.db.Query(ctx, `SELECT `+replayColumns+` FROM fanmail.replays WHERE tenant_id = $1 AND id = $2`, tenant, id)
 	if err != nil {
 		return Replay{}, fmt.Errorf("read a replay: %w", err)
 	}
@@ -158,7 +158,7 @@ func (s *Store) Get(ctx context.Context, tenant events.TenantID, id events.Repla
 // List gives up to limit replays after a place, newest first.
 func (s *Store) List(ctx context.Context, tenant events.TenantID, after subscribers.Place, limit int) ([]Replay, error) {
 	at, id := after.Bound()
-	rows, err := s.db.Query(ctx, `SELECT `+replayColumns+` FROM replays
+	rows, err := s.db.Query(ctx, `SELECT `+replayColumns+` FROM fanmail.replays
 		WHERE tenant_id = $1 AND (created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC LIMIT $4`, tenant, at, id, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list replays: %w", err)
@@ -177,7 +177,7 @@ func (s *Store) List(ctx context.Context, tenant events.TenantID, after subscrib
 func (s *Store) Cancel(ctx context.Context, tenant events.TenantID, id events.ReplayID) (Replay, error) {
 	var r Replay
 	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `UPDATE replays SET state = 'cancelling', due_at = now(), moved_at = now()
+		_, err := tx.Exec(ctx, `UPDATE fanmail.replays SET state = 'cancelling', due_at = now(), moved_at = now()
 			WHERE tenant_id = $1 AND id = $2 AND state IN ('queued', 'running')`, tenant, id)
 		if err != nil {
 			return fmt.Errorf("cancel a replay: %w", err)

@@ -91,7 +91,7 @@ func (r *Runner) load(ctx context.Context, c claim, log *zap.Logger) (*work, err
 	err := r.pool.QueryRow(ctx, `SELECT tenant_id, created_at, webhook_id, mode, types, agent_ids, since, until, state,
 			phase, coalesce(seam, since), coalesce(at_time, '-infinity'::timestamptz) = '-infinity', coalesce(at_time, since), at_id,
 			at_seq, end_seq, seen, matched, matched_before, from_stream, from_table
-		FROM replays WHERE id = $1 AND runner = $2 AND finished_at IS NULL`, c.id, c.token).
+		FROM fanmail.replays WHERE id = $1 AND runner = $2 AND finished_at IS NULL`, c.id, c.token).
 		Scan(&w.ref.TenantID, &w.ref.CreatedAt, &q.WebhookID, &mode, &q.Types, &q.AgentIDs, &q.Since, &q.Until, &w.state,
 			&p.phase, &p.seam, &p.fresh, &p.atTime, &p.atID, &p.atSeq, &p.endSeq, &p.seen, &p.matched, &p.before, &p.stream, &p.table)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -102,7 +102,7 @@ func (r *Runner) load(ctx context.Context, c claim, log *zap.Logger) (*work, err
 	}
 	q.Mode = mode
 	w.ref.ID, w.ref.Missed = c.id, mode == Missed
-	rows, err := r.pool.Query(ctx, `SELECT webhook_id, state, count(*)::int FROM replay_deliveries WHERE replay_id = $1 GROUP BY webhook_id, state`, c.id)
+	rows, err := r.pool.Query(ctx, `SELECT webhook_id, state, count(*)::int FROM fanmail.replay_deliveries WHERE replay_id = $1 GROUP BY webhook_id, state`, c.id)
 	if err != nil {
 		return nil, fmt.Errorf("count a replay's deliveries: %w", err)
 	}
@@ -140,7 +140,7 @@ func (w *work) total(state int) (n int) {
 // renews the claim's lease.
 func (w *work) fenced(ctx context.Context, f func(tx pgx.Tx) error) error {
 	return pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error {
-		err := tx.QueryRow(ctx, `UPDATE replays SET leased_until = now() + make_interval(secs => $3)
+		err := tx.QueryRow(ctx, `UPDATE fanmail.replays SET leased_until = now() + make_interval(secs => $3)
 			WHERE id = $1 AND runner = $2 AND finished_at IS NULL RETURNING state`, w.id, w.token, lease.Seconds()).Scan(&w.state)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return errLost

@@ -111,7 +111,7 @@ func (f *Fanmail) shared(ctx context.Context, dispatchers int) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("the dispatchers did not share the partitions out within a minute"))
 	defer cancel()
 	return f.pg.settle(ctx, `SELECT count(*) < $1 OR sum(n) < $2 OR max(n) > ($2 + $1 - 1) / $1
-		FROM (SELECT count(*) AS n FROM partition_owners WHERE leased_until > now() GROUP BY owner) AS o`, dispatchers, events.Partitions)
+		FROM (SELECT count(*) AS n FROM fanmail.partition_owners WHERE leased_until > now() GROUP BY owner) AS o`, dispatchers, events.Partitions)
 }
 
 func (f *Fanmail) run(ctx context.Context, dir, name, ready string, args, env []string) error {
@@ -135,9 +135,9 @@ func (f *Fanmail) Subscribe(ctx context.Context, endpoints []Endpoint) error {
 		secrets = append(secrets, signature.NewSecret())
 	}
 	b := &pgx.Batch{}
-	b.Queue(`INSERT INTO tenants (id, name) SELECT DISTINCT * FROM unnest($1::uuid[], $2::text[]) ON CONFLICT DO NOTHING`, owners, tenants)
-	b.Queue(`INSERT INTO agents (address, tenant_id) SELECT DISTINCT * FROM unnest($1::text[], $2::uuid[])`, agents, owners)
-	b.Queue(`INSERT INTO webhooks (id, tenant_id, url, events, filter_agent_ids, signing_secret)
+	b.Queue(`INSERT INTO fanmail.tenants (id, name) SELECT DISTINCT * FROM unnest($1::uuid[], $2::text[]) ON CONFLICT DO NOTHING`, owners, tenants)
+	b.Queue(`INSERT INTO fanmail.agents (address, tenant_id) SELECT DISTINCT * FROM unnest($1::text[], $2::uuid[])`, agents, owners)
+	b.Queue(`INSERT INTO fanmail.webhooks (id, tenant_id, url, events, filter_agent_ids, signing_secret)
 		SELECT id, tenant_id, url, $6, ARRAY[agent], secret
 		FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[]) AS w (id, tenant_id, url, agent, secret)`,
 		f.hooks, owners, urls, agents, secrets, []events.Type{events.EmailReceived})
@@ -171,20 +171,20 @@ func (f *Fanmail) Accept(ctx context.Context, evs []Event) ([]string, error) {
 
 // Settle implements [System].
 func (f *Fanmail) Settle(ctx context.Context) error {
-	return f.pg.settle(ctx, `SELECT EXISTS (SELECT FROM outbox) OR
-		EXISTS (SELECT FROM webhook_subscriber_deliveries WHERE status = 'pending' AND NOT strict AND webhook_id = ANY($1::uuid[]))`, f.hooks)
+	return f.pg.settle(ctx, `SELECT EXISTS (SELECT FROM fanmail.outbox) OR
+		EXISTS (SELECT FROM fanmail.webhook_subscriber_deliveries WHERE status = 'pending' AND NOT strict AND webhook_id = ANY($1::uuid[]))`, f.hooks)
 }
 
 // Hasten implements [System]: the first retry is otherwise a minute away.
 func (f *Fanmail) Hasten(ctx context.Context) error {
-	err := f.pg.settle(ctx, `SELECT EXISTS (SELECT FROM outbox) OR
-		EXISTS (SELECT FROM webhook_subscriber_deliveries WHERE status = 'pending' AND NOT strict AND webhook_id = ANY($1::uuid[]) AND attempts = 0)`, f.hooks)
+	err := f.pg.settle(ctx, `SELECT EXISTS (SELECT FROM fanmail.outbox) OR
+		EXISTS (SELECT FROM fanmail.webhook_subscriber_deliveries WHERE status = 'pending' AND NOT strict AND webhook_id = ANY($1::uuid[]) AND attempts = 0)`, f.hooks)
 	if err != nil {
 		return err
 	}
 	rows, err := f.pg.pool.Query(ctx, `
 WITH due AS (
-	UPDATE webhook_subscriber_deliveries SET next_retry_at = now() WHERE status = 'pending' AND NOT strict AND webhook_id = ANY($1::uuid[]) RETURNING webhook_id
+	UPDATE fanmail.webhook_subscriber_deliveries SET next_retry_at = now() WHERE status = 'pending' AND NOT strict AND webhook_id = ANY($1::uuid[]) RETURNING webhook_id
 )
 SELECT DISTINCT webhook_id FROM due`, f.hooks)
 	if err != nil {

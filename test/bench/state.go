@@ -79,7 +79,7 @@ func webhookID(path string) events.WebhookID { return md5.Sum([]byte(path)) }   
 func oldDay(now time.Time) (first time.Time) {
 	return now.UTC().Truncate(24*time.Hour).AddDate(0, 0, -oldDays)
 }
-func dayTable(table string, d time.Time) string { return table + "_" + d.Format("20060102") }
+func dayTable(table string, d time.Time) string { return "fanmail." + table + "_" + d.Format("20060102") }
 
 // template gives a data directory below cache that holds the state, and makes
 // it where it is missing. It is good for a day, since rows have dates, and for
@@ -148,7 +148,7 @@ func (s State) load(ctx context.Context, dir string) error {
 		return err
 	}
 	today := time.Now().UTC().Truncate(24 * time.Hour)
-	if _, err := pool.Exec(ctx, `SELECT fanmail_make_partitions($1::date, $2)`, today.AddDate(0, 0, 1-historyDays), historyDays); err != nil {
+	if _, err := pool.Exec(ctx, `SELECT fanmail.make_partitions($1::date, $2)`, today.AddDate(0, 0, 1-historyDays), historyDays); err != nil {
 		return fmt.Errorf("make the days before: %w", err)
 	}
 	if s.History > 0 {
@@ -201,7 +201,7 @@ func history(ctx context.Context, pool *pgxpool.Pool, n int, from, to time.Time)
 }
 
 const insertHistory = `
-INSERT INTO webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at, last_attempt_at, finished_at,
+INSERT INTO fanmail.webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at, last_attempt_at, finished_at,
 	expires_at, seq, attempts, max_attempts, last_status_code, status, event_type)
 SELECT (ms || substr(hash, 1, 20))::uuid, at, ($4::uuid[])[1 + i % array_length($4, 1)], $5, (ms || substr(hash, 13, 20))::uuid, at,
 	at + interval '5 ms', at + interval '5 ms', at + interval '30 days', i, 1, 8, 200, 'delivered', 'email.received'
@@ -214,16 +214,16 @@ const evenly = `(SELECT i, at, lpad(to_hex(floor(extract(epoch FROM at) * 1000):
 
 // The events came all day, and each is due to all the dead webhooks since.
 const insertParkedEvents = `
-INSERT INTO events (id, created_at, tenant_id, type, seq, envelope)
+INSERT INTO fanmail.events (id, created_at, tenant_id, type, seq, envelope)
 SELECT (ms || substr(md5('event ' || i), 1, 20))::uuid, at, $4, 'email.received', i,
 	convert_to('{"type":"email.received","data":{"text":"' || $5 || '"}}', 'UTF8')
 FROM ` + evenly
 
 const insertParked = `
-INSERT INTO webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
+INSERT INTO fanmail.webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
 SELECT (substr(replace(id::text, '-', ''), 1, 12) || substr(md5(seq || ' to ' || webhook), 1, 20))::uuid, created_at, webhook, $1, id, created_at,
 	created_at, created_at + interval '30 days', seq, 8, type
-FROM events, unnest($2::uuid[]) AS webhook WHERE tenant_id = $1 ORDER BY created_at`
+FROM fanmail.events, unnest($2::uuid[]) AS webhook WHERE tenant_id = $1 ORDER BY created_at`
 
 func (s State) loadParked(ctx context.Context, pool *pgxpool.Pool) error {
 	if s.Parked == 0 {
@@ -239,9 +239,9 @@ func (s State) loadParked(ctx context.Context, pool *pgxpool.Pool) error {
 		sql  string
 		args []any
 	}{
-		{`INSERT INTO tenants (id, name) VALUES ($1, 'dead')`, []any{tenant}},
+		{`INSERT INTO fanmail.tenants (id, name) VALUES ($1, 'dead')`, []any{tenant}},
 		{
-			`INSERT INTO webhooks (id, tenant_id, url, events, signing_secret) SELECT id, $1, $3, '{email.received}', $4 FROM unnest($2::uuid[]) AS id`,
+			`INSERT INTO fanmail.webhooks (id, tenant_id, url, events, signing_secret) SELECT id, $1, $3, '{email.received}', $4 FROM unnest($2::uuid[]) AS id`,
 			[]any{tenant, hooks, refusing, signature.NewSecret()},
 		},
 		{insertParkedEvents, []any{s.Parked / parkedHooks, from, to, tenant, strings.ReplaceAll(letter(0, 2000), "\n", " ")}},
@@ -259,8 +259,8 @@ func (s State) loadWebhooks(ctx context.Context, pool *pgxpool.Pool) error {
 		return nil
 	}
 	for _, sql := range []string{
-		`INSERT INTO tenants (id, name) SELECT md5('quiet ' || i)::uuid, 'quiet ' || i FROM generate_series(0, ($1::int - 1) / 50) AS i WHERE $2 <> ''`,
-		`INSERT INTO webhooks (id, tenant_id, url, events, filter_agent_ids, signing_secret)
+		`INSERT INTO fanmail.tenants (id, name) SELECT md5('quiet ' || i)::uuid, 'quiet ' || i FROM generate_series(0, ($1::int - 1) / 50) AS i WHERE $2 <> ''`,
+		`INSERT INTO fanmail.webhooks (id, tenant_id, url, events, filter_agent_ids, signing_secret)
 		 SELECT md5('quiet webhook ' || i)::uuid, md5('quiet ' || i / 50)::uuid, 'https://quiet.example.com/' || i, '{email.received}', ARRAY['agent' || i || '@quiet.example.com'], $2
 		 FROM generate_series(0, $1::int - 1) AS i`,
 	} {
@@ -278,7 +278,7 @@ func (s State) loadOldDay(ctx context.Context, pool *pgxpool.Pool) error {
 		return nil
 	}
 	day := oldDay(time.Now())
-	if _, err := pool.Exec(ctx, `SELECT fanmail_make_partitions($1::date, 1)`, day); err != nil {
+	if _, err := pool.Exec(ctx, `SELECT fanmail.make_partitions($1::date, 1)`, day); err != nil {
 		return fmt.Errorf("make the old day: %w", err)
 	}
 	if err := history(ctx, pool, s.OldDay, day, day.AddDate(0, 0, 1)); err != nil {
@@ -288,7 +288,7 @@ func (s State) loadOldDay(ctx context.Context, pool *pgxpool.Pool) error {
 	for _, sql := range []string{
 		// With it, to attach needs no look at the rows.
 		fmt.Sprintf(`ALTER TABLE %s ADD CHECK (created_at >= '%s' AND created_at < '%s')`, child, day.Format(time.RFC3339), day.AddDate(0, 0, 1).Format(time.RFC3339)),
-		`ALTER TABLE webhook_subscriber_deliveries DETACH PARTITION ` + child,
+		`ALTER TABLE fanmail.webhook_subscriber_deliveries DETACH PARTITION ` + child,
 	} {
 		if _, err := pool.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("put the old day aside: %w", err)
@@ -299,7 +299,7 @@ func (s State) loadOldDay(ctx context.Context, pool *pgxpool.Pool) error {
 
 func attachOldDay(ctx context.Context, pool *pgxpool.Pool) error {
 	day := oldDay(time.Now())
-	_, err := pool.Exec(ctx, fmt.Sprintf(`ALTER TABLE webhook_subscriber_deliveries ATTACH PARTITION %s FOR VALUES FROM ('%s') TO ('%s')`,
+	_, err := pool.Exec(ctx, fmt.Sprintf(`ALTER TABLE fanmail.webhook_subscriber_deliveries ATTACH PARTITION %s FOR VALUES FROM ('%s') TO ('%s')`,
 		dayTable("webhook_subscriber_deliveries", day), day.Format(time.RFC3339), day.AddDate(0, 0, 1).Format(time.RFC3339)))
 	if err != nil {
 		return fmt.Errorf("attach the old day: %w", err)

@@ -38,16 +38,16 @@ func TestTablesAreLoadedOnceAndCopied(t *testing.T) {
 		require.NoError(t, p.pool.QueryRow(ctx, sql, args...).Scan(&n))
 		return n
 	}
-	const rows = `SELECT count(*) FROM webhook_subscriber_deliveries `
+	const rows = `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries `
 	today := time.Now().UTC().Truncate(24 * time.Hour)
 	require.Equal(t, 5800, count(rows+`WHERE status = 'delivered'`))
 	// Loaded before midnight and looked at after it, they are yesterday's.
 	require.GreaterOrEqual(t, count(rows+`WHERE status = 'delivered' AND created_at >= $1`, today.AddDate(0, 0, -1)), 2900)
 	require.Positive(t, count(rows+`WHERE status = 'delivered' AND webhook_id = $1`, webhookID(hundredPath(3))), "the workload's own webhooks have history")
 	require.Equal(t, 400, count(rows+`WHERE status = 'pending' AND next_retry_at <= now()`))
-	require.Zero(t, count(rows+`AS d WHERE status = 'pending' AND NOT EXISTS (SELECT FROM events AS e WHERE e.id = d.event_id AND e.created_at = d.event_created_at)`),
+	require.Zero(t, count(rows+`AS d WHERE status = 'pending' AND NOT EXISTS (SELECT FROM fanmail.events AS e WHERE e.id = d.event_id AND e.created_at = d.event_created_at)`),
 		"what is due can be sent")
-	require.Equal(t, 120+parkedHooks, count(`SELECT count(*) FROM webhooks`))
+	require.Equal(t, 120+parkedHooks, count(`SELECT count(*) FROM fanmail.webhooks`))
 
 	require.NoError(t, attachOldDay(ctx, p.pool))
 	require.Equal(t, 300, count(rows+`WHERE created_at < $1`, today.AddDate(0, 0, 1-oldDays)))

@@ -273,7 +273,7 @@ func (r *rig) dieAmidMigration(ctx context.Context, s process.Spec) error {
 	start := r.now()
 	if _, err := r.pool.Exec(ctx, `
 		CREATE FUNCTION dawdle() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
-			IF EXISTS (SELECT 1 FROM pg_event_trigger_ddl_commands() WHERE object_identity = 'public.webhooks') THEN PERFORM pg_sleep(3); END IF;
+			IF EXISTS (SELECT 1 FROM pg_event_trigger_ddl_commands() WHERE object_identity = 'fanmail.webhooks') THEN PERFORM pg_sleep(3); END IF;
 		END $$;
 		CREATE EVENT TRIGGER dawdle ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION dawdle()`); err != nil {
 		return fmt.Errorf("slow the migration down: %w", err)

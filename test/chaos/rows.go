@@ -15,7 +15,7 @@ import (
 
 const selectRows = `
 SELECT id, event_id, webhook_id, seq, status, attempts, max_attempts, coalesce(finished_at, 'epoch'), coalesce(next_retry_at, 'epoch'), coalesce(last_error, '')
-FROM webhook_subscriber_deliveries`
+FROM fanmail.webhook_subscriber_deliveries`
 
 // rows reads deliveries as the table has them.
 func (r *rig) rows(ctx context.Context, where string) ([]*history.Row, error) {
@@ -82,7 +82,7 @@ func (r *rig) await(ctx context.Context, patience time.Duration) {
 	told := time.Now()
 	for {
 		var outbox, pending int
-		err := r.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM outbox), (SELECT count(*) FROM webhook_subscriber_deliveries
+		err := r.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM fanmail.outbox), (SELECT count(*) FROM fanmail.webhook_subscriber_deliveries
 			WHERE status = 'pending' AND NOT (attempts >= 3 AND next_retry_at > now() + interval '5 minutes'))`).Scan(&outbox, &pending)
 		if err == nil && outbox+pending == 0 {
 			// An ingest may have died with a message in its hand, which the broker
@@ -122,7 +122,7 @@ func (r *rig) untaken(ctx context.Context) (uint64, error) {
 // finish records what is left in the tables.
 func (r *rig) finish(ctx context.Context, healed int64) error {
 	left := 0
-	if err := r.pool.QueryRow(ctx, `SELECT count(*) FROM outbox`).Scan(&left); err != nil {
+	if err := r.pool.QueryRow(ctx, `SELECT count(*) FROM fanmail.outbox`).Scan(&left); err != nil {
 		return fmt.Errorf("read the outbox: %w", err)
 	}
 	found, err := r.rows(ctx, "")

@@ -43,7 +43,7 @@ func shortDays(slot time.Duration) []patch {
 	}
 }
 
-// shortDaysFunction turns the text of fanmail_make_partitions into one that
+// shortDaysFunction turns the text of fanmail.make_partitions into one that
 // makes partitions of slot each, from the one before this to eight ahead.
 func shortDaysFunction(text string, slot time.Duration) (string, error) {
 	every := fmt.Sprintf("interval '%d seconds'", int(slot.Seconds()))
@@ -54,7 +54,7 @@ func shortDaysFunction(text string, slot time.Duration) (string, error) {
 		{"day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC'", "day, day + " + every},
 	} {
 		if n := strings.Count(text, p[0]); n != 1 {
-			return "", fmt.Errorf("shorten the days of fanmail_make_partitions: %q stands in it %d times, not once", p[0], n)
+			return "", fmt.Errorf("shorten the days of fanmail.make_partitions: %q stands in it %d times, not once", p[0], n)
 		}
 		text = strings.Replace(text, p[0], p[1], 1)
 	}
@@ -112,7 +112,7 @@ func (r *rig) roll(ctx context.Context, slot time.Duration) error {
 			return fmt.Errorf("drop the days: %w", err)
 		}
 		var text string
-		const name = "fanmail_make_partitions(date, integer)"
+		const name = "fanmail.make_partitions(date, integer)"
 		if err := tx.QueryRow(ctx, `SELECT pg_get_functiondef($1::regprocedure)`, name).Scan(&text); err != nil {
 			return fmt.Errorf("read %s: %w", name, err)
 		}
@@ -122,7 +122,7 @@ func (r *rig) roll(ctx context.Context, slot time.Duration) error {
 		if _, err := tx.Exec(ctx, text); err != nil {
 			return fmt.Errorf("replace %s: %w", name, err)
 		}
-		if _, err := tx.Exec(ctx, `SELECT fanmail_make_partitions(current_date, 1)`); err != nil {
+		if _, err := tx.Exec(ctx, `SELECT fanmail.make_partitions(current_date, 1)`); err != nil {
 			return fmt.Errorf("make short days: %w", err)
 		}
 		return nil

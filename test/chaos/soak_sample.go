@@ -35,8 +35,8 @@ const (
 const selectSizes = `
 SELECT coalesce(sum(pg_table_size(c.oid)), 0)::float8 / 1e6, coalesce(sum(pg_indexes_size(c.oid)), 0)::float8 / 1e6, count(*)::float8,
        (SELECT count(*)::float8 FROM pg_stat_activity WHERE backend_type = 'client backend'),
-       (SELECT count(*)::float8 FROM outbox),
-       (SELECT count(*)::float8 FROM webhook_subscriber_deliveries WHERE status = 'pending')
+       (SELECT count(*)::float8 FROM fanmail.outbox),
+       (SELECT count(*)::float8 FROM fanmail.webhook_subscriber_deliveries WHERE status = 'pending')
 FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE c.relname ~ '_[0-9]{14}$'`
 
 // sample takes one. What can't be read just then is left out of it.

@@ -74,10 +74,10 @@ func TestSoakRollsPartitionsOverInSeconds(t *testing.T) {
 	var partitions int
 	var ahead time.Duration
 	require.NoError(t, r.pool.QueryRow(ctx, `SELECT count(*), max(to_timestamp(right(inhrelid::regclass::text, 14), 'YYYYMMDDHH24MISS') AT TIME ZONE 'UTC') - now()::timestamp
-		FROM pg_inherits WHERE inhparent = 'events'::regclass`).Scan(&partitions, &ahead))
+		FROM pg_inherits WHERE inhparent = 'fanmail.events'::regclass`).Scan(&partitions, &ahead))
 	require.Equal(t, 10, partitions)
 	require.InDelta(t, 52.5, ahead.Seconds(), 30, "the last of ten begins eight of them ahead")
-	_, err := r.pool.Exec(ctx, `INSERT INTO webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
+	_, err := r.pool.Exec(ctx, `INSERT INTO fanmail.webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
 		SELECT gen_random_uuid(), now(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), now(), now(), now() + interval '30 days', 1, 8, 'email.received'`)
 	require.NoError(t, err)
 	_, err = shortDaysFunction(strings.Repeat("day    date;", 2), time.Second)

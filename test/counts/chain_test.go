@@ -79,9 +79,9 @@ func start(t *testing.T, fed bool) *chain {
 	c.sink, err = sink.Start(sink.Options{Keep: sink.KeepCounts})
 	require.NoError(t, err)
 	t.Cleanup(c.sink.Close)
-	c.exec(`INSERT INTO tenants (id, name) VALUES ($1, 'test')`, c.tenant)
+	c.exec(`INSERT INTO fanmail.tenants (id, name) VALUES ($1, 'test')`, c.tenant)
 	for i := range webhooks {
-		c.exec(`INSERT INTO webhooks (id, tenant_id, url, events, filter_agent_ids, signing_secret) VALUES ($1, $2, $3, '{email.received}', $4, $5)`,
+		c.exec(`INSERT INTO fanmail.webhooks (id, tenant_id, url, events, filter_agent_ids, signing_secret) VALUES ($1, $2, $3, '{email.received}', $4, $5)`,
 			events.NewRandom[events.WebhookKind](), c.tenant, c.sink.URL(fmt.Sprintf("/%d", i)), []string{agent(i), everybody}, signature.NewSecret())
 	}
 	relay := outbox.NewRelay(c.counted(), c.nc, c.js, outbox.RelayOptions{})
@@ -182,7 +182,7 @@ func (c *chain) deliver(n int, wide bool) {
 	c.sent += n
 	require.Eventually(c.t, func() bool {
 		var done int
-		err := c.pool.QueryRow(ctx, `SELECT count(*) FROM webhook_subscriber_deliveries WHERE status = 'delivered'`).Scan(&done)
+		err := c.pool.QueryRow(ctx, `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE status = 'delivered'`).Scan(&done)
 		return err == nil && done == c.sent
 	}, 3*time.Minute, 50*time.Millisecond)
 	require.Equal(c.t, c.sent, c.sink.Count(), "each came once")

@@ -69,15 +69,15 @@ func TestAnAgentsOwnWebhookOutlivesItsDispatcher(t *testing.T) {
 	}
 
 	r.crash(ctx, "dispatcher", func() {
-		require.Equal(t, 1, r.count(ctx, `SELECT count(*) FROM webhook_deliveries WHERE status = 'pending' AND attempts = 0 AND next_retry_at > now()`), "it is leased still")
+		require.Equal(t, 1, r.count(ctx, `SELECT count(*) FROM fanmail.webhook_deliveries WHERE status = 'pending' AND attempts = 0 AND next_retry_at > now()`), "it is leased still")
 		receiver.Script("/own", nil)
 		// The lease ends now, and not in five minutes.
-		_, err := r.pool.Exec(ctx, `UPDATE webhook_deliveries SET next_retry_at = now()`)
+		_, err := r.pool.Exec(ctx, `UPDATE fanmail.webhook_deliveries SET next_retry_at = now()`)
 		require.NoError(t, err)
 	})
 	require.NoError(t, receiver.WaitForPath(ctx, "/own", 2))
 	require.Eventually(t, func() bool {
-		return r.count(ctx, `SELECT count(*) FROM webhook_deliveries WHERE status = 'delivered' AND attempts = 1`) == 1
+		return r.count(ctx, `SELECT count(*) FROM fanmail.webhook_deliveries WHERE status = 'delivered' AND attempts = 1`) == 1
 	}, time.Minute, 20*time.Millisecond)
 	posts := receiver.PostsTo("/own")
 	require.Equal(t, string(posts[0].Body), string(posts[1].Body))

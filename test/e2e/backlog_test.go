@@ -88,17 +88,17 @@ func TestABacklogOfTheDeadCostsLittle(t *testing.T) {
 		rows, deadHooks, most/(1<<20), spent/time.Since(started).Seconds(), time.Since(started).Round(time.Second), f.metric(ctx, "dispatcher", "fanmail_dispatch_queued"),
 		healthyHooks, took[len(took)/2].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
 	require.Less(t, most, float64(memoryLimit))
-	waiting := f.count(ctx, `SELECT count(*) FROM webhook_subscriber_deliveries WHERE status = 'pending'`)
+	waiting := f.count(ctx, `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE status = 'pending'`)
 	require.GreaterOrEqual(t, waiting, rows, "the backlog is still there")
 }
 
 // backlog makes due rows of the webhooks, in turn, that share a few events.
 func (f *fleet) backlog(ctx context.Context, tenant events.TenantID, ids []events.WebhookID, rows int) {
 	f.t.Helper()
-	f.sql(ctx, `INSERT INTO events (id, created_at, tenant_id, type, seq, envelope)
+	f.sql(ctx, `INSERT INTO fanmail.events (id, created_at, tenant_id, type, seq, envelope)
 		SELECT lpad(to_hex(i), 32, '0')::uuid, date_trunc('day', now()), $1, 'email.received', i, convert_to('"' || repeat('x', $2::int) || '"', 'UTF8')
 		FROM generate_series(1, 100) AS i`, tenant, envelopeBytes)
-	f.sql(ctx, `INSERT INTO webhook_subscriber_deliveries
+	f.sql(ctx, `INSERT INTO fanmail.webhook_subscriber_deliveries
 			(id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
 		SELECT gen_random_uuid(), now(), ($2::uuid[])[1 + i % array_length($2, 1)], $1, lpad(to_hex(1 + i % 100), 32, '0')::uuid, date_trunc('day', now()),
 			now(), now() + interval '30 days', i, 8, 'email.received'

@@ -82,9 +82,9 @@ func TestABackupIsRestoredBesideAnEmptyBroker(t *testing.T) {
 	stop()
 	conn, err := pgx.Connect(ctx, database)
 	require.NoError(t, err)
-	_, err = conn.Exec(ctx, `WITH e AS (INSERT INTO events (id, created_at, tenant_id, type, seq, envelope)
-			SELECT gen_random_uuid(), now(), tenant_id, 'email.received', nextval('outbox_seq'), '{}' FROM webhooks LIMIT 1 RETURNING *)
-		INSERT INTO outbox (tenant_id, seq, event_id, created_at) SELECT tenant_id, seq, id, created_at FROM e`)
+	_, err = conn.Exec(ctx, `WITH e AS (INSERT INTO fanmail.events (id, created_at, tenant_id, type, seq, envelope)
+			SELECT gen_random_uuid(), now(), tenant_id, 'email.received', nextval('fanmail.outbox_seq'), '{}' FROM fanmail.webhooks LIMIT 1 RETURNING *)
+		INSERT INTO fanmail.outbox (tenant_id, seq, event_id, created_at) SELECT tenant_id, seq, id, created_at FROM e`)
 	require.NoError(t, err)
 	require.NoError(t, conn.Close(ctx))
 

@@ -60,8 +60,8 @@ func TestMailThatNobodyWouldWriteArrives(t *testing.T) {
 
 	// An outbox row goes in the transaction that makes its deliveries.
 	require.Eventually(t, func() bool {
-		return u.count(ctx, `SELECT count(*) FROM outbox`) == 0 &&
-			u.count(ctx, `SELECT count(*) FROM webhook_subscriber_deliveries WHERE status <> 'delivered'`) == 0
+		return u.count(ctx, `SELECT count(*) FROM fanmail.outbox`) == 0 &&
+			u.count(ctx, `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE status <> 'delivered'`) == 0
 	}, 2*time.Minute, 20*time.Millisecond, "every delivery is delivered")
 
 	arrived := map[copyOf]string{} // to the event
@@ -82,7 +82,7 @@ func TestMailThatNobodyWouldWriteArrives(t *testing.T) {
 			t.Errorf("%s for %s did not arrive", l.name, c.agent)
 		}
 	}
-	require.Equal(t, len(want), u.count(ctx, `SELECT count(*) FROM events`), "each mail is one event, however often it was sent")
+	require.Equal(t, len(want), u.count(ctx, `SELECT count(*) FROM fanmail.events`), "each mail is one event, however often it was sent")
 	t.Logf("%d mails, %d events, %d POSTs", len(letters), len(arrived), s.Count())
 }
 

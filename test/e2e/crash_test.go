@@ -68,12 +68,12 @@ func TestNothingIsLostWhenEveryProcessIsKilled(t *testing.T) {
 	err := s.Wait(ctx, func() bool { return arrived.all(s) })
 	require.NoError(t, err, "%d of %d deliveries arrived", len(arrived.seen), len(arrived.want))
 
-	outbox := `SELECT count(*) FROM outbox`
-	open := `SELECT count(*) FROM webhook_subscriber_deliveries WHERE status <> 'delivered'`
+	outbox := `SELECT count(*) FROM fanmail.outbox`
+	open := `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE status <> 'delivered'`
 	require.Eventually(t, func() bool { return r.count(ctx, outbox) == 0 && r.count(ctx, open) == 0 }, 3*time.Minute, 100*time.Millisecond,
 		"the last outcomes are written")
-	require.Equal(t, mails, r.count(ctx, `SELECT count(*) FROM events`), "mail sent again is one event")
-	require.Equal(t, len(arrived.want), r.count(ctx, `SELECT count(*) FROM webhook_subscriber_deliveries WHERE finished_at IS NOT NULL AND next_retry_at IS NULL`))
+	require.Equal(t, mails, r.count(ctx, `SELECT count(*) FROM fanmail.events`), "mail sent again is one event")
+	require.Equal(t, len(arrived.want), r.count(ctx, `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE finished_at IS NOT NULL AND next_retry_at IS NULL`))
 
 	var listed struct{ Data []struct{ ID string } }
 	r.call(ctx, key, http.MethodGet, "/v1/webhooks?limit=100", nil, &listed)

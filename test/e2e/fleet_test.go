@@ -131,7 +131,7 @@ func (f *fleet) count(ctx context.Context, query string, args ...any) (n int) {
 func (f *fleet) tenant(ctx context.Context) events.TenantID {
 	f.t.Helper()
 	id := events.NewRandom[events.TenantKind]()
-	f.sql(ctx, `INSERT INTO tenants (id, name) VALUES ($1, 'fleet')`, id)
+	f.sql(ctx, `INSERT INTO fanmail.tenants (id, name) VALUES ($1, 'fleet')`, id)
 	return id
 }
 

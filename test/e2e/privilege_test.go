@@ -183,7 +183,7 @@ func TestEachProcessHasTheRightsItNeedsAndNoOthers(t *testing.T) {
 	g.crash(ctx, "nats", func() { require.NoError(t, os.RemoveAll(g.natsDir)) })
 	g.call(ctx, key.Secret, http.MethodPost, "/v1/events", map[string]any{"type": "email.sent", "data": map[string]any{}}, nil)
 	g.call(ctx, key.Secret, http.MethodDelete, "/v1/webhooks/"+webhook.ID, nil, nil)
-	require.Eventually(t, func() bool { return g.count(ctx, `SELECT count(*) FROM outbox`) == 0 }, time.Minute, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return g.count(ctx, `SELECT count(*) FROM fanmail.outbox`) == 0 }, time.Minute, 50*time.Millisecond)
 	g.intake(ctx, tenant.ID)
 	g.deniedByPostgres(ctx)
 	g.deniedByNATS(ctx)
@@ -322,26 +322,26 @@ func (g *guarded) status(ctx context.Context, key, method, path, body string) in
 func (g *guarded) deniedByPostgres(ctx context.Context) {
 	g.t.Helper()
 	var day string
-	require.NoError(g.t, g.pool.QueryRow(ctx, `SELECT max(c.relname) FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
-		WHERE i.inhparent = 'events'::regclass`).Scan(&day))
+	require.NoError(g.t, g.pool.QueryRow(ctx, `SELECT 'fanmail.' || max(c.relname) FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+		WHERE i.inhparent = 'fanmail.events'::regclass`).Scan(&day))
 	for role, statements := range map[string][]string{
 		"publisher": {
-			`SELECT signing_secret FROM webhooks`, `SELECT raw FROM message_raws`, `SELECT secret_hash FROM api_keys`,
-			`UPDATE webhook_subscriber_deliveries SET status = 'delivered'`, `DELETE FROM outbox`, `UPDATE outbox SET event_id = event_id`,
-			`DELETE FROM events`, `SELECT id FROM ` + day,
+			`SELECT signing_secret FROM fanmail.webhooks`, `SELECT raw FROM fanmail.message_raws`, `SELECT secret_hash FROM fanmail.api_keys`,
+			`UPDATE fanmail.webhook_subscriber_deliveries SET status = 'delivered'`, `DELETE FROM fanmail.outbox`, `UPDATE fanmail.outbox SET event_id = event_id`,
+			`DELETE FROM fanmail.events`, `SELECT id FROM ` + day,
 		},
 		"dispatcher": {
-			`DELETE FROM message_raws`, `SELECT secret_hash FROM api_keys`, `UPDATE webhooks SET url = 'https://example.com'`,
-			`UPDATE events SET envelope = ''`, `DELETE FROM webhook_subscriber_deliveries`, `DROP TABLE ` + day, `DELETE FROM tenants`,
-			`SELECT fanmail_make_partitions(current_date, 1)`,
+			`DELETE FROM fanmail.message_raws`, `SELECT secret_hash FROM fanmail.api_keys`, `UPDATE fanmail.webhooks SET url = 'https://example.com'`,
+			`UPDATE fanmail.events SET envelope = ''`, `DELETE FROM fanmail.webhook_subscriber_deliveries`, `DROP TABLE ` + day, `DELETE FROM fanmail.tenants`,
+			`SELECT fanmail.make_partitions(current_date, 1)`,
 		},
 		"ingest": {
-			`SELECT signing_secret FROM webhooks`, `SELECT secret_hash FROM api_keys`, `SELECT id FROM webhook_subscriber_deliveries`,
-			`DELETE FROM message_raws`, `UPDATE events SET envelope = ''`,
+			`SELECT signing_secret FROM fanmail.webhooks`, `SELECT secret_hash FROM fanmail.api_keys`, `SELECT id FROM fanmail.webhook_subscriber_deliveries`,
+			`DELETE FROM fanmail.message_raws`, `UPDATE fanmail.events SET envelope = ''`,
 		},
 		"api": {
-			`DELETE FROM events`, `UPDATE events SET envelope = ''`, `DELETE FROM outbox`, `UPDATE messages SET tenant_id = tenant_id`,
-			`SELECT owner FROM partition_owners`, `TRUNCATE idempotency_keys`, `CREATE TABLE mine (id int)`,
+			`DELETE FROM fanmail.events`, `UPDATE fanmail.events SET envelope = ''`, `DELETE FROM fanmail.outbox`, `UPDATE fanmail.messages SET tenant_id = tenant_id`,
+			`SELECT owner FROM fanmail.partition_owners`, `TRUNCATE fanmail.idempotency_keys`, `CREATE TABLE mine (id int)`,
 		},
 	} {
 		conn, err := pgx.Connect(ctx, g.url("fanmail_"+role))
@@ -357,7 +357,7 @@ func (g *guarded) deniedByPostgres(ctx context.Context) {
 	g.kedaMayAsk(ctx)
 	// A new table must say who may use it.
 	rows, err := g.pool.Query(ctx, `SELECT c.relname FROM pg_class AS c
-		WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND NOT EXISTS (
+		WHERE c.relnamespace = 'fanmail'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND NOT EXISTS (
 			SELECT 1 FROM pg_roles AS r WHERE r.rolname IN ('fanmail_publisher', 'fanmail_dispatcher', 'fanmail_ingest', 'fanmail_api')
 				AND (has_table_privilege(r.oid, c.oid, 'SELECT') OR has_any_column_privilege(r.oid, c.oid, 'SELECT')))`)
 	require.NoError(g.t, err)
@@ -383,7 +383,7 @@ func (g *guarded) kedaMayAsk(ctx context.Context) {
 	tx, err := g.pool.Begin(ctx) // nobody else is to see the row
 	require.NoError(g.t, err)
 	defer func() { _ = tx.Rollback(ctx) }()
-	_, err = tx.Exec(ctx, `INSERT INTO outbox (event_id, tenant_id, created_at, leased_until)
+	_, err = tx.Exec(ctx, `INSERT INTO fanmail.outbox (event_id, tenant_id, created_at, leased_until)
 		VALUES (gen_random_uuid(), gen_random_uuid(), now() - interval '40 s', now())`)
 	require.NoError(g.t, err)
 	require.NoError(g.t, tx.QueryRow(ctx, string(query[1])).Scan(&seconds))

@@ -45,7 +45,7 @@ func TestAReplayUnderLiveTraffic(t *testing.T) {
 	f.dispatcher(ctx, "dispatcher-2")
 	f.webhook(ctx, tenant, f.sink.URL("/live"), "live", 32, false)
 	past := f.past(ctx, tenant, size.past)
-	require.Eventually(t, func() bool { return f.count(ctx, `SELECT count(*) FROM outbox`) == 0 }, 10*time.Minute, 100*time.Millisecond)
+	require.Eventually(t, func() bool { return f.count(ctx, `SELECT count(*) FROM fanmail.outbox`) == 0 }, 10*time.Minute, 100*time.Millisecond)
 
 	live := f.traffic(ctx, tenant, size.every)
 	began := time.Now()

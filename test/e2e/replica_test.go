@@ -69,15 +69,15 @@ func TestCapsAndOrderHoldWhileReplicasComeAndGo(t *testing.T) {
 	for _, name := range faults.alive() {
 		f.stop(ctx, name)
 	}
-	f.sql(ctx, `UPDATE webhook_subscriber_deliveries SET next_retry_at = now() WHERE status = 'pending'`)
-	f.sql(ctx, `UPDATE outbox SET leased_until = now()`)
+	f.sql(ctx, `UPDATE fanmail.webhook_subscriber_deliveries SET next_retry_at = now() WHERE status = 'pending'`)
+	f.sql(ctx, `UPDATE fanmail.outbox SET leased_until = now()`)
 	for i := range 3 {
 		f.dispatcher(ctx, dispatcherName(i))
 	}
-	delivered := `SELECT count(*) FROM webhook_subscriber_deliveries WHERE status = 'delivered'`
+	delivered := `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE status = 'delivered'`
 	require.Eventually(t, func() bool { return f.count(ctx, delivered) == want }, 3*time.Minute, 100*time.Millisecond,
 		"every delivery is delivered in the end: %d of %d", f.count(ctx, delivered), want)
-	require.Zero(t, f.count(ctx, `SELECT count(*) FROM webhook_subscriber_deliveries WHERE status <> 'delivered'`))
+	require.Zero(t, f.count(ctx, `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE status <> 'delivered'`))
 	for i := range 3 {
 		f.stop(ctx, dispatcherName(i))
 	}
@@ -142,7 +142,7 @@ func (f *fleet) produce(ctx context.Context, hooks []hook, rnd *rand.Rand) (deli
 		}
 	}
 	for i := range tenants {
-		err := f.pool.QueryRow(ctx, `SELECT tenant_id FROM webhooks WHERE id = $1`, hooks[i].id).Scan(&tenants[i])
+		err := f.pool.QueryRow(ctx, `SELECT tenant_id FROM fanmail.webhooks WHERE id = $1`, hooks[i].id).Scan(&tenants[i])
 		if err != nil {
 			f.t.Errorf("read the tenant: %v", err)
 			return 0
@@ -296,7 +296,7 @@ func (f *fleet) judge(ctx context.Context, hooks []hook, w *wire, want, kills in
 // line gives a webhook's events in the order of the outbox.
 func (f *fleet) line(ctx context.Context, w events.WebhookID) []string {
 	f.t.Helper()
-	rows, err := f.pool.Query(ctx, `SELECT event_id FROM webhook_subscriber_deliveries WHERE webhook_id = $1 ORDER BY seq`, w)
+	rows, err := f.pool.Query(ctx, `SELECT event_id FROM fanmail.webhook_subscriber_deliveries WHERE webhook_id = $1 ORDER BY seq`, w)
 	require.NoError(f.t, err)
 	ids, err := pgx.CollectRows(rows, pgx.RowTo[events.ID])
 	require.NoError(f.t, err)

@@ -188,7 +188,7 @@ func (r *rig) count(ctx context.Context, sql string) int {
 func (r *rig) retryNow(ctx context.Context) {
 	r.t.Helper()
 	require.Eventually(r.t, func() bool {
-		done, err := r.pool.Exec(ctx, `UPDATE webhook_subscriber_deliveries SET next_retry_at = now() WHERE status = 'pending' AND attempts = 1`)
+		done, err := r.pool.Exec(ctx, `UPDATE fanmail.webhook_subscriber_deliveries SET next_retry_at = now() WHERE status = 'pending' AND attempts = 1`)
 		require.NoError(r.t, err)
 		return done.RowsAffected() == 1
 	}, time.Minute, 20*time.Millisecond)

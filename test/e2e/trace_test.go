@@ -44,7 +44,7 @@ func TestOneMailIsOneTrace(t *testing.T) {
 	r, s := newRig(ctx, t, env...), sink.New(t)
 	r.another(ctx, "dispatcher", "dispatcher-2", r.bin)
 	require.Eventually(t, func() bool {
-		return r.count(ctx, `SELECT count(DISTINCT owner) FROM partition_owners WHERE leased_until > now()`) == 2
+		return r.count(ctx, `SELECT count(DISTINCT owner) FROM fanmail.partition_owners WHERE leased_until > now()`) == 2
 	}, time.Minute, 20*time.Millisecond)
 
 	key, paths := webhooksOfBoth(ctx, r)
@@ -144,7 +144,7 @@ func webhooksOfBoth(ctx context.Context, r *rig) (key string, paths map[string]s
 		id, err := events.Parse[events.WebhookKind](hook.ID)
 		require.NoError(r.t, err)
 		var owner string
-		require.NoError(r.t, r.pool.QueryRow(ctx, `SELECT owner::text FROM partition_owners WHERE partition = $1`, events.Partition(id)).Scan(&owner))
+		require.NoError(r.t, r.pool.QueryRow(ctx, `SELECT owner::text FROM fanmail.partition_owners WHERE partition = $1`, events.Partition(id)).Scan(&owner))
 		owners[owner] = true
 	}
 	return made.Secret, paths

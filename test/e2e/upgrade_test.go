@@ -55,7 +55,7 @@ func TestARollingUpgradeLosesNothingAndKeepsTheCap(t *testing.T) {
 	r.another(ctx, "dispatcher", "dispatcher-2", r.bin)
 	// This release's way to make a key wants this release's schema.
 	const operator = "an operator's key of the upgrade test"
-	_, err := r.pool.Exec(ctx, `INSERT INTO api_keys (id, name, secret_hash) VALUES (gen_random_uuid(), 'operator', sha256($1))`, []byte(operator))
+	_, err := r.pool.Exec(ctx, `INSERT INTO fanmail.api_keys (id, name, secret_hash) VALUES (gen_random_uuid(), 'operator', sha256($1))`, []byte(operator))
 	require.NoError(t, err)
 	key := settleAs(ctx, r, s, operator)
 	for n := range webhooks {
@@ -109,10 +109,10 @@ func TestARollingUpgradeLosesNothingAndKeepsTheCap(t *testing.T) {
 	err = s.Wait(ctx, func() bool { return arrived.all(s) })
 	require.NoError(t, err, "%d of %d deliveries arrived", len(arrived.seen), len(arrived.want))
 	require.Eventually(t, func() bool {
-		return r.count(ctx, `SELECT count(*) FROM outbox`) == 0 &&
-			r.count(ctx, `SELECT count(*) FROM webhook_subscriber_deliveries WHERE status <> 'delivered'`) == 0
+		return r.count(ctx, `SELECT count(*) FROM fanmail.outbox`) == 0 &&
+			r.count(ctx, `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE status <> 'delivered'`) == 0
 	}, 3*time.Minute, 100*time.Millisecond, "the last outcomes are written")
-	require.Equal(t, mails, r.count(ctx, `SELECT count(*) FROM events`))
+	require.Equal(t, mails, r.count(ctx, `SELECT count(*) FROM fanmail.events`))
 	_, most := s.InFlight(webhookPath(0))
 	require.LessOrEqual(t, most, limit, "the cap holds over the old and the new dispatchers")
 	require.Positive(t, most)
