@@ -54,9 +54,9 @@ type Options struct {
 type Lanes interface {
 	// Full says that a webhook's lane is here and has no room now.
 	Full(webhook events.WebhookID) bool
-	// Parked tells of a new row that is due in the table, for the lane to lease
+	// Due tells of a new row that is due in the table, for the lane to lease
 	// when it has room.
-	Parked(webhook events.WebhookID)
+	Due(webhook events.WebhookID)
 	// Feed offers new deliveries, leased and with their envelopes, and gives
 	// the indexes of those that were not taken: other replicas' and those
 	// without room. These travel through the broker.
@@ -354,7 +354,7 @@ func (f *Fanout) match(batch []event, taken map[int64]bool, b *born) {
 				WebhookID: w.ID, TenantID: e.tenant, EventID: e.id, EventType: e.typ, MessageID: e.message, Seq: e.seq, Strict: w.Strict,
 				// What would be parked as soon as it comes is spared the lease,
 				// the way and the second write.
-				Parked: !w.Strict && f.lanes != nil && f.lanes.Full(w.ID),
+				Due: !w.Strict && f.lanes != nil && f.lanes.Full(w.ID),
 			})
 			b.of = append(b.of, e)
 		}
@@ -374,8 +374,8 @@ func (f *Fanout) publish(ctx context.Context, b *born) error {
 		case r.Strict:
 			// Its lane looks into the table; a lost hint costs seconds.
 			_ = f.js.Conn().Publish(events.WakeLane(r.WebhookID), []byte(r.WebhookID.String()))
-		case r.Parked:
-			f.lanes.Parked(r.WebhookID)
+		case r.Due:
+			f.lanes.Due(r.WebhookID)
 		case f.lanes != nil:
 			offered = append(offered, i)
 			offer = append(offer, subscribers.Leased{

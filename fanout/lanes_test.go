@@ -28,7 +28,7 @@ func (l *lanes) Full(w events.WebhookID) bool { return w == l.full }
 
 func (l *lanes) Rank() (int, <-chan struct{}) { return 0, nil }
 
-func (l *lanes) Parked(w events.WebhookID) {
+func (l *lanes) Due(w events.WebhookID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.parked[w]++

@@ -46,9 +46,9 @@ type NewDelivery struct {
 	// Strict rows are due at once and travel in no message: the sweep takes
 	// them in the order of their sequence.
 	Strict bool
-	// Parked rows are due at once too, since their lane has no room for them;
+	// Due rows are due at once too, since their lane has no room for them;
 	// the sweep takes them when it has.
-	Parked bool
+	Due bool
 }
 
 const insertDeliveries = `
@@ -78,7 +78,7 @@ func QueueInsert(b *pgx.Batch, rows []NewDelivery) {
 		r := &rows[i]
 		ids[i], created[i], webhooks[i], tenants[i], evs[i] = r.ID, time.UnixMicro(r.CreatedAt), r.WebhookID, r.TenantID, r.EventID
 		types[i], messages[i], seqs[i], strict[i] = string(r.EventType), r.MessageID, r.Seq, r.Strict
-		parked[i] = r.Parked
+		parked[i] = r.Due
 	}
 	b.Queue(insertDeliveries, ids, created, webhooks, tenants, evs, types, messages, seqs, strict, parked, Retention.Seconds(), MaxAttempts, FirstLease.Seconds())
 }
@@ -92,9 +92,9 @@ type Leased struct {
 	Seq         int64
 	Attempts    int // made so far
 	MaxAttempts int
-	// Again says that it is a replay's or a redelivery's, which lets what is
+	// IsReplay says that it is a replay's or a redelivery's, which lets what is
 	// new go ahead.
-	Again bool
+	IsReplay bool
 	// Lease is when it ends, Unix microseconds of the database's clock. It is
 	// also the token that renewing and parking must show.
 	Lease int64
@@ -105,9 +105,9 @@ type Leased struct {
 	Traceparent string
 }
 
-// Want asks for due rows of one webhook: at most Room, or, where Strict, the
+// FetchRequest asks for due rows of one webhook: at most Room, or, where Strict, the
 // one whose turn it is.
-type Want struct {
+type FetchRequest struct {
 	WebhookID events.WebhookID
 	Room      int
 	Strict    bool
@@ -169,13 +169,13 @@ const strictHead = `
 const strictHeads = `
 SELECT w.webhook_id, h.next_retry_at FROM unnest($1::uuid[]) AS w (webhook_id) LEFT JOIN LATERAL (` + strictHead + `) AS h ON true`
 
-// LeaseDue leases due rows of the wanted webhooks for [LeaseDuration] (those
+// FetchDue leases due rows of the wanted webhooks for [LeaseDuration] (those
 // in strict order for [FirstLease]: their line waits for nobody longer than it
 // must); two callers never get the same row. Beside the rows it gives when to
 // come back for each wanted webhook: the earliest next_retry_at that is left,
 // leases included, or the head's of one in strict order (Unix microseconds; 0
 // where nothing is pending).
-func LeaseDue(ctx context.Context, pool *pgxpool.Pool, wants []Want) ([]Leased, map[events.WebhookID]int64, error) {
+func FetchDue(ctx context.Context, pool *pgxpool.Pool, wants []FetchRequest) ([]Leased, map[events.WebhookID]int64, error) {
 	var ids, lines []events.WebhookID
 	var rooms []int32
 	for _, w := range wants {
@@ -222,7 +222,7 @@ func LeaseDue(ctx context.Context, pool *pgxpool.Pool, wants []Want) ([]Leased, 
 func scanLeased(row pgx.CollectableRow) (Leased, error) {
 	var l Leased
 	var created, lease time.Time
-	err := row.Scan(&l.ID, &created, &l.WebhookID, &l.EventID, &l.EventType, &l.Seq, &l.Attempts, &l.MaxAttempts, &l.Again, &lease, &l.Envelope, &l.Traceparent)
+	err := row.Scan(&l.ID, &created, &l.WebhookID, &l.EventID, &l.EventType, &l.Seq, &l.Attempts, &l.MaxAttempts, &l.IsReplay, &lease, &l.Envelope, &l.Traceparent)
 	l.CreatedAt, l.Lease = created.UnixMicro(), lease.UnixMicro()
 	return l, err
 }
@@ -254,8 +254,8 @@ WITH RECURSIVE found AS (
 SELECT webhook_id, next_retry_at FROM found`
 )
 
-// Found is a webhook that has pending rows.
-type Found struct {
+// PendingWebhook is a webhook that has pending rows.
+type PendingWebhook struct {
 	WebhookID events.WebhookID
 	// Next is the earliest next_retry_at, or that of the head of a strict
 	// line, in Unix microseconds, leases included.
@@ -264,17 +264,17 @@ type Found struct {
 	Strict bool
 }
 
-// Discover gives every webhook of a partition that has pending rows; one whose
+// FindPending gives every webhook of a partition that has pending rows; one whose
 // ordering was changed may be there twice.
-func Discover(ctx context.Context, pool *pgxpool.Pool, partition int) ([]Found, error) {
+func FindPending(ctx context.Context, pool *pgxpool.Pool, partition int) ([]PendingWebhook, error) {
 	first, last := events.PartitionRange(partition)
-	var found []Found
+	var found []PendingWebhook
 	read := func(strict bool) func(pgx.Rows) error {
 		return func(rows pgx.Rows) error {
 			var id events.WebhookID
 			var at time.Time
 			_, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error {
-				found = append(found, Found{WebhookID: id, Next: at.UnixMicro(), Strict: strict})
+				found = append(found, PendingWebhook{WebhookID: id, Next: at.UnixMicro(), Strict: strict})
 				return nil
 			})
 			return err
@@ -290,9 +290,9 @@ func Discover(ctx context.Context, pool *pgxpool.Pool, partition int) ([]Found, 
 	return found, nil
 }
 
-// Reline marks a webhook's pending rows as its ordering wants them: those that
+// SetStrict marks a webhook's pending rows as its ordering wants them: those that
 // were born while it was being changed carry the old mark.
-func Reline(ctx context.Context, pool *pgxpool.Pool, id events.WebhookID, strict bool) error {
+func SetStrict(ctx context.Context, pool *pgxpool.Pool, id events.WebhookID, strict bool) error {
 	statement := `UPDATE fanmail.webhook_subscriber_deliveries SET strict = true WHERE webhook_id = $1 AND status = 'pending' AND NOT strict`
 	if !strict {
 		statement = `UPDATE fanmail.webhook_subscriber_deliveries SET strict = false WHERE webhook_id = $1 AND status = 'pending' AND strict`

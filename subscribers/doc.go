@@ -11,7 +11,7 @@
 //     its holder.
 //   - A final row is never overwritten; a failure counts only for the attempt
 //     that it belongs to.
-//   - What is told of a webhook or a delivery ([TakeNotices]) is written in the
+//   - What is told of a webhook or a delivery ([TakeOperationalEvents]) is written in the
 //     transaction of the fact, and only where somebody asks for it.
 //   - A signing secret leaves the package only through Create and Rotate, and
 //     through the [Registry] for signing.

@@ -53,24 +53,24 @@ func (e *engine) rows(w events.WebhookID, n int) {
 
 func (e *engine) lease(n int) []subscribers.Leased {
 	e.t.Helper()
-	got, _, err := subscribers.LeaseDue(context.Background(), e.pool, []subscribers.Want{{WebhookID: e.hook.ID, Room: n}})
+	got, _, err := subscribers.FetchDue(context.Background(), e.pool, []subscribers.FetchRequest{{WebhookID: e.hook.ID, Room: n}})
 	require.NoError(e.t, err)
 	return got
 }
 
-func (e *engine) write(l subscribers.Ledger) subscribers.Written {
+func (e *engine) write(l subscribers.OutcomeBatch) subscribers.OutcomeResult {
 	e.t.Helper()
-	w, err := subscribers.WriteLedger(context.Background(), e.pool, &l)
+	w, err := subscribers.WriteOutcomes(context.Background(), e.pool, &l)
 	require.NoError(e.t, err)
 	return w
 }
 
-func (e *engine) outcome(l subscribers.Leased, attempt int, delivered bool) subscribers.Ledger {
+func (e *engine) outcome(l subscribers.Leased, attempt int, delivered bool) subscribers.OutcomeBatch {
 	o := subscribers.Outcome{Ref: l.Ref, WebhookID: l.WebhookID, Attempt: attempt, Delivered: delivered, StatusCode: 200, Retry: time.Minute}
 	if !delivered {
 		o.StatusCode, o.Error, o.Reason = 500, "answered 500", "status_5xx"
 	}
-	return subscribers.Ledger{Outcomes: []subscribers.Outcome{o}}
+	return subscribers.OutcomeBatch{Outcomes: []subscribers.Outcome{o}}
 }
 
 func (e *engine) state(id events.DeliveryID) (status string, attempts int) {
@@ -89,7 +89,7 @@ func TestTwoCallersNeverLeaseTheSameRow(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 400 { // as many as there are rows
-				got, _, err := subscribers.LeaseDue(context.Background(), e.pool, []subscribers.Want{{WebhookID: e.hook.ID, Room: 13}})
+				got, _, err := subscribers.FetchDue(context.Background(), e.pool, []subscribers.FetchRequest{{WebhookID: e.hook.ID, Room: 13}})
 				if err != nil || len(got) == 0 {
 					return
 				}
@@ -118,7 +118,7 @@ func TestALeaseCarriesTheEnvelopeAndLastsFiveMinutes(t *testing.T) {
 	e := newEngine(t)
 	e.rows(e.hook.ID, 3)
 	before := time.Now()
-	got, next, err := subscribers.LeaseDue(context.Background(), e.pool, []subscribers.Want{{WebhookID: e.hook.ID, Room: 2}})
+	got, next, err := subscribers.FetchDue(context.Background(), e.pool, []subscribers.FetchRequest{{WebhookID: e.hook.ID, Room: 2}})
 	require.NoError(t, err)
 	require.Len(t, got, 2)
 	require.Equal(t, []int64{2, 3}, []int64{got[0].Seq, got[1].Seq}, "those that have been due for longest")
@@ -126,7 +126,7 @@ func TestALeaseCarriesTheEnvelopeAndLastsFiveMinutes(t *testing.T) {
 	require.WithinDuration(t, before.Add(5*time.Minute), time.UnixMicro(got[0].Lease), 30*time.Second)
 	require.Less(t, next[e.hook.ID], before.UnixMicro(), "the third is due still")
 	e.lease(10)
-	_, next, err = subscribers.LeaseDue(context.Background(), e.pool, []subscribers.Want{{WebhookID: e.hook.ID, Room: 2}})
+	_, next, err = subscribers.FetchDue(context.Background(), e.pool, []subscribers.FetchRequest{{WebhookID: e.hook.ID, Room: 2}})
 	require.NoError(t, err)
 	require.Equal(t, got[0].Lease, next[e.hook.ID], "nothing is due before the first lease ends")
 }
@@ -203,7 +203,7 @@ func TestASuccessAndItsWebhooksTimeAreOneTransaction(t *testing.T) {
 	e.exec(t, `CREATE TRIGGER refuse BEFORE UPDATE OF last_delivered_at ON fanmail.webhooks FOR EACH ROW EXECUTE FUNCTION refuse()`)
 	book := e.outcome(l, 1, true)
 	book.Touch = []events.WebhookID{e.hook.ID}
-	_, err := subscribers.WriteLedger(ctx, e.pool, &book)
+	_, err := subscribers.WriteOutcomes(ctx, e.pool, &book)
 	require.ErrorContains(t, err, "not now")
 	status, attempts := e.state(l.ID)
 	require.Equal(t, "pending", status)
@@ -226,7 +226,7 @@ func TestConcurrentFailuresAreCountedRight(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 6 {
 			wg.Go(func() {
-				_, _ = subscribers.WriteLedger(context.Background(), e.pool, ptr(e.outcome(l, attempt, false)))
+				_, _ = subscribers.WriteOutcomes(context.Background(), e.pool, ptr(e.outcome(l, attempt, false)))
 			})
 		}
 		wg.Wait()
@@ -252,12 +252,12 @@ func TestOnlyTheHolderOfALeaseRenewsOrParks(t *testing.T) {
 	e.rows(e.hook.ID, 1)
 	l := e.lease(1)[0]
 	stranger := subscribers.Lease{Ref: l.Ref, Lease: l.Lease - 1}
-	w := e.write(subscribers.Ledger{Renew: []subscribers.Lease{stranger}, Park: []subscribers.Lease{stranger}})
+	w := e.write(subscribers.OutcomeBatch{Renew: []subscribers.Lease{stranger}, Release: []subscribers.Lease{stranger}})
 	require.Empty(t, w.Renewed)
 	require.Empty(t, e.lease(1), "still leased")
-	w = e.write(subscribers.Ledger{Renew: []subscribers.Lease{{Ref: l.Ref, Lease: l.Lease}}})
+	w = e.write(subscribers.OutcomeBatch{Renew: []subscribers.Lease{{Ref: l.Ref, Lease: l.Lease}}})
 	require.Greater(t, w.Renewed[l.ID], l.Lease)
-	e.write(subscribers.Ledger{Park: []subscribers.Lease{{Ref: l.Ref, Lease: w.Renewed[l.ID]}}})
+	e.write(subscribers.OutcomeBatch{Release: []subscribers.Lease{{Ref: l.Ref, Lease: w.Renewed[l.ID]}}})
 	again := e.lease(1)
 	require.Len(t, again, 1)
 	require.Zero(t, again[0].Attempts, "parking burns nothing")
@@ -268,7 +268,7 @@ func TestEndingWithoutAnAttempt(t *testing.T) {
 	e := newEngine(t)
 	e.rows(e.hook.ID, 1)
 	l := e.lease(1)[0]
-	e.write(subscribers.Ledger{Outcomes: []subscribers.Outcome{{Ref: l.Ref, WebhookID: l.WebhookID, Unsent: true, Error: "the webhook was deleted", Reason: "webhook_deleted"}}})
+	e.write(subscribers.OutcomeBatch{Outcomes: []subscribers.Outcome{{Ref: l.Ref, WebhookID: l.WebhookID, Unsent: true, Error: "the webhook was deleted", Reason: "webhook_deleted"}}})
 	status, attempts := e.state(l.ID)
 	require.Equal(t, "failed", status)
 	require.Zero(t, attempts)
@@ -299,7 +299,7 @@ func TestDiscoverFindsEveryWebhookWithPendingRows(t *testing.T) {
 	require.NoError(t, err)
 	var got []string
 	for p := range events.Partitions {
-		found, err := subscribers.Discover(context.Background(), e.pool, p)
+		found, err := subscribers.FindPending(context.Background(), e.pool, p)
 		require.NoError(t, err)
 		for _, f := range found {
 			require.Equal(t, p, events.Partition(f.WebhookID))

@@ -13,9 +13,9 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/pg"
 )
 
-// Notice is a fact about a webhook or a delivery that is to become an
+// OperationalEvent is a fact about a webhook or a delivery that is to become an
 // operational event of a tenant.
-type Notice struct {
+type OperationalEvent struct {
 	TenantID events.TenantID
 	Type     events.Type
 	Data     json.RawMessage // the event's; its shape is a type of events/operational
@@ -86,9 +86,9 @@ func tellOfDisabling(ctx context.Context, tx pgx.Tx, ids []events.WebhookID) err
 	return nil
 }
 
-// TakeNotices takes up to limit notices, oldest first. They are gone when tx
+// TakeOperationalEvents takes up to limit notices, oldest first. They are gone when tx
 // commits; two callers never get the same one.
-func TakeNotices(ctx context.Context, tx pgx.Tx, limit int) ([]Notice, error) {
+func TakeOperationalEvents(ctx context.Context, tx pgx.Tx, limit int) ([]OperationalEvent, error) {
 	rows, err := tx.Query(ctx, `DELETE FROM fanmail.operational_events
 		WHERE id = ANY (ARRAY(SELECT id FROM fanmail.operational_events ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED))
 		RETURNING id, tenant_id, type, data`, limit)
@@ -97,7 +97,7 @@ func TakeNotices(ctx context.Context, tx pgx.Tx, limit int) ([]Notice, error) {
 	}
 	type numbered struct {
 		id int64
-		Notice
+		OperationalEvent
 	}
 	taken, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (n numbered, err error) {
 		err = row.Scan(&n.id, &n.TenantID, &n.Type, &n.Data)
@@ -107,9 +107,9 @@ func TakeNotices(ctx context.Context, tx pgx.Tx, limit int) ([]Notice, error) {
 		return nil, fmt.Errorf("take notices: %w", err)
 	}
 	slices.SortFunc(taken, func(a, b numbered) int { return cmp.Compare(a.id, b.id) })
-	out := make([]Notice, len(taken))
+	out := make([]OperationalEvent, len(taken))
 	for i, n := range taken {
-		out[i] = n.Notice
+		out[i] = n.OperationalEvent
 	}
 	return out, nil
 }

@@ -46,11 +46,11 @@ type Lease struct {
 	Lease int64 // Unix microseconds; must be what the row says
 }
 
-// Ledger is what one group commit writes.
-type Ledger struct {
+// OutcomeBatch is what one group commit writes.
+type OutcomeBatch struct {
 	Outcomes []Outcome
-	// Park gives rows back: due at once, attempts as they are.
-	Park []Lease
+	// Release makes rows due at once and leaves their attempts as they are.
+	Release []Lease
 	// Renew extends leases to LeaseDuration from now.
 	Renew []Lease
 	// Touch sets last_delivered_at.
@@ -59,8 +59,8 @@ type Ledger struct {
 	Disable []events.WebhookID
 }
 
-// Written is what became of a [Ledger].
-type Written struct {
+// OutcomeResult is what became of a [OutcomeBatch].
+type OutcomeResult struct {
 	// Next is when each failed row is due again, Unix microseconds; rows that
 	// are final, and rows whose failure was stale, are absent.
 	Next map[events.DeliveryID]int64
@@ -124,17 +124,17 @@ const disableGone = `
 UPDATE fanmail.webhooks SET enabled = false, auto_disabled_at = now(), disabled_reason = 'the endpoint answered 410 Gone'
 WHERE id = ANY($1::uuid[]) AND enabled`
 
-// WriteLedger writes outcomes, parkings and renewals in one transaction and
+// WriteOutcomes writes outcomes, parkings and renewals in one transaction and
 // one round trip. Everything in it may be written again: after an error whose
 // commit is in doubt, call it again with the same ledger.
-func WriteLedger(ctx context.Context, pool *pgxpool.Pool, l *Ledger) (Written, error) {
-	w := Written{Next: map[events.DeliveryID]int64{}, Ended: map[events.DeliveryID]bool{}, Renewed: map[events.DeliveryID]int64{}}
+func WriteOutcomes(ctx context.Context, pool *pgxpool.Pool, l *OutcomeBatch) (OutcomeResult, error) {
+	w := OutcomeResult{Next: map[events.DeliveryID]int64{}, Ended: map[events.DeliveryID]bool{}, Renewed: map[events.DeliveryID]int64{}}
 	b := &pgx.Batch{}
 	queueDelivered(b, l.Outcomes, &w)
 	queueFailed(b, l.Outcomes, &w)
 	queueAttempts(b, l.Outcomes)
 	queueExhausted(b, l.Outcomes)
-	eachDay(l.Park, Lease.created, func(d pg.Day, rows []Lease) {
+	eachDay(l.Release, Lease.created, func(d pg.Day, rows []Lease) {
 		ids, created, leases := leaseColumns(rows)
 		b.Queue(d.In(parkRows), ids, created, leases)
 	})
@@ -160,12 +160,12 @@ func WriteLedger(ctx context.Context, pool *pgxpool.Pool, l *Ledger) (Written, e
 	}
 	// A pipeline without BEGIN is one implicit transaction.
 	if err := pool.SendBatch(ctx, b).Close(); err != nil {
-		return Written{}, fmt.Errorf("write the ledger: %w", err)
+		return OutcomeResult{}, fmt.Errorf("write the ledger: %w", err)
 	}
 	return w, nil
 }
 
-func queueDelivered(b *pgx.Batch, outcomes []Outcome, w *Written) {
+func queueDelivered(b *pgx.Batch, outcomes []Outcome, w *OutcomeResult) {
 	delivered := pick(outcomes, func(o *Outcome) bool { return o.Delivered })
 	eachDay(delivered, (*Outcome).created, func(d pg.Day, outcomes []*Outcome) {
 		c := columnsOf(outcomes)
@@ -176,7 +176,7 @@ func queueDelivered(b *pgx.Batch, outcomes []Outcome, w *Written) {
 	})
 }
 
-func queueFailed(b *pgx.Batch, outcomes []Outcome, w *Written) {
+func queueFailed(b *pgx.Batch, outcomes []Outcome, w *OutcomeResult) {
 	failed := pick(outcomes, func(o *Outcome) bool { return !o.Delivered })
 	eachDay(failed, (*Outcome).created, func(d pg.Day, outcomes []*Outcome) {
 		c := columnsOf(outcomes)

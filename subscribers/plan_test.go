@@ -115,11 +115,11 @@ func (b *backlog) statements(when string) {
 	const room = 100
 
 	b.Reset()
-	wants := []subscribers.Want{{WebhookID: b.heavy, Room: room}}
+	wants := []subscribers.FetchRequest{{WebhookID: b.heavy, Room: room}}
 	for _, w := range b.light {
-		wants = append(wants, subscribers.Want{WebhookID: w, Room: room})
+		wants = append(wants, subscribers.FetchRequest{WebhookID: w, Room: room})
 	}
-	leased, next, err := subscribers.LeaseDue(ctx, b.Pool, wants)
+	leased, next, err := subscribers.FetchDue(ctx, b.Pool, wants)
 	require.NoError(b.t, err)
 	require.Len(b.t, leased, room)
 	require.Len(b.t, next, 1+lightHooks)
@@ -133,7 +133,7 @@ func (b *backlog) statements(when string) {
 	_, err = b.Pool.Exec(ctx, `UPDATE fanmail.webhook_subscriber_deliveries SET next_retry_at = now() WHERE webhook_id = $1 AND status = 'pending' AND strict AND seq = 1`, b.strict)
 	require.NoError(b.t, err)
 	b.Reset()
-	head, _, err := subscribers.LeaseDue(ctx, b.Pool, []subscribers.Want{{WebhookID: b.strict, Strict: true}})
+	head, _, err := subscribers.FetchDue(ctx, b.Pool, []subscribers.FetchRequest{{WebhookID: b.strict, Strict: true}})
 	require.NoError(b.t, err)
 	require.Len(b.t, head, 1)
 	b.within("leaseHead", "AS h\n", pgplan.Bound{
@@ -145,7 +145,7 @@ func (b *backlog) statements(when string) {
 	found := 0
 	for p := range events.Partitions {
 		b.Reset()
-		of, err := subscribers.Discover(ctx, b.Pool, p)
+		of, err := subscribers.FindPending(ctx, b.Pool, p)
 		require.NoError(b.t, err)
 		found += len(of)
 		b.within("discoverDue", "ORDER BY webhook_id, next_retry_at", pgplan.Bound{
@@ -249,7 +249,7 @@ func TestAPlanMadeOnAnEmptyDayStillReadsWhatItIsAskedFor(t *testing.T) {
 func (b *backlog) book(rows []subscribers.NewDelivery, part int) {
 	b.t.Helper()
 	ctx := context.Background()
-	var l subscribers.Ledger
+	var l subscribers.OutcomeBatch
 	for i, d := range rows {
 		var lease time.Time
 		require.NoError(b.t, b.Pool.QueryRow(ctx, `SELECT next_retry_at FROM fanmail.webhook_subscriber_deliveries WHERE id = $1 AND created_at = $2`,
@@ -263,13 +263,13 @@ func (b *backlog) book(rows []subscribers.NewDelivery, part int) {
 			o.StatusCode, o.Delivered, o.Error, o.Reason, o.Retry = 500, false, "answered 500", "status_5xx", time.Minute
 			l.Outcomes = append(l.Outcomes, o)
 		case 2:
-			l.Park = append(l.Park, held)
+			l.Release = append(l.Release, held)
 		default:
 			l.Renew = append(l.Renew, held)
 		}
 	}
 	b.Reset()
-	w, err := subscribers.WriteLedger(ctx, b.Pool, &l)
+	w, err := subscribers.WriteOutcomes(ctx, b.Pool, &l)
 	require.NoError(b.t, err)
 	require.Zero(b.t, w.Stale)
 	require.Len(b.t, w.Next, part)

@@ -35,20 +35,20 @@ func (r *ReplayRef) Delivery(event events.ID, webhook events.WebhookID) events.D
 	return events.DeriveDeliveryID(event, webhook, r.ID, r.CreatedAt)
 }
 
-// ReplayVerdict is what became of one [Replayed].
-type ReplayVerdict string
+// ReplayResult is what became of one [Replayed].
+type ReplayResult string
 
 // The verdicts.
 const (
-	// ReplayBorn says that its delivery was made, due at once.
-	ReplayBorn ReplayVerdict = "born"
-	// ReplayHad says that the webhook has had the event, or has a pending
+	// ReplayCreated says that its delivery was made, due at once.
+	ReplayCreated ReplayResult = "born"
+	// ReplayDelivered says that the webhook has had the event, or has a pending
 	// delivery of it. Only replays of what was missed ask.
-	ReplayHad ReplayVerdict = "had"
+	ReplayDelivered ReplayResult = "had"
 	// ReplayKnown says that the replay has made this delivery before.
-	ReplayKnown ReplayVerdict = "known"
-	// ReplayEarly says that the event has yet to be fanned out.
-	ReplayEarly ReplayVerdict = "early"
+	ReplayKnown ReplayResult = "known"
+	// ReplayNotFannedOut says that the event has yet to be fanned out.
+	ReplayNotFannedOut ReplayResult = "early"
 )
 
 // The live delivery lies in the event's own instant and is found by its id;
@@ -93,7 +93,7 @@ FROM judged AS j LEFT JOIN born AS b ON b.id = j.id ORDER BY j.n`
 
 // InsertReplayed makes a replay's deliveries of the events and says what became
 // of each, in their order. It takes a lock of each webhook to the end of tx.
-func InsertReplayed(ctx context.Context, tx pgx.Tx, r *ReplayRef, list []Replayed) ([]ReplayVerdict, error) {
+func InsertReplayed(ctx context.Context, tx pgx.Tx, r *ReplayRef, list []Replayed) ([]ReplayResult, error) {
 	c := replayedColumns(r, list)
 	if r.Missed {
 		if _, err := tx.Exec(ctx, lockReplayed, c.distinctWebhooks()); err != nil {
@@ -105,7 +105,7 @@ func InsertReplayed(ctx context.Context, tx pgx.Tx, r *ReplayRef, list []Replaye
 	if err != nil {
 		return nil, fmt.Errorf("insert replayed deliveries: %w", err)
 	}
-	verdicts, err := pgx.CollectRows(rows, pgx.RowTo[ReplayVerdict])
+	verdicts, err := pgx.CollectRows(rows, pgx.RowTo[ReplayResult])
 	if err != nil {
 		return nil, fmt.Errorf("insert replayed deliveries: %w", err)
 	}

@@ -217,7 +217,7 @@ func TestATestsEnvelopeIsAnEventOfItsOwn(t *testing.T) {
 	require.WithinDuration(t, d.CreatedAt.Add(subscribers.Retention), d.ExpiresAt, time.Microsecond)
 
 	// The sweep finds it as it finds every other due delivery.
-	due, _, err := subscribers.LeaseDue(ctx, s.pool, []subscribers.Want{{WebhookID: w.ID, Room: 10}})
+	due, _, err := subscribers.FetchDue(ctx, s.pool, []subscribers.FetchRequest{{WebhookID: w.ID, Room: 10}})
 	require.NoError(t, err)
 	require.Len(t, due, 1)
 	require.Equal(t, []byte(envelope), due[0].Envelope)

@@ -50,7 +50,7 @@ func (p *poster) post(ctx context.Context, c *claimed, pay *Payload, b *body) Ou
 	}
 	defer func() { _ = resp.Body.Close() }()
 	_, err = attempt.Head(resp.Body)
-	v := attempt.Judge(resp, time.Now())
+	v := attempt.Classify(resp, time.Now())
 	if err != nil && !v.Delivered && ctx.Err() != nil {
 		return failure(ctx, err, start)
 	}

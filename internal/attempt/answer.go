@@ -46,8 +46,8 @@ func Reasons() []string {
 	}
 }
 
-// Verdict is what is thought of an answer.
-type Verdict struct {
+// Classification is what is thought of an answer.
+type Classification struct {
 	Delivered bool
 	Reason    string
 	// Error is one line; "" where Delivered.
@@ -57,13 +57,13 @@ type Verdict struct {
 	RetryAfter time.Duration
 }
 
-// Judge judges an answer by its status.
-func Judge(resp *http.Response, now time.Time) Verdict {
+// Classify judges an answer by its status.
+func Classify(resp *http.Response, now time.Time) Classification {
 	code := resp.StatusCode
 	if code >= 200 && code < 300 {
-		return Verdict{Delivered: true, Reason: ReasonOK}
+		return Classification{Delivered: true, Reason: ReasonOK}
 	}
-	v := Verdict{Error: fmt.Sprintf("answered %d", code)}
+	v := Classification{Error: fmt.Sprintf("answered %d", code)}
 	switch {
 	case code >= 300 && code < 400:
 		v.Reason = ReasonRedirect

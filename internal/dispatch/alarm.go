@@ -92,10 +92,10 @@ func (s *scheduler) tick(now time.Time) time.Duration {
 }
 
 // wants takes up to n lanes that the sweep is to lease rows for.
-func (s *scheduler) wants(n int) []subscribers.Want {
+func (s *scheduler) wants(n int) []subscribers.FetchRequest {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var out []subscribers.Want
+	var out []subscribers.FetchRequest
 	total, rows, tight := 0, s.stock.rows(len(s.held)), s.stock.bytes > stockBytes/2
 	for l := range s.pulls {
 		if len(out) == n || total >= rows {
@@ -118,7 +118,7 @@ func (s *scheduler) wants(n int) []subscribers.Want {
 		}
 		l.pulling = true
 		total += room
-		out = append(out, subscribers.Want{WebhookID: l.id, Room: room, Strict: strict})
+		out = append(out, subscribers.FetchRequest{WebhookID: l.id, Room: room, Strict: strict})
 	}
 	if len(s.pulls) > 0 {
 		ring(s.rung)
@@ -129,7 +129,7 @@ func (s *scheduler) wants(n int) []subscribers.Want {
 // pulled ends a lane's pull of some rows: next is when its next row is due
 // (Unix microseconds), 0 where nothing is pending, negative where the pull
 // failed.
-func (s *scheduler) pulled(want subscribers.Want, rows int, next int64) {
+func (s *scheduler) pulled(want subscribers.FetchRequest, rows int, next int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.lanes[want.WebhookID]

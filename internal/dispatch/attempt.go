@@ -88,7 +88,7 @@ func (p *poster) post(ctx context.Context, e *subscribers.Entry, d *delivery) re
 	}
 	defer func() { _ = resp.Body.Close() }()
 	head, err := attempt.Head(resp.Body)
-	v := attempt.Judge(resp, time.Now())
+	v := attempt.Classify(resp, time.Now())
 	r := result{
 		delivered: v.Delivered, status: resp.StatusCode, reason: v.Reason, err: v.Error, response: head,
 		retryAfter: v.RetryAfter, duration: time.Since(start),

@@ -86,7 +86,7 @@ func TestReplaysWaitBehindWhatIsNewWithoutStarving(t *testing.T) {
 		e := hook(1, 1, 1)
 		for range 100 {
 			b.next++
-			d := &delivery{Leased: subscribers.Leased{WebhookID: e.ID, Again: true, MaxAttempts: 8}}
+			d := &delivery{Leased: subscribers.Leased{WebhookID: e.ID, IsReplay: true, MaxAttempts: 8}}
 			d.ID[8], d.ID[9] = byte(b.next), byte(b.next>>8)
 			require.Equal(t, queued, b.add(d, e))
 		}
@@ -97,7 +97,7 @@ func TestReplaysWaitBehindWhatIsNewWithoutStarving(t *testing.T) {
 		for range 40 {
 			flying := b.begin()
 			require.Len(t, flying, 1)
-			if flying[0].Again {
+			if flying[0].IsReplay {
 				replayed++
 			}
 			b.end(flying[0], fine)

@@ -46,7 +46,7 @@ func stranger(t *testing.T, url string) (*Dispatcher, *delivery) {
 	require.NoError(t, registry.Load(ctx))
 	d, err := New(pool, nc, js, registry, Options{AllowHTTP: true, AllowNetworks: loopback, Log: log})
 	require.NoError(t, err)
-	leased, _, err := subscribers.LeaseDue(ctx, pool, []subscribers.Want{{WebhookID: w.ID, Room: 1}})
+	leased, _, err := subscribers.FetchDue(ctx, pool, []subscribers.FetchRequest{{WebhookID: w.ID, Room: 1}})
 	require.NoError(t, err)
 	require.Len(t, leased, 1)
 	leased[0].Envelope = []byte(`{"subject":"hello"}`)

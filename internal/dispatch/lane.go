@@ -143,7 +143,7 @@ func (l *lane) push(d *delivery) { l.queueOf(d).push(d) }
 
 // queueOf is the queue that a delivery waits in.
 func (l *lane) queueOf(d *delivery) *fifo {
-	if d.Attempts > 0 || d.Again {
+	if d.Attempts > 0 || d.IsReplay {
 		return &l.again
 	}
 	return &l.first

@@ -218,13 +218,13 @@ func (l *ledger) write(ctx context.Context, batch []entry) {
 	pause := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(20*time.Millisecond), backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))
 	for first := true; ; first = false {
-		faults.At(faults.LedgerBegun)
+		faults.At(faults.OutcomesBegun)
 		start := time.Now()
 		call, cancel := context.WithTimeout(ctx, 30*time.Second)
-		written, err := subscribers.WriteLedger(call, l.pool, book)
+		written, err := subscribers.WriteOutcomes(call, l.pool, book)
 		cancel()
 		if err == nil {
-			faults.At(faults.LedgerCommitted)
+			faults.At(faults.OutcomesCommitted)
 			l.metrics.ledgerSeconds.Observe(time.Since(start).Seconds())
 			l.metrics.ledgerRows.Observe(float64(len(batch)))
 			l.resume()
@@ -272,8 +272,8 @@ func (l *ledger) resume() {
 	}
 }
 
-func (l *ledger) book(batch []entry) *subscribers.Ledger {
-	b := &subscribers.Ledger{}
+func (l *ledger) book(batch []entry) *subscribers.OutcomeBatch {
+	b := &subscribers.OutcomeBatch{}
 	now := time.Now()
 	for i := range batch {
 		e := &batch[i]
@@ -289,7 +289,7 @@ func (l *ledger) book(batch []entry) *subscribers.Ledger {
 				b.Disable = append(b.Disable, id)
 			}
 		case entryPark:
-			b.Park = append(b.Park, subscribers.Lease{Ref: e.d.Ref, Lease: e.d.Lease})
+			b.Release = append(b.Release, subscribers.Lease{Ref: e.d.Ref, Lease: e.d.Lease})
 		case entryRenew:
 			b.Renew = append(b.Renew, subscribers.Lease{Ref: e.d.Ref, Lease: e.d.Lease})
 		}
@@ -302,7 +302,7 @@ func (l *ledger) book(batch []entry) *subscribers.Ledger {
 
 func compareIDs(a, b events.WebhookID) int { return slices.Compare(a[:], b[:]) }
 
-func (l *ledger) settle(batch []entry, w *subscribers.Written, disabled bool) {
+func (l *ledger) settle(batch []entry, w *subscribers.OutcomeResult, disabled bool) {
 	l.metrics.stale.Add(float64(w.Stale))
 	for i := range batch {
 		e := &batch[i]

@@ -142,7 +142,7 @@ func (m *Maintenance) retain(ctx context.Context) error {
 	m.expired.Add(float64(r.Expired))
 	m.dropped.Add(float64(r.Dropped))
 	if r.Dropped > 0 || r.Expired > 0 {
-		m.log.Info("retention", zap.Int("partitions dropped", r.Dropped), zap.Int64("pending deliveries expired", r.Expired))
+		m.log.Info("retention", zap.Int("dropped_partitions", r.Dropped), zap.Int64("expired_deliveries", r.Expired))
 	}
 	return err
 }

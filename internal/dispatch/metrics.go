@@ -57,10 +57,10 @@ func newMetrics(reg prometheus.Registerer, d *Dispatcher) *metrics {
 			Name: "fanmail_dispatch_first_attempt_lag_seconds", Help: "From an event's creation to the start of the first attempt of its deliveries.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 20),
 		}),
 		parked: f.NewCounter(prometheus.CounterOpts{
-			Name: "fanmail_dispatch_parked_total", Help: "Deliveries given back to the table, or left there at birth, since their lane had no room.",
+			Name: "fanmail_dispatch_released_total", Help: "Deliveries given back to the table, or left there at birth, since their lane had no room.",
 		}),
 		swept: f.NewCounter(prometheus.CounterOpts{
-			Name: "fanmail_dispatch_swept_total", Help: "Due rows leased from the table.",
+			Name: "fanmail_dispatch_fetched_total", Help: "Due rows leased from the table.",
 		}),
 		expired: f.NewCounter(prometheus.CounterOpts{
 			Name: "fanmail_dispatch_expired_messages_total", Help: "Deliveries dropped from messages because their lease had run out; the sweep takes them.",
@@ -72,10 +72,10 @@ func newMetrics(reg prometheus.Registerer, d *Dispatcher) *metrics {
 			Name: "fanmail_dispatch_duplicate_messages_total", Help: "Deliveries dropped because they were held already.",
 		}),
 		ledgerSeconds: f.NewHistogram(prometheus.HistogramOpts{
-			Name: "fanmail_ledger_commit_seconds", Help: "Duration of the ledger's commits.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15),
+			Name: "fanmail_outcome_commit_seconds", Help: "Duration of the ledger's commits.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15),
 		}),
 		ledgerRows: f.NewHistogram(prometheus.HistogramOpts{
-			Name: "fanmail_ledger_commit_rows", Help: "Rows in a commit of the ledger.", Buckets: prometheus.ExponentialBuckets(1, 2, 11),
+			Name: "fanmail_outcome_commit_rows", Help: "Rows in a commit of the ledger.", Buckets: prometheus.ExponentialBuckets(1, 2, 11),
 		}),
 		moves: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "fanmail_dispatch_partition_moves_total", Help: "Partitions that changed hands, by what happened: claimed, released, lost.",

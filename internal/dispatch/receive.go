@@ -112,8 +112,8 @@ func (d *Dispatcher) handle(ctx context.Context, m jetstream.Msg, since int64) {
 // Full says that a webhook's lane is here and has no room.
 func (d *Dispatcher) Full(webhook events.WebhookID) bool { return d.sched.full(webhook) }
 
-// Parked takes the hint that a new row of a webhook is due.
-func (d *Dispatcher) Parked(webhook events.WebhookID) {
+// Due takes the hint that a new row of a webhook is due.
+func (d *Dispatcher) Due(webhook events.WebhookID) {
 	d.metrics.parked.Inc()
 	if e := d.registry.Get(webhook); e != nil {
 		d.sched.hint(webhook, e, d.clock.latest())

@@ -42,10 +42,10 @@ func (d *Dispatcher) sweep(ctx context.Context) {
 	}
 }
 
-func (d *Dispatcher) pull(ctx context.Context, wants []subscribers.Want) {
+func (d *Dispatcher) pull(ctx context.Context, wants []subscribers.FetchRequest) {
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
-	leased, next, err := subscribers.LeaseDue(call, d.pool, wants)
+	leased, next, err := subscribers.FetchDue(call, d.pool, wants)
 	if err != nil {
 		d.log.Warn("due deliveries can't be leased", zap.Error(err))
 		for _, w := range wants {
@@ -115,7 +115,7 @@ func (d *Dispatcher) discoverPartition(ctx context.Context, p int) {
 	if ctx.Err() != nil {
 		return
 	}
-	found, err := subscribers.Discover(ctx, d.pool, p)
+	found, err := subscribers.FindPending(ctx, d.pool, p)
 	if err != nil {
 		if ctx.Err() == nil {
 			d.log.Warn("pending deliveries can't be searched for", zap.Error(err))
@@ -128,7 +128,7 @@ func (d *Dispatcher) discoverPartition(ctx context.Context, p int) {
 			continue // not loaded yet; the next search finds it again
 		}
 		if e.Strict != f.Strict && !e.Deleted {
-			if err := subscribers.Reline(ctx, d.pool, f.WebhookID, e.Strict); err != nil {
+			if err := subscribers.SetStrict(ctx, d.pool, f.WebhookID, e.Strict); err != nil {
 				d.log.Warn("a webhook's change of ordering waits", zap.Stringer("webhook", f.WebhookID), zap.Error(err))
 				continue
 			}

@@ -31,10 +31,10 @@ const (
 	FanoutPublished Point = "fanout.published"
 	// DispatchPosted: the answer has come, the ledger does not know of it.
 	DispatchPosted Point = "dispatch.posted"
-	// LedgerBegun: a batch of outcomes is about to be written.
-	LedgerBegun Point = "ledger.begun"
-	// LedgerCommitted: it is written, nothing is acknowledged.
-	LedgerCommitted Point = "ledger.committed"
+	// OutcomesBegun: a batch of outcomes is about to be written.
+	OutcomesBegun Point = "ledger.begun"
+	// OutcomesCommitted: it is written, nothing is acknowledged.
+	OutcomesCommitted Point = "ledger.committed"
 	// PartitionMoving: a partition's lanes are given up, its row not released.
 	PartitionMoving Point = "partition.moving"
 )
@@ -42,7 +42,7 @@ const (
 // Points are all of them.
 var Points = []Point{
 	MigrateBegun, MigrateApplied, OutboxLeased, OutboxPublished, FanoutCommitted, FanoutPublished,
-	DispatchPosted, LedgerBegun, LedgerCommitted, PartitionMoving,
+	DispatchPosted, OutcomesBegun, OutcomesCommitted, PartitionMoving,
 }
 
 // target is the point at which the process is to die.

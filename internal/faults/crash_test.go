@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	for n := 1; n <= 3; n++ {
-		faults.At(faults.LedgerBegun)
+		faults.At(faults.OutcomesBegun)
 		fmt.Println("passed", n)
 	}
 }

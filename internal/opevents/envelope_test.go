@@ -95,7 +95,7 @@ func TestTheEnvelopesOfNotices(t *testing.T) {
 		if message == "" {
 			out.StatusCode, out.Error = 0, "no complete answer within 15 s"
 		}
-		o.write(&subscribers.Ledger{Outcomes: []subscribers.Outcome{out}})
+		o.write(&subscribers.OutcomeBatch{Outcomes: []subscribers.Outcome{out}})
 		envelope := one()
 		var data operational.DeliveryExhausted
 		golden(t, name, fits(t, envelope, &data), envelope)
@@ -106,7 +106,7 @@ func TestTheEnvelopesOfNotices(t *testing.T) {
 		o.exec(`DELETE FROM fanmail.webhook_subscriber_deliveries`)
 	}
 
-	o.write(&subscribers.Ledger{Disable: []events.WebhookID{hook}})
+	o.write(&subscribers.OutcomeBatch{Disable: []events.WebhookID{hook}})
 	envelope := one()
 	var disabled operational.WebhookDisabled
 	golden(t, "webhook.disabled-gone", fits(t, envelope, &disabled), envelope)
@@ -115,7 +115,7 @@ func TestTheEnvelopesOfNotices(t *testing.T) {
 	o.exec(`UPDATE fanmail.webhooks SET auto_disabled_at = auto_disabled_at - interval '6 minutes' WHERE id = $1`, hook)
 	_, err = o.store.Update(ctx, tenant, hook, subscribers.Patch{Enabled: new(true)})
 	require.NoError(t, err)
-	o.write(&subscribers.Ledger{Touch: []events.WebhookID{hook}})
+	o.write(&subscribers.OutcomeBatch{Touch: []events.WebhookID{hook}})
 	envelope = one()
 	var recovered operational.WebhookRecovered
 	golden(t, "webhook.recovered", fits(t, envelope, &recovered), envelope)

@@ -11,7 +11,7 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	return &metrics{told: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
-		Name: "fanmail_notices_events_total",
+		Name: "fanmail_opevents_inserted_total",
 		Help: "Operational events put into the outbox, by type.",
 	}, []string{"type"})}
 }

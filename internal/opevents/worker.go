@@ -72,10 +72,10 @@ func (w *Worker) Run(ctx context.Context) error {
 
 // Round takes one batch and gives its size.
 func (w *Worker) Round(ctx context.Context) (int, error) {
-	var taken []subscribers.Notice
+	var taken []subscribers.OperationalEvent
 	err := pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error {
 		var err error
-		if taken, err = subscribers.TakeNotices(ctx, tx, batch); err != nil || len(taken) == 0 {
+		if taken, err = subscribers.TakeOperationalEvents(ctx, tx, batch); err != nil || len(taken) == 0 {
 			return err
 		}
 		evs := make([]events.Event, 0, len(taken))

@@ -64,9 +64,9 @@ func (o *office) last(tenant events.TenantID, hook events.WebhookID, typ events.
 	}
 }
 
-func (o *office) write(l *subscribers.Ledger) {
+func (o *office) write(l *subscribers.OutcomeBatch) {
 	o.t.Helper()
-	_, err := subscribers.WriteLedger(context.Background(), o.pool, l)
+	_, err := subscribers.WriteOutcomes(context.Background(), o.pool, l)
 	require.NoError(o.t, err)
 }
 
@@ -108,7 +108,7 @@ func TestADeliverysEndIsToldOnceToWhoAsksForIt(t *testing.T) {
 	tenant, operator, other := o.tenant(false), o.tenant(true), o.tenant(false)
 	hook := o.webhook(tenant, events.EmailReceived)
 	first := o.last(tenant, hook, events.EmailReceived, "live")
-	o.write(&subscribers.Ledger{Outcomes: []subscribers.Outcome{first}})
+	o.write(&subscribers.OutcomeBatch{Outcomes: []subscribers.Outcome{first}})
 	types, _ := o.told(tenant)
 	require.Empty(t, types, "nobody asks")
 
@@ -120,7 +120,7 @@ func TestADeliverysEndIsToldOnceToWhoAsksForIt(t *testing.T) {
 	retry.Attempt = 3 // of a stale attempt: it ends nothing
 	delivered := o.last(tenant, hook, events.EmailReceived, "live")
 	delivered.Delivered, delivered.StatusCode = true, 200
-	book := &subscribers.Ledger{Outcomes: []subscribers.Outcome{second, retry, delivered}}
+	book := &subscribers.OutcomeBatch{Outcomes: []subscribers.Outcome{second, retry, delivered}}
 	o.write(book)
 	o.write(book) // a commit in doubt is written again
 	types, data := o.told(tenant)
@@ -151,7 +151,7 @@ func TestOperationalEventsAreNotToldOfThemselves(t *testing.T) {
 	all = append(all, o.last(tenant, hook, events.EmailReceived, "test"))
 	unsent := o.last(tenant, hook, events.EmailReceived, "live")
 	unsent.Unsent = true // our own doing: its event is gone
-	o.write(&subscribers.Ledger{Outcomes: append(all, unsent)})
+	o.write(&subscribers.OutcomeBatch{Outcomes: append(all, unsent)})
 	types, _ := o.told(tenant)
 	require.Empty(t, types)
 	var failed int
@@ -165,7 +165,7 @@ func TestAWebhooksDisablingAndRecoveryAreTold(t *testing.T) {
 	o := open(t)
 	tenant := o.tenant(false)
 	hook := o.webhook(tenant, events.EmailReceived, events.WebhookDisabled)
-	o.write(&subscribers.Ledger{Disable: []events.WebhookID{hook}})
+	o.write(&subscribers.OutcomeBatch{Disable: []events.WebhookID{hook}})
 	types, _ := o.told(tenant)
 	require.Empty(t, types, "the webhook that is off can't be told")
 
@@ -177,12 +177,12 @@ func TestAWebhooksDisablingAndRecoveryAreTold(t *testing.T) {
 	}
 	o.webhook(tenant, events.WebhookDisabled, events.WebhookRecovered)
 	enable(hook)
-	o.write(&subscribers.Ledger{Disable: []events.WebhookID{hook}})
+	o.write(&subscribers.OutcomeBatch{Disable: []events.WebhookID{hook}})
 	types, data := o.told(tenant)
 	require.Equal(t, []events.Type{events.WebhookDisabled}, types)
 	require.Equal(t, hook.String(), data[0]["webhook_id"])
 	require.Contains(t, data[0]["reason"], "410")
-	o.write(&subscribers.Ledger{Disable: []events.WebhookID{hook}})
+	o.write(&subscribers.OutcomeBatch{Disable: []events.WebhookID{hook}})
 	types, _ = o.told(tenant)
 	require.Empty(t, types, "it is off already")
 
@@ -194,11 +194,11 @@ func TestAWebhooksDisablingAndRecoveryAreTold(t *testing.T) {
 		_, err := o.store.Update(ctx, tenant, hook, subscribers.Patch{Enabled: new(on)})
 		require.NoError(t, err)
 	}
-	o.write(&subscribers.Ledger{Touch: []events.WebhookID{hook}})
+	o.write(&subscribers.OutcomeBatch{Touch: []events.WebhookID{hook}})
 	types, data = o.told(tenant)
 	require.Equal(t, []events.Type{events.WebhookRecovered}, types)
 	require.Equal(t, hook.String(), data[0]["webhook_id"])
-	o.write(&subscribers.Ledger{Touch: []events.WebhookID{hook}})
+	o.write(&subscribers.OutcomeBatch{Touch: []events.WebhookID{hook}})
 	types, _ = o.told(tenant)
 	require.Empty(t, types, "once")
 }
@@ -247,7 +247,7 @@ func TestTheLedgerDoesNotWaitForAProducer(t *testing.T) {
 	require.NoError(t, err)
 	_, err = producer.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended($1::uuid::text, 0))`, tenant)
 	require.NoError(t, err)
-	o.write(&subscribers.Ledger{Outcomes: []subscribers.Outcome{o.last(tenant, hook, events.EmailReceived, "live")}})
+	o.write(&subscribers.OutcomeBatch{Outcomes: []subscribers.Outcome{o.last(tenant, hook, events.EmailReceived, "live")}})
 	held, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
 	_, err = o.worker.Round(held)

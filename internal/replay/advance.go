@@ -314,7 +314,7 @@ func (w *work) enqueue(ctx context.Context, tx pgx.Tx, t *tally) error {
 	paid := 0
 	for i, v := range verdicts {
 		switch v {
-		case subscribers.ReplayBorn:
+		case subscribers.ReplayCreated:
 			t.enqueued++
 			if spill[rows[i].WebhookID] {
 				t.change(rows[i], stateTried) // out of the window, which is full
@@ -322,10 +322,10 @@ func (w *work) enqueue(ctx context.Context, tx pgx.Tx, t *tally) error {
 			}
 			paid++
 			t.change(rows[i], stateEnqueued)
-		case subscribers.ReplayHad, subscribers.ReplayKnown:
+		case subscribers.ReplayDelivered, subscribers.ReplayKnown:
 			t.had++
 			t.change(rows[i], stateGone)
-		case subscribers.ReplayEarly: // its outbox row goes first
+		case subscribers.ReplayNotFannedOut: // its outbox row goes first
 		}
 	}
 	w.pay(paid)

@@ -38,8 +38,8 @@ func processFaults() []fault {
 		{faults.FanoutCommitted, "dispatcher-1", 10},
 		{faults.FanoutPublished, "dispatcher-2", 10},
 		{faults.DispatchPosted, "dispatcher-1", 50},
-		{faults.LedgerBegun, "dispatcher-2", 30},
-		{faults.LedgerCommitted, "dispatcher-1", 30},
+		{faults.OutcomesBegun, "dispatcher-2", 30},
+		{faults.OutcomesCommitted, "dispatcher-1", 30},
 	} {
 		out = append(out, fault{"crash." + string(c.at), c.party, die(c.party, c.at, c.most)})
 	}

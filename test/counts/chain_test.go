@@ -219,7 +219,7 @@ func (c *chain) read() reading {
 	require.NoError(c.t, err)
 	found := 0
 	for _, f := range families {
-		if name := f.GetName(); name == "fanmail_dispatch_parked_total" || name == "fanmail_dispatch_swept_total" {
+		if name := f.GetName(); name == "fanmail_dispatch_released_total" || name == "fanmail_dispatch_fetched_total" {
 			found++
 			r.back += int64(f.GetMetric()[0].GetCounter().GetValue())
 		}
