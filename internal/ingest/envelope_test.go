@@ -53,7 +53,7 @@ func TestTheEnvelopesOfMails(t *testing.T) {
 		head, tail, err := ev.Encode(id)
 		require.NoError(t, err)
 		got := append(append(head, at.Format(events.TimeLayout)...), tail...)
-		golden := filepath.Join("..", "events", "testdata", "envelopes", "email.received-"+strings.TrimSuffix(filepath.Base(f), ".eml")+".json")
+		golden := filepath.Join("..", "..", "events", "testdata", "envelopes", "email.received-"+strings.TrimSuffix(filepath.Base(f), ".eml")+".json")
 		if *update {
 			require.NoError(t, os.WriteFile(golden, got, 0o600))
 		}

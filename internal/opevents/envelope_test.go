@@ -56,7 +56,7 @@ func golden(t *testing.T, name string, env events.Envelope, envelope []byte) {
 	got := strings.NewReplacer(
 		env.ID.String(), "evt_101112131415161718191a1b1c1d1e1f", env.CreatedAt.Format(events.TimeLayout), at.Format(events.TimeLayout),
 	).Replace(string(envelope))
-	file := filepath.Join("..", "events", "testdata", "envelopes", name+".json")
+	file := filepath.Join("..", "..", "events", "testdata", "envelopes", name+".json")
 	if *update {
 		require.NoError(t, os.WriteFile(file, []byte(got), 0o600))
 	}
