@@ -59,7 +59,7 @@ func TestEveryCrashPointStandsInTheCodeAndIsTried(t *testing.T) {
 	t.Parallel()
 	module, err := root(t.Context())
 	require.NoError(t, err)
-	call := regexp.MustCompile(`crash\.At\(crash\.(\w+)\)`)
+	call := regexp.MustCompile(`faults\.At\(faults\.(\w+)\)`)
 	var found []string
 	require.NoError(t, fs.WalkDir(os.DirFS(module), ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") || strings.HasPrefix(name, "test/") {

@@ -56,7 +56,7 @@ var sabotages = map[string]sabotage{
 	// The outbox row goes when the broker has the event.
 	"outbox-row-deleted-early": {
 		patches: []patch{
-			{"outbox/relay.go", "	crash.At(crash.OutboxPublished)\n", "	_, _ = r.pool.Exec(ctx, `DELETE FROM fanmail.outbox AS o USING unnest($1::uuid[], $2::bigint[]) AS u (tenant_id, seq) WHERE o.tenant_id = u.tenant_id AND o.seq = u.seq`, tenants, seqs)\n"},
+			{"outbox/relay.go", "	faults.At(faults.OutboxPublished)\n", "	_, _ = r.pool.Exec(ctx, `DELETE FROM fanmail.outbox AS o USING unnest($1::uuid[], $2::bigint[]) AS u (tenant_id, seq) WHERE o.tenant_id = u.tenant_id AND o.seq = u.seq`, tenants, seqs)\n"},
 			{"fanout/fanout.go", "if !taken[e.seq] {", "if false {"},
 		},
 		faults: []string{"nats.wipe", "flood", "postgres.immediate"}, duration: 40 * time.Second, breaks: promise.NothingLost,
