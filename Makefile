@@ -52,7 +52,7 @@ chaos-long: setup ## the same for half an hour, with a random seed and the produ
 	@go run ./test/chaos --long
 
 soak: setup ## an hour at 300 deliveries a second while partitions roll over; what is used must stay flat
-	@go run ./test/chaos --soak --plot docs/soak.svg
+	@go run ./test/chaos --soak --plot docs/explanation/soak.svg
 
 replicas: setup ## dispatchers come and go for two minutes, and a million rows wait for dead endpoints
 	@FANMAIL_LONG=1 go test -count=1 -parallel 1 -v -run 'TestCapsAndOrderHold|TestABacklogOfTheDead' ./test/e2e
@@ -64,7 +64,7 @@ replay-long: setup ## a replay of 100,000 events beside 200 live ones a second, 
 observability-check: setup ## the dashboard's queries and the alerts, against a real Prometheus that scrapes a real Fanmail
 	@go run ./test/observability --prometheus "$$(scripts/prometheus.sh)"
 
-quickstart: setup build ## walk docs/quickstart.md as it is written, in an empty folder
+quickstart: setup build ## walk docs/tutorials/quickstart.md as it is written, in an empty folder
 	@scripts/quickstart.sh
 
 chart-check: ## check chart, Compose, Dockerfile and the builds' bytes with the real tools

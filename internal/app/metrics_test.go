@@ -22,12 +22,12 @@ import (
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
-var update = flag.Bool("update", false, "write docs/metrics.md from what the processes export")
+var update = flag.Bool("update", false, "write docs/reference/metrics.md from what the processes export")
 
-const metricsPage = "../../docs/metrics.md"
+const metricsPage = "../../docs/reference/metrics.md"
 
 // TestMetricsAreDocumented runs the processes and compares what they
-// export with docs/metrics.md.
+// export with docs/reference/metrics.md.
 func TestMetricsAreDocumented(t *testing.T) {
 	t.Parallel()
 	db, broker, life := Database{URL: pgtest.URL(t)}, NATS{URL: natstest.URL(t)}, Lifecycle{HTTPAddr: "127.0.0.1:0"}
@@ -88,7 +88,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	page, err := os.ReadFile(metricsPage)
 	require.NoError(t, err)
 	require.True(t, strings.HasSuffix(string(page), table),
-		"docs/metrics.md does not say what the processes export; write it with: go test ./internal/app -run TestMetricsAreDocumented -update\n%s", table)
+		"docs/reference/metrics.md does not say what the processes export; write it with: go test ./internal/app -run TestMetricsAreDocumented -update\n%s", table)
 }
 
 const tableHead = "| metric | type | labels | from | what |\n|---|---|---|---|---|\n"

@@ -15,10 +15,10 @@ var (
 	testedFunc = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)[A-Za-z0-9_]+)\(`)
 )
 
-// TestEveryTestThatABehaviourNamesExists reads docs/behaviours.md.
+// TestEveryTestThatABehaviourNamesExists reads docs/reference/behaviours.md.
 func TestEveryTestThatABehaviourNamesExists(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("../../docs/behaviours.md")
+	page, err := os.ReadFile("../../docs/reference/behaviours.md")
 	require.NoError(t, err)
 	named := namedTest.FindAllStringSubmatch(string(page), -1)
 	require.Greater(t, len(named), 50, "the page names its tests as `package.TestName`")
@@ -28,7 +28,7 @@ func TestEveryTestThatABehaviourNamesExists(t *testing.T) {
 		if _, read := have[dir]; !read {
 			have[dir] = testsOf(t, filepath.Join("../..", dir))
 		}
-		require.Contains(t, have[dir], name, "docs/behaviours.md names a test of %s that is not there", dir)
+		require.Contains(t, have[dir], name, "docs/reference/behaviours.md names a test of %s that is not there", dir)
 	}
 	for line := range strings.Lines(string(page)) {
 		if cells := strings.Split(line, "|"); len(cells) == 5 && !strings.HasPrefix(cells[1], "-") && strings.TrimSpace(cells[1]) != "behaviour" {

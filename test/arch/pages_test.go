@@ -16,7 +16,7 @@ import (
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
-	for _, pattern := range []string{"*.md", "docs/*.md", "docs/decisions/*.md"} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md", "docs/explanation/decisions/*.md"} {
 		files, err := filepath.Glob("../../" + pattern)
 		require.NoError(t, err)
 		for _, f := range files {
@@ -78,7 +78,7 @@ func TestPagesNameWhatThereIs(t *testing.T) {
 	for target, page := range matches(t, "`make ([a-z-]+)") {
 		require.Regexp(t, `(?m)^`+target+`:`, makefile, "%s: no such target", page)
 	}
-	exported := read(t, "../../docs/metrics.md")
+	exported := read(t, "../../docs/reference/metrics.md")
 	for metric, page := range matches(t, "`(fanmail_[a-z0-9_]+_(?:total|seconds|info|in_flight|partitions))\\b") {
 		require.Contains(t, exported, "| `"+metric+"` |", "%s: no such metric", page)
 	}
@@ -123,7 +123,7 @@ func TestTheChartHasTheValuesThatPagesName(t *testing.T) {
 	var values map[string]any
 	require.NoError(t, yaml.Unmarshal([]byte(read(t, "../../deploy/chart/values.yaml")), &values))
 	named := 0
-	for _, page := range []string{"docs/kubernetes.md", "docs/observability.md", "docs/alerts.md"} {
+	for _, page := range []string{"docs/how-to/deploy-on-kubernetes.md", "docs/how-to/observe.md", "docs/reference/alerts.md"} {
 		for _, m := range regexp.MustCompile("[`= ]([a-z][A-Za-z]*(?:\\.[a-zA-Z]+)+)\\b").FindAllStringSubmatch(read(t, "../../"+page), -1) {
 			path := strings.Split(m[1], ".")
 			if _, ours := values[path[0]]; !ours || slices.Contains([]string{"md", "yaml", "conf", "sql"}, path[len(path)-1]) {
@@ -142,12 +142,12 @@ func TestTheChartHasTheValuesThatPagesName(t *testing.T) {
 	require.Greater(t, named, 20)
 }
 
-// TestRunbooksQuoteWhatThereIs: what docs/alerts.md has in quotes is a panel of
+// TestRunbooksQuoteWhatThereIs: what docs/reference/alerts.md has in quotes is a panel of
 // the dashboard or what a process says.
 func TestRunbooksQuoteWhatThereIs(t *testing.T) {
 	t.Parallel()
 	dashboard, src := read(t, "../../deploy/observability/grafana/fanmail.json"), sources(t)
-	quoted := regexp.MustCompile(`"([^"\n]+(?:\n[^"\n]+)?)"`).FindAllStringSubmatch(read(t, "../../docs/alerts.md"), -1)
+	quoted := regexp.MustCompile(`"([^"\n]+(?:\n[^"\n]+)?)"`).FindAllStringSubmatch(read(t, "../../docs/reference/alerts.md"), -1)
 	require.Greater(t, len(quoted), 5)
 	elsewhere := []string{"no partition of relation"} // Postgres's own words
 	for _, q := range quoted {

@@ -87,7 +87,7 @@ func TestTheImagesContextHasAllThatIsBuilt(t *testing.T) {
 		require.NoError(t, err)
 		require.False(t, ignored(rel), "the builder needs %s", rel)
 	}
-	for _, f := range []string{"test/e2e/rig_test.go", "internal/app/process_test.go", ".git/config", "docs/design.md", "deploy/chart/values.yaml"} {
+	for _, f := range []string{"test/e2e/rig_test.go", "internal/app/process_test.go", ".git/config", "docs/explanation/design.md", "deploy/chart/values.yaml"} {
 		require.True(t, ignored(f), f)
 	}
 }

@@ -154,7 +154,7 @@ func TestDeploymentsLiveAndLeaveAsTheyShould(t *testing.T) {
 			if c.Lifecycle != nil {
 				preStop = time.Duration(c.Lifecycle.PreStop.Sleep.Seconds) * time.Second
 			}
-			// What docs/observability.md asks for: a tenth of the drain, and 3 s.
+			// What docs/how-to/observe.md asks for: a tenth of the drain, and 3 s.
 			grace := time.Duration(*d.Spec.Template.Spec.TerminationGracePeriodSeconds) * time.Second
 			require.GreaterOrEqual(t, grace, preStop+drain+drain/10+3*time.Second, "%s: %s", name, o.Metadata.Name)
 			require.Zero(t, d.Spec.Strategy.RollingUpdate.MaxUnavailable.IntValue(), "%s: %s", name, o.Metadata.Name)
@@ -220,10 +220,10 @@ func TestTheLogLevelRollsNoPods(t *testing.T) {
 }
 
 // TestThePageCountsConnections adds up what the processes may open at their
-// most, and looks for it in docs/kubernetes.md.
+// most, and looks for it in docs/how-to/deploy-on-kubernetes.md.
 func TestThePageCountsConnections(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("../../docs/kubernetes.md")
+	page, err := os.ReadFile("../../docs/how-to/deploy-on-kubernetes.md")
 	require.NoError(t, err)
 	for _, args := range [][]string{nil, {"--values", chartDir + "/ci/large-values.yaml"}} {
 		objects := render(t, args...)

@@ -112,7 +112,7 @@ func TestKEDALooksAtTheConsumerThatThereIs(t *testing.T) {
 		require.Equal(t, stream.Fanout, v.Spec.Triggers[0].Metadata["consumer"])
 		require.Equal(t, "postgresql", v.Spec.Triggers[1].Type)
 		require.Equal(t, "prometheus", v.Spec.Triggers[2].Type)
-		documented, err := os.ReadFile("../../docs/metrics.md")
+		documented, err := os.ReadFile("../../docs/reference/metrics.md")
 		require.NoError(t, err)
 		asked := regexp.MustCompile(`fanmail_\w+`).FindString(v.Spec.Triggers[2].Metadata["query"])
 		require.Contains(t, string(documented), "| `"+asked+"` |")

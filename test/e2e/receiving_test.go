@@ -19,11 +19,11 @@ import (
 // interpreters are what a machine may lack.
 var interpreters = map[string]string{"js": "node", "python": "python3"}
 
-// TestTheReceiversOfTheDocsReceive runs each receiver in docs/receiving.md as it
+// TestTheReceiversOfTheDocsReceive runs each receiver in docs/how-to/receive-webhooks.md as it
 // stands there: Go's always, the others' where their language is installed.
 func TestTheReceiversOfTheDocsReceive(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("../../docs/receiving.md")
+	page, err := os.ReadFile("../../docs/how-to/receive-webhooks.md")
 	require.NoError(t, err)
 	blocks := regexp.MustCompile("(?ms)^```(go|js|python)\n(.*?)^```$").FindAllSubmatch(page, -1)
 	require.Len(t, blocks, 3)

@@ -22,7 +22,7 @@ func TestPanelsAndAlertsNameMetricsThatAreExported(t *testing.T) {
 	t.Parallel()
 	root, err := moduleRoot()
 	require.NoError(t, err)
-	documented := page(t, "docs/metrics.md")
+	documented := page(t, "docs/reference/metrics.md")
 	panels, err := queries(root)
 	require.NoError(t, err)
 	require.NotEmpty(t, panels)
@@ -45,10 +45,10 @@ func TestEachAlertHasARunbookAndBothCases(t *testing.T) {
 	require.NoError(t, err)
 	rules, err := alerts(root)
 	require.NoError(t, err)
-	runbooks, cases := page(t, "docs/alerts.md"), page(t, "deploy/observability/alerts_test.yaml")
+	runbooks, cases := page(t, "docs/reference/alerts.md"), page(t, "deploy/observability/alerts_test.yaml")
 	for _, a := range rules {
 		require.Contains(t, runbooks, "\n## "+a.Alert+"\n")
-		require.Equal(t, "https://github.com/fanmail-dev/fanmail/blob/main/docs/alerts.md#"+strings.ToLower(a.Alert), a.Annotations["runbook_url"])
+		require.Equal(t, "https://github.com/fanmail-dev/fanmail/blob/main/docs/reference/alerts.md#"+strings.ToLower(a.Alert), a.Annotations["runbook_url"])
 		require.Contains(t, cases, `name: "`+a.Alert+` fires"`)
 		require.Contains(t, cases, `name: "`+a.Alert+` is silent"`)
 	}

@@ -4,6 +4,6 @@
 // promtool's unit tests of the alerts pass.
 //
 // The tests of this package check what needs no Prometheus: that metrics named
-// in rules and panels are in docs/metrics.md, and that each alert has its
-// runbook in docs/alerts.md and a case in which it fires and one in which not.
+// in rules and panels are in docs/reference/metrics.md, and that each alert has its
+// runbook in docs/reference/alerts.md and a case in which it fires and one in which not.
 package main
