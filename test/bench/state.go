@@ -79,7 +79,9 @@ func webhookID(path string) events.WebhookID { return md5.Sum([]byte(path)) }   
 func oldDay(now time.Time) (first time.Time) {
 	return now.UTC().Truncate(24*time.Hour).AddDate(0, 0, -oldDays)
 }
-func dayTable(table string, d time.Time) string { return "fanmail." + table + "_" + d.Format("20060102") }
+func dayTable(table string, d time.Time) string {
+	return "fanmail." + table + "_" + d.Format("20060102")
+}
 
 // template gives a data directory below cache that holds the state, and makes
 // it where it is missing. It is good for a day, since rows have dates, and for
