@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
-# Checks what deploy/ hands out: the chart, the Dockerfile and the Compose file
-# (test/chart), that the commands build to the same bytes twice, from different
-# directories and from an empty cache, and that they say their version; and
-# writes their bill of materials to bin/sbom.json.
+# Checks the chart, the Dockerfile and the Compose file in deploy/ with the tests in test/chart. Checks that two builds of
+# the commands, from different directories and from an empty cache, are equal byte for byte, and that --version works.
+# Writes the bill of materials to bin/sbom.json.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Go's cache of test results does not see files of another module.
+# Go's cache of test results does not see files of another module, so -count=1 turns it off.
 echo '· the chart, Compose and the Dockerfile'
 (cd test/chart && go vet ./... && go test -count=1 ./...)
 

@@ -151,9 +151,7 @@ func (t *target) watch(ctx context.Context, s *session, api *apiclient.Client, i
 			}
 		} else {
 			away = 0
-			bar.ChangeMax64(max(1, r.Enqueued+r.Waiting))
-			bar.Describe(r.describe())
-			_ = bar.Set64(r.Delivered + r.Failed)
+			bar.set(r.describe(), r.Delivered+r.Failed, r.Enqueued+r.Waiting)
 		}
 		if r.ended() {
 			break
@@ -163,7 +161,7 @@ func (t *target) watch(ctx context.Context, s *session, api *apiclient.Client, i
 		case <-tick.C:
 		}
 	}
-	_ = bar.Finish()
+	bar.finish()
 	if err := t.show(ctx, s, asTenant, http.MethodGet, replayURL(id), nil); err != nil {
 		return err
 	}

@@ -1,12 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
-	"github.com/fatih/color"
-	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 )
 
@@ -27,36 +27,79 @@ func coloured(w io.Writer) bool {
 	return ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
-// The colours of words that stand for good, bad and between.
-var (
-	good    = color.FgGreen
-	bad     = color.FgRed
-	between = color.FgYellow
-	tones   = map[string]color.Attribute{
-		"delivered": good, "ok": good, "verified": good,
-		"failed": bad, "fail": bad,
-		"pending": between, "warn": between,
-	}
+// tone is the ANSI code of a colour.
+type tone int
+
+// The colours of words that mean success, failure and neither.
+const (
+	bad     tone = 31 // red
+	good    tone = 32 // green
+	between tone = 33 // yellow
 )
 
-// paint colours a word where colours are on.
-func (s *session) paint(tone color.Attribute, text string) string {
-	if !s.colours {
-		return text
-	}
-	c := color.New(tone)
-	c.EnableColor()
-	return c.Sprint(text)
+var tones = map[string]tone{
+	"delivered": good, "ok": good, "verified": good,
+	"failed": bad, "fail": bad,
+	"pending": between, "warn": between,
 }
 
-// progress is a bar on standard error for total steps, or a spinner where
-// total is -1; nothing is shown where that is no terminal.
-func (s *session) progress(total int64, what string) *progressbar.ProgressBar {
-	out := io.Discard
-	if _, ok := terminal(s.err); ok {
-		out = s.err
+// paint colours a word if the session uses colours. The zero tone means no colour.
+func (s *session) paint(colour tone, text string) string {
+	if !s.colours || colour == 0 {
+		return text
 	}
-	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(out), progressbar.OptionSetDescription(what),
-		progressbar.OptionShowCount(), progressbar.OptionSetWidth(24), progressbar.OptionThrottle(100*time.Millisecond),
-		progressbar.OptionClearOnFinish(), progressbar.OptionSpinnerType(14), progressbar.OptionSetRenderBlankState(true))
+	return fmt.Sprintf("\x1b[%dm%s\x1b[0m", colour, text)
+}
+
+// progress is a counter on one line of a terminal. Its methods may be called from many goroutines.
+type progress struct {
+	out  io.Writer // nil shows nothing
+	what string
+
+	mu    sync.Mutex
+	done  int64
+	total int64
+	shown time.Time
+}
+
+// progress counts up to total on standard error, if that is a terminal.
+func (s *session) progress(total int64, what string) *progress {
+	p := &progress{total: total, what: what}
+	if _, ok := terminal(s.err); ok {
+		p.out = s.err
+	}
+	return p
+}
+
+// add counts n more steps.
+func (p *progress) add(n int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.show(p.done+n, p.total)
+}
+
+// set replaces what is shown.
+func (p *progress) set(what string, done, total int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.what = what
+	p.show(done, total)
+}
+
+func (p *progress) show(done, total int64) {
+	p.done, p.total = done, total
+	if p.out == nil || time.Since(p.shown) < 100*time.Millisecond {
+		return
+	}
+	p.shown = time.Now()
+	fmt.Fprintf(p.out, "\r\x1b[K%s %d/%d", p.what, done, total)
+}
+
+// finish clears the line.
+func (p *progress) finish() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.out != nil && !p.shown.IsZero() {
+		fmt.Fprint(p.out, "\r\x1b[K")
+	}
 }

@@ -10,7 +10,6 @@ import (
 	"os"
 	"sync/atomic"
 
-	"github.com/schollz/progressbar/v3"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -110,7 +109,7 @@ func (c *sendCmd) send(ctx context.Context, s *session, letters []letter) error 
 		return nil
 	})
 	quiet := c.Count*len(letters) > 20
-	var bar *progressbar.ProgressBar
+	var bar *progress
 	if quiet {
 		bar = s.progress(int64(c.Count*len(letters)), "sending")
 	}
@@ -128,7 +127,7 @@ func (c *sendCmd) send(ctx context.Context, s *session, letters []letter) error 
 				}
 				sent.Add(1)
 				if quiet {
-					_ = bar.Add(1)
+					bar.add(1)
 					continue
 				}
 				results <- fmt.Sprintf("%s  250 %s", l.name, printable(answer))
@@ -140,7 +139,7 @@ func (c *sendCmd) send(ctx context.Context, s *session, letters []letter) error 
 	close(results)
 	_ = printed.Wait()
 	if quiet {
-		_ = bar.Finish()
+		bar.finish()
 	}
 	if quiet || err != nil {
 		s.say("%d of %d accepted", sent.Load(), c.Count*len(letters))

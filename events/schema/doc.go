@@ -1,8 +1,7 @@
-// Package schema holds the JSON Schema (2020-12) of every event's envelope, a
-// file a type: "email.received.json".
+// Package schema holds the JSON Schema (2020-12) of every event's envelope, one file for each type, such as
+// "email.received.json".
 //
-// The files are made of the Go types in events, events/email and
-// events/operational, by `go generate ./events/schema`. They guarantee the fields that they require,
-// and leave room for more: a later version may add some. The "data" of types
-// that producers hand in through the API is any object.
+// `make generate` writes the files from the Go types in events, events/email and events/operational. A schema names
+// the fields that every envelope has. It allows other fields, because a later version may add some. The "data" of
+// types that producers insert through the API is any object.
 package schema

@@ -5,15 +5,13 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
-	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
@@ -46,7 +44,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 		},
 		"maintain": func(l *zap.Logger) error { return Maintain(t.Context(), db, time.Minute, life, l) },
 	}
-	families := map[string]*dto.MetricFamily{}
+	families := map[string]*family{}
 	exporters := map[string][]string{}
 	for name, run := range processes {
 		core, logs := observer.New(zap.InfoLevel)
@@ -63,10 +61,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 		_, body := get(t, base+"/metrics")
 		problems, err := promlint.New(strings.NewReader(body)).Lint()
 		require.NoError(t, err)
-		parser := expfmt.NewTextParser(model.LegacyValidation)
-		found, err := parser.TextToMetricFamilies(strings.NewReader(body))
-		require.NoError(t, err)
-		for metric, f := range found {
+		for metric, f := range parseFamilies(body) {
 			if !strings.HasPrefix(metric, "fanmail_") {
 				continue // the runtime's
 			}
@@ -93,20 +88,52 @@ func TestMetricsAreDocumented(t *testing.T) {
 
 const tableHead = "| metric | type | labels | from | what |\n|---|---|---|---|---|\n"
 
-// describe gives the table of the page.
-func describe(families map[string]*dto.MetricFamily, exporters map[string][]string) string {
-	lines := make([]string, 0, len(families))
-	for name, f := range families {
-		labels := map[string]bool{}
-		for _, m := range f.GetMetric() {
-			for _, l := range m.GetLabel() {
-				labels["`"+l.GetName()+"`"] = true
+// family is what the table says of a metric.
+type family struct {
+	help, kind string
+	labels     map[string]bool
+}
+
+// parseFamilies reads Prometheus's text format, by metric. It leaves out the labels "le" and "quantile", which belong to
+// the format.
+func parseFamilies(text string) map[string]*family {
+	all := map[string]*family{}
+	of := func(name string) *family {
+		if all[name] == nil {
+			all[name] = &family{labels: map[string]bool{}}
+		}
+		return all[name]
+	}
+	current := ""
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		if help, ok := strings.CutPrefix(line, "# HELP "); ok {
+			name, says, _ := strings.Cut(help, " ")
+			of(name).help = says
+		} else if kind, ok := strings.CutPrefix(line, "# TYPE "); ok {
+			name, is, _ := strings.Cut(kind, " ")
+			of(name).kind, current = is, name
+		} else {
+			for _, label := range labelName.FindAllStringSubmatch(line, -1) {
+				if label[1] != "le" && label[1] != "quantile" {
+					of(current).labels["`"+label[1]+"`"] = true
+				}
 			}
 		}
+	}
+	return all
+}
+
+var labelName = regexp.MustCompile(`[{,]([a-z_]+)="`)
+
+// describe gives the table of the page.
+func describe(families map[string]*family, exporters map[string][]string) string {
+	lines := make([]string, 0, len(families))
+	for name, f := range families {
 		from := exporters[name]
 		slices.Sort(from)
-		lines = append(lines, fmt.Sprintf("| `%s` | %s | %s | %s | %s |\n", name, strings.ToLower(f.GetType().String()),
-			strings.Join(sorted(labels), ", "), strings.Join(from, ", "), f.GetHelp()))
+		lines = append(lines, fmt.Sprintf("| `%s` | %s | %s | %s | %s |\n", name, f.kind,
+			strings.Join(sorted(f.labels), ", "), strings.Join(from, ", "), f.help))
 	}
 	slices.Sort(lines)
 	return tableHead + strings.Join(lines, "")

@@ -10,9 +10,9 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
 
+	"github.com/fanmail-dev/fanmail/test/dnstest"
 	"github.com/fanmail-dev/fanmail/test/sink"
 )
 
@@ -27,30 +27,17 @@ var hostile = []string{
 // resolver answers every name with the addresses that f gives.
 func resolver(t *testing.T, f func(name string) []netip.Addr) *net.Resolver {
 	t.Helper()
-	conn, err := (&net.ListenConfig{}).ListenPacket(context.Background(), "udp", "127.0.0.1:0")
-	require.NoError(t, err)
-	started := make(chan struct{})
-	s := &dns.Server{PacketConn: conn, NotifyStartedFunc: func() { close(started) }, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-		m := new(dns.Msg).SetReply(q)
-		for _, a := range f(strings.TrimSuffix(q.Question[0].Name, ".")) {
-			head := dns.RR_Header{Name: q.Question[0].Name, Class: dns.ClassINET, Ttl: 0}
-			switch {
-			case a.Is4() && q.Question[0].Qtype == dns.TypeA:
-				head.Rrtype = dns.TypeA
-				m.Answer = append(m.Answer, &dns.A{Hdr: head, A: a.AsSlice()})
-			case a.Is6() && q.Question[0].Qtype == dns.TypeAAAA:
-				head.Rrtype = dns.TypeAAAA
-				m.Answer = append(m.Answer, &dns.AAAA{Hdr: head, AAAA: a.AsSlice()})
+	addr, _ := dnstest.ServeFunc(t, func(name, kind string) ([]string, bool) {
+		var records []string
+		for _, a := range f(strings.TrimSuffix(name, ".")) {
+			if a.Is4() == (kind == "A") {
+				records = append(records, a.String())
 			}
 		}
-		_ = w.WriteMsg(m)
-	})}
-	done := make(chan struct{})
-	go func() { defer close(done); _ = s.ActivateAndServe() }()
-	<-started
-	t.Cleanup(func() { _ = s.Shutdown(); <-done })
+		return records, true
+	})
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "udp", conn.LocalAddr().String())
+		return (&net.Dialer{}).DialContext(ctx, "udp", addr)
 	}}
 }
 

@@ -40,7 +40,7 @@ func reachOnce(t *testing.T, fed bool) {
 	require.Equal(t, n/3, r.sink.CountTo("/vip"))
 	seen := map[string]int{}
 	for _, p := range r.sink.PostsTo("/all") {
-		require.NoError(t, p.Verdict)
+		require.NoError(t, p.VerifyErr)
 		seen[p.EventID]++
 	}
 	for _, id := range ids {

@@ -42,7 +42,7 @@ func TestFailuresAreRetriedFromTheTableUntilTheAttemptsAreUsedUp(t *testing.T) {
 	require.Equal(t, 8, logged)
 	ids := map[string]bool{}
 	for i, p := range r.sink.PostsTo("/bad") {
-		require.NoError(t, p.Verdict)
+		require.NoError(t, p.VerifyErr)
 		require.Equal(t, i+1, p.Attempt)
 		ids[p.DeliveryID+p.EventID] = true
 	}

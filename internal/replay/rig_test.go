@@ -192,7 +192,7 @@ func (r *rig) arrived(path string) []events.ID {
 	for _, p := range r.sink.PostsTo(path) {
 		id, err := events.ParseID(p.EventID)
 		require.NoError(r.t, err)
-		require.NoError(r.t, p.Verdict)
+		require.NoError(r.t, p.VerifyErr)
 		out = append(out, id)
 	}
 	return out

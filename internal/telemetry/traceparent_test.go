@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
@@ -28,9 +27,11 @@ func TestATraceparentLeadsToTheNextSpan(t *testing.T) {
 
 	h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "h", Help: "h", Buckets: []float64{1}})
 	telemetry.Observe(next, h, 0.5)
-	var m dto.Metric
-	require.NoError(t, h.Write(&m))
-	require.Contains(t, m.String(), second.SpanContext().TraceID().String())
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(h)
+	families, err := registry.Gather()
+	require.NoError(t, err)
+	require.Contains(t, families[0].String(), second.SpanContext().TraceID().String())
 
 	core, logs := observer.New(zap.InfoLevel)
 	zap.New(core).Info("x", telemetry.ID(next))

@@ -5,18 +5,16 @@ import (
 	"testing"
 	"time"
 
-	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
 
-// fuzzSecret encodes 32 zero bytes, so that a corpus means the same every time.
+// fuzzSecret encodes 32 zero bytes. It is constant, so that a saved corpus keeps its meaning.
 const fuzzSecret = signature.SecretPrefix + "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 
-// Whatever stands in the headers, only a signature of this very body passes:
-// a body that differs by a bit never does. What the third party's library
-// refuses of the standard headers, we refuse too.
+// FuzzVerify changes the headers. If Verify accepts a body, it refuses the same headers with one bit of the body changed,
+// with another secret, and after the tolerance.
 func FuzzVerify(f *testing.F) {
 	at := time.Unix(1_800_000_000, 0)
 	s, err := signature.NewSigner(fuzzSecret)
@@ -30,8 +28,6 @@ func FuzzVerify(f *testing.F) {
 	f.Add(e2a+","+e2a, "evt_1", "+1800000000", "v1a,x "+standard, []byte("body"))
 	f.Add("t=1800000000,t=1,v1=,v1=zz", "evt_2", "01800000000", "v1, v1", []byte{})
 	f.Add(" t = 1 , v1 ", ".", "-1", ",", []byte("\x00"))
-	judge, err := standardwebhooks.NewWebhook(fuzzSecret)
-	require.NoError(f, err)
 	f.Fuzz(func(t *testing.T, e2a, id, ts, standard string, body []byte) {
 		h := http.Header{}
 		for name, v := range map[string]string{signature.HeaderE2A: e2a, signature.HeaderID: id, signature.HeaderTimestamp: ts, signature.HeaderSignature: standard} {
@@ -51,8 +47,5 @@ func FuzzVerify(f *testing.F) {
 		require.Error(t, signature.Verify(fuzzSecret, h, other, at, 0))
 		require.ErrorIs(t, signature.Verify(fuzzSecret, h, body, at.Add(signature.DefaultTolerance+time.Second+at.Sub(time.Unix(0, 0))), 0), signature.ErrExpired)
 		require.Error(t, signature.Verify(signature.NewSecret(), h, body, at, 0))
-		if standard != "" {
-			require.NoError(t, judge.VerifyIgnoringTimestamp(body, h))
-		}
 	})
 }

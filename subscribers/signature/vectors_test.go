@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
@@ -18,8 +17,7 @@ var update = flag.Bool("update", false, "write testdata/vectors.json anew")
 
 const vectorsFile = "testdata/vectors.json"
 
-// vector is a request as a receiver sees it, and the verdict that it must
-// reach at that time.
+// vector is a request as a receiver sees it, and whether the receiver must accept it at that time.
 type vector struct {
 	Name    string            `json:"name"`
 	Secret  string            `json:"secret"`
@@ -29,7 +27,7 @@ type vector struct {
 	Valid   bool              `json:"valid"`
 }
 
-// The secrets encode 32 equal bytes: nobody's.
+// The secrets encode 32 equal bytes. No webhook has them.
 const (
 	vectorSecret = signature.SecretPrefix + "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 	vectorOld    = signature.SecretPrefix + "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
@@ -77,8 +75,7 @@ func makeVectors(t *testing.T) []vector {
 	}
 }
 
-// The file is what receivers in other languages test themselves by, so it never
-// changes by accident: what is signed today is signed to the byte as it says.
+// Receivers in other languages test themselves with the file. This test fails if a byte of a signature changes.
 func TestVectors(t *testing.T) {
 	t.Parallel()
 	made, err := json.MarshalIndent(makeVectors(t), "", "  ")
@@ -100,10 +97,5 @@ func TestVectors(t *testing.T) {
 		}
 		err := signature.Verify(v.Secret, h, []byte(v.Body), time.Unix(v.Now, 0), 0)
 		require.Equal(t, v.Valid, err == nil, "%s: %v", v.Name, err)
-		if v.Valid && h.Get(signature.HeaderSignature) != "" {
-			judge, err := standardwebhooks.NewWebhook(v.Secret)
-			require.NoError(t, err)
-			require.NoError(t, judge.VerifyIgnoringTimestamp([]byte(v.Body), h), v.Name)
-		}
 	}
 }

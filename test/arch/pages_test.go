@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.yaml.in/yaml/v3"
 )
 
 // pages are what people read, by path from the root.
@@ -114,32 +113,6 @@ func anchors(page string) []string {
 		found = append(found, strings.ReplaceAll(kept, " ", "-"))
 	}
 	return found
-}
-
-// TestTheChartHasTheValuesThatPagesName: a value is a path such as
-// `nats.streams.by` whose first part the chart knows.
-func TestTheChartHasTheValuesThatPagesName(t *testing.T) {
-	t.Parallel()
-	var values map[string]any
-	require.NoError(t, yaml.Unmarshal([]byte(read(t, "../../deploy/chart/values.yaml")), &values))
-	named := 0
-	for _, page := range []string{"docs/how-to/deploy-on-kubernetes.md", "docs/how-to/observe.md", "docs/reference/alerts.md"} {
-		for _, m := range regexp.MustCompile("[`= ]([a-z][A-Za-z]*(?:\\.[a-zA-Z]+)+)\\b").FindAllStringSubmatch(read(t, "../../"+page), -1) {
-			path := strings.Split(m[1], ".")
-			if _, ours := values[path[0]]; !ours || slices.Contains([]string{"md", "yaml", "conf", "sql"}, path[len(path)-1]) {
-				continue
-			}
-			named++
-			var at any = values
-			for _, part := range path {
-				inside, ok := at.(map[string]any)
-				require.True(t, ok, "%s: %s", page, m[1])
-				require.Contains(t, inside, part, "%s: the chart has no %s", page, m[1])
-				at = inside[part]
-			}
-		}
-	}
-	require.Greater(t, named, 20)
 }
 
 // TestRunbooksQuoteWhatThereIs: what docs/reference/alerts.md has in quotes is a panel of

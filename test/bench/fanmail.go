@@ -17,7 +17,7 @@ import (
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
-	"github.com/fanmail-dev/fanmail/test/e2e/process"
+	"github.com/fanmail-dev/fanmail/test/process"
 )
 
 // Fanmail runs as in production: a durable Postgres, a NATS with
@@ -38,7 +38,7 @@ type Fanmail struct {
 
 // NewFanmail builds the commands into dir.
 func NewFanmail(ctx context.Context, dir string) (*Fanmail, error) {
-	err := process.Build(ctx, dir, "test/e2e/natsd", "cmd/publisher", "cmd/dispatcher")
+	err := process.Build(ctx, dir, "test/natsd", "cmd/publisher", "cmd/dispatcher")
 	return &Fanmail{bin: dir}, err
 }
 

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/fanmail-dev/fanmail/test/e2e/process"
+	"github.com/fanmail-dev/fanmail/test/process"
 )
 
 // resident is what /proc/<pid>/status says of a process's memory, in bytes.

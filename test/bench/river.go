@@ -16,7 +16,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
-	"github.com/fanmail-dev/fanmail/test/e2e/process"
+	"github.com/fanmail-dev/fanmail/test/process"
 )
 
 // River is the peer: a job for each matching endpoint is inserted in the

@@ -54,7 +54,7 @@ func TestRiverDeliversSignedAndTriesAgain(t *testing.T) {
 	}
 	got := map[Delivery]bool{}
 	for _, p := range s.Posts(0) {
-		require.NoError(t, p.Verdict)
+		require.NoError(t, p.VerifyErr)
 		got[Delivery{p.EventID, p.Path}] = true
 	}
 	require.Equal(t, want, got)

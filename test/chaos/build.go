@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/fanmail-dev/fanmail/test/process"
 )
 
 // patch replaces a text that stands exactly once in a file of this module.
@@ -25,15 +27,6 @@ var quick = []patch{
 		"0, time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 4 * time.Hour, 8 * time.Hour, 16 * time.Hour,",
 		"0, time.Second, 3 * time.Second, 6 * time.Second, 10 * time.Second, 15 * time.Second, 20 * time.Second, 20 * time.Second,",
 	},
-}
-
-// root is the directory of this module.
-func root(ctx context.Context) (string, error) {
-	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/fanmail-dev/fanmail").Output()
-	if err != nil {
-		return "", fmt.Errorf("find the module: %w", err)
-	}
-	return strings.TrimSpace(string(out)), nil
 }
 
 // overlay writes the patched files into dir, and what go build wants to know
@@ -73,7 +66,7 @@ func overlay(module, dir string, patches []patch) (string, error) {
 
 // build compiles the commands, patched, into bin.
 func build(ctx context.Context, dir, bin string, patches []patch) error {
-	module, err := root(ctx)
+	module, err := process.Root()
 	if err != nil {
 		return err
 	}
@@ -85,7 +78,7 @@ func build(ctx context.Context, dir, bin string, patches []patch) error {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-overlay", file, "-o", bin+string(filepath.Separator), //nolint:gosec // our own commands
-		"./cmd/api", "./cmd/ingest", "./cmd/publisher", "./cmd/dispatcher", "./test/chaos/natsnode")
+		"./cmd/api", "./cmd/ingest", "./cmd/publisher", "./cmd/dispatcher", "./test/natsnode")
 	cmd.Dir = module
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as deploy/build.sh does
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -12,11 +12,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/internal/faults"
+	"github.com/fanmail-dev/fanmail/test/process"
 )
 
 func TestPatchesFitTheCode(t *testing.T) {
 	t.Parallel()
-	module, err := root(t.Context())
+	module, err := process.Root()
 	require.NoError(t, err)
 	_, err = overlay(module, t.TempDir(), quick)
 	require.NoError(t, err)
@@ -30,7 +31,7 @@ func TestPatchesFitTheCode(t *testing.T) {
 
 func TestPatchThatDoesNotFitIsAnError(t *testing.T) {
 	t.Parallel()
-	module, err := root(t.Context())
+	module, err := process.Root()
 	require.NoError(t, err)
 	_, err = overlay(module, t.TempDir(), []patch{{"outbox/relay.go", "no such text", ""}})
 	require.ErrorContains(t, err, "0 times")
@@ -57,7 +58,7 @@ func TestSabotagesShowUnderFaultsThatExist(t *testing.T) {
 
 func TestEveryCrashPointStandsInTheCodeAndIsTried(t *testing.T) {
 	t.Parallel()
-	module, err := root(t.Context())
+	module, err := process.Root()
 	require.NoError(t, err)
 	call := regexp.MustCompile(`faults\.At\(faults\.(\w+)\)`)
 	var found []string

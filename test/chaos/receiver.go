@@ -62,7 +62,7 @@ func (e *endpoint) signed(h http.Header, body []byte, at time.Time) bool {
 	e.mu.Lock()
 	secrets := append([]string{e.secret}, e.rotated...)
 	e.mu.Unlock()
-	return slices.ContainsFunc(secrets, func(s string) bool { return sink.Judge(s, h, body, at) == nil })
+	return slices.ContainsFunc(secrets, func(s string) bool { return sink.Verify(s, h, body, at) == nil })
 }
 
 func (e *endpoint) turn(mood string) {

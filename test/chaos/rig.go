@@ -20,7 +20,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/devserver"
 	"github.com/fanmail-dev/fanmail/internal/faults"
 	"github.com/fanmail-dev/fanmail/test/chaos/history"
-	"github.com/fanmail-dev/fanmail/test/e2e/process"
+	"github.com/fanmail-dev/fanmail/test/process"
 )
 
 // The processes and the broker's nodes.

@@ -166,7 +166,7 @@ func (t *target) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	var envelope struct{ Data struct{ Subject string } }
 	_ = json.Unmarshal(body, &envelope) // what can't be read carries no token
 	n, err := strconv.Atoi(strings.TrimPrefix(envelope.Data.Subject, "soak-"))
-	if err != nil || n >= len(t.seen[hook]) || sink.Judge(t.secrets[hook], req.Header, body, at) != nil {
+	if err != nil || n >= len(t.seen[hook]) || sink.Verify(t.secrets[hook], req.Header, body, at) != nil {
 		t.unsigned.Add(1)
 		return
 	}

@@ -1,23 +1,29 @@
-// Package dnstest starts DNS servers for tests: real ones, over UDP and TCP on
-// the loopback, that answer from a list and fail on demand.
+// Package dnstest starts DNS servers for tests. They are real servers on UDP and TCP on loopback; they answer from a list
+// and fail on demand.
 package dnstest
 
 import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
 	"net"
+	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
-	"github.com/miekg/dns"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/net/dns/dnsmessage"
 )
 
-// Zone is what a server answers, by lower-case name and type, "name. TXT". A
-// value is records without owner and type, or one of the failures. What it does
-// not know does not exist.
+// Zone holds what a server answers. The key is a lower-case name and a type, such as "name. TXT"; the types are TXT, A,
+// AAAA and MX. The value is a list of records, such as "192.0.2.1" or "10 mx.example.com.", or one of the failures. A name without a key does not exist.
 type Zone map[string][]string
 
-// What stands first in a value in place of records.
+// The failures. One of them stands first in a value.
 const (
 	ServFail = "SERVFAIL"
 	Refused  = "REFUSED"
@@ -25,82 +31,181 @@ const (
 	OverTCP  = "truncated over UDP" // the records follow
 )
 
-// Serve answers over UDP and TCP on one loopback port until the test ends.
-// asked counts the questions.
+// maxUDP is the longest answer that RFC 1035 allows over UDP.
+const maxUDP = 512
+
+// Serve answers over UDP and TCP on one loopback port until the test ends. asked counts the questions.
 func Serve(t testing.TB, z Zone) (addr string, asked *atomic.Int64) {
 	t.Helper()
-	asked = new(atomic.Int64)
-	answer := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-		asked.Add(1)
-		m := new(dns.Msg).SetReply(q)
-		m.RecursionAvailable = true
-		name, kind := strings.ToLower(q.Question[0].Name), dns.TypeToString[q.Question[0].Qtype]
+	return ServeFunc(t, func(name, kind string) ([]string, bool) {
 		records, known := z[name+" "+kind]
-		if len(records) > 0 {
-			switch records[0] {
-			case ServFail:
-				m.Rcode, records = dns.RcodeServerFailure, nil
-			case Refused:
-				m.Rcode, records = dns.RcodeRefused, nil
-			case Silence:
-				return
-			case OverTCP:
-				records = records[1:]
-				if w.RemoteAddr().Network() == "udp" {
-					m.Truncated, records = true, nil
-				}
+		if known {
+			return records, true
+		}
+		for have := range z {
+			if strings.HasPrefix(have, name+" ") {
+				return nil, true // the name exists, without this type
 			}
 		}
-		if !known {
-			m.Rcode = dns.RcodeNameError
-			for have := range z {
-				if strings.HasPrefix(have, name+" ") {
-					m.Rcode = dns.RcodeSuccess // the name exists, without this type
-				}
-			}
-		}
-		for _, r := range records {
-			if kind == "TXT" {
-				rr := &dns.TXT{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: 1}}
-				for len(r) > 255 {
-					rr.Txt, r = append(rr.Txt, r[:255]), r[255:]
-				}
-				rr.Txt = append(rr.Txt, r)
-				m.Answer = append(m.Answer, rr)
-				continue
-			}
-			rr, err := dns.NewRR(q.Question[0].Name + " 1 IN " + kind + " " + r)
-			if err != nil {
-				t.Errorf("the zone's %s: %v", name, err)
-				continue
-			}
-			m.Answer = append(m.Answer, rr)
-		}
-		if w.RemoteAddr().Network() == "udp" {
-			m.Truncate(dns.MinMsgSize)
-		}
-		_ = w.WriteMsg(m)
+		return nil, false
 	})
-	tcp, udp := listen(t)
-	for _, s := range []*dns.Server{{Listener: tcp, Handler: answer}, {PacketConn: udp, Handler: answer}} {
-		started := make(chan struct{})
-		s.NotifyStartedFunc = func() { close(started) }
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			_ = s.ActivateAndServe() // ends with Shutdown
-		}()
-		<-started
-		t.Cleanup(func() {
-			_ = s.Shutdown()
-			<-done
-		})
-	}
-	return tcp.Addr().String(), asked
 }
 
-// listen opens one port for both. A port that is free for TCP may be a
-// client's for UDP; then another is tried.
+// ServeFunc is [Serve] with a function in place of a zone. It returns the records of a name and a type, and whether the
+// name exists. It may be called from many goroutines.
+func ServeFunc(t testing.TB, answer func(name, kind string) (records []string, exists bool)) (addr string, asked *atomic.Int64) {
+	t.Helper()
+	s := &server{answer: answer}
+	tcp, udp := listen(t)
+	done := make(chan struct{}, 2)
+	go func() { s.serveUDP(udp); done <- struct{}{} }()
+	go func() { s.serveTCP(tcp); done <- struct{}{} }()
+	t.Cleanup(func() {
+		_, _ = tcp.Close(), udp.Close()
+		<-done
+		<-done
+		if err := s.failed.Load(); err != nil {
+			t.Errorf("the zone: %v", *err)
+		}
+	})
+	return tcp.Addr().String(), &s.asked
+}
+
+type server struct {
+	answer func(name, kind string) ([]string, bool)
+	asked  atomic.Int64
+	failed atomic.Pointer[error]
+}
+
+func (s *server) serveUDP(conn net.PacketConn) {
+	for buf := make([]byte, 4096); ; {
+		n, from, err := conn.ReadFrom(buf)
+		if err != nil {
+			return // closed
+		}
+		if reply := s.reply(buf[:n], true); reply != nil {
+			_, _ = conn.WriteTo(reply, from)
+		}
+	}
+}
+
+func (s *server) serveTCP(l net.Listener) {
+	var open sync.WaitGroup
+	defer open.Wait()
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return // closed
+		}
+		open.Go(func() { s.serveConn(conn) })
+	}
+}
+
+// serveConn answers one question. The resolvers under test ask no more on one connection.
+func (s *server) serveConn(conn net.Conn) {
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	var size [2]byte
+	if _, err := io.ReadFull(conn, size[:]); err != nil {
+		return
+	}
+	question := make([]byte, binary.BigEndian.Uint16(size[:]))
+	if _, err := io.ReadFull(conn, question); err != nil {
+		return
+	}
+	if reply := s.reply(question, false); reply != nil {
+		_, _ = conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(reply))), reply...)) //nolint:gosec // below 64 KiB
+	}
+}
+
+// reply packs the answer; nil means silence.
+func (s *server) reply(packed []byte, udp bool) []byte {
+	var q dnsmessage.Message
+	if err := q.Unpack(packed); err != nil || len(q.Questions) != 1 {
+		return nil
+	}
+	s.asked.Add(1)
+	question := q.Questions[0]
+	m := dnsmessage.Message{
+		Header: dnsmessage.Header{
+			ID: q.ID, Response: true, OpCode: q.OpCode, RecursionDesired: q.RecursionDesired, RecursionAvailable: true,
+		},
+		Questions: q.Questions,
+	}
+	kind := strings.TrimPrefix(question.Type.String(), "Type")
+	records, exists := s.answer(strings.ToLower(question.Name.String()), kind)
+	if !exists {
+		m.RCode = dnsmessage.RCodeNameError
+	}
+	if len(records) > 0 {
+		switch records[0] {
+		case ServFail:
+			m.RCode, records = dnsmessage.RCodeServerFailure, nil
+		case Refused:
+			m.RCode, records = dnsmessage.RCodeRefused, nil
+		case Silence:
+			return nil
+		case OverTCP:
+			records = records[1:]
+			if udp {
+				m.Truncated, records = true, nil
+			}
+		}
+	}
+	for _, r := range records {
+		body, err := resource(kind, r)
+		if err != nil {
+			s.failed.Store(&err)
+			continue
+		}
+		m.Answers = append(m.Answers, dnsmessage.Resource{
+			Header: dnsmessage.ResourceHeader{Name: question.Name, Class: dnsmessage.ClassINET, TTL: 1}, Body: body,
+		})
+	}
+	out, err := m.Pack()
+	if err == nil && udp && len(out) > maxUDP {
+		m.Truncated, m.Answers = true, nil
+		out, err = m.Pack()
+	}
+	if err != nil {
+		s.failed.Store(&err)
+		return nil
+	}
+	return out
+}
+
+func resource(kind, record string) (dnsmessage.ResourceBody, error) {
+	switch kind {
+	case "TXT":
+		txt := &dnsmessage.TXTResource{}
+		for ; len(record) > 255; record = record[255:] {
+			txt.TXT = append(txt.TXT, record[:255])
+		}
+		txt.TXT = append(txt.TXT, record)
+		return txt, nil
+	case "MX":
+		mx := &dnsmessage.MXResource{}
+		var host string
+		if _, err := fmt.Sscanf(record, "%d %s", &mx.Pref, &host); err != nil {
+			return nil, fmt.Errorf("the record %q: %w", record, err)
+		}
+		var err error
+		mx.MX, err = dnsmessage.NewName(host)
+		return mx, err
+	}
+	addr, err := netip.ParseAddr(record)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("the record %q: %w", record, err)
+	case kind == "A" && addr.Is4():
+		return &dnsmessage.AResource{A: addr.As4()}, nil
+	case kind == "AAAA" && addr.Is6():
+		return &dnsmessage.AAAAResource{AAAA: addr.As16()}, nil
+	}
+	return nil, errors.New("no record " + kind + " can hold " + record)
+}
+
+// listen opens one port for both. A port that is free for TCP may be a client's for UDP; then another is tried.
 func listen(t testing.TB) (tcp net.Listener, udp net.PacketConn) {
 	t.Helper()
 	var lc net.ListenConfig

@@ -139,7 +139,7 @@ func (a *actor) furnish(ctx context.Context, smtpAddr, hookURL, address string, 
 	require.NoError(a.t, smtp.SendMail(smtpAddr, nil, "a@example.org", []string{address}, []byte(contractMail)))
 	require.NoError(a.t, s.WaitForPath(ctx, path, 1))
 	post := s.PostsTo(path)[0]
-	require.NoError(a.t, post.Verdict)
+	require.NoError(a.t, post.VerifyErr)
 	var env struct{ Data map[string]any }
 	require.NoError(a.t, json.Unmarshal(post.Body, &env))
 	replay := a.do(ctx, "create-replay", "", map[string]any{"since": anHourAgo(), "webhook_id": hook["id"], "mode": "missed"}, 202)

@@ -150,7 +150,7 @@ func (u *oneProcess) count(ctx context.Context, sql string) int {
 func (u *oneProcess) receive(ctx context.Context, p sink.Post) (copyOf, email.Received) {
 	u.t.Helper()
 	var got email.Received
-	require.NoError(u.t, p.Verdict, "the signatures of %s", p.EventID)
+	require.NoError(u.t, p.VerifyErr, "the signatures of %s", p.EventID)
 	env, err := events.DecodeEnvelope(p.Body)
 	require.NoError(u.t, err)
 	require.Equal(u.t, p.EventID, env.ID.String())

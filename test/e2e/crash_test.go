@@ -104,8 +104,8 @@ func (a *tally) all(s *sink.Sink) bool {
 
 func (a *tally) add(p sink.Post) {
 	env, err := events.DecodeEnvelope(p.Body)
-	if err != nil || p.Verdict != nil || env.ID.String() != p.EventID {
-		a.t.Errorf("POST to %s: envelope %v, signatures %v, ids %s and %s", p.Path, err, p.Verdict, env.ID, p.EventID)
+	if err != nil || p.VerifyErr != nil || env.ID.String() != p.EventID {
+		a.t.Errorf("POST to %s: envelope %v, signatures %v, ids %s and %s", p.Path, err, p.VerifyErr, env.ID, p.EventID)
 		return
 	}
 	var data struct{ Subject string }

@@ -14,8 +14,8 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/subscribers"
-	"github.com/fanmail-dev/fanmail/test/e2e/process"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
+	"github.com/fanmail-dev/fanmail/test/process"
 	"github.com/fanmail-dev/fanmail/test/sink"
 )
 

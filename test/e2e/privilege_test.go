@@ -24,7 +24,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/deploy/postgres"
 	"github.com/fanmail-dev/fanmail/internal/devserver"
-	"github.com/fanmail-dev/fanmail/test/e2e/process"
+	"github.com/fanmail-dev/fanmail/test/process"
 	"github.com/fanmail-dev/fanmail/test/sink"
 )
 

@@ -20,7 +20,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/internal/api"
 	"github.com/fanmail-dev/fanmail/internal/devserver"
-	"github.com/fanmail-dev/fanmail/test/e2e/process"
+	"github.com/fanmail-dev/fanmail/test/process"
 )
 
 // rig is a whole Fanmail: a durable Postgres, a NATS and the four commands,
@@ -79,7 +79,7 @@ func TestMain(m *testing.M) {
 
 // programs are the directories of what a rig runs.
 func programs() []string {
-	dirs := []string{"test/e2e/natsd"}
+	dirs := []string{"test/natsd"}
 	for _, c := range commands {
 		dirs = append(dirs, "cmd/"+c)
 	}

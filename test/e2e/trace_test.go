@@ -69,7 +69,7 @@ func TestOneMailIsOneTrace(t *testing.T) {
 	traces := map[string]bool{}
 	attempts := map[string]sink.Post{}
 	for _, p := range s.Posts(0) {
-		require.NoError(t, p.Verdict)
+		require.NoError(t, p.VerifyErr)
 		m := regexp.MustCompile(`^00-([0-9a-f]{32})-([0-9a-f]{16})-01$`).FindStringSubmatch(p.Header.Get("traceparent"))
 		require.NotNil(t, m, "traceparent %q", p.Header.Get("traceparent"))
 		traces[m[1]] = true

@@ -4,8 +4,7 @@
 //
 //   - Every request whose body has arrived is in the record, in the order of
 //     arrival, before it is answered; the record is only ever appended to.
-//   - Each is judged as it arrives by two verifiers that share no code:
-//     [signature.Verify] and the Standard Webhooks project's own library.
+//   - Each request is verified as it arrives by two implementations that share no code; see [Verify].
 //   - Each path answers by its own [Script]; a path without one answers 200.
 //   - [Sink.Wait] and its siblings return on the arrival that makes them true;
 //     nothing polls.

@@ -151,11 +151,11 @@ func (s *Sink) serve(w http.ResponseWriter, r *http.Request) {
 		Path: r.URL.Path, EventID: r.Header.Get(signature.HeaderID),
 		DeliveryID: r.Header.Get(HeaderDelivery), Attempt: attempt,
 	}
-	post := Post{Method: r.Method, At: time.Now(), Verdict: ErrNotKept}
+	post := Post{Method: r.Method, At: time.Now(), VerifyErr: ErrNotKept}
 	if s.keep == KeepAll {
-		post.Body, post.Header, post.Verdict = body, r.Header.Clone(), ErrNoSecret
+		post.Body, post.Header, post.VerifyErr = body, r.Header.Clone(), ErrNoSecret
 		if secret != "" {
-			post.Verdict = Judge(secret, r.Header, body, post.At)
+			post.VerifyErr = Verify(secret, r.Header, body, post.At)
 		}
 	}
 	call.N = s.record(p, call, post)

@@ -74,7 +74,7 @@ func TestRecordHoldsWhatArrived(t *testing.T) {
 	posts := s.Posts(0)
 	require.Len(t, posts, 1)
 	p := posts[0]
-	require.NoError(t, p.Verdict)
+	require.NoError(t, p.VerifyErr)
 	require.Equal(t, sink.Call{Path: "/a", N: 1, EventID: "evt_1", DeliveryID: "whd_1", Attempt: 3}, p.Call)
 	require.Equal(t, http.MethodPost, p.Method)
 	require.Equal(t, []byte(body), p.Body)
@@ -106,7 +106,7 @@ func TestEachJudgeRefuses(t *testing.T) {
 			resp, err := client(t).Do(r)
 			require.NoError(t, err)
 			require.NoError(t, resp.Body.Close())
-			require.ErrorContains(t, s.Posts(0)[0].Verdict, c.says)
+			require.ErrorContains(t, s.Posts(0)[0].VerifyErr, c.says)
 		})
 	}
 }
@@ -116,7 +116,7 @@ func TestPathWithoutSecretIsNotVerified(t *testing.T) {
 	s := sink.New(t)
 	_, _, err := post(t, s, "/a")
 	require.NoError(t, err)
-	require.ErrorIs(t, s.Posts(0)[0].Verdict, sink.ErrNoSecret)
+	require.ErrorIs(t, s.Posts(0)[0].VerifyErr, sink.ErrNoSecret)
 }
 
 func TestAnswers(t *testing.T) {

@@ -15,7 +15,6 @@ import (
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/propagation"
@@ -48,7 +47,7 @@ func Start(ctx context.Context, process, version string, log *zap.Logger) (*Trac
 	if err != nil || !on {
 		return nil, err
 	}
-	var exporter *otlptrace.Exporter
+	var exporter sdktrace.SpanExporter
 	if protocol == "grpc" {
 		exporter, err = otlptracegrpc.New(ctx)
 	} else {

@@ -10,11 +10,11 @@ import (
 	"strings"
 )
 
-// Build compiles commands of this module into dir, as deploy/build.sh does for the
-// image: what is tested is what is shipped. A command is named by its directory in
-// the module, such as "cmd/publisher", and its program is the last part of it.
+// Build compiles commands of the module github.com/fanmail-dev/fanmail into dir, with the flags of deploy/build.sh, so
+// that tests run what the image ships. Name a command by its directory, such as "cmd/publisher"; its program has the
+// last part of that name. An error holds the compiler's output.
 func Build(ctx context.Context, dir string, commands ...string) error {
-	root, err := root()
+	root, err := Root()
 	if err != nil {
 		return err
 	}
@@ -31,9 +31,9 @@ func Build(ctx context.Context, dir string, commands ...string) error {
 	return nil
 }
 
-// root is the directory of this module, from anywhere inside it, the modules
-// inside it too.
-func root() (string, error) {
+// Root is the directory of the module github.com/fanmail-dev/fanmail. It works from anywhere inside that
+// directory, also from the test modules.
+func Root() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", fmt.Errorf("find the module: %w", err)

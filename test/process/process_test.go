@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/fanmail-dev/fanmail/test/e2e/process"
+	"github.com/fanmail-dev/fanmail/test/process"
 )
 
 func TestProcessIsKilledStartedAgainAndStopped(t *testing.T) {
@@ -17,7 +17,7 @@ func TestProcessIsKilledStartedAgainAndStopped(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	dir := t.TempDir()
-	require.NoError(t, process.Build(ctx, dir, "test/e2e/natsd"))
+	require.NoError(t, process.Build(ctx, dir, "test/natsd"))
 	addr, err := process.FreeAddr()
 	require.NoError(t, err)
 	_, port, err := net.SplitHostPort(addr)

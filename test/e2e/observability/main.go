@@ -14,7 +14,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/fanmail-dev/fanmail/test/e2e/process"
+	"github.com/fanmail-dev/fanmail/test/process"
 )
 
 type flags struct {
@@ -34,7 +34,7 @@ func main() {
 }
 
 func (f *flags) run(ctx context.Context) error {
-	root, err := moduleRoot()
+	root, err := process.Root()
 	if err != nil {
 		return err
 	}

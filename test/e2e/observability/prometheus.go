@@ -14,7 +14,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/fanmail-dev/fanmail/test/e2e/process"
+	"github.com/fanmail-dev/fanmail/test/process"
 )
 
 // prometheus is a running Prometheus.

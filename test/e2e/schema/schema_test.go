@@ -25,10 +25,12 @@ import (
 
 var update = flag.Bool("update", false, "write the schemas anew")
 
-const module = "github.com/fanmail-dev/fanmail/"
+const (
+	module = "github.com/fanmail-dev/fanmail/"
+	dir    = "../../../events/schema"
+)
 
-// dataOf are the Go types of "data". The data of other types is whatever object
-// was handed in.
+// dataOf holds the Go types of "data". The data of other types is any JSON object.
 var dataOf = map[events.Type]any{
 	events.EmailReceived:     &email.Received{},
 	events.WebhookDisabled:   &operational.WebhookDisabled{},
@@ -48,9 +50,8 @@ func generate(t *testing.T, typ events.Type) []byte {
 			return nil
 		},
 	}
-	for _, dir := range []string{"email", "operational"} {
-		require.NoError(t, r.AddGoComments(module+"events/"+dir, "../"+dir, generator.WithFullComment()))
-		r.CommentMap = rooted(r.CommentMap, dir)
+	for _, pkg := range []string{"email", "operational"} { // the generator joins the two paths to the import path
+		require.NoError(t, r.AddGoComments(module+"test/e2e/schema", "../../../events/"+pkg, generator.WithFullComment()))
 	}
 	s := r.Reflect(&events.Envelope{})
 	s.Title = string(typ)
@@ -79,17 +80,7 @@ func generate(t *testing.T, typ events.Type) []byte {
 	return append(b, '\n')
 }
 
-// rooted takes the path that the comments were read from out of their keys.
-func rooted(in map[string]string, dir string) map[string]string {
-	out := make(map[string]string, len(in))
-	for k, v := range in {
-		out[strings.Replace(k, "events/"+dir+"/../"+dir, "events/"+dir, 1)] = v
-	}
-	return out
-}
-
-// nullable lets a field that is a pointer be null, which the generator does not
-// tell.
+// nullable allows null for a field that is a pointer; the generator does not.
 func nullable(t *testing.T, s *generator.Schema, name string) {
 	t.Helper()
 	p, ok := s.Properties.Get(name)
@@ -103,17 +94,17 @@ func TestTheSchemasAreCurrent(t *testing.T) {
 	t.Parallel()
 	for _, typ := range events.Catalogue() {
 		want := generate(t, typ)
-		file := string(typ) + ".json"
+		file := filepath.Join(dir, string(typ)+".json")
 		if *update {
 			require.NoError(t, os.WriteFile(file, want, 0o600))
 		}
 		have, err := os.ReadFile(file)
 		require.NoError(t, err)
-		require.Equal(t, string(want), string(have), "run `go generate ./events/schema`")
+		require.Equal(t, string(want), string(have), "run `make generate`")
 	}
-	files, err := filepath.Glob("*.json")
+	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
 	require.NoError(t, err)
-	require.Len(t, files, len(events.Catalogue()), "a type that is gone has left its file")
+	require.Len(t, files, len(events.Catalogue()), "a file belongs to no type")
 }
 
 func compile(t *testing.T, typ events.Type) *validator.Schema {
@@ -140,7 +131,7 @@ func validate(t *testing.T, typ events.Type, envelope []byte) error {
 // The golden envelopes are what receivers were sent: the schemas fit them.
 func TestTheGoldenEnvelopesFitTheirSchemas(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("../testdata/envelopes/*.json")
+	files, err := filepath.Glob("../../../events/testdata/envelopes/*.json")
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
 	told := map[events.Type]bool{}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,18 +20,6 @@ type alert struct {
 
 // query is one expression of a panel.
 type query struct{ panel, expr string }
-
-// moduleRoot is the directory of this module, from anywhere inside it.
-func moduleRoot() (string, error) {
-	dir, err := os.Getwd()
-	for ; err == nil && dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
-		b, readErr := os.ReadFile(filepath.Join(dir, "go.mod")) //nolint:gosec // our own file
-		if readErr == nil && strings.HasPrefix(string(b), "module github.com/fanmail-dev/fanmail\n") {
-			return dir, nil
-		}
-	}
-	return "", errors.Join(errors.New("run this inside the module github.com/fanmail-dev/fanmail"), err)
-}
 
 // alerts reads deploy/observability/alerts.yaml.
 func alerts(root string) ([]alert, error) {

@@ -7,11 +7,13 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/test/process"
 )
 
 func page(t *testing.T, path string) string {
 	t.Helper()
-	root, err := moduleRoot()
+	root, err := process.Root()
 	require.NoError(t, err)
 	b, err := os.ReadFile(filepath.Join(root, path))
 	require.NoError(t, err)
@@ -20,7 +22,7 @@ func page(t *testing.T, path string) string {
 
 func TestPanelsAndAlertsNameMetricsThatAreExported(t *testing.T) {
 	t.Parallel()
-	root, err := moduleRoot()
+	root, err := process.Root()
 	require.NoError(t, err)
 	documented := page(t, "docs/reference/metrics.md")
 	panels, err := queries(root)
@@ -41,7 +43,7 @@ func TestPanelsAndAlertsNameMetricsThatAreExported(t *testing.T) {
 
 func TestEachAlertHasARunbookAndBothCases(t *testing.T) {
 	t.Parallel()
-	root, err := moduleRoot()
+	root, err := process.Root()
 	require.NoError(t, err)
 	rules, err := alerts(root)
 	require.NoError(t, err)
