@@ -373,7 +373,7 @@ func (f *Fanout) publish(ctx context.Context, b *born) error {
 		switch {
 		case r.Strict:
 			// Its lane looks into the table; a lost hint costs seconds.
-			_ = f.js.Conn().Publish(events.WakeLane(r.WebhookID), []byte(r.WebhookID.String()))
+			subscribers.WakeLane(f.js.Conn(), r.WebhookID)
 		case r.Due:
 			f.lanes.Due(r.WebhookID)
 		case f.lanes != nil:

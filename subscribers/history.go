@@ -36,16 +36,17 @@ type DeliveryRow struct {
 	ExpiresAt      time.Time
 }
 
-// AttemptRow is one POST of a delivery, as the log has it. A delivery that
-// succeeded at the first attempt has none.
+// AttemptRow is one POST of a delivery.
 type AttemptRow struct {
-	Attempt    int
-	At         time.Time
-	Duration   time.Duration
+	Attempt int // from 1
+	At      time.Time
+	// Duration is nil for a success at the first attempt: it has no row of its
+	// own, and the delivery does not record the duration.
+	Duration   *time.Duration
 	StatusCode int // 0: no answer came
 	Reason     string
-	Error      string
-	Response   string // its first bytes
+	Error      string // "" for none
+	Response   string // the first bytes of the answer
 }
 
 // DeliveryFilter narrows a list of deliveries; a zero field does not.
@@ -190,11 +191,15 @@ func (s *Store) GetDelivery(ctx context.Context, tenant events.TenantID, id even
 		var a AttemptRow
 		var ms int64
 		err := row.Scan(&a.Attempt, &a.At, &ms, &a.StatusCode, &a.Reason, &a.Error, &a.Response)
-		a.At, a.Duration = a.At.UTC(), time.Duration(ms)*time.Millisecond
+		took := time.Duration(ms) * time.Millisecond
+		a.At, a.Duration = a.At.UTC(), &took
 		return a, err
 	})
 	if err != nil {
 		return fail(fmt.Errorf("read attempts: %w", err))
+	}
+	if len(attempts) == 0 && d.Status == "delivered" && d.Attempts == 1 && d.LastAttemptAt != nil && d.LastStatusCode != nil {
+		attempts = []AttemptRow{{Attempt: 1, At: *d.LastAttemptAt, StatusCode: *d.LastStatusCode, Reason: "delivered"}}
 	}
 	rows, err = s.db.Query(ctx, `SELECT envelope FROM fanmail.events WHERE tenant_id = $1 AND id = $2 AND created_at = $3`,
 		tenant, d.EventID, d.EventCreatedAt)

@@ -1,7 +1,13 @@
 package subscribers
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/fanmail-dev/fanmail/events"
 )
@@ -41,3 +47,36 @@ const (
 	LaneProbing  = "probing"
 	LaneDisabled = "disabled"
 )
+
+// ErrNoLaneOwner says that no dispatcher that owns the webhook's partition
+// answered. Ask again after a few seconds.
+var ErrNoLaneOwner = errors.New("no dispatcher that owns the webhook's partition answered")
+
+// laneTimeout is how long the owner of a partition may take to answer.
+const laneTimeout = 2 * time.Second
+
+// Lane gives the state of a webhook's lane, as its owner among the dispatchers
+// sees it, and the webhook's backlog. It returns [ErrNotFound] where the tenant
+// has no such webhook, and [ErrNoLaneOwner], also where nc is nil.
+func (s *Store) Lane(ctx context.Context, nc *nats.Conn, tenant events.TenantID, id events.WebhookID) (LaneState, error) {
+	backlog, err := s.Backlog(ctx, tenant, id)
+	if err != nil {
+		return LaneState{}, err
+	}
+	if nc == nil {
+		return LaneState{}, fmt.Errorf("%w: there is no broker", ErrNoLaneOwner)
+	}
+	ctx, cancel := context.WithTimeout(ctx, laneTimeout)
+	defer cancel()
+	answer, err := nc.RequestWithContext(ctx, events.AskLane(id), nil)
+	if err != nil {
+		return LaneState{}, fmt.Errorf("%w: %w", ErrNoLaneOwner, err)
+	}
+	var lane LaneState
+	if err := json.Unmarshal(answer.Data, &lane); err != nil {
+		return LaneState{}, fmt.Errorf("%w: %w", ErrNoLaneOwner, err)
+	}
+	backlog.Left(lane.PerSecond)
+	lane.Backlog = &backlog
+	return lane, nil
+}

@@ -27,12 +27,11 @@ var logTables = []string{"webhook_subscriber_deliveries", "webhook_delivery_atte
 // dropped, so that the failure can be seen for a day. Partitions are detached
 // without stopping writers, and then dropped; a waiting lock gives up after a
 // second and the next round tries again. It also forgets rotated secrets past
-// their grace, old idempotency keys and dispatchers that are gone.
+// their grace and dispatchers that are gone.
 func Retain(ctx context.Context, pool *pgxpool.Pool) (Retained, error) {
 	var r Retained
 	for _, statement := range []string{
 		`UPDATE fanmail.webhooks SET signing_secret_prev = NULL, signing_secret_prev_until = NULL WHERE signing_secret_prev_until <= now()`,
-		`DELETE FROM fanmail.idempotency_keys WHERE created_at < now() - interval '24 hours'`,
 		`DELETE FROM fanmail.dispatchers WHERE alive_until < now() - interval '1 hour'`,
 	} {
 		if _, err := pool.Exec(ctx, statement); err != nil {

@@ -32,8 +32,12 @@ WHERE d.id = failed.id AND d.created_at = failed.created_at AND d.tenant_id = $1
 // newest to the oldest, deals with [BulkRetry] of them and looks at [ListScan]
 // rows at most, and gives how many it made pending and the place to go on from,
 // which is zero at the end. The same call again finds nothing left to do. The
-// filter's status is not used. It returns [ErrNotFound].
+// filter's status is not used. It returns [ErrNotFound], or an
+// [*events.FieldError] where the window is empty.
 func (s *Store) RetryFailed(ctx context.Context, tenant events.TenantID, webhook events.WebhookID, f DeliveryFilter, after Place) (int, Place, error) {
+	if !f.Until.IsZero() && !f.Since.Before(f.Until) {
+		return 0, Place{}, &events.FieldError{Field: "since", Reason: "must lie before until"}
+	}
 	f.Status = "failed"
 	list, next, err := s.ListDeliveries(ctx, tenant, webhook, f, after, BulkRetry)
 	if err != nil || len(list) == 0 {

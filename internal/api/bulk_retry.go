@@ -44,9 +44,6 @@ func (s *server) bulkRetryRoutes() {
 		}
 		f := subscribers.DeliveryFilter{EventType: events.Type(b.EventType), Since: b.Since}
 		if b.Until != nil {
-			if !b.Since.Before(*b.Until) {
-				return nil, fault("body.since", "must lie before until")
-			}
 			f.Until = *b.Until
 		}
 		var out bulkRetried

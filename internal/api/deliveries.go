@@ -72,17 +72,16 @@ type deliveryDetail struct {
 	Envelope   json.RawMessage `json:"envelope" doc:"The body of the POST, byte for byte; null where the event has expired."`
 }
 
-func showAttempts(d subscribers.DeliveryRow, rows []subscribers.AttemptRow) []attempt {
-	out := make([]attempt, 0, max(len(rows), 1))
-	for _, a := range rows {
-		ms := a.Duration.Milliseconds()
-		out = append(out, attempt{
-			Attempt: a.Attempt, At: a.At, DurationMS: &ms, StatusCode: a.StatusCode, Reason: a.Reason, Error: text(a.Error), Response: text(a.Response),
-		})
-	}
-	// A success at the first attempt leaves no row: the delivery says it all.
-	if len(rows) == 0 && d.Status == "delivered" && d.Attempts == 1 && d.LastAttemptAt != nil && d.LastStatusCode != nil {
-		out = append(out, attempt{Attempt: 1, At: *d.LastAttemptAt, StatusCode: *d.LastStatusCode, Reason: "delivered"})
+func showAttempts(rows []subscribers.AttemptRow) []attempt {
+	out := make([]attempt, len(rows))
+	for i, a := range rows {
+		out[i] = attempt{
+			Attempt: a.Attempt, At: a.At, StatusCode: a.StatusCode, Reason: a.Reason, Error: text(a.Error), Response: text(a.Response),
+		}
+		if a.Duration != nil {
+			ms := a.Duration.Milliseconds()
+			out[i].DurationMS = &ms
+		}
 	}
 	return out
 }
@@ -126,7 +125,7 @@ func (s *server) deliveryRoutes() {
 		if err != nil {
 			return nil, err
 		}
-		return reply(deliveryDetail{Delivery: showDelivery(d), AttemptLog: showAttempts(d, attempts), Envelope: envelope}), nil
+		return reply(deliveryDetail{Delivery: showDelivery(d), AttemptLog: showAttempts(attempts), Envelope: envelope}), nil
 	})
 	register(s, tenants, huma.Operation{
 		OperationID: "retry-delivery", Method: http.MethodPost, Path: "/v1/deliveries/{id}/retry",

@@ -228,13 +228,9 @@ func (o *observed) Unwrap() http.ResponseWriter { return o.ResponseWriter }
 func (s *server) wakeOutbox() { outbox.Wake(s.nc) }
 
 func (s *server) wakeWebhooks() {
-	if s.nc != nil {
-		_ = s.nc.Publish(events.WakeWebhooks, nil)
-	}
+	subscribers.WakeRegistry(s.nc)
 }
 
 func (s *server) wakeLane(w events.WebhookID) {
-	if s.nc != nil {
-		_ = s.nc.Publish(events.WakeLane(w), []byte(w.String()))
-	}
+	subscribers.WakeLane(s.nc, w)
 }

@@ -17,11 +17,14 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
 const (
 	idempotencyHeader = "Idempotency-Key"
 	maxIdempotencyKey = 255
+	// idempotencyTTL is how long an answer is kept.
+	idempotencyTTL = 24 * time.Hour
 	// bodyTimeout is how long a client may take to send a request's body.
 	bodyTimeout = 5 * time.Second
 )
@@ -183,7 +186,7 @@ func (k *remembered) recall(ctx context.Context, tx pgx.Tx) (*captured, error) {
 	var was, response []byte
 	var status int
 	err = tx.QueryRow(ctx, `SELECT request_hash, status, response FROM fanmail.idempotency_keys
-		WHERE tenant_id = $1 AND key = $2 AND created_at > now() - interval '24 hours'`, k.id(), k.key).Scan(&was, &status, &response)
+		WHERE tenant_id = $1 AND key = $2 AND created_at > now() - make_interval(secs => $3)`, k.id(), k.key, idempotencyTTL.Seconds()).Scan(&was, &status, &response)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil //nolint:nilnil // a new request has no answer yet, and that is no error
 	}
@@ -208,6 +211,16 @@ func (k *remembered) keep(ctx context.Context, tx pgx.Tx, c *captured) error {
 			response = excluded.response, created_at = excluded.created_at`, k.id(), k.key, k.hash, c.status, c.body.Bytes())
 	if err != nil {
 		return fmt.Errorf("keep an idempotency key: %w", err)
+	}
+	return nil
+}
+
+// DropIdempotencyKeys deletes the answers that are older than 24 hours. They
+// are ignored from then on, so that a late call does no harm.
+func DropIdempotencyKeys(ctx context.Context, db subscribers.DB) error {
+	_, err := db.Exec(ctx, `DELETE FROM fanmail.idempotency_keys WHERE created_at < now() - make_interval(secs => $1)`, idempotencyTTL.Seconds())
+	if err != nil {
+		return fmt.Errorf("delete old idempotency keys: %w", err)
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/internal/api"
 )
 
 func TestARequestWithAKeyTakesEffectOnce(t *testing.T) {
@@ -43,9 +45,16 @@ func TestARequestWithAKeyTakesEffectOnce(t *testing.T) {
 	// After 24 hours the key is new.
 	_, err := w.pool.Exec(ctx, `UPDATE fanmail.idempotency_keys SET created_at = created_at - interval '24 hours 1 second'`)
 	require.NoError(t, err)
+	require.NoError(t, api.DropIdempotencyKeys(ctx, w.pool))
+	var kept int
+	require.NoError(t, w.pool.QueryRow(ctx, `SELECT count(*) FROM fanmail.idempotency_keys`).Scan(&kept))
+	require.Zero(t, kept)
 	later := c.do("POST", "/v1/webhooks", hook, "Idempotency-Key", "k1").want(t, 201)
 	require.NotEqual(t, first.text("id"), later.text("id"))
 	require.Equal(t, string(later.raw), string(c.do("POST", "/v1/webhooks", hook, "Idempotency-Key", "k1").want(t, 201).raw))
+	require.NoError(t, api.DropIdempotencyKeys(ctx, w.pool))
+	require.NoError(t, w.pool.QueryRow(ctx, `SELECT count(*) FROM fanmail.idempotency_keys`).Scan(&kept))
+	require.Equal(t, 1, kept, "a day has to pass first")
 }
 
 func TestAFailedRequestLeavesItsKeyFree(t *testing.T) {

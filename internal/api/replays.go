@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -77,11 +76,6 @@ func (s *server) replayRoutes() {
 		}
 		var made replay.Replay
 		err := s.change(ctx, func(u *unit) (err error) {
-			for _, a := range q.AgentIDs {
-				if err := ownAgent(ctx, u, tenant(ctx), strings.ToLower(a)); err != nil {
-					return renamed(err, "agent_ids")
-				}
-			}
 			u.then(s.wakeReplays)
 			made, err = s.replays.In(u).Create(ctx, tenant(ctx), q)
 			return err
@@ -135,17 +129,4 @@ func (s *server) replayRoutes() {
 	})
 }
 
-// renamed gives a field's fault the name that the request has for it.
-func renamed(err error, field string) error {
-	var fault *events.FieldError
-	if errors.As(err, &fault) {
-		return &events.FieldError{Field: field, Reason: fault.Reason}
-	}
-	return err
-}
-
-func (s *server) wakeReplays() {
-	if s.nc != nil {
-		_ = s.nc.Publish(events.WakeReplays, nil)
-	}
-}
+func (s *server) wakeReplays() { replay.Wake(s.nc) }

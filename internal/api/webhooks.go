@@ -2,7 +2,7 @@ package api
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"net/http"
 	"time"
 
@@ -245,16 +245,13 @@ func (s *server) webhookRoutes() {
 		Summary:     "Look into a webhook's lane",
 		Description: "As its owner among the dispatchers sees it at this moment, and how far the webhook is behind. Where no owner answers it is a 503.",
 	}, func(ctx context.Context, in *webhookPath) (*body[subscribers.LaneState], error) {
-		backlog, err := s.store.Backlog(ctx, tenant(ctx), in.ID)
+		lane, err := s.store.Lane(ctx, s.nc, tenant(ctx), in.ID)
+		if errors.Is(err, subscribers.ErrNoLaneOwner) {
+			return nil, problem(http.StatusServiceUnavailable, "%s; try again after a few seconds", subscribers.ErrNoLaneOwner)
+		}
 		if err != nil {
 			return nil, err
 		}
-		lane, err := s.askLane(ctx, in.ID)
-		if err != nil {
-			return nil, err
-		}
-		backlog.Left(lane.PerSecond)
-		lane.Backlog = &backlog
 		return reply(lane), nil
 	})
 	register(s, tenants, huma.Operation{
@@ -272,22 +269,4 @@ func (s *server) webhookRoutes() {
 		}
 		return reply(showDelivery(d)), nil
 	})
-}
-
-// askLane asks the dispatcher that owns the webhook's partition.
-func (s *server) askLane(ctx context.Context, id events.WebhookID) (subscribers.LaneState, error) {
-	var lane subscribers.LaneState
-	if s.nc == nil {
-		return lane, problem(http.StatusServiceUnavailable, "this process has no broker to ask the dispatchers through")
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	answer, err := s.nc.RequestWithContext(ctx, events.AskLane(id), nil)
-	if err == nil {
-		err = json.Unmarshal(answer.Data, &lane)
-	}
-	if err != nil {
-		return lane, problem(http.StatusServiceUnavailable, "no dispatcher that owns the webhook's partition answered; try again in some seconds")
-	}
-	return lane, nil
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"os"
 	"strconv"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/fanout"
 	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
+	"github.com/fanmail-dev/fanmail/internal/api"
 	"github.com/fanmail-dev/fanmail/internal/dispatch"
 	"github.com/fanmail-dev/fanmail/internal/opevents"
 	"github.com/fanmail-dev/fanmail/internal/replay"
@@ -100,5 +102,8 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 
 // maintenance is what dispatchers do, and 'fanmail maintain' in their stead.
 func maintenance(pool *pgxpool.Pool, own *agentwebhook.Deliverer, every time.Duration, log *zap.Logger, registerer prometheus.Registerer) *dispatch.Maintenance {
-	return dispatch.NewMaintenance(pool, dispatch.MaintenanceOptions{Every: every, Also: own.Retain, Log: log, Registerer: registerer})
+	also := func(ctx context.Context) error {
+		return errors.Join(own.Retain(ctx), api.DropIdempotencyKeys(ctx, pool))
+	}
+	return dispatch.NewMaintenance(pool, dispatch.MaintenanceOptions{Every: every, Also: also, Log: log, Registerer: registerer})
 }

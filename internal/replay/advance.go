@@ -199,7 +199,7 @@ func (w *work) apply(t *tally) {
 		h.pace += min(1, dt) * (float64(left[id])/dt - h.pace) // smoothed over about a second
 	}
 	for id := range born {
-		_ = w.nc.Publish(events.WakeLane(id), []byte(id.String()))
+		subscribers.WakeLane(w.nc, id)
 	}
 	for outcome, n := range map[string]int{"born": t.enqueued, "had": t.had, "delivered": t.delivered, "failed": t.failed} {
 		w.metrics.deliveries.WithLabelValues(outcome).Add(float64(n))

@@ -11,8 +11,10 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -83,11 +85,11 @@ func (q *Request) normalize() error {
 	return nil
 }
 
-// Create asks for a replay. It returns an [*events.FieldError], a
-// [*subscribers.LimitError] where the tenant has [MaxActive] that are not
-// finished, [subscribers.ErrNotFound] where the tenant lacks the webhook, or
-// [subscribers.ErrDisabled] where that is disabled. That the tenant has the
-// agents is the caller's to check.
+// Create asks for a replay. It returns an [*events.FieldError], such as for an
+// agent that the tenant does not have; a [*subscribers.LimitError] where the
+// tenant has [MaxActive] unfinished ones; [subscribers.ErrNotFound] where the
+// tenant does not have the webhook; [subscribers.ErrDisabled] where the webhook
+// is disabled.
 func (s *Store) Create(ctx context.Context, tenant events.TenantID, q Request) (Replay, error) {
 	if err := q.normalize(); err != nil {
 		return Replay{}, err
@@ -99,6 +101,13 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, q Request) (
 		err := tx.QueryRow(ctx, `SELECT id FROM fanmail.tenants WHERE id = $1 FOR NO KEY UPDATE`, tenant).Scan(&locked)
 		if err != nil {
 			return missing(err, "lock the tenant")
+		}
+		agent, err := agentwebhook.Missing(ctx, tx, tenant, q.AgentIDs...)
+		if err != nil {
+			return err
+		}
+		if agent != "" {
+			return &events.FieldError{Field: "agent_ids", Reason: "names no agent of this tenant"}
 		}
 		if !q.WebhookID.IsZero() {
 			w, err := s.hooks.In(tx).Get(ctx, tenant, q.WebhookID)
@@ -192,6 +201,15 @@ func (s *Store) Cancel(ctx context.Context, tenant events.TenantID, id events.Re
 		return Replay{}, err
 	}
 	return r, nil
+}
+
+// Wake hints to the dispatchers, after a commit, that a replay was created or
+// cancelled. Without the hint they find it at their next search. A nil
+// connection does nothing.
+func Wake(nc *nats.Conn) {
+	if nc != nil {
+		_ = nc.Publish(events.WakeReplays, nil)
+	}
 }
 
 // missing turns "no rows" into [subscribers.ErrNotFound].

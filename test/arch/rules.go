@@ -103,7 +103,7 @@ var Rules = []Rule{
 		Because: "the dispatcher lives on delivery messages and rows, whoever made them; its maintenance makes the partitions of the schema",
 	},
 	{
-		Package: "internal/replay", May: []string{"internal/faults", "events", "internal/stream", "internal/pg", "subscribers"},
+		Package: "internal/replay", May: []string{"internal/agentwebhook", "internal/faults", "events", "internal/stream", "internal/pg", "subscribers"},
 		Because: "a replay makes deliveries of past events, as the fan-out does of new ones; who sends them is not its concern",
 	},
 	{
