@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/attempt"
 )
 
 // The constants of a delivery's life.
@@ -20,7 +21,7 @@ const (
 	// a lane.
 	FirstLease = 30 * time.Second
 	// MaxAttempts of a delivery, and the attempts that a manual retry adds.
-	MaxAttempts = 8
+	MaxAttempts = attempt.MaxAttempts
 	// Retention is how long deliveries and events are kept.
 	Retention = 30 * 24 * time.Hour
 )

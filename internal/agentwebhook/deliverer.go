@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"sync"
@@ -96,14 +95,7 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, o Options) *Deliverer {
 		o.Log = zap.NewNop()
 	}
 	d := &Deliverer{
-		pool: pool, nc: nc, o: o, log: o.Log.Named("agents"), slots: newSlots(o.Slots, o.SlowSlots),
-		poster: &poster{transport: attempt.NewTransport(o.AllowNetworks, o.Proxy), allowHTTP: o.AllowHTTP},
-	}
-	if !o.Deprecated.IsZero() {
-		d.poster.deprecation = fmt.Sprintf("@%d", o.Deprecated.Unix())
-	}
-	if !o.Sunset.IsZero() {
-		d.poster.sunset = o.Sunset.UTC().Format(http.TimeFormat)
+		pool: pool, nc: nc, o: o, log: o.Log.Named("agents"), slots: newSlots(o.Slots, o.SlowSlots), poster: newPoster(o),
 	}
 	d.metrics = newMetrics(o.Registerer, d.slots)
 	return d
@@ -128,12 +120,12 @@ func (d *Deliverer) Run(ctx context.Context) error {
 	defer stop()
 	d.loop(ctx, wire, ink)
 
-	late := time.AfterFunc(d.o.Drain*3/4, func() { cut(errStopped) })
+	late := time.AfterFunc(d.o.Drain*3/4, func() { cut(attempt.ErrStopped) })
 	defer late.Stop()
 	last := time.AfterFunc(d.o.Drain, stop)
 	defer last.Stop()
 	d.working.Wait()
-	d.poster.transport.CloseIdleConnections()
+	d.poster.Close()
 	return nil
 }
 
@@ -211,7 +203,7 @@ func (d *Deliverer) start(ctx, wire, ink context.Context, wants []want) error {
 
 // work makes one attempt in its slot.
 func (d *Deliverer) work(wire, ink context.Context, c *claimed, in *slot) {
-	slow := time.AfterFunc(slowAttempt, func() { d.slots.slowDown(in, time.Now()) })
+	slow := time.AfterFunc(attempt.SlowAfter, func() { d.slots.slowDown(in, time.Now()) })
 	o, made := d.attempt(wire, ink, c)
 	quick := slow.Stop() && made && o.Delivered
 	d.slots.end(in, quick)
@@ -219,9 +211,9 @@ func (d *Deliverer) work(wire, ink context.Context, c *claimed, in *slot) {
 
 // attempt is a delivery's way through one POST: read what is to be sent, POST,
 // record. made is false where nothing was sent.
-func (d *Deliverer) attempt(wire, ink context.Context, c *claimed) (o Outcome, made bool) {
+func (d *Deliverer) attempt(wire, ink context.Context, c *claimed) (o attempt.Result, made bool) {
 	// A process that was paused may hold a lease that has run out.
-	if time.Since(c.since) > LeaseDuration-AttemptTimeout-10*time.Second {
+	if c.leaseLeft() < AttemptTimeout {
 		return o, false
 	}
 	why := ""
@@ -252,7 +244,7 @@ func (d *Deliverer) attempt(wire, ink context.Context, c *claimed) (o Outcome, m
 		d.write(ink, func(ctx context.Context) error { return end(ctx, d.pool, c, why) })
 		d.metrics.ended.WithLabelValues("expired").Inc()
 		d.log.Warn("a delivery to an agent's webhook ended", zap.Stringer("message", c.id), zap.String("agent", c.agent), zap.String("because", why))
-		return Outcome{Reason: attempt.ReasonRequest, Error: why}, false
+		return attempt.Result{Reason: attempt.ReasonRequest, Error: why}, false
 	}
 	if c.attempts == 0 {
 		d.metrics.lag.Observe(max(0, time.Since(c.createdAt).Seconds()))
@@ -260,7 +252,7 @@ func (d *Deliverer) attempt(wire, ink context.Context, c *claimed) (o Outcome, m
 	o = d.poster.post(wire, c, pay, b)
 	d.metrics.attempts.WithLabelValues(o.Reason).Inc()
 	d.metrics.duration.Observe(o.Duration.Seconds())
-	if o.Reason == attempt.ReasonStopped || b.broken.Load() {
+	if o.Stopped() || b.broken.Load() {
 		d.write(ink, func(ctx context.Context) error { return giveBack(ctx, d.pool, c, 0) })
 		return o, true
 	}
@@ -268,7 +260,7 @@ func (d *Deliverer) attempt(wire, ink context.Context, c *claimed) (o Outcome, m
 	return o, true
 }
 
-func (d *Deliverer) record(ctx context.Context, c *claimed, o *Outcome) error {
+func (d *Deliverer) record(ctx context.Context, c *claimed, o *attempt.Result) error {
 	status, err := record(ctx, d.pool, c, o)
 	if err != nil {
 		return err
@@ -302,14 +294,14 @@ func (d *Deliverer) write(ctx context.Context, f func(context.Context) error) {
 	})
 }
 
-// DeliverSync makes an attempt for one message now and gives its outcome, which
+// DeliverSync makes an attempt for one message now and gives its result, which
 // is recorded all the same: a failed delivery is tried again later like any
 // other. It returns [ErrNoDelivery] or [ErrNotDue] where there is nothing to
 // attempt. If ctx ends first, the attempt is cut short and counts as failed.
-func (d *Deliverer) DeliverSync(ctx context.Context, tenant events.TenantID, message events.MessageID) (Outcome, error) {
+func (d *Deliverer) DeliverSync(ctx context.Context, tenant events.TenantID, message events.MessageID) (attempt.Result, error) {
 	c, ok, err := claimMessage(ctx, d.pool, tenant, message)
 	if err != nil {
-		return Outcome{}, err
+		return attempt.Result{}, err
 	}
 	if !ok {
 		have, err := exists(ctx, d.pool, tenant, message)
@@ -319,7 +311,7 @@ func (d *Deliverer) DeliverSync(ctx context.Context, tenant events.TenantID, mes
 		if err == nil {
 			err = ErrNotDue
 		}
-		return Outcome{}, err
+		return attempt.Result{}, err
 	}
 	ink, cancel := context.WithTimeout(context.WithoutCancel(ctx), AttemptTimeout+30*time.Second)
 	defer cancel()

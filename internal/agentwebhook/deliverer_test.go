@@ -16,6 +16,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
+	"github.com/fanmail-dev/fanmail/internal/attempt"
 	"github.com/fanmail-dev/fanmail/test/sink"
 )
 
@@ -61,7 +62,7 @@ func TestAMailArrivesAsTheSeedsPayloadWithVerdictsAsHeaders(t *testing.T) {
 			require.Equal(t, value, post.Header.Get(name), "forwarded as a header")
 		}
 		require.Equal(t, "application/json", post.Header.Get("Content-Type"))
-		require.Equal(t, "1", post.Header.Get(agentwebhook.HeaderAttempt))
+		require.Equal(t, "1", post.Header.Get(attempt.HeaderAttempt))
 		require.Empty(t, post.Header.Get("Deprecation"))
 		require.Empty(t, post.Header.Get("Sunset"))
 		v := r.until(agent, func(v row) bool { return v.Status == "delivered" })
@@ -128,10 +129,10 @@ func TestTheScheduleEndsInFailureAfterEightAttempts(t *testing.T) {
 		r.hasten()
 	}
 	v := r.until(a, func(v row) bool { return v.Status == "failed" })
-	require.Equal(t, agentwebhook.MaxAttempts, v.Attempts)
+	require.Equal(t, attempt.MaxAttempts, v.Attempts)
 	require.Equal(t, http.StatusTeapot, *v.Code)
 	require.Nil(t, v.NextIn)
-	require.Equal(t, agentwebhook.MaxAttempts, r.sink.CountTo("/a"))
+	require.Equal(t, attempt.MaxAttempts, r.sink.CountTo("/a"))
 }
 
 func TestAnAttemptThatWouldComeTooLateIsNotWaitedFor(t *testing.T) {

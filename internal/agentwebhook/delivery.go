@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/attempt"
 )
 
 // The constants of a delivery's life.
@@ -21,8 +22,6 @@ const (
 	// LeaseDuration is how long a claimed delivery is hidden from the others
 	// (the seed's LeaseDuration).
 	LeaseDuration = 5 * time.Minute
-	// MaxAttempts of a delivery.
-	MaxAttempts = 8
 )
 
 // DB is what statements are run on: a pool, a connection, or a transaction to
@@ -45,7 +44,7 @@ ON CONFLICT DO NOTHING`
 // whose agent has a webhook, due at once. The messages are given column by
 // column; at is the creation time of all. counted is told how many were born.
 func QueueDeliver(b *pgx.Batch, at time.Time, ids []events.MessageID, tenants []events.TenantID, agents []string, counted func(int)) {
-	b.Queue(insertDeliveries, ids, at, tenants, agents, DeliveryTTL.Seconds(), MaxAttempts).Exec(func(tag pgconn.CommandTag) error {
+	b.Queue(insertDeliveries, ids, at, tenants, agents, DeliveryTTL.Seconds(), attempt.MaxAttempts).Exec(func(tag pgconn.CommandTag) error {
 		counted(int(tag.RowsAffected()))
 		return nil
 	})
@@ -141,7 +140,7 @@ WITH leased AS (
 // is none yet. ok is false where it is final, or not due, or where the tenant
 // has no such message, or its agent no webhook.
 func claimMessage(ctx context.Context, db DB, tenant events.TenantID, id events.MessageID) (c claimed, ok bool, err error) {
-	rows, err := db.Query(ctx, claimOne, tenant, id, LeaseDuration.Seconds(), DeliveryTTL.Seconds(), MaxAttempts)
+	rows, err := db.Query(ctx, claimOne, tenant, id, LeaseDuration.Seconds(), DeliveryTTL.Seconds(), attempt.MaxAttempts)
 	if err != nil {
 		return c, false, fmt.Errorf("claim a message's delivery: %w", err)
 	}

@@ -4,42 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/fanmail-dev/fanmail/internal/attempt"
 )
-
-// Outcome is how an attempt ended.
-type Outcome struct {
-	Delivered bool
-	// StatusCode is 0 where no answer came.
-	StatusCode int
-	// Error is one line; "" where Delivered.
-	Error string
-	// Reason is the error's class, one of package outbound's.
-	Reason string
-	// RetryAfter is what the endpoint asked for; 0 for nothing.
-	RetryAfter time.Duration
-	Duration   time.Duration
-}
-
-// schedule is the time before each attempt, from the one before it: attempts
-// at 0, +1 m, +5 m, +15 m, +1 h, +4 h, +8 h and +16 h, as the subscribers'.
-// The last is some 29 h after the first, within [DeliveryTTL].
-var schedule = [MaxAttempts]time.Duration{
-	0, time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 4 * time.Hour, 8 * time.Hour, 16 * time.Hour,
-}
-
-const jitter = 0.10
-
-// retryDelay is the time to the next attempt, from the number of attempts
-// made. A longer wait that the endpoint asked for is heeded.
-func retryDelay(attempts int, asked time.Duration) time.Duration {
-	d := schedule[min(max(attempts, 1), len(schedule)-1)]
-	d += time.Duration(float64(d) * jitter * (2*rand.Float64() - 1))
-	return max(d, asked)
-}
 
 // A success counts whenever it comes; a final row stays.
 const recordDelivered = `
@@ -66,12 +36,12 @@ RETURNING status`
 
 // record writes an attempt's outcome and gives the row's status, "" where the
 // row had moved on. It may be called again after an error.
-func record(ctx context.Context, db DB, c *claimed, o *Outcome) (status string, err error) {
+func record(ctx context.Context, db DB, c *claimed, o *attempt.Result) (status string, err error) {
 	if o.Delivered {
 		err = db.QueryRow(ctx, recordDelivered, c.id, c.createdAt, o.StatusCode).Scan(&status)
 	} else {
 		err = db.QueryRow(ctx, recordFailed, c.id, c.createdAt, c.attempts+1, o.StatusCode, o.Error,
-			retryDelay(c.attempts+1, o.RetryAfter).Seconds()).Scan(&status)
+			attempt.RetryDelay(c.attempts+1, attempt.MaxAttempts, o.RetryAfter).Seconds()).Scan(&status)
 	}
 	if errors.Is(err, pgx.ErrNoRows) {
 		return "", nil

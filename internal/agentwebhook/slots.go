@@ -11,9 +11,6 @@ const (
 	// agent that nothing is known of may hang.
 	perAgent    = 4
 	perUnproven = 1
-	// slowAttempt is how long an attempt may take before its agent counts as
-	// slow, and the attempt gives its fast slot back for a slow one.
-	slowAttempt = time.Second
 	// slowFor is how long an agent counts as slow after its last slow attempt,
 	// unless it answers fast before.
 	slowFor = 10 * time.Minute

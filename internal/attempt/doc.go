@@ -1,15 +1,21 @@
-// Package attempt is the way out to endpoints that tenants name: the guarded
-// transport, and how an attempt is judged by its answer, or by the want of one.
+// Package attempt makes one POST to an endpoint that a tenant named, and says
+// how it went. Both delivery paths use it: webhooks of subscribers and the
+// agents' own webhooks. It also holds the retry schedule of both.
 //
 // It guarantees:
 //
-//   - An address is checked at the moment it is dialled, after DNS: nothing
-//     private, loopback, link-local or otherwise special is reached unless the
-//     operator allows its network. The environment's proxies are not used.
-//   - 2xx alone is success. Redirects are answers and never followed.
-//   - Of an answer a small, fixed part is read, and what is kept of it is valid
-//     UTF-8 that Postgres takes.
-//   - Why an attempt failed is one of a closed set of reasons, and one line.
+//   - An address is checked when it is dialled, after DNS. Private, loopback,
+//     link-local and other special addresses are never reached unless the
+//     operator allows their network. The environment's proxy is not used.
+//   - Only 2xx is success. Redirects are never followed.
+//   - A bounded part of the answer is read. What is kept of it is valid UTF-8
+//     that Postgres takes.
+//   - Every failure has a reason of a closed set and an error of one line. A
+//     time-out names its limit.
+//   - Nothing is sent once the sender's lease has run out, even if the process
+//     was paused while it dialled. Over HTTP/2 the header may still be sent.
+//   - The wait before the next attempt depends on the stored number of attempts
+//     and on Retry-After, not on the process.
 //
-// Who is sent what, and when, is left to the callers.
+// Callers decide what is sent, to whom and when, and record the result.
 package attempt

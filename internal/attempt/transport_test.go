@@ -48,7 +48,7 @@ func get(t *testing.T, tr *http.Transport, url string) string {
 	require.NoError(t, err)
 	resp, err := tr.RoundTrip(req)
 	if err != nil {
-		reason, _ := Failure(err)
+		reason, _ := describe(err)
 		return reason
 	}
 	_ = resp.Body.Close()

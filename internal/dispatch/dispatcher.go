@@ -96,7 +96,6 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, js jetstream.JetStream, registry *su
 	d := &Dispatcher{
 		pool: pool, nc: nc, js: js, registry: registry, o: o, log: o.Log.Named("dispatch"),
 		clock:   &clock{},
-		poster:  &poster{transport: attempt.NewTransport(o.AllowNetworks, o.Proxy), allowHTTP: o.AllowHTTP},
 		pulling: make(chan struct{}, 1),
 	}
 	d.wire, d.cut = context.WithCancelCause(context.Background())
@@ -104,7 +103,7 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, js jetstream.JetStream, registry *su
 	d.metrics = newMetrics(o.Registerer, d)
 	d.ledger = newLedger(pool, d.log, d.metrics, d.pause, func() { _ = nc.Publish(events.WakeWebhooks, nil) })
 	d.owner = newOwnership(d)
-	d.poster.may = d.owner.may
+	d.poster = newPoster(o, d.owner.may)
 	return d, nil
 }
 
@@ -140,7 +139,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 
 	deadline, cancel := context.WithTimeout(write, d.o.Drain-d.o.Drain/4)
 	defer cancel()
-	stop := context.AfterFunc(deadline, func() { d.cut(errStopped) })
+	stop := context.AfterFunc(deadline, func() { d.cut(attempt.ErrStopped) })
 	defer stop()
 	workers.Wait() // consumers have drained; nothing is added from here on
 	waiting, quiet := d.sched.stop()
@@ -150,12 +149,12 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	<-quiet
 	last, cancelLast := context.WithTimeout(write, d.o.Drain/4+time.Second)
 	defer cancelLast()
-	d.cut(errStopped)
+	d.cut(attempt.ErrStopped)
 	err = d.ledger.flushed(last)
 	d.owner.release(last)
 	stopWriting()
 	writers.Wait()
-	d.poster.transport.CloseIdleConnections()
+	d.poster.Close()
 	if err != nil {
 		d.log.Warn("stopped with outcomes unwritten; their leases run out and they are sent again")
 	}
@@ -237,12 +236,12 @@ func (d *Dispatcher) attempt(q *delivery) {
 	}
 	r := d.poster.post(ctx, q.entry, q)
 	faults.At(faults.DispatchPosted)
-	d.metrics.attempts.WithLabelValues(r.reason).Inc()
-	observe(ctx, span, d.metrics.duration, r.duration.Seconds())
+	d.metrics.attempts.WithLabelValues(r.Reason).Inc()
+	observe(ctx, span, d.metrics.duration, r.Duration.Seconds())
 	if span != nil {
 		d.traced(ctx, span, q, &r)
 	}
-	if r.reason == attempt.ReasonStopped {
+	if r.Stopped() {
 		d.park(q)
 	} else {
 		d.record(q, &r)
@@ -253,12 +252,12 @@ func (d *Dispatcher) attempt(q *delivery) {
 }
 
 // record hands an attempt's result to the ledger.
-func (d *Dispatcher) record(q *delivery, r *result) {
+func (d *Dispatcher) record(q *delivery, r *attempt.Result) {
 	n := q.Attempts + 1
 	d.ledger.add(entry{kind: entryOutcome, d: q, outcome: subscribers.Outcome{
-		Ref: q.Ref, WebhookID: q.WebhookID, Attempt: n, Delivered: r.delivered, StatusCode: r.status,
-		Error: r.err, Reason: r.reason, Response: r.response, Duration: r.duration,
-		Final: r.reason == attempt.ReasonGone, Retry: retryDelay(n, q.MaxAttempts, r.retryAfter),
+		Ref: q.Ref, WebhookID: q.WebhookID, Attempt: n, Delivered: r.Delivered, StatusCode: r.StatusCode,
+		Error: r.Error, Reason: r.Reason, Response: r.Response, Duration: r.Duration,
+		Final: r.Reason == attempt.ReasonGone, Retry: attempt.RetryDelay(n, q.MaxAttempts, r.RetryAfter),
 	}, done: d.written(q)})
 }
 

@@ -85,17 +85,18 @@ func TestNothingIsSentOnceTheLeaseHasRunOut(t *testing.T) {
 	s, arrived := receiver(t)
 	d, q := stranger(t, s.URL)
 	var owner atomic.Bool
-	d.poster.may = owner.Load
+	p := newPoster(d.o, owner.Load)
 	e := d.registry.Get(q.WebhookID)
 	for range 2 { // on a new connection, and on one that is kept alive
-		r := d.poster.post(context.Background(), e, q)
-		require.Equal(t, attempt.ReasonStopped, r.reason)
-		require.Equal(t, errLost.Error(), r.err)
+		r := p.post(context.Background(), e, q)
+		require.True(t, r.Stopped())
+		require.Equal(t, attempt.ErrLeaseLost.Error(), r.Error)
 		owner.Store(true)
-		r = d.poster.post(context.Background(), e, q)
-		require.True(t, r.delivered, r.err)
+		r = p.post(context.Background(), e, q)
+		require.True(t, r.Delivered, r.Error)
 		owner.Store(false)
 	}
+	require.Equal(t, attempt.ErrLeaseLost.Error(), d.poster.post(context.Background(), e, q).Error, "a dispatcher that owns nothing sends nothing")
 	s.Close() // waits for what has arrived
 	require.Equal(t, int32(2), arrived.Load(), "not even a header of the others")
 }
@@ -106,7 +107,7 @@ func TestADeliveryIsSentUnderALeaseThatOutlivesTheAttempt(t *testing.T) {
 	t.Parallel()
 	s, arrived := receiver(t)
 	d, q := stranger(t, s.URL)
-	d.poster.may = func() bool { return true }
+	d.poster = newPoster(d.o, func() bool { return true })
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	done := make(chan struct{})
 	go func() {
@@ -161,21 +162,22 @@ func TestADeliveryIsSentUnderALeaseThatOutlivesTheAttempt(t *testing.T) {
 	require.Equal(t, int32(1), arrived.Load(), "it is the other's to send")
 }
 
-// What was registered while plain HTTP was on is not sent once it is off.
+// A webhook that was registered while plain HTTP was on gets nothing once it is
+// off.
 func TestPlainHTTPIsSentOnlyWhereTheOperatorAllowsIt(t *testing.T) {
 	t.Parallel()
 	s, arrived := receiver(t)
 	d, q := stranger(t, s.URL)
-	d.poster.may = func() bool { return true }
+	valid := func() bool { return true }
 	e := d.registry.Get(q.WebhookID)
-	d.poster.allowHTTP = false
-	r := d.poster.post(context.Background(), e, q)
-	require.Equal(t, attempt.ReasonRequest, r.reason)
-	require.Contains(t, r.err, "FANMAIL_ALLOW_HTTP")
-	require.Zero(t, r.status)
+	off := d.o
+	off.AllowHTTP = false
+	r := newPoster(off, valid).post(context.Background(), e, q)
+	require.Equal(t, attempt.ReasonRequest, r.Reason)
+	require.Contains(t, r.Error, "FANMAIL_ALLOW_HTTP")
+	require.Zero(t, r.StatusCode)
 	require.Zero(t, arrived.Load())
-	d.poster.allowHTTP = true
-	r = d.poster.post(context.Background(), e, q)
-	require.True(t, r.delivered, r.err)
+	r = newPoster(d.o, valid).post(context.Background(), e, q)
+	require.True(t, r.Delivered, r.Error)
 	require.Equal(t, int32(1), arrived.Load())
 }

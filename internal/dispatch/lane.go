@@ -26,7 +26,7 @@ const (
 
 	// slowAttempt is how long an attempt may take before it gives its fast
 	// slot back and goes on in the slow pool.
-	slowAttempt = time.Second
+	slowAttempt = attempt.SlowAfter
 
 	// breakerFailures in a row, or breakerTimeouts, open a lane's breaker.
 	breakerFailures = 10
@@ -150,14 +150,14 @@ func (l *lane) queueOf(d *delivery) *fifo {
 }
 
 // learn adapts window, pace and breaker to an attempt's end.
-func (l *lane) learn(r *result, d *delivery, now time.Time) {
+func (l *lane) learn(r *attempt.Result, d *delivery, now time.Time) {
 	l.drain(now)
-	if r.delivered {
+	if r.Delivered {
 		l.failures, l.timeouts = 0, 0
 		l.open, l.probe = false, 0
-		l.slow, l.proven = r.duration >= slowAttempt, true
+		l.slow, l.proven = r.Slow(), true
 		// Only a window that was in use has shown that it can be larger.
-		if (l.queued() > 0 || l.inFlight+1 >= int(l.window)) && r.duration < slowAttempt {
+		if (l.queued() > 0 || l.inFlight+1 >= int(l.window)) && !r.Slow() {
 			if l.window < l.threshold {
 				l.window++
 			} else {
@@ -169,24 +169,24 @@ func (l *lane) learn(r *result, d *delivery, now time.Time) {
 		}
 		return
 	}
-	if r.reason == attempt.ReasonStopped {
+	if r.Stopped() {
 		return
 	}
 	l.failures++
-	if r.reason == attempt.ReasonTimeout {
+	if r.Reason == attempt.ReasonTimeout {
 		l.timeouts++
 		l.slow = true
 	} else {
 		l.timeouts = 0
 	}
-	if r.overload() && d.started.After(l.cutAt) {
+	if r.Overload() && d.started.After(l.cutAt) {
 		// Once a round: all that was in flight together fails together.
 		l.window = max(1, l.window/2)
 		l.threshold = l.window
 		l.cutAt = now
 	}
-	if r.retryAfter > 0 {
-		l.rest(now.Add(r.retryAfter))
+	if r.RetryAfter > 0 {
+		l.rest(now.Add(r.RetryAfter))
 	}
 	if l.failures >= breakerFailures || l.timeouts >= breakerTimeouts {
 		switch {

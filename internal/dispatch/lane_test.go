@@ -67,17 +67,17 @@ func (b *bench) beginAll() []*delivery {
 	return out
 }
 
-func (b *bench) end(d *delivery, r result) []*delivery {
+func (b *bench) end(d *delivery, r attempt.Result) []*delivery {
 	parked := b.finish(d, &r)
 	b.forget(d, 0)
 	return parked
 }
 
 var (
-	fine    = result{delivered: true, status: http.StatusOK, reason: attempt.ReasonOK, duration: time.Millisecond}
-	timeout = result{reason: attempt.ReasonTimeout, duration: AttemptTimeout}
-	broken  = result{reason: attempt.ReasonServer, status: http.StatusInternalServerError}
-	refused = result{reason: attempt.ReasonClient, status: http.StatusBadRequest}
+	fine    = attempt.Result{Delivered: true, StatusCode: http.StatusOK, Reason: attempt.ReasonOK, Duration: time.Millisecond}
+	timeout = attempt.Result{Reason: attempt.ReasonTimeout, Duration: AttemptTimeout}
+	broken  = attempt.Result{Reason: attempt.ReasonServer, StatusCode: http.StatusInternalServerError}
+	refused = attempt.Result{Reason: attempt.ReasonClient, StatusCode: http.StatusBadRequest}
 )
 
 func TestTheWindowGrowsWhileAnswersAreFastAndNeverPastTheCap(t *testing.T) {
@@ -143,7 +143,7 @@ func TestRetryAfterRestsTheLane(t *testing.T) {
 		b.offer(e, 0)
 		d := b.begin()
 		require.Len(t, d, 1)
-		b.end(d[0], result{reason: attempt.ReasonLimited, status: http.StatusTooManyRequests, retryAfter: 30 * time.Second})
+		b.end(d[0], attempt.Result{Reason: attempt.ReasonLimited, StatusCode: http.StatusTooManyRequests, RetryAfter: 30 * time.Second})
 		require.Empty(t, b.begin())
 		b.pass(29 * time.Second)
 		b.tick(time.Now())
@@ -273,26 +273,6 @@ func TestIdleLanesAreForgotten(t *testing.T) {
 		require.Empty(t, b.lanes)
 		require.Empty(t, b.fast.shares)
 	})
-}
-
-func TestTheScheduleFromTheStoredAttempt(t *testing.T) {
-	t.Parallel()
-	want := []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 4 * time.Hour, 8 * time.Hour, 16 * time.Hour}
-	for i, d := range want {
-		least, most := d, d
-		for range 200 {
-			got := retryDelay(i+1, 8, 0)
-			require.InEpsilon(t, d, got, 0.1000001)
-			least, most = min(least, got), max(most, got)
-		}
-		// Of 200 times none in the outer quarter of a side: once in 10^25 runs.
-		require.Less(t, least, d*95/100, "up to a tenth less")
-		require.Greater(t, most, d*105/100, "up to a tenth more")
-	}
-	require.InEpsilon(t, time.Minute, retryDelay(9, 16, 0), 0.11, "retried by hand after eight: the schedule begins anew")
-	require.Equal(t, 2*time.Hour, retryDelay(1, 8, 2*time.Hour))
-	require.GreaterOrEqual(t, retryDelay(7, 8, time.Second), 14*time.Hour, "Retry-After does not shorten")
-	require.Equal(t, 24*time.Hour, retryDelay(1, 8, 1000*time.Hour))
 }
 
 // TestALaneSaysThatItWouldOnlyPark: its new rows are then born due.

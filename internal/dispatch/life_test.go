@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/attempt"
 	"github.com/fanmail-dev/fanmail/internal/dispatch"
 	"github.com/fanmail-dev/fanmail/subscribers"
 	"github.com/fanmail-dev/fanmail/test/sink"
@@ -239,7 +240,7 @@ func TestTheCatalogueOfHeaders(t *testing.T) {
 	h := r.sink.Posts(0)[0].Header
 	require.Equal(t, "application/json", h.Get("Content-Type"))
 	require.Equal(t, ids[0].String(), h.Get("webhook-id"))
-	require.Equal(t, "1", h.Get(dispatch.HeaderAttempt))
+	require.Equal(t, "1", h.Get(attempt.HeaderAttempt))
 	_, err := events.Parse[events.DeliveryKind](h.Get(dispatch.HeaderDelivery))
 	require.NoError(t, err)
 }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/attempt"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -278,7 +279,7 @@ func (s *scheduler) requeue(d *delivery) bool {
 
 // finish frees the attempt's slot and teaches the lane. It gives the queued
 // deliveries that are to be parked where the lane's breaker has opened.
-func (s *scheduler) finish(d *delivery, r *result) (park []*delivery) {
+func (s *scheduler) finish(d *delivery, r *attempt.Result) (park []*delivery) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()

@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
+	"github.com/fanmail-dev/fanmail/internal/attempt"
 	"github.com/fanmail-dev/fanmail/internal/telemetry"
 )
 
@@ -37,17 +38,17 @@ func (d *Dispatcher) trace(q *delivery) (context.Context, trace.Span) {
 }
 
 // traced ends the span of an attempt and says so in the log.
-func (d *Dispatcher) traced(ctx context.Context, span trace.Span, q *delivery, r *result) {
-	if r.status != 0 {
-		span.SetAttributes(attribute.Int("http.response.status_code", r.status))
+func (d *Dispatcher) traced(ctx context.Context, span trace.Span, q *delivery, r *attempt.Result) {
+	if r.StatusCode != 0 {
+		span.SetAttributes(attribute.Int("http.response.status_code", r.StatusCode))
 	}
-	if !r.delivered {
-		span.SetAttributes(attribute.String("error.type", r.reason))
-		span.SetStatus(codes.Error, r.err)
+	if !r.Delivered {
+		span.SetAttributes(attribute.String("error.type", r.Reason))
+		span.SetStatus(codes.Error, r.Error)
 	}
 	span.End()
 	d.log.Debug("attempt", zap.Stringer("event", q.EventID), zap.Stringer("delivery", q.ID), zap.Stringer("webhook", q.WebhookID),
-		zap.Int("attempt", q.Attempts+1), zap.String("reason", r.reason), zap.Int("status", r.status), zap.Duration("took", r.duration), telemetry.ID(ctx))
+		zap.Int("attempt", q.Attempts+1), zap.String("reason", r.Reason), zap.Int("status", r.StatusCode), zap.Duration("took", r.Duration), telemetry.ID(ctx))
 }
 
 // observe records a value, with its trace where there is one.

@@ -23,7 +23,7 @@ var quick = []patch{
 	{"outbox/relay.go", "FirstLease = 30 * time.Second", "FirstLease = 6 * time.Second"},
 	{"outbox/relay.go", "MaxLease = 5 * time.Minute", "MaxLease = 12 * time.Second"},
 	{
-		"internal/dispatch/schedule.go",
+		"internal/attempt/retry.go",
 		"0, time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 4 * time.Hour, 8 * time.Hour, 16 * time.Hour,",
 		"0, time.Second, 3 * time.Second, 6 * time.Second, 10 * time.Second, 15 * time.Second, 20 * time.Second, 20 * time.Second,",
 	},

@@ -14,12 +14,12 @@ import (
 func TestRetryAfterIsReadAsSecondsOrDate(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	require.Equal(t, 90*time.Second, RetryAfter("90", now))
-	require.Equal(t, time.Hour, RetryAfter(now.Add(time.Hour).Format(http.TimeFormat), now))
-	require.Equal(t, 24*time.Hour, RetryAfter("99999999999", now), "up to a day")
-	require.Equal(t, 24*time.Hour, RetryAfter(now.AddDate(0, 1, 0).Format(http.TimeFormat), now))
+	require.Equal(t, 90*time.Second, parseRetryAfter("90", now))
+	require.Equal(t, time.Hour, parseRetryAfter(now.Add(time.Hour).Format(http.TimeFormat), now))
+	require.Equal(t, 24*time.Hour, parseRetryAfter("99999999999", now), "up to a day")
+	require.Equal(t, 24*time.Hour, parseRetryAfter(now.AddDate(0, 1, 0).Format(http.TimeFormat), now))
 	for _, none := range []string{"", "soon", "-5", now.Add(-time.Hour).Format(http.TimeFormat)} {
-		require.Zero(t, RetryAfter(none, now), none)
+		require.Zero(t, parseRetryAfter(none, now), none)
 	}
 }
 
@@ -37,7 +37,7 @@ func (e *endless) Read(p []byte) (int, error) {
 func TestOfAnAnswerASmallPieceIsReadAndKeptAsText(t *testing.T) {
 	t.Parallel()
 	e := &endless{}
-	head, err := Head(e)
+	head, err := readHead(e)
 	require.NoError(t, err)
 	require.True(t, utf8.ValidString(head))
 	require.NotContains(t, head, "\x00")
@@ -45,14 +45,14 @@ func TestOfAnAnswerASmallPieceIsReadAndKeptAsText(t *testing.T) {
 	require.Len(t, head, 1024/3*4+3, "1 KiB of it is kept")
 	require.LessOrEqual(t, e.read, responseBytes+2*drainBytes)
 
-	head, err = Head(strings.NewReader(strings.Repeat("x", 4096)))
+	head, err = readHead(strings.NewReader(strings.Repeat("x", 4096)))
 	require.NoError(t, err)
 	require.Equal(t, strings.Repeat("x", 1024), head)
 
-	head, err = Head(strings.NewReader("short"))
+	head, err = readHead(strings.NewReader("short"))
 	require.NoError(t, err)
 	require.Equal(t, "short", head)
-	_, err = Head(io.MultiReader(strings.NewReader("broken"), brokenReader{}))
+	_, err = readHead(io.MultiReader(strings.NewReader("broken"), brokenReader{}))
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 }
 
