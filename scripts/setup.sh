@@ -1,11 +1,10 @@
 #!/bin/sh
-# Installs what Fanmail needs on this machine and is missing: Postgres 15 or
-# later. It does nothing where FANMAIL_DATABASE_URL names a database or the
-# binaries are there already. It starts no server and makes no cluster.
+# Installs Postgres 15 or later if this machine has none. It does nothing if FANMAIL_DATABASE_URL names a database. It
+# starts no server and creates no cluster.
 set -eu
 
 MIN=15
-PACKAGED=17 # installed where the system's own is too old
+PACKAGED=17 # installed if the system's own is too old
 
 say() { printf '· %s\n' "$*" >&2; }
 die() {
@@ -13,11 +12,10 @@ die() {
 	exit 1
 }
 
-# The same places as devserver looks in.
+# internal/devserver looks in the same places.
 have_postgres() {
-	for dir in "${FANMAIL_POSTGRES_BIN:-}" /usr/lib/postgresql/*/bin /opt/homebrew/opt/postgresql*/bin \
-		/usr/local/opt/postgresql*/bin /usr/pgsql-*/bin /usr/local/pgsql/bin \
-		"$(dirname "$(command -v postgres || echo /nowhere/postgres)")"; do
+	for dir in "$(dirname "$(command -v postgres || echo /nowhere/postgres)")" /usr/lib/postgresql/*/bin /opt/homebrew/opt/postgresql*/bin \
+		/usr/local/opt/postgresql*/bin /usr/pgsql-*/bin /usr/local/pgsql/bin; do
 		[ -x "$dir/postgres" ] && [ -x "$dir/initdb" ] || continue
 		major=$("$dir/postgres" --version | sed -n 's/.*) \([0-9]*\).*/\1/p')
 		[ -n "$major" ] && [ "$major" -ge "$MIN" ] && return 0
@@ -35,7 +33,7 @@ as_root() {
 	fi
 }
 
-# What apt-get and dpkg say is shown where they fail, and only there.
+# Show the output of apt-get and dpkg only if they fail.
 apt() {
 	log=$(mktemp)
 	if as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 "$@" >"$log" 2>&1; then
@@ -47,12 +45,11 @@ apt() {
 	die "'apt-get $1' failed: install Postgres $MIN or later, or set FANMAIL_DATABASE_URL to one"
 }
 
-# Debian makes and starts a cluster of its own with the package; this keeps it
-# from doing so, for the time of the installation.
+# Debian's package creates and starts a cluster. This file prevents that during the installation.
 DROPIN=/etc/postgresql-common/createcluster.d/fanmail-setup.conf
 remove_dropin() {
 	as_root rm -f "$DROPIN"
-	as_root rmdir "$(dirname "$DROPIN")" 2>/dev/null || true # not where others use it
+	as_root rmdir "$(dirname "$DROPIN")" 2>/dev/null || true # unless others use it
 }
 
 install_apt() {
@@ -94,5 +91,5 @@ Darwin)
 	install_apt
 	;;
 esac
-have_postgres || die "Postgres was installed, but its binaries were not found: set FANMAIL_POSTGRES_BIN to their directory"
+have_postgres || die "Postgres was installed, but its binaries were not found: add their directory to PATH"
 say "Postgres is there"

@@ -69,6 +69,10 @@ func (s *session) say(format string, args ...any) {
 }
 
 func main() {
+	if err := app.ArmFaults(); err != nil {
+		fmt.Fprintln(os.Stderr, "fanmail:", err)
+		os.Exit(1)
+	}
 	ctx, stop := app.Signals(context.Background())
 	code := run(ctx, os.Args[1:], &session{in: os.Stdin, out: os.Stdout, err: os.Stderr, colours: coloured(os.Stdout)})
 	stop()

@@ -9,6 +9,8 @@ import (
 
 	"github.com/alecthomas/kong"
 	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/internal/faults"
 )
 
 // Signals gives a context that ends at SIGINT or SIGTERM. A second signal then
@@ -49,6 +51,9 @@ func Parse[C Config](args []string, name, description, httpAddr string) (C, erro
 // SIGINT or SIGTERM, and gives the exit code. An error is one line on standard
 // error. httpAddr is the default of --http-addr.
 func Main[C Config](name, description, httpAddr string, run func(context.Context, C, *zap.Logger) error) int {
+	if err := ArmFaults(); err != nil {
+		return fail(name, err)
+	}
 	c, err := Parse[C](os.Args[1:], name, description, httpAddr)
 	if err != nil {
 		return fail(name, err)
@@ -67,6 +72,14 @@ func Main[C Config](name, description, httpAddr string, run func(context.Context
 	}
 	log.Info("stopped", zap.String("process", name))
 	return 0
+}
+
+// ArmFaults arms package faults from the environment. Only a command's main function calls it.
+func ArmFaults() error {
+	if err := faults.Arm(os.Getenv(faults.Variable)); err != nil {
+		return fmt.Errorf("%s: %w", faults.Variable, err)
+	}
+	return nil
 }
 
 func fail(name string, err error) int {

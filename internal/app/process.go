@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -107,7 +108,7 @@ func runProcess(ctx context.Context, name string, db Database, broker NATS, life
 		return err
 	}
 	defer stopStatus()
-	if p.traces, err = export.Start(ctx, name, Version(), log); err != nil {
+	if p.traces, err = export.Start(ctx, name, Version(), os.Getenv, log); err != nil {
 		return err
 	}
 	defer func() { //nolint:contextcheck // ctx has ended by then

@@ -1,12 +1,12 @@
-// Package devserver starts the private Postgres and the embedded NATS that
-// `fanmail up` and the tests run on.
+// Package devserver starts the private Postgres and the embedded NATS that `fanmail up` and the tests use.
 //
-// [StartPostgres] uses the machine's own Postgres binaries, runs them as
-// another user where the caller is root (Postgres refuses to be root), keeps
-// its data under the directory that it was given and listens on loopback
-// alone. The server dies with the process that started it, also by SIGKILL:
-// a small supervisor holds the other end of a pipe.
+// [StartPostgres] runs the machine's own Postgres binaries: those on the PATH, else the newest of the usual places. It
+// guarantees:
 //
-// [StartNATS] runs nats-server in this process with JetStream on, behind a
-// real socket on loopback.
+//   - The server listens on loopback alone, and its data stays below the given directory.
+//   - If the caller is root, the server runs as another user, because Postgres refuses to run as root.
+//   - The server shuts down when the process that started it exits, also by SIGKILL.
+//   - While nothing happens, no process wakes up to look.
+//
+// [StartNATS] runs nats-server with JetStream inside this process, on a real socket on loopback.
 package devserver

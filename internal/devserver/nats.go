@@ -8,24 +8,23 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// NATSOptions say how the embedded NATS is to run.
+// NATSOptions configure the embedded NATS.
 type NATSOptions struct {
-	// Dir is where JetStream keeps its data; made where missing.
+	// Dir holds JetStream's data. It is created if missing.
 	Dir string
 	// Port on 127.0.0.1; 0 picks a free one.
 	Port int
 	// Sync makes JetStream write to disk before it acknowledges.
 	Sync bool
-	// Config is a configuration file of the server's own kind, for users,
-	// permissions and TLS; what stands above goes before it. "" means none.
+	// Config is the path of a nats-server configuration file, for users, permissions and TLS. The options above override
+	// it. "" means none.
 	Config string
 }
 
 // NATS is an embedded server.
 type NATS struct{ srv *server.Server }
 
-// StartNATS starts an embedded server with JetStream and waits until it takes
-// connections.
+// StartNATS starts an embedded server with JetStream and waits until it accepts connections. It gives up after 20 s.
 func StartNATS(o NATSOptions) (*NATS, error) {
 	port := o.Port
 	if port == 0 {
@@ -58,7 +57,7 @@ func StartNATS(o NATSOptions) (*NATS, error) {
 // URL to connect to.
 func (n *NATS) URL() string { return n.srv.ClientURL() }
 
-// Stop shuts the server down and waits until it has gone.
+// Stop shuts the server down and waits until it has exited.
 func (n *NATS) Stop() {
 	n.srv.Shutdown()
 	n.srv.WaitForShutdown()

@@ -20,7 +20,7 @@ func TestPostgresThatCannotStartSaysWhy(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = l.Close() })
 
-	dir, err := os.MkdirTemp("", "fanmail-devserver-") //nolint:usetesting // Postgres runs as another user, who may not walk below t.TempDir
+	dir, err := os.MkdirTemp("", "fanmail-devserver-") //nolint:usetesting // Postgres's user may not enter t.TempDir
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	require.NoError(t, os.Chmod(dir, 0o755))

@@ -115,7 +115,7 @@ var Rules = []Rule{
 		Because: "handlers translate; what moves events runs in other processes",
 	},
 	{
-		Package: "internal/app", May: []string{"internal/agentwebhook", "internal/api", "internal/apiclient", "deploy/migrations", "deploy/postgres", "internal/devserver", "internal/dispatch", "events", "internal/stream", "fanout", "internal/ingest", "internal/opevents", "outbox", "internal/pg", "internal/replay", "subscribers", "subscribers/signature", "internal/telemetry/export"},
+		Package: "internal/app", May: []string{"internal/faults", "internal/agentwebhook", "internal/api", "internal/apiclient", "deploy/migrations", "deploy/postgres", "internal/devserver", "internal/dispatch", "events", "internal/stream", "fanout", "internal/ingest", "internal/opevents", "outbox", "internal/pg", "internal/replay", "subscribers", "subscribers/signature", "internal/telemetry/export"},
 		Because: "app wires everything, so only commands may stand above it",
 	},
 	{

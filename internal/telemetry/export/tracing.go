@@ -36,14 +36,14 @@ type Tracing struct {
 	provider *sdktrace.TracerProvider
 }
 
-// Start begins to export traces where the environment names an endpoint
+// Start begins to export traces where the environment, read by env, names an endpoint
 // (OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) and does
 // not turn them off (OTEL_SDK_DISABLED=true, OTEL_TRACES_EXPORTER=none); else it
 // gives nil. The other OTEL_* variables of the SDK hold as well: protocol,
 // headers, certificates, sampler, batch sizes, resource. An error names the
 // variable. It does not wait for the endpoint.
-func Start(ctx context.Context, process, version string, log *zap.Logger) (*Tracing, error) {
-	on, protocol, err := wanted(os.Getenv)
+func Start(ctx context.Context, process, version string, env func(string) string, log *zap.Logger) (*Tracing, error) {
+	on, protocol, err := wanted(env)
 	if err != nil || !on {
 		return nil, err
 	}
