@@ -53,7 +53,7 @@ func TestRowsOfAFullLaneAreBornDue(t *testing.T) {
 	l := &lanes{full: newWebhook(t, pool, tenant), parked: map[events.WebhookID]int{}, fed: map[events.WebhookID]int{}}
 	roomy := newWebhook(t, pool, tenant)
 
-	stopRelay, stopFanout := relay(t, pool, nc, js), fanOut(t, pool, nc, js, l)
+	stopRelay, stopFanout := startRelay(t, pool, nc, js), fanOut(t, pool, nc, js, l)
 	const n = 20
 	insert(t, pool, tenant, n)
 	told := func(of map[events.WebhookID]int, w events.WebhookID) int {

@@ -22,19 +22,19 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
 	m := &metrics{
 		events: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "fanmail_fanout_events_total", Help: "Event messages taken, by what became of them: fanned_out, already, malformed.",
+			Name: "fanmail_fanout_events_total", Help: "Events taken, by result: fanned_out, already (fanned out before), malformed.",
 		}, []string{"result"}),
 		deliveries: f.NewCounter(prometheus.CounterOpts{
-			Name: "fanmail_fanout_deliveries_total", Help: "Delivery rows made.",
+			Name: "fanmail_fanout_deliveries_total", Help: "Delivery rows inserted.",
 		}),
 		failures: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "fanmail_fanout_failures_total", Help: "Batches that failed, by the party that failed: database, broker.",
+			Name: "fanmail_fanout_failures_total", Help: "Batches that failed, by the failing party: database, broker.",
 		}, []string{"party"}),
 		batch: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "fanmail_fanout_batch_events", Help: "Events in a batch.", Buckets: prometheus.ExponentialBuckets(1, 2, 11),
 		}),
 	}
-	// A series that begins with its first event hides that one from rate().
+	// rate() misses the first increment of a series that begins with it.
 	for _, result := range []string{resultFannedOut, resultAlready, resultMalformed} {
 		m.events.WithLabelValues(result)
 	}

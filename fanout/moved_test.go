@@ -19,7 +19,7 @@ func TestARowThatIsLeasedAnewMeanwhileIsFannedOutAllTheSame(t *testing.T) {
 	nc, js := natstest.Connect(t)
 	tenant := newTenant(t, pool)
 	newWebhook(t, pool, tenant)
-	stop := relay(t, pool, nc, js)
+	stop := startRelay(t, pool, nc, js)
 	insert(t, pool, tenant, 3)
 	count := func(query string) (n int) {
 		require.NoError(t, pool.QueryRow(ctx, query).Scan(&n))

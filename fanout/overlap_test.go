@@ -27,7 +27,7 @@ func TestABatchThatTakesLongHoldsUpNoOther(t *testing.T) {
 			return err == nil && n == 1
 		}
 	}
-	stopRelay := relay(t, pool, nc, js)
+	stopRelay := startRelay(t, pool, nc, js)
 
 	long := insert(t, pool, tenant, 1)
 	require.Eventually(t, func() bool {

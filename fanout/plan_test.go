@@ -36,7 +36,7 @@ func TestFanoutTakesItsRowsByKey(t *testing.T) {
 	insert(t, pool, tenant, n)
 
 	r := pgplan.Open(t, url)
-	stopRelay, stopFanout := relay(t, pool, nc, js), fanOut(t, r.Pool, nc, js, nil)
+	stopRelay, stopFanout := startRelay(t, pool, nc, js), fanOut(t, r.Pool, nc, js, nil)
 	require.Eventually(t, func() bool {
 		var left, born int
 		err := pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM fanmail.outbox), (SELECT count(*) FROM fanmail.webhook_subscriber_deliveries)`).Scan(&left, &born)

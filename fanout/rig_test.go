@@ -14,6 +14,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/fanout"
+	"github.com/fanmail-dev/fanmail/internal/relay"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -54,11 +55,11 @@ func insert(t *testing.T, pool *pgxpool.Pool, tenant events.TenantID, n int) (la
 	return last
 }
 
-// relay starts one; stop ends it, and returns when what it has leased is
+// startRelay starts a relay; stop ends it, and returns when what it has leased is
 // published.
-func relay(t *testing.T, pool *pgxpool.Pool, nc *nats.Conn, js jetstream.JetStream) (stop func()) {
+func startRelay(t *testing.T, pool *pgxpool.Pool, nc *nats.Conn, js jetstream.JetStream) (stop func()) {
 	t.Helper()
-	return run(t, outbox.NewRelay(pool, nc, js, outbox.RelayOptions{Log: zaptest.NewLogger(t)}).Run)
+	return run(t, relay.New(pool, nc, js, relay.Options{Log: zaptest.NewLogger(t)}).Run)
 }
 
 // fanOut starts a fan-out that knows the webhooks there are; stop ends it, and

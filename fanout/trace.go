@@ -7,9 +7,10 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/fanmail-dev/fanmail/internal/telemetry"
+	"github.com/fanmail-dev/fanmail/internal/tracecontext"
 )
 
-// spans are those of a batch's traced events.
+// spans are the spans of a batch's traced events.
 type spans []trace.Span
 
 func (s spans) end(err error) {
@@ -18,36 +19,34 @@ func (s spans) end(err error) {
 	}
 }
 
-// trace begins the span of each traced event of a batch, which becomes the
-// event's traceparent. The batch's transaction is one for all of them: it shows
-// under the first, and the others are linked to that.
-func (f *Fanout) trace(ctx context.Context, batch []event) (context.Context, spans) {
-	if f.tracer == nil {
+// begin starts the span of each traced event of a batch and makes it the event's
+// traceparent. The batch has one transaction: it appears under the first span,
+// and the other spans are linked to that one. tracer may be nil.
+func begin(ctx context.Context, tracer trace.Tracer, batch []event) (context.Context, spans) {
+	if tracer == nil {
 		return ctx, nil
 	}
 	var begun spans
 	work := ctx
 	for i := range batch {
 		e := &batch[i]
-		parent := e.msg.Headers().Get(telemetry.Header)
-		if parent == "" {
+		if e.parent == "" {
 			continue
 		}
 		o := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
-			attribute.String("messaging.system", "nats"),
-			attribute.String("messaging.destination.name", e.msg.Subject()),
-			attribute.Int("messaging.batch.message_count", len(batch)),
-			attribute.String("fanmail.event.id", e.id.String()),
-		)}
+			attribute.Int("messaging.batch.message_count", len(batch)), attribute.String("fanmail.event.id", e.ID.String()))}
+		if e.msg != nil {
+			o = append(o, trace.WithAttributes(attribute.String("messaging.system", "nats"), attribute.String("messaging.destination.name", e.msg.Subject())))
+		}
 		if len(begun) > 0 {
 			o = append(o, trace.WithLinks(trace.LinkFromContext(work)))
 		}
-		traced, span := f.tracer.Start(telemetry.Remote(ctx, parent), "fan out event", o...)
+		traced, span := tracer.Start(tracecontext.Remote(ctx, e.parent), "fan out event", o...)
 		if len(begun) == 0 {
 			work = traced
 		}
 		begun = append(begun, span)
-		e.traceparent = telemetry.Traceparent(traced)
+		e.traceparent = tracecontext.Of(traced)
 	}
 	return work, begun
 }

@@ -1,18 +1,20 @@
-// Package outbox takes events in and relays them to the broker.
+// Package outbox accepts events inside the caller's own transaction. It owns the
+// tables outbox, events, event_keys and strict_tenants: all SQL on them is here.
 //
-// [Insert] and [InsertMany] write an event and its outbox row in the caller's
-// own transaction: when that commits, the event is Fanmail's to deliver, and
-// when it rolls back, nothing ever happened. An outbox row means "not fanned
-// out yet"; the fan-out takes it in the transaction that makes the delivery
-// rows, and nobody else removes it.
+// It guarantees:
 //
-// [Relay] leases outbox rows and publishes their events, in the order of the
-// outbox sequence as far as it sees them, with the event's id as the message
-// id. It leaves the row: where the broker forgets the event, the lease runs
-// out and the event is published again. Any number of relays may run.
+//   - [Insert] and [InsertMany] write an event and its outbox row in the caller's
+//     transaction. If that commits, Fanmail delivers the event; if it rolls back,
+//     nothing has happened.
+//   - An outbox row means "not fanned out yet". Only the transaction that inserts
+//     the event's deliveries deletes it ([QueueTake]).
+//   - Two inserts of one tenant, idempotency key and type within 30 days are one
+//     event.
+//   - The inserts of a strict tenant ([MarkStrict]) hold a lock until their
+//     transaction ends, so that its sequence numbers follow its commit order.
+//   - [Lease] gives a waiting row to one caller at a time. A lease that runs out
+//     makes the row available again.
 //
-// Inserts of a tenant with strict webhooks take a lock of that tenant until
-// their transaction ends, so that the tenant's sequence and commit order agree.
-// Inserts send no NOTIFY; [Wake] is a hint over the broker, to be given after
-// the commit, and the relay polls besides.
+// Inserts send no NOTIFY. Call [Wake] after the commit: it is a hint to the
+// publisher, which polls as well.
 package outbox

@@ -8,31 +8,31 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/nats-io/nats.go"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/internal/telemetry"
+	"github.com/fanmail-dev/fanmail/internal/pg"
+	"github.com/fanmail-dev/fanmail/internal/tracecontext"
 )
 
-// MaxInsert is the most events that one [InsertMany] takes.
+// MaxInsert is the most events that one call of [InsertMany] takes.
 const MaxInsert = 1000
 
-// Inserted is what became of an event.
+// Inserted is the result of inserting one event.
 type Inserted struct {
 	ID events.ID
-	// CreatedAt is the database's time of the transaction, the event's
-	// creation time. Zero where New is false.
+	// CreatedAt is the event's creation time: the time of the transaction by the
+	// database's clock. Zero if New is false.
 	CreatedAt time.Time
-	// New is false where an event of the same tenant, key and type had been
-	// accepted before: it stands as it was, and nothing was written.
+	// New is false if an event of the same tenant, key and type was accepted
+	// before. That event stays as it was, and nothing was written.
 	New bool
 }
 
-// Insert writes an event and its outbox row in tx and gives the event's id.
-// An event whose idempotency key was seen within 30 days is not written again;
-// its id is given all the same. A bad event is an [*events.FieldError] and
-// leaves tx usable; any other error comes from the database.
+// Insert writes an event and its outbox row in tx and returns the event's id. If
+// the event's idempotency key was seen within 30 days, Insert writes nothing and
+// returns the id of the first event. An invalid event is an [*events.FieldError]
+// and leaves tx usable; any other error comes from the database.
 func Insert(ctx context.Context, tx pgx.Tx, ev events.Event) (events.ID, error) {
 	done, err := InsertMany(ctx, tx, []events.Event{ev})
 	if err != nil {
@@ -41,10 +41,10 @@ func Insert(ctx context.Context, tx pgx.Tx, ev events.Event) (events.ID, error) 
 	return done[0].ID, nil
 }
 
-// InsertMany is [Insert] for up to [MaxInsert] events in one round trip.
-// Their outbox sequences follow the slice's order. Two events of one key in
-// the same call are one event. Where ctx carries a sampled span, what becomes
-// of the events is traced under it.
+// InsertMany is [Insert] for up to [MaxInsert] events in one round trip. Their
+// outbox sequences follow the order of the slice. Two events of one tenant, key
+// and type in the same call are one event. If ctx carries a sampled span, the
+// events' way to their webhooks is traced under it.
 func InsertMany(ctx context.Context, tx pgx.Tx, evs []events.Event) ([]Inserted, error) {
 	if len(evs) == 0 {
 		return nil, nil
@@ -83,7 +83,7 @@ func InsertMany(ctx context.Context, tx pgx.Tx, evs []events.Event) ([]Inserted,
 	}
 	b := &pgx.Batch{}
 	c.queueLock(b)
-	b.Queue(c.insert(), c.ids, c.tenants, c.types, c.agents, c.conversations, c.labels, c.messages, c.keyed, c.heads, c.tails, telemetry.Traceparent(ctx))
+	b.Queue(c.insert(), c.args(ctx)...)
 	results := tx.SendBatch(ctx, b)
 	defer func() { _ = results.Close() }()
 	if _, err := results.Exec(); err != nil {
@@ -106,22 +106,29 @@ func InsertMany(ctx context.Context, tx pgx.Tx, evs []events.Event) ([]Inserted,
 	return done, results.Close()
 }
 
-// Wake hints to the relays that the outbox has rows. Call it after the commit;
-// a lost hint costs at most the relay's polling interval.
-func Wake(nc *nats.Conn) {
-	if nc != nil {
-		_ = nc.Publish(events.WakeOutbox, nil)
+// Log writes an event to the event log and not to the outbox: it is fanned out to
+// nobody. The caller makes the deliveries that there are to be, in the same
+// transaction. An invalid event is an [*events.FieldError]; the event's idempotency
+// key is not used.
+func Log(ctx context.Context, tx pg.DB, ev *events.Event) (events.Record, error) {
+	if err := ev.Validate(); err != nil {
+		return events.Record{}, err
 	}
+	rec := events.Record{
+		ID: events.NewID(), TenantID: ev.TenantID, Type: ev.Type,
+		AgentID: ev.AgentID, ConversationID: ev.ConversationID, MessageID: ev.MessageID, Labels: ev.Labels,
+	}
+	head, tail, err := ev.Encode(rec.ID)
+	if err != nil {
+		return events.Record{}, err
+	}
+	var c insertColumns
+	c.add(rec.ID, ev, head, tail)
+	if err := tx.QueryRow(ctx, logOnly, c.args(ctx)...).Scan(&rec.CreatedAt, &rec.Seq); err != nil {
+		return events.Record{}, fmt.Errorf("log an event: %w", err)
+	}
+	return rec, nil
 }
-
-// Taken before the sequence numbers are drawn, in a statement of its own. An
-// array makes Postgres plan each execution anew on connections that leave it
-// the choice, which takes longer than all else here; hence one tenant's own.
-const (
-	lockStrict = `SELECT pg_advisory_xact_lock(hashtextextended(id::text, 0)) FROM
-	(SELECT id FROM fanmail.tenants WHERE id = ANY($1::uuid[]) AND has_strict ORDER BY id) AS strict`
-	lockOneStrict = `SELECT pg_advisory_xact_lock(hashtextextended(id::text, 0)) FROM fanmail.tenants WHERE id = $1 AND has_strict`
-)
 
 const eventInput = `
 WITH input AS (
@@ -129,12 +136,11 @@ WITH input AS (
 		WITH ORDINALITY AS t (id, tenant_id, type, agent_id, conversation_id, labels, message_id, keyed, head, tail, n)
 ), `
 
-// A key counts for the present bucket of 30 days and the one before; on a
-// bucket's first day it is written to both, so that two transactions on either
-// side of the boundary meet in one of them.
+// A key counts in the present bucket and the one before. On a bucket's first day
+// it is written to both, so that two transactions on either side of the boundary
+// meet in one of them.
 const freshOfKeys = `bucket AS (
-	SELECT floor(extract(epoch FROM now()) / 2592000)::integer AS present,
-	       extract(epoch FROM now()) - floor(extract(epoch FROM now()) / 2592000) * 2592000 < 86400 AS first_day
+	SELECT fanmail.bucket(now()) AS present, fanmail.bucket(now() - interval '24 hours') < fanmail.bucket(now()) AS first_day
 ), claimed AS (
 	INSERT INTO fanmail.event_keys (bucket, event_id)
 	SELECT b, id FROM input, bucket, LATERAL (SELECT present AS b UNION ALL SELECT present - 1 WHERE first_day) AS bs
@@ -151,7 +157,8 @@ const freshOfKeys = `bucket AS (
 
 const freshWithoutKeys = `fresh AS (SELECT * FROM input), `
 
-const logEvents = `numbered AS (
+// logged numbers the fresh events and writes them to the event log.
+const logged = `numbered AS (
 	SELECT *, nextval('fanmail.outbox_seq') AS seq FROM (SELECT * FROM fresh ORDER BY n) AS f
 ), logged AS (
 	INSERT INTO fanmail.events (id, created_at, tenant_id, type, seq, agent_id, conversation_id, labels, message_id, envelope, traceparent)
@@ -161,18 +168,20 @@ const logEvents = `numbered AS (
 	       nullif($11::text, '')
 	FROM numbered ORDER BY seq
 )
-INSERT INTO fanmail.outbox (tenant_id, seq, event_id, created_at)
+`
+
+const queueLogged = `INSERT INTO fanmail.outbox (tenant_id, seq, event_id, created_at)
 SELECT tenant_id, seq, id, now() FROM numbered ORDER BY seq
 RETURNING event_id, created_at`
 
-// One statement, since the event, its key and its outbox row stand or fall
-// together.
+// The event, its key and its outbox row are written by one statement.
 const (
-	insertEvents      = eventInput + freshWithoutKeys + logEvents
-	insertKeyedEvents = eventInput + freshOfKeys + logEvents
+	insertEvents      = eventInput + freshWithoutKeys + logged + queueLogged
+	insertKeyedEvents = eventInput + freshOfKeys + logged + queueLogged
+	logOnly           = eventInput + freshWithoutKeys + logged + `SELECT now(), seq FROM numbered`
 )
 
-// labelSeparator joins the labels of an event into one text, since unnest
+// labelSeparator joins the labels of an event into one text, because unnest
 // flattens arrays of arrays. Validation refuses control characters in labels.
 const labelSeparator = "\x01"
 
@@ -203,7 +212,12 @@ func (c *insertColumns) add(id events.ID, ev *events.Event, head, tail []byte) {
 	c.tails = append(c.tails, tail)
 }
 
-// insert is the statement for the columns: keys cost where there are some.
+// args are the arguments of the statements that begin with eventInput.
+func (c *insertColumns) args(ctx context.Context) []any {
+	return []any{c.ids, c.tenants, c.types, c.agents, c.conversations, c.labels, c.messages, c.keyed, c.heads, c.tails, tracecontext.Of(ctx)}
+}
+
+// insert picks the statement: the one for keys costs more.
 func (c *insertColumns) insert() string {
 	if slices.Contains(c.keyed, true) {
 		return insertKeyedEvents

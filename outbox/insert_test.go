@@ -21,8 +21,11 @@ import (
 func tenant(t *testing.T, pool *pgxpool.Pool, strict bool) events.TenantID {
 	t.Helper()
 	id := events.NewRandom[events.TenantKind]()
-	_, err := pool.Exec(context.Background(), `INSERT INTO fanmail.tenants (id, name, has_strict) VALUES ($1, 'test', $2)`, id, strict)
+	_, err := pool.Exec(context.Background(), `INSERT INTO fanmail.tenants (id, name) VALUES ($1, 'test')`, id)
 	require.NoError(t, err)
+	if strict {
+		require.NoError(t, outbox.MarkStrict(context.Background(), pool, id))
+	}
 	return id
 }
 
@@ -104,7 +107,7 @@ func TestAKeyFromTheBucketBeforeStillCounts(t *testing.T) {
 	ten := tenant(t, pool, false)
 	ev := events.Event{TenantID: ten, Type: events.EmailReceived, Data: json.RawMessage(`{}`), IdempotencyKey: "k"}
 	id := events.DeriveID(ten, "k", events.EmailReceived)
-	_, err := pool.Exec(ctx, `INSERT INTO fanmail.event_keys SELECT floor(extract(epoch FROM now()) / 2592000)::integer - 1, $1`, id)
+	_, err := pool.Exec(ctx, `INSERT INTO fanmail.event_keys SELECT fanmail.bucket(now()) - 1, $1`, id)
 	require.NoError(t, err)
 	done := insert(t, pool, ev)
 	require.False(t, done[0].New)

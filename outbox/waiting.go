@@ -8,17 +8,15 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/pg"
 )
 
 // MaxWaiting is the most events that [Waiting] counts.
 const MaxWaiting = 10_000
 
-// Waiting says how many of a tenant's events are not fanned out yet, at most
-// [MaxWaiting], and when the oldest of them was made; zero where none waits.
-func Waiting(ctx context.Context, db interface {
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}, tenant events.TenantID,
-) (n int, oldest time.Time, err error) {
+// Waiting counts the tenant's events that are not fanned out yet, up to
+// [MaxWaiting], and gives the creation time of the oldest: zero if there is none.
+func Waiting(ctx context.Context, db pg.DB, tenant events.TenantID) (n int, oldest time.Time, err error) {
 	var at *time.Time
 	err = db.QueryRow(ctx, `SELECT count(*), min(created_at) FROM (
 		SELECT created_at FROM fanmail.outbox WHERE tenant_id = $1 ORDER BY seq LIMIT $2) AS waiting`, tenant, MaxWaiting).Scan(&n, &at)
@@ -29,4 +27,54 @@ func Waiting(ctx context.Context, db interface {
 		oldest = at.UTC()
 	}
 	return n, oldest, nil
+}
+
+// WaitsBefore reports whether an event of the tenant that was created before the
+// time is not fanned out yet.
+func WaitsBefore(ctx context.Context, db pg.DB, tenant events.TenantID, before time.Time) (bool, error) {
+	var waits bool
+	err := db.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM fanmail.outbox WHERE tenant_id = $1 AND created_at < $2)`, tenant, before).Scan(&waits)
+	if err != nil {
+		return false, fmt.Errorf("look for waiting events: %w", err)
+	}
+	return waits, nil
+}
+
+// OldestWaiting returns the age of the oldest event that is not fanned out yet,
+// by the database's clock: zero if there is none. It looks at the first 1,000
+// rows to be published.
+func OldestWaiting(ctx context.Context, db pg.DB) (time.Duration, error) {
+	return age(ctx, db, `SELECT coalesce(extract(epoch FROM now() - (
+		SELECT min(created_at) FROM (SELECT created_at FROM fanmail.outbox ORDER BY leased_until, seq LIMIT 1000) AS o)), 0)::float8`)
+}
+
+// OldestDue returns the age of an event that waits to be published, by the
+// database's clock: zero if there is none. It reads the first row of an index.
+// Rows that were never published come first there, so it is the oldest as a rule.
+func OldestDue(ctx context.Context, db pg.DB) (time.Duration, error) {
+	return age(ctx, db, `SELECT coalesce((SELECT extract(epoch FROM clock_timestamp() - created_at)
+		FROM fanmail.outbox WHERE leased_until <= now() ORDER BY leased_until, seq LIMIT 1), 0)::float8`)
+}
+
+func age(ctx context.Context, db pg.DB, query string) (time.Duration, error) {
+	var seconds float64
+	if err := db.QueryRow(ctx, query).Scan(&seconds); err != nil {
+		return 0, fmt.Errorf("look for the oldest waiting event: %w", err)
+	}
+	return time.Duration(max(seconds, 0) * float64(time.Second)), nil
+}
+
+// StillWaiting reports for each sequence of the tenant, in order, whether that
+// event is not fanned out yet.
+func StillWaiting(ctx context.Context, db pg.DB, tenant events.TenantID, seqs []int64) ([]bool, error) {
+	rows, err := db.Query(ctx, `SELECT EXISTS (SELECT 1 FROM fanmail.outbox AS o WHERE o.tenant_id = $1 AND o.seq = u.seq)
+		FROM unnest($2::bigint[]) WITH ORDINALITY AS u (seq, n) ORDER BY n`, tenant, seqs)
+	if err != nil {
+		return nil, fmt.Errorf("look for waiting events: %w", err)
+	}
+	waits, err := pgx.CollectRows(rows, pgx.RowTo[bool])
+	if err != nil {
+		return nil, fmt.Errorf("look for waiting events: %w", err)
+	}
+	return waits, nil
 }

@@ -3,6 +3,7 @@ package subscribers
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/fanmail-dev/fanmail/internal/pg"
 )
@@ -17,7 +18,7 @@ const ofDay = `d.created_at >= '{day}' AND d.created_at < '{next day}'`
 const few = `LIMIT cardinality($1)`
 
 // eachDay calls queue with the rows of each day, the earliest first.
-func eachDay[T any](rows []T, createdAt func(T) int64, queue func(pg.Day, []T)) {
+func eachDay[T any](rows []T, createdAt func(T) time.Time, queue func(pg.Day, []T)) {
 	byDay := func(a, b T) int { return cmp.Compare(pg.DayOf(createdAt(a)), pg.DayOf(createdAt(b))) }
 	if !slices.IsSortedFunc(rows, byDay) {
 		rows = slices.Clone(rows)

@@ -1,8 +1,10 @@
 package subscribers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -10,32 +12,33 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/attempt"
+	"github.com/fanmail-dev/fanmail/outbox"
 )
 
-// The constants of a delivery's life.
+// The constants of a delivery.
 const (
-	// LeaseDuration is how long a row that the sweep has leased is hidden
-	// (the seed's LeaseDuration).
+	// LeaseDuration is how long a fetched row is hidden from other dispatchers.
 	LeaseDuration = 5 * time.Minute
-	// FirstLease is how long a new row is hidden while its message travels to
-	// a lane.
+	// FirstLease is how long a new row is hidden while its message travels to its
+	// lane.
 	FirstLease = 30 * time.Second
-	// MaxAttempts of a delivery, and the attempts that a manual retry adds.
+	// MaxAttempts is the number of attempts of a delivery, and the number that a
+	// manual retry adds.
 	MaxAttempts = attempt.MaxAttempts
-	// Retention is how long deliveries and events are kept.
+	// Retention is how long deliveries and their attempts are kept.
 	Retention = 30 * 24 * time.Hour
 )
 
-// Ref names a row of webhook_subscriber_deliveries. The creation time, as Unix
-// microseconds, names its partition.
+// Ref names a row of webhook_subscriber_deliveries.
 type Ref struct {
-	ID        events.DeliveryID
-	CreatedAt int64
+	ID events.DeliveryID
+	// CreatedAt is the row's creation time. It determines the partition.
+	CreatedAt time.Time
 }
 
-func (r Ref) created() int64 { return r.CreatedAt }
+func (r Ref) created() time.Time { return r.CreatedAt }
 
-// NewDelivery is a row to be born: one event for one webhook.
+// NewDelivery is a row to insert: one event for one webhook.
 type NewDelivery struct {
 	Ref
 	WebhookID events.WebhookID
@@ -44,11 +47,10 @@ type NewDelivery struct {
 	EventType events.Type
 	MessageID string
 	Seq       int64
-	// Strict rows are due at once and travel in no message: the sweep takes
-	// them in the order of their sequence.
+	// Strict rows are due at once and travel in no message: the dispatcher
+	// fetches them in the order of their sequence.
 	Strict bool
-	// Due rows are due at once too, since their lane has no room for them;
-	// the sweep takes them when it has.
+	// Due rows are due at once too: they are not leased and travel in no message.
 	Due bool
 }
 
@@ -56,15 +58,15 @@ const insertDeliveries = `
 INSERT INTO fanmail.webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at,
        next_retry_at, expires_at, seq, max_attempts, event_type, message_id, strict)
 SELECT id, created_at, webhook_id, tenant_id, event_id, created_at,
-       CASE WHEN strict OR parked THEN now() ELSE now() + make_interval(secs => $13) END, created_at + make_interval(secs => $11),
+       CASE WHEN strict OR due THEN now() ELSE now() + make_interval(secs => $13) END, created_at + make_interval(secs => $11),
        seq, $12, event_type, nullif(message_id, ''), strict
 FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::bigint[], $9::boolean[], $10::boolean[])
-     AS t (id, created_at, webhook_id, tenant_id, event_id, event_type, message_id, seq, strict, parked)
+     AS t (id, created_at, webhook_id, tenant_id, event_id, event_type, message_id, seq, strict, due)
 ON CONFLICT DO NOTHING`
 
-// QueueInsert adds the birth of rows to a batch. Rows that exist already stay
-// as they are. The lease of the others ends [FirstLease] after the batch's
-// now().
+// QueueInsert adds the statement that inserts the rows to a batch. Rows that exist
+// already stay as they are. The lease of the others ends [FirstLease] after the
+// batch's now().
 func QueueInsert(b *pgx.Batch, rows []NewDelivery) {
 	n := len(rows)
 	ids := make([]events.DeliveryID, n)
@@ -74,60 +76,53 @@ func QueueInsert(b *pgx.Batch, rows []NewDelivery) {
 	evs := make([]events.ID, n)
 	types, messages := make([]string, n), make([]string, n)
 	seqs := make([]int64, n)
-	strict, parked := make([]bool, n), make([]bool, n)
+	strict, due := make([]bool, n), make([]bool, n)
 	for i := range rows {
 		r := &rows[i]
-		ids[i], created[i], webhooks[i], tenants[i], evs[i] = r.ID, time.UnixMicro(r.CreatedAt), r.WebhookID, r.TenantID, r.EventID
+		ids[i], created[i], webhooks[i], tenants[i], evs[i] = r.ID, r.CreatedAt, r.WebhookID, r.TenantID, r.EventID
 		types[i], messages[i], seqs[i], strict[i] = string(r.EventType), r.MessageID, r.Seq, r.Strict
-		parked[i] = r.Due
+		due[i] = r.Due
 	}
-	b.Queue(insertDeliveries, ids, created, webhooks, tenants, evs, types, messages, seqs, strict, parked, Retention.Seconds(), MaxAttempts, FirstLease.Seconds())
+	b.Queue(insertDeliveries, ids, created, webhooks, tenants, evs, types, messages, seqs, strict, due, Retention.Seconds(), MaxAttempts, FirstLease.Seconds())
 }
 
-// Leased is a row in the hands of a dispatcher, with what a POST needs.
+// Leased is a row that a dispatcher holds a lease of, with what a POST needs.
 type Leased struct {
 	Ref
 	WebhookID   events.WebhookID
 	EventID     events.ID
-	EventType   events.Type
 	Seq         int64
 	Attempts    int // made so far
 	MaxAttempts int
-	// IsReplay says that it is a replay's or a redelivery's, which lets what is
-	// new go ahead.
+	// IsReplay marks a delivery of a replay or a redelivery. New deliveries go
+	// first.
 	IsReplay bool
-	// Lease is when it ends, Unix microseconds of the database's clock. It is
-	// also the token that renewing and parking must show.
+	// Lease is when the lease ends, in Unix microseconds by the database's clock.
+	// Renewing or releasing the lease takes this value as a token.
 	Lease int64
-	// Envelope is nil where the event is no longer kept.
+	// Envelope is nil if the event is past its retention.
 	Envelope []byte
-	// Traceparent is the span that the attempt is part of; "" where the event
-	// is not traced.
+	// Traceparent names the span that the attempt is part of; "" if the event is
+	// not traced.
 	Traceparent string
 }
 
-// FetchRequest asks for due rows of one webhook: at most Room, or, where Strict, the
+// FetchRequest asks for due rows of one webhook: at most Room, or, if Strict, the
 // one whose turn it is.
 type FetchRequest struct {
 	WebhookID events.WebhookID
+	TenantID  events.TenantID // of the webhook; needed if Strict
 	Room      int
 	Strict    bool
 }
 
-// What is due becomes leased, and its envelope is read by primary key.
-const leaseTail = `, leased AS (
-	UPDATE fanmail.webhook_subscriber_deliveries AS d SET next_retry_at = now() + make_interval(secs => $1)
-	FROM due WHERE d.id = due.id AND d.created_at = due.created_at
-	RETURNING d.id, d.created_at, d.webhook_id, d.event_id, d.event_created_at, d.event_type, d.seq, d.attempts, d.max_attempts, d.kind, d.next_retry_at
-)
-SELECT l.id, l.created_at, l.webhook_id, l.event_id, l.event_type, l.seq, l.attempts, l.max_attempts, l.kind = 'replay', l.next_retry_at, e.envelope, coalesce(e.traceparent, '')
-FROM leased AS l LEFT JOIN LATERAL (
-	SELECT envelope, traceparent FROM fanmail.events WHERE id = l.event_id AND created_at = l.event_created_at
-) AS e ON true
-ORDER BY l.created_at, l.seq`
+const leaseTail = `
+UPDATE fanmail.webhook_subscriber_deliveries AS d SET next_retry_at = now() + make_interval(secs => $1)
+FROM due WHERE d.id = due.id AND d.created_at = due.created_at
+RETURNING d.id, d.created_at, d.webhook_id, d.event_id, d.event_created_at, d.seq, d.attempts, d.max_attempts, d.kind = 'replay', d.next_retry_at`
 
-// Each webhook's earliest due rows by the partial index: nothing reads more
-// than room rows of a webhook.
+// Each webhook's earliest due rows, by the partial index: at most room rows of a
+// webhook are read.
 const leaseDue = `
 WITH due AS MATERIALIZED (
 	SELECT d.id, d.created_at
@@ -140,92 +135,135 @@ WITH due AS MATERIALIZED (
 	) AS d
 )` + leaseTail
 
-// The earliest pending row of each webhook: due already, or when to come back.
+// The earliest pending row of each webhook: due already, or the time to come back.
 const earliestPending = `
 SELECT w.webhook_id, (
 	SELECT next_retry_at FROM fanmail.webhook_subscriber_deliveries
 	WHERE webhook_id = w.webhook_id AND status = 'pending' AND NOT strict ORDER BY next_retry_at LIMIT 1)
 FROM unnest($1::uuid[]) AS w (webhook_id)`
 
-// In strict order it is the turn of the pending row with the lowest sequence,
-// if it is due, and if no earlier event of the tenant waits to be fanned out:
-// that one may be for the same webhook. Sequence and commit order agree for
-// such tenants, so what is not in this snapshot comes later.
+// In strict order it is the turn of the pending row with the lowest sequence, if
+// that row is due and no earlier event of the tenant waits to be fanned out: such
+// an event may be for the same webhook. The horizon was read from the outbox
+// before this statement began. An event up to the horizon has no predecessor that
+// was not fanned out by then, and the rows of those that were are visible here.
 const leaseHead = `
 WITH due AS MATERIALIZED (
 	SELECT d.id, d.created_at
-	FROM unnest($2::uuid[]) AS w (webhook_id)
+	FROM unnest($2::uuid[], $3::bigint[]) AS w (webhook_id, horizon)
 	CROSS JOIN LATERAL (` + strictHead + `) AS h
 	JOIN fanmail.webhook_subscriber_deliveries AS d ON d.id = h.id AND d.created_at = h.created_at
-	WHERE d.status = 'pending' AND d.next_retry_at <= now()
-	  AND NOT EXISTS (SELECT 1 FROM fanmail.outbox AS o WHERE o.tenant_id = h.tenant_id AND o.seq < h.seq)
+	WHERE d.status = 'pending' AND d.next_retry_at <= now() AND h.seq <= w.horizon
 	FOR UPDATE OF d SKIP LOCKED
 )` + leaseTail
 
 const strictHead = `
-	SELECT id, created_at, seq, tenant_id, next_retry_at FROM fanmail.webhook_subscriber_deliveries
+	SELECT id, created_at, seq, next_retry_at FROM fanmail.webhook_subscriber_deliveries
 	WHERE webhook_id = w.webhook_id AND status = 'pending' AND strict
 	ORDER BY seq, created_at LIMIT 1`
 
 const strictHeads = `
 SELECT w.webhook_id, h.next_retry_at FROM unnest($1::uuid[]) AS w (webhook_id) LEFT JOIN LATERAL (` + strictHead + `) AS h ON true`
 
-// FetchDue leases due rows of the wanted webhooks for [LeaseDuration] (those
-// in strict order for [FirstLease]: their line waits for nobody longer than it
-// must); two callers never get the same row. Beside the rows it gives when to
-// come back for each wanted webhook: the earliest next_retry_at that is left,
-// leases included, or the head's of one in strict order (Unix microseconds; 0
-// where nothing is pending).
-func FetchDue(ctx context.Context, pool *pgxpool.Pool, wants []FetchRequest) ([]Leased, map[events.WebhookID]int64, error) {
-	var ids, lines []events.WebhookID
+// FetchDue leases due rows of the webhooks for [LeaseDuration], those in strict
+// order for [FirstLease]; two callers never get the same row. It also returns for
+// each webhook when to fetch again, in Unix microseconds: the earliest
+// next_retry_at that is left, leases included, or that of the head of a strict
+// webhook; 0 if nothing is pending. Rows are in the order of their creation.
+func FetchDue(ctx context.Context, pool *pgxpool.Pool, requests []FetchRequest) ([]Leased, map[events.WebhookID]int64, error) {
+	f := fetch{next: make(map[events.WebhookID]int64, len(requests))}
+	var plain, strict []events.WebhookID
 	var rooms []int32
-	for _, w := range wants {
-		if w.Strict {
-			lines = append(lines, w.WebhookID)
+	var tenants []events.TenantID
+	for _, r := range requests {
+		if r.Strict {
+			strict, tenants = append(strict, r.WebhookID), append(tenants, r.TenantID)
 			continue
 		}
-		ids, rooms = append(ids, w.WebhookID), append(rooms, int32(w.Room)) //nolint:gosec // small
+		plain, rooms = append(plain, r.WebhookID), append(rooms, int32(r.Room)) //nolint:gosec // small
 	}
-	var leased []Leased
-	next := make(map[events.WebhookID]int64, len(wants))
-	take := func(rows pgx.Rows) error {
-		got, err := pgx.CollectRows(rows, scanLeased)
-		leased = append(leased, got...)
-		return err
-	}
-	look := func(rows pgx.Rows) error {
-		var id events.WebhookID
-		var at *time.Time
-		_, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error {
-			next[id] = 0
-			if at != nil {
-				next[id] = at.UnixMicro()
-			}
-			return nil
-		})
-		return err
-	}
+	var horizon outbox.Horizon
 	b := &pgx.Batch{}
-	if len(ids) > 0 {
-		b.Queue(leaseDue, LeaseDuration.Seconds(), ids, rooms).Query(take)
-		b.Queue(earliestPending, ids).Query(look)
+	if len(plain) > 0 {
+		b.Queue(leaseDue, LeaseDuration.Seconds(), plain, rooms).Query(f.take)
+		b.Queue(earliestPending, plain).Query(f.look)
 	}
-	if len(lines) > 0 {
-		b.Queue(leaseHead, FirstLease.Seconds(), lines).Query(take)
-		b.Queue(strictHeads, lines).Query(look)
+	if len(strict) > 0 {
+		outbox.QueueHorizon(b, distinct(tenants), &horizon)
 	}
 	if err := pool.SendBatch(ctx, b).Close(); err != nil {
 		return nil, nil, fmt.Errorf("lease due deliveries: %w", err)
 	}
-	return leased, next, nil
+	if len(strict) > 0 {
+		horizons := make([]int64, len(tenants))
+		for i, t := range tenants {
+			horizons[i] = horizon.Of(t)
+		}
+		b = &pgx.Batch{}
+		b.Queue(leaseHead, FirstLease.Seconds(), strict, horizons).Query(f.take)
+		b.Queue(strictHeads, strict).Query(f.look)
+		if err := pool.SendBatch(ctx, b).Close(); err != nil {
+			return nil, nil, fmt.Errorf("lease due deliveries of strict webhooks: %w", err)
+		}
+	}
+	if err := f.envelopes(ctx, pool); err != nil {
+		return nil, nil, err
+	}
+	return f.leased, f.next, nil
 }
 
-func scanLeased(row pgx.CollectableRow) (Leased, error) {
+// fetch gathers the answer of [FetchDue].
+type fetch struct {
+	leased []Leased
+	refs   outbox.EventRefs // the event of each
+	next   map[events.WebhookID]int64
+}
+
+// take reads leased rows.
+func (f *fetch) take(rows pgx.Rows) error {
 	var l Leased
-	var created, lease time.Time
-	err := row.Scan(&l.ID, &created, &l.WebhookID, &l.EventID, &l.EventType, &l.Seq, &l.Attempts, &l.MaxAttempts, &l.IsReplay, &lease, &l.Envelope, &l.Traceparent)
-	l.CreatedAt, l.Lease = created.UnixMicro(), lease.UnixMicro()
-	return l, err
+	var eventCreated, lease time.Time
+	_, err := pgx.ForEachRow(rows, []any{
+		&l.ID, &l.CreatedAt, &l.WebhookID, &l.EventID, &eventCreated, &l.Seq, &l.Attempts, &l.MaxAttempts, &l.IsReplay, &lease,
+	}, func() error {
+		l.Lease = lease.UnixMicro()
+		f.leased = append(f.leased, l)
+		f.refs.Add(l.EventID, eventCreated)
+		return nil
+	})
+	return err
+}
+
+// look reads when webhooks are due next.
+func (f *fetch) look(rows pgx.Rows) error {
+	var id events.WebhookID
+	var at *time.Time
+	_, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error {
+		f.next[id] = 0
+		if at != nil {
+			f.next[id] = at.UnixMicro()
+		}
+		return nil
+	})
+	return err
+}
+
+// envelopes reads the events of the leased rows and puts the rows in order. If it
+// fails, the rows stay leased until their leases end.
+func (f *fetch) envelopes(ctx context.Context, pool *pgxpool.Pool) error {
+	found, err := outbox.Envelopes(ctx, pool, f.refs)
+	if err != nil {
+		return err
+	}
+	for i := range f.leased {
+		l := &f.leased[i]
+		e := found[l.EventID]
+		l.Envelope, l.Traceparent = e.Envelope, e.Traceparent
+	}
+	slices.SortStableFunc(f.leased, func(a, b Leased) int {
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.Seq, b.Seq))
+	})
+	return nil
 }
 
 // A loose scan over a partial index: from one webhook to the next, one descent
@@ -302,39 +340,4 @@ func SetStrict(ctx context.Context, pool *pgxpool.Pool, id events.WebhookID, str
 		return fmt.Errorf("mark pending deliveries for their ordering: %w", err)
 	}
 	return nil
-}
-
-// EventRefs name events by id and creation time. The zero value names none.
-type EventRefs struct {
-	ids   []events.ID
-	times []time.Time
-}
-
-// Add names one more; createdAt is Unix microseconds.
-func (r *EventRefs) Add(id events.ID, createdAt int64) {
-	r.ids, r.times = append(r.ids, id), append(r.times, time.UnixMicro(createdAt))
-}
-
-// Len is how many are named.
-func (r *EventRefs) Len() int { return len(r.ids) }
-
-// Envelopes reads the envelopes of the events; one that is no longer kept is
-// absent from the answer.
-func Envelopes(ctx context.Context, pool *pgxpool.Pool, refs EventRefs) (map[events.ID][]byte, error) {
-	rows, err := pool.Query(ctx, `
-SELECT e.id, e.envelope FROM unnest($1::uuid[], $2::timestamptz[]) AS w (id, created_at)
-CROSS JOIN LATERAL (SELECT id, envelope FROM fanmail.events WHERE id = w.id AND created_at = w.created_at) AS e`, refs.ids, refs.times)
-	if err != nil {
-		return nil, fmt.Errorf("read envelopes: %w", err)
-	}
-	found := make(map[events.ID][]byte, refs.Len())
-	var id events.ID
-	var envelope []byte
-	if _, err := pgx.ForEachRow(rows, []any{&id, &envelope}, func() error {
-		found[id] = append([]byte(nil), envelope...)
-		return nil
-	}); err != nil {
-		return nil, fmt.Errorf("read envelopes: %w", err)
-	}
-	return found, nil
 }

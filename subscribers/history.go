@@ -9,9 +9,10 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/pg"
+	"github.com/fanmail-dev/fanmail/outbox"
 )
 
 // DeliveryRow is a delivery as it stands in the table, without its payload.
@@ -116,7 +117,7 @@ func (s *Store) ListDeliveries(ctx context.Context, tenant events.TenantID, webh
 		return nil, Place{}, err
 	}
 	at, id := after.Bound()
-	since, until := Range(f.Since, f.Until)
+	since, until := pg.Range(f.Since, f.Until)
 	statement, args := listDeliveries, []any{tenant, webhook, at, id, since, until, limit}
 	filtered := f.Status != "" || f.EventType != ""
 	if filtered {
@@ -149,19 +150,6 @@ func (s *Store) ListDeliveries(ctx context.Context, tenant events.TenantID, webh
 		return nil, Place{}, fmt.Errorf("list deliveries: %w", err)
 	}
 	return list, end, nil
-}
-
-// Range gives a span of time to Postgres; a zero end is open.
-func Range(since, until time.Time) (from, to pgtype.Timestamptz) {
-	from = pgtype.Timestamptz{Time: since, Valid: true}
-	if since.IsZero() {
-		from = pgtype.Timestamptz{InfinityModifier: pgtype.NegativeInfinity, Valid: true}
-	}
-	to = pgtype.Timestamptz{Time: until, Valid: true}
-	if until.IsZero() {
-		to = pgtype.Timestamptz{InfinityModifier: pgtype.Infinity, Valid: true}
-	}
-	return from, to
 }
 
 // GetDelivery gives one delivery, its attempts in order, and the envelope as
@@ -201,19 +189,13 @@ func (s *Store) GetDelivery(ctx context.Context, tenant events.TenantID, id even
 	if len(attempts) == 0 && d.Status == "delivered" && d.Attempts == 1 && d.LastAttemptAt != nil && d.LastStatusCode != nil {
 		attempts = []AttemptRow{{Attempt: 1, At: *d.LastAttemptAt, StatusCode: *d.LastStatusCode, Reason: "delivered"}}
 	}
-	rows, err = s.db.Query(ctx, `SELECT envelope FROM fanmail.events WHERE tenant_id = $1 AND id = $2 AND created_at = $3`,
-		tenant, d.EventID, d.EventCreatedAt)
+	var event outbox.EventRefs
+	event.Add(d.EventID, d.EventCreatedAt)
+	envelopes, err := outbox.Envelopes(ctx, s.db, event)
 	if err != nil {
-		return fail(fmt.Errorf("read an envelope: %w", err))
+		return fail(err)
 	}
-	envelopes, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
-	if err != nil {
-		return fail(fmt.Errorf("read an envelope: %w", err))
-	}
-	if len(envelopes) == 0 {
-		return d, attempts, nil, nil
-	}
-	return d, attempts, envelopes[0], nil
+	return d, attempts, envelopes[d.EventID].Envelope, nil
 }
 
 // Live deliveries lie in the event's own instant, their ids in its

@@ -230,7 +230,7 @@ type outcomeColumns struct {
 func columnsOf(outcomes []*Outcome) (c outcomeColumns) {
 	for _, o := range outcomes {
 		c.ids = append(c.ids, o.ID)
-		c.created = append(c.created, time.UnixMicro(o.CreatedAt))
+		c.created = append(c.created, o.CreatedAt)
 		c.codes = append(c.codes, int16(o.StatusCode)) //nolint:gosec // 0 to 999
 	}
 	return c
@@ -257,7 +257,7 @@ func queueAttempts(b *pgx.Batch, outcomes []Outcome) {
 func leaseColumns(ls []Lease) (ids []events.DeliveryID, created, leases []time.Time) {
 	for _, l := range ls {
 		ids = append(ids, l.ID)
-		created = append(created, time.UnixMicro(l.CreatedAt))
+		created = append(created, l.CreatedAt)
 		leases = append(leases, time.UnixMicro(l.Lease))
 	}
 	return ids, created, leases

@@ -41,6 +41,12 @@ type Entry struct {
 	err             error
 }
 
+// Wants reports whether an event has one of the webhook's types and passes its
+// filters. It does not look at the tenant.
+func (e *Entry) Wants(ev *events.Record) bool {
+	return slices.Contains(e.Events, ev.Type) && e.Filters.Match(ev.AgentID, ev.ConversationID, ev.Labels)
+}
+
 // Target is the webhook's URL, parsed; the callers share it and must not
 // change it.
 func (e *Entry) Target() (*url.URL, error) {
@@ -88,9 +94,12 @@ type Registry struct {
 	watchers []func(*Entry)
 }
 
-// NewRegistry makes an empty registry; call Load before use. nc may be nil:
-// changes are then found by polling alone.
+// NewRegistry returns an empty registry; call Load before use. With a nil nc,
+// changes are found by polling alone. log may be nil.
 func NewRegistry(pool *pgxpool.Pool, nc *nats.Conn, log *zap.Logger) *Registry {
+	if log == nil {
+		log = zap.NewNop()
+	}
 	return &Registry{
 		pool: pool, nc: nc, log: log.Named("registry"),
 		byID:     make(map[events.WebhookID]*Entry),
@@ -239,13 +248,13 @@ func (r *Registry) Get(id events.WebhookID) *Entry {
 	return r.byID[id]
 }
 
-// Match appends the tenant's enabled webhooks that want the event.
-func (r *Registry) Match(to []*Entry, tenant events.TenantID, typ events.Type, agentID, conversationID string, labels []string) []*Entry {
+// Match appends the enabled webhooks of the event's tenant that want the event.
+func (r *Registry) Match(to []*Entry, ev *events.Record) []*Entry {
 	r.mu.RLock()
-	list := r.byTenant[tenant]
+	list := r.byTenant[ev.TenantID]
 	r.mu.RUnlock()
 	for _, e := range list {
-		if slices.Contains(e.Events, typ) && e.Filters.Match(agentID, conversationID, labels) {
+		if e.Wants(ev) {
 			to = append(to, e)
 		}
 	}

@@ -82,7 +82,7 @@ func TestTheRegistrySeesChangesUnderTransactionIDsThatACrashTookBack(t *testing.
 	require.NoError(t, r.Load(ctx))
 	require.NotNil(t, r.Get(after.ID))
 	require.False(t, r.Get(before.ID).Enabled, "known before, and changed under a smaller transaction id")
-	matched := r.Match(nil, s.tenant, events.EmailReceived, "", "", nil)
+	matched := r.Match(nil, &events.Record{TenantID: s.tenant, Type: events.EmailReceived})
 	require.Len(t, matched, 1, "each life's list is its own")
 	require.Equal(t, after.ID, matched[0].ID)
 }

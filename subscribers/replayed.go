@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/outbox"
 )
 
 // Replayed is an event that a replay is to send to a webhook.
@@ -35,29 +36,29 @@ func (r *ReplayRef) Delivery(event events.ID, webhook events.WebhookID) events.D
 	return events.DeriveDeliveryID(event, webhook, r.ID, r.CreatedAt)
 }
 
-// ReplayResult is what became of one [Replayed].
+// ReplayResult is the result of one [Replayed].
 type ReplayResult string
 
-// The verdicts.
+// The results.
 const (
 	// ReplayCreated says that its delivery was made, due at once.
-	ReplayCreated ReplayResult = "born"
+	ReplayCreated ReplayResult = "created"
 	// ReplayDelivered says that the webhook has had the event, or has a pending
 	// delivery of it. Only replays of what was missed ask.
-	ReplayDelivered ReplayResult = "had"
+	ReplayDelivered ReplayResult = "already delivered"
 	// ReplayKnown says that the replay has made this delivery before.
 	ReplayKnown ReplayResult = "known"
 	// ReplayNotFannedOut says that the event has yet to be fanned out.
-	ReplayNotFannedOut ReplayResult = "early"
+	ReplayNotFannedOut ReplayResult = "not fanned out yet"
 )
 
 // The live delivery lies in the event's own instant and is found by its id;
 // those of replays and redeliveries by event.
-const hadLive = `EXISTS (
+const deliveredLive = `EXISTS (
 	SELECT 1 FROM fanmail.webhook_subscriber_deliveries AS d
 	WHERE d.id = c.live_id AND d.created_at = c.event_created_at AND d.webhook_id = c.webhook_id AND d.status <> 'failed')`
 
-const hadAgain = `EXISTS (
+const replayedBefore = `EXISTS (
 	SELECT 1 FROM fanmail.webhook_subscriber_deliveries AS d
 	WHERE d.event_id = c.event_id AND d.kind <> 'live' AND d.kind = 'replay' AND d.created_at >= c.event_created_at
 	  AND d.webhook_id = c.webhook_id AND d.id <> c.id AND d.status <> 'failed')`
@@ -69,27 +70,27 @@ const lockReplayed = `SELECT count(pg_advisory_xact_lock(hashtextextended(w::tex
 
 const insertReplayed = `
 WITH c AS (
-	SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::text[], $7::text[], $8::bigint[])
-		WITH ORDINALITY AS t (id, live_id, webhook_id, event_id, event_created_at, event_type, message_id, seq, n)
-), judged AS MATERIALIZED (
+	SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::text[], $7::text[], $8::bigint[], $15::boolean[])
+		WITH ORDINALITY AS t (id, live_id, webhook_id, event_id, event_created_at, event_type, message_id, seq, waits, n)
+), results AS MATERIALIZED (
 	SELECT c.*, CASE
-		WHEN EXISTS (SELECT 1 FROM fanmail.outbox AS o WHERE o.tenant_id = $9 AND o.seq = c.seq) THEN 'early'
-		WHEN $10 AND ` + hadLive + ` THEN 'had'
-		WHEN $10 AND ` + hadAgain + ` THEN 'had'
-		ELSE 'born' END AS verdict
+		WHEN c.waits THEN 'not fanned out yet'
+		WHEN $10 AND ` + deliveredLive + ` THEN 'already delivered'
+		WHEN $10 AND ` + replayedBefore + ` THEN 'already delivered'
+		ELSE 'created' END AS result
 	FROM c
-), born AS (
+), inserted AS (
 	INSERT INTO fanmail.webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at,
 	       next_retry_at, expires_at, seq, max_attempts, kind, event_type, message_id, replay_id, strict)
 	SELECT j.id, $11, j.webhook_id, $9, j.event_id, j.event_created_at, now(), $11::timestamptz + make_interval(secs => $12),
 	       j.seq, $13, 'replay', j.event_type, nullif(j.message_id, ''), $14, w.ordering = 'strict'
-	FROM judged AS j JOIN fanmail.webhooks AS w ON w.id = j.webhook_id AND w.tenant_id = $9
-	WHERE j.verdict = 'born'
+	FROM results AS j JOIN fanmail.webhooks AS w ON w.id = j.webhook_id AND w.tenant_id = $9
+	WHERE j.result = 'created'
 	ON CONFLICT DO NOTHING
 	RETURNING id
 )
-SELECT CASE WHEN j.verdict = 'born' AND b.id IS NULL THEN 'known' ELSE j.verdict END
-FROM judged AS j LEFT JOIN born AS b ON b.id = j.id ORDER BY j.n`
+SELECT CASE WHEN j.result = 'created' AND b.id IS NULL THEN 'known' ELSE j.result END
+FROM results AS j LEFT JOIN inserted AS b ON b.id = j.id ORDER BY j.n`
 
 // InsertReplayed makes a replay's deliveries of the events and says what became
 // of each, in their order. It takes a lock of each webhook to the end of tx.
@@ -100,35 +101,41 @@ func InsertReplayed(ctx context.Context, tx pgx.Tx, r *ReplayRef, list []Replaye
 			return nil, fmt.Errorf("lock replayed webhooks: %w", err)
 		}
 	}
+	// A row that has left the outbox does not come back, so the answer still holds
+	// in the next statement; one that leaves meanwhile is found the next time.
+	waits, err := outbox.StillWaiting(ctx, tx, r.TenantID, c.seqs)
+	if err != nil {
+		return nil, err
+	}
 	rows, err := tx.Query(ctx, insertReplayed, c.ids, c.lives, c.webhooks, c.events, c.created, c.types, c.messages, c.seqs,
-		r.TenantID, r.Missed, r.CreatedAt, Retention.Seconds(), MaxAttempts, r.ID)
+		r.TenantID, r.Missed, r.CreatedAt, Retention.Seconds(), MaxAttempts, r.ID, waits)
 	if err != nil {
 		return nil, fmt.Errorf("insert replayed deliveries: %w", err)
 	}
-	verdicts, err := pgx.CollectRows(rows, pgx.RowTo[ReplayResult])
+	results, err := pgx.CollectRows(rows, pgx.RowTo[ReplayResult])
 	if err != nil {
 		return nil, fmt.Errorf("insert replayed deliveries: %w", err)
 	}
-	return verdicts, nil
+	return results, nil
 }
 
-const hadOfThese = `
-SELECT ` + hadLive + ` FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[]) WITH ORDINALITY AS c (live_id, event_created_at, webhook_id, n) ORDER BY n`
+const deliveredOfThese = `
+SELECT ` + deliveredLive + ` FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[]) WITH ORDINALITY AS c (live_id, event_created_at, webhook_id, n) ORDER BY n`
 
-// HadLive says of each, in their order, whether its live delivery succeeded or
+// DeliveredLive says of each, in their order, whether its live delivery succeeded or
 // is pending: a quick look that spares a replay of what was missed most of the
 // rest. [InsertReplayed] has the last word.
-func HadLive(ctx context.Context, tx pgx.Tx, list []Replayed) ([]bool, error) {
+func DeliveredLive(ctx context.Context, tx pgx.Tx, list []Replayed) ([]bool, error) {
 	c := replayedColumns(&ReplayRef{}, list)
-	rows, err := tx.Query(ctx, hadOfThese, c.lives, c.created, c.webhooks)
+	rows, err := tx.Query(ctx, deliveredOfThese, c.lives, c.created, c.webhooks)
 	if err != nil {
 		return nil, fmt.Errorf("look for live deliveries: %w", err)
 	}
-	had, err := pgx.CollectRows(rows, pgx.RowTo[bool])
+	delivered, err := pgx.CollectRows(rows, pgx.RowTo[bool])
 	if err != nil {
 		return nil, fmt.Errorf("look for live deliveries: %w", err)
 	}
-	return had, nil
+	return delivered, nil
 }
 
 type replayed struct {

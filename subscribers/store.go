@@ -8,21 +8,19 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
+	"github.com/fanmail-dev/fanmail/internal/pg"
+	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
 
-// DB is what a [Store] needs of a database: a pool, or a transaction to join.
+// DB is what a [Store] runs on: a pool, or a transaction to join.
 type DB interface {
+	pg.DB
 	Begin(ctx context.Context) (pgx.Tx, error)
-	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
 // Store is what people manage webhooks and their deliveries through. Every
@@ -71,25 +69,9 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("the tenant has %d %s, which is the limit", e.Limit, e.Name)
 }
 
-// Place is a row's place in a list that is ordered newest first. The zero
-// value is the place before the first row.
-type Place struct {
-	CreatedAt time.Time
-	ID        [16]byte
-}
-
-// Bound gives the place to Postgres: rows after it are those with
-// (created_at, id) < the two values.
-func (p Place) Bound() (pgtype.Timestamptz, pgtype.UUID) {
-	if p.CreatedAt.IsZero() {
-		var last [16]byte
-		for i := range last {
-			last[i] = 0xff
-		}
-		return pgtype.Timestamptz{InfinityModifier: pgtype.Infinity, Valid: true}, pgtype.UUID{Bytes: last, Valid: true}
-	}
-	return pgtype.Timestamptz{Time: p.CreatedAt, Valid: true}, pgtype.UUID{Bytes: p.ID, Valid: true}
-}
+// Place is a row's place in a list that is ordered newest first. The zero value
+// is the place before the first row.
+type Place = pg.Place
 
 const webhookColumns = `id, tenant_id, url, description, events, filter_agent_ids, filter_conversation_ids, filter_labels,
 	enabled, max_in_flight, coalesce(rate_limit, 0), ordering, created_at, last_delivered_at, auto_disabled_at, coalesce(disabled_reason, '')`
@@ -206,10 +188,7 @@ func markStrict(ctx context.Context, db DB, tenant events.TenantID, o Ordering) 
 	if o != OrderingStrict {
 		return nil
 	}
-	if _, err := db.Exec(ctx, `UPDATE fanmail.tenants SET has_strict = true WHERE id = $1 AND NOT has_strict`, tenant); err != nil {
-		return fmt.Errorf("mark the tenant as strict: %w", err)
-	}
-	return nil
+	return outbox.MarkStrict(ctx, db, tenant)
 }
 
 // found turns "no rows" into [ErrNotFound] and wraps everything else.

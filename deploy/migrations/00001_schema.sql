@@ -1,13 +1,15 @@
 -- +goose Up
--- Everything of Fanmail lives in the schema fanmail, and every statement names
--- it, so that search_path does not matter. `fanmail migrate` makes the schema.
+-- All of Fanmail lives in the schema fanmail. Every statement names the schema, so
+-- that search_path does not matter. `fanmail migrate` creates the schema.
+
+-- The bucket of a time. Tables of derived keys are partitioned by bucket; one
+-- bucket is 30 days (2,592,000 s), counted from 1970.
+CREATE FUNCTION fanmail.bucket(at timestamptz) RETURNS integer LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN floor(extract(epoch FROM at) / 2592000)::integer;
 
 CREATE TABLE fanmail.tenants (
     id         uuid PRIMARY KEY,
     name       text NOT NULL,
-    -- Set, and never unset, when the tenant gets its first webhook with
-    -- ordering = 'strict': from then on its inserts take the tenant's lock.
-    has_strict boolean NOT NULL DEFAULT false,
     -- An operator's tenant: its webhooks get the operational events of all tenants.
     operator   boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT now()
@@ -106,7 +108,11 @@ CREATE TABLE fanmail.event_keys (
     PRIMARY KEY (bucket, event_id)
 ) PARTITION BY RANGE (bucket);
 
--- A row means "not fanned out yet". No payload; the event is in events.
+-- Tenants that have, or had, a webhook with ordering = 'strict'. Their inserts
+-- take a lock of the tenant, so that sequence and commit order agree.
+CREATE TABLE fanmail.strict_tenants (tenant_id uuid PRIMARY KEY);
+
+-- A row means "not fanned out yet". It has no payload; the event is in events.
 CREATE SEQUENCE fanmail.outbox_seq AS bigint CACHE 1;
 CREATE TABLE fanmail.outbox (
     tenant_id    uuid NOT NULL,
@@ -366,7 +372,7 @@ BEGIN
                   JOIN pg_class AS c ON c.oid = p.partrelid
                   JOIN pg_attribute AS a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
                   WHERE a.attname = 'bucket' AND c.relnamespace = 'fanmail'::regnamespace ORDER BY c.relname LOOP
-        FOR b IN SELECT DISTINCT floor(extract(epoch FROM (from_day + i)::timestamp) / 2592000)::integer + k
+        FOR b IN SELECT DISTINCT fanmail.bucket((from_day + i)::timestamp AT TIME ZONE 'UTC') + k
                  FROM generate_series(0, days - 1) AS i, generate_series(-1, 1) AS k ORDER BY 1 LOOP
             child := parent || '_' || b;
             IF to_regclass('fanmail.' || child) IS NULL THEN

@@ -18,7 +18,7 @@ GRANT SELECT, UPDATE (leased_until, publishes) ON fanmail.outbox TO fanmail_publ
 
 -- dispatcher: takes the outbox, owns deliveries, reads what it signs with, and the
 -- mail for agents with a URL of their own. No API key.
-GRANT SELECT ON fanmail.events, fanmail.webhooks, fanmail.tenants TO fanmail_dispatcher;
+GRANT SELECT ON fanmail.events, fanmail.webhooks, fanmail.tenants, fanmail.strict_tenants TO fanmail_dispatcher;
 GRANT SELECT, DELETE, UPDATE (leased_until) ON fanmail.outbox TO fanmail_dispatcher; -- to lock a row is to update it
 GRANT SELECT, INSERT, UPDATE ON fanmail.webhook_subscriber_deliveries TO fanmail_dispatcher;
 GRANT SELECT, INSERT ON fanmail.webhook_delivery_attempts TO fanmail_dispatcher;
@@ -26,19 +26,18 @@ GRANT UPDATE (enabled, last_delivered_at, auto_disabled_at, disabled_reason, rec
     signing_secret_prev, signing_secret_prev_until) ON fanmail.webhooks TO fanmail_dispatcher;
 GRANT SELECT, INSERT, UPDATE, DELETE ON fanmail.dispatchers TO fanmail_dispatcher;
 GRANT SELECT, UPDATE ON fanmail.partition_owners TO fanmail_dispatcher;
--- It turns notices into operational events of its own, and locks a row by the
--- right to update it.
+-- It inserts operational events. To lock a row takes the right to update it.
 GRANT SELECT, INSERT, DELETE, UPDATE (data) ON fanmail.operational_events TO fanmail_dispatcher;
 GRANT INSERT ON fanmail.events, fanmail.outbox TO fanmail_dispatcher;
 GRANT SELECT, INSERT ON fanmail.event_keys TO fanmail_dispatcher;
-GRANT USAGE ON SEQUENCE fanmail.outbox_seq TO fanmail_dispatcher;
+GRANT SELECT, USAGE ON SEQUENCE fanmail.outbox_seq TO fanmail_dispatcher;
 GRANT SELECT ON fanmail.agents, fanmail.messages, fanmail.message_raws TO fanmail_dispatcher;
 GRANT SELECT, INSERT, UPDATE ON fanmail.webhook_deliveries TO fanmail_dispatcher;
 GRANT SELECT, UPDATE, DELETE ON fanmail.replays TO fanmail_dispatcher;
 GRANT SELECT, INSERT, UPDATE, DELETE ON fanmail.replay_deliveries TO fanmail_dispatcher;
 
 -- ingest: finds agents, puts mail and events in. No webhook, no delivery.
-GRANT SELECT ON fanmail.agents, fanmail.tenants TO fanmail_ingest;
+GRANT SELECT ON fanmail.agents, fanmail.tenants, fanmail.strict_tenants TO fanmail_ingest;
 GRANT SELECT, INSERT ON fanmail.events, fanmail.event_keys, fanmail.outbox, fanmail.messages, fanmail.message_raws, fanmail.conversation_keys TO fanmail_ingest;
 GRANT SELECT, INSERT ON fanmail.webhook_deliveries TO fanmail_ingest;
 GRANT USAGE ON SEQUENCE fanmail.outbox_seq TO fanmail_ingest;
@@ -46,6 +45,6 @@ GRANT USAGE ON SEQUENCE fanmail.outbox_seq TO fanmail_ingest;
 -- api: what tenants and the operator may ask for.
 GRANT SELECT, INSERT, UPDATE ON fanmail.tenants, fanmail.api_keys, fanmail.webhooks, fanmail.webhook_subscriber_deliveries, fanmail.replays TO fanmail_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON fanmail.agents, fanmail.idempotency_keys TO fanmail_api;
-GRANT SELECT, INSERT ON fanmail.events, fanmail.event_keys, fanmail.outbox TO fanmail_api;
+GRANT SELECT, INSERT ON fanmail.events, fanmail.event_keys, fanmail.outbox, fanmail.strict_tenants TO fanmail_api;
 GRANT SELECT ON fanmail.messages, fanmail.message_raws, fanmail.webhook_delivery_attempts, fanmail.replay_deliveries TO fanmail_api;
 GRANT USAGE ON SEQUENCE fanmail.outbox_seq TO fanmail_api;

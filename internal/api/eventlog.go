@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"mime"
 	"net/http"
 	"reflect"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/outbox"
@@ -62,35 +60,19 @@ type redelivery struct {
 	Deliveries []Delivery      `json:"deliveries"`
 }
 
-const eventColumns = `id, type, created_at, agent_id, conversation_id, coalesce(labels, '{}') AS labels, message_id`
-
-func (e *Event) columns() []any {
-	return []any{&e.ID, &e.Type, &e.CreatedAt, &e.AgentID, &e.ConversationID, &e.Labels, &e.MessageID}
+func showEvent(r events.Record) Event {
+	return Event{
+		ID: r.ID, Type: string(r.Type), CreatedAt: r.CreatedAt, AgentID: orNull(r.AgentID), ConversationID: orNull(r.ConversationID),
+		Labels: r.Labels, MessageID: orNull(r.MessageID),
+	}
 }
 
-// As with deliveries: the plain bound prunes partitions, events_tenant gives
-// the order, and a filter looks through so many rows and no more.
-const eventHistory = ` FROM fanmail.events
-	WHERE tenant_id = $1 AND created_at <= $2 AND (created_at, id) < ($2, $3) AND created_at >= $4 AND created_at < $5
-	ORDER BY created_at DESC, id DESC`
-
-const listEvents = `SELECT ` + eventColumns + eventHistory + ` LIMIT $6`
-
-var listEventsFiltered = fmt.Sprintf(`
-WITH wanted AS MATERIALIZED (
-	SELECT * FROM (SELECT `+eventColumns+eventHistory+` LIMIT %[1]d) AS seen
-	WHERE ($7 = '' OR type = $7) AND ($8 = '' OR agent_id = $8) ORDER BY created_at DESC, id DESC LIMIT $6
-)
-SELECT *, false FROM wanted
-UNION ALL
-SELECT *, true FROM (
-	SELECT `+eventColumns+strings.Replace(eventHistory, "WHERE", "WHERE (SELECT count(*) FROM wanted) < $6 AND", 1)+` OFFSET %[1]d - 1 LIMIT 1
-) AS last`, subscribers.ListScan)
-
-// eventOrEnd is a line of the event log, or the last one that was looked at.
-type eventOrEnd struct {
-	Event
-	end bool
+// orNull returns nil for "".
+func orNull(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }
 
 func showDeliveries(rows []subscribers.DeliveryRow) []Delivery {
@@ -131,47 +113,21 @@ func (s *server) eventRoutes() {
 		if !storable(in.AgentID) {
 			return nil, fault("query.agent_id", "is no address")
 		}
-		at, id := after.Bound()
-		since, until := subscribers.Range(in.Since, in.Until)
-		statement, args := listEvents, []any{tenant(ctx), at, id, since, until, in.Limit + 1}
-		filtered := in.Type != "" || in.AgentID != ""
-		if filtered {
-			statement, args = listEventsFiltered, append(args, string(in.Type), strings.ToLower(in.AgentID))
-		}
-		rows, err := s.pool.Query(ctx, statement, args...)
+		f := outbox.LogFilter{Type: events.Type(in.Type), AgentID: strings.ToLower(in.AgentID), Since: in.Since, Until: in.Until}
+		found, end, err := outbox.ListLog(ctx, s.pool, tenant(ctx), f, after, in.Limit+1)
 		if err != nil {
-			return nil, fmt.Errorf("list events: %w", err)
+			return nil, err
 		}
-		var end subscribers.Place
-		found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (eventOrEnd, error) {
-			var e eventOrEnd
-			into := e.columns()
-			if filtered {
-				into = append(into, &e.end)
-			}
-			err := row.Scan(into...)
-			e.CreatedAt = e.CreatedAt.UTC()
-			return e, err
-		})
-		if err != nil {
-			return nil, fmt.Errorf("list events: %w", err)
-		}
-		if n := len(found); n > 0 && found[n-1].end {
-			end.CreatedAt, end.ID = found[n-1].CreatedAt, found[n-1].ID
-			found = found[:n-1]
-		}
-		return pageTo(&in.Paging, found, end, func(e eventOrEnd) (time.Time, [16]byte) { return e.CreatedAt, e.ID }, func(e eventOrEnd) Event { return e.Event }), nil
+		return pageTo(&in.Paging, found, end, func(r events.Record) (time.Time, [16]byte) { return r.CreatedAt, r.ID }, showEvent), nil
 	})
 	register(s, tenants, huma.Operation{
 		OperationID: "get-event", Method: http.MethodGet, Path: "/v1/events/{id}", Summary: "Read an event and its deliveries",
 	}, func(ctx context.Context, in *EventPath) (*body[eventDetail], error) {
-		var out eventDetail
-		var envelope []byte
-		err := s.pool.QueryRow(ctx, `SELECT `+eventColumns+`, envelope FROM fanmail.events WHERE tenant_id = $1 AND id = $2`,
-			tenant(ctx), in.ID).Scan(append(out.columns(), &envelope)...)
+		rec, envelope, err := outbox.Find(ctx, s.pool, tenant(ctx), in.ID)
 		if err != nil {
-			return nil, fmt.Errorf("read an event: %w", err) // no rows: 404
+			return nil, err // no rows: 404
 		}
+		out := eventDetail{Event: showEvent(rec), Envelope: envelope}
 		found, err := s.store.EventDeliveries(ctx, tenant(ctx), in.ID, out.CreatedAt, maxEventDeliveries+1)
 		if err != nil {
 			return nil, err
@@ -179,7 +135,7 @@ func (s *server) eventRoutes() {
 		if len(found) > maxEventDeliveries {
 			found, out.DeliveriesTruncated = found[:maxEventDeliveries], true
 		}
-		out.CreatedAt, out.Envelope, out.Deliveries = out.CreatedAt.UTC(), envelope, showDeliveries(found)
+		out.Deliveries = showDeliveries(found)
 		return reply(out), nil
 	})
 	register(s, tenants, huma.Operation{

@@ -56,7 +56,7 @@ func TestAWebhooksLife(t *testing.T) {
 	require.Equal(t, "CRM", changed.json["description"], "what is absent stays")
 	require.NotContains(t, string(changed.raw), "secret")
 	var strict bool
-	require.NoError(t, w.pool.QueryRow(context.Background(), `SELECT has_strict FROM fanmail.tenants`).Scan(&strict))
+	require.NoError(t, w.pool.QueryRow(context.Background(), `SELECT EXISTS (SELECT 1 FROM fanmail.strict_tenants)`).Scan(&strict))
 	require.True(t, strict)
 
 	rotated := c.do("POST", "/v1/webhooks/"+id+"/rotate-secret", nil).want(t, 200)

@@ -118,7 +118,7 @@ func (s *scheduler) wants(n int) []subscribers.FetchRequest {
 		}
 		l.pulling = true
 		total += room
-		out = append(out, subscribers.FetchRequest{WebhookID: l.id, Room: room, Strict: strict})
+		out = append(out, subscribers.FetchRequest{WebhookID: l.id, TenantID: l.entry.TenantID, Room: room, Strict: strict})
 	}
 	if len(s.pulls) > 0 {
 		ring(s.rung)

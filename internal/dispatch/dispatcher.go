@@ -232,7 +232,7 @@ func (d *Dispatcher) attempt(q *delivery) {
 		ctx, span = d.trace(q)
 	}
 	if q.Attempts == 0 && !q.IsReplay {
-		observe(ctx, span, d.metrics.lag, max(0, float64(d.clock.latest()-q.CreatedAt)/1e6))
+		observe(ctx, span, d.metrics.lag, max(0, float64(d.clock.latest()-q.CreatedAt.UnixMicro())/1e6))
 	}
 	r := d.poster.post(ctx, q.entry, q)
 	faults.At(faults.DispatchPosted)

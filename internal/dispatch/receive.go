@@ -11,6 +11,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/stream"
+	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -93,7 +94,7 @@ func (d *Dispatcher) handle(ctx context.Context, m jetstream.Msg, since int64) {
 		ev := &dm.Events[md.Event]
 		q := &delivery{src: src, Leased: subscribers.Leased{
 			Ref:       subscribers.Ref{ID: md.ID, CreatedAt: ev.CreatedAt},
-			WebhookID: md.WebhookID, EventID: ev.ID, EventType: ev.Type, Seq: ev.Seq,
+			WebhookID: md.WebhookID, EventID: ev.ID,
 			MaxAttempts: subscribers.MaxAttempts, Lease: dm.Lease, Envelope: shared[md.Event],
 		}}
 		if traces != nil {
@@ -245,7 +246,7 @@ func (d *Dispatcher) entryOf(ctx context.Context, q *delivery) *subscribers.Entr
 }
 
 func (d *Dispatcher) fetchEnvelopes(ctx context.Context, m *stream.DeliveryMessage) error {
-	fetch := subscribers.EventRefs{}
+	fetch := outbox.EventRefs{}
 	for i := range m.Events {
 		if len(m.Events[i].Envelope) == 0 {
 			fetch.Add(m.Events[i].ID, m.Events[i].CreatedAt)
@@ -254,13 +255,13 @@ func (d *Dispatcher) fetchEnvelopes(ctx context.Context, m *stream.DeliveryMessa
 	if fetch.Len() == 0 {
 		return nil
 	}
-	found, err := subscribers.Envelopes(ctx, d.pool, fetch)
+	found, err := outbox.Envelopes(ctx, d.pool, fetch)
 	if err != nil {
 		return err
 	}
 	for i := range m.Events {
 		if len(m.Events[i].Envelope) == 0 {
-			m.Events[i].Envelope = found[m.Events[i].ID]
+			m.Events[i].Envelope = found[m.Events[i].ID].Envelope
 		}
 	}
 	return nil

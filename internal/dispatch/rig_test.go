@@ -20,6 +20,7 @@ import (
 	"github.com/fanmail-dev/fanmail/fanout"
 	"github.com/fanmail-dev/fanmail/internal/dispatch"
 	"github.com/fanmail-dev/fanmail/internal/pg"
+	"github.com/fanmail-dev/fanmail/internal/relay"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
@@ -141,7 +142,7 @@ func (r *rig) run(f func(context.Context) error) (stop func()) {
 }
 
 func (r *rig) relay() (stop func()) {
-	return r.run(outbox.NewRelay(r.pool, r.nc, r.js, outbox.RelayOptions{Log: r.log}).Run)
+	return r.run(relay.New(r.pool, r.nc, r.js, relay.Options{Log: r.log}).Run)
 }
 
 // dispatcher starts fan-out and dispatch with connections of their own, as a

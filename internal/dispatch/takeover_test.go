@@ -31,15 +31,15 @@ func TestAMessageFromBeforeTheOwnersTimeIsSentOnlyIfItsRowStillWaits(t *testing.
 			// The broker forgot that it had been acknowledged.
 			m, at := stream.DeliveryMessage{}, stream.MessageDelivery{WebhookID: w}
 			var ev stream.MessageEvent
-			var created, lease time.Time
+			var lease time.Time
 			set := `last_attempt_at = last_attempt_at`
 			if !delivered {
 				set = `status = 'pending', attempts = 0, finished_at = NULL, next_retry_at = date_trunc('milliseconds', now()) + $1 * interval '1 microsecond'`
 			}
 			require.NoError(t, r.pool.QueryRow(ctx, `UPDATE fanmail.webhook_subscriber_deliveries SET `+set+`
-				WHERE $1::bigint > 0 RETURNING id, event_id, created_at, seq, event_type, coalesce(next_retry_at, now() + $1 * interval '1 microsecond')`,
-				subscribers.FirstLease.Microseconds()).Scan(&at.ID, &ev.ID, &created, &ev.Seq, &ev.Type, &lease))
-			ev.CreatedAt, m.Lease = created.UnixMicro(), lease.UnixMicro()
+				WHERE $1::bigint > 0 RETURNING id, event_id, created_at, coalesce(next_retry_at, now() + $1 * interval '1 microsecond')`,
+				subscribers.FirstLease.Microseconds()).Scan(&at.ID, &ev.ID, &ev.CreatedAt, &lease))
+			m.Lease = lease.UnixMicro()
 			m.Events, m.Deliveries = []stream.MessageEvent{ev}, []stream.MessageDelivery{at}
 			_, err := r.js.Publish(ctx, stream.PartitionSubject(events.Partition(w)), m.AppendTo(nil))
 			require.NoError(t, err)

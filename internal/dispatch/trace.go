@@ -12,10 +12,11 @@ import (
 
 	"github.com/fanmail-dev/fanmail/internal/attempt"
 	"github.com/fanmail-dev/fanmail/internal/telemetry"
+	"github.com/fanmail-dev/fanmail/internal/tracecontext"
 )
 
-// headerTraceparent is [telemetry.Header] as net/http writes it.
-var headerTraceparent = http.CanonicalHeaderKey(telemetry.Header)
+// headerTraceparent is [tracecontext.Header] as net/http writes it.
+var headerTraceparent = http.CanonicalHeaderKey(tracecontext.Header)
 
 // trace begins the span of an attempt of a traced delivery.
 func (d *Dispatcher) trace(q *delivery) (context.Context, trace.Span) {
@@ -26,7 +27,7 @@ func (d *Dispatcher) trace(q *delivery) (context.Context, trace.Span) {
 	case q.swept:
 		via = "table"
 	}
-	return d.o.Tracer.Start(telemetry.Remote(d.wire, q.Traceparent), "POST webhook",
+	return d.o.Tracer.Start(tracecontext.Remote(d.wire, q.Traceparent), "POST webhook",
 		trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
 			attribute.String("http.request.method", http.MethodPost),
 			attribute.String("fanmail.event.id", q.EventID.String()),
@@ -62,7 +63,7 @@ func observe(ctx context.Context, span trace.Span, h prometheus.Histogram, value
 
 // propagate tells the receiver which trace the request is part of.
 func propagate(ctx context.Context, h http.Header) {
-	if own := telemetry.Traceparent(ctx); own != "" {
+	if own := tracecontext.Of(ctx); own != "" {
 		h[headerTraceparent] = []string{own}
 	}
 }

@@ -73,7 +73,7 @@ func TestAnswersThatArriveAtTheSameTimeAgree(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	pool, s := quick(t, ingest.Options{})
-	_, err := pool.Exec(ctx, `UPDATE fanmail.tenants SET has_strict = true`)
+	_, err := pool.Exec(ctx, `INSERT INTO fanmail.strict_tenants SELECT id FROM fanmail.tenants ON CONFLICT DO NOTHING`)
 	require.NoError(t, err)
 	hold, err := pool.Begin(ctx)
 	require.NoError(t, err)

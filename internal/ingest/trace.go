@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/fanmail-dev/fanmail/internal/telemetry"
+	"github.com/fanmail-dev/fanmail/internal/tracecontext"
 )
 
 // trace begins the span of a mail, from DATA to the answer: the root of all
@@ -33,8 +34,8 @@ func (in *Intake) traced(ctx context.Context, letters []letter) (_ context.Conte
 	o := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
 		attribute.String("messaging.system", "nats"), attribute.Int("messaging.batch.message_count", len(letters)))}
 	for i := range letters {
-		if theirs := letters[i].msg.Headers().Get(telemetry.Header); theirs != "" {
-			o = append(o, telemetry.Link(theirs))
+		if theirs := letters[i].msg.Headers().Get(tracecontext.Header); theirs != "" {
+			o = append(o, tracecontext.Link(theirs))
 		}
 	}
 	ctx, span := in.trace.Start(ctx, "take in events", o...)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/opevents"
+	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
@@ -60,7 +61,7 @@ func (o *office) last(tenant events.TenantID, hook events.WebhookID, typ events.
 			(id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, attempts, max_attempts, event_type, kind)
 		VALUES ($1, $2, $3, $4, gen_random_uuid(), $2, now(), now() + interval '1 day', 1, 7, 8, $5, $6)`, d, at, hook, tenant, string(typ), kind)
 	return subscribers.Outcome{
-		Ref: subscribers.Ref{ID: d, CreatedAt: at.UnixMicro()}, WebhookID: hook, Attempt: 8, StatusCode: 500, Error: "answered 500", Reason: "status_5xx",
+		Ref: subscribers.Ref{ID: d, CreatedAt: at}, WebhookID: hook, Attempt: 8, StatusCode: 500, Error: "answered 500", Reason: "status_5xx",
 	}
 }
 
@@ -242,7 +243,7 @@ func TestTheLedgerDoesNotWaitForAProducer(t *testing.T) {
 	tenant := o.tenant(false)
 	hook := o.webhook(tenant, events.EmailReceived)
 	o.webhook(tenant, events.DeliveryExhausted)
-	o.exec(`UPDATE fanmail.tenants SET has_strict = true WHERE id = $1`, tenant)
+	require.NoError(t, outbox.MarkStrict(ctx, o.pool, tenant))
 	producer, err := o.pool.Begin(ctx)
 	require.NoError(t, err)
 	_, err = producer.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended($1::uuid::text, 0))`, tenant)

@@ -9,11 +9,11 @@ import (
 // that is partitioned by day.
 type Day int64
 
-// DayOf gives the day of a time in Unix microseconds.
-func DayOf(unixMicro int64) Day {
-	const length = int64(24 * time.Hour / time.Microsecond)
-	d := unixMicro / length
-	if unixMicro%length < 0 {
+// DayOf returns the day of a time.
+func DayOf(t time.Time) Day {
+	const length = int64(24 * time.Hour / time.Second)
+	d := t.Unix() / length
+	if t.Unix()%length < 0 {
 		d--
 	}
 	return Day(d)

@@ -76,9 +76,9 @@ func TestAReplayReadsWhatItIsAskedFor(t *testing.T) {
 		rows, sorted, blocks int
 	}{
 		{"read events", "ORDER BY created_at, id LIMIT", 2 * batch, 0, 4 * batch},
-		{"had live", "WITH ORDINALITY AS c (live_id", batch, batch, 8 * batch},
+		{"delivered live", "WITH ORDINALITY AS c (live_id", batch, batch, 8 * batch},
 		{"outcomes", "status <> 'pending' OR attempts > 0", 1024, 0, 8 * 512},
-		{"insert", "judged AS MATERIALIZED", 4 * 512, 1024, 512 * 100},
+		{"insert", "results AS MATERIALIZED", 4 * 512, 1024, 512 * 100},
 	} {
 		p := r.Of(t, s.holding)
 		t.Logf("%s: %d rows read, %d sorted, %d blocks, by %v", s.name, p.Rows(), p.Sorted(), p.Blocks(), p.Indexes())

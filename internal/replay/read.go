@@ -10,7 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/internal/stream"
+	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -56,12 +56,10 @@ type place struct {
 	stream, table   bool
 }
 
-// count is how far the check is. It begins anew with another process.
+// count is the progress of the check. Another process starts it again.
 type count struct {
 	events int64
-	atTime time.Time
-	atID   events.ID
-	begun  bool
+	last   *events.Record // nil: none counted yet
 }
 
 // read reads a little more, unless what was found waits to be enqueued.
@@ -90,10 +88,9 @@ func (w *work) read(ctx context.Context) (bool, error) {
 // gate waits until no event of the window is left in the outbox. From then on
 // an event of the window has its message at or before the stream's end.
 func (w *work) gate(ctx context.Context) (bool, error) {
-	var waits bool
-	err := w.pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM fanmail.outbox WHERE tenant_id = $1 AND created_at < $2)`, w.ref.TenantID, w.request.Until).Scan(&waits)
+	waits, err := outbox.WaitsBefore(ctx, w.pool, w.ref.TenantID, w.request.Until)
 	if err != nil {
-		return false, fmt.Errorf("look at the outbox: %w", err)
+		return false, err
 	}
 	if waits {
 		return false, w.fenced(ctx, func(pgx.Tx) error { return nil })
@@ -116,19 +113,9 @@ func (w *work) gate(ctx context.Context) (bool, error) {
 // creation time. Nobody but the webhook under test is to get it.
 var testEvent = []byte(`"data":{"message":"` + subscribers.TestMessage + `","test":true,`)
 
-const ofTheTable = ` FROM fanmail.events WHERE tenant_id = $1 AND created_at >= $2 AND created_at < $4 AND (created_at, id) > ($2, $3)
-	AND (cardinality($5::text[]) = 0 OR type = ANY($5)) AND NOT (octet_length(envelope) < 1024 AND position($6::bytea IN envelope) > 0)
-	ORDER BY created_at, id LIMIT $7`
-
-const readEvents = `SELECT id, created_at, type, seq, coalesce(agent_id, ''), coalesce(conversation_id, ''), coalesce(message_id, ''), coalesce(labels, '{}')` + ofTheTable
-
-// from is the place in the table to go on from; at first it is just before the
-// given time.
-func from(fresh bool, start, at time.Time, id events.ID) (time.Time, [16]byte) {
-	if fresh {
-		return start, [16]byte{}
-	}
-	return at, id
+// window is the part of the window that is to be read from the table.
+func (w *work) window(since, until time.Time) *outbox.Window {
+	return &outbox.Window{TenantID: w.ref.TenantID, Since: since, Until: until, Types: w.request.Types, Without: testEvent}
 }
 
 // readTable reads the next events of the window from the table.
@@ -138,25 +125,18 @@ func (w *work) readTable(ctx context.Context, until time.Time) error {
 	if next.phase == phaseAfter {
 		start = next.seam
 	}
-	at, id := from(next.fresh, start, next.atTime, next.atID)
-	rows, err := w.pool.Query(ctx, readEvents, w.ref.TenantID, at, id, until, w.request.Types, testEvent, readBatch)
-	if err != nil {
-		return fmt.Errorf("read events: %w", err)
+	var after *events.Record
+	if !next.fresh {
+		after = &events.Record{ID: next.atID, CreatedAt: next.atTime}
 	}
-	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (stream.Event, error) {
-		e := stream.Event{TenantID: w.ref.TenantID}
-		var created time.Time
-		err := row.Scan(&e.ID, &created, &e.Type, &e.Seq, &e.AgentID, &e.ConversationID, &e.MessageID, &e.Labels)
-		e.CreatedAt = created.UnixMicro()
-		return e, err
-	})
+	list, err := outbox.ReadWindow(ctx, w.pool, w.window(start, until), after, readBatch)
 	if err != nil {
-		return fmt.Errorf("read events: %w", err)
+		return err
 	}
 	w.metrics.events.WithLabelValues("postgres").Add(float64(len(list)))
 	next.table = next.table || len(list) > 0
 	if n := len(list); n > 0 {
-		next.fresh, next.atTime, next.atID = false, time.UnixMicro(list[n-1].CreatedAt), list[n-1].ID
+		next.fresh, next.atTime, next.atID = false, list[n-1].CreatedAt, list[n-1].ID
 	}
 	if len(list) < readBatch {
 		switch {
@@ -170,21 +150,20 @@ func (w *work) readTable(ctx context.Context, until time.Time) error {
 }
 
 // match appends what the events mean for the webhooks, as these are now.
-func (w *work) match(to []subscribers.Replayed, e *stream.Event) []subscribers.Replayed {
+func (w *work) match(to []subscribers.Replayed, e *events.Record) []subscribers.Replayed {
 	q := &w.request
 	if len(q.AgentIDs) > 0 && !slices.Contains(q.AgentIDs, e.AgentID) {
 		return to
 	}
 	var hooks []*subscribers.Entry
 	if q.WebhookID.IsZero() {
-		hooks = w.registry.Match(nil, e.TenantID, e.Type, e.AgentID, e.ConversationID, e.Labels)
-	} else if h := w.registry.Get(q.WebhookID); h != nil && !h.Deleted && h.TenantID == e.TenantID &&
-		slices.Contains(h.Events, e.Type) && h.Filters.Match(e.AgentID, e.ConversationID, e.Labels) {
+		hooks = w.registry.Match(nil, e)
+	} else if h := w.registry.Get(q.WebhookID); h != nil && !h.Deleted && h.TenantID == e.TenantID && h.Wants(e) {
 		hooks = append(hooks, h)
 	}
 	for _, h := range hooks {
 		to = append(to, subscribers.Replayed{
-			WebhookID: h.ID, EventID: e.ID, EventType: e.Type, EventCreatedAt: time.UnixMicro(e.CreatedAt), MessageID: e.MessageID, Seq: e.Seq,
+			WebhookID: h.ID, EventID: e.ID, EventType: e.Type, EventCreatedAt: e.CreatedAt, MessageID: e.MessageID, Seq: e.Seq,
 		})
 	}
 	return to
@@ -205,13 +184,13 @@ WHERE id = $1`
 
 // found stores what the events mean together with the place up to which they
 // were read. The first so many of them are counted as matched.
-func (w *work) found(ctx context.Context, next place, list []stream.Event, counted int) error {
+func (w *work) found(ctx context.Context, next place, list []events.Record, counted int) error {
 	var pairs []subscribers.Replayed
 	for i := range list {
-		had := len(pairs)
+		before := len(pairs)
 		pairs = w.match(pairs, &list[i])
 		if i < counted {
-			next.matched += int64(len(pairs) - had)
+			next.matched += int64(len(pairs) - before)
 		}
 	}
 	if w.place.phase == phaseBefore && next.phase == phaseStream {
@@ -223,13 +202,13 @@ func (w *work) found(ctx context.Context, next place, list []stream.Event, count
 			return nil
 		}
 		if w.ref.Missed && len(pairs) > 0 {
-			had, err := subscribers.HadLive(ctx, tx, pairs)
+			delivered, err := subscribers.DeliveredLive(ctx, tx, pairs)
 			if err != nil {
 				return err
 			}
 			n := 0
 			for i := range pairs {
-				if !had[i] {
+				if !delivered[i] {
 					pairs[n] = pairs[i]
 					n++
 				}

@@ -18,6 +18,7 @@ import (
 	"github.com/fanmail-dev/fanmail/fanout"
 	"github.com/fanmail-dev/fanmail/internal/dispatch"
 	"github.com/fanmail-dev/fanmail/internal/pg"
+	"github.com/fanmail-dev/fanmail/internal/relay"
 	"github.com/fanmail-dev/fanmail/internal/replay"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/outbox"
@@ -66,7 +67,7 @@ func newRig(t *testing.T) *rig {
 	r.run(r.registry.Run)
 	r.run(d.Run)
 	r.run(fanout.New(r.pool, r.js, r.registry, fanout.Options{Log: log, Lanes: d}).Run)
-	r.run(outbox.NewRelay(r.pool, r.nc, r.js, outbox.RelayOptions{Log: log}).Run)
+	r.run(relay.New(r.pool, r.nc, r.js, relay.Options{Log: log}).Run)
 	return r
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/stream"
+	"github.com/fanmail-dev/fanmail/outbox"
 )
 
 // maxFaults of the broker in a row, and the events are read from the table.
@@ -108,7 +109,7 @@ func (w *work) readStream(ctx context.Context) (bool, error) {
 		return false, w.fault(ctx, fmt.Errorf("fetch from the stream: %w", err))
 	}
 	next := w.place
-	var list, copies []stream.Event
+	var list, copies []events.Record
 	for m := range batch.Messages() {
 		meta, err := m.Metadata()
 		if err != nil {
@@ -122,12 +123,12 @@ func (w *work) readStream(ctx context.Context) (bool, error) {
 		if next.atSeq > next.endSeq {
 			continue
 		}
-		e, err := stream.ReadEvent(m.Subject(), m.Headers())
+		e, err := stream.DecodeEvent(m.Subject(), m.Headers())
 		if err != nil {
 			w.log.Warn("a message on the event stream is not Fanmail's; leaving it out", zap.String("subject", m.Subject()), zap.Error(err))
 			continue
 		}
-		if at := time.UnixMicro(e.CreatedAt); at.Before(next.seam) || !at.Before(w.request.Until) {
+		if e.CreatedAt.Before(next.seam) || !e.CreatedAt.Before(w.request.Until) {
 			continue
 		}
 		// An event that had to be relayed again is there more than once, under
@@ -169,20 +170,13 @@ func (w *work) endStream(ctx context.Context) error {
 // which a broker that lost data can't tell, the table is read.
 func (w *work) check(ctx context.Context) error {
 	c := &w.count
-	at, id := from(!c.begun, w.place.seam, c.atTime, c.atID)
-	var n int64
-	var lastTime *time.Time
-	var lastID events.ID
-	err := w.pool.QueryRow(ctx, `WITH page AS (SELECT id, created_at`+ofTheTable+`)
-		SELECT count(*), (SELECT created_at FROM page ORDER BY created_at DESC, id DESC LIMIT 1), (SELECT id FROM page ORDER BY created_at DESC, id DESC LIMIT 1)
-		FROM page`,
-		w.ref.TenantID, at, id, w.request.Until, w.request.Types, testEvent, countBatch).Scan(&n, &lastTime, &lastID)
+	n, last, err := outbox.CountWindow(ctx, w.pool, w.window(w.place.seam, w.request.Until), c.last, countBatch)
 	if err != nil {
-		return fmt.Errorf("count events: %w", err)
+		return err
 	}
-	c.events += n
-	if n == countBatch && lastTime != nil {
-		c.begun, c.atTime, c.atID = true, *lastTime, lastID
+	c.events += int64(n)
+	if n == countBatch {
+		c.last = last
 		return w.fenced(ctx, func(pgx.Tx) error { return nil })
 	}
 	next := w.place

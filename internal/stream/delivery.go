@@ -6,17 +6,17 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/fanmail-dev/fanmail/events"
 )
 
-// DeliveryMessage is what travels through DELIVERIES: newly born deliveries of
-// one partition, with the events that they are of. A batch shares one message,
-// and an event's envelope stands in it once.
+// DeliveryMessage is a message of DELIVERIES: new deliveries of one partition, with
+// their events. Each event's envelope is in it once.
 type DeliveryMessage struct {
-	// Lease is when the rows' first lease ends, Unix microseconds of the
+	// Lease is when the rows' first lease ends, in Unix microseconds by the
 	// database's clock.
 	Lease      int64
 	Events     []MessageEvent
@@ -26,16 +26,14 @@ type DeliveryMessage struct {
 // MessageEvent is an event of a [DeliveryMessage].
 type MessageEvent struct {
 	ID        events.ID
-	CreatedAt int64 // Unix microseconds
-	Seq       int64
-	Type      events.Type
-	// Envelope is empty where it is too large to travel along; it is in the
-	// table.
+	CreatedAt time.Time // to the microsecond
+	// Envelope is empty if it is over [InlineEnvelope]; the receiver reads it from
+	// the event log.
 	Envelope []byte
 }
 
-// MessageDelivery is a delivery of a [DeliveryMessage]. It was created when
-// its event was.
+// MessageDelivery is a delivery of a [DeliveryMessage]. Its creation time is that
+// of its event.
 type MessageDelivery struct {
 	ID        events.DeliveryID
 	WebhookID events.WebhookID
@@ -43,15 +41,15 @@ type MessageDelivery struct {
 }
 
 const (
-	deliveryVersion = 1
+	deliveryVersion = 2
 	// InlineEnvelope is the largest envelope that travels in a message.
 	InlineEnvelope = 32 << 10
-	// MessageBytes is the size past which a batch goes on in a next message.
+	// MessageBytes is the size from which a batch is split over more messages.
 	MessageBytes = 128 << 10
 )
 
-// AppendTo encodes the message: a version byte, then counts and numbers as
-// varints, ids as 16 bytes, texts with their length before them.
+// AppendTo appends the encoded message to b: a version byte, then counts and
+// numbers as varints, ids as 16 bytes, and each text after its length.
 func (m *DeliveryMessage) AppendTo(b []byte) []byte {
 	b = append(b, deliveryVersion)
 	b = binary.AppendVarint(b, m.Lease)
@@ -59,10 +57,7 @@ func (m *DeliveryMessage) AppendTo(b []byte) []byte {
 	for i := range m.Events {
 		e := &m.Events[i]
 		b = append(b, e.ID[:]...)
-		b = binary.AppendVarint(b, e.CreatedAt)
-		b = binary.AppendVarint(b, e.Seq)
-		b = binary.AppendUvarint(b, uint64(len(e.Type)))
-		b = append(b, e.Type...)
+		b = binary.AppendVarint(b, e.CreatedAt.UnixMicro())
 		b = binary.AppendUvarint(b, uint64(len(e.Envelope)))
 		b = append(b, e.Envelope...)
 	}
@@ -76,11 +71,11 @@ func (m *DeliveryMessage) AppendTo(b []byte) []byte {
 	return b
 }
 
-// HeaderTrace is the header of delivery messages whose values are "index
-// traceparent", one for each event that is traced.
+// HeaderTrace is the header of delivery messages that carries traces. Each value is
+// "index traceparent", for one traced event.
 const HeaderTrace = "Fanmail-Trace"
 
-// AddTraceparent notes the trace of the message's event of that index.
+// AddTraceparent adds the trace of the event with that index.
 func AddTraceparent(m *nats.Msg, event int, traceparent string) {
 	if m.Header == nil {
 		m.Header = nats.Header{}
@@ -88,15 +83,16 @@ func AddTraceparent(m *nats.Msg, event int, traceparent string) {
 	m.Header.Add(HeaderTrace, strconv.Itoa(event)+" "+traceparent)
 }
 
-// Traceparents reads what [AddTraceparent] has noted into n texts, one for each
-// event. It gives nil where nothing is noted, and leaves out what it can't read.
+// Traceparents reads what [AddTraceparent] wrote: n texts, one for each event, ""
+// for those without a trace. It returns nil if there is none at all, and skips what
+// it can't read.
 func Traceparents(h nats.Header, n int) []string {
-	noted := h[HeaderTrace]
-	if len(noted) == 0 {
+	values := h[HeaderTrace]
+	if len(values) == 0 {
 		return nil
 	}
 	all := make([]string, n)
-	for _, v := range noted {
+	for _, v := range values {
 		index, traceparent, _ := strings.Cut(v, " ")
 		if i, err := strconv.Atoi(index); err == nil && i >= 0 && i < n {
 			all[i] = traceparent
@@ -108,22 +104,20 @@ func Traceparents(h nats.Header, n int) []string {
 // ErrDeliveryMessage is wrapped by every error of [DecodeDelivery].
 var ErrDeliveryMessage = errors.New("not a delivery message")
 
-// DecodeDelivery reads a message. The envelopes share b's memory. A message of
-// another version is an error: its rows' leases run out and the sweep sends
-// them again.
+// DecodeDelivery decodes a message. The envelopes share b's memory. Another version
+// is an error: the rows' leases run out, and their owner fetches them.
 func DecodeDelivery(b []byte) (*DeliveryMessage, error) {
 	r := reader{b: b}
 	if v := r.bytes(1); v == nil || v[0] != deliveryVersion {
 		return nil, fmt.Errorf("%w: unknown version", ErrDeliveryMessage)
 	}
 	m := &DeliveryMessage{Lease: r.varint()}
-	n := r.count(20)
+	n := r.count(18)
 	m.Events = make([]MessageEvent, n)
 	for i := range m.Events {
 		e := &m.Events[i]
 		copy(e.ID[:], r.bytes(16))
-		e.CreatedAt, e.Seq = r.varint(), r.varint()
-		e.Type = events.Type(r.bytes(r.count(1)))
+		e.CreatedAt = time.UnixMicro(r.varint())
 		e.Envelope = r.bytes(r.count(1))
 	}
 	n = r.count(33)
@@ -138,12 +132,12 @@ func DecodeDelivery(b []byte) (*DeliveryMessage, error) {
 		}
 	}
 	if r.failed || len(r.b) != 0 {
-		return nil, fmt.Errorf("%w: cut or malformed", ErrDeliveryMessage)
+		return nil, fmt.Errorf("%w: truncated or malformed", ErrDeliveryMessage)
 	}
 	return m, nil
 }
 
-// reader reads from b until something is amiss; from then on it gives zeros.
+// reader reads from b. After the first fault it returns zeros.
 type reader struct {
 	b      []byte
 	failed bool
@@ -179,8 +173,8 @@ func (r *reader) varint() int64 {
 	return v
 }
 
-// count reads a number of things that take at least size bytes each, so that
-// a malformed message can't ask for more memory than it has bytes.
+// count reads the number of items that follow, of at least size bytes each. A
+// malformed message can't claim more items than it has bytes for.
 func (r *reader) count(size int) int {
 	n := r.uvarint()
 	if r.failed || n > uint64(len(r.b)/size) { //nolint:gosec // size is positive

@@ -2,6 +2,7 @@ package stream_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -14,8 +15,8 @@ func sample() *stream.DeliveryMessage {
 	return &stream.DeliveryMessage{
 		Lease: 1_790_000_000_000_000,
 		Events: []stream.MessageEvent{
-			{ID: ev, CreatedAt: 1_789_999_999_000_001, Seq: 7, Type: events.EmailReceived, Envelope: []byte(`{"a":1}`)},
-			{ID: events.NewID(), CreatedAt: -1, Seq: 1 << 60, Type: events.EmailBounced, Envelope: []byte{}},
+			{ID: ev, CreatedAt: time.UnixMicro(1_789_999_999_000_001), Envelope: []byte(`{"a":1}`)},
+			{ID: events.NewID(), CreatedAt: time.UnixMicro(-1), Envelope: []byte{}},
 		},
 		Deliveries: []stream.MessageDelivery{
 			{ID: events.NewRandom[events.DeliveryKind](), WebhookID: events.NewRandom[events.WebhookKind](), Event: 1},

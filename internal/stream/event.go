@@ -5,63 +5,99 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/fanmail-dev/fanmail/events"
 )
 
-// Event is what a message of MAIL_EVENTS tells of its event beside the
-// envelope, which is the message's data.
-type Event struct {
-	ID             events.ID
-	TenantID       events.TenantID
-	Type           events.Type
-	Seq            int64 // the outbox sequence
-	CreatedAt      int64 // Unix microseconds
-	AgentID        string
-	ConversationID string
-	MessageID      string
-	Labels         []string
+// The header fields of a message of MAIL_EVENTS. The message's subject names
+// tenant and type, its data is the envelope.
+const (
+	// HeaderEvent is the event's id.
+	HeaderEvent = "Fanmail-Event"
+	// HeaderSeq is the event's outbox sequence, decimal.
+	HeaderSeq = "Fanmail-Seq"
+	// HeaderCreatedAt is the event's creation time in Unix microseconds.
+	HeaderCreatedAt = "Fanmail-Created-At"
+	// These are absent if the event has no value. Values are path-escaped, because
+	// header values lose spaces at their ends.
+	HeaderAgent        = "Fanmail-Agent"
+	HeaderConversation = "Fanmail-Conversation"
+	HeaderMessage      = "Fanmail-Message"
+	HeaderLabel        = "Fanmail-Label" // repeated
+)
+
+// EncodeEvent makes the message of MAIL_EVENTS for an event. The caller adds the
+// message id.
+func EncodeEvent(e *events.Record, envelope []byte) *nats.Msg {
+	h := nats.Header{
+		HeaderEvent:     {e.ID.String()},
+		HeaderSeq:       {strconv.FormatInt(e.Seq, 10)},
+		HeaderCreatedAt: {strconv.FormatInt(e.CreatedAt.UnixMicro(), 10)},
+	}
+	for _, f := range optional(e) {
+		if *f.value != "" {
+			h[f.name] = []string{url.PathEscape(*f.value)}
+		}
+	}
+	for _, label := range e.Labels {
+		h[HeaderLabel] = append(h[HeaderLabel], url.PathEscape(label))
+	}
+	return &nats.Msg{Subject: events.EventSubject(e.TenantID, e.Type), Header: h, Data: envelope}
 }
 
-// ReadEvent takes a message of MAIL_EVENTS apart. An error says that no relay
-// of ours wrote it, and that no turn will mend it.
-func ReadEvent(subject string, h nats.Header) (Event, error) {
-	var e Event
+// DecodeEvent reads subject and header of a message of MAIL_EVENTS. An error
+// means that no relay of ours wrote it, so that a retry is useless.
+func DecodeEvent(subject string, h nats.Header) (events.Record, error) {
+	var e events.Record
 	rest, ok := strings.CutPrefix(subject, events.EventsPrefix)
 	tenant, typ, ok2 := strings.Cut(rest, ".")
 	if !ok || !ok2 {
-		return e, fmt.Errorf("subject %q is not mail.events.<tenant>.<type>", subject)
+		return e, fmt.Errorf("read an event message: subject %q is not mail.events.<tenant>.<type>", subject)
 	}
 	var err error
 	if e.TenantID, err = events.Parse[events.TenantKind](tenant); err != nil {
-		return e, fmt.Errorf("subject: %w", err)
+		return e, fmt.Errorf("read an event message: subject: %w", err)
 	}
 	e.Type = events.Type(typ)
 	if e.ID, err = events.ParseID(h.Get(HeaderEvent)); err != nil {
-		return e, fmt.Errorf("header %s: %w", HeaderEvent, err)
+		return e, badHeader(HeaderEvent, err)
 	}
 	if e.Seq, err = strconv.ParseInt(h.Get(HeaderSeq), 10, 64); err != nil {
-		return e, fmt.Errorf("header %s: %w", HeaderSeq, err)
+		return e, badHeader(HeaderSeq, err)
 	}
-	if e.CreatedAt, err = strconv.ParseInt(h.Get(HeaderCreatedAt), 10, 64); err != nil {
-		return e, fmt.Errorf("header %s: %w", HeaderCreatedAt, err)
+	created, err := strconv.ParseInt(h.Get(HeaderCreatedAt), 10, 64)
+	if err != nil {
+		return e, badHeader(HeaderCreatedAt, err)
 	}
-	for _, f := range []struct {
-		name string
-		to   *string
-	}{{HeaderAgent, &e.AgentID}, {HeaderConversation, &e.ConversationID}, {HeaderMessage, &e.MessageID}} {
-		if *f.to, err = url.PathUnescape(h.Get(f.name)); err != nil {
-			return e, fmt.Errorf("header %s: %w", f.name, err)
+	e.CreatedAt = time.UnixMicro(created)
+	for _, f := range optional(&e) {
+		if *f.value, err = url.PathUnescape(h.Get(f.name)); err != nil {
+			return e, badHeader(f.name, err)
 		}
 	}
 	for _, l := range h[HeaderLabel] {
 		v, err := url.PathUnescape(l)
 		if err != nil {
-			return e, fmt.Errorf("header %s: %w", HeaderLabel, err)
+			return e, badHeader(HeaderLabel, err)
 		}
 		e.Labels = append(e.Labels, v)
 	}
 	return e, nil
+}
+
+type headerField struct {
+	name  string
+	value *string
+}
+
+// optional are the fields that stand in a header of their own if they are set.
+func optional(e *events.Record) [3]headerField {
+	return [...]headerField{{HeaderAgent, &e.AgentID}, {HeaderConversation, &e.ConversationID}, {HeaderMessage, &e.MessageID}}
+}
+
+func badHeader(name string, err error) error {
+	return fmt.Errorf("read an event message: header %s: %w", name, err)
 }

@@ -26,23 +26,9 @@ const (
 	fanoutGroup = "fanout"
 )
 
-// Header fields of Fanmail's messages.
-const (
-	// HeaderSeq is the event's outbox sequence, decimal.
-	HeaderSeq = "Fanmail-Seq"
-	// HeaderCreatedAt is the event's creation time, Unix microseconds.
-	HeaderCreatedAt = "Fanmail-Created-At"
-	// HeaderEvent is the event's id.
-	HeaderEvent = "Fanmail-Event"
-	// What a webhook's filters look at; absent where the event has none. The
-	// values are path-escaped, since header values lose spaces at their ends.
-	HeaderAgent        = "Fanmail-Agent"
-	HeaderConversation = "Fanmail-Conversation"
-	HeaderMessage      = "Fanmail-Message"
-	HeaderLabel        = "Fanmail-Label"
-	// HeaderReason says why a message is in the dead-letter stream.
-	HeaderReason = "Fanmail-Reason"
-)
+// HeaderReason is the header of a message in the dead-letter stream that says why
+// it is there.
+const HeaderReason = "Fanmail-Reason"
 
 // Options are the operator's choices.
 type Options struct {

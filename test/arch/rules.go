@@ -59,11 +59,19 @@ var Rules = []Rule{
 		Because: "what is traced is said by those who trace, so it knows nothing of mail",
 	},
 	{
+		Package: "internal/tracecontext",
+		Because: "producers trace their inserts by it, and must not pull in what records metrics and logs",
+	},
+	{
+		Package: "internal/relay", May: []string{"events", "internal/faults", "internal/stream", "internal/telemetry", "internal/tracecontext", "outbox"},
+		Because: "the relay moves what the outbox holds to the broker; who takes it from there is not its concern",
+	},
+	{
 		Package: "internal/telemetry/export",
 		Because: "it ships spans of whatever kind, and only app decides that it does",
 	},
 	{
-		Package: "outbox", May: []string{"internal/faults", "events", "internal/stream", "internal/pg", "internal/telemetry"},
+		Package: "outbox", May: []string{"events", "internal/pg", "internal/tracecontext"},
 		Because: "producers call Insert in their own transactions and must not meet what happens afterwards",
 	},
 	{
@@ -83,11 +91,11 @@ var Rules = []Rule{
 		Because: "who sent a mail is between the mail and DNS; nothing else of ours has a say",
 	},
 	{
-		Package: "internal/ingest", May: []string{"internal/agentwebhook", "events", "events/email", "internal/stream", "internal/mailauth", "outbox", "internal/pg", "internal/telemetry"},
+		Package: "internal/ingest", May: []string{"events", "events/email", "internal/agentwebhook", "internal/mailauth", "internal/pg", "internal/stream", "internal/telemetry", "internal/tracecontext", "outbox"},
 		Because: "ingest ends at the outbox and the agents' deliveries; it must not wait for subscribers",
 	},
 	{
-		Package: "subscribers", May: []string{"internal/agentwebhook", "events", "internal/attempt", "internal/pg", "subscribers/signature"},
+		Package: "subscribers", May: []string{"events", "internal/agentwebhook", "internal/attempt", "internal/pg", "outbox", "subscribers/signature"},
 		Because: "it owns the tables of webhooks and deliveries; the engine uses it and not the reverse",
 	},
 	{
@@ -95,15 +103,15 @@ var Rules = []Rule{
 		Because: "facts become events as anybody's do, through the outbox, and whoever wrote the fact does not wait for that",
 	},
 	{
-		Package: "fanout", May: []string{"internal/faults", "events", "internal/stream", "outbox", "internal/pg", "subscribers", "internal/telemetry"},
+		Package: "fanout", May: []string{"events", "internal/faults", "internal/stream", "internal/telemetry", "internal/tracecontext", "outbox", "subscribers"},
 		Because: "fan-out makes deliveries and hands them to the broker; it never calls the dispatcher",
 	},
 	{
-		Package: "internal/dispatch", May: []string{"internal/faults", "deploy/migrations", "events", "internal/stream", "internal/attempt", "internal/pg", "subscribers", "subscribers/signature", "internal/telemetry"},
+		Package: "internal/dispatch", May: []string{"deploy/migrations", "events", "internal/attempt", "internal/faults", "internal/pg", "internal/stream", "internal/telemetry", "internal/tracecontext", "outbox", "subscribers", "subscribers/signature"},
 		Because: "the dispatcher lives on delivery messages and rows, whoever made them; its maintenance makes the partitions of the schema",
 	},
 	{
-		Package: "internal/replay", May: []string{"internal/agentwebhook", "internal/faults", "events", "internal/stream", "internal/pg", "subscribers"},
+		Package: "internal/replay", May: []string{"events", "internal/agentwebhook", "internal/faults", "internal/pg", "internal/stream", "outbox", "subscribers"},
 		Because: "a replay makes deliveries of past events, as the fan-out does of new ones; who sends them is not its concern",
 	},
 	{
@@ -115,7 +123,7 @@ var Rules = []Rule{
 		Because: "handlers translate; what moves events runs in other processes",
 	},
 	{
-		Package: "internal/app", May: []string{"internal/faults", "internal/agentwebhook", "internal/api", "internal/apiclient", "deploy/migrations", "deploy/postgres", "internal/devserver", "internal/dispatch", "events", "internal/stream", "fanout", "internal/ingest", "internal/opevents", "outbox", "internal/pg", "internal/replay", "subscribers", "subscribers/signature", "internal/telemetry/export"},
+		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/devserver", "internal/dispatch", "internal/faults", "internal/ingest", "internal/opevents", "internal/pg", "internal/relay", "internal/replay", "internal/stream", "internal/telemetry/export", "outbox", "subscribers", "subscribers/signature"},
 		Because: "app wires everything, so only commands may stand above it",
 	},
 	{

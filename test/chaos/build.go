@@ -20,8 +20,8 @@ type patch struct{ file, old, by string }
 var quick = []patch{
 	{"subscribers/delivery.go", "LeaseDuration = 5 * time.Minute", "LeaseDuration = 25 * time.Second"},
 	{"subscribers/delivery.go", "FirstLease = 30 * time.Second", "FirstLease = 20 * time.Second"},
-	{"outbox/relay.go", "FirstLease = 30 * time.Second", "FirstLease = 6 * time.Second"},
-	{"outbox/relay.go", "MaxLease = 5 * time.Minute", "MaxLease = 12 * time.Second"},
+	{"outbox/lease.go", "FirstLease = 30 * time.Second", "FirstLease = 6 * time.Second"},
+	{"outbox/lease.go", "MaxLease = 5 * time.Minute", "MaxLease = 12 * time.Second"},
 	{
 		"internal/attempt/retry.go",
 		"0, time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 4 * time.Hour, 8 * time.Hour, 16 * time.Hour,",

@@ -33,9 +33,9 @@ func TestPatchThatDoesNotFitIsAnError(t *testing.T) {
 	t.Parallel()
 	module, err := process.Root()
 	require.NoError(t, err)
-	_, err = overlay(module, t.TempDir(), []patch{{"outbox/relay.go", "no such text", ""}})
+	_, err = overlay(module, t.TempDir(), []patch{{"internal/relay/relay.go", "no such text", ""}})
 	require.ErrorContains(t, err, "0 times")
-	_, err = overlay(module, t.TempDir(), []patch{{"outbox/relay.go", "return", ""}})
+	_, err = overlay(module, t.TempDir(), []patch{{"internal/relay/relay.go", "return", ""}})
 	require.ErrorContains(t, err, "not once")
 }
 

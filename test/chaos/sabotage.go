@@ -31,8 +31,8 @@ var sabotages = map[string]sabotage{
 	// The relay's lease never runs out, and a failed round gives nothing back.
 	"publish-without-retry": {
 		patches: []patch{
-			{"outbox/relay.go", "now() + make_interval(secs => least($2 * 2 ^ least(o.publishes, 10), $3))", "'infinity'::timestamptz + 0 * make_interval(secs => $2::float8 + $3::float8)"},
-			{"outbox/relay.go", "SET leased_until = '-infinity'", "SET leased_until = 'infinity'"},
+			{"outbox/lease.go", "now() + make_interval(secs => least($2 * 2 ^ least(o.publishes, 10), $3))", "'infinity'::timestamptz + 0 * make_interval(secs => $2::float8 + $3::float8)"},
+			{"outbox/lease.go", "SET leased_until = '-infinity'", "SET leased_until = 'infinity'"},
 		},
 		faults: []string{"nats.wipe", "nats.two nodes", "kill@publisher-1", "kill@publisher-2"}, duration: 40 * time.Second, breaks: promise.NothingLost,
 	},
@@ -56,8 +56,8 @@ var sabotages = map[string]sabotage{
 	// The outbox row goes when the broker has the event.
 	"outbox-row-deleted-early": {
 		patches: []patch{
-			{"outbox/relay.go", "	faults.At(faults.OutboxPublished)\n", "	_, _ = r.pool.Exec(ctx, `DELETE FROM fanmail.outbox AS o USING unnest($1::uuid[], $2::bigint[]) AS u (tenant_id, seq) WHERE o.tenant_id = u.tenant_id AND o.seq = u.seq`, tenants, seqs)\n"},
-			{"fanout/fanout.go", "if !taken[e.seq] {", "if false {"},
+			{"internal/relay/relay.go", "	faults.At(faults.OutboxPublished)\n", "	tenants, seqs := make([]events.TenantID, len(entries)), make([]int64, len(entries))\n	for i := range entries {\n		tenants[i], seqs[i] = entries[i].TenantID, entries[i].Seq\n	}\n	_, _ = r.pool.Exec(ctx, `DELETE FROM fanmail.outbox AS o USING unnest($1::uuid[], $2::bigint[]) AS u (tenant_id, seq) WHERE o.tenant_id = u.tenant_id AND o.seq = u.seq`, tenants, seqs)\n"},
+			{"fanout/commit.go", "if !taken[e.Seq] {", "if false {"},
 		},
 		faults: []string{"nats.wipe", "flood", "postgres.immediate"}, duration: 40 * time.Second, breaks: promise.NothingLost,
 	},

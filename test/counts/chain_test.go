@@ -24,6 +24,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/devserver"
 	"github.com/fanmail-dev/fanmail/internal/dispatch"
 	"github.com/fanmail-dev/fanmail/internal/pg"
+	"github.com/fanmail-dev/fanmail/internal/relay"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
@@ -84,7 +85,7 @@ func start(t *testing.T, fed bool) *chain {
 		c.exec(`INSERT INTO fanmail.webhooks (id, tenant_id, url, events, filter_agent_ids, signing_secret) VALUES ($1, $2, $3, '{email.received}', $4, $5)`,
 			events.NewRandom[events.WebhookKind](), c.tenant, c.sink.URL(fmt.Sprintf("/%d", i)), []string{agent(i), everybody}, signature.NewSecret())
 	}
-	relay := outbox.NewRelay(c.counted(), c.nc, c.js, outbox.RelayOptions{})
+	relay := relay.New(c.counted(), c.nc, c.js, relay.Options{})
 	pool := c.counted()
 	registry := subscribers.NewRegistry(pool, c.nc, nop)
 	require.NoError(t, registry.Load(ctx))

@@ -1,4 +1,4 @@
-package outbox
+package relay
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/fanmail-dev/fanmail/outbox"
 )
 
 // The values of labels.
@@ -27,19 +29,19 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
 	m := &metrics{
 		published: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "fanmail_outbox_published_total", Help: "Events published to the broker, by turn: first, or again because it was not fanned out in time.",
+			Name: "fanmail_outbox_published_total", Help: "Events published to the broker, by turn: first, or again because the event was not fanned out in time.",
 		}, []string{"turn"}),
 		failures: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "fanmail_outbox_failures_total", Help: "Rounds of the relay that failed, by the party that failed: database, broker.",
+			Name: "fanmail_outbox_failures_total", Help: "Rounds of the relay that failed, by the failing party: database, broker.",
 		}, []string{"party"}),
 		batch: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "fanmail_outbox_batch_events", Help: "Events in a round of the relay.", Buckets: prometheus.ExponentialBuckets(1, 2, 11),
 		}),
 		lag: f.NewHistogram(prometheus.HistogramOpts{
-			Name: "fanmail_outbox_lag_seconds", Help: "From an event's creation to its first publication.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 18),
+			Name: "fanmail_outbox_lag_seconds", Help: "Time from an event's creation to its first publication.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 18),
 		}),
 	}
-	// A series that begins with its first event hides that one from rate().
+	// rate() misses the first increment of a series that begins with it.
 	for _, turn := range []string{turnFirst, turnAgain} {
 		m.published.WithLabelValues(turn)
 	}
@@ -49,8 +51,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return m
 }
 
-// backlog asks the database, at each scrape, for the event that has waited for
-// its publication the longest. Where it does not answer there is no sample.
+// backlog is a collector that reads the age of the oldest unpublished event at
+// each scrape. If the database does not answer, it gives no sample.
 type backlog struct {
 	pool   *pgxpool.Pool
 	oldest *prometheus.Desc
@@ -58,22 +60,17 @@ type backlog struct {
 
 func newBacklog(pool *pgxpool.Pool) *backlog {
 	return &backlog{pool, prometheus.NewDesc("fanmail_outbox_oldest_due_seconds",
-		"Age of an event that waits for its publication, the oldest as a rule; 0 where none does.", nil, nil)}
+		"Age of an event that waits to be published, as a rule the oldest; 0 if there is none.", nil, nil)}
 }
 
-// Describe gives the one metric.
+// Describe sends the one metric.
 func (b *backlog) Describe(c chan<- *prometheus.Desc) { c <- b.oldest }
 
-// The first of the index: rows never published stand before all others.
-const oldestDue = `SELECT coalesce((
-	SELECT extract(epoch FROM clock_timestamp() - created_at) FROM fanmail.outbox WHERE leased_until <= now() ORDER BY leased_until, seq LIMIT 1), 0)::float8`
-
-// Collect asks.
+// Collect asks the database, for at most 2 s.
 func (b *backlog) Collect(c chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), 2*time.Second, errors.New("the outbox gave no answer within 2 s"))
+	ctx, cancel := context.WithTimeoutCause(context.Background(), 2*time.Second, errors.New("the outbox did not answer within 2 s"))
 	defer cancel()
-	var age float64
-	if b.pool.QueryRow(ctx, oldestDue).Scan(&age) == nil {
-		c <- prometheus.MustNewConstMetric(b.oldest, prometheus.GaugeValue, max(age, 0))
+	if age, err := outbox.OldestDue(ctx, b.pool); err == nil {
+		c <- prometheus.MustNewConstMetric(b.oldest, prometheus.GaugeValue, age.Seconds())
 	}
 }

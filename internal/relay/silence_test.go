@@ -1,4 +1,4 @@
-package outbox_test
+package relay_test
 
 import (
 	"context"
@@ -18,7 +18,7 @@ func TestTheRelayHandsItsRowsBackWhenTheBrokerFallsSilent(t *testing.T) {
 	ctx := context.Background()
 	pool := pgtest.Pool(t)
 	nc, js := natstest.Connect(t)
-	ten := tenant(t, pool, false)
+	ten := newTenant(t, pool)
 	require.NoError(t, js.DeleteStream(ctx, stream.Events))
 	// Somebody takes the messages and nobody acknowledges them.
 	taken := make(chan *nats.Msg, 100)
@@ -26,7 +26,7 @@ func TestTheRelayHandsItsRowsBackWhenTheBrokerFallsSilent(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, nc.Flush())
 	done := insert(t, pool, numbered(ten, 0, 3)...)
-	stop := relay(t, pool, nc, js)
+	stop := start(t, pool, nc, js)
 	// While the first lease still runs.
 	require.Eventually(t, func() bool {
 		var back bool

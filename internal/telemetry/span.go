@@ -5,41 +5,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
-
-// Header is the name under which W3C Trace Context travels.
-const Header = "traceparent"
-
-// propagator writes and reads traceparents. What a vendor adds in tracestate
-// stays behind.
-var propagator = propagation.TraceContext{}
-
-// Traceparent names the span of ctx for others: 55 characters, or "" where it
-// is not sampled.
-func Traceparent(ctx context.Context) string {
-	if !trace.SpanContextFromContext(ctx).IsSampled() {
-		return ""
-	}
-	c := propagation.MapCarrier{}
-	propagator.Inject(ctx, c)
-	return c[Header]
-}
-
-// Remote gives a context under which a span is a child of the one that
-// traceparent names. One that can't be read is as if there were none.
-func Remote(ctx context.Context, traceparent string) context.Context {
-	return propagator.Extract(ctx, propagation.MapCarrier{Header: traceparent})
-}
-
-// Link gives the option that points a new span at the one that traceparent
-// names.
-func Link(traceparent string) trace.SpanStartOption {
-	return trace.WithLinks(trace.LinkFromContext(Remote(context.Background(), traceparent)))
-}
 
 // End ends a span, as failed where there is an error.
 func End(span trace.Span, err error) {

@@ -1,4 +1,4 @@
-package outbox_test
+package relay_test
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -15,17 +16,36 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/relay"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/test/natstest"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
-func relay(t *testing.T, pool *pgxpool.Pool, nc *nats.Conn, js jetstream.JetStream) (stop func()) {
+func newTenant(t *testing.T, pool *pgxpool.Pool) events.TenantID {
+	t.Helper()
+	id := events.NewRandom[events.TenantKind]()
+	_, err := pool.Exec(context.Background(), `INSERT INTO fanmail.tenants (id, name) VALUES ($1, 'test')`, id)
+	require.NoError(t, err)
+	return id
+}
+
+func insert(t *testing.T, pool *pgxpool.Pool, evs ...events.Event) []outbox.Inserted {
+	t.Helper()
+	var done []outbox.Inserted
+	require.NoError(t, pgx.BeginFunc(context.Background(), pool, func(tx pgx.Tx) (err error) {
+		done, err = outbox.InsertMany(context.Background(), tx, evs)
+		return err
+	}))
+	return done
+}
+
+func start(t *testing.T, pool *pgxpool.Pool, nc *nats.Conn, js jetstream.JetStream) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- outbox.NewRelay(pool, nc, js, outbox.RelayOptions{Log: zaptest.NewLogger(t)}).Run(ctx) }()
+	go func() { done <- relay.New(pool, nc, js, relay.Options{Log: zaptest.NewLogger(t)}).Run(ctx) }()
 	stopped := false
 	stop = func() {
 		if !stopped {
@@ -91,8 +111,8 @@ func TestTheRelayPublishesInOrderAndLeavesTheRows(t *testing.T) { eachStream(t, 
 
 func testOrder(t *testing.T, nc *nats.Conn, js jetstream.JetStream) {
 	pool := pgtest.Pool(t)
-	ten := tenant(t, pool, false)
-	relay(t, pool, nc, js)
+	ten := newTenant(t, pool)
+	start(t, pool, nc, js)
 	var want []string
 	for _, n := range []int{1, 3, 700, 900} {
 		for _, d := range insert(t, pool, numbered(ten, len(want), n)...) {
@@ -119,8 +139,8 @@ func TestAnEventWhoseLeaseRanOutIsPublishedAgainUnderAnotherID(t *testing.T) {
 	ctx := context.Background()
 	pool := pgtest.Pool(t)
 	nc, js := natstest.Connect(t)
-	ten := tenant(t, pool, false)
-	relay(t, pool, nc, js)
+	ten := newTenant(t, pool)
+	start(t, pool, nc, js)
 	done := insert(t, pool, numbered(ten, 0, 20)...)
 	read(t, js, 20)
 	_, err := pool.Exec(ctx, `UPDATE fanmail.outbox SET leased_until = now()`)
@@ -142,7 +162,7 @@ func TestEventsOfAnyDayArePublished(t *testing.T) {
 	ctx := context.Background()
 	pool := pgtest.Pool(t)
 	nc, js := natstest.Connect(t)
-	ten := tenant(t, pool, false)
+	ten := newTenant(t, pool)
 	_, err := pool.Exec(ctx, `SELECT fanmail.make_partitions((now() AT TIME ZONE 'UTC')::date - 6, 9)`)
 	require.NoError(t, err)
 	done := insert(t, pool, numbered(ten, 0, 6)...)
@@ -154,7 +174,7 @@ func TestEventsOfAnyDayArePublished(t *testing.T) {
 	}
 	_, err = pool.Exec(ctx, `DELETE FROM fanmail.events WHERE id = $1`, done[5].ID)
 	require.NoError(t, err)
-	relay(t, pool, nc, js)
+	start(t, pool, nc, js)
 	for i, m := range read(t, js, 5) {
 		require.Equal(t, done[i].ID.String(), m.Headers().Get(stream.HeaderEvent))
 		env, err := events.DecodeEnvelope(m.Data())
@@ -171,9 +191,9 @@ func TestManyRelaysPublishEachEventOnce(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.Pool(t)
 	nc, js := natstest.Connect(t)
-	ten := tenant(t, pool, false)
+	ten := newTenant(t, pool)
 	for range 4 {
-		relay(t, pool, nc, js)
+		start(t, pool, nc, js)
 	}
 	const n = 3000
 	for i := 0; i < n; i += 500 {
@@ -196,13 +216,13 @@ func TestADuplicateInABatchDoesNotHoldUpTheOthers(t *testing.T) { eachStream(t, 
 func testDuplicate(t *testing.T, nc *nats.Conn, js jetstream.JetStream) {
 	ctx := context.Background()
 	pool := pgtest.Pool(t)
-	ten := tenant(t, pool, false)
+	ten := newTenant(t, pool)
 	done := insert(t, pool, numbered(ten, 0, 50)...)
 	// A relay published this one, and died before its lease was committed.
 	h := nats.Header{jetstream.MsgIDHeader: {done[25].ID.String()}}
 	_, err := js.PublishMsg(ctx, &nats.Msg{Subject: events.EventSubject(ten, events.EmailReceived), Header: h, Data: []byte("{}")})
 	require.NoError(t, err)
-	relay(t, pool, nc, js)
+	start(t, pool, nc, js)
 	var ids []string
 	for _, m := range read(t, js, 50) {
 		ids = append(ids, m.Headers().Get(jetstream.MsgIDHeader))
@@ -217,9 +237,9 @@ func TestTheRelayWaitsOutABrokerWithoutStreams(t *testing.T) {
 	ctx := context.Background()
 	pool := pgtest.Pool(t)
 	nc, js := natstest.Connect(t)
-	ten := tenant(t, pool, false)
+	ten := newTenant(t, pool)
 	require.NoError(t, js.DeleteStream(ctx, stream.Events))
-	relay(t, pool, nc, js)
+	start(t, pool, nc, js)
 	insert(t, pool, numbered(ten, 0, 30)...)
 	require.Eventually(t, func() bool { _, err := js.Stream(ctx, stream.Events); return err == nil }, 60*time.Second, 20*time.Millisecond)
 	require.Len(t, read(t, js, 30), 30)

@@ -1,4 +1,4 @@
-package outbox_test
+package relay_test
 
 import (
 	"context"
@@ -21,7 +21,7 @@ func TestTheRelayLeasesByIndex(t *testing.T) {
 	pool := pgtest.Open(t, url)
 	nc, js := natstest.Connect(t)
 	const held, due, batch = 20_000, 1_200, 500
-	ten := tenant(t, pool, false)
+	ten := newTenant(t, pool)
 	fill := func() {
 		_, err := pool.Exec(ctx, `
 			WITH ev AS (INSERT INTO fanmail.events (id, created_at, tenant_id, type, seq, envelope)
@@ -53,7 +53,7 @@ func TestTheRelayLeasesByIndex(t *testing.T) {
 			step()
 		}
 		r := pgplan.Open(t, url)
-		stop := relay(t, r.Pool, nc, js)
+		stop := start(t, r.Pool, nc, js)
 		read(t, js, due)
 		stop()
 		p := r.Of(t, "SET publishes")

@@ -1,4 +1,4 @@
-package telemetry_test
+package tracecontext_test
 
 import (
 	"context"
@@ -13,15 +13,16 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/fanmail-dev/fanmail/internal/telemetry"
+	"github.com/fanmail-dev/fanmail/internal/tracecontext"
 )
 
 func TestATraceparentLeadsToTheNextSpan(t *testing.T) {
 	t.Parallel()
 	tracer := sdktrace.NewTracerProvider().Tracer("test")
 	ctx, first := tracer.Start(t.Context(), "first")
-	carried := telemetry.Traceparent(ctx)
+	carried := tracecontext.Of(ctx)
 	require.Len(t, carried, 55)
-	next, second := tracer.Start(telemetry.Remote(context.Background(), carried), "second")
+	next, second := tracer.Start(tracecontext.Remote(context.Background(), carried), "second")
 	require.Equal(t, first.SpanContext().TraceID(), second.SpanContext().TraceID())
 	require.Equal(t, first.SpanContext().SpanID(), second.(sdktrace.ReadOnlySpan).Parent().SpanID())
 
@@ -44,21 +45,21 @@ func TestWhatIsNotSampledTravelsNowhere(t *testing.T) {
 	t.Parallel()
 	tracer := sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.NeverSample())).Tracer("test")
 	ctx, _ := tracer.Start(t.Context(), "first")
-	require.Empty(t, telemetry.Traceparent(ctx))
+	require.Empty(t, tracecontext.Of(ctx))
 	require.Equal(t, zapcore.SkipType, telemetry.ID(ctx).Type)
 }
 
 func TestAnUnreadableTraceparentIsNone(t *testing.T) {
 	t.Parallel()
 	for _, bad := range []string{"", "x", "00-0-0-01", "00-00000000000000000000000000000000-0000000000000000-01"} {
-		require.False(t, trace.SpanContextFromContext(telemetry.Remote(t.Context(), bad)).IsValid(), bad)
+		require.False(t, trace.SpanContextFromContext(tracecontext.Remote(t.Context(), bad)).IsValid(), bad)
 	}
 }
 
 // steps are what the hot path does for a trace that there is not: at an insert,
 // an attempt and a line of the log.
 func steps(ctx context.Context, h prometheus.Histogram) {
-	if telemetry.Traceparent(ctx) != "" || trace.SpanFromContext(ctx).IsRecording() {
+	if tracecontext.Of(ctx) != "" || trace.SpanFromContext(ctx).IsRecording() {
 		panic("there is no trace")
 	}
 	telemetry.Observe(ctx, h, 0.5)

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/outbox"
 )
 
 // TestMessage stands in the data of every test event, by which replays know
@@ -35,23 +36,13 @@ func (s *Store) InsertTest(ctx context.Context, tenant events.TenantID, webhook 
 		if err != nil {
 			return fmt.Errorf("encode a test event: %w", err)
 		}
-		ev := events.Event{TenantID: tenant, Type: w.Events[0], Data: data}
-		id := events.NewID()
-		head, tail, err := ev.Encode(id)
+		// The event goes into the log and not into the outbox: no other webhook
+		// gets it.
+		src, err := outbox.Log(ctx, tx, &events.Event{TenantID: tenant, Type: w.Events[0], Data: data})
 		if err != nil {
-			return fmt.Errorf("encode a test event: %w", err)
+			return err
 		}
-		src := source{id: id, typ: ev.Type}
-		// Into the log, for the payload, but not into the outbox: nobody else
-		// is to get it.
-		err = tx.QueryRow(ctx, `INSERT INTO fanmail.events (id, created_at, tenant_id, type, seq, envelope)
-			VALUES ($2, now(), $1, $3, nextval('fanmail.outbox_seq'),
-				$4::bytea || convert_to(to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'UTF8') || $5::bytea)
-			RETURNING created_at, seq`, tenant, id, string(ev.Type), head, tail).Scan(&src.createdAt, &src.seq)
-		if err != nil {
-			return fmt.Errorf("insert a test event: %w", err)
-		}
-		list, err := in.insertAgain(ctx, tenant, src, "test", events.ReplayID{}, []events.WebhookID{webhook})
+		list, err := in.insertDue(ctx, tenant, src, "test", events.ReplayID{}, []events.WebhookID{webhook})
 		if err != nil {
 			return err
 		}
@@ -73,11 +64,9 @@ func (s *Store) Redeliver(ctx context.Context, tenant events.TenantID, event eve
 	var list []DeliveryRow
 	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		in := s.In(tx)
-		src := source{id: event}
-		err := tx.QueryRow(ctx, `SELECT type, created_at, seq, coalesce(message_id, '') FROM fanmail.events WHERE tenant_id = $1 AND id = $2`,
-			tenant, event).Scan(&src.typ, &src.createdAt, &src.seq, &src.messageID)
+		src, _, err := outbox.Find(ctx, tx, tenant, event)
 		if err != nil {
-			return found(err, "read an event")
+			return found(err, "redeliver an event")
 		}
 		to := []events.WebhookID{webhook}
 		if webhook.IsZero() {
@@ -88,7 +77,7 @@ func (s *Store) Redeliver(ctx context.Context, tenant events.TenantID, event eve
 		if err != nil {
 			return err
 		}
-		list, err = in.insertAgain(ctx, tenant, src, "replay", replay, to)
+		list, err = in.insertDue(ctx, tenant, src, "replay", replay, to)
 		return err
 	})
 	if err != nil {
@@ -97,11 +86,11 @@ func (s *Store) Redeliver(ctx context.Context, tenant events.TenantID, event eve
 	return replay, list, nil
 }
 
-func (s *Store) receivers(ctx context.Context, tenant events.TenantID, src source) ([]events.WebhookID, error) {
-	first, last := idsOf(src.createdAt)
+func (s *Store) receivers(ctx context.Context, tenant events.TenantID, src events.Record) ([]events.WebhookID, error) {
+	first, last := idsOf(src.CreatedAt)
 	rows, err := s.db.Query(ctx, `SELECT DISTINCT d.webhook_id FROM (SELECT `+deliveryColumns+eventDeliveries+`) AS d
 		JOIN fanmail.webhooks AS w ON w.id = d.webhook_id AND w.tenant_id = $1 AND w.deleted_at IS NULL
-		WHERE d.kind <> 'test' ORDER BY d.webhook_id`, tenant, src.id, src.createdAt, first, last)
+		WHERE d.kind <> 'test' ORDER BY d.webhook_id`, tenant, src.ID, src.CreatedAt, first, last)
 	if err != nil {
 		return nil, fmt.Errorf("find an event's webhooks: %w", err)
 	}
@@ -112,18 +101,9 @@ func (s *Store) receivers(ctx context.Context, tenant events.TenantID, src sourc
 	return to, nil
 }
 
-// source is the event that a delivery is made of.
-type source struct {
-	id        events.ID
-	typ       events.Type
-	createdAt time.Time
-	seq       int64
-	messageID string
-}
-
-// insertAgain makes deliveries of the transaction's time, due at once. It must
-// run inside a transaction.
-func (s *Store) insertAgain(ctx context.Context, tenant events.TenantID, src source, kind string, replay events.ReplayID, to []events.WebhookID) ([]DeliveryRow, error) {
+// insertDue inserts deliveries that are due at once. Their creation time is the
+// transaction's; it must run inside one.
+func (s *Store) insertDue(ctx context.Context, tenant events.TenantID, src events.Record, kind string, replay events.ReplayID, to []events.WebhookID) ([]DeliveryRow, error) {
 	// The ids hold the time of the rows, which is the transaction's.
 	var now time.Time
 	if err := s.db.QueryRow(ctx, `SELECT now()`).Scan(&now); err != nil {
@@ -131,14 +111,14 @@ func (s *Store) insertAgain(ctx context.Context, tenant events.TenantID, src sou
 	}
 	ids := make([]events.DeliveryID, len(to))
 	for i, w := range to {
-		ids[i] = events.DeriveDeliveryID(src.id, w, replay, now)
+		ids[i] = events.DeriveDeliveryID(src.ID, w, replay, now)
 	}
 	rows, err := s.db.Query(ctx, `INSERT INTO fanmail.webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at,
 			next_retry_at, expires_at, seq, max_attempts, kind, event_type, message_id, replay_id, strict)
 		SELECT new.id, now(), new.webhook_id, $1, $2, $3, now(), now() + $4::interval, $5, $6, $7, $8, nullif($9, ''), $10, w.ordering = 'strict'
 		FROM unnest($11::uuid[], $12::uuid[]) AS new (id, webhook_id) JOIN fanmail.webhooks AS w ON w.id = new.webhook_id AND w.tenant_id = $1
 		RETURNING `+deliveryColumns,
-		tenant, src.id, src.createdAt, Retention, src.seq, MaxAttempts, kind, string(src.typ), src.messageID, replay, ids, to)
+		tenant, src.ID, src.CreatedAt, Retention, src.Seq, MaxAttempts, kind, string(src.Type), src.MessageID, replay, ids, to)
 	if err != nil {
 		return nil, fmt.Errorf("insert %s deliveries: %w", kind, err)
 	}

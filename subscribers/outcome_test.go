@@ -139,7 +139,7 @@ func TestANewRowIsHiddenForHalfAMinute(t *testing.T) {
 	var rows []subscribers.NewDelivery
 	for i := range 2 {
 		rows = append(rows, subscribers.NewDelivery{
-			Ref:       subscribers.Ref{ID: events.DeriveDeliveryID(e.ev, events.NewRandom[events.WebhookKind](), events.ReplayID{}, e.at), CreatedAt: e.at.UnixMicro()},
+			Ref:       subscribers.Ref{ID: events.DeriveDeliveryID(e.ev, events.NewRandom[events.WebhookKind](), events.ReplayID{}, e.at), CreatedAt: e.at},
 			WebhookID: e.hook.ID, TenantID: e.tenant, EventID: e.ev, EventType: events.EmailReceived, Seq: int64(i), Strict: i == 1,
 		})
 	}
@@ -341,13 +341,13 @@ func TestTheRegistrySeesWhatWasCommittedBeforeAndMissesNoLateCommitter(t *testin
 	require.NoError(t, err)
 	require.NoError(t, r.Load(ctx))
 	require.Equal(t, []events.WebhookID{other.ID}, changed, "only what changed")
-	got := r.Match(nil, e.tenant, events.EmailReceived, "", "", nil)
+	got := r.Match(nil, &events.Record{TenantID: e.tenant, Type: events.EmailReceived})
 	require.Len(t, got, 1)
 	require.Equal(t, e.hook.ID, got[0].ID, "a disabled webhook matches nothing")
-	require.Empty(t, r.Match(nil, events.NewRandom[events.TenantKind](), events.EmailReceived, "", "", nil), "nor does another tenant's event")
+	require.Empty(t, r.Match(nil, &events.Record{TenantID: events.NewRandom[events.TenantKind](), Type: events.EmailReceived}), "nor does another tenant's event")
 	require.NoError(t, e.Delete(ctx, e.tenant, e.hook.ID))
 	require.NoError(t, r.Load(ctx))
-	require.Empty(t, r.Match(nil, e.tenant, events.EmailReceived, "", "", nil))
+	require.Empty(t, r.Match(nil, &events.Record{TenantID: e.tenant, Type: events.EmailReceived}))
 	require.True(t, r.Get(e.hook.ID).Deleted)
 }
 
@@ -404,7 +404,7 @@ func TestRetentionExpiresWhatIsPendingAndThenDropsTheDay(t *testing.T) {
 	}
 	for _, table := range []string{"event_keys", "conversation_keys"} {
 		var first, present int
-		require.NoError(t, pool.QueryRow(ctx, `SELECT min(split_part(c.relname, '_', 3)::integer), floor(extract(epoch FROM now()) / 2592000)::integer
+		require.NoError(t, pool.QueryRow(ctx, `SELECT min(split_part(c.relname, '_', 3)::integer), fanmail.bucket(now())
 			FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = ('fanmail.' || $1)::regclass`, table).Scan(&first, &present))
 		require.Equal(t, present-1, first, "of %s the bucket before is looked at still", table)
 	}

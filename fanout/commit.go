@@ -1,0 +1,113 @@
+package fanout
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/outbox"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+// insertRows is the most rows of one INSERT.
+const insertRows = 2000
+
+// committer runs the fan-out's transaction.
+type committer struct {
+	pool     *pgxpool.Pool
+	registry *subscribers.Registry
+	lanes    Lanes // nil: there is no dispatcher in this process
+}
+
+// committed is the result of one batch.
+type committed struct {
+	lease time.Time // when the new rows' lease ends
+	fresh int       // events whose outbox rows were taken
+	rows  []subscribers.NewDelivery
+	of    []*event // the event of each row
+}
+
+// commit runs the batch's transaction in two round trips. With due, all new rows
+// are due at once and none is leased. If it fails, the pool closes the connection,
+// which rolls the transaction back.
+func (c *committer) commit(ctx context.Context, batch []event, due bool) (*committed, error) {
+	b := &committed{}
+	err := c.pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
+		taken, err := c.take(ctx, conn, batch, b)
+		if err != nil {
+			return err
+		}
+		c.match(batch, taken, b, due)
+		q := &pgx.Batch{}
+		for chunk := range slices.Chunk(b.rows, insertRows) {
+			subscribers.QueueInsert(q, chunk)
+		}
+		q.Queue("COMMIT")
+		if err := conn.SendBatch(ctx, q).Close(); err != nil {
+			return fmt.Errorf("insert deliveries: %w", err)
+		}
+		return nil
+	})
+	return b, err
+}
+
+// take begins the transaction, deletes the batch's outbox rows and brings the
+// registry up to the transaction's view. It returns the sequences of the rows.
+func (c *committer) take(ctx context.Context, conn *pgxpool.Conn, batch []event, b *committed) (map[int64]bool, error) {
+	tenants, seqs := make([]events.TenantID, len(batch)), make([]int64, len(batch))
+	for i := range batch {
+		tenants[i], seqs[i] = batch[i].TenantID, batch[i].Seq
+	}
+	q := &pgx.Batch{}
+	q.Queue("BEGIN")
+	q.Queue(`SELECT now() + make_interval(secs => $1), set_config('synchronous_commit', 'off', true)`, subscribers.FirstLease.Seconds())
+	outbox.QueueTake(q, tenants, seqs)
+	c.registry.Queue(q)
+	results := conn.SendBatch(ctx, q)
+	defer func() { _ = results.Close() }()
+	if _, err := results.Exec(); err != nil {
+		return nil, fmt.Errorf("begin a batch: %w", err)
+	}
+	var setting string
+	if err := results.QueryRow().Scan(&b.lease, &setting); err != nil {
+		return nil, fmt.Errorf("begin a batch: %w", err)
+	}
+	taken, err := outbox.ReadTaken(results)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.registry.Read(results); err != nil {
+		return nil, err
+	}
+	return taken, results.Close()
+}
+
+// match makes a row for each webhook that wants an event whose outbox row was
+// taken.
+func (c *committer) match(batch []event, taken map[int64]bool, b *committed, due bool) {
+	var matched []*subscribers.Entry
+	for i := range batch {
+		e := &batch[i]
+		if !taken[e.Seq] {
+			continue
+		}
+		delete(taken, e.Seq) // a batch may hold the same event twice
+		b.fresh++
+		matched = c.registry.Match(matched[:0], &e.Record)
+		for _, w := range matched {
+			b.rows = append(b.rows, subscribers.NewDelivery{
+				Ref:       subscribers.Ref{ID: events.DeriveDeliveryID(e.ID, w.ID, events.ReplayID{}, e.CreatedAt), CreatedAt: e.CreatedAt},
+				WebhookID: w.ID, TenantID: e.TenantID, EventID: e.ID, EventType: e.Type, MessageID: e.MessageID, Seq: e.Seq, Strict: w.Strict,
+				// If the lane is full, insert the row as due: a lease would only
+				// cost a second UPDATE.
+				Due: due || !w.Strict && c.lanes != nil && c.lanes.Full(w.ID),
+			})
+			b.of = append(b.of, e)
+		}
+	}
+}

@@ -1,0 +1,67 @@
+package fanout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/fanmail-dev/fanmail/outbox"
+)
+
+// Round fans out the events that are in the outbox now, without the broker, and
+// returns how many it fanned out. It reads the outbox itself, whether its rows are
+// leased to a publisher or not, and runs the same transactions as [Fanout.Run],
+// which may run at the same time: whoever deletes the outbox row makes the
+// deliveries. The deliveries are due at once, and no message tells of them.
+//
+// Events that are inserted meanwhile are left to the next call. After an error,
+// what was counted is committed, and another call goes on from there.
+func (f *Fanout) Round(ctx context.Context) (int, error) {
+	last, err := outbox.Drawn(ctx, f.pool)
+	if err != nil {
+		return 0, err
+	}
+	done := 0
+	var at outbox.Position
+	for more := true; more; {
+		var entries []outbox.Entry
+		if entries, at, more, err = outbox.Page(ctx, f.pool, at, last, batchEvents); err != nil {
+			return done, err
+		}
+		if len(entries) == 0 {
+			continue
+		}
+		n, err := f.fanOutEntries(ctx, entries)
+		done += n
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+// fanOutEntries commits one batch from the outbox.
+func (f *Fanout) fanOutEntries(ctx context.Context, entries []outbox.Entry) (int, error) {
+	batch := make([]event, len(entries))
+	for i := range entries {
+		batch[i] = fromOutbox(&entries[i])
+	}
+	f.metrics.batch.Observe(float64(len(batch)))
+	ctx, spans := begin(ctx, f.tracer, batch)
+	b, err := f.commit(ctx, batch, true)
+	for errors.Is(err, outbox.ErrMoved) && ctx.Err() == nil { // a publisher leased a row in that moment
+		b, err = f.commit(ctx, batch, true)
+	}
+	spans.end(err)
+	if err != nil {
+		f.metrics.failures.WithLabelValues(partyDatabase).Inc()
+		return 0, fmt.Errorf("fan out: %w", err)
+	}
+	f.count(len(batch), b)
+	if f.lanes != nil {
+		for i := range b.rows {
+			f.lanes.Due(b.rows[i].WebhookID)
+		}
+	}
+	return b.fresh, nil
+}

@@ -1,0 +1,40 @@
+package pg
+
+import (
+	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// Place is a row's place in a list that is ordered newest first. The zero value
+// is the place before the first row.
+type Place struct {
+	CreatedAt time.Time
+	ID        [16]byte
+}
+
+// Bound returns the place as two values for Postgres: the rows after it are those
+// with (created_at, id) < the two values.
+func (p Place) Bound() (pgtype.Timestamptz, pgtype.UUID) {
+	if p.CreatedAt.IsZero() {
+		var last [16]byte
+		for i := range last {
+			last[i] = 0xff
+		}
+		return pgtype.Timestamptz{InfinityModifier: pgtype.Infinity, Valid: true}, pgtype.UUID{Bytes: last, Valid: true}
+	}
+	return pgtype.Timestamptz{Time: p.CreatedAt, Valid: true}, pgtype.UUID{Bytes: p.ID, Valid: true}
+}
+
+// Range returns a span of time as two values for Postgres; a zero end is open.
+func Range(since, until time.Time) (from, to pgtype.Timestamptz) {
+	from = pgtype.Timestamptz{Time: since, Valid: true}
+	if since.IsZero() {
+		from = pgtype.Timestamptz{InfinityModifier: pgtype.NegativeInfinity, Valid: true}
+	}
+	to = pgtype.Timestamptz{Time: until, Valid: true}
+	if until.IsZero() {
+		to = pgtype.Timestamptz{InfinityModifier: pgtype.Infinity, Valid: true}
+	}
+	return from, to
+}

@@ -1,0 +1,220 @@
+package outbox
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/pg"
+)
+
+// EventRefs name events by id and creation time. The zero value names none.
+type EventRefs struct {
+	ids   []events.ID
+	times []time.Time
+}
+
+// Add names one more event.
+func (r *EventRefs) Add(id events.ID, createdAt time.Time) {
+	r.ids, r.times = append(r.ids, id), append(r.times, createdAt)
+}
+
+// Len returns how many events are named.
+func (r *EventRefs) Len() int { return len(r.ids) }
+
+// Payload is what an attempt needs of an event.
+type Payload struct {
+	Envelope    []byte
+	Traceparent string // "" if the event is not traced
+}
+
+const payloads = `
+SELECT e.id, e.envelope, coalesce(e.traceparent, '') FROM unnest($1::uuid[], $2::timestamptz[]) AS w (id, created_at)
+CROSS JOIN LATERAL (SELECT id, envelope, traceparent FROM fanmail.events WHERE id = w.id AND created_at = w.created_at) AS e`
+
+// Envelopes reads the envelopes of the events, each by its primary key. An event
+// past its retention is absent from the answer. It does not check tenants.
+func Envelopes(ctx context.Context, db pg.DB, refs EventRefs) (map[events.ID]Payload, error) {
+	found := make(map[events.ID]Payload, refs.Len())
+	if refs.Len() == 0 {
+		return found, nil
+	}
+	rows, err := db.Query(ctx, payloads, refs.ids, refs.times)
+	if err != nil {
+		return nil, fmt.Errorf("read envelopes: %w", err)
+	}
+	var id events.ID
+	var p Payload
+	if _, err := pgx.ForEachRow(rows, []any{&id, &p.Envelope, &p.Traceparent}, func() error {
+		found[id] = Payload{Envelope: append([]byte(nil), p.Envelope...), Traceparent: p.Traceparent}
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("read envelopes: %w", err)
+	}
+	return found, nil
+}
+
+// recordColumns are the columns that [recordFields] scans.
+const recordColumns = `id, tenant_id, type, seq, created_at, coalesce(agent_id, '') AS agent_id, coalesce(conversation_id, '') AS conversation_id,
+	coalesce(message_id, '') AS message_id, coalesce(labels, '{}') AS labels`
+
+func recordFields(r *events.Record) []any {
+	return []any{&r.ID, &r.TenantID, &r.Type, &r.Seq, &r.CreatedAt, &r.AgentID, &r.ConversationID, &r.MessageID, &r.Labels}
+}
+
+// Find reads one event of the tenant, with its envelope. Without such an event the
+// error wraps [pgx.ErrNoRows].
+func Find(ctx context.Context, db pg.DB, tenant events.TenantID, id events.ID) (events.Record, []byte, error) {
+	var r events.Record
+	var envelope []byte
+	err := db.QueryRow(ctx, `SELECT `+recordColumns+`, envelope FROM fanmail.events WHERE tenant_id = $1 AND id = $2`, tenant, id).
+		Scan(append(recordFields(&r), &envelope)...)
+	if err != nil {
+		return events.Record{}, nil, fmt.Errorf("read an event: %w", err)
+	}
+	r.CreatedAt = r.CreatedAt.UTC()
+	return r, envelope, nil
+}
+
+// LogScan is how many events one call of [ListLog] looks through for those that
+// match a filter.
+const LogScan = 10_000
+
+// LogFilter narrows a list of events; a zero field does not.
+type LogFilter struct {
+	Type    events.Type
+	AgentID string
+	Since   time.Time // inclusive
+	Until   time.Time // exclusive
+}
+
+// The bound on created_at alone prunes partitions, which a row comparison does
+// not. The index events_tenant gives the order.
+const logHistory = ` FROM fanmail.events
+	WHERE tenant_id = $1 AND created_at <= $2 AND (created_at, id) < ($2, $3) AND created_at >= $4 AND created_at < $5
+	ORDER BY created_at DESC, id DESC`
+
+const listLog = `SELECT ` + recordColumns + logHistory + ` LIMIT $6`
+
+// The matches among the next LogScan events and, if these are fewer than asked
+// for, the last event looked at. It is one statement, so that both see the same
+// rows.
+var listLogFiltered = fmt.Sprintf(`
+WITH wanted AS MATERIALIZED (
+	SELECT * FROM (SELECT `+recordColumns+logHistory+` LIMIT %[1]d) AS seen
+	WHERE ($7 = '' OR type = $7) AND ($8 = '' OR agent_id = $8) ORDER BY created_at DESC, id DESC LIMIT $6
+)
+SELECT *, false FROM wanted
+UNION ALL
+SELECT *, true FROM (
+	SELECT `+recordColumns+strings.Replace(logHistory, "WHERE", "WHERE (SELECT count(*) FROM wanted) < $6 AND", 1)+` OFFSET %[1]d - 1 LIMIT 1
+) AS last`, LogScan)
+
+// ListLog returns up to limit events of the tenant after a place, newest first.
+// With a filter on type or agent it looks through [LogScan] events at most. It
+// then also returns the place to continue from; that is zero if limit was reached
+// or nothing is left.
+func ListLog(ctx context.Context, db pg.DB, tenant events.TenantID, f LogFilter, after pg.Place, limit int) ([]events.Record, pg.Place, error) {
+	at, id := after.Bound()
+	since, until := pg.Range(f.Since, f.Until)
+	statement, args := listLog, []any{tenant, at, id, since, until, limit}
+	filtered := f.Type != "" || f.AgentID != ""
+	if filtered {
+		statement, args = listLogFiltered, append(args, string(f.Type), f.AgentID)
+	}
+	rows, err := db.Query(ctx, statement, args...)
+	if err != nil {
+		return nil, pg.Place{}, fmt.Errorf("list events: %w", err)
+	}
+	defer rows.Close()
+	var end pg.Place
+	var list []events.Record
+	for rows.Next() {
+		var r events.Record
+		last := false
+		into := recordFields(&r)
+		if filtered {
+			into = append(into, &last)
+		}
+		if err := rows.Scan(into...); err != nil {
+			return nil, pg.Place{}, fmt.Errorf("list events: %w", err)
+		}
+		r.CreatedAt = r.CreatedAt.UTC()
+		if last {
+			end = pg.Place{CreatedAt: r.CreatedAt, ID: r.ID}
+			continue
+		}
+		list = append(list, r)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, pg.Place{}, fmt.Errorf("list events: %w", err)
+	}
+	return list, end, nil
+}
+
+// Window names the events of a tenant that were created from Since on and before
+// Until, less those whose envelope is short and holds Without.
+type Window struct {
+	TenantID events.TenantID
+	Since    time.Time
+	Until    time.Time
+	Types    []events.Type // empty: all
+	Without  []byte        // part of an envelope; must not be empty
+}
+
+// place is where the window begins, or goes on after an event.
+func (w *Window) place(after *events.Record) (time.Time, [16]byte) {
+	if after == nil {
+		return w.Since, [16]byte{} // before every id
+	}
+	return after.CreatedAt, after.ID
+}
+
+const ofWindow = ` FROM fanmail.events WHERE tenant_id = $1 AND created_at >= $2 AND created_at < $4 AND (created_at, id) > ($2, $3)
+	AND (cardinality($5::text[]) = 0 OR type = ANY($5)) AND NOT (octet_length(envelope) < 1024 AND position($6::bytea IN envelope) > 0)
+	ORDER BY created_at, id LIMIT $7`
+
+// ReadWindow returns up to limit events of the window after an event of it, oldest
+// first; after is nil for the first call, and its ID and CreatedAt are used.
+func ReadWindow(ctx context.Context, db pg.DB, w *Window, after *events.Record, limit int) ([]events.Record, error) {
+	at, id := w.place(after)
+	rows, err := db.Query(ctx, `SELECT `+recordColumns+ofWindow, w.TenantID, at, id, w.Until, w.Types, w.Without, limit)
+	if err != nil {
+		return nil, fmt.Errorf("read events: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r events.Record, err error) {
+		err = row.Scan(recordFields(&r)...)
+		return r, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read events: %w", err)
+	}
+	return list, nil
+}
+
+const countOfWindow = `WITH page AS (SELECT id, created_at` + ofWindow + `)
+	SELECT count(*), (SELECT created_at FROM page ORDER BY created_at DESC, id DESC LIMIT 1), (SELECT id FROM page ORDER BY created_at DESC, id DESC LIMIT 1)
+	FROM page`
+
+// CountWindow counts up to limit events of the window after an event of it. It
+// also returns the last event counted, with ID and CreatedAt alone; nil if there
+// was none.
+func CountWindow(ctx context.Context, db pg.DB, w *Window, after *events.Record, limit int) (int, *events.Record, error) {
+	at, id := w.place(after)
+	var n int
+	var last events.Record
+	var lastTime *time.Time
+	err := db.QueryRow(ctx, countOfWindow, w.TenantID, at, id, w.Until, w.Types, w.Without, limit).Scan(&n, &lastTime, &last.ID)
+	if err != nil {
+		return 0, nil, fmt.Errorf("count events: %w", err)
+	}
+	if lastTime == nil {
+		return n, nil, nil
+	}
+	last.CreatedAt = *lastTime
+	return n, &last, nil
+}
