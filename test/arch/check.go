@@ -18,9 +18,12 @@ func Check(tree fs.FS) ([]string, error) {
 	var breaches []string
 	for _, f := range files {
 		breaches = append(breaches, checkImports(f)...)
-		breaches = append(breaches, checkContents(f)...)
+		for _, check := range []func(file) []string{checkContents, checkForeign, checkEffects, checkPurity, checkSizes} {
+			breaches = append(breaches, check(f)...)
+		}
 	}
 	breaches = append(breaches, checkDocs(files)...)
+	breaches = append(breaches, checkCodecs(files)...)
 	slices.Sort(breaches)
 	return slices.Compact(breaches), nil
 }

@@ -20,10 +20,29 @@ type file struct {
 	dir     string
 	pkg     string // the name in the package clause, without "_test"
 	test    bool
-	imports map[string]int // import path → line
-	skips   []int          // lines that call Skip, Skipf or SkipNow
-	sleeps  []int          // lines that call time.Sleep
-	later   []int          // lines with a comment that puts work off
+	imports map[string]int    // import path → line
+	skips   []int             // lines that call Skip, Skipf or SkipNow
+	sleeps  []int             // lines that call time.Sleep
+	later   []int             // lines with a comment that puts work off
+	names   map[string]string // the name of an imported package in this file → its import path
+	ast     *ast.File
+	fset    *token.FileSet
+}
+
+// line is where a node begins.
+func (f file) line(n ast.Node) int { return f.fset.Position(n.Pos()).Line }
+
+// selector returns the import path and the name of a node such as os.Exit; "" if the node is none.
+func (f file) selector(n ast.Node) (path, name string) {
+	sel, ok := n.(*ast.SelectorExpr)
+	if !ok {
+		return "", ""
+	}
+	on, ok := sel.X.(*ast.Ident)
+	if !ok {
+		return "", ""
+	}
+	return f.names[on.Name], sel.Sel.Name
 }
 
 // load reads every Go file of the tree, other modules' inside it too, but no
@@ -36,10 +55,7 @@ func load(tree fs.FS) ([]file, error) {
 		}
 		base := path.Base(name)
 		if d.IsDir() {
-			if name != "." && (base == "testdata" || strings.HasPrefix(base, ".") || strings.HasPrefix(base, "_")) {
-				return fs.SkipDir
-			}
-			return nil
+			return skipDir(name)
 		}
 		if !strings.HasSuffix(base, ".go") {
 			return nil
@@ -55,6 +71,15 @@ func load(tree fs.FS) ([]file, error) {
 	return files, err
 }
 
+// skipDir is fs.SkipDir for a directory whose files no rule is about.
+func skipDir(name string) error {
+	base := path.Base(name)
+	if name != "." && (base == "testdata" || strings.HasPrefix(base, ".") || strings.HasPrefix(base, "_")) {
+		return fs.SkipDir
+	}
+	return nil
+}
+
 func read(name string, src []byte) (file, error) {
 	fset := token.NewFileSet()
 	parsed, err := parser.ParseFile(fset, name, src, parser.ParseComments|parser.SkipObjectResolution)
@@ -63,12 +88,17 @@ func read(name string, src []byte) (file, error) {
 	}
 	f := file{
 		name: name, dir: path.Dir(name), pkg: strings.TrimSuffix(parsed.Name.Name, "_test"),
-		test: strings.HasSuffix(name, "_test.go"), imports: map[string]int{},
+		test: strings.HasSuffix(name, "_test.go"), imports: map[string]int{}, names: map[string]string{}, ast: parsed, fset: fset,
 	}
 	line := func(p token.Pos) int { return fset.Position(p).Line }
 	for _, spec := range parsed.Imports {
 		if p, err := strconv.Unquote(spec.Path.Value); err == nil {
 			f.imports[p] = line(spec.Pos())
+			local := path.Base(p)
+			if spec.Name != nil {
+				local = spec.Name.Name
+			}
+			f.names[local] = p
 		}
 	}
 	for _, group := range parsed.Comments {
