@@ -13,6 +13,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
 	"github.com/fanmail-dev/fanmail/internal/pg"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
@@ -115,7 +116,7 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, w Webhook) (
 	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		// Creators of one tenant go one after the other from here, so that the
 		// count, taken in a statement of its own, is exact.
-		if err := tx.QueryRow(ctx, `SELECT id FROM fanmail.tenants WHERE id = $1 FOR NO KEY UPDATE`, tenant).Scan(&w.TenantID); err != nil {
+		if err := tenancy.Lock(ctx, tx, tenant); err != nil {
 			return found(err, "lock the tenant")
 		}
 		var have int

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -154,7 +155,7 @@ func (s *server) once(ctx huma.Context, next func(huma.Context)) {
 
 // requestHash tells requests apart. The scopes are part of it: a narrower key
 // must not be given what a wider one was answered.
-func requestHash(r *http.Request, p *Principal, sent []byte) []byte {
+func requestHash(r *http.Request, p *tenancy.Principal, sent []byte) []byte {
 	h := sha256.New()
 	_, _ = fmt.Fprintf(h, "%s %s?%s\n%q\n", r.Method, r.URL.EscapedPath(), r.URL.RawQuery, p.Scopes)
 	h.Write(sent)

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/internal/api"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 
 func TestWithoutAKeyThereIsNothingToSee(t *testing.T) {
@@ -43,8 +43,8 @@ func TestAKeysSecretIsShownOnceAndKeptAsAHash(t *testing.T) {
 	c := w.tenant()
 	made := c.do("POST", "/v1/keys", map[string]any{"name": "second", "scopes": []string{"read"}}).want(t, 201)
 	secret := made.text("secret")
-	require.True(t, strings.HasPrefix(secret, api.KeyPrefix))
-	require.Len(t, secret, len(api.KeyPrefix)+43)
+	require.True(t, strings.HasPrefix(secret, tenancy.KeyPrefix))
+	require.Len(t, secret, len(tenancy.KeyPrefix)+43)
 	require.Equal(t, c.tenantID, made.text("tenant_id"))
 	require.Equal(t, []any{"read"}, made.json["scopes"])
 

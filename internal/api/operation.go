@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 
 // Once a process: names of fields are compared exactly, and null is no list.
@@ -58,9 +59,9 @@ func register[I, O any](s *server, w who, op huma.Operation, handle func(context
 	op.MaxBodyBytes = s.maxBody
 	tag, _, _ := strings.Cut(strings.TrimPrefix(op.Path, "/v1/"), "/")
 	op.Tags = []string{tag}
-	scope := ScopeWrite
+	scope := tenancy.ScopeWrite
 	if op.Method == http.MethodGet {
-		scope = ScopeRead
+		scope = tenancy.ScopeRead
 	}
 	id := op.OperationID
 	op.Middlewares = huma.Middlewares{

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 
 // maxRates bounds the keys that are remembered; past it, those are forgotten
@@ -42,7 +43,7 @@ type standing struct {
 func burst(limit int) int { return 2 * limit }
 
 // take counts a request.
-func (r *rates) take(p *Principal, now time.Time) standing {
+func (r *rates) take(p *tenancy.Principal, now time.Time) standing {
 	limit := p.RateLimit
 	if r.server > 0 && (limit == 0 || limit > r.server) {
 		limit = r.server

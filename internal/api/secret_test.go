@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/fanmail-dev/fanmail/internal/api"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 
 // TestNoSecretIsLogged has the database refuse rows that hold secrets, whose
@@ -54,7 +55,7 @@ func TestNoSecretIsLogged(t *testing.T) {
 	for _, line := range lines {
 		require.True(t, json.Valid([]byte(line)))
 		require.Contains(t, line, "refuse", "with its cause")
-		for _, s := range append(secrets, "whsec_", api.KeyPrefix) {
+		for _, s := range append(secrets, "whsec_", tenancy.KeyPrefix) {
 			require.NotContains(t, line, s)
 		}
 	}

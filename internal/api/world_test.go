@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/internal/api"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
@@ -49,7 +50,7 @@ func start(t *testing.T, change ...func(*api.Options)) *world {
 	require.NoError(t, err)
 	srv := httptest.NewServer(h)
 	t.Cleanup(srv.Close)
-	secret, err := api.BootstrapOperatorKey(context.Background(), o.Pool)
+	secret, err := tenancy.BootstrapOperatorKey(context.Background(), o.Pool)
 	require.NoError(t, err)
 	w := &world{t: t, pool: o.Pool, url: srv.URL}
 	w.operator = client{w: w, key: secret}

@@ -12,8 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/fanmail-dev/fanmail/internal/api"
 	"github.com/fanmail-dev/fanmail/internal/apiclient"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 
 // Credentials are what `fanmail up` gives to its users, in DIR/credentials.json.
@@ -102,7 +102,7 @@ func (c *Credentials) provision(ctx context.Context, pool *pgxpool.Pool, last Cr
 		return fmt.Errorf("check the last run's operator key: %w", err)
 	}
 	if last.OperatorKey == "" {
-		if last.OperatorKey, err = api.BootstrapOperatorKey(ctx, pool); err != nil {
+		if last.OperatorKey, err = tenancy.BootstrapOperatorKey(ctx, pool); err != nil {
 			return fmt.Errorf("make an operator key: %w", err)
 		}
 		operator.Key = last.OperatorKey

@@ -12,9 +12,9 @@ import (
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
 	"github.com/fanmail-dev/fanmail/deploy/postgres"
 	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
-	"github.com/fanmail-dev/fanmail/internal/api"
 	"github.com/fanmail-dev/fanmail/internal/dispatch"
 	"github.com/fanmail-dev/fanmail/internal/stream"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 
 // Migrate waits for the database, brings its schema up to date and gives the
@@ -107,5 +107,5 @@ func NewOperatorKey(ctx context.Context, c Database, log *zap.Logger) (string, e
 		return "", err
 	}
 	defer pool.Close()
-	return api.BootstrapOperatorKey(ctx, pool)
+	return tenancy.BootstrapOperatorKey(ctx, pool)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -97,8 +98,7 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, q Request) (
 	var made Replay
 	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		// Those of one tenant go one after the other, so that the count is exact.
-		var locked events.TenantID
-		err := tx.QueryRow(ctx, `SELECT id FROM fanmail.tenants WHERE id = $1 FOR NO KEY UPDATE`, tenant).Scan(&locked)
+		err := tenancy.Lock(ctx, tx, tenant)
 		if err != nil {
 			return missing(err, "lock the tenant")
 		}

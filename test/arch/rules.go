@@ -91,15 +91,15 @@ var Rules = []Rule{
 		Because: "who sent a mail is between the mail and DNS; nothing else of ours has a say",
 	},
 	{
-		Package: "internal/ingest", May: []string{"events", "events/email", "internal/agentwebhook", "internal/mailauth", "internal/pg", "internal/stream", "internal/telemetry", "internal/tracecontext", "outbox"},
+		Package: "internal/ingest", May: []string{"events", "events/email", "internal/agentwebhook", "internal/mailauth", "internal/pg", "internal/stream", "internal/telemetry", "internal/tracecontext", "outbox", "internal/tenancy"},
 		Because: "ingest ends at the outbox and the agents' deliveries; it must not wait for subscribers",
 	},
 	{
-		Package: "subscribers", May: []string{"events", "internal/agentwebhook", "internal/attempt", "internal/pg", "outbox", "subscribers/signature"},
+		Package: "subscribers", May: []string{"events", "internal/agentwebhook", "internal/attempt", "internal/pg", "outbox", "subscribers/signature", "internal/tenancy"},
 		Because: "it owns the tables of webhooks and deliveries; the engine uses it and not the reverse",
 	},
 	{
-		Package: "internal/opevents", May: []string{"events", "outbox", "subscribers"},
+		Package: "internal/opevents", May: []string{"events", "outbox", "subscribers", "internal/tenancy"},
 		Because: "facts become events as anybody's do, through the outbox, and whoever wrote the fact does not wait for that",
 	},
 	{
@@ -111,7 +111,7 @@ var Rules = []Rule{
 		Because: "the dispatcher lives on delivery messages and rows, whoever made them; its maintenance makes the partitions of the schema",
 	},
 	{
-		Package: "internal/replay", May: []string{"events", "internal/agentwebhook", "internal/faults", "internal/pg", "internal/stream", "outbox", "subscribers"},
+		Package: "internal/replay", May: []string{"events", "internal/agentwebhook", "internal/faults", "internal/pg", "internal/stream", "outbox", "subscribers", "internal/tenancy"},
 		Because: "a replay makes deliveries of past events, as the fan-out does of new ones; who sends them is not its concern",
 	},
 	{
@@ -119,11 +119,15 @@ var Rules = []Rule{
 		Because: "the per-agent webhook runs beside the subscribers' path and neither disturbs the other",
 	},
 	{
-		Package: "internal/api", May: []string{"internal/agentwebhook", "deploy/migrations", "events", "internal/stream", "internal/ingest", "outbox", "internal/pg", "internal/replay", "subscribers", "subscribers/signature"},
+		Package: "internal/tenancy", May: []string{"events"},
+		Because: "whose something is is asked by everybody, so it knows nobody else",
+	},
+	{
+		Package: "internal/api", May: []string{"internal/agentwebhook", "deploy/migrations", "events", "internal/stream", "internal/ingest", "outbox", "internal/pg", "internal/replay", "subscribers", "subscribers/signature", "internal/tenancy"},
 		Because: "handlers translate; what moves events runs in other processes",
 	},
 	{
-		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/devserver", "internal/dispatch", "internal/faults", "internal/ingest", "internal/opevents", "internal/pg", "internal/relay", "internal/replay", "internal/stream", "internal/telemetry/export", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/devserver", "internal/dispatch", "internal/faults", "internal/ingest", "internal/opevents", "internal/pg", "internal/relay", "internal/replay", "internal/stream", "internal/telemetry/export", "outbox", "subscribers", "subscribers/signature", "internal/tenancy"},
 		Because: "app wires everything, so only commands may stand above it",
 	},
 	{

@@ -15,7 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/internal/api"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 
 const (
@@ -162,7 +162,7 @@ func (s *soaking) settle(ctx context.Context) error {
 	if s.target, err = startTarget(ctx, int(s.duration.Seconds()+60)*soakRate/soakHooks); err != nil {
 		return err
 	}
-	operator, err := api.BootstrapOperatorKey(ctx, s.r.pool)
+	operator, err := tenancy.BootstrapOperatorKey(ctx, s.r.pool)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/internal/api"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/test/chaos/history"
 )
 
@@ -56,7 +56,7 @@ func wishes(stumbles uint32) []wish {
 
 // settle makes the tenants, agents and webhooks.
 func (r *rig) settle(ctx context.Context, hooks []wish) (map[string]*tenant, error) {
-	operator, err := api.BootstrapOperatorKey(ctx, r.pool)
+	operator, err := tenancy.BootstrapOperatorKey(ctx, r.pool)
 	if err != nil {
 		return nil, err
 	}

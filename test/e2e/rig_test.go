@@ -18,8 +18,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
-	"github.com/fanmail-dev/fanmail/internal/api"
 	"github.com/fanmail-dev/fanmail/internal/devserver"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/test/process"
 )
 
@@ -197,7 +197,7 @@ func (r *rig) retryNow(ctx context.Context) {
 // operatorKey makes a key with which tenants are made.
 func (r *rig) operatorKey(ctx context.Context) string {
 	r.t.Helper()
-	key, err := api.BootstrapOperatorKey(ctx, r.pool)
+	key, err := tenancy.BootstrapOperatorKey(ctx, r.pool)
 	require.NoError(r.t, err)
 	return key
 }

@@ -1,0 +1,221 @@
+package tenancy
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/fanmail-dev/fanmail/events"
+)
+
+// The scopes of a key. A key without scopes may do everything that its kind may.
+const (
+	ScopeRead  = "read"  // GET
+	ScopeWrite = "write" // every other method
+)
+
+// KeyPrefix begins the secret of every key; 32 random bytes in base64url
+// follow.
+const KeyPrefix = "fm_"
+
+// MaxRateLimit is the highest rate limit of its own that a key can have, in
+// requests a second.
+const MaxRateLimit = 100_000
+
+var (
+	// ErrUnauthenticated: a secret belongs to no key, or to a revoked one.
+	ErrUnauthenticated = errors.New("no such key")
+	// ErrNoKey: there is no such key, or it is revoked, or it is another tenant's.
+	ErrNoKey = errors.New("no such key to revoke")
+)
+
+// Key is an API key, without its secret.
+type Key struct {
+	ID         events.APIKeyID  `json:"id" example:"key_0123456789abcdef0123456789abcdef"`
+	TenantID   *events.TenantID `json:"tenant_id" nullable:"true" doc:"The key's tenant; null: an operator's key."`
+	Name       string           `json:"name"`
+	Scopes     []string         `json:"scopes" enum:"read,write" doc:"What the key may do; empty: everything that its kind may."`
+	RateLimit  *int             `json:"rate_limit" doc:"Requests a second; null: as many as the server allows any key."`
+	CreatedAt  time.Time        `json:"created_at"`
+	LastUsedAt *time.Time       `json:"last_used_at" doc:"Exact to a minute."`
+}
+
+// NewKey describes a key to create.
+type NewKey struct {
+	TenantID events.TenantID // zero: an operator's key
+	Name     string          // "" is allowed; at most 200 bytes
+	Scopes   []string        // [ScopeRead], [ScopeWrite]; none: all
+	// RateLimit is how many requests a second the key may make, from 1 to
+	// [MaxRateLimit]; 0: as many as the server allows.
+	RateLimit int
+}
+
+func (k *NewKey) validate() error {
+	if err := checkName(k.Name); err != nil {
+		return err
+	}
+	for _, s := range k.Scopes {
+		if s != ScopeRead && s != ScopeWrite {
+			return &events.FieldError{Field: "scopes", Reason: fmt.Sprintf("holds %q; the scopes are %q and %q", s, ScopeRead, ScopeWrite)}
+		}
+	}
+	if k.RateLimit < 0 || k.RateLimit > MaxRateLimit {
+		return &events.FieldError{Field: "rate_limit", Reason: fmt.Sprintf("is %d; it must be from 1 to %d requests a second", k.RateLimit, MaxRateLimit)}
+	}
+	return nil
+}
+
+// CreateKey makes a key and returns it with its secret, of which only a hash is
+// stored. It returns an [*events.FieldError] for a bad name, scope or rate limit,
+// or for a tenant that does not exist.
+func CreateKey(ctx context.Context, db DB, k NewKey) (Key, string, error) {
+	if err := k.validate(); err != nil {
+		return Key{}, "", err
+	}
+	scopes := append([]string{}, k.Scopes...)
+	slices.Sort(scopes)
+	scopes = slices.Compact(scopes)
+	var raw [32]byte
+	_, _ = rand.Read(raw[:])
+	secret := KeyPrefix + base64.RawURLEncoding.EncodeToString(raw[:])
+	out := Key{ID: events.NewRandom[events.APIKeyKind](), Name: k.Name, Scopes: scopes}
+	if !k.TenantID.IsZero() {
+		out.TenantID = &k.TenantID
+	}
+	if k.RateLimit > 0 {
+		out.RateLimit = &k.RateLimit
+	}
+	err := db.QueryRow(ctx, `INSERT INTO fanmail.api_keys (id, tenant_id, name, scopes, secret_hash, rate_limit) VALUES ($1, $2, $3, $4, $5, $6) RETURNING created_at`,
+		out.ID, k.TenantID, k.Name, scopes, hash(secret), out.RateLimit).Scan(&out.CreatedAt)
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) && answer.Code == "23503" { // foreign_key_violation
+		return Key{}, "", &events.FieldError{Field: "tenant_id", Reason: "names no tenant"}
+	}
+	if err != nil {
+		return Key{}, "", fmt.Errorf("insert a key: %w", err)
+	}
+	out.CreatedAt = out.CreatedAt.UTC()
+	return out, secret, nil
+}
+
+// BootstrapOperatorKey makes an operator's key with all scopes and returns its
+// secret. An installation gets its first key this way.
+func BootstrapOperatorKey(ctx context.Context, db DB) (string, error) {
+	_, secret, err := CreateKey(ctx, db, NewKey{Name: "operator"})
+	return secret, err
+}
+
+// hash is the stored form of a secret. Secrets are random and long, so that a
+// slow hash would protect nothing.
+func hash(secret string) []byte {
+	sum := sha256.Sum256([]byte(secret))
+	return sum[:]
+}
+
+const keyColumns = `id, tenant_id, name, scopes, rate_limit, created_at, last_used_at`
+
+func scanKey(row pgx.CollectableRow) (Key, error) {
+	var k Key
+	var tenant events.TenantID
+	err := row.Scan(&k.ID, &tenant, &k.Name, &k.Scopes, &k.RateLimit, &k.CreatedAt, &k.LastUsedAt)
+	if !tenant.IsZero() {
+		k.TenantID = &tenant
+	}
+	k.CreatedAt = k.CreatedAt.UTC()
+	if k.LastUsedAt != nil {
+		used := k.LastUsedAt.UTC()
+		k.LastUsedAt = &used
+	}
+	return k, err
+}
+
+// ListKeys returns up to limit keys that are not revoked, after a position,
+// newest first: those of a tenant, or, where tenant is zero, all.
+func ListKeys(ctx context.Context, db DB, tenant events.TenantID, after Position, limit int) ([]Key, error) {
+	const order = ` AND revoked_at IS NULL AND (created_at, id) < ($1, $2) ORDER BY created_at DESC, id DESC LIMIT $3`
+	var rows pgx.Rows
+	var err error
+	if tenant.IsZero() {
+		rows, err = db.Query(ctx, `SELECT `+keyColumns+` FROM fanmail.api_keys WHERE true`+order, after.CreatedAt, after.ID, limit)
+	} else {
+		rows, err = db.Query(ctx, `SELECT `+keyColumns+` FROM fanmail.api_keys WHERE tenant_id = $4`+order, after.CreatedAt, after.ID, limit, tenant)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list keys: %w", err)
+	}
+	found, err := pgx.CollectRows(rows, scanKey)
+	if err != nil {
+		return nil, fmt.Errorf("list keys: %w", err)
+	}
+	return found, nil
+}
+
+// RevokeKey ends a key: a tenant's own, or, where tenant is zero, any. It returns
+// [ErrNoKey].
+func RevokeKey(ctx context.Context, db DB, tenant events.TenantID, id events.APIKeyID) error {
+	var tag pgconn.CommandTag
+	var err error
+	if tenant.IsZero() {
+		tag, err = db.Exec(ctx, `UPDATE fanmail.api_keys SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL`, id)
+	} else {
+		tag, err = db.Exec(ctx, `UPDATE fanmail.api_keys SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL AND tenant_id = $2`, id, tenant)
+	}
+	if err != nil {
+		return fmt.Errorf("revoke a key: %w", err)
+	}
+	if tag.RowsAffected() == 0 {
+		return ErrNoKey
+	}
+	return nil
+}
+
+// Principal is the identity behind an API key.
+type Principal struct {
+	KeyID events.APIKeyID
+	// TenantID is zero for an operator.
+	TenantID events.TenantID
+	// Scopes are empty where the key has all.
+	Scopes []string
+	// RateLimit is how many requests a second the key itself allows; 0: as
+	// many as the server does.
+	RateLimit int
+}
+
+// Operator reports whether the key is an operator's.
+func (p *Principal) Operator() bool { return p.TenantID.IsZero() }
+
+// May reports whether the key has a scope.
+func (p *Principal) May(scope string) bool {
+	return len(p.Scopes) == 0 || slices.Contains(p.Scopes, scope)
+}
+
+// Authenticate finds the identity behind a secret, and records the key's use at
+// most once a minute. It returns [ErrUnauthenticated].
+func Authenticate(ctx context.Context, db DB, secret string) (Principal, error) {
+	var p Principal
+	var stale bool
+	err := db.QueryRow(ctx, `SELECT id, tenant_id, scopes, coalesce(rate_limit, 0), coalesce(last_used_at < now() - interval '1 minute', true)
+		FROM fanmail.api_keys WHERE secret_hash = $1 AND revoked_at IS NULL`, hash(secret)).Scan(&p.KeyID, &p.TenantID, &p.Scopes, &p.RateLimit, &stale)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Principal{}, ErrUnauthenticated
+	}
+	if err != nil {
+		return Principal{}, fmt.Errorf("look up a key: %w", err)
+	}
+	if stale {
+		_, err = db.Exec(ctx, `UPDATE fanmail.api_keys SET last_used_at = now()
+			WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')`, p.KeyID)
+		if err != nil {
+			return Principal{}, fmt.Errorf("note a key's use: %w", err)
+		}
+	}
+	return p, nil
+}

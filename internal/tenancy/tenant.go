@@ -1,0 +1,111 @@
+package tenancy
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/fanmail-dev/fanmail/events"
+)
+
+// maxNameBytes bounds the names of tenants and keys.
+const maxNameBytes = 200
+
+// DB runs statements: a pool, a connection, or a transaction to join.
+type DB interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// Tenant is the account that owns agents, webhooks and keys.
+type Tenant struct {
+	ID        events.TenantID `json:"id" example:"ten_0123456789abcdef0123456789abcdef"`
+	Name      string          `json:"name"`
+	Operator  bool            `json:"operator" doc:"Its webhooks get the operational events of all tenants."`
+	CreatedAt time.Time       `json:"created_at"`
+}
+
+// NewTenant describes a tenant to create.
+type NewTenant struct {
+	Name string // required, at most 200 bytes
+	// Operator: the tenant's webhooks get the operational events of all tenants.
+	Operator bool
+}
+
+// Position is a row's position in a list that is ordered newest first, in the
+// form that Postgres compares: the list continues after it.
+type Position struct {
+	CreatedAt any // a timestamp
+	ID        any // a uuid
+}
+
+// Create makes a tenant. A bad name is an [*events.FieldError].
+func Create(ctx context.Context, db DB, n NewTenant) (Tenant, error) {
+	if strings.TrimSpace(n.Name) == "" {
+		return Tenant{}, &events.FieldError{Field: "name", Reason: "is required"}
+	}
+	if err := checkName(n.Name); err != nil {
+		return Tenant{}, err
+	}
+	t := Tenant{ID: events.NewRandom[events.TenantKind](), Name: n.Name, Operator: n.Operator}
+	err := db.QueryRow(ctx, `INSERT INTO fanmail.tenants (id, name, operator) VALUES ($1, $2, $3) RETURNING created_at`, t.ID, n.Name, n.Operator).Scan(&t.CreatedAt)
+	if err != nil {
+		return Tenant{}, fmt.Errorf("insert a tenant: %w", err)
+	}
+	t.CreatedAt = t.CreatedAt.UTC()
+	return t, nil
+}
+
+func checkName(name string) error {
+	if len(name) > maxNameBytes {
+		return &events.FieldError{Field: "name", Reason: fmt.Sprintf("has %d bytes; the limit is %d", len(name), maxNameBytes)}
+	}
+	if strings.ContainsFunc(name, unicode.IsControl) {
+		return &events.FieldError{Field: "name", Reason: "holds a control character"}
+	}
+	return nil
+}
+
+// List returns up to limit tenants after a position, newest first.
+func List(ctx context.Context, db DB, after Position, limit int) ([]Tenant, error) {
+	rows, err := db.Query(ctx, `SELECT id, name, operator, created_at FROM fanmail.tenants WHERE (created_at, id) < ($1, $2)
+		ORDER BY created_at DESC, id DESC LIMIT $3`, after.CreatedAt, after.ID, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list tenants: %w", err)
+	}
+	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t Tenant, err error) {
+		err = row.Scan(&t.ID, &t.Name, &t.Operator, &t.CreatedAt)
+		t.CreatedAt = t.CreatedAt.UTC()
+		return t, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list tenants: %w", err)
+	}
+	return found, nil
+}
+
+// Lock makes other callers of Lock for the tenant wait until tx ends. It returns
+// [pgx.ErrNoRows] where there is no such tenant.
+func Lock(ctx context.Context, tx DB, id events.TenantID) error {
+	return tx.QueryRow(ctx, `SELECT id FROM fanmail.tenants WHERE id = $1 FOR NO KEY UPDATE`, id).Scan(&id)
+}
+
+// Known returns which of the tenants exist.
+func Known(ctx context.Context, db DB, ids []events.TenantID) (map[events.TenantID]bool, error) {
+	rows, err := db.Query(ctx, `SELECT id FROM fanmail.tenants WHERE id = ANY($1::uuid[])`, ids)
+	if err != nil {
+		return nil, fmt.Errorf("look up tenants: %w", err)
+	}
+	known := make(map[events.TenantID]bool, len(ids))
+	var id events.TenantID
+	if _, err := pgx.ForEachRow(rows, []any{&id}, func() error { known[id] = true; return nil }); err != nil {
+		return nil, fmt.Errorf("look up tenants: %w", err)
+	}
+	return known, nil
+}
