@@ -204,8 +204,6 @@ var Known = []string{
 	"subscribers/store_change.go: Update has",
 	"test/bench/run.go: take has",
 	"test/bench/session.go: Run has",
-	"test/chaos/promise/delivery.go: deliveries has",
-	"test/chaos/rig.go: startNodes has",
 }
 
 // ForbiddenNames are package names that say nothing about what is inside.

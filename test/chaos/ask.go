@@ -13,7 +13,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 )
 
-// refusal is an answer of the API that says no.
+// refusal is an error answer of the API.
 type refusal struct {
 	status int
 	text   string
@@ -21,14 +21,14 @@ type refusal struct {
 
 func (e *refusal) Error() string { return e.text }
 
-// ask makes one request of the API and reads the answer into out, unless that
-// is nil. The error of a request that no second try mends is permanent.
+// ask makes one API request and decodes the answer into out, unless out is nil. An error that a retry
+// cannot fix is permanent.
 func (r *rig) ask(ctx context.Context, key, method, path string, in, out any) error {
 	return r.request(ctx, key, "", method, path, in, out)
 }
 
-// insist asks until there is an answer, under one idempotency key. What is gone
-// already is deleted.
+// insist retries under one idempotency key until the API answers. Deleting what is already deleted
+// succeeds.
 func (r *rig) insist(ctx context.Context, key, idempotency, method, path string, in, out any) error {
 	return backoff.Retry(func() error {
 		try, cancel := context.WithTimeout(ctx, tryTime)

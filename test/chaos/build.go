@@ -12,11 +12,10 @@ import (
 	"github.com/fanmail-dev/fanmail/test/process"
 )
 
-// patch replaces a text that stands exactly once in a file of this module.
+// patch replaces a text that occurs exactly once in a file of the root module.
 type patch struct{ file, old, by string }
 
-// quick shortens the product's leases and retries, so that a short run sees
-// them end.
+// quick shortens the product's leases and retries, so that they end within a short run.
 var quick = []patch{
 	{"subscribers/delivery.go", "LeaseDuration = 5 * time.Minute", "LeaseDuration = 25 * time.Second"},
 	{"subscribers/delivery.go", "FirstLease = 30 * time.Second", "FirstLease = 20 * time.Second"},
@@ -29,8 +28,8 @@ var quick = []patch{
 	},
 }
 
-// overlay writes the patched files into dir, and what go build wants to know
-// of them. The module itself is left alone.
+// overlay writes the patched files into dir, and returns the path of an overlay file for go build. The
+// module itself stays as it is.
 func overlay(module, dir string, patches []patch) (string, error) {
 	texts := map[string]string{}
 	for _, p := range patches {
@@ -44,7 +43,7 @@ func overlay(module, dir string, patches []patch) (string, error) {
 			text = string(b)
 		}
 		if n := strings.Count(text, p.old); n != 1 {
-			return "", fmt.Errorf("patch %s: %q stands in it %d times, not once", p.file, p.old, n)
+			return "", fmt.Errorf("patch %s: %q occurs %d times, not once", p.file, p.old, n)
 		}
 		texts[path] = strings.Replace(text, p.old, p.by, 1)
 	}
@@ -64,7 +63,7 @@ func overlay(module, dir string, patches []patch) (string, error) {
 	return file, os.WriteFile(file, b, 0o600)
 }
 
-// build compiles the commands, patched, into bin.
+// build compiles the patched commands into bin.
 func build(ctx context.Context, dir, bin string, patches []patch) error {
 	module, err := process.Root()
 	if err != nil {
@@ -80,7 +79,7 @@ func build(ctx context.Context, dir, bin string, patches []patch) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-overlay", file, "-o", bin+string(filepath.Separator), //nolint:gosec // our own commands
 		"./cmd/api", "./cmd/ingest", "./cmd/publisher", "./cmd/dispatcher", "./test/natsnode")
 	cmd.Dir = module
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as deploy/build.sh does
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // like deploy/build.sh
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build: %w\n%s", err, out)
 	}

@@ -75,7 +75,7 @@ func TestEveryCrashPointStandsInTheCodeAndIsTried(t *testing.T) {
 	slices.Sort(found)
 	require.Len(t, slices.Compact(found), len(faults.Points), "each stands somewhere: %v", found)
 	for _, p := range faults.Points {
-		if !strings.HasPrefix(string(p), "migrate.") { // at every start
+		if !strings.HasPrefix(string(p), "migrate.") { // tried at every start
 			require.NotEmpty(t, choose(everyFault(), []string{"crash." + string(p)}), p)
 		}
 	}

@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// clock is the database's, which can step. The processes keep the machine's.
+// clock is the database's clock, which can step. The other processes use the machine's clock.
 type clock struct {
 	file    string
 	library string
 }
 
-// newClock finds libfaketime; the error says that the machine has none.
+// newClock finds libfaketime. The error means that the machine does not have it.
 func newClock(dir string) (*clock, error) {
 	for _, pattern := range []string{"/usr/lib/*/faketime/libfaketime.so.1", "/usr/lib*/faketime/libfaketime.so.1", "/usr/local/lib/faketime/libfaketime.so.1"} {
 		if found, _ := filepath.Glob(pattern); len(found) > 0 {
@@ -24,8 +24,8 @@ func newClock(dir string) (*clock, error) {
 	return nil, fmt.Errorf("this machine has no libfaketime (Debian's package of that name)")
 }
 
-// env has a program of libc's keep this clock. It looks once a second how far
-// the clock has stepped; its monotonic clock stays.
+// env makes a program use this clock. It reads the offset once a second. Its monotonic clock does not
+// change.
 func (c *clock) env() []string {
 	return []string{
 		"LD_PRELOAD=" + c.library, "FAKETIME_TIMESTAMP_FILE=" + c.file, "FAKETIME_CACHE_DURATION=1",
@@ -33,7 +33,7 @@ func (c *clock) env() []string {
 	}
 }
 
-// step puts the clock d away from the machine's.
+// step sets the clock's offset from the machine's clock.
 func (c *clock) step(d time.Duration) error {
 	next := c.file + ".next"
 	if err := os.WriteFile(next, fmt.Appendf(nil, "%+d\n", int(d.Seconds())), 0o644); err != nil { //nolint:gosec // for Postgres's user

@@ -14,16 +14,15 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// disk is a directory that can be full, and that can be slow. What is in it
-// lies on the real disk, in a directory beside it.
+// disk is a directory that can be full or slow. Its files are in a real directory beside it.
 type disk struct {
 	server *fuse.Server
 	full   atomic.Bool
 	delay  atomic.Int64 // nanoseconds for each write and each flush
 }
 
-// newDisk puts a disk at path. The error says why this machine has none: it
-// takes FUSE, and root or fusermount3.
+// newDisk mounts a disk at path. It needs FUSE, and root or fusermount3; the error says which is
+// missing.
 func newDisk(path string) (*disk, error) {
 	backing := path + ".real"
 	for _, dir := range []string{path, backing} {
@@ -33,7 +32,7 @@ func newDisk(path string) (*disk, error) {
 	}
 	real, err := fs.NewLoopbackRoot(backing)
 	if err != nil {
-		return nil, fmt.Errorf("make a disk: %w", err)
+		return nil, fmt.Errorf("mount a disk: %w", err)
 	}
 	d := &disk{}
 	root := &diskNode{LoopbackNode: fs.LoopbackNode{RootData: real.(*fs.LoopbackNode).RootData}, disk: d}
@@ -44,12 +43,12 @@ func newDisk(path string) (*disk, error) {
 		MountOptions: fuse.MountOptions{AllowOther: super, DirectMount: super, FsName: "chaos", DisableXAttrs: true, DisableSplice: true, MaxWrite: 1 << 20},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("make a disk of %s: %w", filepath.Base(path), err)
+		return nil, fmt.Errorf("mount the disk %s: %w", filepath.Base(path), err)
 	}
 	return d, nil
 }
 
-// remove takes the disk away. Nobody may use it any more.
+// remove unmounts the disk. No process may use it any more.
 func (d *disk) remove() error { return d.server.Unmount() }
 
 func (d *disk) wait(ctx context.Context) {
@@ -58,13 +57,13 @@ func (d *disk) wait(ctx context.Context) {
 	}
 }
 
-// diskNode is a file or directory of a disk.
+// diskNode is a file or a directory of a disk.
 type diskNode struct {
 	fs.LoopbackNode
 	disk *disk
 }
 
-// WrapChild makes nodes of the disk of those below it.
+// WrapChild makes every child a node of the same disk.
 func (n *diskNode) WrapChild(context.Context, fs.InodeEmbedder) fs.InodeEmbedder {
 	return &diskNode{LoopbackNode: fs.LoopbackNode{RootData: n.RootData}, disk: n.disk}
 }
@@ -76,14 +75,14 @@ func (n *diskNode) wrap(h fs.FileHandle) fs.FileHandle {
 	return h
 }
 
-// Open opens a file. The kernel keeps none of it: a page of its own, read while
-// the database wrote to it, has hidden the end of a write from a standby.
+// Open opens a file without the kernel's page cache. A page read while the database was writing it
+// once hid the end of a write from a standby.
 func (n *diskNode) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
 	h, fuseFlags, errno := n.LoopbackNode.Open(ctx, flags)
 	return n.wrap(h), fuseFlags | fuse.FOPEN_DIRECT_IO, errno
 }
 
-// Create makes a file. A full disk has room for its name.
+// Create creates a file. A full disk still has room for the name.
 func (n *diskNode) Create(ctx context.Context, name string, flags, mode uint32, out *fuse.EntryOut) (*fs.Inode, fs.FileHandle, uint32, syscall.Errno) {
 	inode, h, fuseFlags, errno := n.LoopbackNode.Create(ctx, name, flags, mode, out)
 	return inode, n.wrap(h), fuseFlags | fuse.FOPEN_DIRECT_IO, errno
@@ -95,10 +94,10 @@ type diskFile struct {
 	disk *disk
 }
 
-// PassthroughFd says that the kernel may not write past us.
+// PassthroughFd tells the kernel not to write past this file system.
 func (f *diskFile) PassthroughFd() (int, bool) { return 0, false }
 
-// Write takes what fits: on a full disk what the file has already.
+// Write fails on a full disk if it would extend the file.
 func (f *diskFile) Write(ctx context.Context, data []byte, off int64) (uint32, syscall.Errno) {
 	f.disk.wait(ctx)
 	if f.disk.full.Load() {
@@ -113,7 +112,7 @@ func (f *diskFile) Write(ctx context.Context, data []byte, off int64) (uint32, s
 	return f.LoopbackFile.Write(ctx, data, off)
 }
 
-// Allocate reserves room.
+// Allocate reserves space.
 func (f *diskFile) Allocate(ctx context.Context, off, size uint64, mode uint32) syscall.Errno {
 	if f.disk.full.Load() {
 		return syscall.ENOSPC
@@ -121,20 +120,20 @@ func (f *diskFile) Allocate(ctx context.Context, off, size uint64, mode uint32) 
 	return f.LoopbackFile.Allocate(ctx, off, size, mode)
 }
 
-// Fsync waits for the disk, and longer.
+// Fsync waits for the real disk, and then for the delay.
 func (f *diskFile) Fsync(ctx context.Context, flags uint32) syscall.Errno {
 	f.disk.wait(ctx)
 	return f.LoopbackFile.Fsync(ctx, flags)
 }
 
-// disks are those of a rig, by their directories.
+// disks holds a rig's disks by directory.
 type disks map[string]*disk
 
 func (all disks) remove() error {
 	var errs []error
 	for path, d := range all {
 		if err := d.remove(); err != nil {
-			errs = append(errs, fmt.Errorf("remove the disk %s: %w", path, err))
+			errs = append(errs, fmt.Errorf("unmount the disk %s: %w", path, err))
 		}
 	}
 	return errors.Join(errs...)

@@ -7,23 +7,23 @@ import (
 	"time"
 )
 
-// fault is one thing that can be done to the system: it begins, lasts and is
-// mended within do. The record of it spans all of that.
+// fault is one thing that goes wrong. do injects it, waits and repairs it; its record spans all of
+// that.
 type fault struct {
 	name, party string
-	// do gives a note for the record.
+	// do returns a note for the record.
 	do func(ctx context.Context, r *rig, rnd *rand.Rand) (string, error)
 }
 
-// lane is a deck of faults that are made one after the other, none a second
-// time before all others have been.
+// lane is a list of faults that are injected one after the other. No fault repeats until all others
+// have had their turn.
 type lane struct {
 	name   string
 	faults []fault
-	pause  time.Duration // up to that between two
+	pause  time.Duration // the longest pause between two faults
 }
 
-// run makes faults until ctx ends. The last one is mended before it returns.
+// run injects faults until ctx ends. It repairs the last one before it returns.
 func (l lane) run(ctx context.Context, r *rig, rnd *rand.Rand) error {
 	var deck []int
 	for {
@@ -40,7 +40,7 @@ func (l lane) run(ctx context.Context, r *rig, rnd *rand.Rand) error {
 		f := l.faults[deck[0]]
 		deck = deck[1:]
 		start := r.now()
-		mend, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), 4*time.Minute, fmt.Errorf("%s at %s was not mended within 4 min", f.name, f.party))
+		mend, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), 4*time.Minute, fmt.Errorf("%s at %s was not repaired within 4 min", f.name, f.party))
 		note, err := f.do(mend, r, rnd)
 		cancel()
 		r.fault(f.name, f.party, start, note)
@@ -50,12 +50,12 @@ func (l lane) run(ctx context.Context, r *rig, rnd *rand.Rand) error {
 	}
 }
 
-// between is a time from a to b.
+// between returns a random duration from a to b.
 func between(rnd *rand.Rand, a, b time.Duration) time.Duration {
 	return a + time.Duration(rnd.Int64N(int64(b-a)+1))
 }
 
-// last waits while a fault lasts.
+// last waits for the duration of a fault, or until ctx ends.
 func last(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -65,7 +65,7 @@ func last(ctx context.Context, d time.Duration) {
 	}
 }
 
-// lanes are all that is done in a run.
+// lanes returns all lanes of a run.
 func lanes(l *load) []lane {
 	return []lane{
 		{"processes", processFaults(), 1500 * time.Millisecond},

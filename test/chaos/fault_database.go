@@ -18,14 +18,13 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/devserver"
 )
 
-// Faults that a machine may not be able to make.
+// Faults that not every machine can inject.
 const (
 	postgresFullName  = "postgres.full"
 	postgresClockName = "postgres.clock"
 )
 
-// postgresImmediate stops the server without a checkpoint or a goodbye, and
-// starts it again.
+// postgresImmediate stops the server without a checkpoint, and starts it again.
 func postgresImmediate(least, most time.Duration) doing {
 	return func(ctx context.Context, r *rig, rnd *rand.Rand) (string, error) {
 		if err := r.crashDatabase(); err != nil {
@@ -55,9 +54,8 @@ func (r *rig) crashDatabase() error {
 	return nil
 }
 
-// postgresFailover makes a standby, has commits wait for it, loses the primary
-// and goes on with the standby: what was acknowledged is there, what did not
-// wait for the disk may not be.
+// postgresFailover starts a standby, makes commits wait for it, crashes the primary and promotes the
+// standby. Commits that were acknowledged survive; commits with synchronous_commit off may not.
 func postgresFailover(ctx context.Context, r *rig, rnd *rand.Rand) (string, error) {
 	next := r.database
 	generation, err := strconv.Atoi(filepath.Base(next.Dir))
@@ -83,7 +81,7 @@ func postgresFailover(ctx context.Context, r *rig, rnd *rand.Rand) (string, erro
 	return "to server " + strconv.Itoa(generation+1), errors.Join(r.lead(), os.RemoveAll(old))
 }
 
-// lead has all ways to the database lead to the one in use.
+// lead points all proxies of the database at the server in use.
 func (r *rig) lead() error {
 	var errs []error
 	for _, l := range append(r.links.of("postgres"), r.way) {
@@ -92,8 +90,8 @@ func (r *rig) lead() error {
 	return errors.Join(errs...)
 }
 
-// replicate has commits wait for the standby for so long, and then leaves nothing on
-// the primary that the standby lacks: nobody reaches the primary any more.
+// replicate makes commits wait for the standby for a while. Then it closes the proxies and waits until
+// the standby has all that the primary has.
 func (r *rig) replicate(ctx context.Context, in time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("the standby did not follow within a minute"))
 	defer cancel()
@@ -106,8 +104,8 @@ func (r *rig) replicate(ctx context.Context, in time.Duration) error {
 		return fmt.Errorf("wait for the standby: %w", err)
 	}
 	last(ctx, in)
-	// Backends heed the setting only once the checkpointer has read it, which
-	// nothing shows. So nobody commits any more when the standby is compared.
+	// A backend applies the setting only after the checkpointer has read it, and nothing shows when.
+	// So no client may commit while the standby is compared.
 	for _, l := range append(r.links.of("postgres"), r.way) {
 		l.cut()
 	}
@@ -119,27 +117,26 @@ func (r *rig) replicate(ctx context.Context, in time.Duration) error {
 	return nil
 }
 
-// forget has the primary go on without the standby.
+// forget lets the primary commit without the standby.
 func (r *rig) forget(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	return errors.Join(execute(ctx, r.postgres, `ALTER SYSTEM RESET synchronous_standby_names`, `SELECT pg_reload_conf()`), r.lead())
 }
 
-// promote crashes the primary, and makes a primary of the standby.
+// promote crashes the primary and promotes the standby.
 func (r *rig) promote(ctx context.Context, standby *devserver.Postgres) error {
 	if err := r.crashDatabase(); err != nil {
 		return err
 	}
-	// Waiting for it in a statement would be a query on a standby, which
-	// recovery may cancel.
+	// Do not wait inside a statement: recovery may cancel a query on a standby.
 	if err := backoff.Retry(func() error {
 		return errors.Join(execute(ctx, standby, `SELECT pg_promote(false) WHERE pg_is_in_recovery()`),
 			execute(ctx, standby, `SELECT 1 / (CASE WHEN pg_is_in_recovery() THEN 0 ELSE 1 END)`))
 	}, backoff.WithContext(backoff.NewConstantBackOff(100*time.Millisecond), ctx)); err != nil {
 		return fmt.Errorf("promote the standby: %w", err)
 	}
-	// It has copied the primary's wish for a standby.
+	// The copy has the primary's synchronous_standby_names.
 	return execute(ctx, standby, `ALTER SYSTEM RESET synchronous_standby_names`, `SELECT pg_reload_conf()`)
 }
 
@@ -157,13 +154,13 @@ func execute(ctx context.Context, p *devserver.Postgres, statements ...string) e
 	return nil
 }
 
-// postgresFull fills the database's disk, and makes room again. A server that
-// could not even write its log of changes has ended by then.
+// postgresFull fills the database's disk and frees it again. A server that could not write its WAL has
+// exited by then.
 func postgresFull(ctx context.Context, r *rig, rnd *rand.Rand) (string, error) {
 	d := r.disks[filepath.Join(r.dir, databaseDir)]
 	d.full.Store(true)
 	defer d.full.Store(false)
-	// It has room in the segments that it has; this takes it on to the next.
+	// The current WAL segment has room; this switches to the next one.
 	wal, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	_, _ = r.pool.Exec(wal, `SELECT pg_switch_wal()`)
@@ -187,8 +184,7 @@ func postgresFull(ctx context.Context, r *rig, rnd *rand.Rand) (string, error) {
 	return note, err
 }
 
-// postgresClock steps the database's clock ahead, past leases and retries, and
-// back again.
+// postgresClock steps the database's clock ahead, past leases and retry times, and back.
 func postgresClock(ctx context.Context, r *rig, rnd *rand.Rand) (string, error) {
 	ahead := between(rnd, 10*time.Second, 40*time.Second).Truncate(time.Second)
 	if err := r.clock.step(ahead); err != nil {
@@ -196,11 +192,11 @@ func postgresClock(ctx context.Context, r *rig, rnd *rand.Rand) (string, error) 
 	}
 	last(ctx, between(rnd, 4*time.Second, 8*time.Second))
 	err := r.clock.step(0)
-	last(ctx, 1500*time.Millisecond) // until every backend has seen it
+	last(ctx, 1500*time.Millisecond) // until every backend has read the offset
 	return ahead.String() + " ahead and back", err
 }
 
-// able leaves the faults that this machine can make.
+// able returns the faults that this machine can inject.
 func (r *rig) able(all []fault) []fault {
 	var out []fault
 	for _, f := range all {

@@ -16,8 +16,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/stream"
 )
 
-// infrastructureFaults are those of the database, the broker and the ways to
-// them.
+// infrastructureFaults are faults of the database, the broker and the connections to them.
 func infrastructureFaults() []fault {
 	const second = time.Second
 	return []fault{
@@ -45,7 +44,7 @@ func infrastructureFaults() []fault {
 	}
 }
 
-// cut closes the ways to a server, and opens them again.
+// cut closes the proxies of a server, and opens them again.
 func cut(server string, least, most time.Duration, processes ...string) doing {
 	return func(ctx context.Context, r *rig, rnd *rand.Rand) (string, error) {
 		ways := r.links.of(server, processes...)
@@ -57,7 +56,7 @@ func cut(server string, least, most time.Duration, processes ...string) doing {
 	}
 }
 
-// worsen adds a toxic to the ways to a server, and opens clean ones again.
+// worsen adds a toxic to the proxies of a server, and replaces them by clean ones.
 func worsen(server, toxic, attributes string, least, most time.Duration, processes ...string) doing {
 	return func(ctx context.Context, r *rig, rnd *rand.Rand) (string, error) {
 		ways := r.links.of(server, processes...)
@@ -89,7 +88,7 @@ func nodeDown(count int) doing {
 	}
 }
 
-// leaderDown kills the node that leads the stream of events.
+// leaderDown kills the node that leads the event stream.
 func leaderDown(ctx context.Context, r *rig, rnd *rand.Rand) (string, error) {
 	js, err := jetstream.New(r.broker)
 	if err != nil {
@@ -117,7 +116,7 @@ func leaderDown(ctx context.Context, r *rig, rnd *rand.Rand) (string, error) {
 	return r.nodesDown(ctx, []string{leader}, between(rnd, 2*time.Second, 5*time.Second), nil)
 }
 
-// wipe takes all of JetStream's data away.
+// wipe deletes all of JetStream's data.
 func wipe(ctx context.Context, r *rig, rnd *rand.Rand) (string, error) {
 	return r.nodesDown(ctx, nodes, between(rnd, 0, time.Second), func() error {
 		for _, n := range nodes {
@@ -148,8 +147,8 @@ func (r *rig) nodesDown(ctx context.Context, names []string, d time.Duration, wh
 	return note, r.quorum(ctx)
 }
 
-// quorum waits until the broker answers for its streams again, so that the
-// fault's record spans all of it. After a wipe there may be none yet.
+// quorum waits until the broker answers for its streams, so that the fault's record spans the whole
+// outage. After a wipe there may be no stream yet.
 func (r *rig) quorum(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, 60*time.Second, errors.New("the broker had no quorum after 60 s"))
 	defer cancel()
@@ -165,15 +164,15 @@ func (r *rig) quorum(ctx context.Context) error {
 	}, backoff.WithContext(backoff.NewConstantBackOff(100*time.Millisecond), ctx))
 }
 
-// nodePaused stops a node's clock, so to say: the others must do without it.
+// nodePaused stops a node with SIGSTOP: the other nodes must go on without it.
 func nodePaused(ctx context.Context, r *rig, rnd *rand.Rand) (string, error) {
 	n := nodes[rnd.IntN(len(nodes))]
 	_, err := pause(n, 3*time.Second, 6*time.Second)(ctx, r, rnd)
 	return n, err
 }
 
-// split cuts one node off from the other two, but not from its clients: the
-// connections are closed, or, with a toxic, silenced.
+// split cuts one node off from the two others, but not from its clients. It closes the connections, or
+// silences them with a toxic.
 func split(toxic string) doing {
 	return func(ctx context.Context, r *rig, rnd *rand.Rand) (string, error) {
 		n := nodes[rnd.IntN(len(nodes))]
@@ -191,10 +190,10 @@ func split(toxic string) doing {
 	}
 }
 
-// natsDiskName is the fault that takes disks of the rig's own.
+// natsDiskName is the fault that needs disks of the rig.
 const natsDiskName = "nats.slow disk"
 
-// slowDisks has every write and flush of two nodes take long.
+// slowDisks delays every write and flush of two nodes.
 func slowDisks(ctx context.Context, r *rig, rnd *rand.Rand) (string, error) {
 	slow := rnd.Perm(len(nodes))[:2]
 	delay := between(rnd, 100*time.Millisecond, 400*time.Millisecond)

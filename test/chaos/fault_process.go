@@ -11,7 +11,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/faults"
 )
 
-// processFaults are the ends and pauses of processes.
+// processFaults kill and pause processes.
 func processFaults() []fault {
 	var out []fault
 	for _, p := range processes {
@@ -20,8 +20,8 @@ func processFaults() []fault {
 	for _, p := range []string{"api", "ingest", "publisher-1", "dispatcher-1"} {
 		out = append(out, fault{"pause", p, pause(p, 2*time.Second, 4*time.Second)})
 	}
-	// Past the partitions' lease of 6 s, and past a delivery's first lease in
-	// quick builds.
+	// The pauses are longer than the partitions' lease of 6 s, and longer than a delivery's first
+	// lease in quick builds.
 	out = append(out,
 		fault{"pause", "dispatcher-2", pause("dispatcher-2", 8*time.Second, 10*time.Second)},
 		fault{"long pause", "dispatcher-1", pause("dispatcher-1", 24*time.Second, 26*time.Second)},
@@ -67,13 +67,13 @@ func pause(name string, least, most time.Duration) doing {
 		}
 		last(ctx, between(rnd, least, most))
 		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
-			return "", fmt.Errorf("go on: %w", err)
+			return "", fmt.Errorf("resume: %w", err)
 		}
 		return "", nil
 	}
 }
 
-// term has the process drain, as a deployment does, and starts it again.
+// term stops the process with SIGTERM, as a deployment does, and starts it again.
 func term(name string) doing {
 	return func(ctx context.Context, r *rig, _ *rand.Rand) (string, error) {
 		p := r.doom(name)
@@ -87,8 +87,8 @@ func term(name string) doing {
 	}
 }
 
-// die starts the process so that it ends itself at a point, the n-th time that
-// it comes there, and then as it was.
+// die starts the process armed to kill itself when it passes a point for the n-th time, and then
+// starts it normally.
 func die(name string, at faults.Point, most int) doing {
 	return func(ctx context.Context, r *rig, rnd *rand.Rand) (string, error) {
 		p := r.doom(name)
@@ -102,18 +102,18 @@ func die(name string, at faults.Point, most int) doing {
 	}
 }
 
-// armed starts a process with a crash point and waits until it has died of
-// it; if it doesn't in time, it is killed where it is.
+// armed starts a process with a fault point and waits until it has died there. After the patience it
+// kills the process.
 func (r *rig) armed(ctx context.Context, name, at string, patience time.Duration, meanwhile func() error) (string, error) {
 	s := r.get(name).Spec
 	deadly := s
 	deadly.Env = append(slices.Clone(s.Env), faults.Variable+"="+at)
-	deadly.Ready = "" // it may die before
+	deadly.Ready = "" // it may die before it is ready
 	if err := r.start(ctx, deadly, true); err != nil {
 		return "", err
 	}
 	p := r.get(name)
-	p.Spec = s // what comes after it is not armed
+	p.Spec = s // the next start is not armed
 	if meanwhile != nil {
 		if err := meanwhile(); err != nil {
 			return "", err
@@ -130,15 +130,15 @@ func (r *rig) armed(ctx context.Context, name, at string, patience time.Duration
 	}
 }
 
-// dieMoving has a dispatcher that owns all partitions die while it hands half
-// of them to another that joins.
+// dieMoving kills a dispatcher that owns all partitions while it releases half of them to another one
+// that joins.
 func dieMoving(ctx context.Context, r *rig, _ *rand.Rand) (string, error) {
 	other := r.doom("dispatcher-2")
 	other.Kill()
 	p := r.doom("dispatcher-1")
 	p.Kill()
 	note, err := r.armed(ctx, "dispatcher-1", string(faults.PartitionMoving), 15*time.Second, func() error {
-		last(ctx, 8*time.Second) // until the other one's partitions are this one's
+		last(ctx, 8*time.Second) // until this process owns the other one's partitions
 		return r.launch(ctx, other.Spec)
 	})
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 
 var moody = []string{"moody-1", "moody-2", "moody-3"}
 
-// receiverFaults are those of other people: receivers, tenants, and whoever
-// writes nonsense to the broker.
+// receiverFaults are faults of others: receivers, tenants, and clients that publish malformed
+// messages.
 func receiverFaults(l *load) []fault {
 	var out []fault
 	for _, mood := range moods {
@@ -33,7 +33,7 @@ func receiverFaults(l *load) []fault {
 	)
 }
 
-// sulk puts some endpoints into a mood for a while.
+// sulk makes some endpoints fail in one way for a while.
 func sulk(mood string) doing {
 	return func(ctx context.Context, r *rig, rnd *rand.Rand) (string, error) {
 		name := moody[rnd.IntN(len(moody))]
@@ -45,7 +45,7 @@ func sulk(mood string) doing {
 	}
 }
 
-// poison publishes messages that no relay and no fan-out of ours wrote.
+// poison publishes malformed messages, which neither our relay nor our fan-out wrote.
 func poison(ctx context.Context, r *rig, _ *rand.Rand) (string, error) {
 	js, err := jetstream.New(r.broker)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/fanmail-dev/fanmail/test/chaos/history"
 )
 
-// recorder is a rig that has nothing but its history.
+// recorder is a rig that has only its history.
 func recorder(t *testing.T) (*rig, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "history.jsonl")
@@ -78,7 +78,7 @@ func TestWayIsCutWorsenedAndMended(t *testing.T) {
 			}
 			go func() {
 				_, _ = fmt.Fprintln(c, "hello")
-				_, _ = io.Copy(io.Discard, c) // until the client has gone
+				_, _ = io.Copy(io.Discard, c) // until the client disconnects
 				_ = c.Close()
 			}()
 		}

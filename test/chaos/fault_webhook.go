@@ -12,8 +12,8 @@ import (
 	"github.com/fanmail-dev/fanmail/test/chaos/history"
 )
 
-// churn changes webhooks amid everything else. One lane makes its faults, so
-// that a webhook changes in one way at a time.
+// churn changes webhooks during all other faults. One lane runs them, so that a webhook changes in one
+// way at a time.
 type churn struct {
 	l     *load
 	made  int
@@ -24,7 +24,7 @@ type churn struct {
 type changing struct {
 	id, path string
 	e        *endpoint
-	now      history.Change // as it is
+	now      history.Change // its current settings
 }
 
 // faults are the ways in which webhooks change.
@@ -47,14 +47,14 @@ func (c *churn) faults() []fault {
 		err := c.create(ctx, r)
 		return fmt.Sprintf("%d in all", len(c.hooks)), err
 	}})
-	slices.SortFunc(out, func(a, b fault) int { return strings.Compare(a.name, b.name) }) // as the seed expects
+	slices.SortFunc(out, func(a, b fault) int { return strings.Compare(a.name, b.name) }) // the order that the seed expects
 	return out
 }
 
 func (c *churn) tenant() *tenant { return c.l.tenants["b"] }
 
-// create makes a webhook that is off, so that its id and secret are known
-// before its first event, and switches it on.
+// create makes a disabled webhook, so that its id and secret are known before its first event, and
+// enables it.
 func (c *churn) create(ctx context.Context, r *rig) error {
 	c.made++
 	h, err := r.makeHook(ctx, c.tenant(), wish{tenant: "b", name: fmt.Sprintf("changing %d", c.made), cap: 32, slowest: 20 * time.Millisecond, off: true})
@@ -69,7 +69,7 @@ func (c *churn) create(ctx context.Context, r *rig) error {
 	return nil
 }
 
-// apply asks for a change and records what the webhook is then.
+// apply sends a change and records the webhook's new settings.
 func (c *churn) apply(ctx context.Context, r *rig, h *changing, in map[string]any) error {
 	change := h.now
 	change.Asked = r.now()
@@ -99,7 +99,7 @@ func (c *churn) disable(ctx context.Context, r *rig, rnd *rand.Rand, h *changing
 	return c.apply(ctx, r, h, map[string]any{"enabled": true})
 }
 
-// change has it listen to other agents, at another URL.
+// change gives it other agents and another URL.
 func (c *churn) change(ctx context.Context, r *rig, rnd *rand.Rand, h *changing) error {
 	all := c.tenant().agents
 	h.now.Agents = []string{all[rnd.IntN(2)], all[2+rnd.IntN(2)]}
@@ -108,7 +108,7 @@ func (c *churn) change(ctx context.Context, r *rig, rnd *rand.Rand, h *changing)
 	return c.apply(ctx, r, h, map[string]any{"filters": map[string]any{"agent_ids": h.now.Agents}, "url": r.receiver.base + h.path})
 }
 
-// rotate gives it another secret: either signature is good then.
+// rotate gives it another secret. Both secrets verify from then on.
 func (c *churn) rotate(ctx context.Context, r *rig, rnd *rand.Rand, h *changing) error {
 	var made struct {
 		Secret string `json:"signing_secret"`

@@ -22,26 +22,26 @@ import (
 	"github.com/fanmail-dev/fanmail/test/chaos/history"
 )
 
-// tryTime bounds one try of a producer.
+// tryTime limits one attempt of a producer.
 const tryTime = 10 * time.Second
 
-// load is the producers: each sends one event after the other, at a steady
-// pace, and each event until it is accepted, under the same key.
+// load is the producers. Each sends events at a steady pace, and retries each event under the same key
+// until it is accepted.
 type load struct {
 	r       *rig
 	tenants map[string]*tenant
 	serial  atomic.Int64
-	again   atomic.Int64 // tries beyond an event's first
+	retries atomic.Int64 // attempts after an event's first
 	workers sync.WaitGroup
 	mu      sync.Mutex
 	err     error
 }
 
-// way is how an event is handed in. It returns the event's id where it is told.
+// way is how an event is sent. It returns the event's id if the answer holds it.
 type way func(ctx context.Context, t *tenant, token, agent string) (string, error)
 
-// run starts the producers, which stop when ctx ends; what they have begun they
-// go on with until hard ends. The caller waits for workers.
+// run starts the producers. They send no new event after ctx ends, and retry the last ones until hard
+// ends. The caller waits for workers.
 func (l *load) run(ctx, hard context.Context) {
 	for _, w := range []struct {
 		tenant, via string
@@ -80,7 +80,7 @@ func (l *load) fail(err error) {
 	l.err = errors.Join(l.err, err)
 }
 
-// offer hands one event in until it is accepted.
+// offer retries one event until it is accepted.
 func (l *load) offer(ctx context.Context, t *tenant, via string, send way) error {
 	n := l.serial.Add(1)
 	o := history.Offer{
@@ -91,7 +91,7 @@ func (l *load) offer(ctx context.Context, t *tenant, via string, send way) error
 	tries := 0
 	err := backoff.Retry(func() error {
 		if tries++; tries > 1 {
-			l.again.Add(1)
+			l.retries.Add(1)
 		}
 		ctx, cancel := context.WithTimeout(ctx, tryTime)
 		defer cancel()
@@ -100,14 +100,14 @@ func (l *load) offer(ctx context.Context, t *tenant, via string, send way) error
 		return err
 	}, backoff.WithContext(backoff.NewConstantBackOff(100*time.Millisecond), ctx))
 	if err != nil {
-		return fmt.Errorf("hand in %s by %s: %w", o.Token, via, err)
+		return fmt.Errorf("send %s by %s: %w", o.Token, via, err)
 	}
 	o.At = l.r.now()
 	l.r.history.Append(history.Record{Kind: history.KindAccepted, Offer: &o})
 	return nil
 }
 
-// mail sends over SMTP, on a connection that is kept while it works.
+// mail sends over SMTP, on one connection as long as it works.
 func (l *load) mail() way {
 	var c *smtp.Client
 	return func(_ context.Context, _ *tenant, token, agent string) (string, error) {
@@ -135,7 +135,7 @@ func (l *load) mail() way {
 	}
 }
 
-// post hands in over the API.
+// post sends through the API.
 func (l *load) post() way {
 	return func(ctx context.Context, t *tenant, token, agent string) (string, error) {
 		var made struct{ ID string }
@@ -146,8 +146,8 @@ func (l *load) post() way {
 	}
 }
 
-// intake publishes to the intake subject. The broker answers for it, and
-// nobody else does until it has been taken in.
+// intake publishes to the intake subject. Until the message is taken in, only the broker has
+// acknowledged it.
 func (l *load) intake() way {
 	return func(ctx context.Context, t *tenant, token, agent string) (string, error) {
 		js, err := jetstream.New(l.r.broker)
@@ -163,8 +163,7 @@ func (l *load) intake() way {
 	}
 }
 
-// insert is a Go program with a transaction of its own. It gives every other
-// time no hint to the relay.
+// insert inserts in a transaction of a Go program. Every second time it sends the relay no wake-up.
 func (l *load) insert() way {
 	n := 0
 	return func(ctx context.Context, t *tenant, token, agent string) (string, error) {

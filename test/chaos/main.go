@@ -18,20 +18,20 @@ import (
 )
 
 type flags struct {
-	Duration time.Duration `help:"How long to make load and faults. Defaults to 2m, or 30m with --long."`
-	Seed     uint64        `help:"Seed of the schedule of faults. 0 means 1, or a random one with --long."`
-	Long     bool          `help:"The product with its own leases and retries, for half an hour or more."`
-	Faults   []string      `help:"Only these faults, by name or by name@party." placeholder:"NAME,…"`
-	Sabotage string        `help:"Break the product in this way, and succeed only where that is caught; all: in every way, one after the other." placeholder:"NAME"`
-	Soak     bool          `help:"No faults: a steady load for --duration (1h) while partitions roll over; succeeds only where all that is used stays flat."`
-	Plot     string        `help:"Where to write a soak's curves." placeholder:"FILE.svg"`
-	Judge    string        `help:"Judge the history of a run before." placeholder:"FILE"`
-	Dir      string        `help:"Where to keep the history, the logs and the data. Defaults to a new directory that is removed where all was well." placeholder:"DIR"`
+	Duration time.Duration `help:"How long load and faults last. Defaults to 2m, or 30m with --long."`
+	Seed     uint64        `help:"Seed of the schedule of faults. 0 means 1, or a random seed with --long."`
+	Long     bool          `help:"Run the product with its default leases and retries, for half an hour or more."`
+	Faults   []string      `help:"Inject only these faults, by name or by name@party." placeholder:"NAME,…"`
+	Sabotage string        `help:"Break the product in this way, and succeed only if that is caught. all breaks it in every way, one after the other." placeholder:"NAME"`
+	Soak     bool          `help:"Inject no faults, but keep a steady load for --duration (1h) while partitions rotate. Succeed only if the use of every resource stays flat."`
+	Plot     string        `help:"Write the curves of a soak to this file." placeholder:"FILE.svg"`
+	Check    string        `help:"Check the history of an earlier run." placeholder:"FILE"`
+	Dir      string        `help:"Keep the history, the logs and the data in this directory. The default is a new directory, which is removed if the run succeeds." placeholder:"DIR"`
 }
 
 func main() {
 	var f flags
-	kong.Parse(&f, kong.Name("chaos"), kong.Description("Breaks a whole Fanmail, and proves that its promises held."))
+	kong.Parse(&f, kong.Name("chaos"), kong.Description("Injects faults into a whole Fanmail, and checks that its promises held."))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	good, err := f.run(ctx)
 	stop()
@@ -44,8 +44,8 @@ func main() {
 }
 
 func (f *flags) run(ctx context.Context) (bool, error) {
-	if f.Judge != "" {
-		records, err := history.Read(f.Judge)
+	if f.Check != "" {
+		records, err := history.Read(f.Check)
 		if err != nil {
 			return false, err
 		}
@@ -53,7 +53,7 @@ func (f *flags) run(ctx context.Context) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		o := &outcome{Verdict: v}
+		o := &outcome{Result: v}
 		fmt.Print(o.report())
 		return o.good(), nil
 	}
@@ -90,7 +90,7 @@ func (f *flags) run(ctx context.Context) (bool, error) {
 	return o.good(), nil
 }
 
-// perform runs a plan in a directory that stays where something went wrong.
+// perform runs a plan in a directory, and keeps the directory if something went wrong.
 func (f *flags) perform(ctx context.Context, p plan) (*outcome, error) {
 	dir, say, err := f.room()
 	if err != nil {
@@ -101,11 +101,11 @@ func (f *flags) perform(ctx context.Context, p plan) (*outcome, error) {
 	return o, f.leave(dir, err == nil && (o.good() || f.Sabotage != ""), err)
 }
 
-// room makes the directory of a run, and a way to tell how it goes.
+// room creates the directory of a run, and returns a function that prints progress.
 func (f *flags) room() (string, func(string, ...any), error) {
 	dir := f.Dir
 	if dir == "" {
-		// Not below a private directory: Postgres's user must walk through it.
+		// Not below a private directory: Postgres's user must be able to enter it.
 		var err error
 		if dir, err = os.MkdirTemp("", "fanmail-chaos-"); err != nil {
 			return "", nil, err
@@ -126,12 +126,11 @@ func (f *flags) room() (string, func(string, ...any), error) {
 	}, nil
 }
 
-// leave removes the directory of a run in which all was well, unless it was
-// asked for.
+// leave removes the directory of a successful run, unless --dir named it.
 func (f *flags) leave(dir string, well bool, err error) error {
 	if f.Dir == "" && well {
 		return errors.Join(err, os.RemoveAll(dir))
 	}
-	fmt.Println("what was recorded, the logs and the data are in", dir)
+	fmt.Println("the history, the logs and the data are in", dir)
 	return err
 }

@@ -34,30 +34,30 @@ const (
 
 var moods = []string{hanging, resets, garbage, endless, redirect, refusing}
 
-// endlessBytes is how long an endless answer would be.
+// endlessBytes is the length of an endless answer.
 const endlessBytes = 10 << 30
 
 // endpoint is one webhook's URL.
 type endpoint struct {
 	id, secret string
 	delay      func() time.Duration
-	// stumble says whether an attempt is to fail although all is fine.
+	// stumble reports whether an attempt fails although the endpoint is healthy.
 	stumble func(token string, attempt int) bool
 
 	mood    atomic.Value // string
 	mu      sync.Mutex
-	rotated []string      // secrets that came after the first
+	rotated []string      // secrets after the first one
 	changed chan struct{} // closed with the next change of mood
 }
 
-// accept takes a further secret.
+// accept adds a secret.
 func (e *endpoint) accept(secret string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.rotated = append(e.rotated, secret)
 }
 
-// signed says whether a POST verifies with one of the secrets.
+// signed reports whether a POST verifies with one of the secrets.
 func (e *endpoint) signed(h http.Header, body []byte, at time.Time) bool {
 	e.mu.Lock()
 	secrets := append([]string{e.secret}, e.rotated...)
@@ -121,17 +121,16 @@ func (r *receiver) endpoint(name string) *endpoint {
 	return nil
 }
 
-// ServeHTTP takes a POST whole, judges it, answers as the endpoint's mood is,
-// and records it.
+// ServeHTTP reads the whole POST, verifies it, answers by the endpoint's mood, and records both.
 func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	body, err := io.ReadAll(req.Body)
 	if err != nil {
-		return // it never came whole
+		return // the body did not arrive in full
 	}
 	at := time.Now()
 	sum := sha256.Sum256(body)
 	var envelope struct{ Data struct{ Subject string } }
-	_ = json.Unmarshal(body, &envelope) // what can't be read carries no token
+	_ = json.Unmarshal(body, &envelope) // an unreadable body has no token
 	attempt, _ := strconv.Atoi(req.Header.Get(sink.HeaderAttempt))
 	p := &history.Post{
 		Token: envelope.Data.Subject, Event: req.Header.Get(signature.HeaderID), Delivery: req.Header.Get(sink.HeaderDelivery),

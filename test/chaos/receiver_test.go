@@ -72,7 +72,7 @@ func TestReceiverAnswersByItsMoodAndRecordsAll(t *testing.T) {
 	select {
 	case <-answered:
 		t.Fatal("a hanging endpoint answered")
-	case <-time.After(50 * time.Millisecond): // it may not even have come; then this proves less
+	case <-time.After(50 * time.Millisecond): // the request may not have arrived; then this proves less
 	}
 	e.turn(fine)
 	require.Equal(t, 200, <-answered)

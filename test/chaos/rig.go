@@ -29,7 +29,7 @@ var (
 	nodes     = []string{"nats-1", "nats-2", "nats-3"}
 )
 
-// rig is the whole system, with the ways to break it.
+// rig is the whole system, and the means to break it.
 type rig struct {
 	dir      string
 	say      func(format string, args ...any)
@@ -37,29 +37,28 @@ type rig struct {
 	began    time.Time
 	receiver *receiver
 	postgres *devserver.Postgres
-	database devserver.PostgresOptions // of the server that is in use
-	way      *link                     // the rig's own to the database
-	pool     *pgxpool.Pool             // on that way
-	disks    disks                     // of the database and of the nodes, by their directories; none where the machine can't
-	clock    *clock                    // of the database; nil where the machine can't
-	routes   links                     // from each node to each other
-	broker   *nats.Conn                // and to the broker
+	database devserver.PostgresOptions // of the server in use
+	way      *link                     // from the rig to the database
+	pool     *pgxpool.Pool             // through that link
+	disks    disks                     // of the database and the nodes, by directory; empty if this machine can mount none
+	clock    *clock                    // of the database; nil if this machine cannot step one
+	routes   links                     // from each node to each other node
+	broker   *nats.Conn                // the rig's own connection
 	links    links
 	smtp     string
 	api      string
-	env      []string // of every process, beside what it needs
+	env      []string // more variables for every process
 
 	mu      sync.Mutex // guards what follows
 	running map[string]*process.Process
 	doomed  map[*process.Process]bool // ended by the rig
-	strange []string                  // what no promise covers: processes that ended by themselves
+	strange []string                  // failures that no promise covers, such as a process that exited by itself
 }
 
-// now is the run's clock: it does not step.
+// now is the run's clock in Unix microseconds. It does not step.
 func (r *rig) now() int64 { return r.began.Add(time.Since(r.began)).UnixMicro() }
 
-// newRig builds and starts everything. The caller closes it, also after an
-// error.
+// newRig builds and starts everything. The caller closes it, also after an error.
 func newRig(ctx context.Context, dir string, patches []patch, say func(string, ...any), env ...string) (*rig, error) {
 	r := &rig{dir: dir, say: say, began: time.Now(), env: env, links: links{}, running: map[string]*process.Process{}, doomed: map[*process.Process]bool{}}
 	var err error
@@ -71,7 +70,7 @@ func newRig(ctx context.Context, dir string, patches []patch, say func(string, .
 		return r, err
 	}
 	if err := os.Mkdir(filepath.Join(dir, "logs"), 0o700); err != nil {
-		return r, fmt.Errorf("make the directory of logs: %w", err)
+		return r, fmt.Errorf("create the directory of logs: %w", err)
 	}
 	say("starting Postgres, three NATS nodes and six processes")
 	if r.receiver, err = startReceiver(ctx, r.history, r.now); err != nil {
@@ -86,27 +85,26 @@ func newRig(ctx context.Context, dir string, patches []patch, say func(string, .
 	return r, r.startProcesses(ctx)
 }
 
-// startDatabase starts Postgres, on a disk and with a clock of its own where
-// the machine can.
+// startDatabase starts Postgres, with a disk and a clock of its own if this machine can provide them.
 func (r *rig) startDatabase(ctx context.Context) error {
 	r.disks = disks{}
 	for _, name := range append([]string{databaseDir}, nodes...) {
 		path := filepath.Join(r.dir, name)
 		d, err := newDisk(path)
 		if err != nil {
-			r.say("no disk can be full or slow: %v", err)
+			r.say("leaving out full and slow disks: %v", err)
 			break
 		}
 		r.disks[path] = d
 	}
 	var err error
 	if r.clock, err = newClock(r.dir); err != nil {
-		r.say("no clock can step: %v", err)
+		r.say("leaving out clock steps: %v", err)
 	} else {
 		r.database.Env = r.clock.env()
 	}
-	// A copy or a crashed server would first flush its thousands of files, one
-	// by one; no machine crashes here.
+	// A copy or a crashed server would first flush thousands of files one by one. This machine does
+	// not crash.
 	r.database.Settings = map[string]string{"recovery_init_sync_method": "syncfs"}
 	r.database.Dir = filepath.Join(r.dir, databaseDir, "1")
 	if r.postgres, err = devserver.StartPostgres(ctx, r.database); err != nil {
@@ -122,11 +120,12 @@ func (r *rig) startDatabase(ctx context.Context) error {
 	return nil
 }
 
-// databaseDir is where the database's disk is, in the rig's directory.
+// databaseDir is the directory of the database's disk, below the rig's directory.
 const databaseDir = "database"
 
 func (r *rig) databaseAddr() string { return "127.0.0.1:" + strconv.Itoa(r.database.Port) }
 
+// startNodes starts the broker's nodes, connects to them, and opens the processes' proxies.
 func (r *rig) startNodes(ctx context.Context) error {
 	clients, routes := map[string]string{}, map[string]string{}
 	for _, n := range nodes {
@@ -156,34 +155,45 @@ func (r *rig) startNodes(ctx context.Context) error {
 	}
 	var urls []string
 	for _, n := range nodes {
-		_, port, err := net.SplitHostPort(clients[n])
-		if err != nil {
-			return fmt.Errorf("start %s: %w", n, err)
-		}
-		_, clusterPort, err := net.SplitHostPort(routes[n])
-		if err != nil {
+		if err := r.startNode(ctx, n, clients[n], routes[n]); err != nil {
 			return fmt.Errorf("start %s: %w", n, err)
 		}
 		urls = append(urls, "nats://"+clients[n])
-		var ways []string
-		for _, l := range r.routes[n] {
-			ways = append(ways, l.addr())
-		}
-		if err := r.launch(ctx, process.Spec{
-			Name: n, Bin: filepath.Join(r.dir, "bin", "natsnode"), Logs: filepath.Join(r.dir, "logs"), Ready: clients[n],
-			Args: []string{"-name", n, "-dir", r.nodeDir(n), "-port", port, "-cluster-port", clusterPort, "-routes", strings.Join(ways, ",")},
-		}); err != nil {
-			return err
-		}
 	}
 	var err error
 	if r.broker, err = nats.Connect(strings.Join(urls, ","), nats.MaxReconnects(-1), nats.ReconnectWait(250*time.Millisecond),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})); err != nil {
 		return fmt.Errorf("connect to the broker: %w", err)
 	}
+	return r.openLinks(clients)
+}
+
+// startNode starts a node that listens at two addresses, for clients and for the other nodes.
+func (r *rig) startNode(ctx context.Context, name, client, route string) error {
+	_, port, err := net.SplitHostPort(client)
+	if err != nil {
+		return err
+	}
+	_, clusterPort, err := net.SplitHostPort(route)
+	if err != nil {
+		return err
+	}
+	var others []string
+	for _, l := range r.routes[name] {
+		others = append(others, l.addr())
+	}
+	return r.launch(ctx, process.Spec{
+		Name: name, Bin: filepath.Join(r.dir, "bin", "natsnode"), Logs: filepath.Join(r.dir, "logs"), Ready: client,
+		Args: []string{"-name", name, "-dir", r.nodeDir(name), "-port", port, "-cluster-port", clusterPort, "-routes", strings.Join(others, ",")},
+	})
+}
+
+// openLinks opens the proxies of every process, to the nodes at their clients' addresses and to the database.
+func (r *rig) openLinks(clients map[string]string) error {
 	for _, p := range processes {
 		ways := map[string]*link{}
 		r.links[p] = ways
+		var err error
 		for _, n := range nodes {
 			if ways[n], err = newLink(p+" to "+n, clients[n]); err != nil {
 				return err
@@ -211,7 +221,7 @@ func (r *rig) startProcesses(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if p == "api" { // the first one migrates, and dies of it three times
+		if p == "api" { // the first process migrates, and is killed during that three times
 			if err := r.dieAmidMigration(ctx, spec); err != nil {
 				return err
 			}
@@ -244,12 +254,12 @@ func (r *rig) spec(p string) (process.Spec, error) {
 			"FANMAIL_DATABASE_URL=postgres://fanmail@"+r.links[p]["postgres"].addr()+"/postgres?sslmode=disable",
 			"FANMAIL_NATS_URL="+strings.Join(broker, ","), "FANMAIL_STREAM_REPLICAS=3", "FANMAIL_MIGRATE=true",
 			"FANMAIL_ALLOW_HTTP=true", "FANMAIL_ALLOW_NETWORKS=127.0.0.0/8", "FANMAIL_DISPATCHER_NAME="+p,
-			"FANMAIL_MAIL_AUTH=false", // needs DNS
+			"FANMAIL_MAIL_AUTH=false", // it needs DNS
 			"FANMAIL_SMTP_ADDR="+r.smtp, "FANMAIL_API_ADDR="+r.api, "FANMAIL_HTTP_ADDR="+health),
 	}, nil
 }
 
-// dieMigrating starts a process that is to die amid its migration.
+// dieMigrating starts a process that kills itself during its migration.
 func (r *rig) dieMigrating(ctx context.Context, s process.Spec, at faults.Point) error {
 	start := r.now()
 	s.Ready = ""
@@ -262,7 +272,7 @@ func (r *rig) dieMigrating(ctx context.Context, s process.Spec, at faults.Point)
 	case <-p.Exited():
 	case <-time.After(30 * time.Second):
 		p.Kill()
-		return fmt.Errorf("%s never came to %s", s.Name, at)
+		return fmt.Errorf("%s did not reach %s", s.Name, at)
 	}
 	r.fault("crash."+string(at), s.Name, start, "")
 	return nil
@@ -283,7 +293,7 @@ func (r *rig) dieAmidMigration(ctx context.Context, s process.Spec) error {
 	if err != nil {
 		return err
 	}
-	wait, cancel := context.WithTimeoutCause(ctx, 60*time.Second, errors.New("its migration never came to the table of webhooks"))
+	wait, cancel := context.WithTimeoutCause(ctx, 60*time.Second, errors.New("its migration did not reach the table of webhooks"))
 	defer cancel()
 	err = backoff.Retry(func() error {
 		var amid bool
@@ -297,14 +307,14 @@ func (r *rig) dieAmidMigration(ctx context.Context, s process.Spec) error {
 		return err
 	}
 	if _, err := r.pool.Exec(ctx, `DROP EVENT TRIGGER dawdle; DROP FUNCTION dawdle()`); err != nil {
-		return fmt.Errorf("let the migration go on: %w", err)
+		return fmt.Errorf("resume the migration: %w", err)
 	}
 	r.fault("crash.migrate.amid", s.Name, start, "")
 	return nil
 }
 
-// launch starts a process, and keeps an eye on it: one that ends though nobody
-// ended it is strange.
+// launch starts a process and watches it. If it exits though the rig did not end it, that is recorded
+// in strange.
 func (r *rig) launch(ctx context.Context, s process.Spec) error { return r.start(ctx, s, false) }
 
 func (r *rig) start(ctx context.Context, s process.Spec, doomed bool) error {
@@ -317,25 +327,25 @@ func (r *rig) start(ctx context.Context, s process.Spec, doomed bool) error {
 	r.mu.Lock()
 	r.running[s.Name], r.doomed[p] = p, doomed
 	r.mu.Unlock()
-	go func() { // ends with the process, which close waits for
+	go func() { // ends with the process; close waits for that
 		<-p.Exited()
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if !r.doomed[p] {
-			r.strange = append(r.strange, fmt.Sprintf("%s ended by itself; its output ends:\n%s", s.Name, p.Tail(5)))
+			r.strange = append(r.strange, fmt.Sprintf("%s exited by itself; the end of its output:\n%s", s.Name, p.Tail(5)))
 		}
 	}()
 	return nil
 }
 
-// get gives a running process, and whether the rig may still use it.
+// get returns the latest process of that name.
 func (r *rig) get(name string) *process.Process {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.running[name]
 }
 
-// doom says that the rig will end the process.
+// doom is get for a caller that will end the process.
 func (r *rig) doom(name string) *process.Process {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -344,14 +354,14 @@ func (r *rig) doom(name string) *process.Process {
 	return p
 }
 
-// fault records one that is over.
+// fault records a fault that is over.
 func (r *rig) fault(name, party string, start int64, note string) {
 	f := &history.Fault{Name: name, Party: party, Start: start, End: r.now(), Note: note}
 	r.history.Append(history.Record{Kind: history.KindFault, Fault: f})
 	r.say("%s at %s, %.1f s %s", name, party, float64(f.End-f.Start)/1e6, note)
 }
 
-// stop drains every process, which must succeed, and ends the broker.
+// stop stops every process in order, which must succeed, and disconnects from the broker.
 func (r *rig) stop(ctx context.Context) {
 	for _, name := range processes {
 		ctx, cancel := context.WithTimeoutCause(ctx, 40*time.Second, errors.New("it had not stopped after 40 s"))

@@ -17,7 +17,7 @@ const selectRows = `
 SELECT id, event_id, webhook_id, seq, status, attempts, max_attempts, coalesce(finished_at, 'epoch'), coalesce(next_retry_at, 'epoch'), coalesce(last_error, '')
 FROM fanmail.webhook_subscriber_deliveries`
 
-// rows reads deliveries as the table has them.
+// rows reads delivery rows from the table.
 func (r *rig) rows(ctx context.Context, where string) ([]*history.Row, error) {
 	found, err := r.pool.Query(ctx, selectRows+where)
 	if err != nil {
@@ -39,8 +39,7 @@ func (r *rig) rows(ctx context.Context, where string) ([]*history.Row, error) {
 	})
 }
 
-// watch records rows that are seen final, and those that are seen again as
-// something else, until ctx ends.
+// watch records rows when they become final, and final rows that change, until ctx ends.
 func (r *rig) watch(ctx context.Context) {
 	type state struct {
 		status   string
@@ -60,7 +59,7 @@ func (r *rig) watch(ctx context.Context) {
 		found, err := r.rows(look, ` WHERE finished_at > now() - interval '20 seconds'`)
 		cancel()
 		if err != nil {
-			continue // the database is away; it is one of the faults
+			continue // the database is away, which is one of the faults
 		}
 		for _, h := range found {
 			if now := (state{h.Status, h.Attempts, h.Finished}); known[h.Delivery] != now {
@@ -71,9 +70,8 @@ func (r *rig) watch(ctx context.Context) {
 	}
 }
 
-// await waits until nothing is left to take in and nothing is pending but what
-// waits for a late attempt, or the time is over; what then is left the checker
-// will tell.
+// await waits until no message is left to take in and only deliveries with a late attempt are pending.
+// After the patience it returns; the checker reports what is left.
 func (r *rig) await(ctx context.Context, patience time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -85,8 +83,8 @@ func (r *rig) await(ctx context.Context, patience time.Duration) {
 		err := r.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM fanmail.outbox), (SELECT count(*) FROM fanmail.webhook_subscriber_deliveries
 			WHERE status = 'pending' AND NOT (attempts >= 3 AND next_retry_at > now() + interval '5 minutes'))`).Scan(&outbox, &pending)
 		if err == nil && outbox+pending == 0 {
-			// An ingest may have died with a message in its hand, which the broker
-			// sends again a minute after it first did.
+			// An ingest may have died with a message, which the broker sends again a minute after the
+			// first time.
 			var untaken uint64
 			if untaken, err = r.untaken(ctx); err == nil && untaken == 0 {
 				return
@@ -105,15 +103,15 @@ func (r *rig) await(ctx context.Context, patience time.Duration) {
 	}
 }
 
-// untaken is how many messages the intake has not acknowledged.
+// untaken returns how many messages the intake has not acknowledged.
 func (r *rig) untaken(ctx context.Context) (uint64, error) {
 	js, err := jetstream.New(r.broker)
 	if err != nil {
-		return 0, fmt.Errorf("look at the intake: %w", err)
+		return 0, fmt.Errorf("read the intake consumer: %w", err)
 	}
 	c, err := js.Consumer(ctx, stream.Intake, stream.IntakeConsumer)
 	if err != nil {
-		return 0, fmt.Errorf("look at the intake: %w", err)
+		return 0, fmt.Errorf("read the intake consumer: %w", err)
 	}
 	info := c.CachedInfo()
 	return info.NumPending + uint64(info.NumAckPending), nil //nolint:gosec // not negative

@@ -16,15 +16,14 @@ import (
 	"github.com/fanmail-dev/fanmail/test/chaos/promise"
 )
 
-// plan says what a run does.
+// plan configures a run.
 type plan struct {
 	seed uint64
-	// duration of the load with its faults; the building before and the
-	// settling after come on top.
+	// duration of the load with its faults, without the time to build before and to settle after.
 	duration time.Duration
-	// asIs runs the product with its own leases and retries.
+	// asIs runs the product with its default leases and retries.
 	asIs bool
-	// only these faults, by name, or by name@party; none: all.
+	// only these faults, by name or by name@party. Empty means all.
 	only []string
 	// patches that break the product.
 	patches []patch
@@ -32,21 +31,21 @@ type plan struct {
 	say     func(format string, args ...any)
 }
 
-// outcome is a judged run.
+// outcome is a run whose history was checked.
 type outcome struct {
-	*promise.Verdict
-	// strange is what went wrong beside the promises.
+	*promise.Result
+	// strange holds failures that no promise covers.
 	strange []string
-	again   int64
+	retries int64
 }
 
 func (o *outcome) good() bool { return o.Kept() && len(o.strange) == 0 }
 
-// perform runs a plan and judges its history.
+// perform runs a plan and checks its history.
 func perform(ctx context.Context, p plan) (*outcome, error) {
 	patches, run, stumbles, patience := slices.Clone(p.patches), history.Run{Seed: p.seed, GuardUS: 16e6}, uint32(20), 150*time.Second
 	if p.asIs {
-		// A line stands still for the minute that a retry takes.
+		// A strict webhook blocks for the minute that a retry takes.
 		run.LeaseUS, stumbles, patience = (5 * time.Minute).Microseconds(), 1, 15*time.Minute
 		run.RetriesUS = map[int]int64{}
 		for attempts, wait := range longRetries {
@@ -78,14 +77,14 @@ func perform(ctx context.Context, p plan) (*outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &outcome{Verdict: v, strange: r.strange, again: tried}, nil
+	return &outcome{Result: v, strange: r.strange, retries: tried}, nil
 }
 
-// longRetries are waits of the product's schedule that a run does not wait
-// for, with their jitter, by the number of attempts made.
+// longRetries are the waits, with jitter, that a run does not wait for, by the number of attempts
+// made.
 var longRetries = map[int]time.Duration{3: 17 * time.Minute, 4: 66 * time.Minute, 5: 264 * time.Minute}
 
-// drive makes load and faults, mends, waits for the end and records it.
+// drive runs load and faults, repairs everything, waits for the last deliveries and records them.
 func (r *rig) drive(ctx context.Context, p plan, stumbles uint32, patience time.Duration) (int64, error) {
 	tenants, err := r.settle(ctx, wishes(stumbles))
 	if err != nil {
@@ -103,7 +102,7 @@ func (r *rig) drive(ctx context.Context, p plan, stumbles uint32, patience time.
 	r.say("load and faults for %s, seed %d", p.duration, p.seed)
 	during, over := context.WithTimeout(ctx, p.duration)
 	defer over()
-	hard, giveUp := context.WithTimeoutCause(ctx, p.duration+2*time.Minute, errors.New("the producers were not served 2 min after the last fault"))
+	hard, giveUp := context.WithTimeoutCause(ctx, p.duration+2*time.Minute, errors.New("2 min after the last fault the producers still had events that were not accepted"))
 	defer giveUp()
 	l.run(during, hard)
 	var group errgroup.Group
@@ -120,15 +119,15 @@ func (r *rig) drive(ctx context.Context, p plan, stumbles uint32, patience time.
 		return 0, err
 	}
 	healed := r.now()
-	r.say("all is mended, all is accepted; waiting for the last deliveries")
+	r.say("every fault is repaired and every event accepted; waiting for the last deliveries")
 	r.await(ctx, patience)
 	stopWatching()
 	<-watched
 	r.stop(ctx)
-	return l.again.Load(), r.finish(ctx, healed)
+	return l.retries.Load(), r.finish(ctx, healed)
 }
 
-// choose leaves the faults that are asked for.
+// choose returns the faults that are asked for.
 func choose(all []fault, only []string) []fault {
 	if len(only) == 0 {
 		return all
@@ -138,7 +137,7 @@ func choose(all []fault, only []string) []fault {
 	})
 }
 
-// report is a table of faults × promises, and what was broken.
+// report is a table of faults and promises, and the breaches.
 func (o *outcome) report() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%-28s %5s %7s %8s %6s %6s %8s %7s\n", "fault", "times", "seconds", "accepted", "POSTs", "twice", "overlaps", "broken")
@@ -153,11 +152,11 @@ func (o *outcome) report() string {
 	for _, p := range promise.Promises {
 		fmt.Fprintf(&b, "%-48s %8d %7d\n", p, o.Checked[p], o.Broken(p))
 	}
-	fmt.Fprintf(&b, "\n%d events offered, %d accepted (%d tries again); %d deliveries wanted, %d had their 2xx, %d given up, %d ended with their webhook, %d wait for a later attempt, %d were lost with the broker before they were taken in, and %d more went to webhooks that changed around their event; %d POSTs, %d of them too many, %d overlaps excused\n",
-		o.Offered, o.Accepted, o.again, o.Wanted, o.Delivered, o.GivenUp, o.Deleted, o.Waiting, o.WithBroker, o.Either, o.Posts, o.Twice, o.Overlaps)
+	fmt.Fprintf(&b, "\n%d events offered, %d accepted (%d retries); %d deliveries due: %d got their 2xx, %d used up their attempts, %d ended with their webhook, %d wait for a later attempt, %d were lost with the broker before they were taken in; %d more went to webhooks that changed around their event; %d POSTs, %d extra, %d overlaps explained\n",
+		o.Offered, o.Accepted, o.retries, o.Wanted, o.Delivered, o.GivenUp, o.Deleted, o.Waiting, o.WithBroker, o.Either, o.Posts, o.Twice, o.Overlaps)
 	if n := len(o.Latencies); n > 0 {
 		ms := func(i int) time.Duration { return o.Latencies[min(i, n-1)].Round(time.Millisecond) }
-		fmt.Fprintf(&b, "from accepted to the first 2xx: half within %s, 99 %% within %s, the last %s\n", ms(n/2), ms(n*99/100), ms(n-1))
+		fmt.Fprintf(&b, "from acceptance to the first 2xx: half within %s, 99 %% within %s, the last %s\n", ms(n/2), ms(n*99/100), ms(n-1))
 	}
 	shown := map[promise.Promise]int{}
 	for _, br := range o.Breaches {

@@ -11,16 +11,16 @@ import (
 	"github.com/fanmail-dev/fanmail/test/chaos/promise"
 )
 
-// sabotage is a way to break the product, and the promise that this breaks.
+// sabotage is a way to break the product, and the promise that it breaks.
 type sabotage struct {
 	patches  []patch
-	faults   []string // under which it shows
+	faults   []string // under which the breach shows
 	duration time.Duration
 	breaks   promise.Promise
 }
 
 var sabotages = map[string]sabotage{
-	// SMTP is answered 250 while the transaction runs.
+	// SMTP answers 250 while the transaction still runs.
 	"ack-before-commit": {
 		patches: []patch{{
 			"internal/ingest/accept.go", "	made, err := s.commit(ctx, m.raw, p.named, copies)\n",
@@ -28,7 +28,7 @@ var sabotages = map[string]sabotage{
 		}},
 		faults: []string{"kill@ingest", "postgres.immediate"}, duration: 40 * time.Second, breaks: promise.NothingLost,
 	},
-	// The relay's lease never runs out, and a failed round gives nothing back.
+	// The relay's lease never ends, and a failed round releases nothing.
 	"publish-without-retry": {
 		patches: []patch{
 			{"outbox/lease.go", "now() + make_interval(secs => least($2 * 2 ^ least(o.publishes, 10), $3))", "'infinity'::timestamptz + 0 * make_interval(secs => $2::float8 + $3::float8)"},
@@ -36,7 +36,7 @@ var sabotages = map[string]sabotage{
 		},
 		faults: []string{"nats.wipe", "nats.two nodes", "kill@publisher-1", "kill@publisher-2"}, duration: 40 * time.Second, breaks: promise.NothingLost,
 	},
-	// A POST may begin under a lease that ends before it does.
+	// A POST may begin under a lease that ends before it.
 	"lease-too-short": {
 		patches: []patch{
 			{"subscribers/delivery.go", "LeaseDuration = 5 * time.Minute", "LeaseDuration = 2 * time.Second"},
@@ -45,15 +45,15 @@ var sabotages = map[string]sabotage{
 		},
 		faults: []string{"kill@dispatcher-1", "kill@dispatcher-2", "pause@dispatcher-2"}, duration: 50 * time.Second, breaks: promise.LeaseHolds,
 	},
-	// Outcomes are written over whatever stands in the row.
-	"ledger-without-guard": {
+	// Outcomes overwrite the row in any state.
+	"outcomes-without-guard": {
 		patches: []patch{
 			{"subscribers/outcome.go", "d.created_at = o.created_at AND d.status = 'pending' AND (d.attempts", "d.created_at = o.created_at AND (true OR d.attempts"},
 			{"subscribers/outcome.go", "AS o (id, created_at, code)\nWHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending'", "AS o (id, created_at, code)\nWHERE d.id = o.id AND d.created_at = o.created_at"},
 		},
 		faults: []string{"long pause", "receiver.hang", "postgres.cut"}, duration: 70 * time.Second, breaks: promise.FinalStays,
 	},
-	// The outbox row goes when the broker has the event.
+	// The outbox row is deleted once the broker has the event.
 	"outbox-row-deleted-early": {
 		patches: []patch{
 			{"internal/relay/relay.go", "	faults.At(faults.OutboxPublished)\n", "	tenants, seqs := make([]events.TenantID, len(entries)), make([]int64, len(entries))\n	for i := range entries {\n		tenants[i], seqs[i] = entries[i].TenantID, entries[i].Seq\n	}\n	_, _ = r.pool.Exec(ctx, `DELETE FROM fanmail.outbox AS o USING unnest($1::uuid[], $2::bigint[]) AS u (tenant_id, seq) WHERE o.tenant_id = u.tenant_id AND o.seq = u.seq`, tenants, seqs)\n"},
@@ -61,15 +61,15 @@ var sabotages = map[string]sabotage{
 		},
 		faults: []string{"nats.wipe", "flood", "postgres.immediate"}, duration: 40 * time.Second, breaks: promise.NothingLost,
 	},
-	// A webhook's window opens as far as it likes.
+	// A webhook's window has no limit.
 	"cap-ignored": {
 		patches: []patch{{"internal/dispatch/lane.go", "return max(1, min(limit, int(l.window)))", "return 256 + 0*limit"}},
 		faults:  []string{"receiver.hang"}, duration: 30 * time.Second, breaks: promise.CapsHold,
 	},
 }
 
-// sabotage breaks the product in one way or in all, and says whether each was
-// caught for the right promise.
+// sabotage breaks the product in one way or in all. It reports whether each breach was caught by the
+// right promise.
 func (f *flags) sabotage(ctx context.Context) (bool, error) {
 	names := []string{f.Sabotage}
 	if f.Sabotage == "all" {
@@ -80,7 +80,7 @@ func (f *flags) sabotage(ctx context.Context) (bool, error) {
 	for _, name := range names {
 		s, ok := sabotages[name]
 		if !ok {
-			return false, fmt.Errorf("there is no sabotage %q, but %s", name, strings.Join(slices.Sorted(maps.Keys(sabotages)), ", "))
+			return false, fmt.Errorf("no sabotage is named %q; there are %s", name, strings.Join(slices.Sorted(maps.Keys(sabotages)), ", "))
 		}
 		p := plan{seed: max(f.Seed, 1), duration: s.duration, only: s.faults, patches: s.patches}
 		if f.Duration > 0 {
@@ -92,11 +92,11 @@ func (f *flags) sabotage(ctx context.Context) (bool, error) {
 		}
 		fmt.Print(o.report())
 		broken := o.Broken(s.breaks)
-		verdict := fmt.Sprintf("caught: %d × %q", broken, s.breaks)
+		found := fmt.Sprintf("caught: %d × %q", broken, s.breaks)
 		if broken == 0 {
-			good, verdict = false, fmt.Sprintf("NOT CAUGHT: %q was kept", s.breaks)
+			good, found = false, fmt.Sprintf("NOT CAUGHT: %q was kept", s.breaks)
 		}
-		lines = append(lines, fmt.Sprintf("%-26s %s", name, verdict))
+		lines = append(lines, fmt.Sprintf("%-26s %s", name, found))
 	}
 	fmt.Printf("\n%s\n", strings.Join(lines, "\n"))
 	return good, nil

@@ -20,9 +20,8 @@ import (
 
 const (
 	soakRate  = 300 // deliveries a second
-	soakHooks = 3   // webhooks, each of which has every event
-	// soakSlots is how many "days" a soak has: partitions that it fills, one
-	// after the other.
+	soakHooks = 3   // webhooks, each of which gets every event
+	// soakSlots is the number of "days", that is partitions, of a soak.
 	soakSlots = 30
 	// soakKept is how many of them retention keeps.
 	soakKept = 5
@@ -30,9 +29,8 @@ const (
 	soakStream = 64 << 20
 )
 
-// shortDays are patches that make a day of the product's retention as long as
-// slot; its 30 days become soakKept of them, and so do the 48 hours of agents'
-// own webhooks.
+// shortDays are patches that shorten a day of retention to slot. The 30 days become soakKept slots,
+// and so do the 48 hours of agents' own webhooks.
 func shortDays(slot time.Duration) []patch {
 	return []patch{
 		{"subscribers/delivery.go", "Retention = 30 * 24 * time.Hour", fmt.Sprintf("Retention = time.Duration(%d)", soakKept*slot)},
@@ -43,8 +41,8 @@ func shortDays(slot time.Duration) []patch {
 	}
 }
 
-// shortDaysFunction turns the text of fanmail.make_partitions into one that
-// makes partitions of slot each, from the one before this to eight ahead.
+// shortDaysFunction rewrites fanmail.make_partitions to make partitions of one slot each, from the
+// previous one to eight ahead.
 func shortDaysFunction(text string, slot time.Duration) (string, error) {
 	every := fmt.Sprintf("interval '%d seconds'", int(slot.Seconds()))
 	for _, p := range [][2]string{
@@ -54,15 +52,15 @@ func shortDaysFunction(text string, slot time.Duration) (string, error) {
 		{"day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC'", "day, day + " + every},
 	} {
 		if n := strings.Count(text, p[0]); n != 1 {
-			return "", fmt.Errorf("shorten the days of fanmail.make_partitions: %q stands in it %d times, not once", p[0], n)
+			return "", fmt.Errorf("shorten the days of fanmail.make_partitions: %q occurs %d times, not once", p[0], n)
 		}
 		text = strings.Replace(text, p[0], p[1], 1)
 	}
 	return text, nil
 }
 
-// soak runs the whole system without faults, at a steady rate, while
-// partitions roll over, and says whether what it uses stays flat.
+// soak runs the whole system without faults, at a steady rate, while partitions rotate. It reports
+// whether the system's use of resources stays flat.
 func (f *flags) soak(ctx context.Context, dir string, say func(string, ...any)) (bool, error) {
 	duration := f.Duration
 	if duration == 0 {
@@ -72,7 +70,7 @@ func (f *flags) soak(ctx context.Context, dir string, say func(string, ...any)) 
 	if slot < 2*time.Second {
 		return false, fmt.Errorf("--duration of a soak must be at least %s: it has %d partitions of whole seconds", soakSlots*2*time.Second, soakSlots)
 	}
-	// The broker's 30 days of events would go on growing: bytes bound them.
+	// The broker keeps 30 days of events, which would keep growing; limit them by bytes.
 	r, err := newRig(ctx, dir, shortDays(slot), say, "FANMAIL_EVENTS_MAX_BYTES="+strconv.Itoa(soakStream))
 	var s *soaking
 	if err == nil {
@@ -82,7 +80,7 @@ func (f *flags) soak(ctx context.Context, dir string, say func(string, ...any)) 
 		return false, err
 	}
 	curves := s.curves()
-	text, flat := verdict(curves)
+	text, flat := summary(curves)
 	missing, twice := s.target.count(s.serial.Load())
 	fmt.Printf("\n%s\n%d events offered in %s, %.0f deliveries/s; %d deliveries missing, %d POSTs too many, %d that did not verify\n",
 		text, s.serial.Load(), duration, s.rate(), missing, twice, s.target.unsigned.Load())
@@ -97,7 +95,7 @@ func (f *flags) soak(ctx context.Context, dir string, say func(string, ...any)) 
 	return flat && missing == 0 && s.target.unsigned.Load() == 0 && len(r.strange) == 0, nil
 }
 
-// roll replaces the days' partitions by short ones.
+// roll replaces the partitions of days by short ones.
 func (r *rig) roll(ctx context.Context, slot time.Duration) error {
 	return pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `SELECT c.oid::regclass::text FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE c.relname ~ '_[0-9]{8}$'`)

@@ -21,7 +21,7 @@ type curve struct {
 	points plotter.XYs // minutes and value
 }
 
-// curves gives the samples by series.
+// curves groups the samples by series.
 func (s *soaking) curves() []curve {
 	points := map[string]plotter.XYs{}
 	for _, sample := range s.samples {
@@ -36,8 +36,8 @@ func (s *soaking) curves() []curve {
 	return out
 }
 
-// growth is what the last quarter may have over the second: a tenth, and what
-// a garbage collector or a pool of connections moves by.
+// growth is the allowed ratio of the last quarter to the second one. A tenth allows for the garbage
+// collector and connection pools.
 const growth = 1.1
 
 var slack = map[string]float64{
@@ -45,7 +45,7 @@ var slack = map[string]float64{
 	seriesTables: 8, seriesIndexes: 8, seriesPending: 400, seriesOutbox: 200,
 }
 
-// kind is a series' name without the process's.
+// kind is a series' name without the process's name.
 func (c *curve) kind() string {
 	for kind := range slack {
 		if strings.HasPrefix(c.name, kind) {
@@ -55,8 +55,8 @@ func (c *curve) kind() string {
 	return c.name
 }
 
-// flat compares the means of the second and the last quarter. The first is for
-// warming up, and until retention drops the first partition.
+// flat compares the means of the second and the last quarter. The first quarter is for warm-up, until
+// retention drops the first partition.
 func (c *curve) flat() (second, last float64, ok bool) {
 	second, last = c.mean(0.25, 0.5), c.mean(0.75, 1)
 	if c.name == seriesRate {
@@ -65,7 +65,7 @@ func (c *curve) flat() (second, last float64, ok bool) {
 	return second, last, last <= second*growth+slack[c.kind()]
 }
 
-// mean is that of the part of the time between from and to, as fractions.
+// mean of the values between two fractions of the time.
 func (c *curve) mean(from, to float64) float64 {
 	if len(c.points) == 0 {
 		return 0
@@ -80,8 +80,8 @@ func (c *curve) mean(from, to float64) float64 {
 	return sum / max(n, 1)
 }
 
-// verdict is a table of the curves, and whether all are flat.
-func verdict(curves []curve) (string, bool) {
+// summary is a table of the curves. It reports whether all are flat.
+func summary(curves []curve) (string, bool) {
 	var b strings.Builder
 	good := len(curves) > 0
 	fmt.Fprintf(&b, "%-32s %14s %14s\n", "series", "second quarter", "last quarter")
@@ -96,8 +96,7 @@ func verdict(curves []curve) (string, bool) {
 	return b.String(), good
 }
 
-// charts are the plots of the image: the series of each, by the beginning of
-// their names.
+// charts are the plots of the image, each with the prefixes of its series' names.
 var charts = []struct {
 	title, unit string
 	series      []string
@@ -122,7 +121,7 @@ var inks = []color.Color{
 	color.RGBA{R: 0xbc, G: 0xbd, B: 0x22, A: 0xff},
 }
 
-// paint writes the charts as an SVG.
+// paint writes the charts as an SVG file.
 func paint(path string, curves []curve) error {
 	const columns = 2
 	rows := (len(charts) + columns - 1) / columns
@@ -146,7 +145,7 @@ func paint(path string, curves []curve) error {
 			ink++
 			p.Add(line)
 			label := c.name
-			if strings.HasSuffix(ch.series[at], " ") { // one curve a process
+			if strings.HasSuffix(ch.series[at], " ") { // one curve for each process
 				label = strings.TrimPrefix(c.name, ch.series[at])
 			}
 			p.Legend.Add(label, line)

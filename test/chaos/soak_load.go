@@ -25,7 +25,7 @@ import (
 	"github.com/fanmail-dev/fanmail/test/sink"
 )
 
-// soaking is a soak under way.
+// soaking is a running soak.
 type soaking struct {
 	r        *rig
 	duration time.Duration
@@ -34,14 +34,14 @@ type soaking struct {
 	target   *target
 	serial   atomic.Int64 // events so far
 	samples  []sample
-	counted  float64 // deliveries, up to the last sample
+	counted  float64 // deliveries up to the last sample
 	record   *json.Encoder
 }
 
 // run makes load and takes samples until during ends.
 func (s *soaking) run(during, ctx context.Context) error {
 	var g errgroup.Group
-	// A tenth comes as mail, the rest in transactions of ten a second.
+	// A tenth arrives as mail, the rest in ten transactions a second.
 	const perSecond = soakRate / soakHooks
 	g.Go(func() error {
 		send := (&load{r: s.r}).mail()
@@ -84,7 +84,7 @@ func (s *soaking) run(during, ctx context.Context) error {
 	return g.Wait()
 }
 
-// pace does something so often on average: what was late is made up for.
+// pace calls a function at a mean interval. After a delay it catches up.
 func (s *soaking) pace(ctx context.Context, every time.Duration, do func() error) error {
 	next := time.Now()
 	timer := time.NewTimer(0)
@@ -103,21 +103,20 @@ func (s *soaking) pace(ctx context.Context, every time.Duration, do func() error
 	}
 }
 
-// persist tries again for a minute. Nothing is broken in a soak, but SMTP
-// clients may be told to come back.
+// persist retries for a minute. A soak has no faults, but an SMTP server may ask clients to come back.
 func (s *soaking) persist(ctx context.Context, do func() error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("an event was not accepted within a minute"))
 	defer cancel()
 	return backoff.Retry(do, backoff.WithContext(backoff.NewConstantBackOff(100*time.Millisecond), ctx))
 }
 
-// rate is how many deliveries a second were asked for, over the whole time.
+// rate is the mean of deliveries a second that the load asked for.
 func (s *soaking) rate() float64 { return float64(s.serial.Load()*soakHooks) / s.duration.Seconds() }
 
 func subject(n int64) string { return fmt.Sprintf("soak-%09d", n) }
 
-// target counts what comes. Its first endpoint answers at once, the second
-// takes its time, the third refuses one first attempt in a hundred.
+// target counts POSTs. Its first endpoint answers at once, the second slowly, and the third refuses
+// one first attempt in a hundred.
 type target struct {
 	base     string
 	server   *http.Server
@@ -127,7 +126,7 @@ type target struct {
 	came     atomic.Int64 // 2xx answers
 
 	mu   sync.Mutex
-	seen [soakHooks][]uint8 // times that an event was answered 2xx, by its serial
+	seen [soakHooks][]uint8 // 2xx answers for each event, by its serial number
 }
 
 func startTarget(ctx context.Context, most int) (*target, error) {
@@ -164,7 +163,7 @@ func (t *target) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	var envelope struct{ Data struct{ Subject string } }
-	_ = json.Unmarshal(body, &envelope) // what can't be read carries no token
+	_ = json.Unmarshal(body, &envelope) // an unreadable body has no token
 	n, err := strconv.Atoi(strings.TrimPrefix(envelope.Data.Subject, "soak-"))
 	if err != nil || n >= len(t.seen[hook]) || sink.Verify(t.secrets[hook], req.Header, body, at) != nil {
 		t.unsigned.Add(1)
@@ -185,7 +184,7 @@ func (t *target) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// count compares what came with the events up to the serial number.
+// count compares the POSTs with the events up to the serial number.
 func (t *target) count(events int64) (missing, twice int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

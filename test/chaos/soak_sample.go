@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// sample is what the system uses at one moment: name of a series → value.
+// sample is the use of resources at one moment: name of a series → value.
 type sample struct {
 	At     time.Duration      `json:"at"` // since the load began
 	Values map[string]float64 `json:"values"`
 }
 
-// The series of a sample, apart from those that end in a process's name.
+// The series of a sample, except those that end in a process's name.
 const (
 	seriesRate       = "deliveries/s"
 	seriesPending    = "pending deliveries"
@@ -39,14 +39,14 @@ SELECT coalesce(sum(pg_table_size(c.oid)), 0)::float8 / 1e6, coalesce(sum(pg_ind
        (SELECT count(*)::float8 FROM fanmail.webhook_subscriber_deliveries WHERE status = 'pending')
 FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE c.relname ~ '_[0-9]{14}$'`
 
-// sample takes one. What can't be read just then is left out of it.
+// sample takes one sample. It leaves out a value that cannot be read at the moment.
 func (s *soaking) sample(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	v := map[string]float64{}
 	var tables, indexes, partitions, backends, outbox, pending float64
 	err := s.r.pool.QueryRow(ctx, selectSizes).Scan(&tables, &indexes, &partitions, &backends, &outbox, &pending)
-	if err == nil { // it fails where a partition is dropped at that moment
+	if err == nil { // it fails if a partition is being dropped
 		v[seriesTables], v[seriesIndexes], v[seriesPartitions] = tables, indexes, partitions
 		v[seriesBackends], v[seriesOutbox], v[seriesPending] = backends, outbox, pending
 	}
@@ -75,14 +75,14 @@ func (s *soaking) sample(ctx context.Context) {
 	v[seriesRate] = (came - s.counted) / max(now.At.Seconds()-since, 0.001)
 	s.counted = came
 	s.samples = append(s.samples, now)
-	_ = s.record.Encode(now) // for those who look into it; the curves don't need it
+	_ = s.record.Encode(now) // for manual analysis only
 	if len(s.samples)%30 == 0 {
 		s.r.say("%.0f deliveries/s, %.0f pending, %.0f partitions, tables %.0f MB, indexes %.0f MB, dispatcher-1 %.0f MB",
 			v[seriesRate], pending, partitions, tables, indexes, v[seriesMemory+"dispatcher-1"])
 	}
 }
 
-// goroutines asks a process's metrics, which stand beside its readiness.
+// goroutines reads a process's metrics, which it serves beside its readiness.
 func goroutines(ctx context.Context, ready string) (float64, error) {
 	url, ok := strings.CutSuffix(ready, "/readyz")
 	if !ok {
@@ -103,5 +103,5 @@ func goroutines(ctx context.Context, ready string) (float64, error) {
 			return strconv.ParseFloat(n, 64)
 		}
 	}
-	return 0, fmt.Errorf("%s tells no goroutines: %w", url, lines.Err())
+	return 0, fmt.Errorf("%s does not export the number of goroutines: %w", url, lines.Err())
 }

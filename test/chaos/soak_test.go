@@ -25,7 +25,7 @@ func series(name string, of func(minute float64) float64) curve {
 func TestSoakSeesWhatGrows(t *testing.T) {
 	t.Parallel()
 	flat := series(seriesTables, func(float64) float64 { return 100 })
-	_, good := verdict([]curve{flat, series(seriesMemory+"ingest", func(m float64) float64 { return min(m, 10) * 20 })})
+	_, good := summary([]curve{flat, series(seriesMemory+"ingest", func(m float64) float64 { return min(m, 10) * 20 })})
 	require.True(t, good, "what it takes to get warm is no growth")
 	for name, c := range map[string]curve{
 		"tables that nobody drops":   series(seriesTables, func(m float64) float64 { return m * 10 }),
@@ -34,11 +34,11 @@ func TestSoakSeesWhatGrows(t *testing.T) {
 		"deliveries that get slower": series(seriesRate, func(m float64) float64 { return 300 - 2*m }),
 		"a backlog":                  series(seriesPending, func(m float64) float64 { return 20 * m }),
 	} {
-		text, good := verdict([]curve{flat, c})
+		text, good := summary([]curve{flat, c})
 		require.False(t, good, name)
 		require.Contains(t, text, "NOT FLAT", name)
 	}
-	_, good = verdict(nil)
+	_, good = summary(nil)
 	require.False(t, good, "no samples prove nothing")
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/fanmail-dev/fanmail/test/chaos/history"
 )
 
-// tenant is one of the accounts, with what it takes to act for it.
+// tenant is an account, and what it takes to act for it.
 type tenant struct {
 	name   string
 	id     string
@@ -22,22 +22,22 @@ type tenant struct {
 	agents []string
 }
 
-// wish is a webhook to be made.
+// wish is a webhook to create.
 type wish struct {
 	tenant, name string
 	agents       []int // none: all
 	cap          int
 	strict       bool
-	// slowest answer; answers take up to that.
+	// slowest is the longest time until an answer.
 	slowest time.Duration
 	// stumbles is how many in a thousand first attempts are refused.
 	stumbles uint32
-	// off: it is made disabled.
+	// off: it is created disabled.
 	off bool
 }
 
-// wishes are the webhooks of a run. Tenant a gets mail, b's events come by the
-// API and flood now and then, c's are inserted and wait in line.
+// wishes are the webhooks of a run. Tenant a gets mail; tenant b's events come through the API, with a
+// flood now and then; tenant c's are inserted and strictly ordered.
 func wishes(stumbles uint32) []wish {
 	return []wish{
 		{tenant: "a", name: "everything", cap: 32, slowest: 10 * time.Millisecond},
@@ -54,7 +54,7 @@ func wishes(stumbles uint32) []wish {
 	}
 }
 
-// settle makes the tenants, agents and webhooks.
+// settle creates the tenants, agents and webhooks.
 func (r *rig) settle(ctx context.Context, hooks []wish) (map[string]*tenant, error) {
 	operator, err := tenancy.BootstrapOperatorKey(ctx, r.pool)
 	if err != nil {
@@ -118,7 +118,7 @@ func (r *rig) makeHook(ctx context.Context, t *tenant, w wish) (*changing, error
 		delay: func() time.Duration { return rand.N(w.slowest) },
 		stumble: func(token string, attempt int) bool {
 			sum := fnv.New32a()
-			_, _ = sum.Write([]byte(token)) // never fails
+			_, _ = sum.Write([]byte(token)) // it never fails
 			return attempt == 1 && sum.Sum32()%1000 < w.stumbles
 		},
 	}
@@ -127,5 +127,5 @@ func (r *rig) makeHook(ctx context.Context, t *tenant, w wish) (*changing, error
 	return &changing{id: h.ID, path: path, e: e, now: history.Change{Hook: h.ID, On: !w.off, Agents: h.Agents}}, nil
 }
 
-// hookPath is the path of a webhook's URL, by its name.
+// hookPath is the path of a webhook's URL.
 func hookPath(name string) string { return strings.ReplaceAll(name, " ", "-") }

@@ -10,8 +10,7 @@ import (
 	"sync"
 )
 
-// File is a history that is being written. Its methods may be called from many
-// goroutines at once.
+// File is a history that is being written. Its methods may be called from many goroutines.
 type File struct {
 	mu  sync.Mutex
 	f   *os.File
@@ -20,7 +19,7 @@ type File struct {
 	err error
 }
 
-// Create begins a history; the file must not exist.
+// Create begins a history. The file must not exist.
 func Create(path string) (*File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // the caller's choice
 	if err != nil {
@@ -30,14 +29,14 @@ func Create(path string) (*File, error) {
 	return &File{f: f, w: w, enc: json.NewEncoder(w)}, nil
 }
 
-// Append writes a record. A failure shows at [File.Close].
+// Append writes a record. [File.Close] returns its error.
 func (h *File) Append(r Record) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.err = errors.Join(h.err, h.enc.Encode(r))
 }
 
-// Close ends the history and gives the first errors of writing it.
+// Close ends the history and returns the first errors of writing it.
 func (h *File) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -1,9 +1,9 @@
 package history
 
-// Kind says what a [Record] is about.
+// Kind is the kind of a [Record].
 type Kind string
 
-// The kinds of records; each uses the field of its name.
+// The kinds of records. Each uses the field of its name.
 const (
 	KindRun      Kind = "run"
 	KindHook     Kind = "hook"
@@ -17,36 +17,34 @@ const (
 	KindEnd      Kind = "end"
 )
 
-// Record is one line.
+// Record is one line of the file.
 type Record struct {
 	Kind Kind  `json:"kind"`
 	Run  *Run  `json:"run,omitempty"`
 	Hook *Hook `json:"hook,omitempty"`
 	// Change of a webhook.
 	Change *Change `json:"change,omitempty"`
-	Offer  *Offer  `json:"offer,omitempty"` // offered and accepted
+	Offer  *Offer  `json:"offer,omitempty"` // for offered and accepted
 	Post   *Post   `json:"post,omitempty"`
 	Fault  *Fault  `json:"fault,omitempty"`
-	Row    *Row    `json:"row,omitempty"` // seen and row
+	Row    *Row    `json:"row,omitempty"` // for seen and row
 	End    *End    `json:"end,omitempty"`
 }
 
-// Run is the first record: what the run was.
+// Run is the first record: the parameters of the run.
 type Run struct {
 	At   int64  `json:"at"`
 	Seed uint64 `json:"seed"`
-	// LeaseUS is the longest lease of a delivery in the build under test.
+	// LeaseUS is the longest lease of a delivery in the build under test, in microseconds.
 	LeaseUS int64 `json:"lease_us"`
-	// GuardUS is how long a lease still lasts, at the least, when a POST
-	// begins.
+	// GuardUS is the shortest remaining lease with which a POST may begin, in microseconds.
 	GuardUS int64 `json:"guard_us"`
-	// RetriesUS are the waits before the attempts that a run does not wait
-	// for: number of attempts made → the longest wait. Other deliveries must
-	// have ended when the run does.
+	// RetriesUS are the waits that a run does not wait for: number of attempts made → the longest wait
+	// in microseconds. Every other delivery must have ended when the run ends.
 	RetriesUS map[int]int64 `json:"retries_us,omitempty"`
 }
 
-// Hook is a webhook, as it was made.
+// Hook is a webhook at its creation.
 type Hook struct {
 	ID     string   `json:"id"`
 	Name   string   `json:"name"`
@@ -54,12 +52,11 @@ type Hook struct {
 	Agents []string `json:"agents,omitempty"` // none: all of the tenant's
 	Cap    int      `json:"cap"`
 	Strict bool     `json:"strict,omitempty"`
-	// Off says that it was made disabled.
+	// Off: it was created disabled.
 	Off bool `json:"off,omitempty"`
 }
 
-// Change is what a webhook is from then on. It came into force at some moment
-// from when it was asked for until it was answered for.
+// Change holds a webhook's new settings. They came into force between the request and its answer.
 type Change struct {
 	Hook   string   `json:"hook"`
 	Asked  int64    `json:"asked"`
@@ -69,56 +66,56 @@ type Change struct {
 	Agents []string `json:"agents,omitempty"`
 }
 
-// ViaIntake is the way in by the intake subject, for which the broker answers.
+// ViaIntake is the way through the intake subject, where the broker acknowledges.
 const ViaIntake = "intake"
 
-// Offer is an event on its way in: offered when it is first sent, accepted
-// when it is answered for (SMTP 250, API 202, commit of a transaction).
+// Offer is an event on its way in. It is offered when it is first sent, and accepted when it is
+// acknowledged: SMTP 250, API 202, or the commit of a transaction.
 type Offer struct {
 	At     int64  `json:"at"`
 	Via    string `json:"via"`
-	Token  string `json:"token"` // what the event carries and is known by
+	Token  string `json:"token"` // identifies the event; it is part of its data
 	Tenant string `json:"tenant"`
 	Agent  string `json:"agent"`
-	Event  string `json:"event,omitempty"` // its id, where the answer told it
+	Event  string `json:"event,omitempty"` // the event's id, if the answer held it
 }
 
-// Post is a request that a receiver saw.
+// Post is a request that a receiver got.
 type Post struct {
-	Hook     string `json:"hook"` // whose URL; "" for one that is nobody's
+	Hook     string `json:"hook"` // of the URL; "" if no webhook has it
 	Token    string `json:"token"`
 	Event    string `json:"event"`
 	Delivery string `json:"delivery"`
 	Attempt  int    `json:"attempt"`
-	Body     string `json:"body"` // its SHA-256, hex
-	// Signed says that both signatures verified with the webhook's secret.
+	Body     string `json:"body"` // SHA-256 of the body, in hex
+	// Signed: both signatures verified with the webhook's secret.
 	Signed bool `json:"signed"`
-	// Start is when the body had come whole, End just before the first byte
-	// of the answer, or when the client had left.
+	// Start is when the whole body had arrived. End is just before the first byte of the answer, or
+	// when the client disconnected.
 	Start int64 `json:"start"`
 	End   int64 `json:"end"`
-	// Status that was answered; 0 for none.
+	// Status of the answer; 0 for none.
 	Status int `json:"status"`
-	// Left says that the client left before the answer.
+	// Left: the client disconnected before the answer.
 	Left bool `json:"left,omitempty"`
 }
 
-// OK says that the receiver answered 2xx while the client was there.
+// OK reports whether the receiver answered 2xx before the client disconnected.
 func (p *Post) OK() bool { return p.Status >= 200 && p.Status < 300 && !p.Left }
 
-// Fault is something that was done to the system.
+// Fault is a fault that was injected.
 type Fault struct {
 	Name  string `json:"name"`
-	Party string `json:"party"` // the process, "postgres", "nats", "receiver", "tenant"
+	Party string `json:"party"` // the process, "postgres", "nats", "receiver" or "tenant"
 	Start int64  `json:"start"`
-	End   int64  `json:"end"` // when it was mended
+	End   int64  `json:"end"` // when it was repaired
 	Note  string `json:"note,omitempty"`
 }
 
-// Row is a row of webhook_subscriber_deliveries: one that was seen final
-// during the run, or any at the end.
+// Row is a row of webhook_subscriber_deliveries: one that was final during the run, or any row at the
+// end.
 type Row struct {
-	At       int64  `json:"at"` // of the look
+	At       int64  `json:"at"` // when it was read
 	Delivery string `json:"delivery"`
 	Event    string `json:"event"`
 	Hook     string `json:"hook"`
@@ -127,13 +124,13 @@ type Row struct {
 	Attempts int    `json:"attempts"`
 	Max      int    `json:"max"`
 	Finished int64  `json:"finished,omitempty"`
-	Due      int64  `json:"due,omitempty"` // next_retry_at of a pending one
+	Due      int64  `json:"due,omitempty"` // next_retry_at of a pending row
 	Error    string `json:"error,omitempty"`
 }
 
 // End is the last record.
 type End struct {
 	At     int64 `json:"at"`
-	Healed int64 `json:"healed"` // when the last fault was mended
+	Healed int64 `json:"healed"` // when the last fault was repaired
 	Outbox int   `json:"outbox"` // rows left in the outbox
 }

@@ -9,7 +9,7 @@ import (
 
 type pair struct{ token, hook string }
 
-// events looks at every POST for itself: whose it is, what it carries.
+// events checks every POST by itself: whether the webhook exists and may receive the event.
 func (c *check) events() {
 	eventOf, tokenOf := map[string]string{}, map[string]string{}
 	for token, a := range c.accepted {
@@ -20,7 +20,7 @@ func (c *check) events() {
 	for _, p := range c.posts {
 		h := c.hooks[p.Hook]
 		if h == nil {
-			c.breach(NoRedirection, p.Start, "a POST of %s came to a URL that is no webhook's", p.Delivery)
+			c.breach(NoRedirection, p.Start, "a POST of %s arrived at a URL of no webhook", p.Delivery)
 			continue
 		}
 		c.Checked[Signed]++
@@ -45,15 +45,53 @@ func (c *check) events() {
 			eventOf[p.Token], tokenOf[p.Event] = p.Event, p.Token
 		}
 		c.Checked[TenantsApart]++
-		if !c.may(h, o) {
-			c.breach(TenantsApart, p.Start, "%s of %s, agent %s, came to %s of %s", p.Event, o.Tenant, o.Agent, h.Name, h.Tenant)
+		if !c.mayReceive(h, o) {
+			c.breach(TenantsApart, p.Start, "%s of %s, agent %s, arrived at %s of %s", p.Event, o.Tenant, o.Agent, h.Name, h.Tenant)
 		}
 	}
 }
 
-// deliveries decides what was lost, and whether what came again was the same.
+// deliveries finds lost deliveries, and repeated POSTs that differ from the first.
 func (c *check) deliveries() {
-	answered := map[pair]int64{} // when first
+	answered := c.sameBytes()
+	givenUp, waiting := c.unanswered()
+	for token, a := range c.accepted {
+		for _, id := range c.hookIDs {
+			h := c.hooks[id]
+			at := pair{token, id}
+			// The offer's time counts: the commit came some time after it.
+			if offered := c.offered[token]; offered == nil || !c.mustReceive(h, offered) {
+				if answered[at] != 0 {
+					c.Either++
+				}
+				continue
+			}
+			if a.Via == history.ViaIntake && c.firstPost[token] == 0 && c.wipedAfter(a.At) {
+				c.WithBroker++
+				continue
+			}
+			c.Wanted++
+			c.Checked[NothingLost]++
+			switch {
+			case answered[at] != 0:
+				c.Delivered++
+				c.Latencies = append(c.Latencies, us(max(answered[at]-a.At, 0)))
+			case givenUp[at]:
+				c.GivenUp++
+			case c.gone(id):
+				c.Deleted++
+			case waiting[at]:
+				c.Waiting++
+			default:
+				c.breach(NothingLost, a.At, "%q (%s, by %s) did not reach %s", token, a.Event, a.Via, h.Name)
+			}
+		}
+	}
+}
+
+// sameBytes compares the POSTs of each delivery, and returns when each event was first answered 2xx by each webhook.
+func (c *check) sameBytes() map[pair]int64 {
+	answered := map[pair]int64{}
 	rowOf := map[pair]string{}
 	for delivery, posts := range c.byRow {
 		first := posts[0]
@@ -78,7 +116,12 @@ func (c *check) deliveries() {
 		}
 		rowOf[at] = delivery
 	}
-	givenUp, waiting := map[pair]bool{}, map[pair]bool{}
+	return answered
+}
+
+// unanswered returns the deliveries that used up their attempts, and those that wait for one after the run.
+func (c *check) unanswered() (givenUp, waiting map[pair]bool) {
+	givenUp, waiting = map[pair]bool{}, map[pair]bool{}
 	for _, r := range c.rowOf {
 		if c.scheduled(r) {
 			waiting[pair{c.byRow[r.Delivery][0].Token, r.Hook}] = true
@@ -89,43 +132,11 @@ func (c *check) deliveries() {
 			}
 		}
 	}
-	for token, a := range c.accepted {
-		for _, id := range c.hookIDs {
-			h := c.hooks[id]
-			at := pair{token, id}
-			// It counts from the offer: the commit came at some time after.
-			if offered := c.offered[token]; offered == nil || !c.must(h, offered) {
-				if answered[at] != 0 {
-					c.Either++
-				}
-				continue
-			}
-			if a.Via == history.ViaIntake && c.firstPost[token] == 0 && c.wipedAfter(a.At) {
-				c.WithBroker++
-				continue
-			}
-			c.Wanted++
-			c.Checked[NothingLost]++
-			switch {
-			case answered[at] != 0:
-				c.Delivered++
-				c.Latencies = append(c.Latencies, us(max(answered[at]-a.At, 0)))
-			case givenUp[at]:
-				c.GivenUp++
-			case c.gone(id):
-				c.Deleted++
-			case waiting[at]:
-				c.Waiting++
-			default:
-				c.breach(NothingLost, a.At, "%q (%s, by %s) never reached %s", token, a.Event, a.Via, h.Name)
-			}
-		}
-	}
+	return givenUp, waiting
 }
 
-// forgotten says whether a POST may rightly have no row: the database crashed
-// before the fan-out's commit was on the disk, and when the event was fanned out
-// again the webhook had changed and did not want it any more.
+// forgotten reports whether a POST may have no row. That is so if the database crashed before the
+// fan-out's commit was on disk, and the webhook changed before the event was fanned out a second time.
 func (c *check) forgotten(p *history.Post) bool {
 	if len(c.states[p.Hook]) < 2 {
 		return false
@@ -135,12 +146,12 @@ func (c *check) forgotten(p *history.Post) bool {
 	})
 }
 
-// wipedAfter says whether the broker lost all of its data after a moment.
+// wipedAfter reports whether the broker lost all of its data after a moment.
 func (c *check) wipedAfter(at int64) bool {
 	return slices.ContainsFunc(c.faults, func(f *history.Fault) bool { return f.Name == wipeName && f.End >= at })
 }
 
-// rows compares the table with what the receivers saw.
+// rows compares the table with what the receivers got.
 func (c *check) rows() {
 	type once struct{ event, hook string }
 	only := map[once]string{}
@@ -152,7 +163,7 @@ func (c *check) rows() {
 		for _, p := range posts {
 			ok = ok || p.OK()
 			if p.Event != r.Event || p.Hook != r.Hook {
-				c.breach(RowsTrue, 0, "%s is of %s for %s in the table, and was POSTed as of %s to %s", r.Delivery, r.Event, r.Hook, p.Event, p.Hook)
+				c.breach(RowsTrue, 0, "the row %s belongs to %s and %s, but its POST carried %s to %s", r.Delivery, r.Event, r.Hook, p.Event, p.Hook)
 			}
 		}
 		switch {
@@ -162,7 +173,7 @@ func (c *check) rows() {
 		case r.Status == "pending":
 			c.breach(AllEnd, 0, "%s waits for another %s, after %d attempts", r.Delivery, us(r.Due-r.At), r.Attempts)
 		case r.Finished == 0:
-			c.breach(AllEnd, 0, "%s is %s and has no end", r.Delivery, r.Status)
+			c.breach(AllEnd, 0, "%s is %s without a time of its end", r.Delivery, r.Status)
 		case r.Status == "delivered" && !ok:
 			c.breach(RowsTrue, r.Finished, "%s is delivered in the table; the receiver never answered 2xx", r.Delivery)
 		case r.Status == "failed" && slices.Contains(deletedErrors, r.Error) && c.gone(r.Hook):
@@ -174,7 +185,7 @@ func (c *check) rows() {
 		}
 		key := once{r.Event, r.Hook}
 		if other := only[key]; other != "" {
-			c.breach(RowsTrue, 0, "%s and %s are both of %s for %s", other, r.Delivery, r.Event, r.Hook)
+			c.breach(RowsTrue, 0, "the rows %s and %s both belong to %s for %s", other, r.Delivery, r.Event, r.Hook)
 		}
 		only[key] = r.Delivery
 	}
@@ -201,9 +212,8 @@ func (c *check) rows() {
 	}
 }
 
-// scheduled says whether a pending row rightly waits for an attempt that the
-// run does not wait for: each of its attempts was made and refused, and the next
-// is no further away than the schedule says.
+// scheduled reports whether a pending row waits for an attempt that the run does not wait for: all its
+// attempts were made and refused, and the next is not later than the schedule allows.
 func (c *check) scheduled(r *history.Row) bool {
 	posts := c.byRow[r.Delivery]
 	wait := c.run.RetriesUS[r.Attempts]

@@ -9,8 +9,8 @@ import (
 	"github.com/fanmail-dev/fanmail/test/chaos/history"
 )
 
-// strict follows the line of each strict webhook: no POST may begin before
-// every event ahead of it has ended.
+// strict checks the order of each strict webhook: a POST may begin only after every earlier event has
+// ended.
 func (c *check) strict() {
 	lines := map[string][]*history.Row{}
 	for _, r := range c.rowOf {
@@ -20,7 +20,7 @@ func (c *check) strict() {
 	}
 	for id, line := range lines {
 		slices.SortFunc(line, func(a, b *history.Row) int { return cmp.Compare(a.Seq, b.Seq) })
-		ahead := int64(0) // when all before have ended
+		ahead := int64(0) // when all earlier ones have ended
 		for _, r := range line {
 			ended := int64(math.MaxInt64)
 			if r.Status == "failed" {
@@ -40,8 +40,8 @@ func (c *check) strict() {
 	}
 }
 
-// sequence compares the outbox sequence with the order in which events were
-// accepted: what was accepted before another was even offered comes first.
+// sequence compares the outbox sequence with the order of acceptance: an event accepted before another
+// was offered comes first.
 func (c *check) sequence() {
 	seqs := map[string]int64{}
 	for _, r := range c.rowOf {
@@ -56,7 +56,7 @@ func (c *check) sequence() {
 		slices.SortFunc(out, func(a, b *history.Offer) int { return cmp.Compare(a.At, b.At) })
 		return out
 	}
-	// The broker answers for the intake subject before there is a commit.
+	// The broker acknowledges an intake message before there is a commit.
 	accepted := slices.DeleteFunc(known(c.accepted), func(o *history.Offer) bool { return o.Via == history.ViaIntake })
 	highest, of := int64(0), ""
 	for _, o := range known(c.offered) {
@@ -73,7 +73,7 @@ func (c *check) sequence() {
 	}
 }
 
-// effects sums up what each kind of fault did.
+// effects sums up each kind of fault.
 func (c *check) effects() {
 	byName := map[string]*Effect{}
 	for _, f := range c.faults {

@@ -9,28 +9,27 @@ import (
 
 const (
 	second = int64(1_000_000)
-	// slack is for clocks and for a busy machine.
+	// slack allows for clocks and a busy machine.
 	slack = second
-	// settling is how long after a lease's end the sweep, a breaker's probe or
-	// a slow machine may take to POST again.
+	// settling is how long after a lease's end the fetch, a breaker's probe or a slow machine may take
+	// to POST again.
 	settling = 60 * second
-	// brokerName begins the names of the broker's faults.
+	// brokerName is the prefix of the broker's faults.
 	brokerName = "nats."
-	// forgetting is how long a commit that does not wait for the disk may stay
-	// off it: three times wal_writer_delay, and slack.
+	// forgetting is how long a commit with synchronous_commit off may stay off the disk: three times
+	// wal_writer_delay, and slack.
 	forgetting = 5 * second
-	// wipeName is the loss of all that the broker has.
+	// wipeName is the loss of all of the broker's data.
 	wipeName = "nats.wipe"
-	// termName is an orderly stop: it parks what it cuts short.
+	// termName is an orderly stop, which releases the deliveries that it interrupts.
 	termName = "term"
 )
 
-// takeLeases are the faults after which a lease may be gone: the database, or
-// the standby in its place, comes back without the last commits that did not
-// wait for the disk, or its clock has gone past the lease's end.
+// takeLeases are the faults after which a lease may be lost. The database or its standby comes back
+// without the last commits that were not on disk, or its clock has passed the lease's end.
 var takeLeases = []string{"postgres.immediate", "postgres.failover", "postgres.full", "postgres.clock"}
 
-// explains says whether a fault can be why a delivery is POSTed twice.
+// explains reports whether a fault can be the reason for a second POST.
 func explains(f *history.Fault) bool {
 	if strings.HasPrefix(f.Name, brokerName) {
 		return false // a dispatcher that is cut off from the broker too
@@ -38,8 +37,7 @@ func explains(f *history.Fault) bool {
 	return f.Party == "postgres" || strings.HasPrefix(f.Party, "dispatcher")
 }
 
-// twice looks at every POST that came although one before was answered 2xx, or
-// had the same attempt's number.
+// twice checks every POST that came after a 2xx answer, or with the attempt number of another.
 func (c *check) twice() {
 	for _, posts := range c.byRow {
 		for i, p := range posts {
@@ -68,8 +66,8 @@ func (c *check) twice() {
 	}
 }
 
-// explanation finds the fault between two POSTs that is the likeliest reason
-// for the second: the one that came first after the first POST, or lasted then.
+// explanation finds the likeliest fault behind a second POST: the first one that lasted during or
+// began after the first POST.
 func (c *check) explanation(before, p *history.Post) *history.Fault {
 	var best *history.Fault
 	after := func(f *history.Fault) int64 { return max(f.Start-before.End, 0) }
@@ -84,7 +82,7 @@ func (c *check) explanation(before, p *history.Post) *history.Fault {
 	return best
 }
 
-// released says whether the first POST's lease can have gone before its time.
+// released reports whether the first POST's lease can have been lost before its end.
 func (c *check) released(before, p *history.Post) bool {
 	for _, f := range c.faults {
 		between := f.Start <= p.Start && f.End >= before.Start-slack
@@ -95,7 +93,7 @@ func (c *check) released(before, p *history.Post) bool {
 	return false
 }
 
-// caps follows each webhook's POSTs on the wire.
+// caps counts each webhook's POSTs in flight.
 func (c *check) caps() {
 	of := map[string][]*history.Post{}
 	for _, p := range c.posts {
@@ -129,8 +127,8 @@ func (c *check) caps() {
 	}
 }
 
-// gone is when a POST was off the wire at the latest, as its sender sees it: a
-// client that left had left before the receiver noticed.
+// gone is when a POST was over at the latest for its sender. A client disconnects before the receiver
+// notices.
 func gone(p *history.Post) int64 {
 	if p.Left {
 		return max(p.Start, p.End-slack)
@@ -138,8 +136,8 @@ func gone(p *history.Post) int64 {
 	return p.End
 }
 
-// disturbance finds a fault that took the owner away from one of the POSTs
-// while it was on the wire: the next owner's may then overlap with it.
+// disturbance finds a fault that took the partition from its owner during one of the POSTs. POSTs of
+// the next owner may then overlap with it.
 func (c *check) disturbance(open []*history.Post) *history.Fault {
 	for _, f := range c.faults {
 		for _, p := range open {

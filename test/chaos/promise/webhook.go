@@ -7,18 +7,17 @@ import (
 	"github.com/fanmail-dev/fanmail/test/chaos/history"
 )
 
-// obedience is how long a change may take to reach every dispatcher: they look
-// once a second, an attempt that was begun before may just have got through,
-// and an owner that is cut off from the database starts attempts for another
-// 6 s.
+// obedience is how long a change may take to reach every dispatcher. They look once a second, a
+// running attempt may finish, and an owner that is cut off from the database starts attempts for 6 s
+// more.
 const obedience = 15 * second
 
-// deletedErrors are what a row says that ended with its webhook: ended by the
-// deletion, or by the dispatcher that met it later.
+// deletedErrors are the errors of rows that ended with their webhook: at its deletion, or when the
+// dispatcher met them later.
 var deletedErrors = []string{"webhook deleted", "the webhook was deleted"}
 
-// state is what a webhook was for a time. It was in force at the latest from
-// surely, and at the earliest from perhaps.
+// state is a webhook's settings for a time. They were in force from surely at the latest, and from
+// perhaps at the earliest.
 type state struct {
 	perhaps, surely int64
 	on, gone        bool
@@ -29,8 +28,7 @@ func (c *check) change(h *history.Change) {
 	c.states[h.Hook] = append(c.states[h.Hook], state{perhaps: h.Asked, surely: h.Done, on: h.On, gone: h.Gone, agents: h.Agents})
 }
 
-// during gives the states of a webhook that may have been in force from one
-// moment to another.
+// during returns the states that may have been in force between two moments.
 func (c *check) during(hook string, from, to int64) []state {
 	all := c.states[hook]
 	var out []state
@@ -50,15 +48,15 @@ func (s *state) wants(o *history.Offer) bool {
 	return s.on && !s.gone && (len(s.agents) == 0 || slices.Contains(s.agents, o.Agent))
 }
 
-// may says whether a webhook may have an event: whether it wanted it at some
-// time since it was offered.
-func (c *check) may(h *history.Hook, o *history.Offer) bool {
+// mayReceive reports whether a webhook may get an event: its filter matched at some time since the
+// offer.
+func (c *check) mayReceive(h *history.Hook, o *history.Offer) bool {
 	return h.Tenant == o.Tenant && slices.ContainsFunc(c.during(h.ID, o.At, math.MaxInt64), func(s state) bool { return s.wants(o) })
 }
 
-// must says whether it has to have it: whether it wanted it from before it was
-// offered until it was fanned out.
-func (c *check) must(h *history.Hook, o *history.Offer) bool {
+// mustReceive reports whether a webhook must get an event: its filter matched from before the offer
+// until the fan-out.
+func (c *check) mustReceive(h *history.Hook, o *history.Offer) bool {
 	states := c.during(h.ID, o.At, c.fannedOut(o.Token))
 	return h.Tenant == o.Tenant && len(states) > 0 && !slices.ContainsFunc(states, func(s state) bool { return !s.wants(o) })
 }
@@ -76,7 +74,7 @@ func (c *check) gone(hook string) bool {
 	return len(all) > 0 && all[len(all)-1].gone
 }
 
-// off looks for POSTs to webhooks that had been off for long enough.
+// off finds POSTs to webhooks that had been disabled for long enough.
 func (c *check) off() {
 	for _, p := range c.posts {
 		if len(c.states[p.Hook]) < 2 {
@@ -90,8 +88,7 @@ func (c *check) off() {
 	}
 }
 
-// held says whether a dispatcher was held up at that time by what may let it
-// go on later with what it had begun.
+// held reports whether a fault held up a dispatcher at that time, so that it may have continued later.
 func (c *check) held(from, to int64) bool {
 	return slices.ContainsFunc(c.faults, func(f *history.Fault) bool { return explains(f) && f.Start <= to && f.End >= from })
 }

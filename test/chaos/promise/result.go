@@ -8,7 +8,7 @@ import (
 	"github.com/fanmail-dev/fanmail/test/chaos/history"
 )
 
-// Promise is what is promised, by name.
+// Promise is the name of a promise.
 type Promise string
 
 // The promises.
@@ -30,7 +30,7 @@ const (
 	OffIsOff      Promise = "a webhook that is off is left alone"
 )
 
-// Promises are all of them, in the order of reports.
+// Promises lists all promises, in the order of reports.
 var Promises = []Promise{
 	NothingLost, OneEvent, AllEnd, RowsTrue, FinalStays, TwiceExplain, LeaseHolds, CapsHold, StrictOrder,
 	CommitOrder, Signed, TenantsApart, SameBytes, NoRedirection, OffIsOff,
@@ -39,50 +39,48 @@ var Promises = []Promise{
 // Breach is one way in which a promise was broken.
 type Breach struct {
 	Promise Promise
-	At      int64 // when it showed, Unix microseconds; 0: at the end
+	At      int64 // when it showed, in Unix microseconds; 0: at the end
 	Text    string
 }
 
-// Effect is what the history shows of the faults of one name.
+// Effect is what the history shows about the faults of one name.
 type Effect struct {
 	Name     string
 	Times    int
 	Seconds  float64
-	Accepted int // events accepted while it lasted
-	Posts    int // POSTs that were on the wire while it lasted
-	Twice    int // POSTs too many that it explains
-	Overlaps int // excesses of a cap that it excuses
-	// Breaches are those that showed while it lasted or within a lease after.
+	Accepted int // events accepted during it
+	Posts    int // POSTs in flight during it
+	Twice    int // extra POSTs that it explains
+	Overlaps int // excesses of an in-flight limit that it explains
+	// Breaches are those that showed during it or within a lease after it.
 	Breaches map[Promise]int
 }
 
-// Verdict is a judged history.
-type Verdict struct {
-	// Checked counts how often each promise was put to the proof.
+// Result is what [Check] found in a history.
+type Result struct {
+	// Checked counts how often each promise was tested.
 	Checked  map[Promise]int
 	Breaches []Breach
 	Effects  []Effect // by name
 
 	Offered, Accepted, Wanted, Delivered int // events, events, deliveries, deliveries with a 2xx
 	Posts, Twice, Overlaps, GivenUp      int
-	// Deleted counts deliveries that ended with their webhook, Either those
-	// that may be or not, since their webhook was changed around their event.
-	// Waiting counts those whose next attempt comes after the run, in time.
-	// WithBroker counts those of events that the broker had answered for, on
-	// the intake subject, and lost with all of its data before they were taken
-	// in: nobody promises those.
+	// Deleted counts deliveries that ended with their webhook. Either counts deliveries that may exist
+	// or not, because their webhook changed around their event. Waiting counts deliveries whose next
+	// attempt comes after the run, as scheduled. WithBroker counts deliveries of events that the
+	// broker acknowledged on the intake subject and lost with all of its data before they were taken
+	// in, which no promise covers.
 	Deleted, Either, Waiting, WithBroker int
 
-	// Latencies are the times from an event's acceptance to a delivery's first
-	// 2xx, in order.
+	// Latencies are the times from an event's acceptance to a delivery's first 2xx, sorted.
 	Latencies []time.Duration
 }
 
-// Kept says that no promise was broken.
-func (v *Verdict) Kept() bool { return len(v.Breaches) == 0 }
+// Kept reports whether no promise was broken.
+func (v *Result) Kept() bool { return len(v.Breaches) == 0 }
 
 // Broken counts the breaches of a promise.
-func (v *Verdict) Broken(p Promise) int {
+func (v *Result) Broken(p Promise) int {
 	n := 0
 	for _, b := range v.Breaches {
 		if b.Promise == p {
@@ -92,10 +90,9 @@ func (v *Verdict) Broken(p Promise) int {
 	return n
 }
 
-// Check judges a history. The error says that it is no whole history: one that
-// was cut off proves nothing.
-func Check(records []history.Record) (*Verdict, error) {
-	c := &check{Verdict: Verdict{Checked: map[Promise]int{}}}
+// Check checks a history. The error means that the history is not complete, so that it proves nothing.
+func Check(records []history.Record) (*Result, error) {
+	c := &check{Result: Result{Checked: map[Promise]int{}}}
 	if err := c.read(records); err != nil {
 		return nil, err
 	}
@@ -109,20 +106,20 @@ func Check(records []history.Record) (*Verdict, error) {
 	c.sequence()
 	c.effects()
 	slices.Sort(c.Latencies)
-	return &c.Verdict, nil
+	return &c.Result, nil
 }
 
-// check is a judgement under way.
+// check is the state of [Check].
 type check struct {
-	Verdict
+	Result
 	run       *history.Run
 	end       *history.End
 	hooks     map[string]*history.Hook
-	hookIDs   []string           // in the order of their making
+	hookIDs   []string           // in the order of their creation
 	states    map[string][]state // by webhook, in the order of time
 	offered   map[string]*history.Offer
 	accepted  map[string]*history.Offer
-	posts     []*history.Post  // by start
+	posts     []*history.Post  // sorted by start
 	firstPost map[string]int64 // of an event, by its token
 	byRow     map[string][]*history.Post
 	faults    []*history.Fault
@@ -166,7 +163,7 @@ func (c *check) read(records []history.Record) error {
 		case history.KindRow:
 			c.seen = append(c.seen, r.Row)
 			if before := c.rowOf[r.Row.Delivery]; before != nil {
-				c.breach(RowsTrue, 0, "%s stands in the table twice", r.Row.Delivery)
+				c.breach(RowsTrue, 0, "the table has two rows %s", r.Row.Delivery)
 			}
 			c.rowOf[r.Row.Delivery] = r.Row
 		default:

@@ -14,9 +14,9 @@ import (
 
 const second = 1_000_000
 
-// story is a history in which every promise was kept: two events of one tenant
-// and one of another, a strict webhook, one with a cap of 2, and one of the
-// other tenant; a killed dispatcher made one POST too many.
+// story is a history in which every promise was kept. It has two events of one tenant and one of
+// another, a strict webhook, one with a limit of 2, and one of the other tenant. A killed dispatcher
+// made one extra POST.
 type story struct{ records []history.Record }
 
 func tale() *story {
@@ -41,7 +41,7 @@ func tale() *story {
 	// The dispatcher was killed before it had recorded that.
 	s.add(history.Record{Kind: history.KindFault, Fault: &history.Fault{Name: "kill", Party: "dispatcher-1", Start: 6500, End: second}})
 	s.post("wh_other", 3, 1, 20*second, 20*second+10, 200)
-	// This one was made off, came on and was deleted.
+	// This webhook was created disabled, enabled and deleted.
 	s.add(history.Record{Kind: history.KindHook, Hook: &history.Hook{ID: "wh_change", Name: "change", Tenant: "b", Cap: 8, Off: true}})
 	s.add(history.Record{Kind: history.KindChange, Change: &history.Change{Hook: "wh_change", Asked: 10, Done: 20, On: true}})
 	s.add(history.Record{Kind: history.KindChange, Change: &history.Change{Hook: "wh_change", Asked: 60 * second, Done: 61 * second, Gone: true}})
@@ -78,7 +78,7 @@ func (s *story) row(hook string, event int, seq int64, status string, attempts i
 	s.add(history.Record{Kind: history.KindRow, Row: &r})
 }
 
-// posts gives the POSTs of a delivery.
+// posts returns the POSTs of a delivery.
 func (s *story) posts(id string) (out []*history.Post) {
 	for _, r := range s.records {
 		if r.Kind == history.KindPost && r.Post.Delivery == id {
@@ -88,7 +88,7 @@ func (s *story) posts(id string) (out []*history.Post) {
 	return out
 }
 
-// last gives the row as it was at the end.
+// last returns the row at the end.
 func (s *story) last(id string) *history.Row {
 	for _, r := range s.records {
 		if r.Kind == history.KindRow && r.Row.Delivery == id {
