@@ -13,6 +13,8 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/ingest"
+	"github.com/fanmail-dev/fanmail/internal/retention"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
@@ -387,10 +389,11 @@ func TestRetentionExpiresWhatIsPendingAndThenDropsTheDay(t *testing.T) {
 		return day
 	}
 	days := []time.Time{kept()}
-	r, err := subscribers.Retain(ctx, pool)
+	rules := slices.Concat(subscribers.RetentionRules(), ingest.RetentionRules(), outbox.RetentionRules())
+	r, err := retention.Run(ctx, pool, rules)
 	require.NoError(t, err)
 	days = append(days, kept())
-	require.Equal(t, int64(3), r.Expired)
+	require.Equal(t, int64(3), r.Rows[subscribers.ExpirePending])
 	require.Positive(t, r.Dropped)
 	var pending, expired int
 	require.NoError(t, pool.QueryRow(ctx, `SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'failed' AND last_error = 'expired') FROM fanmail.webhook_subscriber_deliveries`).Scan(&pending, &expired))
@@ -408,7 +411,8 @@ func TestRetentionExpiresWhatIsPendingAndThenDropsTheDay(t *testing.T) {
 			FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = ('fanmail.' || $1)::regclass`, table).Scan(&first, &present))
 		require.Equal(t, present-1, first, "of %s the bucket before is looked at still", table)
 	}
-	again, err := subscribers.Retain(ctx, pool)
+	again, err := retention.Run(ctx, pool, rules)
 	require.NoError(t, err)
-	require.Zero(t, again)
+	require.Zero(t, again.Dropped)
+	require.Empty(t, again.Rows)
 }

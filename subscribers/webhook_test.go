@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/retention"
 	"github.com/fanmail-dev/fanmail/subscribers"
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
@@ -98,10 +99,10 @@ func TestARotatedSecretSignsForADayAndThenNoMore(t *testing.T) {
 	past, err := r.Get(w.ID).Signer(until)
 	require.NoError(t, err)
 	require.Equal(t, []int{1, 2, 1}, []int{signatures(before), signatures(within), signatures(past)})
-	_, err = subscribers.Retain(ctx, s.pool)
+	_, err = retention.Run(ctx, s.pool, subscribers.RetentionRules())
 	require.NoError(t, err)
 	s.exec(t, `UPDATE fanmail.webhooks SET signing_secret_prev_until = now()`)
-	_, err = subscribers.Retain(ctx, s.pool)
+	_, err = retention.Run(ctx, s.pool, subscribers.RetentionRules())
 	require.NoError(t, err)
 	var kept *string
 	require.NoError(t, s.pool.QueryRow(ctx, `SELECT signing_secret_prev FROM fanmail.webhooks`).Scan(&kept))

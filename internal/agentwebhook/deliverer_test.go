@@ -17,6 +17,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
 	"github.com/fanmail-dev/fanmail/internal/attempt"
+	"github.com/fanmail-dev/fanmail/internal/retention"
 	"github.com/fanmail-dev/fanmail/test/sink"
 )
 
@@ -436,14 +437,16 @@ func TestRetentionExpiresAndDropsDays(t *testing.T) {
 	insert(49, "delivered")
 	insert(47, "pending")
 	d := r.deliverer()
-	require.NoError(t, d.Retain(r.ctx()))
+	_, err := retention.Run(r.ctx(), r.pool, d.RetentionRules())
+	require.NoError(t, err)
 	var left, expired, pending int
 	require.NoError(t, r.pool.QueryRow(r.ctx(), `SELECT count(*), count(*) FILTER (WHERE status = 'failed' AND last_error = 'expired' AND next_retry_at IS NULL),
 		count(*) FILTER (WHERE status = 'pending') FROM fanmail.webhook_deliveries`).Scan(&left, &expired, &pending))
 	require.Equal(t, 3, left, "the day of the oldest is gone")
 	require.Equal(t, 1, expired)
 	require.Equal(t, 1, pending)
-	require.NoError(t, d.Retain(r.ctx()))
+	_, err = retention.Run(r.ctx(), r.pool, d.RetentionRules())
+	require.NoError(t, err)
 }
 
 func TestSendersNamesMakeSafeHeaders(t *testing.T) {

@@ -17,8 +17,8 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/retention"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
-	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
 const (
@@ -216,12 +216,9 @@ func (k *remembered) keep(ctx context.Context, tx pgx.Tx, c *captured) error {
 	return nil
 }
 
-// DropIdempotencyKeys deletes the answers that are older than 24 hours. They
-// are ignored from then on, so that a late call does no harm.
-func DropIdempotencyKeys(ctx context.Context, db subscribers.DB) error {
-	_, err := db.Exec(ctx, `DELETE FROM fanmail.idempotency_keys WHERE created_at < now() - make_interval(secs => $1)`, idempotencyTTL.Seconds())
-	if err != nil {
-		return fmt.Errorf("delete old idempotency keys: %w", err)
-	}
-	return nil
+// RetentionRules are the rules for idempotency_keys: answers are kept for 24 hours.
+// Older ones are ignored, so that a late run does no harm.
+func RetentionRules() []retention.Rule {
+	return []retention.Rule{retention.Rows("delete old idempotency keys",
+		`DELETE FROM fanmail.idempotency_keys WHERE created_at < now() - make_interval(secs => $1)`, idempotencyTTL.Seconds())}
 }

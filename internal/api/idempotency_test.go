@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/internal/api"
+	"github.com/fanmail-dev/fanmail/internal/retention"
 )
 
 func TestARequestWithAKeyTakesEffectOnce(t *testing.T) {
@@ -45,14 +46,16 @@ func TestARequestWithAKeyTakesEffectOnce(t *testing.T) {
 	// After 24 hours the key is new.
 	_, err := w.pool.Exec(ctx, `UPDATE fanmail.idempotency_keys SET created_at = created_at - interval '24 hours 1 second'`)
 	require.NoError(t, err)
-	require.NoError(t, api.DropIdempotencyKeys(ctx, w.pool))
+	_, err = retention.Run(ctx, w.pool, api.RetentionRules())
+	require.NoError(t, err)
 	var kept int
 	require.NoError(t, w.pool.QueryRow(ctx, `SELECT count(*) FROM fanmail.idempotency_keys`).Scan(&kept))
 	require.Zero(t, kept)
 	later := c.do("POST", "/v1/webhooks", hook, "Idempotency-Key", "k1").want(t, 201)
 	require.NotEqual(t, first.text("id"), later.text("id"))
 	require.Equal(t, string(later.raw), string(c.do("POST", "/v1/webhooks", hook, "Idempotency-Key", "k1").want(t, 201).raw))
-	require.NoError(t, api.DropIdempotencyKeys(ctx, w.pool))
+	_, err = retention.Run(ctx, w.pool, api.RetentionRules())
+	require.NoError(t, err)
 	require.NoError(t, w.pool.QueryRow(ctx, `SELECT count(*) FROM fanmail.idempotency_keys`).Scan(&kept))
 	require.Equal(t, 1, kept, "a day has to pass first")
 }

@@ -2,8 +2,8 @@ package app
 
 import (
 	"context"
-	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -15,8 +15,10 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
 	"github.com/fanmail-dev/fanmail/internal/api"
 	"github.com/fanmail-dev/fanmail/internal/dispatch"
+	"github.com/fanmail-dev/fanmail/internal/ingest"
 	"github.com/fanmail-dev/fanmail/internal/opevents"
 	"github.com/fanmail-dev/fanmail/internal/replay"
+	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -102,8 +104,8 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 
 // maintenance is what dispatchers do, and 'fanmail maintain' in their stead.
 func maintenance(pool *pgxpool.Pool, own *agentwebhook.Deliverer, every time.Duration, log *zap.Logger, registerer prometheus.Registerer) *dispatch.Maintenance {
-	also := func(ctx context.Context) error {
-		return errors.Join(own.Retain(ctx), api.DropIdempotencyKeys(ctx, pool))
-	}
-	return dispatch.NewMaintenance(pool, dispatch.MaintenanceOptions{Every: every, Also: also, Log: log, Registerer: registerer})
+	// Deliveries come before the events that they need.
+	rules := slices.Concat(subscribers.RetentionRules(), ingest.RetentionRules(), outbox.RetentionRules(), replay.RetentionRules(),
+		dispatch.RetentionRules(), own.RetentionRules(), api.RetentionRules())
+	return dispatch.NewMaintenance(pool, dispatch.MaintenanceOptions{Every: every, Retention: rules, Log: log, Registerer: registerer})
 }

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
+	"github.com/fanmail-dev/fanmail/internal/retention"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -24,6 +25,8 @@ type MaintenanceOptions struct {
 	// with those webhooks: what it writes there is true exactly if they are
 	// disabled. Its error undoes the disabling. It may be nil.
 	Disabled func(context.Context, pgx.Tx, []subscribers.Disabled) error
+	// Retention are the rules that each round applies.
+	Retention []retention.Rule
 	// Also is done in each round, under the same lock. It may be nil.
 	Also       func(context.Context) error
 	Log        *zap.Logger
@@ -138,11 +141,12 @@ func (m *Maintenance) disable(ctx context.Context) error {
 }
 
 func (m *Maintenance) retain(ctx context.Context) error {
-	r, err := subscribers.Retain(ctx, m.pool)
-	m.expired.Add(float64(r.Expired))
+	r, err := retention.Run(ctx, m.pool, m.o.Retention)
+	expired := r.Rows[subscribers.ExpirePending]
+	m.expired.Add(float64(expired))
 	m.dropped.Add(float64(r.Dropped))
-	if r.Dropped > 0 || r.Expired > 0 {
-		m.log.Info("retention", zap.Int("dropped_partitions", r.Dropped), zap.Int64("expired_deliveries", r.Expired))
+	if r.Dropped > 0 || expired > 0 {
+		m.log.Info("retention", zap.Int("dropped_partitions", r.Dropped), zap.Int64("expired_deliveries", expired))
 	}
 	return err
 }

@@ -32,7 +32,7 @@ func TestARoundOfMaintenanceDisablesExpiresAndForgets(t *testing.T) {
 	var told []subscribers.Disabled
 	var also int
 	m := dispatch.NewMaintenance(r.pool, dispatch.MaintenanceOptions{
-		Registerer: reg,
+		Registerer: reg, Retention: subscribers.RetentionRules(),
 		Disabled: func(ctx context.Context, tx pgx.Tx, list []subscribers.Disabled) error {
 			var enabled bool
 			require.NoError(t, tx.QueryRow(ctx, `SELECT enabled FROM fanmail.webhooks WHERE id = $1`, list[0].ID).Scan(&enabled))

@@ -129,7 +129,6 @@ func (r *Runner) Run(ctx context.Context) error {
 	tick := time.NewTicker(poll)
 	defer tick.Stop()
 	failing := false
-	var forgotten time.Time
 	for {
 		claims, err := r.claim(ctx, cap(places)-len(places))
 		if err != nil && ctx.Err() == nil && !failing {
@@ -145,12 +144,6 @@ func (r *Runner) Run(ctx context.Context) error {
 				<-places
 				nudge()
 			})
-		}
-		if err == nil && time.Since(forgotten) > time.Hour {
-			forgotten = time.Now()
-			if _, err := r.pool.Exec(ctx, `DELETE FROM fanmail.replays WHERE finished_at < now() - make_interval(secs => $1)`, keep.Seconds()); err != nil && ctx.Err() == nil {
-				r.log.Warn("old replays can't be forgotten", zap.Error(err))
-			}
 		}
 		select {
 		case <-ctx.Done():

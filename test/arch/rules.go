@@ -63,6 +63,10 @@ var Rules = []Rule{
 		Because: "producers trace their inserts by it, and must not pull in what records metrics and logs",
 	},
 	{
+		Package: "internal/retention", May: []string{"internal/pg"},
+		Because: "how long rows are kept is said by the packages that own them",
+	},
+	{
 		Package: "internal/relay", May: []string{"events", "internal/faults", "internal/stream", "internal/telemetry", "internal/tracecontext", "outbox"},
 		Because: "the relay moves what the outbox holds to the broker; who takes it from there is not its concern",
 	},
@@ -71,7 +75,7 @@ var Rules = []Rule{
 		Because: "it ships spans of whatever kind, and only app decides that it does",
 	},
 	{
-		Package: "outbox", May: []string{"events", "internal/pg", "internal/tracecontext"},
+		Package: "outbox", May: []string{"events", "internal/pg", "internal/retention", "internal/tracecontext"},
 		Because: "producers call Insert in their own transactions and must not meet what happens afterwards",
 	},
 	{
@@ -91,11 +95,11 @@ var Rules = []Rule{
 		Because: "who sent a mail is between the mail and DNS; nothing else of ours has a say",
 	},
 	{
-		Package: "internal/ingest", May: []string{"events", "events/email", "internal/agentwebhook", "internal/mailauth", "internal/pg", "internal/stream", "internal/telemetry", "internal/tracecontext", "outbox", "internal/tenancy"},
+		Package: "internal/ingest", May: []string{"events", "events/email", "internal/agentwebhook", "internal/mailauth", "internal/pg", "internal/retention", "internal/stream", "internal/telemetry", "internal/tenancy", "internal/tracecontext", "outbox"},
 		Because: "ingest ends at the outbox and the agents' deliveries; it must not wait for subscribers",
 	},
 	{
-		Package: "subscribers", May: []string{"events", "internal/agentwebhook", "internal/attempt", "internal/pg", "outbox", "subscribers/signature", "internal/tenancy"},
+		Package: "subscribers", May: []string{"events", "internal/agentwebhook", "internal/attempt", "internal/pg", "internal/retention", "internal/tenancy", "outbox", "subscribers/signature"},
 		Because: "it owns the tables of webhooks and deliveries; the engine uses it and not the reverse",
 	},
 	{
@@ -107,15 +111,15 @@ var Rules = []Rule{
 		Because: "fan-out makes deliveries and hands them to the broker; it never calls the dispatcher",
 	},
 	{
-		Package: "internal/dispatch", May: []string{"deploy/migrations", "events", "internal/attempt", "internal/faults", "internal/pg", "internal/stream", "internal/telemetry", "internal/tracecontext", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/dispatch", May: []string{"deploy/migrations", "events", "internal/attempt", "internal/faults", "internal/pg", "internal/retention", "internal/stream", "internal/telemetry", "internal/tracecontext", "outbox", "subscribers", "subscribers/signature"},
 		Because: "the dispatcher lives on delivery messages and rows, whoever made them; its maintenance makes the partitions of the schema",
 	},
 	{
-		Package: "internal/replay", May: []string{"events", "internal/agentwebhook", "internal/faults", "internal/pg", "internal/stream", "outbox", "subscribers", "internal/tenancy"},
+		Package: "internal/replay", May: []string{"events", "internal/agentwebhook", "internal/faults", "internal/pg", "internal/retention", "internal/stream", "internal/tenancy", "outbox", "subscribers"},
 		Because: "a replay makes deliveries of past events, as the fan-out does of new ones; who sends them is not its concern",
 	},
 	{
-		Package: "internal/agentwebhook", May: []string{"events", "internal/attempt", "internal/pg"},
+		Package: "internal/agentwebhook", May: []string{"events", "internal/attempt", "internal/pg", "internal/retention"},
 		Because: "the per-agent webhook runs beside the subscribers' path and neither disturbs the other",
 	},
 	{
@@ -123,11 +127,11 @@ var Rules = []Rule{
 		Because: "whose something is is asked by everybody, so it knows nobody else",
 	},
 	{
-		Package: "internal/api", May: []string{"internal/agentwebhook", "deploy/migrations", "events", "internal/stream", "internal/ingest", "outbox", "internal/pg", "internal/replay", "subscribers", "subscribers/signature", "internal/tenancy"},
+		Package: "internal/api", May: []string{"deploy/migrations", "events", "internal/agentwebhook", "internal/ingest", "internal/pg", "internal/replay", "internal/retention", "internal/stream", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
 		Because: "handlers translate; what moves events runs in other processes",
 	},
 	{
-		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/devserver", "internal/dispatch", "internal/faults", "internal/ingest", "internal/opevents", "internal/pg", "internal/relay", "internal/replay", "internal/stream", "internal/telemetry/export", "outbox", "subscribers", "subscribers/signature", "internal/tenancy"},
+		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/devserver", "internal/dispatch", "internal/faults", "internal/ingest", "internal/opevents", "internal/pg", "internal/relay", "internal/replay", "internal/retention", "internal/stream", "internal/telemetry/export", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
 		Because: "app wires everything, so only commands may stand above it",
 	},
 	{

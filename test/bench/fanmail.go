@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/retention"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
@@ -202,7 +203,7 @@ SELECT DISTINCT webhook_id FROM due`, f.hooks)
 
 // DropDay implements [System] by a round of the dispatcher's own retention.
 func (f *Fanmail) DropDay(ctx context.Context) error {
-	done, err := subscribers.Retain(ctx, f.pg.pool)
+	done, err := retention.Run(ctx, f.pg.pool, subscribers.RetentionRules())
 	if err == nil && done.Dropped == 0 {
 		err = errors.New("nothing was past its retention")
 	}
