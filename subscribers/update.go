@@ -11,12 +11,12 @@ import (
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
 
-// Patch is a change of a webhook; a nil field stays as it is.
+// Patch is a change of a webhook; a nil field is not changed.
 type Patch struct {
 	URL         *string
 	Description *string
 	Events      *[]events.Type
-	Filters     *Filters // as a whole
+	Filters     *Filters // replaces all of them
 	Enabled     *bool
 	MaxInFlight *int
 	RateLimit   *int // 0: none
@@ -40,23 +40,27 @@ func set[T any](to, from *T) {
 	}
 }
 
-// validate checks the fields that the patch sets and no others: what was
-// accepted under older limits must not keep anybody from disabling a webhook.
+// validate checks only the fields that the patch sets: a webhook that was accepted
+// under older limits can still be disabled.
 func (p *Patch) validate(l Limits) error {
 	w := Webhook{URL: "https://example.com/", Events: []events.Type{events.EmailReceived}, MaxInFlight: 1, Ordering: OrderingNone}
 	p.apply(&w)
 	return w.Validate(l)
 }
 
-// hurried bounds how many waiting deliveries an enabled webhook's change makes
-// due at once, and ended how many a deletion ends; the dispatcher deals with
-// the others when it meets them.
-const hurried, ended = 1000, 5000
+const (
+	// maxHurried bounds how many waiting deliveries become due when their webhook
+	// is enabled. The others wait for their own time.
+	maxHurried = 1000
+	// maxEnded bounds how many deliveries a deletion ends. The dispatcher ends the
+	// others when it fetches them.
+	maxEnded = 5000
+)
 
-// Update changes a webhook and gives it as it is then. Enabling it makes
-// deliveries that have waited due, and starts the count of failures anew. It
-// returns [ErrNotFound], an [*events.FieldError], or [ErrCooldown] where the
-// webhook was disabled automatically a moment ago.
+// Update changes a webhook and returns the result. Enabling it makes deliveries
+// that wait for a retry due, and restarts the count of failures. It returns
+// [ErrNotFound], an [*events.FieldError], or [ErrCooldown] if the webhook was
+// disabled automatically a moment ago.
 func (s *Store) Update(ctx context.Context, tenant events.TenantID, id events.WebhookID, p Patch) (Webhook, error) {
 	if err := p.validate(s.limits); err != nil {
 		return Webhook{}, err
@@ -80,41 +84,18 @@ func (s *Store) Update(ctx context.Context, tenant events.TenantID, id events.We
 		}
 		enable := w.Enabled && !was.Enabled
 		if enable && was.AutoDisabledAt != nil {
-			var cooling bool
-			// clock_timestamp: the transaction may have waited for the row.
-			err := tx.QueryRow(ctx, `SELECT auto_disabled_at > clock_timestamp() - $3::interval FROM fanmail.webhooks WHERE tenant_id = $1 AND id = $2`,
-				tenant, id, ReenableCooldown).Scan(&cooling)
-			if err != nil {
-				return fmt.Errorf("read the cool-down: %w", err)
-			}
-			if cooling {
-				return ErrCooldown
+			if err := checkCooldown(ctx, tx, tenant, id); err != nil {
+				return err
 			}
 		}
-		rows, err := tx.Query(ctx, `UPDATE fanmail.webhooks SET url = $3, description = $4, events = $5, filter_agent_ids = $6,
-				filter_conversation_ids = $7, filter_labels = $8, enabled = $9, max_in_flight = $10, rate_limit = nullif($11, 0), ordering = $12,
-				enabled_at = CASE WHEN $13 THEN now() ELSE enabled_at END,
-				auto_disabled_at = CASE WHEN $13 THEN NULL ELSE auto_disabled_at END,
-				disabled_reason = CASE WHEN $13 THEN NULL ELSE disabled_reason END,
-				recovering = recovering OR $13 AND auto_disabled_at IS NOT NULL
-			WHERE tenant_id = $1 AND id = $2 RETURNING `+webhookColumns,
-			tenant, id, w.URL, w.Description, w.Events, w.Filters.AgentIDs, w.Filters.ConversationIDs, w.Filters.Labels,
-			w.Enabled, w.MaxInFlight, w.RateLimit, w.Ordering, enable)
+		if w, err = write(ctx, tx, &w, enable); err != nil || !enable {
+			return err
+		}
+		// A row without an attempt may be travelling in a message, whose lease must
+		// stay valid.
+		err = eachPending(ctx, tx, tenant, id, maxHurried, `SET next_retry_at = now()`, `AND d.attempts > 0 AND d.next_retry_at > now()`)
 		if err != nil {
-			return fmt.Errorf("change a webhook: %w", err)
-		}
-		if w, err = pgx.CollectExactlyOneRow(rows, scanWebhook); err != nil {
-			return fmt.Errorf("change a webhook: %w", err)
-		}
-		if !enable {
-			return nil
-		}
-		// What waited is due already; this is for scheduled retries. A row
-		// without an attempt may be on its way in a message, whose lease must
-		// stand.
-		err = eachPending(ctx, tx, tenant, id, hurried, `SET next_retry_at = now()`, `AND d.attempts > 0 AND d.next_retry_at > now()`)
-		if err != nil {
-			return fmt.Errorf("hurry waiting deliveries: %w", err)
+			return fmt.Errorf("make waiting deliveries due: %w", err)
 		}
 		return nil
 	})
@@ -124,9 +105,46 @@ func (s *Store) Update(ctx context.Context, tenant events.TenantID, id events.We
 	return w, nil
 }
 
-// Delete removes a webhook: nothing is sent to it from then on, and its
-// pending deliveries end as failed. Its history stays. It returns
-// [ErrNotFound].
+// checkCooldown returns [ErrCooldown] if the webhook was disabled automatically less
+// than [ReenableCooldown] ago.
+func checkCooldown(ctx context.Context, tx pgx.Tx, tenant events.TenantID, id events.WebhookID) error {
+	var cooling bool
+	// clock_timestamp, because the transaction may have waited for the row.
+	err := tx.QueryRow(ctx, `SELECT auto_disabled_at > clock_timestamp() - $3::interval FROM fanmail.webhooks WHERE tenant_id = $1 AND id = $2`,
+		tenant, id, ReenableCooldown).Scan(&cooling)
+	if err != nil {
+		return fmt.Errorf("read the cool-down: %w", err)
+	}
+	if cooling {
+		return ErrCooldown
+	}
+	return nil
+}
+
+// write stores the settings of a webhook. With enable it also ends an automatic
+// disabling.
+func write(ctx context.Context, tx pgx.Tx, w *Webhook, enable bool) (Webhook, error) {
+	rows, err := tx.Query(ctx, `UPDATE fanmail.webhooks SET url = $3, description = $4, events = $5, filter_agent_ids = $6,
+			filter_conversation_ids = $7, filter_labels = $8, enabled = $9, max_in_flight = $10, rate_limit = nullif($11, 0), ordering = $12,
+			enabled_at = CASE WHEN $13 THEN now() ELSE enabled_at END,
+			auto_disabled_at = CASE WHEN $13 THEN NULL ELSE auto_disabled_at END,
+			disabled_reason = CASE WHEN $13 THEN NULL ELSE disabled_reason END,
+			recovering = recovering OR $13 AND auto_disabled_at IS NOT NULL
+		WHERE tenant_id = $1 AND id = $2 RETURNING `+webhookColumns,
+		w.TenantID, w.ID, w.URL, w.Description, w.Events, w.Filters.AgentIDs, w.Filters.ConversationIDs, w.Filters.Labels,
+		w.Enabled, w.MaxInFlight, w.RateLimit, w.Ordering, enable)
+	if err != nil {
+		return Webhook{}, fmt.Errorf("update a webhook: %w", err)
+	}
+	updated, err := pgx.CollectExactlyOneRow(rows, scanWebhook)
+	if err != nil {
+		return Webhook{}, fmt.Errorf("update a webhook: %w", err)
+	}
+	return updated, nil
+}
+
+// Delete deletes a webhook: nothing more is sent to it, and its pending deliveries
+// become failed. Its history stays readable. It returns [ErrNotFound].
 func (s *Store) Delete(ctx context.Context, tenant events.TenantID, id events.WebhookID) error {
 	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `UPDATE fanmail.webhooks SET deleted_at = now(), signing_secret_prev = NULL, signing_secret_prev_until = NULL
@@ -137,7 +155,7 @@ func (s *Store) Delete(ctx context.Context, tenant events.TenantID, id events.We
 		if tag.RowsAffected() == 0 {
 			return ErrNotFound
 		}
-		err = eachPending(ctx, tx, tenant, id, ended,
+		err = eachPending(ctx, tx, tenant, id, maxEnded,
 			`SET status = 'failed', finished_at = now(), next_retry_at = NULL, last_error = 'webhook deleted'`, ``)
 		if err != nil {
 			return fmt.Errorf("end a deleted webhook's deliveries: %w", err)
@@ -146,8 +164,8 @@ func (s *Store) Delete(ctx context.Context, tenant events.TenantID, id events.We
 	})
 }
 
-// eachPending changes up to limit of a webhook's pending rows of either kind,
-// each found by its partial index.
+// eachPending changes up to limit strict and limit other pending rows of a webhook,
+// each kind found by its partial index.
 func eachPending(ctx context.Context, db DB, tenant events.TenantID, id events.WebhookID, limit int, set, and string) error {
 	for _, kind := range []string{`AND NOT strict ORDER BY next_retry_at`, `AND strict ORDER BY seq, created_at`} {
 		_, err := db.Exec(ctx, `UPDATE fanmail.webhook_subscriber_deliveries AS d `+set+`
@@ -161,9 +179,9 @@ func eachPending(ctx context.Context, db DB, tenant events.TenantID, id events.W
 	return nil
 }
 
-// Rotate gives a webhook a new signing secret, which is shown here and never
-// again, and the time until which the old one signs too. It returns
-// [ErrNotFound].
+// Rotate gives a webhook a new signing secret and returns it; it can't be read
+// later. It also returns the time until which the old secret signs too. The error
+// may be [ErrNotFound].
 func (s *Store) Rotate(ctx context.Context, tenant events.TenantID, id events.WebhookID) (secret string, previousUntil time.Time, err error) {
 	secret = signature.NewSecret()
 	err = s.db.QueryRow(ctx, `UPDATE fanmail.webhooks
