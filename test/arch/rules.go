@@ -206,8 +206,6 @@ var Known = []string{
 	"outbox/trace.go: the public package outbox imports",
 	"subscribers/stats.go: Stats has",
 	"subscribers/store_change.go: Update has",
-	"test/bench/run.go: take has",
-	"test/bench/session.go: Run has",
 }
 
 // ForbiddenNames are package names that say nothing about what is inside.

@@ -8,19 +8,18 @@ import (
 	"strings"
 )
 
-// ticks is USER_HZ, in which Linux counts CPU time for everybody to read. It is
-// 100 on every architecture that Go runs on.
+// ticks is USER_HZ, the unit of CPU time in /proc. It is 100 on every architecture that Go supports.
 const ticks = 100
 
-// stat is what /proc/<pid>/stat says of a process.
+// stat is what /proc/<pid>/stat holds.
 type stat struct {
 	parent string
 	own    float64 // seconds, in user and kernel mode
-	waited float64 // of its children that have ended and were waited for
+	waited float64 // of its children that have exited and were waited for
 }
 
 func parseStat(line string) (stat, error) {
-	// The command stands in parentheses and may hold any character.
+	// The command is in parentheses and may hold any character.
 	end := strings.LastIndexByte(line, ')')
 	if end < 0 {
 		return stat{}, fmt.Errorf("not a line of /proc/<pid>/stat: %q", line)
@@ -48,14 +47,14 @@ func statOf(pid string) (stat, error) {
 	return parseStat(string(b))
 }
 
-// cpuOf is the CPU seconds of a process and of its children that have ended.
+// cpuOf returns the CPU seconds of a process and of its children that have exited.
 func cpuOf(pid string) (float64, error) {
 	s, err := statOf(pid)
 	return s.own + s.waited, err
 }
 
-// cpuOfFamily is [cpuOf] with the children that still run. A child that ends
-// in between is counted with its parent, once.
+// cpuOfFamily is [cpuOf] with the running children. A child that exits meanwhile is counted once, with
+// its parent.
 func cpuOfFamily(pid string) (float64, error) {
 	family, err := children(pid)
 	if err != nil {
@@ -63,7 +62,7 @@ func cpuOfFamily(pid string) (float64, error) {
 	}
 	var total float64
 	for _, child := range family {
-		// One that has gone since is its parent's.
+		// A child that has exited meanwhile is counted with its parent.
 		if s, err := statOf(child); err == nil {
 			total += s.own + s.waited
 		}
@@ -72,7 +71,7 @@ func cpuOfFamily(pid string) (float64, error) {
 	return total + self, err
 }
 
-// children of a process, those that run now.
+// children returns the running children of a process.
 func children(pid string) ([]string, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {

@@ -9,8 +9,7 @@ import (
 	"strings"
 )
 
-// writtenBy is how many bytes a process has had written to the disk. It counts
-// in whole pages.
+// writtenBy returns how many bytes a process has written to disk, in whole pages.
 func writtenBy(pid string) (float64, error) {
 	b, err := os.ReadFile(filepath.Join("/proc", pid, "io")) //nolint:gosec // a process id
 	if err != nil {

@@ -21,18 +21,17 @@ import (
 	"github.com/fanmail-dev/fanmail/test/process"
 )
 
-// Fanmail runs as in production: a durable Postgres, a NATS with
-// sync_interval always, one publisher and one dispatcher or several, each a
-// process with its defaults.
+// Fanmail runs as in production: a durable Postgres, a NATS with sync_interval always, one publisher,
+// and one or more dispatchers. Each is a process with its defaults.
 type Fanmail struct {
-	// Pprof has the publisher and the dispatchers serve profiles.
+	// Pprof makes the publisher and the dispatchers serve profiles.
 	Pprof bool
-	// Cache is a directory for loaded tables, which are made once.
+	// Cache is a directory for loaded tables, which are loaded once.
 	Cache     string
-	bin       string // where the commands were built
+	bin       string // directory of the built commands
 	pg        *postgres
 	nc        *nats.Conn
-	hooks     []events.WebhookID // those that were subscribed
+	hooks     []events.WebhookID // webhooks that are subscribed
 	processes []*process.Process
 	debug     map[string]string
 }
@@ -99,17 +98,17 @@ func (f *Fanmail) Start(ctx context.Context, dir string, w *Workload) (err error
 	if w.State.OldDay == 0 {
 		return nil
 	}
-	// The first round of maintenance has the day's other tables to drop, the
-	// events last. The next comes minutes later.
+	// The first round of maintenance drops the day's other tables, the events last. The next round
+	// comes minutes later.
 	if err := f.pg.settle(ctx, `SELECT to_regclass($1) IS NOT NULL`, dayTable("events", oldDay(time.Now()))); err != nil {
 		return err
 	}
 	return attachOldDay(ctx, f.pg.pool)
 }
 
-// shared waits until the partitions are shared out evenly.
+// shared waits until every dispatcher owns its share of the partitions.
 func (f *Fanmail) shared(ctx context.Context, dispatchers int) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("the dispatchers did not share the partitions out within a minute"))
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("the dispatchers did not share the partitions within a minute"))
 	defer cancel()
 	return f.pg.settle(ctx, `SELECT count(*) < $1 OR sum(n) < $2 OR max(n) > ($2 + $1 - 1) / $1
 		FROM (SELECT count(*) AS n FROM fanmail.partition_owners WHERE leased_until > now() GROUP BY owner) AS o`, dispatchers, events.Partitions)
@@ -124,8 +123,8 @@ func (f *Fanmail) run(ctx context.Context, dir, name, ready string, args, env []
 	return err
 }
 
-// Subscribe implements [System]. The rows are those that the API would write;
-// the ids are made of the names, see [State].
+// Subscribe implements [System]. It writes the rows that the API would write. The ids are derived from
+// the names; see [State].
 func (f *Fanmail) Subscribe(ctx context.Context, endpoints []Endpoint) error {
 	var tenants, agents, urls, secrets []string
 	var owners []events.TenantID
@@ -176,7 +175,7 @@ func (f *Fanmail) Settle(ctx context.Context) error {
 		EXISTS (SELECT FROM fanmail.webhook_subscriber_deliveries WHERE status = 'pending' AND NOT strict AND webhook_id = ANY($1::uuid[]))`, f.hooks)
 }
 
-// Hasten implements [System]: the first retry is otherwise a minute away.
+// Hasten implements [System]. Otherwise the first retry comes after a minute.
 func (f *Fanmail) Hasten(ctx context.Context) error {
 	err := f.pg.settle(ctx, `SELECT EXISTS (SELECT FROM fanmail.outbox) OR
 		EXISTS (SELECT FROM fanmail.webhook_subscriber_deliveries WHERE status = 'pending' AND NOT strict AND webhook_id = ANY($1::uuid[]) AND attempts = 0)`, f.hooks)
@@ -201,7 +200,7 @@ SELECT DISTINCT webhook_id FROM due`, f.hooks)
 	return nil
 }
 
-// DropDay implements [System] by a round of the dispatcher's own retention.
+// DropDay implements [System] with a round of the dispatcher's own retention.
 func (f *Fanmail) DropDay(ctx context.Context) error {
 	done, err := retention.Run(ctx, f.pg.pool, subscribers.RetentionRules())
 	if err == nil && done.Dropped == 0 {

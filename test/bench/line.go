@@ -9,8 +9,8 @@ import (
 	"slices"
 )
 
-// Line is one line of the results: a workload on a system. Figures are medians
-// over the rounds, counts are sums.
+// Line is one line of the results: a workload on a system. Figures are medians over the rounds, counts
+// are sums.
 type Line struct {
 	Workload    string  `json:"workload"`
 	System      string  `json:"system"`
@@ -23,18 +23,18 @@ type Line struct {
 	PostedTwice int     `json:"posted_twice"`
 	Rounds      int     `json:"rounds"`
 	About       string  `json:"about"`
-	// Spreads are by the names of the figures above.
+	// Spreads by the names of the figures above.
 	Spreads map[string]Spread `json:"spreads"`
 	// CPUParts are the parts of CPUPer1000.
 	CPUParts map[string]float64 `json:"cpu_parts"`
 	// MemoryBytes is the sum of the parts' peaks.
 	MemoryBytes float64            `json:"peak_rss_bytes"`
 	MemoryParts map[string]float64 `json:"peak_rss_parts"`
-	// Written is bytes for a delivery: Postgres's log, and the broker's writes.
+	// Written is bytes for each delivery: Postgres's WAL, and the broker's writes.
 	Written map[string]float64 `json:"written_bytes_per_delivery"`
-	// ToRiver is this line's figures over the peer's, by their names.
+	// ToRiver holds the ratios of this line's figures to River's, by name.
 	ToRiver map[string]float64 `json:"to_river,omitempty"`
-	// ToFirst is this line's figures over those of the first of its group.
+	// ToFirst holds the ratios of this line's figures to those of the first workload of its group.
 	Group   string             `json:"group,omitempty"`
 	ToFirst map[string]float64 `json:"to_first_of_group,omitempty"`
 	Noise   *Noise             `json:"noise,omitempty"`
@@ -42,27 +42,25 @@ type Line struct {
 	Drop    *Drop              `json:"drop,omitempty"`
 }
 
-// Retries are the deliveries that were refused at first.
+// Retries are the deliveries whose first request was refused.
 type Retries struct {
 	N         int     `json:"n"`
-	PerSecond float64 `json:"per_s"` // from when they were due again
+	PerSecond float64 `json:"per_s"` // since they were due for the retry
 }
 
-// Noise is what bad neighbours did to the healthy endpoints.
+// Noise is the effect of bad neighbours on the healthy endpoints.
 type Noise struct {
-	// Well is with the same traffic to the neighbours while they are well,
-	// Alone without theirs.
+	// Well: the same traffic while the neighbours are healthy. Alone: without the neighbours' traffic.
 	WellP50Millis  float64 `json:"well_p50_ms"`
 	WellP99Millis  float64 `json:"well_p99_ms"`
 	AloneP50Millis float64 `json:"alone_p50_ms"`
 	AloneP99Millis float64 `json:"alone_p99_ms"`
-	// ToWell and Ratio are of the healthy endpoints' p99 to these, medians of
-	// the rounds.
+	// ToWell and Ratio compare the healthy endpoints' p99 with these. They are medians of the rounds.
 	ToWell float64 `json:"p99_to_well"`
 	Ratio  float64 `json:"p99_to_alone"`
 	// Slowest are the last round's slowest deliveries to healthy endpoints.
 	Slowest []Slow `json:"slowest"`
-	// Arrived5s is how many had come 5 s after the last was sent.
+	// Arrived5s is how many had arrived 5 s after the last event was sent.
 	Arrived5s int `json:"arrived_after_5s"`
 }
 
@@ -140,8 +138,7 @@ func total(parts map[string]float64) float64 {
 	return sum
 }
 
-// compare fills in the ratios to the peer, and to the first of each group,
-// where they ran too.
+// compare fills in the ratios to River and to the first workload of each group, if they ran too.
 func compare(lines []Line) {
 	peer, first := map[string]*Line{}, map[[2]string]*Line{}
 	for i := range lines {

@@ -9,8 +9,7 @@ import (
 	"testing"
 )
 
-// TestMain makes the test's program the receiver or the worker where it is
-// started as one.
+// TestMain runs the receiver or the worker if the test program is started as one.
 func TestMain(m *testing.M) {
 	var run func(context.Context) error
 	if len(os.Args) == 2 {

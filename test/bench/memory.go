@@ -14,11 +14,11 @@ import (
 	"github.com/fanmail-dev/fanmail/test/process"
 )
 
-// resident is what /proc/<pid>/status says of a process's memory, in bytes.
+// resident is what /proc/<pid>/status says about a process's memory, in bytes.
 type resident struct {
-	peak   float64 // the most there ever was
+	peak   float64 // the peak
 	own    float64 // anonymous, now
-	shared float64 // of shared memory, now
+	shared float64 // shared, now
 }
 
 func parseStatus(status string) (resident, error) {
@@ -52,8 +52,7 @@ func residentOf(pid string) (resident, error) {
 	return parseStatus(string(b))
 }
 
-// residentOfFamily is what a process and its children hold now; the shared
-// memory, which each of them shows, counts once.
+// residentOfFamily sums up a process and its children. Their shared memory counts once.
 func residentOfFamily(pid string) (float64, error) {
 	family, err := children(pid)
 	if err != nil {
@@ -61,7 +60,7 @@ func residentOfFamily(pid string) (float64, error) {
 	}
 	var own, shared float64
 	for _, member := range append(family, pid) {
-		// One that has gone in between holds nothing.
+		// A child that has exited meanwhile counts nothing.
 		if r, err := residentOf(member); err == nil {
 			own += r.own
 			shared = max(shared, r.shared)
@@ -70,7 +69,7 @@ func residentOfFamily(pid string) (float64, error) {
 	return own + shared, nil
 }
 
-// memoryOf a system's Postgres and processes, by name.
+// memoryOf returns the memory of a system's Postgres and processes, by name.
 func memoryOf(pg *postgres, processes []*process.Process) (map[string]float64, error) {
 	out := map[string]float64{}
 	var err error
@@ -87,7 +86,7 @@ func memoryOf(pg *postgres, processes []*process.Process) (map[string]float64, e
 	return out, nil
 }
 
-// memoryWatch keeps the most that each part of a system held.
+// memoryWatch keeps the peak of each part of a system.
 type memoryWatch struct {
 	system System
 	cancel context.CancelFunc
@@ -96,7 +95,7 @@ type memoryWatch struct {
 	peak   map[string]float64
 }
 
-// watchMemory looks every half second, until it is stopped.
+// watchMemory reads every half second until it is stopped.
 func watchMemory(ctx context.Context, s System) *memoryWatch {
 	ctx, cancel := context.WithCancel(ctx)
 	m := &memoryWatch{system: s, cancel: cancel, done: make(chan struct{}), peak: map[string]float64{}}
@@ -107,7 +106,7 @@ func watchMemory(ctx context.Context, s System) *memoryWatch {
 		for {
 			select {
 			case <-tick.C:
-				// What fails here fails in read too, which says so.
+				// An error here is also an error of the caller's read.
 				_, _ = m.read()
 			case <-ctx.Done():
 				return
@@ -122,7 +121,7 @@ func (m *memoryWatch) stop() {
 	<-m.done
 }
 
-// read looks once more and gives the peaks so far.
+// read reads once more and returns the peaks.
 func (m *memoryWatch) read() (map[string]float64, error) {
 	now, err := m.system.Memory()
 	m.mu.Lock()

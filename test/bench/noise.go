@@ -5,10 +5,9 @@ import (
 	"time"
 )
 
-// noisy are the workloads with bad neighbours, each of so many seconds. All of
-// the events go by the clock, so the healthy endpoints' traffic is the same
-// whether the others' is sent or not. A system may need for ever to deliver
-// it, hence the patience.
+// noisy returns the workloads with bad neighbours, each of so many seconds. All events follow the
+// clock, so the healthy endpoints' traffic does not depend on the others'. A system may never finish
+// delivering to the bad ones, so patience limits the wait.
 func noisy(seconds int, patience time.Duration) []Workload {
 	hang := Answer{Hang: true}
 	mixed := func(name, about string, rate float64, healthy, bad int, a Answer) Workload {
@@ -18,7 +17,7 @@ func noisy(seconds int, patience time.Duration) []Workload {
 	out := []Workload{
 		mixed("noise-a", "10 of 20 endpoints hang; 20 events a second in all", 20, 10, 10, hang),
 		mixed("noise-b", "200 of 220 endpoints hang; 500 events a second in all", 500, 20, 200, hang),
-		crowd(),
+		manyHanging(),
 		mixed("noise-d", "1 of 11 endpoints answers after 5 s; 110 events a second in all", 110, 10, 1, Answer{Delay: 5 * time.Second}),
 		mixed("noise-e", "1 of 11 endpoints fails for 20 s; 110 events a second in all", 110, 10, 1, Answer{FailFor: 20 * time.Second}),
 	}
@@ -30,25 +29,24 @@ func noisy(seconds int, patience time.Duration) []Workload {
 	return out
 }
 
-// crowd is one tenant with 2,000 webhooks that hang, all of which get an event
-// every 5 s, beside 20 tenants of one healthy endpoint each that get two events
-// a second.
-func crowd() Workload {
+// manyHanging is one tenant with 2,000 webhooks that hang and get an event every 5 s, beside 20
+// tenants with one healthy endpoint each that get two events a second.
+func manyHanging() Workload {
 	const tenants, every, rate = 20, 5, 2
 	w := Workload{
 		Name: "noise-c", About: "a tenant's 2,000 endpoints hang, 400 deliveries a second to them; 20 tenants of one endpoint, 40 a second",
 		Rate: tenants*rate + 1.0/every,
 	}
-	w.Endpoints = each("crowd", 2000, Answer{Hang: true})
+	w.Endpoints = each("hanging", 2000, Answer{Hang: true})
 	for i := range w.Endpoints {
-		w.Endpoints[i].Target = target("crowd", 0)
+		w.Endpoints[i].Target = target("hanging", 0)
 	}
 	var healthy []Endpoint
 	for i := range tenants {
 		healthy = append(healthy, each("tenant"+string(rune('a'+i)), 1, Answer{})...)
 	}
 	w.Endpoints = append(w.Endpoints, healthy...)
-	w.Turns = append(w.Turns, target("crowd", 0))
+	w.Turns = append(w.Turns, target("hanging", 0))
 	for range every * rate {
 		w.Turns = append(w.Turns, inTurn(healthy)...)
 	}

@@ -10,7 +10,7 @@ import (
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
-	_ "gonum.org/v1/plot/vg/vgsvg" // the format in which plots are saved
+	_ "gonum.org/v1/plot/vg/vgsvg" // the format of the plots
 )
 
 // chart is one plot: bars of a figure, by workload and system.
@@ -96,7 +96,7 @@ func (c *chart) save(dir string, lines []Line) error {
 		p.Add(b)
 		p.Legend.Add(system, b)
 	}
-	p.X.Min, p.X.Max = -0.6, float64(len(workloads))-0.4 // the outer bars whole
+	p.X.Min, p.X.Max = -0.6, float64(len(workloads))-0.4 // show the outer bars in full
 	p.Y.Max *= 1.2                                       // room for the legend
 	return p.Save(vg.Length(len(workloads))*90+120, 280, file)
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/devserver"
 )
 
-// postgres is the durable Postgres of a system, the same for all, with the
-// producers' connections to it.
+// postgres is a system's durable Postgres, with the same settings for every system, and the producers'
+// connection pool.
 type postgres struct {
 	server *devserver.Postgres
 	pid    string
@@ -58,7 +58,7 @@ func (p *postgres) usage(ctx context.Context, u *Usage) error {
 	u.CPU["postgres"] = cpu
 	var log float64
 	if err := p.pool.QueryRow(ctx, `SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::float8`).Scan(&log); err != nil {
-		return fmt.Errorf("bytes of Postgres's log: %w", err)
+		return fmt.Errorf("read the bytes of Postgres's WAL: %w", err)
 	}
 	u.Written["postgres"] = log
 	return nil
@@ -66,7 +66,7 @@ func (p *postgres) usage(ctx context.Context, u *Usage) error {
 
 var errPending = errors.New("outcomes are still to be written")
 
-// settle waits until the query says no.
+// settle waits until the query returns false.
 func (p *postgres) settle(ctx context.Context, query string, args ...any) error {
 	ask := func() error {
 		var pending bool

@@ -12,17 +12,16 @@ import (
 // producers is how many transactions of a paced workload may be open at once.
 const producers = 32
 
-// sent is an event that was handed in.
+// sent is an event that was accepted.
 type sent struct {
 	id string
 	to Target
-	// at is just before the call, or when the call was due if all producers
-	// were busy then.
+	// at is the time just before the call, or when the call was due if all producers were busy then.
 	at time.Time
 }
 
-// send hands a workload's events in, those whose target want accepts. The
-// others' turns pass in silence. It gives what was sent, in no order.
+// send sends the events of a workload whose target want accepts. It waits through the turns of the
+// others. It returns the sent events in no order.
 func send(ctx context.Context, s System, w *Workload, want func(Target) bool) ([]sent, error) {
 	var (
 		mu  sync.Mutex
@@ -31,7 +30,7 @@ func send(ctx context.Context, s System, w *Workload, want func(Target) bool) ([
 	accept := func(ctx context.Context, batch []Event, at time.Time) error {
 		ids, err := s.Accept(ctx, batch)
 		if err != nil {
-			return fmt.Errorf("hand events in: %w", err)
+			return fmt.Errorf("insert events: %w", err)
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -62,7 +61,7 @@ func send(ctx context.Context, s System, w *Workload, want func(Target) bool) ([
 			continue
 		}
 		if w.Rate == 0 {
-			// One after the other: the time is that of this one's call.
+			// Calls one after the other: the time is that of this call.
 			if err := accept(working, batch, at); err != nil {
 				return nil, err
 			}

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// errNoProfiles says that a process serves no /debug/pprof.
+// errNoProfiles means that a process serves no /debug/pprof.
 var errNoProfiles = errors.New("the process serves no /debug/pprof")
 
 // fetchProfile writes a CPU profile of the process at base to a file.

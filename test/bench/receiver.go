@@ -28,7 +28,7 @@ type Arrival struct {
 	At time.Time
 }
 
-// ready is the line with which the receiver's process says that it listens.
+// ready is the line that the receiver's process prints when it listens.
 type ready struct {
 	URL     string `json:"url"`
 	Control string `json:"control"`
@@ -37,9 +37,8 @@ type ready struct {
 // receiverCommand is the argument that makes this program the receiver.
 const receiverCommand = "receiver"
 
-// receive is the receiver's process: a sink that answers as it is told, and
-// beside it the addresses by which the bench tells it and asks what came. It
-// ends with its standard input, which is when the bench has gone.
+// receive is the receiver's process: a sink, and an HTTP server for the bench's commands and
+// questions. It exits when its standard input ends, which is when the bench exits.
 func receive() error {
 	s, err := sink.Start(sink.Options{Keep: sink.KeepTimes})
 	if err != nil {
@@ -99,7 +98,7 @@ func receive() error {
 	return nil
 }
 
-// receiver is the bench's end of the receiver's process.
+// receiver is the bench's client of the receiver's process.
 type receiver struct {
 	ready
 	cmd   *exec.Cmd
@@ -141,7 +140,7 @@ func (r *receiver) stop() {
 	_ = r.cmd.Wait()
 }
 
-// script is an endpoint's behaviour as the sink knows it.
+// script turns an endpoint's behaviour into the sink's script.
 func script(a Answer) sink.Script {
 	var first sync.Once
 	var well time.Time
@@ -167,7 +166,7 @@ func script(a Answer) sink.Script {
 	}
 }
 
-// answers tells the receiver how its endpoints behave.
+// answers sends the endpoints' behaviour to the receiver.
 func (r *receiver) answers(ctx context.Context, endpoints []Endpoint) error {
 	told := make(map[string]Answer)
 	for i := range endpoints {
@@ -177,7 +176,7 @@ func (r *receiver) answers(ctx context.Context, endpoints []Endpoint) error {
 	}
 	body, err := json.Marshal(told)
 	if err != nil {
-		return fmt.Errorf("tell the receiver: %w", err)
+		return fmt.Errorf("send the answers to the receiver: %w", err)
 	}
 	return r.ask(ctx, http.MethodPost, "/answers", body, nil)
 }
@@ -187,7 +186,7 @@ func (r *receiver) wait(ctx context.Context, n int) error {
 	return r.ask(ctx, http.MethodGet, "/wait?n="+strconv.Itoa(n), nil, nil)
 }
 
-// arrivals are the POSTs so far, from the given one on.
+// arrivals returns the POSTs so far, from the given one on.
 func (r *receiver) arrivals(ctx context.Context, from int) ([]Arrival, error) {
 	var out []Arrival
 	err := r.ask(ctx, http.MethodGet, "/arrivals?from="+strconv.Itoa(from), nil, &out)

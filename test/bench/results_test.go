@@ -119,5 +119,5 @@ func TestChoice(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, all, got)
 	_, err = choose(all, []string{"d"}, same)
-	require.ErrorContains(t, err, `none is called "d"; there are a, group of a, b, group of b, c, group of c`)
+	require.ErrorContains(t, err, `"d" is unknown; there are a, group of a, b, group of b, c, group of c`)
 }

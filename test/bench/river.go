@@ -19,13 +19,12 @@ import (
 	"github.com/fanmail-dev/fanmail/test/process"
 )
 
-// River is the peer: a job for each matching endpoint is inserted in the
-// event's own transaction, and a worker signs the event and POSTs it over one
-// shared client (see [workRiver]). It knows no retries by table, no fairness
-// and no history beyond River's own.
+// River is the peer. It inserts a job for each matching endpoint in the event's own transaction; a
+// worker signs the event and POSTs it with one shared client (see [workRiver]). It has no retry
+// schedule, no fairness, and no history but River's own.
 type River struct {
 	pg        *postgres
-	client    *river.Client[pgx.Tx] // inserts alone
+	client    *river.Client[pgx.Tx] // inserts only
 	endpoints map[Target][]string   // their ids
 	processes []*process.Process
 }
@@ -140,7 +139,7 @@ func (r *River) Settle(ctx context.Context) error {
 	return r.pg.settle(ctx, `SELECT EXISTS (SELECT FROM river_job WHERE state IN ('available', 'running', 'retryable', 'scheduled', 'pending'))`)
 }
 
-// Hasten implements [System]: River's own first retry comes after a second.
+// Hasten implements [System]. River's first retry comes after a second anyway.
 func (*River) Hasten(context.Context) error { return nil }
 
 // DropDay implements [System].
@@ -161,7 +160,7 @@ func (r *River) Usage(ctx context.Context) (Usage, error) {
 // Memory implements [System].
 func (r *River) Memory() (map[string]float64, error) { return memoryOf(r.pg, r.processes) }
 
-// Debug implements [System]; what the peer could do better is not our search.
+// Debug implements [System]. We do not profile the peer.
 func (*River) Debug() map[string]string { return nil }
 
 // Stop implements [System].

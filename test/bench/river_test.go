@@ -36,7 +36,7 @@ func TestRiverDeliversSignedAndTriesAgain(t *testing.T) {
 	}
 	before, err := r.Usage(ctx)
 	require.NoError(t, err)
-	// Few and many jobs go in by different ways.
+	// Few jobs are inserted in another way than many.
 	var ids []string
 	for _, n := range []int{1, 5} {
 		var evs []Event

@@ -22,16 +22,15 @@ import (
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
 
-// riverCommand is the argument that makes this program the peer's worker, and
-// riverDatabase and riverReady are the variables that say which database it
-// works on and where it takes connections once it works.
+// riverCommand is the argument that makes this program the peer's worker. riverDatabase and riverReady
+// are variables: the database to work on, and the address at which it listens when it works.
 const (
 	riverCommand  = "river-worker"
 	riverDatabase = "BENCH_RIVER_DATABASE_URL"
 	riverReady    = "BENCH_RIVER_READY_ADDR"
 )
 
-// The settings that gave River its best figures on two cores.
+// The settings with which River had its best figures on two cores.
 const (
 	riverWorkers     = 500
 	riverConnections = 16
@@ -43,8 +42,8 @@ const (
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// post is the job: one event for one endpoint. The envelope travels with it,
-// so that the worker reads nothing more.
+// post is the job: one event for one endpoint. It holds the envelope, so that the worker reads nothing
+// more.
 type post struct {
 	Event    string          `json:"event"`
 	Endpoint string          `json:"endpoint"`
@@ -124,8 +123,7 @@ func (p *poster) endpoint(ctx context.Context, id string) (*endpoint, error) {
 	return &e, nil
 }
 
-// workRiver is the worker's process. It ends with ctx, without waiting for
-// what hangs.
+// workRiver is the worker's process. It exits with ctx, without waiting for requests that hang.
 func workRiver(ctx context.Context) error {
 	conf, err := pgxpool.ParseConfig(os.Getenv(riverDatabase))
 	if err != nil {

@@ -10,50 +10,49 @@ import (
 	"time"
 )
 
-// Run is what one run of a workload on a system gave. Times are from just
-// before the call that accepted the event to the POST's arrival. Only
-// deliveries to healthy endpoints count, and costs are spread over them: with
-// bad neighbours, the cost of these is in it.
+// Run is the result of one run of a workload on a system. Times are from just before the call that
+// accepted the event to the POST's arrival. Only deliveries to healthy endpoints count. Costs are
+// divided by those deliveries, and include the cost of bad neighbours.
 type Run struct {
 	PerSecond   float64 // from the first call to the last arrival
 	P50, P99    float64 // milliseconds
-	N, Expected int     // deliveries that arrived, each once, and that should have
+	N, Expected int     // deliveries that arrived, each counted once, and that should have
 	PostedTwice int
 	CPU         map[string]float64 // seconds for 1,000 deliveries, by part
-	Written     map[string]float64 // bytes for a delivery, by part
+	Written     map[string]float64 // bytes for each delivery, by part
 	Memory      map[string]float64 // bytes, the peak of each part
-	// With bad neighbours: the same traffic while they were well, then without
-	// them, and how many had arrived 5 s after the last was sent.
+	// With bad neighbours: the same traffic while they were healthy, then without them, and how many
+	// deliveries had arrived 5 s after the last event was sent.
 	WellP50, WellP99   float64
 	AloneP50, AloneP99 float64
 	Arrived5s          int
 	// Slowest are the slowest deliveries, the slowest one first.
 	Slowest []Slow
-	// Retried is how many deliveries were refused at first, and RetriesPerSecond
-	// their rate from when they were due again.
+	// Retried is how many deliveries were refused at first. RetriesPerSecond is their rate since their
+	// retry was due.
 	Retried          int
 	RetriesPerSecond float64
 	Drop             Drop
 }
 
-// Slow is a delivery that took long.
+// Slow is a slow delivery.
 type Slow struct {
-	// Sent is when, in seconds from the first call.
+	// Sent is when, in seconds since the first call.
 	Sent   float64 `json:"sent_s"`
 	Millis float64 `json:"took_ms"`
 }
 
-// Drop is what dropping a day did to the deliveries beside it, in milliseconds.
+// Drop is the effect of dropping a day on the deliveries beside it, in milliseconds.
 type Drop struct {
 	Took float64 `json:"took_ms"`
-	// Before is the slowest delivery of those sent before it began, During of
-	// those sent until a second after it had ended.
+	// Before is the slowest delivery sent before it began. During is the slowest sent until a second
+	// after it ended.
 	Before float64 `json:"slowest_before_ms"`
 	During float64 `json:"slowest_during_ms"`
 }
 
-// run measures a system that is started for it and stopped again. Events that
-// never arrive are no error: the result says how many did.
+// run starts a system, measures it and stops it. Events that never arrive are not an error; the result
+// counts them.
 func run(ctx context.Context, w *Workload, s System, dir, profiles string) (out Run, err error) {
 	rec, err := startReceiver(ctx)
 	if err != nil {
@@ -83,7 +82,7 @@ func run(ctx context.Context, w *Workload, s System, dir, profiles string) (out 
 			return out, fmt.Errorf("while all are well: %w", err)
 		}
 	}
-	// Only now do the bad neighbours turn bad.
+	// Only now do the bad neighbours start to fail.
 	if err := rec.answers(ctx, w.Endpoints); err != nil {
 		return out, err
 	}
@@ -112,7 +111,7 @@ type measurement struct {
 	system   System
 	rec      *receiver
 	healthy  map[Target][]string
-	posts    int // that had arrived when the last part ended
+	posts    int // arrived when the last part ended
 	profiles string
 }
 
@@ -120,8 +119,8 @@ func everyone(Target) bool { return true }
 
 func (m *measurement) wellOnly(t Target) bool { return len(m.healthy[t]) > 0 }
 
-// take sends the workload to the targets that want accepts and measures, until
-// all has arrived and no shorter than so long after the last was sent.
+// take sends the workload to the targets that want accepts, and measures until everything has arrived, but at least for so
+// long after the last event was sent.
 func (m *measurement) take(ctx context.Context, want func(Target) bool, least time.Duration) (Run, error) {
 	w, s := m.workload, m.system
 	before, err := s.Usage(ctx)
@@ -136,31 +135,16 @@ func (m *measurement) take(ctx context.Context, want func(Target) bool, least ti
 	if err := errors.Join(err, fault); err != nil {
 		return Run{}, err
 	}
-	t := newTally(events, m.healthy)
+	t := newTracker(events, m.healthy)
 	t.expectRefusals(w.Endpoints)
-	bounded, cancel := context.WithTimeout(ctx, w.Patience)
-	defer cancel()
-	if least > 0 {
-		// Patience must not be cut short of what the run is to say.
-		if err := until(ctx, t.last.Add(least)); err != nil {
-			return Run{}, err
-		}
-	}
-	due, early := time.Now(), 0
-	if len(t.refused) > 0 {
-		if m.posts, err = t.await(bounded, m.rec, m.posts, t.untried); err != nil {
-			return Run{}, err
-		}
-		due, early = time.Now(), t.retried()
-		if err := s.Hasten(bounded); err != nil {
-			return Run{}, err
-		}
-	}
-	if m.posts, err = t.await(bounded, m.rec, m.posts, t.missing); err != nil {
+	due, retried, err := m.arrive(ctx, t, least)
+	if err != nil {
 		return Run{}, err
 	}
 	end := time.Now()
 	if t.missing() == 0 && !w.Noisy() {
+		bounded, cancel := context.WithTimeout(ctx, w.Patience)
+		defer cancel()
 		if err := s.Settle(bounded); err != nil {
 			return Run{}, fmt.Errorf("settle: %w", err)
 		}
@@ -170,16 +154,11 @@ func (m *measurement) take(ctx context.Context, want func(Target) bool, least ti
 		return Run{}, err
 	}
 	if err := profiled(); err != nil {
-		fmt.Fprintln(os.Stderr, err) // the figures stand without
+		fmt.Fprintln(os.Stderr, err) // the figures are complete without it
 	}
-	times := t.times(end)
-	out := Run{
-		PerSecond: t.perSecond(start), P50: millis(percentile(times, 50)), P99: millis(percentile(times, 99)),
-		N: len(t.came), Expected: len(t.due), PostedTwice: t.posts - len(t.came), Arrived5s: t.arrivedBy(t.last.Add(5 * time.Second)),
-		CPU: per(before.CPU, after.CPU, len(t.came), 1000), Written: per(before.Written, after.Written, len(t.came), 1),
-		Slowest: t.slowest(start, end, 5),
-		Retried: len(t.refused), RetriesPerSecond: float64(t.retried()-early) / end.Sub(due).Seconds(),
-	}
+	out := t.run(start, end)
+	out.CPU, out.Written = per(before.CPU, after.CPU, len(t.came), 1000), per(before.Written, after.Written, len(t.came), 1)
+	out.RetriesPerSecond = float64(t.retried()-retried) / end.Sub(due).Seconds()
 	if w.Drop {
 		out.Drop = Drop{
 			Took: millis(to.Sub(from)), Before: millis(t.worst(start, from.Add(-time.Second), end)),
@@ -189,8 +168,43 @@ func (m *measurement) take(ctx context.Context, want func(Target) bool, least ti
 	return out, nil
 }
 
-// drop has a day dropped halfway through the workload, where it wants that. The
-// function that it gives waits for the end and says from when to when it was.
+// arrive waits for the deliveries. It hastens those whose first request was refused, and returns when they became due and
+// how many had been retried by then.
+func (m *measurement) arrive(ctx context.Context, t *tracker, least time.Duration) (due time.Time, retried int, err error) {
+	bounded, cancel := context.WithTimeout(ctx, m.workload.Patience)
+	defer cancel()
+	if least > 0 {
+		// The run must last long enough to show the late deliveries.
+		if err := until(ctx, t.last.Add(least)); err != nil {
+			return due, 0, err
+		}
+	}
+	due = time.Now()
+	if len(t.refused) > 0 {
+		if m.posts, err = t.await(bounded, m.rec, m.posts, t.untried); err != nil {
+			return due, 0, err
+		}
+		due, retried = time.Now(), t.retried()
+		if err := m.system.Hasten(bounded); err != nil {
+			return due, 0, err
+		}
+	}
+	m.posts, err = t.await(bounded, m.rec, m.posts, t.missing)
+	return due, retried, err
+}
+
+// run returns the figures of the deliveries between two times.
+func (t *tracker) run(start, end time.Time) Run {
+	times := t.times(end)
+	return Run{
+		PerSecond: t.perSecond(start), P50: millis(percentile(times, 50)), P99: millis(percentile(times, 99)),
+		N: len(t.came), Expected: len(t.due), PostedTwice: t.posts - len(t.came), Arrived5s: t.arrivedBy(t.last.Add(5 * time.Second)),
+		Slowest: t.slowest(start, end, 5), Retried: len(t.refused),
+	}
+}
+
+// drop drops a day halfway through the workload, if that asks for it. The returned function waits for
+// the end and returns the times of its begin and end.
 func (m *measurement) drop(ctx context.Context) func() (from, to time.Time, err error) {
 	if !m.workload.Drop {
 		return func() (from, to time.Time, err error) { return from, to, nil }
@@ -213,8 +227,7 @@ func (m *measurement) drop(ctx context.Context) func() (from, to time.Time, err 
 	}
 }
 
-// per spreads what was used between two readings over n deliveries, in units
-// of so many.
+// per divides what was used between two readings by n deliveries, in units of so many.
 func per(before, after map[string]float64, n, unit int) map[string]float64 {
 	out := make(map[string]float64, len(after))
 	for part, now := range after {
@@ -223,9 +236,8 @@ func per(before, after map[string]float64, n, unit int) map[string]float64 {
 	return out
 }
 
-// profile collects CPU profiles of the system's parts while it is measured, if
-// there is a directory for them and the parts serve them. The function that it
-// gives waits for them.
+// profile collects CPU profiles of the system's parts during the measurement, if a directory is set
+// and the parts serve profiles. The returned function waits for them.
 func (m *measurement) profile(ctx context.Context) func() error {
 	if m.profiles == "" {
 		return func() error { return nil }

@@ -12,28 +12,27 @@ import (
 	"time"
 )
 
-// Session is one call of the bench. The zero value runs everything in full and
-// writes nothing.
+// Session is one call of the bench. The zero value runs everything in full and writes nothing.
 type Session struct {
-	// Quick takes the short workloads, one round each.
+	// Quick runs the short workloads, one round each.
 	Quick bool
-	// Rounds of each workload; zero means its own number.
+	// Rounds of each workload. Zero means the workload's own number.
 	Rounds int
-	// Systems and Workloads to run, by name; all where empty.
+	// Systems and Workloads to run, by name. Empty means all.
 	Systems, Workloads []string
-	// Profiles is a directory for CPU profiles of Fanmail; "" takes none.
+	// Profiles is a directory for CPU profiles of Fanmail. "" takes none.
 	Profiles string
-	// Cache is a directory for loaded tables; "" loads them anew.
+	// Cache is a directory for loaded tables. "" loads them for every call.
 	Cache string
-	// Scale multiplies the sizes of what stands in the tables; zero means 1.
+	// Scale multiplies the number of rows in the tables. Zero means 1.
 	Scale float64
-	// Out is the file for the results; the plots lie beside it.
+	// Out is the file for the results. The plots are written beside it.
 	Out string
 }
 
-// Run runs the workloads on the systems, writes what came out and prints it. A
-// run that fails leaves the others standing; the errors are told at the end,
-// as is a delivery of Fanmail that never came.
+// Run runs the workloads on the systems, and prints and writes the results. After a failed run it goes
+// on with the others. It returns the errors at the end; a delivery of Fanmail that never arrived is
+// one.
 func (s *Session) Run(ctx context.Context) error {
 	chosen, err := choose(workloads(s.Quick, cmp.Or(s.Scale, 1)), s.Workloads, func(w Workload) []string { return []string{w.Name, w.Group} })
 	if err != nil {
@@ -51,22 +50,12 @@ func (s *Session) Run(ctx context.Context) error {
 		return fmt.Errorf("make a directory: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // Postgres's user walks through it
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // Postgres's user must enter it
 		return fmt.Errorf("make a directory: %w", err)
 	}
-	var systems []System
-	for _, name := range names {
-		if name == "river" {
-			systems = append(systems, &River{})
-			continue
-		}
-		fmt.Fprintln(os.Stderr, "building")
-		fanmail, err := NewFanmail(ctx, filepath.Join(dir, "bin"))
-		if err != nil {
-			return err
-		}
-		fanmail.Pprof, fanmail.Cache = s.Profiles != "", cmp.Or(s.Cache, filepath.Join(dir, "tables"))
-		systems = append(systems, fanmail)
+	systems, err := s.systems(ctx, names, dir)
+	if err != nil {
+		return err
 	}
 	var lines []Line
 	var errs []error
@@ -95,8 +84,26 @@ func (s *Session) Run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// rounds runs the workloads of a group on the systems in turn, the other way
-// round in every second round.
+// systems builds the named systems below dir.
+func (s *Session) systems(ctx context.Context, names []string, dir string) ([]System, error) {
+	var systems []System
+	for _, name := range names {
+		if name == "river" {
+			systems = append(systems, &River{})
+			continue
+		}
+		fmt.Fprintln(os.Stderr, "building")
+		fanmail, err := NewFanmail(ctx, filepath.Join(dir, "bin"))
+		if err != nil {
+			return nil, err
+		}
+		fanmail.Pprof, fanmail.Cache = s.Profiles != "", cmp.Or(s.Cache, filepath.Join(dir, "tables"))
+		systems = append(systems, fanmail)
+	}
+	return systems, nil
+}
+
+// rounds runs the workloads of a group on the systems in turn, in reverse order in every second round.
 func (s *Session) rounds(ctx context.Context, group []Workload, systems []System, dir string) ([]Line, error) {
 	type pair struct {
 		w      *Workload
@@ -149,11 +156,11 @@ func (s *Session) rounds(ctx context.Context, group []Workload, systems []System
 	return out, errors.Join(errs...)
 }
 
-// once runs one workload on one system, on storage of its own below dir.
+// once runs one workload on one system, with storage of its own below dir.
 func (s *Session) once(ctx context.Context, w *Workload, system System, dir string, round int) (Run, error) {
 	fmt.Fprintf(os.Stderr, "%s, %s: %s, round %d of %d\n", w.Name, w.About, system.Name(), round+1, w.Rounds)
 	data := filepath.Join(dir, fmt.Sprintf("%s-%s-%d", w.Name, system.Name(), round))
-	if err := os.Mkdir(data, 0o755); err != nil { //nolint:gosec // Postgres's user walks through it
+	if err := os.Mkdir(data, 0o755); err != nil { //nolint:gosec // Postgres's user must enter it
 		return Run{}, fmt.Errorf("make a directory: %w", err)
 	}
 	began := time.Now()
@@ -166,8 +173,8 @@ func (s *Session) once(ctx context.Context, w *Workload, system System, dir stri
 	return r, nil
 }
 
-// choose gives those of all that are wanted by one of their names, in their own
-// order; all where nothing is wanted. A name that none has is an error.
+// choose returns those of all that have a wanted name, in their own order, or all if nothing is
+// wanted. An unknown name is an error.
 func choose[T any](all []T, wanted []string, names func(T) []string) ([]T, error) {
 	if len(wanted) == 0 {
 		return all, nil
@@ -186,7 +193,7 @@ func choose[T any](all []T, wanted []string, names func(T) []string) ([]T, error
 	}
 	for _, n := range wanted {
 		if !slices.Contains(known, n) {
-			return nil, fmt.Errorf("none is called %q; there are %s", n, strings.Join(known, ", "))
+			return nil, fmt.Errorf("%q is unknown; there are %s", n, strings.Join(known, ", "))
 		}
 	}
 	return out, nil

@@ -5,10 +5,9 @@ import (
 	"time"
 )
 
-// standing are the workloads that ask whether the cost of a delivery grows
-// with what stands in the tables, with the webhooks, with the fan-out or with
-// the dispatchers. Of each group the first is what the others are compared
-// with.
+// standing returns the workloads that show whether the cost of a delivery grows with the rows in the
+// tables, the webhooks, the fan-out or the dispatchers. Each group is compared with its first
+// workload.
 func standing(scale float64) []Workload {
 	const m = 1_000_000
 	hundred := each(hundredTenant, 100, Answer{})
@@ -28,8 +27,8 @@ func standing(scale float64) []Workload {
 	add("state", "empty", "W1b on empty tables", base)
 	add("state", "history-1M", "W1b beside history", with(State{History: m}))
 	add("state", "history-10M", "W1b beside history", with(State{History: 10 * m}))
-	add("state", "parked-1M", "W1b beside due rows of 200 dead endpoints", with(State{Parked: m}))
-	add("state", "history-10M-parked-1M", "W1b beside both", with(State{History: 10 * m, Parked: m}))
+	add("state", "due-1M", "W1b beside due rows of 200 dead endpoints", with(State{Due: m}))
+	add("state", "history-10M-due-1M", "W1b beside both", with(State{History: 10 * m, Due: m}))
 
 	spread := func(n int) Workload {
 		w := base

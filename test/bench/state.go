@@ -19,39 +19,37 @@ import (
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
 
-// State is what stands in the tables before a workload begins. The zero value
-// is empty tables.
+// State is what the tables hold before a workload begins. The zero value is empty tables.
 type State struct {
-	// History is how many delivered rows there are: half of them of today, in
-	// the partition that new rows go to, the others of the 29 days before.
-	// Their webhooks are the hundred of [hundred] and 900 others. Their events
-	// are not there: 10 M of 2 KB would measure the disk, and nothing looks
-	// for an event of a delivery that has ended.
+	// History is the number of delivered rows. Half of them are of today, in the partition of new
+	// rows; the others are of the 29 days before. Their webhooks are the hundred of [hundred] and 900
+	// others. Their events are missing: 10 M events of 2 KB would measure the disk, and nothing reads
+	// the event of a delivery that has ended.
 	History int
-	// Parked is how many rows are due of 200 webhooks whose endpoint refuses
-	// every connection. Each of their events, which are there, is for all 200.
-	Parked int
-	// Webhooks is how many there are, 50 a tenant, that get no events.
+	// Due is the number of due rows, of 200 webhooks whose endpoint refuses every connection. Their
+	// events are present; each is for all 200.
+	Due int
+	// Webhooks is the number of webhooks, 50 for each tenant, that get no events.
 	Webhooks int
-	// OldDay is how many delivered rows there are of a day past retention.
+	// OldDay is the number of delivered rows of a day past retention.
 	OldDay int
 }
 
-// scaled is the state with its sizes multiplied.
+// scaled returns the state with its sizes multiplied.
 func (s State) scaled(by float64) State {
-	for _, n := range []*int{&s.History, &s.Parked, &s.Webhooks, &s.OldDay} {
+	for _, n := range []*int{&s.History, &s.Due, &s.Webhooks, &s.OldDay} {
 		*n = int(float64(*n) * by)
 	}
 	return s
 }
 
-// about says how much there is, for what is printed; "" for empty tables.
+// about describes the state for printing; "" for empty tables.
 func (s State) about() string {
 	var of []string
 	for _, part := range []struct {
 		n    int
 		what string
-	}{{s.History, "delivered"}, {s.Parked, "parked"}, {s.Webhooks, "webhooks without events"}, {s.OldDay, "of an old day"}} {
+	}{{s.History, "delivered"}, {s.Due, "due"}, {s.Webhooks, "webhooks without events"}, {s.OldDay, "of an old day"}} {
 		if part.n > 0 {
 			of = append(of, fmt.Sprintf("%d %s", part.n, part.what))
 		}
@@ -65,15 +63,15 @@ func (s State) about() string {
 const (
 	historyHooks = 1000
 	historyDays  = 30
-	parkedHooks  = 200
-	// oldDays is how old the day past retention is.
+	dueHooks     = 200
+	// oldDays is the age of the day past retention.
 	oldDays = 40
-	// refusing is an address where nobody listens: the discard port.
+	// refusing is an address where no server listens: the discard port.
 	refusing = "http://127.0.0.1:9/"
 )
 
-// tenantID and webhookID are made of the names, so that history can be loaded
-// before the webhooks are made.
+// tenantID and webhookID derive ids from names, so that history can be loaded before the webhooks
+// exist.
 func tenantID(name string) events.TenantID   { return md5.Sum([]byte("tenant " + name)) } //nolint:gosec // as above
 func webhookID(path string) events.WebhookID { return md5.Sum([]byte(path)) }             //nolint:gosec // as above
 func oldDay(now time.Time) (first time.Time) {
@@ -83,15 +81,14 @@ func dayTable(table string, d time.Time) string {
 	return "fanmail." + table + "_" + d.Format("20060102")
 }
 
-// template gives a data directory below cache that holds the state, and makes
-// it where it is missing. It is good for a day, since rows have dates, and for
-// one schema.
+// template returns a data directory below cache that holds the state, and creates it if missing. It is
+// valid for one day, because rows have dates, and for one schema.
 func (s State) template(ctx context.Context, cache string) (string, error) {
 	schema, err := migrations.Version()
 	if err != nil {
 		return "", err
 	}
-	name := fmt.Sprintf("state-%s-%d-h%d-p%d-w%d-o%d", time.Now().UTC().Format("20060102"), schema, s.History, s.Parked, s.Webhooks, s.OldDay)
+	name := fmt.Sprintf("state-%s-%d-h%d-p%d-w%d-o%d", time.Now().UTC().Format("20060102"), schema, s.History, s.Due, s.Webhooks, s.OldDay)
 	dir := filepath.Join(cache, name)
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
@@ -119,8 +116,7 @@ func (s State) template(ctx context.Context, cache string) (string, error) {
 	return dir, nil
 }
 
-// copyTree copies a directory with its owners, by reference where the file
-// system can.
+// copyTree copies a directory with its owners, by reference if the file system can.
 func copyTree(ctx context.Context, from, to string) error {
 	out, err := exec.CommandContext(ctx, "cp", "-a", "--reflink=auto", from+"/.", to).CombinedOutput() //nolint:gosec // our own directories
 	if err != nil {
@@ -129,9 +125,8 @@ func copyTree(ctx context.Context, from, to string) error {
 	return nil
 }
 
-// load makes a database cluster below dir that holds the state. Nothing is
-// synced before the end, when all of it is: the tables and the indexes are the
-// ordinary ones, filled row by row.
+// load creates a database cluster below dir that holds the state. It syncs once, at the end. Tables
+// and indexes are the product's own, filled row by row.
 func (s State) load(ctx context.Context, dir string) error {
 	server, err := devserver.StartPostgres(ctx, devserver.PostgresOptions{Dir: dir, Settings: map[string]string{
 		"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_wal_size": "64GB", "checkpoint_timeout": "1h",
@@ -154,7 +149,7 @@ func (s State) load(ctx context.Context, dir string) error {
 		return fmt.Errorf("make the days before: %w", err)
 	}
 	if s.History > 0 {
-		// Today up to a minute ago, so that no row is of the future.
+		// Today up to a minute ago, so that no row lies in the future.
 		if err := history(ctx, pool, s.History/2, today, time.Now().Add(-time.Minute)); err != nil {
 			return err
 		}
@@ -165,21 +160,20 @@ func (s State) load(ctx context.Context, dir string) error {
 			}
 		}
 	}
-	for _, more := range []func(context.Context, *pgxpool.Pool) error{s.loadParked, s.loadWebhooks, s.loadOldDay} {
+	for _, more := range []func(context.Context, *pgxpool.Pool) error{s.loadDue, s.loadWebhooks, s.loadOldDay} {
 		if err := more(ctx, pool); err != nil {
 			return err
 		}
 	}
 	for _, statement := range []string{`VACUUM (FREEZE, ANALYZE)`, `CHECKPOINT`} {
 		if _, err := pool.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("tidy up: %w", err)
+			return fmt.Errorf("%s: %w", statement, err)
 		}
 	}
 	return nil
 }
 
-// history inserts n delivered rows whose times are spread evenly, the earlier
-// half beside the later one.
+// history inserts n delivered rows whose times are spread evenly, the earlier and the later half at the same time.
 func history(ctx context.Context, pool *pgxpool.Pool, n int, from, to time.Time) error {
 	hooks := make([]events.WebhookID, historyHooks)
 	for i := range hooks {
@@ -209,29 +203,29 @@ SELECT (ms || substr(hash, 1, 20))::uuid, at, ($4::uuid[])[1 + i % array_length(
 	at + interval '5 ms', at + interval '5 ms', at + interval '30 days', i, 1, 8, 200, 'delivered', 'email.received'
 FROM (SELECT *, md5(i::text) AS hash FROM ` + evenly + `) AS h`
 
-// evenly are $1 times from $2 to $3, and what an id of each begins with: as in
-// the product its time, so that rows of one time lie together in every index.
+// evenly selects $1 times from $2 to $3, and the prefix of an id for each. As in the product, ids
+// begin with the time, so that rows of one time are neighbours in every index.
 const evenly = `(SELECT i, at, lpad(to_hex(floor(extract(epoch FROM at) * 1000)::bigint), 12, '0') AS ms
       FROM (SELECT i, $2::timestamptz + ($3::timestamptz - $2::timestamptz) * (i::float8 / $1) AS at FROM generate_series(0, $1::int - 1) AS i) AS t) AS evenly`
 
-// The events came all day, and each is due to all the dead webhooks since.
-const insertParkedEvents = `
+// The events came throughout the day, and each is due to all the dead webhooks since.
+const insertDueEvents = `
 INSERT INTO fanmail.events (id, created_at, tenant_id, type, seq, envelope)
 SELECT (ms || substr(md5('event ' || i), 1, 20))::uuid, at, $4, 'email.received', i,
 	convert_to('{"type":"email.received","data":{"text":"' || $5 || '"}}', 'UTF8')
 FROM ` + evenly
 
-const insertParked = `
+const insertDue = `
 INSERT INTO fanmail.webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
 SELECT (substr(replace(id::text, '-', ''), 1, 12) || substr(md5(seq || ' to ' || webhook), 1, 20))::uuid, created_at, webhook, $1, id, created_at,
 	created_at, created_at + interval '30 days', seq, 8, type
 FROM fanmail.events, unnest($2::uuid[]) AS webhook WHERE tenant_id = $1 ORDER BY created_at`
 
-func (s State) loadParked(ctx context.Context, pool *pgxpool.Pool) error {
-	if s.Parked == 0 {
+func (s State) loadDue(ctx context.Context, pool *pgxpool.Pool) error {
+	if s.Due == 0 {
 		return nil
 	}
-	hooks := make([]events.WebhookID, parkedHooks)
+	hooks := make([]events.WebhookID, dueHooks)
 	for i := range hooks {
 		hooks[i] = webhookID(fmt.Sprintf("/dead/%d", i))
 	}
@@ -246,11 +240,11 @@ func (s State) loadParked(ctx context.Context, pool *pgxpool.Pool) error {
 			`INSERT INTO fanmail.webhooks (id, tenant_id, url, events, signing_secret) SELECT id, $1, $3, '{email.received}', $4 FROM unnest($2::uuid[]) AS id`,
 			[]any{tenant, hooks, refusing, signature.NewSecret()},
 		},
-		{insertParkedEvents, []any{s.Parked / parkedHooks, from, to, tenant, strings.ReplaceAll(letter(0, 2000), "\n", " ")}},
-		{insertParked, []any{tenant, hooks}},
+		{insertDueEvents, []any{s.Due / dueHooks, from, to, tenant, strings.ReplaceAll(filler(0, 2000), "\n", " ")}},
+		{insertDue, []any{tenant, hooks}},
 	} {
 		if _, err := pool.Exec(ctx, step.sql, step.args...); err != nil {
-			return fmt.Errorf("insert the parked: %w", err)
+			return fmt.Errorf("insert the due rows: %w", err)
 		}
 	}
 	return nil
@@ -273,8 +267,8 @@ func (s State) loadWebhooks(ctx context.Context, pool *pgxpool.Pool) error {
 	return nil
 }
 
-// loadOldDay leaves the day's partition detached, or the first round of
-// maintenance would drop it; see [attachOldDay].
+// loadOldDay leaves the day's partition detached; else the first round of maintenance would drop it.
+// See [attachOldDay].
 func (s State) loadOldDay(ctx context.Context, pool *pgxpool.Pool) error {
 	if s.OldDay == 0 {
 		return nil
@@ -288,12 +282,12 @@ func (s State) loadOldDay(ctx context.Context, pool *pgxpool.Pool) error {
 	}
 	child := dayTable("webhook_subscriber_deliveries", day)
 	for _, sql := range []string{
-		// With it, to attach needs no look at the rows.
+		// With this constraint ATTACH does not scan the rows.
 		fmt.Sprintf(`ALTER TABLE %s ADD CHECK (created_at >= '%s' AND created_at < '%s')`, child, day.Format(time.RFC3339), day.AddDate(0, 0, 1).Format(time.RFC3339)),
 		`ALTER TABLE fanmail.webhook_subscriber_deliveries DETACH PARTITION ` + child,
 	} {
 		if _, err := pool.Exec(ctx, sql); err != nil {
-			return fmt.Errorf("put the old day aside: %w", err)
+			return fmt.Errorf("detach the old day: %w", err)
 		}
 	}
 	return nil

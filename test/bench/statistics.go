@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// percentile is the smallest value that at least p percent of the sorted ones
-// don't exceed; zero where there are none.
+// percentile is the smallest value that at least p percent of the sorted values do not exceed. It is
+// zero for no values.
 func percentile(sorted []time.Duration, p int) time.Duration {
 	if len(sorted) == 0 {
 		return 0
@@ -21,8 +21,8 @@ type Spread struct {
 	Max    float64 `json:"max"`
 }
 
-// spread of the values; of an even number the median is the mean of the two in
-// the middle. Zeros where there are none.
+// spread of the values. The median of an even number is the mean of the two in the middle. All are
+// zero for no values.
 func spread(values []float64) Spread {
 	if len(values) == 0 {
 		return Spread{}
@@ -36,7 +36,7 @@ func spread(values []float64) Spread {
 	return s
 }
 
-// ratio is a over b; zero where b is.
+// ratio is a over b; zero if b is zero.
 func ratio(a, b float64) float64 {
 	if b == 0 {
 		return 0

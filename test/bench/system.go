@@ -8,56 +8,50 @@ import (
 	"strings"
 )
 
-// System is what is measured: something that takes events in durably and POSTs
-// them to subscribers.
+// System is what the bench measures: it accepts events durably and POSTs them to subscribers.
 type System interface {
 	// Name in the results.
 	Name() string
-	// Start runs the system on durable storage below dir, empty before, as
-	// the workload wants it.
+	// Start runs the system on durable storage below dir, which is empty, as the workload needs it.
 	Start(ctx context.Context, dir string, w *Workload) error
-	// Subscribe makes the endpoints' subscriptions.
+	// Subscribe creates the endpoints' subscriptions.
 	Subscribe(ctx context.Context, endpoints []Endpoint) error
-	// Accept takes events in, in one transaction. When it returns they are
-	// durable. It gives the ids with which they will arrive, in the header
-	// webhook-id. It may be called from several goroutines.
+	// Accept accepts events in one transaction. They are durable when it returns. It returns the ids
+	// with which they will arrive, in the header webhook-id. It may be called from many goroutines.
 	Accept(ctx context.Context, evs []Event) ([]string, error)
-	// Settle waits until the outcome of every event is recorded, so that no
-	// work is left to do after the measurement.
+	// Settle waits until the outcome of every event is recorded, so that no work is left after the
+	// measurement.
 	Settle(ctx context.Context) error
-	// Hasten waits until every first attempt's outcome is recorded, and has
-	// the deliveries that failed sent again now. A system that does so within
-	// seconds by itself does nothing.
+	// Hasten waits until every first attempt's outcome is recorded, and makes the failed deliveries
+	// due now. A system that retries within seconds anyway does nothing.
 	Hasten(ctx context.Context) error
 	// DropDay drops what is past its retention.
 	DropDay(ctx context.Context) error
 	// Usage is what the system has used so far.
 	Usage(ctx context.Context) (Usage, error)
-	// Memory is the resident bytes of each part at their highest, where the
-	// kernel keeps that, else now.
+	// Memory is the resident bytes of each part: the peak if the kernel keeps it, else now.
 	Memory() (map[string]float64, error)
-	// Debug gives the base URL of each part that may serve /debug/pprof.
+	// Debug returns the base URL of each part that may serve /debug/pprof.
 	Debug() map[string]string
-	// Stop ends all of it.
+	// Stop stops all of it.
 	Stop(ctx context.Context) error
 }
 
 // Usage is what a system has used since it started.
 type Usage struct {
-	// CPU is in seconds, by part; databases and brokers are parts.
+	// CPU is in seconds, by part. Databases and brokers are parts.
 	CPU map[string]float64
-	// Written is in bytes: Postgres's log, and what the broker handed to the
-	// disk.
+	// Written is in bytes: Postgres's WAL, and what the broker wrote to disk.
 	Written map[string]float64
 }
 
-// Event is a parsed mail, as a producer hands it in.
+// Event is a parsed mail, as a producer inserts it.
 type Event struct {
 	Target
 	Data json.RawMessage
 }
 
-// words are what letters are made of, enough for them to compress about as well
+// words are the vocabulary of [filler]. There are enough of them that its texts compress about as well
 // as people's.
 var words = strings.Fields(`a about account after again all also an and any are as at back be because been before
 	but by call can change check could date day delivery do email few find first follow for friday from get give go good
@@ -68,8 +62,8 @@ var words = strings.Fields(`a about account after again all also an and any are 
 	today tomorrow two under until up update us use very want was way we week well were what when where which while who
 	will with word work would year yes you your`)
 
-// letter is a text of about so many bytes, always the same for n.
-func letter(n, bytes int) string {
+// filler is a text of about so many bytes, the same every time for n.
+func filler(n, bytes int) string {
 	r := rand.New(rand.NewPCG(uint64(n), 0)) //nolint:gosec // n is not negative, and nothing here is secret
 	var b strings.Builder
 	for line := 0; b.Len() < bytes; {
@@ -85,7 +79,7 @@ func letter(n, bytes int) string {
 	return b.String()
 }
 
-// newEvent makes the n-th event, of which the envelope has about 2 KB.
+// newEvent returns the n-th event. Its envelope has about 2 KB.
 func newEvent(n int, to Target) Event {
 	data, err := json.Marshal(map[string]any{
 		"message_id":      fmt.Sprintf("msg_%032x", n),
@@ -96,7 +90,7 @@ func newEvent(n int, to Target) Event {
 		"to":              []map[string]string{{"name": "", "address": to.Agent}},
 		"reply_to":        []string{},
 		"subject":         fmt.Sprintf("Your order %d has been shipped", n),
-		"text":            letter(n, 1500),
+		"text":            filler(n, 1500),
 		"size":            2345,
 		"attachments":     []string{},
 	})

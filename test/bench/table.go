@@ -9,8 +9,7 @@ import (
 	"text/tabwriter"
 )
 
-// table prints the results: figures are "median (min–max)", and "×" their
-// ratio to the peer's.
+// table prints the results. Figures are "median (min–max)", and "×" is their ratio to the peer's.
 func table(w io.Writer, lines []Line) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "workload\tsystem\tdeliveries/s\t×\tCPU s/1,000\t×\tp50 ms\t×\tp99 ms\t×\tpeak MB\tB written PG\tNATS\tarrived\twell p99\tp99/well\talone p99\tp99/alone\tafter 5 s\t")

@@ -85,7 +85,7 @@ func TestAFamilyHasItsChildren(t *testing.T) {
 	require.NotContains(t, family, child)
 }
 
-// growing is a system whose one part shrinks and whose other grows.
+// growing is a system with one part that shrinks and one that grows.
 type growing struct {
 	System
 	looks int

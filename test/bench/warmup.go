@@ -8,22 +8,20 @@ import (
 	"time"
 )
 
-// A system is warm when a round of unmeasured traffic was about as good as the
-// best before it. These bound how long that is looked for.
+// A system is warm when a round of unmeasured traffic is about as good as the best one before it.
+// These limit the search.
 const (
 	warmRounds = 3 // at least
-	// warmWindow is how long a round at a workload's rate is; quickWindow is
-	// that of the short form.
+	// warmWindow is the length of a round at a workload's rate. quickWindow is that of the short form.
 	warmWindow, quickWindow = 2 * time.Second, time.Second
-	// warmEnough is how far behind the best round one may stay.
+	// warmEnough is how far behind the best round a round may stay.
 	warmEnough = 1.5
 )
 
-// warmUp drives deliveries through every webhook, those of the later bad
-// neighbours too, while all endpoints still answer well: first one event to
-// each target, so that the webhooks are known, their partitions owned and
-// their connections open, and then rounds of the workload's own traffic until
-// they get no better. So a measurement says nothing of the processes' start.
+// warmUp sends deliveries to every webhook, also the later bad neighbours, while all endpoints are
+// healthy. First it sends one event to each target, so that the webhooks are known, their partitions
+// owned and their connections open. Then it sends rounds of the workload's own traffic until they get
+// no better. So the start of the processes does not count.
 func (m *measurement) warmUp(ctx context.Context) error {
 	w, all := m.workload, m.workload.paths(func(*Endpoint) bool { return true })
 	reach := *w
@@ -50,21 +48,21 @@ func (m *measurement) warmUp(ctx context.Context) error {
 		}
 	}
 	err := m.system.Settle(ctx)
-	// Or the kernel writes what starting and loading left behind in the middle
-	// of what is measured, and a commit waits for it.
+	// Otherwise the kernel writes what starting and loading left behind during the measurement, and a
+	// commit waits for it.
 	syscall.Sync()
 	return err
 }
 
-// warmRound sends a workload and waits for all of it. The more it gives the
-// better: deliveries a second, or at a workload's rate the inverse of the p99.
+// warmRound sends a workload and waits for all of it. A higher result is better: deliveries a second,
+// or, at a workload's rate, the inverse of the p99.
 func (m *measurement) warmRound(ctx context.Context, w *Workload, paths map[Target][]string) (float64, error) {
 	start := time.Now()
 	events, err := send(ctx, m.system, w, everyone)
 	if err != nil {
 		return 0, err
 	}
-	t := newTally(events, paths)
+	t := newTracker(events, paths)
 	bounded, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	if m.posts, err = t.await(bounded, m.rec, m.posts, t.missing); err != nil {
@@ -79,7 +77,7 @@ func (m *measurement) warmRound(ctx context.Context, w *Workload, paths map[Targ
 	return 1 / max(percentile(t.times(time.Now()), 99), time.Microsecond).Seconds(), nil
 }
 
-// distinct are the targets, each once, in their order.
+// distinct returns the targets, each once, in their order.
 func distinct(turns []Target) []Target {
 	var out []Target
 	seen := make(map[Target]bool, len(turns))

@@ -100,8 +100,8 @@ func TestEveryWebhookIsWarmBeforeSomeTurnBad(t *testing.T) {
 		if e.Hang {
 			// A round has 200 events for four.
 			require.GreaterOrEqual(t, s.answered[e.URL], 1+warmRounds*50, "a bad neighbour answered well before, and not once after")
-			// Then each has five while all are well, of which the last may still be
-			// under way, and five that hang.
+			// Then each gets five while all are healthy, the last of which may still be in flight, and
+			// five that hang.
 			require.LessOrEqual(t, (s.answered[e.URL]-1)%50, 5, "a bad neighbour answered well before, and not once after")
 		}
 	}

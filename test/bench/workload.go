@@ -7,23 +7,23 @@ import (
 	"time"
 )
 
-// Target is an agent of a tenant: an event is for every endpoint of its target.
+// Target is an agent of a tenant. An event is for every endpoint of its target.
 type Target struct{ Tenant, Agent string }
 
 // Answer is how an endpoint behaves. The zero value answers 200 at once.
 type Answer struct {
-	// Hang answers never; the client gives up.
+	// Hang never answers; the client gives up.
 	Hang bool `json:"hang,omitempty"`
-	// Delay comes before the answer.
+	// Delay before the answer.
 	Delay time.Duration `json:"delay,omitempty"`
-	// FailFor is how long, from the first request on, it answers 500.
+	// FailFor is how long it answers 500, from the first request on.
 	FailFor time.Duration `json:"fail_for,omitempty"`
 	// Refuse is the share of events whose first request is answered 503.
 	Refuse float64 `json:"refuse,omitempty"`
 }
 
-// refuses says whether the first request of an event is refused, which both
-// the receiver and the bench must know.
+// refuses reports whether the first request of an event is refused. Both the receiver and the bench
+// use it.
 func (a Answer) refuses(event string) bool {
 	if a.Refuse == 0 {
 		return false
@@ -38,49 +38,49 @@ type Endpoint struct {
 	Target
 	Path string
 	Answer
-	// URL is filled in when the receiver runs.
+	// URL is set when the receiver runs.
 	URL string
 }
 
-// Healthy says that the endpoint takes every event, and answers at once.
+// Healthy reports whether the endpoint accepts every event at once.
 func (e *Endpoint) Healthy() bool { return e.Answer == Answer{Refuse: e.Refuse} }
 
 // Workload is a way to load a system.
 type Workload struct {
 	Name, About string
 	Endpoints   []Endpoint
-	// Turns are the targets of one event after the other, again and again.
+	// Turns are the targets of the events, in a cycle.
 	Turns []Target
 	// Events to send, in transactions of Batch.
 	Events, Batch int
-	// Rate in events a second, by the clock, whatever becomes of those before;
-	// zero means the next transaction when the one before is durable.
+	// Rate in events a second, by the clock, whatever happens to earlier ones. Zero sends the next
+	// transaction when the previous one is durable.
 	Rate float64
-	// Rounds unless the caller wants another number.
+	// Rounds, unless the caller wants another number.
 	Rounds int
-	// Patience bounds how long the last events may take to arrive.
+	// Patience limits how long the last events may take to arrive.
 	Patience time.Duration
-	// FullOnly leaves it out of the quick form, unless it is asked for.
+	// FullOnly leaves it out of the quick form, unless it is asked for by name.
 	FullOnly bool
-	// Group is the name of workloads that are run in turn within a round, for
-	// their costs are compared with those of the first of them.
+	// Group is the name of workloads that run in turn within a round, because their costs are compared
+	// with the first one's.
 	Group string
-	// Only is the one system that it is for; "": all.
+	// Only is the one system that it is for. "" means all.
 	Only string
-	// State stands in the tables before.
+	// State of the tables at the start.
 	State State
-	// Dispatchers is how many there are; zero means one.
+	// Dispatchers is the number of dispatchers. Zero means one.
 	Dispatchers int
-	// Drop has a day past retention dropped halfway.
+	// Drop drops a day past retention halfway.
 	Drop bool
-	// Warm is how many events of each target a round of the warm-up has; with a
-	// Rate its rounds go by that. WarmRounds is how many there are at most.
+	// Warm is how many events for each target a round of the warm-up has; with a Rate its rounds
+	// follow the rate. WarmRounds is the greatest number of rounds.
 	Warm, WarmRounds int
-	// WarmWindow is how long such a round by the Rate is; zero: 2 s.
+	// WarmWindow is the length of such a round. Zero means 2 s.
 	WarmWindow time.Duration
 }
 
-// Noisy says that some of the endpoints are bad neighbours.
+// Noisy reports whether some of the endpoints are bad neighbours.
 func (w *Workload) Noisy() bool {
 	for i := range w.Endpoints {
 		if !w.Endpoints[i].Healthy() {
@@ -90,10 +90,10 @@ func (w *Workload) Noisy() bool {
 	return false
 }
 
-// healthy are the paths of each target's healthy endpoints.
+// healthy returns the paths of each target's healthy endpoints.
 func (w *Workload) healthy() map[Target][]string { return w.paths((*Endpoint).Healthy) }
 
-// paths are those of each target's endpoints that want accepts.
+// paths returns the paths of each target's endpoints that want accepts.
 func (w *Workload) paths(want func(*Endpoint) bool) map[Target][]string {
 	paths := map[Target][]string{}
 	for i := range w.Endpoints {
@@ -108,7 +108,7 @@ func target(tenant string, agent int) Target {
 	return Target{Tenant: tenant, Agent: fmt.Sprintf("agent%d@%s.example.com", agent, tenant)}
 }
 
-// each makes n endpoints of one tenant, each with a target of its own.
+// each returns n endpoints of one tenant, each with a target of its own.
 func each(tenant string, n int, a Answer) []Endpoint {
 	out := make([]Endpoint, n)
 	for i := range out {
@@ -117,7 +117,7 @@ func each(tenant string, n int, a Answer) []Endpoint {
 	return out
 }
 
-// inTurn is one turn for each endpoint's target, those of the groups mixed.
+// inTurn returns one turn for each endpoint's target, with the groups mixed.
 func inTurn(endpoints []Endpoint) []Target {
 	// A step that shares no factor with the number visits each once.
 	step := 1
@@ -141,13 +141,13 @@ func gcd(a, b int) int {
 	return a
 }
 
-// hundredTenant owns the endpoints of W1b and of those workloads that are
-// compared with it; hundredPath is the i-th one's.
+// hundredTenant owns the endpoints of W1b and of the workloads that are compared with it. hundredPath
+// is the path of the i-th one.
 const hundredTenant = "hundred"
 
 func hundredPath(i int) string { return fmt.Sprintf("/%s/%d", hundredTenant, i) }
 
-// wide makes n endpoints of one target.
+// wide returns n endpoints of one target.
 func wide(n int) []Endpoint {
 	out := each("wide", n, Answer{})
 	for i := range out {
@@ -156,8 +156,8 @@ func wide(n int) []Endpoint {
 	return out
 }
 
-// workloads are those of the tables of results, or short ones of the same kind.
-// The sizes of what stands in the tables before are multiplied by scale.
+// workloads returns those of the tables of results, or short ones of the same kind. scale multiplies
+// the number of rows in the tables.
 func workloads(quick bool, scale float64) []Workload {
 	pick := func(full, short int) int {
 		if quick {

@@ -66,23 +66,23 @@ func TestEnvelopeHasAboutTwoKilobytes(t *testing.T) {
 	require.True(t, json.Valid(data))
 	require.InDelta(t, 2000, len(data), 200)
 	require.Equal(t, data, newEvent(1, target("one", 0)).Data, "every system gets the same")
-	require.NotEqual(t, letter(1, 1500), letter(2, 1500))
+	require.NotEqual(t, filler(1, 1500), filler(2, 1500))
 	var packed bytes.Buffer
 	z := gzip.NewWriter(&packed)
-	_, err := z.Write([]byte(letter(1, 1500)))
+	_, err := z.Write([]byte(filler(1, 1500)))
 	require.NoError(t, err)
 	require.NoError(t, z.Close())
-	require.Greater(t, packed.Len(), 500, "a database that packs rows must find a letter, not a pattern")
+	require.Greater(t, packed.Len(), 500, "a database that packs rows must find text, not a pattern")
 }
 
-// ledger is a system that accepts and remembers.
-type ledger struct {
+// recorder is a system that accepts events and remembers them.
+type recorder struct {
 	System
 	mu      sync.Mutex
 	batches [][]Event
 }
 
-func (l *ledger) Accept(_ context.Context, evs []Event) ([]string, error) {
+func (l *recorder) Accept(_ context.Context, evs []Event) ([]string, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.batches = append(l.batches, evs)
@@ -97,7 +97,7 @@ func TestProducerSendsOnlyWhatIsWanted(t *testing.T) {
 	t.Parallel()
 	good, bad := target("x", 1), target("x", 2)
 	for _, rate := range []float64{0, 1e6} {
-		l := &ledger{}
+		l := &recorder{}
 		w := Workload{Turns: []Target{good, bad, bad}, Events: 10, Batch: 4, Rate: rate}
 		got, err := send(t.Context(), l, &w, func(to Target) bool { return to == good })
 		require.NoError(t, err)
@@ -116,6 +116,6 @@ func TestProducerEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := send(ctx, &ledger{}, &Workload{Turns: []Target{{}}, Events: 10, Batch: 1, Rate: 1}, everyone)
+	_, err := send(ctx, &recorder{}, &Workload{Turns: []Target{{}}, Events: 10, Batch: 1, Rate: 1}, everyone)
 	require.ErrorIs(t, err, context.Canceled)
 }

@@ -12,10 +12,10 @@ var began = time.Unix(1000, 0)
 
 func at(ms int) time.Time { return began.Add(time.Duration(ms) * time.Millisecond) }
 
-func TestTallyCountsEachDeliveryOnce(t *testing.T) {
+func TestTrackerCountsEachDeliveryOnce(t *testing.T) {
 	t.Parallel()
 	a, bad := target("x", 1), target("x", 2)
-	y := newTally([]sent{{"1", a, at(0)}, {"2", a, at(100)}, {"3", bad, at(200)}}, map[Target][]string{a: {"/p", "/q"}})
+	y := newTracker([]sent{{"1", a, at(0)}, {"2", a, at(100)}, {"3", bad, at(200)}}, map[Target][]string{a: {"/p", "/q"}})
 	require.Equal(t, 4, y.missing(), "each event is due at both endpoints, the bad neighbour's at none")
 	require.Equal(t, at(200), y.last)
 	y.count([]Arrival{
@@ -36,14 +36,14 @@ func TestTallyCountsEachDeliveryOnce(t *testing.T) {
 		"what never came took until the end")
 }
 
-func TestTallyOfNothing(t *testing.T) {
+func TestTrackerOfNothing(t *testing.T) {
 	t.Parallel()
-	y := newTally([]sent{{"1", target("x", 1), at(0)}}, map[Target][]string{target("x", 1): {"/p"}})
+	y := newTracker([]sent{{"1", target("x", 1), at(0)}}, map[Target][]string{target("x", 1): {"/p"}})
 	require.Zero(t, y.perSecond(began))
 	require.Equal(t, []time.Duration{time.Second}, y.times(at(1000)))
 }
 
-func TestTallyLeavesOutWhatWasRefused(t *testing.T) {
+func TestTrackerLeavesOutWhatWasRefused(t *testing.T) {
 	t.Parallel()
 	a := target("x", 1)
 	half := Answer{Refuse: .5}
@@ -56,7 +56,7 @@ func TestTallyLeavesOutWhatWasRefused(t *testing.T) {
 			taken = id
 		}
 	}
-	y := newTally([]sent{{refused, a, at(0)}, {taken, a, at(0)}}, map[Target][]string{a: {"/p"}})
+	y := newTracker([]sent{{refused, a, at(0)}, {taken, a, at(0)}}, map[Target][]string{a: {"/p"}})
 	y.expectRefusals([]Endpoint{{Target: a, Path: "/p", Answer: half}})
 	require.Equal(t, 2, y.untried())
 	y.count([]Arrival{{Delivery{refused, "/p"}, at(10)}})
@@ -89,7 +89,7 @@ func TestShareOfRefusals(t *testing.T) {
 func TestWorstOfATime(t *testing.T) {
 	t.Parallel()
 	a := target("x", 1)
-	y := newTally([]sent{{"1", a, at(0)}, {"2", a, at(100)}, {"3", a, at(200)}}, map[Target][]string{a: {"/p"}})
+	y := newTracker([]sent{{"1", a, at(0)}, {"2", a, at(100)}, {"3", a, at(200)}}, map[Target][]string{a: {"/p"}})
 	y.count([]Arrival{{Delivery{"1", "/p"}, at(90)}, {Delivery{"2", "/p"}, at(110)}})
 	require.Equal(t, 10*time.Millisecond, y.worst(at(50), at(150), at(999)))
 	require.Equal(t, 90*time.Millisecond, y.worst(at(0), at(150), at(999)))

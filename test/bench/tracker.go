@@ -7,20 +7,18 @@ import (
 	"time"
 )
 
-// tally holds what was sent against what arrived. Only deliveries to healthy
-// endpoints count.
-type tally struct {
+// tracker compares what was sent with what arrived. Only deliveries to healthy endpoints count.
+type tracker struct {
 	due   map[Delivery]time.Time // when it was sent
-	came  map[Delivery]time.Time // when it arrived first
-	posts int                    // arrivals of those due, the second ones too
+	came  map[Delivery]time.Time // when it first arrived
+	posts int                    // all arrivals of due deliveries, also repeated ones
 	last  time.Time              // when the last was sent
-	// refused are the deliveries whose first request was, or will be, refused:
-	// false until it has come.
+	// refused are the deliveries whose first request is refused: false until that has arrived.
 	refused map[Delivery]bool
 }
 
-func newTally(events []sent, healthy map[Target][]string) *tally {
-	t := &tally{due: map[Delivery]time.Time{}, came: map[Delivery]time.Time{}}
+func newTracker(events []sent, healthy map[Target][]string) *tracker {
+	t := &tracker{due: map[Delivery]time.Time{}, came: map[Delivery]time.Time{}}
 	for _, ev := range events {
 		for _, path := range healthy[ev.to] {
 			t.due[Delivery{ev.id, path}] = ev.at
@@ -32,8 +30,8 @@ func newTally(events []sent, healthy map[Target][]string) *tally {
 	return t
 }
 
-// expectRefusals has the requests not counted that the endpoints refuse.
-func (t *tally) expectRefusals(endpoints []Endpoint) {
+// expectRefusals leaves out the requests that the endpoints refuse.
+func (t *tracker) expectRefusals(endpoints []Endpoint) {
 	t.refused = map[Delivery]bool{}
 	answers := map[string]Answer{}
 	for i := range endpoints {
@@ -46,7 +44,7 @@ func (t *tally) expectRefusals(endpoints []Endpoint) {
 	}
 }
 
-func (t *tally) count(arrivals []Arrival) {
+func (t *tracker) count(arrivals []Arrival) {
 	for _, a := range arrivals {
 		if _, ours := t.due[a.Delivery]; !ours {
 			continue
@@ -62,10 +60,10 @@ func (t *tally) count(arrivals []Arrival) {
 	}
 }
 
-func (t *tally) missing() int { return len(t.due) - len(t.came) }
+func (t *tracker) missing() int { return len(t.due) - len(t.came) }
 
 // untried is how many deliveries have had no request at all.
-func (t *tally) untried() int {
+func (t *tracker) untried() int {
 	n := t.missing()
 	for d, came := range t.refused {
 		if _, taken := t.came[d]; came && !taken {
@@ -75,8 +73,8 @@ func (t *tally) untried() int {
 	return n
 }
 
-// retried is how many have arrived that had been refused.
-func (t *tally) retried() int {
+// retried is how many deliveries arrived after they were refused.
+func (t *tracker) retried() int {
 	n := 0
 	for d := range t.refused {
 		if _, taken := t.came[d]; taken {
@@ -86,9 +84,9 @@ func (t *tally) retried() int {
 	return n
 }
 
-// await counts arrivals, from the given one on, until none is left or ctx
-// ends. It gives how many POSTs of any kind there are by then.
-func (t *tally) await(ctx context.Context, rec *receiver, from int, left func() int) (int, error) {
+// await counts arrivals, from the given one on, until none is left or ctx ends. It returns how many
+// POSTs of any kind there are by then.
+func (t *tracker) await(ctx context.Context, rec *receiver, from int, left func() int) (int, error) {
 	for {
 		news, err := rec.arrivals(context.WithoutCancel(ctx), from)
 		if err != nil {
@@ -100,14 +98,14 @@ func (t *tally) await(ctx context.Context, rec *receiver, from int, left func() 
 		if n == 0 || ctx.Err() != nil {
 			return from, nil
 		}
-		// Those of bad endpoints and second ones count here, so it may come
-		// back early; when ctx ends the loop sees it.
+		// POSTs of bad endpoints and repeated ones count here too, so it may return early. If ctx has
+		// ended the loop sees it.
 		_ = rec.wait(ctx, from+n)
 	}
 }
 
-// took is how long a delivery took; one that never came took until end.
-func (t *tally) took(d Delivery, end time.Time) time.Duration {
+// took is how long a delivery took. One that never arrived took until end.
+func (t *tracker) took(d Delivery, end time.Time) time.Duration {
 	if came, ok := t.came[d]; ok {
 		end = came
 	}
@@ -115,7 +113,7 @@ func (t *tally) took(d Delivery, end time.Time) time.Duration {
 }
 
 // slowest are the n slowest deliveries of a part that began at start.
-func (t *tally) slowest(start, end time.Time, n int) []Slow {
+func (t *tracker) slowest(start, end time.Time, n int) []Slow {
 	out := make([]Slow, 0, len(t.due))
 	for d, at := range t.due {
 		out = append(out, Slow{Sent: at.Sub(start).Seconds(), Millis: millis(t.took(d, end))})
@@ -124,9 +122,9 @@ func (t *tally) slowest(start, end time.Time, n int) []Slow {
 	return out[:min(n, len(out))]
 }
 
-// times are how long the deliveries took, sorted. Those that never came took
-// until the end of the waiting.
-func (t *tally) times(end time.Time) []time.Duration {
+// times are how long the deliveries took, sorted. One that never arrived took until the end of the
+// wait.
+func (t *tracker) times(end time.Time) []time.Duration {
 	out := make([]time.Duration, 0, len(t.due))
 	for d := range t.due {
 		out = append(out, t.took(d, end))
@@ -135,8 +133,8 @@ func (t *tally) times(end time.Time) []time.Duration {
 	return out
 }
 
-// arrivedBy counts the deliveries that had come by a time.
-func (t *tally) arrivedBy(by time.Time) int {
+// arrivedBy counts the deliveries that had arrived by a time.
+func (t *tracker) arrivedBy(by time.Time) int {
 	n := 0
 	for _, at := range t.came {
 		if !at.After(by) {
@@ -147,7 +145,7 @@ func (t *tally) arrivedBy(by time.Time) int {
 }
 
 // perSecond is the rate from start to the last arrival.
-func (t *tally) perSecond(start time.Time) float64 {
+func (t *tracker) perSecond(start time.Time) float64 {
 	last := start
 	for _, at := range t.came {
 		if at.After(last) {
@@ -160,9 +158,9 @@ func (t *tally) perSecond(start time.Time) float64 {
 	return float64(len(t.came)) / last.Sub(start).Seconds()
 }
 
-// worst is the longest time of those sent between two times; those that never
-// came took until end.
-func (t *tally) worst(from, to, end time.Time) time.Duration {
+// worst is the longest time of the deliveries sent between two times. One that never arrived took
+// until end.
+func (t *tracker) worst(from, to, end time.Time) time.Duration {
 	var worst time.Duration
 	for d, at := range t.due {
 		if at.Before(from) || at.After(to) {
