@@ -9,7 +9,6 @@ import (
 	"path"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
 
@@ -21,53 +20,18 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/ingest"
 )
 
-// Bounds of the mails that are in memory at once for their attachments: a
-// mail and its decoded parts, until the client has read them. A tenant has a
-// share of its own, so that its slow clients are its own trouble.
-const (
-	attachmentBytes       = 512 << 20
-	tenantAttachmentBytes = 128 << 20
-	readAttachmentTimeout = time.Minute
-)
-
-// shares counts what tenants hold in memory.
-type shares struct {
-	mu   sync.Mutex
-	all  int64
-	each map[events.TenantID]int64
-}
-
-func newShares() *shares { return &shares{each: make(map[events.TenantID]int64)} }
-
-// take reserves n bytes. A single mail is let in however large it is, where
-// the tenant holds nothing else.
-func (s *shares) take(t events.TenantID, n int64) (release func(), ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if held := s.each[t]; held > 0 && held+n > tenantAttachmentBytes || s.all > 0 && s.all+n > attachmentBytes {
-		return nil, false
-	}
-	s.all += n
-	s.each[t] += n
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.all -= n
-		if s.each[t] -= n; s.each[t] == 0 {
-			delete(s.each, t)
-		}
-	}, true
-}
+// readAttachmentTimeout bounds reading and decoding a message.
+const readAttachmentTimeout = time.Minute
 
 type attachmentPath struct {
 	ID events.MessageID `path:"id"`
-	N  int              `path:"n" minimum:"0" maximum:"9999" doc:"Its place in the event's attachments, from 0."`
+	N  int              `path:"n" minimum:"0" maximum:"9999" doc:"The index in the event's list of attachments, from 0."`
 }
 
 func (s *server) attachmentRoutes() {
 	register(s, tenants, huma.Operation{
 		OperationID: "get-attachment", Method: http.MethodGet, Path: "/v1/messages/{id}/attachments/{n}", Summary: "Read an attachment",
-		Description: "Its decoded content, always as a download. The media type is the sender's claim, unless a browser could run it.",
+		Description: "The decoded content, always as a download. The media type is the one that the sender claims, except for types that a browser could run.",
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The decoded content.",
 			Content:     map[string]*huma.MediaType{"*/*": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}},
@@ -83,18 +47,18 @@ func (s *server) attachment(ctx context.Context, in *attachmentPath) (*streamed,
 	if err != nil {
 		return nil, fmt.Errorf("read a message: %w", err) // no rows: 404
 	}
-	release, ok := s.shares.take(tenant(ctx), 2*raw.size)
+	release, ok := s.memory.take(tenant(ctx), 2*raw.size)
 	if !ok {
-		return nil, problem(http.StatusTooManyRequests, "too many attachments are being read at once: the limit is %d bytes of mails and their content for a tenant, and %d for all",
+		return nil, problem(http.StatusTooManyRequests, "too many attachments are being read: the limit is %d bytes of messages and their parts for each tenant, and %d for all tenants",
 			tenantAttachmentBytes, attachmentBytes)
 	}
-	kept := false // by the answer, which gives it back
+	streaming := false // the response then releases the memory
 	defer func() {
-		if !kept {
+		if !streaming {
 			release()
 		}
 	}()
-	reading, cancel := context.WithTimeoutCause(ctx, readAttachmentTimeout, errors.New("reading an attachment took over a minute"))
+	reading, cancel := context.WithTimeoutCause(ctx, readAttachmentTimeout, fmt.Errorf("reading an attachment took over %s", readAttachmentTimeout))
 	defer cancel()
 	mail, err := s.rawWhole(reading, &raw)
 	if err != nil {
@@ -107,19 +71,19 @@ func (s *server) attachment(ctx context.Context, in *attachmentPath) (*streamed,
 	if err != nil {
 		return nil, err
 	}
-	kept = true
+	streaming = true
 	return &streamed{Body: func(hc huma.Context) {
 		defer release()
 		_, w := humago.Unwrap(hc)
 		hc.SetHeader("Content-Type", harmless(about.ContentType))
 		hc.SetHeader("Content-Length", strconv.Itoa(len(content)))
-		// Somebody else's file: no browser is to show it as ours, or to run it.
+		// The file is a stranger's: a browser must not run it, nor show it as a page of this site.
 		hc.SetHeader("Content-Disposition", download(about.Filename, in.N))
 		hc.SetHeader("Content-Security-Policy", "sandbox")
 		hc.SetStatus(http.StatusOK)
 		if err := send(w, content); err != nil {
 			if ctx.Err() == nil {
-				s.log.Warn("an attachment broke off", zap.Stringer("message", in.ID), zap.Error(err))
+				s.log.Warn("sending an attachment broke off", zap.Stringer("message_id", in.ID), zap.Error(err))
 			}
 			panic(http.ErrAbortHandler) // the only way to tell the client
 		}
@@ -161,8 +125,8 @@ func send(w http.ResponseWriter, b []byte) error {
 
 const octets = "application/octet-stream"
 
-// harmless is the claimed media type where it is one that no browser takes for
-// a page or a program, else that of plain bytes.
+// harmless returns the claimed media type if no browser takes it for a page or a
+// program, else application/octet-stream.
 func harmless(claimed string) string {
 	t, _, err := mime.ParseMediaType(claimed)
 	if err != nil {
@@ -182,13 +146,13 @@ func harmless(claimed string) string {
 	return octets
 }
 
-// download is a Content-Disposition that names the file without its path.
+// download is a Content-Disposition that names the file, without its path.
 func download(name string, n int) string {
 	name = strings.Map(func(r rune) rune {
 		switch {
 		case r == '\\':
 			return '/'
-		case unicode.IsControl(r) || unicode.Is(unicode.Cf, r): // Cf turns the text's direction, and hides the ending
+		case unicode.IsControl(r) || unicode.Is(unicode.Cf, r): // Cf can reverse the text's direction, which hides the extension
 			return -1
 		}
 		return r

@@ -13,14 +13,23 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 
+// who may call an operation.
+type who int
+
+const (
+	tenants   who = iota // a tenant's key
+	operators            // an operator's key
+	anybody              // either
+)
+
 type principalKey struct{}
 
-// caller is whom the request's key speaks for; authenticate has put it there.
+// caller is the principal of the request, which authenticate has found.
 func caller(ctx context.Context) *tenancy.Principal {
 	return ctx.Value(principalKey{}).(*tenancy.Principal)
 }
 
-// tenant is the tenant of the request's key, on routes for tenants.
+// tenant is the tenant of the request's key; zero for an operator.
 func tenant(ctx context.Context) events.TenantID { return caller(ctx).TenantID }
 
 func (s *server) authenticate(w who, scope string) func(huma.Context, func(huma.Context)) {
@@ -32,13 +41,13 @@ func (s *server) authenticate(w who, scope string) func(huma.Context, func(huma.
 		secret = strings.TrimSpace(secret)
 		if !strings.EqualFold(scheme, "Bearer") || secret == "" {
 			ctx.SetHeader("WWW-Authenticate", `Bearer realm="fanmail"`)
-			refuse(http.StatusUnauthorized, "Authorization: Bearer <key> is required")
+			refuse(http.StatusUnauthorized, "the header Authorization: Bearer <key> is required")
 			return
 		}
 		p, err := tenancy.Authenticate(ctx.Context(), s.pool, secret)
 		if errors.Is(err, tenancy.ErrUnauthenticated) {
 			ctx.SetHeader("WWW-Authenticate", `Bearer realm="fanmail", error="invalid_token"`)
-			refuse(http.StatusUnauthorized, "the key is not known or has been revoked")
+			refuse(http.StatusUnauthorized, "the key is unknown or revoked")
 			return
 		}
 		if err != nil {
@@ -47,35 +56,13 @@ func (s *server) authenticate(w who, scope string) func(huma.Context, func(huma.
 		}
 		switch {
 		case w == tenants && p.Operator():
-			refuse(http.StatusForbidden, "this needs a tenant's key; an operator's key makes tenants and keys")
+			refuse(http.StatusForbidden, "this operation needs a tenant's key; an operator's key creates tenants and keys")
 		case w == operators && !p.Operator():
-			refuse(http.StatusForbidden, "this needs an operator's key")
+			refuse(http.StatusForbidden, "this operation needs an operator's key")
 		case !p.May(scope):
-			refuse(http.StatusForbidden, fmt.Sprintf("this needs a key with the scope %q", scope))
+			refuse(http.StatusForbidden, fmt.Sprintf("this operation needs a key with the scope %q", scope))
 		default:
 			next(huma.WithValue(ctx, principalKey{}, &p))
 		}
 	}
-}
-
-// refuse answers for an error outside a handler.
-func (s *server) refuse(ctx huma.Context, err error) {
-	err = s.answer(ctx.Context(), ctx.Operation().OperationID, err)
-	var headers huma.HeadersError
-	if errors.As(err, &headers) {
-		for k, values := range headers.GetHeaders() {
-			for _, v := range values {
-				ctx.AppendHeader(k, v)
-			}
-		}
-	}
-	var model *huma.ErrorModel
-	if !errors.As(err, &model) {
-		model = &huma.ErrorModel{Status: http.StatusInternalServerError, Detail: "internal error"}
-	}
-	details := make([]error, len(model.Errors))
-	for i, d := range model.Errors {
-		details[i] = d
-	}
-	_ = huma.WriteErr(s.api, ctx, model.Status, model.Detail, details...)
 }

@@ -22,12 +22,12 @@ type Delivery struct {
 	Kind           string            `json:"kind" enum:"live,test,replay"`
 	ReplayID       *events.ReplayID  `json:"replay_id" nullable:"true"`
 	Status         string            `json:"status" enum:"pending,delivered,failed"`
-	Attempts       int               `json:"attempts" doc:"Made so far."`
+	Attempts       int               `json:"attempts" doc:"The number of attempts so far."`
 	MaxAttempts    int               `json:"max_attempts"`
-	LastStatusCode *int              `json:"last_status_code" doc:"0: no answer came; null: no attempt yet."`
+	LastStatusCode *int              `json:"last_status_code" doc:"0: no response arrived; null: no attempt yet."`
 	LastError      *string           `json:"last_error"`
 	LastAttemptAt  *time.Time        `json:"last_attempt_at"`
-	NextRetryAt    *time.Time        `json:"next_retry_at" doc:"When it is looked at next; null once it is final."`
+	NextRetryAt    *time.Time        `json:"next_retry_at" doc:"When the delivery is due again; null once it is final."`
 	CreatedAt      time.Time         `json:"created_at"`
 	FinishedAt     *time.Time        `json:"finished_at"`
 	ExpiresAt      time.Time         `json:"expires_at"`
@@ -46,30 +46,22 @@ func showDelivery(d subscribers.DeliveryRow) Delivery {
 	return out
 }
 
-// text is null where it is empty.
-func text(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
-}
-
 // attempt is one POST of a delivery.
 type attempt struct {
 	Attempt    int       `json:"attempt"`
 	At         time.Time `json:"at"`
-	DurationMS *int64    `json:"duration_ms" doc:"null for a success at the first attempt, which is not timed in the log."`
-	StatusCode int       `json:"status_code" doc:"0: no answer came."`
+	DurationMS *int64    `json:"duration_ms" doc:"null for a success at the first attempt: its duration is not recorded."`
+	StatusCode int       `json:"status_code" doc:"0: no response arrived."`
 	Reason     string    `json:"reason"`
 	Error      *string   `json:"error"`
-	Response   *string   `json:"response" doc:"The first bytes of the answer."`
+	Response   *string   `json:"response" doc:"The first bytes of the response."`
 }
 
-// deliveryDetail is a delivery with its attempts and what is POSTed.
+// deliveryDetail is a delivery with its attempts and its envelope.
 type deliveryDetail struct {
 	Delivery
 	AttemptLog []attempt       `json:"attempt_log"`
-	Envelope   json.RawMessage `json:"envelope" doc:"The body of the POST, byte for byte; null where the event has expired."`
+	Envelope   json.RawMessage `json:"envelope" doc:"The body of the POST, byte for byte; null if the event has expired."`
 }
 
 func showAttempts(rows []subscribers.AttemptRow) []attempt {
@@ -92,59 +84,66 @@ type deliveryPath struct {
 	ID events.DeliveryID `path:"id"`
 }
 
+type deliveryQuery struct {
+	Paging
+	ID        events.WebhookID `path:"id"`
+	Status    string           `query:"status" enum:"pending,delivered,failed"`
+	Since     time.Time        `query:"since" doc:"Deliveries created at this time or later."`
+	Until     time.Time        `query:"until" doc:"Deliveries created before this time."`
+	EventType eventType        `query:"event_type"`
+}
+
 func (s *server) deliveryRoutes() {
 	register(s, tenants, huma.Operation{
 		OperationID: "list-deliveries", Method: http.MethodGet, Path: "/v1/webhooks/{id}/deliveries",
 		Summary: "List a webhook's deliveries", Description: scanNote,
-	}, func(ctx context.Context, in *struct {
-		Paging
-		ID        events.WebhookID `path:"id"`
-		Status    string           `query:"status" enum:"pending,delivered,failed"`
-		Since     time.Time        `query:"since" doc:"Made at this time or later."`
-		Until     time.Time        `query:"until" doc:"Made before this time."`
-		EventType eventType        `query:"event_type"`
-	},
-	) (*body[list[Delivery]], error) {
-		after, err := in.after()
-		if err != nil {
-			return nil, err
-		}
-		found, end, err := s.store.ListDeliveries(ctx, tenant(ctx), in.ID, subscribers.DeliveryFilter{
-			Status: in.Status, EventType: events.Type(in.EventType), Since: in.Since, Until: in.Until,
-		}, after, in.Limit+1)
-		if err != nil {
-			return nil, err
-		}
-		return pageTo(&in.Paging, found, end, placeDelivery, showDelivery), nil
-	})
+	}, s.listDeliveries)
 	register(s, tenants, huma.Operation{
 		OperationID: "get-delivery", Method: http.MethodGet, Path: "/v1/deliveries/{id}",
 		Summary: "Read a delivery, its attempts and its envelope",
-	}, func(ctx context.Context, in *deliveryPath) (*body[deliveryDetail], error) {
-		d, attempts, envelope, err := s.store.GetDelivery(ctx, tenant(ctx), in.ID)
-		if err != nil {
-			return nil, err
-		}
-		return reply(deliveryDetail{Delivery: showDelivery(d), AttemptLog: showAttempts(attempts), Envelope: envelope}), nil
-	})
+	}, s.getDelivery)
 	register(s, tenants, huma.Operation{
 		OperationID: "retry-delivery", Method: http.MethodPost, Path: "/v1/deliveries/{id}/retry",
-		Summary:     "Try a delivery again, now",
-		Description: "A failed one gets eight attempts more. One that is delivered, or whose webhook is deleted, is a 409.",
-	}, func(ctx context.Context, in *struct {
-		ID   events.DeliveryID `path:"id"`
-		Body *nothing
-	},
-	) (*body[Delivery], error) {
-		var d subscribers.DeliveryRow
-		err := s.change(ctx, func(u *unit) (err error) {
-			d, err = s.store.In(u).Retry(ctx, tenant(ctx), in.ID)
-			u.then(func() { s.wakeLane(d.WebhookID) })
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-		return reply(showDelivery(d)), nil
+		Summary:     "Retry a delivery now",
+		Description: "A failed delivery gets eight more attempts. A delivery that succeeded, or whose webhook is deleted, is a 409.",
+	}, s.retryDelivery)
+}
+
+func (s *server) listDeliveries(ctx context.Context, in *deliveryQuery) (*body[list[Delivery]], error) {
+	after, err := in.after()
+	if err != nil {
+		return nil, err
+	}
+	found, end, err := s.store.ListDeliveries(ctx, tenant(ctx), in.ID, subscribers.DeliveryFilter{
+		Status: in.Status, EventType: events.Type(in.EventType), Since: in.Since, Until: in.Until,
+	}, after, in.Limit+1)
+	if err != nil {
+		return nil, err
+	}
+	return pageTo(&in.Paging, found, end, placeDelivery, showDelivery), nil
+}
+
+func (s *server) getDelivery(ctx context.Context, in *deliveryPath) (*body[deliveryDetail], error) {
+	d, attempts, envelope, err := s.store.GetDelivery(ctx, tenant(ctx), in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return reply(deliveryDetail{Delivery: showDelivery(d), AttemptLog: showAttempts(attempts), Envelope: envelope}), nil
+}
+
+func (s *server) retryDelivery(ctx context.Context, in *struct {
+	ID   events.DeliveryID `path:"id"`
+	Body *nothing
+},
+) (*body[Delivery], error) {
+	var d subscribers.DeliveryRow
+	err := s.change(ctx, func(u *unit) (err error) {
+		d, err = s.store.In(u).Retry(ctx, tenant(ctx), in.ID)
+		u.then(func() { s.wakeLane(d.WebhookID) })
+		return err
 	})
+	if err != nil {
+		return nil, err
+	}
+	return reply(showDelivery(d)), nil
 }

@@ -1,27 +1,29 @@
-// Package api is Fanmail's REST interface: one net/http handler, described by
-// the OpenAPI document that is generated from it.
+// Package api serves Fanmail's REST API: one net/http handler and the OpenAPI
+// document that is generated from it. Its handlers translate between HTTP and
+// the packages that hold the rules: subscribers, replay, outbox and others.
 //
 // It guarantees:
 //
-//   - A tenant's key sees its tenant alone. Somebody else's id is answered as
-//     one that does not exist, on every route.
-//   - A key and a webhook's signing secret are shown once, in the answer to the
-//     request that made them. Keys are kept as hashes. (The answer to a request
-//     with an Idempotency-Key is kept, secrets included, for 24 hours.)
-//   - A request with an Idempotency-Key takes effect once: what it does and the
-//     memory of its answer are one transaction. The same request again within
-//     24 hours gets the same answer; one that failed left nothing and may be
-//     made again.
-//   - An error is an RFC 9457 problem whose errors name the field, and never
-//     shows what the database said. A field that the interface does not know is
-//     refused, in bodies and in queries.
-//   - A list's cursor neither skips nor repeats a row, whatever is added
+//   - A tenant's key sees its own tenant only. On every route, another tenant's
+//     id gets the same answer as an id that does not exist.
+//   - A key and a webhook's signing secret are shown once, in the response to
+//     the request that created them. The database keeps only hashes of keys. The
+//     response to a request with an Idempotency-Key is stored for 24 hours,
+//     secrets included.
+//   - A request with an Idempotency-Key takes effect once: its change and its
+//     stored response are one transaction. Within 24 hours, the same request
+//     gets the same response. A failed request stores nothing, so that the client
+//     can send it again.
+//   - An error is an RFC 9457 problem that names the wrong field. It never shows
+//     a message of the database. Unknown fields are rejected, in bodies and in
+//     queries.
+//   - A list's cursor neither skips nor repeats a row when rows are added
 //     meanwhile.
-//   - A key makes no more requests of one process than its rate limit allows;
-//     what others do does not count against it.
-//   - One request reads a bounded piece of history, whatever its filters.
+//   - A key's rate limit applies to its own requests, in each process. Requests
+//     of other keys do not count.
+//   - One request reads a bounded amount of history, whatever its filters.
 //   - POST /v1/events answers after the event and its outbox row are committed.
 //
-// Changes give hints to the other processes after their commit; nothing
-// depends on a hint's arrival.
+// After a commit, a change publishes a wake-up hint to the other processes.
+// Nothing depends on the hint's arrival.
 package api

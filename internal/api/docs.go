@@ -1,26 +1,25 @@
 package api
 
 import (
-	_ "embed" // for the page
+	_ "embed" // for docsPage
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
-// docsPage renders /openapi.json in the browser, and needs nothing else.
+// docsPage renders /openapi.json in the browser. It loads nothing else.
 //
 //go:embed docs.html
 var docsPage []byte
 
-// The page's script and style stand in it; nothing is loaded but the document.
+// The page has its script and style inline; it loads only the document.
 const docsPolicy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-func (s *server) docRoutes(mux *http.ServeMux) error {
-	doc, err := document(s.api)
+func docRoutes(api huma.API, mux *http.ServeMux) error {
+	doc, err := document(api)
 	if err != nil {
 		return err
 	}
@@ -36,8 +35,8 @@ func (s *server) docRoutes(mux *http.ServeMux) error {
 	return nil
 }
 
-// nullEnums lets null stand where a field may be null and its values are
-// listed: the library lists the values alone, and null would be none of them.
+// nullEnums adds null to the enum of each nullable field. Package huma lists
+// the values only, which would forbid null.
 func nullEnums(schemas map[string]*huma.Schema) {
 	for _, s := range schemas {
 		for _, p := range s.Properties {
@@ -55,16 +54,4 @@ func document(a huma.API) ([]byte, error) {
 		return nil, fmt.Errorf("encode the OpenAPI document: %w", err)
 	}
 	return append(doc, '\n'), nil
-}
-
-// OpenAPI is the OpenAPI 3.1 document of the interface, as GET /openapi.json
-// gives it. It needs no database.
-func OpenAPI(version string) ([]byte, error) {
-	m, err := newMetrics(nil)
-	if err != nil {
-		return nil, err
-	}
-	s := &server{metrics: m, maxBody: DefaultMaxBodyBytes, api: humago.New(http.NewServeMux(), config(version))}
-	s.routes()
-	return document(s.api)
 }

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
@@ -16,63 +15,44 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/replay"
-	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
-// DefaultMaxBodyBytes bounds a request's body unless the options say otherwise:
-// four times the largest envelope.
+// DefaultMaxBodyBytes is the default limit of a request's body: four times the
+// largest envelope.
 const DefaultMaxBodyBytes = 1 << 20
 
-// Options say what the handler works with.
+// Options configure the handler.
 type Options struct {
 	// Pool is the database. Required.
 	Pool *pgxpool.Pool
-	// NC carries hints to the other processes; nil: none are given.
+	// NC carries wake-up hints to the other processes, questions about lanes and
+	// the tail of events. nil: no hints, and the other two answer 503.
 	NC *nats.Conn
-	// Limits of webhooks, and which URLs they may have.
+	// Limits are the limits of webhooks, and the URLs that they may have.
 	Limits subscribers.Limits
-	// Log; nil: nothing is logged.
+	// Log takes log messages; nil: silent.
 	Log *zap.Logger
-	// Registerer takes the metrics; nil: none are kept.
+	// Registerer takes the metrics; nil: they are not registered.
 	Registerer prometheus.Registerer
-	// MaxBodyBytes is the size at which a request's body is too large. Zero
-	// means [DefaultMaxBodyBytes].
+	// MaxBodyBytes limits a request's body. Defaults to [DefaultMaxBodyBytes].
 	MaxBodyBytes int64
-	// RateLimit is how many requests a second a key may make of this process,
-	// with bursts of twice as many. A key may have a lower one of its own.
-	// Zero: no limit but the keys' own.
+	// RateLimit is how many requests a second each key may make to this process,
+	// with bursts of twice as many. A key can have a lower limit of its own.
+	// Zero: only the keys' own limits apply.
 	RateLimit int
-	// Ready says whether the process can serve; nil: whether the database
-	// answers.
+	// Ready returns an error while the process cannot serve. Defaults to a ping
+	// of the database.
 	Ready func(context.Context) error
-	// Stopping ends the open tails of events when it is closed, so that they
-	// don't hold up the process; nil: only their clients do.
+	// Stopping ends the open tails of events when it is closed, so that they do
+	// not delay the process's shutdown. nil: only their clients end them.
 	Stopping <-chan struct{}
-	// Version of the build, shown in the OpenAPI document. "" means "dev".
+	// Version of the build, for the OpenAPI document. Defaults to "dev".
 	Version string
 }
 
-type server struct {
-	pool    *pgxpool.Pool
-	nc      *nats.Conn
-	store   *subscribers.Store
-	replays *replay.Store
-	limits  subscribers.Limits
-	log     *zap.Logger
-	metrics *metrics
-	maxBody int64
-	rates   *rates
-	shares  *shares
-	tails   tails
-	// stopping is closed when the process is to stop.
-	stopping <-chan struct{}
-	ready    func(context.Context) error
-	api      huma.API
-}
-
-// NewHandler makes the handler of the whole interface. Its errors name the
-// option that is wrong.
+// NewHandler returns the handler of the whole API. An error names the option
+// that is wrong.
 func NewHandler(o Options) (http.Handler, error) {
 	if o.Pool == nil {
 		return nil, errors.New("api: Options.Pool is required")
@@ -89,7 +69,7 @@ func NewHandler(o Options) (http.Handler, error) {
 	}
 	s := &server{
 		pool: o.Pool, nc: o.NC, limits: o.Limits.WithDefaults(), store: subscribers.NewStore(o.Pool, o.Limits), replays: replay.NewStore(o.Pool),
-		log: o.Log, metrics: m, maxBody: o.MaxBodyBytes, rates: newRates(o.RateLimit), shares: newShares(), ready: o.Ready,
+		log: o.Log, metrics: m, maxBody: o.MaxBodyBytes, rates: newRates(o.RateLimit), memory: newMemoryBudget(), ready: o.Ready,
 		tails: tails{byKey: map[events.APIKeyID]int{}}, stopping: o.Stopping,
 	}
 	if s.log == nil {
@@ -105,7 +85,7 @@ func NewHandler(o Options) (http.Handler, error) {
 	mux := http.NewServeMux()
 	s.api = humago.New(mux, config(o.Version))
 	s.routes()
-	if err := s.docRoutes(mux); err != nil {
+	if err := docRoutes(s.api, mux); err != nil {
 		return nil, err
 	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -130,8 +110,23 @@ func (s *server) routes() {
 	s.tailRoutes()
 }
 
+// OpenAPI returns the API's OpenAPI 3.1 document, the same as GET /openapi.json.
+// It needs no database.
+func OpenAPI(version string) ([]byte, error) {
+	m, err := newMetrics(nil)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{metrics: m, maxBody: DefaultMaxBodyBytes, api: humago.New(http.NewServeMux(), config(version))}
+	s.routes()
+	return document(s.api)
+}
+
+// readyTimeout bounds the readiness check.
+const readyTimeout = 3 * time.Second
+
 func (s *server) serveReady(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeoutCause(r.Context(), 3*time.Second, errors.New("readiness check took 3s"))
+	ctx, cancel := context.WithTimeoutCause(r.Context(), readyTimeout, fmt.Errorf("the readiness check took over %s", readyTimeout))
 	defer cancel()
 	if err := s.ready(ctx); err != nil {
 		s.log.Warn("not ready", zap.Error(err))
@@ -141,14 +136,8 @@ func (s *server) serveReady(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, `{"status":"ready"}`)
 }
 
-func writeJSON(w http.ResponseWriter, status int, body string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, _ = w.Write([]byte(body + "\n"))
-}
-
-// front stands before the routes: it counts requests, answers for paths and
-// methods that have no route, and turns a panic into a 500.
+// front wraps the routes. It counts requests, answers for paths and methods
+// without a route, and turns a panic into a 500.
 func (s *server) front(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
@@ -172,31 +161,31 @@ func (s *server) front(mux *http.ServeMux) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		handler, pattern := mux.Handler(r)
 		if pattern == "" {
-			// The mux's own answer tells 404 from 405; only its words change.
+			// The mux's own response tells 404 from 405.
 			probe := &captured{header: make(http.Header)}
 			handler.ServeHTTP(probe, r)
 			if allow := probe.header.Get("Allow"); allow != "" {
 				h.Set("Allow", allow)
-				writeProblem(out, http.StatusMethodNotAllowed, r.Method+" is not possible here; "+allow+" is")
+				writeProblem(out, http.StatusMethodNotAllowed, "this path does not support "+r.Method+"; use "+allow)
 				return
 			}
-			writeProblem(out, http.StatusNotFound, "there is nothing at this path")
+			writeProblem(out, http.StatusNotFound, "this path does not exist")
 			return
 		}
 		mux.ServeHTTP(out, r.WithContext(context.WithValue(r.Context(), routeKey{}, seen)))
 	})
 }
 
-// observed remembers the status of an answer.
+// observed records the status of a response.
 type observed struct {
 	http.ResponseWriter
 	status   int
 	bodiless bool // the request has no body
 }
 
-// SetReadDeadline bounds the reading of a body. Where there is none, net/http
-// is already watching the connection for the client's leaving, and would take
-// a deadline that passes for that.
+// SetReadDeadline bounds the reading of the request's body. It does nothing for
+// a request without a body: net/http then reads from the connection to notice
+// that the client closes it, and takes an expired deadline for that.
 func (o *observed) SetReadDeadline(t time.Time) error {
 	if o.bodiless {
 		return nil
@@ -204,7 +193,7 @@ func (o *observed) SetReadDeadline(t time.Time) error {
 	return http.NewResponseController(o.ResponseWriter).SetReadDeadline(t)
 }
 
-// WriteHeader remembers the status.
+// WriteHeader records the status.
 func (o *observed) WriteHeader(status int) {
 	if o.status == 0 {
 		o.status = status
@@ -212,7 +201,7 @@ func (o *observed) WriteHeader(status int) {
 	o.ResponseWriter.WriteHeader(status)
 }
 
-// Write is a 200 where no status was given.
+// Write records 200 if no status was written.
 func (o *observed) Write(b []byte) (int, error) {
 	if o.status == 0 {
 		o.status = http.StatusOK
@@ -220,17 +209,5 @@ func (o *observed) Write(b []byte) (int, error) {
 	return o.ResponseWriter.Write(b)
 }
 
-// Unwrap lets http.ResponseController find the connection.
+// Unwrap lets [http.ResponseController] find the connection.
 func (o *observed) Unwrap() http.ResponseWriter { return o.ResponseWriter }
-
-// The hints. Each is given after the commit that it tells of.
-
-func (s *server) wakeOutbox() { outbox.Wake(s.nc) }
-
-func (s *server) wakeWebhooks() {
-	subscribers.WakeRegistry(s.nc)
-}
-
-func (s *server) wakeLane(w events.WebhookID) {
-	subscribers.WakeLane(s.nc, w)
-}

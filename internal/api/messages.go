@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	// rawChunk is how much of a raw message is in memory at a time.
+	// rawChunk is how many bytes of a raw message are in memory at a time.
 	rawChunk = 256 << 10
 	// chunkTimeout is how long a client may take to read one chunk.
 	chunkTimeout = 30 * time.Second
@@ -31,7 +31,7 @@ type message struct {
 	AgentID   string           `json:"agent_id"`
 	EventID   events.ID        `json:"event_id"`
 	CreatedAt time.Time        `json:"created_at"`
-	Size      int64            `json:"size" doc:"Of the raw message, in bytes."`
+	Size      int64            `json:"size" doc:"The size of the raw message, in bytes."`
 	RawURL    string           `json:"raw_url"`
 	Message   json.RawMessage  `json:"message" doc:"The parsed message: the data of its event."`
 }
@@ -65,15 +65,12 @@ func (s *server) messageRoutes() {
 	register(s, tenants, huma.Operation{
 		OperationID: "get-raw-message", Method: http.MethodGet, Path: "/v1/messages/{id}/raw", Summary: "Read a raw message",
 		Responses: map[string]*huma.Response{"200": {
-			Description: "The message as it was received.",
+			Description: "The message, byte for byte as it was received.",
 			Content:     map[string]*huma.MediaType{"message/rfc822": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}},
 		}},
 		Errors: []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound},
 	}, s.rawMessage)
 }
-
-// streamed is an answer that its handler writes.
-type streamed struct{ Body func(huma.Context) }
 
 func (s *server) rawMessage(ctx context.Context, in *messagePath) (*streamed, error) {
 	raw := rawSource{}
@@ -82,8 +79,8 @@ func (s *server) rawMessage(ctx context.Context, in *messagePath) (*streamed, er
 	if err != nil {
 		return nil, fmt.Errorf("read a message: %w", err) // no rows: 404
 	}
-	// Read before the status is written, so that a database that is away is a
-	// 503 and no broken answer.
+	// Read before the status is written, so that an unavailable database is a
+	// 503 instead of a truncated response.
 	chunk, err := s.rawPart(ctx, &raw, 0)
 	if err != nil {
 		return nil, err
@@ -92,13 +89,13 @@ func (s *server) rawMessage(ctx context.Context, in *messagePath) (*streamed, er
 		_, w := humago.Unwrap(hc)
 		hc.SetHeader("Content-Type", "message/rfc822")
 		hc.SetHeader("Content-Length", strconv.FormatInt(raw.size, 10))
-		// A mail is somebody else's text: no browser is to run it.
+		// The message is a stranger's text: a browser must not run it.
 		hc.SetHeader("Content-Disposition", `attachment; filename="`+in.ID.String()+`.eml"`)
 		hc.SetHeader("Content-Security-Policy", "sandbox")
 		hc.SetStatus(http.StatusOK)
 		if err := s.stream(ctx, w, &raw, chunk); err != nil {
 			if ctx.Err() == nil {
-				s.log.Warn("a raw message broke off", zap.Stringer("message", in.ID), zap.Error(err))
+				s.log.Warn("sending a raw message broke off", zap.Stringer("message_id", in.ID), zap.Error(err))
 			}
 			panic(http.ErrAbortHandler) // the only way to tell the client
 		}

@@ -21,12 +21,12 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		}, []string{"operation", "code"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "fanmail_api_request_seconds",
-			Help:    "Time from a request's headers to the end of its answer.",
+			Help:    "Time from a request's headers to the end of its response.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
 		}, []string{"operation"}),
 		limited: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "fanmail_api_rate_limited_total",
-			Help: "Requests refused because their key had made too many.",
+			Help: "Requests rejected by the key's rate limit.",
 		}),
 	}
 	if reg == nil {
@@ -40,9 +40,9 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	return m, nil
 }
 
-// observe counts a request; operation is from the closed set of operation ids.
+// observe counts a request. operation is an operation id, or "none".
 func (m *metrics) observe(operation string, status int, took time.Duration) {
-	class := "none" // the client went away before an answer
+	class := "none" // the client closed the connection before the response
 	if status > 0 {
 		class = strconv.Itoa(status/100) + "xx"
 	}

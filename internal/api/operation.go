@@ -10,7 +10,8 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 
-// Once a process: names of fields are compared exactly, and null is no list.
+// strict makes package huma compare field names exactly, and reject null for a
+// list. Both are global settings.
 var strict = sync.OnceFunc(func() {
 	huma.ValidateStrictCasing = true
 	huma.DefaultArrayNullable = false
@@ -22,38 +23,29 @@ func config(version string) huma.Config {
 		version = "dev"
 	}
 	c := huma.DefaultConfig("Fanmail", version)
-	c.Info.Description = "Inbound mail as signed webhooks.\n\n" +
-		"Errors are RFC 9457 problems that name the field. Lists are newest first and are read on with `next_cursor`. " +
+	c.Info.Description = "Fanmail turns inbound mail into signed webhooks.\n\n" +
+		"Errors are RFC 9457 problems that name the wrong field. Lists are sorted newest first; `next_cursor` leads to the next page. " +
 		"Times are RFC 3339 in UTC. A POST with an `Idempotency-Key` takes effect once in 24 hours.\n\n" +
-		"A key may make so many requests a second; `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` (seconds) tell how it stands. " +
-		"One too many is a 429 with `Retry-After`."
+		"A key has a rate limit. The headers `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` (seconds) describe its state. " +
+		"A request above the limit gets a 429 with `Retry-After`."
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"key": {Type: "http", Scheme: "bearer", Description: "An operator's or a tenant's key."},
+		"key": {Type: "http", Scheme: "bearer", Description: "The key of an operator or of a tenant."},
 	}
-	// Routes of our own serve the document and show it; and no "$schema" in answers.
+	// docs.go serves the document and its page. Responses have no "$schema".
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath, c.CreateHooks = "", "", "", nil
 	c.RejectUnknownQueryParameters = true
 	c.Transformers = []huma.Transformer{plainProblem}
 	return c
 }
 
-// who may call an operation.
-type who int
-
-const (
-	tenants   who = iota // a tenant's key
-	operators            // an operator's key
-	anybody              // either
-)
-
 // routeKey finds the *route in a request's context.
 type routeKey struct{}
 
-// route tells the front which operation answered.
+// route tells front which operation answered.
 type route struct{ operation string }
 
-// register adds an operation. Its scope follows from the method: GET reads,
-// everything else writes. POSTs honour Idempotency-Key.
+// register adds an operation. The method decides the scope: read for GET, write
+// for all others. A POST accepts an Idempotency-Key.
 func register[I, O any](s *server, w who, op huma.Operation, handle func(context.Context, *I) (*O, error)) {
 	op.Security = []map[string][]string{{"key": {}}}
 	op.MaxBodyBytes = s.maxBody
@@ -78,7 +70,7 @@ func register[I, O any](s *server, w who, op huma.Operation, handle func(context
 		one, most := 1, maxIdempotencyKey
 		op.Parameters = append(op.Parameters, &huma.Param{
 			Name: idempotencyHeader, In: "header",
-			Description: "Makes the request take effect once: the same request with the same key within 24 hours gets the same answer.",
+			Description: "Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.",
 			Schema:      &huma.Schema{Type: huma.TypeString, MinLength: &one, MaxLength: &most},
 		})
 		op.Middlewares = append(op.Middlewares, s.once)
@@ -91,11 +83,3 @@ func register[I, O any](s *server, w who, op huma.Operation, handle func(context
 		return out, nil
 	})
 }
-
-// body is an answer that is one JSON value.
-type body[T any] struct{ Body T }
-
-func reply[T any](v T) *body[T] { return &body[T]{Body: v} }
-
-// nothing is the body of a POST that takes none: absent, or an empty object.
-type nothing struct{}

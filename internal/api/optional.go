@@ -9,25 +9,25 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 )
 
-// optional is a field of a PATCH: absent, null, or a value.
+// optional is a field of a PATCH: absent, null or a value.
 type optional[T any] struct {
 	Set   bool
 	Value *T // nil where the field is absent or null
 }
 
-// UnmarshalJSON is called only where the field is present.
+// UnmarshalJSON is called only if the field is present.
 func (o *optional[T]) UnmarshalJSON(b []byte) error {
 	o.Set = true
 	return json.Unmarshal(b, &o.Value)
 }
 
-// Schema is the value's.
+// Schema is the schema of the value.
 func (optional[T]) Schema(r huma.Registry) *huma.Schema {
 	s := *r.Schema(reflect.TypeFor[T](), true, "")
 	return &s
 }
 
-// required gives the value, nil where the field is absent; null is a fault.
+// required returns the value, nil if the field is absent. Null is an error.
 func (o *optional[T]) required(location string) (*T, error) {
 	if o.Set && o.Value == nil {
 		return nil, fault(location, "must not be null")
@@ -35,7 +35,7 @@ func (o *optional[T]) required(location string) (*T, error) {
 	return o.Value, nil
 }
 
-// eventType is a type from the catalogue, in requests.
+// eventType is an event type of the catalogue, in requests.
 type eventType string
 
 // Schema lists the catalogue.
@@ -47,7 +47,7 @@ func (eventType) Schema(huma.Registry) *huma.Schema {
 	return s
 }
 
-// mailType is a type of which a tenant may make events.
+// mailType is an event type that a tenant may create.
 type mailType string
 
 // Schema lists the catalogue without the operational types.
@@ -69,7 +69,7 @@ func eventTypes(in []eventType) []events.Type {
 	return out
 }
 
-// object is any JSON object, in the document.
+// object is any JSON object, in the OpenAPI document.
 type object struct{}
 
 // Schema allows any object.

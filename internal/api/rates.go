@@ -1,27 +1,23 @@
 package api
 
 import (
-	"fmt"
 	"math"
-	"net/http"
 	"strconv"
 	"sync"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
 	"golang.org/x/time/rate"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 
-// maxRates bounds the keys that are remembered; past it, those are forgotten
-// that have their whole burst again, which changes nothing for them.
+// maxRates bounds the number of limiters in memory. Above it, limiters whose
+// burst is full again are dropped: a new one would be equal.
 const maxRates = 10_000
 
-// rates count the requests of each key.
+// rates holds one token bucket a key.
 type rates struct {
-	server int // requests a second of a key; 0: no limit
+	server int // requests a second of each key; 0: no limit
 
 	mu    sync.Mutex
 	byKey map[events.APIKeyID]*rate.Limiter
@@ -31,20 +27,20 @@ func newRates(server int) *rates {
 	return &rates{server: server, byKey: map[events.APIKeyID]*rate.Limiter{}}
 }
 
-// standing is how a key stands after a request.
+// standing is the state of a key's rate limit after a request.
 type standing struct {
-	limit     int           // a second; 0: no limit
+	limit     int           // requests a second; 0: no limit
 	remaining int           // requests that would pass now
-	full      time.Duration // until the whole burst is there again
-	wait      time.Duration // until the next request passes; 0: this one did
+	full      time.Duration // until the burst is full again
+	wait      time.Duration // until the next request passes; 0: this one passed
 }
 
-// burst is how many requests may come at once: two seconds' worth.
+// burst is how many requests may come at once: those of two seconds.
 func burst(limit int) int { return 2 * limit }
 
-// take counts a request.
-func (r *rates) take(p *tenancy.Principal, now time.Time) standing {
-	limit := p.RateLimit
+// take counts one request of a key. limit is the key's own, in requests a
+// second; 0: only the server's limit applies.
+func (r *rates) take(key events.APIKeyID, limit int, now time.Time) standing {
 	if r.server > 0 && (limit == 0 || limit > r.server) {
 		limit = r.server
 	}
@@ -53,13 +49,13 @@ func (r *rates) take(p *tenancy.Principal, now time.Time) standing {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	l := r.byKey[p.KeyID]
+	l := r.byKey[key]
 	if l == nil {
 		if len(r.byKey) >= maxRates {
-			r.forget(now)
+			r.dropFull(now)
 		}
 		l = rate.NewLimiter(rate.Limit(limit), burst(limit))
-		r.byKey[p.KeyID] = l
+		r.byKey[key] = l
 	}
 	s := standing{limit: limit}
 	passed := l.AllowN(now, 1)
@@ -72,7 +68,7 @@ func (r *rates) take(p *tenancy.Principal, now time.Time) standing {
 	return s
 }
 
-func (r *rates) forget(now time.Time) {
+func (r *rates) dropFull(now time.Time) {
 	for id, l := range r.byKey {
 		if l.TokensAt(now) >= float64(l.Burst()) {
 			delete(r.byKey, id)
@@ -80,28 +76,7 @@ func (r *rates) forget(now time.Time) {
 	}
 }
 
-// seconds rounds up to what the headers count in, one at least.
+// seconds is a header's value: whole seconds, rounded up, at least 1.
 func seconds(d time.Duration) string {
 	return strconv.Itoa(max(int(math.Ceil(d.Seconds())), 1))
-}
-
-// throttle refuses what is over the key's rate limit, and tells every answer
-// how the key stands.
-func (s *server) throttle(ctx huma.Context, next func(huma.Context)) {
-	at := s.rates.take(caller(ctx.Context()), time.Now())
-	if at.limit == 0 {
-		next(ctx)
-		return
-	}
-	ctx.SetHeader("RateLimit-Limit", strconv.Itoa(burst(at.limit)))
-	ctx.SetHeader("RateLimit-Remaining", strconv.Itoa(at.remaining))
-	ctx.SetHeader("RateLimit-Reset", seconds(at.full))
-	if at.wait == 0 {
-		next(ctx)
-		return
-	}
-	s.metrics.limited.Inc()
-	ctx.SetHeader("Retry-After", seconds(at.wait))
-	_ = huma.WriteErr(s.api, ctx, http.StatusTooManyRequests,
-		fmt.Sprintf("this key may make %d requests a second, and %d at once; try again in %s s", at.limit, burst(at.limit), seconds(at.wait)))
 }

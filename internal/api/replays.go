@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"time"
 
@@ -14,31 +13,31 @@ import (
 
 // newReplay is the body of POST /v1/replays.
 type newReplay struct {
-	Since     time.Time        `json:"since" doc:"Events made at this time or later."`
-	Until     *time.Time       `json:"until,omitempty" doc:"Events made before this time; now, unless given, and never later."`
-	WebhookID events.WebhookID `json:"webhook_id,omitempty" pattern:"^wh_[0-9a-fA-F]{32}$" doc:"To this webhook alone; else to every one that is enabled."`
+	Since     time.Time        `json:"since" doc:"Events created at this time or later."`
+	Until     *time.Time       `json:"until,omitempty" doc:"Events created before this time. Defaults to now, which is also the latest value."`
+	WebhookID events.WebhookID `json:"webhook_id,omitempty" pattern:"^wh_[0-9a-fA-F]{32}$" doc:"Replay to this webhook only. Defaults to all enabled webhooks."`
 	Types     []eventType      `json:"types,omitempty" doc:"Only events of these types."`
-	AgentIDs  []string         `json:"agent_ids,omitempty" maxItems:"50" doc:"Only events of these agents of this tenant."`
-	Mode      string           `json:"mode" enum:"missed,all" doc:"missed: what a webhook should have had, by its filters as they are now, and has no success for, events while it was disabled or did not exist yet included. all: everything again."`
+	AgentIDs  []string         `json:"agent_ids,omitempty" maxItems:"50" doc:"Only events of these agents; each must be an agent of this tenant."`
+	Mode      string           `json:"mode" enum:"missed,all" doc:"missed: the events that match the webhook's present filters and have no successful delivery to it. This includes events from before the webhook existed and while it was disabled. all: every matching event, also those delivered before."`
 }
 
-// Replay is past events on their way again.
+// Replay is a replay and its progress.
 type Replay struct {
 	ID         events.ReplayID   `json:"id" example:"rpl_0123456789abcdef0123456789abcdef"`
-	State      string            `json:"state" enum:"queued,running,cancelling,cancelled,completed" doc:"It is completed when every delivery that it made has ended."`
+	State      string            `json:"state" enum:"queued,running,cancelling,cancelled,completed" doc:"A replay is completed when all of its deliveries have ended."`
 	Mode       string            `json:"mode" enum:"missed,all"`
 	Since      time.Time         `json:"since"`
 	Until      time.Time         `json:"until"`
 	WebhookID  *events.WebhookID `json:"webhook_id" nullable:"true"`
 	Types      []string          `json:"types"`
 	AgentIDs   []string          `json:"agent_ids"`
-	Reading    bool              `json:"reading" doc:"Events are still being looked for: matched is not final."`
-	Source     *string           `json:"source" enum:"jetstream,postgres,both" doc:"Where the events came from; null: none were found yet."`
-	Matched    int64             `json:"matched" doc:"Pairs of an event and a webhook that match."`
-	Enqueued   int64             `json:"enqueued" doc:"Deliveries made of them. The others were had already, or are pending."`
-	Waiting    int64             `json:"waiting" doc:"Found, and yet to be looked at closer and enqueued."`
-	Delivered  int64             `json:"delivered" doc:"Of the deliveries made, those that succeeded."`
-	Failed     int64             `json:"failed" doc:"Those that failed for good, cancelled ones included."`
+	Reading    bool              `json:"reading" doc:"The replay is still reading events, so that matched is not final."`
+	Source     *string           `json:"source" enum:"jetstream,postgres,both" doc:"Where the events came from; null: none found yet."`
+	Matched    int64             `json:"matched" doc:"Matching pairs of an event and a webhook."`
+	Enqueued   int64             `json:"enqueued" doc:"Deliveries created for them. The other pairs were delivered before, or are pending."`
+	Waiting    int64             `json:"waiting" doc:"Pairs that were found and are not enqueued yet."`
+	Delivered  int64             `json:"delivered" doc:"Deliveries of the replay that succeeded."`
+	Failed     int64             `json:"failed" doc:"Deliveries of the replay that failed, including cancelled ones."`
 	CreatedAt  time.Time         `json:"created_at"`
 	FinishedAt *time.Time        `json:"finished_at"`
 }
@@ -65,68 +64,72 @@ type replayPath struct {
 func (s *server) replayRoutes() {
 	register(s, tenants, huma.Operation{
 		OperationID: "create-replay", Method: http.MethodPost, Path: "/v1/replays", DefaultStatus: http.StatusAccepted,
-		Summary: "Send past events again",
-		Description: "In the background, at a pace that leaves new events their latency. A disabled webhook is a 409, and so is an eleventh " +
-			"replay while ten are not finished.",
-	}, func(ctx context.Context, in *struct{ Body newReplay }) (*body[Replay], error) {
-		b := &in.Body
-		q := replay.Request{Since: b.Since, WebhookID: b.WebhookID, Types: eventTypes(b.Types), AgentIDs: b.AgentIDs, Mode: replay.Mode(b.Mode)}
-		if b.Until != nil {
-			q.Until = *b.Until
-		}
-		var made replay.Replay
-		err := s.change(ctx, func(u *unit) (err error) {
-			u.then(s.wakeReplays)
-			made, err = s.replays.In(u).Create(ctx, tenant(ctx), q)
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-		return reply(showReplay(made)), nil
-	})
+		Summary: "Replay past events",
+		Description: "The replay runs in the background and is slow enough not to delay new events. A disabled webhook is a 409. " +
+			"A tenant has at most ten unfinished replays; one more is a 409.",
+	}, s.createReplay)
 	register(s, tenants, huma.Operation{
 		OperationID: "list-replays", Method: http.MethodGet, Path: "/v1/replays", Summary: "List replays",
-	}, func(ctx context.Context, in *struct{ Paging }) (*body[list[Replay]], error) {
-		after, err := in.after()
-		if err != nil {
-			return nil, err
-		}
-		found, err := s.replays.List(ctx, tenant(ctx), after, in.Limit+1)
-		if err != nil {
-			return nil, err
-		}
-		return page(&in.Paging, found, func(r replay.Replay) (time.Time, [16]byte) { return r.CreatedAt, r.ID }, showReplay), nil
-	})
+	}, s.listReplays)
 	register(s, tenants, huma.Operation{
-		OperationID: "get-replay", Method: http.MethodGet, Path: "/v1/replays/{id}", Summary: "Read a replay's progress",
-	}, func(ctx context.Context, in *replayPath) (*body[Replay], error) {
-		r, err := s.replays.Get(ctx, tenant(ctx), in.ID)
-		if err != nil {
-			return nil, err
-		}
-		return reply(showReplay(r)), nil
-	})
+		OperationID: "get-replay", Method: http.MethodGet, Path: "/v1/replays/{id}", Summary: "Read a replay and its progress",
+	}, s.getReplay)
 	register(s, tenants, huma.Operation{
 		OperationID: "cancel-replay", Method: http.MethodDelete, Path: "/v1/replays/{id}", DefaultStatus: http.StatusAccepted,
 		Summary: "Cancel a replay",
-		Description: "Its deliveries that are not sent yet end as failed, with the error \"cancelled\"; what is on the wire at that moment may " +
-			"still arrive. The state is cancelling until that is done. A completed one is a 409.",
-	}, func(ctx context.Context, in *replayPath) (*body[Replay], error) {
-		var r replay.Replay
-		err := s.change(ctx, func(u *unit) (err error) {
-			u.then(s.wakeReplays)
-			r, err = s.replays.In(u).Cancel(ctx, tenant(ctx), in.ID)
-			return err
-		})
-		if errors.Is(err, replay.ErrCompleted) {
-			return nil, problem(http.StatusConflict, "%s", err)
-		}
-		if err != nil {
-			return nil, err
-		}
-		return reply(showReplay(r)), nil
-	})
+		Description: "Deliveries that were not sent yet end as failed, with the error \"cancelled\". Deliveries in flight can still arrive. " +
+			"The state is cancelling until this is done. A completed replay is a 409.",
+	}, s.cancelReplay)
 }
 
-func (s *server) wakeReplays() { replay.Wake(s.nc) }
+func (s *server) createReplay(ctx context.Context, in *struct{ Body newReplay }) (*body[Replay], error) {
+	b := &in.Body
+	q := replay.Request{Since: b.Since, WebhookID: b.WebhookID, Types: eventTypes(b.Types), AgentIDs: b.AgentIDs, Mode: replay.Mode(b.Mode)}
+	if b.Until != nil {
+		q.Until = *b.Until
+	}
+	var made replay.Replay
+	err := s.change(ctx, func(u *unit) (err error) {
+		u.then(s.wakeReplays)
+		made, err = s.replays.In(u).Create(ctx, tenant(ctx), q)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return reply(showReplay(made)), nil
+}
+
+func (s *server) listReplays(ctx context.Context, in *struct{ Paging }) (*body[list[Replay]], error) {
+	after, err := in.after()
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.replays.List(ctx, tenant(ctx), after, in.Limit+1)
+	if err != nil {
+		return nil, err
+	}
+	place := func(r replay.Replay) (time.Time, [16]byte) { return r.CreatedAt, r.ID }
+	return page(&in.Paging, found, place, showReplay), nil
+}
+
+func (s *server) getReplay(ctx context.Context, in *replayPath) (*body[Replay], error) {
+	r, err := s.replays.Get(ctx, tenant(ctx), in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return reply(showReplay(r)), nil
+}
+
+func (s *server) cancelReplay(ctx context.Context, in *replayPath) (*body[Replay], error) {
+	var r replay.Replay
+	err := s.change(ctx, func(u *unit) (err error) {
+		u.then(s.wakeReplays)
+		r, err = s.replays.In(u).Cancel(ctx, tenant(ctx), in.ID)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return reply(showReplay(r)), nil
+}

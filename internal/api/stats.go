@@ -12,46 +12,47 @@ import (
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
-// statsWindows are the windows that a client may ask for.
+// statsWindows are the values of the parameter window.
 var statsWindows = map[string]time.Duration{
 	"5m": 5 * time.Minute, "15m": 15 * time.Minute, "1h": time.Hour, "6h": 6 * time.Hour, "24h": 24 * time.Hour,
 }
 
-// latency is the time from an event's creation to its recorded delivery.
+// latency is the time from an event's creation to its recorded delivery, in
+// milliseconds.
 type latency struct {
 	P50 float64 `json:"p50_ms"`
 	P95 float64 `json:"p95_ms"`
 	P99 float64 `json:"p99_ms"`
 }
 
-// Counts are how deliveries have gone.
+// Counts are the numbers of deliveries by result.
 type Counts struct {
 	Delivered   int        `json:"delivered"`
 	Failed      int        `json:"failed"`
-	Pending     int        `json:"pending" doc:"Of the window's events; waiting has those of any age."`
-	Attempts    int        `json:"attempts" doc:"POSTs made for all of these."`
-	SuccessRate *float64   `json:"success_rate" doc:"Delivered of delivered and failed, 0 to 1; null where none has ended."`
-	Latency     *latency   `json:"latency" doc:"From the event's creation to its recorded delivery; null where nothing was delivered."`
-	Complete    bool       `json:"complete" doc:"False where a webhook had more deliveries in the window than are looked at: the newest 1000 are."`
-	Since       *time.Time `json:"since" doc:"The oldest delivery that was counted; null where there was none."`
-	Waiting     int        `json:"waiting" doc:"Deliveries that are not finished, at most 5000 of a webhook."`
-	WaitingMore bool       `json:"waiting_more" doc:"More than that wait."`
-	OldestDue   *time.Time `json:"oldest_due" doc:"The earliest time at which a waiting delivery is due; in the past where it waits for its turn."`
+	Pending     int        `json:"pending" doc:"Pending deliveries of the window's events; waiting counts those of any age."`
+	Attempts    int        `json:"attempts" doc:"Attempts of all these deliveries."`
+	SuccessRate *float64   `json:"success_rate" doc:"delivered divided by delivered plus failed, 0 to 1; null if none has ended."`
+	Latency     *latency   `json:"latency" doc:"From the event's creation to its recorded delivery; null if nothing was delivered."`
+	Complete    bool       `json:"complete" doc:"False if a webhook had more than 1000 deliveries in the window: only the newest 1000 are counted."`
+	Since       *time.Time `json:"since" doc:"The creation time of the oldest counted delivery; null if there is none."`
+	Waiting     int        `json:"waiting" doc:"Unfinished deliveries of any age, at most 5000 for each webhook."`
+	WaitingMore bool       `json:"waiting_more" doc:"There are more than that."`
+	OldestDue   *time.Time `json:"oldest_due" doc:"The earliest due time of a waiting delivery. A past time means that the delivery waits for its turn."`
 }
 
-// webhookCounts are those of one webhook.
+// webhookCounts are the counts of one webhook.
 type webhookCounts struct {
 	WebhookID events.WebhookID `json:"webhook_id"`
 	Counts
 }
 
-// stats is the answer of GET /v1/stats.
+// stats is the response of GET /v1/stats.
 type stats struct {
 	Window string `json:"window"`
 	Events struct {
 		Waiting     int        `json:"waiting" doc:"Events that are not fanned out yet, at most 10000."`
 		WaitingMore bool       `json:"waiting_more"`
-		Oldest      *time.Time `json:"oldest" doc:"When the oldest of them was made; null where none waits."`
+		Oldest      *time.Time `json:"oldest" doc:"The creation time of the oldest of them; null if there is none."`
 	} `json:"events"`
 	Total    Counts          `json:"total"`
 	Webhooks []webhookCounts `json:"webhooks"`
@@ -79,11 +80,11 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 func (s *server) statsRoutes() {
 	register(s, tenants, huma.Operation{
-		OperationID: "get-stats", Method: http.MethodGet, Path: "/v1/stats", Summary: "Count deliveries, measure them, and see what waits",
-		Description: "For the tenant and for each webhook: the events of the last `window` and what has become of them, and the backlog as it is now. Tests don't count.",
+		OperationID: "get-stats", Method: http.MethodGet, Path: "/v1/stats", Summary: "Read counts, latencies and the backlog of deliveries",
+		Description: "For the tenant and for each webhook: the results of the deliveries of the last `window`, and the present backlog. Tests do not count.",
 	}, func(ctx context.Context, in *struct {
 		Window    string           `query:"window" enum:"5m,15m,1h,6h,24h" default:"1h"`
-		WebhookID events.WebhookID `query:"webhook_id" doc:"This webhook alone."`
+		WebhookID events.WebhookID `query:"webhook_id" doc:"Only this webhook."`
 	},
 	) (*body[stats], error) {
 		total, list, err := s.store.Stats(ctx, tenant(ctx), in.WebhookID, statsWindows[in.Window])

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -22,52 +21,27 @@ import (
 )
 
 const (
-	// maxTails is how many tails a key may have open in one process. Each is a
-	// consumer on the broker.
-	maxTails = 8
-	// tailPulse is how often an idle tail says that it lives, so that neither
-	// end, nor a proxy between them, takes it for dead.
+	// tailPulse is how often an idle tail sends a comment, so that no proxy
+	// closes the connection as idle.
 	tailPulse = 15 * time.Second
+	// tailStartTimeout bounds the broker's answer when a tail starts.
+	tailStartTimeout = 5 * time.Second
 )
 
-// tails counts each key's open ones.
-type tails struct {
-	mu    sync.Mutex
-	byKey map[events.APIKeyID]int
-}
-
-func (t *tails) open(id events.APIKeyID) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.byKey[id] >= maxTails {
-		return false
-	}
-	t.byKey[id]++
-	return true
-}
-
-func (t *tails) close(id events.APIKeyID) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.byKey[id]--; t.byKey[id] == 0 {
-		delete(t.byKey, id)
-	}
-}
-
 type tailInput struct {
-	Types  []eventType `query:"types,explode" maxItems:"32" doc:"Only these types."`
-	Agents []string    `query:"agent_id,explode" maxItems:"50" doc:"Only these agents'."`
-	Since  time.Time   `query:"since" doc:"From this time on; without it, from now on."`
-	LastID string      `header:"Last-Event-ID" maxLength:"20" pattern:"^[0-9]+$" doc:"Go on after the event of this stream id."`
+	Types  []eventType `query:"types,explode" maxItems:"32" doc:"Only events of these types."`
+	Agents []string    `query:"agent_id,explode" maxItems:"50" doc:"Only events of these agents."`
+	Since  time.Time   `query:"since" doc:"Start with the events of this time. Defaults to now."`
+	LastID string      `header:"Last-Event-ID" maxLength:"20" pattern:"^[0-9]+$" doc:"Start after the event with this id of the stream."`
 }
 
 func (s *server) tailRoutes() {
 	register(s, tenants, huma.Operation{
-		OperationID: "tail-events", Method: http.MethodGet, Path: "/v1/events/tail", Summary: "Watch events as they are relayed",
-		Description: "A stream of server-sent events: `event` is the type, `data` the envelope, `id` a place to go on from with `Last-Event-ID`. " +
-			"An event may come twice; its own id tells. A key has at most 8 open in one process.",
+		OperationID: "tail-events", Method: http.MethodGet, Path: "/v1/events/tail", Summary: "Tail events as they are relayed",
+		Description: "A stream of server-sent events: `event` is the type, `data` the envelope, and `id` the value of `Last-Event-ID` to resume after it. " +
+			"An event can appear twice, with the same id in its envelope. A key can have at most 8 open tails in one process.",
 		Responses: map[string]*huma.Response{"200": {
-			Description: "The stream; it ends when the client leaves or the server stops.",
+			Description: "The stream. It ends when the client closes it or the server stops.",
 			Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}},
 		}},
 		Errors: []int{
@@ -78,11 +52,11 @@ func (s *server) tailRoutes() {
 
 func (s *server) tail(ctx context.Context, in *tailInput) (*streamed, error) {
 	if s.nc == nil {
-		return nil, problem(http.StatusServiceUnavailable, "this process has no broker to watch events on")
+		return nil, problem(http.StatusServiceUnavailable, "this process has no broker")
 	}
 	key := caller(ctx).KeyID
 	if !s.tails.open(key) {
-		return nil, problem(http.StatusTooManyRequests, "this key has %d tails open, which is the limit", maxTails)
+		return nil, problem(http.StatusTooManyRequests, "this key has %d open tails, which is the limit", maxTails)
 	}
 	js, err := jetstream.New(s.nc)
 	if err != nil {
@@ -92,8 +66,8 @@ func (s *server) tail(ctx context.Context, in *tailInput) (*streamed, error) {
 	consumer, err := s.tailConsumer(ctx, js, in)
 	if err != nil {
 		s.tails.close(key)
-		s.log.Warn("events can't be watched", zap.Error(err))
-		return nil, problem(http.StatusServiceUnavailable, "the broker is away; try again")
+		s.log.Warn("starting a tail failed", zap.Error(err))
+		return nil, problem(http.StatusServiceUnavailable, "the broker is unavailable; try again")
 	}
 	agents := make([]string, len(in.Agents))
 	for i, a := range in.Agents {
@@ -110,9 +84,9 @@ func (s *server) tail(ctx context.Context, in *tailInput) (*streamed, error) {
 	}}, nil
 }
 
-// tailConsumer makes an ordered consumer of the tenant's subjects alone.
+// tailConsumer makes an ordered consumer of the tenant's subjects only.
 func (s *server) tailConsumer(ctx context.Context, js jetstream.JetStream, in *tailInput) (jetstream.Consumer, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, 5*time.Second, errors.New("the broker did not answer within 5 s"))
+	ctx, cancel := context.WithTimeoutCause(ctx, tailStartTimeout, fmt.Errorf("the broker did not answer within %s", tailStartTimeout))
 	defer cancel()
 	c := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy}
 	for _, t := range in.Types {
@@ -129,7 +103,7 @@ func (s *server) tailConsumer(ctx context.Context, js jetstream.JetStream, in *t
 		c.DeliverPolicy, c.OptStartTime = jetstream.DeliverByStartTimePolicy, &in.Since
 	}
 	if last, err := strconv.ParseUint(in.LastID, 10, 64); err == nil {
-		// A stream that was made anew begins at 1 again.
+		// A stream that was created again begins at 1: its ids are other ones.
 		if last <= st.CachedInfo().State.LastSeq {
 			c.DeliverPolicy, c.OptStartTime, c.OptStartSeq = jetstream.DeliverByStartSequencePolicy, nil, last+1
 		}
@@ -137,7 +111,8 @@ func (s *server) tailConsumer(ctx context.Context, js jetstream.JetStream, in *t
 	return st.OrderedConsumer(ctx, c)
 }
 
-// watch writes events until the client leaves or the process stops.
+// watch writes events until the client closes the connection or the process
+// stops.
 func (s *server) watch(ctx context.Context, w http.ResponseWriter, consumer jetstream.Consumer, agents []string) error {
 	msgs := make(chan jetstream.Msg)
 	over := make(chan struct{})
@@ -187,8 +162,8 @@ func (s *server) watch(ctx context.Context, w http.ResponseWriter, consumer jets
 	}
 }
 
-// tailed is a message as a server-sent event; nil where the agent is none of
-// those wanted. An envelope is compact JSON, so that it is one line.
+// tailed encodes a message as a server-sent event; nil if its agent is not one
+// of the wanted agents. An envelope is compact JSON and so is one line.
 func tailed(m jetstream.Msg, agents []string) []byte {
 	if len(agents) > 0 {
 		if of, err := url.PathUnescape(m.Headers().Get(stream.HeaderAgent)); err != nil || !slices.Contains(agents, of) {

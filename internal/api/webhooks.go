@@ -12,7 +12,7 @@ import (
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
-// filters narrow a webhook's events. Absent keys and empty ones don't.
+// filters select a webhook's events. An absent or empty key selects all.
 type filters struct {
 	AgentIDs        []string `json:"agent_ids,omitempty" doc:"Addresses of agents of this tenant."`
 	ConversationIDs []string `json:"conversation_ids,omitempty"`
@@ -23,7 +23,7 @@ func (f *filters) settings() subscribers.Filters {
 	return subscribers.Filters{AgentIDs: f.AgentIDs, ConversationIDs: f.ConversationIDs, Labels: f.Labels}
 }
 
-// Webhook is a subscriber, without secrets.
+// Webhook is a subscriber, without its secrets.
 type Webhook struct {
 	ID              events.WebhookID `json:"id" example:"wh_0123456789abcdef0123456789abcdef"`
 	URL             string           `json:"url"`
@@ -31,8 +31,8 @@ type Webhook struct {
 	Events          []eventType      `json:"events"`
 	Filters         filters          `json:"filters"`
 	Enabled         bool             `json:"enabled"`
-	MaxInFlight     int              `json:"max_in_flight" doc:"Attempts on the wire at once, over all dispatchers."`
-	RateLimit       *int             `json:"rate_limit" doc:"Attempts a second; null: no limit."`
+	MaxInFlight     int              `json:"max_in_flight" doc:"The maximum number of attempts in flight, across all dispatchers."`
+	RateLimit       *int             `json:"rate_limit" doc:"The maximum number of attempts a second; null: no limit."`
 	Ordering        string           `json:"ordering" enum:"none,strict"`
 	CreatedAt       time.Time        `json:"created_at"`
 	LastDeliveredAt *time.Time       `json:"last_delivered_at"`
@@ -59,25 +59,26 @@ func showWebhook(w subscribers.Webhook) Webhook {
 	return out
 }
 
-// newWebhook is a webhook in the one answer that shows its secret.
+// newWebhook is a webhook in the only response that shows its secret.
 type newWebhook struct {
 	Webhook
-	SigningSecret string `json:"signing_secret" doc:"Shown here and never again."`
+	SigningSecret string `json:"signing_secret" doc:"Shown only here."`
 }
 
-// webhookSettings are what a webhook is made of.
+// webhookSettings is the body of POST /v1/webhooks.
 type webhookSettings struct {
 	URL         string      `json:"url" doc:"At most 2048 bytes."`
 	Events      []eventType `json:"events" minItems:"1"`
-	Filters     filters     `json:"filters,omitempty" doc:"All of the keys given must match; any value of a key is enough."`
-	Description string      `json:"description,omitempty" doc:"At most 200 bytes, in one line."`
+	Filters     filters     `json:"filters,omitempty" doc:"An event must match each key that is given; one matching value of a key is enough."`
+	Description string      `json:"description,omitempty" doc:"At most 200 bytes, on one line."`
 	MaxInFlight int         `json:"max_in_flight,omitempty" minimum:"1" maximum:"256" default:"32"`
-	RateLimit   int         `json:"rate_limit,omitempty" minimum:"1" maximum:"10000" doc:"Attempts a second; absent: no limit."`
+	RateLimit   int         `json:"rate_limit,omitempty" minimum:"1" maximum:"10000" doc:"The maximum number of attempts a second; absent: no limit."`
 	Ordering    string      `json:"ordering,omitempty" enum:"none,strict" default:"none"`
-	Enabled     *bool       `json:"enabled,omitempty" doc:"true unless given."`
+	Enabled     *bool       `json:"enabled,omitempty" doc:"Defaults to true."`
 }
 
-// webhookChange is a change of a webhook. What is absent stays.
+// webhookChange is the body of PATCH /v1/webhooks/{id}. Absent fields stay as
+// they are.
 type webhookChange struct {
 	URL         optional[string]      `json:"url,omitempty"`
 	Events      optional[[]eventType] `json:"events,omitempty" minItems:"1"`
@@ -134,139 +135,157 @@ type webhookPath struct {
 	ID events.WebhookID `path:"id"`
 }
 
-// bareWebhookPost is a POST to a webhook that has nothing to say.
+// bareWebhookPost is the input of a POST to a webhook without content.
 type bareWebhookPost struct {
 	ID   events.WebhookID `path:"id"`
 	Body *nothing
 }
 
-// rotated is the answer to a rotation.
+// rotated is the response to a rotation of the signing secret.
 type rotated struct {
-	SigningSecret string    `json:"signing_secret" doc:"Shown here and never again."`
-	PreviousUntil time.Time `json:"previous_secret_expires_at" doc:"Until then the previous secret signs too."`
+	SigningSecret string    `json:"signing_secret" doc:"Shown only here."`
+	PreviousUntil time.Time `json:"previous_secret_expires_at" doc:"Until this time, requests are signed with the previous secret too."`
 }
 
 func (s *server) webhookRoutes() {
 	register(s, tenants, huma.Operation{
 		OperationID: "create-webhook", Method: http.MethodPost, Path: "/v1/webhooks", DefaultStatus: http.StatusCreated,
-		Summary: "Make a webhook", Description: "A tenant has a limited number of webhooks; one too many is a 409.",
-	}, func(ctx context.Context, in *struct{ Body webhookSettings }) (*body[newWebhook], error) {
-		b := &in.Body
-		w := subscribers.Webhook{
-			URL: b.URL, Description: b.Description, Events: eventTypes(b.Events), Filters: b.Filters.settings(),
-			Enabled: b.Enabled == nil || *b.Enabled, MaxInFlight: b.MaxInFlight, RateLimit: b.RateLimit, Ordering: subscribers.Ordering(b.Ordering),
-		}
-		var out newWebhook
-		err := s.change(ctx, func(u *unit) error {
-			made, secret, err := s.store.In(u).Create(ctx, tenant(ctx), w)
-			out = newWebhook{Webhook: showWebhook(made), SigningSecret: secret}
-			u.then(s.wakeWebhooks)
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-		return reply(out), nil
-	})
+		Summary: "Create a webhook", Description: "The number of webhooks of a tenant is limited; one above the limit is a 409.",
+	}, s.createWebhook)
 	register(s, tenants, huma.Operation{
 		OperationID: "list-webhooks", Method: http.MethodGet, Path: "/v1/webhooks", Summary: "List webhooks",
-	}, func(ctx context.Context, in *struct{ Paging }) (*body[list[Webhook]], error) {
-		after, err := in.after()
-		if err != nil {
-			return nil, err
-		}
-		found, err := s.store.List(ctx, tenant(ctx), after, in.Limit+1)
-		if err != nil {
-			return nil, err
-		}
-		return page(&in.Paging, found, func(w subscribers.Webhook) (time.Time, [16]byte) { return w.CreatedAt, w.ID }, showWebhook), nil
-	})
+	}, s.listWebhooks)
 	register(s, tenants, huma.Operation{
 		OperationID: "get-webhook", Method: http.MethodGet, Path: "/v1/webhooks/{id}", Summary: "Read a webhook",
-	}, func(ctx context.Context, in *webhookPath) (*body[Webhook], error) {
-		w, err := s.store.Get(ctx, tenant(ctx), in.ID)
-		if err != nil {
-			return nil, err
-		}
-		return reply(showWebhook(w)), nil
-	})
+	}, s.getWebhook)
 	register(s, tenants, huma.Operation{
 		OperationID: "change-webhook", Method: http.MethodPatch, Path: "/v1/webhooks/{id}", Summary: "Change a webhook",
-		Description: "Enabling a webhook that was disabled automatically less than five minutes ago is a 409.",
-	}, func(ctx context.Context, in *struct {
-		ID   events.WebhookID `path:"id"`
-		Body webhookChange
-	},
-	) (*body[Webhook], error) {
-		p, err := in.Body.patch()
-		if err != nil {
-			return nil, err
-		}
-		var w subscribers.Webhook
-		err = s.change(ctx, func(u *unit) (err error) {
-			u.then(s.wakeWebhooks)
-			if p.Enabled != nil && *p.Enabled {
-				u.then(func() { s.wakeLane(in.ID) })
-			}
-			w, err = s.store.In(u).Update(ctx, tenant(ctx), in.ID, p)
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-		return reply(showWebhook(w)), nil
-	})
+		Description: "After Fanmail has disabled a webhook automatically, enabling it is a 409 for five minutes.",
+	}, s.changeWebhook)
 	register(s, tenants, huma.Operation{
 		OperationID: "delete-webhook", Method: http.MethodDelete, Path: "/v1/webhooks/{id}", DefaultStatus: http.StatusNoContent,
 		Summary: "Delete a webhook", Description: "Its pending deliveries end as failed.",
-	}, func(ctx context.Context, in *webhookPath) (*struct{}, error) {
-		return nil, s.change(ctx, func(u *unit) error {
-			u.then(s.wakeWebhooks)
-			return s.store.In(u).Delete(ctx, tenant(ctx), in.ID)
-		})
-	})
+	}, s.deleteWebhook)
 	register(s, tenants, huma.Operation{
 		OperationID: "rotate-webhook-secret", Method: http.MethodPost, Path: "/v1/webhooks/{id}/rotate-secret",
-		Summary: "Give a webhook a new signing secret", Description: "For 24 hours the previous one signs too.",
-	}, func(ctx context.Context, in *bareWebhookPost) (*body[rotated], error) {
-		var out rotated
-		err := s.change(ctx, func(u *unit) (err error) {
-			u.then(s.wakeWebhooks)
-			out.SigningSecret, out.PreviousUntil, err = s.store.In(u).Rotate(ctx, tenant(ctx), in.ID)
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-		return reply(out), nil
-	})
+		Summary: "Create a new signing secret for a webhook", Description: "For 24 hours, requests are signed with the previous secret too.",
+	}, s.rotateWebhookSecret)
 	register(s, tenants, huma.Operation{
 		OperationID: "get-webhook-lane", Method: http.MethodGet, Path: "/v1/webhooks/{id}/lane",
-		Summary:     "Look into a webhook's lane",
-		Description: "As its owner among the dispatchers sees it at this moment, and how far the webhook is behind. Where no owner answers it is a 503.",
-	}, func(ctx context.Context, in *webhookPath) (*body[subscribers.LaneState], error) {
-		lane, err := s.store.Lane(ctx, s.nc, tenant(ctx), in.ID)
-		if errors.Is(err, subscribers.ErrNoLaneOwner) {
-			return nil, problem(http.StatusServiceUnavailable, "%s; try again after a few seconds", subscribers.ErrNoLaneOwner)
-		}
-		if err != nil {
-			return nil, err
-		}
-		return reply(lane), nil
-	})
+		Summary: "Read the state of a webhook's lane and its backlog",
+		Description: "A lane is the queue of one webhook's deliveries in the dispatcher that owns the webhook's partition. " +
+			"If no owner answers, the response is a 503.",
+	}, s.getWebhookLane)
 	register(s, tenants, huma.Operation{
 		OperationID: "test-webhook", Method: http.MethodPost, Path: "/v1/webhooks/{id}/test", DefaultStatus: http.StatusAccepted,
-		Summary: "Send a webhook a test delivery", Description: "Past its filters. A disabled webhook is a 409.",
-	}, func(ctx context.Context, in *bareWebhookPost) (*body[Delivery], error) {
-		var d subscribers.DeliveryRow
-		err := s.change(ctx, func(u *unit) (err error) {
-			u.then(func() { s.wakeLane(in.ID) })
-			d, err = s.store.In(u).InsertTest(ctx, tenant(ctx), in.ID)
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-		return reply(showDelivery(d)), nil
+		Summary: "Send a test delivery to a webhook", Description: "The webhook's filters do not apply. A disabled webhook is a 409.",
+	}, s.testWebhook)
+}
+
+func (s *server) createWebhook(ctx context.Context, in *struct{ Body webhookSettings }) (*body[newWebhook], error) {
+	b := &in.Body
+	w := subscribers.Webhook{
+		URL: b.URL, Description: b.Description, Events: eventTypes(b.Events), Filters: b.Filters.settings(),
+		Enabled: b.Enabled == nil || *b.Enabled, MaxInFlight: b.MaxInFlight, RateLimit: b.RateLimit, Ordering: subscribers.Ordering(b.Ordering),
+	}
+	var out newWebhook
+	err := s.change(ctx, func(u *unit) error {
+		made, secret, err := s.store.In(u).Create(ctx, tenant(ctx), w)
+		out = newWebhook{Webhook: showWebhook(made), SigningSecret: secret}
+		u.then(s.wakeWebhooks)
+		return err
 	})
+	if err != nil {
+		return nil, err
+	}
+	return reply(out), nil
+}
+
+func (s *server) listWebhooks(ctx context.Context, in *struct{ Paging }) (*body[list[Webhook]], error) {
+	after, err := in.after()
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.store.List(ctx, tenant(ctx), after, in.Limit+1)
+	if err != nil {
+		return nil, err
+	}
+	place := func(w subscribers.Webhook) (time.Time, [16]byte) { return w.CreatedAt, w.ID }
+	return page(&in.Paging, found, place, showWebhook), nil
+}
+
+func (s *server) getWebhook(ctx context.Context, in *webhookPath) (*body[Webhook], error) {
+	w, err := s.store.Get(ctx, tenant(ctx), in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return reply(showWebhook(w)), nil
+}
+
+func (s *server) changeWebhook(ctx context.Context, in *struct {
+	ID   events.WebhookID `path:"id"`
+	Body webhookChange
+},
+) (*body[Webhook], error) {
+	p, err := in.Body.patch()
+	if err != nil {
+		return nil, err
+	}
+	var w subscribers.Webhook
+	err = s.change(ctx, func(u *unit) (err error) {
+		u.then(s.wakeWebhooks)
+		if p.Enabled != nil && *p.Enabled {
+			u.then(func() { s.wakeLane(in.ID) })
+		}
+		w, err = s.store.In(u).Update(ctx, tenant(ctx), in.ID, p)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return reply(showWebhook(w)), nil
+}
+
+func (s *server) deleteWebhook(ctx context.Context, in *webhookPath) (*struct{}, error) {
+	return nil, s.change(ctx, func(u *unit) error {
+		u.then(s.wakeWebhooks)
+		return s.store.In(u).Delete(ctx, tenant(ctx), in.ID)
+	})
+}
+
+func (s *server) rotateWebhookSecret(ctx context.Context, in *bareWebhookPost) (*body[rotated], error) {
+	var out rotated
+	err := s.change(ctx, func(u *unit) (err error) {
+		u.then(s.wakeWebhooks)
+		out.SigningSecret, out.PreviousUntil, err = s.store.In(u).Rotate(ctx, tenant(ctx), in.ID)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return reply(out), nil
+}
+
+func (s *server) getWebhookLane(ctx context.Context, in *webhookPath) (*body[subscribers.LaneState], error) {
+	lane, err := s.store.Lane(ctx, s.nc, tenant(ctx), in.ID)
+	if errors.Is(err, subscribers.ErrNoLaneOwner) {
+		return nil, problem(http.StatusServiceUnavailable, "%s; try again after a few seconds", subscribers.ErrNoLaneOwner)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return reply(lane), nil
+}
+
+func (s *server) testWebhook(ctx context.Context, in *bareWebhookPost) (*body[Delivery], error) {
+	var d subscribers.DeliveryRow
+	err := s.change(ctx, func(u *unit) (err error) {
+		u.then(func() { s.wakeLane(in.ID) })
+		d, err = s.store.In(u).InsertTest(ctx, tenant(ctx), in.ID)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return reply(showDelivery(d)), nil
 }

@@ -183,14 +183,10 @@ var Words = []Word{}
 // Known are breaches that are still to be mended, by the beginning of their lines without line numbers. A new one never
 // goes here.
 var Known = []string{
-	"cmd/fanmail/demo.go: show has",
-	"cmd/fanmail/send.go: send has",
 	"events/id.go: the public package events imports",
 	"internal/api/agents.go: agentRoutes has",
 	"internal/api/eventlog.go: eventRoutes has",
 	"internal/api/keys.go: keyRoutes has",
-	"internal/api/replays.go: replayRoutes has",
-	"internal/api/webhooks.go: webhookRoutes has",
 	"internal/app/up.go: RunUp has",
 	"internal/dispatch/metrics.go: newMetrics has",
 	"internal/ingest/intake.go: transact has",

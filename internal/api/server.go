@@ -1,0 +1,134 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/replay"
+	"github.com/fanmail-dev/fanmail/outbox"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+// server holds what the handlers work with.
+type server struct {
+	pool    *pgxpool.Pool
+	nc      *nats.Conn // may be nil
+	store   *subscribers.Store
+	replays *replay.Store
+	limits  subscribers.Limits
+	log     *zap.Logger
+	metrics *metrics
+	maxBody int64
+	rates   *rates
+	memory  *memoryBudget
+	tails   tails
+	// stopping is closed when the process stops.
+	stopping <-chan struct{}
+	ready    func(context.Context) error
+	api      huma.API
+}
+
+// unit is the transaction of a change, and the calls that follow its commit.
+type unit struct {
+	pgx.Tx
+	after []func()
+}
+
+// then runs f after the commit.
+func (u *unit) then(f func()) { u.after = append(u.after, f) }
+
+func (u *unit) committed() {
+	for _, f := range u.after {
+		f()
+	}
+}
+
+type unitKey struct{}
+
+// change runs f in a transaction. A request with an Idempotency-Key already has
+// a transaction, which also stores its response; other requests get a new one.
+func (s *server) change(ctx context.Context, f func(u *unit) error) error {
+	if u, ok := ctx.Value(unitKey{}).(*unit); ok {
+		return f(u)
+	}
+	u := &unit{}
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		u.Tx = tx
+		return f(u)
+	})
+	if err != nil {
+		return err
+	}
+	u.committed()
+	return nil
+}
+
+// answer turns a handler's error into a response. An unknown error is logged,
+// and the client sees "internal error".
+func (s *server) answer(ctx context.Context, operation string, err error) error {
+	var status huma.StatusError
+	var field *events.FieldError
+	var limit *subscribers.LimitError
+	switch {
+	case errors.As(err, &status):
+		return err
+	case errors.As(err, &field) && field.Field == "body":
+		return huma.NewError(http.StatusBadRequest, "body: "+field.Reason, &huma.ErrorDetail{Location: "body", Message: field.Reason})
+	case errors.As(err, &field):
+		return fault("body."+field.Field, "%s", field.Reason)
+	case errors.As(err, &limit), errors.Is(err, subscribers.ErrDisabled), errors.Is(err, subscribers.ErrCooldown),
+		errors.Is(err, subscribers.ErrDelivered), errors.Is(err, subscribers.ErrDeleted), errors.Is(err, subscribers.ErrExpired),
+		errors.Is(err, replay.ErrCompleted):
+		return problem(http.StatusConflict, "%s", err)
+	case errors.Is(err, subscribers.ErrNotFound), errors.Is(err, pgx.ErrNoRows):
+		return problem(http.StatusNotFound, "not found")
+	case ctx.Err() != nil:
+		return problem(statusClientClosed, "the client closed the request")
+	case unavailable(err):
+		s.log.Warn("the database is unavailable", zap.String("operation", operation), zap.Error(err))
+		return huma.ErrorWithHeaders(problem(http.StatusServiceUnavailable, "the database is unavailable; try again"),
+			http.Header{"Retry-After": {"1"}})
+	}
+	s.log.Error("a request failed", zap.String("operation", operation), zap.Error(err))
+	return problem(http.StatusInternalServerError, "internal error")
+}
+
+// refuse writes the response for an error of a middleware.
+func (s *server) refuse(ctx huma.Context, err error) {
+	err = s.answer(ctx.Context(), ctx.Operation().OperationID, err)
+	var headers huma.HeadersError
+	if errors.As(err, &headers) {
+		for k, values := range headers.GetHeaders() {
+			for _, v := range values {
+				ctx.AppendHeader(k, v)
+			}
+		}
+	}
+	var model *huma.ErrorModel
+	if !errors.As(err, &model) {
+		model = &huma.ErrorModel{Status: http.StatusInternalServerError, Detail: "internal error"}
+	}
+	details := make([]error, len(model.Errors))
+	for i, d := range model.Errors {
+		details[i] = d
+	}
+	_ = huma.WriteErr(s.api, ctx, model.Status, model.Detail, details...)
+}
+
+// The wake-up hints. Publish each after the commit of its change.
+
+func (s *server) wakeOutbox() { outbox.Wake(s.nc) }
+
+func (s *server) wakeWebhooks() { subscribers.WakeRegistry(s.nc) }
+
+func (s *server) wakeLane(w events.WebhookID) { subscribers.WakeLane(s.nc, w) }
+
+func (s *server) wakeReplays() { replay.Wake(s.nc) }
