@@ -9,9 +9,9 @@ import (
 type agentsCmd struct {
 	List   agentsList   `cmd:"" help:"List agents."`
 	Get    agentsGet    `cmd:"" help:"Show an agent."`
-	Create agentsCreate `cmd:"" help:"Make an agent."`
+	Create agentsCreate `cmd:"" help:"Create an agent."`
 	Update agentsUpdate `cmd:"" help:"Change an agent's own webhook."`
-	Delete agentsDelete `cmd:"" help:"Delete an agent; its mail is refused from then on."`
+	Delete agentsDelete `cmd:"" help:"Delete an agent. Its address then rejects mail."`
 }
 
 type agentsList struct {
@@ -50,7 +50,7 @@ func (c *agentsCreate) Run(ctx context.Context, s *session) error {
 type agentsUpdate struct {
 	target
 	Address    string `arg:""`
-	WebhookURL string `name:"webhook-url" help:"The agent's own webhook; without it the agent has none."`
+	WebhookURL string `name:"webhook-url" help:"The agent's own webhook. Without the flag, the agent has none."`
 }
 
 func (c *agentsUpdate) Run(ctx context.Context, s *session) error {

@@ -11,8 +11,8 @@ import (
 )
 
 type capacityCmd struct {
-	Plan  capacityPlanCmd  `cmd:"" default:"withargs" help:"Say what a load needs, and what saturates first. The default."`
-	Place capacityPlaceCmd `cmd:"" help:"Place tenants over several databases."`
+	Plan  capacityPlanCmd  `cmd:"" default:"withargs" help:"Plan the machines for a load, and print what saturates first. The default."`
+	Place capacityPlaceCmd `cmd:"" help:"Place tenants on several databases."`
 }
 
 type capacityPlanCmd struct {
@@ -22,7 +22,7 @@ type capacityPlanCmd struct {
 	RetentionDays float64 `default:"30" placeholder:"DAYS" help:"How long events and deliveries are kept. Defaults to 30."`
 	BrokerDays    float64 `default:"30" placeholder:"DAYS" help:"How long the broker keeps relayed events: --events-max-age of the processes. Defaults to 30."`
 	Failing       float64 `default:"0.02" placeholder:"SHARE" help:"Share of the deliveries whose attempts all fail, 0 to 1. Defaults to 0.02."`
-	LatencyMS     float64 `name:"latency-ms" default:"100" placeholder:"MS" help:"How long endpoints take to answer. Defaults to 100."`
+	LatencyMS     float64 `name:"latency-ms" default:"100" placeholder:"MS" help:"Response time of the endpoints. Defaults to 100."`
 	Hanging       float64 `default:"0" placeholder:"N" help:"Endpoints that never answer. Defaults to 0."`
 	Webhooks      float64 `default:"1000" placeholder:"N" help:"Webhooks in all. Defaults to 1000."`
 
@@ -30,13 +30,13 @@ type capacityPlanCmd struct {
 	Cores         float64 `default:"4" placeholder:"N" help:"Cores of a dispatcher's or publisher's machine. Defaults to 4."`
 	PostgresCores float64 `default:"16" placeholder:"N" help:"Cores of Postgres's machine. Defaults to 16."`
 	BrokerCores   float64 `default:"4" placeholder:"N" help:"Cores of each NATS node. Defaults to 4."`
-	PostgresLogMB float64 `name:"postgres-log-mb" default:"200" placeholder:"MB/s" help:"What the disk of Postgres's log writes. Defaults to 200."`
-	BrokerDiskMB  float64 `name:"broker-disk-mb" default:"200" placeholder:"MB/s" help:"What each NATS node's disk writes. Defaults to 200."`
-	PostgresDisk  float64 `name:"postgres-disk-tb" default:"8" placeholder:"TB" help:"Postgres's disk. Defaults to 8."`
-	BrokerDisk    float64 `name:"broker-disk-tb" default:"8" placeholder:"TB" help:"Each NATS node's disk. Defaults to 8."`
+	PostgresLogMB float64 `name:"postgres-log-mb" default:"200" placeholder:"MB/s" help:"Write rate of the disk of Postgres's log. Defaults to 200."`
+	BrokerDiskMB  float64 `name:"broker-disk-mb" default:"200" placeholder:"MB/s" help:"Write rate of the disk of each NATS node. Defaults to 200."`
+	PostgresDisk  float64 `name:"postgres-disk-tb" default:"8" placeholder:"TB" help:"Size of Postgres's disk. Defaults to 8."`
+	BrokerDisk    float64 `name:"broker-disk-tb" default:"8" placeholder:"TB" help:"Size of the disk of each NATS node. Defaults to 8."`
 	Replicas      float64 `name:"stream-replicas" default:"3" placeholder:"N" help:"Replicas of the streams. Defaults to 3."`
 
-	Bench string `type:"existingfile" placeholder:"FILE" help:"Results of the benchmark on your machine (make bench), in place of the built-in figures."`
+	Bench string `type:"existingfile" placeholder:"FILE" help:"Results of the benchmark on your machine (make bench). Defaults to the built-in figures."`
 	JSON  bool   `name:"json" help:"Print JSON."`
 }
 
@@ -93,7 +93,7 @@ func (c *capacityPlanCmd) Run(s *session) error {
 	return w.Flush()
 }
 
-// bytesText is a number of bytes for people.
+// bytesText formats a number of bytes.
 func bytesText(n float64) string {
 	units := []string{"B", "kB", "MB", "GB", "TB", "PB"}
 	i := 0

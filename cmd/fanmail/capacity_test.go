@@ -65,7 +65,7 @@ func TestTenantsArePlaced(t *testing.T) {
 		"":               "there are none",
 		"ten_1 much":     `line 1: the load "much" must be a number`,
 		"ten_1 1 a b":    "line 1 has 4 words",
-		"ten_1\nten_1 2": "tenant ten_1 is there twice",
+		"ten_1\nten_1 2": "tenant ten_1 is given twice",
 	} {
 		out, code := fanmail(t, t.TempDir(), stdin, "capacity", "place", "--database", "a")
 		require.Equal(t, 1, code)

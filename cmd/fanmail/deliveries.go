@@ -9,7 +9,7 @@ import (
 type deliveriesCmd struct {
 	List  deliveriesList  `cmd:"" help:"List a webhook's deliveries, newest first."`
 	Get   deliveriesGet   `cmd:"" help:"Show a delivery with its attempts."`
-	Retry deliveriesRetry `cmd:"" help:"Attempt a delivery again, now."`
+	Retry deliveriesRetry `cmd:"" help:"Retry a delivery now."`
 }
 
 type deliveriesList struct {
@@ -17,12 +17,12 @@ type deliveriesList struct {
 	page
 	span
 	Webhook string `arg:"" help:"The webhook's id."`
-	Status  string `help:"pending, delivered or failed."`
-	Type    string `help:"Only this event type."`
+	Status  string `help:"Only deliveries with this status: pending, delivered or failed."`
+	Type    string `help:"Only deliveries of events of this type."`
 }
 
 func (c *deliveriesList) Run(ctx context.Context, s *session) error {
-	query := given("status", c.Status, "event_type", c.Type)
+	query := queryOf("status", c.Status, "event_type", c.Type)
 	if err := c.set(query); err != nil {
 		return err
 	}

@@ -20,20 +20,20 @@ import (
 
 type demoCmd struct {
 	app.UpConfig
-	Stay     bool   `help:"Stay up afterwards, and go on printing what arrives."`
+	Stay     bool   `help:"Stay up afterwards, and print what arrives."`
 	LogLevel string `name:"log-level" env:"FANMAIL_LOG_LEVEL" default:"warn" enum:"debug,info,warn,error" help:"debug, info, warn or error."`
 }
 
 const (
 	demoAgent       = "demo@fanmail.example"
 	demoDescription = "fanmail demo"
-	// demoTimeout is how long the mail may take to arrive: far more than the
-	// longest lease, so that only a real fault makes the demo fail.
+	// demoTimeout is how long the mail may take to arrive. It is much longer than
+	// a lease, so that a lost message does not make the demo fail.
 	demoTimeout = 90 * time.Second
 )
 
-// Run starts everything, sends a mail and waits for its webhook. Without
-// --stay it then stops; the error is nil only if the webhook arrived verified.
+// Run starts Fanmail, sends a mail and waits for its webhook. It returns nil only
+// if the webhook arrived with a valid signature. Without --stay it then stops.
 func (c *demoCmd) Run(ctx context.Context, s *session) error {
 	log, err := (&upCmd{LogLevel: c.LogLevel}).logger()
 	if err != nil {
@@ -48,7 +48,7 @@ func (c *demoCmd) Run(ctx context.Context, s *session) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
-	// The demo ends before the servers do: it removes its webhook over the API.
+	// The servers stop after the demo, which deletes its webhook over the API.
 	upCtx, stopUp := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error { return app.RunUp(upCtx, c.UpConfig, log) })
 	var arrived atomic.Bool
@@ -71,60 +71,46 @@ func (c *demoCmd) Run(ctx context.Context, s *session) error {
 	return err
 }
 
-// show is the demo itself, on servers that are up.
+// show runs the demo on servers that are up.
 func (c *demoCmd) show(ctx context.Context, s *session, creds app.Credentials, began time.Time, arrived *atomic.Bool) error {
 	s.say("· Fanmail is up after %s", time.Since(began).Round(100*time.Millisecond))
 	introduce(s, c.Dir, creds)
-	api := &apiclient.Client{Base: creds.API, Key: creds.TenantKey}
+	api := &apiclient.Client{Base: creds.API, Key: creds.TenantKey, Proxy: http.ProxyFromEnvironment}
 	if err := c.clean(ctx, api); err != nil {
 		return err
 	}
-	s.say("· making the agent %s", demoAgent)
+	s.say("· creating the agent %s", demoAgent)
 	err := api.Do(ctx, http.MethodPost, "/v1/agents", nil, map[string]string{"address": demoAgent}, nil)
 	var p *apiclient.Problem
 	if err != nil && (!errors.As(err, &p) || p.Status != http.StatusConflict) {
-		return fmt.Errorf("make the agent: %w", err)
+		return fmt.Errorf("create the agent: %w", err)
 	}
 
 	subject := "Hello from Fanmail " + rand.Text()[:6]
 	got := make(chan *arrival, 1)
-	r, err := newReceiver(ctx, "127.0.0.1:0", func(_ context.Context, a *arrival) int {
-		if a.Fault != nil {
-			s.say("%s", a)
-			return http.StatusUnauthorized
-		}
-		if a.Subject == subject {
-			select {
-			case got <- a:
-				return http.StatusOK
-			default: // a second delivery of the same, or the demo has ended
-			}
-		}
-		s.say("%s  %s", time.Now().Format(time.TimeOnly), a)
-		return http.StatusOK
-	})
+	r, err := newReceiver(ctx, "127.0.0.1:0", demoReceiver(s, subject, got))
 	if err != nil {
 		return err
 	}
-	s.say("· making a webhook to a receiver at %s", r.URL)
+	s.say("· creating a webhook to a receiver at %s", r.URL)
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	group, ctx := errgroup.WithContext(ctx)
-	armed := make(chan struct{})
+	listening := make(chan struct{})
 	group.Go(func() error {
 		w := webhookSettings{Events: []string{"email.received"}, Agents: []string{demoAgent}, Description: new(demoDescription)}
-		return receive(ctx, api, r, w, func() { close(armed) })
+		return receive(ctx, api, r, w, func() { close(listening) })
 	})
 	group.Go(func() error {
 		defer end()
 		select {
-		case <-armed:
+		case <-listening:
 		case <-ctx.Done():
 			return nil
 		}
 		err := c.mail(ctx, s, creds, subject, got)
 		if ctx.Err() != nil {
-			return nil // stopped, or the receiver failed and says why
+			return nil // stopped, or the receiver failed and returns the error
 		}
 		if err != nil {
 			return err
@@ -140,16 +126,36 @@ func (c *demoCmd) show(ctx context.Context, s *session, creds app.Credentials, b
 	return group.Wait()
 }
 
-// mail sends the demo's mail and waits for it to come out.
+// demoReceiver answers the demo's webhook. It sends the first arrival with the
+// subject to got, and prints the others.
+func demoReceiver(s *session, subject string, got chan<- *arrival) func(context.Context, *arrival) int {
+	return func(_ context.Context, a *arrival) int {
+		if a.Fault != nil {
+			s.say("%s", a)
+			return http.StatusUnauthorized
+		}
+		if a.Subject == subject {
+			select {
+			case got <- a:
+				return http.StatusOK
+			default: // delivered twice
+			}
+		}
+		s.say("%s  %s", time.Now().Format(time.TimeOnly), a)
+		return http.StatusOK
+	}
+}
+
+// mail sends the demo's mail and waits for its webhook.
 func (c *demoCmd) mail(ctx context.Context, s *session, creds app.Credentials, subject string, got <-chan *arrival) error {
 	s.say("· sending a mail to %s over SMTP", demoAgent)
-	post, err := dialPostman(ctx, creds.SMTP)
+	conn, err := dialSMTP(ctx, creds.SMTP)
 	if err != nil {
 		return err
 	}
-	defer post.quit()
+	defer conn.quit()
 	sent := time.Now()
-	answer, err := post.deliver(letter{name: "the demo's mail", from: "you@example.com", to: []string{demoAgent}, raw: demoMail(subject)})
+	answer, err := conn.send(message{name: "the demo's mail", from: "you@example.com", to: []string{demoAgent}, raw: demoMail(subject)})
 	if err != nil {
 		return err
 	}
@@ -166,17 +172,17 @@ func (c *demoCmd) mail(ctx context.Context, s *session, creds app.Credentials, s
 	}
 }
 
-// clean removes the webhooks of demos that were killed.
+// clean deletes the webhooks of demos that were killed.
 func (c *demoCmd) clean(ctx context.Context, api *apiclient.Client) error {
 	var page struct {
 		Data []struct{ ID, Description string }
 	}
 	if err := api.Do(ctx, http.MethodGet, "/v1/webhooks", url.Values{"limit": {"100"}}, nil, &page); err != nil {
-		return fmt.Errorf("look for webhooks of earlier demos: %w", err)
+		return fmt.Errorf("list the webhooks of earlier demos: %w", err)
 	}
 	for _, w := range page.Data {
 		if w.Description == demoDescription {
-			if err := removeWebhook(ctx, api, w.ID); err != nil {
+			if err := deleteWebhook(ctx, api, w.ID); err != nil {
 				return err
 			}
 		}
@@ -191,7 +197,7 @@ func (c *demoCmd) suggest(s *session, creds app.Credentials) {
 	}
 	cmd := "bin/fanmail" + dir
 	s.say("")
-	s.say("Fanmail stays up; Ctrl-C stops it, and its data stays in %s. In another terminal, try:", filepath.Clean(c.Dir))
+	s.say("Fanmail stays up; Ctrl-C stops it; the data stays in %s. In another terminal, try:", filepath.Clean(c.Dir))
 	s.say("  %s send some-mail.eml --to %s", cmd, demoAgent)
 	s.say("  %s agents create you@fanmail.example", cmd)
 	s.say("  %s listen --fail-rate 30", cmd)

@@ -14,10 +14,10 @@ type doctorCmd struct {
 	JSON bool `name:"json" help:"Print the findings as JSON."`
 }
 
-// errUnwell makes the exit code 1.
-var errUnwell = errors.New("something does not work; the fixes are above")
+// errUnhealthy makes the exit code 1.
+var errUnhealthy = errors.New("a check failed; the fixes are above")
 
-// Run prints what it finds; the error says that something does not work.
+// Run prints the findings. It returns an error if a check failed.
 func (c *doctorCmd) Run(ctx context.Context, s *session) error {
 	if creds, err := credentials(s); err == nil {
 		if c.Database.URL == "" {
@@ -28,12 +28,12 @@ func (c *doctorCmd) Run(ctx context.Context, s *session) error {
 		}
 	}
 	found := app.Diagnose(ctx, c.DoctorConfig)
-	well := true
+	healthy := true
 	for _, f := range found {
-		well = well && f.Verdict != app.FindingFail
+		healthy = healthy && f.Verdict != app.FindingFail
 	}
 	if c.JSON {
-		b, err := json.Marshal(map[string]any{"ok": well, "findings": found})
+		b, err := json.Marshal(map[string]any{"ok": healthy, "findings": found})
 		if err != nil {
 			return fmt.Errorf("encode the findings: %w", err)
 		}
@@ -48,8 +48,8 @@ func (c *doctorCmd) Run(ctx context.Context, s *session) error {
 			}
 		}
 	}
-	if !well {
-		return errUnwell
+	if !healthy {
+		return errUnhealthy
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
-// examine gives the doctor's findings by their check.
+// examine returns the doctor's findings by check.
 func examine(t *testing.T, code int, args ...string) map[string]app.Finding {
 	t.Helper()
 	out, got := fanmail(t, t.TempDir(), "", append([]string{"doctor", "--json"}, args...)...)
@@ -32,7 +32,7 @@ func examine(t *testing.T, code int, args ...string) map[string]app.Finding {
 	by := map[string]app.Finding{}
 	for _, f := range report.Findings {
 		by[f.Check] = f
-		require.Equal(t, f.Verdict == app.FindingOK, f.Fix == "", "each finding has its fix: %+v", f)
+		require.Equal(t, f.Verdict == app.FindingOK, f.Fix == "", "a finding that is not ok has a fix: %+v", f)
 	}
 	return by
 }
@@ -59,7 +59,7 @@ func TestTheDoctorNamesEachFaultAndItsFix(t *testing.T) {
 	require.Equal(t, app.FindingFail, found["stream MAIL_EVENTS"].Verdict)
 	require.Contains(t, found["stream MAIL_EVENTS"].Detail, "missing")
 
-	// A schema, and nobody at work on it.
+	// A schema without running processes.
 	url := pgtest.URL(t)
 	conn, err := pgx.Connect(ctx, url)
 	require.NoError(t, err)
@@ -84,7 +84,7 @@ func TestTheDoctorNamesEachFaultAndItsFix(t *testing.T) {
 	require.Contains(t, found["stream MAIL_EVENTS"].Detail, "retention")
 	require.Equal(t, app.FindingFail, found["stream MAIL_EVENTS"].Verdict)
 
-	// The partitions end, and nobody is there at all.
+	// No partitions for today, and an unreachable broker.
 	_, err = conn.Exec(ctx, `DO $$ DECLARE p text; BEGIN
 		FOR p IN SELECT relname FROM pg_class WHERE relkind = 'r' AND relname ~ '^events_2' LOOP EXECUTE format('DROP TABLE fanmail.%I', p); END LOOP; END $$`)
 	require.NoError(t, err)

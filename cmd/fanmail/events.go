@@ -13,21 +13,21 @@ import (
 type eventsCmd struct {
 	List      eventsList      `cmd:"" help:"List events, newest first."`
 	Get       eventsGet       `cmd:"" help:"Show an event with its deliveries."`
-	Tail      eventsTail      `cmd:"" help:"Print events as they happen."`
-	Create    eventsCreate    `cmd:"" help:"Add an event to the outbox."`
-	Redeliver eventsRedeliver `cmd:"" help:"Deliver an event again."`
+	Tail      eventsTail      `cmd:"" help:"Print events as they are relayed."`
+	Create    eventsCreate    `cmd:"" help:"Create an event."`
+	Redeliver eventsRedeliver `cmd:"" help:"Redeliver an event."`
 }
 
 type eventsList struct {
 	target
 	page
 	span
-	Type  string `help:"Only this type."`
-	Agent string `help:"Only this agent's."`
+	Type  string `help:"Only events of this type."`
+	Agent string `help:"Only events of this agent."`
 }
 
 func (c *eventsList) Run(ctx context.Context, s *session) error {
-	query := given("type", c.Type, "agent_id", c.Agent)
+	query := queryOf("type", c.Type, "agent_id", c.Agent)
 	if err := c.set(query); err != nil {
 		return err
 	}
@@ -48,12 +48,12 @@ func (c *eventsGet) Run(ctx context.Context, s *session) error {
 type eventsCreate struct {
 	target
 	Type           string   `arg:"" help:"The event's type."`
-	Data           string   `default:"-" help:"The event's data, a JSON object; - reads standard input."`
-	Agent          string   `help:"The agent that it concerns."`
-	Conversation   string   `help:"The conversation."`
-	Message        string   `help:"The message."`
-	Labels         []string `name:"label" help:"Labels."`
-	IdempotencyKey string   `help:"Makes two creations one event."`
+	Data           string   `default:"-" help:"The event's data, a JSON object. - reads standard input."`
+	Agent          string   `help:"The agent of the event."`
+	Conversation   string   `help:"The conversation of the event."`
+	Message        string   `help:"The message of the event."`
+	Labels         []string `name:"label" help:"A label of the event."`
+	IdempotencyKey string   `help:"Creates one event for all calls with the same key and type."`
 }
 
 func (c *eventsCreate) Run(ctx context.Context, s *session) error {
@@ -61,7 +61,7 @@ func (c *eventsCreate) Run(ctx context.Context, s *session) error {
 	if c.Data == "-" {
 		var err error
 		if data, err = io.ReadAll(s.in); err != nil {
-			return fmt.Errorf("read --data: %w", err)
+			return fmt.Errorf("read standard input: %w", err)
 		}
 	}
 	if !json.Valid(data) {
@@ -84,7 +84,7 @@ func (c *eventsCreate) Run(ctx context.Context, s *session) error {
 type eventsRedeliver struct {
 	target
 	ID      string `arg:""`
-	Webhook string `help:"To this webhook alone."`
+	Webhook string `help:"Redeliver to this webhook only."`
 }
 
 func (c *eventsRedeliver) Run(ctx context.Context, s *session) error {

@@ -10,26 +10,26 @@ import (
 )
 
 type fanoutCmd struct {
-	Reset fanoutReset `cmd:"" help:"Set the consumer that fans events out to a point in the past. What was fanned out stays as it is."`
+	Reset fanoutReset `cmd:"" help:"Set the fan-out's consumer to a point in the past. Events that were fanned out are skipped."`
 }
 
 type fanoutReset struct {
 	app.NATS
 	app.Logging
-	ToSequence uint64 `placeholder:"N" help:"To this sequence of MAIL_EVENTS; 1 is the beginning."`
-	Since      string `placeholder:"TIME" help:"To the first event relayed since then: RFC 3339, or how long ago, such as 2h."`
+	ToSequence uint64 `placeholder:"N" help:"Start at this sequence of MAIL_EVENTS. 1 is the first."`
+	Since      string `placeholder:"TIME" help:"Start at the first event relayed since this time: RFC 3339, or how long ago, such as 2h."`
 }
 
-// Run resets the consumer; the broker is that of `fanmail up` unless named.
+// Run resets the consumer. The broker defaults to the one of `fanmail up`.
 func (c *fanoutReset) Run(ctx context.Context, s *session) error {
 	if (c.ToSequence == 0) == (c.Since == "") {
-		return errors.New("say where to: --to-sequence or --since")
+		return errors.New("set one of --to-sequence or --since")
 	}
 	var since time.Time
 	if c.Since != "" {
 		var err error
 		if since, err = parseTime(c.Since, time.Now()); err != nil {
-			return fmt.Errorf("--since is %q; it must be a time such as 2026-01-02T15:04:05Z, or how long ago, such as 2h", c.Since)
+			return fmt.Errorf("--since is %q; it must be %s", c.Since, timeFormats)
 		}
 	}
 	if c.URL == "" {

@@ -15,11 +15,11 @@ import (
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
 
-// secretFile in DIR holds what forwarded events are signed with, so that the
-// receiver's configuration outlives a restart of the command.
+// secretFile in DIR holds the signing secret of forwarded events, so that the
+// receiver's configuration stays valid when the command is started again.
 const secretFile = "listen-secret"
 
-// listenSecret reads the secret, and makes it where there is none.
+// listenSecret reads the secret. If there is none, it creates one.
 func listenSecret(dir string) (string, error) {
 	path := filepath.Join(dir, secretFile)
 	b, err := os.ReadFile(path) //nolint:gosec // the user's own directory
@@ -31,17 +31,17 @@ func listenSecret(dir string) (string, error) {
 	}
 	secret := signature.NewSecret()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("keep the signing secret: %w", err)
+		return "", fmt.Errorf("store the signing secret: %w", err)
 	}
 	if err := os.WriteFile(path, []byte(secret+"\n"), 0o600); err != nil {
-		return "", fmt.Errorf("keep the signing secret: %w", err)
+		return "", fmt.Errorf("store the signing secret: %w", err)
 	}
 	return secret, nil
 }
 
-// tunnel watches events over the API, which needs no way in to this machine,
-// and POSTs each to c.Forward as a webhook would be, signed with a secret of
-// its own. Nothing is tried twice.
+// tunnel tails events over the API, so that this machine needs no open port. It
+// POSTs each event to c.Forward like a webhook, signed with the secret of
+// [listenSecret]. It does not retry.
 func (c *listenCmd) tunnel(ctx context.Context, s *session, api *apiclient.Client) error {
 	secret, err := listenSecret(s.dir)
 	if err != nil {
@@ -49,12 +49,12 @@ func (c *listenCmd) tunnel(ctx context.Context, s *session, api *apiclient.Clien
 	}
 	signer, err := signature.NewSigner(secret)
 	if err != nil {
-		return fmt.Errorf("the secret in %s: %w; remove the file and a new one is made", filepath.Join(s.dir, secretFile), err)
+		return fmt.Errorf("the secret in %s: %w; delete the file to get a new secret", filepath.Join(s.dir, secretFile), err)
 	}
 	first := true
 	return watch(ctx, api, watching{types: c.Events, agents: c.Agents}, s.note, func() {
 		if first {
-			s.say("listening on the events of %s, forwarding to %s; Ctrl-C ends it", api.Base, c.Forward)
+			s.say("listening on the events of %s, forwarding to %s; Ctrl-C stops", api.Base, c.Forward)
 			s.say("signing secret, the same at every start: %s", secret)
 		}
 		first = false
@@ -62,7 +62,7 @@ func (c *listenCmd) tunnel(ctx context.Context, s *session, api *apiclient.Clien
 		h := http.Header{"Content-Type": {"application/json"}, "Fanmail-Attempt": {"1"}}
 		h.Set("Fanmail-Delivery-Id", events.DeriveDeliveryID(env.ID, events.WebhookID{}, events.ReplayID{}, env.CreatedAt).String())
 		signer.Sign(h, env.ID.String(), time.Now(), raw)
-		a := read(h, raw)
+		a := parseArrival(h, raw)
 		status, note := c.answer(ctx, a)
 		s.say("%s  %s  → %d%s", time.Now().Format(time.TimeOnly), a, status, note)
 		return nil

@@ -10,15 +10,15 @@ import (
 
 type keysCmd struct {
 	List      keysList      `cmd:"" help:"List keys."`
-	Create    keysCreate    `cmd:"" help:"Make a key; its secret is shown once."`
+	Create    keysCreate    `cmd:"" help:"Create a key. Its secret is shown only now."`
 	Delete    keysDelete    `cmd:"" help:"Revoke a key."`
-	Bootstrap keysBootstrap `cmd:"" help:"Make an operator's key in the database itself: the first one."`
+	Bootstrap keysBootstrap `cmd:"" help:"Create the first operator's key, directly in the database."`
 }
 
 type keysList struct {
 	target
 	page
-	Operator bool `help:"With the operator's key of DIR/credentials.json."`
+	Operator bool `help:"Use the operator's key of DIR/credentials.json."`
 }
 
 func (c *keysList) Run(ctx context.Context, s *session) error {
@@ -29,9 +29,9 @@ func (c *keysList) Run(ctx context.Context, s *session) error {
 
 type keysCreate struct {
 	target
-	Tenant string   `help:"The tenant to make it for, with an operator's key."`
-	Name   string   `help:"What it is for."`
-	Scopes []string `name:"scope" help:"What it may do; all unless given."`
+	Tenant string   `help:"The tenant that gets the key. Needs an operator's key."`
+	Name   string   `help:"The purpose of the key."`
+	Scopes []string `name:"scope" help:"What the key may do: read, write. Defaults to all."`
 }
 
 func (c *keysCreate) Run(ctx context.Context, s *session) error {
@@ -51,7 +51,7 @@ func (c *keysCreate) Run(ctx context.Context, s *session) error {
 type keysDelete struct {
 	target
 	ID       string `arg:""`
-	Operator bool   `help:"With the operator's key of DIR/credentials.json."`
+	Operator bool   `help:"Use the operator's key of DIR/credentials.json."`
 }
 
 func (c *keysDelete) Run(ctx context.Context, s *session) error {
@@ -78,7 +78,7 @@ func (c *keysBootstrap) Run(ctx context.Context, s *session) error {
 
 type tenantsCmd struct {
 	List   tenantsList   `cmd:"" help:"List tenants."`
-	Create tenantsCreate `cmd:"" help:"Make a tenant."`
+	Create tenantsCreate `cmd:"" help:"Create a tenant."`
 }
 
 type tenantsList struct {

@@ -17,18 +17,18 @@ import (
 
 type listenCmd struct {
 	target
-	Forward  string        `placeholder:"URL" help:"Watch events over the API and POST each there, signed: this machine needs no way in."`
+	Forward  string        `placeholder:"URL" help:"Tail events over the API and POST each one to this URL, signed. Works behind a firewall."`
 	Events   []string      `help:"Event types. Defaults to all."`
 	Agents   []string      `name:"agent" help:"Only events of these agents."`
 	FailRate float64       `placeholder:"N" help:"Answer 500 to this percentage of the POSTs, from 0 to 100."`
-	Delay    time.Duration `help:"Wait before each answer."`
-	Addr     string        `default:"127.0.0.1:0" help:"Address to listen on; port 0 picks a free one."`
+	Delay    time.Duration `help:"Wait this long before each answer."`
+	Addr     string        `default:"127.0.0.1:0" help:"Address to listen on. Port 0 selects a free port."`
 }
 
-// Run receives webhooks until ctx ends, and then removes its webhook.
+// Run receives webhooks until ctx ends, then deletes its webhook.
 func (c *listenCmd) Run(ctx context.Context, s *session) error {
 	if c.FailRate < 0 || c.FailRate > 100 {
-		return fmt.Errorf("--fail-rate is %v; it is a percentage, from 0 to 100", c.FailRate)
+		return fmt.Errorf("--fail-rate is %v; it must be a percentage from 0 to 100", c.FailRate)
 	}
 	if u, err := url.Parse(c.Forward); c.Forward != "" && (err != nil || u.Host == "") {
 		return fmt.Errorf("--forward is %q; it must be a URL, such as http://127.0.0.1:3000/hook", c.Forward)
@@ -49,7 +49,7 @@ func (c *listenCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	return receive(ctx, api, r, c.settings(), func() {
-		s.say("listening on %s; Ctrl-C ends it and removes the webhook", r.URL)
+		s.say("listening on %s; Ctrl-C stops and deletes the webhook", r.URL)
 	})
 }
 
@@ -82,8 +82,8 @@ func (c *listenCmd) answer(ctx context.Context, a *arrival) (status int, note st
 	return status, " (forwarded)"
 }
 
-// receive makes a webhook for r, calls ready, serves until ctx ends, and
-// removes the webhook again.
+// receive creates a webhook to r, calls ready and serves until ctx ends. Then it
+// deletes the webhook.
 func receive(ctx context.Context, api *apiclient.Client, r *receiver, w webhookSettings, ready func()) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return r.run(ctx) })
@@ -94,17 +94,17 @@ func receive(ctx context.Context, api *apiclient.Client, r *receiver, w webhookS
 			SigningSecret string `json:"signing_secret"`
 		}
 		if err := api.Do(ctx, http.MethodPost, "/v1/webhooks", nil, w.body(), &made); err != nil {
-			return fmt.Errorf("make the webhook: %w", err)
+			return fmt.Errorf("create the webhook: %w", err)
 		}
-		r.expect(made.SigningSecret)
+		r.setSecret(made.SigningSecret)
 		ready()
 		<-ctx.Done()
-		return removeWebhook(context.WithoutCancel(ctx), api, made.ID)
+		return deleteWebhook(context.WithoutCancel(ctx), api, made.ID)
 	})
 	return group.Wait()
 }
 
-func removeWebhook(ctx context.Context, api *apiclient.Client, id string) error {
+func deleteWebhook(ctx context.Context, api *apiclient.Client, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	err := api.Do(ctx, http.MethodDelete, "/v1/webhooks/"+url.PathEscape(id), nil, nil, nil)
@@ -113,7 +113,7 @@ func removeWebhook(ctx context.Context, api *apiclient.Client, id string) error 
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("remove the webhook %s: %w", id, err)
+		return fmt.Errorf("delete the webhook %s: %w", id, err)
 	}
 	return nil
 }

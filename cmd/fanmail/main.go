@@ -1,5 +1,7 @@
-// Command fanmail is Fanmail for people: it runs all of it on one machine,
-// sends mail into it, listens for webhooks, and calls the API.
+// Command fanmail is the command line of Fanmail. It runs all of Fanmail in one
+// process, sends mail, receives webhooks, calls the API and does the work of
+// operators. Commands print results on standard output, and messages for people
+// on standard error. The exit code is 0 or 1.
 package main
 
 import (
@@ -18,50 +20,50 @@ import (
 
 // cli is the command line.
 type cli struct {
-	Dir     string           `default:".fanmail" env:"FANMAIL_DIR" help:"Directory of 'fanmail up': its data and credentials.json."`
+	Dir     string           `default:".fanmail" env:"FANMAIL_DIR" help:"Directory of 'fanmail up', with its data and credentials.json."`
 	Version kong.VersionFlag `hidden:""`
 
 	Up         upCmd                     `cmd:"" help:"Run all of Fanmail in this process, for development."`
-	Demo       demoCmd                   `cmd:"" help:"Run all of it, send a mail through it, and show the webhook arrive."`
+	Demo       demoCmd                   `cmd:"" help:"Run all of Fanmail, send a mail, and show the webhook that arrives."`
 	Send       sendCmd                   `cmd:"" help:"Send mail over SMTP."`
-	Listen     listenCmd                 `cmd:"" help:"Make a webhook for a local receiver, and print what arrives."`
-	Webhooks   webhooksCmd               `cmd:"" help:"List and change webhooks."`
-	Agents     agentsCmd                 `cmd:"" help:"List and change agents, the addresses that receive mail."`
-	Events     eventsCmd                 `cmd:"" help:"Read the event log, add to it, deliver again."`
-	Deliveries deliveriesCmd             `cmd:"" help:"Look at deliveries, and retry them."`
-	Replay     replayCmd                 `cmd:"" help:"Send past events again, and watch or cancel that."`
-	Fanout     fanoutCmd                 `cmd:"" help:"For operators: the consumer that fans events out."`
-	Keys       keysCmd                   `cmd:"" help:"List, make and revoke API keys."`
-	Tenants    tenantsCmd                `cmd:"" help:"List and make tenants."`
-	Stats      statsCmd                  `cmd:"" help:"Count deliveries, measure them, and see what waits."`
-	Doctor     doctorCmd                 `cmd:"" help:"Check database, broker, streams, clocks and DNS, and say what to do."`
-	Capacity   capacityCmd               `cmd:"" help:"Say what a load needs, and place tenants over databases."`
+	Listen     listenCmd                 `cmd:"" help:"Create a webhook to a local receiver, and print what it receives."`
+	Webhooks   webhooksCmd               `cmd:"" help:"List, create, change and test webhooks."`
+	Agents     agentsCmd                 `cmd:"" help:"List, create and change agents, the addresses that receive mail."`
+	Events     eventsCmd                 `cmd:"" help:"Read, create and redeliver events."`
+	Deliveries deliveriesCmd             `cmd:"" help:"Read and retry deliveries."`
+	Replay     replayCmd                 `cmd:"" help:"Replay past events."`
+	Fanout     fanoutCmd                 `cmd:"" help:"Reset the consumer that fans events out (for operators)."`
+	Keys       keysCmd                   `cmd:"" help:"List, create and revoke API keys."`
+	Tenants    tenantsCmd                `cmd:"" help:"List and create tenants."`
+	Stats      statsCmd                  `cmd:"" help:"Print counts, latencies and the backlog of deliveries."`
+	Doctor     doctorCmd                 `cmd:"" help:"Check database, broker, streams, clocks and DNS, and print the fixes."`
+	Capacity   capacityCmd               `cmd:"" help:"Plan the machines for a load, and place tenants on databases."`
 	Migrate    migrateCmd                `cmd:"" help:"Bring a database's schema up to date."`
-	Maintain   maintainCmd               `cmd:"" help:"Make the tables' coming partitions, and drop what is over 30 days old, once."`
-	Streams    streamsCmd                `cmd:"" help:"Make the broker's streams and consumers."`
-	Completion kongcompletion.Completion `cmd:"" help:"Print what makes the shell complete these commands."`
+	Maintain   maintainCmd               `cmd:"" help:"Run one round of maintenance: create the next partitions, drop expired ones."`
+	Streams    streamsCmd                `cmd:"" help:"Create the broker's streams and consumers."`
+	Completion kongcompletion.Completion `cmd:"" help:"Print the shell's completion script."`
 }
 
-// session is what a command works with.
+// session holds the input and output of a command.
 type session struct {
 	dir string
 	in  io.Reader
 	out io.Writer
 	err io.Writer
 
-	colours bool // on out
+	colours bool // whether out gets colours
 
 	line sync.Mutex
 }
 
-// note prints a line for people, beside what a script reads.
+// note prints a line on standard error, for people. Scripts read out.
 func (s *session) note(text string) {
 	s.line.Lock()
 	defer s.line.Unlock()
 	_, _ = fmt.Fprintln(s.err, text)
 }
 
-// say prints a line; it may be called from several goroutines.
+// say prints a line on out. It is safe for concurrent use.
 func (s *session) say(format string, args ...any) {
 	s.line.Lock()
 	defer s.line.Unlock()
@@ -79,17 +81,17 @@ func main() {
 	os.Exit(code)
 }
 
-// run is main without the process: it gives the exit code.
+// run runs a command and returns the exit code.
 func run(ctx context.Context, args []string, s *session) int {
 	var c cli
 	k, err := kong.New(&c, kong.Name("fanmail"),
-		kong.Description("Inbound mail as signed webhooks; nothing is lost on the way."),
+		kong.Description("Fanmail turns inbound mail into signed webhooks."),
 		kong.Vars{"version": app.Version()}, kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(s.out, s.err))
 	if err != nil {
 		return s.fail(err)
 	}
-	// Answers the shell where it asks what a command line could become.
+	// If the shell asks for completions, this prints them and exits.
 	kongcompletion.Register(k)
 	if len(args) == 0 {
 		args = []string{"--help"}

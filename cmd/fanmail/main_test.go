@@ -19,10 +19,10 @@ import (
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
-// patience bounds what is waited for; nothing is asserted about it.
+// patience bounds each wait. No test asserts a duration.
 const patience = time.Minute
 
-// asCommand makes this test binary be the command, so that a test can kill it.
+// asCommand makes this test binary run as the command, so that a test can kill it.
 const asCommand = "FANMAIL_TEST_IS_THE_COMMAND"
 
 func TestMain(m *testing.M) {
@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// screen is what a command printed so far.
+// screen holds the output of a command so far.
 type screen struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -56,7 +56,7 @@ func (s *screen) shows(t *testing.T, text string) {
 		patience, 10*time.Millisecond, "%q appears", text)
 }
 
-// fanmail runs a command to its end and gives what it printed.
+// fanmail runs a command to its end and returns its output.
 func fanmail(t *testing.T, dir, stdin string, args ...string) (out string, code int) {
 	t.Helper()
 	var b screen
@@ -64,7 +64,7 @@ func fanmail(t *testing.T, dir, stdin string, args ...string) (out string, code 
 	return b.String(), code
 }
 
-// must is fanmail for commands that have to succeed.
+// must is fanmail for commands that must succeed.
 func must(t *testing.T, dir, stdin string, args ...string) string {
 	t.Helper()
 	out, code := fanmail(t, dir, stdin, args...)
@@ -72,7 +72,7 @@ func must(t *testing.T, dir, stdin string, args ...string) string {
 	return out
 }
 
-// background runs a command until the test ends, or stop is called.
+// background runs a command until the test ends or stop is called.
 func background(t *testing.T, dir string, args ...string) (*screen, func() int) {
 	t.Helper()
 	out := &screen{}
@@ -89,7 +89,7 @@ func background(t *testing.T, dir string, args ...string) (*screen, func() int) 
 	return out, stop
 }
 
-// up runs all of Fanmail until the test ends and gives its directory.
+// up runs all of Fanmail until the test ends. It returns the directory.
 func up(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -166,7 +166,7 @@ func TestAKilledUpLeavesNoPostgresAndTheNextGoesOn(t *testing.T) {
 	require.Contains(t, must(t, dir, "", "agents", "list"), "kept@fanmail.example")
 	require.Zero(t, stop(), out)
 	_, err = os.Stat(dir + "/postgres/postmaster.pid")
-	require.ErrorIs(t, err, os.ErrNotExist, "no Postgres runs any more")
+	require.ErrorIs(t, err, os.ErrNotExist, "Postgres has stopped")
 }
 
 func TestTheDemoEndsByItselfWithAVerifiedWebhook(t *testing.T) {

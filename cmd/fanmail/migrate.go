@@ -10,10 +10,10 @@ import (
 type migrateCmd struct {
 	app.Database
 	app.Logging
-	Grants bool `env:"FANMAIL_GRANTS" help:"Also give the processes' roles their rights; deploy/postgres/roles.sql makes the roles."`
+	Grants bool `env:"FANMAIL_GRANTS" help:"Also grant the rights of the processes' roles. deploy/postgres/roles.sql creates the roles."`
 }
 
-// Run brings the schema up to date; it waits for a database that is away.
+// Run migrates the schema. It waits until the database is available.
 func (c *migrateCmd) Run(ctx context.Context, s *session) error {
 	log, err := c.Logger()
 	if err != nil {
@@ -30,11 +30,11 @@ func (c *migrateCmd) Run(ctx context.Context, s *session) error {
 type maintainCmd struct {
 	app.Database
 	app.Logging
-	Every    time.Duration `help:"Again and again, this often; without it once."`
-	HTTPAddr string        `name:"http-addr" env:"FANMAIL_HTTP_ADDR" default:"off" help:"Address of /healthz, /readyz and /metrics, with --every."`
+	Every    time.Duration `help:"Repeat the maintenance at this interval. Defaults to one round."`
+	HTTPAddr string        `name:"http-addr" env:"FANMAIL_HTTP_ADDR" default:"off" help:"Address of /healthz, /readyz and /metrics. Needs --every."`
 }
 
-// Run does one round of maintenance, or one after the other.
+// Run does one round of maintenance, or rounds until ctx ends.
 func (c *maintainCmd) Run(ctx context.Context) error {
 	log, err := c.Logger()
 	if err != nil {
@@ -49,7 +49,8 @@ type streamsCmd struct {
 	app.Logging
 }
 
-// Run makes the broker's streams; it waits for a broker that is away.
+// Run creates or updates the broker's streams. It waits until the broker is
+// available.
 func (c *streamsCmd) Run(ctx context.Context, s *session) error {
 	log, err := c.Logger()
 	if err != nil {
@@ -58,6 +59,6 @@ func (c *streamsCmd) Run(ctx context.Context, s *session) error {
 	if err := app.MakeStreams(ctx, c.NATS, log); err != nil {
 		return err
 	}
-	s.say("the streams are as they should be")
+	s.say("the streams are up to date")
 	return nil
 }

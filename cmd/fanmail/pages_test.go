@@ -14,8 +14,8 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/app"
 )
 
-// TestPagesNameCommandsAndFlagsThatThereAre reads what follows "fanmail" where
-// a page has it as code, and flags that stand alone, such as `--slots`.
+// TestPagesNameCommandsAndFlagsThatThereAre checks the code of pages: the words
+// after "fanmail", and flags that stand alone, such as `--slots`.
 func TestPagesNameCommandsAndFlagsThatThereAre(t *testing.T) {
 	t.Parallel()
 	model := func(grammar any) *kong.Application {
@@ -58,7 +58,7 @@ func TestPagesNameCommandsAndFlagsThatThereAre(t *testing.T) {
 				commands++
 			}
 			if slices.Contains([]string{"performance.md", "reliability.md"}, filepath.Base(f)) {
-				continue // their flags are those of the benchmark and of the chaos test
+				continue // their flags belong to the benchmark and to the chaos test
 			}
 			for _, m := range regexp.MustCompile("`--([a-z-]+)`").FindAllStringSubmatch(string(b), -1) {
 				alone++
@@ -70,8 +70,8 @@ func TestPagesNameCommandsAndFlagsThatThereAre(t *testing.T) {
 	require.Greater(t, alone, 3)
 }
 
-// flags adds the names of a command's own flags, those above it, and those of
-// the command that it stands for without a further word.
+// flags adds the flags of a command, of its parents and of its default
+// subcommand.
 func flags(n *kong.Node, to map[string]bool) {
 	if n.DefaultCmd != nil {
 		n = n.DefaultCmd
@@ -86,7 +86,7 @@ func flags(n *kong.Node, to map[string]bool) {
 	}
 }
 
-// every is the flags of all commands.
+// every returns the flags of all commands.
 func every(n *kong.Node) map[string]bool {
 	found := map[string]bool{}
 	flags(n, found)

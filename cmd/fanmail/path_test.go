@@ -17,7 +17,7 @@ import (
 
 const mailText = "From: Someone <someone@example.com>\nTo: agent@fanmail.example\nSubject: Tea at four\nMessage-ID: <one@example.com>\n\nCome by.\n"
 
-// listing gives the rows of a list command.
+// listing returns the rows of a list command.
 func listing(t *testing.T, dir string, args ...string) []map[string]any {
 	t.Helper()
 	var rows struct{ Data []map[string]any }
@@ -36,7 +36,7 @@ func TestMailThatIsSentIsHeardByListen(t *testing.T) {
 	require.Contains(t, must(t, dir, mailText, "send", "-", "--to", "agent@fanmail.example"), "-  250 ")
 	out.shows(t, `"Tea at four" from someone@example.com  attempt 1  verified  → 200`)
 	require.Zero(t, stop())
-	require.Empty(t, listing(t, dir, "webhooks", "list"), "listen removes its webhook")
+	require.Empty(t, listing(t, dir, "webhooks", "list"), "listen deletes its webhook")
 }
 
 func TestListenForwardsWhatItGotAndAnswersLikeTheOther(t *testing.T) {

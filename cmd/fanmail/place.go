@@ -13,19 +13,20 @@ import (
 )
 
 type capacityPlaceCmd struct {
-	Database []string `required:"" sep:"," placeholder:"NAME[=WEIGHT],…" help:"The databases; a weight is 1 unless given."`
-	Was      []string `sep:"," placeholder:"NAME[=WEIGHT],…" help:"The databases before: only the tenants that move are printed, with where from."`
-	Tenants  string   `default:"-" placeholder:"FILE" help:"A tenant a line: its id and, if you like, its load (events a day, say) and the database that it is pinned to. Defaults to standard input."`
+	Database []string `required:"" sep:"," placeholder:"NAME[=WEIGHT],…" help:"The databases. A weight defaults to 1."`
+	Was      []string `sep:"," placeholder:"NAME[=WEIGHT],…" help:"The previous databases. Prints only the tenants that move, and from which database."`
+	Tenants  string   `default:"-" placeholder:"FILE" help:"The tenants, one a line: the id, optionally its load (such as events a day), optionally the database that it is pinned to. Defaults to standard input."`
 	JSON     bool     `name:"json" help:"Print JSON."`
 }
 
-// placed is one line of the answer.
+// placed is one line of the output.
 type placed struct {
 	capacity.Placement
 	From string `json:"from,omitempty"`
 }
 
-// Run prints each tenant's database, and on standard error how even they are.
+// Run prints the database of each tenant, and on standard error the load of each
+// database.
 func (c *capacityPlaceCmd) Run(s *session) error {
 	databases, err := parseDatabases("--database", c.Database)
 	if err != nil {
@@ -65,7 +66,7 @@ func (c *capacityPlaceCmd) Run(s *session) error {
 	return nil
 }
 
-// moved are the tenants that were somewhere else.
+// moved returns the tenants that were on another database before.
 func moved(tenants []capacity.Tenant, now []capacity.Placement, was []string) ([]placed, error) {
 	before, err := parseDatabases("--was", was)
 	if err != nil {
@@ -79,7 +80,7 @@ func moved(tenants []capacity.Tenant, now []capacity.Placement, was []string) ([
 	for i, t := range tenants {
 		unpinned[i] = t
 		if !there[t.Pin] {
-			unpinned[i].Pin = "" // that database is new
+			unpinned[i].Pin = "" // this database did not exist before
 		}
 	}
 	then, err := capacity.Place(unpinned, before)
@@ -111,7 +112,7 @@ func parseDatabases(flag string, list []string) ([]capacity.Database, error) {
 	return out, nil
 }
 
-// read reads the tenants. Empty lines and those that begin with # are passed over.
+// read reads the tenants. It skips empty lines and lines that begin with #.
 func (c *capacityPlaceCmd) read(s *session) (tenants []capacity.Tenant, err error) {
 	from := s.in
 	if c.Tenants != "-" {
@@ -126,7 +127,7 @@ func (c *capacityPlaceCmd) read(s *session) (tenants []capacity.Tenant, err erro
 		return nil, fmt.Errorf("read the tenants: %w", err)
 	}
 	if len(tenants) == 0 {
-		return nil, errors.New("read the tenants: there are none; give one a line")
+		return nil, errors.New("read the tenants: there are none; write one a line")
 	}
 	return tenants, nil
 }
@@ -141,12 +142,12 @@ func parseTenants(from io.Reader) ([]capacity.Tenant, error) {
 		}
 		t := capacity.Tenant{ID: f[0], Load: 1}
 		if len(f) > 3 {
-			return nil, fmt.Errorf("line %d has %d words; there may be an id, a load and a database", n, len(f))
+			return nil, fmt.Errorf("line %d has %d words; it must have an id, a load and a database at most", n, len(f))
 		}
 		if len(f) > 1 {
 			var err error
 			if t.Load, err = strconv.ParseFloat(f[1], 64); err != nil || !(t.Load >= 0) {
-				return nil, fmt.Errorf("line %d: the load %q must be a number, not below zero", n, f[1])
+				return nil, fmt.Errorf("line %d: the load %q must be a number that is not negative", n, f[1])
 			}
 		}
 		if len(f) > 2 {

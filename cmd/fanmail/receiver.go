@@ -25,52 +25,52 @@ type arrival struct {
 	Attempt    int
 	Subject    string
 	From       string
-	// Fault is why the signatures do not hold; nil where they do.
+	// Fault says why the signatures are not valid; nil if they are valid.
 	Fault  error
 	Header http.Header
 	Body   []byte
 }
 
-// String is a line for people.
+// String describes the arrival on one line.
 func (a *arrival) String() string {
-	verdict := "verified"
+	signed := "verified"
 	if a.Fault != nil {
-		verdict = "NOT VERIFIED: " + a.Fault.Error()
+		signed = "NOT VERIFIED: " + a.Fault.Error()
 	}
 	line := fmt.Sprintf("%s  %s", printable(string(a.Type)), printable(a.DeliveryID))
 	if a.Subject != "" || a.From != "" {
 		line += fmt.Sprintf("  %q from %s", printable(a.Subject), printable(a.From))
 	}
-	return fmt.Sprintf("%s  attempt %d  %s", line, a.Attempt, verdict)
+	return fmt.Sprintf("%s  attempt %d  %s", line, a.Attempt, signed)
 }
 
-// receiver is an HTTP server on this machine that webhooks are POSTed to.
+// receiver is an HTTP server on this machine that receives webhooks.
 type receiver struct {
-	// URL to register as a webhook.
+	// URL is the address for the webhook.
 	URL string
 
-	listener net.Listener
-	answer   func(context.Context, *arrival) int
-	armed    chan struct{}
-	secret   string
-	arm      sync.Once
+	listener  net.Listener
+	answer    func(context.Context, *arrival) int
+	secret    string // set once, before hasSecret is closed
+	hasSecret chan struct{}
+	once      sync.Once
 }
 
-// newReceiver listens on addr. answer is called for each POST and gives the
-// status to answer with.
+// newReceiver listens on addr. It calls answer for each POST; answer returns the
+// status of the response.
 func newReceiver(ctx context.Context, addr string, answer func(context.Context, *arrival) int) (*receiver, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s for webhooks: %w", addr, err)
 	}
-	return &receiver{URL: "http://" + l.Addr().String() + "/", listener: l, answer: answer, armed: make(chan struct{})}, nil
+	return &receiver{URL: "http://" + l.Addr().String() + "/", listener: l, answer: answer, hasSecret: make(chan struct{})}, nil
 }
 
-// expect gives the receiver the signing secret; POSTs wait for it.
-func (r *receiver) expect(secret string) {
-	r.arm.Do(func() {
+// setSecret sets the signing secret. POSTs wait for it.
+func (r *receiver) setSecret(secret string) {
+	r.once.Do(func() {
 		r.secret = secret
-		close(r.armed)
+		close(r.hasSecret)
 	})
 }
 
@@ -97,14 +97,14 @@ func (r *receiver) run(ctx context.Context) error {
 	return nil
 }
 
-// ServeHTTP takes one POST.
+// ServeHTTP handles one POST.
 func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if req.Method != http.MethodPost {
-		http.Error(w, "this receives webhooks by POST", http.StatusMethodNotAllowed)
+		http.Error(w, "only POST is supported", http.StatusMethodNotAllowed)
 		return
 	}
 	select {
-	case <-r.armed:
+	case <-r.hasSecret:
 	case <-req.Context().Done():
 		return
 	}
@@ -113,13 +113,13 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, "the body cannot be read", http.StatusBadRequest)
 		return
 	}
-	a := read(req.Header, body)
+	a := parseArrival(req.Header, body)
 	a.Fault = signature.Verify(r.secret, req.Header, body, time.Now(), 0)
 	w.WriteHeader(r.answer(req.Context(), a))
 }
 
-// read makes what it can of a POST.
-func read(h http.Header, body []byte) *arrival {
+// parseArrival reads a POST. What it cannot read stays empty.
+func parseArrival(h http.Header, body []byte) *arrival {
 	a := &arrival{
 		EventID: h.Get(signature.HeaderID), DeliveryID: h.Get("Fanmail-Delivery-Id"), Header: h, Body: body,
 	}
@@ -134,7 +134,7 @@ func read(h http.Header, body []byte) *arrival {
 		Subject string         `json:"subject"`
 		From    []mail.Address `json:"from"`
 	}
-	// Other events' data has other shapes; what does not fit stays empty.
+	// Data of other event types has other fields.
 	if json.Unmarshal(env.Data, &data) == nil {
 		a.Subject = data.Subject
 		var from []string
@@ -146,8 +146,8 @@ func read(h http.Header, body []byte) *arrival {
 	return a
 }
 
-// forward POSTs an arrival to another URL, headers and body as they came, and
-// gives the status of the answer.
+// forward POSTs an arrival to another URL, with the same headers and body. It
+// returns the status of the response.
 func forward(ctx context.Context, to string, a *arrival) (int, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, strings.NewReader(string(a.Body)))
 	if err != nil {
@@ -170,7 +170,7 @@ var forwarder = &http.Client{
 	},
 }
 
-// pause waits, or says that ctx ended first.
+// pause waits for d. It returns an error if ctx ends first.
 func pause(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return nil

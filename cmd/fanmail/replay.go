@@ -12,26 +12,26 @@ import (
 )
 
 type replayCmd struct {
-	Start  replayStart  `cmd:"" default:"withargs" help:"Send the events of a window again, and wait until they have arrived."`
+	Start  replayStart  `cmd:"" default:"withargs" help:"Replay the events of a window, and wait for the end."`
 	List   replayList   `cmd:"" help:"List replays, newest first."`
-	Get    replayGet    `cmd:"" help:"Show a replay's progress."`
-	Watch  replayWatch  `cmd:"" help:"Wait for a replay that runs already."`
+	Get    replayGet    `cmd:"" help:"Show a replay and its progress."`
+	Watch  replayWatch  `cmd:"" help:"Wait for the end of a running replay."`
 	Cancel replayCancel `cmd:"" help:"Cancel a replay."`
 }
 
 type replayStart struct {
 	target
 	span
-	Webhook string   `help:"To this webhook alone; else to every one that is enabled."`
-	Types   []string `name:"type" help:"Only these event types."`
+	Webhook string   `help:"Replay to this webhook only. Defaults to all enabled webhooks."`
+	Types   []string `name:"type" help:"Only events of these types."`
 	Agents  []string `name:"agent" help:"Only events of these agents."`
-	Mode    string   `default:"missed" enum:"missed,all" help:"missed: what a webhook should have had and has no success for. all: everything again."`
-	Detach  bool     `help:"Don't wait."`
+	Mode    string   `default:"missed" enum:"missed,all" help:"missed: matching events without a successful delivery. all: all matching events."`
+	Detach  bool     `help:"Do not wait for the end."`
 }
 
 func (c *replayStart) Run(ctx context.Context, s *session) error {
 	if c.Since == "" {
-		return errors.New("--since is required: a time such as 2026-01-02T15:04:05Z, or how long ago, such as 2h")
+		return errors.New("--since is required: " + timeFormats)
 	}
 	window := url.Values{}
 	if err := c.set(window); err != nil {
@@ -108,7 +108,7 @@ func (c *replayCancel) Run(ctx context.Context, s *session) error {
 
 func replayURL(id string) string { return "/v1/replays/" + url.PathEscape(id) }
 
-// replayState is what the bar is drawn from.
+// replayState is the progress of a replay, as the API returns it.
 type replayState struct {
 	ID        string `json:"id"`
 	State     string `json:"state"`
@@ -125,32 +125,39 @@ func (r *replayState) ended() bool { return r.State == "completed" || r.State ==
 func (r *replayState) describe() string {
 	doing := "sending"
 	if r.Reading {
-		doing = "looking for more"
+		doing = "reading events"
 	}
 	return fmt.Sprintf("%s · matched %d · failed %d", doing, r.Matched, r.Failed)
 }
 
-// watch waits until a replay has ended, shows how far it is meanwhile, and
-// prints it at the end. One that was not sent whole is an error.
+// The progress is polled every pollEvery. maxPollFailures in a row, which are
+// about 30 seconds, end the command.
+const (
+	pollEvery       = 300 * time.Millisecond
+	maxPollFailures = 100
+)
+
+// watch shows the progress of a replay until it ends, then prints the replay. A
+// cancelled replay and a failed delivery are errors.
 func (t *target) watch(ctx context.Context, s *session, api *apiclient.Client, id string) error {
 	bar := s.progress(1, "replay")
-	tick := time.NewTicker(300 * time.Millisecond)
+	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	var r replayState
-	away := 0
+	failures := 0
 	for {
 		err := api.Do(ctx, http.MethodGet, replayURL(id), nil, nil, &r)
 		var refused *apiclient.Problem
 		if ctx.Err() != nil {
-			return fmt.Errorf("%s goes on without you: see `fanmail replay watch %s`, or `fanmail replay cancel %s`", id, id, id)
+			return fmt.Errorf("stopped watching %s, which still runs: use `fanmail replay watch %s` or `fanmail replay cancel %s`", id, id, id)
 		}
 		if err != nil {
-			// The replay does not need this command; a short absence is waited out.
-			if away++; errors.As(err, &refused) && refused.Status < 500 || away > 100 {
+			// The replay runs without this command: wait while the API is unavailable.
+			if failures++; errors.As(err, &refused) && refused.Status < 500 || failures > maxPollFailures {
 				return fmt.Errorf("watch %s: %w", id, err)
 			}
 		} else {
-			away = 0
+			failures = 0
 			bar.set(r.describe(), r.Delivered+r.Failed, r.Enqueued+r.Waiting)
 		}
 		if r.ended() {
@@ -178,12 +185,12 @@ type webhooksRetry struct {
 	target
 	span
 	ID   string `arg:""`
-	Type string `help:"Only those of events of this type."`
+	Type string `help:"Only deliveries of events of this type."`
 }
 
 func (c *webhooksRetry) Run(ctx context.Context, s *session) error {
 	if c.Since == "" {
-		return errors.New("--since is required: a time such as 2026-01-02T15:04:05Z, or how long ago, such as 2h")
+		return errors.New("--since is required: " + timeFormats)
 	}
 	window := url.Values{}
 	if err := c.set(window); err != nil {
@@ -219,6 +226,6 @@ func (c *webhooksRetry) Run(ctx context.Context, s *session) error {
 		s.say(`{"retried":%d}`, retried)
 		return nil
 	}
-	s.say("%d deliveries are tried again", retried)
+	s.say("%d deliveries are pending again", retried)
 	return nil
 }

@@ -27,7 +27,7 @@ func TestWhatWasMissedIsReplayedFromTheCommandLine(t *testing.T) {
 	for range 3 {
 		must(t, dir, `{"n":1}`, "events", "create", "email.received")
 	}
-	// A webhook that was there when they were fanned out would not have missed them.
+	// The webhook is created after the fan-out, so that it has missed the events.
 	require.Eventually(t, func() bool {
 		return object(t, must(t, dir, "", "stats", "--json"))["events"].(map[string]any)["waiting"] == 0.0
 	}, time.Minute, 20*time.Millisecond)
@@ -73,14 +73,14 @@ func TestFailedDeliveriesAreRetriedFromTheCommandLine(t *testing.T) {
 	pool, err := pgxpool.New(context.Background(), creds.DatabaseURL)
 	require.NoError(t, err)
 	defer pool.Close()
-	require.Eventually(t, func() bool { // when the ledger has the attempts
+	require.Eventually(t, func() bool { // once the outcomes are recorded
 		tag, err := pool.Exec(context.Background(), `UPDATE fanmail.webhook_subscriber_deliveries SET status = 'failed', next_retry_at = NULL, finished_at = now()
 			WHERE attempts = 1`)
 		require.NoError(t, err)
 		return tag.RowsAffected() == 3
 	}, patience, 10*time.Millisecond)
 	receiver.Script("/in", nil)
-	require.Contains(t, must(t, dir, "", "webhooks", "retry", hook, "--since", "1h"), "3 deliveries are tried again")
+	require.Contains(t, must(t, dir, "", "webhooks", "retry", hook, "--since", "1h"), "3 deliveries are pending again")
 	require.NoError(t, receiver.WaitForPath(context.Background(), "/in", 6))
 	require.Contains(t, must(t, dir, "", "webhooks", "retry", hook, "--since", "1h"), "0 deliveries")
 }
@@ -97,7 +97,7 @@ func TestTheFanoutIsResetFromTheCommandLine(t *testing.T) {
 	must(t, dir, `{"n":2}`, "events", "create", "email.received")
 	require.NoError(t, receiver.WaitForPath(context.Background(), "/in", 2))
 	require.Len(t, listing(t, dir, "events", "list"), 2)
-	require.Equal(t, 2, receiver.CountTo("/in"), "nothing came twice")
+	require.Equal(t, 2, receiver.CountTo("/in"), "no event is delivered twice")
 	out, code := fanmail(t, dir, "", "fanout", "reset")
 	require.Equal(t, 1, code)
 	require.Contains(t, out, "--to-sequence or --since")

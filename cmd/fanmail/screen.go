@@ -10,7 +10,7 @@ import (
 	"golang.org/x/term"
 )
 
-// terminal gives the width of the terminal that w is, and whether it is one.
+// terminal returns the width of the terminal w; ok is false if w is no terminal.
 func terminal(w io.Writer) (width int, ok bool) {
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
@@ -20,8 +20,8 @@ func terminal(w io.Writer) (width int, ok bool) {
 	return width, err == nil && width > 0
 }
 
-// coloured says whether to colour what goes to w: a terminal, whose user has
-// not asked for none (https://no-color.org).
+// coloured says whether output to w gets colours: w is a terminal, and the user
+// has not turned colours off (https://no-color.org).
 func coloured(w io.Writer) bool {
 	_, ok := terminal(w)
 	return ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"

@@ -14,15 +14,15 @@ import (
 )
 
 type sendCmd struct {
-	Files       []string `arg:"" name:"file" placeholder:"FILE.eml" help:"Mails to send; - reads standard input."`
-	To          []string `required:"" placeholder:"AGENT@…" help:"Recipients."`
-	From        string   `placeholder:"ADDRESS" help:"The envelope's sender. Defaults to the address in the mail's From."`
-	SMTP        string   `name:"smtp" env:"FANMAIL_SMTP" placeholder:"HOST:PORT" help:"The SMTP server. Defaults to that in DIR/credentials.json."`
-	Count       int      `default:"1" help:"Copies of each mail; every copy after the first gets a Message-ID of its own, since the same mail twice is one event."`
-	Concurrency int      `default:"1" help:"Connections at once."`
+	Files       []string `arg:"" name:"file" placeholder:"FILE.eml" help:"The mails to send. - reads standard input."`
+	To          []string `required:"" placeholder:"AGENT@…" help:"The recipients."`
+	From        string   `placeholder:"ADDRESS" help:"The sender in the SMTP envelope. Defaults to the address in the mail's From."`
+	SMTP        string   `name:"smtp" env:"FANMAIL_SMTP" placeholder:"HOST:PORT" help:"The SMTP server. Defaults to the one in DIR/credentials.json."`
+	Count       int      `default:"1" help:"Number of copies of each mail. Every copy after the first gets a new Message-ID, because the same mail twice is one event."`
+	Concurrency int      `default:"1" help:"Number of connections."`
 }
 
-// Run sends the mails and says what the server answered to each.
+// Run sends the mails and prints the server's response to each.
 func (c *sendCmd) Run(ctx context.Context, s *session) error {
 	switch {
 	case c.Count < 1:
@@ -37,37 +37,37 @@ func (c *sendCmd) Run(ctx context.Context, s *session) error {
 		}
 		c.SMTP = creds.SMTP
 	}
-	var letters []letter
+	var mails []message
 	for _, name := range c.Files {
-		l, err := c.read(s, name)
+		m, err := c.read(s, name)
 		if err != nil {
 			return err
 		}
-		letters = append(letters, l)
+		mails = append(mails, m)
 	}
-	return c.send(ctx, s, letters)
+	return c.send(ctx, s, mails)
 }
 
-func (c *sendCmd) read(s *session, name string) (letter, error) {
+func (c *sendCmd) read(s *session, name string) (message, error) {
 	var raw []byte
 	var err error
 	if name == "-" {
 		raw, err = io.ReadAll(s.in)
 	} else {
-		raw, err = os.ReadFile(name) //nolint:gosec // the user's own choice
+		raw, err = os.ReadFile(name) //nolint:gosec // the user names the file
 	}
 	if err != nil {
-		return letter{}, fmt.Errorf("read the mail: %w", err)
+		return message{}, fmt.Errorf("read the mail: %w", err)
 	}
-	l := letter{name: name, from: c.From, to: c.To, raw: crlf(raw)}
-	if l.from == "" {
-		l.from = sender(l.raw)
+	m := message{name: name, from: c.From, to: c.To, raw: crlf(raw)}
+	if m.from == "" {
+		m.from = sender(m.raw)
 	}
-	return l, nil
+	return m, nil
 }
 
-// sender is the address in the From header, or "" (the null sender) where
-// there is none that can be read.
+// sender returns the address in the From header, or "" (the null sender) if there
+// is none.
 func sender(raw []byte) string {
 	m, err := mail.ReadMessage(bytes.NewReader(raw))
 	if err != nil {
@@ -80,72 +80,78 @@ func sender(raw []byte) string {
 	return from[0].Address
 }
 
-func (c *sendCmd) send(ctx context.Context, s *session, letters []letter) error {
-	queue := make(chan letter)
-	results := make(chan string)
+// quietAbove is the number of mails above which a progress line replaces the
+// line a mail.
+const quietAbove = 20
+
+func (c *sendCmd) send(ctx context.Context, s *session, mails []message) error {
+	total := c.Count * len(mails)
+	var bar *progress
+	if total > quietAbove {
+		bar = s.progress(int64(total), "sending")
+	}
+	queue := make(chan message)
 	var sent atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		defer close(queue)
-		for n := range c.Count {
-			for _, l := range letters {
-				if n > 0 {
-					l.raw = withMessageID(l.raw, newMessageID())
-				}
-				select {
-				case queue <- l:
-				case <-ctx.Done():
-					return ctx.Err()
-				}
-			}
-		}
-		return nil
+		return c.produce(ctx, mails, queue)
 	})
-	var printed errgroup.Group
-	printed.Go(func() error {
-		for line := range results {
-			s.say("%s", line)
-		}
-		return nil
-	})
-	quiet := c.Count*len(letters) > 20
-	var bar *progress
-	if quiet {
-		bar = s.progress(int64(c.Count*len(letters)), "sending")
-	}
-	for range min(c.Concurrency, c.Count*len(letters)) {
+	for range min(c.Concurrency, total) {
 		group.Go(func() error {
-			p, err := dialPostman(ctx, c.SMTP)
-			if err != nil {
-				return err
-			}
-			defer p.quit()
-			for l := range queue {
-				answer, err := p.deliver(l)
-				if err != nil {
-					return err
-				}
+			return c.deliver(ctx, queue, func(m message, answer string) {
 				sent.Add(1)
-				if quiet {
+				if bar != nil {
 					bar.add(1)
-					continue
+					return
 				}
-				results <- fmt.Sprintf("%s  250 %s", l.name, printable(answer))
-			}
-			return nil
+				s.say("%s  250 %s", m.name, printable(answer))
+			})
 		})
 	}
 	err := group.Wait()
-	close(results)
-	_ = printed.Wait()
-	if quiet {
+	if bar != nil {
 		bar.finish()
 	}
-	if quiet || err != nil {
-		s.say("%d of %d accepted", sent.Load(), c.Count*len(letters))
+	if bar != nil || err != nil {
+		s.say("%d of %d accepted", sent.Load(), total)
 	}
 	if errors.Is(err, context.Canceled) {
 		return errors.New("stopped")
 	}
 	return err
+}
+
+// produce queues the copies of each mail. The first copy is the mail itself.
+func (c *sendCmd) produce(ctx context.Context, mails []message, queue chan<- message) error {
+	for n := range c.Count {
+		for _, m := range mails {
+			if n > 0 {
+				m.raw = withMessageID(m.raw, newMessageID())
+			}
+			select {
+			case queue <- m:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	return nil
+}
+
+// deliver sends the queue's mails over one connection.
+func (c *sendCmd) deliver(ctx context.Context, queue <-chan message, accepted func(m message, answer string)) error {
+	conn, err := dialSMTP(ctx, c.SMTP)
+	if err != nil {
+		return err
+	}
+	defer conn.quit()
+	for m := range queue {
+		answer, err := conn.send(m)
+		if err != nil {
+			return err
+		}
+		accepted(m, answer)
+	}
+	return nil
 }

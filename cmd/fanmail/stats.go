@@ -10,11 +10,11 @@ import (
 
 type statsCmd struct {
 	target
-	Window  string `default:"1h" enum:"5m,15m,1h,6h,24h" help:"How far back: 5m, 15m, 1h, 6h or 24h."`
-	Webhook string `help:"This webhook alone."`
+	Window  string `default:"1h" enum:"5m,15m,1h,6h,24h" help:"The window: 5m, 15m, 1h, 6h or 24h."`
+	Webhook string `help:"Only this webhook."`
 }
 
-// counted is how deliveries have gone, as GET /v1/stats tells it.
+// counted is one line of GET /v1/stats.
 type counted struct {
 	WebhookID   string     `json:"webhook_id"`
 	Delivered   int        `json:"delivered"`
@@ -32,14 +32,14 @@ type counted struct {
 	} `json:"latency"`
 }
 
-// Run prints a line for each webhook and one for all.
+// Run prints a line for each webhook and one for the total.
 func (c *statsCmd) Run(ctx context.Context, s *session) error {
 	api, err := c.client(s, asTenant)
 	if err != nil {
 		return err
 	}
 	var answer json.RawMessage
-	if err := api.Do(ctx, http.MethodGet, "/v1/stats", given("window", c.Window, "webhook_id", c.Webhook), nil, &answer); err != nil {
+	if err := api.Do(ctx, http.MethodGet, "/v1/stats", queryOf("window", c.Window, "webhook_id", c.Webhook), nil, &answer); err != nil {
 		return err
 	}
 	if c.JSON {
@@ -76,7 +76,7 @@ func (c *statsCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	if got.Events.Waiting > 0 {
-		s.say("%s not fanned out yet", more(got.Events.Waiting, got.Events.WaitingMore)+" events")
+		s.say("%s events not fanned out yet", atLeast(got.Events.Waiting, got.Events.WaitingMore))
 	}
 	if !got.Total.Complete {
 		s.say("* of the newest 1000 deliveries")
@@ -87,7 +87,7 @@ func (c *statsCmd) Run(ctx context.Context, s *session) error {
 func (w *counted) row(now time.Time) map[string]any {
 	row := map[string]any{
 		"webhook": w.WebhookID, "delivered": json.Number(fmt.Sprint(w.Delivered)), "failed": json.Number(fmt.Sprint(w.Failed)),
-		"pending": json.Number(fmt.Sprint(w.Pending)), "waiting": more(w.Waiting, w.WaitingMore),
+		"pending": json.Number(fmt.Sprint(w.Pending)), "waiting": atLeast(w.Waiting, w.WaitingMore),
 	}
 	if !w.Complete {
 		row["delivered"] = fmt.Sprintf("%d*", w.Delivered)
@@ -110,8 +110,8 @@ func (w *counted) row(now time.Time) map[string]any {
 	return row
 }
 
-func more(n int, isMore bool) string {
-	if isMore {
+func atLeast(n int, more bool) string {
+	if more {
 		return fmt.Sprintf("%d+", n)
 	}
 	return fmt.Sprint(n)

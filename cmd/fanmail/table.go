@@ -14,10 +14,10 @@ import (
 	"github.com/mattn/go-runewidth"
 )
 
-// column is a table's column: its title, and the field that it shows.
+// column is a column of a table: its title and the field that it shows.
 type column struct{ title, field string }
 
-// gap is what stands between two columns.
+// gap is the space between two columns.
 const gap = "  "
 
 func (s *session) printTable(rows []map[string]any, columns []column) error {
@@ -34,7 +34,7 @@ func (s *session) printTable(rows []map[string]any, columns []column) error {
 	}
 	width, ok := terminal(s.out)
 	if !ok {
-		width = math.MaxInt // scripts get all of it
+		width = math.MaxInt // nothing is cut for scripts
 	}
 	for _, line := range fit(lines, width) {
 		for i, text := range line {
@@ -49,12 +49,12 @@ func (s *session) printTable(rows []map[string]any, columns []column) error {
 	return nil
 }
 
-// least is the width below which no column is cut.
-const least = 8
+// minWidth is the width below which no column is cut.
+const minWidth = 8
 
-// fit pads the cells of each column to one width, and cuts the widest columns
-// until a line is no wider than width, or nothing is left to cut. The first
-// column, which names the row, stays whole.
+// fit pads the cells of each column to one width. It cuts the widest columns
+// until a line fits width or no column can be cut. The first column names the
+// row and is never cut.
 func fit(lines [][]string, width int) [][]string {
 	if len(lines) == 0 {
 		return nil
@@ -70,7 +70,7 @@ func fit(lines [][]string, width int) [][]string {
 	for sum > width {
 		widest := -1
 		for i := 1; i < len(widths); i++ {
-			if widths[i] > least && (widest < 0 || widths[i] > widths[widest]) {
+			if widths[i] > minWidth && (widest < 0 || widths[i] > widths[widest]) {
 				widest = i
 			}
 		}
@@ -92,7 +92,7 @@ func fit(lines [][]string, width int) [][]string {
 	return out
 }
 
-// leading are the fields that an object's print begins with.
+// leading are the fields that are printed first.
 var leading = []string{"id", "address", "name", "type", "url", "status", "secret", "signing_secret"}
 
 func (s *session) printObject(answer json.RawMessage) error {
@@ -100,7 +100,7 @@ func (s *session) printObject(answer json.RawMessage) error {
 	d := json.NewDecoder(bytes.NewReader(answer))
 	d.UseNumber()
 	if err := d.Decode(&o); err != nil {
-		return fmt.Errorf("read the answer: %w", err)
+		return fmt.Errorf("decode the response: %w", err)
 	}
 	fields := slices.Sorted(maps.Keys(o))
 	slices.SortStableFunc(fields, func(a, b string) int { return rank(a) - rank(b) })
@@ -124,13 +124,13 @@ func rank(field string) int {
 func (s *session) printJSON(answer json.RawMessage) error {
 	var b bytes.Buffer
 	if err := json.Indent(&b, answer, "", "  "); err != nil {
-		return fmt.Errorf("read the answer: %w", err)
+		return fmt.Errorf("decode the response: %w", err)
 	}
 	s.say("%s", b.String())
 	return nil
 }
 
-// cell is a value in one line.
+// cell formats a value on one line.
 func cell(v any) string {
 	switch v := v.(type) {
 	case nil:
@@ -155,7 +155,8 @@ func cell(v any) string {
 	return printable(string(b))
 }
 
-// printable keeps what a stranger wrote from steering the terminal.
+// printable replaces control characters, so that text of strangers cannot
+// control the terminal.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

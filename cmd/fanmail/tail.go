@@ -15,19 +15,19 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/apiclient"
 )
 
-// watching is what to watch of the events.
+// watching selects the events to watch.
 type watching struct {
 	types  []string
 	agents []string
 	since  string
 }
 
-// remembered bounds the ids by which repetitions are known.
-const remembered = 10_000
+// maxSeen bounds the event ids in memory, which detect duplicates.
+const maxSeen = 10_000
 
-// watch calls took for each event, once, until ctx ends: where the stream
-// breaks it goes on after the last one. began is called when the server
-// watches, each time.
+// watch calls took once for each event until ctx ends. If the stream breaks, it
+// connects again and continues after the last event. It calls began at the start
+// of each stream.
 func watch(ctx context.Context, api *apiclient.Client, w watching, note func(string), began func(), took func(events.Envelope, []byte) error) error {
 	query := url.Values{}
 	for _, t := range w.types {
@@ -41,7 +41,7 @@ func watch(ctx context.Context, api *apiclient.Client, w watching, note func(str
 			return err
 		}
 	}
-	seen, order := map[events.ID]struct{}{}, make([]events.ID, 0, remembered)
+	seen, order := map[events.ID]struct{}{}, make([]events.ID, 0, maxSeen)
 	after := ""
 	wait := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(250*time.Millisecond), backoff.WithMaxInterval(10*time.Second), backoff.WithMaxElapsedTime(0))
@@ -50,13 +50,13 @@ func watch(ctx context.Context, api *apiclient.Client, w watching, note func(str
 			after = t.Place
 			env, err := events.DecodeEnvelope(t.Envelope)
 			if err != nil {
-				note("an event can't be read: " + err.Error())
+				note("skip an event: " + err.Error())
 				return nil
 			}
-			if _, twice := seen[env.ID]; twice {
+			if _, duplicate := seen[env.ID]; duplicate {
 				return nil
 			}
-			if len(order) == remembered {
+			if len(order) == maxSeen {
 				delete(seen, order[0])
 				order = order[1:]
 			}
@@ -72,7 +72,7 @@ func watch(ctx context.Context, api *apiclient.Client, w watching, note func(str
 		case errors.As(err, &p), errors.Is(err, apiclient.ErrTailEnded):
 			note("the stream broke; connecting again: " + err.Error())
 		default:
-			return err // the API can't be reached, or took failed
+			return err // the API is unreachable, or took failed
 		}
 		if pause(ctx, wait.NextBackOff()) != nil {
 			return nil
@@ -82,9 +82,9 @@ func watch(ctx context.Context, api *apiclient.Client, w watching, note func(str
 
 type eventsTail struct {
 	target
-	Types []string `name:"type" help:"Only these types."`
-	Agent string   `help:"Only this agent's."`
-	Since string   `placeholder:"TIME" help:"From then on, as far as the broker has it: RFC 3339, or how long ago, such as 10m. Defaults to now."`
+	Types []string `name:"type" help:"Only events of these types."`
+	Agent string   `help:"Only events of this agent."`
+	Since string   `placeholder:"TIME" help:"Start with the events of this time that the broker still has: RFC 3339, or how long ago, such as 10m. Defaults to now."`
 }
 
 // Run prints events as they are relayed, until ctx ends.
@@ -100,7 +100,7 @@ func (c *eventsTail) Run(ctx context.Context, s *session) error {
 	first := true
 	return watch(ctx, api, w, s.note, func() {
 		if first {
-			s.note("watching; Ctrl-C ends it")
+			s.note("watching; Ctrl-C stops")
 		}
 		first = false
 	}, func(env events.Envelope, raw []byte) error {
@@ -112,7 +112,7 @@ func (c *eventsTail) Run(ctx context.Context, s *session) error {
 			AgentID string `json:"agent_id"`
 			Subject string `json:"subject"`
 		}
-		_ = json.Unmarshal(env.Data, &data) // other shapes leave these empty
+		_ = json.Unmarshal(env.Data, &data) // data of other types leaves the fields empty
 		line := fmt.Sprintf("%s  %s  %s", env.CreatedAt.Local().Format(time.TimeOnly), env.ID, s.paint(between, string(env.Type)))
 		if data.Subject != "" {
 			line += fmt.Sprintf("  %q", printable(data.Subject))

@@ -28,7 +28,7 @@ func TestEventsAreSeenAsTheyHappen(t *testing.T) {
 	require.NotContains(t, out.String(), "another type")
 	require.Zero(t, stop())
 
-	// From the past on, for scripts.
+	// Past events, as JSON.
 	out, stop = background(t, dir, "events", "tail", "--since", "1h", "--json")
 	out.shows(t, "this one")
 	require.Contains(t, out.String(), "of nobody")
@@ -67,7 +67,7 @@ func TestForwardedEventsAreSignedWithTheSameSecretAtEveryStart(t *testing.T) {
 		require.Contains(t, string(got.body), `"data":{"n":1}`)
 		require.NotEmpty(t, got.header.Get("Fanmail-Delivery-Id"))
 		out.shows(t, "→ 200 (forwarded)")
-		require.Empty(t, listing(t, dir, "webhooks", "list"), "it needs no webhook, and so no way in")
+		require.Empty(t, listing(t, dir, "webhooks", "list"), "forwarding needs no webhook")
 		require.Zero(t, stop())
 	}
 	require.Equal(t, secrets[0], secrets[1])

@@ -16,14 +16,14 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/app"
 )
 
-// target is the API that a command calls, and how it prints the answer.
+// target is the API that a command calls, and the format of the output.
 type target struct {
-	API  string `name:"api" env:"FANMAIL_API" placeholder:"URL" help:"The API. Defaults to that in DIR/credentials.json."`
-	Key  string `name:"key" env:"FANMAIL_KEY" placeholder:"KEY" help:"The API key. Defaults to that in DIR/credentials.json."`
-	JSON bool   `name:"json" help:"Print the API's JSON."`
+	API  string `name:"api" env:"FANMAIL_API" placeholder:"URL" help:"URL of the API. Defaults to the one in DIR/credentials.json."`
+	Key  string `name:"key" env:"FANMAIL_KEY" placeholder:"KEY" help:"API key. Defaults to the one in DIR/credentials.json."`
+	JSON bool   `name:"json" help:"Print the JSON of the API."`
 }
 
-// role is whose key of credentials.json a command needs.
+// role selects the key of credentials.json that a command needs.
 type role bool
 
 const (
@@ -32,7 +32,7 @@ const (
 )
 
 func (t *target) client(s *session, as role) (*apiclient.Client, error) {
-	c := &apiclient.Client{Base: t.API, Key: t.Key}
+	c := &apiclient.Client{Base: t.API, Key: t.Key, Proxy: http.ProxyFromEnvironment}
 	if c.Base != "" && c.Key != "" {
 		return c, nil
 	}
@@ -55,12 +55,12 @@ func (t *target) client(s *session, as role) (*apiclient.Client, error) {
 func credentials(s *session) (app.Credentials, error) {
 	creds, err := app.ReadCredentials(s.dir)
 	if errors.Is(err, os.ErrNotExist) {
-		return creds, fmt.Errorf("no credentials in %s: start `fanmail up`, name its --dir", s.dir)
+		return creds, fmt.Errorf("no credentials in %s: start `fanmail up`, set --dir to its directory", s.dir)
 	}
 	return creds, err
 }
 
-// show calls the API and prints the object that it answers with.
+// show calls the API and prints the object of the response.
 func (t *target) show(ctx context.Context, s *session, as role, method, path string, in any) error {
 	c, err := t.client(s, as)
 	if err != nil {
@@ -82,13 +82,13 @@ func (t *target) show(ctx context.Context, s *session, as role, method, path str
 	return s.printObject(answer)
 }
 
-// page is a list's window.
+// page selects a page of a list.
 type page struct {
-	Limit  int    `default:"20" help:"Most rows, from 1 to 100."`
-	Cursor string `help:"Where the last page ended."`
+	Limit  int    `default:"20" help:"Maximum number of rows, from 1 to 100."`
+	Cursor string `help:"The cursor that the previous page printed."`
 }
 
-// list calls the API and prints the rows that it answers with.
+// list calls the API and prints the rows of the response.
 func (t *target) list(ctx context.Context, s *session, as role, path string, p page, query url.Values, columns ...column) error {
 	c, err := t.client(s, as)
 	if err != nil {
@@ -114,12 +114,12 @@ func (t *target) list(ctx context.Context, s *session, as role, path string, p p
 		d.UseNumber()
 		rows.NextCursor = nil
 		if err := d.Decode(&rows); err != nil {
-			return fmt.Errorf("read the list: %w", err)
+			return fmt.Errorf("decode the list: %w", err)
 		}
 		if len(rows.Data) > 0 || rows.NextCursor == nil {
 			break
 		}
-		// A filter found nothing in this piece of history; the list goes on.
+		// The filter matched no row of this page; read the next one.
 		query.Set("cursor", *rows.NextCursor)
 	}
 	if t.JSON {
@@ -134,10 +134,10 @@ func (t *target) list(ctx context.Context, s *session, as role, path string, p p
 	return nil
 }
 
-// span is a window of time.
+// span is a window of time: since is inclusive, until exclusive.
 type span struct {
-	Since string `placeholder:"TIME" help:"From then on: RFC 3339, or how long ago, such as 2h."`
-	Until string `placeholder:"TIME" help:"Before then."`
+	Since string `placeholder:"TIME" help:"Start of the window: RFC 3339, or how long ago, such as 2h."`
+	Until string `placeholder:"TIME" help:"End of the window, in the same formats."`
 }
 
 func (w *span) set(query url.Values) error {
@@ -147,12 +147,15 @@ func (w *span) set(query url.Values) error {
 		}
 		at, err := parseTime(f.value, time.Now())
 		if err != nil {
-			return fmt.Errorf("--%s is %q; it must be a time such as 2026-01-02T15:04:05Z, or how long ago, such as 2h", f.name, f.value)
+			return fmt.Errorf("--%s is %q; it must be %s", f.name, f.value, timeFormats)
 		}
 		query.Set(f.name, at.UTC().Format(time.RFC3339Nano))
 	}
 	return nil
 }
+
+// timeFormats describes the values of --since and --until in errors.
+const timeFormats = "a time such as 2026-01-02T15:04:05Z, or how long ago, such as 2h"
 
 func parseTime(text string, now time.Time) (time.Time, error) {
 	if ago, err := time.ParseDuration(text); err == nil {
@@ -161,8 +164,8 @@ func parseTime(text string, now time.Time) (time.Time, error) {
 	return time.Parse(time.RFC3339Nano, text)
 }
 
-// given makes a query of the values that are not empty: name, value, name, …
-func given(pairs ...string) url.Values {
+// queryOf builds a query from the pairs (name, value) whose value is not empty.
+func queryOf(pairs ...string) url.Values {
 	q := url.Values{}
 	for i := 0; i+1 < len(pairs); i += 2 {
 		if pairs[i+1] != "" {

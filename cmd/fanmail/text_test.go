@@ -64,7 +64,7 @@ func TestATableFitsTheTerminal(t *testing.T) {
 	}
 	require.Contains(t, fit(lines, 40)[1][1], "…")
 	require.NotContains(t, fit(lines, 1000)[1][1], "…")
-	require.Len(t, fit(lines, 10), 3, "what can't fit is printed all the same")
+	require.Len(t, fit(lines, 10), 3, "a row that cannot fit is still printed")
 }
 
 func TestColoursAreForTerminals(t *testing.T) {

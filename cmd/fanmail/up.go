@@ -22,7 +22,7 @@ func (c *upCmd) Run(ctx context.Context, s *session) error {
 	c.Dir = s.dir
 	c.Step = func(text string) { s.say("· %s", text) }
 	c.Ready = func(creds app.Credentials) {
-		s.say("Fanmail is up. Ctrl-C stops it; its data stays in %s.", c.Dir)
+		s.say("Fanmail is up. Ctrl-C stops it; the data stays in %s.", c.Dir)
 		introduce(s, c.Dir, creds)
 	}
 	if err := app.RunUp(ctx, c.UpConfig, log); err != nil {
@@ -36,7 +36,7 @@ func (c *upCmd) logger() (*zap.Logger, error) {
 	return app.Logging{Level: c.LogLevel, Format: "console"}.Logger()
 }
 
-// introduce shows where everything is.
+// introduce prints the addresses and the path of the keys.
 func introduce(s *session, dir string, creds app.Credentials) {
 	s.say("  API    %s   (documentation: %s/docs)", creds.API, creds.API)
 	s.say("  SMTP   %s", creds.SMTP)

@@ -9,28 +9,28 @@ import (
 type webhooksCmd struct {
 	List    webhooksList    `cmd:"" help:"List webhooks."`
 	Get     webhooksGet     `cmd:"" help:"Show a webhook."`
-	Create  webhooksCreate  `cmd:"" help:"Make a webhook; its signing secret is shown once."`
+	Create  webhooksCreate  `cmd:"" help:"Create a webhook. Its signing secret is shown only now."`
 	Update  webhooksUpdate  `cmd:"" help:"Change a webhook."`
-	Enable  webhooksEnable  `cmd:"" help:"Enable a webhook; what waited flows at once."`
-	Disable webhooksDisable `cmd:"" help:"Disable a webhook; its deliveries wait."`
+	Enable  webhooksEnable  `cmd:"" help:"Enable a webhook. Its pending deliveries start at once."`
+	Disable webhooksDisable `cmd:"" help:"Disable a webhook. Its deliveries stay pending."`
 	Delete  webhooksDelete  `cmd:"" help:"Delete a webhook."`
-	Rotate  webhooksRotate  `cmd:"" aliases:"rotate-secret" help:"Make a new signing secret; the old one signs for 24 h more."`
-	Retry   webhooksRetry   `cmd:"" help:"Try the failed deliveries of a window again, now."`
+	Rotate  webhooksRotate  `cmd:"" aliases:"rotate-secret" help:"Create a new signing secret. For 24 h, the old one signs too."`
+	Retry   webhooksRetry   `cmd:"" help:"Retry the failed deliveries of a window now."`
 	Test    webhooksTest    `cmd:"" help:"Send a test delivery."`
-	Lane    webhooksLane    `cmd:"" help:"Show what its deliveries are doing now: owner, state, window, next due."`
+	Lane    webhooksLane    `cmd:"" help:"Show a webhook's lane: owner, state, window, backlog."`
 }
 
-// webhookSettings are the fields of a webhook; nil means not given.
+// webhookSettings are the fields of a webhook; nil means absent.
 type webhookSettings struct {
-	URL           *string  `help:"Where to POST."`
+	URL           *string  `help:"The URL to POST to."`
 	Events        []string `help:"Event types."`
 	Agents        []string `name:"agent" help:"Only events of these agents."`
 	Conversations []string `name:"conversation" help:"Only events of these conversations."`
 	Labels        []string `name:"label" help:"Only events with one of these labels."`
-	Description   *string  `help:"What it is for."`
-	MaxInFlight   *int     `help:"Most POSTs at once, 1 to 256."`
-	RateLimit     *int     `help:"Most POSTs a second."`
-	Ordering      *string  `help:"none or strict."`
+	Description   *string  `help:"The purpose of the webhook."`
+	MaxInFlight   *int     `help:"Maximum number of attempts in flight, 1 to 256."`
+	RateLimit     *int     `help:"Maximum number of attempts a second."`
+	Ordering      *string  `help:"Order of deliveries: none or strict."`
 }
 
 func (w *webhookSettings) body() map[string]any {
@@ -83,7 +83,7 @@ func (c *webhooksGet) Run(ctx context.Context, s *session) error {
 type webhooksCreate struct {
 	target
 	webhookSettings
-	Disabled bool `help:"Make it disabled."`
+	Disabled bool `help:"Create the webhook disabled."`
 }
 
 func (c *webhooksCreate) Run(ctx context.Context, s *session) error {

@@ -16,7 +16,7 @@ func TestAnAgentsLife(t *testing.T) {
 	require.Equal(t, hookURL, made.text("webhook_url"))
 	require.Equal(t, made.json, c.do("GET", "/v1/agents/HELP+desk@example.com", nil).want(t, 200).json)
 
-	// Taken, whoever has it: both get the same words.
+	// An address that is taken gets the same answer, whichever tenant has it.
 	mine := c.do("POST", "/v1/agents", map[string]any{"address": "help+desk@example.com"}).want(t, 409)
 	theirs := other.do("POST", "/v1/agents", map[string]any{"address": "HELP+desk@example.com"}).want(t, 409)
 	require.Equal(t, string(mine.raw), string(theirs.raw))

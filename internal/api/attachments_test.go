@@ -47,7 +47,7 @@ func TestAttachmentsAreFetchedByTheirLinks(t *testing.T) {
 	require.Equal(t, strings.TrimSpace(long), strings.TrimSpace(string(big.raw)))
 	_, params, err = mime.ParseMediaType(big.header.Get("Content-Disposition"))
 	require.NoError(t, err)
-	require.Equal(t, "Grüßefdp.exe", params["filename"], "nothing turns the name around")
+	require.Equal(t, "Grüßefdp.exe", params["filename"], "no character reverses the text's direction")
 
 	require.Contains(t, c.do("GET", at+"3", nil).want(t, 404).text("detail"), "no such attachment")
 	c.do("GET", at+"-1", nil).want(t, 422)

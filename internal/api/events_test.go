@@ -76,7 +76,7 @@ func TestBadEventsAreRefusedByName(t *testing.T) {
 	require.Empty(t, c.do("GET", "/v1/events", nil).ids(t, "id"))
 }
 
-// deliverLive makes the delivery that the fan-out would make of an event.
+// deliverLive inserts the delivery that the fan-out would insert for an event.
 func deliverLive(ctx context.Context, t *testing.T, w *world, eventID, hook string) string {
 	t.Helper()
 	ev, wh := id[events.EventKind](t, eventID), id[events.WebhookKind](t, hook)
@@ -118,13 +118,13 @@ func TestAnEventIsRedeliveredToOneOrToAllThatItMatched(t *testing.T) {
 	c.do("POST", "/v1/events/"+events.NewID().String()+"/redeliver", nil).want(t, 404)
 	c.do("POST", "/v1/events/"+evID+"/redeliver", map[string]any{"webhook_id": "x"}).want(t, 422).names(t, "body.webhook_id")
 
-	// Of what was redelivered too: every webhook once, whatever its number of deliveries.
+	// The same for a redelivered event: each webhook once, however many deliveries it has.
 	require.Len(t, c.do("POST", "/v1/events/"+evID+"/redeliver", nil).want(t, 202).json["deliveries"], 2)
 	shown := c.do("GET", "/v1/events/"+evID, nil).want(t, 200)
 	require.Len(t, shown.json["deliveries"], 6)
 	require.Equal(t, false, shown.json["deliveries_truncated"])
 
-	// The payload is the event's, found by reference.
+	// The envelope is the event's; a delivery only refers to it.
 	got := c.do("GET", "/v1/deliveries/"+d["id"].(string), nil).want(t, 200)
 	require.Equal(t, shown.json["envelope"], got.json["envelope"])
 	require.NotNil(t, got.json["envelope"])
@@ -163,7 +163,7 @@ func TestADeliverysDetailsAndItsRetry(t *testing.T) {
 	require.Nil(t, retried.json["finished_at"])
 	require.NotNil(t, retried.json["next_retry_at"])
 	require.Len(t, c.do("GET", "/v1/deliveries/"+dID, nil).json["attempt_log"], 8, "the log stays")
-	// A pending one only becomes due.
+	// A pending delivery only becomes due.
 	set(`next_retry_at = now() + interval '1 hour'`)
 	require.EqualValues(t, 16, c.do("POST", "/v1/deliveries/"+dID+"/retry", nil).want(t, 200).json["max_attempts"])
 	var due bool
@@ -175,7 +175,7 @@ func TestADeliverysDetailsAndItsRetry(t *testing.T) {
 	_, err = w.pool.Exec(ctx, `DELETE FROM fanmail.webhook_delivery_attempts`)
 	require.NoError(t, err)
 	log = c.do("GET", "/v1/deliveries/"+dID, nil).want(t, 200).json["attempt_log"].([]any)
-	require.Len(t, log, 1, "a success at the first attempt is told by its row")
+	require.Len(t, log, 1, "a success at the first attempt has no row of its own")
 	require.EqualValues(t, 204, log[0].(map[string]any)["status_code"])
 
 	set(`status = 'failed', expires_at = now()`)
@@ -207,10 +207,10 @@ func TestATestDeliveryGoesToItsWebhookAlone(t *testing.T) {
 	require.Contains(t, string(env.Data), `"test":true`)
 	var queued int
 	require.NoError(t, w.pool.QueryRow(ctx, `SELECT count(*) FROM fanmail.outbox`).Scan(&queued))
-	require.Zero(t, queued, "nothing for the fan-out")
+	require.Zero(t, queued, "no outbox row")
 	var made int
 	require.NoError(t, w.pool.QueryRow(ctx, `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries`).Scan(&made))
-	require.Equal(t, 1, made, "nor for another webhook")
+	require.Equal(t, 1, made, "for one webhook only")
 	var consistent, due bool
 	var created, evCreated time.Time
 	require.NoError(t, w.pool.QueryRow(ctx, `SELECT expires_at = created_at + interval '30 days', next_retry_at <= now(), created_at, event_created_at
@@ -233,7 +233,7 @@ func TestMessagesAreReadParsedAndRaw(t *testing.T) {
 	w := start(t)
 	c := w.tenant()
 	evID := c.do("POST", "/v1/events", `{"type":"email.received","data":{"subject":"Grüße","n":12345678901234567890}}`).want(t, 202).text("id")
-	// Three chunks and a bit, of every byte there is.
+	// More than three chunks, with every value of a byte.
 	raw := make([]byte, 3*256<<10+17)
 	for i := range raw {
 		raw[i] = byte(i * 7)
@@ -256,8 +256,9 @@ func TestMessagesAreReadParsedAndRaw(t *testing.T) {
 	c.do("GET", "/v1/messages/"+msg+"/raw", nil).want(t, 404)
 }
 
-// The intake subject takes the same body by the same decoder; its dead letters
-// say the same. And the document shows the very fields that it reads.
+// The intake subject decodes the same body with the same decoder, so that its
+// dead letters have the same errors. The document has exactly the fields that
+// the decoder reads.
 func TestABadEventHasTheSameWordsHereAndOnTheIntakeSubject(t *testing.T) {
 	t.Parallel()
 	w := start(t)

@@ -35,7 +35,7 @@ func TestHealthDocumentAndPage(t *testing.T) {
 	page := nobody.do("GET", "/docs", nil).want(t, 200)
 	require.Contains(t, page.header.Get("Content-Type"), "text/html")
 	require.Contains(t, page.header.Get("Content-Security-Policy"), "default-src 'none'")
-	require.Empty(t, regexp.MustCompile(`(src|href)="(https?:)?//`).FindString(string(page.raw)), "the page needs no network")
+	require.Empty(t, regexp.MustCompile(`(src|href)="(https?:)?//`).FindString(string(page.raw)), "the page loads nothing from other servers")
 	require.NotContains(t, string(page.raw), "innerHTML")
 
 	real := start(t)
@@ -57,7 +57,7 @@ func TestPathsAndMethodsThatAreNot(t *testing.T) {
 
 func TestADatabaseThatIsAwayIsA503AndLeaksNothing(t *testing.T) {
 	t.Parallel()
-	// A port that nobody listens on.
+	// A free port: connections are refused.
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	addr := l.Addr().String()
@@ -129,8 +129,8 @@ func (d *deadlines) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-// net/http takes a read deadline that passes while it waits for the next
-// request for the client's leaving, and would cancel a handler that takes longer.
+// While a handler runs, net/http reads from the connection to notice that the
+// client closes it. A read deadline that expires then cancels the handler.
 func TestOnlyARequestWithABodyGetsAReadDeadline(t *testing.T) {
 	t.Parallel()
 	w := start(t)
@@ -142,7 +142,7 @@ func TestOnlyARequestWithABodyGetsAReadDeadline(t *testing.T) {
 		for _, key := range []string{"", "k" + body} {
 			req := httptest.NewRequest(http.MethodPost, "/v1/webhooks/"+hook+"/test", strings.NewReader(body))
 			if body == "" {
-				req.Body = http.NoBody // as the server has it
+				req.Body = http.NoBody // as net/http sets it
 			}
 			req.Header.Set("Authorization", "Bearer "+c.key)
 			req.Header.Set("Idempotency-Key", key)

@@ -18,20 +18,20 @@ func TestARequestWithAKeyTakesEffectOnce(t *testing.T) {
 	hook := map[string]any{"url": hookURL, "events": []string{"email.sent"}}
 	first := c.do("POST", "/v1/webhooks", hook, "Idempotency-Key", "k1").want(t, 201)
 	again := c.do("POST", "/v1/webhooks", hook, "Idempotency-Key", "k1").want(t, 201)
-	require.Equal(t, string(first.raw), string(again.raw), "the secret included")
+	require.Equal(t, string(first.raw), string(again.raw), "including the secret")
 	require.NotEmpty(t, again.text("signing_secret"))
 	require.Empty(t, first.header.Get("Idempotent-Replayed"))
 	require.Equal(t, "true", again.header.Get("Idempotent-Replayed"))
 	require.Equal(t, first.header.Get("Content-Type"), again.header.Get("Content-Type"))
 	require.Len(t, c.do("GET", "/v1/webhooks", nil).ids(t, "id"), 1)
 
-	// Another request under the same key, be it another body or another path.
+	// A request with the same key and another body or path.
 	c.do("POST", "/v1/webhooks", map[string]any{"url": hookURL, "events": []string{"email.received"}}, "Idempotency-Key", "k1").
 		want(t, 422).names(t, "header.Idempotency-Key")
 	c.do("POST", "/v1/webhooks/"+first.text("id")+"/rotate-secret", nil, "Idempotency-Key", "k1").want(t, 422)
 	c.do("POST", "/v1/webhooks", hook, "Idempotency-Key", "ü").want(t, 422).names(t, "header.Idempotency-Key")
 
-	// Keys of two tenants have nothing to do with each other.
+	// Two tenants can use the same key.
 	theirs := other.do("POST", "/v1/webhooks", hook, "Idempotency-Key", "k1").want(t, 201)
 	require.NotEqual(t, first.text("id"), theirs.text("id"))
 
@@ -43,7 +43,7 @@ func TestARequestWithAKeyTakesEffectOnce(t *testing.T) {
 	made := w.operator.do("POST", "/v1/tenants", map[string]any{"name": "n"}, "Idempotency-Key", "k").want(t, 201).text("id")
 	require.Equal(t, made, w.operator.do("POST", "/v1/tenants", map[string]any{"name": "n"}, "Idempotency-Key", "k").want(t, 201).text("id"))
 
-	// After 24 hours the key is new.
+	// After 24 hours the key is free.
 	_, err := w.pool.Exec(ctx, `UPDATE fanmail.idempotency_keys SET created_at = created_at - interval '24 hours 1 second'`)
 	require.NoError(t, err)
 	_, err = retention.Run(ctx, w.pool, api.RetentionRules())
@@ -57,7 +57,7 @@ func TestARequestWithAKeyTakesEffectOnce(t *testing.T) {
 	_, err = retention.Run(ctx, w.pool, api.RetentionRules())
 	require.NoError(t, err)
 	require.NoError(t, w.pool.QueryRow(ctx, `SELECT count(*) FROM fanmail.idempotency_keys`).Scan(&kept))
-	require.Equal(t, 1, kept, "a day has to pass first")
+	require.Equal(t, 1, kept, "a response is stored for 24 hours")
 }
 
 func TestAFailedRequestLeavesItsKeyFree(t *testing.T) {

@@ -14,8 +14,8 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/api"
 )
 
-// Driven by the document: a new route is part of this test by itself, and one
-// whose parameter it doesn't know fails it.
+// The test reads the routes from the document: it covers a new route without a
+// change, and fails if it does not know one of the route's parameters.
 func TestAnotherTenantsKeySeesNothingOnAnyRoute(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -43,7 +43,7 @@ func TestAnotherTenantsKeySeesNothingOnAnyRoute(t *testing.T) {
 		"create-replay":  map[string]any{"since": "2026-01-01T00:00:00Z", "mode": "all", "webhook_id": hook},
 		"create-key":     map[string]any{"tenant_id": owner.tenantID},
 	}
-	// What has no id in its path, and what it answers a stranger.
+	// Routes without an id in their path, with the status for another tenant.
 	without := map[string]int{
 		"create-tenant": 403, "list-tenants": 403, "create-agent": 409, "create-webhook": 422, "create-event": 422, "create-key": 404, "create-replay": 404,
 		"get-stats": 200, "tail-events": 503, "list-agents": 200, "list-webhooks": 200, "list-events": 200, "list-keys": 200, "list-replays": 200,
@@ -68,7 +68,7 @@ func TestAnotherTenantsKeySeesNothingOnAnyRoute(t *testing.T) {
 				name, after, _ := strings.Cut(rest, "}")
 				value, known := params[before+"{"+name+"}"]
 				require.True(t, known, "this test has no id for %s", path)
-				// Further parts of a path are numbers.
+				// Other parameters of a path are numbers.
 				url, want = strings.NewReplacer("{n}", "0").Replace(before+value+after), 404
 			} else {
 				require.True(t, listed, "this test doesn't know %s", op.OperationID)
@@ -83,7 +83,7 @@ func TestAnotherTenantsKeySeesNothingOnAnyRoute(t *testing.T) {
 			require.NoError(t, err)
 			for _, word := range secretWords {
 				if strings.Contains(string(sent), word) {
-					continue // the stranger's own words
+					continue // the request's own text
 				}
 				require.NotContains(t, string(a.raw), word, op.OperationID)
 			}
@@ -93,12 +93,12 @@ func TestAnotherTenantsKeySeesNothingOnAnyRoute(t *testing.T) {
 	}
 	require.Greater(t, checked, 20)
 
-	// A body or a query that names another tenant's things finds none either.
+	// Ids of another tenant in a body or a query are not found either.
 	stranger.do("POST", "/v1/events/"+stranger.event()+"/redeliver", map[string]any{"webhook_id": hook}).want(t, 404)
 	stranger.do("GET", "/v1/keys?tenant_id="+owner.tenantID, nil).want(t, 404)
 	require.Empty(t, stranger.do("GET", "/v1/events?agent_id="+address, nil).want(t, 200).ids(t, "id"))
 
-	// And the owner has all of it still.
+	// The owner still has all of it.
 	owner.do("GET", "/v1/agents/"+address, nil).want(t, 200)
 	require.Equal(t, true, owner.do("GET", "/v1/webhooks/"+hook, nil).want(t, 200).json["enabled"])
 	owner.do("GET", "/v1/messages/"+message, nil).want(t, 200)
@@ -110,7 +110,8 @@ func TestAnotherTenantsKeySeesNothingOnAnyRoute(t *testing.T) {
 	require.True(t, slices.Contains(owner.do("GET", "/v1/keys", nil).ids(t, "id"), key))
 }
 
-// insertMessage writes what ingest writes for a mail, and gives the message's id.
+// insertMessage inserts the rows that ingest inserts for a mail. It returns the
+// message's id.
 func insertMessage(ctx context.Context, t *testing.T, w *world, c client, eventID string, raw []byte) string {
 	t.Helper()
 	message, rawID := events.NewRandom[events.MessageKind](), events.NewRandom[events.MessageKind]()

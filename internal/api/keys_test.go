@@ -59,7 +59,7 @@ func TestAKeysSecretIsShownOnceAndKeptAsAHash(t *testing.T) {
 	sum := sha256.Sum256([]byte(secret))
 	require.Equal(t, sum[:], kept)
 
-	// A tenant sees its own keys, the operator all or one tenant's.
+	// A tenant sees its own keys; an operator sees all keys, or those of one tenant.
 	require.Len(t, c.do("GET", "/v1/keys", nil).ids(t, "id"), 2)
 	require.Len(t, w.operator.do("GET", "/v1/keys", nil).ids(t, "id"), 3)
 	require.Len(t, w.operator.do("GET", "/v1/keys?tenant_id="+c.tenantID, nil).ids(t, "id"), 2)
@@ -89,7 +89,7 @@ func TestEachKindOfKeyHasItsRoutes(t *testing.T) {
 	w.operator.do("POST", "/v1/events", map[string]any{"type": "email.sent", "data": map[string]any{}}).want(t, 403)
 	require.Equal(t, []string{c.tenantID}, w.operator.do("GET", "/v1/tenants", nil).want(t, 200).ids(t, "id"))
 
-	// An operator makes operators' keys, and is told of a tenant that there is not.
+	// An operator creates keys of operators. An unknown tenant is an error.
 	another := w.operator.do("POST", "/v1/keys", map[string]any{}).want(t, 201)
 	require.Nil(t, another.json["tenant_id"])
 	client{w: w, key: another.text("secret")}.do("GET", "/v1/tenants", nil).want(t, 200)
@@ -117,7 +117,7 @@ func TestScopesBoundWhatAKeyMayDo(t *testing.T) {
 	read.do("DELETE", "/v1/webhooks/"+id, nil).want(t, 403)
 	read.do("POST", "/v1/keys", map[string]any{"scopes": []string{"read"}}).want(t, 403)
 
-	// No key makes a key that may do more than itself.
+	// A key cannot create a key with more rights than its own.
 	write.do("POST", "/v1/keys", map[string]any{}).want(t, 422).names(t, "body.scopes")
 	write.do("POST", "/v1/keys", map[string]any{"scopes": []string{"write", "read"}}).want(t, 422).names(t, "body.scopes")
 	write.do("POST", "/v1/keys", map[string]any{"scopes": []string{"write"}}).want(t, 201)

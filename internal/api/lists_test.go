@@ -21,7 +21,7 @@ func with(path, query string) string {
 	return path + "?" + query
 }
 
-// pages reads a list to its end, calling between after each page.
+// pages reads a list to its end and calls between after each page.
 func pages(t *testing.T, c client, path, name string, limit int, between func()) []string {
 	t.Helper()
 	var all []string
@@ -71,7 +71,7 @@ func TestACursorNeitherSkipsNorRepeats(t *testing.T) {
 		for range 9 {
 			l.add()
 		}
-		// Pages end between rows of one time too.
+		// Some pages end between rows with the same time.
 		_, err := w.pool.Exec(t.Context(), `UPDATE `+l.table+` SET created_at = date_trunc('minute', created_at)`)
 		require.NoError(t, err)
 		before := c.do("GET", with(l.path, "limit=100"), nil).want(t, 200).ids(t, l.name)
@@ -79,7 +79,7 @@ func TestACursorNeitherSkipsNorRepeats(t *testing.T) {
 			var wg sync.WaitGroup
 			for range 2 {
 				if l.name == "address" {
-					l.add() // its counter is not for two at once
+					l.add() // its counter is not safe for concurrent use
 					continue
 				}
 				wg.Go(func() { l.add() })
@@ -93,7 +93,7 @@ func TestACursorNeitherSkipsNorRepeats(t *testing.T) {
 			require.Contains(t, got, id, "%s skips", l.path)
 		}
 		if l.name == "id" {
-			require.Equal(t, before, got, "newest first, and what came later is before the first page")
+			require.Equal(t, before, got, "newest first, without the rows that were added later")
 		}
 	}
 }

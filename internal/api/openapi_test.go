@@ -13,7 +13,7 @@ import (
 
 //go:generate go test -run TestTheDocumentInTheRepositoryIsCurrent . -update
 
-var update = flag.Bool("update", false, "write openapi.json anew")
+var update = flag.Bool("update", false, "write openapi.json")
 
 const documentFile = "openapi.json"
 
@@ -26,7 +26,7 @@ func TestTheDocumentInTheRepositoryIsCurrent(t *testing.T) {
 	}
 	kept, err := os.ReadFile(documentFile)
 	require.NoError(t, err)
-	require.Equal(t, string(kept), string(doc), "run `go generate ./api`")
+	require.Equal(t, string(kept), string(doc), "run `go generate ./internal/api`")
 
 	var parsed struct {
 		OpenAPI string `json:"openapi"`

@@ -9,7 +9,8 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/api"
 )
 
-// spend makes requests until one is refused, and gives it and how many passed.
+// spend sends requests until one is rejected. It returns that response and the
+// number of requests that passed.
 func spend(t *testing.T, c client) (*answer, int) {
 	t.Helper()
 	for n := range 1000 {
@@ -32,7 +33,7 @@ func TestAKeyIsHeldToItsRateAndNoOtherIs(t *testing.T) {
 	c, other := open.tenant(), open.tenant()
 	c.w, other.w = w, w
 	refused, passed := spend(t, c)
-	require.GreaterOrEqual(t, passed, 2, "a burst of two seconds' worth")
+	require.GreaterOrEqual(t, passed, 2, "a burst of two seconds")
 	require.Contains(t, refused.text("detail"), "1 requests a second")
 	require.Equal(t, "2", refused.header.Get("RateLimit-Limit"))
 	require.Equal(t, "0", refused.header.Get("RateLimit-Remaining"))
@@ -40,7 +41,7 @@ func TestAKeyIsHeldToItsRateAndNoOtherIs(t *testing.T) {
 	require.NoError(t, err)
 	require.Positive(t, wait)
 	other.do("GET", "/v1/agents", nil).want(t, 200)
-	// Whoever is not let in is told so, and not how fast to try again.
+	// An unauthenticated request gets no RateLimit headers.
 	require.Empty(t, client{w: w, key: "fm_wrong"}.do("GET", "/v1/agents", nil).want(t, 401).header.Get("RateLimit-Limit"))
 }
 
@@ -51,7 +52,7 @@ func TestAKeyMayHaveALowerRateOfItsOwn(t *testing.T) {
 	made := c.do("POST", "/v1/keys", map[string]any{"rate_limit": 1}).want(t, 201)
 	require.EqualValues(t, 1, made.json["rate_limit"])
 	slow := client{w: w, key: made.text("secret")}
-	// It makes none that is faster than itself.
+	// A key cannot create a key with a higher limit.
 	slow.do("POST", "/v1/keys", map[string]any{"rate_limit": 2}).want(t, 422).names(t, "body.rate_limit")
 	refused, _ := spend(t, slow)
 	require.Contains(t, refused.text("detail"), "1 requests a second, and 2 at once")

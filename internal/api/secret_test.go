@@ -15,14 +15,14 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 
-// TestNoSecretIsLogged has the database refuse rows that hold secrets, whose
-// error then holds the row, and callers err with theirs.
+// TestNoSecretIsLogged makes the database reject rows with secrets, so that its
+// error contains the row, and sends wrong requests with secrets.
 func TestNoSecretIsLogged(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	var logged strings.Builder
 	w := start(t, func(o *api.Options) {
-		// As the processes write it, in lines of JSON, and everything.
+		// Log as the processes do, in lines of JSON, at all levels.
 		o.Log = zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.Lock(zapcore.AddSync(&logged)), zap.DebugLevel))
 	})
 	c := w.tenant()

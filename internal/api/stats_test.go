@@ -70,7 +70,7 @@ func TestAFilteredListGoesOnWhereItsScanEnded(t *testing.T) {
 		first := c.do("GET", path, nil).want(t, 200)
 		require.Empty(t, first.json["data"], path)
 		cursor := first.text("next_cursor")
-		require.NotEmpty(t, cursor, "not the end yet")
+		require.NotEmpty(t, cursor, "the list goes on")
 		second := c.do("GET", with(path, "cursor="+cursor), nil).want(t, 200)
 		require.Len(t, second.json["data"], 1, path)
 		require.Nil(t, second.json["next_cursor"])

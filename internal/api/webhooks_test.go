@@ -53,7 +53,7 @@ func TestAWebhooksLife(t *testing.T) {
 	require.Nil(t, changed.json["rate_limit"])
 	require.Equal(t, "strict", changed.json["ordering"])
 	require.Empty(t, changed.json["filters"])
-	require.Equal(t, "CRM", changed.json["description"], "what is absent stays")
+	require.Equal(t, "CRM", changed.json["description"], "absent fields stay")
 	require.NotContains(t, string(changed.raw), "secret")
 	var strict bool
 	require.NoError(t, w.pool.QueryRow(context.Background(), `SELECT EXISTS (SELECT 1 FROM fanmail.strict_tenants)`).Scan(&strict))
@@ -153,8 +153,8 @@ func TestTheCapOfWebhooksIsExactUnderConcurrency(t *testing.T) {
 		o.Limits = subscribers.Limits{WebhooksPerTenant: 5}
 	})
 	c, other := w.tenant(), w.tenant()
-	// All of them get as far as they can without the tenant's row, and then
-	// go on at once.
+	// All requests wait for the lock on the tenant's row, then continue at the
+	// same time.
 	tx, err := w.pool.Begin(ctx)
 	require.NoError(t, err)
 	_, err = tx.Exec(ctx, `SELECT 1 FROM fanmail.tenants FOR UPDATE`)
@@ -204,9 +204,9 @@ func TestAnAutomaticallyDisabledWebhookCoolsDownBeforeItIsEnabled(t *testing.T) 
 	require.Nil(t, enabled.json["disabled_reason"])
 	var anew bool
 	require.NoError(t, w.pool.QueryRow(ctx, `SELECT enabled_at > now() - interval '1 minute' FROM fanmail.webhooks`).Scan(&anew))
-	require.True(t, anew, "the count of failures starts anew")
+	require.True(t, anew, "failures are counted from here")
 
-	// Whoever disabled it by hand may enable it at once.
+	// A webhook that a client disabled can be enabled at once.
 	c.do("PATCH", "/v1/webhooks/"+hook, map[string]any{"enabled": false}).want(t, 200)
 	c.do("PATCH", "/v1/webhooks/"+hook, map[string]any{"enabled": true}).want(t, 200)
 }
@@ -227,7 +227,7 @@ func TestChangesGiveHintsAfterTheirCommit(t *testing.T) {
 		case m := <-hints:
 			return m
 		case <-time.After(10 * time.Second):
-			require.Fail(t, "no hint came")
+			require.Fail(t, "no hint arrived")
 			return nil
 		}
 	}
@@ -250,7 +250,7 @@ func TestChangesGiveHintsAfterTheirCommit(t *testing.T) {
 	isLane(next())
 	c.event()
 	require.Equal(t, events.WakeOutbox, next().Subject)
-	// What failed, and what was answered from memory, gives none.
+	// A failed request and a stored response give no hint.
 	c.do("POST", "/v1/webhooks/"+hook+"/test", nil, "Idempotency-Key", "once").want(t, 202)
 	c.do("PATCH", "/v1/webhooks/"+hook, map[string]any{"url": "x"}).want(t, 422)
 	c.do("DELETE", "/v1/webhooks/"+hook, nil).want(t, 204)

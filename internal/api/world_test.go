@@ -18,7 +18,7 @@ import (
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
-// world is a server over a real database, and an operator's key to it.
+// world is a server on a real database, with an operator's key.
 type world struct {
 	t        *testing.T
 	pool     *pgxpool.Pool
@@ -26,7 +26,7 @@ type world struct {
 	operator client
 }
 
-// client speaks for one key.
+// client sends requests with one key.
 type client struct {
 	w        *world
 	key      string
@@ -37,7 +37,7 @@ type answer struct {
 	status int
 	header http.Header
 	raw    []byte
-	json   map[string]any // nil where the body is no object
+	json   map[string]any // nil if the body is no object
 }
 
 func start(t *testing.T, change ...func(*api.Options)) *world {
@@ -57,7 +57,7 @@ func start(t *testing.T, change ...func(*api.Options)) *world {
 	return w
 }
 
-// tenant makes a tenant and a key with all scopes.
+// tenant creates a tenant and a key with all scopes.
 func (w *world) tenant() client {
 	w.t.Helper()
 	made := w.operator.do("POST", "/v1/tenants", map[string]any{"name": w.t.Name()}).want(w.t, 201)
@@ -66,7 +66,7 @@ func (w *world) tenant() client {
 	return c
 }
 
-// do sends a request; body is JSON bytes, nil for none, or a value to encode.
+// do sends a request. body is JSON text, a value to encode, or nil for none.
 func (c client) do(method, path string, body any, headers ...string) *answer {
 	c.w.t.Helper()
 	var r io.Reader
@@ -111,14 +111,14 @@ func (a *answer) want(t *testing.T, status int) *answer {
 	return a
 }
 
-// names checks that the problem's errors name the field, and its detail too.
+// names checks that the problem's errors and its detail name the field.
 func (a *answer) names(t *testing.T, location string) {
 	t.Helper()
 	var places []string
 	list, _ := a.json["errors"].([]any)
 	for _, e := range list {
 		d := e.(map[string]any)
-		require.NotContains(t, d, "value", "values are not sent back")
+		require.NotContains(t, d, "value", "the request's values are not returned")
 		places = append(places, d["location"].(string))
 	}
 	require.Contains(t, places, location, "%s", a.raw)
@@ -143,7 +143,7 @@ func (a *answer) ids(t *testing.T, name string) []string {
 
 const hookURL = "https://hooks.example.com/in"
 
-// webhook makes one and gives its id.
+// webhook creates a webhook and returns its id.
 func (c client) webhook(more ...any) string {
 	c.w.t.Helper()
 	body := map[string]any{"url": hookURL, "events": []string{"email.received"}}
@@ -153,7 +153,7 @@ func (c client) webhook(more ...any) string {
 	return c.do("POST", "/v1/webhooks", body).want(c.w.t, 201).text("id")
 }
 
-// event hands one in and gives its id.
+// event creates an event and returns its id.
 func (c client) event() string {
 	c.w.t.Helper()
 	return c.do("POST", "/v1/events", map[string]any{"type": "email.received", "data": map[string]any{"n": 1}}).want(c.w.t, 202).text("id")

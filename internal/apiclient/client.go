@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -16,11 +17,17 @@ import (
 type Client struct {
 	// Base is the server's URL without /v1.
 	Base string
-	// Key is an operator's or a tenant's.
+	// Key is the key of an operator or of a tenant.
 	Key string
+	// Proxy selects the proxy of a request, such as [http.ProxyFromEnvironment].
+	// nil: no proxy.
+	Proxy func(*http.Request) (*url.URL, error)
+
+	once      sync.Once
+	transport *http.Transport
 }
 
-// Problem is the server's refusal, RFC 9457.
+// Problem is an error response of the server, RFC 9457.
 type Problem struct {
 	Status int    `json:"status"`
 	Title  string `json:"title"`
@@ -31,7 +38,7 @@ type Problem struct {
 	} `json:"errors"`
 }
 
-// Error is the detail and the fields at fault, in one line.
+// Error returns the detail and the wrong fields on one line.
 func (p *Problem) Error() string {
 	text := p.Detail
 	if text == "" {
@@ -47,19 +54,47 @@ func (p *Problem) Error() string {
 	return fmt.Sprintf("%s (%d)", strings.Join(strings.Fields(text), " "), p.Status)
 }
 
-// maxAnswer bounds what is read of an answer.
-const maxAnswer = 16 << 20
+const (
+	// maxResponse bounds the bytes that are read of a response.
+	maxResponse = 16 << 20
+	// timeout bounds a call of [Client.Do].
+	timeout = time.Minute
+)
 
-var transport = &http.Client{
-	Timeout: time.Minute,
-	Transport: &http.Transport{
-		Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 16, IdleConnTimeout: 30 * time.Second,
-	},
+// http returns an HTTP client that shares the connections of c. timeout 0: none.
+func (c *Client) http(timeout time.Duration) *http.Client {
+	c.once.Do(func() {
+		c.transport = &http.Transport{Proxy: c.Proxy, MaxIdleConnsPerHost: 16, IdleConnTimeout: 30 * time.Second}
+	})
+	return &http.Client{Timeout: timeout, Transport: c.transport}
 }
 
-// Do calls the API: in, where not nil, is the JSON body; out, where not nil,
-// takes the answer (a *json.RawMessage takes it as it is). An answer other
-// than 2xx is a [*Problem].
+func (c *Client) request(ctx context.Context, method, path string, query url.Values, body io.Reader) (*http.Request, error) {
+	target := strings.TrimRight(c.Base, "/") + path
+	if len(query) > 0 {
+		target += "?" + query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target, body)
+	if err != nil {
+		return nil, fmt.Errorf("call the API at %s: %w", c.Base, err)
+	}
+	req.Header.Set("Authorization", "Bearer "+c.Key)
+	return req, nil
+}
+
+// problemOf decodes an error response.
+func problemOf(status int, response []byte) *Problem {
+	p := &Problem{}
+	if json.Unmarshal(response, p) != nil || p.Title+p.Detail == "" {
+		p.Title = http.StatusText(status)
+	}
+	p.Status = status
+	return p
+}
+
+// Do calls the API. in is the JSON body, nil for none. out takes the response:
+// nil drops it, a *json.RawMessage takes it undecoded. A response other than 2xx
+// is a [*Problem].
 func (c *Client) Do(ctx context.Context, method, path string, query url.Values, in, out any) error {
 	var body io.Reader
 	if in != nil {
@@ -69,40 +104,30 @@ func (c *Client) Do(ctx context.Context, method, path string, query url.Values, 
 		}
 		body = bytes.NewReader(b)
 	}
-	target := strings.TrimRight(c.Base, "/") + path
-	if len(query) > 0 {
-		target += "?" + query.Encode()
-	}
-	req, err := http.NewRequestWithContext(ctx, method, target, body)
+	req, err := c.request(ctx, method, path, query, body)
 	if err != nil {
-		return fmt.Errorf("call %s: %w", c.Base, err)
+		return err
 	}
 	req.Header.Set("Accept", "application/json")
-	req.Header.Set("Authorization", "Bearer "+c.Key)
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	resp, err := transport.Do(req)
+	resp, err := c.http(timeout).Do(req)
 	if err != nil {
 		return fmt.Errorf("call the API at %s: %w", c.Base, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	response, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse))
 	if err != nil {
-		return fmt.Errorf("read the answer of %s: %w", c.Base, err)
+		return fmt.Errorf("read the response of %s: %w", c.Base, err)
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		p := &Problem{}
-		if json.Unmarshal(answer, p) != nil || p.Title+p.Detail == "" {
-			p.Title = http.StatusText(resp.StatusCode)
-		}
-		p.Status = resp.StatusCode
-		return p
+		return problemOf(resp.StatusCode, response)
 	}
-	if out == nil || len(answer) == 0 {
+	if out == nil || len(response) == 0 {
 		return nil
 	}
-	if err := json.Unmarshal(answer, out); err != nil {
+	if err := json.Unmarshal(response, out); err != nil {
 		return fmt.Errorf("%s did not answer with JSON: is it Fanmail's API? %w", c.Base, err)
 	}
 	return nil

@@ -1,7 +1,9 @@
-// Package apiclient speaks Fanmail's HTTP API for the command line.
+// Package apiclient calls Fanmail's HTTP API for the command line.
 //
-// It guarantees that an error names what the server said: a [*Problem] where
-// the server answered with one, and otherwise an error that names the address
-// that was tried. A key is sent in the Authorization header alone and stands in
-// no error.
+// It guarantees:
+//
+//   - An error shows the server's message: it is a [*Problem] if the server sent
+//     one, and names the status if not. If the server is unreachable, the error
+//     names its address.
+//   - The key is sent in the Authorization header only, and is in no error.
 package apiclient

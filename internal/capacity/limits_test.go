@@ -9,8 +9,8 @@ import (
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
-// The limits are written down a second time in this package, which needs no
-// engine. They must agree with the code's.
+// This package repeats the limits so that it does not import the engine. They
+// must be equal to the engine's.
 func TestLimitsAreTheCodes(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, events.Partitions, Partitions)

@@ -5,36 +5,36 @@ import (
 	"math"
 )
 
-// Load is what is asked for.
+// Load is the load to plan for.
 type Load struct {
 	EventsPerSecond float64 `json:"events_per_s"`
 	// FanOut is how many webhooks an event matches, on average.
 	FanOut float64 `json:"fan_out"`
-	// PayloadKB is an envelope's size.
+	// PayloadKB is the size of an envelope.
 	PayloadKB     float64 `json:"payload_kb"`
 	RetentionDays float64 `json:"retention_days"`
 	// BrokerDays is how long the broker keeps relayed events.
 	BrokerDays float64 `json:"broker_days"`
 	// Failing is the share of deliveries whose attempts all fail.
 	Failing float64 `json:"failing"`
-	// LatencyMS is how long an endpoint takes to answer.
+	// LatencyMS is the response time of an endpoint.
 	LatencyMS float64 `json:"latency_ms"`
 	// Hanging is how many endpoints never answer.
 	Hanging  float64 `json:"hanging"`
 	Webhooks float64 `json:"webhooks"`
 }
 
-// Machines is what there is to run it on.
+// Machines are the machines to plan with.
 type Machines struct {
-	// Busy is the share of a resource that is planned for, above which
+	// Busy is the planned share of a resource, above 0 and at most 1. Above it,
 	// latencies grow.
 	Busy float64 `json:"busy"`
-	// Cores of a dispatcher's or a publisher's machine, and of Postgres's and
-	// each broker's.
+	// Cores are those of a dispatcher's or a publisher's machine; the next two
+	// are those of Postgres and of each NATS node.
 	Cores         float64 `json:"cores"`
 	PostgresCores float64 `json:"postgres_cores"`
 	BrokerCores   float64 `json:"broker_cores"`
-	// PostgresLogMB and BrokerDiskMB are what the disks write, MB/s.
+	// PostgresLogMB and BrokerDiskMB are the write rates of the disks, in MB/s.
 	PostgresLogMB  float64 `json:"postgres_log_mb_per_s"`
 	BrokerDiskMB   float64 `json:"broker_disk_mb_per_s"`
 	PostgresDiskTB float64 `json:"postgres_disk_tb"`
@@ -43,10 +43,10 @@ type Machines struct {
 	Replicas float64 `json:"stream_replicas"`
 }
 
-// ValueError is a value that makes no sense.
+// ValueError is a value out of its range.
 type ValueError struct{ Name, Reason string }
 
-// Error is "name reason".
+// Error returns the name and the reason.
 func (e *ValueError) Error() string { return e.Name + " " + e.Reason }
 
 func validate(l Load, m Machines) error {

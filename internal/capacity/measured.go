@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// Cost is CPU seconds for 1,000 of something, by part.
+// Cost is the CPU time of 1,000 events or deliveries, in seconds, by part.
 type Cost struct {
 	Publisher  float64 `json:"publisher"`
 	Dispatcher float64 `json:"dispatcher"`
@@ -14,26 +14,28 @@ type Cost struct {
 	Broker     float64 `json:"broker"`
 }
 
-// Measured is what a delivery costs: a share for each event, whatever its
-// fan-out, and a share for each delivery. Payloads are of 2 KB.
+// Measured are measured costs: one part for each event, whatever its fan-out,
+// and one for each delivery. The envelopes have 2 KB.
 type Measured struct {
 	Source   string `json:"source"`
 	Event    Cost   `json:"event"`
 	Delivery Cost   `json:"delivery"`
-	// EventLog and DeliveryLog are bytes of Postgres's log.
+	// EventLog and DeliveryLog are bytes of Postgres's WAL.
 	EventLog    float64 `json:"event_log_bytes"`
 	DeliveryLog float64 `json:"delivery_log_bytes"`
-	// BrokerWrites is what the broker hands to the disk for an event, bytes.
+	// BrokerWrites is what the broker writes to the disk for an event, in bytes.
 	BrokerWrites float64 `json:"broker_write_bytes"`
 }
 
-// Reference are the figures of two shared cores with everything on them, the
-// producer's inserts in Postgres's. CPU: W1 (one endpoint) and W2 (100) of
-// test/bench, the medians of two rounds on a quiet machine; their difference
-// tells an event's part from a delivery's. The broker's CPU and writes are those
-// of a stream with atomic batches, as replicated ones have them; the stream of a
-// single server takes .026 s and 2,390 bytes. The log: test/counts, at fan-out 1
-// and 10.
+// Reference are the figures of two shared cores that run everything. Postgres's
+// part includes the producer's inserts.
+//
+//   - CPU: W1 (one endpoint) and W2 (100 endpoints) of test/bench, medians of two
+//     rounds on a quiet machine. Their difference separates the cost of an event
+//     from that of a delivery.
+//   - The broker: a stream with atomic batches, as replicated streams have them.
+//     The stream of a single server takes .026 s and 2,390 bytes.
+//   - The WAL: test/counts, at fan-out 1 and 10.
 var Reference = Measured{
 	Source:       "test/bench W1 and W2, and test/counts, on 2 shared cores",
 	Event:        Cost{Publisher: .017, Dispatcher: .020, Postgres: .066, Broker: .040},
@@ -43,58 +45,61 @@ var Reference = Measured{
 	BrokerWrites: 4950,
 }
 
-// What a row takes on the disk, with its indexes: measured on tables loaded by
-// test/bench (200,000 deliveries, 5,000 events of 2 KB). Half of a page more
-// than its payload is what an event's row costs on average; a delivery's row is
-// written twice, and what vacuum leaves behind is taken for a quarter.
+// The disk space of a row with its indexes, measured on tables that test/bench
+// has loaded (200,000 deliveries, 5,000 events of 2 KB). An event's row wastes
+// half a page on average. A delivery's row is written twice; the space that
+// vacuum does not return is assumed to be a quarter.
 const (
 	deliveryRow      = 240*1.25 + 140 // bytes
 	eventRow         = 340.0          // bytes beside the envelope
 	eventPageLoss    = 1.25           // of the envelope
 	attemptRow       = 260.0          // bytes, of a failed attempt; assumed
 	brokerOverhead   = 340.0          // bytes of a message beside its payload; assumed
-	referencePayload = 2.0            // KB, of what was measured
+	referencePayload = 2.0            // KB, the envelopes of the measurements
 )
 
-// Limits of the code; see dispatch and outbox.
+// Limits of the engine; see internal/dispatch and internal/relay.
 const (
-	// FastSlots and SlowSlots are a dispatcher's POSTs in flight: --slots and
-	// --slow-slots at their defaults.
+	// FastSlots and SlowSlots are the POSTs in flight of a dispatcher: the defaults
+	// of --slots and --slow-slots.
 	FastSlots = 512
 	SlowSlots = 4 * FastSlots
-	// Partitions bound the dispatchers that have work.
+	// Partitions is the maximum number of dispatchers that have work.
 	Partitions = 32
-	// webhookInFlight is a webhook's max_in_flight unless it says otherwise.
+	// webhookInFlight is the default of a webhook's max_in_flight.
 	webhookInFlight = 32
 	// slowAfter is when an attempt moves to the slow slots, in ms.
 	slowAfter = 1000.0
-	// attemptMax is a whole attempt's time-out, in ms.
+	// attemptMax is the time-out of an attempt, in ms.
 	attemptMax = 15_000.0
-	// maxAttempts of a delivery.
+	// maxAttempts is the number of attempts of a delivery.
 	maxAttempts = 8
-	// probeEvery is how often a lane whose breaker is open tries, in ms.
+	// probeEvery is the longest interval between probes of an open breaker, in ms.
 	probeEvery = 60_000.0
-	// streamRate is what one stream's leader takes in, messages a second:
-	// atomic batches of 500 of 2 KB, written to disk before the answer.
+	// streamRate is how many messages a second the leader of a stream accepts:
+	// atomic batches of 500 messages of 2 KB, written to disk before the ack.
 	streamRate = 33_000.0
 )
 
-// Memory, bytes: of an idle dispatcher or publisher (peaks of test/bench,
-// which hold buffers of a busy one), of an attempt in flight (its request and
-// two buffers of the connection; assumed) and of a webhook in the registry
-// (9,900 more made a dispatcher's peak 15 MB higher).
+const secondsPerDay = 86_400
+
+// Memory, in bytes:
+//
+//   - a dispatcher or publisher: peaks of test/bench, with the buffers of a busy one
+//   - an attempt in flight: its request and two buffers of the connection (assumed)
+//   - a webhook in the registry: 9,900 more raised a dispatcher's peak by 15 MB
 const (
 	processMemory = 110 << 20
-	flightMemory  = 40 << 10
+	attemptMemory = 40 << 10
 	webhookMemory = 2 << 10
 )
 
-// ErrBench says that a file is no result of the benchmark with W1 and W2.
+// ErrBench says that a file has no results of W1 and W2 of the benchmark.
 var ErrBench = errors.New("not the results of the benchmark: W1 and W2 of fanmail are needed, see `make bench`")
 
-// FromBench takes the figures from the JSON that test/bench writes. What W1
-// costs is an event and a delivery, what W2 costs a delivery and a hundredth of
-// an event. It returns [ErrBench] where one of them is missing.
+// FromBench reads the figures from the JSON that test/bench writes. W1 has the
+// cost of one event and one delivery, W2 that of a delivery and a hundredth of an
+// event. It returns [ErrBench] if one of them is missing.
 func FromBench(results []byte) (Measured, error) {
 	var lines []struct {
 		Workload string             `json:"workload"`

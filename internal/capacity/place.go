@@ -9,39 +9,38 @@ import (
 	"slices"
 )
 
-// Database is a place for tenants.
+// Database is a database that takes tenants.
 type Database struct {
 	Name string `json:"name"`
-	// Weight is its share against the others'; above zero.
+	// Weight is its share relative to the other databases; above zero.
 	Weight float64 `json:"weight"`
 }
 
-// Tenant is what is placed.
+// Tenant is a tenant to place.
 type Tenant struct {
 	ID string `json:"id"`
-	// Load is what it brings, in any unit, such as events a day; it only tells
-	// how even the places are.
+	// Load is the tenant's load in any unit, such as events a day. It does not
+	// change the place, only the [Share] of the databases.
 	Load float64 `json:"load"`
-	// Pin is a database's name, for a tenant that must be there; "": none.
+	// Pin is the database that the tenant must have; "" for any.
 	Pin string `json:"pin,omitempty"`
 }
 
-// Placement is a tenant's database.
+// Placement is the database of a tenant.
 type Placement struct {
 	Tenant   string  `json:"tenant"`
 	Database string  `json:"database"`
 	Load     float64 `json:"load"`
 }
 
-// ErrPlaces says that the databases can't be placed on.
+// ErrPlaces says that the list of databases is not valid.
 var ErrPlaces = errors.New("the databases must have distinct names, and weights above zero")
 
-// Place gives each tenant the database that draws highest for it (weighted
-// rendezvous hashing): shares follow the weights, and a change of the
-// databases moves no tenant that need not move. The order of databases and
-// tenants is of no account; the answer has the tenants' order. It returns
-// [ErrPlaces], or an error that names a tenant without an id, one that is given
-// twice, or a pin to a database that is not there.
+// Place assigns a database to each tenant by weighted rendezvous hashing. Shares
+// follow the weights, and a change of the databases moves as few tenants as
+// possible. The order of the databases and tenants does not matter; the result
+// has the order of the tenants. Place returns [ErrPlaces], or an error that names
+// a tenant without an id, a duplicate tenant, or an unknown database of a pin.
 func Place(tenants []Tenant, databases []Database) ([]Placement, error) {
 	known := map[string]bool{}
 	for _, d := range databases {
@@ -60,9 +59,9 @@ func Place(tenants []Tenant, databases []Database) ([]Placement, error) {
 		case t.ID == "":
 			return nil, fmt.Errorf("tenant %d has no id", i+1)
 		case seen[t.ID]:
-			return nil, fmt.Errorf("tenant %s is there twice", t.ID)
+			return nil, fmt.Errorf("tenant %s is given twice", t.ID)
 		case t.Pin != "" && !known[t.Pin]:
-			return nil, fmt.Errorf("tenant %s is pinned to %q, which is none of the databases", t.ID, t.Pin)
+			return nil, fmt.Errorf("tenant %s is pinned to %q, which is not one of the databases", t.ID, t.Pin)
 		}
 		seen[t.ID] = true
 		out[i] = Placement{Tenant: t.ID, Database: t.Pin, Load: t.Load}
@@ -76,8 +75,8 @@ func Place(tenants []Tenant, databases []Database) ([]Placement, error) {
 func choose(tenant string, databases []Database) string {
 	best, highest := "", math.Inf(-1)
 	for _, d := range databases {
-		// Of independent draws the one with weight w wins with the
-		// probability w over the sum of all.
+		// With independent draws, a database wins with the probability of its
+		// weight divided by the sum of all weights.
 		drawn := -d.Weight / math.Log(draw(tenant, d.Name))
 		if drawn > highest || drawn == highest && d.Name < best {
 			best, highest = d.Name, drawn
@@ -86,7 +85,7 @@ func choose(tenant string, databases []Database) string {
 	return best
 }
 
-// draw is a number above 0 and below 1, always the same for a pair.
+// draw maps a pair to a number above 0 and below 1, always the same.
 func draw(tenant, database string) float64 {
 	var n [8]byte
 	binary.BigEndian.PutUint64(n[:], uint64(len(tenant)))
@@ -94,16 +93,16 @@ func draw(tenant, database string) float64 {
 	return (float64(binary.BigEndian.Uint64(sum[:8])>>11) + .5) / (1 << 53)
 }
 
-// Share is what lies on a database.
+// Share is the part of the tenants and of the load on a database.
 type Share struct {
 	Database string  `json:"database"`
 	Tenants  int     `json:"tenants"`
 	Load     float64 `json:"load"`
-	// OfFair is its load over what its weight asks for; 1 is even.
+	// OfFair is its load divided by its fair share by weight; 1 is even.
 	OfFair float64 `json:"of_fair"`
 }
 
-// Shares sums placements up, in the databases' order.
+// Shares sums up the placements, in the order of the databases.
 func Shares(placed []Placement, databases []Database) []Share {
 	out := make([]Share, len(databases))
 	at := map[string]*Share{}

@@ -66,7 +66,7 @@ func TestADatabaseMoreMovesOnlyItsShare(t *testing.T) {
 
 func TestPlacesAreForGood(t *testing.T) {
 	t.Parallel()
-	// A map that was given out must be the same in every later release.
+	// Later releases must place tenants in the same way.
 	require.Equal(t, map[string]string{
 		"ten_00000000000000000000000000000000": "b", "ten_00000000000000000000000000000001": "c",
 		"ten_00000000000000000000000000000002": "b", "ten_00000000000000000000000000000003": "a",
@@ -93,7 +93,7 @@ func TestBadPlacesAreRefused(t *testing.T) {
 	}
 	one := tenants(1)
 	_, err := capacity.Place(slices.Concat(one, one), []capacity.Database{a})
-	require.ErrorContains(t, err, "is there twice")
+	require.ErrorContains(t, err, "is given twice")
 	_, err = capacity.Place([]capacity.Tenant{{}}, []capacity.Database{a})
 	require.ErrorContains(t, err, "has no id")
 	_, err = capacity.Place([]capacity.Tenant{{ID: "x", Pin: "z"}}, []capacity.Database{a})

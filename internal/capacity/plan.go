@@ -6,14 +6,14 @@ import (
 	"slices"
 )
 
-// Plan is what a load needs.
+// Plan is what a load needs. Rates are per second.
 type Plan struct {
 	Deliveries float64 `json:"deliveries_per_s"`
 	Attempts   float64 `json:"attempts_per_s"`
 	InFlight   float64 `json:"attempts_in_flight"`
-	// PerWebhook is the most that one webhook takes, deliveries a second, with
-	// the cap of attempts in flight that it has unless told otherwise; 0: no
-	// bound, since answers take no time.
+	// PerWebhook is the maximum rate of one webhook with the default of
+	// max_in_flight, in deliveries a second. 0: no bound, because the endpoint
+	// answers in no time.
 	PerWebhook float64 `json:"deliveries_per_s_per_webhook"`
 
 	Publishers       int     `json:"publishers"`
@@ -32,21 +32,21 @@ type Plan struct {
 	BrokerDisk    float64 `json:"broker_disk_bytes"`   // of each node
 	BrokerNetwork float64 `json:"broker_network_mb_s"` // MB/s in and out of the leader
 
-	// Limits are the resources that more replicas don't add to, those that
-	// saturate first first.
+	// Limits are the resources that more replicas do not extend, in the order in
+	// which they saturate.
 	Limits []Limit `json:"limits"`
 }
 
-// Limit is a resource and how far it reaches.
+// Limit is a resource and the load that it can carry.
 type Limit struct {
 	Resource string  `json:"resource"`
 	Used     float64 `json:"used"`  // share of it
-	Times    float64 `json:"times"` // the load that it would carry, as a multiple, when as busy as planned
-	Then     string  `json:"then"`  // what to do beyond
+	Times    float64 `json:"times"` // the load at the planned share, as a multiple of the present load
+	Then     string  `json:"then"`  // what to do above that load
 }
 
-// New makes the plan. It returns a [*ValueError] for a value that makes no
-// sense.
+// New calculates the plan. It returns a [*ValueError] for a value out of its
+// range.
 func New(l Load, m Machines, c Measured) (Plan, error) {
 	if err := validate(l, m); err != nil {
 		return Plan{}, err
@@ -57,7 +57,7 @@ func New(l Load, m Machines, c Measured) (Plan, error) {
 	failed := p.Deliveries * l.Failing * maxAttempts
 	p.Attempts = p.Deliveries*(1-l.Failing) + failed
 
-	// Half of what an event costs grows with its payload: assumed.
+	// Assumption: half of an event's cost grows with its payload.
 	size := .5 + .5*l.PayloadKB/referencePayload
 	perSecond := func(event, delivery float64) float64 { return (events*event*size + p.Attempts*delivery) / 1000 }
 	p.PublisherCores = perSecond(c.Event.Publisher, c.Delivery.Publisher)
@@ -65,31 +65,32 @@ func New(l Load, m Machines, c Measured) (Plan, error) {
 	p.PostgresCores = perSecond(c.Event.Postgres, c.Delivery.Postgres)
 	p.BrokerCores = perSecond(c.Event.Broker, c.Delivery.Broker)
 
-	fast, slow := flight(l, p.Attempts)
+	fast, slow := inFlight(l, p.Attempts)
 	p.InFlight = fast + slow
 	if l.LatencyMS > 0 {
 		p.PerWebhook = webhookInFlight * 1000 / l.LatencyMS
 	}
 	p.Publishers = atLeast(2, p.PublisherCores/m.Busy/m.Cores)
 	p.Dispatchers = atLeast(2, p.DispatcherCores/m.Busy/m.Cores, fast/m.Busy/FastSlots, slow/m.Busy/SlowSlots)
-	p.DispatcherMemory = processMemory + p.InFlight/float64(p.Dispatchers)*(flightMemory+l.PayloadKB*1024) + l.Webhooks*webhookMemory
+	p.DispatcherMemory = processMemory + p.InFlight/float64(p.Dispatchers)*(attemptMemory+l.PayloadKB*1024) + l.Webhooks*webhookMemory
 
 	payload := l.PayloadKB * 1024
 	grown := payload / (referencePayload * 1024)
 	p.PostgresLog = (events*c.EventLog*(.25+.75*grown) + p.Deliveries*c.DeliveryLog + failed*attemptRow*2) / 1e6
 	aDay := events*(payload*eventPageLoss+eventRow) + p.Deliveries*deliveryRow + failed*attemptRow
-	p.PostgresDisk = aDay * 86_400 * l.RetentionDays
+	p.PostgresDisk = aDay * secondsPerDay * l.RetentionDays
 	p.BrokerWrites = events * (c.BrokerWrites - referencePayload*1024 + payload) / 1e6
-	p.BrokerDisk = events * (payload + brokerOverhead) * 86_400 * l.BrokerDays
-	// In once, to each other replica once, to one dispatcher once, and once
-	// more by way of DELIVERIES to each other owner of one of its webhooks.
+	p.BrokerDisk = events * (payload + brokerOverhead) * secondsPerDay * l.BrokerDays
+	// An event comes in once and goes out once to each other replica and to one
+	// dispatcher. It travels once more through DELIVERIES to each other owner of
+	// one of its webhooks.
 	others := math.Min(l.FanOut, Partitions) * (1 - 1/float64(p.Dispatchers))
 	p.BrokerNetwork = events * (payload + brokerOverhead) * (2 + m.Replicas - 1 + 2*others) / 1e6
 
 	limit := func(resource string, used float64, then string) {
 		p.Limits = append(p.Limits, Limit{Resource: resource, Used: used, Times: m.Busy / used, Then: then})
 	}
-	const place = "place the tenants over more databases: fanmail capacity place"
+	const place = "place the tenants on more databases: fanmail capacity place"
 	limit("Postgres's cores", p.PostgresCores/m.PostgresCores, place)
 	limit("Postgres's log", p.PostgresLog/m.PostgresLogMB, place)
 	limit("Postgres's disk", p.PostgresDisk/1e12/m.PostgresDiskTB, "a shorter retention, or "+place)
@@ -104,17 +105,17 @@ func New(l Load, m Machines, c Measured) (Plan, error) {
 	return p, nil
 }
 
-// flight is how many attempts are under way at a moment, in fast and in slow
-// slots: as many as begin in a second, times how long each takes. An endpoint
-// that hangs has its breaker open, and one attempt at a time tries it.
-func flight(l Load, attempts float64) (fast, slow float64) {
+// inFlight returns the number of attempts in flight, in fast and in slow slots:
+// the rate of attempts times their duration. A hanging endpoint has its breaker
+// open, so that one attempt at a time probes it.
+func inFlight(l Load, attempts float64) (fast, slow float64) {
 	fast = attempts * math.Min(l.LatencyMS, slowAfter) / 1000
 	slow = attempts * math.Max(l.LatencyMS-slowAfter, 0) / 1000
 	probes := l.Hanging / (probeEvery + attemptMax)
 	return fast + probes*slowAfter, slow + probes*(attemptMax-slowAfter)
 }
 
-// atLeast is the least whole number that is no smaller than any of them.
+// atLeast returns the smallest whole number that is not below any of them.
 func atLeast(least float64, wants ...float64) int {
 	for _, w := range wants {
 		least = math.Max(least, w)

@@ -14,7 +14,7 @@ var (
 	room = capacity.Machines{
 		Busy: .5, Cores: 4, PostgresCores: 16, BrokerCores: 4, PostgresLogMB: 200, BrokerDiskMB: 200, PostgresDiskTB: 100, BrokerDiskTB: 100, Replicas: 3,
 	}
-	// Round figures, so that the sums can be done by hand.
+	// Round figures, so that the sums can be checked by hand.
 	round = capacity.Measured{
 		Event:    capacity.Cost{Publisher: .1, Dispatcher: .2, Postgres: .3, Broker: .4},
 		Delivery: capacity.Cost{Dispatcher: .1, Postgres: .2, Broker: .1},
@@ -72,11 +72,11 @@ func TestMoreLoadNeedsMore(t *testing.T) {
 
 func TestSlotsAskForDispatchers(t *testing.T) {
 	t.Parallel()
-	// 3,000 a second of half a second are 1,500 in flight; 256 a dispatcher
-	// where half of the slots are planned for.
+	// 3,000 attempts a second of half a second are 1,500 in flight. At a planned
+	// share of one half, a dispatcher has 256.
 	fast := plan(t, func(l *capacity.Load, _ *capacity.Machines) { l.LatencyMS = 500 })
 	require.Equal(t, 6, fast.Dispatchers)
-	// Of 5 s each, the first second is in a fast slot: 3,000 in these.
+	// Of an attempt of 5 s, the first second is in a fast slot: 3,000 in all.
 	slow := plan(t, func(l *capacity.Load, _ *capacity.Machines) { l.LatencyMS = 5000 })
 	require.Equal(t, 12, slow.Dispatchers)
 	require.InDelta(t, 15_000, slow.InFlight, 1e-6)

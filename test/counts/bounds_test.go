@@ -11,28 +11,27 @@ import (
 
 var nop = zap.NewNop()
 
-// rounds is how often the deliveries are counted at most, and the best round
-// stands: a busy machine breaks batches up and never makes them larger.
+// rounds is the maximum number of rounds; one round within the bounds is enough.
+// A busy machine can split batches, but it cannot make them larger.
 const rounds = 4
 
-// bounds are for 1,000 deliveries. What batches and buffers make of the rest
-// varies a little with timing, so these leave room; a batch broken up goes
-// far beyond.
+// bounds are upper bounds for 1,000 deliveries. Counts vary a little with timing,
+// so the bounds leave room. A split batch exceeds them by far.
 type bounds struct {
-	// trips to Postgres and transactions that write, besides those that are
-	// made by the clock: renewals, and looks for work.
+	// trips are round trips to Postgres, transactions those that write. Periodic
+	// work, such as renewals of leases, is allowed on top.
 	trips, transactions int64
-	// wal is in bytes for a delivery, log is full_page_writes off.
+	// wal is the WAL of a delivery in bytes, with full_page_writes off.
 	wal int64
-	// copies are messages in the stream of deliveries.
+	// copies are messages in the stream DELIVERIES.
 	copies int64
-	// allocs and allocBytes for a delivery are the whole process's: with the
-	// producer, the broker and the receiver.
+	// allocs and allocBytes are those of the whole process for a delivery,
+	// including producer, broker and receiver.
 	allocs, allocBytes int64
 }
 
-// By the clock, for each second: five loops look once or twice a second, and
-// leases of partitions are renewed once.
+// Allowance for periodic work, in each second: five loops poll once or twice, and
+// the leases of partitions are renewed once.
 const (
 	tripsASecond        = 40
 	transactionsASecond = 5
@@ -66,7 +65,8 @@ func TestWhatAThousandDeliveriesTake(t *testing.T) {
 	}
 }
 
-// count delivers and gives what went over its bound.
+// count sends the deliveries of one round. It returns the counts above their
+// bounds.
 func (c *chain) count(t *testing.T, wide bool, bounds bounds) (over []string) {
 	t.Helper()
 	eventsBefore, before := c.events, c.read()
@@ -82,9 +82,9 @@ func (c *chain) count(t *testing.T, wide bool, bounds bounds) (over []string) {
 		{"transactions that write", after.transactions - before.transactions, bounds.transactions + transactionsASecond*seconds},
 		{"bytes of log a delivery", (after.wal - before.wal) / n, bounds.wal},
 		{"messages of events", after.messages - before.messages, sent},
-		// An attempt that takes over a second, as where the machine stands
-		// still, makes its lane slow, and that has no room for the rest.
-		{"rows given back or leased anew", after.back - before.back, 0},
+		// If the machine stalls and an attempt takes over a second, its lane
+		// becomes slow and releases rows.
+		{"rows released or fetched", after.released - before.released, 0},
 		{"messages of deliveries", after.copies - before.copies, bounds.copies},
 		{"allocations a delivery", int64(after.allocs-before.allocs) / n, bounds.allocs},
 		{"bytes allocated a delivery", int64(after.bytes-before.bytes) / n, bounds.allocBytes},
@@ -97,12 +97,13 @@ func (c *chain) count(t *testing.T, wide bool, bounds bounds) (over []string) {
 	return over
 }
 
-// checkRows holds the rows written since the start: an event and its outbox row
-// inserted, that leased once and deleted; a delivery inserted and its outcome
-// written, besides what was given back and leased anew; no attempt logged.
+// checkRows checks the rows written since the start. An event and its outbox row
+// are inserted; the outbox row is leased once and deleted. A delivery is inserted
+// and updated once with its outcome, besides releases and fetches. No attempt is
+// inserted.
 func checkRows(t *testing.T, c *chain, rounds int) {
 	t.Helper()
-	back := int(c.read().back)
+	released := int(c.read().released)
 	rows := c.rows()
 	const deliveries = "webhook_subscriber_deliveries"
 	hot := map[string]int{}
@@ -113,15 +114,15 @@ func checkRows(t *testing.T, c *chain, rounds int) {
 			}
 		}
 	}
-	if again := hot[deliveries+" updated"] - c.sent; again > 0 {
-		require.LessOrEqual(t, again, back)
-		hot[deliveries+" updated"] -= again
+	if updates := hot[deliveries+" updated"] - c.sent; updates > 0 {
+		require.LessOrEqual(t, updates, released)
+		hot[deliveries+" updated"] -= updates
 	}
 	require.Equal(t, map[string]int{
 		"events inserted": c.events,
 		"outbox inserted": c.events, "outbox updated": c.events, "outbox deleted": c.events,
 		deliveries + " inserted": c.sent, deliveries + " updated": c.sent,
 	}, hot)
-	// A webhook's last delivery is noted every few seconds at most.
+	// The time of a webhook's last delivery is updated every few seconds at most.
 	require.LessOrEqual(t, rows["webhooks updated"], webhooks*20*rounds)
 }

@@ -40,8 +40,8 @@ const (
 	textBytes = 1800 // of an event, which makes an envelope of about 2 KB
 )
 
-// chain is a publisher and a dispatcher, in this process, on a Postgres of its
-// own, since the bytes of a server's log are everybody's.
+// chain is a publisher and a dispatcher in this process, on a Postgres of their
+// own: the WAL is shared by all clients of a server.
 type chain struct {
 	t      *testing.T
 	trips  *trips
@@ -59,12 +59,12 @@ type chain struct {
 	dispatched *prometheus.Registry
 }
 
-// start starts the chain; unless fed, every delivery travels through the broker
-// as those of other replicas do.
+// start starts the chain. fed: the fan-out hands deliveries to the dispatcher in
+// memory. Otherwise they travel through the broker, as those of other replicas.
 func start(t *testing.T, fed bool) *chain {
 	t.Helper()
 	ctx := t.Context()
-	dir, err := os.MkdirTemp("", "fanmail-counts-") //nolint:usetesting // Postgres's user can't walk through the test's own
+	dir, err := os.MkdirTemp("", "fanmail-counts-") //nolint:usetesting // Postgres's user cannot enter t.TempDir
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(dir, 0o755))
 	server, err := devserver.StartPostgres(ctx, devserver.PostgresOptions{Dir: dir, Fast: true, Settings: map[string]string{"autovacuum": "off"}})
@@ -102,19 +102,19 @@ func start(t *testing.T, fed bool) *chain {
 		c.run(run)
 	}
 	t.Cleanup(c.stop)
-	// A row that was leased before its partition's messages began to come is
-	// leased anew, since another may have had it.
+	// Before the dispatcher receives a partition's messages, it would fetch the
+	// partition's rows again, because another owner may have had them.
 	require.Eventually(t, func() bool { return d.Ready() == nil }, time.Minute, 5*time.Millisecond)
 	return c
 }
 
-// everybody is an agent whose events go to all webhooks.
+// everybody is an agent whose events match all webhooks.
 const everybody = "everybody@example.com"
 
-// agent is the i-th webhook's own.
+// agent is the agent whose events match the i-th webhook only.
 func agent(i int) string { return fmt.Sprintf("agent%d@example.com", i%webhooks) }
 
-// counted opens one of the engine's pools, whose round trips count.
+// counted opens a pool of the engine. Its round trips are counted.
 func (c *chain) counted() *pgxpool.Pool {
 	cfg, err := pgxpool.ParseConfig(c.url)
 	require.NoError(c.t, err)
@@ -143,8 +143,8 @@ func (c *chain) run(f func(context.Context) error) {
 	})
 }
 
-// stop ends the engine and its connections, after which Postgres's own counts
-// are complete.
+// stop stops the engine and closes its connections. Postgres's counts are
+// complete afterwards.
 func (c *chain) stop() {
 	for _, s := range c.stops {
 		s()
@@ -155,9 +155,9 @@ func (c *chain) stop() {
 	c.stops, c.engine = nil, nil
 }
 
-// deliver puts events into the outbox in one transaction, so that there are n
-// deliveries, and waits until the outcome of each is recorded. The events go to
-// the webhooks in turn, or each to all of them where wide.
+// deliver inserts events that make n deliveries, in one transaction, and waits
+// until each outcome is recorded. wide: each event matches all webhooks.
+// Otherwise each event matches one webhook, in turn.
 func (c *chain) deliver(n int, wide bool) {
 	c.t.Helper()
 	ctx := c.t.Context()
@@ -186,20 +186,20 @@ func (c *chain) deliver(n int, wide bool) {
 		err := c.pool.QueryRow(ctx, `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE status = 'delivered'`).Scan(&done)
 		return err == nil && done == c.sent
 	}, 3*time.Minute, 50*time.Millisecond)
-	require.Equal(c.t, c.sent, c.sink.Count(), "each came once")
+	require.Equal(c.t, c.sent, c.sink.Count(), "each delivery arrived once")
 }
 
-// reading is what has been used so far. Rows are not in it, see rows.
+// reading holds the counts so far, except for rows; see rows.
 type reading struct {
 	at               time.Time
 	trips            int64
-	transactions     int64 // that wrote
+	transactions     int64 // that write
 	wal              int64
 	messages, copies int64 // in the streams of events and of deliveries
 	allocs, bytes    uint64
-	// back counts the rows that were given back to the table, and those that
-	// were leased from it.
-	back int64
+	// released counts the rows that lanes released to the table or fetched from
+	// it.
+	released int64
 }
 
 func (c *chain) read() reading {
@@ -222,16 +222,16 @@ func (c *chain) read() reading {
 	for _, f := range families {
 		if name := f.GetName(); name == "fanmail_dispatch_released_total" || name == "fanmail_dispatch_fetched_total" {
 			found++
-			r.back += int64(f.GetMetric()[0].GetCounter().GetValue())
+			r.released += int64(f.GetMetric()[0].GetCounter().GetValue())
 		}
 	}
 	require.Equal(c.t, 2, found)
 	return r
 }
 
-// rows are what was written since the start, by table and kind. The engine
-// must have stopped: a connection reports its counts when it ends. The test's
-// own pool is closed afterwards.
+// rows returns the rows written since the start, by table and kind. The engine
+// must have stopped: a connection reports its counts when it ends. It closes the
+// test's pool.
 func (c *chain) rows() map[string]int {
 	c.t.Helper()
 	ctx := context.WithoutCancel(c.t.Context())

@@ -7,7 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// trips counts round trips to Postgres: a query, or a batch however long.
+// trips counts round trips to Postgres: a query or a batch, of any length, is one.
 type trips struct{ n atomic.Int64 }
 
 func (t *trips) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {

@@ -12,15 +12,15 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// letter is a mail and its envelope.
-type letter struct {
+// message is a mail with its SMTP envelope.
+type message struct {
 	name string
 	from string
 	to   []string
 	raw  []byte // lines end in CRLF
 }
 
-// crlf ends every line in CRLF, as SMTP wants it.
+// crlf ends every line in CRLF, as SMTP requires.
 func crlf(raw []byte) []byte {
 	raw = bytes.ReplaceAll(raw, []byte("\r\n"), []byte("\n"))
 	return bytes.ReplaceAll(raw, []byte("\n"), []byte("\r\n"))
@@ -28,7 +28,7 @@ func crlf(raw []byte) []byte {
 
 func newMessageID() string { return fmt.Sprintf("<%s@fanmail.invalid>", rand.Text()) }
 
-// withMessageID gives a mail with this Message-ID instead of its own.
+// withMessageID replaces the Message-ID of a mail.
 func withMessageID(raw []byte, id string) []byte {
 	head, body, _ := bytes.Cut(raw, []byte("\r\n\r\n"))
 	var out bytes.Buffer
@@ -51,47 +51,47 @@ func withMessageID(raw []byte, id string) []byte {
 	return out.Bytes()
 }
 
-// postman is one SMTP connection.
-type postman struct {
-	c    *smtp.Client
-	stop func() bool
+// mailer is one SMTP connection.
+type mailer struct {
+	client *smtp.Client
+	stop   func() bool
 }
 
-// dialPostman connects to an SMTP server. The connection is cut when ctx ends.
-func dialPostman(ctx context.Context, addr string) (*postman, error) {
+// dialSMTP connects to an SMTP server. The end of ctx closes the connection.
+func dialSMTP(ctx context.Context, addr string) (*mailer, error) {
 	conn, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("reach the SMTP server: %w", err)
 	}
-	return &postman{
-		c:    smtp.NewClient(conn),
-		stop: context.AfterFunc(ctx, func() { _ = conn.Close() }),
+	return &mailer{
+		client: smtp.NewClient(conn),
+		stop:   context.AfterFunc(ctx, func() { _ = conn.Close() }),
 	}, nil
 }
 
-func (p *postman) quit() {
-	p.stop()
-	_ = p.c.Quit()
-	_ = p.c.Close()
+func (m *mailer) quit() {
+	m.stop()
+	_ = m.client.Quit()
+	_ = m.client.Close()
 }
 
-// deliver sends one mail and gives the server's words on accepting it.
-func (p *postman) deliver(l letter) (string, error) {
-	fault := func(step string, err error) error { return fmt.Errorf("send %s: %s: %w", l.name, step, err) }
-	opts := &smtp.MailOptions{Size: int64(len(l.raw)), UTF8: !ascii(l.from) || !ascii(strings.Join(l.to, ""))}
-	if err := p.c.Mail(l.from, opts); err != nil {
-		return "", fault("from "+l.from, err)
+// send sends one mail and returns the server's text after the status 250.
+func (m *mailer) send(mail message) (string, error) {
+	fault := func(step string, err error) error { return fmt.Errorf("send %s: %s: %w", mail.name, step, err) }
+	opts := &smtp.MailOptions{Size: int64(len(mail.raw)), UTF8: !ascii(mail.from) || !ascii(strings.Join(mail.to, ""))}
+	if err := m.client.Mail(mail.from, opts); err != nil {
+		return "", fault("from "+mail.from, err)
 	}
-	for _, to := range l.to {
-		if err := p.c.Rcpt(to, nil); err != nil {
+	for _, to := range mail.to {
+		if err := m.client.Rcpt(to, nil); err != nil {
 			return "", fault("to "+to, err)
 		}
 	}
-	w, err := p.c.Data()
+	w, err := m.client.Data()
 	if err != nil {
 		return "", fault("data", err)
 	}
-	if _, err := w.Write(l.raw); err != nil {
+	if _, err := w.Write(mail.raw); err != nil {
 		return "", fault("data", err)
 	}
 	answer, err := w.CloseWithResponse()
