@@ -7,9 +7,8 @@ import (
 	"strings"
 )
 
-// Check reads the Go files of a tree, whose root is the module's, and gives one
-// line for each breach of a rule, in order. A file that doesn't parse is an
-// error.
+// Check reads the Go files of a tree, whose root is the module's. It returns one sorted line for each
+// breach of a rule. A file that does not parse is an error.
 func Check(tree fs.FS) ([]string, error) {
 	files, err := load(tree)
 	if err != nil {
@@ -59,8 +58,7 @@ func checkImports(f file) []string {
 	return breaches
 }
 
-// ruleFor finds the rule of a directory. What serves tests may import anything
-// but commands.
+// ruleFor finds the rule of a directory. Test packages may import anything but commands.
 func ruleFor(dir string) (Rule, bool) {
 	if under(dir, "test") {
 		return Rule{Package: dir}, true
@@ -95,8 +93,7 @@ func checkContents(f file) []string {
 	return breaches
 }
 
-// checkDocs wants a doc.go in every package that is neither a command nor made
-// of tests alone.
+// checkDocs requires a doc.go in every package except commands and packages of tests alone.
 func checkDocs(files []file) []string {
 	code, docs := map[string]bool{}, map[string]bool{}
 	for _, f := range files {
@@ -110,7 +107,7 @@ func checkDocs(files []file) []string {
 	}
 	var breaches []string
 	for dir := range code {
-		// One file under test/ carries its package's doc itself.
+		// A package under test/ may have its doc in its one file.
 		if !docs[dir] && !under(dir, "test") {
 			breaches = append(breaches, dir+": a package says in its doc.go what it guarantees")
 		}

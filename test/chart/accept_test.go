@@ -32,7 +32,7 @@ import (
 	policyvalidation "k8s.io/kubernetes/pkg/apis/policy/validation"
 )
 
-// server reads objects as the API server does, with its defaults.
+// server decodes objects as the API server does, with its defaults.
 func server() runtime.Decoder {
 	scheme := runtime.NewScheme()
 	for _, install := range []func(*runtime.Scheme){
@@ -43,8 +43,8 @@ func server() runtime.Decoder {
 	return serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDecoder()
 }
 
-// faults is what the API server's own rules find wrong with an object. They see
-// what no schema says, such as whether one network lies in another.
+// faults is what the API server's own rules find wrong with an object. They see what no schema can
+// say, such as whether one network contains another.
 func faults(o runtime.Object) (field.ErrorList, error) {
 	pod := func(t *core.PodTemplateSpec) corevalidation.PodValidationOptions {
 		return podutil.GetValidationOptionsFromPodTemplate(t, nil)
@@ -54,12 +54,12 @@ func faults(o runtime.Object) (field.ErrorList, error) {
 		return appsvalidation.ValidateDeployment(o, pod(&o.Spec.Template)), nil
 	case *apps.StatefulSet:
 		return appsvalidation.ValidateStatefulSet(o, appsvalidation.StatefulSetValidationOptions{}, pod(&o.Spec.Template)), nil
-	case *batch.Job: // its selector is the server's to make
+	case *batch.Job: // the server creates its selector
 		return corevalidation.ValidatePodTemplateSpec(&o.Spec.Template, field.NewPath("spec", "template"), pod(&o.Spec.Template)), nil
 	case *core.Pod:
 		return corevalidation.ValidatePodCreate(o, podutil.GetValidationOptionsFromPodSpecAndMeta(&o.Spec, nil, &o.ObjectMeta, nil)), nil
 	case *core.Service:
-		// What the server fills in before it judges.
+		// The server fills these in before it validates.
 		if ip := o.Spec.ClusterIP; ip != "" {
 			o.Spec.ClusterIPs = []string{ip}
 		}
@@ -105,7 +105,7 @@ func TestTheAPIServerWouldTakeEveryObject(t *testing.T) {
 		}
 		return found.ToAggregate()
 	}
-	// Of definitions that a cluster gets besides; their schemas are all there is.
+	// Objects of definitions that a cluster has in addition; only their schemas exist here.
 	custom := []string{"keda.sh/", "monitoring.coreos.com/", "jetstream.nats.io/"}
 	for name, args := range values(t) {
 		for _, o := range render(t, args...) {

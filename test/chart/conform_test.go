@@ -37,7 +37,7 @@ func TestEveryObjectConformsToItsSchema(t *testing.T) {
 		require.NotZero(t, kinds[kind], "no set of values renders a %s", kind)
 	}
 
-	// The schemas can refuse.
+	// The schemas must be able to refuse.
 	for why, doc := range map[string]string{
 		"unknown field":    "apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {portz: []}",
 		"wrong type":       "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\nspec: {replicas: two, selector: {}, template: {}}",

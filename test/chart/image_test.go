@@ -21,7 +21,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// lint gives the breaches of BuildKit's rules, each with its line.
+// lint returns the breaches of BuildKit's rules, each with its line.
 func lint(t *testing.T, dockerfile []byte) (stages []instructions.Stage, breaches []string) {
 	t.Helper()
 	parsed, err := parser.Parse(bytes.NewReader(dockerfile))
@@ -58,8 +58,8 @@ func TestDockerfile(t *testing.T) {
 	require.NotEmpty(t, breaches, "the linter can find fault")
 }
 
-// TestTheImagesContextHasAllThatIsBuilt: .dockerignore lets the builder see every
-// file that a command is compiled from, what is embedded too, and no test.
+// TestTheImagesContextHasAllThatIsBuilt checks that .dockerignore lets the builder see every file of
+// the commands, also embedded ones, and no test.
 func TestTheImagesContextHasAllThatIsBuilt(t *testing.T) {
 	t.Parallel()
 	ignore, err := os.Open("../../deploy/Dockerfile.dockerignore")
@@ -139,8 +139,8 @@ func TestCompose(t *testing.T) {
 	require.ErrorContains(t, load(nil), "secrets.sh", "without passwords nothing starts")
 }
 
-// targets are the addresses that deploy/observability/prometheus.yml scrapes, by
-// service; a job is named after its service.
+// targets are the addresses that deploy/observability/prometheus.yml scrapes, by service. A job is
+// named after its service.
 func targets(t *testing.T) map[string]string {
 	t.Helper()
 	b, err := os.ReadFile("../../deploy/observability/prometheus.yml")

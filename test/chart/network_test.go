@@ -11,7 +11,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 )
 
-// reaches says whether a policy lets traffic out to an address that is no pod's.
+// reaches reports whether a policy allows traffic to an address outside the cluster.
 func reaches(p networkingv1.NetworkPolicy, addr string, port int32) bool {
 	ip := netip.MustParseAddr(addr).Unmap() // a mapped address is an IPv4 one on the wire
 	for _, rule := range p.Spec.Egress {
@@ -103,7 +103,7 @@ func TestOnlyTheirOwnPortsAreOpen(t *testing.T) {
 	}
 }
 
-// TestPoliciesAndServicesSelectPods: a selector that fits nothing guards nothing.
+// TestPoliciesAndServicesSelectPods: a selector that matches nothing protects nothing.
 func TestPoliciesAndServicesSelectPods(t *testing.T) {
 	t.Parallel()
 	for name, args := range values(t) {

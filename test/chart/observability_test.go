@@ -10,8 +10,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// TestAlertsAndDashboardAreThoseThatAreTested: what make observability-check
-// runs against a real Prometheus is what the chart installs, when asked to.
+// TestAlertsAndDashboardAreThoseThatAreTested: the chart installs, on request, what make
+// observability-check runs on a real Prometheus.
 func TestAlertsAndDashboardAreThoseThatAreTested(t *testing.T) {
 	t.Parallel()
 	found := map[string]object{}
@@ -43,8 +43,8 @@ func TestAlertsAndDashboardAreThoseThatAreTested(t *testing.T) {
 	}
 }
 
-// TestPrometheusFindsEveryProcess: each that serves metrics has a ServiceMonitor
-// whose selector fits its Service, and the job that the alerts expect.
+// TestPrometheusFindsEveryProcess: each process with metrics has a ServiceMonitor whose selector
+// matches its Service, and the job name that the alerts expect.
 func TestPrometheusFindsEveryProcess(t *testing.T) {
 	t.Parallel()
 	for name, args := range values(t) {

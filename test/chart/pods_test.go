@@ -45,7 +45,7 @@ func TestPodsPassTheRestrictedStandard(t *testing.T) {
 	require.False(t, policy.AggregateCheckResults(evaluator.EvaluatePod(level, &bare.ObjectMeta, &bare.Spec)).Allowed)
 }
 
-// commandDir is where the commands are once [environment] has asked for them.
+// commandDir holds the commands once [environment] was called.
 var (
 	commandDir string
 	commands   = sync.OnceValue(func() error {
@@ -63,7 +63,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// environment is what --help of a command says it reads.
+// environment returns the variables in a command's --help.
 func environment(t *testing.T, command string, args ...string) map[string]bool {
 	t.Helper()
 	require.NoError(t, commands())
@@ -77,8 +77,8 @@ func environment(t *testing.T, command string, args ...string) map[string]bool {
 	return known
 }
 
-// TestEnvironmentsAreKnown compares what the chart sets with what each command
-// reads, and ports with addresses.
+// TestEnvironmentsAreKnown compares what the chart sets with what each command reads, and ports with
+// addresses.
 func TestEnvironmentsAreKnown(t *testing.T) {
 	t.Parallel()
 	known := map[string]map[string]bool{}
@@ -142,7 +142,7 @@ func TestDeploymentsLiveAndLeaveAsTheyShould(t *testing.T) {
 				require.Equal(t, secret, e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil, "%s: %s comes from a Secret", name, e.Name)
 			}
 			if strings.HasSuffix(o.Metadata.Name, "-maintain") {
-				continue // one, which drains nothing
+				continue // one that does not drain
 			}
 			env := map[string]string{}
 			for _, e := range c.Env {
@@ -154,7 +154,7 @@ func TestDeploymentsLiveAndLeaveAsTheyShould(t *testing.T) {
 			if c.Lifecycle != nil {
 				preStop = time.Duration(c.Lifecycle.PreStop.Sleep.Seconds) * time.Second
 			}
-			// What docs/how-to/observe.md asks for: a tenth of the drain, and 3 s.
+			// docs/how-to/observe.md asks for a tenth of the drain, and 3 s.
 			grace := time.Duration(*d.Spec.Template.Spec.TerminationGracePeriodSeconds) * time.Second
 			require.GreaterOrEqual(t, grace, preStop+drain+drain/10+3*time.Second, "%s: %s", name, o.Metadata.Name)
 			require.Zero(t, d.Spec.Strategy.RollingUpdate.MaxUnavailable.IntValue(), "%s: %s", name, o.Metadata.Name)
@@ -167,8 +167,8 @@ func TestDeploymentsLiveAndLeaveAsTheyShould(t *testing.T) {
 	}
 }
 
-// TestBudgetsNeverHoldUpANode: one pod may always go, however many there are,
-// and all may that don't work anyway.
+// TestBudgetsNeverHoldUpANode: one pod may always be evicted, and so may all pods that do not work
+// anyway.
 func TestBudgetsNeverHoldUpANode(t *testing.T) {
 	t.Parallel()
 	for name, args := range values(t) {
@@ -187,7 +187,7 @@ func TestBudgetsNeverHoldUpANode(t *testing.T) {
 	}
 }
 
-// TestTheLogLevelRollsNoPods: it reaches them by a file.
+// TestTheLogLevelRollsNoPods: the level reaches the pods in a file.
 func TestTheLogLevelRollsNoPods(t *testing.T) {
 	t.Parallel()
 	levels := map[string]string{}
@@ -219,8 +219,8 @@ func TestTheLogLevelRollsNoPods(t *testing.T) {
 	require.Equal(t, templates["info"], templates["debug"])
 }
 
-// TestThePageCountsConnections adds up what the processes may open at their
-// most, and looks for it in docs/how-to/deploy-on-kubernetes.md.
+// TestThePageCountsConnections adds up the connections that the processes may open, and looks for the
+// sum in docs/how-to/deploy-on-kubernetes.md.
 func TestThePageCountsConnections(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../docs/how-to/deploy-on-kubernetes.md")

@@ -32,7 +32,7 @@ func values(t *testing.T) map[string][]string {
 	return sets
 }
 
-// binary builds helm, in the version that go.mod names, once.
+// binary builds helm once, in the version that go.mod names.
 var binary = sync.OnceValues(func() (string, error) {
 	out, err := exec.CommandContext(context.Background(), "go", "tool", "-n", "helm").Output()
 	return strings.TrimSpace(string(out)), err
@@ -48,7 +48,7 @@ func helm(t *testing.T, args ...string) (string, error) {
 	if err = cmd.Run(); err != nil {
 		return out.String() + errs.String(), err
 	}
-	return out.String(), nil // on the other stream it tells of links that it follows
+	return out.String(), nil // the other stream reports links that it follows
 }
 
 // object is a rendered object.
@@ -62,7 +62,7 @@ type object struct {
 	raw []byte
 }
 
-// render gives the objects of a release named "mx".
+// render returns the objects of a release named "mx".
 func render(t *testing.T, args ...string) []object {
 	t.Helper()
 	out, err := helm(t, append([]string{"template", "mx", chartDir, "--namespace", namespace, "--kube-version", "1.34.0"}, args...)...)
@@ -80,7 +80,7 @@ func render(t *testing.T, args ...string) []object {
 	return objects
 }
 
-// as reads an object as its own type, and refuses what that doesn't know.
+// as decodes an object as its own type, and refuses unknown fields.
 func as[T any](t *testing.T, o object) T {
 	t.Helper()
 	var v T
@@ -88,7 +88,7 @@ func as[T any](t *testing.T, o object) T {
 	return v
 }
 
-// pods gives the pod templates of all objects, by kind and name.
+// pods returns the pod templates of all objects, by kind and name.
 func pods(t *testing.T, objects []object) map[string]corev1.PodTemplateSpec {
 	t.Helper()
 	found := map[string]corev1.PodTemplateSpec{}

@@ -12,9 +12,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Modules whose files the schemas are made from. Of the latter two none of the
-// code is compiled: they are data, so they stand here and not in go.mod. The
-// checksum database vouches for them.
+// The modules whose files the schemas are made from. No code of the last two is compiled: they are
+// data, so they are named here and not in go.mod. The checksum database verifies them.
 const (
 	kubernetes = "k8s.io/kubernetes"
 	keda       = "github.com/kedacore/keda/v2@v2.21.0"
@@ -26,10 +25,9 @@ func Location(dir string) string {
 	return filepath.Join(dir, "{{.Group}}-{{.ResourceKind}}-{{.ResourceAPIVersion}}.json")
 }
 
-// Schemas writes a JSON schema for each kind of object into dir: Kubernetes's own
-// from its OpenAPI document, KEDA's and the Prometheus operator's from their
-// CustomResourceDefinitions, and those of given, which are such definitions too.
-// Fields that a schema doesn't name are refused.
+// Schemas writes a JSON schema for each kind of object into dir. Kubernetes's come from its OpenAPI
+// document, KEDA's and the Prometheus operator's from their CustomResourceDefinitions, and others from
+// the definitions in given. The schemas refuse unknown fields.
 func Schemas(ctx context.Context, dir string, given ...string) error {
 	root, err := module(ctx, kubernetes)
 	if err != nil {
@@ -60,7 +58,7 @@ func Schemas(ctx context.Context, dir string, given ...string) error {
 	return nil
 }
 
-// module gives the directory of a module's files, and downloads it if need be.
+// module returns the directory of a module's files, and downloads it if necessary.
 func module(ctx context.Context, at string) (string, error) {
 	out, err := exec.CommandContext(ctx, "go", "mod", "download", "-json", at).Output() //nolint:gosec // constants above
 	var got struct{ Dir, Error string }
@@ -72,7 +70,7 @@ func module(ctx context.Context, at string) (string, error) {
 
 type gvk struct{ Group, Version, Kind string }
 
-// file is the name by which kubeconform asks for the schema.
+// file is the name by which kubeconform looks for the schema.
 func (k gvk) file(dir string) string {
 	group := k.Group
 	if group == "" {
@@ -115,7 +113,7 @@ func fromOpenAPI(file, dir string) error {
 	for name, d := range doc.Definitions {
 		kinds, _ := d["x-kubernetes-group-version-kind"].([]any)
 		if len(kinds) != 1 {
-			continue // what several groups share is no object of its own
+			continue // a type that several groups share is no object
 		}
 		k := kinds[0].(map[string]any)
 		of := gvk{k["group"].(string), k["version"].(string), k["kind"].(string)}
@@ -131,7 +129,7 @@ func fromOpenAPI(file, dir string) error {
 	return nil
 }
 
-// identity asks for the fields that every object names itself by.
+// identity requires the fields that identify an object.
 func identity(k gvk) map[string]any {
 	return map[string]any{
 		"type": "object", "required": []any{"apiVersion", "kind", "metadata"},
@@ -194,7 +192,7 @@ func fromDefinitions(file, dir string) error {
 	return nil
 }
 
-// strict refuses the fields that an object's schema doesn't name.
+// strict refuses fields that an object's schema does not name.
 func strict(node map[string]any) {
 	if node["x-kubernetes-int-or-string"] == true {
 		delete(node, "anyOf")

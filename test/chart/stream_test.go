@@ -14,7 +14,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/stream"
 )
 
-// TestNACKMakesTheStreamsOfTheCode compares NACK's resources with events/stream.
+// TestNACKMakesTheStreamsOfTheCode compares NACK's resources with internal/stream.
 func TestNACKMakesTheStreamsOfTheCode(t *testing.T) {
 	t.Parallel()
 	type spec struct {
@@ -89,7 +89,7 @@ func TestNACKMakesTheStreamsOfTheCode(t *testing.T) {
 	}
 }
 
-// TestKEDALooksAtTheConsumerThatThereIs compares the trigger with events/stream.
+// TestKEDALooksAtTheConsumerThatThereIs compares the trigger with internal/stream.
 func TestKEDALooksAtTheConsumerThatThereIs(t *testing.T) {
 	t.Parallel()
 	for _, o := range render(t, "--values", chartDir+"/ci/large-values.yaml") {

@@ -13,10 +13,9 @@ import (
 	"github.com/fanmail-dev/fanmail/test/sink"
 )
 
-// TestAnAgentsOwnWebhookOutlivesItsDispatcher sends a mail to an agent whose
-// own webhook hangs, and so does one of its tenant's. The tenant's other webhook
-// is not held up, nor the agent's; the dispatcher is killed with the POST on the
-// wire, and the next one sends the same payload.
+// TestAnAgentsOwnWebhookOutlivesItsDispatcher sends a mail to an agent whose own webhook hangs, as
+// does one of the tenant's webhooks. Neither holds up the tenant's other webhook. The dispatcher is
+// killed during the POST, and the next one sends the same payload.
 func TestAnAgentsOwnWebhookOutlivesItsDispatcher(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
@@ -71,7 +70,7 @@ func TestAnAgentsOwnWebhookOutlivesItsDispatcher(t *testing.T) {
 	r.crash(ctx, "dispatcher", func() {
 		require.Equal(t, 1, r.count(ctx, `SELECT count(*) FROM fanmail.webhook_deliveries WHERE status = 'pending' AND attempts = 0 AND next_retry_at > now()`), "it is leased still")
 		receiver.Script("/own", nil)
-		// The lease ends now, and not in five minutes.
+		// End the lease now instead of in five minutes.
 		_, err := r.pool.Exec(ctx, `UPDATE fanmail.webhook_deliveries SET next_retry_at = now()`)
 		require.NoError(t, err)
 	})

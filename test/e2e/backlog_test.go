@@ -32,9 +32,8 @@ const (
 	memoryLimit = 256 << 20
 )
 
-// TestABacklogOfTheDeadCostsLittle starts a dispatcher on a backlog whose rows
-// are all due and whose endpoints refuse or hang, and sends events to healthy
-// webhooks beside them.
+// TestABacklogOfTheDeadCostsLittle starts a dispatcher on a backlog of due rows whose endpoints refuse
+// or hang, and sends events to healthy webhooks beside them.
 func TestABacklogOfTheDeadCostsLittle(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Minute, errors.New("the backlog test took too long"))
@@ -92,7 +91,7 @@ func TestABacklogOfTheDeadCostsLittle(t *testing.T) {
 	require.GreaterOrEqual(t, waiting, rows, "the backlog is still there")
 }
 
-// backlog makes due rows of the webhooks, in turn, that share a few events.
+// backlog inserts due rows of the webhooks, in turn, that share a few events.
 func (f *fleet) backlog(ctx context.Context, tenant events.TenantID, ids []events.WebhookID, rows int) {
 	f.t.Helper()
 	f.sql(ctx, `INSERT INTO fanmail.events (id, created_at, tenant_id, type, seq, envelope)
@@ -113,7 +112,7 @@ func (f *fleet) insert(ctx context.Context, tenant events.TenantID, label string
 	}))
 }
 
-// metric gives one of a process's metrics, summed over its labels.
+// metric returns one of a process's metrics, summed over its labels.
 func (f *fleet) metric(ctx context.Context, process, name string) float64 {
 	f.t.Helper()
 	url := strings.Replace(f.process(process).Ready, "/readyz", "/metrics", 1)

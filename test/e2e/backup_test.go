@@ -20,7 +20,7 @@ import (
 	"github.com/fanmail-dev/fanmail/test/sink"
 )
 
-// system is all of Fanmail in one process, over servers of the test's.
+// system is all of Fanmail in one process, on the test's servers.
 func system(t *testing.T, dir, database, broker string) (app.Credentials, func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -45,7 +45,7 @@ func system(t *testing.T, dir, database, broker string) (app.Credentials, func()
 	}
 }
 
-// tool runs one of Postgres's own.
+// tool runs one of Postgres's own tools.
 func tool(ctx context.Context, t *testing.T, name string, args ...string) {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -75,8 +75,8 @@ func TestABackupIsRestoredBesideAnEmptyBroker(t *testing.T) {
 	event := map[string]any{"type": "email.sent", "data": map[string]any{"n": 1}}
 	require.NoError(t, api.Do(ctx, http.MethodPost, "/v1/events", nil, event, nil))
 	require.NoError(t, receiver.WaitForPath(ctx, "/a", 1))
-	// What waits at the time of the backup: deliveries of a webhook that is
-	// off, and an event that no publisher has seen.
+	// What is pending at the time of the backup: deliveries of a disabled webhook, and an event that
+	// no publisher has seen.
 	require.NoError(t, api.Do(ctx, http.MethodPatch, "/v1/webhooks/"+hook.ID, nil, map[string]any{"enabled": false}, nil))
 	require.NoError(t, api.Do(ctx, http.MethodPost, "/v1/webhooks", nil, map[string]any{"url": receiver.URL("/b"), "events": []string{"email.received"}}, nil))
 	stop()

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc"
 )
 
-// spans collects what processes export, as an OTLP endpoint over gRPC.
+// spans is an OTLP endpoint over gRPC that collects what the processes export.
 type spans struct {
 	collector.UnimplementedTraceServiceServer
 	addr string
@@ -22,7 +22,7 @@ type spans struct {
 	all map[string]span // by span id
 }
 
-// span is what the tests look at.
+// span holds what the tests compare.
 type span struct {
 	*tracev1.Span
 	service string
@@ -44,7 +44,7 @@ func collect(t testing.TB) *spans {
 	return c
 }
 
-// Export takes what a process sends.
+// Export accepts what a process sends.
 func (c *spans) Export(_ context.Context, in *collector.ExportTraceServiceRequest) (*collector.ExportTraceServiceResponse, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -59,7 +59,7 @@ func (c *spans) Export(_ context.Context, in *collector.ExportTraceServiceReques
 	return &collector.ExportTraceServiceResponse{}, nil
 }
 
-// trace gives the spans of one trace by their ids.
+// trace returns the spans of one trace by their ids.
 func (c *spans) trace(id string) map[string]span {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -72,8 +72,8 @@ func (c *spans) trace(id string) map[string]span {
 	return found
 }
 
-// ancestry names the span and those that it is part of, from the root on. A parent
-// that was not collected shows as "?".
+// ancestry names the span and its ancestors, from the root on. A parent that was not collected shows
+// as "?".
 func ancestry(of map[string]span, id string) []string {
 	s, ok := of[id]
 	if !ok {

@@ -23,8 +23,7 @@ import (
 	"github.com/fanmail-dev/fanmail/test/sink"
 )
 
-// contract is the document that a running system gives of itself, and what has
-// been asked of it.
+// contract is the OpenAPI document that a running system serves, and the operations that were called.
 type contract struct {
 	t      *testing.T
 	base   string
@@ -82,8 +81,8 @@ func fill(path string, ids map[string]string) string {
 	return fill(before+ids[before]+after, ids)
 }
 
-// do calls an operation, holds request and answer against the document, and
-// gives the answer.
+// do calls an operation, validates request and response against the document, and returns the
+// response.
 func (a *actor) do(ctx context.Context, operation, query string, body any, want int, or ...int) map[string]any {
 	a.t.Helper()
 	r, known := a.routes[operation]
@@ -122,14 +121,14 @@ func (a *actor) do(ctx context.Context, operation, query string, body any, want 
 	ok, faults := a.check.ValidateHttpResponse(req, resp)
 	require.True(a.t, ok, "%s: the answer: %v\n%s", operation, faults, raw)
 	var out map[string]any
-	_ = json.Unmarshal(raw, &out) // a mail is none
+	_ = json.Unmarshal(raw, &out) // a mail is not JSON
 	return out
 }
 
 const contractMail = "From: a@example.org\r\nTo: x\r\nSubject: hello\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" +
 	"--b\r\nContent-Type: text/plain\r\n\r\nhello\r\n--b\r\nContent-Type: text/csv\r\nContent-Disposition: attachment; filename=a.csv\r\n\r\n1,2\r\n--b--\r\n"
 
-// furnish gives a tenant one of everything, by the operations that make it.
+// furnish gives a tenant one of everything, by the operations that create it.
 func (a *actor) furnish(ctx context.Context, smtpAddr, hookURL, address string, s *sink.Sink, path string) {
 	a.t.Helper()
 	a.do(ctx, "create-agent", "", map[string]any{"address": address}, 201)
@@ -220,13 +219,13 @@ func lists(ctx context.Context, a *actor) []any {
 	}
 }
 
-// exercise drives what is neither a list nor made by furnish, deletions last.
+// exercise calls what is neither a list nor part of furnish, deletions last.
 func (a *actor) exercise(ctx context.Context) {
 	a.t.Helper()
 	for _, op := range []string{"get-agent", "get-webhook", "get-delivery", "get-event", "get-message", "get-raw-message", "get-attachment", "get-replay", "list-deliveries", "tail-events"} {
 		a.do(ctx, op, "", nil, 200)
 	}
-	require.Eventually(a.t, func() bool { // its owner has it within seconds
+	require.Eventually(a.t, func() bool { // its owner gets it within seconds
 		r := a.routes["get-webhook-lane"]
 		req, err := http.NewRequestWithContext(ctx, r.method, a.base+fill(r.path, a.ids), nil)
 		if err != nil {

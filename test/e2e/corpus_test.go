@@ -32,9 +32,9 @@ const (
 
 const corpusPath = "/corpus"
 
-// TestMailThatNobodyWouldWriteArrives sends the MIME library's own corpus and
-// worse through all of Fanmail: each mail is one event, verified by both
-// schemes, and its raw bytes come back as they were sent.
+// TestMailThatNobodyWouldWriteArrives sends the MIME library's own corpus and worse through all of
+// Fanmail. Each mail becomes one event, which both signature schemes verify, and its raw bytes come
+// back as they were sent.
 func TestMailThatNobodyWouldWriteArrives(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 5*time.Minute, errors.New("the corpus took too long"))
@@ -42,10 +42,10 @@ func TestMailThatNobodyWouldWriteArrives(t *testing.T) {
 	s := sink.New(t)
 	u := upWith(ctx, t, s)
 
-	letters := append(corpus(ctx, t), hostile()...)
-	want := map[copyOf]letter{}
+	samples := append(corpus(ctx, t), hostile()...)
+	want := map[copyOf]sample{}
 	dialogue := dialSMTP(ctx, t, u.creds.SMTP)
-	for _, l := range letters {
+	for _, l := range samples {
 		for range max(1, l.times) {
 			dialogue.data(byDATA, l)
 			dialogue.bdat(byBDAT, l)
@@ -58,7 +58,7 @@ func TestMailThatNobodyWouldWriteArrives(t *testing.T) {
 	}
 	dialogue.quit()
 
-	// An outbox row goes in the transaction that makes its deliveries.
+	// The outbox row is deleted in the transaction that inserts the deliveries.
 	require.Eventually(t, func() bool {
 		return u.count(ctx, `SELECT count(*) FROM fanmail.outbox`) == 0 &&
 			u.count(ctx, `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE status <> 'delivered'`) == 0
@@ -83,7 +83,7 @@ func TestMailThatNobodyWouldWriteArrives(t *testing.T) {
 		}
 	}
 	require.Equal(t, len(want), u.count(ctx, `SELECT count(*) FROM fanmail.events`), "each mail is one event, however often it was sent")
-	t.Logf("%d mails, %d events, %d POSTs", len(letters), len(arrived), s.Count())
+	t.Logf("%d mails, %d events, %d POSTs", len(samples), len(arrived), s.Count())
 }
 
 // copyOf is an agent's copy of a mail, by the hash of its raw bytes.
@@ -92,7 +92,7 @@ type copyOf struct {
 	raw   [sha256.Size]byte
 }
 
-// oneProcess is all of Fanmail inside this one, so that the race detector sees it.
+// oneProcess is all of Fanmail inside this process, so that the race detector sees it.
 type oneProcess struct {
 	t     testing.TB
 	creds app.Credentials
@@ -145,8 +145,7 @@ func (u *oneProcess) count(ctx context.Context, sql string) int {
 	return n
 }
 
-// receive does what a receiver does: it verifies, reads, and fetches the raw
-// mail by the link.
+// receive does what a receiver does: it verifies, reads, and fetches the raw mail by the link.
 func (u *oneProcess) receive(ctx context.Context, p sink.Post) (copyOf, email.Received) {
 	u.t.Helper()
 	var got email.Received

@@ -16,8 +16,8 @@ import (
 	"github.com/fanmail-dev/fanmail/test/sink"
 )
 
-// TestNothingIsLostWhenEveryProcessIsKilled is the first promise: what SMTP
-// has answered 250 for arrives at every webhook that wants it.
+// TestNothingIsLostWhenEveryProcessIsKilled tests the first promise: what SMTP has answered 250
+// arrives at every matching webhook.
 func TestNothingIsLostWhenEveryProcessIsKilled(t *testing.T) {
 	t.Parallel()
 	// Recovery waits for leases of half a minute, on a machine that may be busy.
@@ -26,14 +26,14 @@ func TestNothingIsLostWhenEveryProcessIsKilled(t *testing.T) {
 	r, s := newRig(ctx, t), sink.New(t)
 	key := settle(ctx, r, s)
 	for n := range webhooks {
-		// Slow enough that a kill finds POSTs on the wire.
+		// Slow enough that a kill finds POSTs in flight.
 		s.Script(webhookPath(n), sink.Always(sink.Answer{Delay: 5 * time.Millisecond}))
 	}
 
 	crashes := map[int]func(){
 		300: func() { r.crash(ctx, "publisher", nil) },
 		600: func() {
-			require.NoError(t, s.WaitFor(ctx, 500)) // in the midst of its work
+			require.NoError(t, s.WaitFor(ctx, 500)) // in the middle of its work
 			r.crash(ctx, "dispatcher", nil)
 		},
 		900: func() { r.crash(ctx, "ingest", nil) },
@@ -64,7 +64,7 @@ func TestNothingIsLostWhenEveryProcessIsKilled(t *testing.T) {
 		}
 	}
 
-	arrived := tally{t: t, want: expected(), seen: map[delivery]sink.Post{}}
+	arrived := arrivals{t: t, want: expected(), seen: map[delivery]sink.Post{}}
 	err := s.Wait(ctx, func() bool { return arrived.all(s) })
 	require.NoError(t, err, "%d of %d deliveries arrived", len(arrived.seen), len(arrived.want))
 
@@ -79,22 +79,22 @@ func TestNothingIsLostWhenEveryProcessIsKilled(t *testing.T) {
 	r.call(ctx, key, http.MethodGet, "/v1/webhooks?limit=100", nil, &listed)
 	require.Len(t, listed.Data, webhooks)
 	r.stop(ctx)
-	arrived.all(s) // what came after the last one missing
-	t.Logf("%d mails, %d SMTP tries again, %d deliveries, %d of them sent more than once, %d POSTs in all",
-		mails, senders.again.Load(), len(arrived.seen), arrived.twice, arrived.read)
+	arrived.all(s) // what arrived after the last missing one
+	t.Logf("%d mails, %d SMTP retries, %d deliveries, %d of them sent more than once, %d POSTs in all",
+		mails, senders.retries.Load(), len(arrived.seen), arrived.twice, arrived.read)
 }
 
-// tally sorts the sink's record into deliveries.
-type tally struct {
+// arrivals sorts the sink's record into deliveries.
+type arrivals struct {
 	t     testing.TB
 	want  map[delivery]bool
 	seen  map[delivery]sink.Post // its first POST
-	read  int                    // how much of the record was looked at
+	read  int                    // how much of the record was read
 	twice int                    // POSTs beyond a delivery's first
 }
 
-// all takes in what is new in the record and says whether nothing is missing.
-func (a *tally) all(s *sink.Sink) bool {
+// all reads what is new in the record and reports whether nothing is missing.
+func (a *arrivals) all(s *sink.Sink) bool {
 	for _, p := range s.Posts(a.read) {
 		a.read++
 		a.add(p)
@@ -102,7 +102,7 @@ func (a *tally) all(s *sink.Sink) bool {
 	return len(a.seen) == len(a.want)
 }
 
-func (a *tally) add(p sink.Post) {
+func (a *arrivals) add(p sink.Post) {
 	env, err := events.DecodeEnvelope(p.Body)
 	if err != nil || p.VerifyErr != nil || env.ID.String() != p.EventID {
 		a.t.Errorf("POST to %s: envelope %v, signatures %v, ids %s and %s", p.Path, err, p.VerifyErr, env.ID, p.EventID)

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// dialogue is one SMTP connection, spoken by hand: DATA with lines, and BDAT
-// byte for byte, which the client library lacks.
+// dialogue is one SMTP connection, written by hand: DATA with lines, and BDAT byte for byte, which the
+// client library lacks.
 type dialogue struct {
 	t testing.TB
 	c *textproto.Conn
@@ -52,7 +52,7 @@ func (d *dialogue) begin(to string) {
 }
 
 // data sends the mail in its canonical form.
-func (d *dialogue) data(to string, l letter) {
+func (d *dialogue) data(to string, l sample) {
 	d.t.Helper()
 	d.begin(to)
 	d.say(354, "DATA")
@@ -64,7 +64,7 @@ func (d *dialogue) data(to string, l letter) {
 }
 
 // bdat sends the mail as it is, in two chunks.
-func (d *dialogue) bdat(to string, l letter) {
+func (d *dialogue) bdat(to string, l sample) {
 	d.t.Helper()
 	d.begin(to)
 	half := len(l.raw) / 2

@@ -1,5 +1,4 @@
-// Package e2e tests all of Fanmail at once: it runs the four built commands as
-// processes against a durable Postgres and a NATS of their own, kills them, and
-// counts what arrives; and it sends the mail that nobody would write through
-// one process, and compares what comes out with what went in.
+// Package e2e tests all of Fanmail at once. It runs the four built commands as processes on a durable
+// Postgres and a NATS of their own, kills them, and counts what arrives. It also sends hostile mail
+// through one process, and compares what comes out with what went in.
 package e2e

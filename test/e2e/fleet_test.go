@@ -19,11 +19,11 @@ import (
 	"github.com/fanmail-dev/fanmail/test/sink"
 )
 
-// long says that the tests of this package that have a long form take it.
+// long selects the long form of the tests that have one.
 var long = os.Getenv("FANMAIL_LONG") != ""
 
-// fleet is a publisher and any number of dispatchers, each a process, on a NATS
-// process and a database that outlive them all.
+// fleet is a publisher and any number of dispatchers, each a process, on a NATS process and a database
+// that outlive them all.
 type fleet struct {
 	t    testing.TB
 	pool *pgxpool.Pool
@@ -86,7 +86,7 @@ func (f *fleet) process(name string) *process.Process {
 	return f.running[name]
 }
 
-// take gives a process up, to be killed or stopped.
+// take hands a process to the caller, who kills or stops it.
 func (f *fleet) take(name string) *process.Process {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -102,7 +102,7 @@ func (f *fleet) stop(ctx context.Context, name string) {
 	require.NoError(f.t, f.take(name).Stop(ctx))
 }
 
-// end kills what still runs, and tells what it said last if the test failed.
+// end kills what still runs. If the test failed it prints the end of its output.
 func (f *fleet) end() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -135,7 +135,7 @@ func (f *fleet) tenant(ctx context.Context) events.TenantID {
 	return id
 }
 
-// webhook registers a webhook for the events that carry the label.
+// webhook registers a webhook for the events that have the label.
 func (f *fleet) webhook(ctx context.Context, tenant events.TenantID, url, label string, maxInFlight int, strict bool) events.WebhookID {
 	f.t.Helper()
 	w := subscribers.Webhook{

@@ -13,11 +13,11 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// senders send all mails over a few kept connections, each mail until it is
-// answered 250, as sending servers do.
+// senders send all mails over a few connections. They retry each mail until it is answered 250, as
+// mail servers do.
 type senders struct {
 	accepted chan struct{} // one for each mail
-	again    atomic.Int64  // tries beyond the first
+	retries  atomic.Int64  // attempts after the first
 	failed   atomic.Pointer[error]
 	done     sync.WaitGroup
 }
@@ -49,13 +49,13 @@ func sendAll(ctx context.Context, addr string, connections int) *senders {
 	return s
 }
 
-// deliver sends one mail, again and again with the same Message-ID until it is
-// accepted. A refusal for good is an error.
+// deliver retries one mail with the same Message-ID until it is accepted. A permanent refusal is an
+// error.
 func (s *senders) deliver(ctx context.Context, addr string, c **smtp.Client, n int) error {
 	tries := 0
 	try := func() error {
 		if tries++; tries > 1 {
-			s.again.Add(1)
+			s.retries.Add(1)
 		}
 		var err error
 		if *c == nil {

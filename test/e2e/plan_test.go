@@ -18,9 +18,9 @@ const (
 	webhooks = 50
 )
 
-// plan says which agents' mail each webhook wants: two take everything, some
-// agents are popular, every agent has its own. A mail matches five webhooks on
-// average and agent 0's more than twenty.
+// plan lists the agents of each webhook's filter: two webhooks match everything, some agents are
+// popular, and every agent has a webhook of its own. A mail matches five webhooks on average, and
+// agent 0's mail more than twenty.
 func plan() [webhooks][]int {
 	var p [webhooks][]int // nil: all of them
 	n := 2
@@ -51,8 +51,7 @@ func webhookPath(n int) string { return fmt.Sprintf("/webhook/%02d", n) }
 // delivery is a mail for a webhook.
 type delivery struct{ subject, path string }
 
-// expected are the deliveries that the plan makes of the mails; mail n goes to
-// agent n modulo the agents.
+// expected returns the deliveries of the mails by the plan. Mail n goes to agent n modulo the agents.
 func expected() map[delivery]bool {
 	want := map[delivery]bool{}
 	for mail := range mails {
@@ -70,8 +69,8 @@ func TestPlanMakesTenThousandDeliveries(t *testing.T) {
 	require.Len(t, expected(), 10_000)
 }
 
-// settle makes the tenant with its agents and webhooks through the API, and
-// gives the tenant's key.
+// settle creates the tenant, its agents and its webhooks through the API, and returns the tenant's
+// key.
 func settle(ctx context.Context, r *rig, s *sink.Sink) string {
 	r.t.Helper()
 	return settleAs(ctx, r, s, r.operatorKey(ctx))

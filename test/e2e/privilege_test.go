@@ -28,8 +28,8 @@ import (
 	"github.com/fanmail-dev/fanmail/test/sink"
 )
 
-// guarded is a rig in which every process runs on its own role in Postgres and
-// as its own user of NATS, as deploy/postgres and deploy/nats have them.
+// guarded is a rig in which every process has its own role in Postgres and its own user in NATS, as in
+// deploy/postgres and deploy/nats.
 type guarded struct {
 	*rig
 	pg     *devserver.Postgres
@@ -38,7 +38,7 @@ type guarded struct {
 	logs   string
 }
 
-// guardedDatabase is what an operator is told to make.
+// guardedDatabase is the name that operators are told to use.
 const guardedDatabase = "fanmail"
 
 func newGuarded(ctx context.Context, t *testing.T) *guarded {
@@ -124,7 +124,7 @@ func (g *guarded) cli(ctx context.Context, args ...string) {
 	require.Zero(g.t, p.ExitCode(), "fanmail %v:\n%s", args, p.Tail(5))
 }
 
-// refusals are the lines of all processes' output that tell of a missing right.
+// refusals are the lines of all processes' output that report a missing right.
 func (g *guarded) refusals() []string {
 	var lines []string
 	for name, p := range g.running {
@@ -141,8 +141,8 @@ func (g *guarded) refusals() []string {
 	return lines
 }
 
-// TestEachProcessHasTheRightsItNeedsAndNoOthers runs a mail, an event from the
-// broker and the whole API through processes of the least rights.
+// TestEachProcessHasTheRightsItNeedsAndNoOthers sends a mail and an event of the intake subject
+// through processes with the least rights, and calls the whole API.
 func TestEachProcessHasTheRightsItNeedsAndNoOthers(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Minute, errors.New("the test of rights took too long"))
@@ -179,7 +179,7 @@ func TestEachProcessHasTheRightsItNeedsAndNoOthers(t *testing.T) {
 	g.cli(ctx, "maintain")
 	g.cli(ctx, "streams")
 
-	// Where the broker has lost everything, each process makes its own again.
+	// If the broker has lost everything, each process creates its own streams again.
 	g.crash(ctx, "nats", func() { require.NoError(t, os.RemoveAll(g.natsDir)) })
 	g.call(ctx, key.Secret, http.MethodPost, "/v1/events", map[string]any{"type": "email.sent", "data": map[string]any{}}, nil)
 	g.call(ctx, key.Secret, http.MethodDelete, "/v1/webhooks/"+webhook.ID, nil, nil)
@@ -190,7 +190,7 @@ func TestEachProcessHasTheRightsItNeedsAndNoOthers(t *testing.T) {
 	g.stop(ctx)
 }
 
-// intake hands in one sound event and one that is refused.
+// intake publishes one valid event and one that is refused.
 func (g *guarded) intake(ctx context.Context, tenant string) {
 	g.t.Helper()
 	nc, err := nats.Connect(g.nats("intake"))
@@ -201,7 +201,7 @@ func (g *guarded) intake(ctx context.Context, tenant string) {
 	dead, err := nats.Connect(g.nats("operator"))
 	require.NoError(g.t, err)
 	defer dead.Close()
-	letters, err := dead.SubscribeSync("mail.dead.>")
+	deadLetters, err := dead.SubscribeSync("mail.dead.>")
 	require.NoError(g.t, err)
 	require.NoError(g.t, dead.Flush())
 	for _, body := range []string{`{"type":"email.sent","data":{}}`, `{"type":"no.such.type"}`} {
@@ -210,12 +210,11 @@ func (g *guarded) intake(ctx context.Context, tenant string) {
 			return err == nil
 		}, time.Minute, 50*time.Millisecond, "the intake stream is there, or is made again")
 	}
-	_, err = letters.NextMsgWithContext(ctx)
+	_, err = deadLetters.NextMsgWithContext(ctx)
 	require.NoError(g.t, err, "the malformed one is a dead letter")
 }
 
-// gone lets an endpoint end a delivery and disable its webhook, and has the
-// delivery retried.
+// gone lets an endpoint end a delivery and disable its webhook, and retries the delivery.
 func (g *guarded) gone(ctx context.Context, key string, s *sink.Sink) {
 	g.t.Helper()
 	s.Script("/gone", sink.Status(http.StatusGone))
@@ -234,8 +233,7 @@ func (g *guarded) gone(ctx context.Context, key string, s *sink.Sink) {
 	require.Equal(g.t, failed.Data[0].ID, retried.ID)
 }
 
-// callAll reads everything that the API's own description lists, with ids that
-// are there, and makes each change.
+// callAll reads everything in the API's own description, with ids that exist, and makes each change.
 func (g *guarded) callAll(ctx context.Context, operator, key, webhook string) {
 	g.t.Helper()
 	var list struct {
@@ -302,7 +300,7 @@ func (g *guarded) callAll(ctx context.Context, operator, key, webhook string) {
 	require.Greater(g.t, read, 10)
 }
 
-// status makes a request with an idempotency key and gives the answer's status.
+// status makes a request with an idempotency key and returns the status of the answer.
 func (g *guarded) status(ctx context.Context, key, method, path, body string) int {
 	g.t.Helper()
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+g.api+path, strings.NewReader(body))
@@ -318,7 +316,7 @@ func (g *guarded) status(ctx context.Context, key, method, path, body string) in
 	return resp.StatusCode
 }
 
-// deniedByPostgres tries what each role has no business with.
+// deniedByPostgres tries what each role must not do.
 func (g *guarded) deniedByPostgres(ctx context.Context) {
 	g.t.Helper()
 	var day string
@@ -366,8 +364,8 @@ func (g *guarded) deniedByPostgres(ctx context.Context) {
 	require.Empty(g.t, nobodys, "deploy/postgres/grants.sql says nothing about these tables")
 }
 
-// kedaMayAsk runs the chart's query for the scaler, as the role that the chart
-// gives it, over an empty outbox and over one whose row is 40 s old.
+// kedaMayAsk runs the chart's query for the scaler, as the role that the chart gives it, over an empty
+// outbox and over one whose row is 40 s old.
 func (g *guarded) kedaMayAsk(ctx context.Context) {
 	g.t.Helper()
 	trigger, err := os.ReadFile("../../deploy/chart/templates/keda.yaml")
@@ -380,7 +378,7 @@ func (g *guarded) kedaMayAsk(ctx context.Context) {
 	require.NoError(g.t, conn.QueryRow(ctx, string(query[1])).Scan(&seconds))
 	require.Zero(g.t, seconds)
 	require.NoError(g.t, conn.Close(ctx))
-	tx, err := g.pool.Begin(ctx) // nobody else is to see the row
+	tx, err := g.pool.Begin(ctx) // no other process may see the row
 	require.NoError(g.t, err)
 	defer func() { _ = tx.Rollback(ctx) }()
 	_, err = tx.Exec(ctx, `INSERT INTO fanmail.outbox (event_id, tenant_id, created_at, leased_until)
@@ -390,7 +388,7 @@ func (g *guarded) kedaMayAsk(ctx context.Context) {
 	require.InDelta(g.t, 40, seconds, 0.1)
 }
 
-// deniedByNATS tries what each user has no business with.
+// deniedByNATS tries what each user must not do.
 func (g *guarded) deniedByNATS(ctx context.Context) {
 	g.t.Helper()
 	for user, tries := range map[string]struct{ publish, subscribe []string }{

@@ -16,11 +16,11 @@ import (
 	"github.com/fanmail-dev/fanmail/test/process"
 )
 
-// interpreters are what a machine may lack.
+// interpreters may be missing on a machine.
 var interpreters = map[string]string{"js": "node", "python": "python3"}
 
-// TestTheReceiversOfTheDocsReceive runs each receiver in docs/how-to/receive-webhooks.md as it
-// stands there: Go's always, the others' where their language is installed.
+// TestTheReceiversOfTheDocsReceive runs each receiver in docs/how-to/receive-webhooks.md as it stands
+// there: Go's always, the others' if their language is installed.
 func TestTheReceiversOfTheDocsReceive(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../docs/how-to/receive-webhooks.md")

@@ -32,9 +32,8 @@ func rehearse() rehearsal {
 	return rehearsal{past: 3_000, every: 20 * time.Millisecond, alone: 3 * time.Second}
 }
 
-// TestAReplayUnderLiveTraffic replays the past to a webhook that is new, beside
-// live traffic. Another replay is cancelled, and the dispatcher that works on the
-// first is killed in the middle.
+// TestAReplayUnderLiveTraffic replays past events to a new webhook, beside live traffic. Another
+// replay is cancelled, and the dispatcher that works on the first is killed in the middle.
 func TestAReplayUnderLiveTraffic(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 25*time.Minute, errors.New("the replay took too long"))
@@ -91,8 +90,7 @@ func TestAReplayUnderLiveTraffic(t *testing.T) {
 	require.Equal(t, cancelled.Enqueued, cancelled.Delivered+cancelled.Failed)
 	require.Less(t, cancelled.Enqueued, int64(size.past))
 
-	// Twice comes only what was on the wire, or not in the ledger yet, when the
-	// dispatcher died.
+	// Only what was in flight, or had no recorded outcome yet when the dispatcher died, arrives twice.
 	first := map[string]time.Time{}
 	twice := 0
 	for _, p := range f.sink.PostsTo("/late") {
@@ -124,7 +122,7 @@ func TestAReplayUnderLiveTraffic(t *testing.T) {
 	}
 }
 
-// past inserts events that no webhook wants yet.
+// past inserts events that match no webhook yet.
 func (f *fleet) past(ctx context.Context, tenant events.TenantID, n int) []events.ID {
 	f.t.Helper()
 	var ids []events.ID
@@ -194,8 +192,7 @@ func (tr *traffic) count() int {
 	return len(tr.sent)
 }
 
-// latencies from insert to arrival of the live events of a span of time,
-// sorted.
+// latencies from insert to arrival of the live events of a span of time, sorted.
 func (tr *traffic) latencies(f *fleet, from, to time.Time) []time.Duration {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()

@@ -23,14 +23,13 @@ import (
 const (
 	faultsShort = 2  // rounds of faults, some ten seconds each
 	faultsLong  = 12 // two minutes and more
-	// pauseFor is longer than a dispatcher's lease on its partitions (6 s), so
-	// that another one takes them before it wakes up.
+	// pauseFor is longer than a dispatcher's lease on its partitions (6 s), so that another one takes
+	// them before it wakes up.
 	pauseFor = 8 * time.Second
 )
 
-// TestCapsAndOrderHoldWhileReplicasComeAndGo counts at the receiver: never
-// more than a webhook's cap in flight, strict webhooks' events in the order of
-// the outbox, and nothing missing.
+// TestCapsAndOrderHoldWhileReplicasComeAndGo checks at the receiver that in-flight limits hold, that
+// strict webhooks get events in the order of the outbox, and that none is missing.
 func TestCapsAndOrderHoldWhileReplicasComeAndGo(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Minute, errors.New("the replica test took too long"))
@@ -65,7 +64,7 @@ func TestCapsAndOrderHoldWhileReplicasComeAndGo(t *testing.T) {
 	producers.Wait()
 	want := sent[0] + sent[1]
 
-	// The leases of those that were killed run out, without the wait.
+	// End the leases of the killed dispatchers without the wait.
 	for _, name := range faults.alive() {
 		f.stop(ctx, name)
 	}
@@ -81,7 +80,7 @@ func TestCapsAndOrderHoldWhileReplicasComeAndGo(t *testing.T) {
 	for i := range 3 {
 		f.stop(ctx, dispatcherName(i))
 	}
-	f.judge(ctx, hooks, w, want, faults.kills)
+	f.verify(ctx, hooks, w, want, faults.kills)
 }
 
 func dispatcherName(i int) string { return fmt.Sprintf("dispatcher-%d", i) }
@@ -96,8 +95,8 @@ type hook struct {
 	weight      int // its part of the load
 }
 
-// hooks makes forty webhooks of two tenants. The load uses about half of what
-// each can take, so that what a fault has held up fills its cap afterwards.
+// hooks creates forty webhooks of two tenants. The load is about half of what each can take, so that
+// after a fault the backlog fills the limit.
 func (f *fleet) hooks(ctx context.Context, w *wire) []hook {
 	tenants := []events.TenantID{f.tenant(ctx), f.tenant(ctx)}
 	var out []hook
@@ -122,7 +121,7 @@ func (f *fleet) hooks(ctx context.Context, w *wire) []hook {
 	return out
 }
 
-// between takes some milliseconds over each event, the same every time.
+// between takes some milliseconds for each event, the same every time.
 func between(least, most int) func(event string) time.Duration {
 	return func(event string) time.Duration {
 		h := fnv.New32a()
@@ -131,8 +130,8 @@ func between(least, most int) func(event string) time.Duration {
 	}
 }
 
-// produce inserts fifty events a second until ctx ends and gives the number of
-// deliveries that are to come of them.
+// produce inserts fifty events a second until ctx ends, and returns the number of deliveries to
+// expect.
 func (f *fleet) produce(ctx context.Context, hooks []hook, rnd *rand.Rand) (deliveries int) {
 	var tenants [2]events.TenantID
 	var byTenant [2][]string // a label for each unit of weight
@@ -198,8 +197,8 @@ func (f *faults) alive() []string {
 	return names
 }
 
-// round pauses one dispatcher for longer than its lease, and while it sleeps
-// kills one, stops one, and adds one or takes it away again.
+// round pauses one dispatcher for longer than its lease. Meanwhile it kills one, stops one, and adds
+// one or removes it.
 func (f *faults) round(ctx context.Context) {
 	f.t.Helper()
 	f.rest(ctx, 500, 1500)
@@ -215,12 +214,12 @@ func (f *faults) round(ctx context.Context) {
 			f.kills++
 			f.kill(names[1])
 			f.rest(ctx, 100, 1000)
-			f.again(ctx, names[1])
+			f.restart(ctx, names[1])
 		},
 		func() {
 			f.t.Logf("SIGTERM %s", names[2])
 			f.stop(ctx, names[2])
-			f.again(ctx, names[2])
+			f.restart(ctx, names[2])
 		},
 	}
 	if f.added == "" {
@@ -244,8 +243,8 @@ func (f *faults) round(ctx context.Context) {
 	require.NoError(f.t, syscall.Kill(paused.PID(), syscall.SIGCONT))
 }
 
-// again starts the dispatcher of that name anew; one that was added stays away.
-func (f *faults) again(ctx context.Context, name string) {
+// restart restarts the dispatcher of that name, unless it was an added one.
+func (f *faults) restart(ctx context.Context, name string) {
 	f.t.Helper()
 	if name == f.added {
 		f.added = ""
@@ -262,8 +261,8 @@ func (f *faults) rest(ctx context.Context, least, most int) {
 	}
 }
 
-// judge looks at what arrived.
-func (f *fleet) judge(ctx context.Context, hooks []hook, w *wire, want, kills int) {
+// verify checks what arrived.
+func (f *fleet) verify(ctx context.Context, hooks []hook, w *wire, want, kills int) {
 	f.t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -293,7 +292,7 @@ func (f *fleet) judge(ctx context.Context, hooks []hook, w *wire, want, kills in
 	require.Less(f.t, w.late, 1+want/1000, "hardly anything leaves a process when it wakes up")
 }
 
-// line gives a webhook's events in the order of the outbox.
+// line returns a webhook's events in the order of the outbox.
 func (f *fleet) line(ctx context.Context, w events.WebhookID) []string {
 	f.t.Helper()
 	rows, err := f.pool.Query(ctx, `SELECT event_id FROM fanmail.webhook_subscriber_deliveries WHERE webhook_id = $1 ORDER BY seq`, w)

@@ -23,8 +23,8 @@ import (
 	"github.com/fanmail-dev/fanmail/test/process"
 )
 
-// rig is a whole Fanmail: a durable Postgres, a NATS and the four commands,
-// each a process that can be killed.
+// rig is a whole Fanmail: a durable Postgres, a NATS and the four commands, each a process that can be
+// killed.
 type rig struct {
 	t       testing.TB
 	pool    *pgxpool.Pool
@@ -37,14 +37,14 @@ type rig struct {
 
 var commands = []string{"api", "ingest", "publisher", "dispatcher"}
 
-// newRig starts it; env is added to the environment of each command.
+// newRig starts a rig. env is added to the environment of each command.
 func newRig(ctx context.Context, t testing.TB, env ...string) *rig {
 	t.Helper()
 	return newRigOf(ctx, t, built(t), env...)
 }
 
-// programDir is where this release's programs are once somebody has asked for them by
-// [built]: linking them takes seconds, so it is done once for all tests.
+// programDir holds this release's programs once [built] was called. Linking them takes seconds, so it
+// is done once for all tests.
 var (
 	programDir string
 	buildOnce  = sync.OnceValue(func() error {
@@ -67,7 +67,7 @@ func TestMain(m *testing.M) {
 	asked := false
 	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })
 	if !asked && runtime.GOMAXPROCS(0) < 4 {
-		// Most of a test's time goes by in other processes, waiting.
+		// Most of a test's time is spent waiting for other processes.
 		if err = flag.Set("test.parallel", "4"); err != nil {
 			panic(err)
 		}
@@ -89,7 +89,7 @@ func programs() []string {
 // newRigOf starts a rig of the programs in bin.
 func newRigOf(ctx context.Context, t testing.TB, bin string, env ...string) *rig {
 	t.Helper()
-	// Not t.TempDir: Postgres's user must be able to walk through it.
+	// Not t.TempDir: Postgres's user must be able to enter it.
 	dir, err := os.MkdirTemp("", "fanmail-e2e-")
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(dir, 0o755))
@@ -121,7 +121,7 @@ func newRigOf(ctx context.Context, t testing.TB, bin string, env ...string) *rig
 			Env: append([]string{
 				"FANMAIL_DATABASE_URL=" + pg.URL("postgres"), "FANMAIL_NATS_URL=nats://" + nats, "FANMAIL_MIGRATE=true",
 				"FANMAIL_ALLOW_HTTP=true", "FANMAIL_ALLOW_NETWORKS=127.0.0.0/8",
-				"FANMAIL_MAIL_AUTH=false", // needs DNS
+				"FANMAIL_MAIL_AUTH=false", // it needs DNS
 				"FANMAIL_SMTP_ADDR=" + r.smtp, "FANMAIL_API_ADDR=" + r.api, "FANMAIL_HTTP_ADDR=" + health,
 			}, env...),
 		})
@@ -143,8 +143,7 @@ func (r *rig) start(ctx context.Context, s process.Spec) {
 	r.running[s.Name] = p
 }
 
-// crash kills a process with SIGKILL, does what is given while it is down, and
-// starts it again.
+// crash kills a process with SIGKILL, calls while, and starts the process again.
 func (r *rig) crash(ctx context.Context, name string, while func()) {
 	r.t.Helper()
 	r.t.Logf("SIGKILL %s", name)
@@ -156,7 +155,7 @@ func (r *rig) crash(ctx context.Context, name string, while func()) {
 	r.start(ctx, p.Spec)
 }
 
-// stop drains every command, which must succeed.
+// stop stops every command in order, which must succeed.
 func (r *rig) stop(ctx context.Context) {
 	r.t.Helper()
 	for _, c := range commands {
@@ -164,7 +163,7 @@ func (r *rig) stop(ctx context.Context) {
 	}
 }
 
-// end kills what still runs, and tells what it said last if the test failed.
+// end kills what still runs. If the test failed it prints the end of its output.
 func (r *rig) end() {
 	for name, p := range r.running {
 		p.Kill()
@@ -174,7 +173,7 @@ func (r *rig) end() {
 	}
 }
 
-// count asks the database for one number.
+// count returns the number that a query selects.
 func (r *rig) count(ctx context.Context, sql string) int {
 	var n int
 	if err := r.pool.QueryRow(ctx, sql).Scan(&n); err != nil {
@@ -183,8 +182,7 @@ func (r *rig) count(ctx context.Context, sql string) int {
 	return n
 }
 
-// retryNow waits until one delivery has failed once, and makes it due a minute
-// before it would be.
+// retryNow waits until one delivery has failed once, and makes it due a minute early.
 func (r *rig) retryNow(ctx context.Context) {
 	r.t.Helper()
 	require.Eventually(r.t, func() bool {
@@ -194,7 +192,7 @@ func (r *rig) retryNow(ctx context.Context) {
 	}, time.Minute, 20*time.Millisecond)
 }
 
-// operatorKey makes a key with which tenants are made.
+// operatorKey creates a key that may create tenants.
 func (r *rig) operatorKey(ctx context.Context) string {
 	r.t.Helper()
 	key, err := tenancy.BootstrapOperatorKey(ctx, r.pool)
@@ -202,7 +200,7 @@ func (r *rig) operatorKey(ctx context.Context) string {
 	return key
 }
 
-// call makes an API request and reads the answer into out.
+// call makes an API request and decodes the answer into out.
 func (r *rig) call(ctx context.Context, key, method, path string, in, out any) {
 	r.t.Helper()
 	var body io.Reader

@@ -29,9 +29,8 @@ func attribute(of []*commonv1.KeyValue, key string) string {
 	return ""
 }
 
-// TestOneMailIsOneTrace sends a mail that goes to webhooks of two dispatchers,
-// so that some deliveries go through the second stream, and fails one of them
-// once, so that one attempt comes from the table.
+// TestOneMailIsOneTrace sends a mail to webhooks of two dispatchers, so that some deliveries go
+// through the second stream. One delivery fails once, so that one attempt comes from the table.
 func TestOneMailIsOneTrace(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 5*time.Minute, errors.New("the trace test took too long"))
@@ -65,7 +64,7 @@ func TestOneMailIsOneTrace(t *testing.T) {
 	r.retryNow(ctx)
 	require.NoError(t, s.WaitFor(ctx, len(paths)+1))
 
-	// Each request told its receiver which attempt it is.
+	// Each request named its attempt.
 	traces := map[string]bool{}
 	attempts := map[string]sink.Post{}
 	for _, p := range s.Posts(0) {
@@ -126,8 +125,8 @@ func keys(of map[string]span) (all []string) {
 	return all
 }
 
-// webhooksOfBoth makes a tenant, an agent, and webhooks until each dispatcher
-// owns some of them; it gives the tenant's key and the webhooks by path.
+// webhooksOfBoth creates a tenant, an agent, and webhooks until each dispatcher owns some of them. It
+// returns the tenant's key and the webhooks by path.
 func webhooksOfBoth(ctx context.Context, r *rig) (key string, paths map[string]string) {
 	operator := r.operatorKey(ctx)
 	var tenant struct{ ID string }

@@ -22,8 +22,7 @@ import (
 // 00001.
 const releaseBefore = "b13a76f40f016bde8014737c462c25eb14afa796"
 
-// buildRelease builds programs as they were at a commit, from the history of
-// this clone.
+// buildRelease builds programs as they were at a commit, from the history of this clone.
 func buildRelease(ctx context.Context, commit, dir, bin string) error {
 	out, err := exec.CommandContext(ctx, "sh", "-c", `mkdir -p "$2" && cd "$(git rev-parse --show-toplevel)" && git archive "$1" | tar -x -C "$2"`, "sh", commit, dir).CombinedOutput()
 	if err != nil {
@@ -42,9 +41,8 @@ func buildRelease(ctx context.Context, commit, dir, bin string) error {
 	return nil
 }
 
-// TestARollingUpgradeLosesNothingAndKeepsTheCap replaces all processes of the
-// release before by this one's while mail comes in: the schema first, then one
-// process at a time.
+// TestARollingUpgradeLosesNothingAndKeepsTheCap replaces all processes of the previous release by this
+// one's while mail comes in: the schema first, then one process at a time.
 func TestARollingUpgradeLosesNothingAndKeepsTheCap(t *testing.T) {
 	t.Parallel()
 	source, before, next := t.TempDir(), t.TempDir(), built(t)
@@ -53,7 +51,7 @@ func TestARollingUpgradeLosesNothingAndKeepsTheCap(t *testing.T) {
 	t.Cleanup(cancel)
 	r, s := newRigOf(ctx, t, before), sink.New(t)
 	r.another(ctx, "dispatcher", "dispatcher-2", r.bin)
-	// This release's way to make a key wants this release's schema.
+	// The command that creates a key needs this release's schema.
 	const operator = "an operator's key of the upgrade test"
 	_, err := r.pool.Exec(ctx, `INSERT INTO fanmail.api_keys (id, name, secret_hash) VALUES (gen_random_uuid(), 'operator', sha256($1))`, []byte(operator))
 	require.NoError(t, err)
@@ -105,7 +103,7 @@ func TestARollingUpgradeLosesNothingAndKeepsTheCap(t *testing.T) {
 	}
 	require.Empty(t, steps, "every step was taken while mail came in")
 
-	arrived := tally{t: t, want: expected(), seen: map[delivery]sink.Post{}}
+	arrived := arrivals{t: t, want: expected(), seen: map[delivery]sink.Post{}}
 	err = s.Wait(ctx, func() bool { return arrived.all(s) })
 	require.NoError(t, err, "%d of %d deliveries arrived", len(arrived.seen), len(arrived.want))
 	require.Eventually(t, func() bool {
@@ -118,7 +116,7 @@ func TestARollingUpgradeLosesNothingAndKeepsTheCap(t *testing.T) {
 	require.Positive(t, most)
 	require.NoError(t, r.running["dispatcher-3"].Stop(ctx))
 	r.stop(ctx)
-	t.Logf("%d mails, %d SMTP tries again, %d deliveries, %d POSTs beyond the first", mails, senders.again.Load(), len(arrived.seen), arrived.twice)
+	t.Logf("%d mails, %d SMTP retries, %d deliveries, %d POSTs beyond the first", mails, senders.retries.Load(), len(arrived.seen), arrived.twice)
 }
 
 // another starts a further replica of a command that runs.

@@ -13,16 +13,15 @@ import (
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
 
-// lateAfter is how old a request's signature must be for it to count as sent
-// by a process that was paused between signing and sending.
+// lateAfter: a request with an older signature was sent by a process that was paused between signing
+// and sending.
 const lateAfter = 4 * time.Second
 
-// wire is a receiver that counts what is in flight: a request counts from its
-// arrival until it is answered or its connection has gone.
+// wire is a receiver that counts requests in flight, from their arrival until they are answered or
+// their connection is closed.
 //
-// What a process had handed to the kernel, or was about to, when it was paused
-// arrives when it wakes up, and no lease can call it back. Such a request is
-// known by its old signature; it is counted apart.
+// A process that was paused just before or after it handed a request to the kernel sends it when it
+// wakes up, and no lease can prevent that. Such a request has an old signature; it is counted apart.
 type wire struct {
 	*httptest.Server
 	t testing.TB
@@ -37,7 +36,7 @@ type path struct {
 	delay    func(event string) time.Duration
 	inFlight map[*request]bool
 	most     int
-	events   []string // as they arrived
+	events   []string // in order of arrival
 }
 
 // request is one that is in flight.
@@ -58,7 +57,7 @@ func newWire(t testing.TB) *wire {
 	return w
 }
 
-// expect sets a path's cap, and how long it takes over an event.
+// expect sets a path's limit, and how long it takes for an event.
 func (w *wire) expect(name string, most int, delay func(event string) time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

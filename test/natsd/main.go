@@ -1,5 +1,5 @@
-// Command natsd is an embedded NATS as a process of its own, so that tests and
-// benchmarks can kill it and read what it cost.
+// Command natsd is an embedded NATS as a process, so that tests and benchmarks can kill it and measure
+// what it uses.
 package main
 
 import (

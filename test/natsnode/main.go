@@ -1,5 +1,5 @@
-// Command natsnode is one node of a NATS cluster with JetStream, on loopback,
-// as a process that can be killed.
+// Command natsnode is one node of a NATS cluster with JetStream, on loopback, as a process that can be
+// killed.
 package main
 
 import (
@@ -28,8 +28,8 @@ func main() {
 
 	o := &server.Options{
 		ServerName: *name, Host: "127.0.0.1", Port: *port, JetStream: true, StoreDir: *dir, NoSigs: true,
-		// Clients and nodes come through proxies, and must not learn the ways
-		// around them: nodes tell each other of a port that nobody listens on.
+		// Clients and nodes connect through proxies and must not learn ways around them. So nodes
+		// advertise a port on which nobody listens.
 		Cluster: server.ClusterOpts{Name: "chaos", Host: "127.0.0.1", Port: *clusterPort, NoAdvertise: true, Advertise: "127.0.0.1:1", PoolSize: -1},
 	}
 	for _, r := range strings.Split(*routes, ",") {

@@ -2,6 +2,5 @@ package process
 
 import "syscall"
 
-// withParent has the kernel kill the process when this program dies, however
-// it dies.
+// withParent makes the kernel kill the process when this program dies in any way.
 func withParent() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }

@@ -4,5 +4,5 @@ package process
 
 import "syscall"
 
-// Other systems have no such signal; Kill and Stop still hold.
+// Other systems have no such signal; Kill and Stop still work.
 func withParent() *syscall.SysProcAttr { return nil }

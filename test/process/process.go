@@ -18,18 +18,18 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/devserver/freeport"
 )
 
-// Spec says what to run.
+// Spec is what to run.
 type Spec struct {
-	// Name of the process; its output goes to Logs/Name.log.
+	// Name of the process. Its output goes to Logs/Name.log.
 	Name string
 	// Bin is the program.
 	Bin string
-	// Args and Env are added to nothing and to this program's environment.
+	// Args of the program, and Env in addition to this program's environment.
 	Args, Env []string
-	// Logs is the directory for the output.
+	// Logs is the directory of the output.
 	Logs string
-	// Ready is asked until it answers before [Start] returns: a URL must
-	// answer 200, host:port must take a connection. "" asks nothing.
+	// Ready is what [Start] waits for: a URL must answer 200, a host:port must accept a connection. ""
+	// waits for nothing.
 	Ready string
 }
 
@@ -40,8 +40,8 @@ type Process struct {
 	exited chan struct{}
 }
 
-// Start starts a process and waits until it is ready. It returns an error with
-// the end of the output where the process ends before, or ctx does.
+// Start starts a process and waits until it is ready. If the process exits or ctx ends before, the
+// error holds the end of the output.
 func Start(ctx context.Context, s Spec) (*Process, error) {
 	out, err := os.OpenFile(s.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -67,30 +67,29 @@ func Start(ctx context.Context, s Spec) (*Process, error) {
 	return p, nil
 }
 
-// Again starts the same thing anew, after [Process.Kill] or [Process.Stop].
+// Again starts the same program after [Process.Kill] or [Process.Stop].
 func (p *Process) Again(ctx context.Context) (*Process, error) { return Start(ctx, p.Spec) }
 
 // PID of the process.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Exited is closed when the process has gone.
+// Exited is closed when the process has exited.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 
-// ExitCode of a process that has gone; -1 where a signal ended it.
+// ExitCode of a process that has exited; -1 if a signal ended it.
 func (p *Process) ExitCode() int {
 	<-p.exited
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// Kill sends SIGKILL and waits until the process has gone.
+// Kill sends SIGKILL and waits until the process has exited.
 func (p *Process) Kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.exited
 }
 
-// Stop sends SIGTERM and waits until the process has drained and gone, or ctx
-// ends, after which it is killed. It returns what went wrong: that it had to be
-// killed, or the exit code if that wasn't 0.
+// Stop sends SIGTERM and waits until the process has exited. If ctx ends before, it kills the process.
+// The error says that it had to be killed, or gives an exit code other than 0.
 func (p *Process) Stop(ctx context.Context) error {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
@@ -107,8 +106,7 @@ func (p *Process) Stop(ctx context.Context) error {
 
 func (s Spec) log() string { return filepath.Join(s.Logs, s.Name+".log") }
 
-// Tail gives the last lines of the output of this process and those of its
-// name before it.
+// Tail returns the last lines of the output of this process and of earlier ones with its name.
 func (s Spec) Tail(lines int) string {
 	b, err := os.ReadFile(s.log())
 	if err != nil {

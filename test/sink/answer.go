@@ -14,19 +14,16 @@ type Call struct {
 	Path string
 	// N counts the requests of this path from 1.
 	N int
-	// EventID is the header webhook-id, DeliveryID Fanmail-Delivery-Id; ""
-	// where absent.
+	// EventID is the header webhook-id, DeliveryID Fanmail-Delivery-Id; "" if absent.
 	EventID, DeliveryID string
-	// Attempt is the header Fanmail-Attempt; 0 where absent.
+	// Attempt is the header Fanmail-Attempt; 0 if absent.
 	Attempt int
 }
 
-// Script chooses the answer to a request. It may be called from many
-// goroutines at once.
+// Script chooses the answer to a request. It may be called from many goroutines.
 type Script func(Call) Answer
 
-// Answer is what the sink does with a request. The zero value is an empty 200
-// at once.
+// Answer is what the sink does with a request. The zero value is an empty 200 at once.
 type Answer struct {
 	// Status of the answer; zero means 200.
 	Status int
@@ -34,20 +31,19 @@ type Answer struct {
 	Header http.Header
 	// Body of the answer.
 	Body []byte
-	// Delay comes before the answer.
+	// Delay before the answer.
 	Delay time.Duration
-	// Until holds the answer back until it is closed, after the Delay. The
-	// client's leaving or the sink's closing ends the wait, and the connection.
+	// Until delays the answer, after Delay, until it is closed. The wait ends, and the connection is
+	// closed, if the client disconnects or the sink closes.
 	Until <-chan struct{}
-	// Reset closes the connection with a TCP reset in place of an answer.
+	// Reset closes the connection with a TCP reset instead of an answer.
 	Reset bool
-	// Garbage answers with bytes that are not HTTP and closes.
+	// Garbage answers with bytes that are not HTTP, and closes the connection.
 	Garbage bool
-	// Endless sends a body that ends only with the client or the sink.
+	// Endless sends a body until the client disconnects or the sink closes.
 	Endless bool
-	// Ends holds the end of the answer back until it is closed; header and Body
-	// are sent before. The client's leaving or the sink's closing ends the wait,
-	// and the connection.
+	// Ends delays the end of the answer until it is closed; the header and Body are sent before. The
+	// wait ends, and the connection is closed, if the client disconnects or the sink closes.
 	Ends <-chan struct{}
 }
 
@@ -67,7 +63,7 @@ func Redirect(code int, location string) Script {
 	return Always(Answer{Status: code, Header: http.Header{"Location": {location}}})
 }
 
-// Hang holds every answer back until release is closed.
+// Hang delays every answer until release is closed.
 func Hang(release <-chan struct{}) Script { return Always(Answer{Until: release}) }
 
 // FailFirst gives the failing answer to the first n requests of a path, and an
@@ -131,7 +127,7 @@ func (s *Sink) answer(w http.ResponseWriter, r *http.Request, a Answer) {
 	}
 }
 
-// hold waits for c and says whether it came before the client or the sink left.
+// hold waits for c. It reports whether c came before the client or the sink closed the connection.
 func hold[T any](s *Sink, r *http.Request, c <-chan T) bool {
 	select {
 	case <-c:
@@ -145,7 +141,7 @@ func hold[T any](s *Sink, r *http.Request, c <-chan T) bool {
 func (s *Sink) hijack(w http.ResponseWriter, reset bool) {
 	conn, _, err := w.(http.Hijacker).Hijack()
 	if err != nil {
-		panic(http.ErrAbortHandler) // the client has gone already
+		panic(http.ErrAbortHandler) // the client has disconnected
 	}
 	defer func() { _ = conn.Close() }()
 	if tcp, ok := conn.(*net.TCPConn); ok && reset {

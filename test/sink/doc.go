@@ -1,14 +1,11 @@
-// Package sink is a real HTTP receiver of webhooks for tests and benchmarks.
+// Package sink is a real HTTP receiver of webhooks for tests and benchmarks. It guarantees:
 //
-// It guarantees:
-//
-//   - Every request whose body has arrived is in the record, in the order of
-//     arrival, before it is answered; the record is only ever appended to.
+//   - A request whose body has arrived is recorded, in order of arrival, before it is answered.
+//   - The record is append-only.
 //   - Each request is verified as it arrives by two implementations that share no code; see [Verify].
 //   - Each path answers by its own [Script]; a path without one answers 200.
-//   - [Sink.Wait] and its siblings return on the arrival that makes them true;
-//     nothing polls.
+//   - [Sink.Wait] and its siblings return on the arrival that makes them true; they never poll.
 //
-// With [KeepTimes] or [KeepCounts] it keeps and verifies no bodies, so that it
-// costs a benchmark little.
+// With [KeepTimes] or [KeepCounts] it neither keeps nor verifies bodies, so that it costs a benchmark
+// little.
 package sink

@@ -19,12 +19,12 @@ import (
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
 
-// Keep says how much of each request the record holds.
+// Keep says how much of each request is recorded.
 type Keep int
 
-// What the record holds, from most to least.
+// The levels, from most to least.
 const (
-	// KeepAll records everything, bodies and headers too, and verifies.
+	// KeepAll records everything, with bodies and headers, and verifies.
 	KeepAll Keep = iota
 	// KeepTimes records ids, attempt, path and time of arrival.
 	KeepTimes
@@ -62,7 +62,7 @@ type Sink struct {
 
 type path struct{ count, inFlight, maxInFlight atomic.Int64 }
 
-// New starts a sink that keeps all and is closed when the test ends.
+// New starts a sink that keeps everything and is closed when the test ends.
 func New(t testing.TB) *Sink {
 	t.Helper()
 	s, err := Start(Options{})
@@ -97,8 +97,8 @@ func Start(o Options) (*Sink, error) {
 	return s, nil
 }
 
-// Close ends every connection, hanging answers too, and waits until the
-// handlers have returned. The record stays readable.
+// Close closes every connection, also hanging ones, and waits until the handlers have returned. The
+// record stays readable.
 func (s *Sink) Close() {
 	s.mu.Lock()
 	if !s.closed {
@@ -114,7 +114,7 @@ func (s *Sink) Close() {
 // URL is the sink's URL for a path, which begins with "/".
 func (s *Sink) URL(path string) string { return "http://" + s.listener.Addr().String() + path }
 
-// Secret sets what the path's requests are verified with from now on.
+// Secret sets the secret that verifies the path's requests from now on.
 func (s *Sink) Secret(path, secret string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -144,7 +144,7 @@ func (s *Sink) serve(w http.ResponseWriter, r *http.Request) {
 		_, err = io.Copy(io.Discard, r.Body)
 	}
 	if err != nil {
-		return // it never arrived whole: nothing to record, nobody to answer
+		return // the body did not arrive in full: there is nothing to record
 	}
 	attempt, _ := strconv.Atoi(r.Header.Get(HeaderAttempt))
 	call := Call{
@@ -166,7 +166,7 @@ func (s *Sink) serve(w http.ResponseWriter, r *http.Request) {
 	s.answer(w, r, a)
 }
 
-// enter counts a request in, unless the sink is closing.
+// enter counts a request, unless the sink is closing.
 func (s *Sink) enter(name string) (*path, Script, string, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -192,7 +192,7 @@ func (s *Sink) path(name string) *path {
 	return p.(*path)
 }
 
-// record appends the request, wakes who waits, and gives its number in its path.
+// record appends the request, wakes the waiters, and returns its number in its path.
 func (s *Sink) record(p *path, c Call, post Post) int {
 	if s.keep == KeepCounts {
 		c.N = int(p.count.Add(1))
@@ -218,23 +218,23 @@ func (s *Sink) wake() {
 	for w := range s.waiters {
 		select {
 		case w <- struct{}{}:
-		default: // it has yet to take the hint before
+		default: // it has not read the last signal yet
 		}
 	}
 }
 
-// Posts are the requests recorded so far, from the given index on.
+// Posts returns the requests so far, from the given index on.
 func (s *Sink) Posts(from int) []Post {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if from >= len(s.posts) {
 		return nil
 	}
-	// Only ever appended to: what is seen here never changes.
+	// The record is append-only, so the returned slice never changes.
 	return s.posts[from:len(s.posts):len(s.posts)]
 }
 
-// PostsTo are the requests of one path recorded so far.
+// PostsTo returns the requests of one path so far.
 func (s *Sink) PostsTo(path string) []Post {
 	var out []Post
 	for _, p := range s.Posts(0) {
@@ -251,14 +251,13 @@ func (s *Sink) Count() int { return int(s.total.Load()) }
 // CountTo is the number of requests of one path so far.
 func (s *Sink) CountTo(path string) int { return int(s.path(path).count.Load()) }
 
-// InFlight is the number of a path's requests that are not answered yet, and
-// the most there ever were at once.
+// InFlight returns the number of a path's unanswered requests, and their maximum so far.
 func (s *Sink) InFlight(path string) (now, most int) {
 	p := s.path(path)
 	return int(p.inFlight.Load()), int(p.maxInFlight.Load())
 }
 
-// WaitFor waits until n requests have arrived. The error says how many had.
+// WaitFor waits until n requests have arrived. The error says how many did.
 func (s *Sink) WaitFor(ctx context.Context, n int) error {
 	if err := s.Wait(ctx, func() bool { return s.Count() >= n }); err != nil {
 		return fmt.Errorf("wait for %d requests, %d came: %w", n, s.Count(), err)
@@ -274,11 +273,11 @@ func (s *Sink) WaitForPath(ctx context.Context, path string, n int) error {
 	return nil
 }
 
-// ErrClosed says that the sink was closed while somebody waited.
+// ErrClosed means that the sink was closed during a wait.
 var ErrClosed = errors.New("the sink is closed")
 
-// Wait waits until cond, which is asked at first and after arrivals, is true.
-// It returns the context's cause or [ErrClosed] otherwise.
+// Wait waits until cond is true. It calls cond at first and after arrivals. Otherwise it returns the
+// context's cause or [ErrClosed].
 func (s *Sink) Wait(ctx context.Context, cond func() bool) error {
 	w := make(chan struct{}, 1)
 	s.mu.Lock()

@@ -49,7 +49,7 @@ func request(ctx context.Context, t testing.TB, url, secret string, attempt int)
 	return r
 }
 
-// post gives the status and the body of the answer, or the error.
+// post returns the status and the body of the answer, or the error.
 func post(t *testing.T, s *sink.Sink, path string) (int, string, error) {
 	t.Helper()
 	resp, err := client(t).Do(request(within(t), t, s.URL(path), "", 1))

@@ -1,5 +1,5 @@
-// Package tlstest makes certificates for tests: an authority, and what it signs
-// for 127.0.0.1, valid for an hour.
+// Package tlstest makes certificates for tests: an authority, and certificates for 127.0.0.1 that are
+// valid for an hour.
 package tlstest
 
 import (
@@ -26,7 +26,7 @@ type Authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-// New makes an authority that nobody else trusts.
+// New makes an authority that only the test trusts.
 func New(t testing.TB) *Authority {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -53,8 +53,8 @@ func In(dir, name string) Files {
 	}
 }
 
-// Write writes a certificate of a serial number, for servers and clients, over
-// whatever the files hold. A file that is new can be read by its owner alone.
+// Write writes a certificate with a serial number, for servers and clients. It overwrites the files.
+// Only their owner can read a new file.
 func (a *Authority) Write(f Files, serial int64) {
 	a.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

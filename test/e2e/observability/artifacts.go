@@ -42,7 +42,7 @@ func alerts(root string) ([]alert, error) {
 	return all, nil
 }
 
-// queries reads those of all panels of the dashboard.
+// queries reads the expressions of all panels of the dashboard.
 func queries(root string) ([]query, error) {
 	b, err := os.ReadFile(filepath.Join(root, "deploy/observability/grafana/fanmail.json")) //nolint:gosec // our own file
 	if err != nil {
@@ -71,8 +71,7 @@ func queries(root string) ([]query, error) {
 
 var metricName = regexp.MustCompile(`\bfanmail_[a-z0-9_]+`)
 
-// metrics names Fanmail's metrics in an expression, histograms by their own
-// name.
+// metrics returns Fanmail's metrics in an expression, histograms by their own name.
 func metrics(expr string) []string {
 	names := metricName.FindAllString(expr, -1)
 	for i, n := range names {

@@ -23,8 +23,8 @@ type load struct {
 	sink  *sink.Sink
 }
 
-// newLoad makes an agent and webhooks: one that answers, one that fails and one
-// that nobody listens for.
+// newLoad creates an agent and three webhooks: one that answers, one that fails and one whose port is
+// closed.
 func newLoad(ctx context.Context, dir string) (*load, error) {
 	b, err := os.ReadFile(filepath.Join(dir, "credentials.json")) //nolint:gosec // of the Fanmail just started
 	if err != nil {

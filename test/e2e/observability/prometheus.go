@@ -28,8 +28,7 @@ scrape_configs:
     static_configs: [{targets: [%q]}]
 `
 
-// scrape starts a Prometheus that scrapes target every second and evaluates
-// the alerts.
+// scrape starts a Prometheus that scrapes target every second and evaluates the alerts.
 func scrape(ctx context.Context, bin, dir, rules, target string) (*prometheus, *process.Process, error) {
 	addr, err := process.FreeAddr()
 	if err != nil {
@@ -46,7 +45,7 @@ func scrape(ctx context.Context, bin, dir, rules, target string) (*prometheus, *
 	return &prometheus{"http://" + addr}, p, err
 }
 
-// get asks the HTTP API.
+// get calls the HTTP API.
 func (p *prometheus) get(ctx context.Context, path string, out any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.base+"/api/v1/"+path, nil)
 	if err != nil {
@@ -76,8 +75,7 @@ func (p *prometheus) get(ctx context.Context, path string, out any) error {
 
 var errNoData = errors.New("no data")
 
-// check runs a panel's query. It fails with errNoData where nothing or
-// only NaN comes back.
+// check runs a panel's query. It returns errNoData if the result is empty or only NaN.
 func (p *prometheus) check(ctx context.Context, expr string) error {
 	expr = strings.NewReplacer("$__rate_interval", "10s", "$job", "fanmail.*").Replace(expr)
 	var answer struct {
@@ -95,7 +93,7 @@ func (p *prometheus) check(ctx context.Context, expr string) error {
 	return errNoData
 }
 
-// missing gives the metrics that no target exports.
+// missing returns the metrics that no target exports.
 func (p *prometheus) missing(ctx context.Context, wanted []string) ([]string, error) {
 	var names []string
 	if err := p.get(ctx, "label/__name__/values", &names); err != nil {
@@ -106,7 +104,7 @@ func (p *prometheus) missing(ctx context.Context, wanted []string) ([]string, er
 	}), nil
 }
 
-// evaluated says how many alerts were evaluated without a fault.
+// evaluated returns how many alerts were evaluated without an error.
 func (p *prometheus) evaluated(ctx context.Context) (int, error) {
 	var answer struct {
 		Groups []struct {

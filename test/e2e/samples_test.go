@@ -17,18 +17,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// letter is a mail of the corpus.
-type letter struct {
+// sample is a mail of the corpus.
+type sample struct {
 	name string
 	raw  []byte
 	// times it is sent; 0 means once.
 	times int
-	// unreadable in part or as a whole, which its event must tell.
+	// unreadable in part or as a whole; its event must say so.
 	unreadable bool
 }
 
-// canonical is the mail as DATA carries it: lines that end in CRLF, the last
-// one too.
+// canonical is the mail as DATA carries it: every line ends in CRLF, also the last one.
 func canonical(raw []byte) []byte {
 	raw = bytes.ReplaceAll(raw, []byte("\r\n"), []byte("\n"))
 	raw = bytes.ReplaceAll(raw, []byte("\r"), []byte("\n"))
@@ -39,13 +38,13 @@ func canonical(raw []byte) []byte {
 	return raw
 }
 
-// corpus is every mail that ships inside the MIME library's module.
-func corpus(ctx context.Context, t testing.TB) []letter {
+// corpus is every mail in the MIME library's module.
+func corpus(ctx context.Context, t testing.TB) []sample {
 	t.Helper()
 	dir, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/jhillyerd/enmime/v2").Output()
 	require.NoError(t, err)
 	root := strings.TrimSpace(string(dir))
-	var out []letter
+	var out []sample
 	seen := map[string]bool{}
 	require.NoError(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !slices.Contains([]string{".raw", ".golden"}, filepath.Ext(path)) {
@@ -58,7 +57,7 @@ func corpus(ctx context.Context, t testing.TB) []letter {
 		if key := string(canonical(raw)); !seen[key] {
 			seen[key] = true
 			name, err := filepath.Rel(root, path)
-			out = append(out, letter{name: name, raw: raw})
+			out = append(out, sample{name: name, raw: raw})
 			return err
 		}
 		return nil
@@ -67,20 +66,20 @@ func corpus(ctx context.Context, t testing.TB) []letter {
 	return out
 }
 
-// hostile are mails that nobody would write, or only somebody who means harm.
-func hostile() []letter {
+// hostile are mails that only an attacker would write.
+func hostile() []sample {
 	const head = "From: <a@example.net>\r\nTo: <b@example.com>\r\nDate: Mon, 02 Nov 2026 10:00:00 +0000\r\n"
 	noise := make([]byte, 64<<10)
 	random := rand.NewChaCha8([32]byte{1})
 	_, _ = random.Read(noise) // never fails
-	text := func(name, raw string) letter { return letter{name: name, raw: []byte(raw)} }
-	unreadable := func(name, raw string) letter { return letter{name: name, raw: []byte(raw), unreadable: true} }
+	text := func(name, raw string) sample { return sample{name: name, raw: []byte(raw)} }
+	unreadable := func(name, raw string) sample { return sample{name: name, raw: []byte(raw), unreadable: true} }
 	again := text("sent three times", head+"Message-ID: <again@example.net>\r\n\r\nOnce is enough.\r\n")
 	again.times = 3
 	anonymous := text("sent twice without an id", head+"\r\nNo Message-ID, but a Date.\r\n")
 	anonymous.times = 2
 
-	return []letter{
+	return []sample{
 		again,
 		anonymous,
 		text("a Message-ID", head+"Message-ID: <same@example.net>\r\n\r\nOne text.\r\n"),
