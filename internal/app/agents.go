@@ -1,13 +1,7 @@
 package app
 
 import (
-	"context"
-	"fmt"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
 )
 
 // AgentWebhooks says how mail is sent to the agents' own webhooks.
@@ -25,28 +19,4 @@ func (c *AgentWebhooks) validate() error {
 		return wrong("--agent-webhooks-sunset", "FANMAIL_AGENT_WEBHOOKS_SUNSET", "must not come before --agent-webhooks-deprecated")
 	}
 	return nil
-}
-
-// agentConns is how many connections the deliverer of the agents' own webhooks
-// has. They are its own, so that it takes none from the subscribers' path.
-const agentConns = 4
-
-// addAgents adds the deliverer of the agents' own webhooks, and gives it for
-// maintenance.
-func (p *process) addAgents(ctx context.Context, c AgentWebhooks, out Outbound, proxy Proxy) (*agentwebhook.Deliverer, error) {
-	cfg := p.pool.Config()
-	cfg.MaxConns, cfg.MinConns, cfg.MinIdleConns = agentConns, 0, 0
-	pool, err := pgxpool.NewWithConfig(ctx, cfg)
-	if err != nil {
-		return nil, fmt.Errorf("open the database for the agents' webhooks: %w", err)
-	}
-	d := agentwebhook.New(pool, p.nc, agentwebhook.Options{
-		Slots: c.AgentSlots, AllowHTTP: out.AllowHTTP, AllowNetworks: out.AllowNetworks, Proxy: proxy.url(),
-		Deprecated: c.Deprecated, Sunset: c.Sunset, Drain: p.drain, Log: p.log, Registerer: p.registry,
-	})
-	p.add("agents", func(ctx context.Context) error {
-		defer pool.Close()
-		return d.Run(ctx)
-	})
-	return d, nil
 }

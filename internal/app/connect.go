@@ -17,34 +17,11 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
+	"github.com/fanmail-dev/fanmail/internal/engine"
 	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/internal/telemetry/export"
 )
-
-// attemptTimeout bounds one attempt to reach the database or the broker.
-const attemptTimeout = 10 * time.Second
-
-// await tries until it succeeds, ctx ends, or the error is permanent, and says
-// in the log what it waits for: at once, and then at least every six seconds.
-func await(ctx context.Context, log *zap.Logger, what string, try func(context.Context) error) error {
-	b := backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMultiplier(2),
-		backoff.WithMaxInterval(4*time.Second), backoff.WithMaxElapsedTime(0))
-	waited := false
-	err := backoff.RetryNotify(func() error {
-		ctx, cancel := context.WithTimeoutCause(ctx, attemptTimeout, fmt.Errorf("no answer within %s", attemptTimeout))
-		defer cancel()
-		return try(ctx)
-	}, backoff.WithContext(b, ctx), func(err error, next time.Duration) {
-		waited = true
-		log.Warn("waiting for "+what, zap.String("error", oneLine(err)), zap.Duration("next_try", next.Round(time.Millisecond)))
-	})
-	if err == nil && waited {
-		log.Info("reached " + what)
-	}
-	return err
-}
 
 // connectDatabase waits until Postgres answers and its schema fits. It returns
 // a [*migrations.SchemaError] where the schema does not.
@@ -82,7 +59,7 @@ func prepareDatabase(ctx context.Context, cfg *pgxpool.Config, migrate bool, log
 		return fmt.Errorf("open the database: %w", err)
 	}
 	defer pool.Close()
-	return await(ctx, log, "the database", func(attempt context.Context) error {
+	return engine.Await(ctx, log, "the database", func(attempt context.Context) error {
 		if err := pool.Ping(attempt); err != nil {
 			return fmt.Errorf("reach the database: %w", err)
 		}
@@ -131,7 +108,7 @@ func connectBroker(ctx context.Context, c NATS, name string, ensure func(context
 		nats.CustomInboxPrefix("_INBOX_" + name),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(250 * time.Millisecond),
-		nats.Timeout(attemptTimeout),
+		nats.Timeout(engine.AwaitTimeout),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				log.Warn("lost the broker; reconnecting", zap.Error(err))
@@ -149,7 +126,7 @@ func connectBroker(ctx context.Context, c NATS, name string, ensure func(context
 	opts = append(opts, c.options()...)
 	var nc *nats.Conn
 	var js jetstream.JetStream
-	err := await(ctx, log, "the broker", func(attempt context.Context) error {
+	err := engine.Await(ctx, log, "the broker", func(attempt context.Context) error {
 		var err error
 		if nc == nil {
 			if nc, err = nats.Connect(c.URL, opts...); err != nil {

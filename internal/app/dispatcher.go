@@ -5,21 +5,13 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
-	"github.com/fanmail-dev/fanmail/fanout"
-	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
 	"github.com/fanmail-dev/fanmail/internal/api"
-	"github.com/fanmail-dev/fanmail/internal/dispatch"
+	"github.com/fanmail-dev/fanmail/internal/engine"
 	"github.com/fanmail-dev/fanmail/internal/ingest"
-	"github.com/fanmail-dev/fanmail/internal/opevents"
-	"github.com/fanmail-dev/fanmail/internal/replay"
-	"github.com/fanmail-dev/fanmail/outbox"
-	"github.com/fanmail-dev/fanmail/subscribers"
+	"github.com/fanmail-dev/fanmail/internal/retention"
 )
 
 // DispatcherConfig configures the process that fans events out and POSTs them.
@@ -55,7 +47,7 @@ func (c DispatcherConfig) Validate() error {
 	})
 }
 
-// RunDispatcher fans events out, delivers, sweeps and maintains until ctx ends.
+// RunDispatcher fans events out, delivers and maintains until ctx ends.
 func RunDispatcher(ctx context.Context, c DispatcherConfig, log *zap.Logger) error {
 	if err := c.Validate(); err != nil {
 		return err
@@ -73,39 +65,26 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 		}
 		c.Name = host + "-" + strconv.Itoa(os.Getpid())
 	}
-	registry := subscribers.NewRegistry(p.pool, p.nc, p.log)
-	if err := await(ctx, p.log, "the webhooks", registry.Load); err != nil {
-		return err
-	}
-	opts := dispatch.Options{
-		Name: c.Name, Slots: c.Slots, SlowSlots: c.SlowSlots, AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks,
-		Proxy: c.Proxy.url(), Drain: p.drain, Streams: p.streams, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer(),
-	}
-	d, err := dispatch.New(p.pool, p.nc, p.js, registry, opts)
+	d, err := engine.NewDispatcher(ctx, p.conn(), engine.Options{
+		Name: c.Name, Slots: c.Slots, SlowSlots: c.SlowSlots, AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks, Proxy: c.Proxy.url(),
+		ReplayRate: c.ReplayRate, Agents: engine.AgentOptions{Slots: c.AgentSlots, Deprecated: c.Deprecated, Sunset: c.Sunset},
+		Maintain: c.Maintenance != off, Retention: retentionRules(), Drain: p.drain, Streams: p.streams, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer(),
+	})
 	if err != nil {
 		return err
 	}
-	p.add("registry", registry.Run)
-	f := fanout.New(p.pool, p.js, registry, fanout.Options{Streams: p.streams, Lanes: d, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer()})
-	p.ready = append(p.ready, f.Ready, d.Ready)
-	p.add("fanout", f.Run)
-	p.add("dispatch", d.Run)
-	p.add("replay", replay.NewRunner(p.pool, p.nc, p.js, registry, replay.Options{Rate: c.ReplayRate, Log: p.log, Registerer: p.registry}).Run)
-	p.add("notices", opevents.New(p.pool, opevents.Options{NC: p.nc, Log: p.log, Registerer: p.registry}).Run)
-	own, err := p.addAgents(ctx, c.AgentWebhooks, c.Outbound, c.Proxy)
-	if err != nil {
+	p.closers = append(p.closers, d.Close)
+	if err := engine.Await(ctx, p.log, "the webhooks", d.Load); err != nil {
 		return err
 	}
-	if c.Maintenance != off {
-		p.add("maintenance", maintenance(p.pool, own, 0, p.log, p.registry).Run)
+	p.ready = append(p.ready, d.Ready)
+	for _, part := range d.Parts() {
+		p.add(part.Name, part.Run)
 	}
 	return nil
 }
 
-// maintenance is what dispatchers do, and 'fanmail maintain' in their stead.
-func maintenance(pool *pgxpool.Pool, own *agentwebhook.Deliverer, every time.Duration, log *zap.Logger, registerer prometheus.Registerer) *dispatch.Maintenance {
-	// Deliveries come before the events that they need.
-	rules := slices.Concat(subscribers.RetentionRules(), ingest.RetentionRules(), outbox.RetentionRules(), replay.RetentionRules(),
-		dispatch.RetentionRules(), own.RetentionRules(), api.RetentionRules())
-	return dispatch.NewMaintenance(pool, dispatch.MaintenanceOptions{Every: every, Retention: rules, Log: log, Registerer: registerer})
+// retentionRules are those of the tables that the engine does not know.
+func retentionRules() []retention.Rule {
+	return slices.Concat(ingest.RetentionRules(), api.RetentionRules())
 }

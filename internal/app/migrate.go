@@ -11,8 +11,8 @@ import (
 
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
 	"github.com/fanmail-dev/fanmail/deploy/postgres"
-	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
 	"github.com/fanmail-dev/fanmail/internal/dispatch"
+	"github.com/fanmail-dev/fanmail/internal/engine"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
@@ -77,7 +77,7 @@ func Maintain(ctx context.Context, c Database, every time.Duration, life Lifecyc
 }
 
 func (p *process) maintenance(pool *pgxpool.Pool, every time.Duration) *dispatch.Maintenance {
-	return maintenance(pool, agentwebhook.New(pool, nil, agentwebhook.Options{Log: p.log}), every, p.log, p.registry)
+	return engine.Maintenance(pool, every, engine.Options{Retention: retentionRules(), Log: p.log, Registerer: p.registry})
 }
 
 // MakeStreams waits for the broker and makes every stream and consumer that any

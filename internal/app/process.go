@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/fanmail-dev/fanmail/internal/engine"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/internal/telemetry/export"
 )
@@ -38,6 +39,7 @@ type process struct {
 	js   jetstream.JetStream
 
 	components []component
+	closers    []func()       // of what components share, once they have ended
 	ready      []func() error // nil once the component can do its work
 }
 
@@ -141,7 +143,12 @@ func (p *process) live(ctx context.Context, db Database, broker NATS, build func
 	return p.work(ctx)
 }
 
+func (p *process) conn() engine.Conn { return engine.Conn{Pool: p.pool, NC: p.nc, JS: p.js} }
+
 func (p *process) close() {
+	for _, c := range p.closers {
+		c()
+	}
 	if p.nc != nil {
 		_ = p.nc.FlushTimeout(time.Second)
 		p.nc.Close()

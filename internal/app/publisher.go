@@ -5,7 +5,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/fanmail-dev/fanmail/internal/relay"
+	"github.com/fanmail-dev/fanmail/internal/engine"
 )
 
 // PublisherConfig configures the process that relays the outbox.
@@ -33,6 +33,6 @@ func RunPublisher(ctx context.Context, c PublisherConfig, log *zap.Logger) error
 }
 
 func (p *process) addPublisher() {
-	relay := relay.New(p.pool, p.nc, p.js, relay.Options{Streams: p.streams, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer()})
-	p.add("relay", relay.Run)
+	part := engine.Publisher(p.conn(), engine.Options{Streams: p.streams, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer()})
+	p.add(part.Name, part.Run)
 }

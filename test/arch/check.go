@@ -3,6 +3,7 @@ package arch
 import (
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 )
@@ -99,7 +100,7 @@ func checkDocs(files []file) []string {
 	for _, f := range files {
 		switch {
 		case f.test || f.pkg == "main":
-		case f.name == f.dir+"/doc.go":
+		case f.name == path.Join(f.dir, "doc.go"):
 			docs[f.dir] = true
 		default:
 			code[f.dir] = true

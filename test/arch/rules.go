@@ -131,7 +131,15 @@ var Rules = []Rule{
 		Because: "handlers translate; what moves events runs in other processes",
 	},
 	{
-		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/devserver", "internal/dispatch", "internal/faults", "internal/ingest", "internal/opevents", "internal/pg", "internal/relay", "internal/replay", "internal/retention", "internal/stream", "internal/telemetry/export", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/engine", May: []string{"deploy/migrations", "events", "fanout", "internal/agentwebhook", "internal/attempt", "internal/dispatch", "internal/opevents", "internal/pg", "internal/relay", "internal/replay", "internal/retention", "internal/stream", "outbox", "subscribers"},
+		Because: "it wires the engine for the client and for the processes, so neither may be below it",
+	},
+	{
+		Package: ".", May: []string{"deploy/migrations", "events", "internal/engine", "internal/replay", "internal/stream", "internal/tenancy", "outbox", "subscribers"},
+		Because: "the client is small: it manages through the owners of the tables, and runs the engine",
+	},
+	{
+		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/devserver", "internal/dispatch", "internal/engine", "internal/faults", "internal/ingest", "internal/opevents", "internal/pg", "internal/relay", "internal/replay", "internal/retention", "internal/stream", "internal/telemetry/export", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
 		Because: "app wires everything, so only commands may stand above it",
 	},
 	{

@@ -1,0 +1,64 @@
+package fanmail
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/fanmail-dev/fanmail/outbox"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+// maxEventDeliveries bounds the deliveries that GetEvent returns.
+const maxEventDeliveries = 1000
+
+// EventFilter narrows a list of events; a zero field does not.
+type EventFilter struct {
+	Type    EventType
+	AgentID string // in lower case
+	Since   time.Time
+	Until   time.Time // exclusive
+}
+
+// ListEvents returns up to limit events of the log after a cursor, newest first,
+// and the cursor of the next page. As with [Client.ListDeliveries], only a zero
+// cursor is the end.
+func (c *Client) ListEvents(ctx context.Context, tenant TenantID, f EventFilter, after Cursor, limit int) ([]EventRecord, Cursor, error) {
+	found, end, err := outbox.ListLog(ctx, c.pool, tenant, outbox.LogFilter{Type: f.Type, AgentID: f.AgentID, Since: f.Since, Until: f.Until}, after, limit+1)
+	if err != nil {
+		return nil, Cursor{}, err
+	}
+	if len(found) <= limit {
+		return found, end, nil
+	}
+	found, next := cut(found, limit, func(r EventRecord) Cursor { return Cursor{CreatedAt: r.CreatedAt, ID: r.ID} })
+	return found, next, nil
+}
+
+// GetEvent returns one event, its envelope byte for byte, and its newest
+// deliveries, up to 1,000. It returns [ErrNotFound].
+func (c *Client) GetEvent(ctx context.Context, tenant TenantID, id EventID) (EventRecord, json.RawMessage, []Delivery, error) {
+	rec, envelope, err := outbox.Find(ctx, c.pool, tenant, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return EventRecord{}, nil, nil, ErrNotFound
+	}
+	if err != nil {
+		return EventRecord{}, nil, nil, err
+	}
+	deliveries, err := c.store.EventDeliveries(ctx, tenant, id, rec.CreatedAt, maxEventDeliveries)
+	return rec, envelope, deliveries, err
+}
+
+// RedeliverEvent sends an event again: to one webhook, or, where webhook is zero, to
+// every webhook that it went to before and that still exists. It returns the new
+// deliveries, or [ErrNotFound].
+func (c *Client) RedeliverEvent(ctx context.Context, tenant TenantID, id EventID, webhook WebhookID) ([]Delivery, error) {
+	_, rows, err := c.store.Redeliver(ctx, tenant, id, webhook)
+	for _, d := range rows {
+		subscribers.WakeLane(c.nc, d.WebhookID)
+	}
+	return rows, err
+}

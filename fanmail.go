@@ -1,0 +1,98 @@
+package fanmail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/deploy/migrations"
+	"github.com/fanmail-dev/fanmail/internal/engine"
+	"github.com/fanmail-dev/fanmail/internal/replay"
+	"github.com/fanmail-dev/fanmail/outbox"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+// Config configures a [Client]. The zero value works: it is silent, and sends to
+// public HTTPS endpoints only.
+type Config struct {
+	// Logger receives what happens; nil: nothing is logged.
+	Logger *zap.Logger
+	// AllowHTTP permits webhook URLs with plain HTTP.
+	AllowHTTP bool
+	// AllowNetworks may be dialled although they are not public, such as
+	// 127.0.0.0/8 in tests. All other private addresses are refused.
+	AllowNetworks []netip.Prefix
+}
+
+// Client manages tenants, webhooks, deliveries and replays, and delivers events.
+// Create one with [New]. It is safe for concurrent use.
+type Client struct {
+	pool    *pgxpool.Pool
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	config  Config
+	store   *subscribers.Store
+	replays *replay.Store
+}
+
+// Migrate creates or updates the schema "fanmail" in the database. It may be
+// called by many processes at once, and at every start. The pool's user must be
+// allowed to create the schema, or own it.
+func Migrate(ctx context.Context, pool *pgxpool.Pool) error { return migrations.Up(ctx, pool) }
+
+// New creates a client. It connects nothing: a missing database or broker is an
+// error of the first call that needs it. nc may be nil where [Client.Run] is not
+// called. The caller keeps both connections and closes them after the last call.
+func New(pool *pgxpool.Pool, nc *nats.Conn, config Config) (*Client, error) {
+	if pool == nil {
+		return nil, errors.New("fanmail: a pool is required")
+	}
+	if config.Logger == nil {
+		config.Logger = zap.NewNop()
+	}
+	c := &Client{
+		pool: pool, nc: nc, config: config, replays: replay.NewStore(pool),
+		store: subscribers.NewStore(pool, subscribers.Limits{AllowHTTP: config.AllowHTTP, AllowNetworks: config.AllowNetworks}),
+	}
+	if nc != nil {
+		js, err := jetstream.New(nc)
+		if err != nil {
+			return nil, fmt.Errorf("fanmail: open JetStream: %w", err)
+		}
+		c.js = js
+	}
+	return c, nil
+}
+
+// Insert adds an event in the caller's transaction and returns its id. TenantID,
+// Type and Data are required. It returns a [*FieldError] for a bad field and an
+// [*UnknownTypeError] for a type that is not in the catalogue.
+//
+// An event with an IdempotencyKey is inserted once within 30 days for its tenant,
+// key and type; a second insert returns the id of the first.
+//
+// The event is delivered soon after the commit; [Client.Wake] makes it at once.
+func Insert(ctx context.Context, tx pgx.Tx, ev Event) (EventID, error) {
+	return outbox.Insert(ctx, tx, ev)
+}
+
+// Wake hints to the running clients that events have been committed. Without it
+// they notice within a second. A lost hint does no harm.
+func (c *Client) Wake() {
+	if c.nc != nil {
+		outbox.Wake(c.nc)
+	}
+}
+
+func (c *Client) options() engine.Options {
+	return engine.Options{
+		AllowHTTP: c.config.AllowHTTP, AllowNetworks: c.config.AllowNetworks, Maintain: true, Log: c.config.Logger,
+	}
+}

@@ -1,0 +1,126 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/fanmail-dev/fanmail/fanout"
+	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
+	"github.com/fanmail-dev/fanmail/internal/dispatch"
+	"github.com/fanmail-dev/fanmail/internal/opevents"
+	"github.com/fanmail-dev/fanmail/internal/relay"
+	"github.com/fanmail-dev/fanmail/internal/replay"
+	"github.com/fanmail-dev/fanmail/outbox"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+// agentConns is how many connections the deliveries to the agents' own webhooks
+// have. They are its own, so that they take none from the subscribers' path.
+const agentConns = 4
+
+// Conn is what the parts work on.
+type Conn struct {
+	// Pool has the engine's settings, see [Pool].
+	Pool *pgxpool.Pool
+	NC   *nats.Conn
+	JS   jetstream.JetStream
+}
+
+// Publisher is the part that relays the outbox to the broker.
+func Publisher(c Conn, o Options) Part {
+	return Part{"relay", relay.New(c.Pool, c.NC, c.JS, relay.Options{Streams: o.Streams, Log: o.Log, Registerer: o.Registerer, Tracer: o.Tracer}).Run}
+}
+
+// Dispatcher are the parts that fan out and deliver. Create one with
+// [NewDispatcher].
+type Dispatcher struct {
+	registry *subscribers.Registry
+	dispatch *dispatch.Dispatcher
+	fanout   *fanout.Fanout
+	agents   *agentwebhook.Deliverer
+	opevents *opevents.Worker
+	replay   *replay.Runner
+	maintain *dispatch.Maintenance // nil: another process maintains
+	close    func()
+}
+
+// NewDispatcher creates the parts. Call [Dispatcher.Load] before they run. What
+// it opened is closed when [Dispatcher.Close] is called.
+func NewDispatcher(ctx context.Context, c Conn, o Options) (*Dispatcher, error) {
+	own, err := agentPool(ctx, c.Pool)
+	if err != nil {
+		return nil, err
+	}
+	d := &Dispatcher{registry: subscribers.NewRegistry(c.Pool, c.NC, o.log()), close: own.Close}
+	d.dispatch, err = dispatch.New(c.Pool, c.NC, c.JS, d.registry, dispatch.Options{
+		Name: o.Name, Slots: o.Slots, SlowSlots: o.SlowSlots, AllowHTTP: o.AllowHTTP, AllowNetworks: o.AllowNetworks,
+		Proxy: o.Proxy, Drain: o.Drain, Streams: o.Streams, Log: o.Log, Registerer: o.Registerer, Tracer: o.Tracer,
+	})
+	if err != nil {
+		own.Close()
+		return nil, err
+	}
+	d.fanout = fanout.New(c.Pool, c.JS, d.registry, fanout.Options{Streams: o.Streams, Lanes: d.dispatch, Log: o.Log, Registerer: o.Registerer, Tracer: o.Tracer})
+	d.replay = replay.NewRunner(c.Pool, c.NC, c.JS, d.registry, replay.Options{Rate: o.ReplayRate, Log: o.Log, Registerer: o.Registerer})
+	d.opevents = opevents.New(c.Pool, opevents.Options{NC: c.NC, Log: o.Log, Registerer: o.Registerer})
+	d.agents = agentwebhook.New(own, c.NC, agentwebhook.Options{
+		Slots: o.Agents.Slots, AllowHTTP: o.AllowHTTP, AllowNetworks: o.AllowNetworks, Proxy: o.Proxy,
+		Deprecated: o.Agents.Deprecated, Sunset: o.Agents.Sunset, Drain: o.Drain, Log: o.Log, Registerer: o.Registerer,
+	})
+	if o.Maintain {
+		d.maintain = newMaintenance(c.Pool, d.agents, 0, o)
+	}
+	return d, nil
+}
+
+// Maintenance is what a dispatcher maintains, for a process that does it in the
+// dispatchers' stead. A round begins every so often; zero: every 5 minutes.
+func Maintenance(pool *pgxpool.Pool, every time.Duration, o Options) *dispatch.Maintenance {
+	return newMaintenance(pool, agentwebhook.New(pool, nil, agentwebhook.Options{Log: o.Log}), every, o)
+}
+
+func newMaintenance(pool *pgxpool.Pool, agents *agentwebhook.Deliverer, every time.Duration, o Options) *dispatch.Maintenance {
+	// Deliveries come before the events that they need.
+	rules := slices.Concat(subscribers.RetentionRules(), outbox.RetentionRules(), replay.RetentionRules(), dispatch.RetentionRules(),
+		agents.RetentionRules(), o.Retention)
+	return dispatch.NewMaintenance(pool, dispatch.MaintenanceOptions{Every: every, Retention: rules, Log: o.Log, Registerer: o.Registerer})
+}
+
+func agentPool(ctx context.Context, engine *pgxpool.Pool) (*pgxpool.Pool, error) {
+	cfg := engine.Config()
+	cfg.MaxConns, cfg.MinConns, cfg.MinIdleConns = agentConns, 0, 0
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open the database for the agents' webhooks: %w", err)
+	}
+	return pool, nil
+}
+
+// Load reads all webhooks; the parts start with them.
+func (d *Dispatcher) Load(ctx context.Context) error { return d.registry.Load(ctx) }
+
+// Ready returns why events are not delivered yet, or nil.
+func (d *Dispatcher) Ready() error { return errors.Join(d.fanout.Ready(), d.dispatch.Ready()) }
+
+// Parts are what is to run.
+func (d *Dispatcher) Parts() []Part {
+	parts := []Part{
+		{"registry", d.registry.Run}, {"fanout", d.fanout.Run}, {"dispatch", d.dispatch.Run}, {"replay", d.replay.Run},
+		{"opevents", d.opevents.Run}, {"agents", d.agents.Run},
+	}
+	if d.maintain != nil {
+		parts = append(parts, Part{"maintenance", d.maintain.Run})
+	}
+	return parts
+}
+
+// Close closes the connections that [NewDispatcher] opened, once the parts have
+// ended.
+func (d *Dispatcher) Close() { d.close() }

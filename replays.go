@@ -1,0 +1,107 @@
+package fanmail
+
+import (
+	"context"
+	"time"
+
+	"github.com/fanmail-dev/fanmail/internal/replay"
+)
+
+// ReplayMode says which events a replay sends.
+type ReplayMode string
+
+// The modes of a replay.
+const (
+	// ReplayMissed sends what the webhook should have had and has no success for,
+	// also events from before it existed and from while it was disabled.
+	ReplayMissed ReplayMode = "missed"
+	// ReplayAll sends all events again.
+	ReplayAll ReplayMode = "all"
+)
+
+// ReplayRequest says which past events to send again.
+type ReplayRequest struct {
+	// Since and Until bound the events' creation times, Until excluded. Since is
+	// required. A zero Until, or one in the future, means now.
+	Since, Until time.Time
+	// WebhookID is the webhook to send to; zero: every enabled one.
+	WebhookID WebhookID
+	// Types and AgentIDs narrow the events; empty: all. At most 50 agents.
+	Types    []EventType
+	AgentIDs []string
+	// Mode is required.
+	Mode ReplayMode
+}
+
+// Replay is a request and its progress.
+type Replay struct {
+	ReplayRequest
+	ID        ReplayID
+	TenantID  TenantID
+	CreatedAt time.Time
+	// State is "queued", "running", "cancelling", "cancelled" or "completed".
+	State string
+	// Matched counts the pairs of an event and a webhook that match; Enqueued the
+	// deliveries made of them. Each delivery ends in Delivered or in Failed.
+	Matched, Enqueued, Delivered, Failed int64
+	FinishedAt                           *time.Time // nil while it runs
+}
+
+func fromReplay(r replay.Replay) Replay {
+	return Replay{
+		ReplayRequest: ReplayRequest{
+			Since: r.Since, Until: r.Until, WebhookID: r.WebhookID, Types: r.Types, AgentIDs: r.AgentIDs, Mode: ReplayMode(r.Mode),
+		},
+		ID: r.ID, TenantID: r.TenantID, CreatedAt: r.CreatedAt, State: string(r.State),
+		Matched: r.Matched, Enqueued: r.Enqueued, Delivered: r.Delivered, Failed: r.Failed, FinishedAt: r.FinishedAt,
+	}
+}
+
+// CreateReplay starts a replay. A running client works on it. It returns a
+// [*FieldError], a [*LimitError] where the tenant has 10 unfinished replays, and
+// [ErrNotFound] or [ErrDisabled] for the webhook.
+func (c *Client) CreateReplay(ctx context.Context, tenant TenantID, q ReplayRequest) (Replay, error) {
+	r, err := c.replays.Create(ctx, tenant, replay.Request{
+		Since: q.Since, Until: q.Until, WebhookID: q.WebhookID, Types: q.Types, AgentIDs: q.AgentIDs, Mode: replay.Mode(q.Mode),
+	})
+	if err != nil {
+		return Replay{}, err
+	}
+	replay.Wake(c.nc)
+	return fromReplay(r), nil
+}
+
+// GetReplay returns a replay and its progress, or [ErrNotFound].
+func (c *Client) GetReplay(ctx context.Context, tenant TenantID, id ReplayID) (Replay, error) {
+	r, err := c.replays.Get(ctx, tenant, id)
+	if err != nil {
+		return Replay{}, err
+	}
+	return fromReplay(r), nil
+}
+
+// ListReplays returns up to limit replays after a cursor, newest first, and the
+// cursor of the next page.
+func (c *Client) ListReplays(ctx context.Context, tenant TenantID, after Cursor, limit int) ([]Replay, Cursor, error) {
+	found, err := c.replays.List(ctx, tenant, after, limit+1)
+	if err != nil {
+		return nil, Cursor{}, err
+	}
+	found, next := cut(found, limit, func(r replay.Replay) Cursor { return Cursor{CreatedAt: r.CreatedAt, ID: r.ID} })
+	out := make([]Replay, len(found))
+	for i, r := range found {
+		out[i] = fromReplay(r)
+	}
+	return out, next, nil
+}
+
+// CancelReplay stops a replay: deliveries that have had no attempt end as failed.
+// It returns [ErrNotFound] or [ErrCompleted].
+func (c *Client) CancelReplay(ctx context.Context, tenant TenantID, id ReplayID) (Replay, error) {
+	r, err := c.replays.Cancel(ctx, tenant, id)
+	if err != nil {
+		return Replay{}, err
+	}
+	replay.Wake(c.nc)
+	return fromReplay(r), nil
+}

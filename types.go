@@ -1,0 +1,134 @@
+package fanmail
+
+import (
+	"time"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/replay"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+// The ids. Each prints with its prefix, such as evt_… for an event.
+type (
+	TenantID   = events.TenantID
+	EventID    = events.ID
+	WebhookID  = events.WebhookID
+	DeliveryID = events.DeliveryID
+	ReplayID   = events.ReplayID
+)
+
+// Event is a fact to tell subscribers of; see [events.Event].
+type Event = events.Event
+
+// EventType is a type of the catalogue, such as "email.received"; see
+// [events.Catalogue].
+type EventType = events.Type
+
+// EventRecord is an event of the log, without its envelope.
+type EventRecord = events.Record
+
+// Filters narrow a webhook's events; see [subscribers.Filters].
+type Filters = subscribers.Filters
+
+// Ordering is [OrderingNone] or [OrderingStrict].
+type Ordering = subscribers.Ordering
+
+// The orderings of a webhook's deliveries. The default is none: best effort. A
+// strict webhook gets events in commit order, one at a time; a retry blocks the
+// rest.
+const (
+	OrderingNone   = subscribers.OrderingNone
+	OrderingStrict = subscribers.OrderingStrict
+)
+
+// Delivery is one event for one webhook; Attempt is one POST of it.
+type (
+	Delivery = subscribers.DeliveryRow
+	Attempt  = subscribers.AttemptRow
+)
+
+// DeliveryFilter narrows a list of deliveries; a zero field does not.
+type DeliveryFilter = subscribers.DeliveryFilter
+
+// Stats count and measure the deliveries of a webhook or a tenant.
+type Stats = subscribers.Stats
+
+// Cursor is a place in a list that is ordered newest first. The zero value is the
+// place before the first row; a list returns it when it has ended.
+type Cursor = subscribers.Place
+
+// FieldError says which field of an input is wrong, and why. UnknownTypeError
+// names an event type that is not in the catalogue. LimitError says that the
+// tenant has as many of something as it may have.
+type (
+	FieldError       = events.FieldError
+	UnknownTypeError = events.UnknownTypeError
+	LimitError       = subscribers.LimitError
+)
+
+// The errors that callers decide by; test with [errors.Is].
+var (
+	// ErrNotFound: the tenant has no such webhook, delivery, event, replay or
+	// agent.
+	ErrNotFound = subscribers.ErrNotFound
+	// ErrDisabled: the webhook is disabled.
+	ErrDisabled = subscribers.ErrDisabled
+	// ErrCooldown: the webhook was disabled automatically less than 5 minutes ago.
+	ErrCooldown = subscribers.ErrCooldown
+	// ErrDelivered: the delivery is delivered, so there is nothing to retry.
+	ErrDelivered = subscribers.ErrDelivered
+	// ErrDeleted: the delivery's webhook is deleted.
+	ErrDeleted = subscribers.ErrDeleted
+	// ErrExpired: the delivery's 30 days are over.
+	ErrExpired = subscribers.ErrExpired
+	// ErrCompleted: the replay has ended, so there is nothing to cancel.
+	ErrCompleted = replay.ErrCompleted
+)
+
+// Webhook is a subscriber: a URL and the events that are sent to it.
+type Webhook struct {
+	// ID, TenantID and the times are set by Fanmail; [Client.CreateWebhook]
+	// ignores them.
+	ID       WebhookID
+	TenantID TenantID
+
+	// URL is where events are POSTed: HTTPS and public, unless [Config] allows
+	// more. At most 2,048 bytes. Required.
+	URL string
+	// Events are the types that it gets. Required.
+	Events []EventType
+	// Filters narrow them.
+	Filters Filters
+	// Description is for people: one line of at most 200 bytes.
+	Description string
+	// MaxInFlight bounds the attempts on the wire at once, over all processes:
+	// 1 to 256; zero: 32.
+	MaxInFlight int
+	// RateLimit bounds the attempts a second, up to 10,000; zero: no limit.
+	RateLimit int
+	// Ordering is [OrderingNone] unless set.
+	Ordering Ordering
+	// Disabled: no events are sent. Events that come meanwhile can be replayed.
+	Disabled bool
+
+	CreatedAt       time.Time
+	LastDeliveredAt *time.Time // nil: never
+	AutoDisabledAt  *time.Time // nil: it was not disabled automatically
+	DisabledReason  string     // "" where AutoDisabledAt is nil
+
+	// SigningSecret is set in the answers of [Client.CreateWebhook] and
+	// [Client.RotateSecret] alone. It cannot be read again.
+	SigningSecret string
+}
+
+func fromStore(w subscribers.Webhook) Webhook {
+	return Webhook{
+		ID: w.ID, TenantID: w.TenantID, URL: w.URL, Events: w.Events, Filters: w.Filters, Description: w.Description,
+		MaxInFlight: w.MaxInFlight, RateLimit: w.RateLimit, Ordering: w.Ordering, Disabled: !w.Enabled,
+		CreatedAt: w.CreatedAt, LastDeliveredAt: w.LastDeliveredAt, AutoDisabledAt: w.AutoDisabledAt, DisabledReason: w.DisabledReason,
+	}
+}
+
+// WebhookChange is a change of a webhook; a nil field stays as it is, and a
+// RateLimit of 0 removes the limit.
+type WebhookChange = subscribers.Patch

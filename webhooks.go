@@ -1,0 +1,101 @@
+package fanmail
+
+import (
+	"context"
+	"time"
+
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+// CreateWebhook creates a webhook of the tenant and returns it with its signing
+// secret, which cannot be read again. It returns a [*FieldError] for a bad
+// setting, a [*LimitError] where the tenant has 50 webhooks, and [ErrNotFound]
+// where there is no such tenant.
+func (c *Client) CreateWebhook(ctx context.Context, tenant TenantID, w Webhook) (Webhook, error) {
+	made, secret, err := c.store.Create(ctx, tenant, subscribers.Webhook{
+		URL: w.URL, Events: w.Events, Filters: w.Filters, Description: w.Description,
+		MaxInFlight: w.MaxInFlight, RateLimit: w.RateLimit, Ordering: w.Ordering, Enabled: !w.Disabled,
+	})
+	if err != nil {
+		return Webhook{}, err
+	}
+	subscribers.WakeRegistry(c.nc)
+	out := fromStore(made)
+	out.SigningSecret = secret
+	return out, nil
+}
+
+// GetWebhook returns one webhook, or [ErrNotFound].
+func (c *Client) GetWebhook(ctx context.Context, tenant TenantID, id WebhookID) (Webhook, error) {
+	w, err := c.store.Get(ctx, tenant, id)
+	if err != nil {
+		return Webhook{}, err
+	}
+	return fromStore(w), nil
+}
+
+// ListWebhooks returns up to limit webhooks after a cursor, newest first, and the
+// cursor of the next page.
+func (c *Client) ListWebhooks(ctx context.Context, tenant TenantID, after Cursor, limit int) ([]Webhook, Cursor, error) {
+	found, err := c.store.List(ctx, tenant, after, limit+1)
+	if err != nil {
+		return nil, Cursor{}, err
+	}
+	found, next := cut(found, limit, func(w subscribers.Webhook) Cursor { return Cursor{CreatedAt: w.CreatedAt, ID: w.ID} })
+	out := make([]Webhook, len(found))
+	for i, w := range found {
+		out[i] = fromStore(w)
+	}
+	return out, next, nil
+}
+
+// ChangeWebhook changes the fields of a webhook that are not nil, and returns it.
+// Enabling a webhook that was disabled automatically less than 5 minutes ago is
+// [ErrCooldown].
+func (c *Client) ChangeWebhook(ctx context.Context, tenant TenantID, id WebhookID, change WebhookChange) (Webhook, error) {
+	w, err := c.store.Update(ctx, tenant, id, change)
+	if err != nil {
+		return Webhook{}, err
+	}
+	subscribers.WakeRegistry(c.nc)
+	if change.Enabled != nil && *change.Enabled {
+		subscribers.WakeLane(c.nc, id)
+	}
+	return fromStore(w), nil
+}
+
+// DeleteWebhook deletes a webhook. Its pending deliveries end as failed.
+func (c *Client) DeleteWebhook(ctx context.Context, tenant TenantID, id WebhookID) error {
+	err := c.store.Delete(ctx, tenant, id)
+	if err == nil {
+		subscribers.WakeRegistry(c.nc)
+	}
+	return err
+}
+
+// RotateWebhookSecret gives a webhook a new signing secret and returns it. Until
+// previousUntil the previous secret signs too.
+func (c *Client) RotateWebhookSecret(ctx context.Context, tenant TenantID, id WebhookID) (secret string, previousUntil time.Time, err error) {
+	secret, previousUntil, err = c.store.Rotate(ctx, tenant, id)
+	if err == nil {
+		subscribers.WakeRegistry(c.nc)
+	}
+	return secret, previousUntil, err
+}
+
+// TestWebhook sends a webhook a test delivery, past its filters. It returns
+// [ErrDisabled] where the webhook is disabled.
+func (c *Client) TestWebhook(ctx context.Context, tenant TenantID, id WebhookID) (Delivery, error) {
+	d, err := c.store.InsertTest(ctx, tenant, id)
+	if err == nil {
+		subscribers.WakeLane(c.nc, id)
+	}
+	return d, err
+}
+
+// GetStats counts and measures the deliveries of the last window: of the whole
+// tenant, and of each webhook, or of one webhook where id is not zero. The window
+// is at most 30 days.
+func (c *Client) GetStats(ctx context.Context, tenant TenantID, id WebhookID, window time.Duration) (Stats, []Stats, error) {
+	return c.store.Stats(ctx, tenant, id, window)
+}
