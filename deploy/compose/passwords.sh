@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs in the Postgres image at its first start, after roles.sql: gives the roles
-# their passwords and the owner its database.
+# Runs in the Postgres image at its first start, after roles.sql. It sets the roles' passwords and creates the owner's
+# database.
 set -eu
 for role in owner publisher dispatcher ingest api; do
 	eval "password=\$FANMAIL_$(echo "$role" | tr a-z A-Z)_PASSWORD"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints passwords for deploy/compose.yaml, once and for all:
+# Prints new passwords for deploy/compose.yaml. Run it once:
 #
 #   deploy/compose/secrets.sh > deploy/.env
 set -eu

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	select {}
 }
 
-// publicDir is a directory that Postgres's user may enter; t.TempDir is not.
+// publicDir creates a directory that Postgres's user may enter, unlike t.TempDir.
 func publicDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "fanmail-devserver-") //nolint:usetesting // see above
@@ -105,7 +105,7 @@ func TestTheSupervisorBlocks(t *testing.T) {
 	require.NoError(t, err)
 	children := strings.Fields(string(b))
 	require.Len(t, children, 2, "Postgres, and the process that reads the pipe")
-	// A process that polls, or that waits for one that does, is switched in for each round.
+	// A process that polls, or waits for one that does, is scheduled once for each poll.
 	asleep := func() string {
 		state := string(b) + proc(t, supervisor, "voluntary_ctxt_switches")
 		for _, c := range children {

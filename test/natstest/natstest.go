@@ -1,5 +1,4 @@
-// Package natstest gives each test a NATS server of its own, with JetStream,
-// behind a real socket.
+// Package natstest gives each test a NATS server of its own, with JetStream, on a real socket.
 package natstest
 
 import (
@@ -14,7 +13,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/stream"
 )
 
-// URL starts a server and gives its URL. It has no streams yet.
+// URL starts a server and returns its URL. It has no streams yet.
 func URL(t testing.TB) string {
 	t.Helper()
 	s, err := devserver.StartNATS(devserver.NATSOptions{Dir: t.TempDir()})
@@ -23,7 +22,7 @@ func URL(t testing.TB) string {
 	return s.URL()
 }
 
-// Connect starts a server with Fanmail's streams on it and connects to it.
+// Connect starts a server with Fanmail's streams and connects to it.
 func Connect(t testing.TB) (*nats.Conn, jetstream.JetStream) {
 	t.Helper()
 	nc, err := nats.Connect(URL(t))

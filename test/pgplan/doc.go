@@ -1,8 +1,7 @@
-// Package pgplan shows how Postgres ran a program's own statements: with their
-// real parameters, in their real batches, on connections such as production
-// has. A test that a hot statement goes by its index, and reads no more rows
-// than it was asked for, reads that off these plans.
+// Package pgplan records how Postgres ran a program's own statements: with their real parameters, in
+// their real batches, on connections like production's. Tests use these plans to check that a hot
+// statement uses its index and reads no more rows than it returns.
 //
-// The server's auto_explain module writes the plans; loading it takes a
-// superuser, which the tests' private Postgres gives.
+// The server's auto_explain module writes the plans. Loading it needs a superuser, which the tests'
+// private Postgres provides.
 package pgplan

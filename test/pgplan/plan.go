@@ -31,7 +31,7 @@ func Open(t testing.TB, url string) *Recorder {
 	t.Helper()
 	cfg, err := pgxpool.ParseConfig(url)
 	require.NoError(t, err)
-	// The notices that carry the plans must come through.
+	// The notices that hold the plans must reach the client.
 	cfg.ConnConfig.RuntimeParams["client_min_messages"] = "notice"
 	pg.Configure(cfg)
 	cfg.MaxConns = 1
@@ -81,8 +81,8 @@ func (r *Recorder) notice(t testing.TB, message string) {
 	r.plans = append(r.plans, p)
 }
 
-// Of gives the plan of the statement that holds the text; where it has run more
-// than once since the last Reset, that of the run that touched the most.
+// Of returns the plan of the statement that contains the text. If it ran more than once since the last
+// Reset, that is the run that touched the most blocks.
 func (r *Recorder) Of(t testing.TB, holding string) Plan {
 	t.Helper()
 	r.mu.Lock()
@@ -131,8 +131,8 @@ type Node struct {
 // String is the plan as Postgres wrote it.
 func (p Plan) String() string { return p.text }
 
-// Indexes are those that the run read by, the partitions' under the name of
-// the partitioned one, sorted.
+// Indexes are the indexes that the run read, sorted. An index of a partition has the name of the
+// partitioned index.
 func (p Plan) Indexes() []string {
 	var out []string
 	p.Root.walk(func(n *Node) {
@@ -151,8 +151,7 @@ func (p Plan) Indexes() []string {
 	return out
 }
 
-// Rows is how many rows the plan read from tables and indexes, those that it
-// then threw away included.
+// Rows is how many rows the plan read from tables and indexes, including those that it filtered out.
 func (p Plan) Rows() int {
 	sum := 0.0
 	p.Root.walk(func(n *Node) {
@@ -193,16 +192,16 @@ func (p Plan) Scanned() (tables []string) {
 
 // Bound is what a plan may do.
 type Bound struct {
-	// Indexes are all that it may read by, and must.
+	// Indexes that the plan must read. It may read no others.
 	Indexes []string
-	// Rows that it may read, and rows that it may sort.
+	// Rows and Sorted are the most rows that it may read and sort.
 	Rows, Sorted int
-	// Blocks that it may touch.
+	// Blocks is the most blocks that it may touch.
 	Blocks int
 }
 
-// Within says whether the plan keeps to the bound and reads no table from end
-// to end; if it doesn't, the test fails and shows it.
+// Within fails the test and shows the plan if the plan exceeds the bound or reads a table from end to
+// end.
 func (p Plan) Within(t testing.TB, b Bound) {
 	t.Helper()
 	slices.Sort(b.Indexes)

@@ -1,9 +1,7 @@
-// Package pgtest gives each test a Postgres database of its own, migrated, on
-// a real server.
+// Package pgtest gives each test a migrated Postgres database of its own, on a real server.
 //
-// The server is the one that FANMAIL_TEST_DATABASE_URL names (its user must be
-// allowed to create databases), or a private one that lives as long as the
-// test process.
+// The server is the one in FANMAIL_TEST_DATABASE_URL, whose user must be allowed to create databases,
+// or a private one that stops with the test process.
 package pgtest
 
 import (
@@ -28,7 +26,7 @@ import (
 type cluster struct {
 	url      func(database string) string
 	template string
-	mu       sync.Mutex // CREATE DATABASE ... TEMPLATE wants the template alone
+	mu       sync.Mutex // CREATE DATABASE … TEMPLATE needs exclusive use of the template
 }
 
 var shared = sync.OnceValues(start)
@@ -88,13 +86,13 @@ func suffix() string {
 	return hex.EncodeToString(b[:])
 }
 
-// URL makes a migrated database and gives its connection string. The database
-// is dropped when the test ends.
+// URL creates a migrated database and returns its connection string. The database is dropped when the
+// test ends.
 func URL(t testing.TB) string {
 	return database(t, func(c *cluster) string { return " TEMPLATE " + c.template })
 }
 
-// EmptyURL makes a database without a schema.
+// EmptyURL creates a database without a schema.
 func EmptyURL(t testing.TB) string {
 	return database(t, func(*cluster) string { return "" })
 }
@@ -117,7 +115,7 @@ func database(t testing.TB, from func(*cluster) string) string {
 	return c.url(name)
 }
 
-// Pool makes a migrated database and opens a pool on it.
+// Pool creates a migrated database and opens a pool on it.
 func Pool(t testing.TB) *pgxpool.Pool {
 	t.Helper()
 	return Open(t, URL(t))

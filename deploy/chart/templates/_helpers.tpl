@@ -33,7 +33,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- if eq .root.Values.image.layout "ko" }}/ko-app/{{ .command }}{{ else }}/usr/bin/{{ .command }}{{ end -}}
 {{- end -}}
 
-{{/* What the restricted standard asks of a pod. */}}
+{{/* The settings that the restricted standard requires of a pod. */}}
 {{- define "fanmail.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 65532
@@ -48,7 +48,7 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
-{{/* Where Postgres is, for a role: dict root, role. */}}
+{{/* The connection to Postgres of a role: dict root, role. */}}
 {{- define "fanmail.databaseEnv" -}}
 - name: FANMAIL_DATABASE_URL
 {{- if .root.Values.bundled.enabled }}
@@ -59,7 +59,7 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end -}}
 
-{{/* Where NATS is, for a user: dict root, role. */}}
+{{/* The connection to NATS of a user: dict root, role. */}}
 {{- define "fanmail.natsEnv" -}}
 {{- $n := .root.Values.nats -}}
 - name: FANMAIL_NATS_URL
@@ -133,7 +133,7 @@ pods. Hooks run before the ConfigMap is there. */}}
 {{- if regexMatch "^[0-9]+s$" $d }}{{ trimSuffix "s" $d }}{{ else if regexMatch "^[0-9]+m$" $d }}{{ mul 60 (trimSuffix "m" $d | int) }}{{ else }}{{ fail (printf "drain is %q: write it as whole seconds or minutes, such as 25s" $d) }}{{ end -}}
 {{- end -}}
 
-{{/* A rule of egress: dict peers, port. */}}
+{{/* An egress rule: dict peers, port. */}}
 {{- define "fanmail.to" -}}
 {{- if .peers }}
 to: {{- toYaml .peers | nindent 2 }}

@@ -8,7 +8,7 @@ PodDisruptionBudget. dict root, component, port (of /healthz, /readyz and
 {{- $c := index $root.Values .component -}}
 {{- $preStop := $c.preStopSeconds | default 0 | int -}}
 {{- $drain := include "fanmail.seconds" $c.drain | int -}}
-{{- /* The process adds a tenth to its drain before it gives up, and closes within 3 s. */ -}}
+{{- /* The process adds a tenth to its drain, and closes within 3 s. */ -}}
 {{- $need := add $preStop $drain (div (add $drain 9) 10) 3 -}}
 {{- if lt ($c.terminationGracePeriodSeconds | int) ($need | int) -}}
 {{- fail (printf "%s.terminationGracePeriodSeconds is %v: preStop and drain take up to %v s, and the kubelet kills what is there after that" .component $c.terminationGracePeriodSeconds $need) -}}
@@ -100,7 +100,7 @@ spec:
             {{- with .ports }}{{ . | nindent 12 }}{{ end }}
           {{- include "fanmail.probes" $root | nindent 10 }}
           {{- if $preStop }}
-          # Those who send to it hear first that it is leaving.
+          # Senders learn first that the pod is leaving.
           lifecycle: {preStop: {sleep: {seconds: {{ $preStop }}}}}
           {{- end }}
           resources: {{- toYaml $c.resources | nindent 12 }}
@@ -118,7 +118,7 @@ metadata:
   labels: {{- include "fanmail.labels" . | nindent 4 }}
 spec:
   {{- toYaml $c.podDisruptionBudget | nindent 2 }}
-  # While Postgres or NATS is away no pod is ready; nodes can be drained all the same.
+  # Without Postgres or NATS no pod is ready. Nodes must be drainable even then.
   unhealthyPodEvictionPolicy: AlwaysAllow
   selector:
     matchLabels: {{- include "fanmail.selector" . | nindent 6 }}
@@ -137,17 +137,17 @@ spec:
     - type: Resource
       resource: {name: cpu, target: {type: Utilization, averageUtilization: {{ $scaling.hpa.cpuUtilization }}}}
   behavior:
-    # Leaving moves partitions; not more often than needed.
+    # Scaling down moves partitions, so do it seldom.
     scaleDown: {stabilizationWindowSeconds: 300}
 {{- end }}
 ---
 {{ include "fanmail.status" . }}
 {{- end -}}
 
-{{/* How the kubelet asks a process that serves its state. */}}
+{{/* The kubelet's probes of a process. */}}
 {{- define "fanmail.probes" -}}
-# A process that waits for Postgres or NATS is alive: killing it would
-# not bring them back. It is not ready.
+# A process that waits for Postgres or NATS is alive but not ready. A restart would
+# not bring them back.
 startupProbe:
   httpGet: {path: /healthz, port: status}
   periodSeconds: 2
@@ -164,7 +164,7 @@ readinessProbe:
   failureThreshold: 2
 {{- end -}}
 
-{{/* Where Prometheus finds a process, ready or not: dict root, component, port. */}}
+{{/* The Service through which Prometheus finds a process, ready or not: dict root, component, port. */}}
 {{- define "fanmail.status" -}}
 {{- $root := .root -}}
 apiVersion: v1
@@ -187,7 +187,7 @@ metadata:
   labels: {{- include "fanmail.labels" . | nindent 4 }}
     {{- with $root.Values.serviceMonitor.labels }}{{ toYaml . | nindent 4 }}{{ end }}
 spec:
-  # Prometheus names the job as deploy/observability does.
+  # The job has the same name as in deploy/observability.
   jobLabel: app.kubernetes.io/component
   selector:
     matchLabels:

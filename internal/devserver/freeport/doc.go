@@ -1,4 +1,4 @@
-// Package freeport finds ports for servers that are told theirs before they
-// start. A port that it gives is free, is given once in a process, and is none
-// that an outgoing connection would take before the server listens on it.
+// Package freeport finds TCP ports for servers that must know theirs before they start. It guarantees
+// that a port is free, that one process gets it once, and that no outgoing connection takes it before
+// the server listens.
 package freeport

@@ -25,7 +25,7 @@ func TestAPortIsFreeAndGivenOnce(t *testing.T) {
 		require.False(t, taken[port], "port %d is taken", port)
 		require.Less(t, port, 32_768, "where Linux's outgoing connections begin")
 		listen(port)
-		if port%7 == 0 { // and, now and then, the one that would come next but one
+		if port%7 == 0 { // and, now and then, the one after the next
 			listen(port + 2)
 		}
 	}

@@ -1,4 +1,4 @@
-{{/* Fanmail's chart names these too, where it looks for Postgres and NATS. */}}
+{{/* Fanmail's chart uses the same names to connect to Postgres and NATS. */}}
 {{- define "bundled.name" -}}
 {{ printf "%s-bundled" (.Release.Name | trunc 40 | trimSuffix "-") }}
 {{- end -}}
