@@ -1,9 +1,7 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"text/tabwriter"
 
@@ -101,10 +99,4 @@ func bytesText(n float64) string {
 		n /= 1000
 	}
 	return fmt.Sprintf("%.3g %s", n, units[i])
-}
-
-func printIndented(out io.Writer, v any) error {
-	e := json.NewEncoder(out)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }

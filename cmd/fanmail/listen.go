@@ -7,12 +7,14 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/apiclient"
+	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
 
 type listenCmd struct {
@@ -80,6 +82,36 @@ func (c *listenCmd) answer(ctx context.Context, a *arrival) (status int, note st
 		return http.StatusBadGateway, " (" + err.Error() + ")"
 	}
 	return status, " (forwarded)"
+}
+
+// tunnel tails events over the API, so that this machine needs no open port. It
+// POSTs each event to c.Forward like a webhook, signed with the secret of
+// [listenSecret]. It does not retry.
+func (c *listenCmd) tunnel(ctx context.Context, s *session, api *apiclient.Client) error {
+	secret, err := listenSecret(s.dir)
+	if err != nil {
+		return err
+	}
+	signer, err := signature.NewSigner(secret)
+	if err != nil {
+		return fmt.Errorf("the secret in %s: %w; delete the file to get a new secret", filepath.Join(s.dir, secretFile), err)
+	}
+	first := true
+	return watch(ctx, api, watching{types: c.Events, agents: c.Agents}, s.note, func() {
+		if first {
+			s.say("listening on the events of %s, forwarding to %s; Ctrl-C stops", api.Base, c.Forward)
+			s.say("signing secret, the same at every start: %s", secret)
+		}
+		first = false
+	}, func(env events.Envelope, raw []byte) error {
+		h := http.Header{"Content-Type": {"application/json"}, "Fanmail-Attempt": {"1"}}
+		h.Set("Fanmail-Delivery-Id", events.DeriveDeliveryID(env.ID, events.WebhookID{}, events.ReplayID{}, env.CreatedAt).String())
+		signer.Sign(h, env.ID.String(), time.Now(), raw)
+		a := parseArrival(h, raw)
+		status, note := c.answer(ctx, a)
+		s.say("%s  %s  → %d%s", time.Now().Format(time.TimeOnly), a, status, note)
+		return nil
+	})
 }
 
 // receive creates a webhook to r, calls ready and serves until ctx ends. Then it

@@ -7,10 +7,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
-	"strings"
-	"sync"
 
 	"github.com/alecthomas/kong"
 	kongcompletion "github.com/jotaen/kong-completion"
@@ -42,32 +39,6 @@ type cli struct {
 	Maintain   maintainCmd               `cmd:"" help:"Run one round of maintenance: create the next partitions, drop expired ones."`
 	Streams    streamsCmd                `cmd:"" help:"Create the broker's streams and consumers."`
 	Completion kongcompletion.Completion `cmd:"" help:"Print the shell's completion script."`
-}
-
-// session holds the input and output of a command.
-type session struct {
-	dir string
-	in  io.Reader
-	out io.Writer
-	err io.Writer
-
-	colours bool // whether out gets colours
-
-	line sync.Mutex
-}
-
-// note prints a line on standard error, for people. Scripts read out.
-func (s *session) note(text string) {
-	s.line.Lock()
-	defer s.line.Unlock()
-	_, _ = fmt.Fprintln(s.err, text)
-}
-
-// say prints a line on out. It is safe for concurrent use.
-func (s *session) say(format string, args ...any) {
-	s.line.Lock()
-	defer s.line.Unlock()
-	_, _ = fmt.Fprintf(s.out, format+"\n", args...)
 }
 
 func main() {
@@ -106,9 +77,4 @@ func run(ctx context.Context, args []string, s *session) int {
 		return s.fail(err)
 	}
 	return 0
-}
-
-func (s *session) fail(err error) int {
-	_, _ = fmt.Fprintf(s.err, "fanmail: %s\n", strings.Join(strings.Fields(err.Error()), " "))
-	return 1
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"slices"
@@ -128,6 +129,13 @@ func (s *session) printJSON(answer json.RawMessage) error {
 	}
 	s.say("%s", b.String())
 	return nil
+}
+
+// printIndented prints a value as indented JSON.
+func printIndented(out io.Writer, v any) error {
+	e := json.NewEncoder(out)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
 }
 
 // cell formats a value on one line.

@@ -8,7 +8,6 @@ import (
 	"net/mail"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -156,9 +155,6 @@ func (s *server) agentRoutes() {
 		return nil, err
 	})
 }
-
-// storable says whether Postgres could hold the text at all.
-func storable(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
 
 // oneAgent does something with one of the caller's agents. One that he has not
 // is a 404.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -34,9 +35,9 @@ func (s *server) bulkRetryRoutes() {
 	register(s, tenants, huma.Operation{
 		OperationID: "retry-webhook-deliveries", Method: http.MethodPost, Path: "/v1/webhooks/{id}/retry",
 		Summary: "Retry a webhook's failed deliveries now",
-		Description: "Failed deliveries that were created in the window get eight more attempts. One request retries at most 1000 deliveries; " +
-			"repeat it with `next_cursor` until that is null. Tests, expired deliveries and deliveries of cancelled replays stay as they are. " +
-			"The request is idempotent.",
+		Description: fmt.Sprintf("Failed deliveries that were created in the window get %d more attempts. One request retries at most %d deliveries; "+
+			"repeat it with `next_cursor` until that is null. Tests, expired deliveries and deliveries of cancelled replays stay as they are. "+
+			"The request is idempotent.", subscribers.MaxAttempts, subscribers.BulkRetry),
 	}, s.retryWebhookDeliveries)
 }
 

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -104,8 +105,9 @@ func (s *server) deliveryRoutes() {
 	}, s.getDelivery)
 	register(s, tenants, huma.Operation{
 		OperationID: "retry-delivery", Method: http.MethodPost, Path: "/v1/deliveries/{id}/retry",
-		Summary:     "Retry a delivery now",
-		Description: "A failed delivery gets eight more attempts. A delivery that succeeded, or whose webhook is deleted, is a 409.",
+		Summary: "Retry a delivery now",
+		Description: fmt.Sprintf("A failed delivery gets %d more attempts. A delivery that succeeded, or whose webhook is deleted, is a 409.",
+			subscribers.MaxAttempts),
 	}, s.retryDelivery)
 }
 

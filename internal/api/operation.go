@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -25,7 +26,7 @@ func config(version string) huma.Config {
 	c := huma.DefaultConfig("Fanmail", version)
 	c.Info.Description = "Fanmail turns inbound mail into signed webhooks.\n\n" +
 		"Errors are RFC 9457 problems that name the wrong field. Lists are sorted newest first; `next_cursor` leads to the next page. " +
-		"Times are RFC 3339 in UTC. A POST with an `Idempotency-Key` takes effect once in 24 hours.\n\n" +
+		"Times are RFC 3339 in UTC. " + fmt.Sprintf("A POST with an `Idempotency-Key` takes effect once in %.0f hours.\n\n", idempotencyTTL.Hours()) +
 		"A key has a rate limit. The headers `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` (seconds) describe its state. " +
 		"A request above the limit gets a 429 with `Retry-After`."
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
@@ -70,8 +71,9 @@ func register[I, O any](s *server, w who, op huma.Operation, handle func(context
 		one, most := 1, maxIdempotencyKey
 		op.Parameters = append(op.Parameters, &huma.Param{
 			Name: idempotencyHeader, In: "header",
-			Description: "Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.",
-			Schema:      &huma.Schema{Type: huma.TypeString, MinLength: &one, MaxLength: &most},
+			Description: fmt.Sprintf("Makes the request take effect once: within %.0f hours, the same request with the same key gets the same response.",
+				idempotencyTTL.Hours()),
+			Schema: &huma.Schema{Type: huma.TypeString, MinLength: &one, MaxLength: &most},
 		})
 		op.Middlewares = append(op.Middlewares, s.once)
 	}

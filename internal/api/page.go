@@ -3,7 +3,9 @@ package api
 import (
 	"encoding/base64"
 	"encoding/binary"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -81,3 +83,6 @@ func pageTo[R, T any](p *Paging, rows []R, end subscribers.Place, place func(R) 
 	out.NextCursor = cursorOf(end)
 	return reply(out)
 }
+
+// storable says whether Postgres can store the text.
+func storable(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -65,8 +66,8 @@ func (s *server) replayRoutes() {
 	register(s, tenants, huma.Operation{
 		OperationID: "create-replay", Method: http.MethodPost, Path: "/v1/replays", DefaultStatus: http.StatusAccepted,
 		Summary: "Replay past events",
-		Description: "The replay runs in the background and is slow enough not to delay new events. A disabled webhook is a 409. " +
-			"A tenant has at most ten unfinished replays; one more is a 409.",
+		Description: fmt.Sprintf("The replay runs in the background and is slow enough not to delay new events. A disabled webhook is a 409. "+
+			"A tenant has at most %d unfinished replays; one more is a 409.", replay.MaxActive),
 	}, s.createReplay)
 	register(s, tenants, huma.Operation{
 		OperationID: "list-replays", Method: http.MethodGet, Path: "/v1/replays", Summary: "List replays",

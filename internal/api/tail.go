@@ -38,8 +38,8 @@ type tailInput struct {
 func (s *server) tailRoutes() {
 	register(s, tenants, huma.Operation{
 		OperationID: "tail-events", Method: http.MethodGet, Path: "/v1/events/tail", Summary: "Tail events as they are relayed",
-		Description: "A stream of server-sent events: `event` is the type, `data` the envelope, and `id` the value of `Last-Event-ID` to resume after it. " +
-			"An event can appear twice, with the same id in its envelope. A key can have at most 8 open tails in one process.",
+		Description: fmt.Sprintf("A stream of server-sent events: `event` is the type, `data` the envelope, and `id` the value of `Last-Event-ID` to resume after it. "+
+			"An event can appear twice, with the same id in its envelope. A key can have at most %d open tails in one process.", maxTails),
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The stream. It ends when the client closes it or the server stops.",
 			Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}},

@@ -11,44 +11,49 @@ import (
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
+type createTenantInput struct {
+	Body struct {
+		Name     string `json:"name" doc:"At most 200 bytes."`
+		Operator bool   `json:"operator,omitempty" doc:"The tenant's webhooks get the operational events of all tenants. Give its keys to operators only."`
+	} `nameHint:"TenantSettings"`
+}
+
 func (s *server) tenantRoutes() {
 	register(s, operators, huma.Operation{
 		OperationID: "create-tenant", Method: http.MethodPost, Path: "/v1/tenants", DefaultStatus: http.StatusCreated,
-		Summary: "Make a tenant",
-	}, func(ctx context.Context, in *struct {
-		Body struct {
-			Name     string `json:"name" doc:"At most 200 bytes."`
-			Operator bool   `json:"operator,omitempty" doc:"Its webhooks get webhook.disabled, webhook.recovered and delivery.exhausted of all tenants. Give its keys to operators alone."`
-		} `nameHint:"TenantSettings"`
-	},
-	) (*body[tenancy.Tenant], error) {
-		var t tenancy.Tenant
-		err := s.change(ctx, func(u *unit) (err error) {
-			t, err = tenancy.Create(ctx, u, tenancy.NewTenant{Name: in.Body.Name, Operator: in.Body.Operator})
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-		return reply(t), nil
-	})
+		Summary: "Create a tenant",
+	}, s.createTenant)
 	register(s, operators, huma.Operation{
 		OperationID: "list-tenants", Method: http.MethodGet, Path: "/v1/tenants", Summary: "List all tenants",
-	}, func(ctx context.Context, in *struct{ Paging }) (*body[list[tenancy.Tenant]], error) {
-		after, err := in.after()
-		if err != nil {
-			return nil, err
-		}
-		found, err := tenancy.List(ctx, s.pool, position(after), in.Limit+1)
-		if err != nil {
-			return nil, err
-		}
-		return page(&in.Paging, found, func(t tenancy.Tenant) (time.Time, [16]byte) { return t.CreatedAt, t.ID },
-			func(t tenancy.Tenant) tenancy.Tenant { return t }), nil
-	})
+	}, s.listTenants)
 }
 
-// position is a place in a list as package tenancy takes it.
+func (s *server) createTenant(ctx context.Context, in *createTenantInput) (*body[tenancy.Tenant], error) {
+	var t tenancy.Tenant
+	err := s.change(ctx, func(u *unit) (err error) {
+		t, err = tenancy.Create(ctx, u, tenancy.NewTenant{Name: in.Body.Name, Operator: in.Body.Operator})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return reply(t), nil
+}
+
+func (s *server) listTenants(ctx context.Context, in *struct{ Paging }) (*body[list[tenancy.Tenant]], error) {
+	after, err := in.after()
+	if err != nil {
+		return nil, err
+	}
+	found, err := tenancy.List(ctx, s.pool, position(after), in.Limit+1)
+	if err != nil {
+		return nil, err
+	}
+	place := func(t tenancy.Tenant) (time.Time, [16]byte) { return t.CreatedAt, t.ID }
+	return page(&in.Paging, found, place, func(t tenancy.Tenant) tenancy.Tenant { return t }), nil
+}
+
+// position converts a place of a list for package tenancy.
 func position(p subscribers.Place) tenancy.Position {
 	at, id := p.Bound()
 	return tenancy.Position{CreatedAt: at, ID: id}

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -160,7 +161,8 @@ func (s *server) webhookRoutes() {
 	}, s.getWebhook)
 	register(s, tenants, huma.Operation{
 		OperationID: "change-webhook", Method: http.MethodPatch, Path: "/v1/webhooks/{id}", Summary: "Change a webhook",
-		Description: "After Fanmail has disabled a webhook automatically, enabling it is a 409 for five minutes.",
+		Description: fmt.Sprintf("After Fanmail has disabled a webhook automatically, enabling it is a 409 for %.0f minutes.",
+			subscribers.ReenableCooldown.Minutes()),
 	}, s.changeWebhook)
 	register(s, tenants, huma.Operation{
 		OperationID: "delete-webhook", Method: http.MethodDelete, Path: "/v1/webhooks/{id}", DefaultStatus: http.StatusNoContent,
@@ -168,7 +170,8 @@ func (s *server) webhookRoutes() {
 	}, s.deleteWebhook)
 	register(s, tenants, huma.Operation{
 		OperationID: "rotate-webhook-secret", Method: http.MethodPost, Path: "/v1/webhooks/{id}/rotate-secret",
-		Summary: "Create a new signing secret for a webhook", Description: "For 24 hours, requests are signed with the previous secret too.",
+		Summary:     "Create a new signing secret for a webhook",
+		Description: fmt.Sprintf("For %.0f hours, requests are signed with the previous secret too.", subscribers.RotationGrace.Hours()),
 	}, s.rotateWebhookSecret)
 	register(s, tenants, huma.Operation{
 		OperationID: "get-webhook-lane", Method: http.MethodGet, Path: "/v1/webhooks/{id}/lane",

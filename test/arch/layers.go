@@ -12,7 +12,7 @@ import (
 // Layered are the packages whose files form layers: if a file uses what another declares, nothing in the other uses what
 // the first declares, directly or through further files. Such a package can be read from the bottom up.
 var Layered = []string{
-	"events/email", "events/operational", "internal/apiclient", "internal/app", "internal/attempt", "internal/capacity", "internal/devserver",
+	"cmd/fanmail", "events/email", "events/operational", "internal/api", "internal/apiclient", "internal/app", "internal/attempt", "internal/capacity", "internal/devserver",
 	"internal/devserver/freeport", "internal/faults", "internal/opevents", "internal/pg", "internal/telemetry", "internal/telemetry/export",
 	"subscribers/signature",
 }

@@ -193,8 +193,6 @@ var Words = []Word{}
 var Known = []string{
 	"events/id.go: the public package events imports",
 	"internal/api/agents.go: agentRoutes has",
-	"internal/api/eventlog.go: eventRoutes has",
-	"internal/api/keys.go: keyRoutes has",
 	"internal/app/up.go: RunUp has",
 	"internal/dispatch/metrics.go: newMetrics has",
 	"internal/ingest/intake.go: transact has",

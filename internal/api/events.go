@@ -1,0 +1,204 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"mime"
+	"net/http"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/outbox"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+// maxEventDeliveries bounds the deliveries in the response of get-event.
+const maxEventDeliveries = 1000
+
+// newEvent describes the body that [events.DecodeIntake] decodes, for the OpenAPI
+// document.
+type newEvent struct {
+	Type           mailType `json:"type"`
+	AgentID        string   `json:"agent_id,omitempty" doc:"The address of an agent of this tenant."`
+	ConversationID string   `json:"conversation_id,omitempty"`
+	Labels         []string `json:"labels,omitempty"`
+	MessageID      string   `json:"message_id,omitempty"`
+	Data           object   `json:"data" doc:"The envelope's data."`
+	IdempotencyKey string   `json:"idempotency_key,omitempty" doc:"Requests with the same key and type create one event within 30 days."`
+}
+
+// Event is an event without its envelope.
+type Event struct {
+	ID             events.ID `json:"id" example:"evt_0123456789abcdef0123456789abcdef"`
+	Type           string    `json:"type"`
+	CreatedAt      time.Time `json:"created_at"`
+	AgentID        *string   `json:"agent_id"`
+	ConversationID *string   `json:"conversation_id"`
+	Labels         []string  `json:"labels"`
+	MessageID      *string   `json:"message_id"`
+}
+
+// eventDetail is an event with its envelope and its deliveries.
+type eventDetail struct {
+	Event
+	Envelope            json.RawMessage `json:"envelope" doc:"The body of the POST, byte for byte."`
+	Deliveries          []Delivery      `json:"deliveries" doc:"Newest first."`
+	DeliveriesTruncated bool            `json:"deliveries_truncated" doc:"There are more than 1000 deliveries."`
+}
+
+// accepted is the response of POST /v1/events.
+type accepted struct {
+	ID events.ID `json:"id"`
+}
+
+// redelivery is the response of POST /v1/events/{id}/redeliver.
+type redelivery struct {
+	ReplayID   events.ReplayID `json:"replay_id"`
+	Deliveries []Delivery      `json:"deliveries"`
+}
+
+func showEvent(r events.Record) Event {
+	return Event{
+		ID: r.ID, Type: string(r.Type), CreatedAt: r.CreatedAt, AgentID: text(r.AgentID), ConversationID: text(r.ConversationID),
+		Labels: r.Labels, MessageID: text(r.MessageID),
+	}
+}
+
+func showDeliveries(rows []subscribers.DeliveryRow) []Delivery {
+	out := make([]Delivery, len(rows))
+	for i, d := range rows {
+		out[i] = showDelivery(d)
+	}
+	return out
+}
+
+// EventPath has the id of an event.
+type EventPath struct {
+	ID events.ID `path:"id"`
+}
+
+type eventQuery struct {
+	Paging
+	Type    eventType `query:"type"`
+	AgentID string    `query:"agent_id" maxLength:"998"`
+	Since   time.Time `query:"since" doc:"Events created at this time or later."`
+	Until   time.Time `query:"until" doc:"Events created before this time."`
+}
+
+type redeliverInput struct {
+	EventPath
+	Body *struct {
+		WebhookID events.WebhookID `json:"webhook_id,omitempty" pattern:"^wh_[0-9a-fA-F]{32}$"`
+	} `nameHint:"RedeliverySettings"`
+}
+
+func (s *server) eventRoutes() {
+	register(s, tenants, huma.Operation{
+		OperationID: "create-event", Method: http.MethodPost, Path: "/v1/events", DefaultStatus: http.StatusAccepted,
+		Summary: "Create an event", Description: "The response is sent after the event is committed to the outbox.",
+		SkipValidateBody: true, // the handler decodes it as the intake subject does, so that errors are the same
+	}, s.createEvent)
+	doc := s.api.OpenAPI()
+	doc.Paths["/v1/events"].Post.RequestBody.Content[jsonType].Schema = doc.Components.Schemas.Schema(reflect.TypeFor[newEvent](), true, "")
+	register(s, tenants, huma.Operation{
+		OperationID: "list-events", Method: http.MethodGet, Path: "/v1/events", Summary: "List events", Description: scanNote,
+	}, s.listEvents)
+	register(s, tenants, huma.Operation{
+		OperationID: "get-event", Method: http.MethodGet, Path: "/v1/events/{id}", Summary: "Read an event and its deliveries",
+	}, s.getEvent)
+	register(s, tenants, huma.Operation{
+		OperationID: "redeliver-event", Method: http.MethodPost, Path: "/v1/events/{id}/redeliver", DefaultStatus: http.StatusAccepted,
+		Summary:     "Redeliver an event",
+		Description: "Sends the event to `webhook_id`. Without it, to every webhook that has a delivery of the event and still exists.",
+	}, s.redeliverEvent)
+}
+
+func (s *server) listEvents(ctx context.Context, in *eventQuery) (*body[list[Event]], error) {
+	after, err := in.after()
+	if err != nil {
+		return nil, err
+	}
+	if !storable(in.AgentID) {
+		return nil, fault("query.agent_id", "is not an address")
+	}
+	f := outbox.LogFilter{Type: events.Type(in.Type), AgentID: strings.ToLower(in.AgentID), Since: in.Since, Until: in.Until}
+	found, end, err := outbox.ListLog(ctx, s.pool, tenant(ctx), f, after, in.Limit+1)
+	if err != nil {
+		return nil, err
+	}
+	place := func(r events.Record) (time.Time, [16]byte) { return r.CreatedAt, r.ID }
+	return pageTo(&in.Paging, found, end, place, showEvent), nil
+}
+
+func (s *server) getEvent(ctx context.Context, in *EventPath) (*body[eventDetail], error) {
+	rec, envelope, err := outbox.Find(ctx, s.pool, tenant(ctx), in.ID)
+	if err != nil {
+		return nil, err // no rows: 404
+	}
+	out := eventDetail{Event: showEvent(rec), Envelope: envelope}
+	found, err := s.store.EventDeliveries(ctx, tenant(ctx), in.ID, out.CreatedAt, maxEventDeliveries+1)
+	if err != nil {
+		return nil, err
+	}
+	if len(found) > maxEventDeliveries {
+		found, out.DeliveriesTruncated = found[:maxEventDeliveries], true
+	}
+	out.Deliveries = showDeliveries(found)
+	return reply(out), nil
+}
+
+func (s *server) redeliverEvent(ctx context.Context, in *redeliverInput) (*body[redelivery], error) {
+	var to events.WebhookID
+	if in.Body != nil {
+		to = in.Body.WebhookID
+	}
+	var out redelivery
+	err := s.change(ctx, func(u *unit) error {
+		replay, rows, err := s.store.In(u).Redeliver(ctx, tenant(ctx), in.ID, to)
+		out = redelivery{ReplayID: replay, Deliveries: showDeliveries(rows)}
+		u.then(func() {
+			for _, d := range rows {
+				s.wakeLane(d.WebhookID)
+			}
+		})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return reply(out), nil
+}
+
+// jsonType is the media type of requests.
+const jsonType = "application/json"
+
+func (s *server) createEvent(ctx context.Context, in *struct {
+	ContentType string `header:"Content-Type" hidden:"true"`
+	RawBody     []byte `contentType:"application/json"`
+},
+) (*body[accepted], error) {
+	if kind, _, err := mime.ParseMediaType(in.ContentType); in.ContentType != "" && (err != nil || kind != jsonType && !strings.HasSuffix(kind, "+json")) {
+		return nil, problem(http.StatusUnsupportedMediaType, "the body must be %s", jsonType)
+	}
+	ev, err := events.DecodeIntake(tenant(ctx), in.RawBody)
+	if err != nil {
+		return nil, err
+	}
+	var out accepted
+	err = s.change(ctx, func(u *unit) (err error) {
+		if err := ownAgent(ctx, u, ev.TenantID, ev.AgentID); err != nil {
+			return err
+		}
+		out.ID, err = outbox.Insert(ctx, u, ev)
+		u.then(s.wakeOutbox)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return reply(out), nil
+}
