@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fanmail-dev/fanmail/internal/attempt"
+	"github.com/fanmail-dev/fanmail/internal/tracecontext"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -17,6 +18,9 @@ const (
 	// HeaderDelivery is the header with the delivery's id.
 	HeaderDelivery = "Fanmail-Delivery-Id"
 )
+
+// headerTraceparent is [tracecontext.Header] as net/http writes it.
+var headerTraceparent = http.CanonicalHeaderKey(tracecontext.Header)
 
 // poster signs and sends deliveries.
 type poster struct {
@@ -31,26 +35,28 @@ func newPoster(o Options, leaseValid func() bool) *poster {
 	})}
 }
 
-// post makes one attempt of d: it signs the stored bytes and sends them.
-func (p *poster) post(ctx context.Context, e *subscribers.Entry, d *delivery) attempt.Result {
+// post makes one attempt: it signs the stored bytes and sends them.
+func (p *poster) post(ctx context.Context, w *subscribers.Entry, q *delivery) attempt.Result {
 	now := time.Now()
-	u, err := e.Target()
+	u, err := w.Target()
 	if err != nil {
 		return attempt.Unsent(err, now)
 	}
-	signer, err := e.Signer(now)
+	signer, err := w.Signer(now)
 	if err != nil {
 		return attempt.Unsent(err, now)
 	}
 	h := make(http.Header, 8)
-	values := [2]string{d.ID.String(), strconv.Itoa(d.Attempts + 1)}
+	values := [2]string{q.ID.String(), strconv.Itoa(q.Attempts + 1)}
 	h[HeaderDelivery] = values[0:1:1]
 	h[attempt.HeaderAttempt] = values[1:2:2]
-	if d.Traceparent != "" {
-		propagate(ctx, h)
+	if q.traceparent != "" {
+		if own := tracecontext.Of(ctx); own != "" {
+			h[headerTraceparent] = []string{own}
+		}
 	}
-	signer.Sign(h, d.EventID.String(), now, d.Envelope)
+	signer.Sign(h, q.eventID.String(), now, q.Envelope)
 	return p.Post(ctx, attempt.Request{
-		URL: u, Header: h, Body: attempt.Bytes(d.Envelope), Length: int64(len(d.Envelope)), LeaseValid: p.leaseValid,
+		URL: u, Header: h, Body: attempt.Bytes(q.Envelope), Length: int64(len(q.Envelope)), LeaseValid: p.leaseValid,
 	})
 }

@@ -1,34 +1,38 @@
 package dispatch
 
 import (
-	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/fanmail-dev/fanmail/internal/dispatch/scheduler"
 )
 
-// clock reckons the database's time from samples of it, by this process's
-// monotonic clock. Times are Unix microseconds.
-type clock struct {
-	mu       sync.Mutex
-	db       int64
-	sent, at time.Time // just before and just after the sample was taken
+// clock estimates the database's time from samples of it, by this process's
+// monotonic clock. The zero value has no sample: its database's time is that
+// of 1970.
+type clock struct{ last atomic.Pointer[sample] }
+
+// sample is one reading of the database's clock.
+type sample struct {
+	db             int64     // Unix microseconds
+	sent, received time.Time // just before and just after it was taken
 }
 
+// observe takes a sample: sent is when the database was asked, db its answer.
 func (c *clock) observe(sent time.Time, db time.Time) {
-	c.mu.Lock()
-	c.db, c.sent, c.at = db.UnixMicro(), sent, time.Now()
-	c.mu.Unlock()
+	c.last.Store(&sample{db: db.UnixMicro(), sent: sent, received: time.Now()})
 }
 
-// latest is the most that the database's clock can say now.
-func (c *clock) latest() int64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.db + time.Since(c.sent).Microseconds()
+// now reads both clocks.
+func (c *clock) now() scheduler.Now {
+	at, s := time.Now(), c.last.Load()
+	if s == nil {
+		return scheduler.Now{Time: at}
+	}
+	return scheduler.Now{
+		Time: at, Earliest: s.db + at.Sub(s.received).Microseconds(), Latest: s.db + at.Sub(s.sent).Microseconds(),
+	}
 }
 
-// until is how long it is, at most, until the database's clock says t.
-func (c *clock) until(t int64) time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return time.Duration(t-c.db)*time.Microsecond - time.Since(c.at)
-}
+// latest is the most that the database's clock can show, in Unix microseconds.
+func (c *clock) latest() int64 { return c.now().Latest }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/attempt"
+	"github.com/fanmail-dev/fanmail/internal/dispatch/scheduler"
 	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/subscribers"
 	"github.com/fanmail-dev/fanmail/test/natstest"
@@ -50,25 +52,29 @@ func stranger(t *testing.T, url string) (*Dispatcher, *delivery) {
 	require.NoError(t, err)
 	require.Len(t, leased, 1)
 	leased[0].Envelope = []byte(`{"subject":"hello"}`)
-	return d, &delivery{Leased: leased[0]}
+	return d, newDelivery(&leased[0], fromTable)
 }
 
 func TestWhatWasLeasedForAPartitionThatWentIsDueAtOnce(t *testing.T) {
 	t.Parallel()
 	d, q := stranger(t, "http://127.0.0.1:1/")
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		d.ledger.run(ctx)
-	}()
-	d.enqueue(ctx, q)
-	require.NoError(t, d.ledger.flushed(ctx))
+	ctx := writing(t, d)
+	d.admitWaiting(ctx, q)
+	require.NoError(t, d.outcomes.flush(ctx))
 	var due bool
 	require.NoError(t, d.pool.QueryRow(ctx, `SELECT next_retry_at <= now() FROM fanmail.webhook_subscriber_deliveries`).Scan(&due))
 	require.True(t, due, "the new owner need not wait for the lease to run out")
-	cancel()
-	<-done
+}
+
+// writing has the dispatcher write outcomes until the test ends.
+func writing(t *testing.T, d *Dispatcher) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	var workers sync.WaitGroup
+	workers.Go(func() { d.outcomes.run(ctx) })
+	workers.Go(func() { d.settle(ctx) })
+	t.Cleanup(func() { cancel(); workers.Wait() })
+	return ctx
 }
 
 // receiver answers 200, and counts a request when its header is there.
@@ -101,64 +107,55 @@ func TestNothingIsSentOnceTheLeaseHasRunOut(t *testing.T) {
 	require.Equal(t, int32(2), arrived.Load(), "not even a header of the others")
 }
 
-// A row that has waited in its lane until its lease would end amid the attempt
-// is leased anew first, and left alone where it has become another's.
+// A row that has waited in its lane until its lease would end during the attempt
+// is leased again first, and left alone where it has become another's.
 func TestADeliveryIsSentUnderALeaseThatOutlivesTheAttempt(t *testing.T) {
 	t.Parallel()
 	s, arrived := receiver(t)
 	d, q := stranger(t, s.URL)
 	d.poster = newPoster(d.o, func() bool { return true })
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		d.ledger.run(ctx)
-	}()
-	t.Cleanup(func() { cancel(); <-done })
 	var all [events.Partitions]bool
 	for p := range all {
 		all[p] = true
 	}
-	d.sched.own(all)
+	partitions{d}.own(all)
 	e := d.registry.Get(q.WebhookID)
-	// ends says when the row's lease runs out, and gives that.
+	// ends sets when the row's lease runs out, and returns it.
 	ends := func(in time.Duration) (lease int64) {
 		t.Helper()
 		sent := time.Now()
 		var now, at time.Time
-		require.NoError(t, d.pool.QueryRow(ctx, `UPDATE fanmail.webhook_subscriber_deliveries SET next_retry_at = now() + $1::interval
+		require.NoError(t, d.pool.QueryRow(context.Background(), `UPDATE fanmail.webhook_subscriber_deliveries SET next_retry_at = now() + $1::interval
 			RETURNING clock_timestamp(), next_retry_at`, in).Scan(&now, &at))
 		d.clock.observe(sent, now)
 		return at.UnixMicro()
 	}
-	begin := func() *delivery {
+	offer := func(q *delivery) {
 		t.Helper()
-		next := d.sched.next()
-		require.NotNil(t, next)
-		return next
+		a, _ := d.add(q, e)
+		require.Equal(t, scheduler.Queued, a)
+		partitions{d}.lease(time.Now().Add(time.Minute))
 	}
 
 	short := ends(AttemptTimeout - time.Second)
 	q.Lease = short
-	require.Equal(t, queued, d.sched.add(q, e))
-	d.attempt(begin())
-	require.NoError(t, d.ledger.flushed(ctx))
-	require.Zero(t, arrived.Load(), "not under a lease that ends before the attempt may")
+	offer(q)
+	require.False(t, d.outcomes.idle(), "its lease is to be renewed")
+	require.Zero(t, d.inFlight(), "not under a lease that ends before the attempt may")
+	ctx := writing(t, d)
+	require.NoError(t, d.flushed(ctx))
 	require.Greater(t, q.Lease, short+(subscribers.LeaseDuration/2).Microseconds())
-	d.attempt(begin())
 	require.Equal(t, int32(1), arrived.Load(), "under the new one it is")
-	require.NoError(t, d.ledger.flushed(ctx))
 
 	_, err := d.pool.Exec(ctx, `UPDATE fanmail.webhook_subscriber_deliveries SET status = 'pending', attempts = 0, finished_at = NULL, next_retry_at = now()`)
 	require.NoError(t, err)
-	again := &delivery{Leased: q.Leased}
-	again.Lease = ends(AttemptTimeout - time.Second)
-	require.Equal(t, queued, d.sched.add(again, e))
+	second := *q
+	second.Delivery = scheduler.Delivery{ID: q.ID, WebhookID: q.WebhookID, Envelope: q.Envelope, Payload: &second}
+	second.Lease = ends(AttemptTimeout - time.Second)
 	ends(time.Hour) // another has leased it since
-	d.attempt(begin())
-	require.NoError(t, d.ledger.flushed(ctx))
-	require.Nil(t, d.sched.next())
-	require.False(t, d.sched.holds(again.ID))
+	offer(&second)
+	require.NoError(t, d.flushed(ctx))
+	require.False(t, d.sched.Holds(second.ID))
 	require.Equal(t, int32(1), arrived.Load(), "it is the other's to send")
 }
 

@@ -8,77 +8,49 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/dispatch/scheduler"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
-// answerLanes answers questions about lanes from other processes: the request
-// comes on [events.AskLane]'s subject, and the partition's owner alone answers.
+// answerLanes answers questions about lanes from other processes. The request
+// comes on the subject of [events.AskLane]; the partition's owner alone answers.
 func (d *Dispatcher) answerLanes() (*nats.Subscription, error) {
 	return d.nc.Subscribe(events.AskLanePrefix+"*", func(m *nats.Msg) {
 		id, err := events.Parse[events.WebhookKind](strings.TrimPrefix(m.Subject, events.AskLanePrefix))
 		if err != nil {
 			return
 		}
-		state, mine := d.sched.inspect(id)
+		state, mine := d.inspect(id)
 		if !mine {
 			return
 		}
-		state.Owner = d.o.Name
 		if body, err := json.Marshal(state); err == nil {
 			_ = m.Respond(body)
 		}
 	})
 }
 
-// inspect gives a lane's state; false where the partition is not owned.
-func (s *scheduler) inspect(id events.WebhookID) (subscribers.LaneState, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p := events.Partition(id)
-	out := subscribers.LaneState{WebhookID: id, Partition: p, State: subscribers.LaneIdle}
-	if !s.owned[p] {
-		return out, false
-	}
-	l := s.lanes[id]
-	if l == nil {
-		return out, true
-	}
-	now := time.Now()
-	out.Window, out.InFlight, out.Queued = l.cap(), l.inFlight, l.queued()
-	out.PerSecond, out.FailuresInARow = l.drained, l.failures
-	if now.Sub(l.drainedAt) > 5*time.Second {
-		out.PerSecond = 0
-	}
-	if l.nextDue != 0 {
-		t := time.UnixMicro(l.nextDue).UTC()
-		out.NextDue = &t
-	}
-	if now.Before(l.restUntil) {
-		t := l.restUntil.UTC()
-		out.RestsUntil = &t
-	}
-	switch {
-	case !l.entry.Enabled || l.entry.Deleted:
-		out.State = subscribers.LaneDisabled
-	case l.open:
-		out.State = subscribers.LaneProbing
-	case out.RestsUntil != nil:
-		out.State = subscribers.LaneResting
-	case l.inFlight+l.queued() > 0:
-		out.State = subscribers.LaneActive
-	}
-	return out, true
+var laneStates = [...]string{
+	scheduler.LaneIdle: subscribers.LaneIdle, scheduler.LaneActive: subscribers.LaneActive, scheduler.LaneResting: subscribers.LaneResting,
+	scheduler.LaneProbing: subscribers.LaneProbing, scheduler.LaneDisabled: subscribers.LaneDisabled,
 }
 
-// oldestDue is how long the oldest row that could go has been due.
-func (s *scheduler) oldestDue() time.Duration {
-	now := time.Now()
-	oldest := time.Duration(0)
-	for _, l := range s.lanes {
-		if l.nextDue == 0 || l.open || !l.entry.Enabled || now.Before(l.restUntil) {
-			continue
-		}
-		oldest = max(oldest, -s.clock.until(l.nextDue))
+// inspect returns a lane's state; false where the partition is not owned.
+func (d *Dispatcher) inspect(id events.WebhookID) (subscribers.LaneState, bool) {
+	d.mu.Lock()
+	l, mine := d.sched.Inspect(d.clock.now(), id)
+	d.mu.Unlock()
+	out := subscribers.LaneState{
+		WebhookID: id, Owner: d.o.Name, Partition: events.Partition(id), State: laneStates[l.State],
+		Window: l.Window, InFlight: l.InFlight, Queued: l.Queued, PerSecond: l.PerSecond, FailuresInARow: l.FailuresInARow,
 	}
-	return oldest
+	if l.NextDue != 0 {
+		t := time.UnixMicro(l.NextDue).UTC()
+		out.NextDue = &t
+	}
+	if !l.RestsUntil.IsZero() {
+		t := l.RestsUntil.UTC()
+		out.RestsUntil = &t
+	}
+	return out, mine
 }

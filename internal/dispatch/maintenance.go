@@ -21,10 +21,6 @@ import (
 type MaintenanceOptions struct {
 	// Every is the time between rounds; zero: 5 minutes.
 	Every time.Duration
-	// Disabled is called in the transaction that disables failing webhooks,
-	// with those webhooks: what it writes there is true exactly if they are
-	// disabled. Its error undoes the disabling. It may be nil.
-	Disabled func(context.Context, pgx.Tx, []subscribers.Disabled) error
 	// Retention are the rules that each round applies.
 	Retention []retention.Rule
 	// Also is done in each round, under the same lock. It may be nil.
@@ -125,10 +121,7 @@ func (m *Maintenance) disable(ctx context.Context) error {
 	err := pgx.BeginFunc(ctx, m.pool, func(tx pgx.Tx) error {
 		var err error
 		list, err = subscribers.DisableFailing(ctx, tx)
-		if err != nil || len(list) == 0 || m.o.Disabled == nil {
-			return err
-		}
-		return m.o.Disabled(ctx, tx, list)
+		return err
 	})
 	if err != nil {
 		return err

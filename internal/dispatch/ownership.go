@@ -5,12 +5,15 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
@@ -19,93 +22,143 @@ import (
 
 const (
 	// partitionLease is how long a dispatcher owns its partitions without
-	// renewing; heartbeat is how often it renews.
+	// renewing their lease; heartbeat is how often it renews it.
 	partitionLease = 6 * time.Second
 	heartbeat      = time.Second
-	// leaseMargin is taken off the lease's end by the owner, for the time that
-	// an attempt takes to get from the check to the wire.
+	// leaseMargin is subtracted from the end of the lease, for the time from
+	// the check to the first byte of a request.
 	leaseMargin = 500 * time.Millisecond
 	// handover bounds how long a partition that is to move waits for its
-	// attempts on the wire.
+	// attempts in flight.
 	handover = 16 * time.Second
 )
 
-// wakeOwners hints that partitions are free.
+// wakeOwners is the NATS subject of the hint that partitions are free.
 const wakeOwners = "fanmail.wake.owners"
 
-// ownership keeps this process's share of the partitions.
+// partitionHolder is what ownership needs of whoever works on the partitions.
+type partitionHolder interface {
+	// own sets the owned partitions and releases what is queued of others.
+	own(partitions [events.Partitions]bool)
+	// lease sets until when work on them may start, and starts it.
+	lease(until time.Time)
+	// unrecorded counts the deliveries of a partition that are in flight or
+	// not recorded yet.
+	unrecorded(partition int) int
+	// peers sets the number of other live dispatchers.
+	peers(n int)
+	// receive takes a partition's messages until ctx ends, and calls started
+	// when they begin to come.
+	receive(ctx context.Context, partition int, started func())
+}
+
+// ownershipConfig is what ownership is made of.
+type ownershipConfig struct {
+	pool  *pgxpool.Pool
+	nc    *nats.Conn // nil: replicas are not told that partitions are free
+	name  string     // of this replica
+	log   *zap.Logger
+	moves *prometheus.CounterVec
+	clock *clock
+}
+
+// ownership keeps this process's share of the partitions, by a lease in
+// Postgres.
 type ownership struct {
-	d       *Dispatcher
+	ownershipConfig
+
 	id      [16]byte
-	until   atomic.Int64 // no attempt starts past it; process's monotonic nanoseconds
+	until   atomic.Int64 // no attempt starts from then on; nanoseconds since base
 	base    time.Time
-	claimed chan struct{} // partitions have come in
+	claimed chan struct{} // partitions came in
 
 	mu        sync.Mutex
 	consumers map[int]*consumer
-	leaving   map[int]time.Time // partitions on their way out, since when
-	began     bool              // the first share has come
-	ready     bool              // and is being consumed
-	rank      int               // among the live dispatchers, by their ids
-	reranked  chan struct{}     // closed when rank changes, and made anew
+	leaving   map[int]time.Time // partitions that are handed over, since when
+	readiness readiness
+	rank      int           // among the live dispatchers, by their ids
+	reranked  chan struct{} // closed when rank changes, and made anew
 }
 
+// readiness says how far the first share of partitions has come.
+type readiness uint8
+
+const (
+	readinessNone     readiness = iota // the first share has not come
+	readinessOwned                     // it has
+	readinessReceives                  // and its messages come
+)
+
+// consumer receives the messages of one partition.
 type consumer struct {
 	stop    context.CancelFunc
 	done    chan struct{}
 	started atomic.Bool // messages come
 }
 
-func newOwnership(d *Dispatcher) *ownership {
-	o := &ownership{d: d, base: time.Now(), claimed: make(chan struct{}, 1), consumers: make(map[int]*consumer), leaving: make(map[int]time.Time), reranked: make(chan struct{})}
+func newOwnership(c ownershipConfig) *ownership {
+	o := &ownership{
+		ownershipConfig: c, base: time.Now(), claimed: make(chan struct{}, 1),
+		consumers: make(map[int]*consumer), leaving: make(map[int]time.Time), reranked: make(chan struct{}),
+	}
 	_, _ = rand.Read(o.id[:])
 	return o
 }
 
-// may says whether an attempt may start: the lease, as this process's clock
-// has it, has not run out.
-func (o *ownership) may() bool { return time.Since(o.base).Nanoseconds() < o.until.Load() }
+// leaseValid says that the partitions' lease has not run out, by this process's
+// clock.
+func (o *ownership) leaseValid() bool { return time.Since(o.base).Nanoseconds() < o.until.Load() }
 
-// waiting says what the first share of partitions still waits for, or nil: from
-// then on it stays nil, since shares come and go with replicas.
-func (o *ownership) waiting() error {
+// ready returns what the first share of partitions still waits for, or nil.
+// From then on it returns nil, since shares come and go with replicas.
+func (o *ownership) ready() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.ready {
-		return nil
-	}
-	if !o.began {
+	switch o.readiness {
+	case readinessNone:
 		return errors.New("waiting for a share of the partitions")
-	}
-	for p, c := range o.consumers {
-		if !c.started.Load() {
-			return fmt.Errorf("waiting for the consumer of partition %d", p)
+	case readinessOwned:
+		for p, c := range o.consumers {
+			if !c.started.Load() {
+				return fmt.Errorf("waiting for the consumer of partition %d", p)
+			}
 		}
+		o.readiness = readinessReceives
+	case readinessReceives:
 	}
-	o.ready = true
 	return nil
 }
 
+// ranked returns the rank among the live dispatchers, from 0, and a channel
+// that is closed when it changes.
+func (o *ownership) ranked() (rank int, changed <-chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.rank, o.reranked
+}
+
 // run renews, claims and hands over until ctx ends, and returns when all
-// consumers have stopped. The partitions are then still owned.
-func (o *ownership) run(ctx context.Context) {
-	wake := make(chan struct{}, 1)
-	if sub, err := o.d.nc.Subscribe(wakeOwners, func(*nats.Msg) { ring(wake) }); err == nil {
-		defer func() { _ = sub.Unsubscribe() }()
+// receivers have stopped. The partitions are still owned then.
+func (o *ownership) run(ctx context.Context, holder partitionHolder) {
+	free := make(chan struct{}, 1)
+	if o.nc != nil {
+		if sub, err := o.nc.Subscribe(wakeOwners, func(*nats.Msg) { wake(free) }); err == nil {
+			defer func() { _ = sub.Unsubscribe() }()
+		}
 	}
 	tick := time.NewTicker(heartbeat)
 	defer tick.Stop()
 	failing := false
 	for ctx.Err() == nil {
-		err := o.sync(ctx)
+		err := o.beat(ctx, holder)
 		if err != nil && ctx.Err() == nil && !failing {
-			o.d.log.Warn("partitions can't be renewed", zap.Error(err))
+			o.log.Warn("partitions can't be renewed", zap.Error(err))
 		}
 		failing = err != nil
 		select {
 		case <-ctx.Done():
 		case <-tick.C:
-		case <-wake:
+		case <-free:
 		}
 	}
 	o.mu.Lock()
@@ -121,10 +174,10 @@ func (o *ownership) run(ctx context.Context) {
 }
 
 const (
-	beat = `
+	recordAlive = `
 INSERT INTO fanmail.dispatchers (id, name, alive_until) VALUES ($1, $2, now() + make_interval(secs => $3))
 ON CONFLICT (id) DO UPDATE SET alive_until = excluded.alive_until`
-	// Also past its end, as long as nobody else has claimed it.
+	// A lease that ran out is renewed too, unless somebody else has claimed it.
 	renewPartitions = `
 UPDATE fanmail.partition_owners SET leased_until = now() + make_interval(secs => $2) WHERE owner = $1 RETURNING partition`
 	countAlive = `SELECT count(*), count(*) FILTER (WHERE id < $1), clock_timestamp() FROM fanmail.dispatchers WHERE alive_until > now()`
@@ -135,47 +188,58 @@ WHERE partition IN (
 	ORDER BY partition LIMIT $3 FOR UPDATE SKIP LOCKED)
 RETURNING partition`
 	releasePartitions = `UPDATE fanmail.partition_owners SET owner = NULL, leased_until = '-infinity' WHERE owner = $1 AND partition = ANY($2::smallint[])`
+	releaseAll        = `
+WITH gone AS (DELETE FROM fanmail.dispatchers WHERE id = $1 OR alive_until < now() - interval '1 hour')
+UPDATE fanmail.partition_owners SET owner = NULL, leased_until = '-infinity' WHERE owner = $1`
 )
 
-// sync is one heartbeat.
-func (o *ownership) sync(ctx context.Context) error {
+// beat is one heartbeat: renew, claim what is missing, hand over what is too
+// much.
+func (o *ownership) beat(ctx context.Context, holder partitionHolder) error {
 	sent := time.Now()
 	call, cancel := context.WithTimeout(ctx, partitionLease/2)
 	defer cancel()
-	var mine []int16
-	var alive, rank int
+	mine, alive, err := o.renew(call, sent)
+	if err != nil {
+		return err
+	}
+	holder.peers(alive - 1)
+	share := (events.Partitions + max(alive, 1) - 1) / max(alive, 1)
+	if missing := share - len(mine); missing > 0 {
+		rows, err := o.pool.Query(call, claimFree, o.id, partitionLease.Seconds(), missing)
+		if err != nil {
+			return fmt.Errorf("claim free partitions: %w", err)
+		}
+		got, err := pgx.CollectRows(rows, pgx.RowTo[int16])
+		if err != nil {
+			return fmt.Errorf("claim free partitions: %w", err)
+		}
+		o.moves.WithLabelValues(moveClaimed).Add(float64(len(got)))
+		mine = append(mine, got...)
+	}
+	o.adopt(ctx, mine, sent.Add(partitionLease-leaseMargin), holder)
+	o.shed(ctx, len(mine)-share, holder)
+	return nil
+}
+
+// renew extends the leases, and returns the partitions that are still owned and
+// the number of live dispatchers. sent is the time of the call.
+func (o *ownership) renew(ctx context.Context, sent time.Time) (mine []int16, alive int, err error) {
+	var rank int
 	var now time.Time
 	b := &pgx.Batch{}
-	b.Queue(beat, o.id, o.d.o.Name, partitionLease.Seconds())
+	b.Queue(recordAlive, o.id, o.name, partitionLease.Seconds())
 	b.Queue(renewPartitions, o.id, partitionLease.Seconds()).Query(func(rows pgx.Rows) (err error) {
 		mine, err = pgx.CollectRows(rows, pgx.RowTo[int16])
 		return err
 	})
 	b.Queue(countAlive, o.id).QueryRow(func(row pgx.Row) error { return row.Scan(&alive, &rank, &now) })
-	if err := o.d.pool.SendBatch(call, b).Close(); err != nil {
-		return err
+	if err := o.pool.SendBatch(ctx, b).Close(); err != nil {
+		return nil, 0, fmt.Errorf("renew the partitions' lease: %w", err)
 	}
-	o.d.clock.observe(sent, now)
+	o.clock.observe(sent, now)
 	o.rerank(rank)
-	o.d.ledger.peers.Store(int64(alive - 1))
-	share := (events.Partitions + max(alive, 1) - 1) / max(alive, 1)
-	if want := share - len(mine); want > 0 {
-		rows, err := o.d.pool.Query(call, claimFree, o.id, partitionLease.Seconds(), want)
-		if err != nil {
-			return err
-		}
-		got, err := pgx.CollectRows(rows, pgx.RowTo[int16])
-		if err != nil {
-			return err
-		}
-		if len(got) > 0 {
-			o.d.metrics.moves.WithLabelValues("claimed").Add(float64(len(got)))
-			mine = append(mine, got...)
-		}
-	}
-	o.adopt(ctx, mine, sent.Add(partitionLease-leaseMargin))
-	o.shed(ctx, len(mine)-share)
-	return nil
+	return mine, alive, nil
 }
 
 func (o *ownership) rerank(rank int) {
@@ -188,9 +252,9 @@ func (o *ownership) rerank(rank int) {
 	}
 }
 
-// adopt lets go of what went, and only then lets attempts start until the
-// lease's new end, and consumes what came in.
-func (o *ownership) adopt(ctx context.Context, mine []int16, until time.Time) {
+// adopt gives up the partitions that went, and only then lets attempts start
+// until the lease's new end. Then it receives the messages of those that came.
+func (o *ownership) adopt(ctx context.Context, mine []int16, until time.Time, holder partitionHolder) {
 	var owned [events.Partitions]bool
 	for _, p := range mine {
 		owned[p] = true
@@ -202,52 +266,88 @@ func (o *ownership) adopt(ctx context.Context, mine []int16, until time.Time) {
 		}
 		owned[p] = false // ours in the table until its attempts have ended
 	}
-	var lost []*consumer
+	lost := 0
 	for p, c := range o.consumers {
 		if !owned[p] {
 			c.stop()
-			lost = append(lost, c)
+			lost++
 			delete(o.consumers, p)
 		}
 	}
 	o.mu.Unlock()
-	if len(lost) > 0 {
-		o.d.metrics.moves.WithLabelValues("lost").Add(float64(len(lost)))
-	}
-	for _, q := range o.d.sched.own(owned) {
-		o.d.park(q)
-	}
+	o.moves.WithLabelValues(moveLost).Add(float64(lost))
+	holder.own(owned)
 	o.until.Store(until.Sub(o.base).Nanoseconds())
 	fresh := false
 	o.mu.Lock()
 	for p, own := range owned {
 		if own && o.consumers[p] == nil {
-			o.consumers[p] = o.consume(ctx, p)
+			o.consumers[p] = consume(ctx, p, holder)
 			fresh = true
 		}
 	}
-	o.began = true
+	if o.readiness == readinessNone {
+		o.readiness = readinessOwned
+	}
 	o.mu.Unlock()
 	if fresh {
-		ring(o.claimed)
+		wake(o.claimed)
 	}
-	o.d.fill()
+	holder.lease(until)
 }
 
-func (o *ownership) consume(ctx context.Context, p int) *consumer {
+func consume(ctx context.Context, p int, holder partitionHolder) *consumer {
 	ctx, stop := context.WithCancel(ctx)
 	c := &consumer{stop: stop, done: make(chan struct{})}
 	go func() {
 		defer close(c.done)
-		o.d.receive(ctx, p, func() { c.started.Store(true) })
+		holder.receive(ctx, p, func() { c.started.Store(true) })
 	}()
 	return c
 }
 
-// shed begins to hand over what is more than this process's share, and ends
-// the handing over of partitions whose attempts have ended.
-func (o *ownership) shed(ctx context.Context, surplus int) {
+// shed begins to hand over the surplus, and ends the handover of partitions
+// whose attempts have ended.
+func (o *ownership) shed(ctx context.Context, surplus int, holder partitionHolder) {
+	leaving := o.leave(surplus)
+	if len(leaving) == 0 {
+		return
+	}
+	var owned [events.Partitions]bool
 	o.mu.Lock()
+	for p := range o.consumers {
+		owned[p] = true
+	}
+	o.mu.Unlock()
+	holder.own(owned)
+	faults.At(faults.PartitionMoving)
+	var free []int16
+	for p, since := range leaving {
+		if holder.unrecorded(p) == 0 || time.Since(since) > handover {
+			free = append(free, int16(p)) //nolint:gosec // under 32
+		}
+	}
+	if len(free) == 0 {
+		return
+	}
+	if _, err := o.pool.Exec(ctx, releasePartitions, o.id, free); err != nil {
+		o.log.Warn("partitions can't be handed over yet", zap.Error(err))
+		return
+	}
+	o.mu.Lock()
+	for _, p := range free {
+		delete(o.leaving, int(p))
+	}
+	o.mu.Unlock()
+	o.moves.WithLabelValues(moveReleased).Add(float64(len(free)))
+	o.tellFree()
+}
+
+// leave stops receiving for the surplus, and returns all partitions that are
+// being handed over, since when.
+func (o *ownership) leave(surplus int) map[int]time.Time {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	surplus -= len(o.leaving)
 	for p, c := range o.consumers {
 		if surplus <= 0 {
@@ -258,52 +358,27 @@ func (o *ownership) shed(ctx context.Context, surplus int) {
 		delete(o.consumers, p)
 		o.leaving[p] = time.Now()
 	}
-	leaving := make(map[int]time.Time, len(o.leaving))
-	for p, since := range o.leaving {
-		leaving[p] = since
-	}
-	o.mu.Unlock()
-	if len(leaving) == 0 {
-		return
-	}
-	owned := o.d.sched.partitions()
-	for p := range leaving {
-		owned[p] = false
-	}
-	for _, q := range o.d.sched.own(owned) {
-		o.d.park(q)
-	}
-	faults.At(faults.PartitionMoving)
-	var free []int16
-	for p, since := range leaving {
-		if o.d.sched.busyIn(p) == 0 || time.Since(since) > handover {
-			free = append(free, int16(p)) //nolint:gosec // under 32
-		}
-	}
-	if len(free) == 0 {
-		return
-	}
-	if _, err := o.d.pool.Exec(ctx, releasePartitions, o.id, free); err != nil {
-		o.d.log.Warn("partitions can't be handed over yet", zap.Error(err))
-		return
-	}
-	o.mu.Lock()
-	for _, p := range free {
-		delete(o.leaving, int(p))
-	}
-	o.mu.Unlock()
-	o.d.metrics.moves.WithLabelValues("released").Add(float64(len(free)))
-	_ = o.d.nc.Publish(wakeOwners, nil)
+	return maps.Clone(o.leaving)
 }
 
-// release hands everything back, at the end.
+// release hands over all partitions, at the end.
 func (o *ownership) release(ctx context.Context) {
-	_, err := o.d.pool.Exec(ctx, `WITH gone AS (DELETE FROM fanmail.dispatchers WHERE id = $1 OR alive_until < now() - interval '1 hour')
-		UPDATE fanmail.partition_owners SET owner = NULL, leased_until = '-infinity' WHERE owner = $1`, o.id)
-	if err != nil {
-		o.d.log.Warn("partitions were not handed back; their leases run out", zap.Error(err))
+	o.until.Store(0)
+	o.mu.Lock()
+	clear(o.leaving)
+	o.mu.Unlock()
+	if _, err := o.pool.Exec(ctx, releaseAll, o.id); err != nil {
+		o.log.Warn("partitions were not handed over; their leases run out", zap.Error(err))
 		return
 	}
-	_ = o.d.nc.Publish(wakeOwners, nil)
-	_ = o.d.nc.Flush()
+	o.tellFree()
+	if o.nc != nil && o.nc.IsConnected() {
+		_ = o.nc.FlushWithContext(ctx)
+	}
+}
+
+func (o *ownership) tellFree() {
+	if o.nc != nil {
+		_ = o.nc.Publish(wakeOwners, nil)
+	}
 }

@@ -15,31 +15,24 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/tracecontext"
 )
 
-// headerTraceparent is [tracecontext.Header] as net/http writes it.
-var headerTraceparent = http.CanonicalHeaderKey(tracecontext.Header)
+// via is the value of fanmail.via by source.
+var via = [...]string{fromFanout: "feed", fromStream: "stream", fromTable: "table"}
 
-// trace begins the span of an attempt of a traced delivery.
-func (d *Dispatcher) trace(q *delivery) (context.Context, trace.Span) {
-	via := "feed" // from the fan-out in this process
-	switch {
-	case q.src != nil:
-		via = "stream"
-	case q.swept:
-		via = "table"
-	}
-	return d.o.Tracer.Start(tracecontext.Remote(d.wire, q.Traceparent), "POST webhook",
+// startSpan begins the span of an attempt of a traced delivery.
+func (d *Dispatcher) startSpan(ctx context.Context, q *delivery) (context.Context, trace.Span) {
+	return d.o.Tracer.Start(tracecontext.Remote(ctx, q.traceparent), "POST webhook",
 		trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
 			attribute.String("http.request.method", http.MethodPost),
-			attribute.String("fanmail.event.id", q.EventID.String()),
+			attribute.String("fanmail.event.id", q.eventID.String()),
 			attribute.String("fanmail.delivery.id", q.ID.String()),
 			attribute.String("fanmail.webhook.id", q.WebhookID.String()),
 			attribute.Int("fanmail.attempt", q.Attempts+1),
-			attribute.String("fanmail.via", via),
+			attribute.String("fanmail.via", via[q.source]),
 		))
 }
 
-// traced ends the span of an attempt and says so in the log.
-func (d *Dispatcher) traced(ctx context.Context, span trace.Span, q *delivery, r *attempt.Result) {
+// endSpan ends the span of an attempt and logs it.
+func (d *Dispatcher) endSpan(ctx context.Context, span trace.Span, q *delivery, r *attempt.Result) {
 	if r.StatusCode != 0 {
 		span.SetAttributes(attribute.Int("http.response.status_code", r.StatusCode))
 	}
@@ -48,7 +41,7 @@ func (d *Dispatcher) traced(ctx context.Context, span trace.Span, q *delivery, r
 		span.SetStatus(codes.Error, r.Error)
 	}
 	span.End()
-	d.log.Debug("attempt", zap.Stringer("event", q.EventID), zap.Stringer("delivery", q.ID), zap.Stringer("webhook", q.WebhookID),
+	d.log.Debug("attempt", zap.Stringer("event", q.eventID), zap.Stringer("delivery", q.ID), zap.Stringer("webhook", q.WebhookID),
 		zap.Int("attempt", q.Attempts+1), zap.String("reason", r.Reason), zap.Int("status", r.StatusCode), zap.Duration("took", r.Duration), telemetry.ID(ctx))
 }
 
@@ -59,11 +52,4 @@ func observe(ctx context.Context, span trace.Span, h prometheus.Histogram, value
 		return
 	}
 	telemetry.Observe(ctx, h, value)
-}
-
-// propagate tells the receiver which trace the request is part of.
-func propagate(ctx context.Context, h http.Header) {
-	if own := tracecontext.Of(ctx); own != "" {
-		h[headerTraceparent] = []string{own}
-	}
 }

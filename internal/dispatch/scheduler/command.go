@@ -43,6 +43,7 @@ type Command struct {
 	Strict   bool             // of Fetch
 	Delivery *Delivery        // of Start, Renew, Release, EndExpired and EndDeleted
 	Webhook  events.WebhookID // of Fetch
+	Tenant   events.TenantID  // of Fetch: the webhook's
 	Room     int              // of Fetch; at least 1
 	At       time.Time        // of Wake
 }

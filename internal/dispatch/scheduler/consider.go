@@ -26,7 +26,7 @@ func (s *Scheduler) consider(l *lane, now Now) {
 // considerFetch lists the lane for a fetch where rows are due and it has room,
 // and sets its timer for when they will be due.
 func (s *Scheduler) considerFetch(l *lane, now Now) {
-	if l.fetch.due == 0 || l.fetch.state != fetchIdle || l.webhook.Status == Disabled {
+	if l.fetch.due == 0 || l.fetch.running() || l.webhook.Status == Disabled {
 		return
 	}
 	if now.Time.Before(l.restUntil) && l.webhook.Status == Active {

@@ -11,10 +11,10 @@ const (
 	fetchLanes = 256
 	fetchRoom  = 512
 
-	// A lane whose fetch failed, or whose due rows another transaction has
-	// locked, is considered again after these times.
-	fetchFailedPause = time.Second
-	fetchLockedPause = 20 * time.Millisecond
+	// A lane whose fetch failed or stalled is considered again after these
+	// times.
+	fetchFailedPause  = time.Second
+	fetchStalledPause = 20 * time.Millisecond
 )
 
 // FetchFailed is the Next of a fetch that failed.
@@ -52,7 +52,7 @@ func (s *Scheduler) startFetch(now Now) {
 		l.fetch.state, l.fetch.hint = fetchActive, 0
 		s.fetching++
 		s.out = append(s.out, Command{
-			Kind: Fetch, Webhook: l.webhook.ID, Room: room, Strict: l.webhook.Strict && l.webhook.Status == Active,
+			Kind: Fetch, Webhook: l.webhook.ID, Tenant: l.webhook.TenantID, Room: room, Strict: l.webhook.Strict && l.webhook.Status == Active,
 		})
 	}
 }
@@ -98,7 +98,8 @@ func (s *Scheduler) fetched(l *lane, r FetchResult, now Now) {
 	case r.Next == FetchFailed:
 		s.timers.set(l, now.Time.Add(fetchFailedPause))
 	case r.Rows == 0 && r.Next != 0 && now.until(r.Next) <= 0:
-		s.timers.set(l, now.Time.Add(fetchLockedPause))
+		l.fetch.state = fetchStalled
+		s.timers.set(l, now.Time.Add(fetchStalledPause))
 	default:
 		s.consider(l, now)
 	}

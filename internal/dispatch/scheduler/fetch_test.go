@@ -62,7 +62,7 @@ func TestAFetchThatFailedIsRepeatedAfterAPause(t *testing.T) {
 		pause  time.Duration
 	}{
 		"an error":    {FetchResult{WebhookID: w.ID, Next: FetchFailed}, fetchFailedPause},
-		"locked rows": {FetchResult{WebhookID: w.ID, Next: b.now.Latest}, fetchLockedPause},
+		"locked rows": {FetchResult{WebhookID: w.ID, Next: b.now.Latest}, fetchStalledPause},
 	} {
 		b.Due(b.now, w, b.now.Latest)
 		b.begin()

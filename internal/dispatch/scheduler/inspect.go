@@ -52,13 +52,13 @@ func (s *Scheduler) Unrecorded(partition int) int {
 }
 
 // Settled says that nothing is left to do now: no attempt is in flight, no row
-// is being written, and what is due waits for a lane that rests or is disabled.
+// is being written, and what is due is held back; see [Scheduler.HeldBack].
 func (s *Scheduler) Settled(now Now) bool {
 	if s.flying > 0 || s.fetching > 0 || len(s.held) > s.queued {
 		return false
 	}
 	for _, l := range s.lanes {
-		if l.webhook.Status == Disabled || now.Time.Before(l.restUntil) {
+		if l.heldBack(now.Time) {
 			continue
 		}
 		if l.queued() > 0 || l.fetch.due != 0 && now.until(l.fetch.due) <= 0 {
@@ -124,4 +124,11 @@ func (s *Scheduler) Inspect(now Now, id events.WebhookID) (Lane, bool) {
 		out.State = LaneActive
 	}
 	return out, true
+}
+
+// HeldBack says that the webhook's due rows have to wait: its lane rests or is
+// disabled, or its strict line waits for an earlier event.
+func (s *Scheduler) HeldBack(now Now, id events.WebhookID) bool {
+	l := s.lanes[id]
+	return l != nil && l.heldBack(now.Time)
 }

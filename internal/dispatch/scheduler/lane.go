@@ -110,6 +110,9 @@ const (
 	fetchIdle   fetchState = iota
 	fetchWanted            // in the scheduler's list of lanes to fetch for
 	fetchActive            // a fetch of its rows is running
+	// fetchStalled: a row is due and was not leased. Another transaction has it
+	// locked, or a strict line waits for an earlier event.
+	fetchStalled
 )
 
 // fetch is what a lane knows of its rows in the table. Times are Unix
@@ -119,6 +122,9 @@ type fetch struct {
 	due   int64 // the earliest time at which a row may be due
 	hint  int64 // the same, as heard while a fetch was running
 }
+
+// running says that rows are being fetched, or will be.
+func (f *fetch) running() bool { return f.state == fetchWanted || f.state == fetchActive }
 
 // lane is the queue of one webhook's deliveries.
 type lane struct {
@@ -261,4 +267,9 @@ func (l *lane) rest(until time.Time) {
 	if until.After(l.restUntil) {
 		l.restUntil = until
 	}
+}
+
+// heldBack says that no row of the lane may go now, whatever slots are free.
+func (l *lane) heldBack(now time.Time) bool {
+	return l.webhook.Status == Disabled || now.Before(l.restUntil) || l.webhook.Strict && l.fetch.state == fetchStalled
 }

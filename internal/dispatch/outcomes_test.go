@@ -12,14 +12,14 @@ import (
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
-// TestSuccessesDoNotWaitBehindAFloodOfFailures looks at what the ledger's
+// TestSuccessesDoNotWaitBehindAFloodOfFailures looks at what the outcome writer's
 // commits hold while hundreds of attempts time out together.
 func TestSuccessesDoNotWaitBehindAFloodOfFailures(t *testing.T) {
 	t.Parallel()
-	l := newLedger(nil, zap.NewNop(), newMetrics(nil, nil), func(bool) {}, func() {})
+	w := newOutcomeWriter(nil, zap.NewNop(), newMetrics(nil, nil))
 	add := func(n int, e entry) {
 		for range n {
-			l.add(e)
+			w.add(e)
 		}
 	}
 	success := entry{kind: entryOutcome, d: &delivery{}, outcome: subscribers.Outcome{Delivered: true}}
@@ -32,41 +32,41 @@ func TestSuccessesDoNotWaitBehindAFloodOfFailures(t *testing.T) {
 		return successes, len(batch) - successes
 	}
 	add(100, entry{kind: entryOutcome, d: &delivery{}})
-	add(100, entry{kind: entryPark})
+	add(100, entry{kind: entryRelease})
 	add(20, success)
 	add(100, entry{kind: entryRenew})
 	add(20, success)
 
-	batch, more := l.take()
+	batch, more := w.take()
 	successes, others := count(batch)
 	require.Equal(t, 40, successes, "all of them")
-	require.Equal(t, ledgerGentle, others)
-	require.True(t, more, "the ledger rests before the others")
+	require.Equal(t, gentleBatch, others)
+	require.True(t, more, "the writer rests before the others")
 	taken := others
 	for more {
-		batch, more = l.take()
+		batch, more = w.take()
 		successes, others = count(batch)
 		require.Zero(t, successes)
-		require.LessOrEqual(t, others, ledgerGentle)
+		require.LessOrEqual(t, others, gentleBatch)
 		taken += others
 	}
 	require.Equal(t, 300, taken, "each once")
-	batch, more = l.take()
+	batch, more = w.take()
 	require.Empty(t, batch)
 	require.False(t, more)
 
 	// What would stop new attempts is written away without rests.
-	add(ledgerPause, entry{kind: entryPark})
-	batch, more = l.take()
-	require.Len(t, batch, ledgerPause/8)
+	add(outcomeLimit, entry{kind: entryRelease})
+	batch, more = w.take()
+	require.Len(t, batch, outcomeLimit/8)
 	require.False(t, more)
 }
 
-// TestLedgersOfAFleetLeaveRoomForEachOther looks at how long the ledger rests
+// TestOutcomeWritersOfAFleetLeaveRoomForEachOther looks at how long the writer rests
 // after commits, by a clock of its own.
-func TestLedgersOfAFleetLeaveRoomForEachOther(t *testing.T) {
+func TestOutcomeWritersOfAFleetLeaveRoomForEachOther(t *testing.T) {
 	t.Parallel()
-	strict := entry{kind: entryOutcome, d: &delivery{entry: &subscribers.Entry{Strict: true}}}
+	strict := entry{kind: entryOutcome, d: &delivery{webhook: &subscribers.Entry{Strict: true}}}
 	for name, c := range map[string]struct {
 		peers int64
 		took  time.Duration
@@ -77,26 +77,26 @@ func TestLedgersOfAFleetLeaveRoomForEachOther(t *testing.T) {
 		"alone":               {peers: 0, took: 3 * time.Millisecond},
 		"before the first":    {peers: -1, took: 3 * time.Millisecond},
 		"one of three":        {peers: 2, took: 3 * time.Millisecond, want: 6 * time.Millisecond, cut: time.Millisecond},
-		"a slow database":     {peers: 2, took: time.Second, want: ledgerRest, cut: time.Millisecond},
+		"a slow database":     {peers: 2, took: time.Second, want: outcomeRest, cut: time.Millisecond},
 		"alone, a flood":      {peers: 0, took: 3 * time.Millisecond, more: true, want: 3 * time.Millisecond, cut: 3 * time.Millisecond},
 		"one of two, a flood": {peers: 1, took: 3 * time.Millisecond, more: true, want: 3 * time.Millisecond, cut: 3 * time.Millisecond},
-		"one of many":         {peers: 49, took: 3 * time.Millisecond, more: true, want: ledgerRest, cut: ledgerRest},
+		"one of many":         {peers: 49, took: 3 * time.Millisecond, more: true, want: outcomeRest, cut: outcomeRest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				l := newLedger(nil, zap.NewNop(), newMetrics(nil, nil), func(bool) {}, func() {})
-				l.peers.Store(c.peers)
+				w := newOutcomeWriter(nil, zap.NewNop(), newMetrics(nil, nil))
+				w.peers.Store(c.peers)
 				rested := func(ctx context.Context) time.Duration {
 					start := time.Now()
-					l.rest(ctx, c.took, c.more)
+					w.rest(ctx, c.took, c.more)
 					return time.Since(start)
 				}
 				require.Equal(t, c.want, rested(t.Context()))
-				time.AfterFunc(time.Millisecond, func() { l.add(strict) })
+				time.AfterFunc(time.Millisecond, func() { w.add(strict) })
 				require.Equal(t, c.cut, rested(t.Context()))
 				<-time.After(time.Millisecond)
-				_, _ = l.take()
+				_, _ = w.take()
 				require.Equal(t, c.want, rested(t.Context()), "what has been taken hurries nobody")
 				ended, cancel := context.WithCancel(t.Context())
 				cancel()

@@ -1,0 +1,167 @@
+package dispatch
+
+import (
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/fanmail-dev/fanmail/internal/attempt"
+	"github.com/fanmail-dev/fanmail/internal/dispatch/scheduler"
+	"github.com/fanmail-dev/fanmail/internal/faults"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+// The reason and the error of deliveries that end without an attempt.
+const (
+	reasonExpired = "event_expired"
+	textExpired   = "the event is no longer kept"
+	reasonDeleted = "webhook_deleted"
+	textDeleted   = "the webhook was deleted"
+)
+
+// input gives the scheduler an input under the lock, and carries out what it
+// asks for.
+func (d *Dispatcher) input(f func(s *scheduler.Scheduler, now scheduler.Now)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := d.clock.now()
+	f(d.sched, now)
+	d.advance(now)
+}
+
+// advance carries out what the scheduler asks for. d.mu must be held.
+func (d *Dispatcher) advance(now scheduler.Now) {
+	if q := d.advanceTo(now); q != nil {
+		go d.work(q) // waited for by way of d.idle
+	}
+}
+
+// advanceTo does the same, but leaves the first attempt to the caller; nil:
+// there is none.
+func (d *Dispatcher) advanceTo(now scheduler.Now) (first *delivery) {
+	d.sched.Block(d.outcomes.blocked.Load())
+	d.sched.Advance(now)
+	commands := d.sched.Commands()
+	for i := range commands {
+		c := &commands[i]
+		var q *delivery
+		if c.Delivery != nil {
+			q = c.Delivery.Payload.(*delivery)
+		}
+		switch c.Kind {
+		case scheduler.Start:
+			q.webhook = c.Delivery.Webhook().Payload.(*subscribers.Entry)
+			if first == nil {
+				first = q
+			} else {
+				go d.work(q)
+			}
+		case scheduler.Renew:
+			d.outcomes.add(entry{kind: entryRenew, d: q})
+		case scheduler.Release:
+			d.release(q)
+		case scheduler.EndExpired:
+			d.end(q, reasonExpired, textExpired)
+		case scheduler.EndDeleted:
+			d.end(q, reasonDeleted, textDeleted)
+		case scheduler.Fetch:
+			d.fetches = append(d.fetches, subscribers.FetchRequest{WebhookID: c.Webhook, TenantID: c.Tenant, Room: c.Room, Strict: c.Strict})
+		case scheduler.Wake:
+			d.timer.Reset(c.At.Sub(now.Time))
+		case scheduler.RoomAvailable:
+			close(d.room)
+			d.room = make(chan struct{})
+		case scheduler.Idle:
+			close(d.idle)
+		}
+	}
+	if len(d.fetches) > 0 {
+		wake(d.fetch)
+	}
+	wake(d.changed)
+	return first
+}
+
+// work makes attempts until none may start: the slot that one frees is used by
+// the same goroutine.
+func (d *Dispatcher) work(q *delivery) {
+	for q != nil {
+		r := d.attempt(q)
+		d.mu.Lock()
+		now := d.clock.now()
+		d.sched.Finish(now, &q.Delivery, r)
+		q = d.advanceTo(now)
+		d.mu.Unlock()
+	}
+}
+
+// attempt is a delivery's way through one POST: send, count, record.
+func (d *Dispatcher) attempt(q *delivery) scheduler.Result {
+	ctx := d.attempts
+	var span trace.Span
+	if q.traceparent != "" && d.o.Tracer != nil {
+		ctx, span = d.startSpan(ctx, q)
+	}
+	if q.Attempts == 0 && !q.IsReplay {
+		observe(ctx, span, d.metrics.lag, max(0, float64(d.clock.latest()-q.createdAt.UnixMicro())/1e6))
+	}
+	r := d.poster.post(ctx, q.webhook, q)
+	faults.At(faults.DispatchPosted)
+	d.metrics.attempts.WithLabelValues(r.Reason).Inc()
+	observe(ctx, span, d.metrics.duration, r.Duration.Seconds())
+	if span != nil {
+		d.endSpan(ctx, span, q, &r)
+	}
+	if !r.Stopped() { // the scheduler releases one that was stopped
+		d.record(q, &r)
+	}
+	return scheduler.Result{Outcome: outcomeOf(&r), RetryAfter: r.RetryAfter, Duration: r.Duration}
+}
+
+func outcomeOf(r *attempt.Result) scheduler.Outcome {
+	switch {
+	case r.Delivered:
+		return scheduler.Delivered
+	case r.Stopped():
+		return scheduler.Stopped
+	case r.Reason == attempt.ReasonTimeout:
+		return scheduler.TimedOut
+	case r.Overload():
+		return scheduler.Overloaded
+	}
+	return scheduler.Failed
+}
+
+// record has the outcome of an attempt written.
+func (d *Dispatcher) record(q *delivery, r *attempt.Result) {
+	n := q.Attempts + 1
+	d.outcomes.add(entry{kind: entryOutcome, d: q, outcome: subscribers.Outcome{
+		Ref: q.ref(), WebhookID: q.WebhookID, Attempt: n, Delivered: r.Delivered, StatusCode: r.StatusCode,
+		Error: r.Error, Reason: r.Reason, Response: r.Response, Duration: r.Duration,
+		Final: r.Reason == attempt.ReasonGone, Retry: attempt.RetryDelay(n, q.maxAttempts, r.RetryAfter),
+	}})
+}
+
+// end fails a delivery without an attempt.
+func (d *Dispatcher) end(q *delivery, reason, text string) {
+	d.outcomes.add(entry{kind: entryOutcome, d: q, outcome: subscribers.Outcome{
+		Ref: q.ref(), WebhookID: q.WebhookID, Attempt: q.Attempts, Error: text, Reason: reason, Unsent: true,
+	}})
+}
+
+// release makes a delivery's row due and gives up its lease. It is fetched when
+// its lane has room.
+func (d *Dispatcher) release(q *delivery) {
+	d.metrics.released.Inc()
+	d.outcomes.add(entry{kind: entryRelease, d: q})
+}
+
+// runTimer calls the scheduler when it asked to be called, until stop is closed.
+func (d *Dispatcher) runTimer(stop <-chan struct{}) {
+	for {
+		select {
+		case <-stop:
+			return
+		case <-d.timer.C:
+			d.input(func(*scheduler.Scheduler, scheduler.Now) {})
+		}
+	}
+}

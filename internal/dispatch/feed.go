@@ -1,0 +1,66 @@
+package dispatch
+
+import (
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/dispatch/scheduler"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+// Full says that a webhook's lane is here and has no room.
+func (d *Dispatcher) Full(webhook events.WebhookID) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.sched.Full(webhook)
+}
+
+// Due says that a new row of a webhook is due.
+func (d *Dispatcher) Due(webhook events.WebhookID) {
+	d.metrics.released.Inc()
+	d.hint(webhook)
+}
+
+// hint tells the scheduler that a webhook has a row that is due now.
+func (d *Dispatcher) hint(webhook events.WebhookID) {
+	if e := d.registry.Get(webhook); e != nil {
+		w := scheduled(e)
+		d.input(func(s *scheduler.Scheduler, now scheduler.Now) { s.Due(now, &w, now.Latest) })
+	}
+}
+
+// feedBatch bounds how many deliveries are added under one lock.
+const feedBatch = 128
+
+// Feed puts new deliveries from the fan-out of this process into the lanes of
+// the partitions that it owns. It returns the indexes of those that it did not
+// take. It does not wait: what a lane has no room for goes by another way.
+func (d *Dispatcher) Feed(batch []subscribers.Leased) (left []int) {
+	valid := d.owner.leaseValid()
+	for from := 0; from < len(batch); from += feedBatch {
+		left = d.feed(batch, from, min(from+feedBatch, len(batch)), valid, left)
+	}
+	return left
+}
+
+// feed does the same with a part of the batch, and appends to left.
+func (d *Dispatcher) feed(batch []subscribers.Leased, from, to int, valid bool, left []int) []int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := d.clock.now()
+	for i := from; i < to; i++ {
+		e := d.registry.Get(batch[i].WebhookID)
+		if !valid || e == nil || e.Deleted || e.Strict {
+			left = append(left, i)
+			continue
+		}
+		q, w := newDelivery(&batch[i], fromFanout), scheduled(e)
+		switch d.sched.Add(now, &q.Delivery, &w) {
+		case scheduler.Queued, scheduler.Duplicate:
+		case scheduler.Full:
+			d.release(q)
+		case scheduler.Busy, scheduler.Foreign, scheduler.Ended:
+			left = append(left, i)
+		}
+	}
+	d.advance(now)
+	return left
+}

@@ -1,0 +1,71 @@
+package dispatch
+
+import (
+	"errors"
+	"net/netip"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/internal/stream"
+)
+
+const (
+	defaultSlots = 512
+	// slowSlotsPerSlot is how many slow slots come with a fast one.
+	slowSlotsPerSlot = 4
+	defaultDrain     = 20 * time.Second
+)
+
+// Options configure a dispatcher. The zero value is usable.
+type Options struct {
+	// Name of this replica, for people. Defaults to the host's name.
+	Name string
+	// Slots bounds the attempts in flight to endpoints that answer within a
+	// second. Defaults to 512. SlowSlots is the same for slower ones. Defaults
+	// to four times Slots.
+	Slots, SlowSlots int
+	// AllowHTTP sends to plain HTTP URLs too.
+	AllowHTTP bool
+	// AllowNetworks are networks that may be dialled although they are not
+	// public.
+	AllowNetworks []netip.Prefix
+	// Proxy for all attempts; nil: none. The environment's proxy is not used.
+	Proxy *url.URL
+	// Drain bounds how long a stop takes. Defaults to 20 s.
+	Drain time.Duration
+	// Streams configure the streams that are made where the broker lost them.
+	Streams    stream.Options
+	Log        *zap.Logger           // nil: silent
+	Registerer prometheus.Registerer // nil: no metrics
+	// Tracer makes the spans of traced events. Nil: none are made, and
+	// receivers get no traceparent header.
+	Tracer trace.Tracer
+}
+
+// withDefaults checks the options and fills in the defaults.
+func (o Options) withDefaults() (Options, error) {
+	if o.Slots < 0 || o.SlowSlots < 0 {
+		return o, errors.New("make a dispatcher: slots must not be negative")
+	}
+	if o.Slots == 0 {
+		o.Slots = defaultSlots
+	}
+	if o.SlowSlots == 0 {
+		o.SlowSlots = slowSlotsPerSlot * o.Slots
+	}
+	if o.Drain <= 0 {
+		o.Drain = defaultDrain
+	}
+	if o.Name == "" {
+		o.Name, _ = os.Hostname()
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	return o, nil
+}

@@ -1,0 +1,359 @@
+package dispatch
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/attempt"
+	"github.com/fanmail-dev/fanmail/internal/faults"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+const (
+	// outcomeBatch is the most rows of one commit.
+	outcomeBatch = 1000
+	// gentleBatch is the most rows of one commit that are not successes, unless
+	// thousands wait; after such a commit the writer rests for as long as it
+	// took. Otherwise hundreds of endpoints that time out together would take
+	// a core, and the disk, from everybody's deliveries.
+	gentleBatch = 64
+	// outcomeRest is the longest rest after a commit.
+	outcomeRest = 20 * time.Millisecond
+	// outcomeLimit waiting entries stop new attempts.
+	outcomeLimit = 4096
+	// outcomeTimeout bounds one commit.
+	outcomeTimeout = 30 * time.Second
+	// touchEvery bounds how often a webhook's last_delivered_at is written, and
+	// touchedWebhooks how many are remembered for that.
+	touchEvery      = 5 * time.Second
+	touchedWebhooks = 50_000
+)
+
+type entryKind uint8
+
+const (
+	entryOutcome entryKind = iota
+	entryRelease
+	entryRenew
+	// entryReclaim renews the lease of a delivery that is not in a lane yet.
+	entryReclaim
+)
+
+// entry is one thing to write about a delivery.
+type entry struct {
+	kind    entryKind
+	d       *delivery
+	outcome subscribers.Outcome // of entryOutcome
+}
+
+// strict says that it is the outcome of an attempt of a strict webhook.
+func (e *entry) strict() bool {
+	return e.kind == entryOutcome && e.d.webhook != nil && e.d.webhook.Strict
+}
+
+// success says that it is the outcome of an attempt that was answered 2xx.
+func (e *entry) success() bool { return e.kind == entryOutcome && e.outcome.Delivered }
+
+// written is what became of an entry.
+type written struct {
+	kind entryKind
+	d    *delivery
+	// at is when the row is due again after an outcome, or the new end of its
+	// lease, in Unix microseconds. 0: the row is final, or its lease was
+	// somebody else's.
+	at int64
+}
+
+// report is what became of a batch of entries.
+type report struct {
+	entries  []written
+	disabled bool // a webhook was disabled
+}
+
+// outcomeWriter is the one writer of outcomes. While a commit runs, and in the
+// rest that may follow it, the next batch gathers. It hands what became of each
+// entry to reports, whose receiver calls applied.
+type outcomeWriter struct {
+	pool    *pgxpool.Pool
+	log     *zap.Logger
+	metrics *metrics
+	reports chan report
+	// blocked says that no attempt should start: too much waits, or Postgres
+	// is away. A report follows each time it becomes false.
+	blocked atomic.Bool
+	peers   atomic.Int64 // other live dispatchers, each with its own writer
+
+	work  chan struct{}
+	hurry chan struct{} // a strict webhook waits
+
+	mu      sync.Mutex
+	waiting []entry
+	open    int        // entries that were added and not applied yet
+	settled *sync.Cond // open is 0
+	touched map[events.WebhookID]time.Time
+}
+
+func newOutcomeWriter(pool *pgxpool.Pool, log *zap.Logger, m *metrics) *outcomeWriter {
+	w := &outcomeWriter{
+		pool: pool, log: log, metrics: m, reports: make(chan report),
+		work: make(chan struct{}, 1), hurry: make(chan struct{}, 1), touched: make(map[events.WebhookID]time.Time),
+	}
+	w.settled = sync.NewCond(&w.mu)
+	return w
+}
+
+// add queues an entry. It does not block.
+func (w *outcomeWriter) add(e entry) {
+	w.mu.Lock()
+	w.waiting = append(w.waiting, e)
+	w.open++
+	if len(w.waiting) > outcomeLimit {
+		w.blocked.Store(true)
+	}
+	w.mu.Unlock()
+	wake(w.work)
+	if e.strict() {
+		wake(w.hurry)
+	}
+}
+
+// applied says that n reported entries have had their effect.
+func (w *outcomeWriter) applied(n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.open -= n
+	if w.open == 0 {
+		w.settled.Broadcast()
+	}
+}
+
+// idle says that everything that was added is applied.
+func (w *outcomeWriter) idle() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.open == 0
+}
+
+// flush waits until everything that was added is applied, or ctx ends.
+func (w *outcomeWriter) flush(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.settled.Broadcast()
+	})
+	defer stop()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.open > 0 && ctx.Err() == nil {
+		w.settled.Wait()
+	}
+	return ctx.Err()
+}
+
+// run writes until ctx ends. What is unwritten then stays leased in the table
+// and is sent again.
+func (w *outcomeWriter) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.work:
+		}
+		for ctx.Err() == nil {
+			batch, more := w.take()
+			if len(batch) == 0 {
+				break
+			}
+			start := time.Now()
+			w.write(ctx, batch)
+			w.rest(ctx, time.Since(start), more)
+		}
+	}
+}
+
+// rest follows a commit that took so long. Where there are other dispatchers
+// each leaves Postgres to the others for as long as they need. So all commit as
+// often as one alone would, with its batches: a smaller one costs nearly as
+// much. A strict webhook, whose next attempt waits for this outcome, ends the
+// rest.
+func (w *outcomeWriter) rest(ctx context.Context, took time.Duration, more bool) {
+	peers := w.peers.Load()
+	if more {
+		peers = max(peers, 1)
+	}
+	if peers <= 0 {
+		return
+	}
+	hurry := w.hurry
+	if more {
+		hurry = nil
+	}
+	select {
+	case <-ctx.Done():
+	case <-hurry:
+	case <-time.After(min(time.Duration(peers)*took, outcomeRest)):
+	}
+}
+
+// take returns the next batch: all successes, and of the rest as much as leaves
+// Postgres to others. more says that such a rest is left, and that it is short
+// enough to wait.
+func (w *outcomeWriter) take() (batch []entry, more bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	select {
+	case <-w.hurry:
+	default:
+	}
+	rest := 0
+	for i := range w.waiting {
+		if !w.waiting[i].success() {
+			rest++
+		}
+	}
+	room := max(gentleBatch, rest/8)
+	more = rest > room && rest < outcomeLimit/4
+	var left []entry
+	for i := range w.waiting {
+		e := &w.waiting[i]
+		if len(batch) == outcomeBatch {
+			left = append(left, w.waiting[i:]...)
+			break
+		}
+		if !e.success() {
+			if room == 0 {
+				left = append(left, *e)
+				continue
+			}
+			room--
+		}
+		batch = append(batch, *e)
+	}
+	w.waiting = left
+	return batch, more
+}
+
+// write commits a batch, and retries while the database is away. A batch that
+// the database refuses is halved until the entry at fault is alone; its lease
+// runs out, and it is tried again with its next attempt.
+func (w *outcomeWriter) write(ctx context.Context, batch []entry) {
+	rows := w.rows(batch)
+	pause := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(20*time.Millisecond), backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))
+	for first := true; ; first = false {
+		result, err := w.commit(ctx, rows, len(batch))
+		switch {
+		case err == nil:
+			w.unblock()
+			w.report(ctx, batch, &result, len(rows.Disable) > 0)
+			return
+		case ctx.Err() != nil:
+			return
+		case subscribers.Refused(err) && len(batch) == 1:
+			w.log.Error("the database refuses an outcome", zap.Stringer("delivery", batch[0].d.ID), zap.Error(err))
+			w.unblock()
+			w.report(ctx, batch, &subscribers.OutcomeResult{}, false)
+			return
+		case subscribers.Refused(err):
+			half := len(batch) / 2
+			w.write(ctx, batch[:half])
+			w.write(ctx, batch[half:])
+			return
+		case first:
+			w.log.Warn("outcomes can't be written; no new attempts until they can", zap.Error(err))
+			w.blocked.Store(true)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause.NextBackOff()):
+		}
+	}
+}
+
+func (w *outcomeWriter) commit(ctx context.Context, rows *subscribers.OutcomeBatch, n int) (subscribers.OutcomeResult, error) {
+	faults.At(faults.OutcomesBegun)
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, outcomeTimeout)
+	defer cancel()
+	result, err := subscribers.WriteOutcomes(ctx, w.pool, rows)
+	if err != nil {
+		return result, err
+	}
+	faults.At(faults.OutcomesCommitted)
+	w.metrics.commitSeconds.Observe(time.Since(start).Seconds())
+	w.metrics.commitRows.Observe(float64(n))
+	w.metrics.stale.Add(float64(result.Stale))
+	return result, nil
+}
+
+// unblock lets attempts start again when half of the limit is free.
+func (w *outcomeWriter) unblock() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.waiting) <= outcomeLimit/2 {
+		w.blocked.Store(false)
+	}
+}
+
+// rows turns entries into what one commit writes.
+func (w *outcomeWriter) rows(batch []entry) *subscribers.OutcomeBatch {
+	b := &subscribers.OutcomeBatch{}
+	now := time.Now()
+	for i := range batch {
+		e := &batch[i]
+		switch lease := (subscribers.Lease{Ref: e.d.ref(), Lease: e.d.Lease}); e.kind {
+		case entryOutcome:
+			b.Outcomes = append(b.Outcomes, e.outcome)
+			id := e.outcome.WebhookID
+			if e.outcome.Delivered && now.Sub(w.touched[id]) >= touchEvery {
+				w.touched[id] = now
+				b.Touch = append(b.Touch, id)
+			}
+			if e.outcome.Reason == attempt.ReasonGone && !slices.Contains(b.Disable, id) {
+				b.Disable = append(b.Disable, id)
+			}
+		case entryRelease:
+			b.Release = append(b.Release, lease)
+		case entryRenew, entryReclaim:
+			b.Renew = append(b.Renew, lease)
+		}
+	}
+	if len(w.touched) > touchedWebhooks {
+		clear(w.touched)
+	}
+	// All writers lock rows in the same order, so that two can't deadlock.
+	slices.SortFunc(b.Touch, compareIDs)
+	slices.SortFunc(b.Disable, compareIDs)
+	return b
+}
+
+func compareIDs(a, b events.WebhookID) int { return slices.Compare(a[:], b[:]) }
+
+// report hands over what became of a batch.
+func (w *outcomeWriter) report(ctx context.Context, batch []entry, result *subscribers.OutcomeResult, disabled bool) {
+	r := report{entries: make([]written, len(batch)), disabled: disabled}
+	for i := range batch {
+		e := written{kind: batch[i].kind, d: batch[i].d}
+		switch e.kind {
+		case entryOutcome:
+			e.at = result.Next[e.d.ID]
+		case entryRenew, entryReclaim:
+			e.at = result.Renewed[e.d.ID]
+		case entryRelease:
+		}
+		r.entries[i] = e
+	}
+	select {
+	case w.reports <- r:
+	case <-ctx.Done():
+	}
+}
