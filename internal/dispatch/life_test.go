@@ -214,7 +214,7 @@ func hangBeside(t *testing.T, fed bool) {
 	}
 }
 
-func TestRowsWhoseMessageWasLostAreSwept(t *testing.T) {
+func TestRowsWhoseMessageWasLostAreRescued(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	w := r.webhook("/w")

@@ -24,45 +24,12 @@ type metrics struct {
 
 // newMetrics registers the dispatcher's metrics; stats reads the scheduler.
 func newMetrics(reg prometheus.Registerer, stats func() scheduler.Stats) *metrics {
-	f := promauto.With(reg)
 	if reg != nil {
 		reg.MustRegister(newGauges(stats))
 	}
-	m := &metrics{
-		attempts: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "fanmail_dispatch_attempts_total", Help: "Attempts, by how they ended.",
-		}, []string{"reason"}),
-		duration: f.NewHistogram(prometheus.HistogramOpts{
-			Name: "fanmail_dispatch_attempt_seconds", Help: "Duration of attempts.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 15),
-		}),
-		lag: f.NewHistogram(prometheus.HistogramOpts{
-			Name: "fanmail_dispatch_first_attempt_lag_seconds", Help: "Time from an event's creation to the start of the first attempt of its deliveries.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 20),
-		}),
-		released: f.NewCounter(prometheus.CounterOpts{
-			Name: "fanmail_dispatch_released_total", Help: "Deliveries released to the table, or inserted as due, because their lane had no room.",
-		}),
-		fetched: f.NewCounter(prometheus.CounterOpts{
-			Name: "fanmail_dispatch_fetched_total", Help: "Due rows fetched from the table.",
-		}),
-		expired: f.NewCounter(prometheus.CounterOpts{
-			Name: "fanmail_dispatch_expired_messages_total", Help: "Deliveries dropped because their lease had run out; they are fetched from the table instead.",
-		}),
-		stale: f.NewCounter(prometheus.CounterOpts{
-			Name: "fanmail_dispatch_stale_outcomes_total", Help: "Outcomes that changed nothing, because the row had changed meanwhile.",
-		}),
-		duplicates: f.NewCounter(prometheus.CounterOpts{
-			Name: "fanmail_dispatch_duplicate_messages_total", Help: "Deliveries dropped because they were held already.",
-		}),
-		commitSeconds: f.NewHistogram(prometheus.HistogramOpts{
-			Name: "fanmail_outcome_commit_seconds", Help: "Duration of the outcome writer's commits.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15),
-		}),
-		commitRows: f.NewHistogram(prometheus.HistogramOpts{
-			Name: "fanmail_outcome_commit_rows", Help: "Rows in a commit of the outcome writer.", Buckets: prometheus.ExponentialBuckets(1, 2, 11),
-		}),
-		moves: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "fanmail_dispatch_partition_moves_total", Help: "Partitions that changed hands, by what happened: claimed, released, lost.",
-		}, []string{"move"}),
-	}
+	m := &metrics{}
+	m.registerAttempts(promauto.With(reg))
+	m.registerRows(promauto.With(reg))
 	// rate() misses the first event of a series that begins with it.
 	for _, reason := range attempt.Reasons() {
 		m.attempts.WithLabelValues(reason)
@@ -71,6 +38,45 @@ func newMetrics(reg prometheus.Registerer, stats func() scheduler.Stats) *metric
 		m.moves.WithLabelValues(move)
 	}
 	return m
+}
+
+func (m *metrics) registerAttempts(f promauto.Factory) {
+	m.attempts = f.NewCounterVec(prometheus.CounterOpts{
+		Name: "fanmail_dispatch_attempts_total", Help: "Attempts, by how they ended.",
+	}, []string{"reason"})
+	m.duration = f.NewHistogram(prometheus.HistogramOpts{
+		Name: "fanmail_dispatch_attempt_seconds", Help: "Duration of attempts.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 15),
+	})
+	m.lag = f.NewHistogram(prometheus.HistogramOpts{
+		Name: "fanmail_dispatch_first_attempt_lag_seconds", Help: "Time from an event's creation to the start of the first attempt of its deliveries.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 20),
+	})
+}
+
+func (m *metrics) registerRows(f promauto.Factory) {
+	m.released = f.NewCounter(prometheus.CounterOpts{
+		Name: "fanmail_dispatch_released_total", Help: "Deliveries released to the table, or inserted as due, because their lane had no room.",
+	})
+	m.fetched = f.NewCounter(prometheus.CounterOpts{
+		Name: "fanmail_dispatch_fetched_total", Help: "Due rows fetched from the table.",
+	})
+	m.expired = f.NewCounter(prometheus.CounterOpts{
+		Name: "fanmail_dispatch_expired_messages_total", Help: "Deliveries dropped because their lease had run out; they are fetched from the table instead.",
+	})
+	m.stale = f.NewCounter(prometheus.CounterOpts{
+		Name: "fanmail_dispatch_stale_outcomes_total", Help: "Outcomes that changed nothing, because the row had changed meanwhile.",
+	})
+	m.duplicates = f.NewCounter(prometheus.CounterOpts{
+		Name: "fanmail_dispatch_duplicate_messages_total", Help: "Deliveries dropped because they were held already.",
+	})
+	m.commitSeconds = f.NewHistogram(prometheus.HistogramOpts{
+		Name: "fanmail_outcome_commit_seconds", Help: "Duration of the outcome writer's commits.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15),
+	})
+	m.commitRows = f.NewHistogram(prometheus.HistogramOpts{
+		Name: "fanmail_outcome_commit_rows", Help: "Rows in a commit of the outcome writer.", Buckets: prometheus.ExponentialBuckets(1, 2, 11),
+	})
+	m.moves = f.NewCounterVec(prometheus.CounterOpts{
+		Name: "fanmail_dispatch_partition_moves_total", Help: "Partitions that changed hands, by what happened: claimed, released, lost.",
+	}, []string{"move"})
 }
 
 // The labels of fanmail_dispatch_partition_moves_total.

@@ -111,7 +111,7 @@ func TestOneDispatcherIsTheFirstInRankAndAnotherFollowsIt(t *testing.T) {
 	require.Equal(t, 200, r.sink.Count())
 }
 
-func TestStoppingParksWhatIsQueuedAndHandsEverythingBack(t *testing.T) {
+func TestStoppingReleasesWhatIsQueuedAndHandsEverythingOver(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.webhook("/w")

@@ -36,7 +36,7 @@ func (r *rig) rows(w events.WebhookID) {
 func TestARoundAttemptsAllThatIsDueAndReturnsWhenItIsRecorded(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	const n = 300
+	const n = 60
 	many, failing, ordered := r.webhook("/many"), r.webhook("/failing"), r.webhook("/strict", strict)
 	r.sink.Script("/failing", sink.Status(http.StatusBadRequest))
 	r.insert(n, numbered(0))

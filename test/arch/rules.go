@@ -111,8 +111,12 @@ var Rules = []Rule{
 		Because: "fan-out makes deliveries and hands them to the broker; it never calls the dispatcher",
 	},
 	{
-		Package: "internal/dispatch", May: []string{"deploy/migrations", "events", "internal/attempt", "internal/faults", "internal/pg", "internal/retention", "internal/stream", "internal/telemetry", "internal/tracecontext", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/dispatch", May: []string{"deploy/migrations", "events", "internal/attempt", "internal/dispatch/scheduler", "internal/faults", "internal/pg", "internal/retention", "internal/stream", "internal/telemetry", "internal/tracecontext", "outbox", "subscribers", "subscribers/signature"},
 		Because: "the dispatcher lives on delivery messages and rows, whoever made them; its maintenance makes the partitions of the schema",
+	},
+	{
+		Package: "internal/dispatch/scheduler", May: []string{"events"},
+		Because: "the scheduler is pure: events and a time go in, commands come out",
 	},
 	{
 		Package: "internal/replay", May: []string{"events", "internal/agentwebhook", "internal/faults", "internal/pg", "internal/retention", "internal/stream", "internal/tenancy", "outbox", "subscribers"},
@@ -194,7 +198,6 @@ var Known = []string{
 	"events/id.go: the public package events imports",
 	"internal/api/agents.go: agentRoutes has",
 	"internal/app/up.go: RunUp has",
-	"internal/dispatch/metrics.go: newMetrics has",
 	"internal/ingest/intake.go: transact has",
 	"internal/ingest/options.go: withDefaults has",
 	"internal/replay/runner.go: turn has",

@@ -41,7 +41,7 @@ var sabotages = map[string]sabotage{
 		patches: []patch{
 			{"subscribers/delivery.go", "LeaseDuration = 5 * time.Minute", "LeaseDuration = 2 * time.Second"},
 			{"subscribers/delivery.go", "FirstLease = 30 * time.Second", "FirstLease = 2 * time.Second"},
-			{"internal/dispatch/dispatcher.go", "(AttemptTimeout + time.Second).Microseconds()", "0"},
+			{"internal/dispatch/dispatcher.go", "LeaseLeft: AttemptTimeout + time.Second", "LeaseLeft: 0"},
 		},
 		faults: []string{"kill@dispatcher-1", "kill@dispatcher-2", "pause@dispatcher-2"}, duration: 50 * time.Second, breaks: promise.LeaseHolds,
 	},
@@ -63,7 +63,7 @@ var sabotages = map[string]sabotage{
 	},
 	// A webhook's window has no limit.
 	"cap-ignored": {
-		patches: []patch{{"internal/dispatch/lane.go", "return max(1, min(limit, int(l.window)))", "return 256 + 0*limit"}},
+		patches: []patch{{"internal/dispatch/scheduler/lane.go", "return max(1, min(l.webhook.MaxInFlight, int(l.window.size)))", "return 256"}},
 		faults:  []string{"receiver.hang"}, duration: 30 * time.Second, breaks: promise.CapsHold,
 	},
 }

@@ -61,7 +61,7 @@ func (s *Scheduler) Settled(now Now) bool {
 		if l.heldBack(now.Time) {
 			continue
 		}
-		if l.queued() > 0 || l.fetch.due != 0 && now.until(l.fetch.due) <= 0 {
+		if l.queued() > 0 || l.fetch.due != 0 && l.fetch.due <= now.Latest {
 			return false
 		}
 	}
