@@ -30,7 +30,7 @@ func (c *doctorCmd) Run(ctx context.Context, s *session) error {
 	found := app.Diagnose(ctx, c.DoctorConfig)
 	healthy := true
 	for _, f := range found {
-		healthy = healthy && f.Verdict != app.FindingFail
+		healthy = healthy && f.Status != app.FindingFail
 	}
 	if c.JSON {
 		b, err := json.Marshal(map[string]any{"ok": healthy, "findings": found})
@@ -42,7 +42,7 @@ func (c *doctorCmd) Run(ctx context.Context, s *session) error {
 		}
 	} else {
 		for _, f := range found {
-			s.say("%s  %s: %s", s.paint(tones[f.Verdict], fmt.Sprintf("%-4s", f.Verdict)), f.Check, printable(f.Detail))
+			s.say("%s  %s: %s", s.paint(tones[f.Status], fmt.Sprintf("%-4s", f.Status)), f.Check, printable(f.Detail))
 			if f.Fix != "" {
 				s.say("      → %s", f.Fix)
 			}

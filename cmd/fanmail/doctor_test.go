@@ -32,7 +32,7 @@ func examine(t *testing.T, code int, args ...string) map[string]app.Finding {
 	by := map[string]app.Finding{}
 	for _, f := range report.Findings {
 		by[f.Check] = f
-		require.Equal(t, f.Verdict == app.FindingOK, f.Fix == "", "a finding that is not ok has a fix: %+v", f)
+		require.Equal(t, f.Status == app.FindingOK, f.Fix == "", "a finding that is not ok has a fix: %+v", f)
 	}
 	return by
 }
@@ -52,11 +52,11 @@ func TestTheDoctorNamesEachFaultAndItsFix(t *testing.T) {
 	ctx := context.Background()
 	empty, broker := pgtest.EmptyURL(t), natstest.URL(t)
 	found := examine(t, 1, "--database-url", empty, "--nats-url", broker)
-	require.Equal(t, app.FindingOK, found["database"].Verdict)
-	require.Equal(t, app.FindingOK, found["clock of the database"].Verdict)
-	require.Equal(t, app.FindingFail, found["schema"].Verdict)
+	require.Equal(t, app.FindingOK, found["database"].Status)
+	require.Equal(t, app.FindingOK, found["clock of the database"].Status)
+	require.Equal(t, app.FindingFail, found["schema"].Status)
 	require.Contains(t, found["schema"].Fix, "fanmail migrate")
-	require.Equal(t, app.FindingFail, found["stream MAIL_EVENTS"].Verdict)
+	require.Equal(t, app.FindingFail, found["stream MAIL_EVENTS"].Status)
 	require.Contains(t, found["stream MAIL_EVENTS"].Detail, "missing")
 
 	// A schema without running processes.
@@ -76,20 +76,20 @@ func TestTheDoctorNamesEachFaultAndItsFix(t *testing.T) {
 	_, err = js.CreateStream(ctx, jetstream.StreamConfig{Name: stream.Events, Subjects: []string{"mail.events.>"}, Retention: jetstream.WorkQueuePolicy})
 	require.NoError(t, err)
 	found = examine(t, 1, "--database-url", url, "--nats-url", broker)
-	require.Equal(t, app.FindingOK, found["schema"].Verdict)
-	require.Equal(t, app.FindingOK, found["partitions"].Verdict)
+	require.Equal(t, app.FindingOK, found["schema"].Status)
+	require.Equal(t, app.FindingOK, found["partitions"].Status)
 	require.Contains(t, found["dispatchers"].Fix, "start a dispatcher")
-	require.Equal(t, app.FindingWarn, found["outbox"].Verdict)
+	require.Equal(t, app.FindingWarn, found["outbox"].Status)
 	require.Contains(t, found["DNS"].Detail, "nowhere.invalid")
 	require.Contains(t, found["stream MAIL_EVENTS"].Detail, "retention")
-	require.Equal(t, app.FindingFail, found["stream MAIL_EVENTS"].Verdict)
+	require.Equal(t, app.FindingFail, found["stream MAIL_EVENTS"].Status)
 
 	// No partitions for today, and an unreachable broker.
 	_, err = conn.Exec(ctx, `DO $$ DECLARE p text; BEGIN
 		FOR p IN SELECT relname FROM pg_class WHERE relkind = 'r' AND relname ~ '^events_2' LOOP EXECUTE format('DROP TABLE fanmail.%I', p); END LOOP; END $$`)
 	require.NoError(t, err)
 	found = examine(t, 1, "--database-url", url, "--nats-url", "nats://127.0.0.1:1")
-	require.Equal(t, app.FindingFail, found["partitions"].Verdict)
+	require.Equal(t, app.FindingFail, found["partitions"].Status)
 	require.Contains(t, found["broker"].Fix, "FANMAIL_NATS_URL")
 	found = examine(t, 1, "--database-url", "postgres://127.0.0.1:1/x", "--nats-url", "nats://127.0.0.1:1")
 	require.Contains(t, found["database"].Fix, "FANMAIL_DATABASE_URL")

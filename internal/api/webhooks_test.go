@@ -202,9 +202,9 @@ func TestAnAutomaticallyDisabledWebhookCoolsDownBeforeItIsEnabled(t *testing.T) 
 	enabled := c.do("PATCH", "/v1/webhooks/"+hook, map[string]any{"enabled": true}).want(t, 200)
 	require.Nil(t, enabled.json["auto_disabled_at"])
 	require.Nil(t, enabled.json["disabled_reason"])
-	var anew bool
-	require.NoError(t, w.pool.QueryRow(ctx, `SELECT enabled_at > now() - interval '1 minute' FROM fanmail.webhooks`).Scan(&anew))
-	require.True(t, anew, "failures are counted from here")
+	var counted bool
+	require.NoError(t, w.pool.QueryRow(ctx, `SELECT enabled_at > now() - interval '1 minute' FROM fanmail.webhooks`).Scan(&counted))
+	require.True(t, counted, "failures are counted from here")
 
 	// A webhook that a client disabled can be enabled at once.
 	c.do("PATCH", "/v1/webhooks/"+hook, map[string]any{"enabled": false}).want(t, 200)

@@ -18,7 +18,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/stream"
 )
 
-// The verdicts of a [Finding].
+// The values of Status of a [Finding].
 const (
 	FindingOK   = "ok"
 	FindingWarn = "warn" // it works, and needs somebody's attention
@@ -27,9 +27,9 @@ const (
 
 // Finding is what one check of [Diagnose] found.
 type Finding struct {
-	Check   string `json:"check"`
-	Verdict string `json:"verdict"`
-	Detail  string `json:"detail"`
+	Check  string `json:"check"`
+	Status string `json:"status"`
+	Detail string `json:"detail"`
 	// Fix says what to do; "" where nothing is.
 	Fix string `json:"fix,omitempty"`
 }
@@ -55,8 +55,8 @@ const (
 // examination gathers findings.
 type examination struct{ found []Finding }
 
-func (e *examination) add(check, verdict, fix, format string, args ...any) {
-	e.found = append(e.found, Finding{Check: check, Verdict: verdict, Fix: fix, Detail: oneLine(fmt.Errorf(format, args...))})
+func (e *examination) add(check, status, fix, format string, args ...any) {
+	e.found = append(e.found, Finding{Check: check, Status: status, Fix: fix, Detail: oneLine(fmt.Errorf(format, args...))})
 }
 
 // Diagnose checks the database, its schema, the broker, its streams, the
