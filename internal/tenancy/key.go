@@ -40,12 +40,12 @@ var (
 // Key is an API key, without its secret.
 type Key struct {
 	ID         events.APIKeyID  `json:"id" example:"key_0123456789abcdef0123456789abcdef"`
-	TenantID   *events.TenantID `json:"tenant_id" nullable:"true" doc:"The key's tenant; null: an operator's key."`
+	TenantID   *events.TenantID `json:"tenant_id" nullable:"true" doc:"The tenant of the key; null for a key of an operator."`
 	Name       string           `json:"name"`
-	Scopes     []string         `json:"scopes" enum:"read,write" doc:"What the key may do; empty: everything that its kind may."`
-	RateLimit  *int             `json:"rate_limit" doc:"Requests a second; null: as many as the server allows any key."`
+	Scopes     []string         `json:"scopes" enum:"read,write" doc:"What the key may do; empty for all scopes."`
+	RateLimit  *int             `json:"rate_limit" doc:"Requests a second; null for the limit of the server."`
 	CreatedAt  time.Time        `json:"created_at"`
-	LastUsedAt *time.Time       `json:"last_used_at" doc:"Exact to a minute."`
+	LastUsedAt *time.Time       `json:"last_used_at" doc:"The last use; updated at most once a minute."`
 }
 
 // NewKey describes a key to create.

@@ -27,7 +27,7 @@ type DB interface {
 type Tenant struct {
 	ID        events.TenantID `json:"id" example:"ten_0123456789abcdef0123456789abcdef"`
 	Name      string          `json:"name"`
-	Operator  bool            `json:"operator" doc:"Its webhooks get the operational events of all tenants."`
+	Operator  bool            `json:"operator" doc:"The tenant's webhooks get the operational events of all tenants."`
 	CreatedAt time.Time       `json:"created_at"`
 }
 
