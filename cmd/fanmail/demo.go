@@ -21,7 +21,7 @@ import (
 type demoCmd struct {
 	app.UpConfig
 	Stay     bool   `help:"Stay up afterwards, and print what arrives."`
-	LogLevel string `name:"log-level" env:"FANMAIL_LOG_LEVEL" default:"warn" enum:"debug,info,warn,error" help:"Log level: debug, info, warn or error."`
+	LogLevel string `name:"log-level" env:"FANMAIL_LOG_LEVEL" default:"warn" enum:"debug,info,warn,error" help:"debug, info, warn or error."`
 }
 
 const (

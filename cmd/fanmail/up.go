@@ -11,7 +11,7 @@ import (
 
 type upCmd struct {
 	app.UpConfig
-	LogLevel string `name:"log-level" env:"FANMAIL_LOG_LEVEL" default:"warn" enum:"debug,info,warn,error" help:"Log level: debug, info, warn or error."`
+	LogLevel string `name:"log-level" env:"FANMAIL_LOG_LEVEL" default:"warn" enum:"debug,info,warn,error" help:"debug, info, warn or error."`
 }
 
 func (c *upCmd) Run(ctx context.Context, s *session) error {

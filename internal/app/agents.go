@@ -6,9 +6,9 @@ import (
 
 // AgentWebhooks says how mail is sent to the agents' own webhooks.
 type AgentWebhooks struct {
-	AgentSlots int       `name:"agent-slots" env:"FANMAIL_AGENT_SLOTS" default:"64" help:"Maximum number of POSTs in flight to the agents' own webhooks that answer within a second. Slower ones have slots of their own, four times as many."`
-	Deprecated time.Time `name:"agent-webhooks-deprecated" env:"FANMAIL_AGENT_WEBHOOKS_DEPRECATED" format:"2006-01-02" placeholder:"DATE" help:"Date from which the agents' own webhooks are deprecated, such as 2026-12-01. Their POSTs then have the header Deprecation."`
-	Sunset     time.Time `name:"agent-webhooks-sunset" env:"FANMAIL_AGENT_WEBHOOKS_SUNSET" format:"2006-01-02" placeholder:"DATE" help:"Date on which the agents' own webhooks end. Their POSTs then have the header Sunset."`
+	AgentSlots int       `name:"agent-slots" env:"FANMAIL_AGENT_SLOTS" default:"64" help:"POSTs in flight at once to the agents' own webhooks that answer within a second; slower ones have four times as many of their own."`
+	Deprecated time.Time `name:"agent-webhooks-deprecated" env:"FANMAIL_AGENT_WEBHOOKS_DEPRECATED" format:"2006-01-02" placeholder:"DATE" help:"Since when the agents' own webhooks are deprecated, such as 2026-12-01; POSTs to them then carry the header Deprecation."`
+	Sunset     time.Time `name:"agent-webhooks-sunset" env:"FANMAIL_AGENT_WEBHOOKS_SUNSET" format:"2006-01-02" placeholder:"DATE" help:"When the agents' own webhooks end; POSTs to them then carry the header Sunset."`
 }
 
 func (c *AgentWebhooks) validate() error {

@@ -18,10 +18,10 @@ type APIConfig struct {
 	Logging
 	Outbound
 	Addr         string `name:"api-addr" env:"FANMAIL_API_ADDR" default:"127.0.0.1:8080" help:"Address of the API."`
-	MaxBodyBytes int64  `name:"max-body-bytes" env:"FANMAIL_MAX_BODY_BYTES" default:"1048576" help:"Maximum size of a request's body."`
-	RateLimit    int    `name:"rate-limit" env:"FANMAIL_RATE_LIMIT" default:"1000" help:"Maximum number of requests a second of one API key, counted in each process. 0 means no limit."`
-	MaxWebhooks  int    `name:"max-webhooks" env:"FANMAIL_MAX_WEBHOOKS" default:"50" help:"Maximum number of webhooks of a tenant."`
-	MaxFilterIDs int    `name:"max-filter-ids" env:"FANMAIL_MAX_FILTER_IDS" default:"50" help:"Maximum number of values of one key of a webhook's filters."`
+	MaxBodyBytes int64  `name:"max-body-bytes" env:"FANMAIL_MAX_BODY_BYTES" default:"1048576" help:"Largest body of a request."`
+	RateLimit    int    `name:"rate-limit" env:"FANMAIL_RATE_LIMIT" default:"1000" help:"Most requests a second of one API key, counted by each process for itself; 0 means no limit."`
+	MaxWebhooks  int    `name:"max-webhooks" env:"FANMAIL_MAX_WEBHOOKS" default:"50" help:"Most webhooks of a tenant."`
+	MaxFilterIDs int    `name:"max-filter-ids" env:"FANMAIL_MAX_FILTER_IDS" default:"50" help:"Most values of one key of a webhook's filters."`
 }
 
 // Validate names the first setting that cannot work.

@@ -20,9 +20,9 @@ const DefaultDrain = 25 * time.Second
 
 // Database says where Postgres is.
 type Database struct {
-	URL      string `name:"database-url" env:"FANMAIL_DATABASE_URL" placeholder:"postgres://…" help:"URL of Postgres 15 or later."`
-	MaxConns int32  `name:"database-max-conns" env:"FANMAIL_DATABASE_MAX_CONNS" default:"0" help:"Maximum number of connections of this process. 0 means 4 for each CPU and at least 16."`
-	Migrate  bool   `name:"migrate" env:"FANMAIL_MIGRATE" help:"Migrate the schema at start."`
+	URL      string `name:"database-url" env:"FANMAIL_DATABASE_URL" placeholder:"postgres://…" help:"Postgres 15 or later."`
+	MaxConns int32  `name:"database-max-conns" env:"FANMAIL_DATABASE_MAX_CONNS" default:"0" help:"Most connections of this process; 0 means 4 a CPU and at least 16."`
+	Migrate  bool   `name:"migrate" env:"FANMAIL_MIGRATE" help:"Bring the schema up to date at start."`
 }
 
 func (c *Database) validate() error {
@@ -44,15 +44,15 @@ const streamsGiven = "given"
 
 // NATS says where the broker is and how its streams are kept.
 type NATS struct {
-	URL            string        `name:"nats-url" env:"FANMAIL_NATS_URL" placeholder:"nats://…" help:"URLs of NATS with JetStream, separated by commas."`
+	URL            string        `name:"nats-url" env:"FANMAIL_NATS_URL" placeholder:"nats://…" help:"NATS with JetStream; several URLs separated by commas."`
 	Creds          string        `name:"nats-creds" env:"FANMAIL_NATS_CREDS" placeholder:"FILE" help:"Credentials file of the NATS user."`
-	CA             string        `name:"nats-ca" env:"FANMAIL_NATS_CA" placeholder:"FILE" help:"File of the certificates to trust, PEM."`
-	Cert           string        `name:"nats-cert" env:"FANMAIL_NATS_CERT" placeholder:"FILE" help:"File of the client certificate, PEM."`
-	Key            string        `name:"nats-key" env:"FANMAIL_NATS_KEY" placeholder:"FILE" help:"File of the client certificate's key, PEM."`
-	Streams        string        `name:"streams" env:"FANMAIL_STREAMS" default:"make" enum:"make,given" help:"make: this process creates and updates the streams that it uses. given: another tool does, such as 'fanmail streams' or NACK."`
-	StreamReplicas int           `name:"stream-replicas" env:"FANMAIL_STREAM_REPLICAS" default:"1" help:"Number of replicas of each stream. Use 3 in production."`
+	CA             string        `name:"nats-ca" env:"FANMAIL_NATS_CA" placeholder:"FILE" help:"Certificates to trust, PEM."`
+	Cert           string        `name:"nats-cert" env:"FANMAIL_NATS_CERT" placeholder:"FILE" help:"Client certificate, PEM."`
+	Key            string        `name:"nats-key" env:"FANMAIL_NATS_KEY" placeholder:"FILE" help:"Key of the client certificate, PEM."`
+	Streams        string        `name:"streams" env:"FANMAIL_STREAMS" default:"make" enum:"make,given" help:"make: this process makes and changes the streams that it works with; given: somebody else does, as 'fanmail streams' or NACK."`
+	StreamReplicas int           `name:"stream-replicas" env:"FANMAIL_STREAM_REPLICAS" default:"1" help:"Replicas of each stream; 3 in production."`
 	EventsMaxAge   time.Duration `name:"events-max-age" env:"FANMAIL_EVENTS_MAX_AGE" default:"720h" help:"How long the broker keeps relayed events."`
-	EventsMaxBytes int64         `name:"events-max-bytes" env:"FANMAIL_EVENTS_MAX_BYTES" default:"0" help:"Maximum size of the relayed events that the broker keeps. 0 means no limit."`
+	EventsMaxBytes int64         `name:"events-max-bytes" env:"FANMAIL_EVENTS_MAX_BYTES" default:"0" help:"Most bytes of relayed events that the broker keeps; 0 means no limit."`
 }
 
 func (c *NATS) validate() error {
@@ -102,9 +102,9 @@ func (c *NATS) streams(role stream.Role) stream.Options {
 
 // Lifecycle says where a process shows its state and how long it may drain.
 type Lifecycle struct {
-	HTTPAddr string        `name:"http-addr" env:"FANMAIL_HTTP_ADDR" default:"${http_addr}" help:"Address of /healthz, /readyz and /metrics. off disables them."`
-	Drain    time.Duration `name:"drain" env:"FANMAIL_DRAIN" default:"25s" help:"Time to finish the work in flight before the process stops."`
-	Pprof    bool          `name:"pprof" env:"FANMAIL_PPROF" help:"Serve /debug/pprof on the same address."`
+	HTTPAddr string        `name:"http-addr" env:"FANMAIL_HTTP_ADDR" default:"${http_addr}" help:"Address of /healthz, /readyz and /metrics; off turns them off."`
+	Drain    time.Duration `name:"drain" env:"FANMAIL_DRAIN" default:"25s" help:"How long to finish what has begun before stopping."`
+	Pprof    bool          `name:"pprof" env:"FANMAIL_PPROF" help:"Serve /debug/pprof on the same address, for profiles."`
 }
 
 func (c *Lifecycle) validate() error {
@@ -131,13 +131,13 @@ const off = "off"
 // Outbound says where webhooks may point. The zero value is the safe one:
 // HTTPS to public addresses.
 type Outbound struct {
-	AllowHTTP     bool           `name:"allow-http" env:"FANMAIL_ALLOW_HTTP" help:"Allow webhook URLs with plain HTTP."`
-	AllowNetworks []netip.Prefix `name:"allow-networks" env:"FANMAIL_ALLOW_NETWORKS" placeholder:"CIDR,…" help:"Private networks that webhooks may reach, such as 127.0.0.0/8."`
+	AllowHTTP     bool           `name:"allow-http" env:"FANMAIL_ALLOW_HTTP" help:"Accept webhook URLs of plain HTTP."`
+	AllowNetworks []netip.Prefix `name:"allow-networks" env:"FANMAIL_ALLOW_NETWORKS" placeholder:"CIDR,…" help:"Networks that webhooks may reach although they are not public, such as 127.0.0.0/8."`
 }
 
 // Proxy is the way out to the webhooks.
 type Proxy struct {
-	Proxy *url.URL `name:"proxy" env:"FANMAIL_PROXY" placeholder:"URL" help:"HTTP proxy for the POSTs to webhooks. HTTP_PROXY and HTTPS_PROXY are ignored."`
+	Proxy *url.URL `name:"proxy" env:"FANMAIL_PROXY" placeholder:"URL" help:"HTTP proxy for webhook POSTs. The proxies of HTTP_PROXY and HTTPS_PROXY are not used."`
 }
 
 // url is nil where no proxy is configured.

@@ -24,19 +24,19 @@ type IngestConfig struct {
 // SMTP says how mail is taken.
 type SMTP struct {
 	Addr             string        `name:"smtp-addr" env:"FANMAIL_SMTP_ADDR" default:"127.0.0.1:2525" help:"Address of the SMTP server."`
-	Domain           string        `name:"smtp-domain" env:"FANMAIL_SMTP_DOMAIN" default:"localhost" help:"Name in the SMTP server's greeting."`
-	TLSCert          string        `name:"smtp-tls-cert" env:"FANMAIL_SMTP_TLS_CERT" placeholder:"FILE" help:"File of the certificate for STARTTLS, PEM. Without it there is no STARTTLS."`
-	TLSKey           string        `name:"smtp-tls-key" env:"FANMAIL_SMTP_TLS_KEY" placeholder:"FILE" help:"File of the certificate's key, PEM."`
-	MaxMessageBytes  int64         `name:"max-message-bytes" env:"FANMAIL_MAX_MESSAGE_BYTES" default:"36700160" help:"Maximum size of a mail."`
-	MaxRecipients    int           `name:"max-recipients" env:"FANMAIL_MAX_RECIPIENTS" default:"100" help:"Maximum number of recipients of a mail."`
-	MaxConnections   int           `name:"max-connections" env:"FANMAIL_MAX_CONNECTIONS" default:"500" help:"Maximum number of SMTP connections."`
-	MaxBufferedBytes int64         `name:"max-buffered-bytes" env:"FANMAIL_MAX_BUFFERED_BYTES" default:"536870912" help:"Maximum size of all mails in memory."`
-	ReadTimeout      time.Duration `name:"smtp-read-timeout" env:"FANMAIL_SMTP_READ_TIMEOUT" default:"5m" help:"Time-out of a client's command, and of each part of a mail."`
-	DataTimeout      time.Duration `name:"smtp-data-timeout" env:"FANMAIL_SMTP_DATA_TIMEOUT" default:"15m" help:"Time-out of a whole mail."`
+	Domain           string        `name:"smtp-domain" env:"FANMAIL_SMTP_DOMAIN" default:"localhost" help:"Name that the SMTP server greets with."`
+	TLSCert          string        `name:"smtp-tls-cert" env:"FANMAIL_SMTP_TLS_CERT" placeholder:"FILE" help:"Certificate for STARTTLS, PEM; none means no STARTTLS."`
+	TLSKey           string        `name:"smtp-tls-key" env:"FANMAIL_SMTP_TLS_KEY" placeholder:"FILE" help:"Key of the certificate, PEM."`
+	MaxMessageBytes  int64         `name:"max-message-bytes" env:"FANMAIL_MAX_MESSAGE_BYTES" default:"36700160" help:"Largest mail that is accepted."`
+	MaxRecipients    int           `name:"max-recipients" env:"FANMAIL_MAX_RECIPIENTS" default:"100" help:"Most recipients of one mail."`
+	MaxConnections   int           `name:"max-connections" env:"FANMAIL_MAX_CONNECTIONS" default:"500" help:"Most SMTP connections at once."`
+	MaxBufferedBytes int64         `name:"max-buffered-bytes" env:"FANMAIL_MAX_BUFFERED_BYTES" default:"536870912" help:"Most bytes of mails that are held in memory at once."`
+	ReadTimeout      time.Duration `name:"smtp-read-timeout" env:"FANMAIL_SMTP_READ_TIMEOUT" default:"5m" help:"How long a client may take for a command, or for a piece of a mail."`
+	DataTimeout      time.Duration `name:"smtp-data-timeout" env:"FANMAIL_SMTP_DATA_TIMEOUT" default:"15m" help:"How long a mail may take as a whole."`
 	Authenticate     bool          `name:"mail-auth" env:"FANMAIL_MAIL_AUTH" default:"true" negatable:"" help:"Check SPF, DKIM and DMARC of each mail."`
-	DNSServer        string        `name:"dns-server" env:"FANMAIL_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server for these checks. Defaults to the system's servers."`
-	AuthTimeout      time.Duration `name:"mail-auth-timeout" env:"FANMAIL_MAIL_AUTH_TIMEOUT" default:"5s" help:"Time-out of the checks of one mail. A check that is not finished then results in temperror."`
-	PublicURL        string        `name:"public-url" env:"FANMAIL_PUBLIC_URL" placeholder:"URL" help:"URL at which receivers reach the API. Links to raw mail begin with it. Without it they begin with /v1."`
+	DNSServer        string        `name:"dns-server" env:"FANMAIL_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server to ask for that; without it the system's are asked."`
+	AuthTimeout      time.Duration `name:"mail-auth-timeout" env:"FANMAIL_MAIL_AUTH_TIMEOUT" default:"5s" help:"How long the checks of one mail may take; what is not known by then is temperror."`
+	PublicURL        string        `name:"public-url" env:"FANMAIL_PUBLIC_URL" placeholder:"URL" help:"Where receivers reach the API; links to raw mail begin with it. Without it they begin with /v1."`
 }
 
 // Validate names the first setting that cannot work.

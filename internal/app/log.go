@@ -16,9 +16,9 @@ import (
 
 // Logging says how the log is written. It goes to standard error.
 type Logging struct {
-	Level     string `name:"log-level" env:"FANMAIL_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"Log level: debug, info, warn or error."`
-	LevelFile string `name:"log-level-file" env:"FANMAIL_LOG_LEVEL_FILE" placeholder:"FILE" help:"File with the log level, which overrides --log-level. It is read every few seconds and at SIGHUP."`
-	Format    string `name:"log-format" env:"FANMAIL_LOG_FORMAT" default:"json" enum:"json,console" help:"Log format: json or console."`
+	Level     string `name:"log-level" env:"FANMAIL_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"debug, info, warn or error."`
+	LevelFile string `name:"log-level-file" env:"FANMAIL_LOG_LEVEL_FILE" placeholder:"FILE" help:"File that holds the level, and goes before --log-level. It is read again every few seconds and at SIGHUP."`
+	Format    string `name:"log-format" env:"FANMAIL_LOG_FORMAT" default:"json" enum:"json,console" help:"json or console."`
 }
 
 // Logger makes the log. Zero values mean info and json.

@@ -20,12 +20,12 @@ import (
 type UpConfig struct {
 	SMTPAddr    string        `name:"smtp" env:"FANMAIL_SMTP_ADDR" default:"127.0.0.1:2525" help:"Address of the SMTP server."`
 	APIAddr     string        `name:"api" env:"FANMAIL_API_ADDR" default:"127.0.0.1:8080" help:"Address of the API."`
-	DatabaseURL string        `name:"database-url" env:"FANMAIL_DATABASE_URL" placeholder:"postgres://…" help:"URL of Postgres. Without it, a private Postgres starts in DIR."`
-	NATSURL     string        `name:"nats-url" env:"FANMAIL_NATS_URL" placeholder:"nats://…" help:"URL of NATS with JetStream. Without it, an embedded one starts, with its data in DIR."`
+	DatabaseURL string        `name:"database-url" env:"FANMAIL_DATABASE_URL" placeholder:"postgres://…" help:"Postgres to use; without it a private one is started in DIR."`
+	NATSURL     string        `name:"nats-url" env:"FANMAIL_NATS_URL" placeholder:"nats://…" help:"NATS with JetStream to use; without it one is embedded, with its data in DIR."`
 	HTTPAddr    string        `name:"http-addr" env:"FANMAIL_HTTP_ADDR" default:"off" help:"Address of /healthz, /readyz and /metrics."`
-	MailAuth    bool          `name:"mail-auth" env:"FANMAIL_MAIL_AUTH" help:"Check SPF, DKIM and DMARC of each mail. Defaults to off: mail from this machine never passes, and DNS may be unavailable."`
-	DNSServer   string        `name:"dns-server" env:"FANMAIL_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server for these checks. Defaults to the system's servers."`
-	Drain       time.Duration `name:"drain" env:"FANMAIL_DRAIN" default:"25s" help:"Time to finish the work in flight before the process stops."`
+	MailAuth    bool          `name:"mail-auth" env:"FANMAIL_MAIL_AUTH" help:"Check SPF, DKIM and DMARC of each mail; off for development, since mail from this machine never passes and DNS may be away."`
+	DNSServer   string        `name:"dns-server" env:"FANMAIL_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server to ask for that; without it the system's are asked."`
+	Drain       time.Duration `name:"drain" env:"FANMAIL_DRAIN" default:"25s" help:"How long to finish what has begun before stopping."`
 
 	// Dir holds the data, the lock and the credentials.
 	Dir string `kong:"-"`

@@ -135,6 +135,14 @@ var Rules = []Rule{
 		Because: "handlers translate; what moves events runs in other processes",
 	},
 	{
+		Package: "internal/testdb", May: []string{"deploy/migrations", "internal/devserver"},
+		Because: "it gives tests databases with the schema and knows nothing of what is in them",
+	},
+	{
+		Package: "fanmailtest", May: []string{".", "events", "internal/devserver", "internal/testdb", "subscribers/signature"},
+		Because: "it is for other programs' tests, which see Fanmail as those programs do: through the client",
+	},
+	{
 		Package: "internal/engine", May: []string{"deploy/migrations", "events", "fanout", "internal/agentwebhook", "internal/attempt", "internal/dispatch", "internal/opevents", "internal/pg", "internal/relay", "internal/replay", "internal/retention", "internal/stream", "outbox", "subscribers"},
 		Because: "it wires the engine for the client and for the processes, so neither may be below it",
 	},

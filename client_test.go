@@ -1,0 +1,275 @@
+package fanmail_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail"
+	"github.com/fanmail-dev/fanmail/fanmailtest"
+)
+
+const received = fanmail.EventType("email.received")
+
+// add inserts an event of a tenant and commits it.
+func add(t *testing.T, kit *fanmailtest.Kit, tenant fanmail.TenantID, data string) fanmail.EventID {
+	t.Helper()
+	var id fanmail.EventID
+	require.NoError(t, pgx.BeginFunc(t.Context(), kit.Pool, func(tx pgx.Tx) (err error) {
+		id, err = fanmail.Insert(t.Context(), tx, fanmail.Event{TenantID: tenant, Type: received, Data: json.RawMessage(data)})
+		return err
+	}))
+	return id
+}
+
+// offline is a client without a broker on the kit's database.
+func offline(t *testing.T, kit *fanmailtest.Kit) *fanmail.Client {
+	t.Helper()
+	c, err := fanmail.New(kit.Pool, nil, fanmail.Config{AllowHTTP: true, AllowNetworks: fanmailtest.Loopback()})
+	require.NoError(t, err)
+	return c
+}
+
+func TestNewNeedsAPoolAndNothingElse(t *testing.T) {
+	t.Parallel()
+	_, err := fanmail.New(nil, nil, fanmail.Config{})
+	require.ErrorContains(t, err, "a pool is required")
+	pool, err := pgxpool.New(t.Context(), "postgres://nobody@127.0.0.1:1/none")
+	require.NoError(t, err)
+	defer pool.Close()
+	c, err := fanmail.New(pool, nil, fanmail.Config{})
+	require.NoError(t, err, "it connects nothing")
+	require.ErrorContains(t, c.Run(t.Context()), "needs a broker connection")
+	_, err = c.CreateTenant(t.Context(), "acme")
+	require.Error(t, err)
+}
+
+func TestMigrateMayBeCalledAgain(t *testing.T) {
+	t.Parallel()
+	kit := fanmailtest.New(t)
+	require.NoError(t, fanmail.Migrate(t.Context(), kit.Pool))
+}
+
+func TestTickDeliversWithoutABroker(t *testing.T) {
+	t.Parallel()
+	kit := fanmailtest.New(t)
+	c := offline(t, kit)
+	hook := kit.CreateWebhook(t, received)
+	for n := range 300 {
+		_ = n
+		add(t, kit, kit.Tenant.ID, `{"subject":"hello"}`)
+	}
+	require.NoError(t, c.Tick(t.Context()))
+	require.Len(t, kit.Receiver.Requests(), 300, "all that was due is sent when it returns")
+	page, _, err := c.ListDeliveries(t.Context(), kit.Tenant.ID, hook.ID, fanmail.DeliveryFilter{Status: "delivered"}, fanmail.Cursor{}, 1000)
+	require.NoError(t, err)
+	require.Len(t, page, 300, "and recorded")
+	require.NoError(t, c.Tick(t.Context()))
+	require.Len(t, kit.Receiver.Requests(), 300, "a second Tick has nothing to send")
+}
+
+func TestTickLeavesALaterAttemptToItsTime(t *testing.T) {
+	t.Parallel()
+	kit := fanmailtest.New(t)
+	hook := kit.CreateWebhook(t, received)
+	kit.Receiver.Respond(func(fanmailtest.Request) int { return http.StatusInternalServerError })
+	add(t, kit, kit.Tenant.ID, `{}`)
+	kit.Tick(t)
+	kit.Tick(t)
+	require.Len(t, kit.Receiver.Requests(), 1)
+	page, _, err := kit.Client.ListDeliveries(t.Context(), kit.Tenant.ID, hook.ID, fanmail.DeliveryFilter{}, fanmail.Cursor{}, 10)
+	require.NoError(t, err)
+	require.Equal(t, "pending", page[0].Status)
+	require.Equal(t, 1, page[0].Attempts)
+	require.True(t, page[0].NextRetryAt.After(time.Now()))
+}
+
+// TestTickBesideRun: two that deliver at once send nothing twice.
+func TestTickBesideRun(t *testing.T) {
+	t.Parallel()
+	kit := fanmailtest.New(t)
+	kit.CreateWebhook(t, received)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- kit.Client.Run(ctx) }()
+	for range 50 {
+		add(t, kit, kit.Tenant.ID, `{}`)
+		kit.Client.Wake()
+	}
+	require.NoError(t, offline(t, kit).Tick(t.Context()))
+	require.Eventually(t, func() bool { return len(kit.Receiver.Requests()) >= 50 }, time.Minute, 10*time.Millisecond)
+	stop()
+	require.NoError(t, <-done)
+	seen := map[string]bool{}
+	for _, r := range kit.Receiver.Requests() {
+		require.False(t, seen[r.DeliveryID], "sent twice")
+		seen[r.DeliveryID] = true
+	}
+	require.Len(t, seen, 50)
+}
+
+func TestRunWaitsForASchemaThatFits(t *testing.T) {
+	t.Parallel()
+	kit := fanmailtest.New(t)
+	_, err := kit.Pool.Exec(t.Context(), `DELETE FROM fanmail.goose_db_version WHERE version_id > 0`)
+	require.NoError(t, err)
+	require.ErrorContains(t, kit.Client.Run(t.Context()), "fanmail.Migrate", "the error says what to call")
+}
+
+func TestTenantsNeverSeeEachOther(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	kit := fanmailtest.New(t)
+	c := kit.Client
+	hook := kit.CreateWebhook(t, received)
+	event := add(t, kit, kit.Tenant.ID, `{}`)
+	kit.Tick(t)
+	deliveries, _, err := c.ListDeliveries(ctx, kit.Tenant.ID, hook.ID, fanmail.DeliveryFilter{}, fanmail.Cursor{}, 10)
+	require.NoError(t, err)
+	replay, err := c.CreateReplay(ctx, kit.Tenant.ID, fanmail.ReplayRequest{Since: time.Now().Add(-time.Hour), Mode: fanmail.ReplayAll})
+	require.NoError(t, err)
+
+	other, err := c.CreateTenant(ctx, "other")
+	require.NoError(t, err)
+	for name, call := range map[string]func() error{
+		"GetWebhook":          func() error { _, err := c.GetWebhook(ctx, other.ID, hook.ID); return err },
+		"ChangeWebhook":       func() error { _, err := c.ChangeWebhook(ctx, other.ID, hook.ID, fanmail.WebhookChange{}); return err },
+		"DeleteWebhook":       func() error { return c.DeleteWebhook(ctx, other.ID, hook.ID) },
+		"RotateWebhookSecret": func() error { _, _, err := c.RotateWebhookSecret(ctx, other.ID, hook.ID); return err },
+		"TestWebhook":         func() error { _, err := c.TestWebhook(ctx, other.ID, hook.ID); return err },
+		"GetStats":            func() error { _, _, err := c.GetStats(ctx, other.ID, hook.ID, time.Hour); return err },
+		"ListDeliveries": func() error {
+			_, _, err := c.ListDeliveries(ctx, other.ID, hook.ID, fanmail.DeliveryFilter{}, fanmail.Cursor{}, 1)
+			return err
+		},
+		"RetryWebhookDeliveries": func() error {
+			_, _, err := c.RetryWebhookDeliveries(ctx, other.ID, hook.ID, fanmail.DeliveryFilter{}, fanmail.Cursor{})
+			return err
+		},
+		"GetDelivery":    func() error { _, _, _, err := c.GetDelivery(ctx, other.ID, deliveries[0].ID); return err },
+		"RetryDelivery":  func() error { _, err := c.RetryDelivery(ctx, other.ID, deliveries[0].ID); return err },
+		"GetEvent":       func() error { _, _, _, err := c.GetEvent(ctx, other.ID, event); return err },
+		"RedeliverEvent": func() error { _, err := c.RedeliverEvent(ctx, other.ID, event, fanmail.WebhookID{}); return err },
+		"GetReplay":      func() error { _, err := c.GetReplay(ctx, other.ID, replay.ID); return err },
+		"CancelReplay":   func() error { _, err := c.CancelReplay(ctx, other.ID, replay.ID); return err },
+		"CreateReplay": func() error {
+			_, err := c.CreateReplay(ctx, other.ID, fanmail.ReplayRequest{WebhookID: hook.ID, Since: time.Now().Add(-time.Hour), Mode: fanmail.ReplayAll})
+			return err
+		},
+	} {
+		require.ErrorIs(t, call(), fanmail.ErrNotFound, name)
+	}
+	hooks, _, err := c.ListWebhooks(ctx, other.ID, fanmail.Cursor{}, 10)
+	require.NoError(t, err)
+	require.Empty(t, hooks)
+	events, _, err := c.ListEvents(ctx, other.ID, fanmail.EventFilter{}, fanmail.Cursor{}, 10)
+	require.NoError(t, err)
+	require.Empty(t, events)
+	replays, _, err := c.ListReplays(ctx, other.ID, fanmail.Cursor{}, 10)
+	require.NoError(t, err)
+	require.Empty(t, replays)
+}
+
+func TestAWebhooksLife(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	kit := fanmailtest.New(t)
+	c, tenant := kit.Client, kit.Tenant.ID
+	_, err := c.CreateWebhook(ctx, tenant, fanmail.Webhook{URL: "ftp://example.com", Events: []fanmail.EventType{received}})
+	var field *fanmail.FieldError
+	require.ErrorAs(t, err, &field)
+	require.Equal(t, "url", field.Field)
+
+	hook := kit.CreateWebhook(t, received)
+	require.NotEmpty(t, hook.SigningSecret)
+	read, err := c.GetWebhook(ctx, tenant, hook.ID)
+	require.NoError(t, err)
+	require.Empty(t, read.SigningSecret, "shown once")
+	require.Equal(t, 32, read.MaxInFlight)
+
+	secret, until, err := c.RotateWebhookSecret(ctx, tenant, hook.ID)
+	require.NoError(t, err)
+	require.True(t, until.After(time.Now()))
+	kit.Receiver.Verify("/", secret)
+	test, err := c.TestWebhook(ctx, tenant, hook.ID)
+	require.NoError(t, err)
+	kit.Tick(t)
+	require.Equal(t, test.ID.String(), kit.Receiver.Requests()[0].DeliveryID)
+
+	off := false
+	changed, err := c.ChangeWebhook(ctx, tenant, hook.ID, fanmail.WebhookChange{Enabled: &off})
+	require.NoError(t, err)
+	require.True(t, changed.Disabled)
+	_, err = c.TestWebhook(ctx, tenant, hook.ID)
+	require.ErrorIs(t, err, fanmail.ErrDisabled)
+	all, each, err := c.GetStats(ctx, tenant, fanmail.WebhookID{}, time.Hour)
+	require.NoError(t, err)
+	require.Zero(t, all.Waiting)
+	require.Len(t, each, 1)
+	require.NoError(t, c.DeleteWebhook(ctx, tenant, hook.ID))
+	_, err = c.GetWebhook(ctx, tenant, hook.ID)
+	require.ErrorIs(t, err, fanmail.ErrNotFound)
+}
+
+// TestListsAreReadToTheirEnd walks each list by pages of two.
+func TestListsAreReadToTheirEnd(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	kit := fanmailtest.New(t)
+	c, tenant := kit.Client, kit.Tenant.ID
+	hook := kit.CreateWebhook(t, received)
+	for range 4 {
+		kit.CreateWebhook(t, received)
+		_, err := c.CreateTenant(ctx, "more")
+		require.NoError(t, err)
+		_, err = c.CreateReplay(ctx, tenant, fanmail.ReplayRequest{Since: time.Now().Add(-time.Hour), Mode: fanmail.ReplayMissed})
+		require.NoError(t, err)
+	}
+	_, err := c.CreateReplay(ctx, tenant, fanmail.ReplayRequest{Since: time.Now().Add(-time.Hour), Mode: fanmail.ReplayMissed})
+	require.NoError(t, err)
+	for range 5 {
+		add(t, kit, tenant, `{}`)
+	}
+	require.NoError(t, offline(t, kit).Tick(ctx))
+	for name, list := range map[string]func(fanmail.Cursor) (int, fanmail.Cursor, error){
+		"webhooks": func(at fanmail.Cursor) (int, fanmail.Cursor, error) {
+			l, next, err := c.ListWebhooks(ctx, tenant, at, 2)
+			return len(l), next, err
+		},
+		"tenants": func(at fanmail.Cursor) (int, fanmail.Cursor, error) {
+			l, next, err := c.ListTenants(ctx, at, 2)
+			return len(l), next, err
+		},
+		"replays": func(at fanmail.Cursor) (int, fanmail.Cursor, error) {
+			l, next, err := c.ListReplays(ctx, tenant, at, 2)
+			return len(l), next, err
+		},
+		"events": func(at fanmail.Cursor) (int, fanmail.Cursor, error) {
+			l, next, err := c.ListEvents(ctx, tenant, fanmail.EventFilter{}, at, 2)
+			return len(l), next, err
+		},
+		"deliveries": func(at fanmail.Cursor) (int, fanmail.Cursor, error) {
+			l, next, err := c.ListDeliveries(ctx, tenant, hook.ID, fanmail.DeliveryFilter{}, at, 2)
+			return len(l), next, err
+		},
+	} {
+		total, pages := 0, 0
+		for at := (fanmail.Cursor{}); ; {
+			n, next, err := list(at)
+			require.NoError(t, err, name)
+			total, pages = total+n, pages+1
+			if next == (fanmail.Cursor{}) {
+				break
+			}
+			at = next
+		}
+		require.Equal(t, 5, total, name)
+		require.GreaterOrEqual(t, pages, 3, name)
+	}
+}
