@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,7 +24,7 @@ import (
 )
 
 // layers type-checks the files of a package and finds their cycles.
-func layers(t *testing.T, path string, sources map[string]string, imports types.Importer) []string {
+func layers(t *testing.T, importPath string, sources map[string]string, imports types.Importer) []string {
 	t.Helper()
 	fset := token.NewFileSet()
 	var files []*ast.File
@@ -33,7 +34,7 @@ func layers(t *testing.T, path string, sources map[string]string, imports types.
 		files = append(files, f)
 	}
 	info := &types.Info{Uses: map[*ast.Ident]types.Object{}}
-	pkg, err := (&types.Config{Importer: imports}).Check(path, fset, files, info)
+	pkg, err := (&types.Config{Importer: imports}).Check(importPath, fset, files, info)
 	require.NoError(t, err)
 	file := func(p token.Pos) string { return fset.Position(p).Filename }
 	return arch.Layers(pkg, files, info,
@@ -79,7 +80,8 @@ func TestFilesFormLayers(t *testing.T) {
 	})
 	var cycles []string
 	for _, dir := range arch.Layered {
-		p := all[arch.Module+"/"+dir]
+		p := all[path.Join(arch.Module, dir)]
+		require.NotEmpty(t, p.GoFiles, dir)
 		sources := map[string]string{}
 		for _, f := range p.GoFiles {
 			sources[f] = read(t, filepath.Join(p.Dir, f))

@@ -103,13 +103,13 @@ var charts = []struct {
 }{
 	{"Deliveries", "1/s", []string{seriesRate}},
 	{"Waiting", "rows", []string{seriesPending, seriesOutbox}},
-	{"Tables and indexes that roll over", "MB", []string{seriesTables, seriesIndexes}},
+	{"Tables and indexes with partitions", "MB", []string{seriesTables, seriesIndexes}},
 	{"Partitions, database connections", "", []string{seriesPartitions, seriesBackends}},
 	{"Memory", "MB", []string{seriesMemory}},
 	{"Goroutines", "", []string{seriesGoroutines}},
 }
 
-var inks = []color.Color{
+var palette = []color.Color{
 	color.RGBA{R: 0x1f, G: 0x77, B: 0xb4, A: 0xff},
 	color.RGBA{R: 0xff, G: 0x7f, B: 0x0e, A: 0xff},
 	color.RGBA{R: 0x2c, G: 0xa0, B: 0x2c, A: 0xff},
@@ -131,7 +131,7 @@ func paint(path string, curves []curve) error {
 		p.Title.Text, p.X.Label.Text, p.Y.Label.Text, p.Y.Min = ch.title, "minutes", ch.unit, 0
 		p.Legend.Top, p.Legend.Left = false, true
 		p.Add(plotter.NewGrid())
-		ink := 0
+		colour := 0
 		for _, c := range curves {
 			at := slices.IndexFunc(ch.series, func(s string) bool { return strings.HasPrefix(c.name, s) })
 			if at < 0 {
@@ -141,8 +141,8 @@ func paint(path string, curves []curve) error {
 			if err != nil {
 				return fmt.Errorf("plot %s: %w", c.name, err)
 			}
-			line.Color = inks[ink%len(inks)]
-			ink++
+			line.Color = palette[colour%len(palette)]
+			colour++
 			p.Add(line)
 			label := c.name
 			if strings.HasSuffix(ch.series[at], " ") { // one curve for each process
