@@ -4,7 +4,7 @@ import (
 	"time"
 )
 
-// AgentWebhooks says how mail is sent to the agents' own webhooks.
+// AgentWebhooks configures the deliveries to the agents' own webhooks.
 type AgentWebhooks struct {
 	AgentSlots int       `name:"agent-slots" env:"FANMAIL_AGENT_SLOTS" default:"64" help:"POSTs in flight at once to the agents' own webhooks that answer within a second; slower ones have four times as many of their own."`
 	Deprecated time.Time `name:"agent-webhooks-deprecated" env:"FANMAIL_AGENT_WEBHOOKS_DEPRECATED" format:"2006-01-02" placeholder:"DATE" help:"Since when the agents' own webhooks are deprecated, such as 2026-12-01; POSTs to them then carry the header Deprecation."`

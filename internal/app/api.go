@@ -24,7 +24,7 @@ type APIConfig struct {
 	MaxFilterIDs int    `name:"max-filter-ids" env:"FANMAIL_MAX_FILTER_IDS" default:"50" help:"Most values of one key of a webhook's filters."`
 }
 
-// Validate names the first setting that cannot work.
+// Validate returns an error for the first setting that is wrong.
 func (c APIConfig) Validate() error {
 	return firstError(c.Database.validate, c.NATS.validate, c.Lifecycle.validate, func() error {
 		if err := address(c.Addr, "--api-addr", "FANMAIL_API_ADDR"); err != nil {
@@ -61,7 +61,7 @@ func RunAPI(ctx context.Context, c APIConfig, log *zap.Logger) error {
 	})
 }
 
-// addAPI serves on l, which it closes where it fails.
+// addAPI serves on l. If it fails, it closes l.
 func (p *process) addAPI(ctx context.Context, c APIConfig, l net.Listener) error {
 	h, err := api.NewHandler(api.Options{ //nolint:contextcheck // requests bring their own
 		Pool: p.pool, NC: p.nc, MaxBodyBytes: c.MaxBodyBytes, RateLimit: c.RateLimit, Ready: p.status.ready, Stopping: ctx.Done(), Version: Version(),

@@ -13,24 +13,23 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/faults"
 )
 
-// Signals gives a context that ends at SIGINT or SIGTERM. A second signal then
-// ends the process at once, as if nobody had listened.
+// Signals returns a context that ends at SIGINT or SIGTERM. A second signal kills
+// the process.
 func Signals(parent context.Context) (context.Context, context.CancelFunc) {
 	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	return ctx, stop
 }
 
-// Config is what the configuration of a process must do for [Main].
+// Config is the configuration of a process, for [Main].
 type Config interface {
 	Validate() error
 	Logger() (*zap.Logger, error)
 	Follow(ctx context.Context, log *zap.Logger) (stop func())
 }
 
-// Parse reads a process's configuration from arguments and environment. A
-// fault, one that Validate finds included, is an error of one line. It
-// terminates the program after --help and --version.
+// Parse reads a process's configuration from arguments and environment, and
+// validates it. An error has one line. --help and --version end the program.
 func Parse[C Config](args []string, name, description, httpAddr string) (C, error) {
 	var c struct {
 		Config  C                `embed:""`
@@ -47,9 +46,9 @@ func Parse[C Config](args []string, name, description, httpAddr string) (C, erro
 	return c.Config, c.Config.Validate()
 }
 
-// Main is the whole of a process's main function: it parses, runs until
-// SIGINT or SIGTERM, and gives the exit code. An error is one line on standard
-// error. httpAddr is the default of --http-addr.
+// Main is the main function of a process. It parses the configuration, runs until
+// SIGINT or SIGTERM and returns the exit code. It prints an error on one line of
+// standard error. httpAddr is the default of --http-addr.
 func Main[C Config](name, description, httpAddr string, run func(context.Context, C, *zap.Logger) error) int {
 	if err := ArmFaults(); err != nil {
 		return fail(name, err)

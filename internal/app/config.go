@@ -14,11 +14,11 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/stream"
 )
 
-// DefaultDrain is how long a stopping process may finish what it has begun,
-// unless told otherwise. Kubernetes kills after 30 s.
+// DefaultDrain is the default time to finish the work in flight before a process
+// stops. Kubernetes kills the process after 30 s.
 const DefaultDrain = 25 * time.Second
 
-// Database says where Postgres is.
+// Database configures the connections to Postgres.
 type Database struct {
 	URL      string `name:"database-url" env:"FANMAIL_DATABASE_URL" placeholder:"postgres://…" help:"Postgres 15 or later."`
 	MaxConns int32  `name:"database-max-conns" env:"FANMAIL_DATABASE_MAX_CONNS" default:"0" help:"Most connections of this process; 0 means 4 a CPU and at least 16."`
@@ -30,7 +30,7 @@ func (c *Database) validate() error {
 		return missing("--database-url", "FANMAIL_DATABASE_URL", "a Postgres connection string, such as postgres://user:password@host:5432/fanmail")
 	}
 	if _, err := pgxpool.ParseConfig(c.URL); err != nil {
-		// pgx blots the password out of its own message; the URL stays unsaid.
+		// pgx removes the password from its message. Do not add the URL.
 		return wrong("--database-url", "FANMAIL_DATABASE_URL", "is not a Postgres connection string: "+oneLine(err))
 	}
 	if c.MaxConns < 0 {
@@ -39,10 +39,10 @@ func (c *Database) validate() error {
 	return nil
 }
 
-// streamsGiven is the value of --streams with which a process only looks.
+// streamsGiven is the value of --streams with which a process only checks them.
 const streamsGiven = "given"
 
-// NATS says where the broker is and how its streams are kept.
+// NATS configures the connection to the broker and its streams.
 type NATS struct {
 	URL            string        `name:"nats-url" env:"FANMAIL_NATS_URL" placeholder:"nats://…" help:"NATS with JetStream; several URLs separated by commas."`
 	Creds          string        `name:"nats-creds" env:"FANMAIL_NATS_CREDS" placeholder:"FILE" help:"Credentials file of the NATS user."`
@@ -100,7 +100,7 @@ func (c *NATS) streams(role stream.Role) stream.Options {
 	}
 }
 
-// Lifecycle says where a process shows its state and how long it may drain.
+// Lifecycle configures the address of a process's state and its drain.
 type Lifecycle struct {
 	HTTPAddr string        `name:"http-addr" env:"FANMAIL_HTTP_ADDR" default:"${http_addr}" help:"Address of /healthz, /readyz and /metrics; off turns them off."`
 	Drain    time.Duration `name:"drain" env:"FANMAIL_DRAIN" default:"25s" help:"How long to finish what has begun before stopping."`
@@ -128,19 +128,19 @@ func (c *Lifecycle) drain() time.Duration {
 
 const off = "off"
 
-// Outbound says where webhooks may point. The zero value is the safe one:
-// HTTPS to public addresses.
+// Outbound configures the URLs that webhooks may have. The zero value is the safe
+// one: HTTPS to public addresses.
 type Outbound struct {
 	AllowHTTP     bool           `name:"allow-http" env:"FANMAIL_ALLOW_HTTP" help:"Accept webhook URLs of plain HTTP."`
 	AllowNetworks []netip.Prefix `name:"allow-networks" env:"FANMAIL_ALLOW_NETWORKS" placeholder:"CIDR,…" help:"Networks that webhooks may reach although they are not public, such as 127.0.0.0/8."`
 }
 
-// Proxy is the way out to the webhooks.
+// Proxy configures the HTTP proxy for POSTs to webhooks.
 type Proxy struct {
 	Proxy *url.URL `name:"proxy" env:"FANMAIL_PROXY" placeholder:"URL" help:"HTTP proxy for webhook POSTs. The proxies of HTTP_PROXY and HTTPS_PROXY are not used."`
 }
 
-// url is nil where no proxy is configured.
+// url is nil without a proxy.
 func (c *Proxy) url() *url.URL {
 	if c.Proxy == nil || c.Proxy.Host == "" {
 		return nil
@@ -177,17 +177,17 @@ func readable(path, flag, env string) error {
 	if path == "" {
 		return nil
 	}
-	f, err := os.Open(path) //nolint:gosec // the operator's own choice
+	f, err := os.Open(path) //nolint:gosec // the operator names the file
 	if err != nil {
 		return wrong(flag, env, "cannot be read: "+err.Error())
 	}
 	return f.Close()
 }
 
-// oneLine gives an error's text without the line breaks that pgx puts into it.
+// oneLine removes the line breaks of pgx from an error's text.
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
-// firstError gives the first error of some checks.
+// firstError returns the first error of the checks.
 func firstError(checks ...func() error) error {
 	for _, check := range checks {
 		if err := check(); err != nil {

@@ -23,8 +23,8 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/telemetry/export"
 )
 
-// connectDatabase waits until Postgres answers and its schema fits. It returns
-// a [*migrations.SchemaError] where the schema does not.
+// connectDatabase waits until Postgres answers, and checks its schema. It returns
+// a [*migrations.SchemaError] for a schema that this release does not support.
 func connectDatabase(ctx context.Context, c Database, name string, traces *export.Tracing, log *zap.Logger) (*pgxpool.Pool, error) {
 	cfg, err := pgxpool.ParseConfig(c.URL)
 	if err != nil {
@@ -49,9 +49,9 @@ func connectDatabase(ctx context.Context, c Database, name string, traces *expor
 	return pool, nil
 }
 
-// prepareDatabase waits until Postgres answers, and migrates it or checks its
-// schema, over connections of its own: a migration has other needs than the
-// engine.
+// prepareDatabase waits until Postgres answers, then migrates or checks the
+// schema. It uses connections of its own, because a migration needs other
+// settings than the engine.
 func prepareDatabase(ctx context.Context, cfg *pgxpool.Config, migrate bool, log *zap.Logger) error {
 	cfg.MaxConns = 2
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
@@ -64,7 +64,7 @@ func prepareDatabase(ctx context.Context, cfg *pgxpool.Config, migrate bool, log
 			return fmt.Errorf("reach the database: %w", err)
 		}
 		if migrate {
-			// Migrations may take longer than an attempt to connect.
+			// A migration can take longer than an attempt to connect.
 			if err := migrations.Up(ctx, pool); err != nil {
 				return permanentUnlessAway(err)
 			}
@@ -81,8 +81,8 @@ func prepareDatabase(ctx context.Context, cfg *pgxpool.Config, migrate bool, log
 	})
 }
 
-// permanentUnlessAway lets only those errors be tried again that say that the
-// database has gone in the meantime.
+// permanentUnlessAway makes an error permanent unless it says that the connection
+// to the database was lost.
 func permanentUnlessAway(err error) error {
 	if err == nil {
 		return nil
@@ -99,12 +99,12 @@ func permanentUnlessAway(err error) error {
 	return err
 }
 
-// connectBroker waits until NATS answers and ensure finds its streams as they
-// should be. A [*stream.MismatchError] of it ends the waiting.
+// connectBroker waits until NATS answers and ensure succeeds. A
+// [*stream.MismatchError] of ensure ends the wait.
 func connectBroker(ctx context.Context, c NATS, name string, ensure func(context.Context, jetstream.JetStream) error, log *zap.Logger) (*nats.Conn, jetstream.JetStream, error) {
 	opts := []nats.Option{
 		nats.Name("fanmail-" + name),
-		// Answers come to a subject that only this process's user may hear.
+		// Replies arrive on a subject that only this process's user may subscribe to.
 		nats.CustomInboxPrefix("_INBOX_" + name),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(250 * time.Millisecond),
@@ -140,7 +140,7 @@ func connectBroker(ctx context.Context, c NATS, name string, ensure func(context
 		if js, err = jetstream.New(nc); err != nil {
 			return fmt.Errorf("open JetStream: %w", err)
 		}
-		// Without a leader nobody answers; the next attempt asks again.
+		// A stream without a leader does not answer; the next attempt asks again.
 		ask, cancel := context.WithTimeoutCause(attempt, stream.AckTime, stream.ErrNoAck)
 		defer cancel()
 		err = ensure(ask, js)
@@ -159,7 +159,7 @@ func connectBroker(ctx context.Context, c NATS, name string, ensure func(context
 	return nc, js, nil
 }
 
-// options are those of the connection's credentials.
+// options returns the connection's options for its credentials.
 func (c *NATS) options() []nats.Option {
 	var opts []nats.Option
 	if c.Creds != "" {
@@ -174,7 +174,7 @@ func (c *NATS) options() []nats.Option {
 	return opts
 }
 
-// hosts names the servers of a list of URLs without the credentials in them.
+// hosts returns the servers of a list of URLs, without credentials.
 func hosts(urls string) string {
 	var out []string
 	for raw := range strings.SplitSeq(urls, ",") {

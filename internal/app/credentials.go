@@ -16,7 +16,8 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 
-// Credentials are what `fanmail up` gives to its users, in DIR/credentials.json.
+// Credentials are the addresses and keys that `fanmail up` writes to
+// DIR/credentials.json.
 type Credentials struct {
 	API         string `json:"api"`
 	OperatorKey string `json:"operator_key"`
@@ -29,13 +30,13 @@ type Credentials struct {
 
 const (
 	credentialsFile = "credentials.json"
-	// previousFile holds the last run's credentials until this run is ready:
-	// credentials.json is there only when its addresses answer.
+	// previousFile holds the credentials of the last run until this run is ready:
+	// credentials.json exists only while its addresses answer.
 	previousFile = "credentials.previous.json"
 )
 
-// ReadCredentials reads DIR/credentials.json. The error wraps [os.ErrNotExist]
-// where no `fanmail up` has become ready there.
+// ReadCredentials reads DIR/credentials.json. The error wraps [os.ErrNotExist] if
+// no `fanmail up` is ready in DIR.
 func ReadCredentials(dir string) (Credentials, error) {
 	return readCredentials(filepath.Join(dir, credentialsFile))
 }
@@ -52,7 +53,7 @@ func readCredentials(path string) (Credentials, error) {
 	return c, nil
 }
 
-// shelveCredentials takes the last run's file away and gives what it held.
+// shelveCredentials renames the file of the last run and returns its content.
 func shelveCredentials(dir string) (Credentials, error) {
 	previous := filepath.Join(dir, previousFile)
 	err := os.Rename(filepath.Join(dir, credentialsFile), previous)
@@ -61,13 +62,12 @@ func shelveCredentials(dir string) (Credentials, error) {
 	}
 	c, err := readCredentials(previous)
 	if err != nil {
-		return Credentials{}, nil //nolint:nilerr // absent or broken: new keys are made
+		return Credentials{}, nil //nolint:nilerr // absent or broken: new keys are created
 	}
 	return c, nil
 }
 
-// writeCredentials puts the file there whole or not at all, for its owner's
-// eyes alone.
+// writeCredentials writes the file atomically. Only its owner can read it.
 func writeCredentials(dir string, c Credentials) error {
 	b, err := json.MarshalIndent(c, "", "  ")
 	if err != nil {
@@ -90,11 +90,11 @@ func writeCredentials(dir string, c Credentials) error {
 	return nil
 }
 
-// devTenant is the name of the tenant that `fanmail up` makes.
+// devTenant is the name of the tenant that `fanmail up` creates.
 const devTenant = "dev"
 
-// provision fills in the keys and the tenant, and keeps those of the last run
-// that still work.
+// provision sets the keys and the tenant. It keeps those of the last run that
+// still work.
 func (c *Credentials) provision(ctx context.Context, pool *pgxpool.Pool, last Credentials) error {
 	operator := &apiclient.Client{Base: c.API, Key: last.OperatorKey}
 	err := refusedKey(operator.Do(ctx, http.MethodGet, "/v1/tenants", url.Values{"limit": {"1"}}, nil, nil), &last.OperatorKey)
@@ -128,8 +128,7 @@ func (c *Credentials) provision(ctx context.Context, pool *pgxpool.Pool, last Cr
 	return nil
 }
 
-// refusedKey empties a key that the server does not know (any more), and
-// passes every other error on.
+// refusedKey clears a key that the server rejects. It returns all other errors.
 func refusedKey(err error, key *string) error {
 	var p *apiclient.Problem
 	if errors.As(err, &p) && (p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden) {
@@ -139,8 +138,8 @@ func refusedKey(err error, key *string) error {
 	return err
 }
 
-// findDevTenant gives the tenant of an earlier run in the same database, or a
-// new one.
+// findDevTenant returns the tenant of an earlier run in the same database. If
+// there is none, it creates one.
 func findDevTenant(ctx context.Context, operator *apiclient.Client) (string, error) {
 	type tenant struct{ ID, Name string }
 	query := url.Values{"limit": {"100"}}

@@ -21,8 +21,8 @@ import (
 // The values of Status of a [Finding].
 const (
 	FindingOK   = "ok"
-	FindingWarn = "warn" // it works, and needs somebody's attention
-	FindingFail = "fail" // it does not work
+	FindingWarn = "warn" // works, but needs attention
+	FindingFail = "fail" // does not work
 )
 
 // Finding is what one check of [Diagnose] found.
@@ -30,20 +30,20 @@ type Finding struct {
 	Check  string `json:"check"`
 	Status string `json:"status"`
 	Detail string `json:"detail"`
-	// Fix says what to do; "" where nothing is.
+	// Fix says what to do; "" for nothing.
 	Fix string `json:"fix,omitempty"`
 }
 
-// DoctorConfig says what to look at.
+// DoctorConfig configures [Diagnose].
 type DoctorConfig struct {
 	Database Database `embed:""`
 	NATS     NATS     `embed:""`
 }
 
 const (
-	// skewWarn is a difference between two clocks that no healthy machine has.
+	// skewWarn is a difference between two clocks that needs attention.
 	skewWarn = 2 * time.Second
-	// skewFail is where signatures begin to be refused: receivers tolerate
+	// skewFail is close to the difference at which receivers reject signatures:
 	// five minutes (signature.DefaultTolerance).
 	skewFail = 4 * time.Minute
 	// checkTimeout bounds each group of checks.
@@ -52,15 +52,15 @@ const (
 	maxHosts = 50
 )
 
-// examination gathers findings.
+// examination collects findings.
 type examination struct{ found []Finding }
 
 func (e *examination) add(check, status, fix, format string, args ...any) {
 	e.found = append(e.found, Finding{Check: check, Status: status, Fix: fix, Detail: oneLine(fmt.Errorf(format, args...))})
 }
 
-// Diagnose checks the database, its schema, the broker, its streams, the
-// clocks, and that the webhooks' hosts can be found. It changes nothing.
+// Diagnose checks the database, its schema, the broker, its streams, the clocks,
+// and the DNS names of webhooks. It changes nothing.
 func Diagnose(ctx context.Context, c DoctorConfig) []Finding {
 	e := &examination{}
 	e.database(ctx, c.Database)
@@ -82,7 +82,7 @@ func (e *examination) database(ctx context.Context, c Database) {
 	}
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
-		e.add("database", FindingFail, "start Postgres, or correct --database-url (FANMAIL_DATABASE_URL)", "can't be reached: %w", err)
+		e.add("database", FindingFail, "start Postgres, or correct --database-url (FANMAIL_DATABASE_URL)", "is unreachable: %w", err)
 		return
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
@@ -112,21 +112,21 @@ func (e *examination) database(ctx context.Context, c Database) {
 	e.hosts(ctx, conn)
 }
 
-// schema says whether the tables can be looked at.
+// schema checks the schema. It returns false if the tables cannot be read.
 func (e *examination) schema(ctx context.Context, conn *pgx.Conn) bool {
 	schema, err := migrations.Read(ctx, conn)
 	switch {
 	case err != nil:
-		e.add("schema", FindingFail, "give the user of --database-url rights on the tables", "can't be read: %w", err)
+		e.add("schema", FindingFail, "give the user of --database-url rights on the tables", "could not be read: %w", err)
 		return false
 	case schema.Have < schema.Want:
-		e.add("schema", FindingFail, "run `fanmail migrate`", "has version %d, this fanmail needs %d", schema.Have, schema.Want)
+		e.add("schema", FindingFail, "run `fanmail migrate`", "has version %d; this fanmail needs %d", schema.Have, schema.Want)
 		return false
 	case schema.Check() != nil:
-		e.add("schema", FindingFail, "run the fanmail that made it, or a newer one", "has version %d, on which this fanmail of version %d must not run", schema.Have, schema.Want)
+		e.add("schema", FindingFail, "run the fanmail that migrated it, or a newer one", "has version %d, which this fanmail (version %d) does not support", schema.Have, schema.Want)
 		return false
 	case schema.Newer():
-		e.add("schema", FindingWarn, "go on with the upgrade, or run the fanmail that made it", "has version %d, newer than this fanmail's %d, and allows for it", schema.Have, schema.Want)
+		e.add("schema", FindingWarn, "finish the upgrade, or run the fanmail that migrated it", "has version %d, which is newer than this fanmail's %d and supports it", schema.Have, schema.Want)
 		return true
 	}
 	e.add("schema", FindingOK, "", "version %d", schema.Have)
@@ -137,12 +137,12 @@ func (e *examination) partitions(ctx context.Context, conn *pgx.Conn) {
 	var days int
 	err := conn.QueryRow(ctx, `SELECT count(*) FROM generate_series(0, 6) AS i
 		WHERE to_regclass('fanmail.events_' || to_char((now() AT TIME ZONE 'UTC')::date + i::integer, 'YYYYMMDD')) IS NOT NULL`).Scan(&days)
-	const fix = "run a dispatcher, which makes the coming days' partitions, or `fanmail migrate`, which does too"
+	const fix = "run a dispatcher or `fanmail migrate`: both create the partitions of the next days"
 	switch {
 	case err != nil:
-		e.add("partitions", FindingFail, "see the server's log", "can't be read: %w", err)
+		e.add("partitions", FindingFail, "see the server's log", "could not be read: %w", err)
 	case days == 0:
-		e.add("partitions", FindingFail, fix, "there is none for today: nothing can be accepted")
+		e.add("partitions", FindingFail, fix, "there is none for today: no event can be inserted")
 	case days < 3:
 		e.add("partitions", FindingWarn, fix, "they end in %d days", days)
 	default:
@@ -150,7 +150,7 @@ func (e *examination) partitions(ctx context.Context, conn *pgx.Conn) {
 	}
 }
 
-// work looks at whether anybody moves events on.
+// work checks that dispatchers run and that the outbox is drained.
 func (e *examination) work(ctx context.Context, conn *pgx.Conn) {
 	var dispatchers, unowned int
 	var oldest float64
@@ -159,34 +159,34 @@ func (e *examination) work(ctx context.Context, conn *pgx.Conn) {
 		coalesce(extract(epoch FROM now() - (SELECT min(created_at) FROM (SELECT created_at FROM fanmail.outbox ORDER BY leased_until, seq LIMIT 1000) AS o)), 0)::float8`).
 		Scan(&dispatchers, &unowned, &oldest)
 	if err != nil {
-		e.add("dispatchers", FindingFail, "see the server's log", "can't be read: %w", err)
+		e.add("dispatchers", FindingFail, "see the server's log", "could not be read: %w", err)
 		return
 	}
 	switch {
 	case dispatchers == 0:
-		e.add("dispatchers", FindingFail, "start a dispatcher", "none is alive: nothing is delivered")
+		e.add("dispatchers", FindingFail, "start a dispatcher", "none is alive: no event is delivered")
 	case unowned > 0:
-		e.add("dispatchers", FindingWarn, "look again in 10 s; if it stays, see the dispatchers' logs", "%d alive, %d partitions without an owner", dispatchers, unowned)
+		e.add("dispatchers", FindingWarn, "check again after 10 s; if it stays, see the dispatchers' logs", "%d alive, %d partitions without an owner", dispatchers, unowned)
 	default:
 		e.add("dispatchers", FindingOK, "", "%d alive, every partition has an owner", dispatchers)
 	}
 	if age := time.Duration(oldest * float64(time.Second)).Round(time.Second); age > time.Minute {
-		e.add("outbox", FindingWarn, "see that a publisher and a dispatcher run, and their logs", "an event has waited for %s to be fanned out", age)
+		e.add("outbox", FindingWarn, "check that a publisher and a dispatcher run, and read their logs", "an event has waited for %s to be fanned out", age)
 	} else {
-		e.add("outbox", FindingOK, "", "nothing waits for long")
+		e.add("outbox", FindingOK, "", "no event has waited for over a minute")
 	}
 }
 
-// hosts looks the hosts of webhooks up, as a dispatcher on this machine would.
+// hosts looks up the hosts of webhooks, as a dispatcher on this machine would.
 func (e *examination) hosts(ctx context.Context, conn *pgx.Conn) {
 	rows, err := conn.Query(ctx, `SELECT DISTINCT substring(url FROM '^[a-z]+://([^/?#]+)') FROM fanmail.webhooks WHERE deleted_at IS NULL AND enabled LIMIT $1`, maxHosts)
 	if err != nil {
-		e.add("DNS", FindingFail, "see the server's log", "webhooks can't be read: %w", err)
+		e.add("DNS", FindingFail, "see the server's log", "webhooks could not be read: %w", err)
 		return
 	}
 	authorities, err := pgx.CollectRows(rows, pgx.RowTo[*string])
 	if err != nil {
-		e.add("DNS", FindingFail, "see the server's log", "webhooks can't be read: %w", err)
+		e.add("DNS", FindingFail, "see the server's log", "webhooks could not be read: %w", err)
 		return
 	}
 	var lost []string
@@ -208,10 +208,10 @@ func (e *examination) hosts(ctx context.Context, conn *pgx.Conn) {
 		}
 	}
 	if len(lost) > 0 {
-		e.add("DNS", FindingWarn, "check this machine's resolver; if others are found, tell the webhooks' owners", "%d of %d hosts of webhooks can't be found: %s", len(lost), looked, strings.Join(lost, ", "))
+		e.add("DNS", FindingWarn, "check this machine's resolver; if it finds other names, tell the webhooks' owners", "%d of %d hosts of webhooks are not found: %s", len(lost), looked, strings.Join(lost, ", "))
 		return
 	}
-	e.add("DNS", FindingOK, "", "%d hosts of webhooks looked up, all found", looked)
+	e.add("DNS", FindingOK, "", "%d hosts of webhooks, all found", looked)
 }
 
 func (e *examination) broker(ctx context.Context, c NATS) {
@@ -223,12 +223,12 @@ func (e *examination) broker(ctx context.Context, c NATS) {
 	}
 	nc, err := nats.Connect(c.URL, append(c.options(), nats.Name("fanmail-doctor"), nats.Timeout(checkTimeout/2))...)
 	if err != nil {
-		e.add("broker", FindingFail, "start NATS, or correct --nats-url (FANMAIL_NATS_URL) and its credentials", "can't be reached: %w", err)
+		e.add("broker", FindingFail, "start NATS, or correct --nats-url (FANMAIL_NATS_URL) and its credentials", "is unreachable: %w", err)
 		return
 	}
 	defer nc.Close()
 	if got := nc.MaxPayload(); got < stream.MinMessageBytes {
-		e.add("broker", FindingFail, "raise max_payload in its configuration", "takes messages of %d bytes, Fanmail needs %d", got, stream.MinMessageBytes)
+		e.add("broker", FindingFail, "raise max_payload in its configuration", "accepts messages of %d bytes; Fanmail needs %d", got, stream.MinMessageBytes)
 		return
 	}
 	if v := nc.ConnectedServerVersion(); older(v, 2, 12) {
@@ -270,11 +270,11 @@ func (e *examination) stream(s stream.Verified, replicas int) {
 	case errors.As(s.Err, &mismatch):
 		e.add(check, FindingFail, "`nats stream edit "+s.Stream+"`, or another account in --nats-url", "%w", s.Err)
 	case errors.Is(s.Err, stream.ErrMissing):
-		e.add(check, FindingFail, "start any Fanmail process: it makes what is missing, and what was lost is published again from Postgres", "%w", s.Err)
+		e.add(check, FindingFail, "start any Fanmail process: it creates the missing stream, and lost messages are published again from Postgres", "%w", s.Err)
 	case s.Err != nil:
 		e.add(check, FindingWarn, "start any Fanmail process of this release", "%w", s.Err)
 	case s.Replicas < replicas:
-		e.add(check, FindingWarn, "start any Fanmail process with --stream-replicas", "has %d replicas, %d are wanted", s.Replicas, replicas)
+		e.add(check, FindingWarn, "start any Fanmail process with --stream-replicas", "has %d replicas instead of %d", s.Replicas, replicas)
 	default:
 		e.add(check, FindingOK, "", "%d messages, %d MB, %d replicas", s.Messages, s.Bytes>>20, s.Replicas)
 	}
@@ -284,19 +284,19 @@ func (e *examination) clock(ctx context.Context, check string, read func(context
 	before := time.Now()
 	at, err := read(ctx)
 	if err != nil {
-		e.add(check, FindingFail, "see the server's log", "can't be read: %w", err)
+		e.add(check, FindingFail, "see the server's log", "could not be read: %w", err)
 		return
 	}
 	e.skew(check, at.Sub(before.Add(time.Since(before)/2)))
 }
 
-// skew judges how far another clock is ahead of this machine's.
+// skew checks how far another clock is ahead of this machine's.
 func (e *examination) skew(check string, ahead time.Duration) {
 	ahead = ahead.Round(time.Millisecond)
 	const fix = "run an NTP client, such as chrony, on both machines"
 	switch {
 	case ahead.Abs() > skewFail:
-		e.add(check, FindingFail, fix, "is %s ahead of this machine's: receivers refuse signatures that are 5 minutes off", ahead)
+		e.add(check, FindingFail, fix, "is %s ahead of this machine's: receivers reject signatures that are 5 minutes off", ahead)
 	case ahead.Abs() > skewWarn:
 		e.add(check, FindingWarn, fix, "is %s ahead of this machine's", ahead)
 	default:
@@ -304,8 +304,8 @@ func (e *examination) skew(check string, ahead time.Duration) {
 	}
 }
 
-// older says whether a version such as 2.11.3 is before major.minor; one that
-// can't be read is not.
+// older says whether a version such as 2.11.3 is before major.minor. It is false
+// for a version that it cannot parse.
 func older(version string, major, minor int) bool {
 	var a, b int
 	if n, _ := fmt.Sscanf(version, "%d.%d", &a, &b); n != 2 {

@@ -12,7 +12,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/ingest"
 )
 
-// IngestConfig configures the process that takes mail and events in.
+// IngestConfig configures the process that accepts mail and events.
 type IngestConfig struct {
 	Database
 	NATS
@@ -21,7 +21,7 @@ type IngestConfig struct {
 	SMTP
 }
 
-// SMTP says how mail is taken.
+// SMTP configures the SMTP server.
 type SMTP struct {
 	Addr             string        `name:"smtp-addr" env:"FANMAIL_SMTP_ADDR" default:"127.0.0.1:2525" help:"Address of the SMTP server."`
 	Domain           string        `name:"smtp-domain" env:"FANMAIL_SMTP_DOMAIN" default:"localhost" help:"Name that the SMTP server greets with."`
@@ -39,7 +39,7 @@ type SMTP struct {
 	PublicURL        string        `name:"public-url" env:"FANMAIL_PUBLIC_URL" placeholder:"URL" help:"Where receivers reach the API; links to raw mail begin with it. Without it they begin with /v1."`
 }
 
-// Validate names the first setting that cannot work.
+// Validate returns an error for the first setting that is wrong.
 func (c IngestConfig) Validate() error {
 	return firstError(c.Database.validate, c.NATS.validate, c.Lifecycle.validate, c.SMTP.validate)
 }
@@ -86,7 +86,7 @@ func (c *SMTP) validate() error {
 	return nil
 }
 
-// tls gives nil where there is no certificate.
+// tls is nil without a certificate.
 func (c *SMTP) tls(log *zap.Logger) (*tls.Config, error) {
 	if c.TLSCert == "" {
 		return nil, nil
@@ -98,8 +98,8 @@ func (c *SMTP) tls(log *zap.Logger) (*tls.Config, error) {
 	return &tls.Config{GetCertificate: pair.get, MinVersion: tls.VersionTLS12}, nil
 }
 
-// certificate is read anew for each connection, so that one that is replaced is
-// used at once. In the middle of a replacement the last whole one serves.
+// certificate is read for each connection, so that a new one is used at once. While
+// the files do not match, the last valid certificate is used.
 type certificate struct {
 	cert, key string
 	log       *zap.Logger
@@ -122,7 +122,7 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return c.last.Load(), nil
 }
 
-// RunIngest takes mail and events in until ctx ends.
+// RunIngest accepts mail and events until ctx ends.
 func RunIngest(ctx context.Context, c IngestConfig, log *zap.Logger) error {
 	if err := c.Validate(); err != nil {
 		return err
@@ -133,7 +133,7 @@ func RunIngest(ctx context.Context, c IngestConfig, log *zap.Logger) error {
 	})
 }
 
-// addIngest listens at once, so that the server's address is known.
+// addIngest listens immediately, so that the server's address is known.
 func (p *process) addIngest(c SMTP, flag string) (*ingest.Server, error) {
 	tlsConfig, err := c.tls(p.log)
 	if err != nil {

@@ -14,14 +14,14 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// Logging says how the log is written. It goes to standard error.
+// Logging configures the log, which is written to standard error.
 type Logging struct {
 	Level     string `name:"log-level" env:"FANMAIL_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"debug, info, warn or error."`
 	LevelFile string `name:"log-level-file" env:"FANMAIL_LOG_LEVEL_FILE" placeholder:"FILE" help:"File that holds the level, and goes before --log-level. It is read again every few seconds and at SIGHUP."`
 	Format    string `name:"log-format" env:"FANMAIL_LOG_FORMAT" default:"json" enum:"json,console" help:"json or console."`
 }
 
-// Logger makes the log. Zero values mean info and json.
+// Logger returns the logger. Zero values mean info and json.
 func (c Logging) Logger() (*zap.Logger, error) {
 	level := zap.NewAtomicLevel()
 	if c.Level != "" {
@@ -65,7 +65,7 @@ func parseLevel(text string) (zapcore.Level, error) {
 	return l, nil
 }
 
-// read gives what the file says, and the level that it means.
+// read returns the content of the file and the level.
 func (c Logging) read() (string, zapcore.Level, error) {
 	b, err := os.ReadFile(c.LevelFile)
 	if err != nil {
@@ -79,14 +79,13 @@ func (c Logging) read() (string, zapcore.Level, error) {
 	return text, l, nil
 }
 
-// levelInterval is how often the file is looked at. Asking the file system for
-// changes instead would miss those of a volume that swaps a link above it.
+// levelInterval is how often the file is read. Notifications of the file system
+// would miss a volume that replaces a link in the path.
 const levelInterval = 5 * time.Second
 
-// Follow keeps a log's level as --log-level-file says, until ctx ends or stop is
-// called, which returns when it has ended. What PUT /loglevel has set stays
-// until the file changes, or SIGHUP comes. A file that says nothing of use
-// changes nothing.
+// Follow sets a log's level from --log-level-file until ctx ends or stop is
+// called. stop waits until it has ended. A level of PUT /loglevel stays until the
+// file changes or SIGHUP arrives. An invalid level is ignored and logged.
 func (c Logging) Follow(ctx context.Context, log *zap.Logger) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -121,7 +120,7 @@ func (c Logging) follow(ctx context.Context, log *zap.Logger, interval time.Dura
 		case text != last:
 			last, failed = text, ""
 			if was := core.level.Level(); was != level {
-				core.level.SetLevel(min(was, level)) // the more talkative of both says it
+				core.level.SetLevel(min(was, level)) // log the change at the lower of both levels
 				log.Warn("the log's level is another", zap.Stringer("level", level), zap.Stringer("before", was))
 				core.level.SetLevel(level)
 			}
@@ -136,8 +135,8 @@ func (c Logging) follow(ctx context.Context, log *zap.Logger, interval time.Dura
 	}
 }
 
-// adjustable is the core of a log whose level can be changed while it is in
-// use, for all that are derived from it.
+// adjustable is the core of a log whose level can change while it is in use. The
+// change applies to all derived loggers.
 type adjustable struct {
 	zapcore.Core
 	level zap.AtomicLevel

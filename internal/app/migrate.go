@@ -17,10 +17,10 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 
-// Migrate waits for the database, brings its schema up to date and gives the
-// version that it then has. With grants it also gives the roles of the
-// processes their rights; see [postgres.Grant]. On the schema of a later release
-// it leaves both as they are: that release's rights cover this one's.
+// Migrate waits for the database, migrates its schema and returns the schema's
+// version. With grants it also grants the rights of the processes' roles; see
+// [postgres.Grant]. It changes nothing in the schema of a later release, whose
+// rights include the rights of this release.
 func Migrate(ctx context.Context, c Database, grants bool, log *zap.Logger) (int64, error) {
 	c.Migrate = true
 	if err := c.validate(); err != nil {
@@ -43,10 +43,10 @@ func Migrate(ctx context.Context, c Database, grants bool, log *zap.Logger) (int
 	return schema.Have, nil
 }
 
-// Maintain does one round of what a dispatcher's maintenance does, with the
-// rights of the tables' owner; nothing where another is at it. With every it
-// goes on until ctx ends, and serves its state at life.HTTPAddr: where it runs
-// in the dispatchers' stead, it must be seen to work in theirs.
+// Maintain runs one round of the dispatchers' maintenance with the rights of the
+// tables' owner. It does nothing while another process does. With every it runs
+// rounds until ctx ends and serves its state at life.HTTPAddr, so that its failure
+// is noticed where it replaces the dispatchers' maintenance.
 func Maintain(ctx context.Context, c Database, every time.Duration, life Lifecycle, log *zap.Logger) error {
 	if err := firstError(c.validate, life.validate); err != nil {
 		return err
@@ -80,8 +80,8 @@ func (p *process) maintenance(pool *pgxpool.Pool, every time.Duration) *dispatch
 	return engine.Maintenance(pool, every, engine.Options{Retention: retentionRules(), Log: p.log, Registerer: p.registry})
 }
 
-// MakeStreams waits for the broker and makes every stream and consumer that any
-// process works with, for processes that run with --streams=given.
+// MakeStreams waits for the broker and creates or updates the streams and
+// consumers of all processes, for processes that run with --streams=given.
 func MakeStreams(ctx context.Context, c NATS, log *zap.Logger) error {
 	if err := c.validate(); err != nil {
 		return err
@@ -96,8 +96,8 @@ func MakeStreams(ctx context.Context, c NATS, log *zap.Logger) error {
 	return nil
 }
 
-// NewOperatorKey makes an operator's key in the database and gives its secret,
-// which is stored nowhere else.
+// NewOperatorKey creates an operator's key in the database and returns its
+// secret, which is not stored.
 func NewOperatorKey(ctx context.Context, c Database, log *zap.Logger) (string, error) {
 	if err := c.validate(); err != nil {
 		return "", err

@@ -18,7 +18,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/devserver"
 )
 
-// startPostgres starts the private Postgres and makes its database.
+// startPostgres starts the private Postgres and creates its database.
 func startPostgres(ctx context.Context, dir string, log *zap.Logger) (*devserver.Postgres, error) {
 	if err := awaitPredecessor(ctx, dir, log); err != nil {
 		return nil, err
@@ -51,10 +51,10 @@ func createDatabase(ctx context.Context, pg *devserver.Postgres) error {
 	return nil
 }
 
-// awaitPredecessor waits until the Postgres of a run that was killed has shut
-// down. The caller holds the directory's lock, so nobody uses it any more. It
-// gives up after 20 s: the process id may be another program's by now, and
-// Postgres knows better how to tell.
+// awaitPredecessor waits until the Postgres of a killed run has shut down. The
+// caller holds the directory's lock, so that Postgres has no users. It stops
+// waiting after 20 s: the process id can belong to another program by now, and
+// Postgres itself checks its data directory.
 func awaitPredecessor(ctx context.Context, dir string, log *zap.Logger) error {
 	b := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(20*time.Millisecond), backoff.WithMaxInterval(20*time.Millisecond),
@@ -74,7 +74,7 @@ func awaitPredecessor(ctx context.Context, dir string, log *zap.Logger) error {
 	return ctx.Err()
 }
 
-// postmaster gives the process that has the data in dir open, if any.
+// postmaster returns the process that has the data in dir open, or nil.
 func postmaster(dir string) (pid int, running bool) {
 	b, err := os.ReadFile(filepath.Join(dir, "postgres", "postmaster.pid")) //nolint:gosec // the user's own directory
 	if err != nil {

@@ -32,10 +32,10 @@ type process struct {
 	status   *status
 	drain    time.Duration
 	streams  stream.Options
-	traces   *export.Tracing // nil: there are none
+	traces   *export.Tracing // nil without traces
 
 	pool *pgxpool.Pool
-	nc   *nats.Conn // nil where the process needs no broker
+	nc   *nats.Conn // nil if the process needs no broker
 	js   jetstream.JetStream
 
 	components []component
@@ -53,7 +53,7 @@ func (p *process) add(name string, run func(context.Context) error) {
 	p.components = append(p.components, component{name, run})
 }
 
-// role is what the process of a name does with the streams.
+// role returns the role of a process for its streams.
 func role(name string) stream.Role {
 	switch r := stream.Role(name); r {
 	case stream.Publisher, stream.Dispatcher, stream.Ingest, stream.API:
@@ -77,8 +77,8 @@ func newProcess(name string, life Lifecycle, log *zap.Logger) *process {
 	return p
 }
 
-// serveStatus answers until stop is called, and not only until ctx ends: it
-// answers while the process waits and while it drains.
+// serveStatus serves until stop is called, also while the process waits and while
+// it drains.
 func (p *process) serveStatus(ctx context.Context, life Lifecycle) (stop func(), err error) {
 	if life.HTTPAddr == "" || life.HTTPAddr == off {
 		return func() {}, nil
@@ -99,8 +99,8 @@ func (p *process) serveStatus(ctx context.Context, life Lifecycle) (stop func(),
 	}, nil
 }
 
-// runProcess opens the connections, lets build add components and runs them
-// until ctx ends. It returns nil where ctx ended first, even while it waited.
+// runProcess opens the connections, calls build to add components and runs them
+// until ctx ends. It returns nil if ctx ends first, even while it waits.
 func runProcess(ctx context.Context, name string, db Database, broker NATS, life Lifecycle, log *zap.Logger, build func(context.Context, *process) error) error {
 	p := newProcess(name, life, log)
 	p.streams = broker.streams(role(name))
@@ -209,7 +209,7 @@ func (p *process) work(ctx context.Context) error {
 		p.close()
 		return err
 	case <-timer.C:
-		// The connections stay open: closing the pool would wait for them.
+		// The connections stay open: closing the pool would wait for the components.
 		mu.Lock()
 		defer mu.Unlock()
 		late := fmt.Errorf("%s did not drain within %s; what was unfinished is done again after its lease", strings.Join(left, ", "), deadline)

@@ -16,7 +16,7 @@ type PublisherConfig struct {
 	Logging
 }
 
-// Validate names the first setting that cannot work.
+// Validate returns an error for the first setting that is wrong.
 func (c PublisherConfig) Validate() error {
 	return firstError(c.Database.validate, c.NATS.validate, c.Lifecycle.validate)
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/stream"
 )
 
-// RewindFanout sets the consumer that fans events out to a sequence of
-// MAIL_EVENTS or, where that is 0, to the first message since a time, while the
-// dispatchers run. It gives the sequence. Events that were fanned out are
-// acknowledged and nothing happens. step is told what is being done.
+// RewindFanout sets the fan-out's consumer to a sequence of MAIL_EVENTS. For
+// sequence 0 it uses the first message since a time. Dispatchers may run
+// meanwhile: they skip events that were fanned out. It returns the sequence. It
+// calls step with a description of each step.
 func RewindFanout(ctx context.Context, c NATS, sequence uint64, since time.Time, step func(string), log *zap.Logger) (uint64, error) {
 	if err := c.validate(); err != nil {
 		return 0, err

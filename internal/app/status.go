@@ -18,21 +18,21 @@ import (
 
 // status serves /healthz, /readyz, /metrics and /loglevel of a process.
 type status struct {
-	// phase is what the process is doing while it does not work: "" is "work".
+	// phase says what the process waits for; "" while it works.
 	phase atomic.Pointer[string]
 	check atomic.Pointer[func(context.Context) error]
 }
 
-// set says what the process is doing instead of working.
+// set sets the phase.
 func (s *status) set(phase string) { s.phase.Store(&phase) }
 
-// working makes the process ready whenever check finds nothing.
+// working makes the process ready while check returns nil.
 func (s *status) working(check func(context.Context) error) {
 	s.check.Store(&check)
 	s.set("")
 }
 
-// ready says why the process does not work just now, or nil.
+// ready returns nil while the process works, or an error with the reason.
 func (s *status) ready(ctx context.Context) error {
 	if phase := s.phase.Load(); phase == nil {
 		return errors.New("starting")
@@ -56,7 +56,7 @@ func (s *status) handler(registry *prometheus.Registry, log *zap.Logger, profile
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	if c, ok := log.Core().(adjustable); ok {
-		// GET tells the level, PUT sets it: level=debug, or {"level":"debug"}.
+		// GET returns the level, PUT sets it: level=debug, or {"level":"debug"}.
 		mux.Handle("/loglevel", c.level)
 	}
 	if profiles {
@@ -67,7 +67,7 @@ func (s *status) handler(registry *prometheus.Registry, log *zap.Logger, profile
 	return mux
 }
 
-// listen opens a TCP port. flag and env are named where the port is taken.
+// listen opens a TCP port. If the port is in use, the error names flag and env.
 func listen(ctx context.Context, addr, flag, env string) (net.Listener, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {

@@ -29,14 +29,14 @@ type UpConfig struct {
 
 	// Dir holds the data, the lock and the credentials.
 	Dir string `kong:"-"`
-	// Ready is called once, when everything answers and the credentials are
+	// Ready is called once, when all servers answer and the credentials are
 	// written. It may be nil.
 	Ready func(Credentials) `kong:"-"`
-	// Step is told what is being done, for people who wait. It may be nil.
+	// Step is called with a description of each step of the start. It may be nil.
 	Step func(string) `kong:"-"`
 }
 
-// Validate names the first setting that cannot work.
+// Validate returns an error for the first setting that is wrong.
 func (c UpConfig) Validate() error {
 	return firstError(
 		func() error { return address(c.SMTPAddr, "--smtp", "FANMAIL_SMTP_ADDR") },
@@ -69,9 +69,9 @@ func (c *UpConfig) step(format string, args ...any) {
 	}
 }
 
-// RunUp runs all of Fanmail until ctx ends. Unless it is given URLs it starts
-// a private Postgres and an embedded NATS, and stops them at the end; their
-// data stays in Dir for the next start.
+// RunUp runs all of Fanmail until ctx ends. Without URLs it starts a private
+// Postgres and an embedded NATS, and stops them at the end. Their data stays in
+// Dir for the next start.
 func RunUp(ctx context.Context, c UpConfig, log *zap.Logger) error {
 	if err := c.Validate(); err != nil {
 		return err
@@ -79,7 +79,7 @@ func RunUp(ctx context.Context, c UpConfig, log *zap.Logger) error {
 	if c.Dir == "" {
 		return errors.New("set --dir (FANMAIL_DIR) to a directory for the data")
 	}
-	if err := os.MkdirAll(c.Dir, 0o755); err != nil { //nolint:gosec // Postgres's user walks through it
+	if err := os.MkdirAll(c.Dir, 0o755); err != nil { //nolint:gosec // Postgres's user must enter it
 		return fmt.Errorf("make --dir: %w", err)
 	}
 	unlock, err := lockDir(c.Dir)
@@ -87,7 +87,7 @@ func RunUp(ctx context.Context, c UpConfig, log *zap.Logger) error {
 		return err
 	}
 	defer unlock()
-	// Ports that are taken are found before anything is started.
+	// Listen first, so that a port in use is an error before servers start.
 	l, err := listen(ctx, c.APIAddr, "--api", "FANMAIL_API_ADDR")
 	if err != nil {
 		return err
@@ -126,7 +126,7 @@ func RunUp(ctx context.Context, c UpConfig, log *zap.Logger) error {
 	db := Database{URL: creds.DatabaseURL, Migrate: true}
 	life := Lifecycle{HTTPAddr: c.HTTPAddr, Drain: c.Drain}
 	return runProcess(ctx, "up", db, NATS{URL: creds.NATSURL}, life, log, func(ctx context.Context, p *process) error {
-		// For development: receivers on this machine and on its networks.
+		// In development, receivers are on this machine or in its networks.
 		out := Outbound{AllowHTTP: true, AllowNetworks: []netip.Prefix{
 			netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"),
 		}}
@@ -161,7 +161,7 @@ func RunUp(ctx context.Context, c UpConfig, log *zap.Logger) error {
 	})
 }
 
-// stopped drops an error that comes from ctx having ended.
+// stopped returns nil for an error that the end of ctx has caused.
 func stopped(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
@@ -169,8 +169,8 @@ func stopped(ctx context.Context, err error) error {
 	return err
 }
 
-// lockDir keeps a second `fanmail up` out of dir. The lock goes with the
-// process, however that ends.
+// lockDir prevents a second `fanmail up` in dir. The operating system releases
+// the lock when the process ends.
 func lockDir(dir string) (unlock func(), err error) {
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the user's own directory
 	if err != nil {
@@ -186,7 +186,8 @@ func lockDir(dir string) (unlock func(), err error) {
 	return func() { _ = f.Close() }, nil
 }
 
-// reachable is a listener's address as a client on this machine dials it.
+// reachable returns the address at which a client on this machine dials a
+// listener.
 func reachable(a net.Addr) string {
 	host, port, err := net.SplitHostPort(a.String())
 	if err != nil {

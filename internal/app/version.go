@@ -7,11 +7,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// version is stamped by the linker: -X github.com/fanmail-dev/fanmail/internal/app.version=…
+// version is set by the linker: -X github.com/fanmail-dev/fanmail/internal/app.version=…
 var version string
 
-// Version names the build: the stamped version, else the module's, else the
-// commit, else "unknown".
+// Version returns the version of the build: the first of the linker's version,
+// the module's version, the commit and "unknown".
 func Version() string {
 	if version != "" {
 		return version
@@ -31,7 +31,7 @@ func Version() string {
 	return "unknown"
 }
 
-// buildInfo is the metric that says which build runs as which process.
+// buildInfo is the metric with the version of the build and the process's name.
 func buildInfo(process string) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "fanmail_build_info", Help: "1, with the build's version in the labels.",
