@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -80,7 +81,7 @@ func RunUp(ctx context.Context, c UpConfig, log *zap.Logger) error {
 		return errors.New("set --dir (FANMAIL_DIR) to a directory for the data")
 	}
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil { //nolint:gosec // Postgres's user must enter it
-		return fmt.Errorf("make --dir: %w", err)
+		return fmt.Errorf("create --dir: %w", err)
 	}
 	unlock, err := lockDir(c.Dir)
 	if err != nil {
@@ -103,62 +104,84 @@ func RunUp(ctx context.Context, c UpConfig, log *zap.Logger) error {
 		return err
 	}
 	creds := Credentials{API: "http://" + reachable(l.Addr()), DatabaseURL: c.DatabaseURL, NATSURL: c.NATSURL}
+	stop, err := c.startServers(ctx, &creds, log)
+	defer stop()
+	if err != nil {
+		return stopped(ctx, err)
+	}
+	c.step("migrating the schema and creating the streams")
+	db := Database{URL: creds.DatabaseURL, Migrate: true}
+	life := Lifecycle{HTTPAddr: c.HTTPAddr, Drain: c.Drain}
+	return runProcess(ctx, "up", db, NATS{URL: creds.NATSURL}, life, log, func(ctx context.Context, p *process) error {
+		return c.addAll(ctx, p, l, creds, last)
+	})
+}
 
+// startServers starts the servers that have no URL, and sets their URLs. stop
+// stops those that it started, also after an error.
+func (c *UpConfig) startServers(ctx context.Context, creds *Credentials, log *zap.Logger) (stop func(), err error) {
+	var stops []func()
+	stop = func() {
+		for _, f := range slices.Backward(stops) {
+			f()
+		}
+	}
 	if creds.DatabaseURL == "" {
 		c.step("starting a private Postgres in %s", c.Dir)
 		pg, err := startPostgres(ctx, c.Dir, log.Named("postgres"))
 		if err != nil {
-			return stopped(ctx, err)
+			return stop, err
 		}
-		defer pg.Stop()
+		stops = append(stops, pg.Stop)
 		creds.DatabaseURL = pg.URL("fanmail")
 	}
 	if creds.NATSURL == "" {
 		c.step("starting an embedded NATS with JetStream")
 		ns, err := devserver.StartNATS(devserver.NATSOptions{Dir: filepath.Join(c.Dir, "nats")})
 		if err != nil {
-			return err
+			return stop, err
 		}
-		defer ns.Stop()
+		stops = append(stops, ns.Stop)
 		creds.NATSURL = ns.URL()
 	}
-	c.step("bringing the schema and the streams up to date")
-	db := Database{URL: creds.DatabaseURL, Migrate: true}
-	life := Lifecycle{HTTPAddr: c.HTTPAddr, Drain: c.Drain}
-	return runProcess(ctx, "up", db, NATS{URL: creds.NATSURL}, life, log, func(ctx context.Context, p *process) error {
-		// In development, receivers are on this machine or in its networks.
-		out := Outbound{AllowHTTP: true, AllowNetworks: []netip.Prefix{
-			netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"),
-		}}
-		p.addPublisher()
-		if err := p.addDispatcher(ctx, DispatcherConfig{Outbound: out}); err != nil {
+	return stop, nil
+}
+
+// addAll adds the components of all processes, and writes the credentials once
+// they work. last holds the credentials of the last run.
+func (c *UpConfig) addAll(ctx context.Context, p *process, api net.Listener, creds, last Credentials) error {
+	// In development, receivers are on this machine or in its networks.
+	out := Outbound{AllowHTTP: true, AllowNetworks: []netip.Prefix{
+		netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"),
+	}}
+	p.addPublisher()
+	if err := p.addDispatcher(ctx, DispatcherConfig{Outbound: out}); err != nil {
+		return err
+	}
+	smtp, err := p.addIngest(SMTP{ //nolint:contextcheck // listening takes none
+		Addr: c.SMTPAddr, Domain: "localhost", PublicURL: creds.API, Authenticate: c.MailAuth, DNSServer: c.DNSServer,
+	}, "--smtp")
+	if err != nil {
+		return err
+	}
+	creds.SMTP = reachable(smtp.Addr())
+	if err := p.addAPI(ctx, APIConfig{Outbound: out}, api); err != nil {
+		return err
+	}
+	p.add("credentials", func(ctx context.Context) error {
+		if err := creds.provision(ctx, p.pool, last); err != nil {
+			return stopped(ctx, err)
+		}
+		if err := writeCredentials(c.Dir, creds); err != nil {
 			return err
 		}
-		smtp, err := p.addIngest(SMTP{ //nolint:contextcheck // listening takes none
-			Addr: c.SMTPAddr, Domain: "localhost", PublicURL: creds.API, Authenticate: c.MailAuth, DNSServer: c.DNSServer,
-		}, "--smtp")
-		if err != nil {
-			return err
+		if c.Ready != nil {
+			c.Ready(creds)
 		}
-		creds.SMTP = reachable(smtp.Addr())
-		if err := p.addAPI(ctx, APIConfig{Outbound: out}, l); err != nil {
-			return err
-		}
-		p.add("credentials", func(ctx context.Context) error {
-			if err := creds.provision(ctx, p.pool, last); err != nil {
-				return stopped(ctx, err)
-			}
-			if err := writeCredentials(c.Dir, creds); err != nil {
-				return err
-			}
-			if c.Ready != nil {
-				c.Ready(creds)
-			}
-			<-ctx.Done()
-			return nil
-		})
+		<-ctx.Done()
 		return nil
 	})
+	return nil
 }
 
 // stopped returns nil for an error that the end of ctx has caused.

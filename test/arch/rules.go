@@ -214,7 +214,6 @@ var Words = []Word{
 var Known = []string{
 	"events/id.go: the public package events imports",
 	"internal/api/agents.go: agentRoutes has",
-	"internal/app/up.go: RunUp has",
 	"internal/ingest/intake.go: transact has",
 	"internal/ingest/options.go: withDefaults has",
 	"internal/replay/runner.go: turn has",
