@@ -3,12 +3,12 @@ package events
 import (
 	"crypto/rand"
 	"crypto/sha256"
+	"database/sql/driver"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"strings"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // Kind is the kind of thing that an id names. Its only use is as the type
@@ -143,13 +143,6 @@ func Parse[K Kind](s string) (Key[K], error) {
 // ParseID reads an event's id.
 func ParseID(s string) (ID, error) { return Parse[EventKind](s) }
 
-func clip(s string, n int) string {
-	if len(s) > n {
-		return s[:n] + "…"
-	}
-	return s
-}
-
 // IsZero says whether the id names nothing.
 func (k Key[K]) IsZero() bool { return k == Key[K]{} }
 
@@ -175,17 +168,41 @@ func (k *Key[K]) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// ScanUUID reads the id from a Postgres uuid; NULL is the zero id.
-func (k *Key[K]) ScanUUID(v pgtype.UUID) error {
-	if !v.Valid {
+// Scan implements database/sql's Scanner for a uuid as 16 bytes or as text. NULL is the zero id.
+func (k *Key[K]) Scan(src any) error {
+	switch v := src.(type) {
+	case nil:
 		*k = Key[K]{}
 		return nil
+	case []byte:
+		if len(v) == len(k) {
+			copy(k[:], v)
+			return nil
+		}
+		return k.scanText(string(v))
+	case string:
+		return k.scanText(v)
 	}
-	*k = v.Bytes
-	return nil
+	return fmt.Errorf("cannot read an id from a %T", src)
 }
 
-// UUIDValue gives the id to Postgres as a uuid; the zero id is NULL.
-func (k Key[K]) UUIDValue() (pgtype.UUID, error) {
-	return pgtype.UUID{Bytes: k, Valid: !k.IsZero()}, nil
+// scanText reads Postgres's text of a uuid, such as 00112233-4455-6677-8899-aabbccddeeff.
+func (k *Key[K]) scanText(s string) error {
+	var v Key[K]
+	digits := strings.ReplaceAll(s, "-", "")
+	if len(digits) == hex.EncodedLen(len(v)) {
+		if _, err := hex.Decode(v[:], []byte(digits)); err == nil {
+			*k = v
+			return nil
+		}
+	}
+	return fmt.Errorf("cannot read an id: %q is not a uuid", clip(s, 64))
+}
+
+// Value implements database/sql's Valuer with the 16 bytes of a uuid, which pgx accepts. The zero id is NULL.
+func (k Key[K]) Value() (driver.Value, error) {
+	if k.IsZero() {
+		return nil, nil
+	}
+	return k[:], nil
 }

@@ -3,10 +3,8 @@ package migrations
 import (
 	"context"
 	"database/sql"
-	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -17,9 +15,6 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/faults"
 )
 
-//go:embed *.sql
-var files embed.FS
-
 // Ahead is how many days of partitions are kept ready beyond today.
 const Ahead = 7
 
@@ -27,30 +22,6 @@ const (
 	versionTable = "fanmail.goose_db_version"
 	lockID       = 0x66616e6d61696c // "fanmail"
 )
-
-// Version is the newest migration embedded in this build.
-func Version() (int64, error) {
-	all, err := versions()
-	if err != nil {
-		return 0, err
-	}
-	return all[len(all)-1], nil
-}
-
-// versions of the embedded migrations, rising.
-func versions() ([]int64, error) {
-	names, err := fs.Glob(files, "*.sql") // sorted
-	if err != nil || len(names) == 0 {
-		return nil, fmt.Errorf("no embedded migrations: %w", err)
-	}
-	all := make([]int64, len(names))
-	for i, name := range names {
-		if all[i], err = goose.NumericComponent(name); err != nil {
-			return nil, fmt.Errorf("read the embedded migrations: %w", err)
-		}
-	}
-	return all, nil
-}
 
 // Up applies the migrations that the database lacks, and makes sure that the
 // coming days have partitions. A newer schema it leaves as it is. It returns a

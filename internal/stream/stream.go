@@ -13,19 +13,6 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 )
 
-// The streams and the durable consumers on them.
-const (
-	Events     = "MAIL_EVENTS"
-	Deliveries = "DELIVERIES"
-	Intake     = "MAIL_INTAKE"
-	Dead       = "MAIL_DEAD"
-
-	Fanout         = "fanout"
-	IntakeConsumer = "intake"
-
-	fanoutGroup = "fanout"
-)
-
 // HeaderReason is the header of a message in the dead-letter stream that says why
 // it is there.
 const HeaderReason = "Fanmail-Reason"

@@ -12,11 +12,12 @@ import (
 // Layered are the packages whose files form layers: if a file uses what another declares, nothing in the other uses what
 // the first declares, directly or through further files. Such a package can be read from the bottom up.
 var Layered = []string{
-	".", "cmd/fanmail", "deploy/postgres", "events/email", "events/operational", "events/schema", "fanout",
-	"internal/api", "internal/apiclient", "internal/app", "internal/attempt", "internal/capacity", "internal/devserver",
-	"internal/devserver/freeport", "internal/dispatch", "internal/dispatch/scheduler", "internal/engine",
-	"internal/faults", "internal/opevents", "internal/pg", "internal/retention", "internal/telemetry",
-	"internal/telemetry/export", "internal/tenancy", "internal/tracecontext", "outbox", "subscribers/signature",
+	".", "cmd/fanmail", "deploy/migrations", "deploy/postgres", "events", "events/email", "events/operational",
+	"events/schema", "fanout", "internal/api", "internal/apiclient", "internal/app", "internal/attempt",
+	"internal/capacity", "internal/devserver", "internal/devserver/freeport", "internal/dispatch",
+	"internal/dispatch/scheduler", "internal/engine", "internal/faults", "internal/opevents", "internal/pg",
+	"internal/retention", "internal/stream", "internal/telemetry", "internal/telemetry/export", "internal/tenancy",
+	"internal/tracecontext", "outbox", "subscribers/signature",
 }
 
 // Layers finds the cycles among the files of one package, which must be type-checked together with info. The result has a

@@ -1,0 +1,9 @@
+package events
+
+// clip shortens a text to n bytes, for use in an error.
+func clip(s string, n int) string {
+	if len(s) > n {
+		return s[:n] + "…"
+	}
+	return s
+}
