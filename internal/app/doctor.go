@@ -15,7 +15,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
+	"github.com/fanmail-dev/fanmail/internal/dispatch"
 	"github.com/fanmail-dev/fanmail/internal/stream"
+	"github.com/fanmail-dev/fanmail/outbox"
+	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
 // The values of Status of a [Finding].
@@ -152,12 +155,7 @@ func (e *examination) partitions(ctx context.Context, conn *pgx.Conn) {
 
 // work checks that dispatchers run and that the outbox is drained.
 func (e *examination) work(ctx context.Context, conn *pgx.Conn) {
-	var dispatchers, unowned int
-	var oldest float64
-	err := conn.QueryRow(ctx, `SELECT (SELECT count(*) FROM fanmail.dispatchers WHERE alive_until > now()),
-		(SELECT count(*) FROM fanmail.partition_owners WHERE owner IS NULL OR leased_until < now() - interval '10 seconds'),
-		coalesce(extract(epoch FROM now() - (SELECT min(created_at) FROM (SELECT created_at FROM fanmail.outbox ORDER BY leased_until, seq LIMIT 1000) AS o)), 0)::float8`).
-		Scan(&dispatchers, &unowned, &oldest)
+	dispatchers, unowned, err := dispatch.Owners(ctx, conn)
 	if err != nil {
 		e.add("dispatchers", FindingFail, "see the server's log", "could not be read: %w", err)
 		return
@@ -170,33 +168,30 @@ func (e *examination) work(ctx context.Context, conn *pgx.Conn) {
 	default:
 		e.add("dispatchers", FindingOK, "", "%d alive, every partition has an owner", dispatchers)
 	}
-	if age := time.Duration(oldest * float64(time.Second)).Round(time.Second); age > time.Minute {
-		e.add("outbox", FindingWarn, "check that a publisher and a dispatcher run, and read their logs", "an event has waited for %s to be fanned out", age)
-	} else {
+	oldest, err := outbox.OldestWaiting(ctx, conn)
+	switch {
+	case err != nil:
+		e.add("outbox", FindingFail, "see the server's log", "could not be read: %w", err)
+	case oldest > time.Minute:
+		e.add("outbox", FindingWarn, "check that a publisher and a dispatcher run, and read their logs", "an event has waited for %s to be fanned out",
+			oldest.Round(time.Second))
+	default:
 		e.add("outbox", FindingOK, "", "no event has waited for over a minute")
 	}
 }
 
 // hosts looks up the hosts of webhooks, as a dispatcher on this machine would.
 func (e *examination) hosts(ctx context.Context, conn *pgx.Conn) {
-	rows, err := conn.Query(ctx, `SELECT DISTINCT substring(url FROM '^[a-z]+://([^/?#]+)') FROM fanmail.webhooks WHERE deleted_at IS NULL AND enabled LIMIT $1`, maxHosts)
+	authorities, err := subscribers.Hosts(ctx, conn, maxHosts)
 	if err != nil {
-		e.add("DNS", FindingFail, "see the server's log", "webhooks could not be read: %w", err)
-		return
-	}
-	authorities, err := pgx.CollectRows(rows, pgx.RowTo[*string])
-	if err != nil {
-		e.add("DNS", FindingFail, "see the server's log", "webhooks could not be read: %w", err)
+		e.add("DNS", FindingFail, "see the server's log", "the webhooks could not be read: %w", err)
 		return
 	}
 	var lost []string
 	looked := 0
 	for _, a := range authorities {
-		if a == nil {
-			continue
-		}
-		u, err := url.Parse("https://" + *a)
-		if err != nil {
+		u, err := url.Parse("https://" + a)
+		if err != nil || u.Hostname() == "" {
 			continue
 		}
 		if _, err := netip.ParseAddr(u.Hostname()); err == nil {
