@@ -70,10 +70,6 @@ func (s *Scheduler) laneOf(w *Webhook, now Now) *lane {
 		l = newLane(w, size, now.Time)
 		s.lanes[w.ID] = l
 	}
-	if l.tenure == tenureLost { // its partition came back before its last attempts had ended
-		l.tenure, l.webhook = tenureOwned, *w
-		l.limit()
-	}
 	return l
 }
 

@@ -39,19 +39,20 @@ func (s *Scheduler) Change(now Now, w *Webhook) {
 		if l.tenure == tenureOwned {
 			s.due(l, now.Latest, now)
 		}
-		s.consider(l, now)
 	default:
 		s.consider(l, now)
 	}
 }
 
 // Own sets the owned partitions. Queued deliveries of the others are released;
-// their attempts in flight go on.
+// their attempts in flight go on, and count if the partition comes back first.
 func (s *Scheduler) Own(owned [events.Partitions]bool) {
 	s.owned = owned
 	for id, l := range s.lanes {
 		if !s.owns(id) {
 			s.closeLane(l)
+		} else {
+			l.tenure = tenureOwned
 		}
 	}
 }
