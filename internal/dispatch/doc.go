@@ -23,9 +23,10 @@
 //   - Round does all of it once, without a broker, and returns when everything
 //     that was due is recorded.
 //
-// The files form layers. A file refers only to files below it:
+// The files form layers. A file refers only to files that come later in this
+// list:
 //
-//	run, round      start and stop everything
+//	round, run      start and stop everything
 //	partitions      what ownership decides
 //	receive         messages of the owned partitions
 //	rescue, fetch   rows of the table

@@ -31,7 +31,7 @@ func TestFailuresAreRetriedFromTheTableUntilTheAttemptsAreUsedUp(t *testing.T) {
 		require.Equal(t, http.StatusTeapot, *v.Code)
 		require.Equal(t, "answered 418", *v.Error)
 		require.InDelta(t, minutes*60, *v.NextIn, minutes*60*0.1+1, "after attempt %d", i+1)
-		r.hasten(w)
+		r.makeDue(w)
 	}
 	v := r.until(w, func(v row) bool { return v.Status == "failed" })
 	require.Equal(t, subscribers.MaxAttempts, v.Attempts)
@@ -59,7 +59,7 @@ func TestASuccessAfterAFailureIsFinalAndLogged(t *testing.T) {
 	r.dispatcher()
 	r.insert(1)
 	r.until(w, func(v row) bool { return v.Attempts == 1 })
-	r.hasten(w)
+	r.makeDue(w)
 	v := r.until(w, func(v row) bool { return v.Status == "delivered" })
 	require.Equal(t, 2, v.Attempts)
 	require.Nil(t, v.Error)
@@ -116,10 +116,10 @@ func TestADisabledWebhooksDeliveriesWaitAndFlowAtOnceWhenEnabled(t *testing.T) {
 	r.relay()
 	r.dispatcher()
 	r.insert(20)
-	r.born(20)
+	r.inserted(20)
 	require.NoError(t, r.sink.WaitFor(r.ctx(), 1))
 	r.set(w, "enabled = false")
-	// What was queued is parked, attempts unburnt.
+	// What was queued is released; it has used up no attempt.
 	require.Eventually(t, func() bool {
 		var due int
 		err := r.pool.QueryRow(context.Background(), `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE next_retry_at <= now() AND attempts = 0`).Scan(&due)
@@ -142,7 +142,7 @@ func TestADeletedWebhooksDeliveriesEndAsFailed(t *testing.T) {
 	r.relay()
 	r.dispatcher()
 	r.insert(5)
-	r.born(5)
+	r.inserted(5)
 	require.NoError(t, r.sink.WaitFor(r.ctx(), 1))
 	r.set(w, "deleted_at = now(), enabled = false")
 	r.settles(map[string]int{"failed": 4, "pending": 1})

@@ -210,8 +210,8 @@ func (r *rig) settles(want map[string]int) {
 	}, 90*time.Second, 20*time.Millisecond, "want %v, have %v", want, r.statuses())
 }
 
-// hasten makes every pending row due now and tells the owners.
-func (r *rig) hasten(w events.WebhookID) {
+// makeDue makes every pending row due now and tells the owners.
+func (r *rig) makeDue(w events.WebhookID) {
 	r.t.Helper()
 	r.exec(`UPDATE fanmail.webhook_subscriber_deliveries SET next_retry_at = now() WHERE webhook_id = $1 AND status = 'pending'`, w)
 	r.wake(w)
@@ -262,8 +262,8 @@ func (r *rig) until(w events.WebhookID, cond func(row) bool) row {
 	return v
 }
 
-// born waits until n delivery rows exist.
-func (r *rig) born(n int) {
+// inserted waits until n delivery rows exist.
+func (r *rig) inserted(n int) {
 	r.t.Helper()
 	require.Eventually(r.t, func() bool {
 		total := 0

@@ -39,7 +39,7 @@ func (s *Scheduler) stopping() {
 	}
 }
 
-// evict forgets the lanes that are not used.
+// evict forgets the lanes and the tenants that are not used.
 func (s *Scheduler) evict(now Now) {
 	s.evictAt = now.Time.Add(evictEvery)
 	for _, l := range s.lanes {
@@ -48,6 +48,8 @@ func (s *Scheduler) evict(now Now) {
 			s.closeLane(l)
 		}
 	}
+	s.fast.prune()
+	s.slow.prune()
 }
 
 // wake emits Wake where the next time to look is before the one asked for.

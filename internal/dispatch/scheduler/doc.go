@@ -25,14 +25,14 @@
 //     forgets it. After Stop nothing stays queued.
 //   - Beyond the memory budget a lane holds one delivery.
 //
-// The files form layers. A file refers only to files below it:
+// The files form layers. A file refers only to files that come later in this
+// list:
 //
-//	advance, inspect
-//	admission, start, finish, fetch, settings
-//	consider
-//	slowlanes
-//	scheduler
-//	command, timers, pool, inflight, slowstart
+//	inspect, advance                            what the caller asks
+//	settings, fetch, finish, start, admission   its other inputs
+//	consider, slowlanes                         what a lane may do now
+//	scheduler                                   the type
+//	slowstart, timers, pool, inflight, command
 //	lane
-//	window, observed, breaker, budget, queue, result, webhook, clock
+//	breaker, budget, observed, window, queue, result, webhook, clock
 package scheduler

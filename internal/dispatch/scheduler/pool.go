@@ -21,7 +21,6 @@ type pool struct {
 
 // share is a tenant's part of a pool.
 type share struct {
-	tenant   events.TenantID
 	inFlight int
 	lanes    queue[*lane] // those that can start, in turn
 	served   uint64       // the pool's turns when it had its last one
@@ -35,7 +34,7 @@ func newPool(slots int) *pool {
 func (p *pool) share(t events.TenantID) *share {
 	s := p.shares[t]
 	if s == nil {
-		s = &share{tenant: t, at: -1}
+		s = &share{at: -1}
 		p.shares[t] = s
 	}
 	return s
@@ -86,7 +85,6 @@ func (p *pool) first() *lane {
 	p.turns++
 	s.served = p.turns
 	if s.lanes.len() == 0 {
-		s.lanes = queue[*lane]{}
 		heap.Remove(&p.heap, s.at)
 	} else {
 		heap.Fix(&p.heap, s.at)
@@ -106,15 +104,16 @@ func (p *pool) count(s *share, n int) {
 	s.inFlight += n
 	if s.at >= 0 {
 		heap.Fix(&p.heap, s.at)
-		return
 	}
-	p.prune(s)
 }
 
-// prune forgets a share that stands for nothing.
-func (p *pool) prune(s *share) {
-	if s.at < 0 && s.inFlight == 0 {
-		delete(p.shares, s.tenant)
+// prune forgets the tenants that have no attempt in flight and no lane that can
+// start.
+func (p *pool) prune() {
+	for t, s := range p.shares {
+		if s.at < 0 && s.inFlight == 0 {
+			delete(p.shares, t)
+		}
 	}
 }
 

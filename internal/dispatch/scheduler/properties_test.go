@@ -40,7 +40,7 @@ func (w *world) step() {
 	case "insert":
 		w.insert(h, rapid.IntRange(1, 20).Draw(w.t, "rows"), rapid.Bool().Draw(w.t, "fed"))
 	case "time":
-		w.pass(rapid.SampledFrom([]time.Duration{time.Millisecond, 50 * time.Millisecond, time.Second, 5 * time.Second, time.Minute}).Draw(w.t, "time"))
+		w.pass(rapid.SampledFrom([]time.Duration{time.Millisecond, 50 * time.Millisecond, time.Second, 1200 * time.Millisecond, 5 * time.Second, time.Minute}).Draw(w.t, "time"))
 	case "finish":
 		for range rapid.IntRange(1, 5).Draw(w.t, "attempts") {
 			if d := w.oldest(); d != nil {

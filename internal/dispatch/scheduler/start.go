@@ -24,8 +24,6 @@ func (s *Scheduler) startNext(l *lane, p *pool, now Now) {
 		if l.queued() <= l.bound()/2 {
 			s.roomIn(l)
 		}
-	} else {
-		p.prune(sh)
 	}
 	s.consider(l, now)
 }
