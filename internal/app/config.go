@@ -96,7 +96,7 @@ func (c *NATS) validate() error {
 func (c *NATS) streams(role stream.Role) stream.Options {
 	return stream.Options{
 		Replicas: c.StreamReplicas, EventsMaxAge: c.EventsMaxAge, EventsMaxBytes: c.EventsMaxBytes,
-		Role: role, Given: c.Streams == streamsGiven,
+		Role: role, External: c.Streams == streamsGiven,
 	}
 }
 

@@ -49,7 +49,7 @@ func (s Source) Run(ctx context.Context, handle func(jetstream.Msg)) error {
 		if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrConsumerDeleted) {
 			err = errors.Join(err, Ensure(ctx, s.JS, s.Streams))
 		}
-		if gutted(err) {
+		if stateLost(err) {
 			err = errors.Join(err, s.remove(ctx))
 		}
 		wait := pause.NextBackOff()
@@ -67,11 +67,11 @@ var errRank = errors.New("this process's rank among those that pull has changed"
 // maxRank is the last that the broker tells apart.
 const maxRank = 9
 
-// gutted says that the broker has a consumer without its directory, which it
+// stateLost says that the broker has a consumer without its directory, which it
 // then can neither change nor save: deleting a consumer removes its directory
 // late, and so can take that of one of the same name that was made meanwhile
 // (seen with server 2.15.2).
-func gutted(err error) bool {
+func stateLost(err error) bool {
 	var refused *jetstream.APIError
 	return errors.As(err, &refused) && (refused.ErrorCode == 10012 || refused.ErrorCode == 10104) &&
 		strings.Contains(refused.Description, "no such file or directory")
@@ -88,7 +88,7 @@ func (s Source) remove(ctx context.Context) error {
 }
 
 func (s Source) consume(ctx context.Context, started func(), handle func(jetstream.Msg)) error {
-	c, err := consumer(ctx, s.JS, s.Stream, s.Consumer, s.Streams.Given)
+	c, err := consumer(ctx, s.JS, s.Stream, s.Consumer, s.Streams.External)
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ const (
 	Publisher Role = "publisher"
 	// Dispatcher consumes MAIL_EVENTS, and DELIVERIES in both directions.
 	Dispatcher Role = "dispatcher"
-	// Ingest consumes MAIL_INTAKE and buries in MAIL_DEAD.
+	// Ingest consumes MAIL_INTAKE and publishes dead letters to MAIL_DEAD.
 	Ingest Role = "ingest"
 	// API sends and asks over core NATS alone.
 	API Role = "api"

@@ -28,9 +28,9 @@ type Options struct {
 	EventsMaxBytes int64
 	// Role says which streams are this process's concern.
 	Role Role
-	// Given leaves making and changing streams and consumers to somebody else:
+	// External leaves making and changing streams and consumers to somebody else:
 	// [Ensure] only looks whether they are there and will do.
-	Given bool
+	External bool
 }
 
 // AckWait is how long the broker waits for an acknowledgement before it sends
@@ -40,6 +40,10 @@ const AckWait = 60 * time.Second
 // Configs are the streams as they should be.
 func Configs(o Options) []jetstream.StreamConfig {
 	replicas := max(o.Replicas, 1)
+	return []jetstream.StreamConfig{eventsConfig(o, replicas), deliveriesConfig(replicas), intakeConfig(replicas), deadConfig(replicas)}
+}
+
+func eventsConfig(o Options, replicas int) jetstream.StreamConfig {
 	maxAge := o.EventsMaxAge
 	if maxAge <= 0 {
 		maxAge = 30 * 24 * time.Hour
@@ -48,70 +52,75 @@ func Configs(o Options) []jetstream.StreamConfig {
 	if maxBytes <= 0 {
 		maxBytes = -1
 	}
-	// What MAIL_EVENTS loses is in the tables, so that one server need not have
-	// it on the disk before it acknowledges: it writes a moment later. Servers
-	// that replicate have their log for that, and don't offer it; there an
-	// atomic batch coalesces what each commit costs.
+	// The tables hold every event that MAIL_EVENTS may lose. So a single server acknowledges before the
+	// event is on disk. Replicated streams do not offer that; there an atomic batch shares one commit.
 	persist := jetstream.AsyncPersistMode
 	if replicas > 1 {
 		persist = jetstream.DefaultPersistMode
 	}
-	return []jetstream.StreamConfig{
-		{
-			Name:        Events,
-			Description: "Mail events relayed from the outbox; the horizon of replays.",
-			Subjects:    []string{events.EventsPrefix + ">"},
-			Storage:     jetstream.FileStorage,
-			Retention:   jetstream.LimitsPolicy,
-			Discard:     jetstream.DiscardOld,
-			MaxAge:      maxAge,
-			MaxBytes:    maxBytes,
-			Replicas:    replicas,
-			Duplicates:  2 * time.Minute,
-			PersistMode: persist,
-			// The server has one or the other.
-			AllowAtomicPublish: persist == jetstream.DefaultPersistMode,
-			AllowDirect:        true,
-		},
-		{
-			Name:        Deliveries,
-			Description: "Delivery messages on their way to the owner of their partition; the table holds the truth.",
-			Subjects:    []string{events.DeliveriesPrefix + "*"},
-			// Memory: a message is useless once its row's lease has run out,
-			// and the sweep sends again whatever was lost.
-			Storage:   jetstream.MemoryStorage,
-			Retention: jetstream.LimitsPolicy,
-			Discard:   jetstream.DiscardOld,
-			MaxAge:    2 * time.Minute,
-			MaxBytes:  512 << 20,
-			Replicas:  replicas,
-		},
-		{
-			Name:        Intake,
-			Description: "Events that other systems hand in; acknowledged once they are in the outbox.",
-			Subjects:    []string{events.IntakePrefix + "*"},
-			Storage:     jetstream.FileStorage,
-			Retention:   jetstream.LimitsPolicy,
-			Discard:     jetstream.DiscardNew,
-			MaxAge:      7 * 24 * time.Hour,
-			// No bound: what was taken in stays until its age is over, and a full
-			// stream would refuse what is new because of it.
-			MaxBytes: -1,
-			Replicas: replicas,
-			// The least that the server allows: its window spans all tenants,
-			// whose ids may be alike. The outbox's keys tell duplicates by tenant.
-			Duplicates: 100 * time.Millisecond,
-		},
-		{
-			Name:        Dead,
-			Description: "What the intake refused, with the reason in a header.",
-			Subjects:    []string{"mail.dead.>"},
-			Storage:     jetstream.FileStorage,
-			Retention:   jetstream.LimitsPolicy,
-			Discard:     jetstream.DiscardOld,
-			MaxAge:      30 * 24 * time.Hour,
-			Replicas:    replicas,
-		},
+	return jetstream.StreamConfig{
+		Name:        Events,
+		Description: "Mail events relayed from the outbox; the horizon of replays.",
+		Subjects:    []string{events.EventsPrefix + ">"},
+		Storage:     jetstream.FileStorage,
+		Retention:   jetstream.LimitsPolicy,
+		Discard:     jetstream.DiscardOld,
+		MaxAge:      maxAge,
+		MaxBytes:    maxBytes,
+		Replicas:    replicas,
+		Duplicates:  2 * time.Minute,
+		PersistMode: persist,
+		// The server has one or the other.
+		AllowAtomicPublish: persist == jetstream.DefaultPersistMode,
+		AllowDirect:        true,
+	}
+}
+
+func deliveriesConfig(replicas int) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:        Deliveries,
+		Description: "Delivery messages on their way to the owner of their partition; the table holds the truth.",
+		Subjects:    []string{events.DeliveriesPrefix + "*"},
+		// In memory: a message is useless after its row's lease has ended, and the fetch of due rows sends
+		// again what was lost.
+		Storage:   jetstream.MemoryStorage,
+		Retention: jetstream.LimitsPolicy,
+		Discard:   jetstream.DiscardOld,
+		MaxAge:    2 * time.Minute,
+		MaxBytes:  512 << 20,
+		Replicas:  replicas,
+	}
+}
+
+func intakeConfig(replicas int) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:        Intake,
+		Description: "Events that other systems hand in; acknowledged once they are in the outbox.",
+		Subjects:    []string{events.IntakePrefix + "*"},
+		Storage:     jetstream.FileStorage,
+		Retention:   jetstream.LimitsPolicy,
+		Discard:     jetstream.DiscardNew,
+		MaxAge:      7 * 24 * time.Hour,
+		// No limit: acknowledged messages stay until their age is over, and a full stream would refuse new
+		// ones because of them.
+		MaxBytes: -1,
+		Replicas: replicas,
+		// The shortest window that the server allows. It spans all tenants, whose message ids may be equal;
+		// the outbox's keys find duplicates by tenant.
+		Duplicates: 100 * time.Millisecond,
+	}
+}
+
+func deadConfig(replicas int) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:        Dead,
+		Description: "What the intake refused, with the reason in a header.",
+		Subjects:    []string{"mail.dead.>"},
+		Storage:     jetstream.FileStorage,
+		Retention:   jetstream.LimitsPolicy,
+		Discard:     jetstream.DiscardOld,
+		MaxAge:      30 * 24 * time.Hour,
+		Replicas:    replicas,
 	}
 }
 
@@ -190,7 +199,7 @@ func (e *MismatchError) Error() string {
 // Ensure makes the server's streams that Options.Role works with what [Configs]
 // says, and the shared consumers with them. It is safe to call from many
 // processes at once. It returns a [*MismatchError] where the server's stream
-// differs dangerously and, with Options.Given, an error that wraps
+// differs dangerously and, with Options.External, an error that wraps
 // [jetstream.ErrStreamNotFound] or [jetstream.ErrConsumerNotFound] where one is
 // missing.
 func Ensure(ctx context.Context, js jetstream.JetStream, o Options) error {
@@ -198,17 +207,17 @@ func Ensure(ctx context.Context, js jetstream.JetStream, o Options) error {
 		if !o.Role.uses(want.Name) {
 			continue
 		}
-		if err := ensureStream(ctx, js, want, o.Given); err != nil {
+		if err := ensureStream(ctx, js, want, o.External); err != nil {
 			return err
 		}
 	}
 	if o.Role.fansOut() {
-		if _, err := consumer(ctx, js, Events, FanoutConsumer(), o.Given); err != nil {
+		if _, err := consumer(ctx, js, Events, FanoutConsumer(), o.External); err != nil {
 			return err
 		}
 	}
 	if o.Role.uses(Intake) {
-		if _, err := consumer(ctx, js, Intake, IntakeConsumerConfig(), o.Given); err != nil {
+		if _, err := consumer(ctx, js, Intake, IntakeConsumerConfig(), o.External); err != nil {
 			return err
 		}
 	}
@@ -218,7 +227,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, o Options) error {
 // EnsureAll is [Ensure] for every role, with the partitions' consumers too,
 // which dispatchers otherwise make as they come to own one.
 func EnsureAll(ctx context.Context, js jetstream.JetStream, o Options) error {
-	o.Role, o.Given = Everything, false
+	o.Role, o.External = Everything, false
 	if err := Ensure(ctx, js, o); err != nil {
 		return err
 	}
@@ -232,10 +241,10 @@ func EnsureAll(ctx context.Context, js jetstream.JetStream, o Options) error {
 
 // consumer makes a durable consumer what it should be, or looks it up where it
 // is given.
-func consumer(ctx context.Context, js jetstream.JetStream, stream string, want jetstream.ConsumerConfig, given bool) (jetstream.Consumer, error) {
+func consumer(ctx context.Context, js jetstream.JetStream, stream string, want jetstream.ConsumerConfig, external bool) (jetstream.Consumer, error) {
 	var c jetstream.Consumer
 	var err error
-	if given {
+	if external {
 		c, err = js.Consumer(ctx, stream, want.Durable)
 	} else {
 		c, err = js.CreateOrUpdateConsumer(ctx, stream, want)
@@ -246,9 +255,9 @@ func consumer(ctx context.Context, js jetstream.JetStream, stream string, want j
 	return c, nil
 }
 
-func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, given bool) error {
+func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, external bool) error {
 	s, err := js.Stream(ctx, want.Name)
-	if given && errors.Is(err, jetstream.ErrStreamNotFound) {
+	if external && errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("stream %s is to be given (FANMAIL_STREAMS=given) and is missing: make it with `fanmail streams`: %w", want.Name, err)
 	}
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -268,7 +277,7 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 	if err := dangerous(have, want); err != nil {
 		return err
 	}
-	if given || same(have, want) {
+	if external || same(have, want) {
 		return nil
 	}
 	// Size, age and replicas are the operator's to raise on the server; only
