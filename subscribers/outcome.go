@@ -64,8 +64,6 @@ type OutcomeResult struct {
 	// Next is when each failed row is due again, Unix microseconds; rows that
 	// are final, and rows whose failure was stale, are absent.
 	Next map[events.DeliveryID]int64
-	// Ended are the failed rows that this commit made final.
-	Ended map[events.DeliveryID]bool
 	// Stale counts the outcomes that changed nothing: the row was final, or
 	// had moved on.
 	Stale int
@@ -128,7 +126,7 @@ WHERE id = ANY($1::uuid[]) AND enabled`
 // one round trip. Everything in it may be written again: after an error whose
 // commit is in doubt, call it again with the same ledger.
 func WriteOutcomes(ctx context.Context, pool *pgxpool.Pool, l *OutcomeBatch) (OutcomeResult, error) {
-	w := OutcomeResult{Next: map[events.DeliveryID]int64{}, Ended: map[events.DeliveryID]bool{}, Renewed: map[events.DeliveryID]int64{}}
+	w := OutcomeResult{Next: map[events.DeliveryID]int64{}, Renewed: map[events.DeliveryID]int64{}}
 	b := &pgx.Batch{}
 	queueDelivered(b, l.Outcomes, &w)
 	queueFailed(b, l.Outcomes, &w)
@@ -197,9 +195,7 @@ func queueFailed(b *pgx.Batch, outcomes []Outcome, w *OutcomeResult) {
 			w.Stale += len(outcomes)
 			_, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error {
 				w.Stale--
-				if at == nil {
-					w.Ended[id] = true
-				} else {
+				if at != nil {
 					w.Next[id] = at.UnixMicro()
 				}
 				return nil

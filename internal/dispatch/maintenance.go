@@ -17,21 +17,21 @@ import (
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
-// MaintenanceOptions say how maintenance runs.
+// MaintenanceOptions configure maintenance. The zero value is usable.
 type MaintenanceOptions struct {
-	// Every is the time between rounds; zero: 5 minutes.
+	// Every is the time between rounds. Defaults to 5 minutes.
 	Every time.Duration
 	// Retention are the rules that each round applies.
 	Retention []retention.Rule
-	// Also is done in each round, under the same lock. It may be nil.
+	// Also is called in each round, under the same lock; nil: nothing.
 	Also       func(context.Context) error
 	Log        *zap.Logger
 	Registerer prometheus.Registerer // nil: no metrics
 }
 
-// Maintenance keeps the partitions of the coming days ready, drops the ones
-// whose 30 days are over, forgets what has expired, previous secrets among it,
-// and disables webhooks that only fail. Any number of replicas may run it; an
+// Maintenance makes the table partitions of the coming days, disables webhooks
+// whose deliveries only fail, and applies the retention rules, which drop old
+// partitions and delete what has expired. Any number of replicas may run it: an
 // advisory lock lets one work at a time.
 type Maintenance struct {
 	pool     *pgxpool.Pool
@@ -43,7 +43,7 @@ type Maintenance struct {
 	done     prometheus.Gauge
 }
 
-// NewMaintenance makes maintenance; Run starts it.
+// NewMaintenance returns maintenance of the pool's database; Run starts it.
 func NewMaintenance(pool *pgxpool.Pool, o MaintenanceOptions) *Maintenance {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
@@ -64,12 +64,13 @@ func NewMaintenance(pool *pgxpool.Pool, o MaintenanceOptions) *Maintenance {
 			Name: "fanmail_maintenance_disabled_webhooks_total", Help: "Webhooks disabled because their deliveries failed and none succeeded.",
 		}),
 		done: f.NewGauge(prometheus.GaugeOpts{
-			Name: "fanmail_maintenance_last_success_timestamp_seconds", Help: "When a round of this replica last did all that there was to do; 0 where it never had a turn.",
+			Name: "fanmail_maintenance_last_success_timestamp_seconds", Help: "When this replica last finished a round without an error; 0 before the first.",
 		}),
 	}
 }
 
-// Run does a round at once and then every so often, until ctx ends.
+// Run does a round at once and then every [MaintenanceOptions.Every], until ctx
+// ends. It logs the errors of rounds and returns nil.
 func (m *Maintenance) Run(ctx context.Context) error {
 	tick := time.NewTicker(m.o.Every)
 	defer tick.Stop()
@@ -85,16 +86,16 @@ func (m *Maintenance) Run(ctx context.Context) error {
 	}
 }
 
-// Round does all of it once; where another replica is at it, nothing.
+// Round does all of it once. It does nothing while another replica does a round.
 func (m *Maintenance) Round(ctx context.Context) error {
 	conn, err := m.pool.Acquire(ctx)
 	if err != nil {
-		return fmt.Errorf("maintenance: %w", err)
+		return fmt.Errorf("maintenance: acquire a connection: %w", err)
 	}
 	defer conn.Release()
 	var first bool
 	if err := conn.QueryRow(ctx, `SELECT pg_try_advisory_lock(hashtextextended('fanmail.maintenance', 0))`).Scan(&first); err != nil {
-		return fmt.Errorf("maintenance: %w", err)
+		return fmt.Errorf("maintenance: take the lock: %w", err)
 	}
 	if !first {
 		return nil
@@ -105,7 +106,7 @@ func (m *Maintenance) Round(ctx context.Context) error {
 	if err := migrations.MakePartitions(ctx, m.pool); err != nil {
 		return err
 	}
-	// One that fails keeps none of the others from its round.
+	// The parts do not depend on each other, so an error in one does not stop the rest.
 	err = errors.Join(m.disable(ctx), m.retain(ctx))
 	if m.o.Also != nil {
 		err = errors.Join(err, m.o.Also(ctx))
@@ -128,7 +129,7 @@ func (m *Maintenance) disable(ctx context.Context) error {
 	}
 	m.disabled.Add(float64(len(list)))
 	for _, w := range list {
-		m.log.Warn("webhook disabled", zap.Stringer("webhook", w.ID), zap.Stringer("tenant", w.TenantID), zap.String("because", w.Reason))
+		m.log.Warn("webhook disabled", zap.Stringer("webhook", w.ID), zap.Stringer("tenant", w.TenantID), zap.String("reason", w.Reason))
 	}
 	return nil
 }
