@@ -44,13 +44,22 @@ func TestTheRetryScheduleIsWrittenOnce(t *testing.T) {
 
 const limitsPage = "docs/reference/limits.md"
 
-// TestLimitsAreThoseOfTheCode compares lines of the page with the constants
-// that they describe. The code is given as a regular expression, so that it may
-// move between packages.
+// figure is a line of a page and the constant that it describes, as a regular
+// expression, so that the code may move between packages.
+type figure struct{ line, code string }
+
+func requireFigures(t *testing.T, path string, figures []figure) {
+	t.Helper()
+	page, src := strings.Join(strings.Fields(read(t, "../../"+path)), " "), sources(t)
+	for _, f := range figures {
+		require.Contains(t, page, f.line)
+		require.Regexp(t, regexp.MustCompile(f.code), src, "%s does not say what the code says: %s", path, f.line)
+	}
+}
+
 func TestLimitsAreThoseOfTheCode(t *testing.T) {
 	t.Parallel()
-	page, src := read(t, "../../"+limitsPage), sources(t)
-	for _, limit := range []struct{ line, code string }{
+	requireFigures(t, limitsPage, []figure{
 		{"| at once | +1 m | +5 m | +15 m | +1 h | +4 h | +8 h | +16 h |", `0, time\.Minute, 5 \* time\.Minute, 15 \* time\.Minute, time\.Hour, 4 \* time\.Hour, 8 \* time\.Hour, 16 \* time\.Hour`},
 		{"A delivery has eight attempts.", `\bMaxAttempts += 8\b`},
 		{"a jitter of ±10 %", `\bjitter += 0\.10\b`},
@@ -76,8 +85,20 @@ func TestLimitsAreThoseOfTheCode(t *testing.T) {
 		{"| unfinished replays of a tenant | 10 |", `\bMaxActive += 10\b`},
 		{"| agents in a replay's filter | 50 |", `\bMaxAgents += 50\b`},
 		{"| open `GET /v1/events/tail` streams of one key | 8 in a process |", `\bmaxTails += 8\b`},
-	} {
-		require.Contains(t, page, limit.line)
-		require.Regexp(t, regexp.MustCompile(limit.code), src, "%s does not say what the code says: %s", limitsPage, limit.line)
-	}
+	})
+}
+
+func TestTimersOfTheDesignAreThoseOfTheCode(t *testing.T) {
+	t.Parallel()
+	requireFigures(t, "docs/explanation/design.md", []figure{
+		{"| relay | 4 ms from the start of a round to the next |", `\bpace += 4 \* time\.Millisecond`},
+		{"| relay | as long as the round took, 20 ms at most |", `\bmaxGather += 20 \* time\.Millisecond`},
+		{"| fan-out | 5 ms before a second batch may start beside the first |", `\bpatience += 5 \* time\.Millisecond`},
+		{"| outcome writer | as long as the commit took, for each other dispatcher, 20 ms at most |", `\boutcomeRest += 20 \* time\.Millisecond`},
+		{"A message that grows past 128 KiB is continued in the next one", `\bMessageBytes += 128 << 10\b`},
+		{"an envelope of over 32 KiB is not sent along", `\bInlineEnvelope += 32 << 10\b`},
+		{"a fast or new lane at least 1,024 deliveries", `\bqueueFirst += 1024\b`},
+		{"at most 4,096", `\bqueueFast += 4096\b`},
+		{"discard their plans every two seconds", `\breplanEvery = 2 \* time\.Second`},
+	})
 }
