@@ -13,7 +13,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/internal/ingest"
+	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/retention"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
@@ -388,7 +388,7 @@ func TestRetentionExpiresWhatIsPendingAndThenDropsTheDay(t *testing.T) {
 		return day
 	}
 	days := []time.Time{kept()}
-	rules := slices.Concat(subscribers.RetentionRules(), ingest.RetentionRules(), outbox.RetentionRules())
+	rules := slices.Concat(subscribers.RetentionRules(), mailbox.RetentionRules(), outbox.RetentionRules())
 	r, err := retention.Run(ctx, pool, rules)
 	require.NoError(t, err)
 	days = append(days, kept())

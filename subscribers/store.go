@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
+	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/outbox"
@@ -177,7 +177,7 @@ func distinct[T comparable](in []T) []T {
 }
 
 func checkAgents(ctx context.Context, db DB, tenant events.TenantID, addresses []string) error {
-	missing, err := agentwebhook.Missing(ctx, db, tenant, addresses...)
+	missing, err := mailbox.MissingAgent(ctx, db, tenant, addresses...)
 	if err == nil && missing != "" {
 		err = &events.FieldError{Field: "filters.agent_ids", Reason: fmt.Sprintf("names %q, which is no agent of this tenant", missing)}
 	}

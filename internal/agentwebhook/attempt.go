@@ -12,14 +12,8 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/attempt"
 )
 
-const (
-	// AttemptTimeout bounds a whole attempt, from dialling to the end of the
-	// answer.
-	AttemptTimeout = 30 * time.Second
-	// leaseMargin is how long before the end of a lease nothing is sent any
-	// more. It covers the time between the claim in Postgres and our clock.
-	leaseMargin = 10 * time.Second
-)
+// AttemptTimeout bounds a whole attempt, from dialling to the end of the answer.
+const AttemptTimeout = 30 * time.Second
 
 var errURL = errors.New("the agent's webhook URL can't be read")
 
@@ -63,11 +57,4 @@ func (p *poster) post(ctx context.Context, c *claimed, pay *Payload, b *body) at
 		h.Set("Sunset", p.sunset)
 	}
 	return p.Post(ctx, attempt.Request{URL: u, Header: h, Body: b.reader, Length: b.length(), LeaseValid: c.leaseValid})
-}
-
-// leaseValid reports whether the claim is still this process's.
-func (c *claimed) leaseValid() bool { return c.leaseLeft() > 0 }
-
-func (c *claimed) leaseLeft() time.Duration {
-	return LeaseDuration - leaseMargin - time.Since(c.since)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
@@ -19,20 +20,20 @@ func TestAPieceOfAMailIsInMemoryAtATime(t *testing.T) {
 	ctx := t.Context()
 	pool := pgtest.Pool(t)
 	mail := bytes.Repeat([]byte("0123456789abc\xfb\xff\n"), 1<<16) // a megabyte
-	of := raw{id: events.NewID(), createdAt: time.Now().UTC().Truncate(time.Microsecond), size: int64(len(mail))}
-	_, err := pool.Exec(ctx, `INSERT INTO fanmail.message_raws (id, created_at, raw) VALUES ($1, $2, $3)`, events.ID(of.id), of.createdAt, mail)
+	of := mailbox.Raw{ID: events.NewID(), CreatedAt: time.Now().UTC().Truncate(time.Microsecond), Size: int64(len(mail))}
+	_, err := pool.Exec(ctx, `INSERT INTO fanmail.message_raws (id, created_at, raw) VALUES ($1, $2, $3)`, events.ID(of.ID), of.CreatedAt, mail)
 	require.NoError(t, err)
 	b, err := newBody(ctx, pool, &Payload{To: []string{}, RawMessage: []byte{}}, of)
 	require.NoError(t, err)
-	require.Len(t, b.first, rawChunk)
+	require.Len(t, b.first, mailbox.ChunkSize)
 
-	p := &pieces{ctx: ctx, body: b, next: b.first}
+	p := &rawReader{ctx: ctx, body: b, next: b.first}
 	var sent bytes.Buffer
 	for some := make([]byte, 32<<10); ; {
 		n, err := p.Read(some)
 		sent.Write(some[:n])
-		require.LessOrEqual(t, len(p.next), rawChunk)
-		require.LessOrEqual(t, cap(p.out), 2*rawChunk)
+		require.LessOrEqual(t, len(p.next), mailbox.ChunkSize)
+		require.LessOrEqual(t, cap(p.out), 2*mailbox.ChunkSize)
 		if err != nil {
 			require.ErrorIs(t, err, io.EOF)
 			break

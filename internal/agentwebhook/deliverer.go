@@ -3,7 +3,6 @@ package agentwebhook
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"net/url"
 	"sync"
@@ -15,27 +14,22 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
-	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/attempt"
+	"github.com/fanmail-dev/fanmail/internal/mailbox"
 )
 
 const (
-	// claimAgents is how many agents one claim asks for, lookAgents how many
-	// one search looks at.
-	claimAgents = 32
-	lookAgents  = 500
-	// lookEvery is how often due deliveries are searched for that no hint told
-	// of: retries, and those of deliverers that died.
-	lookEvery = time.Second
-	// brokenWait is how long a delivery waits whose mail could not be read.
-	brokenWait = 10 * time.Second
+	// callTimeout bounds one call of the database.
+	callTimeout = 30 * time.Second
+	// unreadableWait is how long a delivery waits whose mail could not be read.
+	unreadableWait = 10 * time.Second
 )
 
 // Options say how a deliverer runs.
 type Options struct {
-	// Slots is how many attempts may be on the wire at once to endpoints that
-	// answer within a second; zero: 64. SlowSlots is the same for the slower
-	// ones; zero: four times Slots.
+	// Slots is how many attempts may be in flight to endpoints that answer within
+	// [attempt.SlowAfter]; zero: 64. SlowSlots is the same for slower ones; zero:
+	// four times Slots.
 	Slots, SlowSlots int
 	// AllowHTTP sends to plain HTTP URLs.
 	AllowHTTP bool
@@ -44,28 +38,18 @@ type Options struct {
 	AllowNetworks []netip.Prefix
 	// Proxy for all attempts; nil: none. The environment's proxy is not used.
 	Proxy *url.URL
-	// Deprecated is since when the agents' own webhooks are deprecated, for
-	// the header Deprecation (RFC 9745), and Sunset when they will end, for
-	// the header Sunset (RFC 8594). Zero: no header.
+	// Deprecated is since when the agents' own webhooks are deprecated, for the
+	// header Deprecation (RFC 9745). Sunset is when they end, for the header
+	// Sunset (RFC 8594). Zero: no header.
 	Deprecated, Sunset time.Time
 	// Drain is how long stopping may take; zero: 20 s.
 	Drain      time.Duration
-	Log        *zap.Logger
+	Log        *zap.Logger           // nil: silent
 	Registerer prometheus.Registerer // nil: no metrics
 }
 
-// What [Deliverer.DeliverSync] refuses.
-var (
-	// ErrNoDelivery says that the tenant has no such message, or its agent no
-	// webhook of its own.
-	ErrNoDelivery = errors.New("no such message, or its agent has no webhook of its own")
-	// ErrNotDue says that the message's delivery has ended, is being attempted,
-	// or waits for its next attempt.
-	ErrNotDue = errors.New("the message's delivery has ended, is being attempted, or waits for its next attempt")
-)
-
-// Deliverer sends mail to the agents' own webhooks. Any number of them may run
-// on one database. Make one with [New].
+// Deliverer sends mail to the agents' own webhooks. Any number of them may run on
+// one database. Make one with [New].
 type Deliverer struct {
 	pool    *pgxpool.Pool
 	nc      *nats.Conn
@@ -78,9 +62,9 @@ type Deliverer struct {
 	working sync.WaitGroup
 }
 
-// New makes a deliverer; Run starts it. Its connections had better be its own,
-// so that it waits for no others and no others for it. nc may be nil: new
-// deliveries are then found by searching alone.
+// New makes a deliverer. Give it a dedicated pool, so that it and the rest do not
+// wait for each other's connections. nc may be nil: new deliveries are then found
+// by searching alone.
 func New(pool *pgxpool.Pool, nc *nats.Conn, o Options) *Deliverer {
 	if o.Slots <= 0 {
 		o.Slots = 64
@@ -101,167 +85,66 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, o Options) *Deliverer {
 	return d
 }
 
-// Run delivers until ctx ends, then stops within the drain deadline: nothing
-// new is claimed, attempts on the wire end or are cut short and given back,
-// and outcomes are written.
-func (d *Deliverer) Run(ctx context.Context) error {
-	if d.nc != nil {
-		sub, err := d.nc.Subscribe(events.WakeAgents, func(m *nats.Msg) { d.slots.push(string(m.Data)) })
-		if err != nil {
-			return fmt.Errorf("subscribe to %s: %w", events.WakeAgents, err)
-		}
-		defer func() { _ = sub.Unsubscribe() }()
-	}
-	// Attempts outlive ctx by as much as draining may take.
-	wire, cut := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer cut(nil)
-	// Outcomes are written under ink, which lasts until the deadline.
-	ink, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	d.loop(ctx, wire, ink)
-
-	late := time.AfterFunc(d.o.Drain*3/4, func() { cut(attempt.ErrStopped) })
-	defer late.Stop()
-	last := time.AfterFunc(d.o.Drain, stop)
-	defer last.Stop()
-	d.working.Wait()
-	d.poster.Close()
-	return nil
-}
-
-// loop claims and starts until ctx ends.
-func (d *Deliverer) loop(ctx, wire, ink context.Context) {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	after, look, failing := "", true, false
-	for {
-		var err error
-		if look && d.slots.room() {
-			after, err = d.look(ctx, after)
-		}
-		for err == nil && ctx.Err() == nil {
-			wants := d.slots.take(claimAgents, time.Now())
-			if len(wants) == 0 {
-				break
-			}
-			err = d.start(ctx, wire, ink, wants)
-		}
-		if err != nil && ctx.Err() == nil && !failing {
-			d.log.Warn("deliveries to agents can't be claimed; trying again", zap.Error(err))
-		}
-		failing = err != nil
-		select {
-		case <-ctx.Done():
-			return
-		case <-d.slots.wake:
-			look = false
-		case <-tick.C:
-			look = true
-		}
-	}
-}
-
-// look searches the table for agents with due deliveries, from where the last
-// search ended.
-func (d *Deliverer) look(ctx context.Context, after string) (string, error) {
-	d.slots.forget(time.Now())
-	call, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	due, last, err := waiting(call, d.pool, after, lookAgents)
-	if err != nil {
-		return after, err
-	}
-	if len(due) > 0 {
-		d.slots.push(due...)
-	}
-	return last, nil
-}
-
-// start claims what is wanted and begins the attempts.
-func (d *Deliverer) start(ctx, wire, ink context.Context, wants []want) error {
-	agents, rooms := make([]string, len(wants)), make([]int32, len(wants))
-	for i, w := range wants {
-		agents[i], rooms[i] = w.agent, int32(len(w.slots)) //nolint:gosec // at most perAgent
-	}
-	// Not ctx: what a claim has leased would wait for its lease's end.
-	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
-	defer cancel()
-	got, err := claim(call, d.pool, agents, rooms)
-	of := make(map[string][]claimed, len(wants))
-	for _, c := range got {
-		of[c.agent] = append(of[c.agent], c)
-	}
-	for _, w := range wants {
-		list := of[w.agent]
-		for i := range list {
-			d.working.Go(func() { d.work(wire, ink, &list[i], w.slots[i]) })
-		}
-		d.slots.settle(w, len(list))
-	}
-	return err
-}
-
-// work makes one attempt in its slot.
-func (d *Deliverer) work(wire, ink context.Context, c *claimed, in *slot) {
-	slow := time.AfterFunc(attempt.SlowAfter, func() { d.slots.slowDown(in, time.Now()) })
-	o, made := d.attempt(wire, ink, c)
-	quick := slow.Stop() && made && o.Delivered
-	d.slots.end(in, quick)
-}
-
-// attempt is a delivery's way through one POST: read what is to be sent, POST,
-// record. made is false where nothing was sent.
-func (d *Deliverer) attempt(wire, ink context.Context, c *claimed) (o attempt.Result, made bool) {
+// attempt takes a claimed delivery through one POST: read what is to be sent,
+// POST under the attempt context, record under the write context. sent is false
+// if nothing was sent; the result then says why the delivery ended, or is zero if
+// it is tried again.
+func (d *Deliverer) attempt(attemptCtx, writeCtx context.Context, c *claimed) (r attempt.Result, sent bool) {
 	// A process that was paused may hold a lease that has run out.
 	if c.leaseLeft() < AttemptTimeout {
-		return o, false
+		return r, false
 	}
-	why := ""
-	switch {
-	case c.expired:
-		why = "expired"
-	case c.url == nil:
-		why = "the agent has no webhook any more"
-	case c.envelope == nil:
-		why = errGone.Error()
+	p, b, ended, err := d.prepare(attemptCtx, c)
+	if err != nil {
+		d.log.Warn("a mail for an agent's webhook can't be read; trying again", zap.Stringer("message_id", c.id), zap.Error(err))
+		d.write(writeCtx, func(ctx context.Context) error { return release(ctx, d.pool, c, unreadableWait) })
+		return r, false
 	}
-	var pay *Payload
-	var b *body
-	if why == "" {
-		var err error
-		if pay, err = payload(c.agent, c.envelope); err == nil {
-			b, err = newBody(wire, d.pool, pay, c.raw)
-		}
-		if errors.Is(err, errGone) {
-			why = errGone.Error()
-		} else if err != nil {
-			d.log.Warn("a mail for an agent's webhook can't be read; trying again", zap.Stringer("message", c.id), zap.Error(err))
-			d.write(ink, func(ctx context.Context) error { return giveBack(ctx, d.pool, c, brokenWait) })
-			return o, false
-		}
-	}
-	if why != "" {
-		d.write(ink, func(ctx context.Context) error { return end(ctx, d.pool, c, why) })
+	if ended != "" {
+		d.write(writeCtx, func(ctx context.Context) error { return fail(ctx, d.pool, c, ended) })
 		d.metrics.ended.WithLabelValues("expired").Inc()
-		d.log.Warn("a delivery to an agent's webhook ended", zap.Stringer("message", c.id), zap.String("agent", c.agent), zap.String("because", why))
-		return attempt.Result{Reason: attempt.ReasonRequest, Error: why}, false
+		d.log.Warn("a delivery to an agent's webhook ended", zap.Stringer("message_id", c.id), zap.String("agent_id", c.agent), zap.String("reason", ended))
+		return attempt.Result{Reason: attempt.ReasonRequest, Error: ended}, false
 	}
 	if c.attempts == 0 {
 		d.metrics.lag.Observe(max(0, time.Since(c.createdAt).Seconds()))
 	}
-	o = d.poster.post(wire, c, pay, b)
-	d.metrics.attempts.WithLabelValues(o.Reason).Inc()
-	d.metrics.duration.Observe(o.Duration.Seconds())
-	if o.Stopped() || b.broken.Load() {
-		d.write(ink, func(ctx context.Context) error { return giveBack(ctx, d.pool, c, 0) })
-		return o, true
+	r = d.poster.post(attemptCtx, c, p, b)
+	d.metrics.attempts.WithLabelValues(r.Reason).Inc()
+	d.metrics.duration.Observe(r.Duration.Seconds())
+	switch {
+	case r.Stopped():
+		d.write(writeCtx, func(ctx context.Context) error { return release(ctx, d.pool, c, 0) })
+	case b.broken.Load():
+		d.write(writeCtx, func(ctx context.Context) error { return release(ctx, d.pool, c, unreadableWait) })
+	default:
+		d.write(writeCtx, func(ctx context.Context) error { return d.record(ctx, c, &r) })
 	}
-	d.write(ink, func(ctx context.Context) error { return d.record(ctx, c, &o) })
-	return o, true
+	return r, true
 }
 
-func (d *Deliverer) record(ctx context.Context, c *claimed, o *attempt.Result) error {
-	status, err := record(ctx, d.pool, c, o)
+// prepare reads what is to be sent. ended is why the delivery can't be sent at
+// all; "" if it can.
+func (d *Deliverer) prepare(ctx context.Context, c *claimed) (p *Payload, b *body, ended string, err error) {
+	switch {
+	case c.expired:
+		return nil, nil, "expired", nil
+	case c.url == nil:
+		return nil, nil, "the agent has no webhook any more", nil
+	case c.envelope == nil:
+		return nil, nil, mailbox.ErrGone.Error(), nil
+	}
+	if p, err = newPayload(c.agent, c.envelope); err == nil {
+		b, err = newBody(ctx, d.pool, p, c.raw)
+	}
+	if errors.Is(err, mailbox.ErrGone) {
+		return nil, nil, mailbox.ErrGone.Error(), nil
+	}
+	return p, b, "", err
+}
+
+func (d *Deliverer) record(ctx context.Context, c *claimed, r *attempt.Result) error {
+	status, err := record(ctx, d.pool, c, r)
 	if err != nil {
 		return err
 	}
@@ -270,20 +153,20 @@ func (d *Deliverer) record(ctx context.Context, c *claimed, o *attempt.Result) e
 		d.metrics.ended.WithLabelValues(status).Inc()
 	case "failed":
 		d.metrics.ended.WithLabelValues(status).Inc()
-		d.log.Info("a delivery to an agent's webhook failed", zap.Stringer("message", c.id), zap.String("agent", c.agent),
-			zap.Int("attempts", c.attempts+1), zap.String("reason", o.Reason), zap.Int("status", o.StatusCode))
+		d.log.Info("a delivery to an agent's webhook failed", zap.Stringer("message_id", c.id), zap.String("agent_id", c.agent),
+			zap.Int("attempts", c.attempts+1), zap.String("reason", r.Reason), zap.Int("status_code", r.StatusCode))
 	}
 	return nil
 }
 
-// write writes until it succeeds, waiting out a database that is away, or ctx
-// ends. What is then unwritten comes again by its lease.
+// write calls f until it succeeds or ctx ends, so that it outlasts an outage of
+// the database. A row that stays unwritten is claimed again after its lease.
 func (d *Deliverer) write(ctx context.Context, f func(context.Context) error) {
 	pause := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(20*time.Millisecond), backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))
 	warned := false
 	_ = backoff.RetryNotify(func() error {
-		call, cancel := context.WithTimeout(ctx, 30*time.Second)
+		call, cancel := context.WithTimeout(ctx, callTimeout)
 		defer cancel()
 		return f(call)
 	}, backoff.WithContext(pause, ctx), func(err error, _ time.Duration) {
@@ -292,32 +175,4 @@ func (d *Deliverer) write(ctx context.Context, f func(context.Context) error) {
 		}
 		warned = true
 	})
-}
-
-// DeliverSync makes an attempt for one message now and gives its result, which
-// is recorded all the same: a failed delivery is tried again later like any
-// other. It returns [ErrNoDelivery] or [ErrNotDue] where there is nothing to
-// attempt. If ctx ends first, the attempt is cut short and counts as failed.
-func (d *Deliverer) DeliverSync(ctx context.Context, tenant events.TenantID, message events.MessageID) (attempt.Result, error) {
-	c, ok, err := claimMessage(ctx, d.pool, tenant, message)
-	if err != nil {
-		return attempt.Result{}, err
-	}
-	if !ok {
-		have, err := exists(ctx, d.pool, tenant, message)
-		if err == nil && !have {
-			err = ErrNoDelivery
-		}
-		if err == nil {
-			err = ErrNotDue
-		}
-		return attempt.Result{}, err
-	}
-	ink, cancel := context.WithTimeout(context.WithoutCancel(ctx), AttemptTimeout+30*time.Second)
-	defer cancel()
-	o, made := d.attempt(ctx, ink, &c)
-	if !made && o.Error == "" {
-		return o, fmt.Errorf("deliver message %s: it could not be read now, and is tried again later", message)
-	}
-	return o, nil
 }

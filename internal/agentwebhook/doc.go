@@ -1,28 +1,29 @@
-// Package agentwebhook owns the agents, the mail addresses that receive, and the
-// webhook that an agent may have of its own: one URL, to which each mail for
-// it is POSTed as a [Payload]. The statements on agents and
-// webhook_deliveries are here.
+// Package agentwebhook delivers mail to the webhook that an agent may have of its
+// own: one URL, to which each mail for the agent is POSTed as a [Payload]. It
+// holds all SQL on the table webhook_deliveries.
 //
 // It guarantees:
 //
-//   - [QueueDeliver] writes a delivery down in the transaction that accepts
-//     the mail, and no attempt happens there: an endpoint never fails or holds
-//     up who accepts mail. The first attempt, like every one after it, is made
-//     by a [Deliverer] in another process.
-//   - A mail is one delivery, keyed by its message id. It is sent until a 2xx
-//     comes, its attempts are used up, or its 48 hours are over; then it is
-//     final, and nothing overwrites it. A failure counts only for the attempt
-//     that it belongs to.
-//   - Two deliverers never hold one delivery at once. One that dies gives its
-//     deliveries back by the end of their leases.
-//   - Every attempt, retries too, is made from the stored mail and its event,
-//     so that all carry the same payload, reply_to included. Of a raw mail a
-//     small part is in memory at a time.
-//   - An agent has at most four attempts in flight in one process, and one
-//     until its endpoint has taken one fast. Slow attempts have slots of their
-//     own, so endpoints that hang hold up no others. None of it is shared with the
+//   - [QueueDeliver] inserts a delivery in the transaction that accepts the mail.
+//     No attempt is made there, so an endpoint never fails or delays who accepts
+//     mail. All attempts are made by a [Deliverer], usually in another process.
+//   - A mail is one delivery, with the message id as its key. It is sent until a
+//     2xx comes, its attempts are used up, or [DeliveryTTL] is over. Then it is
+//     final, and nothing overwrites it. A failure counts only for the attempt that
+//     it belongs to.
+//   - Two deliverers never hold one delivery at once. The deliveries of one that
+//     dies are claimed again after their leases. Nothing is sent under a lease that
+//     has run out.
+//   - Every attempt is made from the stored mail and its event, so retries carry
+//     the same payload, reply_to included. A chunk of a raw mail is in memory at a
+//     time.
+//   - An agent has at most four attempts in flight in one process, and one until
+//     its endpoint has answered fast. Slow attempts have slots of their own, so
+//     endpoints that hang delay no others. Nothing of it is shared with the
 //     webhooks of subscribers.
+//   - [Deliverer.Round] attempts everything that is due and returns when all
+//     outcomes are recorded.
 //
-// POSTs are not signed: an agent's webhook has no secret. What is known of the
-// sender is in the X-E2A-Auth headers and in auth_headers.
+// POSTs are not signed: an agent's webhook has no secret. The results of the
+// sender's authentication are in the X-E2A-Auth headers and in auth_headers.
 package agentwebhook

@@ -19,7 +19,7 @@ func newMetrics(reg prometheus.Registerer, s *slots) *metrics {
 		"slow": func() int { _, n := s.count(); return n },
 	} {
 		f.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "fanmail_agent_webhook_in_flight", Help: "Attempts on the wire to the agents' own webhooks, by pool of slots.",
+			Name: "fanmail_agent_webhook_in_flight", Help: "Attempts in flight to the agents' own webhooks, by pool of slots.",
 			ConstLabels: prometheus.Labels{"pool": pool},
 		}, func() float64 { return float64(used()) })
 	}

@@ -9,9 +9,10 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/internal/attempt"
+	"github.com/fanmail-dev/fanmail/internal/pg"
 )
 
-// A success counts whenever it comes; a final row stays.
+// A success counts whenever it comes; a final row stays as it is.
 const recordDelivered = `
 UPDATE fanmail.webhook_deliveries
 SET status = 'delivered', attempts = attempts + 1, last_status_code = $3, last_error = NULL,
@@ -19,8 +20,8 @@ SET status = 'delivered', attempts = attempts + 1, last_status_code = $3, last_e
 WHERE message_id = $1 AND created_at = $2 AND status = 'pending'
 RETURNING status`
 
-// A failure counts only for the attempt that it belongs to. It is the last one
-// where the attempts are used up, or where the next would come too late.
+// A failure counts only for the attempt that it belongs to. It is final if no
+// attempts are left, or if the next one would come after the delivery's end.
 const recordFailed = `
 UPDATE fanmail.webhook_deliveries
 SET attempts = $3::smallint, last_status_code = $4, last_error = $5, last_attempt_at = now(),
@@ -34,14 +35,14 @@ WHERE webhook_deliveries.message_id = o.message_id AND webhook_deliveries.create
   AND status = 'pending' AND attempts = $3::smallint - 1
 RETURNING status`
 
-// record writes an attempt's outcome and gives the row's status, "" where the
+// record writes an attempt's result and returns the row's status, or "" if the
 // row had moved on. It may be called again after an error.
-func record(ctx context.Context, db DB, c *claimed, o *attempt.Result) (status string, err error) {
-	if o.Delivered {
-		err = db.QueryRow(ctx, recordDelivered, c.id, c.createdAt, o.StatusCode).Scan(&status)
+func record(ctx context.Context, db pg.DB, c *claimed, r *attempt.Result) (status string, err error) {
+	if r.Delivered {
+		err = db.QueryRow(ctx, recordDelivered, c.id, c.createdAt, r.StatusCode).Scan(&status)
 	} else {
-		err = db.QueryRow(ctx, recordFailed, c.id, c.createdAt, c.attempts+1, o.StatusCode, o.Error,
-			attempt.RetryDelay(c.attempts+1, attempt.MaxAttempts, o.RetryAfter).Seconds()).Scan(&status)
+		err = db.QueryRow(ctx, recordFailed, c.id, c.createdAt, c.attempts+1, r.StatusCode, r.Error,
+			attempt.RetryDelay(c.attempts+1, attempt.MaxAttempts, r.RetryAfter).Seconds()).Scan(&status)
 	}
 	if errors.Is(err, pgx.ErrNoRows) {
 		return "", nil
@@ -52,23 +53,23 @@ func record(ctx context.Context, db DB, c *claimed, o *attempt.Result) (status s
 	return status, nil
 }
 
-// end makes a delivery failed without an attempt.
-func end(ctx context.Context, db DB, c *claimed, why string) error {
+// fail ends a delivery without an attempt.
+func fail(ctx context.Context, db pg.DB, c *claimed, reason string) error {
 	_, err := db.Exec(ctx, `UPDATE fanmail.webhook_deliveries SET status = 'failed', last_error = $3, finished_at = now(), next_retry_at = NULL
-		WHERE message_id = $1 AND created_at = $2 AND status = 'pending'`, c.id, c.createdAt, why)
+		WHERE message_id = $1 AND created_at = $2 AND status = 'pending'`, c.id, c.createdAt, reason)
 	if err != nil {
 		return fmt.Errorf("end a delivery: %w", err)
 	}
 	return nil
 }
 
-// giveBack makes a claimed delivery due again, after a while, its attempts as
-// they were. One whose lease has passed to another stays as it is.
-func giveBack(ctx context.Context, db DB, c *claimed, after time.Duration) error {
+// release makes a claimed delivery due again after a while, its attempts as they
+// were. It changes nothing if the lease has passed to another deliverer.
+func release(ctx context.Context, db pg.DB, c *claimed, after time.Duration) error {
 	_, err := db.Exec(ctx, `UPDATE fanmail.webhook_deliveries SET next_retry_at = now() + make_interval(secs => $4)
 		WHERE message_id = $1 AND created_at = $2 AND status = 'pending' AND next_retry_at = $3`, c.id, c.createdAt, c.lease, after.Seconds())
 	if err != nil {
-		return fmt.Errorf("give a delivery back: %w", err)
+		return fmt.Errorf("release a delivery: %w", err)
 	}
 	return nil
 }

@@ -6,9 +6,9 @@ import (
 )
 
 const (
-	// perAgent is how many attempts of one agent may be in flight once its
-	// endpoint has taken one fast, and perUnproven how many until then: an
-	// agent that nothing is known of may hang.
+	// perAgent is how many attempts of one agent may be in flight after its
+	// endpoint has answered fast. perUnproven is how many until then: an endpoint
+	// that nothing is known of may hang. Both hold in each process.
 	perAgent    = 4
 	perUnproven = 1
 	// slowFor is how long an agent counts as slow after its last slow attempt,
@@ -19,11 +19,11 @@ const (
 	maxQueued = 4096
 )
 
-// slots says who may be sent something next: agents in turn, each within its
-// bound, fast ones and slow ones out of pools of their own.
+// slots decides who may be sent something next: agents in turn, each within its
+// limit, fast and slow ones from pools of their own.
 type slots struct {
 	mu         sync.Mutex
-	fast, slow lot
+	fast, slow slotPool
 	agents     map[string]*agentState // those with attempts in flight, slow ones, and proven ones that wait
 	queue      []string               // agents that may have something due, in turn
 	queued     map[string]struct{}
@@ -31,14 +31,14 @@ type slots struct {
 	wake       chan struct{}
 }
 
-type lot struct{ size, used int }
+type slotPool struct{ size, used int }
 
-func (l *lot) free() int { return l.size - l.used }
+func (p *slotPool) free() int { return p.size - p.used }
 
 type agentState struct {
 	inFlight int // reserved ones included
 	slowAt   time.Time
-	proven   bool // its endpoint took the last one, and fast
+	proven   bool // its endpoint took the last delivery, and fast
 	more     bool // the last claim took all that there was room for
 }
 
@@ -49,19 +49,19 @@ func (a *agentState) isSlow(now time.Time) bool {
 // slot is the right to one attempt.
 type slot struct {
 	agent string
-	lot   *lot
+	pool  *slotPool
 	done  bool
 }
 
-// want asks for deliveries of one agent; the slots for them are reserved.
-type want struct {
+// request asks for deliveries of one agent. The slots for them are reserved.
+type request struct {
 	agent string
 	slots []*slot
 }
 
 func newSlots(fast, slow int) *slots {
 	return &slots{
-		fast: lot{size: fast}, slow: lot{size: slow}, agents: map[string]*agentState{},
+		fast: slotPool{size: fast}, slow: slotPool{size: slow}, agents: map[string]*agentState{},
 		queued: map[string]struct{}{}, wake: make(chan struct{}, 1),
 	}
 }
@@ -73,7 +73,7 @@ func (s *slots) push(agents ...string) {
 	for _, a := range agents {
 		s.enqueue(a)
 	}
-	s.ring()
+	s.signal()
 }
 
 func (s *slots) enqueue(agent string) {
@@ -84,23 +84,23 @@ func (s *slots) enqueue(agent string) {
 	s.queue = append(s.queue, agent)
 }
 
-func (s *slots) ring() {
+func (s *slots) signal() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
 	}
 }
 
-// take gives at most n agents whose turn it is, with slots reserved. Those for
-// whose kind there is no slot keep their place; those at their own bound are
-// asked again when one of their attempts has ended.
-func (s *slots) take(n int, now time.Time) []want {
+// take returns requests for at most n agents whose turn it is. Agents for whose
+// kind there is no slot keep their place. Agents at their own limit are queued
+// again when one of their attempts ends.
+func (s *slots) take(n int, now time.Time) []request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var wants []want
+	var requests []request
 	var kept []string
 	for i, agent := range s.queue {
-		if len(wants) == n || s.fast.free() <= 0 && s.slow.free() <= 0 {
+		if len(requests) == n || s.fast.free() <= 0 && s.slow.free() <= 0 {
 			kept = append(kept, s.queue[i:]...)
 			break
 		}
@@ -108,50 +108,50 @@ func (s *slots) take(n int, now time.Time) []want {
 		if a == nil {
 			a = &agentState{}
 		}
-		l, bound := &s.fast, perUnproven
+		pool, limit := &s.fast, perUnproven
 		switch {
 		case a.isSlow(now):
-			l = &s.slow
+			pool = &s.slow
 		case a.proven:
-			bound = perAgent
+			limit = perAgent
 		}
-		switch room := min(bound-a.inFlight, l.free()); {
-		case a.inFlight >= bound:
+		switch room := min(limit-a.inFlight, pool.free()); {
+		case a.inFlight >= limit:
 			a.more = true
 			delete(s.queued, agent)
 		case room <= 0:
 			kept = append(kept, agent)
 		default:
 			delete(s.queued, agent)
-			w := want{agent: agent}
+			r := request{agent: agent}
 			for range room {
-				w.slots = append(w.slots, &slot{agent: agent, lot: l})
+				r.slots = append(r.slots, &slot{agent: agent, pool: pool})
 			}
 			s.agents[agent] = a
-			l.used += room
+			pool.used += room
 			a.inFlight += room
-			wants = append(wants, w)
+			requests = append(requests, r)
 		}
 	}
 	s.queue = kept
-	return wants
+	return requests
 }
 
-// settle says how many deliveries a want got; the first slots are theirs, and
-// the others are given back.
-func (s *slots) settle(w want, got int) {
+// settle says how many deliveries a request got. The first slots are theirs; the
+// others are released.
+func (s *slots) settle(r request, got int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if a := s.agents[w.agent]; a != nil {
-		a.more = got == len(w.slots)
+	if a := s.agents[r.agent]; a != nil {
+		a.more = got == len(r.slots)
 	}
-	for _, free := range w.slots[got:] {
-		s.release(free)
+	for _, unused := range r.slots[got:] {
+		s.release(unused)
 	}
 }
 
-// slowDown makes the attempt's agent a slow one, and moves the attempt into the
-// slow pool, as soon as there is room.
+// slowDown marks the attempt's agent as slow, and moves the attempt into the slow
+// pool as soon as there is room.
 func (s *slots) slowDown(of *slot, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,13 +161,13 @@ func (s *slots) slowDown(of *slot, now time.Time) {
 	if a := s.agents[of.agent]; a != nil {
 		a.slowAt, a.proven = now, false
 	}
-	if of.lot == &s.fast {
+	if of.pool == &s.fast {
 		s.stuck = append(s.stuck, of)
 		s.move()
 	}
 }
 
-// move gives slow attempts that hold fast slots the slow ones that are free.
+// move moves slow attempts that hold fast slots to slow ones, while there are any.
 func (s *slots) move() {
 	for len(s.stuck) > 0 && s.slow.free() > 0 {
 		of := s.stuck[0]
@@ -177,13 +177,13 @@ func (s *slots) move() {
 		}
 		s.fast.used--
 		s.slow.used++
-		of.lot = &s.slow
-		s.ring()
+		of.pool = &s.slow
+		s.signal()
 	}
 }
 
-// end gives an attempt's slot back. quick says that the endpoint took the
-// delivery, and fast.
+// end releases an attempt's slot. quick says that the endpoint took the delivery,
+// and fast.
 func (s *slots) end(of *slot, quick bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -196,12 +196,12 @@ func (s *slots) end(of *slot, quick bool) {
 		}
 	}
 	s.release(of)
-	s.ring()
+	s.signal()
 }
 
 func (s *slots) release(of *slot) {
 	of.done = true
-	of.lot.used--
+	of.pool.used--
 	s.move()
 	a := s.agents[of.agent]
 	a.inFlight--
@@ -210,7 +210,7 @@ func (s *slots) release(of *slot) {
 	}
 }
 
-// forget drops what is known of agents that have not been slow for long.
+// forget drops the states of idle agents that are no longer slow.
 func (s *slots) forget(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -221,7 +221,7 @@ func (s *slots) forget(now time.Time) {
 	}
 }
 
-// room says whether more agents may be looked for.
+// room reports whether the queue takes more agents.
 func (s *slots) room() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

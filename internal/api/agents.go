@@ -12,7 +12,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
+	"github.com/fanmail-dev/fanmail/internal/mailbox"
+	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -42,7 +43,7 @@ func cleanAddress(in string) (string, error) {
 	return strings.ToLower(in), nil
 }
 
-func shown(a agentwebhook.Agent) agent {
+func shown(a mailbox.Agent) agent {
 	return agent{Address: a.Address, WebhookURL: a.WebhookURL, CreatedAt: a.CreatedAt}
 }
 
@@ -51,7 +52,7 @@ func ownAgent(ctx context.Context, db subscribers.DB, tenant events.TenantID, ad
 	if address == "" {
 		return nil
 	}
-	missing, err := agentwebhook.Missing(ctx, db, tenant, address)
+	missing, err := mailbox.MissingAgent(ctx, db, tenant, address)
 	if err == nil && missing != "" {
 		err = &events.FieldError{Field: "agent_id", Reason: "names no agent of this tenant"}
 	}
@@ -83,10 +84,10 @@ func (s *server) agentRoutes() {
 				return nil, err
 			}
 		}
-		var a agentwebhook.Agent
+		var a mailbox.Agent
 		var made bool
 		err = s.change(ctx, func(u *unit) error {
-			a, made, err = agentwebhook.Create(ctx, u, tenant(ctx), address, in.Body.WebhookURL)
+			a, made, err = mailbox.CreateAgent(ctx, u, tenant(ctx), address, in.Body.WebhookURL)
 			return err
 		})
 		if err != nil {
@@ -104,7 +105,7 @@ func (s *server) agentRoutes() {
 		if err != nil || !storable(string(after)) {
 			return nil, fault("query.cursor", "is not a cursor that this list gave")
 		}
-		found, err := agentwebhook.List(ctx, s.pool, tenant(ctx), string(after), in.Limit+1)
+		found, err := mailbox.ListAgents(ctx, s.pool, tenant(ctx), string(after), in.Limit+1)
 		if err != nil {
 			return nil, err
 		}
@@ -121,7 +122,7 @@ func (s *server) agentRoutes() {
 	register(s, tenants, huma.Operation{
 		OperationID: "get-agent", Method: http.MethodGet, Path: "/v1/agents/{address}", Summary: "Read an agent",
 	}, func(ctx context.Context, in *AgentPath) (*body[agent], error) {
-		return s.oneAgent(ctx, in.Address, agentwebhook.Get)
+		return s.oneAgent(ctx, in.Address, mailbox.GetAgent)
 	})
 	register(s, tenants, huma.Operation{
 		OperationID: "change-agent", Method: http.MethodPatch, Path: "/v1/agents/{address}", Summary: "Change an agent",
@@ -134,23 +135,23 @@ func (s *server) agentRoutes() {
 	) (*body[agent], error) {
 		url := in.Body.WebhookURL
 		if !url.Set {
-			return s.oneAgent(ctx, in.Address, agentwebhook.Get)
+			return s.oneAgent(ctx, in.Address, mailbox.GetAgent)
 		}
 		if url.Value != nil {
 			if err := s.limits.ValidateURL("webhook_url", *url.Value); err != nil {
 				return nil, err
 			}
 		}
-		return s.oneAgent(ctx, in.Address, func(ctx context.Context, db agentwebhook.DB, tenant events.TenantID, address string) (agentwebhook.Agent, error) {
-			return agentwebhook.SetWebhook(ctx, db, tenant, address, url.Value)
+		return s.oneAgent(ctx, in.Address, func(ctx context.Context, db pg.DB, tenant events.TenantID, address string) (mailbox.Agent, error) {
+			return mailbox.SetWebhook(ctx, db, tenant, address, url.Value)
 		})
 	})
 	register(s, tenants, huma.Operation{
 		OperationID: "delete-agent", Method: http.MethodDelete, Path: "/v1/agents/{address}", DefaultStatus: http.StatusNoContent,
 		Summary: "Delete an agent", Description: "Its address refuses mail from then on; what it has received stays.",
 	}, func(ctx context.Context, in *AgentPath) (*struct{}, error) {
-		_, err := s.oneAgent(ctx, in.Address, func(ctx context.Context, db agentwebhook.DB, tenant events.TenantID, address string) (agentwebhook.Agent, error) {
-			return agentwebhook.Agent{}, agentwebhook.Delete(ctx, db, tenant, address)
+		_, err := s.oneAgent(ctx, in.Address, func(ctx context.Context, db pg.DB, tenant events.TenantID, address string) (mailbox.Agent, error) {
+			return mailbox.Agent{}, mailbox.DeleteAgent(ctx, db, tenant, address)
 		})
 		return nil, err
 	})
@@ -158,7 +159,7 @@ func (s *server) agentRoutes() {
 
 // oneAgent does something with one of the caller's agents. One that he has not
 // is a 404.
-func (s *server) oneAgent(ctx context.Context, address string, do func(context.Context, agentwebhook.DB, events.TenantID, string) (agentwebhook.Agent, error)) (*body[agent], error) {
+func (s *server) oneAgent(ctx context.Context, address string, do func(context.Context, pg.DB, events.TenantID, string) (mailbox.Agent, error)) (*body[agent], error) {
 	if !storable(address) {
 		return nil, subscribers.ErrNotFound
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/ingest"
+	"github.com/fanmail-dev/fanmail/internal/mailbox"
 )
 
 // readAttachmentTimeout bounds reading and decoding a message.
@@ -41,13 +42,11 @@ func (s *server) attachmentRoutes() {
 }
 
 func (s *server) attachment(ctx context.Context, in *attachmentPath) (*streamed, error) {
-	raw := rawSource{}
-	err := s.pool.QueryRow(ctx, `SELECT raw_id, created_at, raw_size FROM fanmail.messages WHERE tenant_id = $1 AND id = $2`,
-		tenant(ctx), in.ID).Scan(&raw.id, &raw.createdAt, &raw.size)
+	m, err := mailbox.GetMessage(ctx, s.pool, tenant(ctx), in.ID)
 	if err != nil {
-		return nil, fmt.Errorf("read a message: %w", err) // no rows: 404
+		return nil, err // no rows: 404
 	}
-	release, ok := s.memory.take(tenant(ctx), 2*raw.size)
+	release, ok := s.memory.take(tenant(ctx), 2*m.Raw.Size)
 	if !ok {
 		return nil, problem(http.StatusTooManyRequests, "too many attachments are being read: the limit is %d bytes of messages and their parts for each tenant, and %d for all tenants",
 			tenantAttachmentBytes, attachmentBytes)
@@ -60,9 +59,9 @@ func (s *server) attachment(ctx context.Context, in *attachmentPath) (*streamed,
 	}()
 	reading, cancel := context.WithTimeoutCause(ctx, readAttachmentTimeout, fmt.Errorf("reading an attachment took over %s", readAttachmentTimeout))
 	defer cancel()
-	mail, err := s.rawWhole(reading, &raw)
+	mail, err := m.Raw.Whole(reading, s.pool)
 	if err != nil {
-		return nil, err
+		return nil, goneMail(err)
 	}
 	about, content, err := ingest.ReadAttachment(reading, mail, in.N)
 	if errors.Is(err, ingest.ErrNoAttachment) {
@@ -90,22 +89,6 @@ func (s *server) attachment(ctx context.Context, in *attachmentPath) (*streamed,
 	}}, nil
 }
 
-// rawWhole reads a raw message into memory.
-func (s *server) rawWhole(ctx context.Context, raw *rawSource) ([]byte, error) {
-	out := make([]byte, 0, raw.size)
-	for int64(len(out)) < raw.size {
-		chunk, err := s.rawPart(ctx, raw, int64(len(out)))
-		if err != nil {
-			return nil, err
-		}
-		if len(chunk) == 0 {
-			return nil, fmt.Errorf("read a raw message: it has %d bytes of %d", len(out), raw.size)
-		}
-		out = append(out, chunk...)
-	}
-	return out, nil
-}
-
 // send writes b in chunks, each within [chunkTimeout].
 func send(w http.ResponseWriter, b []byte) error {
 	control := http.NewResponseController(w)
@@ -114,7 +97,7 @@ func send(w http.ResponseWriter, b []byte) error {
 		if err := control.SetWriteDeadline(time.Now().Add(chunkTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 			return fmt.Errorf("send an attachment: %w", err)
 		}
-		n := min(len(b), rawChunk)
+		n := min(len(b), mailbox.ChunkSize)
 		if _, err := w.Write(b[:n]); err != nil {
 			return fmt.Errorf("send an attachment: %w", err)
 		}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/internal/api"
 	"github.com/fanmail-dev/fanmail/internal/engine"
-	"github.com/fanmail-dev/fanmail/internal/ingest"
+	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/retention"
 )
 
@@ -86,5 +86,5 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 
 // retentionRules are those of the tables that the engine does not know.
 func retentionRules() []retention.Rule {
-	return slices.Concat(ingest.RetentionRules(), api.RetentionRules())
+	return slices.Concat(mailbox.RetentionRules(), api.RetentionRules())
 }

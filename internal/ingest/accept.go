@@ -18,6 +18,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events/email"
 	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
 	"github.com/fanmail-dev/fanmail/internal/mailauth"
+	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/telemetry"
 	"github.com/fanmail-dev/fanmail/outbox"
 )
@@ -53,7 +54,7 @@ func (s *Server) lookUp(ctx context.Context, address string) (recipient, time.Ti
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, lookUpTimeout, errors.New("looking up a recipient took over 10 s"))
 	defer cancel()
-	tenant, now, err := agentwebhook.Owner(ctx, s.pool, lower)
+	tenant, now, err := mailbox.Owner(ctx, s.pool, lower)
 	r.tenant = tenant
 	if errors.Is(err, pgx.ErrNoRows) {
 		return r, now, errUnknown
@@ -151,13 +152,6 @@ func (s *Server) copies(m mail, p *parsed) []copied {
 	return out
 }
 
-const insertRaw = `INSERT INTO fanmail.message_raws (id, created_at, raw) VALUES ($1, $2, $3)`
-
-const insertMessages = `
-INSERT INTO fanmail.messages (id, created_at, tenant_id, agent_id, event_id, raw_id, raw_size)
-SELECT id, $2, tenant_id, agent_id, event_id, $3, $4
-FROM unnest($1::uuid[], $5::uuid[], $6::text[], $7::uuid[]) AS t (id, tenant_id, agent_id, event_id)`
-
 // commit writes what is new of the copies and the raw mail once, in one
 // transaction, and says how many were new. Agents with a webhook of their own
 // get a delivery to it in the same transaction, and its deliverers a hint.
@@ -165,9 +159,10 @@ FROM unnest($1::uuid[], $5::uuid[], $6::text[], $7::uuid[]) AS t (id, tenant_id,
 func (s *Server) commit(ctx context.Context, raw []byte, named []string, copies []copied) (int, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, commitTimeout, errors.New("the transaction took over a minute"))
 	defer cancel()
-	made, hooks := 0, 0
+	var committed, hooked []mailbox.Message
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		if err := place(ctx, tx, named, copies); err != nil {
+		agents, err := place(ctx, tx, named, copies)
+		if err != nil {
 			return err
 		}
 		evs := make([]events.Event, len(copies))
@@ -178,37 +173,58 @@ func (s *Server) commit(ctx context.Context, raw []byte, named []string, copies 
 		if err != nil {
 			return err
 		}
-		var (
-			at      time.Time
-			ids     []events.MessageID
-			tenants []events.TenantID
-			named   []string
-			eventID []events.ID
-		)
+		var at time.Time
 		for i, d := range done {
-			if d.New {
-				at = d.CreatedAt // the transaction's time, the same for all
-				ids, tenants = append(ids, copies[i].id), append(tenants, evs[i].TenantID)
-				named, eventID = append(named, evs[i].AgentID), append(eventID, d.ID)
+			if !d.New {
+				continue
+			}
+			at = d.CreatedAt // the transaction's time, the same for all
+			m := mailbox.Message{ID: copies[i].id, TenantID: evs[i].TenantID, AgentID: evs[i].AgentID, EventID: d.ID}
+			committed = append(committed, m)
+			if a, ok := agents.Of(m.TenantID, m.AgentID); ok && a.WebhookURL != nil {
+				hooked = append(hooked, m)
 			}
 		}
-		if made = len(ids); made == 0 {
+		if len(committed) == 0 {
 			return nil
 		}
-		rawID := events.NewID()
 		b := &pgx.Batch{}
-		b.Queue(insertRaw, rawID, at, raw)
-		b.Queue(insertMessages, ids, at, rawID, int64(len(raw)), tenants, named, eventID)
-		agentwebhook.QueueDeliver(b, at, ids, tenants, named, func(n int) { hooks = n })
+		mailbox.QueueMessages(b, at, raw, committed)
+		agentwebhook.QueueDeliver(b, at, hooked)
 		if err := tx.SendBatch(ctx, b).Close(); err != nil {
 			return fmt.Errorf("insert the raw mail and its messages: %w", err)
 		}
 		return nil
 	})
-	if err == nil && hooks > 0 {
-		for _, c := range copies {
-			agentwebhook.Wake(s.nc, c.event.AgentID)
+	if err != nil {
+		return 0, err
+	}
+	for _, m := range hooked {
+		agentwebhook.Wake(s.nc, m.AgentID)
+	}
+	return len(committed), nil
+}
+
+// place moves the copies into the conversations that their tenants know the
+// mail, or the mails that it names, by. In the same round trip it reads the
+// agents of the copies.
+func place(ctx context.Context, tx pgx.Tx, named []string, copies []copied) (mailbox.Agents, error) {
+	tenants, addresses := make([]events.TenantID, len(copies)), make([]string, len(copies))
+	for i, c := range copies {
+		tenants[i], addresses[i] = c.event.TenantID, c.event.AgentID
+	}
+	b := &pgx.Batch{}
+	agents := make(mailbox.Agents, len(copies))
+	chosen := make(map[events.TenantID]mailbox.ConversationKey, 1)
+	mailbox.QueueConversation(b, named, tenants, chosen)
+	mailbox.QueueAgents(b, addresses, agents)
+	if err := tx.SendBatch(ctx, b).Close(); err != nil {
+		return nil, fmt.Errorf("find the mail's conversation and agents: %w", err)
+	}
+	for i := range copies {
+		if conversation, ok := chosen[copies[i].event.TenantID]; ok {
+			copies[i].move(conversation.String())
 		}
 	}
-	return made, err
+	return agents, nil
 }

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/internal/telemetry"
 	"github.com/fanmail-dev/fanmail/outbox"
@@ -254,12 +255,7 @@ func unfitness(err error) (reason string, unfit bool) {
 	return "", false
 }
 
-const selectOwners = `
-SELECT t.id IS NOT NULL, i.agent = '' OR a.address IS NOT NULL
-FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS i (tenant_id, agent, n)
-LEFT JOIN fanmail.tenants AS t ON t.id = i.tenant_id
-LEFT JOIN fanmail.agents AS a ON a.address = i.agent AND a.tenant_id = i.tenant_id
-ORDER BY i.n`
+const selectTenants = `SELECT id FROM fanmail.tenants WHERE id = ANY($1)`
 
 // transact inserts the letters that are not refused in one transaction, and
 // refuses those of unknown tenants and agents.
@@ -283,28 +279,34 @@ func (in *Intake) transact(ctx context.Context, letters []letter) error {
 	var done []outbox.Inserted
 	refused := make([]string, len(sound))
 	err := pgx.BeginFunc(ctx, in.pool, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, selectOwners, tenants, agents)
-		if err != nil {
-			return fmt.Errorf("look up tenants and agents: %w", err)
-		}
-		var hasTenant, hasAgent bool
-		n := 0
-		var evs []events.Event
-		_, err = pgx.ForEachRow(rows, []any{&hasTenant, &hasAgent}, func() error {
-			switch {
-			case !hasTenant:
-				refused[n] = "tenant_id: there is no such tenant"
-			case !hasAgent:
-				refused[n] = "agent_id: the tenant has no such agent"
-			default:
-				evs = append(evs, sound[n].event)
-			}
-			n++
-			return nil
+		known := make(map[events.TenantID]bool)
+		owned := make(mailbox.Agents)
+		b := &pgx.Batch{}
+		b.Queue(selectTenants, tenants).Query(func(rows pgx.Rows) error {
+			var id events.TenantID
+			_, err := pgx.ForEachRow(rows, []any{&id}, func() error {
+				known[id] = true
+				return nil
+			})
+			return err
 		})
-		if err != nil {
+		mailbox.QueueAgents(b, agents, owned)
+		if err := tx.SendBatch(ctx, b).Close(); err != nil {
 			return fmt.Errorf("look up tenants and agents: %w", err)
 		}
+		var evs []events.Event
+		for i, l := range sound {
+			_, hasAgent := owned.Of(l.event.TenantID, l.event.AgentID)
+			switch {
+			case !known[l.event.TenantID]:
+				refused[i] = "tenant_id: there is no such tenant"
+			case l.event.AgentID != "" && !hasAgent:
+				refused[i] = "agent_id: the tenant has no such agent"
+			default:
+				evs = append(evs, l.event)
+			}
+		}
+		var err error
 		done, err = outbox.InsertMany(ctx, tx, evs)
 		return err
 	})

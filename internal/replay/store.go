@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
+	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -101,7 +101,7 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, q Request) (
 		if err != nil {
 			return missing(err, "lock the tenant")
 		}
-		agent, err := agentwebhook.Missing(ctx, tx, tenant, q.AgentIDs...)
+		agent, err := mailbox.MissingAgent(ctx, tx, tenant, q.AgentIDs...)
 		if err != nil {
 			return err
 		}

@@ -95,11 +95,11 @@ var Rules = []Rule{
 		Because: "who sent a mail is between the mail and DNS; nothing else of ours has a say",
 	},
 	{
-		Package: "internal/ingest", May: []string{"events", "events/email", "internal/agentwebhook", "internal/mailauth", "internal/pg", "internal/retention", "internal/stream", "internal/telemetry", "internal/tenancy", "internal/tracecontext", "outbox"},
+		Package: "internal/ingest", May: []string{"events", "events/email", "internal/agentwebhook", "internal/mailauth", "internal/mailbox", "internal/pg", "internal/stream", "internal/telemetry", "internal/tenancy", "internal/tracecontext", "outbox"},
 		Because: "ingest ends at the outbox and the agents' deliveries; it must not wait for subscribers",
 	},
 	{
-		Package: "subscribers", May: []string{"events", "internal/agentwebhook", "internal/attempt", "internal/pg", "internal/retention", "internal/tenancy", "outbox", "subscribers/signature"},
+		Package: "subscribers", May: []string{"events", "internal/mailbox", "internal/attempt", "internal/pg", "internal/retention", "internal/tenancy", "outbox", "subscribers/signature"},
 		Because: "it owns the tables of webhooks and deliveries; the engine uses it and not the reverse",
 	},
 	{
@@ -119,11 +119,15 @@ var Rules = []Rule{
 		Because: "the scheduler is pure: events and a time go in, commands come out",
 	},
 	{
-		Package: "internal/replay", May: []string{"events", "internal/agentwebhook", "internal/faults", "internal/pg", "internal/retention", "internal/stream", "internal/tenancy", "outbox", "subscribers"},
+		Package: "internal/replay", May: []string{"events", "internal/mailbox", "internal/faults", "internal/pg", "internal/retention", "internal/stream", "internal/tenancy", "outbox", "subscribers"},
 		Because: "a replay makes deliveries of past events, as the fan-out does of new ones; who sends them is not its concern",
 	},
 	{
-		Package: "internal/agentwebhook", May: []string{"events", "internal/attempt", "internal/pg", "internal/retention"},
+		Package: "internal/mailbox", May: []string{"events", "internal/pg", "internal/retention"},
+		Because: "what agents received is read by every path, so it knows none of them",
+	},
+	{
+		Package: "internal/agentwebhook", May: []string{"events", "events/email", "internal/attempt", "internal/mailbox", "internal/pg", "internal/retention", "outbox"},
 		Because: "the per-agent webhook runs beside the subscribers' path and neither disturbs the other",
 	},
 	{
@@ -131,7 +135,7 @@ var Rules = []Rule{
 		Because: "whose something is is asked by everybody, so it knows nobody else",
 	},
 	{
-		Package: "internal/api", May: []string{"deploy/migrations", "events", "internal/agentwebhook", "internal/ingest", "internal/pg", "internal/replay", "internal/retention", "internal/stream", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/api", May: []string{"deploy/migrations", "events", "internal/mailbox", "internal/ingest", "internal/pg", "internal/replay", "internal/retention", "internal/stream", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
 		Because: "handlers translate; what moves events runs in other processes",
 	},
 	{
@@ -151,7 +155,7 @@ var Rules = []Rule{
 		Because: "the client is small: it manages through the owners of the tables, and runs the engine",
 	},
 	{
-		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/devserver", "internal/dispatch", "internal/engine", "internal/faults", "internal/ingest", "internal/opevents", "internal/pg", "internal/relay", "internal/replay", "internal/retention", "internal/stream", "internal/telemetry/export", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/devserver", "internal/dispatch", "internal/engine", "internal/faults", "internal/ingest", "internal/mailbox", "internal/opevents", "internal/pg", "internal/relay", "internal/replay", "internal/retention", "internal/stream", "internal/telemetry/export", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
 		Because: "app wires everything, so only commands may stand above it",
 	},
 	{

@@ -1,4 +1,4 @@
-package ingest
+package mailbox
 
 import (
 	"time"
@@ -6,7 +6,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/retention"
 )
 
-// Retention is how long mail is kept.
+// Retention is how long messages and raw mail are kept.
 const Retention = 30 * 24 * time.Hour
 
 // RetentionRules are the rules for messages, raw mail and conversations.

@@ -1,0 +1,243 @@
+package agentwebhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/attempt"
+	"github.com/fanmail-dev/fanmail/internal/mailbox"
+	"github.com/fanmail-dev/fanmail/internal/pg"
+	"github.com/fanmail-dev/fanmail/outbox"
+)
+
+const (
+	// claimAgents is the most agents of one claim, searchAgents of one search.
+	claimAgents  = 32
+	searchAgents = 500
+	// leaseMargin is how long before the end of a lease nothing is sent any more.
+	// It covers the time between the claim in Postgres and our clock.
+	leaseMargin = 10 * time.Second
+)
+
+// What [Deliverer.DeliverSync] refuses.
+var (
+	// ErrNoDelivery says that the tenant has no such message, or its agent no
+	// webhook of its own.
+	ErrNoDelivery = errors.New("no such message, or its agent has no webhook of its own")
+	// ErrNotDue says that the message's delivery has ended, is being attempted,
+	// or waits for its next attempt.
+	ErrNotDue = errors.New("the message's delivery has ended, is being attempted, or waits for its next attempt")
+)
+
+// claimed is a leased delivery, with what a POST needs.
+type claimed struct {
+	id        events.MessageID
+	createdAt time.Time
+	tenant    events.TenantID
+	agent     string
+	attempts  int       // made so far
+	lease     time.Time // when it ends; also the token for its release
+	expired   bool
+	since     time.Time // when it was claimed, by this process's monotonic clock
+
+	url      *string // nil: the agent or its webhook was removed
+	raw      mailbox.Raw
+	envelope []byte // nil: the mail is no longer kept
+}
+
+// leaseLeft is how long something may still be sent under the lease.
+func (c *claimed) leaseLeft() time.Duration {
+	return LeaseDuration - leaseMargin - time.Since(c.since)
+}
+
+// leaseValid reports whether something may be sent under the lease.
+func (c *claimed) leaseValid() bool { return c.leaseLeft() > 0 }
+
+const claimColumns = `message_id, created_at, tenant_id, agent_id, attempts, next_retry_at, expires_at <= now() AS expired`
+
+func scanClaimed(row pgx.CollectableRow) (claimed, error) {
+	c := claimed{since: time.Now()}
+	err := row.Scan(&c.id, &c.createdAt, &c.tenant, &c.agent, &c.attempts, &c.lease, &c.expired)
+	return c, err
+}
+
+// Each agent's earliest due rows by the partial index; two callers never get the
+// same one.
+const claimDue = `
+WITH due AS MATERIALIZED (
+	SELECT d.message_id, d.created_at
+	FROM unnest($2::text[], $3::integer[]) AS w (agent_id, room)
+	CROSS JOIN LATERAL (
+		SELECT message_id, created_at FROM fanmail.webhook_deliveries
+		WHERE agent_id = w.agent_id AND status = 'pending' AND next_retry_at <= now()
+		ORDER BY next_retry_at LIMIT w.room
+		FOR UPDATE SKIP LOCKED
+	) AS d
+), leased AS (
+	UPDATE fanmail.webhook_deliveries AS d SET next_retry_at = now() + make_interval(secs => $1)
+	FROM due WHERE d.message_id = due.message_id AND d.created_at = due.created_at
+	RETURNING d.message_id, d.created_at, d.tenant_id, d.agent_id, d.attempts, d.next_retry_at, d.expires_at <= now() AS expired
+)
+SELECT * FROM leased ORDER BY created_at, message_id`
+
+// claim leases due deliveries of the agents for [LeaseDuration], of each agent at
+// most as many as there is room for. It is one transaction, so that an error
+// leaves nothing leased.
+func claim(ctx context.Context, pool *pgxpool.Pool, agents []string, rooms []int32) (got []claimed, err error) {
+	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, claimDue, LeaseDuration.Seconds(), agents, rooms)
+		if err != nil {
+			return err
+		}
+		if got, err = pgx.CollectRows(rows, scanClaimed); err != nil {
+			return err
+		}
+		return complete(ctx, tx, got)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("claim deliveries to agents: %w", err)
+	}
+	return got, nil
+}
+
+// complete reads the agents, messages and events of claimed deliveries.
+func complete(ctx context.Context, db pg.DB, got []claimed) error {
+	if len(got) == 0 {
+		return nil
+	}
+	addresses, ids, created := make([]string, len(got)), make([]events.MessageID, len(got)), make([]time.Time, len(got))
+	for i, c := range got {
+		addresses[i], ids[i], created[i] = c.agent, c.id, c.createdAt
+	}
+	agents, messages := make(mailbox.Agents), make(map[events.MessageID]mailbox.Message, len(got))
+	b := &pgx.Batch{}
+	mailbox.QueueAgents(b, addresses, agents)
+	mailbox.QueueFind(b, ids, created, messages)
+	if err := db.SendBatch(ctx, b).Close(); err != nil {
+		return fmt.Errorf("read agents and messages: %w", err)
+	}
+	var refs outbox.EventRefs
+	for _, m := range messages {
+		refs.Add(m.EventID, m.CreatedAt)
+	}
+	payloads, err := outbox.Envelopes(ctx, db, refs)
+	if err != nil {
+		return err
+	}
+	for i := range got {
+		c := &got[i]
+		if a, ok := agents.Of(c.tenant, c.agent); ok {
+			c.url = a.WebhookURL
+		}
+		m := messages[c.id]
+		c.raw, c.envelope = m.Raw, payloads[m.EventID].Envelope
+	}
+	return nil
+}
+
+// A delivery of the message is inserted leased, or its due one is leased.
+const claimOne = `
+INSERT INTO fanmail.webhook_deliveries AS d (message_id, created_at, tenant_id, agent_id, next_retry_at, expires_at, max_attempts)
+VALUES ($1, $2, $3, $4, now() + make_interval(secs => $5), $2::timestamptz + make_interval(secs => $6), $7)
+ON CONFLICT (message_id, created_at) DO UPDATE SET next_retry_at = excluded.next_retry_at
+	WHERE d.status = 'pending' AND d.next_retry_at <= now()
+RETURNING ` + claimColumns
+
+// claimMessage leases the delivery of one message, which it inserts if there is
+// none yet. It returns [ErrNoDelivery] or [ErrNotDue] if there is nothing to
+// attempt.
+func claimMessage(ctx context.Context, pool *pgxpool.Pool, tenant events.TenantID, id events.MessageID) (c claimed, err error) {
+	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		m, err := mailbox.GetMessage(ctx, tx, tenant, id)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return ErrNoDelivery
+		}
+		if err != nil {
+			return err
+		}
+		a, err := mailbox.GetAgent(ctx, tx, tenant, m.AgentID)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		if a.WebhookURL == nil {
+			return withoutWebhook(ctx, tx, tenant, id)
+		}
+		rows, err := tx.Query(ctx, claimOne, m.ID, m.CreatedAt, tenant, m.AgentID, LeaseDuration.Seconds(), DeliveryTTL.Seconds(), attempt.MaxAttempts)
+		if err != nil {
+			return err
+		}
+		got, err := pgx.CollectRows(rows, scanClaimed)
+		if err != nil {
+			return err
+		}
+		if len(got) == 0 {
+			return ErrNotDue
+		}
+		err = complete(ctx, tx, got)
+		c = got[0]
+		return err
+	})
+	if err != nil && !errors.Is(err, ErrNoDelivery) && !errors.Is(err, ErrNotDue) {
+		err = fmt.Errorf("claim the delivery of message %s: %w", id, err)
+	}
+	return c, err
+}
+
+// withoutWebhook says why a message whose agent has no webhook can't be claimed.
+func withoutWebhook(ctx context.Context, db pg.DB, tenant events.TenantID, id events.MessageID) error {
+	var exists bool
+	err := db.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM fanmail.webhook_deliveries WHERE tenant_id = $1 AND message_id = $2)`, tenant, id).Scan(&exists)
+	switch {
+	case err != nil:
+		return fmt.Errorf("look for a message's delivery: %w", err)
+	case exists:
+		return ErrNotDue
+	}
+	return ErrNoDelivery
+}
+
+// A loose scan over the partial index: from one agent to the next, one descent
+// each, however many deliveries an agent waits for.
+const waitingAgents = `
+WITH RECURSIVE found AS (
+	(SELECT agent_id, next_retry_at FROM fanmail.webhook_deliveries
+	 WHERE status = 'pending' AND agent_id > $1 ORDER BY agent_id, next_retry_at LIMIT 1)
+	UNION ALL
+	SELECT n.agent_id, n.next_retry_at FROM found CROSS JOIN LATERAL (
+		SELECT agent_id, next_retry_at FROM fanmail.webhook_deliveries
+		WHERE status = 'pending' AND agent_id > found.agent_id ORDER BY agent_id, next_retry_at LIMIT 1
+	) AS n
+)
+SELECT agent_id, next_retry_at <= now() FROM found LIMIT $2`
+
+// waiting searches at most limit agents after an address, by address. It returns
+// those that have due deliveries, and the last agent that it looked at; "" if
+// there are no more.
+func waiting(ctx context.Context, db pg.DB, after string, limit int) (due []string, last string, err error) {
+	rows, err := db.Query(ctx, waitingAgents, after, limit)
+	if err != nil {
+		return nil, "", fmt.Errorf("look for agents' due deliveries: %w", err)
+	}
+	var agent string
+	var isDue bool
+	seen := 0
+	_, err = pgx.ForEachRow(rows, []any{&agent, &isDue}, func() error {
+		if seen++; isDue {
+			due = append(due, agent)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, "", fmt.Errorf("look for agents' due deliveries: %w", err)
+	}
+	if seen < limit {
+		return due, "", nil
+	}
+	return due, agent, nil
+}

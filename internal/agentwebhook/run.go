@@ -1,0 +1,125 @@
+package agentwebhook
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/attempt"
+)
+
+// searchEvery is how often due deliveries are searched for that no hint named:
+// retries, and those of deliverers that died.
+const searchEvery = time.Second
+
+// Run delivers until ctx ends, then stops within the drain deadline: nothing new
+// is claimed, attempts in flight end or are cut short and released, and outcomes
+// are written. It returns nil on a clean stop.
+func (d *Deliverer) Run(ctx context.Context) error {
+	if d.nc != nil {
+		sub, err := d.nc.Subscribe(events.WakeAgents, func(m *nats.Msg) { d.slots.push(string(m.Data)) })
+		if err != nil {
+			return fmt.Errorf("subscribe to %s: %w", events.WakeAgents, err)
+		}
+		defer func() { _ = sub.Unsubscribe() }()
+	}
+	// Attempts and writes outlive ctx by as much as draining may take.
+	attemptCtx, cut := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cut(nil)
+	writeCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	d.loop(ctx, attemptCtx, writeCtx)
+
+	late := time.AfterFunc(d.o.Drain*3/4, func() { cut(attempt.ErrStopped) })
+	defer late.Stop()
+	last := time.AfterFunc(d.o.Drain, stop)
+	defer last.Stop()
+	d.working.Wait()
+	d.poster.Close()
+	return nil
+}
+
+// loop claims deliveries and starts attempts until ctx ends.
+func (d *Deliverer) loop(ctx, attemptCtx, writeCtx context.Context) {
+	tick := time.NewTicker(searchEvery)
+	defer tick.Stop()
+	after, search, failing := "", true, false
+	for {
+		var err error
+		if search && d.slots.room() {
+			after, err = d.search(ctx, after)
+		}
+		for err == nil && ctx.Err() == nil {
+			requests := d.slots.take(claimAgents, time.Now())
+			if len(requests) == 0 {
+				break
+			}
+			err = d.start(ctx, attemptCtx, writeCtx, requests)
+		}
+		if err != nil && ctx.Err() == nil && !failing {
+			d.log.Warn("deliveries to agents can't be claimed; trying again", zap.Error(err))
+		}
+		failing = err != nil
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.slots.wake:
+			search = false
+		case <-tick.C:
+			search = true
+		}
+	}
+}
+
+// search looks in the table for agents with due deliveries, from where the last
+// search ended.
+func (d *Deliverer) search(ctx context.Context, after string) (string, error) {
+	d.slots.forget(time.Now())
+	call, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	due, last, err := waiting(call, d.pool, after, searchAgents)
+	if err != nil {
+		return after, err
+	}
+	if len(due) > 0 {
+		d.slots.push(due...)
+	}
+	return last, nil
+}
+
+// start claims what was requested and begins the attempts.
+func (d *Deliverer) start(ctx, attemptCtx, writeCtx context.Context, requests []request) error {
+	agents, rooms := make([]string, len(requests)), make([]int32, len(requests))
+	for i, r := range requests {
+		agents[i], rooms[i] = r.agent, int32(len(r.slots)) //nolint:gosec // at most perAgent
+	}
+	// Not ctx: a claim that commits while ctx ends would hide its rows until the
+	// end of their leases.
+	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+	defer cancel()
+	got, err := claim(call, d.pool, agents, rooms)
+	of := make(map[string][]claimed, len(requests))
+	for _, c := range got {
+		of[c.agent] = append(of[c.agent], c)
+	}
+	for _, r := range requests {
+		list := of[r.agent]
+		for i := range list {
+			d.working.Go(func() { d.work(attemptCtx, writeCtx, &list[i], r.slots[i]) })
+		}
+		d.slots.settle(r, len(list))
+	}
+	return err
+}
+
+// work makes one attempt in its slot.
+func (d *Deliverer) work(attemptCtx, writeCtx context.Context, c *claimed, in *slot) {
+	slow := time.AfterFunc(attempt.SlowAfter, func() { d.slots.slowDown(in, time.Now()) })
+	r, sent := d.attempt(attemptCtx, writeCtx, c)
+	quick := slow.Stop() && sent && r.Delivered
+	d.slots.end(in, quick)
+}

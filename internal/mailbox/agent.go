@@ -1,0 +1,137 @@
+package mailbox
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/pg"
+)
+
+// Agent is a mail address that receives mail.
+type Agent struct {
+	Address    string // in lower case; the agent_id everywhere
+	TenantID   events.TenantID
+	WebhookURL *string // nil: it has no webhook of its own
+	CreatedAt  time.Time
+}
+
+const agentColumns = `address, tenant_id, webhook_url, created_at`
+
+func scanAgent(row pgx.CollectableRow) (Agent, error) {
+	var a Agent
+	err := row.Scan(&a.Address, &a.TenantID, &a.WebhookURL, &a.CreatedAt)
+	a.CreatedAt = a.CreatedAt.UTC()
+	return a, err
+}
+
+// CreateAgent makes an agent of the tenant; webhookURL is "" for none. created
+// is false if any tenant has an agent of that address.
+func CreateAgent(ctx context.Context, db pg.DB, tenant events.TenantID, address, webhookURL string) (a Agent, created bool, err error) {
+	list, err := readAgents(ctx, db, `INSERT INTO fanmail.agents (tenant_id, address, webhook_url) VALUES ($1, $2, nullif($3, ''))
+		ON CONFLICT (address) DO NOTHING RETURNING `+agentColumns, tenant, address, webhookURL)
+	if err != nil || len(list) == 0 {
+		return a, false, err
+	}
+	return list[0], true, nil
+}
+
+// ListAgents returns up to limit agents of the tenant, by address, that come
+// after an address.
+func ListAgents(ctx context.Context, db pg.DB, tenant events.TenantID, after string, limit int) ([]Agent, error) {
+	return readAgents(ctx, db, `SELECT `+agentColumns+` FROM fanmail.agents WHERE tenant_id = $1 AND address > $2 ORDER BY address LIMIT $3`, tenant, after, limit)
+}
+
+// GetAgent returns one agent. Like [SetWebhook] and [DeleteAgent] it returns
+// [pgx.ErrNoRows] if the tenant has no such agent.
+func GetAgent(ctx context.Context, db pg.DB, tenant events.TenantID, address string) (Agent, error) {
+	return readAgent(ctx, db, `SELECT `+agentColumns+` FROM fanmail.agents WHERE tenant_id = $1 AND address = $2`, tenant, address)
+}
+
+// SetWebhook sets an agent's own webhook. A nil url removes it; deliveries that
+// still wait for it then end as failed.
+func SetWebhook(ctx context.Context, db pg.DB, tenant events.TenantID, address string, url *string) (Agent, error) {
+	return readAgent(ctx, db, `UPDATE fanmail.agents SET webhook_url = $3 WHERE tenant_id = $1 AND address = $2 RETURNING `+agentColumns, tenant, address, url)
+}
+
+// DeleteAgent deletes an agent. Its address takes no more mail; its messages
+// stay.
+func DeleteAgent(ctx context.Context, db pg.DB, tenant events.TenantID, address string) error {
+	_, err := readAgent(ctx, db, `DELETE FROM fanmail.agents WHERE tenant_id = $1 AND address = $2 RETURNING `+agentColumns, tenant, address)
+	return err
+}
+
+// MissingAgent returns the first address that is no agent of the tenant, or "".
+func MissingAgent(ctx context.Context, db pg.DB, tenant events.TenantID, addresses ...string) (string, error) {
+	if len(addresses) == 0 {
+		return "", nil
+	}
+	have, err := readAgents(ctx, db, `SELECT `+agentColumns+` FROM fanmail.agents WHERE tenant_id = $1 AND address = ANY($2)`, tenant, addresses)
+	if err != nil {
+		return "", err
+	}
+	for _, address := range addresses {
+		if !slices.ContainsFunc(have, func(a Agent) bool { return a.Address == address }) {
+			return address, nil
+		}
+	}
+	return "", nil
+}
+
+// Owner returns the tenant of an agent, and the database's time. It returns
+// [pgx.ErrNoRows] if there is no such agent.
+func Owner(ctx context.Context, db pg.DB, address string) (tenant events.TenantID, now time.Time, err error) {
+	err = db.QueryRow(ctx, `SELECT tenant_id, clock_timestamp() FROM fanmail.agents WHERE address = $1`, address).Scan(&tenant, &now)
+	if err != nil {
+		return tenant, now, fmt.Errorf("look up an agent: %w", err)
+	}
+	return tenant, now, nil
+}
+
+// Agents are agents by address.
+type Agents map[string]Agent
+
+// Of returns the agent of an address if it is the tenant's.
+func (a Agents) Of(tenant events.TenantID, address string) (Agent, bool) {
+	found, ok := a[address]
+	return found, ok && found.TenantID == tenant
+}
+
+// QueueAgents adds to a batch the lookup of agents, of whichever tenant, and
+// puts those that exist into found.
+func QueueAgents(b *pgx.Batch, addresses []string, found Agents) {
+	b.Queue(`SELECT `+agentColumns+` FROM fanmail.agents WHERE address = ANY($1)`, addresses).Query(func(rows pgx.Rows) error {
+		list, err := pgx.CollectRows(rows, scanAgent)
+		for _, a := range list {
+			found[a.Address] = a
+		}
+		return err
+	})
+}
+
+func readAgents(ctx context.Context, db pg.DB, sql string, args ...any) ([]Agent, error) {
+	rows, err := db.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, fmt.Errorf("query agents: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, scanAgent)
+	if err != nil {
+		return nil, fmt.Errorf("query agents: %w", err)
+	}
+	return list, nil
+}
+
+func readAgent(ctx context.Context, db pg.DB, sql string, args ...any) (Agent, error) {
+	list, err := readAgents(ctx, db, sql, args...)
+	if err == nil && len(list) == 0 {
+		err = fmt.Errorf("query agents: %w", pgx.ErrNoRows)
+	}
+	if err != nil {
+		return Agent{}, err
+	}
+	return list[0], nil
+}
