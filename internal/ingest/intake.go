@@ -21,6 +21,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/internal/telemetry"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/outbox"
 )
 
@@ -255,8 +256,6 @@ func unfitness(err error) (reason string, unfit bool) {
 	return "", false
 }
 
-const selectTenants = `SELECT id FROM fanmail.tenants WHERE id = ANY($1)`
-
 // transact inserts the letters that are not refused in one transaction, and
 // refuses those of unknown tenants and agents.
 func (in *Intake) transact(ctx context.Context, letters []letter) error {
@@ -282,14 +281,7 @@ func (in *Intake) transact(ctx context.Context, letters []letter) error {
 		known := make(map[events.TenantID]bool)
 		owned := make(mailbox.Agents)
 		b := &pgx.Batch{}
-		b.Queue(selectTenants, tenants).Query(func(rows pgx.Rows) error {
-			var id events.TenantID
-			_, err := pgx.ForEachRow(rows, []any{&id}, func() error {
-				known[id] = true
-				return nil
-			})
-			return err
-		})
+		tenancy.QueueKnown(b, tenants, known)
 		mailbox.QueueAgents(b, agents, owned)
 		if err := tx.SendBatch(ctx, b).Close(); err != nil {
 			return fmt.Errorf("look up tenants and agents: %w", err)

@@ -96,16 +96,12 @@ func Lock(ctx context.Context, tx DB, id events.TenantID) error {
 	return tx.QueryRow(ctx, `SELECT id FROM fanmail.tenants WHERE id = $1 FOR NO KEY UPDATE`, id).Scan(&id)
 }
 
-// Known returns which of the tenants exist.
-func Known(ctx context.Context, db DB, ids []events.TenantID) (map[events.TenantID]bool, error) {
-	rows, err := db.Query(ctx, `SELECT id FROM fanmail.tenants WHERE id = ANY($1::uuid[])`, ids)
-	if err != nil {
-		return nil, fmt.Errorf("look up tenants: %w", err)
-	}
-	known := make(map[events.TenantID]bool, len(ids))
-	var id events.TenantID
-	if _, err := pgx.ForEachRow(rows, []any{&id}, func() error { known[id] = true; return nil }); err != nil {
-		return nil, fmt.Errorf("look up tenants: %w", err)
-	}
-	return known, nil
+// QueueKnown adds to a batch the lookup of tenants, and puts those that exist into
+// known.
+func QueueKnown(b *pgx.Batch, ids []events.TenantID, known map[events.TenantID]bool) {
+	b.Queue(`SELECT id FROM fanmail.tenants WHERE id = ANY($1::uuid[])`, ids).Query(func(rows pgx.Rows) error {
+		var id events.TenantID
+		_, err := pgx.ForEachRow(rows, []any{&id}, func() error { known[id] = true; return nil })
+		return err
+	})
 }
