@@ -135,6 +135,9 @@ func TestTenantsNeverSeeEachOther(t *testing.T) {
 	replay, err := c.CreateReplay(ctx, kit.Tenant.ID, fanmail.ReplayRequest{Since: time.Now().Add(-time.Hour), Mode: fanmail.ReplayAll})
 	require.NoError(t, err)
 
+	_, err = c.CreateAgent(ctx, kit.Tenant.ID, "robot@example.com", "")
+	require.NoError(t, err)
+
 	other, err := c.CreateTenant(ctx, "other")
 	require.NoError(t, err)
 	for name, call := range map[string]func() error{
@@ -162,9 +165,14 @@ func TestTenantsNeverSeeEachOther(t *testing.T) {
 			_, err := c.CreateReplay(ctx, other.ID, fanmail.ReplayRequest{WebhookID: hook.ID, Since: time.Now().Add(-time.Hour), Mode: fanmail.ReplayAll})
 			return err
 		},
+		"GetAgent":    func() error { _, err := c.GetAgent(ctx, other.ID, "robot@example.com"); return err },
+		"ChangeAgent": func() error { _, err := c.ChangeAgent(ctx, other.ID, "robot@example.com", ""); return err },
+		"DeleteAgent": func() error { return c.DeleteAgent(ctx, other.ID, "robot@example.com") },
 	} {
 		require.ErrorIs(t, call(), fanmail.ErrNotFound, name)
 	}
+	_, err = c.CreateAgent(ctx, other.ID, "Robot@example.com", "")
+	require.ErrorIs(t, err, fanmail.ErrAddressTaken)
 	hooks, _, err := c.ListWebhooks(ctx, other.ID, fanmail.Cursor{}, 10)
 	require.NoError(t, err)
 	require.Empty(t, hooks)
@@ -272,4 +280,34 @@ func TestListsAreReadToTheirEnd(t *testing.T) {
 		require.Equal(t, 5, total, name)
 		require.GreaterOrEqual(t, pages, 3, name)
 	}
+}
+
+func TestAnAgentsLife(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	kit := fanmailtest.New(t)
+	c, tenant := kit.Client, kit.Tenant.ID
+	_, err := c.CreateAgent(ctx, tenant, "no address", "")
+	var field *fanmail.FieldError
+	require.ErrorAs(t, err, &field)
+	require.Equal(t, "address", field.Field)
+	_, err = c.CreateAgent(ctx, tenant, "a@example.com", "ftp://example.com")
+	require.ErrorAs(t, err, &field)
+	require.Equal(t, "webhook_url", field.Field)
+
+	made, err := c.CreateAgent(ctx, tenant, "Robot@Example.com", "")
+	require.NoError(t, err)
+	require.Equal(t, "robot@example.com", made.Address)
+	changed, err := c.ChangeAgent(ctx, tenant, made.Address, "https://hooks.example.com/own")
+	require.NoError(t, err)
+	require.Equal(t, "https://hooks.example.com/own", changed.WebhookURL)
+	list, err := c.ListAgents(ctx, tenant, "", 10)
+	require.NoError(t, err)
+	require.Equal(t, []fanmail.Agent{changed}, list)
+	changed, err = c.ChangeAgent(ctx, tenant, made.Address, "")
+	require.NoError(t, err)
+	require.Empty(t, changed.WebhookURL)
+	require.NoError(t, c.DeleteAgent(ctx, tenant, made.Address))
+	_, err = c.GetAgent(ctx, tenant, made.Address)
+	require.ErrorIs(t, err, fanmail.ErrNotFound)
 }

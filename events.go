@@ -3,10 +3,7 @@ package fanmail
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
@@ -42,11 +39,8 @@ func (c *Client) ListEvents(ctx context.Context, tenant TenantID, f EventFilter,
 // deliveries, up to 1,000. It returns [ErrNotFound].
 func (c *Client) GetEvent(ctx context.Context, tenant TenantID, id EventID) (EventRecord, json.RawMessage, []Delivery, error) {
 	rec, envelope, err := outbox.Find(ctx, c.pool, tenant, id)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return EventRecord{}, nil, nil, ErrNotFound
-	}
 	if err != nil {
-		return EventRecord{}, nil, nil, err
+		return EventRecord{}, nil, nil, notFound(err)
 	}
 	deliveries, err := c.store.EventDeliveries(ctx, tenant, id, rec.CreatedAt, maxEventDeliveries)
 	return rec, envelope, deliveries, err

@@ -59,8 +59,8 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, config Config) (*Client, error) {
 	}
 	c := &Client{
 		pool: pool, nc: nc, config: config, replays: replay.NewStore(pool),
-		store: subscribers.NewStore(pool, subscribers.Limits{AllowHTTP: config.AllowHTTP, AllowNetworks: config.AllowNetworks}),
 	}
+	c.store = subscribers.NewStore(pool, c.limits())
 	if nc != nil {
 		js, err := jetstream.New(nc)
 		if err != nil {
@@ -95,4 +95,8 @@ func (c *Client) options() engine.Options {
 	return engine.Options{
 		AllowHTTP: c.config.AllowHTTP, AllowNetworks: c.config.AllowNetworks, Maintain: true, Log: c.config.Logger,
 	}
+}
+
+func (c *Client) limits() subscribers.Limits {
+	return subscribers.Limits{AllowHTTP: c.config.AllowHTTP, AllowNetworks: c.config.AllowNetworks}
 }

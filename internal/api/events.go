@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -190,7 +191,7 @@ func (s *server) createEvent(ctx context.Context, in *struct {
 	}
 	var out accepted
 	err = s.change(ctx, func(u *unit) (err error) {
-		if err := ownAgent(ctx, u, ev.TenantID, ev.AgentID); err != nil {
+		if err := mailbox.CheckAgents(ctx, u, ev.TenantID, "agent_id", ev.AgentID); err != nil {
 			return err
 		}
 		out.ID, err = outbox.Insert(ctx, u, ev)

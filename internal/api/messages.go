@@ -21,7 +21,7 @@ import (
 // chunkTimeout is how long a client may take to read one chunk.
 const chunkTimeout = 30 * time.Second
 
-// message is mail that an agent received.
+// message is a mail that an agent received.
 type message struct {
 	ID        events.MessageID `json:"id" example:"msg_0123456789abcdef0123456789abcdef"`
 	AgentID   string           `json:"agent_id"`
@@ -39,30 +39,7 @@ type messagePath struct {
 func (s *server) messageRoutes() {
 	register(s, tenants, huma.Operation{
 		OperationID: "get-message", Method: http.MethodGet, Path: "/v1/messages/{id}", Summary: "Read a parsed message",
-	}, func(ctx context.Context, in *messagePath) (*body[message], error) {
-		found, err := mailbox.GetMessage(ctx, s.pool, tenant(ctx), in.ID)
-		if err != nil {
-			return nil, err // no rows: 404
-		}
-		var event outbox.EventRefs
-		event.Add(found.EventID, found.CreatedAt)
-		payloads, err := outbox.Envelopes(ctx, s.pool, event)
-		if err != nil {
-			return nil, err
-		}
-		m := message{
-			ID: in.ID, AgentID: found.AgentID, EventID: found.EventID, CreatedAt: found.CreatedAt, Size: found.Raw.Size,
-			RawURL: "/v1/messages/" + in.ID.String() + "/raw",
-		}
-		if p, ok := payloads[found.EventID]; ok {
-			env, err := events.DecodeEnvelope(p.Envelope)
-			if err != nil {
-				return nil, fmt.Errorf("read a message's event: %w", err)
-			}
-			m.Message = env.Data
-		}
-		return reply(m), nil
-	})
+	}, s.getMessage)
 	register(s, tenants, huma.Operation{
 		OperationID: "get-raw-message", Method: http.MethodGet, Path: "/v1/messages/{id}/raw", Summary: "Read a raw message",
 		Responses: map[string]*huma.Response{"200": {
@@ -71,6 +48,31 @@ func (s *server) messageRoutes() {
 		}},
 		Errors: []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound},
 	}, s.rawMessage)
+}
+
+func (s *server) getMessage(ctx context.Context, in *messagePath) (*body[message], error) {
+	found, err := mailbox.GetMessage(ctx, s.pool, tenant(ctx), in.ID)
+	if err != nil {
+		return nil, err // no rows: 404
+	}
+	var event outbox.EventRefs
+	event.Add(found.EventID, found.CreatedAt)
+	payloads, err := outbox.Envelopes(ctx, s.pool, event)
+	if err != nil {
+		return nil, err
+	}
+	m := message{
+		ID: in.ID, AgentID: found.AgentID, EventID: found.EventID, CreatedAt: found.CreatedAt, Size: found.Raw.Size,
+		RawURL: "/v1/messages/" + in.ID.String() + "/raw",
+	}
+	if p, ok := payloads[found.EventID]; ok {
+		env, err := events.DecodeEnvelope(p.Envelope)
+		if err != nil {
+			return nil, fmt.Errorf("read a message's event: %w", err)
+		}
+		m.Message = env.Data
+	}
+	return reply(m), nil
 }
 
 func (s *server) rawMessage(ctx context.Context, in *messagePath) (*streamed, error) {
@@ -102,7 +104,7 @@ func (s *server) rawMessage(ctx context.Context, in *messagePath) (*streamed, er
 	}}, nil
 }
 
-// goneMail makes a 404 of a raw mail that is past its retention.
+// goneMail turns the error for a raw mail past its retention into a 404.
 func goneMail(err error) error {
 	if errors.Is(err, mailbox.ErrGone) {
 		return problem(http.StatusNotFound, "the raw message is gone")

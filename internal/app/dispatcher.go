@@ -3,14 +3,12 @@ package app
 import (
 	"context"
 	"os"
-	"slices"
 	"strconv"
 
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/internal/api"
 	"github.com/fanmail-dev/fanmail/internal/engine"
-	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/retention"
 )
 
@@ -86,5 +84,5 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 
 // retentionRules are those of the tables that the engine does not know.
 func retentionRules() []retention.Rule {
-	return slices.Concat(mailbox.RetentionRules(), api.RetentionRules())
+	return api.RetentionRules()
 }

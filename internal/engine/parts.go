@@ -14,6 +14,7 @@ import (
 	"github.com/fanmail-dev/fanmail/fanout"
 	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
 	"github.com/fanmail-dev/fanmail/internal/dispatch"
+	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/opevents"
 	"github.com/fanmail-dev/fanmail/internal/relay"
 	"github.com/fanmail-dev/fanmail/internal/replay"
@@ -88,7 +89,7 @@ func Maintenance(pool *pgxpool.Pool, every time.Duration, o Options) *dispatch.M
 
 func newMaintenance(pool *pgxpool.Pool, agents *agentwebhook.Deliverer, every time.Duration, o Options) *dispatch.Maintenance {
 	// Deliveries come before the events that they need.
-	rules := slices.Concat(subscribers.RetentionRules(), outbox.RetentionRules(), replay.RetentionRules(), dispatch.RetentionRules(),
+	rules := slices.Concat(subscribers.RetentionRules(), mailbox.RetentionRules(), outbox.RetentionRules(), replay.RetentionRules(), dispatch.RetentionRules(),
 		agents.RetentionRules(), o.Retention)
 	return dispatch.NewMaintenance(pool, dispatch.MaintenanceOptions{Every: every, Retention: rules, Log: o.Log, Registerer: o.Registerer})
 }

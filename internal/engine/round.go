@@ -34,6 +34,9 @@ func Round(ctx context.Context, pool *pgxpool.Pool, o Options) error {
 		if err := d.dispatch.Round(ctx); err != nil {
 			return err
 		}
+		if err := d.agents.Round(ctx); err != nil {
+			return err
+		}
 	}
 	if d.maintain != nil {
 		return d.maintain.Round(ctx)

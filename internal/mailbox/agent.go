@@ -3,7 +3,9 @@ package mailbox
 import (
 	"context"
 	"fmt"
+	"net/mail"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,9 +31,30 @@ func scanAgent(row pgx.CollectableRow) (Agent, error) {
 	return a, err
 }
 
-// CreateAgent makes an agent of the tenant; webhookURL is "" for none. created
+// maxAddressBytes is the length of a path in RFC 5321 (256) without its angle
+// brackets.
+const maxAddressBytes = 254
+
+// cleanAddress returns the address in lower case, or an [*events.FieldError].
+func cleanAddress(address string) (string, error) {
+	if len(address) > maxAddressBytes {
+		return "", &events.FieldError{Field: "address", Reason: fmt.Sprintf("has %d bytes; the limit is %d", len(address), maxAddressBytes)}
+	}
+	a, err := mail.ParseAddress(address)
+	if err != nil || a.Name != "" || a.Address != address {
+		return "", &events.FieldError{Field: "address", Reason: "is not a mail address like name@example.com"}
+	}
+	return strings.ToLower(address), nil
+}
+
+// CreateAgent creates an agent of the tenant; webhookURL is "" for none. The
+// address is stored in lower case; a wrong one is an [*events.FieldError]. created
 // is false if any tenant has an agent of that address.
 func CreateAgent(ctx context.Context, db pg.DB, tenant events.TenantID, address, webhookURL string) (a Agent, created bool, err error) {
+	address, err = cleanAddress(address)
+	if err != nil {
+		return a, false, err
+	}
 	list, err := readAgents(ctx, db, `INSERT INTO fanmail.agents (tenant_id, address, webhook_url) VALUES ($1, $2, nullif($3, ''))
 		ON CONFLICT (address) DO NOTHING RETURNING `+agentColumns, tenant, address, webhookURL)
 	if err != nil || len(list) == 0 {
@@ -62,6 +85,17 @@ func SetWebhook(ctx context.Context, db pg.DB, tenant events.TenantID, address s
 // stay.
 func DeleteAgent(ctx context.Context, db pg.DB, tenant events.TenantID, address string) error {
 	_, err := readAgent(ctx, db, `DELETE FROM fanmail.agents WHERE tenant_id = $1 AND address = $2 RETURNING `+agentColumns, tenant, address)
+	return err
+}
+
+// CheckAgents returns an [*events.FieldError] for the field if one of the
+// addresses is no agent of the tenant. Empty addresses are skipped.
+func CheckAgents(ctx context.Context, db pg.DB, tenant events.TenantID, field string, addresses ...string) error {
+	addresses = slices.DeleteFunc(slices.Clone(addresses), func(a string) bool { return a == "" })
+	missing, err := MissingAgent(ctx, db, tenant, addresses...)
+	if err == nil && missing != "" {
+		err = &events.FieldError{Field: field, Reason: fmt.Sprintf("names %q, which is no agent of this tenant", missing)}
+	}
 	return err
 }
 

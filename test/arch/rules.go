@@ -147,11 +147,11 @@ var Rules = []Rule{
 		Because: "it is for other programs' tests, which see Fanmail as those programs do: through the client",
 	},
 	{
-		Package: "internal/engine", May: []string{"deploy/migrations", "events", "fanout", "internal/agentwebhook", "internal/attempt", "internal/dispatch", "internal/opevents", "internal/pg", "internal/relay", "internal/replay", "internal/retention", "internal/stream", "outbox", "subscribers"},
+		Package: "internal/engine", May: []string{"deploy/migrations", "events", "fanout", "internal/agentwebhook", "internal/attempt", "internal/dispatch", "internal/mailbox", "internal/opevents", "internal/pg", "internal/relay", "internal/replay", "internal/retention", "internal/stream", "outbox", "subscribers"},
 		Because: "it wires the engine for the client and for the processes, so neither may be below it",
 	},
 	{
-		Package: ".", May: []string{"deploy/migrations", "events", "internal/engine", "internal/replay", "internal/stream", "internal/tenancy", "outbox", "subscribers"},
+		Package: ".", May: []string{"deploy/migrations", "events", "internal/engine", "internal/mailbox", "internal/replay", "internal/stream", "internal/tenancy", "outbox", "subscribers"},
 		Because: "the client is small: it manages through the owners of the tables, and runs the engine",
 	},
 	{
@@ -217,7 +217,6 @@ var Words = []Word{
 // Known are breaches that are still to be mended, by the beginning of their lines without line numbers. A new one never
 // goes here.
 var Known = []string{
-	"internal/api/agents.go: agentRoutes has",
 	"internal/ingest/intake.go: transact has",
 	"internal/ingest/options.go: withDefaults has",
 	"internal/replay/runner.go: turn has",

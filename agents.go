@@ -1,0 +1,94 @@
+package fanmail
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/fanmail-dev/fanmail/internal/mailbox"
+)
+
+// ErrAddressTaken: the address belongs to an agent already, of this or of another
+// tenant.
+var ErrAddressTaken = errors.New("the address is taken")
+
+// Agent is a mail address that receives mail for a tenant. Events name it in
+// [Event].AgentID.
+type Agent struct {
+	Address    string // in lower case
+	WebhookURL string // the agent's own webhook; "" for none
+	CreatedAt  time.Time
+}
+
+func fromMailbox(a mailbox.Agent) Agent {
+	out := Agent{Address: a.Address, CreatedAt: a.CreatedAt}
+	if a.WebhookURL != nil {
+		out.WebhookURL = *a.WebhookURL
+	}
+	return out
+}
+
+// CreateAgent creates an agent. webhookURL is a URL of its own that its mail is
+// POSTed to, "" for none. It returns a [*FieldError] for a bad address or URL, and
+// [ErrAddressTaken].
+func (c *Client) CreateAgent(ctx context.Context, tenant TenantID, address, webhookURL string) (Agent, error) {
+	if webhookURL != "" {
+		if err := c.limits().ValidateURL("webhook_url", webhookURL); err != nil {
+			return Agent{}, err
+		}
+	}
+	a, created, err := mailbox.CreateAgent(ctx, c.pool, tenant, address, webhookURL)
+	if err != nil {
+		return Agent{}, err
+	}
+	if !created {
+		return Agent{}, ErrAddressTaken
+	}
+	return fromMailbox(a), nil
+}
+
+// GetAgent returns one agent, or [ErrNotFound].
+func (c *Client) GetAgent(ctx context.Context, tenant TenantID, address string) (Agent, error) {
+	a, err := mailbox.GetAgent(ctx, c.pool, tenant, address)
+	return fromMailbox(a), notFound(err)
+}
+
+// ListAgents returns up to limit agents after an address, in the order of their
+// addresses; "" is the beginning. Fewer than limit are the end.
+func (c *Client) ListAgents(ctx context.Context, tenant TenantID, after string, limit int) ([]Agent, error) {
+	found, err := mailbox.ListAgents(ctx, c.pool, tenant, after, limit)
+	out := make([]Agent, len(found))
+	for i, a := range found {
+		out[i] = fromMailbox(a)
+	}
+	return out, err
+}
+
+// ChangeAgent sets the agent's own webhook; "" removes it. It returns [ErrNotFound].
+func (c *Client) ChangeAgent(ctx context.Context, tenant TenantID, address, webhookURL string) (Agent, error) {
+	var url *string
+	if webhookURL != "" {
+		if err := c.limits().ValidateURL("webhook_url", webhookURL); err != nil {
+			return Agent{}, err
+		}
+		url = &webhookURL
+	}
+	a, err := mailbox.SetWebhook(ctx, c.pool, tenant, address, url)
+	return fromMailbox(a), notFound(err)
+}
+
+// DeleteAgent deletes an agent: its address refuses mail from then on; what it has
+// received stays. It returns [ErrNotFound].
+func (c *Client) DeleteAgent(ctx context.Context, tenant TenantID, address string) error {
+	return notFound(mailbox.DeleteAgent(ctx, c.pool, tenant, address))
+}
+
+// notFound replaces the database's word for no row.
+func notFound(err error) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return ErrNotFound
+	}
+	return err
+}
