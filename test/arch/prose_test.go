@@ -102,3 +102,13 @@ func TestTimersOfTheDesignAreThoseOfTheCode(t *testing.T) {
 		{"discard their plans every two seconds", `\breplanEvery = 2 \* time\.Second`},
 	})
 }
+
+// TestTheFlowNamesFilesThatExist reads docs/explanation/flow.md.
+func TestTheFlowNamesFilesThatExist(t *testing.T) {
+	t.Parallel()
+	found := regexp.MustCompile("`((?:[a-z]+/)+[a-z_]+\\.go)`").FindAllStringSubmatch(read(t, "../../docs/explanation/flow.md"), -1)
+	require.Greater(t, len(found), 30)
+	for _, m := range found {
+		require.FileExists(t, "../../"+m[1])
+	}
+}
