@@ -61,17 +61,22 @@ func TestTickDeliversWithoutABroker(t *testing.T) {
 	kit := fanmailtest.New(t)
 	c := offline(t, kit)
 	hook := kit.CreateWebhook(t, received)
-	for n := range 300 {
-		_ = n
-		add(t, kit, kit.Tenant.ID, `{"subject":"hello"}`)
-	}
+	// More than one batch of the fan-out.
+	require.NoError(t, pgx.BeginFunc(t.Context(), kit.Pool, func(tx pgx.Tx) error {
+		for range 1200 {
+			if _, err := fanmail.Insert(t.Context(), tx, fanmail.Event{TenantID: kit.Tenant.ID, Type: received, Data: json.RawMessage(`{"subject":"hello"}`)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
 	require.NoError(t, c.Tick(t.Context()))
-	require.Len(t, kit.Receiver.Requests(), 300, "all that was due is sent when it returns")
-	page, _, err := c.ListDeliveries(t.Context(), kit.Tenant.ID, hook.ID, fanmail.DeliveryFilter{Status: "delivered"}, fanmail.Cursor{}, 1000)
+	require.Len(t, kit.Receiver.Requests(), 1200, "all that was due is sent when it returns")
+	page, _, err := c.ListDeliveries(t.Context(), kit.Tenant.ID, hook.ID, fanmail.DeliveryFilter{Status: "delivered"}, fanmail.Cursor{}, 2000)
 	require.NoError(t, err)
-	require.Len(t, page, 300, "and recorded")
+	require.Len(t, page, 1200, "and recorded")
 	require.NoError(t, c.Tick(t.Context()))
-	require.Len(t, kit.Receiver.Requests(), 300, "a second Tick has nothing to send")
+	require.Len(t, kit.Receiver.Requests(), 1200, "a second Tick has nothing to send")
 }
 
 func TestTickLeavesALaterAttemptToItsTime(t *testing.T) {
