@@ -96,5 +96,5 @@ func DisableFailing(ctx context.Context, tx pgx.Tx) ([]Disabled, error) {
 	for i, d := range list {
 		ids[i] = d.ID
 	}
-	return list, tellOfDisabling(ctx, tx, ids)
+	return list, recordDisabled(ctx, tx, ids)
 }

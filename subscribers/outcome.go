@@ -147,11 +147,11 @@ func WriteOutcomes(ctx context.Context, pool *pgxpool.Pool, l *OutcomeBatch) (Ou
 	})
 	if len(l.Touch) > 0 {
 		b.Queue(touchWebhooks, l.Touch)
-		b.Queue(tellRecovered, events.WebhookRecovered, l.Touch)
+		queueRecovered(b, l.Touch)
 	}
 	if len(l.Disable) > 0 {
 		b.Queue(disableGone, l.Disable)
-		b.Queue(tellDisabled, events.WebhookDisabled, l.Disable)
+		queueDisabled(b, l.Disable)
 	}
 	if b.Len() == 0 {
 		return w, nil

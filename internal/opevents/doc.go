@@ -1,17 +1,18 @@
 // Package opevents turns facts about webhooks and deliveries into operational
-// events: webhook.disabled, webhook.recovered and delivery.exhausted.
+// events: webhook.disabled, webhook.recovered and delivery.exhausted. It owns the
+// table operational_events.
 //
 // It guarantees:
 //
-//   - A fact that was committed becomes one event, of its tenant and of each
-//     operator's tenant that has a webhook for it, and a fact that was rolled
-//     back becomes none: the notice is written in the fact's transaction, and
-//     taken in the one that puts the event into the outbox.
-//   - The ledger never waits for a producer. An insert into the outbox may
-//     wait for the tenant's lock, which a producer's transaction holds for as
-//     long as it likes; only this package's worker waits with it.
-//   - Events about operational events there are none, so that a dead receiver
-//     of them can't feed itself.
+//   - A fact that was committed becomes one event of its tenant, and one of each
+//     operator's tenant that has a webhook for the type. A fact that was rolled back
+//     becomes none: it is recorded in its own transaction, and taken in the
+//     transaction that inserts the event into the outbox.
+//   - The outcome writer never waits for a producer. An insert into the outbox may
+//     wait for the tenant's lock, which a producer may hold for long; only this
+//     package's worker waits for it.
+//   - There are no events about operational events, so a dead receiver of them
+//     causes no more of them.
 //
-// Which facts there are is the business of package subscribers.
+// Package subscribers decides which facts there are.
 package opevents

@@ -52,7 +52,7 @@ func golden(t *testing.T, name string, env events.Envelope, envelope []byte) {
 
 // What the statements of package subscribers write is what events/operational
 // and the schemas promise, field for field.
-func TestTheEnvelopesOfNotices(t *testing.T) {
+func TestTheEnvelopesOfOperationalEvents(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	o := open(t)

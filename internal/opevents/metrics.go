@@ -6,12 +6,12 @@ import (
 )
 
 type metrics struct {
-	told *prometheus.CounterVec
+	inserted *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
-	return &metrics{told: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
+	return &metrics{inserted: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 		Name: "fanmail_opevents_inserted_total",
-		Help: "Operational events put into the outbox, by type.",
+		Help: "Operational events inserted into the outbox, by type.",
 	}, []string{"type"})}
 }

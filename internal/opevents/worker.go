@@ -14,25 +14,25 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/outbox"
-	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
 const (
-	// batch is the most notices of one transaction.
+	// batch is the most events of one transaction.
 	batch = 200
-	// every is how often the worker looks.
+	// every is how often the worker polls the table.
 	every = time.Second
 )
 
-// Options say how the worker runs.
+// Options configure a [Worker].
 type Options struct {
-	// NC carries the hint that the outbox has rows; nil: none is given.
+	// NC carries the hint that the outbox has rows; nil: no hint.
 	NC         *nats.Conn
-	Log        *zap.Logger
+	Log        *zap.Logger           // nil: silent
 	Registerer prometheus.Registerer // nil: no metrics
 }
 
-// Worker puts notices into the outbox. Any number of replicas may run it.
+// Worker inserts recorded facts into the outbox as events. Any number of replicas
+// may run it.
 type Worker struct {
 	pool    *pgxpool.Pool
 	nc      *nats.Conn
@@ -40,15 +40,15 @@ type Worker struct {
 	metrics *metrics
 }
 
-// New makes a worker; Run starts it.
+// New creates a worker; Run starts it.
 func New(pool *pgxpool.Pool, o Options) *Worker {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	return &Worker{pool: pool, nc: o.NC, log: o.Log.Named("notices"), metrics: newMetrics(o.Registerer)}
+	return &Worker{pool: pool, nc: o.NC, log: o.Log.Named("opevents"), metrics: newMetrics(o.Registerer)}
 }
 
-// Run works until ctx ends. What it has not taken stays in the table.
+// Run works until ctx ends. Facts that it has not taken stay in the table.
 func (w *Worker) Run(ctx context.Context) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -64,18 +64,18 @@ func (w *Worker) Run(ctx context.Context) error {
 			n, err = w.Round(ctx)
 		}
 		if err != nil && ctx.Err() == nil && !failing {
-			w.log.Warn("notices can't become events yet; they wait in the table", zap.Error(err))
+			w.log.Warn("operational events wait in their table: they cannot be inserted into the outbox", zap.Error(err))
 		}
 		failing = err != nil
 	}
 }
 
-// Round takes one batch and gives its size.
+// Round takes one batch of facts and returns its size, 0 if there is none.
 func (w *Worker) Round(ctx context.Context) (int, error) {
-	var taken []subscribers.OperationalEvent
+	var taken []OperationalEvent
 	err := pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error {
 		var err error
-		if taken, err = subscribers.TakeOperationalEvents(ctx, tx, batch); err != nil || len(taken) == 0 {
+		if taken, err = take(ctx, tx, batch); err != nil || len(taken) == 0 {
 			return err
 		}
 		evs := make([]events.Event, 0, len(taken))
@@ -83,14 +83,15 @@ func (w *Worker) Round(ctx context.Context) (int, error) {
 			ev := events.Event{TenantID: n.TenantID, Type: n.Type, Data: n.Data}
 			var bad *events.FieldError
 			if err := ev.Validate(); errors.As(err, &bad) {
-				// A newer release's type, in a rollback; it would block the others.
-				w.log.Error("a notice can't become an event and is dropped", zap.String("type", string(n.Type)), zap.Error(err))
+				// After a rollback there may be a type of the newer release. It must not
+				// block the others.
+				w.log.Error("an operational event of an unknown type is dropped", zap.String("type", string(n.Type)), zap.Error(err))
 				continue
 			}
 			evs = append(evs, ev)
 		}
 		if _, err := outbox.InsertMany(ctx, tx, evs); err != nil {
-			return fmt.Errorf("put notices into the outbox: %w", err)
+			return fmt.Errorf("insert operational events: %w", err)
 		}
 		return nil
 	})
@@ -98,7 +99,7 @@ func (w *Worker) Round(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	for _, n := range taken {
-		w.metrics.told.WithLabelValues(string(n.Type)).Inc()
+		w.metrics.inserted.WithLabelValues(string(n.Type)).Inc()
 	}
 	if len(taken) > 0 {
 		outbox.Wake(w.nc)

@@ -254,7 +254,7 @@ func TestTheLedgerDoesNotWaitForAProducer(t *testing.T) {
 	_, err = o.worker.Round(held)
 	require.Error(t, err, "the worker waits with the producer")
 	require.NoError(t, producer.Commit(ctx))
-	// The server gives the notice back once it sees that its client is gone.
+	// The server releases the row once it sees that its client is gone.
 	require.Eventually(t, func() bool {
 		types, _ := o.told(tenant)
 		return len(types) == 1 && types[0] == events.DeliveryExhausted

@@ -105,3 +105,7 @@ func QueueKnown(b *pgx.Batch, ids []events.TenantID, known map[events.TenantID]b
 		return err
 	})
 }
+
+// SelectOperators is a query of the operators' tenants, for statements that join
+// them: the ids, as id.
+const SelectOperators = `SELECT id FROM fanmail.tenants WHERE operator`

@@ -18,7 +18,7 @@ func Check(tree fs.FS) ([]string, error) {
 	var breaches []string
 	for _, f := range files {
 		breaches = append(breaches, checkImports(f)...)
-		for _, check := range []func(file) []string{checkContents, checkForeign, checkEffects, checkPurity, checkSizes} {
+		for _, check := range []func(file) []string{checkContents, checkForeign, checkEffects, checkPurity, checkSizes, checkSQL} {
 			breaches = append(breaches, check(f)...)
 		}
 	}

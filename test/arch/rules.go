@@ -99,11 +99,11 @@ var Rules = []Rule{
 		Because: "ingest ends at the outbox and the agents' deliveries; it must not wait for subscribers",
 	},
 	{
-		Package: "subscribers", May: []string{"events", "internal/mailbox", "internal/attempt", "internal/pg", "internal/retention", "internal/tenancy", "outbox", "subscribers/signature"},
+		Package: "subscribers", May: []string{"events", "internal/attempt", "internal/mailbox", "internal/opevents", "internal/pg", "internal/retention", "internal/tenancy", "outbox", "subscribers/signature"},
 		Because: "it owns the tables of webhooks and deliveries; the engine uses it and not the reverse",
 	},
 	{
-		Package: "internal/opevents", May: []string{"events", "outbox", "subscribers", "internal/tenancy"},
+		Package: "internal/opevents", May: []string{"events", "outbox"},
 		Because: "facts become events as anybody's do, through the outbox, and whoever wrote the fact does not wait for that",
 	},
 	{

@@ -35,7 +35,7 @@ func shortDays(slot time.Duration) []patch {
 	return []patch{
 		{"subscribers/delivery.go", "Retention = 30 * 24 * time.Hour", fmt.Sprintf("Retention = time.Duration(%d)", soakKept*slot)},
 		{"outbox/retention.go", "Retention = 30 * 24 * time.Hour", fmt.Sprintf("Retention = time.Duration(%d)", soakKept*slot)},
-		{"internal/ingest/retention.go", "Retention = 30 * 24 * time.Hour", fmt.Sprintf("Retention = time.Duration(%d)", soakKept*slot)},
+		{"internal/mailbox/retention.go", "Retention = 30 * 24 * time.Hour", fmt.Sprintf("Retention = time.Duration(%d)", soakKept*slot)},
 		{"internal/agentwebhook/delivery.go", "DeliveryTTL = 48 * time.Hour", fmt.Sprintf("DeliveryTTL = time.Duration(%d)", soakKept*slot)},
 		{"internal/pg/partition.go", `time.Parse("20060102", `, `time.Parse("20060102150405", `},
 		{"internal/pg/partition.go", "Truncate(24 * time.Hour).Add(-keep - 24*time.Hour)", fmt.Sprintf("Truncate(%d).Add(-keep - %d)", slot, slot)},

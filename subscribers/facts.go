@@ -1,0 +1,84 @@
+package subscribers
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/opevents"
+	"github.com/fanmail-dev/fanmail/internal/pg"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
+)
+
+// A fact f goes to its own tenant and to the operators' tenants, to each only if
+// one of its webhooks asks for the type. Other facts are not recorded at all. The
+// webhook that the fact is about does not count.
+const (
+	recipients = `
+CROSS JOIN LATERAL (SELECT f.tenant_id AS id UNION ` + tenancy.SelectOperators + `) AS t
+WHERE EXISTS (SELECT 1 FROM fanmail.webhooks AS w WHERE w.tenant_id = t.id AND w.deleted_at IS NULL AND w.enabled AND w.id <> f.webhook_id AND $1 = ANY (w.events))`
+	aboutWebhook = `'tenant_id', 'ten_' || replace(f.tenant_id::text, '-', ''), 'webhook_id', 'wh_' || replace(f.webhook_id::text, '-', ''), 'webhook_url', f.url`
+)
+
+// exhaustedFacts are deliveries that this transaction ended as failed: their
+// finished_at is its now().
+const exhaustedFacts = `
+SELECT t.id, $1, jsonb_build_object(` + aboutWebhook + `,
+	'delivery_id', 'whd_' || replace(f.id::text, '-', ''), 'event_id', 'evt_' || replace(f.event_id::text, '-', ''),
+	'event_type', f.event_type, 'message_id', coalesce(f.message_id, ''), 'attempts', f.attempts, 'last_status_code', f.last_status_code, 'last_error', f.last_error)
+FROM (
+	SELECT d.id, d.tenant_id, d.webhook_id, h.url, d.event_id, d.event_type, d.message_id, d.attempts, d.last_status_code, d.last_error
+	FROM (SELECT * FROM unnest($2::uuid[], $3::timestamptz[]) LIMIT cardinality($2)) AS o (id, created_at)
+	JOIN fanmail.webhook_subscriber_deliveries AS d ON d.id = o.id AND d.created_at = o.created_at
+	JOIN fanmail.webhooks AS h ON h.id = d.webhook_id
+	WHERE d.status = 'failed' AND d.finished_at = now() AND d.kind <> 'test' AND NOT d.event_type = ANY ($4::text[])
+	  AND ` + ofDay + `
+) AS f` + recipients
+
+// disabledFacts are those of the named webhooks that this transaction disabled.
+const disabledFacts = `
+SELECT t.id, $1, jsonb_build_object(` + aboutWebhook + `, 'reason', f.disabled_reason)
+FROM (SELECT id AS webhook_id, tenant_id, url, disabled_reason FROM fanmail.webhooks WHERE id = ANY ($2::uuid[]) AND NOT enabled AND auto_disabled_at = now()) AS f` + recipients
+
+// recoveredFacts are those of the named webhooks that were disabled automatically
+// and have delivered for the first time since.
+const (
+	withRecovered = `
+WITH f AS (
+	UPDATE fanmail.webhooks SET recovering = false WHERE id = ANY ($2::uuid[]) AND recovering RETURNING id AS webhook_id, tenant_id, url
+)`
+	recoveredFacts = `
+SELECT t.id, $1, jsonb_build_object(` + aboutWebhook + `) FROM f` + recipients
+)
+
+// queueExhausted records the deliveries that the outcomes may have ended. Every
+// delivery has at least [MaxAttempts], so most failures, and all successes, cost
+// nothing here.
+func queueExhausted(b *pgx.Batch, outcomes []Outcome) {
+	ended := pick(outcomes, func(o *Outcome) bool {
+		return !o.Delivered && !o.Unsent && (o.Final || o.Attempt >= MaxAttempts)
+	})
+	eachDay(ended, (*Outcome).created, func(d pg.Day, outcomes []*Outcome) {
+		c := columnsOf(outcomes)
+		// There is no event about an operational event: a dead receiver of them
+		// would cause the next one.
+		opevents.QueueFacts(b, "", d.In(exhaustedFacts), events.DeliveryExhausted, c.ids, c.created, events.Operational())
+	})
+}
+
+func queueRecovered(b *pgx.Batch, delivered []events.WebhookID) {
+	opevents.QueueFacts(b, withRecovered, recoveredFacts, events.WebhookRecovered, delivered)
+}
+
+func queueDisabled(b *pgx.Batch, disabled []events.WebhookID) {
+	opevents.QueueFacts(b, "", disabledFacts, events.WebhookDisabled, disabled)
+}
+
+// recordDisabled records that the transaction has disabled these webhooks.
+func recordDisabled(ctx context.Context, tx pgx.Tx, ids []events.WebhookID) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	return opevents.InsertFacts(ctx, tx, "", disabledFacts, events.WebhookDisabled, ids)
+}
