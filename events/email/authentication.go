@@ -16,14 +16,14 @@ const (
 	PermError Result = "permerror" // the record, the signature or the mail is unusable
 )
 
-// Authentication are the verdicts on who sent a mail. While Checked is false
+// Authentication holds the results of authenticating the sender. While Checked is false
 // nothing was looked at and every result is "none". A mail is never refused
 // for them: what they mean is for the receiver to decide.
 type Authentication struct {
 	// Checked says that the checks were made.
 	Checked bool `json:"checked"`
 	// Results is the value of an Authentication-Results field (RFC 8601) with
-	// these verdicts; "" where nothing was checked. The fields of that name
+	// these results; "" where nothing was checked. The fields of that name
 	// among the mail's headers are the sender's claims.
 	Results string `json:"results"`
 	// SPF is whether the client may send for the envelope's domain.
@@ -36,7 +36,7 @@ type Authentication struct {
 	ARC ARC `json:"arc"`
 }
 
-// SPF is the verdict of RFC 7208.
+// SPF is the result of RFC 7208.
 type SPF struct {
 	// Result is none, neutral, pass, fail, softfail, temperror or permerror.
 	Result Result `json:"result"`
@@ -55,7 +55,7 @@ type SPF struct {
 	Reason string `json:"reason"`
 }
 
-// DKIM is the verdict on one signature (RFC 6376).
+// DKIM is the result for one signature (RFC 6376).
 type DKIM struct {
 	// Result is pass, fail, policy, temperror or permerror.
 	Result Result `json:"result"`
@@ -72,7 +72,7 @@ type DKIM struct {
 	Reason string `json:"reason"`
 }
 
-// DMARC is the verdict of RFC 7489 on the domain in From.
+// DMARC is the result of RFC 7489 on the domain in From.
 type DMARC struct {
 	// Result is none, pass, fail, temperror or permerror.
 	Result Result `json:"result"`

@@ -45,7 +45,7 @@ type Received struct {
 	Headers [][2]string `json:"headers"`
 	// Attachments tell of the parts that are no body, in order.
 	Attachments []Attachment `json:"attachments"`
-	// Authentication are the verdicts on the sender.
+	// Authentication is what is known about the sender.
 	Authentication Authentication `json:"authentication"`
 	// Size of the raw mail in bytes.
 	Size int64 `json:"size"`

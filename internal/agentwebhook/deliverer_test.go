@@ -98,7 +98,7 @@ func TestRetriesCarryTheSamePayload(t *testing.T) {
 	a := r.agent("a@example.com", "/a")
 	r.sink.Script("/a", sink.FailFirst(2, sink.Answer{Status: http.StatusInternalServerError}))
 	r.run(r.deliverer().Run)
-	r.send(letter(1, a), a)
+	r.send(mailTo(1, a), a)
 	for i := range 2 {
 		v := r.until(a, func(v row) bool { return v.Attempts == i+1 })
 		require.Equal(t, "pending", v.Status)
@@ -122,7 +122,7 @@ func TestTheScheduleEndsInFailureAfterEightAttempts(t *testing.T) {
 	a := r.agent("a@example.com", "/a")
 	r.sink.Script("/a", sink.Status(http.StatusTeapot))
 	r.run(r.deliverer().Run)
-	r.send(letter(1, a), a)
+	r.send(mailTo(1, a), a)
 	for i, minutes := range []float64{1, 5, 15, 60, 240, 480, 960} {
 		v := r.until(a, func(v row) bool { return v.Attempts == i+1 })
 		require.Equal(t, "pending", v.Status)
@@ -142,7 +142,7 @@ func TestAnAttemptThatWouldComeTooLateIsNotWaitedFor(t *testing.T) {
 	a := r.agent("a@example.com", "/a")
 	r.sink.Script("/a", sink.RetryAfter(http.StatusServiceUnavailable, 7200))
 	r.run(r.deliverer().Run)
-	r.send(letter(1, a), a)
+	r.send(mailTo(1, a), a)
 	v := r.until(a, func(v row) bool { return v.Attempts == 1 })
 	require.InDelta(t, 7200, *v.NextIn, 5, "Retry-After is heeded")
 	r.exec(`UPDATE fanmail.webhook_deliveries SET expires_at = now() + interval '1 hour'`)
@@ -186,7 +186,7 @@ func TestAnEndpointNeverHoldsUpWhoAcceptsMail(t *testing.T) {
 	r := newRig(t)
 	a := r.agent("a@example.com", "/a")
 	r.exec(`UPDATE fanmail.agents SET webhook_url = 'http://127.0.0.1:1/nobody-listens'`)
-	r.send(letter(1, a), a) // 250, with no deliverer running at all
+	r.send(mailTo(1, a), a) // 250, with no deliverer running at all
 	v := r.until(a, func(v row) bool { return v.Status == "pending" })
 	require.Zero(t, v.Attempts)
 	r.run(r.deliverer().Run)
@@ -194,7 +194,7 @@ func TestAnEndpointNeverHoldsUpWhoAcceptsMail(t *testing.T) {
 	require.Equal(t, "pending", v.Status)
 	require.Zero(t, *v.Code)
 	require.Contains(t, *v.Error, "refused")
-	r.send(letter(1, a), a) // the same mail again
+	r.send(mailTo(1, a), a) // the same mail again
 	require.Len(t, r.rows(a), 1, "is the same delivery")
 }
 
@@ -202,7 +202,7 @@ func TestTheGuardAndPlainHTTP(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	a := r.agent("a@example.com", "/a")
-	r.send(letter(1, a), a)
+	r.send(mailTo(1, a), a)
 	stop := r.run(r.deliverer(func(o *agentwebhook.Options) { o.AllowNetworks = nil }).Run)
 	v := r.until(a, func(v row) bool { return v.Attempts == 1 })
 	require.Equal(t, "pending", v.Status)
@@ -222,7 +222,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	a := r.agent("a@example.com", "/a")
 	r.sink.Script("/a", sink.Redirect(http.StatusPermanentRedirect, r.sink.URL("/b")))
 	r.run(r.deliverer().Run)
-	r.send(letter(1, a), a)
+	r.send(mailTo(1, a), a)
 	v := r.until(a, func(v row) bool { return v.Attempts == 1 })
 	require.Equal(t, http.StatusPermanentRedirect, *v.Code)
 	require.Zero(t, r.sink.CountTo("/b"))
@@ -236,7 +236,7 @@ func TestDeprecationAndSunsetHeaders(t *testing.T) {
 		o.Deprecated = time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
 		o.Sunset = time.Date(2027, 6, 1, 0, 0, 0, 0, time.UTC)
 	}).Run)
-	r.send(letter(1, a), a)
+	r.send(mailTo(1, a), a)
 	require.NoError(t, r.sink.WaitFor(r.ctx(), 1))
 	h := r.sink.Posts(0)[0].Header
 	require.Equal(t, "@1796083200", h.Get("Deprecation"))
@@ -254,7 +254,7 @@ func TestHangingAgentsHoldUpNoOthers(t *testing.T) {
 		a := r.agent(fmt.Sprintf("hangs-%d@example.com", i), path)
 		r.sink.Script(path, sink.Hang(hold))
 		for n := range 5 {
-			r.send(letter(n, a), a)
+			r.send(mailTo(n, a), a)
 		}
 	}
 	healthy := r.agent("healthy@example.com", "/healthy")
@@ -262,7 +262,7 @@ func TestHangingAgentsHoldUpNoOthers(t *testing.T) {
 	r.run(r.deliverer(func(o *agentwebhook.Options) { o.Slots, o.SlowSlots = 4, 32 }).Run)
 	const n = 40
 	for i := range n {
-		r.send(letter(i, healthy), healthy)
+		r.send(mailTo(i, healthy), healthy)
 	}
 	require.NoError(t, r.sink.WaitForPath(r.ctx(), "/healthy", n))
 	for i := range hanging {
@@ -280,7 +280,7 @@ func TestTwoDeliverersSendEachMailOnce(t *testing.T) {
 	const n = 60
 	list := []string{r.agent("a@example.com", "/a"), r.agent("b@example.com", "/b"), r.agent("c@example.com", "/c")}
 	for i := range n {
-		r.send(letter(i, list...), list...)
+		r.send(mailTo(i, list...), list...)
 	}
 	for range 3 {
 		r.run(r.deliverer().Run)
@@ -307,7 +307,7 @@ func TestStoppingGivesBackWhatIsOnTheWire(t *testing.T) {
 	defer close(hold)
 	r.sink.Script("/a", sink.Hang(hold))
 	stop := r.run(r.deliverer(func(o *agentwebhook.Options) { o.Drain = 100 * time.Millisecond }).Run)
-	r.send(letter(1, a), a)
+	r.send(mailTo(1, a), a)
 	require.NoError(t, r.sink.WaitFor(r.ctx(), 1))
 	stop()
 	v := r.rows(a)[0]
@@ -323,7 +323,7 @@ func TestWhatALeaseHidesComesBackWhenItEnds(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	a, other := r.agent("a@example.com", "/a"), r.agent("other@example.com", "/other")
-	r.send(letter(1, a), a)
+	r.send(mailTo(1, a), a)
 	// Claimed by a deliverer that was killed.
 	r.exec(`UPDATE fanmail.webhook_deliveries SET next_retry_at = now() + interval '1 hour'`)
 	hidden := r.rows(a)
@@ -332,7 +332,7 @@ func TestWhatALeaseHidesComesBackWhenItEnds(t *testing.T) {
 	require.ErrorIs(t, err, agentwebhook.ErrNotDue)
 	r.run(d.Run)
 	for n := range 2 { // the second hint of the other's comes after one of its own
-		r.send(letter(n, other), other)
+		r.send(mailTo(n, other), other)
 		require.NoError(t, r.sink.WaitForPath(r.ctx(), "/other", n+1))
 		agentwebhook.Wake(r.nc, a)
 	}
@@ -353,7 +353,7 @@ func TestWhatCannotBeSentEndsWithTheReason(t *testing.T) {
 	} {
 		r := newRig(t)
 		a := r.agent("a@example.com", "/a")
-		r.send(letter(1, a), a)
+		r.send(mailTo(1, a), a)
 		r.exec(change)
 		r.run(r.deliverer().Run)
 		v := r.until(a, func(v row) bool { return v.Status == "failed" })
@@ -368,7 +368,7 @@ func TestDeliverSyncAnswersAndRecordsAllTheSame(t *testing.T) {
 	r := newRig(t)
 	a := r.agent("a@example.com", "/a")
 	r.sink.Script("/a", sink.FailFirst(1, sink.Answer{Status: http.StatusBadGateway}))
-	r.send(letter(1, a), a)
+	r.send(mailTo(1, a), a)
 	id := r.rows(a)[0].Message
 	d := r.deliverer() // not running: nobody else attempts it
 	o, err := d.DeliverSync(r.ctx(), r.tenant, id)
@@ -412,7 +412,7 @@ func TestACallerThatLeavesIsRecordedToo(t *testing.T) {
 	hold := make(chan struct{})
 	defer close(hold)
 	r.sink.Script("/a", sink.Hang(hold))
-	r.send(letter(1, a), a)
+	r.send(mailTo(1, a), a)
 	ctx, leave := context.WithCancel(r.ctx())
 	go func() {
 		_ = r.sink.WaitFor(ctx, 1)
@@ -470,7 +470,7 @@ func TestAnAttemptIsGivenUpAfterThirtySeconds(t *testing.T) {
 	r.sink.Script("/hangs", sink.Hang(hold))
 	r.sink.Script("/drips", sink.Always(sink.Answer{Status: http.StatusInternalServerError, Body: []byte("no"), Ends: hold}))
 	r.run(r.deliverer().Run)
-	r.send(letter(1, list...), list...)
+	r.send(mailTo(1, list...), list...)
 	require.NoError(t, r.sink.WaitFor(r.ctx(), 2))
 	for _, a := range list {
 		v := r.until(a, func(v row) bool { return v.Attempts == 1 })

@@ -105,8 +105,8 @@ func (r *rig) deliverer(change ...func(*agentwebhook.Options)) *agentwebhook.Del
 	return agentwebhook.New(r.open(), r.nc, o)
 }
 
-// letter is a mail to the agents.
-func letter(n int, to ...string) []byte {
+// mailTo is a mail to the agents.
+func mailTo(n int, to ...string) []byte {
 	return fmt.Appendf(nil, "From: Ann <ann@example.net>\r\nTo: %s\r\nReply-To: Desk <desk@example.net>, ann@example.net\r\n"+
 		"Subject: Letter %d\r\nMessage-ID: <%d@agents.example.net>\r\nDate: Mon, 02 Nov 2026 10:00:00 +0000\r\n\r\nHello, this is letter %d.\r\n",
 		strings.Join(to, ", "), n, n, n)

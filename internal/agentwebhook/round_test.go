@@ -20,7 +20,7 @@ func TestARoundAttemptsAndRecordsAllThatIsDue(t *testing.T) {
 		list = append(list, r.agent(fmt.Sprintf("a%d@example.com", i), fmt.Sprintf("/%d", i)))
 	}
 	for n := range each {
-		r.send(letter(n, list...), list...)
+		r.send(mailTo(n, list...), list...)
 	}
 	r.sink.Script("/0", sink.Status(http.StatusInternalServerError))
 	d := r.deliverer()
@@ -58,7 +58,7 @@ func TestARoundThatIsCutShortReleasesWhatIsInFlight(t *testing.T) {
 	hold := make(chan struct{})
 	defer close(hold)
 	r.sink.Script("/a", sink.Hang(hold))
-	r.send(letter(1, a), a)
+	r.send(mailTo(1, a), a)
 	ctx, stop := context.WithCancel(r.ctx())
 	done := make(chan error, 1)
 	go func() { done <- r.deliverer().Round(ctx) }()

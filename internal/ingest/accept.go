@@ -94,7 +94,7 @@ func (s *Server) accept(ctx context.Context, m mail) error {
 	return nil
 }
 
-// authenticate fills in the verdicts on the sender. It takes Options.AuthTimeout
+// authenticate fills in the authentication results. It takes Options.AuthTimeout
 // at most.
 func (s *Server) authenticate(ctx context.Context, m *mail, p *parsed) {
 	m.authentication = unchecked
@@ -110,7 +110,7 @@ func (s *Server) authenticate(ctx context.Context, m *mail, p *parsed) {
 		in.Authors = append(in.Authors, a.Address)
 	}
 	m.authentication, m.moreSignatures = s.checker.Check(ctx, in)
-	s.m.verdicts(&m.authentication, time.Since(start))
+	s.m.mailauth(&m.authentication, time.Since(start))
 }
 
 // copied is one agent's copy of a mail.

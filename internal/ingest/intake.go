@@ -138,9 +138,9 @@ func fetch(ctx context.Context, consumer jetstream.Consumer) ([]jetstream.Msg, e
 	return batch, nil
 }
 
-// letter is a message on its way to the outbox, or, where refused says why, to
-// the dead letters.
-type letter struct {
+// intakeMessage is a message on its way to the outbox, or, where refused says why, to
+// the dead messages.
+type intakeMessage struct {
 	msg     jetstream.Msg
 	event   events.Event
 	refused string
@@ -153,23 +153,23 @@ const deadRetry = 5 * time.Second
 // take brings a batch to its end: committed or dead and acknowledged, or given
 // back.
 func (in *Intake) take(ctx context.Context, batch []jetstream.Msg) {
-	letters := make([]letter, len(batch))
+	messages := make([]intakeMessage, len(batch))
 	for i, msg := range batch {
-		letters[i] = letter{msg: msg}
+		messages[i] = intakeMessage{msg: msg}
 		ev, err := read(msg)
 		if err != nil {
-			letters[i].refused = err.Error()
+			messages[i].refused = err.Error()
 		}
-		letters[i].event = ev
+		messages[i].event = ev
 	}
-	traced, end := in.traced(ctx, letters)
-	committed := in.commit(traced, letters)
+	traced, end := in.traced(ctx, messages)
+	committed := in.commit(traced, messages)
 	end()
-	for i := range letters {
-		l := &letters[i]
+	for i := range messages {
+		l := &messages[i]
 		switch {
 		case l.refused != "":
-			if err := in.bury(ctx, l); err != nil {
+			if err := in.deadLetter(ctx, l); err != nil {
 				// Later: the sound ones behind it must not wait.
 				in.log.Warn("cannot publish a dead letter", zap.Error(err))
 				_ = l.msg.NakWithDelay(deadRetry)
@@ -216,27 +216,27 @@ func ownKey(msg jetstream.Msg) (string, error) {
 // commit inserts what is not refused, and refuses what proves unfit on the
 // way. It keeps at it while the database is away, and is false only where ctx
 // ended before.
-func (in *Intake) commit(ctx context.Context, letters []letter) bool {
+func (in *Intake) commit(ctx context.Context, messages []intakeMessage) bool {
 	return in.persist(ctx, "commit a batch", func() error {
-		err := in.transact(ctx, letters)
+		err := in.transact(ctx, messages)
 		if err == nil {
 			return nil
 		}
 		if reason, unfit := unfitness(err); unfit {
 			// One of them is to blame; alone, each answers for itself.
-			if len(letters) == 1 {
-				letters[0].refused = reason
+			if len(messages) == 1 {
+				messages[0].refused = reason
 				return nil
 			}
-			for i := range letters {
-				if !in.commit(ctx, letters[i:i+1]) {
+			for i := range messages {
+				if !in.commit(ctx, messages[i:i+1]) {
 					return backoff.Permanent(ctx.Err())
 				}
 			}
 			return nil
 		}
-		for i := range letters {
-			_ = letters[i].msg.InProgress() // keeps the broker from sending it to somebody else
+		for i := range messages {
+			_ = messages[i].msg.InProgress() // keeps the broker from sending it to somebody else
 		}
 		return err
 	})
@@ -256,18 +256,18 @@ func unfitness(err error) (reason string, unfit bool) {
 	return "", false
 }
 
-// transact inserts the letters that are not refused in one transaction, and
+// transact inserts the messages that are not refused in one transaction, and
 // refuses those of unknown tenants and agents.
-func (in *Intake) transact(ctx context.Context, letters []letter) error {
+func (in *Intake) transact(ctx context.Context, messages []intakeMessage) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, commitTimeout, errors.New("the transaction took over a minute"))
 	defer cancel()
 	var (
-		sound   []*letter
+		sound   []*intakeMessage
 		tenants []events.TenantID
 		agents  []string
 	)
-	for i := range letters {
-		if l := &letters[i]; l.refused == "" {
+	for i := range messages {
+		if l := &messages[i]; l.refused == "" {
 			sound, tenants, agents = append(sound, l), append(tenants, l.event.TenantID), append(agents, l.event.AgentID)
 		}
 	}

@@ -27,9 +27,9 @@ const (
 	buryTimeout = 10 * time.Second
 )
 
-// bury publishes a letter to the dead-letter subject and waits until the broker
+// deadLetter publishes a message to the dead-letter subject and waits until the broker
 // has it.
-func (in *Intake) bury(ctx context.Context, l *letter) error {
+func (in *Intake) deadLetter(ctx context.Context, l *intakeMessage) error {
 	token := noTenant
 	if tenant, err := events.ParseIntakeSubject(l.msg.Subject()); err == nil {
 		token = tenant.String()

@@ -159,15 +159,15 @@ func TestIntakeMovesBadMessagesAsideAndKeepsTheGood(t *testing.T) {
 
 	dead, err := js.OrderedConsumer(context.Background(), stream.Dead, jetstream.OrderedConsumerConfig{})
 	require.NoError(t, err)
-	letters := map[string]jetstream.Msg{}
+	messages := map[string]jetstream.Msg{}
 	for range bad {
 		m, err := dead.Next(jetstream.FetchMaxWait(patience))
 		require.NoError(t, err)
-		letters[m.Headers().Get(stream.HeaderReason)+"\n"+string(m.Data())] = m
+		messages[m.Headers().Get(stream.HeaderReason)+"\n"+string(m.Data())] = m
 	}
 	for _, b := range bad {
 		found := false
-		for _, m := range letters {
+		for _, m := range messages {
 			whole := string(m.Data()) == b.body
 			cut := m.Headers().Get("Fanmail-Truncated") == "body" && len(m.Data()) > 1<<19 && strings.HasPrefix(b.body, string(m.Data()))
 			if m.Subject() == events.DeadIntakePrefix+b.token && (whole || cut) && strings.Contains(m.Headers().Get(stream.HeaderReason), b.says) {

@@ -46,7 +46,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12),
 		}),
 	}
-	m.checks = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fanmail_ingest_verdicts_total", Help: "Verdicts on senders, by method and result."}, []string{"method", "result"})
+	m.checks = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fanmail_ingest_mailauth_total", Help: "Authentication results of mails, by method and result."}, []string{"method", "result"})
 	m.checking = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "fanmail_ingest_authentication_seconds", Help: "Time of the checks of a mail's sender.",
 		Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12),
@@ -60,8 +60,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 
 func (m *metrics) refuse(why reason) { m.refused.WithLabelValues(string(why)).Inc() }
 
-// verdicts counts the verdicts on a mail. Their results are a closed set.
-func (m *metrics) verdicts(a *email.Authentication, took time.Duration) {
+// mailauth counts the authentication results of a mail. They are a closed set.
+func (m *metrics) mailauth(a *email.Authentication, took time.Duration) {
 	m.checking.Observe(took.Seconds())
 	m.checks.WithLabelValues("spf", string(a.SPF.Result)).Inc()
 	for _, s := range a.DKIM {

@@ -50,7 +50,7 @@ func appendJSON(v any) []byte {
 	return bytes.TrimRight(b.Bytes(), "\n")
 }
 
-// unchecked are the verdicts where nothing was looked at.
+// unchecked are the authentication results where nothing was checked.
 var unchecked = email.Authentication{
 	SPF: email.SPF{Result: email.None}, DKIM: []email.DKIM{}, DMARC: email.DMARC{Result: email.None},
 }

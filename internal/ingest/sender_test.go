@@ -19,7 +19,7 @@ import (
 const author = "From: Ann <ann@example.org>\r\nTo: a@example.com\r\nSubject: hi\r\nDate: Mon, 2 Jan 2026 15:04:05 +0100\r\n\r\nHello\r\n"
 
 // A mail over SMTP, with a signature and records that fit it.
-func TestTheVerdictsOnTheSenderAreInTheEvent(t *testing.T) {
+func TestTheAuthenticationOfTheSenderIsInTheEvent(t *testing.T) {
 	t.Parallel()
 	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, ed25519.SeedSize))
 	public, ok := key.Public().(ed25519.PublicKey)
@@ -46,7 +46,7 @@ func TestTheVerdictsOnTheSenderAreInTheEvent(t *testing.T) {
 }
 
 // DNS that never answers delays a mail by the time-out and no more, and the
-// verdicts say that nothing is known.
+// unknown says that nothing is known.
 func TestSilentDNSHoldsNoMailUp(t *testing.T) {
 	t.Parallel()
 	dns, _ := dnstest.Serve(t, dnstest.Zone{"example.org. TXT": {dnstest.Silence}, "_dmarc.example.org. TXT": {dnstest.Silence}})

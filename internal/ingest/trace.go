@@ -27,14 +27,14 @@ func untraced(error) {}
 // traced begins the span of a batch. What producers say of their own traces is
 // linked to and not joined: they are strangers, and must not choose what is
 // sampled.
-func (in *Intake) traced(ctx context.Context, letters []letter) (_ context.Context, end func()) {
+func (in *Intake) traced(ctx context.Context, messages []intakeMessage) (_ context.Context, end func()) {
 	if in.trace == nil {
 		return ctx, func() {}
 	}
 	o := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
-		attribute.String("messaging.system", "nats"), attribute.Int("messaging.batch.message_count", len(letters)))}
-	for i := range letters {
-		if theirs := letters[i].msg.Headers().Get(tracecontext.Header); theirs != "" {
+		attribute.String("messaging.system", "nats"), attribute.Int("messaging.batch.message_count", len(messages)))}
+	for i := range messages {
+		if theirs := messages[i].msg.Headers().Get(tracecontext.Header); theirs != "" {
 			o = append(o, tracecontext.Link(theirs))
 		}
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events/email"
 )
 
-// Limits of the words in a verdict, in bytes. A domain has at most 253.
+// Limits of the words in a result, in bytes. A domain has at most 253.
 const (
 	maxDomainBytes   = 255
 	maxIdentityBytes = 320
@@ -68,7 +68,7 @@ func New(identity, server string, timeout time.Duration) *Checker {
 // errSlow is the end of a check's time.
 var errSlow = errors.New("the checks took too long")
 
-// Check gives the verdicts. more says that the mail has more DKIM signatures
+// Check returns the authentication results. more says that the mail has more DKIM signatures
 // than are looked at.
 func (c *Checker) Check(ctx context.Context, m Mail) (a email.Authentication, more bool) {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, errSlow)
@@ -92,7 +92,7 @@ func (c *Checker) Check(ctx context.Context, m Mail) (a email.Authentication, mo
 	for i := range a.DKIM {
 		a.DKIM[i].Aligned = rec.strictDKIM.aligned(a.DKIM[i].Domain, from)
 	}
-	a.DMARC = judge(from, fault, rec, &a)
+	a.DMARC = evaluate(from, fault, rec, &a)
 	a.ARC = readARC(&m)
 	a.Results = results(c.identity, &a)
 	return a, more

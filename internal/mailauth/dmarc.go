@@ -79,7 +79,7 @@ func isRecord(txt string) bool {
 	return ok && strings.TrimSpace(name) == "v" && strings.TrimSpace(value) == "DMARC1"
 }
 
-// readRecord reads the tags that a verdict needs. The others may be malformed
+// readRecord reads the tags that a result needs. The others may be malformed
 // without doing harm (RFC 7489, 6.3).
 func readRecord(txt, domain string, above bool) record {
 	t := tags(strings.ToLower(txt))
@@ -107,8 +107,8 @@ func readRecord(txt, domain string, above bool) record {
 	return rec
 }
 
-// judge decides by the verdicts in a.
-func judge(from, fault string, rec record, a *email.Authentication) email.DMARC {
+// evaluate decides by the results in a.
+func evaluate(from, fault string, rec record, a *email.Authentication) email.DMARC {
 	v := email.DMARC{Domain: from, RecordDomain: rec.domain, Policy: rec.policy, Percent: rec.percent, Result: rec.result, Reason: rec.reason}
 	if fault != "" {
 		v.Result, v.Reason = email.PermError, fault

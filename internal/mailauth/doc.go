@@ -10,9 +10,9 @@
 //     "temperror" and never counts as an answer. DMARC says fail only where
 //     no check that might have made it pass met such a failure.
 //   - The work on one mail is bounded: a header or a body that would cost the
-//     verifier more than its size warrants is not verified, and the verdict
+//     verifier more than its size warrants is not verified, and the result
 //     says so.
 //   - A DKIM signature that covers a part of the body only (l=) never passes.
 //
-// What the verdicts mean for the mail is left to the receiver.
+// The receiver decides what the results mean for the mail.
 package mailauth

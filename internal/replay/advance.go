@@ -32,16 +32,16 @@ type change struct {
 	to int
 }
 
-// tally is what one step changes.
-type tally struct {
-	enqueued, had, delivered, failed int
-	changes                          []change
+// delta is what one step changes.
+type delta struct {
+	enqueued, alreadyDelivered, delivered, failed int
+	changes                                       []change
 }
 
-func (t *tally) change(r row, to int) { t.changes = append(t.changes, change{r, to}) }
+func (t *delta) change(r row, to int) { t.changes = append(t.changes, change{r, to}) }
 
-// lookout is the place of the search among deliveries that were attempted.
-type lookout struct {
+// position is the place of the search among deliveries that were attempted.
+type position struct {
 	at      time.Time
 	webhook events.WebhookID
 	seq     int64
@@ -50,7 +50,7 @@ type lookout struct {
 // advance settles deliveries that have ended, enqueues as many more as there is
 // room for, and completes the replay when nothing is left.
 func (w *work) advance(ctx context.Context) (bool, error) {
-	return w.change(ctx, Completed, func(ctx context.Context, tx pgx.Tx, t *tally) error {
+	return w.change(ctx, Completed, func(ctx context.Context, tx pgx.Tx, t *delta) error {
 		if err := w.settle(ctx, tx, t); err != nil {
 			return err
 		}
@@ -60,7 +60,7 @@ func (w *work) advance(ctx context.Context) (bool, error) {
 
 // cancel ends what is not finished.
 func (w *work) cancel(ctx context.Context) (bool, error) {
-	return w.change(ctx, Cancelled, func(ctx context.Context, tx pgx.Tx, t *tally) error {
+	return w.change(ctx, Cancelled, func(ctx context.Context, tx pgx.Tx, t *delta) error {
 		w.place.phase = phaseRead
 		rows, err := w.rows(ctx, tx, `SELECT `+rowColumns+` FROM fanmail.replay_deliveries WHERE replay_id = $1
 			ORDER BY replay_id, state, webhook_id, seq LIMIT $2`, w.id, 10*lookRows)
@@ -95,14 +95,14 @@ func (w *work) cancel(ctx context.Context) (bool, error) {
 				rest = append(rest, r)
 			}
 		}
-		return w.judge(ctx, tx, t, rest)
+		return w.classify(ctx, tx, t, rest)
 	})
 }
 
 // change runs one transaction of changes and ends the replay with the state
 // where no rows are left and all is read. It says whether anything changed.
-func (w *work) change(ctx context.Context, end State, f func(context.Context, pgx.Tx, *tally) error) (bool, error) {
-	t := &tally{}
+func (w *work) change(ctx context.Context, end State, f func(context.Context, pgx.Tx, *delta) error) (bool, error) {
+	t := &delta{}
 	finished := false
 	began := w.state == Cancelling
 	err := w.fenced(ctx, func(tx pgx.Tx) error {
@@ -145,7 +145,7 @@ const (
 		WHERE id = $1`
 )
 
-func (w *work) write(ctx context.Context, tx pgx.Tx, t *tally, finished bool, end State) error {
+func (w *work) write(ctx context.Context, tx pgx.Tx, t *delta, finished bool, end State) error {
 	var gone, moved []events.WebhookID
 	var goneSeqs, movedSeqs []int64
 	var states []int16
@@ -173,9 +173,9 @@ func (w *work) write(ctx context.Context, tx pgx.Tx, t *tally, finished bool, en
 
 // apply brings what is remembered in line with what was written, and tells the
 // lanes of what is due.
-func (w *work) apply(t *tally) {
+func (w *work) apply(t *delta) {
 	now := time.Now()
-	left, born := map[events.WebhookID]int{}, map[events.WebhookID]bool{}
+	left, created := map[events.WebhookID]int{}, map[events.WebhookID]bool{}
 	for i := range t.changes {
 		c := &t.changes[i]
 		h := w.hook(c.WebhookID)
@@ -190,7 +190,7 @@ func (w *work) apply(t *tally) {
 		case c.state == stateEnqueued:
 			left[c.WebhookID]++
 		case c.to != stateGone:
-			born[c.WebhookID] = true
+			created[c.WebhookID] = true
 		}
 	}
 	dt := max(now.Sub(w.paced).Seconds(), 1e-3)
@@ -198,10 +198,10 @@ func (w *work) apply(t *tally) {
 	for id, h := range w.hooks {
 		h.pace += min(1, dt) * (float64(left[id])/dt - h.pace) // smoothed over about a second
 	}
-	for id := range born {
+	for id := range created {
 		subscribers.WakeLane(w.nc, id)
 	}
-	for outcome, n := range map[string]int{"born": t.enqueued, "had": t.had, "delivered": t.delivered, "failed": t.failed} {
+	for outcome, n := range map[string]int{"created": t.enqueued, "already_delivered": t.alreadyDelivered, "delivered": t.delivered, "failed": t.failed} {
 		w.metrics.deliveries.WithLabelValues(outcome).Add(float64(n))
 	}
 }
@@ -234,7 +234,7 @@ const (
 
 // settle looks at the deliveries that wait for their first attempt, and now and
 // then at some of those that have failed one.
-func (w *work) settle(ctx context.Context, tx pgx.Tx, t *tally) error {
+func (w *work) settle(ctx context.Context, tx pgx.Tx, t *delta) error {
 	var rows []row
 	var err error
 	if w.total(stateEnqueued) > 0 {
@@ -242,22 +242,22 @@ func (w *work) settle(ctx context.Context, tx pgx.Tx, t *tally) error {
 			return err
 		}
 	}
-	if w.total(stateTried) > 0 && time.Since(w.looked.at) >= lookEvery {
+	if w.total(stateTried) > 0 && time.Since(w.searched.at) >= lookEvery {
 		// The zero id as a value means NULL.
-		tried, err := w.rows(ctx, tx, triedRows, w.id, [16]byte(w.looked.webhook), w.looked.seq, lookRows)
+		tried, err := w.rows(ctx, tx, triedRows, w.id, [16]byte(w.searched.webhook), w.searched.seq, lookRows)
 		if err != nil {
 			return err
 		}
-		w.looked = lookout{at: time.Now()}
+		w.searched = position{at: time.Now()}
 		if n := len(tried); n == lookRows {
-			w.looked.webhook, w.looked.seq = tried[n-1].WebhookID, tried[n-1].Seq
+			w.searched.webhook, w.searched.seq = tried[n-1].WebhookID, tried[n-1].Seq
 		}
 		rows = append(rows, tried...)
 	}
-	return w.judge(ctx, tx, t, rows)
+	return w.classify(ctx, tx, t, rows)
 }
 
-func (w *work) judge(ctx context.Context, tx pgx.Tx, t *tally, rows []row) error {
+func (w *work) classify(ctx context.Context, tx pgx.Tx, t *delta, rows []row) error {
 	if len(rows) == 0 {
 		return nil
 	}
@@ -288,14 +288,14 @@ SELECT f.* FROM unnest($2::uuid[], $3::integer[]) AS w (id, room) CROSS JOIN LAT
 ) AS f`
 
 // enqueue makes deliveries of what was found, for the webhooks that have room.
-func (w *work) enqueue(ctx context.Context, tx pgx.Tx, t *tally) error {
+func (w *work) enqueue(ctx context.Context, tx pgx.Tx, t *delta) error {
 	freed := map[events.WebhookID]int{}
 	for i := range t.changes {
 		if t.changes[i].state == stateEnqueued {
 			freed[t.changes[i].WebhookID]++
 		}
 	}
-	ids, rooms, spill := w.wants(freed)
+	ids, rooms, overflowing := w.wants(freed)
 	if len(ids) == 0 {
 		return nil
 	}
@@ -316,26 +316,26 @@ func (w *work) enqueue(ctx context.Context, tx pgx.Tx, t *tally) error {
 		switch v {
 		case subscribers.ReplayCreated:
 			t.enqueued++
-			if spill[rows[i].WebhookID] {
+			if overflowing[rows[i].WebhookID] {
 				t.change(rows[i], stateTried) // out of the window, which is full
 				continue
 			}
 			paid++
 			t.change(rows[i], stateEnqueued)
 		case subscribers.ReplayDelivered, subscribers.ReplayKnown:
-			t.had++
+			t.alreadyDelivered++
 			t.change(rows[i], stateGone)
 		case subscribers.ReplayNotFannedOut: // its outbox row goes first
 		}
 	}
-	w.pay(paid)
+	w.take(paid)
 	return nil
 }
 
 // wants gives the webhooks that are to have deliveries made, how many each, and
 // which of them give up what holds others up.
-func (w *work) wants(freed map[events.WebhookID]int) (ids []events.WebhookID, rooms []int32, spill map[events.WebhookID]bool) {
-	left := w.afford()
+func (w *work) wants(freed map[events.WebhookID]int) (ids []events.WebhookID, rooms []int32, overflowing map[events.WebhookID]bool) {
+	left := w.allowed()
 	n := len(w.order)
 	for i, id := range w.order {
 		h := w.hooks[id]
@@ -345,10 +345,10 @@ func (w *work) wants(freed map[events.WebhookID]int) (ids []events.WebhookID, ro
 		room := min(h.window()-h.rows[stateEnqueued]+freed[id], left/(n-i))
 		if room <= 0 && n > 1 && h.rows[stateFound] >= foundMax && time.Since(h.movedAt) > stalled {
 			room = overflow
-			if spill == nil {
-				spill = map[events.WebhookID]bool{}
+			if overflowing == nil {
+				overflowing = map[events.WebhookID]bool{}
 			}
-			spill[id] = true
+			overflowing[id] = true
 		} else {
 			left -= max(0, room)
 		}
@@ -359,5 +359,5 @@ func (w *work) wants(freed map[events.WebhookID]int) (ids []events.WebhookID, ro
 	if n > 1 { // another one is first the next time
 		w.order = append(w.order[1:], w.order[0])
 	}
-	return ids, rooms, spill
+	return ids, rooms, overflowing
 }

@@ -19,7 +19,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "fanmail_replay_events_total", Help: "Events that replays have looked at, by where they came from: jetstream, postgres.",
 		}, []string{"source"}),
 		deliveries: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "fanmail_replay_deliveries_total", Help: "Pairs of an event and a webhook that replays have dealt with: born (a delivery was made), had (there was nothing to send), delivered, failed.",
+			Name: "fanmail_replay_deliveries_total", Help: "Pairs of an event and a webhook that replays have handled: created (a delivery was inserted), already_delivered (there was nothing to send), delivered, failed.",
 		}, []string{"outcome"}),
 		running: f.NewGauge(prometheus.GaugeOpts{
 			Name: "fanmail_replay_running", Help: "Replays that this process works on.",
@@ -31,7 +31,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	for _, source := range []string{"jetstream", "postgres"} {
 		m.events.WithLabelValues(source)
 	}
-	for _, outcome := range []string{"born", "had", "delivered", "failed"} {
+	for _, outcome := range []string{"created", "already_delivered", "delivered", "failed"} {
 		m.deliveries.WithLabelValues(outcome)
 	}
 	for _, party := range []string{"database", "broker"} {

@@ -59,8 +59,8 @@ func TestResettingTheFanoutConsumerSendsNothing(t *testing.T) {
 	// A webhook that would match all of it.
 	r.webhook("/later")
 	rows := `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries`
-	born := r.count(rows)
-	require.Equal(t, n/10, born)
+	created := r.count(rows)
+	require.Equal(t, n/10, created)
 
 	// Set back while it runs.
 	began := time.Now()
@@ -82,12 +82,12 @@ func TestResettingTheFanoutConsumerSendsNothing(t *testing.T) {
 	r.idle()
 	require.GreaterOrEqual(t, r.fanoutConsumer().AckFloor.Stream, uint64(n))
 
-	require.Equal(t, born, r.count(rows), "no row")
+	require.Equal(t, created, r.count(rows), "no row")
 	// What is new goes on as ever, and comes behind all of it.
 	r.insert(1, func(_ int, e *events.Event) { e.Labels = []string{"tenth"} })
 	require.NoError(t, r.sink.WaitForPath(ctx, "/later", 1))
 	require.NoError(t, r.sink.WaitForPath(ctx, "/in", n/10+1))
-	require.Equal(t, born+2, r.count(rows))
+	require.Equal(t, created+2, r.count(rows))
 	require.Equal(t, n/10+2, r.sink.Count(), "nothing was sent")
 	next, err := stream.SequenceAt(ctx, r.js, stream.Events, time.Now().Add(time.Hour))
 	require.NoError(t, err)

@@ -66,7 +66,7 @@ type Runner struct {
 	o        Options
 	log      *zap.Logger
 	metrics  *metrics
-	purse    *rate.Limiter
+	limiter  *rate.Limiter
 }
 
 // NewRunner makes a runner; Run starts it. The registry must be kept fresh by
@@ -91,15 +91,15 @@ func NewRunner(pool *pgxpool.Pool, nc *nats.Conn, js jetstream.JetStream, regist
 	burst := max(1, int(math.Ceil(float64(o.Rate)*2*o.Beat.Seconds())))
 	return &Runner{
 		pool: pool, nc: nc, js: js, registry: registry, o: o, log: o.Log.Named("replay"), metrics: newMetrics(o.Registerer),
-		purse: rate.NewLimiter(rate.Limit(o.Rate), burst),
+		limiter: rate.NewLimiter(rate.Limit(o.Rate), burst),
 	}
 }
 
-// afford is how many deliveries the rate allows just now, and pay takes them.
-// Several replays that pay at once can overdraw; they wait the longer for it.
-func (r *Runner) afford() int { return max(0, int(r.purse.Tokens())) }
+// allowed is how many deliveries the rate limit allows now, and take uses them up.
+// Replays that take at the same time may exceed it; they then wait longer.
+func (r *Runner) allowed() int { return max(0, int(r.limiter.Tokens())) }
 
-func (r *Runner) pay(n int) { r.purse.ReserveN(time.Now(), n) }
+func (r *Runner) take(n int) { r.limiter.ReserveN(time.Now(), n) }
 
 // claim is the right to work on a replay, for as long as its token stands in
 // the row.

@@ -68,10 +68,10 @@ type work struct {
 	place    place
 	finished bool
 
-	hooks  map[events.WebhookID]*hook
-	order  []events.WebhookID // whose turn it is
-	paced  time.Time          // when paces were last reckoned
-	looked lookout
+	hooks    map[events.WebhookID]*hook
+	order    []events.WebhookID // whose turn it is
+	paced    time.Time          // when paces were last reckoned
+	searched position
 
 	consumer jetstream.Consumer // nil: to be made
 	next     uint64             // the consumer's next sequence

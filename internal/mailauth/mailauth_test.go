@@ -31,9 +31,9 @@ var (
 	edRecord           = "v=DKIM1; k=ed25519; p=" + base64.StdEncoding.EncodeToString(edPublic)
 )
 
-const letter = "From: Ann <ann@news.example.com>\r\nTo: a@agents.example\r\nSubject: hi\r\nDate: Mon, 2 Jan 2026 15:04:05 +0100\r\n\r\nHello\r\n"
+const mail = "From: Ann <ann@news.example.com>\r\nTo: a@agents.example\r\nSubject: hi\r\nDate: Mon, 2 Jan 2026 15:04:05 +0100\r\n\r\nHello\r\n"
 
-// signed is a letter with a signature on top.
+// signed is a mail with a signature on top.
 func signed(t *testing.T, raw, domain string, change func(*dkim.SignOptions)) string {
 	t.Helper()
 	o := &dkim.SignOptions{Domain: domain, Selector: "s1", Signer: edKey, HeaderKeys: []string{"From", "Subject", "To"}}
@@ -98,7 +98,7 @@ func TestAMailThatIsInOrderPassesAll(t *testing.T) {
 		"_dmarc.news.example.com. TXT":        {"unrelated"},
 		"_dmarc.example.com. TXT":             {"v=DMARC1; p=none; sp=REJECT; pct=40; rua=not a uri; ri=x; fo=zz"},
 		"s1._domainkey.news.example.com. TXT": {"v=DKIM1; p="},
-	}, mailOf(signed(t, letter, "example.com", nil)))
+	}, mailOf(signed(t, mail, "example.com", nil)))
 	require.Equal(t, email.SPF{Result: email.Pass, Domain: "news.example.com", ClientIP: "192.0.2.1", Helo: "mx.example.com", Aligned: true, Reason: "matched a"}, a.SPF)
 	require.Equal(t, []email.DKIM{{Result: email.Pass, Domain: "example.com", Selector: "s1", Identity: "@example.com", Aligned: true}}, a.DKIM)
 	require.Equal(t, email.DMARC{Result: email.Pass, Domain: "news.example.com", RecordDomain: "example.com", Policy: "reject", Percent: 40}, a.DMARC)
@@ -142,7 +142,7 @@ func TestSPF(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := mailOf(letter)
+			m := mailOf(mail)
 			if c.change != nil {
 				c.change(&m)
 			}
@@ -161,9 +161,9 @@ func TestDKIM(t *testing.T) {
 	require.NoError(t, err)
 	rsaRecord := "v=DKIM1; p=" + base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&weak.PublicKey))
 	const key = "s1._domainkey.example.com. TXT"
-	plain := signed(t, letter, "example.com", nil)
+	plain := signed(t, mail, "example.com", nil)
 	// Canonicalisation, algorithm and the rest as they come.
-	simple := signed(t, letter, "example.com", func(o *dkim.SignOptions) {
+	simple := signed(t, mail, "example.com", func(o *dkim.SignOptions) {
 		o.Signer, o.HeaderCanonicalization, o.BodyCanonicalization = weak, dkim.CanonicalizationSimple, dkim.CanonicalizationSimple
 	})
 	for name, c := range map[string]struct {
@@ -182,9 +182,9 @@ func TestDKIM(t *testing.T) {
 		"an overlong key":    {dnstest.Zone{key: {edRecord + strings.Repeat(" ", 5000)}}, plain, email.PermError, "over 4096 bytes"},
 		"SERVFAIL":           {dnstest.Zone{key: {dnstest.ServFail}}, plain, email.TempError, ""},
 		"REFUSED":            {dnstest.Zone{key: {dnstest.Refused}}, plain, email.TempError, ""},
-		"expired":            {dnstest.Zone{key: {edRecord}}, signed(t, letter, "example.com", func(o *dkim.SignOptions) { o.Expiration = time.Unix(1_700_000_000, 0) }), email.Fail, "expired"},
+		"expired":            {dnstest.Zone{key: {edRecord}}, signed(t, mail, "example.com", func(o *dkim.SignOptions) { o.Expiration = time.Unix(1_700_000_000, 0) }), email.Fail, "expired"},
 		"a part of the body": {dnstest.Zone{key: {edRecord}}, strings.Replace(plain, " bh=", " l=5; bh=", 1) + "and more\r\n", email.Policy, "l="},
-		"no tags":            {dnstest.Zone{}, "DKIM-Signature: hello\r\n" + letter, email.PermError, "malformed"},
+		"no tags":            {dnstest.Zone{}, "DKIM-Signature: hello\r\n" + mail, email.PermError, "malformed"},
 		"From not signed":    {dnstest.Zone{key: {edRecord}}, strings.Replace(plain, "From:", "Frum:", 1), email.PermError, "From field"},
 		"somebody's i=":      {dnstest.Zone{key: {edRecord}}, strings.Replace(plain, " bh=", " i=@example.org; bh=", 1), email.PermError, "domain mismatch"},
 		"a huge signature":   {dnstest.Zone{key: {edRecord}}, strings.Replace(plain, " bh=", " z="+strings.Repeat("x", 9000)+"; bh=", 1), email.PermError, "over 8192 bytes"},
@@ -209,7 +209,7 @@ func TestDKIM(t *testing.T) {
 
 func TestEachSignatureHasItsVerdict(t *testing.T) {
 	t.Parallel()
-	raw := signed(t, letter, "example.org", func(o *dkim.SignOptions) { o.Identifier = "list@lists.example.org" })
+	raw := signed(t, mail, "example.org", func(o *dkim.SignOptions) { o.Identifier = "list@lists.example.org" })
 	raw = signed(t, raw, "broken.example", nil)
 	// The newest one signs those below it too.
 	raw = signed(t, raw, "news.example.com", func(o *dkim.SignOptions) { o.HeaderKeys = []string{"From", "DKIM-Signature", "DKIM-Signature"} })
@@ -226,7 +226,7 @@ func TestEachSignatureHasItsVerdict(t *testing.T) {
 
 func TestSignaturesOverTheLimitAreNotLookedAt(t *testing.T) {
 	t.Parallel()
-	raw := letter
+	raw := mail
 	for range 20 {
 		raw = signed(t, raw, "example.com", nil)
 	}
@@ -246,7 +246,7 @@ func TestDMARC(t *testing.T) {
 		spf   = "news.example.com. TXT"
 		key   = "s1._domainkey.example.com. TXT"
 	)
-	sub := signed(t, letter, "example.com", nil)
+	sub := signed(t, mail, "example.com", nil)
 	passes := []string{"v=spf1 +all"}
 	for name, c := range map[string]struct {
 		z       dnstest.Zone
@@ -255,27 +255,27 @@ func TestDMARC(t *testing.T) {
 		policy  string
 		percent int
 	}{
-		"no record":              {dnstest.Zone{spf: passes}, letter, email.None, "", 0},
-		"SPF alone":              {dnstest.Zone{spf: passes, own: {"v=DMARC1; p=reject"}}, letter, email.Pass, "reject", 100},
+		"no record":              {dnstest.Zone{spf: passes}, mail, email.None, "", 0},
+		"SPF alone":              {dnstest.Zone{spf: passes, own: {"v=DMARC1; p=reject"}}, mail, email.Pass, "reject", 100},
 		"DKIM alone, relaxed":    {dnstest.Zone{key: {edRecord}, own: {"v=DMARC1;p=reject"}}, sub, email.Pass, "reject", 100},
 		"DKIM alone, strict":     {dnstest.Zone{key: {edRecord}, own: {"v=DMARC1;p=reject;adkim=s"}}, sub, email.Fail, "reject", 100},
-		"nothing":                {dnstest.Zone{own: {"v=DMARC1; p=quarantine; pct=0"}}, letter, email.Fail, "quarantine", 0},
-		"the domain's own":       {dnstest.Zone{own: {"v=DMARC1; p=none; sp=reject"}, above: {"v=DMARC1; p=reject"}}, letter, email.Fail, "none", 100},
-		"the subdomains' policy": {dnstest.Zone{above: {"v=DMARC1; p=reject; sp=quarantine"}}, letter, email.Fail, "quarantine", 100},
-		"the organisation's":     {dnstest.Zone{above: {"v=DMARC1; p=reject"}}, letter, email.Fail, "reject", 100},
-		"two records":            {dnstest.Zone{own: {"v=DMARC1; p=reject", "v=DMARC1; p=none"}, above: {"v=DMARC1; p=reject"}}, letter, email.None, "", 0},
-		"another version":        {dnstest.Zone{own: {"v=DMARC2; p=reject"}}, letter, email.None, "", 0},
-		"no policy":              {dnstest.Zone{own: {"v=DMARC1; rua=mailto:x@example.com"}}, letter, email.PermError, "", 0},
-		"SERVFAIL":               {dnstest.Zone{spf: passes, own: {dnstest.ServFail}}, letter, email.TempError, "", 0},
-		"SERVFAIL above":         {dnstest.Zone{spf: passes, above: {dnstest.ServFail}}, letter, email.TempError, "", 0},
-		"SPF unknown":            {dnstest.Zone{spf: {dnstest.ServFail}, own: {"v=DMARC1; p=reject"}}, letter, email.TempError, "reject", 100},
+		"nothing":                {dnstest.Zone{own: {"v=DMARC1; p=quarantine; pct=0"}}, mail, email.Fail, "quarantine", 0},
+		"the domain's own":       {dnstest.Zone{own: {"v=DMARC1; p=none; sp=reject"}, above: {"v=DMARC1; p=reject"}}, mail, email.Fail, "none", 100},
+		"the subdomains' policy": {dnstest.Zone{above: {"v=DMARC1; p=reject; sp=quarantine"}}, mail, email.Fail, "quarantine", 100},
+		"the organisation's":     {dnstest.Zone{above: {"v=DMARC1; p=reject"}}, mail, email.Fail, "reject", 100},
+		"two records":            {dnstest.Zone{own: {"v=DMARC1; p=reject", "v=DMARC1; p=none"}, above: {"v=DMARC1; p=reject"}}, mail, email.None, "", 0},
+		"another version":        {dnstest.Zone{own: {"v=DMARC2; p=reject"}}, mail, email.None, "", 0},
+		"no policy":              {dnstest.Zone{own: {"v=DMARC1; rua=mailto:x@example.com"}}, mail, email.PermError, "", 0},
+		"SERVFAIL":               {dnstest.Zone{spf: passes, own: {dnstest.ServFail}}, mail, email.TempError, "", 0},
+		"SERVFAIL above":         {dnstest.Zone{spf: passes, above: {dnstest.ServFail}}, mail, email.TempError, "", 0},
+		"SPF unknown":            {dnstest.Zone{spf: {dnstest.ServFail}, own: {"v=DMARC1; p=reject"}}, mail, email.TempError, "reject", 100},
 		"key unknown":            {dnstest.Zone{key: {dnstest.ServFail}, own: {"v=DMARC1; p=reject"}}, sub, email.TempError, "reject", 100},
 		"key unknown, no matter": {dnstest.Zone{key: {dnstest.ServFail}, spf: passes, own: {"v=DMARC1; p=reject"}}, sub, email.Pass, "reject", 100},
 		"key unknown, unaligned": {dnstest.Zone{key: {dnstest.ServFail}, own: {"v=DMARC1; p=reject; adkim=s"}}, sub, email.Fail, "reject", 100},
-		"two From fields":        {dnstest.Zone{spf: passes, own: {"v=DMARC1; p=reject"}}, "From: ceo@bank.example\r\n" + letter, email.PermError, "", 0},
-		"two domains":            {dnstest.Zone{spf: passes, own: {"v=DMARC1; p=reject"}}, strings.Replace(letter, "<ann@", "<ceo@bank.example>, <ann@", 1), email.PermError, "", 0},
-		"two of a domain":        {dnstest.Zone{spf: passes, own: {"v=DMARC1; p=reject"}}, strings.Replace(letter, "<ann@", "<ben@news.example.com>, <ann@", 1), email.Pass, "reject", 100},
-		"no From":                {dnstest.Zone{spf: passes}, strings.Replace(letter, "From:", "X:", 1), email.PermError, "", 0},
+		"two From fields":        {dnstest.Zone{spf: passes, own: {"v=DMARC1; p=reject"}}, "From: ceo@bank.example\r\n" + mail, email.PermError, "", 0},
+		"two domains":            {dnstest.Zone{spf: passes, own: {"v=DMARC1; p=reject"}}, strings.Replace(mail, "<ann@", "<ceo@bank.example>, <ann@", 1), email.PermError, "", 0},
+		"two of a domain":        {dnstest.Zone{spf: passes, own: {"v=DMARC1; p=reject"}}, strings.Replace(mail, "<ann@", "<ben@news.example.com>, <ann@", 1), email.Pass, "reject", 100},
+		"no From":                {dnstest.Zone{spf: passes}, strings.Replace(mail, "From:", "X:", 1), email.PermError, "", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -286,7 +286,7 @@ func TestDMARC(t *testing.T) {
 		})
 	}
 	// Two domains under one public suffix are two organisations.
-	raw := strings.Replace(letter, "ann@news.example.com", "ann@one.co.uk", 1)
+	raw := strings.Replace(mail, "ann@news.example.com", "ann@one.co.uk", 1)
 	m := mailOf(raw)
 	m.From = "x@two.co.uk"
 	a := check(t, dnstest.Zone{"two.co.uk. TXT": passes, "_dmarc.one.co.uk. TXT": {"v=DMARC1; p=reject"}, "_dmarc.co.uk. TXT": {"v=DMARC1; p=none"}}, m)
@@ -294,7 +294,7 @@ func TestDMARC(t *testing.T) {
 	require.False(t, a.SPF.Aligned)
 	require.Equal(t, email.Fail, a.DMARC.Result)
 	// Strict SPF: the subdomain is not the domain.
-	m = mailOf(letter)
+	m = mailOf(mail)
 	m.From = "x@example.com"
 	a = check(t, dnstest.Zone{"example.com. TXT": passes, "_dmarc.news.example.com. TXT": {"v=DMARC1; p=reject; aspf=s"}}, m)
 	require.False(t, a.SPF.Aligned)
@@ -314,7 +314,7 @@ func TestAnArcChainIsSeenAndNotBelieved(t *testing.T) {
 		"ARC-Seal: i=0\r\n":             {},
 		"ARC-Seal: i=9999999\r\n":       {},
 	} {
-		require.Equal(t, want, check(t, dnstest.Zone{}, mailOf(raw+letter)).ARC, raw)
+		require.Equal(t, want, check(t, dnstest.Zone{}, mailOf(raw+mail)).ARC, raw)
 	}
 }
 
@@ -323,7 +323,7 @@ func TestAServerThatIsSilentIsATempError(t *testing.T) {
 	addr, _ := dnstest.Serve(t, dnstest.Zone{
 		"news.example.com. TXT": {dnstest.Silence}, "s1._domainkey.example.com. TXT": {dnstest.Silence}, "_dmarc.news.example.com. TXT": {dnstest.Silence},
 	})
-	a, _ := mailauth.New("mx", addr, 50*time.Millisecond).Check(context.Background(), mailOf(signed(t, letter, "example.com", nil)))
+	a, _ := mailauth.New("mx", addr, 50*time.Millisecond).Check(context.Background(), mailOf(signed(t, mail, "example.com", nil)))
 	require.Equal(t, email.TempError, a.SPF.Result)
 	require.Equal(t, email.TempError, a.DKIM[0].Result)
 	require.Equal(t, "example.com", a.DKIM[0].Domain)
@@ -342,7 +342,7 @@ func TestQuestionsAreLimited(t *testing.T) {
 		}
 	}
 	addr, asked := dnstest.Serve(t, z)
-	a, _ := mailauth.New("mx", addr, patience).Check(context.Background(), mailOf(letter))
+	a, _ := mailauth.New("mx", addr, patience).Check(context.Background(), mailOf(mail))
 	require.Equal(t, email.TempError, a.SPF.Result)
 	require.Contains(t, a.SPF.Reason, "over 100 lookups")
 	require.Less(t, asked.Load(), int64(250))
@@ -350,7 +350,7 @@ func TestQuestionsAreLimited(t *testing.T) {
 
 func TestWordsOfStrangersStayWords(t *testing.T) {
 	t.Parallel()
-	m := mailOf("DKIM-Signature: v=1; d=x\"; dmarc=pass; s=\"dmarc=pass\"; i=\"\r\n" + letter)
+	m := mailOf("DKIM-Signature: v=1; d=x\"; dmarc=pass; s=\"dmarc=pass\"; i=\"\r\n" + mail)
 	m.Helo, m.From = "a\"; dmarc=pass (\\\" b.example", "\"\\\"; dmarc=pass\"@e\"; dmarc=pass"
 	a := check(t, dnstest.Zone{}, m)
 	require.NotContains(t, a.Results, "pass")
