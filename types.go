@@ -117,7 +117,7 @@ type Webhook struct {
 	DisabledReason  string     // "" where AutoDisabledAt is nil
 
 	// SigningSecret is set in the answers of [Client.CreateWebhook] and
-	// [Client.RotateSecret] alone. It cannot be read again.
+	// [Client.RotateWebhookSecret] alone. It cannot be read again.
 	SigningSecret string
 }
 

@@ -15,7 +15,7 @@
 //     event was.
 //   - Nothing is acknowledged before the rows are committed and their messages
 //     published. Where publishing fails, the rows' short lease runs out and the
-//     sweep takes them.
+//     dispatcher fetches them from the table.
 //
 // Of several dispatchers the first in rank takes all messages while it keeps up,
 // so that batches stay large.

@@ -19,9 +19,9 @@ import (
 type lanes struct {
 	full events.WebhookID
 
-	mu     sync.Mutex
-	parked map[events.WebhookID]int
-	fed    map[events.WebhookID]int
+	mu  sync.Mutex
+	due map[events.WebhookID]int
+	fed map[events.WebhookID]int
 }
 
 func (l *lanes) Full(w events.WebhookID) bool { return w == l.full }
@@ -31,7 +31,7 @@ func (l *lanes) Rank() (int, <-chan struct{}) { return 0, nil }
 func (l *lanes) Due(w events.WebhookID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.parked[w]++
+	l.due[w]++
 }
 
 func (l *lanes) Feed(batch []subscribers.Leased) []int {
@@ -43,29 +43,29 @@ func (l *lanes) Feed(batch []subscribers.Leased) []int {
 	return nil
 }
 
-// TestRowsOfAFullLaneAreBornDue: they are not leased, nor offered, but told of
+// TestRowsOfAFullLaneAreInsertedDue: they are not leased, nor offered, but announced
 // after they are committed.
-func TestRowsOfAFullLaneAreBornDue(t *testing.T) {
+func TestRowsOfAFullLaneAreInsertedDue(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.Pool(t)
 	nc, js := natstest.Connect(t)
 	tenant := newTenant(t, pool)
-	l := &lanes{full: newWebhook(t, pool, tenant), parked: map[events.WebhookID]int{}, fed: map[events.WebhookID]int{}}
+	l := &lanes{full: newWebhook(t, pool, tenant), due: map[events.WebhookID]int{}, fed: map[events.WebhookID]int{}}
 	roomy := newWebhook(t, pool, tenant)
 
 	stopRelay, stopFanout := startRelay(t, pool, nc, js), fanOut(t, pool, nc, js, l)
 	const n = 20
 	insert(t, pool, tenant, n)
-	told := func(of map[events.WebhookID]int, w events.WebhookID) int {
+	count := func(of map[events.WebhookID]int, w events.WebhookID) int {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		return of[w]
 	}
-	require.Eventually(t, func() bool { return told(l.parked, l.full) == n && told(l.fed, roomy) == n }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return count(l.due, l.full) == n && count(l.fed, roomy) == n }, time.Minute, 10*time.Millisecond)
 	stopRelay()
 	stopFanout()
-	require.Zero(t, told(l.fed, l.full))
-	require.Zero(t, told(l.parked, roomy))
+	require.Zero(t, count(l.fed, l.full))
+	require.Zero(t, count(l.due, roomy))
 	due := func(w events.WebhookID) (n int) {
 		require.NoError(t, pool.QueryRow(context.Background(), `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries
 			WHERE webhook_id = $1 AND status = 'pending' AND next_retry_at <= now()`, w).Scan(&n))

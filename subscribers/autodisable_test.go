@@ -17,7 +17,7 @@ import (
 func (s *shelf) failed(t *testing.T, w events.WebhookID, n int, hoursAgo float64) {
 	t.Helper()
 	_, err := s.pool.Exec(context.Background(), `
-		WITH born AS (
+		WITH inserted AS (
 			INSERT INTO fanmail.webhook_subscriber_deliveries
 				(id, created_at, webhook_id, tenant_id, event_id, event_created_at, expires_at, seq, attempts, max_attempts, event_type, status,
 				 last_error, last_status_code, last_attempt_at, finished_at)
@@ -26,7 +26,7 @@ func (s *shelf) failed(t *testing.T, w events.WebhookID, n int, hoursAgo float64
 			FROM generate_series(1, $3::int) AS n RETURNING id, created_at
 		)
 		INSERT INTO fanmail.webhook_delivery_attempts (delivery_id, created_at, attempt, at, duration_ms, status_code, reason)
-		SELECT id, created_at, 8, now(), 5, 500, 'status_5xx' FROM born`, w, s.tenant, n, hoursAgo)
+		SELECT id, created_at, 8, now(), 5, 500, 'status_5xx' FROM inserted`, w, s.tenant, n, hoursAgo)
 	require.NoError(t, err)
 }
 

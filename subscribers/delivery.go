@@ -123,7 +123,7 @@ RETURNING d.id, d.created_at, d.webhook_id, d.event_id, d.event_created_at, d.se
 
 // Each webhook's earliest due rows, by the partial index: at most room rows of a
 // webhook are read.
-const leaseDue = `
+const fetchDueRows = `
 WITH due AS MATERIALIZED (
 	SELECT d.id, d.created_at
 	FROM unnest($2::uuid[], $3::integer[]) AS w (webhook_id, room)
@@ -147,7 +147,7 @@ FROM unnest($1::uuid[]) AS w (webhook_id)`
 // an event may be for the same webhook. The horizon was read from the outbox
 // before this statement began. An event up to the horizon has no predecessor that
 // was not fanned out by then, and the rows of those that were are visible here.
-const leaseHead = `
+const fetchHead = `
 WITH due AS MATERIALIZED (
 	SELECT d.id, d.created_at
 	FROM unnest($2::uuid[], $3::bigint[]) AS w (webhook_id, horizon)
@@ -185,7 +185,7 @@ func FetchDue(ctx context.Context, pool *pgxpool.Pool, requests []FetchRequest) 
 	var horizon outbox.Horizon
 	b := &pgx.Batch{}
 	if len(plain) > 0 {
-		b.Queue(leaseDue, LeaseDuration.Seconds(), plain, rooms).Query(f.take)
+		b.Queue(fetchDueRows, LeaseDuration.Seconds(), plain, rooms).Query(f.take)
 		b.Queue(earliestPending, plain).Query(f.look)
 	}
 	if len(strict) > 0 {
@@ -200,7 +200,7 @@ func FetchDue(ctx context.Context, pool *pgxpool.Pool, requests []FetchRequest) 
 			horizons[i] = horizon.Of(t)
 		}
 		b = &pgx.Batch{}
-		b.Queue(leaseHead, FirstLease.Seconds(), strict, horizons).Query(f.take)
+		b.Queue(fetchHead, FirstLease.Seconds(), strict, horizons).Query(f.take)
 		b.Queue(strictHeads, strict).Query(f.look)
 		if err := pool.SendBatch(ctx, b).Close(); err != nil {
 			return nil, nil, fmt.Errorf("lease due deliveries of strict webhooks: %w", err)
@@ -269,7 +269,7 @@ func (f *fetch) envelopes(ctx context.Context, pool *pgxpool.Pool) error {
 // A loose scan over a partial index: from one webhook to the next, one descent
 // each, however many rows a webhook has.
 const (
-	discoverDue = `
+	pendingDue = `
 WITH RECURSIVE found AS (
 	(SELECT webhook_id, next_retry_at FROM fanmail.webhook_subscriber_deliveries
 	 WHERE status = 'pending' AND NOT strict AND webhook_id >= $1 AND webhook_id <= $2 ORDER BY webhook_id, next_retry_at LIMIT 1)
@@ -280,7 +280,7 @@ WITH RECURSIVE found AS (
 	) AS n
 )
 SELECT webhook_id, next_retry_at FROM found`
-	discoverLines = `
+	pendingStrict = `
 WITH RECURSIVE found AS (
 	(SELECT webhook_id, next_retry_at FROM fanmail.webhook_subscriber_deliveries
 	 WHERE status = 'pending' AND strict AND webhook_id >= $1 AND webhook_id <= $2 ORDER BY webhook_id, seq, created_at LIMIT 1)
@@ -321,16 +321,16 @@ func FindPending(ctx context.Context, pool *pgxpool.Pool, partition int) ([]Pend
 	}
 	b := &pgx.Batch{}
 	// The first range begins with the zero id, which as a value means NULL.
-	b.Queue(discoverDue, [16]byte(first), [16]byte(last)).Query(read(false))
-	b.Queue(discoverLines, [16]byte(first), [16]byte(last)).Query(read(true))
+	b.Queue(pendingDue, [16]byte(first), [16]byte(last)).Query(read(false))
+	b.Queue(pendingStrict, [16]byte(first), [16]byte(last)).Query(read(true))
 	if err := pool.SendBatch(ctx, b).Close(); err != nil {
-		return nil, fmt.Errorf("discover pending deliveries: %w", err)
+		return nil, fmt.Errorf("find pending deliveries: %w", err)
 	}
 	return found, nil
 }
 
 // SetStrict marks a webhook's pending rows as its ordering wants them: those that
-// were born while it was being changed carry the old mark.
+// were inserted while it was being changed carry the old mark.
 func SetStrict(ctx context.Context, pool *pgxpool.Pool, id events.WebhookID, strict bool) error {
 	statement := `UPDATE fanmail.webhook_subscriber_deliveries SET strict = true WHERE webhook_id = $1 AND status = 'pending' AND NOT strict`
 	if !strict {

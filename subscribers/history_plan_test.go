@@ -131,7 +131,7 @@ func TestStatsReadABoundedPieceOfEachWebhook(t *testing.T) {
 	waiting := h.Of(t, "AS rows")
 	t.Logf("waiting: %d rows read, %d blocks", waiting.Rows(), waiting.Blocks())
 	waiting.Within(t, pgplan.Bound{
-		Indexes: []string{byDue, byLine, "webhooks_tenant"}, Rows: 2*2*subscribers.StatsBacklog + 200, Sorted: 10, Blocks: 3 * 2 * subscribers.StatsBacklog,
+		Indexes: []string{byDue, byStrict, "webhooks_tenant"}, Rows: 2*2*subscribers.StatsBacklog + 200, Sorted: 10, Blocks: 3 * 2 * subscribers.StatsBacklog,
 	})
 }
 

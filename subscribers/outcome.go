@@ -124,7 +124,7 @@ WHERE id = ANY($1::uuid[]) AND enabled`
 
 // WriteOutcomes writes outcomes, parkings and renewals in one transaction and
 // one round trip. Everything in it may be written again: after an error whose
-// commit is in doubt, call it again with the same ledger.
+// commit is in doubt, call it again with the same batch.
 func WriteOutcomes(ctx context.Context, pool *pgxpool.Pool, l *OutcomeBatch) (OutcomeResult, error) {
 	w := OutcomeResult{Next: map[events.DeliveryID]int64{}, Renewed: map[events.DeliveryID]int64{}}
 	b := &pgx.Batch{}
@@ -158,7 +158,7 @@ func WriteOutcomes(ctx context.Context, pool *pgxpool.Pool, l *OutcomeBatch) (Ou
 	}
 	// A pipeline without BEGIN is one implicit transaction.
 	if err := pool.SendBatch(ctx, b).Close(); err != nil {
-		return OutcomeResult{}, fmt.Errorf("write the ledger: %w", err)
+		return OutcomeResult{}, fmt.Errorf("write outcomes: %w", err)
 	}
 	return w, nil
 }
@@ -259,7 +259,7 @@ func leaseColumns(ls []Lease) (ids []events.DeliveryID, created, leases []time.T
 	return ids, created, leases
 }
 
-// Refused says whether the database refused a ledger because of what is in it,
+// Refused says whether the database refused a batch because of what is in it,
 // so that writing it again would fail again.
 func Refused(err error) bool {
 	var pe interface{ SQLState() string }

@@ -18,7 +18,7 @@ import (
 const (
 	byKey    = "webhook_subscriber_deliveries_pkey"
 	byDue    = "webhook_subscriber_deliveries_due"
-	byLine   = "webhook_subscriber_deliveries_strict"
+	byStrict   = "webhook_subscriber_deliveries_strict"
 	byEvent  = "events_pkey"
 	byFailed = "webhook_subscriber_deliveries_failed"
 )
@@ -123,7 +123,7 @@ func (b *backlog) statements(when string) {
 	require.NoError(b.t, err)
 	require.Len(b.t, leased, room)
 	require.Len(b.t, next, 1+lightHooks)
-	b.within("leaseDue", "NOT strict AND next_retry_at <= now()", pgplan.Bound{
+	b.within("fetchDueRows", "NOT strict AND next_retry_at <= now()", pgplan.Bound{
 		Indexes: []string{byDue, byKey}, Rows: 4 * room, Sorted: 2 * room, Blocks: 36 * room,
 	})
 	b.within("envelopes", "e.envelope", pgplan.Bound{Indexes: []string{byEvent}, Rows: 2 * room, Blocks: 8 * room})
@@ -137,11 +137,11 @@ func (b *backlog) statements(when string) {
 	head, _, err := subscribers.FetchDue(ctx, b.Pool, []subscribers.FetchRequest{{WebhookID: b.strict, TenantID: events.NewRandom[events.TenantKind](), Strict: true}})
 	require.NoError(b.t, err)
 	require.Len(b.t, head, 1)
-	b.within("leaseHead", "AS h\n", pgplan.Bound{
-		Indexes: []string{byLine, byKey}, Rows: 50, Sorted: 10, Blocks: 200,
+	b.within("fetchHead", "AS h\n", pgplan.Bound{
+		Indexes: []string{byStrict, byKey}, Rows: 50, Sorted: 10, Blocks: 200,
 	})
 	b.within("lowestWaiting", "fanmail.outbox WHERE tenant_id = t.id", pgplan.Bound{Indexes: []string{"outbox_pkey"}, Rows: 5, Blocks: 10})
-	b.within("strictHeads", "SELECT w.webhook_id, h.next_retry_at", pgplan.Bound{Indexes: []string{byLine}, Rows: 20, Blocks: 100})
+	b.within("strictHeads", "SELECT w.webhook_id, h.next_retry_at", pgplan.Bound{Indexes: []string{byStrict}, Rows: 20, Blocks: 100})
 
 	b.Reset()
 	found := 0
@@ -150,11 +150,11 @@ func (b *backlog) statements(when string) {
 		of, err := subscribers.FindPending(ctx, b.Pool, p)
 		require.NoError(b.t, err)
 		found += len(of)
-		b.within("discoverDue", "ORDER BY webhook_id, next_retry_at", pgplan.Bound{
+		b.within("pendingDue", "ORDER BY webhook_id, next_retry_at", pgplan.Bound{
 			Indexes: []string{byDue}, Rows: 9 * (1 + len(of)), Blocks: 9 * 8 * (1 + len(of)),
 		})
-		b.within("discoverLines", "ORDER BY webhook_id, seq", pgplan.Bound{
-			Indexes: []string{byLine}, Rows: 9 * (1 + len(of)), Blocks: 9 * 8 * (1 + len(of)),
+		b.within("pendingStrict", "ORDER BY webhook_id, seq", pgplan.Bound{
+			Indexes: []string{byStrict}, Rows: 9 * (1 + len(of)), Blocks: 9 * 8 * (1 + len(of)),
 		})
 	}
 	require.Equal(b.t, 2+lightHooks, found)
@@ -196,8 +196,8 @@ func (b *backlog) counting() {
 		b.Reset()
 		got, err := store.Backlog(context.Background(), tenant, webhook)
 		require.NoError(b.t, err)
-		require.InDelta(b.t, rows, got.Pending, 50, "the ledger has ended some")
-		b.within("countBacklog", "AS p", pgplan.Bound{Indexes: []string{byDue, byLine}, Rows: 2*rows + 50, Blocks: 3*rows + 300})
+		require.InDelta(b.t, rows, got.Pending, 50, "the outcome writer has ended some")
+		b.within("countBacklog", "AS p", pgplan.Bound{Indexes: []string{byDue, byStrict}, Rows: 2*rows + 50, Blocks: 3*rows + 300})
 	}
 }
 
@@ -246,7 +246,7 @@ func TestAPlanMadeOnAnEmptyDayStillReadsWhatItIsAskedFor(t *testing.T) {
 	write()
 }
 
-// book writes a quarter of the rows as delivered, failed, parked and renewed
+// book writes a quarter of the rows as delivered, failed, released and renewed
 // each, and expects that no statement reads more than it is asked for.
 func (b *backlog) book(rows []subscribers.NewDelivery, part int) {
 	b.t.Helper()

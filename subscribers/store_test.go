@@ -216,7 +216,7 @@ func TestATestsEnvelopeIsAnEventOfItsOwn(t *testing.T) {
 	require.Equal(t, true, data["test"])
 	require.WithinDuration(t, d.CreatedAt.Add(subscribers.Retention), d.ExpiresAt, time.Microsecond)
 
-	// The sweep finds it as it finds every other due delivery.
+	// The dispatcher fetches it as it fetches every other due delivery.
 	due, _, err := subscribers.FetchDue(ctx, s.pool, []subscribers.FetchRequest{{WebhookID: w.ID, Room: 10}})
 	require.NoError(t, err)
 	require.Len(t, due, 1)

@@ -235,7 +235,7 @@ func TestTheWorkersDisablingIsToldIfItCommits(t *testing.T) {
 	}
 }
 
-// The ledger must not wait for whoever holds a strict tenant's lock.
+// The outcome writer must not wait for whoever holds a strict tenant's lock.
 func TestTheLedgerDoesNotWaitForAProducer(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
