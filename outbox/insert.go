@@ -52,29 +52,9 @@ func InsertMany(ctx context.Context, tx pgx.Tx, evs []events.Event) ([]Inserted,
 	if len(evs) > MaxInsert {
 		return nil, &events.FieldError{Field: "events", Reason: fmt.Sprintf("%d in one call; the limit is %d", len(evs), MaxInsert)}
 	}
-	done := make([]Inserted, len(evs))
-	var c insertColumns
-	c.grow(len(evs))
-	at := make(map[events.ID]int, len(evs))
-	for i := range evs {
-		ev := &evs[i]
-		if err := ev.Validate(); err != nil {
-			return nil, err
-		}
-		id := events.NewID()
-		if ev.IdempotencyKey != "" {
-			id = events.DeriveID(ev.TenantID, ev.IdempotencyKey, ev.Type)
-		}
-		done[i].ID = id
-		if _, twice := at[id]; twice {
-			continue
-		}
-		head, tail, err := ev.Encode(id)
-		if err != nil {
-			return nil, err
-		}
-		at[id] = i
-		c.add(id, ev, head, tail)
+	done, at, c, err := prepare(evs)
+	if err != nil {
+		return nil, err
 	}
 	if parent := trace.SpanFromContext(ctx); parent.IsRecording() {
 		var span trace.Span
@@ -104,6 +84,34 @@ func InsertMany(ctx context.Context, tx pgx.Tx, evs []events.Event) ([]Inserted,
 		return nil, fmt.Errorf("insert events: %w", err)
 	}
 	return done, results.Close()
+}
+
+// prepare validates and encodes the events. It returns an id for each, and the
+// columns of those that are inserted, whose positions in evs are at.
+func prepare(evs []events.Event) (done []Inserted, at map[events.ID]int, c insertColumns, err error) {
+	done, at = make([]Inserted, len(evs)), make(map[events.ID]int, len(evs))
+	c.grow(len(evs))
+	for i := range evs {
+		ev := &evs[i]
+		if err := ev.Validate(); err != nil {
+			return nil, nil, c, err
+		}
+		id := events.NewID()
+		if ev.IdempotencyKey != "" {
+			id = events.DeriveID(ev.TenantID, ev.IdempotencyKey, ev.Type)
+		}
+		done[i].ID = id
+		if _, twice := at[id]; twice {
+			continue
+		}
+		head, tail, err := ev.Encode(id)
+		if err != nil {
+			return nil, nil, c, err
+		}
+		at[id] = i
+		c.add(id, ev, head, tail)
+	}
+	return done, at, c, nil
 }
 
 // Log writes an event to the event log and not to the outbox: it is fanned out to

@@ -18,7 +18,7 @@ import (
 const (
 	byKey    = "webhook_subscriber_deliveries_pkey"
 	byDue    = "webhook_subscriber_deliveries_due"
-	byStrict   = "webhook_subscriber_deliveries_strict"
+	byStrict = "webhook_subscriber_deliveries_strict"
 	byEvent  = "events_pkey"
 	byFailed = "webhook_subscriber_deliveries_failed"
 )

@@ -88,15 +88,22 @@ func (s *Store) Stats(ctx context.Context, tenant events.TenantID, webhook event
 		}
 	}
 	total := Stats{Complete: true}
-	var list []Stats
-	at := map[events.WebhookID]int{}
+	list, err := s.waiting(ctx, tenant, webhook, &total)
+	if err != nil {
+		return Stats{}, nil, err
+	}
+	return total, list, s.recent(ctx, tenant, webhook, window, &total, list)
+}
+
+// waiting counts the waiting deliveries of each webhook, and adds them to total.
+func (s *Store) waiting(ctx context.Context, tenant events.TenantID, webhook events.WebhookID, total *Stats) (list []Stats, err error) {
 	rows, err := s.db.Query(ctx, statsWaiting, tenant, webhook)
 	if err != nil {
-		return Stats{}, nil, fmt.Errorf("count waiting deliveries: %w", err)
+		return nil, fmt.Errorf("count waiting deliveries: %w", err)
 	}
-	waiting := Stats{Complete: true}
-	_, err = pgx.ForEachRow(rows, []any{&waiting.WebhookID, &waiting.Waiting, &waiting.OldestDue}, func() error {
-		w := waiting
+	row := Stats{Complete: true}
+	_, err = pgx.ForEachRow(rows, []any{&row.WebhookID, &row.Waiting, &row.OldestDue}, func() error {
+		w := row
 		w.OldestDue = utc(w.OldestDue)
 		w.WaitingMore = w.Waiting > StatsBacklog
 		w.Waiting = min(w.Waiting, StatsBacklog)
@@ -105,45 +112,50 @@ func (s *Store) Stats(ctx context.Context, tenant events.TenantID, webhook event
 		if w.OldestDue != nil && (total.OldestDue == nil || w.OldestDue.Before(*total.OldestDue)) {
 			total.OldestDue = w.OldestDue
 		}
-		at[w.WebhookID] = len(list)
 		list = append(list, w)
 		return nil
 	})
 	if err != nil {
-		return Stats{}, nil, fmt.Errorf("count waiting deliveries: %w", err)
+		return nil, fmt.Errorf("count waiting deliveries: %w", err)
 	}
-	rows, err = s.db.Query(ctx, statsRecent, tenant, webhook, window.Seconds())
+	return list, nil
+}
+
+// recent counts and measures the deliveries of the window, of each webhook in list
+// and in total.
+func (s *Store) recent(ctx context.Context, tenant events.TenantID, webhook events.WebhookID, window time.Duration, total *Stats, list []Stats) error {
+	of := make(map[events.WebhookID]*Stats, len(list))
+	for i := range list {
+		of[list[i].WebhookID] = &list[i]
+	}
+	rows, err := s.db.Query(ctx, statsRecent, tenant, webhook, window.Seconds())
 	if err != nil {
-		return Stats{}, nil, fmt.Errorf("count deliveries: %w", err)
+		return fmt.Errorf("count deliveries: %w", err)
 	}
 	var r Stats
 	var since *time.Time
 	var complete *bool
 	var took []*float64
 	_, err = pgx.ForEachRow(rows, []any{&r.WebhookID, &since, &complete, &r.Delivered, &r.Failed, &r.Pending, &r.Attempts, &took}, func() error {
-		to, whole := &total, true
+		to := total // the row without a webhook
 		if !r.WebhookID.IsZero() {
-			i, known := at[r.WebhookID]
-			if !known { // made since the first statement
+			if to = of[r.WebhookID]; to == nil { // created since the first statement
 				return nil
 			}
-			to, whole = &list[i], *complete
-			total.Complete = total.Complete && whole
+			to.Complete = to.Complete && *complete
+			total.Complete = total.Complete && *complete
 		}
 		to.Delivered, to.Failed, to.Pending, to.Attempts = r.Delivered, r.Failed, r.Pending, r.Attempts
 		if since != nil {
 			to.Since = since.UTC()
 		}
-		if !whole {
-			to.Complete = false
-		}
 		to.P50, to.P95, to.P99 = percentiles(took)
 		return nil
 	})
 	if err != nil {
-		return Stats{}, nil, fmt.Errorf("count deliveries: %w", err)
+		return fmt.Errorf("count deliveries: %w", err)
 	}
-	return total, list, nil
+	return nil
 }
 
 // percentiles reads three of them in seconds; NULL ones are nil.

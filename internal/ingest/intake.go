@@ -261,14 +261,10 @@ func unfitness(err error) (reason string, unfit bool) {
 func (in *Intake) transact(ctx context.Context, messages []intakeMessage) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, commitTimeout, errors.New("the transaction took over a minute"))
 	defer cancel()
-	var (
-		sound   []*intakeMessage
-		tenants []events.TenantID
-		agents  []string
-	)
+	var sound []*intakeMessage
 	for i := range messages {
-		if l := &messages[i]; l.refused == "" {
-			sound, tenants, agents = append(sound, l), append(tenants, l.event.TenantID), append(agents, l.event.AgentID)
+		if messages[i].refused == "" {
+			sound = append(sound, &messages[i])
 		}
 	}
 	if len(sound) == 0 {
@@ -276,29 +272,12 @@ func (in *Intake) transact(ctx context.Context, messages []intakeMessage) error 
 	}
 	start := time.Now()
 	var done []outbox.Inserted
-	refused := make([]string, len(sound))
-	err := pgx.BeginFunc(ctx, in.pool, func(tx pgx.Tx) error {
-		known := make(map[events.TenantID]bool)
-		owned := make(mailbox.Agents)
-		b := &pgx.Batch{}
-		tenancy.QueueKnown(b, tenants, known)
-		mailbox.QueueAgents(b, agents, owned)
-		if err := tx.SendBatch(ctx, b).Close(); err != nil {
-			return fmt.Errorf("look up tenants and agents: %w", err)
-		}
+	var refused []string
+	err := pgx.BeginFunc(ctx, in.pool, func(tx pgx.Tx) (err error) {
 		var evs []events.Event
-		for i, l := range sound {
-			_, hasAgent := owned.Of(l.event.TenantID, l.event.AgentID)
-			switch {
-			case !known[l.event.TenantID]:
-				refused[i] = "tenant_id: there is no such tenant"
-			case l.event.AgentID != "" && !hasAgent:
-				refused[i] = "agent_id: the tenant has no such agent"
-			default:
-				evs = append(evs, l.event)
-			}
+		if evs, refused, err = owned(ctx, tx, sound); err != nil {
+			return err
 		}
-		var err error
 		done, err = outbox.InsertMany(ctx, tx, evs)
 		return err
 	})
@@ -322,4 +301,33 @@ func (in *Intake) transact(ctx context.Context, messages []intakeMessage) error 
 	in.m.duplicates.Add(float64(len(done) - made))
 	in.log.Debug("events taken in", zap.Int("events", made), zap.Int("duplicates", len(done)-made), telemetry.ID(ctx))
 	return nil
+}
+
+// owned returns the events of the messages whose tenant exists and has the agent,
+// and for each message why it is refused, "" if it is not.
+func owned(ctx context.Context, tx pgx.Tx, messages []*intakeMessage) (evs []events.Event, refused []string, err error) {
+	tenants, agents := make([]events.TenantID, len(messages)), make([]string, len(messages))
+	for i, m := range messages {
+		tenants[i], agents[i] = m.event.TenantID, m.event.AgentID
+	}
+	known, have := make(map[events.TenantID]bool), make(mailbox.Agents)
+	b := &pgx.Batch{}
+	tenancy.QueueKnown(b, tenants, known)
+	mailbox.QueueAgents(b, agents, have)
+	if err := tx.SendBatch(ctx, b).Close(); err != nil {
+		return nil, nil, fmt.Errorf("look up tenants and agents: %w", err)
+	}
+	refused = make([]string, len(messages))
+	for i, m := range messages {
+		_, hasAgent := have.Of(m.event.TenantID, m.event.AgentID)
+		switch {
+		case !known[m.event.TenantID]:
+			refused[i] = "tenant_id: there is no such tenant"
+		case m.event.AgentID != "" && !hasAgent:
+			refused[i] = "agent_id: the tenant has no such agent"
+		default:
+			evs = append(evs, m.event)
+		}
+	}
+	return evs, refused, nil
 }

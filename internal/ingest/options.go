@@ -100,29 +100,8 @@ func (o Options) withDefaults() (Options, error) {
 			*d.value = d.or
 		}
 	}
-	if o.MaxMessageBytes == 0 {
-		o.MaxMessageBytes = 35 << 20
-	}
-	if o.MaxMessageBytes < 1024 || o.MaxMessageBytes > 512<<20 {
-		return o, &OptionError{"MaxMessageBytes", "must be between 1024 and 536870912"}
-	}
-	if o.MaxRecipients == 0 {
-		o.MaxRecipients = 100
-	}
-	if o.MaxRecipients < 1 || o.MaxRecipients > outbox.MaxInsert {
-		return o, &OptionError{"MaxRecipients", fmt.Sprintf("must be between 1 and %d", outbox.MaxInsert)}
-	}
-	if o.MaxConnections == 0 {
-		o.MaxConnections = 500
-	}
-	if o.MaxConnections < 1 {
-		return o, &OptionError{"MaxConnections", "must be at least 1"}
-	}
-	if o.MaxBufferedBytes == 0 {
-		o.MaxBufferedBytes = max(512<<20, o.MaxMessageBytes)
-	}
-	if o.MaxBufferedBytes < o.MaxMessageBytes {
-		return o, &OptionError{"MaxBufferedBytes", "must be at least MaxMessageBytes"}
+	if err := o.limits(); err != nil {
+		return o, err
 	}
 	if o.DNSServer != "" {
 		if _, _, err := net.SplitHostPort(o.DNSServer); err != nil {
@@ -140,4 +119,33 @@ func (o Options) withDefaults() (Options, error) {
 		o.Log = zap.NewNop()
 	}
 	return o, nil
+}
+
+// limits fills in the limits that are zero, and checks them.
+func (o *Options) limits() error {
+	if o.MaxMessageBytes == 0 {
+		o.MaxMessageBytes = 35 << 20
+	}
+	if o.MaxMessageBytes < 1024 || o.MaxMessageBytes > 512<<20 {
+		return &OptionError{"MaxMessageBytes", "must be between 1024 and 536870912"}
+	}
+	if o.MaxRecipients == 0 {
+		o.MaxRecipients = 100
+	}
+	if o.MaxRecipients < 1 || o.MaxRecipients > outbox.MaxInsert {
+		return &OptionError{"MaxRecipients", fmt.Sprintf("must be between 1 and %d", outbox.MaxInsert)}
+	}
+	if o.MaxConnections == 0 {
+		o.MaxConnections = 500
+	}
+	if o.MaxConnections < 1 {
+		return &OptionError{"MaxConnections", "must be at least 1"}
+	}
+	if o.MaxBufferedBytes == 0 {
+		o.MaxBufferedBytes = max(512<<20, o.MaxMessageBytes)
+	}
+	if o.MaxBufferedBytes < o.MaxMessageBytes {
+		return &OptionError{"MaxBufferedBytes", "must be at least MaxMessageBytes"}
+	}
+	return nil
 }

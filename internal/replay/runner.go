@@ -184,67 +184,81 @@ func (r *Runner) claim(ctx context.Context, room int) ([]claim, error) {
 // errLost says that the replay is somebody else's by now, or finished.
 var errLost = errors.New("the replay is no longer this process's")
 
-// turn works on a replay until it is finished, does not get on, has had its
+// progress is one process's turn at a replay.
+type progress struct {
+	claim    claim
+	log      *zap.Logger
+	work     *work // nil: to be loaded
+	began    time.Time
+	moved    time.Time // the last step that made progress
+	failures int       // in a row
+}
+
+// turn works on a replay until it is finished, stops making progress, has had its
 // time while others wait, or ctx ends.
 func (r *Runner) turn(ctx context.Context, c claim) {
-	log := r.log.With(zap.Stringer("replay", c.id))
-	// A step outlives ctx: it is short, and half of one is none.
+	// A step outlives ctx: it is short, and half a step is of no use.
 	steady := context.WithoutCancel(ctx)
-	began, moved, failures := time.Now(), time.Now(), 0
-	var w *work
-	defer func() {
-		if w != nil {
-			w.close(steady)
-		}
-	}()
+	p := &progress{claim: c, log: r.log.With(zap.Stringer("replay", c.id)), began: time.Now(), moved: time.Now()}
+	defer p.forget(steady)
 	tick := time.NewTicker(r.o.Beat)
 	defer tick.Stop()
 	for {
-		did, err := func() (bool, error) {
-			step, cancel := context.WithTimeoutCause(steady, stepTimeout, fmt.Errorf("a step of a replay took over %s", stepTimeout))
-			defer cancel()
-			if w == nil {
-				var err error
-				if w, err = r.load(step, c, log); err != nil {
-					return false, err
-				}
-			}
-			return w.step(step)
-		}()
+		if r.step(steady, p) {
+			return
+		}
 		switch {
-		case errors.Is(err, errLost):
+		case time.Since(p.moved) > idle:
+			r.release(steady, c, false, p.log)
 			return
-		case err != nil:
-			r.metrics.failures.WithLabelValues("database").Inc()
-			if failures++; failures == 1 {
-				log.Warn("a step of a replay failed; trying again", zap.Error(err))
-			}
-			if w != nil { // what is counted in memory may be wrong now
-				w.close(steady)
-				w = nil
-			}
-		case w.finished:
-			return
-		default:
-			failures = 0
-		}
-		if did {
-			moved = time.Now()
-		}
-		if time.Since(moved) > idle {
-			r.release(steady, c, false, log)
-			return
-		}
-		if time.Since(began) > turn && r.othersWait(steady) {
-			r.release(steady, c, true, log)
+		case time.Since(p.began) > turn && r.othersWait(steady):
+			r.release(steady, c, true, p.log)
 			return
 		}
 		select {
 		case <-ctx.Done():
-			r.release(steady, c, true, log)
+			r.release(steady, c, true, p.log)
 			return
 		case <-tick.C:
 		}
+	}
+}
+
+// step takes one step of the replay and reports whether the turn is over: the
+// replay is finished, or another process has it.
+func (r *Runner) step(ctx context.Context, p *progress) (over bool) {
+	ctx, cancel := context.WithTimeoutCause(ctx, stepTimeout, fmt.Errorf("a step of a replay took over %s", stepTimeout))
+	defer cancel()
+	did, err := false, error(nil)
+	if p.work == nil {
+		p.work, err = r.load(ctx, p.claim, p.log)
+	}
+	if err == nil {
+		did, err = p.work.step(ctx)
+	}
+	if did {
+		p.moved = time.Now()
+	}
+	switch {
+	case errors.Is(err, errLost):
+		return true
+	case err != nil:
+		r.metrics.failures.WithLabelValues("database").Inc()
+		if p.failures++; p.failures == 1 {
+			p.log.Warn("a step of a replay failed; trying again", zap.Error(err))
+		}
+		p.forget(context.WithoutCancel(ctx)) // its counts may be wrong now
+		return false
+	}
+	p.failures = 0
+	return p.work.finished
+}
+
+// forget drops what is in memory; the next step reads it from the tables.
+func (p *progress) forget(ctx context.Context) {
+	if p.work != nil {
+		p.work.close(ctx)
+		p.work = nil
 	}
 }
 

@@ -112,36 +112,9 @@ func (w *work) readStream(ctx context.Context) (bool, error) {
 		return false, w.fault(ctx, fmt.Errorf("fetch from the stream: %w", err))
 	}
 	next := w.place
-	var list, copies []events.Record
-	for m := range batch.Messages() {
-		meta, err := m.Metadata()
-		if err != nil {
-			return false, w.fault(ctx, fmt.Errorf("read a message of the stream: %w", err))
-		}
-		if meta.Sequence.Consumer != w.next {
-			return false, w.fault(ctx, errors.New("messages of the stream were lost on the way"))
-		}
-		w.next++
-		next.atSeq = int64(meta.Sequence.Stream) //nolint:gosec // far below
-		if next.atSeq > next.endSeq {
-			continue
-		}
-		e, err := stream.DecodeEvent(m.Subject(), m.Headers())
-		if err != nil {
-			w.log.Warn("a message on the event stream is not Fanmail's; leaving it out", zap.String("subject", m.Subject()), zap.Error(err))
-			continue
-		}
-		if e.CreatedAt.Before(next.seam) || !e.CreatedAt.Before(w.request.Until) {
-			continue
-		}
-		// An event that had to be relayed again is there more than once, under
-		// other message ids. Only its first message counts; if that is missing,
-		// the check finds out.
-		if m.Headers().Get(jetstream.MsgIDHeader) == e.ID.String() {
-			list = append(list, e)
-		} else {
-			copies = append(copies, e)
-		}
+	list, copies, err := w.sort(batch, &next)
+	if err != nil {
+		return false, w.fault(ctx, err)
 	}
 	if err := batch.Error(); err != nil {
 		return false, w.fault(ctx, fmt.Errorf("fetch from the stream: %w", err))
@@ -161,6 +134,42 @@ func (w *work) readStream(ctx context.Context) (bool, error) {
 	next.seen += int64(len(list))
 	next.stream = next.stream || len(list)+len(copies) > 0
 	return true, w.found(ctx, next, append(list, copies...), len(list))
+}
+
+// sort reads a batch of messages and moves next behind it. list are the events of
+// the window, copies those that were relayed again.
+func (w *work) sort(batch jetstream.MessageBatch, next *place) (list, copies []events.Record, err error) {
+	for m := range batch.Messages() {
+		meta, err := m.Metadata()
+		if err != nil {
+			return nil, nil, fmt.Errorf("read a message of the stream: %w", err)
+		}
+		if meta.Sequence.Consumer != w.next {
+			return nil, nil, errors.New("messages of the stream were lost on the way")
+		}
+		w.next++
+		next.atSeq = int64(meta.Sequence.Stream) //nolint:gosec // far below
+		if next.atSeq > next.endSeq {
+			continue
+		}
+		e, err := stream.DecodeEvent(m.Subject(), m.Headers())
+		if err != nil {
+			w.log.Warn("a message on the event stream is not Fanmail's; leaving it out", zap.String("subject", m.Subject()), zap.Error(err))
+			continue
+		}
+		if e.CreatedAt.Before(next.seam) || !e.CreatedAt.Before(w.request.Until) {
+			continue
+		}
+		// An event that was relayed again is in the stream several times, under other
+		// message ids. Only its first message counts; the check notices if that is
+		// missing.
+		if m.Headers().Get(jetstream.MsgIDHeader) == e.ID.String() {
+			list = append(list, e)
+		} else {
+			copies = append(copies, e)
+		}
+	}
+	return list, copies, nil
 }
 
 func (w *work) endStream(ctx context.Context) error {
