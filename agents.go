@@ -10,7 +10,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 )
 
-// ErrAddressTaken: the address belongs to an agent already, of this or of another
+// ErrAddressTaken means that the address belongs to an agent already, of this or of another
 // tenant.
 var ErrAddressTaken = errors.New("the address is taken")
 

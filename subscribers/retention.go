@@ -21,6 +21,7 @@ FROM (SELECT id, created_at FROM fanmail.webhook_subscriber_deliveries
       WHERE status = 'pending' AND created_at < now() - make_interval(secs => $1) LIMIT 5000 FOR UPDATE SKIP LOCKED) AS old
 WHERE d.id = old.id AND d.created_at = old.created_at`
 
+//nolint:gosec // the names of columns, no secret
 const forgetSecrets = `
 UPDATE fanmail.webhooks SET signing_secret_prev = NULL, signing_secret_prev_until = NULL WHERE signing_secret_prev_until <= now()`
 

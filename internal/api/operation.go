@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 

@@ -113,8 +113,12 @@ func (d *Dispatcher) Ready() error { return errors.Join(d.fanout.Ready(), d.disp
 // Parts are what is to run.
 func (d *Dispatcher) Parts() []Part {
 	parts := []Part{
-		{"registry", d.registry.Run}, {"fanout", d.fanout.Run}, {"dispatch", d.dispatch.Run}, {"replay", d.replay.Run},
-		{"opevents", d.opevents.Run}, {"agents", d.agents.Run},
+		{"registry", d.registry.Run},
+		{"fanout", d.fanout.Run},
+		{"dispatch", d.dispatch.Run},
+		{"replay", d.replay.Run},
+		{"opevents", d.opevents.Run},
+		{"agents", d.agents.Run},
 	}
 	if d.maintain != nil {
 		parts = append(parts, Part{"maintenance", d.maintain.Run})

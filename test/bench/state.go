@@ -77,6 +77,7 @@ func webhookID(path string) events.WebhookID { return md5.Sum([]byte(path)) }   
 func oldDay(now time.Time) (first time.Time) {
 	return now.UTC().Truncate(24*time.Hour).AddDate(0, 0, -oldDays)
 }
+
 func dayTable(table string, d time.Time) string {
 	return "fanmail." + table + "_" + d.Format("20060102")
 }
