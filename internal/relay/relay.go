@@ -221,7 +221,7 @@ func (r *Relay) round(ctx context.Context) (int, error) {
 	}
 	faults.At(faults.OutboxLeased)
 	r.metrics.batch.Observe(float64(len(msgs)))
-	if err := r.traced(ctx, msgs); err != nil {
+	if err := traced(ctx, r.tracer, msgs, r.publish); err != nil {
 		r.metrics.failures.WithLabelValues(partyBroker).Inc()
 		release := outbox.Release(ctx, r.pool, entries)
 		// Without a leader nobody answers; the next round asks again.

@@ -13,11 +13,11 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/tracecontext"
 )
 
-// traced publishes the messages. Each message with a traceparent gets a span,
-// which becomes the message's traceparent.
-func (r *Relay) traced(ctx context.Context, msgs []*nats.Msg) error {
-	if r.tracer == nil {
-		return r.publish(ctx, msgs)
+// traced calls publish with the messages. Each message with a traceparent gets
+// a span, which becomes the message's traceparent. A nil tracer makes no spans.
+func traced(ctx context.Context, tracer trace.Tracer, msgs []*nats.Msg, publish func(context.Context, []*nats.Msg) error) error {
+	if tracer == nil {
+		return publish(ctx, msgs)
 	}
 	var spans []trace.Span
 	for _, m := range msgs {
@@ -25,7 +25,7 @@ func (r *Relay) traced(ctx context.Context, msgs []*nats.Msg) error {
 		if !ok {
 			continue
 		}
-		traced, span := r.tracer.Start(tracecontext.Remote(ctx, parent[0]), "publish event",
+		traced, span := tracer.Start(tracecontext.Remote(ctx, parent[0]), "publish event",
 			trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
 				attribute.String("messaging.system", "nats"),
 				attribute.String("messaging.destination.name", m.Subject),
@@ -37,7 +37,7 @@ func (r *Relay) traced(ctx context.Context, msgs []*nats.Msg) error {
 		}
 		spans = append(spans, span)
 	}
-	err := r.publish(ctx, msgs)
+	err := publish(ctx, msgs)
 	for _, s := range spans {
 		telemetry.End(s, err)
 	}

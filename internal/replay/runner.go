@@ -181,7 +181,8 @@ func (r *Runner) claim(ctx context.Context, room int) ([]claim, error) {
 	return claims, nil
 }
 
-// errLost says that the replay is somebody else's by now, or finished.
+// errLost means that another process has claimed the replay, or that it is
+// finished.
 var errLost = errors.New("the replay is no longer this process's")
 
 // progress is one process's turn at a replay.
@@ -268,7 +269,8 @@ func (r *Runner) othersWait(ctx context.Context) bool {
 	return err == nil && some
 }
 
-// release gives a replay up: due at once where it gets on, else after a rest.
+// release ends the lease of a replay. The replay is due at once if it makes
+// progress, else after a rest.
 func (r *Runner) release(ctx context.Context, c claim, getsOn bool, log *zap.Logger) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -276,6 +278,6 @@ func (r *Runner) release(ctx context.Context, c claim, getsOn bool, log *zap.Log
 			ELSE least(greatest((now() - moved_at) / 4, make_interval(secs => $4)), make_interval(secs => $5)) END
 		WHERE id = $1 AND runner = $2 AND finished_at IS NULL`, c.id, c.token, getsOn, shortestRest.Seconds(), restMax.Seconds())
 	if err != nil {
-		log.Warn("a replay was not given up; its lease runs out", zap.Error(err))
+		log.Warn("a replay was not released; its lease runs out", zap.Error(err))
 	}
 }

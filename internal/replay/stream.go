@@ -15,13 +15,14 @@ import (
 	"github.com/fanmail-dev/fanmail/outbox"
 )
 
-// maxFaults of the broker in a row, and the events are read from the table.
+// maxFaults is the number of broker failures in a row after which the events are
+// read from the table.
 const maxFaults = 5
 
 // horizon is how far back the stream reaches.
 type horizon struct {
 	// seam is the creation time from which on the stream has the events, as far
-	// as can be told: the check has the last word.
+	// as the stream's state shows. The check verifies it.
 	seam time.Time
 	last int64 // the stream's last sequence
 }
@@ -71,9 +72,9 @@ func (w *work) subjects() []string {
 	return out
 }
 
-// position makes a consumer at the place to go on from: the window's beginning
-// by time, and later the sequence after the last one read. It carries headers
-// alone, which say all that matching asks.
+// position creates a consumer at the place to continue from: first the window's
+// start by time, later the sequence after the last one read. The consumer gets
+// headers only: matching needs no more.
 func (w *work) position(ctx context.Context) error {
 	c := jetstream.ConsumerConfig{
 		Description:    "Replay " + w.id.String() + ".",
@@ -178,8 +179,8 @@ func (w *work) endStream(ctx context.Context) error {
 	return w.found(ctx, next, nil, 0)
 }
 
-// check counts the window's events in the table. Where the stream gave fewer,
-// which a broker that lost data can't tell, the table is read.
+// check counts the window's events in the table. If the stream gave fewer, the
+// broker has lost data without noticing, and the table is read.
 func (w *work) check(ctx context.Context) error {
 	c := &w.count
 	n, last, err := outbox.CountWindow(ctx, w.pool, w.window(w.place.seam, w.request.Until), c.last, countBatch)
@@ -201,16 +202,16 @@ func (w *work) check(ctx context.Context) error {
 	return w.toTable(ctx)
 }
 
-// toTable leaves the stream: what it gave is read again, to be sure, and counted
-// anew. What was made of it is known by its ids.
+// toTable switches from the stream to the table. The table's events are read and
+// counted from the start. Deliveries already created are recognised by their ids.
 func (w *work) toTable(ctx context.Context) error {
 	next := w.place
 	next.phase, next.fresh, next.matched = phaseAfter, true, next.before
 	return w.found(ctx, next, nil, 0)
 }
 
-// fault takes in that the broker failed. A consumer is made anew at the stored
-// place; a broker that goes on failing is done without.
+// fault handles a failure of the broker. The next step creates a new consumer at
+// the stored place. After maxFaults in a row the events are read from the table.
 func (w *work) fault(ctx context.Context, err error) error {
 	w.metrics.failures.WithLabelValues("broker").Inc()
 	w.dropConsumer(ctx)
@@ -234,9 +235,9 @@ func (w *work) dropConsumer(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	_ = w.js.DeleteConsumer(ctx, stream.Events, w.consumer.CachedInfo().Name) // else it goes by itself within a minute
+	_ = w.js.DeleteConsumer(ctx, stream.Events, w.consumer.CachedInfo().Name) // on failure the broker removes it after a minute
 	w.consumer = nil
 }
 
-// close gives the consumer up.
+// close deletes the consumer.
 func (w *work) close(ctx context.Context) { w.dropConsumer(ctx) }
