@@ -23,7 +23,7 @@ type Disabled struct {
 	ID       events.WebhookID
 	TenantID events.TenantID
 	URL      string
-	// Reason is what the webhook's disabled_reason says.
+	// Reason is the webhook's disabled_reason.
 	Reason string
 	// At is the webhook's auto_disabled_at.
 	At time.Time

@@ -19,7 +19,7 @@ type Backlog struct {
 	// that there are more than [BacklogCount].
 	Pending int  `json:"pending"`
 	More    bool `json:"more"`
-	// Due are those of them that could go now.
+	// Due are those of them that could be sent now.
 	Due int `json:"due"`
 	// Oldest is the creation time of the oldest counted; absent where none is.
 	Oldest *time.Time `json:"oldest,omitempty"`
@@ -28,7 +28,7 @@ type Backlog struct {
 	SecondsLeft *float64 `json:"seconds_left,omitempty"`
 }
 
-// Left sets SecondsLeft for a pace in deliveries a second.
+// Left sets SecondsLeft for a rate in deliveries a second.
 func (b *Backlog) Left(perSecond float64) {
 	if b.Pending > 0 && perSecond > 0 {
 		left := float64(b.Pending) / perSecond

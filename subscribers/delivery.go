@@ -296,15 +296,15 @@ SELECT webhook_id, next_retry_at FROM found`
 // PendingWebhook is a webhook that has pending rows.
 type PendingWebhook struct {
 	WebhookID events.WebhookID
-	// Next is the earliest next_retry_at, or that of the head of a strict
-	// line, in Unix microseconds, leases included.
+	// Next is the earliest next_retry_at, or, for a strict webhook, that of the row
+	// with the lowest sequence; in Unix microseconds, leases included.
 	Next int64
 	// Strict says that the rows are marked for strict order.
 	Strict bool
 }
 
-// FindPending gives every webhook of a partition that has pending rows; one whose
-// ordering was changed may be there twice.
+// FindPending returns every webhook of a partition that has pending rows. A webhook
+// whose ordering was changed may be in the result twice.
 func FindPending(ctx context.Context, pool *pgxpool.Pool, partition int) ([]PendingWebhook, error) {
 	first, last := events.PartitionRange(partition)
 	var found []PendingWebhook
@@ -329,8 +329,8 @@ func FindPending(ctx context.Context, pool *pgxpool.Pool, partition int) ([]Pend
 	return found, nil
 }
 
-// SetStrict marks a webhook's pending rows as its ordering wants them: those that
-// were inserted while it was being changed carry the old mark.
+// SetStrict marks a webhook's pending rows by its ordering. Rows that were inserted
+// while the ordering was being changed carry the old mark.
 func SetStrict(ctx context.Context, pool *pgxpool.Pool, id events.WebhookID, strict bool) error {
 	statement := `UPDATE fanmail.webhook_subscriber_deliveries SET strict = true WHERE webhook_id = $1 AND status = 'pending' AND NOT strict`
 	if !strict {

@@ -12,7 +12,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 )
 
-// LaneState is what can be seen of one webhook's lane.
+// LaneState describes one webhook's lane.
 type LaneState struct {
 	WebhookID events.WebhookID `json:"webhook_id"`
 	// Owner is the name of the dispatcher that owns the webhook's partition.
@@ -25,7 +25,7 @@ type LaneState struct {
 	Window   int `json:"window"`
 	InFlight int `json:"in_flight"`
 	Queued   int `json:"queued"`
-	// PerSecond is the pace at which attempts have been ending.
+	// PerSecond is the observed rate of attempts that ended.
 	PerSecond float64 `json:"per_second"`
 	// FailuresInARow of the last attempts.
 	FailuresInARow int `json:"failures_in_a_row"`
@@ -35,7 +35,7 @@ type LaneState struct {
 	// known.
 	NextDue *time.Time `json:"next_due,omitempty"`
 	// Backlog is what the table holds for the webhook; nil in the owner's
-	// answer, which knows its lane alone.
+	// answer, which describes its lane only.
 	Backlog *Backlog `json:"backlog,omitempty"`
 }
 

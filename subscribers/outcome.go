@@ -20,7 +20,7 @@ type Outcome struct {
 	WebhookID events.WebhookID
 	// Attempt is the number of this attempt, from 1.
 	Attempt int
-	// Delivered says that a 2xx came.
+	// Delivered: the answer was 2xx.
 	Delivered bool
 	// StatusCode is 0 where no answer came.
 	StatusCode int
@@ -31,7 +31,7 @@ type Outcome struct {
 	// Response is the first bytes of the answer, valid UTF-8.
 	Response string
 	Duration time.Duration
-	// Final ends a failed delivery whatever attempts are left.
+	// Final ends a failed delivery even if attempts are left.
 	Final bool
 	// Retry is the time from now to the next attempt where one is left.
 	Retry time.Duration
@@ -43,7 +43,7 @@ type Outcome struct {
 // Lease names a row and the lease under which it is held.
 type Lease struct {
 	Ref
-	Lease int64 // Unix microseconds; must be what the row says
+	Lease int64 // Unix microseconds; must equal the row's next_retry_at
 }
 
 // OutcomeBatch is what one group commit writes.
@@ -122,9 +122,9 @@ const disableGone = `
 UPDATE fanmail.webhooks SET enabled = false, auto_disabled_at = now(), disabled_reason = 'the endpoint answered 410 Gone'
 WHERE id = ANY($1::uuid[]) AND enabled`
 
-// WriteOutcomes writes outcomes, parkings and renewals in one transaction and
-// one round trip. Everything in it may be written again: after an error whose
-// commit is in doubt, call it again with the same batch.
+// WriteOutcomes writes outcomes, releases and renewals in one transaction and
+// one round trip. It is idempotent: after an error that leaves the commit in doubt,
+// call it again with the same batch.
 func WriteOutcomes(ctx context.Context, pool *pgxpool.Pool, l *OutcomeBatch) (OutcomeResult, error) {
 	w := OutcomeResult{Next: map[events.DeliveryID]int64{}, Renewed: map[events.DeliveryID]int64{}}
 	b := &pgx.Batch{}

@@ -19,7 +19,7 @@ import (
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
 
-// Entry is a webhook as the engine sees it: immutable, secrets within.
+// Entry is a webhook as the engine sees it. It is immutable and holds the secrets.
 type Entry struct {
 	ID          events.WebhookID
 	TenantID    events.TenantID
@@ -115,7 +115,7 @@ func (r *Registry) Watch(f func(*Entry)) {
 	r.watchers = append(r.watchers, f)
 }
 
-// Load reads what has changed since the last time: at first, everything.
+// Load reads the changes since the last call; the first call reads everything.
 func (r *Registry) Load(ctx context.Context) error {
 	b := &pgx.Batch{}
 	r.Queue(b)
@@ -154,7 +154,7 @@ func (r *Registry) Queue(b *pgx.Batch) {
 	b.Queue(registryChanges, strconv.FormatUint(since, 10), life)
 }
 
-// Read takes in the results of what [Registry.Queue] queued.
+// Read applies the results of the statements that [Registry.Queue] queued.
 func (r *Registry) Read(results pgx.BatchResults) error {
 	var xmin, life, known string
 	if err := results.QueryRow().Scan(&xmin, &life, &known); err != nil {
@@ -241,7 +241,7 @@ func (r *Registry) unlist(e *Entry) {
 	r.byTenant[e.TenantID] = list
 }
 
-// Get gives a webhook, also a disabled or deleted one; nil where there is none.
+// Get returns a webhook, also a disabled or deleted one, or nil.
 func (r *Registry) Get(id events.WebhookID) *Entry {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

@@ -27,7 +27,7 @@ type ReplayRef struct {
 	TenantID events.TenantID
 	// CreatedAt is the replay's creation time, and its deliveries'.
 	CreatedAt time.Time
-	// Missed leaves out what the webhook has had or is about to have.
+	// Missed leaves out events that the webhook has received or is about to receive.
 	Missed bool
 }
 
@@ -43,8 +43,8 @@ type ReplayResult string
 const (
 	// ReplayCreated says that its delivery was made, due at once.
 	ReplayCreated ReplayResult = "created"
-	// ReplayDelivered says that the webhook has had the event, or has a pending
-	// delivery of it. Only replays of what was missed ask.
+	// ReplayDelivered: the webhook has received the event, or has a pending delivery
+	// of it. Only replays in the mode "missed" have this result.
 	ReplayDelivered ReplayResult = "already delivered"
 	// ReplayKnown says that the replay has made this delivery before.
 	ReplayKnown ReplayResult = "known"
@@ -92,8 +92,8 @@ WITH c AS (
 SELECT CASE WHEN j.result = 'created' AND b.id IS NULL THEN 'known' ELSE j.result END
 FROM results AS j LEFT JOIN inserted AS b ON b.id = j.id ORDER BY j.n`
 
-// InsertReplayed makes a replay's deliveries of the events and says what became
-// of each, in their order. It takes a lock of each webhook to the end of tx.
+// InsertReplayed inserts a replay's deliveries of the events and returns a result
+// for each, in their order. It locks each webhook until tx ends.
 func InsertReplayed(ctx context.Context, tx pgx.Tx, r *ReplayRef, list []Replayed) ([]ReplayResult, error) {
 	c := replayedColumns(r, list)
 	if r.Missed {

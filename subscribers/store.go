@@ -41,9 +41,9 @@ func NewStore(pool *pgxpool.Pool, limits Limits) *Store {
 // before tx commits.
 func (s *Store) In(tx pgx.Tx) *Store { return &Store{db: tx, limits: s.limits} }
 
-// What the store refuses. A bad setting is an [*events.FieldError].
+// The errors of a [Store]. A bad setting is an [*events.FieldError].
 var (
-	// ErrNotFound says that the tenant has no such thing.
+	// ErrNotFound means that the tenant has no such webhook, delivery or event.
 	ErrNotFound = errors.New("not found")
 	// ErrDisabled says that the webhook is disabled.
 	ErrDisabled = errors.New("the webhook is disabled")

@@ -17,13 +17,13 @@ const (
 	MaxURLBytes         = 2048
 	MaxDescriptionBytes = 200
 	// DefaultMaxInFlight is how many attempts of one webhook may be on the
-	// wire at once, over all dispatchers, unless the webhook says otherwise.
+	// wire at once, over all dispatchers, unless the webhook sets another limit.
 	DefaultMaxInFlight = 32
 	MaxMaxInFlight     = 256
 	MaxRateLimit       = 10_000
 	// RotationGrace is how long a rotated secret still signs.
 	RotationGrace = 24 * time.Hour
-	// ReenableCooldown is how long an automatically disabled webhook stays so.
+	// ReenableCooldown is how long an automatically disabled webhook cannot be enabled.
 	ReenableCooldown = 5 * time.Minute
 )
 
