@@ -261,7 +261,7 @@ func TestOnlyTheHolderOfALeaseRenewsOrParks(t *testing.T) {
 	e.write(subscribers.OutcomeBatch{Release: []subscribers.Lease{{Ref: l.Ref, Lease: w.Renewed[l.ID]}}})
 	again := e.lease(1)
 	require.Len(t, again, 1)
-	require.Zero(t, again[0].Attempts, "parking burns nothing")
+	require.Zero(t, again[0].Attempts, "releasing burns nothing")
 }
 
 func TestEndingWithoutAnAttempt(t *testing.T) {

@@ -24,7 +24,7 @@ const (
 	// message's subject named no tenant.
 	noTenant = "unknown"
 
-	buryTimeout = 10 * time.Second
+	deadLetterTimeout = 10 * time.Second
 )
 
 // deadLetter publishes a message to the dead-letter subject and waits until the broker
@@ -53,7 +53,7 @@ func (in *Intake) deadLetter(ctx context.Context, l *intakeMessage) error {
 			dead.Header = nats.Header{stream.HeaderReason: {oneLine(l.refused)}, headerCut: {"header and body"}}
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, buryTimeout)
+	ctx, cancel := context.WithTimeout(ctx, deadLetterTimeout)
 	defer cancel()
 	if _, err := in.js.PublishMsg(ctx, dead); err != nil {
 		return in.mend(ctx, err)

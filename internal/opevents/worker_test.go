@@ -236,7 +236,7 @@ func TestTheWorkersDisablingIsToldIfItCommits(t *testing.T) {
 }
 
 // The outcome writer must not wait for whoever holds a strict tenant's lock.
-func TestTheLedgerDoesNotWaitForAProducer(t *testing.T) {
+func TestTheOutcomeWriterDoesNotWaitForAProducer(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	o := open(t)

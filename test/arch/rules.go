@@ -210,8 +210,14 @@ var Words = []Word{
 	{Forms: []string{"seat", "seats"}, Instead: "in-flight list"},
 	{Forms: []string{"stock", "stocks"}, Instead: "memory budget"},
 	{Forms: []string{"unpark", "unparked"}, Instead: "release"},
-	{Forms: []string{"ledgers"}, Instead: "outcome writer"},
 	{Forms: []string{"gutted"}, Instead: "state lost"},
+	{Forms: []string{"ledger", "ledgers"}, Instead: "outcome writer"},
+	{Forms: []string{"parked", "parking"}, Instead: "released, or due"},
+	{Forms: []string{"swept", "sweeps"}, Instead: "fetched"},
+	{Forms: []string{"bury", "buried"}, Instead: "dead letter"},
+	{Forms: []string{"purse", "afford"}, Instead: "limiter"},
+	{Forms: []string{"lookout"}, Instead: "position"},
+	{Forms: []string{"tally"}, Instead: "delta"},
 }
 
 // ForbiddenNames are package names that say nothing about what is inside.
