@@ -30,7 +30,7 @@ type recipient struct {
 	tenant  events.TenantID
 }
 
-// mail is what one SMTP transaction brought.
+// mail is what one SMTP transaction received.
 type mail struct {
 	from string
 	to   []recipient
@@ -43,12 +43,12 @@ type mail struct {
 	moreSignatures bool // than authentication tells of
 }
 
-// lookUp finds the agent of an address, and the database's time. It fails with
-// errUnknown where there is none.
+// lookUp returns the agent of an address, and the database's time. It fails with
+// errUnknown if no agent has the address.
 func (s *Server) lookUp(ctx context.Context, address string) (recipient, time.Time, error) {
 	lower := strings.ToLower(address)
 	r := recipient{address: address, agent: lower}
-	// What Postgres would refuse as text, or an event as an id, is no agent's.
+	// No agent has an address that Postgres refuses as text, or an event as an id.
 	if len(lower) > events.MaxKeyBytes || !utf8.ValidString(address) || strings.IndexByte(address, 0) >= 0 {
 		return r, time.Time{}, errUnknown
 	}
@@ -62,7 +62,7 @@ func (s *Server) lookUp(ctx context.Context, address string) (recipient, time.Ti
 	return r, now, err
 }
 
-// accept parses the mail and commits it. An error is the answer to the client.
+// accept parses the mail and commits it. An error is the reply to the client.
 func (s *Server) accept(ctx context.Context, m mail) error {
 	p, err := s.parse(ctx, m.raw)
 	if err != nil {
@@ -120,7 +120,7 @@ type copied struct {
 	data  *email.Received // the event's, before it is cut to fit
 }
 
-// copies gives a copy for each agent addressed, in the order of RCPT.
+// copies returns a copy for each addressed agent, in the order of RCPT.
 func (s *Server) copies(m mail, p *parsed) []copied {
 	var out []copied
 	own := make(map[string][]string, len(m.to))
@@ -153,9 +153,9 @@ func (s *Server) copies(m mail, p *parsed) []copied {
 }
 
 // commit writes what is new of the copies and the raw mail once, in one
-// transaction, and says how many were new. Agents with a webhook of their own
-// get a delivery to it in the same transaction, and its deliverers a hint.
-// named are the mails that place this one in a conversation.
+// transaction, and returns how many were new. Agents with a webhook of their own
+// get a delivery in the same transaction, and its deliverers a hint. named are the
+// Message-IDs that place this mail in a conversation.
 func (s *Server) commit(ctx context.Context, raw []byte, named []string, copies []copied) (int, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, commitTimeout, errors.New("the transaction took over a minute"))
 	defer cancel()
@@ -205,9 +205,8 @@ func (s *Server) commit(ctx context.Context, raw []byte, named []string, copies 
 	return len(committed), nil
 }
 
-// place moves the copies into the conversations that their tenants know the
-// mail, or the mails that it names, by. In the same round trip it reads the
-// agents of the copies.
+// place moves each copy into the conversation in which its tenant knows the mail, or
+// a mail that it names. The same round trip reads the agents of the copies.
 func place(ctx context.Context, tx pgx.Tx, named []string, copies []copied) (mailbox.Agents, error) {
 	tenants, addresses := make([]events.TenantID, len(copies)), make([]string, len(copies))
 	for i, c := range copies {

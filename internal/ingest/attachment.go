@@ -8,13 +8,13 @@ import (
 	"github.com/fanmail-dev/fanmail/events/email"
 )
 
-// ErrNoAttachment says that a mail has no attachment of that number.
+// ErrNoAttachment means that the mail has no attachment of that number.
 var ErrNoAttachment = errors.New("the mail has no such attachment")
 
 // ReadAttachment reads the nth attachment of a raw mail, counted from 0 as in
-// the event's list, and its decoded content. It reads the mail as the event
-// was made, within the same bounds. Its errors are [ErrNoAttachment] and, where
-// ctx ends before the mail is read, the context's.
+// the event's list, and its decoded content. It parses the mail as for
+// the event, within the same bounds. Its errors are [ErrNoAttachment] and, if ctx
+// ends before the mail is read, the context's.
 func ReadAttachment(ctx context.Context, raw []byte, n int) (email.Attachment, []byte, error) {
 	p := newParsed()
 	p.want = n
@@ -22,7 +22,7 @@ func ReadAttachment(ctx context.Context, raw []byte, n int) (email.Attachment, [
 		p.guard("body", func() { p.readBody(ctx, raw, m.body) })
 	}
 	if err := ctx.Err(); err != nil {
-		// What was read may lack its end.
+		// The content may be incomplete.
 		return email.Attachment{}, nil, fmt.Errorf("read an attachment: %w", context.Cause(ctx))
 	}
 	if n < 0 || n >= len(p.attachments) {

@@ -11,8 +11,8 @@ import (
 // being transferred: a command line and a pipeline's look-ahead, with room.
 const commandBytes = 128 << 10
 
-// gate is the listener's side of the limits: it refuses connections over the
-// limit and knows the open ones.
+// gate enforces the limits of the listener: it refuses connections over the limit
+// and tracks the open ones.
 type gate struct {
 	net.Listener
 	max     int
@@ -23,7 +23,7 @@ type gate struct {
 	draining bool
 }
 
-// Accept gives the next connection within the limit. The others hear 421.
+// Accept returns the next connection within the limit. The others get 421.
 func (g *gate) Accept() (net.Conn, error) {
 	for {
 		nc, err := g.Listener.Accept()
@@ -35,7 +35,7 @@ func (g *gate) Accept() (net.Conn, error) {
 			return c, nil
 		}
 		g.refused()
-		// The answer fits an empty send buffer; it waits for nobody.
+		// The reply fits into the empty send buffer, so the write does not block.
 		_ = nc.SetWriteDeadline(time.Now().Add(time.Second))
 		_, _ = io.WriteString(nc, "421 4.3.2 Too many connections, try again later\r\n")
 		_ = nc.Close()
@@ -52,8 +52,8 @@ func (g *gate) admit(c *conn) bool {
 	return true
 }
 
-// drain ends the connections without a mail transaction, now, and the others
-// as soon as theirs is over.
+// drain closes the connections without a mail transaction at once, and the others
+// when their transaction ends.
 func (g *gate) drain() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -76,8 +76,8 @@ func (g *gate) cut() {
 	}
 }
 
-// conn bounds what a client may send and when. It stands below TLS, so that it
-// sees every byte of the connection.
+// conn bounds what a client may send and when. It is below TLS, so it sees every
+// byte of the connection.
 type conn struct {
 	net.Conn
 	gate *gate
@@ -144,7 +144,7 @@ func (c *conn) drain() {
 	}
 }
 
-// begin opens a mail transaction; false where the connection is to end.
+// begin opens a mail transaction; false if the connection must end.
 func (c *conn) begin() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -155,9 +155,9 @@ func (c *conn) begin() bool {
 	return true
 }
 
-// end closes the mail transaction. A transfer that is still open was given up
-// by the client amid its chunks; its reader may outlive the transaction by a
-// moment, so that no other may begin on this connection.
+// end closes the mail transaction. If a transfer is still open, the client gave up
+// between two chunks. Its reader may outlive the transaction for a moment, so no
+// other transaction may begin on this connection.
 func (c *conn) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -177,9 +177,9 @@ func (c *conn) startTransfer() {
 	c.transfer = true
 }
 
-// endTransfer lets the client send rest more bytes before the answer, for a
-// mail that was refused before its end. At 0 the connection ends after the
-// answer: nothing that follows a broken transfer may be read as a command.
+// endTransfer lets the client of a mail that was refused before its end send rest
+// more bytes before the reply. At 0 the connection ends after the reply: bytes that
+// follow a broken transfer must not be read as commands.
 func (c *conn) endTransfer(rest int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

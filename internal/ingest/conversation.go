@@ -12,10 +12,10 @@ import (
 // nearest that it names, and the root.
 const maxNamed = 20
 
-// readConversation reads what places the mail in a conversation: named, the
-// Message-IDs of which any may be known already, the mail's own first and then
-// from the nearest to the root; and root, which names the conversation
-// where none is known. Both are empty for a mail that has and names no id.
+// readConversation reads what places the mail in a conversation. named are
+// Message-IDs, of which any may be known: the mail's own, then from the nearest to
+// the root. root names the conversation if none is known. Both are empty for a mail
+// that neither has nor names a Message-ID.
 func (p *parsed) readConversation() {
 	answered := namedIn(p.header.get("In-Reply-To"))
 	references := namedIn(cutAt(p.header.get("References"), maxDecodedBytes))
@@ -47,8 +47,8 @@ func (p *parsed) readConversation() {
 	p.named = append(p.named, p.root)
 }
 
-// namedIn gives the Message-IDs of a field, as Message-ID is read. Of a field
-// without brackets it takes what looks like ids and leaves words of prose.
+// namedIn returns the Message-IDs of a field. From a field without brackets it takes
+// what looks like an id, and leaves out prose.
 func namedIn(v string) []string {
 	list := ids(v)
 	if !strings.Contains(v, "<") && len(list) > 1 {
@@ -60,9 +60,8 @@ func namedIn(v string) []string {
 	return list
 }
 
-// conversation is the tenant's name for the mail's thread as far as the header
-// tells: that of the first mail that References names, else of the one that
-// this one answers, else of this one.
+// conversation is the tenant's name for the mail's thread by its header alone: that
+// of the first mail in References, else of the mail that it answers, else its own.
 func (p *parsed) conversation(tenant events.TenantID, own events.MessageID) string {
 	if p.root == "" {
 		return mailbox.NewConversationKey(tenant, own.String()).String()
@@ -70,7 +69,7 @@ func (p *parsed) conversation(tenant events.TenantID, own events.MessageID) stri
 	return mailbox.NewConversationKey(tenant, p.root).String()
 }
 
-// move makes the copy one of the conversation.
+// move puts the copy into the conversation.
 func (c *copied) move(conversation string) {
 	if c.event.ConversationID == conversation {
 		return

@@ -1,37 +1,35 @@
-// Package ingest takes mail and events in: [Server] over SMTP, [Intake] over
-// the broker's subject mail.intake.<tenant>.
+// Package ingest accepts mail and events: [Server] over SMTP, [Intake] over the
+// broker's subject mail.intake.<tenant>.
 //
-// Of SMTP it guarantees:
+// SMTP guarantees:
 //
-//   - 250 is answered only after the commit of one transaction that holds the
-//     raw mail, a message, an event and an outbox row for each agent addressed.
-//     Where the database is away the answer is 451 and nothing was written.
-//   - An address that is no agent's is refused with 550 at RCPT, a mail over
-//     the limit with 552, at MAIL where the client announced its size.
-//   - The same mail accepted twice for the same agent is one event: same
-//     Message-ID, same author's header fields, same body. Trace fields that
-//     relays add do not count. Two mails of one Message-ID that differ are two.
-//     A mail without a Message-ID is the same only byte for byte, and only
-//     where a Date or Received field makes that more than coincidence.
-//   - A mail is never refused for its content. What cannot be parsed is
-//     delivered as far as it could be read, with parse_error set and its raw
-//     bytes kept exactly as they were received. Parsing is bounded in time,
-//     parts and depth.
-//   - Mails of a tenant that answer each other are one conversation, also where
-//     each names only the one before, and where two arrive at the same time.
-//   - An event always fits an envelope: what does not is cut, and the field is
-//     named in "truncated".
-//   - An agent's event names no other agent's recipient addresses.
+//   - The reply is 250 only after the commit of one transaction with the raw mail,
+//     and a message, an event and an outbox row for each addressed agent. If the
+//     database is away the reply is 451 and nothing is written.
+//   - An unknown address is refused with 550 at RCPT. A mail over the limit is
+//     refused with 552, at MAIL already if the client announced its size.
+//   - The same mail accepted twice for the same agent is one event. Mails are the
+//     same if their Message-ID, the header fields of the author and the body are
+//     equal; trace fields of relays do not count. Different mails with one Message-ID
+//     are two events. Mails without a Message-ID are the same only if they are equal
+//     byte for byte and a Date or Received field makes a coincidence unlikely.
+//   - A mail is never refused for its content. A mail that cannot be parsed is
+//     delivered as far as it could be read, with parse_error set. Its raw bytes are
+//     kept exactly. Parsing is bounded in time, parts and depth.
+//   - Mails of a tenant that answer each other are one conversation, also if each
+//     names only the previous one, or if two arrive at the same time.
+//   - An event always fits an envelope: a field that does not fit is cut and named in
+//     "truncated".
+//   - An agent's event does not name the recipient addresses of other agents.
 //
-// Of the subject it guarantees:
+// The intake subject guarantees:
 //
-//   - A message is acknowledged after its event is committed, and redelivery of
+//   - A message is acknowledged after its event is committed. If it is redelivered,
 //     it makes no second event.
-//   - A message that is no event, names an unknown tenant or an agent that the
-//     tenant lacks goes to the dead-letter subject with the reason, and holds
-//     up nothing else.
-//   - While the database or the broker is away nothing is acknowledged and
-//     nothing is given up.
+//   - A message goes to the dead-letter subject, with the reason, if it is not an
+//     event, or if it names an unknown tenant or agent. It does not delay others.
+//   - While the database or the broker is away, nothing is acknowledged and nothing
+//     is dropped.
 //
-// The relay of the outbox and everything after it is left to others.
+// Relaying the outbox, and everything after that, is not part of this package.
 package ingest

@@ -12,7 +12,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events/email"
 )
 
-// Limits of what is read of a header.
+// Limits of reading a header.
 const (
 	maxHeaderBytes  = 1 << 20
 	maxDecodedBytes = 64 << 10 // of one field that is decoded
@@ -24,7 +24,7 @@ type field struct{ name, value string }
 // header is a mail's header, in order.
 type header []field
 
-// get gives the first value of the name, "" for none.
+// get returns the first value of the name, "" for none.
 func (h header) get(name string) string {
 	for _, f := range h {
 		if strings.EqualFold(f.name, name) {
@@ -34,7 +34,7 @@ func (h header) get(name string) string {
 	return ""
 }
 
-// all gives the values of the name.
+// all returns the values of the name.
 func (h header) all(name string) []string {
 	var out []string
 	for _, f := range h {
@@ -45,7 +45,7 @@ func (h header) all(name string) []string {
 	return out
 }
 
-// split is a mail taken apart at its blank line.
+// split is a mail, divided at its blank line.
 type split struct {
 	header header
 	body   []byte // aliases the raw mail
@@ -64,7 +64,7 @@ func splitMail(raw []byte) split {
 			return s
 		}
 		value := line
-		// Unfolding takes the line breaks out and leaves the white space.
+		// Unfolding removes the line breaks and keeps the white space.
 		if folded(next) {
 			value = bytes.Clone(line)
 			for folded(next) {
@@ -107,8 +107,8 @@ func isFieldName(b []byte) bool {
 	return true
 }
 
-// text makes a string that JSON and Postgres take: bytes that are not UTF-8
-// are read as Windows-1252, as mail programs do, and NULs are left out.
+// text makes a string valid for JSON and Postgres: bytes that are not UTF-8 are
+// decoded as Windows-1252, as mail programs do, and NULs are removed.
 func text(s string) string {
 	if !utf8.ValidString(s) {
 		s, _ = charmap.Windows1252.NewDecoder().String(s) // maps every byte
@@ -136,9 +136,9 @@ func cutAt(s string, n int) string {
 	return s[:n] // not UTF-8 anyway
 }
 
-// addresses reads the address lists of all fields of the name. What of a list
-// cannot be read is left out; ok is false then. cut says that a field was too
-// long to be read whole.
+// addresses reads the address lists of all fields of the name. It leaves out entries
+// that cannot be read; ok is then false. cut means that a field was too long to be
+// read as a whole.
 func (h header) addresses(name string) (list []email.Address, ok, cut bool) {
 	list, ok = []email.Address{}, true
 	for _, v := range h.all(name) {
@@ -168,14 +168,14 @@ func (h header) addresses(name string) (list []email.Address, ok, cut bool) {
 	return list, ok, cut
 }
 
-// clip is text of at most n bytes; cut is set where some are left out.
+// clip is text of at most n bytes; it sets cut if it leaves some out.
 func clip(s string, n int, cut *bool) string {
 	s = text(s)
 	*cut = *cut || len(s) > n
 	return cutAt(s, n)
 }
 
-// oneByOne saves the readable addresses of a list that has unreadable ones.
+// oneByOne returns the readable addresses of a list that also has unreadable ones.
 func oneByOne(v string) []*netmail.Address {
 	var out []*netmail.Address
 	for part := range strings.SplitSeq(v, ",") {

@@ -11,15 +11,15 @@ import (
 )
 
 // authored are the header fields that a mail's author wrote and that no relay
-// changes. Together with the body they make a mail what it is.
+// changes. Together with the body they identify a mail.
 var authored = []string{
 	"From", "Sender", "Reply-To", "To", "Cc", "Subject", "Date", "Message-ID",
 	"In-Reply-To", "References", "Content-Type", "Content-Transfer-Encoding",
 	"Content-Disposition", "Content-ID",
 }
 
-// fingerprint hashes the authored fields, white space aside (relays fold
-// anew), and the body, the line ends at its end aside (transports add some).
+// fingerprint hashes the authored fields without their white space (relays fold
+// again), and the body without the line ends at its end (transports add some).
 func fingerprint(h header, body []byte) []byte {
 	sum := sha256.New()
 	for _, name := range authored {
@@ -44,13 +44,13 @@ func writeSized(h hash.Hash, s string) {
 	_, _ = io.WriteString(h, s)
 }
 
-// identify gives the id of an agent's copy of a mail and its idempotency key.
+// identify returns the id of an agent's copy of a mail, and its idempotency key.
 //
-// A Message-ID says which mail it is, and the fingerprint says that it tells
-// the truth. Without one, a sending server that tries again sends the same
-// bytes; they count as the same mail where a Date or Received field makes two
-// equal mails unlikely. With neither, each is a mail of its own: to deliver
-// twice is better than to lose one. The key is empty then.
+// A Message-ID names the mail, and the fingerprint verifies it. A sending server
+// that retries a mail without a Message-ID sends the same bytes: they count as the
+// same mail if a Date or Received field makes two equal mails unlikely. Without
+// either, each is a mail of its own and the key is empty: a duplicate is better than
+// a loss.
 func identify(tenant events.TenantID, agent string, p *parsed, raw []byte) (events.MessageID, string) {
 	print := p.print
 	if p.messageID == "" {

@@ -30,35 +30,35 @@ const maxBatch = 500
 
 // IntakeOptions are the operator's choices for the intake subject.
 type IntakeOptions struct {
-	// Drain is how long the last batch may take after Run's context has
-	// ended. Zero means 10 seconds.
+	// Drain bounds the last batch after Run's context has ended. Zero means 10
+	// seconds.
 	Drain time.Duration
-	// Streams are made again where the broker has lost them.
+	// Streams are created again if the broker has lost them.
 	Streams stream.Options
-	// Log takes domain facts; nil logs nothing.
+	// Log may be nil: silent.
 	Log *zap.Logger
-	// Registerer takes the metrics; nil keeps none.
+	// Registerer receives the metrics; nil: none.
 	Registerer prometheus.Registerer
-	// Tracer makes a span for each batch; nil: none are made.
+	// Tracer makes a span for each batch; nil: no spans.
 	Tracer trace.Tracer
 }
 
-// Intake takes events from the intake subject into the outbox. Any number of
-// them may run. Make it with [NewIntake].
+// Intake inserts events from the intake subject into the outbox. Any number of
+// intakes may run. Create one with [NewIntake].
 type Intake struct {
 	pool  *pgxpool.Pool
 	js    jetstream.JetStream
 	nc    *nats.Conn
 	drain time.Duration
-	// streams says what to make again where it is missing.
+	// streams is created again where it is missing.
 	streams stream.Options
 	log     *zap.Logger
 	m       *intakeMetrics
 	trace   trace.Tracer
 }
 
-// NewIntake makes an intake. The streams must be there, or come to be there:
-// see [stream.Ensure]. The hints for the relay go to nc, which may be nil.
+// NewIntake creates an intake. The streams must exist, or be created later: see
+// [stream.Ensure]. Hints for the relay go to nc, which may be nil.
 func NewIntake(pool *pgxpool.Pool, js jetstream.JetStream, nc *nats.Conn, o IntakeOptions) *Intake {
 	if o.Drain <= 0 {
 		o.Drain = 10 * time.Second
@@ -69,9 +69,8 @@ func NewIntake(pool *pgxpool.Pool, js jetstream.JetStream, nc *nats.Conn, o Inta
 	return &Intake{pool: pool, js: js, nc: nc, drain: o.Drain, streams: o.Streams, log: o.Log.Named("intake"), m: newIntakeMetrics(o.Registerer), trace: o.Tracer}
 }
 
-// Run takes events in until ctx ends. Then it fetches no more, ends the batch
-// in hand within IntakeOptions.Drain, or gives it back to the broker, and
-// returns nil.
+// Run works until ctx ends. Then it fetches no more, finishes the current batch within
+// IntakeOptions.Drain or returns it to the broker, and returns nil.
 func (in *Intake) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -98,8 +97,8 @@ func (in *Intake) Run(ctx context.Context) error {
 	return nil
 }
 
-// mend makes the streams anew where err says that the broker has lost them.
-// It gives err, and what went wrong with that.
+// mend creates the streams again if err says that the broker has lost them. It
+// returns err, joined with the error of creating them.
 func (in *Intake) mend(ctx context.Context, err error) error {
 	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrNoStreamResponse) {
 		return errors.Join(err, stream.Ensure(ctx, in.js, in.streams))
@@ -107,8 +106,8 @@ func (in *Intake) mend(ctx context.Context, err error) error {
 	return err
 }
 
-// persist repeats do, less and less often, until it succeeds or ctx ends. It
-// says whether it succeeded.
+// persist repeats do with exponential backoff until it succeeds or ctx ends, and
+// reports whether it succeeded.
 func (in *Intake) persist(ctx context.Context, what string, do func() error) bool {
 	b := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 	return backoff.RetryNotify(do, backoff.WithContext(b, ctx), func(err error, wait time.Duration) {
@@ -118,7 +117,7 @@ func (in *Intake) persist(ctx context.Context, what string, do func() error) boo
 	}) == nil
 }
 
-// fetch waits for a message and takes whatever else is there.
+// fetch waits for a message and takes all others that have arrived.
 func fetch(ctx context.Context, consumer jetstream.Consumer) ([]jetstream.Msg, error) {
 	first, err := consumer.Next(jetstream.FetchContext(ctx))
 	if errors.Is(err, nats.ErrTimeout) || ctx.Err() != nil {
@@ -138,20 +137,20 @@ func fetch(ctx context.Context, consumer jetstream.Consumer) ([]jetstream.Msg, e
 	return batch, nil
 }
 
-// intakeMessage is a message on its way to the outbox, or, where refused says why, to
-// the dead messages.
+// intakeMessage is a message for the outbox, or, if refused says why, for the
+// dead-letter subject.
 type intakeMessage struct {
 	msg     jetstream.Msg
 	event   events.Event
 	refused string
 }
 
-// deadRetry is how long a refused message waits in the stream where the broker
-// would not take it as a dead letter.
+// deadRetry is how long a refused message waits in the stream if the broker does not
+// accept it as a dead letter.
 const deadRetry = 5 * time.Second
 
-// take brings a batch to its end: committed or dead and acknowledged, or given
-// back.
+// take finishes a batch: each message is committed or a dead letter, and
+// acknowledged, or it is returned to the broker.
 func (in *Intake) take(ctx context.Context, batch []jetstream.Msg) {
 	messages := make([]intakeMessage, len(batch))
 	for i, msg := range batch {
@@ -170,7 +169,7 @@ func (in *Intake) take(ctx context.Context, batch []jetstream.Msg) {
 		switch {
 		case l.refused != "":
 			if err := in.deadLetter(ctx, l); err != nil {
-				// Later: the sound ones behind it must not wait.
+				// Try later: valid messages behind it must not wait.
 				in.log.Warn("cannot publish a dead letter", zap.Error(err))
 				_ = l.msg.NakWithDelay(deadRetry)
 				continue
@@ -179,13 +178,13 @@ func (in *Intake) take(ctx context.Context, batch []jetstream.Msg) {
 			_ = l.msg.Nak() // a hint; without it the broker's wait runs out
 			continue
 		}
-		// A lost acknowledgement brings the message again, and its key makes
-		// nothing of it.
+		// If the acknowledgement is lost, the message comes again, and its key
+		// prevents a second event.
 		_ = l.msg.Ack()
 	}
 }
 
-// read makes an event of a message.
+// read decodes a message into an event.
 func read(msg jetstream.Msg) (events.Event, error) {
 	tenant, err := events.ParseIntakeSubject(msg.Subject())
 	if err != nil {
@@ -203,8 +202,8 @@ func read(msg jetstream.Msg) (events.Event, error) {
 	return ev, err
 }
 
-// ownKey names a message of the intake stream. The time is part of it, since
-// a stream that was lost and made anew counts from 1 again.
+// ownKey identifies a message of the intake stream. It includes the time, since a
+// stream that was lost and created again counts from 1.
 func ownKey(msg jetstream.Msg) (string, error) {
 	meta, err := msg.Metadata()
 	if err != nil {
@@ -213,9 +212,8 @@ func ownKey(msg jetstream.Msg) (string, error) {
 	return "intake:" + strconv.FormatUint(meta.Sequence.Stream, 10) + ":" + strconv.FormatInt(meta.Timestamp.UnixNano(), 10), nil
 }
 
-// commit inserts what is not refused, and refuses what proves unfit on the
-// way. It keeps at it while the database is away, and is false only where ctx
-// ended before.
+// commit inserts the messages that are not refused, and refuses those that prove
+// invalid. It retries while the database is away; false only if ctx ended first.
 func (in *Intake) commit(ctx context.Context, messages []intakeMessage) bool {
 	return in.persist(ctx, "commit a batch", func() error {
 		err := in.transact(ctx, messages)
@@ -223,7 +221,7 @@ func (in *Intake) commit(ctx context.Context, messages []intakeMessage) bool {
 			return nil
 		}
 		if reason, unfit := unfitness(err); unfit {
-			// One of them is to blame; alone, each answers for itself.
+			// One of them is invalid: commit each by itself to find it.
 			if len(messages) == 1 {
 				messages[0].refused = reason
 				return nil
@@ -242,8 +240,8 @@ func (in *Intake) commit(ctx context.Context, messages []intakeMessage) bool {
 	})
 }
 
-// unfitness says whether an error is the fault of the events themselves, so
-// that trying again is of no use.
+// unfitness reports whether the events themselves cause an error, so that a retry is
+// of no use.
 func unfitness(err error) (reason string, unfit bool) {
 	var field *events.FieldError
 	if errors.As(err, &field) {

@@ -14,14 +14,14 @@ import (
 )
 
 const (
-	// originalPrefix stands before the broker's own header fields of a dead
-	// letter, which would otherwise act on it (expectations, rollups, dedup).
+	// originalPrefix renames the broker's own header fields of a dead letter, which
+	// would otherwise take effect on it (expectations, rollups, deduplication).
 	originalPrefix = "Fanmail-Original-"
-	// headerCut tells that a dead letter's body was cut, since with its reason
-	// it would have been over the broker's limit.
+	// headerCut says that a dead letter's body was cut: with its reason it would
+	// exceed the broker's limit.
 	headerCut = "Fanmail-Truncated"
-	// noTenant is the last token of a dead letter's subject where the
-	// message's subject named no tenant.
+	// noTenant is the last token of a dead letter's subject if the message's subject
+	// named no tenant.
 	noTenant = "unknown"
 
 	deadLetterTimeout = 10 * time.Second
@@ -63,7 +63,7 @@ func (in *Intake) deadLetter(ctx context.Context, l *intakeMessage) error {
 	return nil
 }
 
-// oneLine makes a reason fit for a header field.
+// oneLine makes a reason valid as a header field.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {

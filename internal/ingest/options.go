@@ -57,11 +57,11 @@ type Options struct {
 	// Drain is how long open transactions may take to end after Run's context
 	// has. Defaults to 10 seconds.
 	Drain time.Duration
-	// Log takes domain facts; nil logs nothing.
+	// Log may be nil: silent.
 	Log *zap.Logger
-	// Registerer takes the metrics; nil keeps none.
+	// Registerer receives the metrics; nil: none.
 	Registerer prometheus.Registerer
-	// Tracer makes a span for each mail; nil: none are made.
+	// Tracer makes a span for each mail; nil: no spans.
 	Tracer trace.Tracer
 }
 

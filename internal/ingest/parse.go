@@ -20,7 +20,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events/email"
 )
 
-// Limits of parsing. What lies beyond them is not read; the raw mail has it.
+// Limits of parsing. Data beyond them is not read; it is still in the raw mail.
 const (
 	parseTimeout    = time.Minute
 	maxParts        = 1000
@@ -31,7 +31,7 @@ const (
 	maxProblemBytes = 200
 )
 
-// parsed is what could be read of a mail.
+// parsed is the readable content of a mail.
 type parsed struct {
 	header                header
 	print                 []byte // the fingerprint
@@ -59,7 +59,7 @@ func newParsed() *parsed {
 	}
 }
 
-// parse reads the mail. Only the end of ctx makes it fail.
+// parse reads the mail. It fails only if ctx ends.
 func (s *Server) parse(ctx context.Context, raw []byte) (*parsed, error) {
 	lot, weight := s.small, int64(len(raw))+4096
 	if len(raw) > largeMail {
@@ -82,7 +82,7 @@ func parseMail(ctx context.Context, raw []byte) *parsed {
 	p.header = m.header
 	p.print = fingerprint(m.header, m.body)
 	if m.strays > 0 || m.over {
-		// Something that the fingerprint does not see may tell two mails apart.
+		// Two mails may differ in something that the fingerprint leaves out.
 		sum := sha256.Sum256(raw)
 		p.print = sum[:]
 	}
@@ -127,7 +127,7 @@ func (p *parsed) mark(problem string) {
 	}
 }
 
-// problem is all that could not be read, in one line; "" where all could.
+// problem names everything that could not be read, in one line; "" for nothing.
 func (p *parsed) problem() string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' {
@@ -218,20 +218,20 @@ func (p *parsed) readBody(ctx context.Context, raw, body []byte) {
 	}
 }
 
-// body is a body's text, cut to what an event can hold at most.
+// body is a body's text, cut to the most that an event can hold.
 func (p *parsed) body(name, v string) string {
 	return text(p.limit(name, v, 2*events.MaxEnvelopeBytes))
 }
 
-// lossy are the parser's warnings that mean that something was not read, or
-// not as it was meant.
+// lossy are the parser's warnings about content that was not read, or not as it was
+// meant.
 var lossy = map[string]bool{
 	enmime.ErrorMalformedBase64: true, enmime.ErrorMissingBoundary: true, enmime.ErrorContentEncoding: true,
 	enmime.ErrorCharsetConversion: true, enmime.ErrorMalformedHeader: true, enmime.ErrorMalformedChildPart: true,
 }
 
-// walk tells of the attachments and cuts the bodies to what an event can hold,
-// before they are put together.
+// walk lists the attachments and cuts each body to the most that an event can hold,
+// before the bodies are joined.
 func (p *parsed) walk(part *enmime.Part, depth int, room map[string]int) {
 	if depth == maxDepth+1 {
 		p.mark(fmt.Sprintf("the parts are nested over %d deep", maxDepth))
@@ -259,7 +259,7 @@ func (p *parsed) walk(part *enmime.Part, depth int, room map[string]int) {
 		if kind == "" {
 			p.attach(part)
 			if part.ContentType == "text/plain" || part.ContentType == "text/html" {
-				// A file that shows itself in the text is no body either.
+				// A file that is shown within the text is not a body either.
 				part.Disposition = "attachment"
 			}
 			continue
@@ -287,8 +287,8 @@ func (p *parsed) attach(part *enmime.Part) {
 	})
 }
 
-// source feeds the parser and ends the mail early where it goes over a limit:
-// the parser then gives what it has read.
+// source feeds the parser and ends the mail early if it exceeds a limit: the parser
+// then returns what it has read.
 type source struct {
 	ctx        context.Context //nolint:containedctx // a Reader has no other way to end
 	r          io.Reader
@@ -307,15 +307,15 @@ func (s *source) Read(b []byte) (int, error) {
 		return 0, io.EOF
 	}
 	n, err := s.r.Read(b)
-	// A delimiter across two reads goes uncounted, which a limit can bear.
+	// A delimiter that spans two reads is not counted; the limit allows for that.
 	for _, d := range s.boundaries {
 		s.parts += bytes.Count(b[:n], d)
 	}
 	return n, err
 }
 
-// mediaType reads a Content-Type or Content-Disposition and sees to it that
-// only so many boundaries are ever looked for.
+// mediaType reads a Content-Type or Content-Disposition, and bounds how many
+// boundaries are searched for.
 func (s *source) mediaType(v string) (mtype string, params map[string]string, invalid []string, err error) {
 	if len(v) > maxMediaType {
 		s.p.mark("a Content-Type is too long")
@@ -329,7 +329,7 @@ func (s *source) mediaType(v string) (mtype string, params map[string]string, in
 		}
 		return mtype, params, invalid, err
 	}
-	// ASCII is UTF-8. Bytes that are neither are told apart later, by [text].
+	// ASCII is UTF-8. Other bytes are decoded later, by [text].
 	if c := strings.ToLower(params["charset"]); c == "us-ascii" || c == "ascii" {
 		params["charset"] = "utf-8"
 	}
@@ -341,8 +341,8 @@ func (s *source) mediaType(v string) (mtype string, params map[string]string, in
 	return mtype, params, invalid, nil
 }
 
-// watch counts the boundary's delimiters from now on; false means that there
-// are too many boundaries.
+// watch counts the boundary's delimiters from now on; false if there are too many
+// boundaries.
 func (s *source) watch(boundary string) bool {
 	d := []byte("--" + boundary)
 	if slices.ContainsFunc(s.boundaries, func(have []byte) bool { return bytes.Equal(have, d) }) {

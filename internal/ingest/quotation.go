@@ -14,9 +14,8 @@ const (
 	minHeaderFields = 3
 )
 
-// attribution is the line before a quotation, as mail programs write it, with
-// its folds taken out. Each names a writer or a time, and ends in a colon: a
-// sentence of the author's seldom does.
+// attribution is the unfolded line before a quotation, as mail programs write it. It
+// names a writer or a time and ends in a colon; the author's own sentences seldom do.
 var attribution = regexp.MustCompile(`(?i)^\s*(?:` + strings.Join([]string{
 	`on\b.{6,}\bwrote\s*:`, // English
 	`(?:am|em|on)?\b.{6,}\b(?:schrieb|geschrieben)\b.{0,200}:`, // German
@@ -36,11 +35,11 @@ var attribution = regexp.MustCompile(`(?i)^\s*(?:` + strings.Join([]string{
 	`.{6,}(?:작성|님이 쓴 글)\s*[:：]`,                                                                                // Korean
 }, "|") + `)\s*$`)
 
-// addressed is an attribution in any language: a time and an address. It counts
-// only right above quoted lines.
+// addressed is an attribution in any language: a time and an address. It counts only
+// directly above quoted lines.
 var addressed = regexp.MustCompile(`\d.*<[^<>\s]+@[^<>\s]+>\s*[^<>]{0,40}[:：]$`)
 
-// separator is a line that stands above a quoted mail by itself.
+// separator is a line of its own above a quoted mail.
 var separator = regexp.MustCompile(`(?i)^\s*(?:-{2,}|_{5,})\s*(?:` +
 	`(?:original|forwarded)\s+(?:message|mail|appointment)|begin forwarded message|` +
 	`ursprüngliche\s+(?:nachricht|mail)|original-?nachricht|weitergeleitete\s+nachricht|` +
@@ -49,7 +48,7 @@ var separator = regexp.MustCompile(`(?i)^\s*(?:-{2,}|_{5,})\s*(?:` +
 	`oryginalna\s+wiadomość|původní\s+zpráva|исходное\s+сообщение|пересылаемое\s+сообщение|` +
 	`原始邮件|原始郵件|元のメッセージ|원본\s*메시지)\s*-{2,}\s*$`)
 
-// rule is the line that Outlook draws above the header of the mail before.
+// rule is the line that Outlook draws above the header of the previous mail.
 var rule = regexp.MustCompile(`^\s*_{20,}\s*$`)
 
 // headerLine is a line of the header that Outlook and others copy above a
@@ -60,9 +59,9 @@ var headerLine = regexp.MustCompile(`(?i)^\s*\*?(?:(from|von|de|da|van|från|fra
 	`отправлено|дата|кому|тема|gönderilen|tarih|kime|konu|lähetetty|vastaanottaja|aihe|` +
 	`发送时间|日期|收件人|抄送|主题|寄件日期|收件者|主旨|送信日時|日時|宛先|件名|보낸\s*날짜|받는\s*사람|제목)\s*\*?\s*[:：]\*?(?:\s|$)`)
 
-// stripQuotation gives the text above the mail that it quotes. ok is false
-// where no quotation was recognised: there the whole text is the author's, as
-// far as can be told. So it is where the author wrote between the quoted lines.
+// stripQuotation returns the text above the quoted mail. ok is false if no quotation
+// is recognised, or if the author wrote between the quoted lines: then the whole text
+// counts as the author's.
 func stripQuotation(body string) (reply string, ok bool) {
 	lines := strings.SplitN(strings.ReplaceAll(body, "\r\n", "\n"), "\n", maxReplyLines+1)
 	if len(lines) > maxReplyLines {
@@ -76,7 +75,7 @@ func stripQuotation(body string) (reply string, ok bool) {
 	return "", false
 }
 
-// begins says whether a quotation begins at line i and goes on to the end.
+// begins reports whether a quotation begins at line i and continues to the end.
 func begins(lines []string, i int) bool {
 	line := lines[i]
 	switch {
@@ -91,7 +90,7 @@ func begins(lines []string, i int) bool {
 	case headerBlock(lines[i:]):
 		return true
 	}
-	// An attribution, on one line or folded.
+	// An attribution on one line, or folded.
 	whole := ""
 	for n := range min(maxAttribution, len(lines)-i) {
 		part := strings.TrimSpace(lines[i+n])
@@ -110,8 +109,8 @@ func begins(lines []string, i int) bool {
 
 func isQuoted(line string) bool { return strings.HasPrefix(strings.TrimLeft(line, " \t"), ">") }
 
-// quotedToTheEnd says whether nothing but quoted and empty lines follows, a
-// signature aside.
+// quotedToTheEnd reports whether only quoted and empty lines follow, apart from a
+// signature.
 func quotedToTheEnd(lines []string) bool {
 	for _, l := range lines {
 		if l == "-- " || l == "--" {
@@ -124,8 +123,8 @@ func quotedToTheEnd(lines []string) bool {
 	return true
 }
 
-// quotedOrNothing is what must follow an attribution: quoted lines to the end.
-// The mail before without any mark could as well be the author's own words.
+// quotedOrNothing reports what must follow an attribution: quoted lines to the end.
+// Unmarked text could be the author's own.
 func quotedOrNothing(lines []string) (ok, some bool) {
 	for i, l := range lines {
 		if strings.TrimSpace(l) != "" {
@@ -135,8 +134,8 @@ func quotedOrNothing(lines []string) (ok, some bool) {
 	return true, false
 }
 
-// headerBlock says whether the lines begin with the copied header of a mail:
-// its sender first, and some more fields without much between them.
+// headerBlock reports whether the lines begin with the copied header of a mail: its
+// sender first, then more fields with little between them.
 func headerBlock(lines []string) bool {
 	first := headerLine.FindStringSubmatch(lines[0])
 	if first == nil || first[1] == "" {

@@ -8,7 +8,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events/email"
 )
 
-// received gives the event's data as far as it is the same for all agents.
+// received returns the part of the event's data that is the same for all agents.
 func (p *parsed) received(m mail) *email.Received {
 	r := &email.Received{
 		Envelope:        email.Envelope{From: p.limit("envelope", text(m.from), maxIDBytes), To: []string{}},
@@ -40,8 +40,8 @@ func (p *parsed) received(m mail) *email.Received {
 	return r
 }
 
-// appendJSON is JSON without the escapes that only HTML pages need, since they
-// would swell a mail's HTML.
+// appendJSON encodes JSON without the escapes that only HTML pages need: they would
+// enlarge a mail's HTML.
 func appendJSON(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

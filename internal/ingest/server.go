@@ -17,21 +17,21 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/mailauth"
 )
 
-// Time limits of one piece of work on the database.
+// Time limits of one operation on the database.
 const (
 	lookUpTimeout = 10 * time.Second
 	commitTimeout = time.Minute
 )
 
-// Bounds of the mails that are parsed at once, in bytes. Large ones have a lot
-// of their own, so that small ones never wait for them.
+// Bounds of the mails that are parsed at the same time, in bytes. Large mails have a
+// bound of their own, so that small ones never wait for them.
 const (
 	largeMail  = 1 << 20
 	largeBytes = 48 << 20
 	smallBytes = 16 << 20
 )
 
-// Server takes mail over SMTP. Make it with [NewServer].
+// Server takes mail over SMTP. Create one with [NewServer].
 type Server struct {
 	o        Options
 	pool     *pgxpool.Pool
@@ -51,9 +51,8 @@ type Server struct {
 	stop context.CancelFunc
 }
 
-// NewServer makes a server on the database that pool points at. The hints for
-// the relay go to nc, which may be nil. A setting that cannot be used is an
-// [*OptionError]. Nothing is opened yet.
+// NewServer creates a server. Hints for the relay go to nc, which may be nil. A
+// setting that cannot be used is an [*OptionError]. It opens nothing yet.
 func NewServer(pool *pgxpool.Pool, nc *nats.Conn, o Options) (*Server, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -74,7 +73,7 @@ func NewServer(pool *pgxpool.Pool, nc *nats.Conn, o Options) (*Server, error) {
 	srv.MaxRecipients = o.MaxRecipients
 	srv.ReadTimeout, srv.WriteTimeout = o.ReadTimeout, o.WriteTimeout
 	srv.EnableSMTPUTF8 = true
-	// Mail with overlong lines is mail. Overlong commands end at the gate.
+	// Mails with overlong lines are accepted. The gate ends overlong commands.
 	srv.MaxLineLength = 0
 	srv.ErrorLog = zap.NewStdLog(s.log)
 	s.smtp = srv
@@ -91,7 +90,7 @@ func (s *Server) Listen() error {
 	return nil
 }
 
-// Addr is where the server listens; nil before [Server.Listen].
+// Addr is the address that the server listens on; nil before [Server.Listen].
 func (s *Server) Addr() net.Addr {
 	if s.gate == nil {
 		return nil
@@ -99,9 +98,9 @@ func (s *Server) Addr() net.Addr {
 	return s.gate.Addr()
 }
 
-// Run serves until ctx ends, listening first where Listen was not called. Then
-// it takes no new mail, lets open transactions end within Options.Drain, closes
-// the rest and returns nil. It runs once.
+// Run serves until ctx ends. It calls Listen first if nobody did. Then it accepts no
+// new mail, lets open transactions end within Options.Drain, closes the rest and
+// returns nil. It may run once.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.stop()
 	if s.gate == nil {

@@ -21,7 +21,7 @@ var (
 	errBroken   = &smtp.SMTPError{Code: 421, EnhancedCode: smtp.EnhancedCode{4, 4, 2}, Message: "The transfer broke off"}
 )
 
-// session is one client's connection, from its greeting on.
+// session is one client's connection from its greeting on.
 type session struct {
 	s    *Server
 	conn *conn
@@ -54,8 +54,8 @@ func (c *session) Mail(from string, _ *smtp.MailOptions) error {
 	return nil
 }
 
-// Rcpt asks the database, every time, so that an agent made a moment ago is
-// known.
+// Rcpt asks the database each time, so that an agent that was created a moment ago
+// is known.
 func (c *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	r, now, err := c.s.lookUp(c.s.work, to)
 	switch {
@@ -90,7 +90,7 @@ func (c *session) Data(r io.Reader) error {
 	return err
 }
 
-// Reset forgets the transaction.
+// Reset drops the transaction.
 func (c *session) Reset() {
 	c.from, c.to = "", nil
 	c.conn.end()
@@ -102,8 +102,8 @@ func (c *session) Logout() error {
 	return nil
 }
 
-// read takes the mail into memory. held is what it has reserved of the
-// server's memory; the caller gives it back.
+// read takes the mail into memory. held is how much of the
+// server's memory it has reserved; the caller releases it.
 func (c *session) read(r io.Reader) (raw []byte, held int64, err error) {
 	c.conn.startTransfer()
 	rest := int64(commandBytes)
@@ -130,8 +130,7 @@ func (c *session) read(r io.Reader) (raw []byte, held int64, err error) {
 			return buf.Bytes(), held, nil
 		case errors.As(err, &answer):
 			c.s.m.refuse(refusedSize)
-			// The client is heard out, so that it hears the answer, but not
-			// for ever.
+			// Keep reading, within bounds, so that the client gets the reply.
 			rest = 2 * c.s.o.MaxMessageBytes
 			return nil, held, answer
 		case err != nil || now.After(end):

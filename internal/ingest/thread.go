@@ -8,7 +8,7 @@ func (p *parsed) readThread() {
 	p.inReplyTo = p.limit("in_reply_to", text(first), maxIDBytes)
 	list := ids(cutAt(p.header.get("References"), maxDecodedBytes))
 	if len(list) > maxReferences {
-		// The root names the thread, the newest ones the place in it.
+		// The root identifies the thread, the newest ids the position in it.
 		p.cut["references"] = true
 		list = append(list[:1], list[len(list)-maxReferences+1:]...)
 	}
@@ -17,7 +17,7 @@ func (p *parsed) readThread() {
 	}
 }
 
-// ids gives the Message-IDs of a field, or its words where none has brackets.
+// ids returns the Message-IDs of a field, or its words if none has brackets.
 func ids(v string) []string {
 	var out []string
 	rest := v
@@ -45,8 +45,8 @@ func ids(v string) []string {
 	return out
 }
 
-// firstID gives the first <…> of a field without its brackets, or its first
-// word where there are none.
+// firstID returns the first <…> of a field without its brackets, or its first word
+// if there are none.
 func firstID(v string) string {
 	if _, after, ok := strings.Cut(v, "<"); ok {
 		if id, _, ok := strings.Cut(after, ">"); ok {

@@ -11,8 +11,8 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/tracecontext"
 )
 
-// trace begins the span of a mail, from DATA to the answer: the root of all
-// that becomes of it. end ends it.
+// trace begins the span of a mail, from DATA to the reply: the root span of its
+// events. end ends it.
 func (s *Server) trace(ctx context.Context, began time.Time, size, recipients int) (_ context.Context, end func(error)) {
 	if s.o.Tracer == nil {
 		return ctx, untraced
@@ -24,9 +24,8 @@ func (s *Server) trace(ctx context.Context, began time.Time, size, recipients in
 
 func untraced(error) {}
 
-// traced begins the span of a batch. What producers say of their own traces is
-// linked to and not joined: they are strangers, and must not choose what is
-// sampled.
+// traced begins the span of a batch. The traces of producers are
+// linked, not continued: producers are outsiders and must not decide what is sampled.
 func (in *Intake) traced(ctx context.Context, messages []intakeMessage) (_ context.Context, end func()) {
 	if in.trace == nil {
 		return ctx, func() {}

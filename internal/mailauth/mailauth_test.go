@@ -207,7 +207,7 @@ func TestDKIM(t *testing.T) {
 	}
 }
 
-func TestEachSignatureHasItsVerdict(t *testing.T) {
+func TestEachSignatureHasItsResult(t *testing.T) {
 	t.Parallel()
 	raw := signed(t, mail, "example.org", func(o *dkim.SignOptions) { o.Identifier = "list@lists.example.org" })
 	raw = signed(t, raw, "broken.example", nil)

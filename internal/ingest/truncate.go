@@ -9,7 +9,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events/email"
 )
 
-// dataBytes is what an event's data may have: an envelope's limit less the
+// dataBytes is the most that an event's data may have: an envelope's limit less the
 // envelope's own fields.
 const dataBytes = events.MaxEnvelopeBytes - 512
 
@@ -34,9 +34,9 @@ const (
 	maxReferences = 100
 )
 
-// encode gives the JSON of the data, within [dataBytes]. What does not fit is
-// cut and named in Truncated. The fields that may be long share the room: each
-// gets what it needs as long as that is at most an even share of what is left.
+// encode returns the JSON of the data, within [dataBytes]. A field that does not fit
+// is cut and named in Truncated. Long fields share the room: each gets what it needs,
+// up to an even share of what is left.
 func encode(r *email.Received) json.RawMessage {
 	if b := appendJSON(r); len(b) <= dataBytes {
 		return b
@@ -83,8 +83,8 @@ func encode(r *email.Received) json.RawMessage {
 
 func encodedSize(v any) int { return len(appendJSON(v)) }
 
-// share divides room among the sizes: nobody gets more than it needs, and
-// nobody who lacks some gets less than another.
+// share divides room among the sizes: none gets more than it needs, and none that
+// needs more gets less than another (max-min fairness).
 func share(room int, sizes []int) []int {
 	order := make([]int, len(sizes))
 	for i := range order {
@@ -100,7 +100,7 @@ func share(room int, sizes []int) []int {
 }
 
 // cutList drops the end of a list so that its JSON has at most room bytes, and
-// says whether it did.
+// reports whether it did.
 func cutList[T any](list *[]T, room int) bool {
 	size := len("[]")
 	for i, v := range *list {
@@ -114,7 +114,7 @@ func cutList[T any](list *[]T, room int) bool {
 }
 
 // cutString drops the end of a string so that its JSON has at most room bytes,
-// and says whether it did.
+// and reports whether it did.
 func cutString(s *string, room int) bool {
 	size := len(`""`)
 	for i, c := range *s {
