@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,7 +14,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/events/email"
 	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
 	"github.com/fanmail-dev/fanmail/internal/mailauth"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
@@ -23,29 +21,9 @@ import (
 	"github.com/fanmail-dev/fanmail/outbox"
 )
 
-// recipient is an address of the envelope that belongs to an agent.
-type recipient struct {
-	address string // as the client wrote it
-	agent   string
-	tenant  events.TenantID
-}
-
-// mail is what one SMTP transaction received.
-type mail struct {
-	from string
-	to   []recipient
-	raw  []byte
-	at   time.Time // by the database's clock
-
-	client         netip.Addr
-	helo           string
-	authentication email.Authentication
-	moreSignatures bool // than authentication tells of
-}
-
 // lookUp returns the agent of an address, and the database's time. It fails with
 // errUnknown if no agent has the address.
-func (s *Server) lookUp(ctx context.Context, address string) (recipient, time.Time, error) {
+func (s *receiver) lookUp(ctx context.Context, address string) (recipient, time.Time, error) {
 	lower := strings.ToLower(address)
 	r := recipient{address: address, agent: lower}
 	// No agent has an address that Postgres refuses as text, or an event as an id.
@@ -63,7 +41,7 @@ func (s *Server) lookUp(ctx context.Context, address string) (recipient, time.Ti
 }
 
 // accept parses the mail and commits it. An error is the reply to the client.
-func (s *Server) accept(ctx context.Context, m mail) error {
+func (s *receiver) accept(ctx context.Context, m mail) error {
 	p, err := s.parse(ctx, m.raw)
 	if err != nil {
 		s.m.refuse(refusedStopping)
@@ -96,7 +74,7 @@ func (s *Server) accept(ctx context.Context, m mail) error {
 
 // authenticate fills in the authentication results. It takes Options.AuthTimeout
 // at most.
-func (s *Server) authenticate(ctx context.Context, m *mail, p *parsed) {
+func (s *receiver) authenticate(ctx context.Context, m *mail, p *parsed) {
 	m.authentication = unchecked
 	if s.checker == nil {
 		return
@@ -113,15 +91,8 @@ func (s *Server) authenticate(ctx context.Context, m *mail, p *parsed) {
 	s.m.mailauth(&m.authentication, time.Since(start))
 }
 
-// copied is one agent's copy of a mail.
-type copied struct {
-	id    events.MessageID
-	event events.Event
-	data  *email.Received // the event's, before it is cut to fit
-}
-
 // copies returns a copy for each addressed agent, in the order of RCPT.
-func (s *Server) copies(m mail, p *parsed) []copied {
+func (s *receiver) copies(m mail, p *parsed) []copied {
 	var out []copied
 	own := make(map[string][]string, len(m.to))
 	for _, r := range m.to {
@@ -156,7 +127,7 @@ func (s *Server) copies(m mail, p *parsed) []copied {
 // transaction, and returns how many were new. Agents with a webhook of their own
 // get a delivery in the same transaction, and its deliverers a hint. named are the
 // Message-IDs that place this mail in a conversation.
-func (s *Server) commit(ctx context.Context, raw []byte, named []string, copies []copied) (int, error) {
+func (s *receiver) commit(ctx context.Context, raw []byte, named []string, copies []copied) (int, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, commitTimeout, errors.New("the transaction took over a minute"))
 	defer cancel()
 	var committed, hooked []mailbox.Message

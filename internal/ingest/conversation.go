@@ -68,12 +68,3 @@ func (p *parsed) conversation(tenant events.TenantID, own events.MessageID) stri
 	}
 	return mailbox.NewConversationKey(tenant, p.root).String()
 }
-
-// move puts the copy into the conversation.
-func (c *copied) move(conversation string) {
-	if c.event.ConversationID == conversation {
-		return
-	}
-	c.event.ConversationID, c.data.ConversationID = conversation, conversation
-	c.event.Data = encode(c.data)
-}

@@ -45,7 +45,7 @@ func TestTheEnvelopesOfMails(t *testing.T) {
 			m.authentication, m.from = unchecked, ""
 		}
 		p := parseMail(context.Background(), raw)
-		s := &Server{o: Options{PublicURL: "https://mail.example.com"}}
+		s := &receiver{o: Options{PublicURL: "https://mail.example.com"}}
 		ev := s.copies(m, p)[0].event
 		if ev.IdempotencyKey == "" { // its ids are random
 			ev.Data = []byte(strings.NewReplacer(ev.MessageID, "msg_000102030405060708090a0b0c0d0e0f", ev.ConversationID, "conv_000102030405060708090a0b0c0d0e0f").Replace(string(ev.Data)))

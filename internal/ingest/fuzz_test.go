@@ -29,7 +29,7 @@ func FuzzMailToEvent(f *testing.F) {
 		f.Add([]byte(seed), "s@example.org")
 	}
 	tenant := events.NewRandom[events.TenantKind]()
-	s := &Server{}
+	s := &receiver{}
 	f.Fuzz(func(t *testing.T, raw []byte, from string) {
 		m := mail{from: from, raw: raw, at: time.Unix(1, 0), authentication: unchecked, to: []recipient{{"A@example.com", "a@example.com", tenant}}}
 		kept := bytes.Clone(raw)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -14,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
@@ -22,11 +22,9 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/internal/telemetry"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
+	"github.com/fanmail-dev/fanmail/internal/tracecontext"
 	"github.com/fanmail-dev/fanmail/outbox"
 )
-
-// maxBatch is the most messages of one transaction.
-const maxBatch = 500
 
 // IntakeOptions are the operator's choices for the intake subject.
 type IntakeOptions struct {
@@ -46,15 +44,14 @@ type IntakeOptions struct {
 // Intake inserts events from the intake subject into the outbox. Any number of
 // intakes may run. Create one with [NewIntake].
 type Intake struct {
-	pool  *pgxpool.Pool
-	js    jetstream.JetStream
-	nc    *nats.Conn
-	drain time.Duration
-	// streams is created again where it is missing.
-	streams stream.Options
-	log     *zap.Logger
-	m       *intakeMetrics
-	trace   trace.Tracer
+	pool   *pgxpool.Pool
+	nc     *nats.Conn
+	drain  time.Duration
+	stream *intakeStream
+	dead   deadLetters
+	log    *zap.Logger
+	m      *intakeMetrics
+	trace  trace.Tracer
 }
 
 // NewIntake creates an intake. The streams must exist, or be created later: see
@@ -66,7 +63,8 @@ func NewIntake(pool *pgxpool.Pool, js jetstream.JetStream, nc *nats.Conn, o Inta
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	return &Intake{pool: pool, js: js, nc: nc, drain: o.Drain, streams: o.Streams, log: o.Log.Named("intake"), m: newIntakeMetrics(o.Registerer), trace: o.Tracer}
+	from, log, m := &intakeStream{js: js, options: o.Streams}, o.Log.Named("intake"), newIntakeMetrics(o.Registerer)
+	return &Intake{pool: pool, nc: nc, drain: o.Drain, stream: from, dead: deadLetters{from, log, m}, log: log, m: m, trace: o.Tracer}
 }
 
 // Run works until ctx ends. Then it fetches no more, finishes the current batch within
@@ -75,19 +73,10 @@ func (in *Intake) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(in.drain, stop) })()
-	var consumer jetstream.Consumer
 	for ctx.Err() == nil {
 		var batch []jetstream.Msg
 		fetched := in.persist(ctx, "fetch from the intake stream", func() (err error) {
-			if consumer == nil {
-				if consumer, err = in.js.Consumer(ctx, stream.Intake, stream.IntakeConsumer); err != nil {
-					consumer = nil
-					return in.mend(ctx, err)
-				}
-			}
-			if batch, err = fetch(ctx, consumer); err != nil {
-				consumer = nil // it may have been made anew
-			}
+			batch, err = in.stream.fetch(ctx)
 			return err
 		})
 		if fetched && len(batch) > 0 {
@@ -95,15 +84,6 @@ func (in *Intake) Run(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// mend creates the streams again if err says that the broker has lost them. It
-// returns err, joined with the error of creating them.
-func (in *Intake) mend(ctx context.Context, err error) error {
-	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrNoStreamResponse) {
-		return errors.Join(err, stream.Ensure(ctx, in.js, in.streams))
-	}
-	return err
 }
 
 // persist repeats do with exponential backoff until it succeeds or ctx ends, and
@@ -115,34 +95,6 @@ func (in *Intake) persist(ctx context.Context, what string, do func() error) boo
 			in.log.Warn("cannot "+what, zap.Error(err), zap.Duration("again_in", wait))
 		}
 	}) == nil
-}
-
-// fetch waits for a message and takes all others that have arrived.
-func fetch(ctx context.Context, consumer jetstream.Consumer) ([]jetstream.Msg, error) {
-	first, err := consumer.Next(jetstream.FetchContext(ctx))
-	if errors.Is(err, nats.ErrTimeout) || ctx.Err() != nil {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	batch := []jetstream.Msg{first}
-	more, err := consumer.FetchNoWait(maxBatch - 1)
-	if err != nil {
-		return batch, nil //nolint:nilerr // the first is good; the next fetch will tell
-	}
-	for m := range more.Messages() {
-		batch = append(batch, m)
-	}
-	return batch, nil
-}
-
-// intakeMessage is a message for the outbox, or, if refused says why, for the
-// dead-letter subject.
-type intakeMessage struct {
-	msg     jetstream.Msg
-	event   events.Event
-	refused string
 }
 
 // deadRetry is how long a refused message waits in the stream if the broker does not
@@ -168,7 +120,7 @@ func (in *Intake) take(ctx context.Context, batch []jetstream.Msg) {
 		l := &messages[i]
 		switch {
 		case l.refused != "":
-			if err := in.deadLetter(ctx, l); err != nil {
+			if err := in.dead.publish(ctx, l); err != nil {
 				// Try later: valid messages behind it must not wait.
 				in.log.Warn("cannot publish a dead letter", zap.Error(err))
 				_ = l.msg.NakWithDelay(deadRetry)
@@ -182,34 +134,6 @@ func (in *Intake) take(ctx context.Context, batch []jetstream.Msg) {
 		// prevents a second event.
 		_ = l.msg.Ack()
 	}
-}
-
-// read decodes a message into an event.
-func read(msg jetstream.Msg) (events.Event, error) {
-	tenant, err := events.ParseIntakeSubject(msg.Subject())
-	if err != nil {
-		return events.Event{}, &events.FieldError{Field: "subject", Reason: err.Error()}
-	}
-	ev, err := events.DecodeIntake(tenant, msg.Data())
-	if err != nil || ev.IdempotencyKey != "" {
-		return ev, err
-	}
-	if id := msg.Headers().Get(jetstream.MsgIDHeader); id != "" {
-		ev.IdempotencyKey = id
-		return ev, ev.Validate()
-	}
-	ev.IdempotencyKey, err = ownKey(msg)
-	return ev, err
-}
-
-// ownKey identifies a message of the intake stream. It includes the time, since a
-// stream that was lost and created again counts from 1.
-func ownKey(msg jetstream.Msg) (string, error) {
-	meta, err := msg.Metadata()
-	if err != nil {
-		return "", fmt.Errorf("not a message of a stream: %w", err)
-	}
-	return "intake:" + strconv.FormatUint(meta.Sequence.Stream, 10) + ":" + strconv.FormatInt(meta.Timestamp.UnixNano(), 10), nil
 }
 
 // commit inserts the messages that are not refused, and refuses those that prove
@@ -328,4 +252,21 @@ func owned(ctx context.Context, tx pgx.Tx, messages []*intakeMessage) (evs []eve
 		}
 	}
 	return evs, refused, nil
+}
+
+// traced begins the span of a batch. The traces of producers are
+// linked, not continued: producers are outsiders and must not decide what is sampled.
+func (in *Intake) traced(ctx context.Context, messages []intakeMessage) (_ context.Context, end func()) {
+	if in.trace == nil {
+		return ctx, func() {}
+	}
+	o := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
+		attribute.String("messaging.system", "nats"), attribute.Int("messaging.batch.message_count", len(messages)))}
+	for i := range messages {
+		if theirs := messages[i].msg.Headers().Get(tracecontext.Header); theirs != "" {
+			o = append(o, tracecontext.Link(theirs))
+		}
+	}
+	ctx, span := in.trace.Start(ctx, "take in events", o...)
+	return ctx, func() { span.End() }
 }

@@ -27,9 +27,15 @@ const (
 	deadLetterTimeout = 10 * time.Second
 )
 
-// deadLetter publishes a message to the dead-letter subject and waits until the broker
-// has it.
-func (in *Intake) deadLetter(ctx context.Context, l *intakeMessage) error {
+// deadLetters publishes the messages that are refused.
+type deadLetters struct {
+	stream *intakeStream
+	log    *zap.Logger
+	m      *intakeMetrics
+}
+
+// publish publishes a message to the dead-letter subject and waits until the broker has it.
+func (d deadLetters) publish(ctx context.Context, l *intakeMessage) error {
 	token := noTenant
 	if tenant, err := events.ParseIntakeSubject(l.msg.Subject()); err == nil {
 		token = tenant.String()
@@ -46,7 +52,7 @@ func (in *Intake) deadLetter(ctx context.Context, l *intakeMessage) error {
 		dead.Header.Set(jetstream.MsgIDHeader, key)
 	}
 	dead.Data = l.msg.Data()
-	if limit := int(in.js.Conn().MaxPayload()); dead.Size() > limit {
+	if limit := int(d.stream.js.Conn().MaxPayload()); dead.Size() > limit {
 		dead.Header.Set(headerCut, "body")
 		dead.Data = dead.Data[:max(0, len(dead.Data)-(dead.Size()-limit))]
 		if dead.Size() > limit { // the header alone is too long
@@ -55,11 +61,11 @@ func (in *Intake) deadLetter(ctx context.Context, l *intakeMessage) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, deadLetterTimeout)
 	defer cancel()
-	if _, err := in.js.PublishMsg(ctx, dead); err != nil {
-		return in.mend(ctx, err)
+	if _, err := d.stream.js.PublishMsg(ctx, dead); err != nil {
+		return d.stream.mend(ctx, err)
 	}
-	in.m.dead.Inc()
-	in.log.Warn("intake message refused", zap.String("tenant", token), zap.String("reason", l.refused))
+	d.m.dead.Inc()
+	d.log.Warn("intake message refused", zap.String("tenant", token), zap.String("reason", l.refused))
 	return nil
 }
 

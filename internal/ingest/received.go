@@ -1,8 +1,6 @@
 package ingest
 
 import (
-	"bytes"
-	"encoding/json"
 	"time"
 
 	"github.com/fanmail-dev/fanmail/events/email"
@@ -38,16 +36,6 @@ func (p *parsed) received(m mail) *email.Received {
 		}
 	}
 	return r
-}
-
-// appendJSON encodes JSON without the escapes that only HTML pages need: they would
-// enlarge a mail's HTML.
-func appendJSON(v any) []byte {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	_ = e.Encode(v) // structs of strings, numbers and lists: cannot fail
-	return bytes.TrimRight(b.Bytes(), "\n")
 }
 
 // unchecked are the authentication results where nothing was checked.

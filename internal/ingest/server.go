@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync/atomic"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -17,38 +16,12 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/mailauth"
 )
 
-// Time limits of one operation on the database.
-const (
-	lookUpTimeout = 10 * time.Second
-	commitTimeout = time.Minute
-)
-
-// Bounds of the mails that are parsed at the same time, in bytes. Large mails have a
-// bound of their own, so that small ones never wait for them.
-const (
-	largeMail  = 1 << 20
-	largeBytes = 48 << 20
-	smallBytes = 16 << 20
-)
-
 // Server takes mail over SMTP. Create one with [NewServer].
 type Server struct {
-	o        Options
-	pool     *pgxpool.Pool
-	nc       *nats.Conn
-	log      *zap.Logger
-	m        *metrics
-	smtp     *smtp.Server
-	checker  *mailauth.Checker // nil where nothing is checked
-	gate     *gate
-	buffered atomic.Int64
-	small    *semaphore.Weighted
-	large    *semaphore.Weighted
-
-	// work is the context of what open transactions do on the database; it
-	// outlives Run's context by Options.Drain.
-	work context.Context //nolint:containedctx // sessions have no caller to take one from
-	stop context.CancelFunc
+	*receiver
+	smtp *smtp.Server
+	gate *gate
+	stop context.CancelFunc // ends receiver.work
 }
 
 // NewServer creates a server. Hints for the relay go to nc, which may be nil. A
@@ -58,15 +31,16 @@ func NewServer(pool *pgxpool.Pool, nc *nats.Conn, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{
+	r := &receiver{
 		o: o, pool: pool, nc: nc, log: o.Log.Named("smtp"), m: newMetrics(o.Registerer),
 		small: semaphore.NewWeighted(smallBytes), large: semaphore.NewWeighted(largeBytes),
 	}
 	if o.Authenticate {
-		s.checker = mailauth.New(o.Domain, o.DNSServer, o.AuthTimeout)
+		r.checker = mailauth.New(o.Domain, o.DNSServer, o.AuthTimeout)
 	}
-	s.work, s.stop = context.WithCancel(context.Background())
-	srv := smtp.NewServer(smtp.BackendFunc(s.newSession))
+	var stop context.CancelFunc
+	r.work, stop = context.WithCancel(context.Background())
+	srv := smtp.NewServer(smtp.BackendFunc(r.newSession))
 	srv.Domain = o.Domain
 	srv.TLSConfig = o.TLS
 	srv.MaxMessageBytes = o.MaxMessageBytes
@@ -75,9 +49,8 @@ func NewServer(pool *pgxpool.Pool, nc *nats.Conn, o Options) (*Server, error) {
 	srv.EnableSMTPUTF8 = true
 	// Mails with overlong lines are accepted. The gate ends overlong commands.
 	srv.MaxLineLength = 0
-	srv.ErrorLog = zap.NewStdLog(s.log)
-	s.smtp = srv
-	return s, nil
+	srv.ErrorLog = zap.NewStdLog(r.log)
+	return &Server{receiver: r, smtp: srv, stop: stop}, nil
 }
 
 // Listen opens the port, so that [Server.Addr] is known before [Server.Run].

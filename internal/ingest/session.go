@@ -13,17 +13,9 @@ import (
 	"go.uber.org/zap"
 )
 
-var (
-	errUnknown  = &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "No such address here"}
-	errDatabase = &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 0}, Message: "Temporarily out of order, try again later"}
-	errMemory   = &smtp.SMTPError{Code: 452, EnhancedCode: smtp.EnhancedCode{4, 3, 1}, Message: "Too much mail at once, try again later"}
-	errStopping = &smtp.SMTPError{Code: 421, EnhancedCode: smtp.EnhancedCode{4, 3, 2}, Message: "Going down, try again later"}
-	errBroken   = &smtp.SMTPError{Code: 421, EnhancedCode: smtp.EnhancedCode{4, 4, 2}, Message: "The transfer broke off"}
-)
-
 // session is one client's connection from its greeting on.
 type session struct {
-	s    *Server
+	s    *receiver
 	conn *conn
 	smtp *smtp.Conn
 	from string
@@ -32,7 +24,7 @@ type session struct {
 	ahead time.Duration
 }
 
-func (s *Server) newSession(c *smtp.Conn) (smtp.Session, error) {
+func (s *receiver) newSession(c *smtp.Conn) (smtp.Session, error) {
 	nc := c.Conn()
 	if t, ok := nc.(*tls.Conn); ok {
 		nc = t.NetConn()

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 	"unicode/utf8"
@@ -79,6 +80,16 @@ func encode(r *email.Received) json.RawMessage {
 		}
 	}
 	return appendJSON(c)
+}
+
+// appendJSON encodes JSON without the escapes that only HTML pages need: they would
+// enlarge a mail's HTML.
+func appendJSON(v any) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(v) // structs of strings, numbers and lists: cannot fail
+	return bytes.TrimRight(b.Bytes(), "\n")
 }
 
 func encodedSize(v any) int { return len(appendJSON(v)) }
