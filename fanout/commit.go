@@ -32,9 +32,9 @@ type committed struct {
 	of    []*event // the event of each row
 }
 
-// commit runs the batch's transaction in two round trips. With due, all new rows
-// are due at once and none is leased. If it fails, the pool closes the connection,
-// which rolls the transaction back.
+// commit runs the batch's transaction in two round trips. If due is set, all new
+// rows are due at once and none is leased. After an error the pool closes the
+// connection, which rolls the transaction back.
 func (c *committer) commit(ctx context.Context, batch []event, due bool) (*committed, error) {
 	b := &committed{}
 	err := c.pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
@@ -56,8 +56,9 @@ func (c *committer) commit(ctx context.Context, batch []event, due bool) (*commi
 	return b, err
 }
 
-// take begins the transaction, deletes the batch's outbox rows and brings the
-// registry up to the transaction's view. It returns the sequences of the rows.
+// take begins the transaction, deletes the batch's outbox rows and updates the
+// registry to the transaction's snapshot. It returns the sequences of the deleted
+// rows.
 func (c *committer) take(ctx context.Context, conn *pgxpool.Conn, batch []event, b *committed) (map[int64]bool, error) {
 	tenants, seqs := make([]events.TenantID, len(batch)), make([]int64, len(batch))
 	for i := range batch {
@@ -87,8 +88,8 @@ func (c *committer) take(ctx context.Context, conn *pgxpool.Conn, batch []event,
 	return taken, results.Close()
 }
 
-// match makes a row for each webhook that wants an event whose outbox row was
-// taken.
+// match makes a delivery row for each taken event and each webhook that matches
+// it.
 func (c *committer) match(batch []event, taken map[int64]bool, b *committed, due bool) {
 	var matched []*subscribers.Entry
 	for i := range batch {

@@ -1,26 +1,30 @@
 // Package fanout turns relayed events into deliveries.
 //
-// It takes event messages in batches, whatever has gathered while the batch
-// before was being committed. One transaction takes the events' outbox rows and
-// inserts a delivery row for each matching webhook; then one message for each
-// partition carries the batch's deliveries to their owners; then the event
-// messages are acknowledged.
+// It takes event messages in batches: the messages that arrive while one batch
+// commits are the next batch. For each batch,
+//
+//  1. one transaction deletes the events' outbox rows and inserts a delivery row
+//     for each matching webhook,
+//  2. the deliveries go to the lanes of this process, or in one message for each
+//     partition to the dispatcher that owns it,
+//  3. the event messages are acknowledged.
 //
 // It guarantees:
 //
-//   - An event whose outbox row is gone was fanned out already: its message is
-//     acknowledged and nothing happens, whatever has become of the webhooks
-//     since. Duplicates and resets of the consumer create nothing.
-//   - An event matches against every webhook that was committed before the
-//     event was.
-//   - Nothing is acknowledged before the rows are committed and their messages
-//     published. Where publishing fails, the rows' short lease runs out and the
-//     dispatcher fetches them from the table.
+//   - An event whose outbox row is gone was fanned out already. Its message is
+//     acknowledged and nothing else happens, even if the webhooks have changed
+//     since. Duplicate messages and resets of the consumer create nothing.
+//   - An event is matched against every webhook that committed before the event
+//     did.
+//   - An event message is acknowledged only after the rows are committed and an
+//     attempt to publish their messages has ended. If publishing failed, the rows'
+//     short lease runs out and their owner fetches them from the table.
+//   - [Fanout.Round] needs no broker: it reads the outbox itself.
 //
-// Of several dispatchers the first in rank takes all messages while it keeps up,
+// Dispatchers rank by their ids. The first takes all messages while it keeps up,
 // so that batches stay large.
 //
-// Rows are committed without waiting for the disk: if Postgres crashes before
-// they reach it, so have the outbox rows' deletions, and the relay publishes
-// the events again.
+// The commit does not wait for the disk. If Postgres crashes before the rows reach
+// the disk, the deletion of the outbox rows is lost with them, and the relay
+// publishes the events again.
 package fanout

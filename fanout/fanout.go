@@ -22,10 +22,10 @@ import (
 const (
 	// batchEvents is the most events of one batch.
 	batchEvents = 500
-	// batches may be under way at once. The next batch begins when the one before
-	// has ended: two at once would be half as large each, and a transaction costs
-	// more than its rows. After patience it begins anyway, so that an event for
-	// thousands of webhooks delays no other event.
+	// batches is how many batches may run at once. A batch starts when the batch
+	// before it has ended: two at once would each be half as large, and a
+	// transaction costs more than its rows. After patience it starts anyway, so
+	// that an event for thousands of webhooks delays no other event.
 	batches  = 2
 	patience = 5 * time.Millisecond
 )
@@ -79,9 +79,9 @@ func (f *Fanout) Ready() error {
 	return nil
 }
 
-// Run fans out events of the broker until ctx ends, and returns once the batches
-// under way are done. Messages that were fetched and not begun go back to the
-// broker.
+// Run fans out the broker's events until ctx ends. It returns when the running
+// batches are done. It refuses (nak) the messages that no batch has begun, so that
+// the broker delivers them again at once.
 func (f *Fanout) Run(ctx context.Context) error {
 	msgs := make(chan jetstream.Msg, 2*batchEvents)
 	g, run := errgroup.WithContext(ctx)
@@ -189,8 +189,8 @@ func (f *Fanout) add(batch []event, m jetstream.Msg) []event {
 	return append(batch, e)
 }
 
-// process fans out a batch and acknowledges it. If the database fails it returns
-// false, and the broker delivers the batch again later.
+// process fans out a batch and acknowledges its messages. It returns false if the
+// database failed: the broker then delivers the batch again later.
 func (f *Fanout) process(ctx context.Context, batch []event) bool {
 	ctx, cancel := context.WithTimeoutCause(ctx, 50*time.Second, errBatchTime)
 	defer cancel()

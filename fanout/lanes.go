@@ -14,8 +14,8 @@ type Lanes interface {
 	// it has room.
 	Due(webhook events.WebhookID)
 	// Feed offers new deliveries, leased and with their envelopes. It returns the
-	// indexes of those it did not take: the ones of other replicas, and those
-	// without room. They travel through the broker.
+	// indexes of those that it did not take, because another replica owns them or
+	// their lane is full. They travel through the broker.
 	Feed(new []subscribers.Leased) (left []int)
 	// Rank returns the dispatcher's place among all, from 0, and a channel that
 	// closes when the place changes. Rank 0 fans out everything while it keeps up.

@@ -14,8 +14,8 @@ import (
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
-// lanes record what the fan-out tells a dispatcher whose lane for one webhook
-// is full, and which takes everything else.
+// lanes record the calls of the fan-out. The lane of one webhook is full; the others
+// take every delivery.
 type lanes struct {
 	full events.WebhookID
 
@@ -43,8 +43,8 @@ func (l *lanes) Feed(batch []subscribers.Leased) []int {
 	return nil
 }
 
-// TestRowsOfAFullLaneAreInsertedDue: they are not leased, nor offered, but announced
-// after they are committed.
+// TestRowsOfAFullLaneAreInsertedDue also checks that they are announced after the
+// commit, and neither leased nor offered.
 func TestRowsOfAFullLaneAreInsertedDue(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.Pool(t)

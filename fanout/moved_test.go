@@ -10,9 +10,9 @@ import (
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
-// TestARowThatIsLeasedAnewMeanwhileIsFannedOutAllTheSame has a relay lease a
-// row again between the fan-out's snapshot and its lock.
-func TestARowThatIsLeasedAnewMeanwhileIsFannedOutAllTheSame(t *testing.T) {
+// TestARowThatIsLeasedAgainMeanwhileIsStillFannedOut has a relay lease a row again
+// between the fan-out's snapshot and its lock.
+func TestARowThatIsLeasedAgainMeanwhileIsStillFannedOut(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	pool := pgtest.Pool(t)
@@ -26,7 +26,7 @@ func TestARowThatIsLeasedAnewMeanwhileIsFannedOutAllTheSame(t *testing.T) {
 		return n
 	}
 	require.Eventually(t, func() bool { return count(`SELECT count(*) FROM fanmail.outbox WHERE publishes = 1`) == 3 }, time.Minute, 5*time.Millisecond)
-	stop() // it publishes what it has leased
+	stop() // the relay publishes all that it has leased
 
 	tx, err := pool.Begin(ctx)
 	require.NoError(t, err)

@@ -11,9 +11,9 @@ import (
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
-// TestABatchThatTakesLongHoldsUpNoOther has one event's transaction wait for a
-// lock, as it would be busy with an event for thousands of webhooks.
-func TestABatchThatTakesLongHoldsUpNoOther(t *testing.T) {
+// TestALongBatchDelaysNoOther lets one event's transaction wait for a lock. It stands
+// for an event for thousands of webhooks.
+func TestALongBatchDelaysNoOther(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	pool := pgtest.Pool(t)
@@ -45,7 +45,7 @@ func TestABatchThatTakesLongHoldsUpNoOther(t *testing.T) {
 		err := pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
 			WHERE NOT l.granted AND a.datname = current_database())`).Scan(&waits)
 		return err == nil && waits
-	}, time.Minute, 10*time.Millisecond, "the first batch is under way")
+	}, time.Minute, 10*time.Millisecond, "the first batch is running")
 
 	other := insert(t, pool, tenant, 1)
 	require.Eventually(t, delivered(other), time.Minute, 10*time.Millisecond)

@@ -11,8 +11,8 @@ import (
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
-// TestFanoutTakesItsRowsByKey fans out a few hundred events beside an outbox
-// full of others.
+// TestFanoutTakesItsRowsByKey fans out a few hundred events of an outbox that holds
+// thousands of others.
 func TestFanoutTakesItsRowsByKey(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -38,9 +38,9 @@ func TestFanoutTakesItsRowsByKey(t *testing.T) {
 	r := pgplan.Open(t, url)
 	stopRelay, stopFanout := startRelay(t, pool, nc, js), fanOut(t, r.Pool, nc, js, nil)
 	require.Eventually(t, func() bool {
-		var left, born int
-		err := pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM fanmail.outbox), (SELECT count(*) FROM fanmail.webhook_subscriber_deliveries)`).Scan(&left, &born)
-		return err == nil && left == held && born == n
+		var left, created int
+		err := pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM fanmail.outbox), (SELECT count(*) FROM fanmail.webhook_subscriber_deliveries)`).Scan(&left, &created)
+		return err == nil && left == held && created == n
 	}, time.Minute, 20*time.Millisecond)
 	stopRelay()
 	stopFanout()

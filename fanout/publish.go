@@ -12,15 +12,15 @@ import (
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
-// publisher passes committed rows on to the lanes.
+// publisher passes committed rows to their lanes, here or in other dispatchers.
 type publisher struct {
 	js    jetstream.JetStream
 	lanes Lanes // nil: there is no dispatcher in this process
 }
 
-// publish feeds the rows of partitions that this process owns to its lanes. The
-// other rows travel to their owners, in a message for each partition and
-// [stream.MessageBytes]. For strict rows it sends hints.
+// publish feeds the rows of partitions that this process owns to its lanes. It
+// publishes the other rows to their owners: one message for each partition, or
+// several if it grows past [stream.MessageBytes]. For strict rows it sends hints.
 func (p *publisher) publish(ctx context.Context, b *committed) error {
 	var byPartition [events.Partitions][]int
 	var offer []subscribers.Leased

@@ -27,7 +27,7 @@ func newTenant(t *testing.T, pool *pgxpool.Pool) events.TenantID {
 	return tenant
 }
 
-// newWebhook makes one that wants all mail of the tenant.
+// newWebhook makes a webhook that gets all mail of the tenant.
 func newWebhook(t *testing.T, pool *pgxpool.Pool, tenant events.TenantID) events.WebhookID {
 	t.Helper()
 	w, _, err := subscribers.NewStore(pool, subscribers.Limits{}).Create(context.Background(), tenant, subscribers.Webhook{
@@ -37,7 +37,7 @@ func newWebhook(t *testing.T, pool *pgxpool.Pool, tenant events.TenantID) events
 	return w.ID
 }
 
-// insert puts n events into the outbox and gives the last one's id.
+// insert puts n events into the outbox and returns the id of the last one.
 func insert(t *testing.T, pool *pgxpool.Pool, tenant events.TenantID, n int) (last events.ID) {
 	t.Helper()
 	evs := make([]events.Event, n)
@@ -55,15 +55,15 @@ func insert(t *testing.T, pool *pgxpool.Pool, tenant events.TenantID, n int) (la
 	return last
 }
 
-// startRelay starts a relay; stop ends it, and returns when what it has leased is
-// published.
+// startRelay starts a relay. stop ends it, and returns when the relay has published
+// all events that it had leased.
 func startRelay(t *testing.T, pool *pgxpool.Pool, nc *nats.Conn, js jetstream.JetStream) (stop func()) {
 	t.Helper()
 	return run(t, relay.New(pool, nc, js, relay.Options{Log: zaptest.NewLogger(t)}).Run)
 }
 
-// fanOut starts a fan-out that knows the webhooks there are; stop ends it, and
-// returns when its batches are done. lanes may be nil.
+// fanOut starts a fan-out that knows the present webhooks. stop ends it, and returns
+// when its batches are done. lanes may be nil.
 func fanOut(t *testing.T, pool *pgxpool.Pool, nc *nats.Conn, js jetstream.JetStream, lanes fanout.Lanes) (stop func()) {
 	t.Helper()
 	log := zaptest.NewLogger(t)

@@ -9,13 +9,13 @@ import (
 )
 
 // Round fans out the events that are in the outbox now, without the broker, and
-// returns how many it fanned out. It reads the outbox itself, whether its rows are
-// leased to a publisher or not, and runs the same transactions as [Fanout.Run],
-// which may run at the same time: whoever deletes the outbox row makes the
-// deliveries. The deliveries are due at once, and no message tells of them.
+// returns how many it fanned out. It reads all rows of the outbox, also those that
+// are leased to a publisher. Run and other calls of Round may run at the same time:
+// the transaction that deletes an outbox row inserts its deliveries. The deliveries
+// are due at once; no message carries them.
 //
-// Events that are inserted meanwhile are left to the next call. After an error,
-// what was counted is committed, and another call goes on from there.
+// Events that are inserted during the call are left to the next one. After an
+// error, the counted events are committed, and the next call continues there.
 func (f *Fanout) Round(ctx context.Context) (int, error) {
 	last, err := outbox.Drawn(ctx, f.pool)
 	if err != nil {
@@ -49,7 +49,7 @@ func (f *Fanout) fanOutEntries(ctx context.Context, entries []outbox.Entry) (int
 	f.metrics.batch.Observe(float64(len(batch)))
 	ctx, spans := begin(ctx, f.tracer, batch)
 	b, err := f.commit(ctx, batch, true)
-	for errors.Is(err, outbox.ErrMoved) && ctx.Err() == nil { // a publisher leased a row in that moment
+	for errors.Is(err, outbox.ErrMoved) && ctx.Err() == nil { // a publisher leased a row meanwhile
 		b, err = f.commit(ctx, batch, true)
 	}
 	spans.end(err)
