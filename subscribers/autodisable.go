@@ -10,12 +10,13 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 )
 
-// When a webhook is disabled automatically (the seed's AutoDisableWorker): at
-// least DisableFailures deliveries failed within DisableWindow, and none
-// succeeded.
+// A webhook is disabled automatically if at least DisableFailures deliveries failed
+// within DisableWindow and none succeeded.
 const (
+	// DisableFailures is a number of deliveries.
 	DisableFailures = 10
-	DisableWindow   = 72 * time.Hour
+	// DisableWindow ends at the time of the check.
+	DisableWindow = 72 * time.Hour
 )
 
 // Disabled is a webhook that was just disabled.
@@ -23,20 +24,19 @@ type Disabled struct {
 	ID       events.WebhookID
 	TenantID events.TenantID
 	URL      string
-	// Reason is the webhook's disabled_reason.
+	// Reason is one English sentence: the webhook's disabled_reason.
 	Reason string
-	// At is the webhook's auto_disabled_at.
+	// At is the webhook's auto_disabled_at, in UTC.
 	At time.Time
 }
 
-// From one webhook with failures to the next, one descent each; of a webhook's
-// failures the newest are looked at until enough count, at most so many, so
-// that neither the history nor a flood of one webhook makes this slow.
+// This walks the index of failures from webhook to webhook, one lookup each. It
+// reads at most 1,000 failures of a webhook, so the cost does not grow with the
+// history.
 //
-// A delivery counts if an attempt of its own ended it, which is when the two
-// times are the same: what expired, or whose event had gone, failed by our
-// doing. So did what we refused to send, which its last attempt's reason
-// tells.
+// A delivery counts if an attempt ended it: then its last attempt and its end have
+// the same time. Expired deliveries and those whose event is gone do not count.
+// Neither do attempts that we refused or aborted ourselves.
 const disableFailing = `
 WITH RECURSIVE failing AS (
 	(SELECT webhook_id FROM fanmail.webhook_subscriber_deliveries
@@ -71,12 +71,14 @@ WHERE w.id = ANY (ARRAY(SELECT id FROM dead)) AND w.enabled AND w.deleted_at IS 
   AND (w.last_delivered_at IS NULL OR w.last_delivered_at <= now() - make_interval(secs => $1))
 RETURNING w.id, w.tenant_id, w.url, w.disabled_reason, w.auto_disabled_at`
 
-// DisableFailing disables, in the caller's transaction, every webhook of which
-// at least [DisableFailures] deliveries failed within [DisableWindow], by when
-// they ended, and none succeeded; it gives those that it disabled. Failures
-// from before the webhook was last enabled don't count, nor do tests, replays,
-// and failures of our own making. A success of any kind, a test's too, shows
-// that the endpoint is there and holds the disabling off.
+// DisableFailing disables, in the caller's transaction, every enabled webhook with
+// at least [DisableFailures] deliveries that failed within [DisableWindow] and none
+// that succeeded. It returns the webhooks that it disabled. The time of a failure
+// is when the delivery ended.
+//
+// Failures from before the webhook was last enabled do not count. Neither do tests,
+// replays, and failures that Fanmail caused. A success of any kind, also of a test,
+// shows that the endpoint works.
 func DisableFailing(ctx context.Context, tx pgx.Tx) ([]Disabled, error) {
 	rows, err := tx.Query(ctx, disableFailing, DisableWindow.Seconds(), DisableFailures,
 		fmt.Sprintf("at least %d deliveries failed and none succeeded within %d hours", DisableFailures, int(DisableWindow.Hours())))

@@ -12,9 +12,8 @@ import (
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
-// failed makes n deliveries of the webhook that failed so many hours ago, each
-// by an attempt of its own.
-func (s *shelf) failed(t *testing.T, w events.WebhookID, n int, hoursAgo float64) {
+// failed inserts n deliveries of the webhook that failed by an attempt hoursAgo.
+func (s *tenantStore) failed(t *testing.T, w events.WebhookID, n int, hoursAgo float64) {
 	t.Helper()
 	_, err := s.pool.Exec(context.Background(), `
 		WITH inserted AS (
@@ -30,14 +29,14 @@ func (s *shelf) failed(t *testing.T, w events.WebhookID, n int, hoursAgo float64
 	require.NoError(t, err)
 }
 
-func (s *shelf) exec(t *testing.T, sql string, args ...any) {
+func (s *tenantStore) exec(t *testing.T, sql string, args ...any) {
 	t.Helper()
 	_, err := s.pool.Exec(context.Background(), sql, args...)
 	require.NoError(t, err)
 }
 
-// disable runs the worker's pass and gives the webhooks that it disabled.
-func (s *shelf) disable(t *testing.T) []subscribers.Disabled {
+// disable runs the check once and returns the webhooks that it disabled.
+func (s *tenantStore) disable(t *testing.T) []subscribers.Disabled {
 	t.Helper()
 	var list []subscribers.Disabled
 	require.NoError(t, pgx.BeginFunc(context.Background(), s.pool, func(tx pgx.Tx) error {
@@ -51,7 +50,7 @@ func (s *shelf) disable(t *testing.T) []subscribers.Disabled {
 func TestAWebhookThatOnlyFailsIsDisabledAtTheTenthFailure(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	s := newShelf(t)
+	s := newTenantStore(t)
 	w, few := s.webhook(t), s.webhook(t)
 	s.exec(t, `UPDATE fanmail.webhooks SET enabled_at = now() - interval '30 days'`)
 	s.failed(t, w.ID, 9, 1)
@@ -72,7 +71,7 @@ func TestAWebhookThatOnlyFailsIsDisabledAtTheTenthFailure(t *testing.T) {
 	require.Contains(t, now.DisabledReason, "at least 10 deliveries failed and none succeeded within 72 hours")
 	require.Empty(t, s.disable(t), "it is disabled once")
 
-	// It comes back after the cool-down, and the count starts anew.
+	// It can be enabled after the cool-down, and the count starts at zero.
 	on := true
 	_, err = s.Update(ctx, s.tenant, w.ID, subscribers.Patch{Enabled: &on})
 	require.ErrorIs(t, err, subscribers.ErrCooldown)
@@ -89,7 +88,7 @@ func TestAWebhookThatOnlyFailsIsDisabledAtTheTenthFailure(t *testing.T) {
 
 func TestWhatDoesNotCountTowardsDisabling(t *testing.T) {
 	t.Parallel()
-	s := newShelf(t)
+	s := newTenantStore(t)
 	for name, change := range map[string]string{
 		"a success within 72 hours": `UPDATE fanmail.webhooks SET last_delivered_at = now() - interval '71 hours' WHERE id = $1`,
 		"disabled by its owner":     `UPDATE fanmail.webhooks SET enabled = false WHERE id = $1`,
@@ -111,17 +110,17 @@ func TestWhatDoesNotCountTowardsDisabling(t *testing.T) {
 		require.Empty(t, s.disable(t), name)
 		s.exec(t, `DELETE FROM fanmail.webhook_subscriber_deliveries`)
 	}
-	// The same failures without any of it.
+	// The same failures without such a change.
 	w := s.webhook(t)
 	s.exec(t, `UPDATE fanmail.webhooks SET enabled_at = now() - interval '30 days', last_delivered_at = now() - interval '73 hours' WHERE id = $1`, w.ID)
 	s.failed(t, w.ID, 12, 1)
 	require.Len(t, s.disable(t), 1)
 }
 
-func TestTheDisablingIsTheCallersTransaction(t *testing.T) {
+func TestDisablingRollsBackWithTheCallersTransaction(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	s := newShelf(t)
+	s := newTenantStore(t)
 	w := s.webhook(t)
 	s.exec(t, `UPDATE fanmail.webhooks SET enabled_at = now() - interval '30 days'`)
 	s.failed(t, w.ID, 10, 1)

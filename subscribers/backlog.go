@@ -10,25 +10,27 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 )
 
-// BacklogCount is how many pending deliveries [Store.Backlog] counts at most.
+// BacklogCount is the most pending deliveries that [Store.Backlog] counts.
 const BacklogCount = 100_000
 
-// Backlog is how far a webhook is behind.
+// Backlog counts the pending deliveries of one webhook. The zero value is an empty
+// backlog.
 type Backlog struct {
-	// Pending deliveries, those in flight and those leased included; More says
-	// that there are more than [BacklogCount].
-	Pending int  `json:"pending"`
-	More    bool `json:"more"`
-	// Due are those of them that could be sent now.
-	Due int `json:"due"`
-	// Oldest is the creation time of the oldest counted; absent where none is.
-	Oldest *time.Time `json:"oldest,omitempty"`
-	// SecondsLeft is the time to the end of the backlog at the present pace;
-	// absent where there is none, or no pace.
-	SecondsLeft *float64 `json:"seconds_left,omitempty"`
+	// Pending counts pending deliveries, those in flight and leased ones included.
+	Pending int `json:"pending" doc:"Pending deliveries, including those in flight; at most 100000."`
+	// More reports whether there are more than [BacklogCount].
+	More bool `json:"more" doc:"There are more pending deliveries than were counted."`
+	// Due counts those of them that may be sent now.
+	Due int `json:"due" doc:"Those of them that may be sent now."`
+	// Oldest is the creation time of the oldest of them; nil if there is none.
+	Oldest *time.Time `json:"oldest,omitempty" doc:"The creation time of the oldest of them; absent if there is none."`
+	// SecondsLeft is the time in which the lane empties the backlog at its observed
+	// rate. It is nil if there is no backlog or no rate.
+	SecondsLeft *float64 `json:"seconds_left,omitempty" doc:"The seconds in which the backlog is empty at the observed rate; absent if nothing is pending or nothing is being sent."`
 }
 
-// Left sets SecondsLeft for a rate in deliveries a second.
+// Left sets SecondsLeft from a rate in deliveries a second. A rate of zero leaves it
+// as it is.
 func (b *Backlog) Left(perSecond float64) {
 	if b.Pending > 0 && perSecond > 0 {
 		left := float64(b.Pending) / perSecond
@@ -36,7 +38,7 @@ func (b *Backlog) Left(perSecond float64) {
 	}
 }
 
-// Both halves go by the partial indexes of what is pending.
+// Each half uses one of the two partial indexes on pending rows.
 const countBacklog = `
 SELECT count(*), count(*) FILTER (WHERE next_retry_at <= now()), min(created_at) FROM (
 	(SELECT next_retry_at, created_at FROM fanmail.webhook_subscriber_deliveries
@@ -46,8 +48,8 @@ SELECT count(*), count(*) FILTER (WHERE next_retry_at <= now()), min(created_at)
 	 WHERE webhook_id = $1 AND status = 'pending' AND strict LIMIT $2)
 ) AS p`
 
-// Backlog counts what waits for a webhook. It returns [ErrNotFound] where the
-// tenant has no such webhook.
+// Backlog counts the pending deliveries of a webhook; it leaves SecondsLeft nil. It
+// returns [ErrNotFound] if the tenant has no such webhook.
 func (s *Store) Backlog(ctx context.Context, tenant events.TenantID, webhook events.WebhookID) (Backlog, error) {
 	var b Backlog
 	if _, err := s.Get(ctx, tenant, webhook); err != nil {

@@ -14,8 +14,7 @@ import (
 // pending.
 const BulkRetry = 1000
 
-// One that has been ended on purpose (a cancelled replay's), and a test, are
-// not what anybody waits for.
+// A cancelled replay's delivery was ended on purpose, and nobody waits for a test.
 const retryFailed = `
 UPDATE fanmail.webhook_subscriber_deliveries AS d SET status = 'pending', finished_at = NULL, next_retry_at = now(), max_attempts = d.attempts + $5
 FROM (SELECT d.id, d.created_at FROM unnest($3::uuid[], $4::timestamptz[]) AS w (id, created_at)
@@ -26,14 +25,18 @@ FROM (SELECT d.id, d.created_at FROM unnest($3::uuid[], $4::timestamptz[]) AS w 
       ORDER BY d.id FOR UPDATE OF d SKIP LOCKED) AS failed
 WHERE d.id = failed.id AND d.created_at = failed.created_at AND d.tenant_id = $1`
 
-// RetryFailed makes a webhook's failed deliveries that the filter wants pending
-// again, due at once, each with as many attempts more as a new one has. Tests,
-// expired ones and those of cancelled replays stay as they are. It goes from the
-// newest to the oldest, deals with [BulkRetry] of them and looks at [ListScan]
-// rows at most, and gives how many it made pending and the place to go on from,
-// which is zero at the end. The same call again finds nothing left to do. The
-// filter's status is not used. It returns [ErrNotFound], or an
-// [*events.FieldError] where the window is empty.
+// RetryFailed makes failed deliveries of a webhook pending again. They are due at
+// once, each with [MaxAttempts] more attempts. Tests, expired deliveries and those
+// of cancelled replays stay as they are.
+//
+// It goes from the newest delivery to the oldest. One call reads at most [ListScan]
+// rows and handles at most [BulkRetry] deliveries that match the filter; the
+// filter's Status is ignored. It returns how many deliveries it made pending, and
+// the place to continue from, which is zero at the end. A call is idempotent: what
+// is pending is not changed again.
+//
+// It returns [ErrNotFound] if the tenant has no such webhook, and an
+// [*events.FieldError] if the filter's Since is not before its Until.
 func (s *Store) RetryFailed(ctx context.Context, tenant events.TenantID, webhook events.WebhookID, f DeliveryFilter, after Place) (int, Place, error) {
 	if !f.Until.IsZero() && !f.Since.Before(f.Until) {
 		return 0, Place{}, &events.FieldError{Field: "since", Reason: "must lie before until"}
@@ -53,7 +56,7 @@ func (s *Store) RetryFailed(ctx context.Context, tenant events.TenantID, webhook
 	}
 	retried := 0
 	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		// Newest first: the ends of the list bound the partitions.
+		// The list is newest first, so its two ends bound the partitions to read.
 		tag, err := tx.Exec(ctx, retryFailed, tenant, webhook, ids, created, MaxAttempts, ReasonCancelled, created[len(created)-1], created[0])
 		if err != nil {
 			return fmt.Errorf("retry failed deliveries: %w", err)

@@ -8,16 +8,17 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/pg"
 )
 
-// ofDay stands in statements for the bounds of a day.
+// ofDay is the condition by which a statement reads the partition of one day; see
+// [pg.Day.In].
 const ofDay = `d.created_at >= '{day}' AND d.created_at < '{next day}'`
 
-// few leaves all of a statement's keys and has the planner expect a tenth of
-// them, one. It makes the plan on a day's first row, and the connection keeps
-// it: with ten keys expected, and an empty partition, reading that whole looks
-// cheaper than looking each key up, and goes on when the partition is full.
+// few keeps all keys of a statement and makes the planner expect one. Without it
+// the planner expects ten. On an empty partition it then chooses to read the whole
+// partition, and the connection keeps that plan when the partition is full.
 const few = `LIMIT cardinality($1)`
 
-// eachDay calls queue with the rows of each day, the earliest first.
+// eachDay calls queue once for each day that has rows, with its rows, earliest day
+// first.
 func eachDay[T any](rows []T, createdAt func(T) time.Time, queue func(pg.Day, []T)) {
 	byDay := func(a, b T) int { return cmp.Compare(pg.DayOf(createdAt(a)), pg.DayOf(createdAt(b))) }
 	if !slices.IsSortedFunc(rows, byDay) {

@@ -2,6 +2,7 @@ package subscribers
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -52,25 +53,20 @@ WITH f AS (
 SELECT t.id, $1, jsonb_build_object(` + aboutWebhook + `) FROM f` + recipients
 )
 
-// queueExhausted records the deliveries that the outcomes may have ended. Every
-// delivery has at least [MaxAttempts], so most failures, and all successes, cost
-// nothing here.
-func queueExhausted(b *pgx.Batch, outcomes []Outcome) {
-	ended := pick(outcomes, func(o *Outcome) bool {
-		return !o.Delivered && !o.Unsent && (o.Final || o.Attempt >= MaxAttempts)
-	})
-	eachDay(ended, (*Outcome).created, func(d pg.Day, outcomes []*Outcome) {
-		c := columnsOf(outcomes)
-		// There is no event about an operational event: a dead receiver of them
-		// would cause the next one.
-		opevents.QueueFacts(b, "", d.In(exhaustedFacts), events.DeliveryExhausted, c.ids, c.created, events.Operational())
-	})
+// queueExhausted records those of the deliveries, all of one day, that this batch
+// ends as failed.
+func queueExhausted(b *pgx.Batch, d pg.Day, ids []events.DeliveryID, created []time.Time) {
+	// An operational event that fails causes none itself: a dead receiver of them
+	// would cause one after the other.
+	opevents.QueueFacts(b, "", d.In(exhaustedFacts), events.DeliveryExhausted, ids, created, events.Operational())
 }
 
+// queueRecovered records the webhooks of this batch that have recovered.
 func queueRecovered(b *pgx.Batch, delivered []events.WebhookID) {
 	opevents.QueueFacts(b, withRecovered, recoveredFacts, events.WebhookRecovered, delivered)
 }
 
+// queueDisabled records those of the webhooks that this batch disables.
 func queueDisabled(b *pgx.Batch, disabled []events.WebhookID) {
 	opevents.QueueFacts(b, "", disabledFacts, events.WebhookDisabled, disabled)
 }

@@ -11,48 +11,50 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/attempt"
 	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/outbox"
 )
 
-// DeliveryRow is a delivery as it stands in the table, without its payload.
+// DeliveryRow is a row of webhook_subscriber_deliveries. Its payload is the event's
+// envelope, which is not part of it. All times are in UTC.
 type DeliveryRow struct {
 	ID             events.DeliveryID
 	WebhookID      events.WebhookID
 	EventID        events.ID
 	EventType      events.Type
 	EventCreatedAt time.Time
-	MessageID      string // "" for none
-	Kind           string // "live", "test" or "replay"
-	ReplayID       events.ReplayID
-	Status         string // "pending", "delivered" or "failed"
-	Attempts       int
+	MessageID      string          // "" for none
+	Kind           string          // "live", "test" or "replay"
+	ReplayID       events.ReplayID // zero unless Kind is "replay"
+	Status         string          // "pending", "delivered" or "failed"
+	Attempts       int             // made so far
 	MaxAttempts    int
-	LastStatusCode *int // nil before the first attempt; 0: no answer came
-	LastError      string
-	LastAttemptAt  *time.Time
-	NextRetryAt    *time.Time // nil once final
+	LastStatusCode *int       // nil before the first attempt; 0: no answer came
+	LastError      string     // one line; "" for none
+	LastAttemptAt  *time.Time // nil before the first attempt
+	NextRetryAt    *time.Time // when it is due, or when its lease ends; nil unless pending
 	CreatedAt      time.Time
-	FinishedAt     *time.Time
-	ExpiresAt      time.Time
+	FinishedAt     *time.Time // nil while pending
+	ExpiresAt      time.Time  // a delivery that is still pending then becomes failed
 }
 
 // AttemptRow is one POST of a delivery.
 type AttemptRow struct {
-	Attempt int // from 1
-	At      time.Time
-	// Duration is nil for a success at the first attempt: it has no row of its
-	// own, and the delivery does not record the duration.
+	Attempt int       // from 1
+	At      time.Time // in UTC
+	// Duration is nil if the first attempt succeeded: such an attempt has no row of
+	// its own, and the delivery does not record the duration.
 	Duration   *time.Duration
-	StatusCode int // 0: no answer came
-	Reason     string
-	Error      string // "" for none
-	Response   string // the first bytes of the answer
+	StatusCode int    // 0: no answer came
+	Reason     string // "ok", or the class of the error
+	Error      string // one line; "" for none
+	Response   string // the first bytes of the answer's body
 }
 
-// DeliveryFilter narrows a list of deliveries; a zero field does not.
+// DeliveryFilter selects deliveries. A zero field selects all.
 type DeliveryFilter struct {
-	Status    string
+	Status    string // "pending", "delivered" or "failed"
 	EventType events.Type
 	Since     time.Time // inclusive
 	Until     time.Time // exclusive
@@ -61,6 +63,7 @@ type DeliveryFilter struct {
 const deliveryColumns = `id, webhook_id, event_id, event_type, event_created_at, coalesce(message_id, '') AS message_id, kind, replay_id, status,
 	attempts, max_attempts, last_status_code, coalesce(last_error, '') AS last_error, last_attempt_at, next_retry_at, created_at, finished_at, expires_at`
 
+// scanDeliveryRow scans the columns named in deliveryColumns.
 func scanDeliveryRow(row pgx.CollectableRow) (DeliveryRow, error) {
 	var d DeliveryRow
 	err := row.Scan(d.columns()...)
@@ -80,22 +83,20 @@ func (d DeliveryRow) inUTC() DeliveryRow {
 	return d
 }
 
-// ListScan is how many rows of history one call looks through for those that
-// a filter wants. A list whose filter wants few of many is read in more calls
-// instead of a longer one.
+// ListScan is the most rows that one call reads to find those that match a filter.
+// It bounds the time of a call, however few of the rows match.
 const ListScan = 10_000
 
 // The bound on created_at alone prunes partitions, which a row comparison does
-// not; webhook_subscriber_deliveries_history gives the order.
+// not. The index webhook_subscriber_deliveries_history gives the order.
 const deliveryHistory = ` FROM fanmail.webhook_subscriber_deliveries
 	WHERE tenant_id = $1 AND webhook_id = $2 AND created_at <= $3 AND (created_at, id) < ($3, $4) AND created_at >= $5 AND created_at < $6
 	ORDER BY created_at DESC, id DESC`
 
 const listDeliveries = `SELECT ` + deliveryColumns + deliveryHistory + ` LIMIT $7`
 
-// What a filter wants of the next ListScan rows and, where that is less than
-// was asked for, the last row that was looked at. One statement, so that both
-// see the same rows.
+// The matches among the next ListScan rows and, if these are fewer than asked for,
+// the last row read. It is one statement, so that both see the same rows.
 var listFiltered = fmt.Sprintf(`
 WITH wanted AS MATERIALIZED (
 	SELECT * FROM (SELECT `+deliveryColumns+deliveryHistory+` LIMIT %[1]d) AS seen
@@ -107,11 +108,10 @@ SELECT *, true FROM (
 	SELECT `+deliveryColumns+strings.Replace(deliveryHistory, "WHERE", "WHERE (SELECT count(*) FROM wanted) < $7 AND", 1)+` OFFSET %[1]d - 1 LIMIT 1
 ) AS last`, ListScan)
 
-// ListDeliveries gives up to limit deliveries of a webhook after a place,
-// newest first. Where a filter is set it looks through [ListScan] rows at most
-// and then gives, beside what it found, the place to go on from; that is zero
-// where limit was reached or nothing is left. It returns [ErrNotFound] where
-// the tenant has no such webhook.
+// ListDeliveries returns up to limit deliveries of a webhook after a place, newest
+// first. With a filter on status or type it reads at most [ListScan] rows. It then
+// also returns the place to continue from; that is zero if limit was reached or
+// nothing is left. It returns [ErrNotFound] if the tenant has no such webhook.
 func (s *Store) ListDeliveries(ctx context.Context, tenant events.TenantID, webhook events.WebhookID, f DeliveryFilter, after Place, limit int) ([]DeliveryRow, Place, error) {
 	if _, err := s.Get(ctx, tenant, webhook); err != nil {
 		return nil, Place{}, err
@@ -152,8 +152,9 @@ func (s *Store) ListDeliveries(ctx context.Context, tenant events.TenantID, webh
 	return list, end, nil
 }
 
-// GetDelivery gives one delivery, its attempts in order, and the envelope as
-// it is POSTed; nil where the event has gone. It returns [ErrNotFound].
+// GetDelivery returns one delivery, its attempts in order, and the envelope, which
+// is the body of each POST. The envelope is nil if the event is past its retention.
+// It returns [ErrNotFound] if the tenant has no such delivery.
 func (s *Store) GetDelivery(ctx context.Context, tenant events.TenantID, id events.DeliveryID) (DeliveryRow, []AttemptRow, json.RawMessage, error) {
 	fail := func(err error) (DeliveryRow, []AttemptRow, json.RawMessage, error) {
 		return DeliveryRow{}, nil, nil, err
@@ -187,7 +188,7 @@ func (s *Store) GetDelivery(ctx context.Context, tenant events.TenantID, id even
 		return fail(fmt.Errorf("read attempts: %w", err))
 	}
 	if len(attempts) == 0 && d.Status == "delivered" && d.Attempts == 1 && d.LastAttemptAt != nil && d.LastStatusCode != nil {
-		attempts = []AttemptRow{{Attempt: 1, At: *d.LastAttemptAt, StatusCode: *d.LastStatusCode, Reason: "delivered"}}
+		attempts = []AttemptRow{{Attempt: 1, At: *d.LastAttemptAt, StatusCode: *d.LastStatusCode, Reason: attempt.ReasonOK}}
 	}
 	var event outbox.EventRefs
 	event.Add(d.EventID, d.EventCreatedAt)
@@ -198,15 +199,16 @@ func (s *Store) GetDelivery(ctx context.Context, tenant events.TenantID, id even
 	return d, attempts, envelopes[d.EventID].Envelope, nil
 }
 
-// Live deliveries lie in the event's own instant, their ids in its
-// millisecond; the others are found by event.
+// A live delivery has the creation time of its event, and its id begins with that
+// millisecond. The other kinds are found by the index on the event.
 const eventDeliveries = ` FROM fanmail.webhook_subscriber_deliveries
 		WHERE tenant_id = $1 AND event_id = $2 AND created_at = $3 AND id >= $4 AND id <= $5 AND kind = 'live'
 	UNION ALL
 	SELECT ` + deliveryColumns + ` FROM fanmail.webhook_subscriber_deliveries
 		WHERE tenant_id = $1 AND event_id = $2 AND created_at >= $3 AND kind <> 'live'`
 
-// EventDeliveries gives up to limit deliveries of an event, newest first.
+// EventDeliveries returns up to limit deliveries of an event, of all webhooks,
+// newest first. createdAt is the event's creation time, to the microsecond.
 func (s *Store) EventDeliveries(ctx context.Context, tenant events.TenantID, event events.ID, createdAt time.Time, limit int) ([]DeliveryRow, error) {
 	first, last := idsOf(createdAt)
 	rows, err := s.db.Query(ctx, `SELECT `+deliveryColumns+eventDeliveries+` ORDER BY created_at DESC, id DESC LIMIT $6`,
@@ -221,7 +223,7 @@ func (s *Store) EventDeliveries(ctx context.Context, tenant events.TenantID, eve
 	return list, nil
 }
 
-// idsOf gives the first and the last delivery id of t's millisecond.
+// idsOf returns the first and the last delivery id of t's millisecond.
 func idsOf(t time.Time) (first, last events.DeliveryID) {
 	var ms [8]byte
 	binary.BigEndian.PutUint64(ms[:], uint64(t.UnixMilli()))

@@ -13,8 +13,8 @@ import (
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
-// history is a tenant with a webhook whose deliveries of today are many: all
-// delivered but for one in a thousand, and some that wait.
+// history is a tenant with two webhooks of many deliveries. One in a thousand
+// failed, some are pending, and all others were delivered.
 type history struct {
 	*pgplan.Recorder
 	t      *testing.T
@@ -39,8 +39,8 @@ func newHistory(t *testing.T) *history {
 	for _, id := range []events.WebhookID{h.hook, events.NewRandom[events.WebhookKind]()} {
 		_, err = pool.Exec(ctx, `INSERT INTO fanmail.webhooks (id, tenant_id, url, events, signing_secret) VALUES ($1, $2, 'https://x.example/', '{email.received}', '')`, id, h.tenant)
 		require.NoError(t, err)
-		// Each took as many milliseconds as its number says, modulo 100; the
-		// history is of the last minutes, and of yesterday.
+		// Delivery i took 1 + i % 100 milliseconds. A quarter is of the last minutes,
+		// the others are of yesterday.
 		_, err = pool.Exec(ctx, `INSERT INTO fanmail.webhook_subscriber_deliveries
 				(id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, finished_at, expires_at, seq, attempts, max_attempts, event_type, status)
 			SELECT gen_random_uuid(), at, $1, $2, gen_random_uuid(), at, CASE WHEN i <= $4 THEN now() + make_interval(secs => i) END,
@@ -80,7 +80,7 @@ func TestAFilteredListReadsABoundedPieceOfHistory(t *testing.T) {
 				found = append(found, d.ID)
 			}
 			if len(got) == 50 {
-				require.Zero(t, end, "a full page says itself where it ends")
+				require.Zero(t, end, "the last row of a full page is the place to continue from")
 				end = subscribers.Place{CreatedAt: got[49].CreatedAt, ID: got[49].ID}
 			}
 			if end.CreatedAt.IsZero() {

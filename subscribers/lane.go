@@ -12,52 +12,61 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 )
 
-// LaneState describes one webhook's lane.
+// LaneState is the state of one webhook's lane: its queue in the memory of the
+// dispatcher that owns its partition.
 type LaneState struct {
 	WebhookID events.WebhookID `json:"webhook_id"`
 	// Owner is the name of the dispatcher that owns the webhook's partition.
-	Owner     string `json:"owner"`
-	Partition int    `json:"partition"`
-	// State is idle (nothing to do), active, resting (Retry-After or rate
-	// limit), probing (the breaker is open) or disabled.
-	State string `json:"state"`
-	// Window is how many attempts may be in flight just now.
-	Window   int `json:"window"`
-	InFlight int `json:"in_flight"`
-	Queued   int `json:"queued"`
-	// PerSecond is the observed rate of attempts that ended.
-	PerSecond float64 `json:"per_second"`
-	// FailuresInARow of the last attempts.
-	FailuresInARow int `json:"failures_in_a_row"`
-	// RestsUntil is when the lane goes on; absent where it does not rest.
-	RestsUntil *time.Time `json:"rests_until,omitempty"`
-	// NextDue is when the table's next delivery is due; absent where none is
-	// known.
-	NextDue *time.Time `json:"next_due,omitempty"`
-	// Backlog is what the table holds for the webhook; nil in the owner's
-	// answer, which describes its lane only.
-	Backlog *Backlog `json:"backlog,omitempty"`
+	Owner string `json:"owner" doc:"The name of the dispatcher that owns the webhook's partition."`
+	// Partition is from 0 to [events.Partitions] - 1.
+	Partition int `json:"partition" doc:"The webhook's partition."`
+	// State is one of [LaneIdle], [LaneActive], [LaneResting], [LaneProbing] and
+	// [LaneDisabled].
+	State string `json:"state" enum:"idle,active,resting,probing,disabled" doc:"What the lane does: idle has nothing to send, active sends, resting waits for Retry-After or the rate limit, probing sends one attempt at a time because the circuit breaker is open, disabled sends nothing."`
+	// Window is how many attempts may be in flight now.
+	Window int `json:"window" doc:"How many attempts may be in flight now; it adapts to the endpoint's answers."`
+	// InFlight counts the attempts that are in flight.
+	InFlight int `json:"in_flight" doc:"The attempts that are in flight."`
+	// Queued counts the deliveries that wait in the dispatcher's memory.
+	Queued int `json:"queued" doc:"The deliveries that wait in the dispatcher's memory."`
+	// PerSecond is the observed rate: attempts that ended, a second.
+	PerSecond float64 `json:"per_second" doc:"How many attempts a second have ended lately."`
+	// FailuresInARow counts the failed attempts since the last success.
+	FailuresInARow int `json:"failures_in_a_row" doc:"The failed attempts since the last success."`
+	// RestsUntil is when the lane sends again; nil unless it rests.
+	RestsUntil *time.Time `json:"rests_until,omitempty" doc:"When the lane sends again; absent unless it rests."`
+	// NextDue is when the next delivery in the table is due; nil if none is known.
+	NextDue *time.Time `json:"next_due,omitempty" doc:"When the next delivery in the table is due; absent if none is known."`
+	// Backlog counts the webhook's pending deliveries in the table. [Store.Lane] sets
+	// it; in the answer of a dispatcher it is nil.
+	Backlog *Backlog `json:"backlog,omitempty" doc:"The webhook's pending deliveries in the table."`
 }
 
 // The states of a lane.
 const (
-	LaneIdle     = "idle"
-	LaneActive   = "active"
-	LaneResting  = "resting"
-	LaneProbing  = "probing"
+	// LaneIdle has nothing to send.
+	LaneIdle = "idle"
+	// LaneActive sends.
+	LaneActive = "active"
+	// LaneResting waits, for a Retry-After or the rate limit.
+	LaneResting = "resting"
+	// LaneProbing sends one attempt at a time: the circuit breaker is open.
+	LaneProbing = "probing"
+	// LaneDisabled sends nothing: the webhook is disabled or deleted.
 	LaneDisabled = "disabled"
 )
 
-// ErrNoLaneOwner says that no dispatcher that owns the webhook's partition
-// answered. Ask again after a few seconds.
+// ErrNoLaneOwner means that no owner of the webhook's partition answered. Ask again
+// after a few seconds.
 var ErrNoLaneOwner = errors.New("no dispatcher that owns the webhook's partition answered")
 
-// laneTimeout is how long the owner of a partition may take to answer.
+// laneTimeout bounds the wait for the answer of the partition's owner.
 const laneTimeout = 2 * time.Second
 
-// Lane gives the state of a webhook's lane, as its owner among the dispatchers
-// sees it, and the webhook's backlog. It returns [ErrNotFound] where the tenant
-// has no such webhook, and [ErrNoLaneOwner], also where nc is nil.
+// Lane asks the dispatcher that owns the webhook's partition for the state of the
+// webhook's lane, and adds the webhook's backlog. It returns [ErrNotFound] if the
+// tenant has no such webhook. It returns an error that wraps [ErrNoLaneOwner] if
+// nobody answers within 2 seconds, or if nc is nil.
 func (s *Store) Lane(ctx context.Context, nc *nats.Conn, tenant events.TenantID, id events.WebhookID) (LaneState, error) {
 	backlog, err := s.Backlog(ctx, tenant, id)
 	if err != nil {

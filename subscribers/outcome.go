@@ -14,29 +14,30 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/pg"
 )
 
-// Outcome is how one attempt of a delivery ended.
+// Outcome is the result of one attempt of a delivery.
 type Outcome struct {
 	Ref
 	WebhookID events.WebhookID
 	// Attempt is the number of this attempt, from 1.
 	Attempt int
-	// Delivered: the answer was 2xx.
+	// Delivered reports whether the answer was 2xx.
 	Delivered bool
-	// StatusCode is 0 where no answer came.
+	// StatusCode is that of the answer; 0 if no answer came.
 	StatusCode int
-	// Error is one line; "" where Delivered.
+	// Error is one line; "" if Delivered.
 	Error string
-	// Reason is the error's class, of a closed set.
+	// Reason is "ok", or the class of the error.
 	Reason string
-	// Response is the first bytes of the answer, valid UTF-8.
+	// Response is the first bytes of the answer's body, valid UTF-8.
 	Response string
+	// Duration is the time from the start of the attempt to its end.
 	Duration time.Duration
 	// Final ends a failed delivery even if attempts are left.
 	Final bool
-	// Retry is the time from now to the next attempt where one is left.
+	// Retry is the time from now to the next attempt, if one is left.
 	Retry time.Duration
-	// Unsent ends the delivery without an attempt (its webhook is deleted, its
-	// event no longer kept): attempts stay as they are.
+	// Unsent ends the delivery as failed without an attempt: its webhook was deleted,
+	// or its event is past its retention. The number of attempts stays as it is.
 	Unsent bool
 }
 
@@ -46,35 +47,37 @@ type Lease struct {
 	Lease int64 // Unix microseconds; must equal the row's next_retry_at
 }
 
-// OutcomeBatch is what one group commit writes.
+// OutcomeBatch is what one commit writes. The zero value writes nothing.
 type OutcomeBatch struct {
 	Outcomes []Outcome
-	// Release makes rows due at once and leaves their attempts as they are.
+	// Release ends leases: their rows are due at once, with as many attempts as
+	// before.
 	Release []Lease
-	// Renew extends leases to LeaseDuration from now.
+	// Renew extends leases to [LeaseDuration] from now.
 	Renew []Lease
-	// Touch sets last_delivered_at.
+	// Touch sets last_delivered_at of these webhooks to now.
 	Touch []events.WebhookID
-	// Disable switches webhooks off that answered 410.
+	// Disable disables these webhooks, which answered 410 Gone.
 	Disable []events.WebhookID
 }
 
-// OutcomeResult is what became of a [OutcomeBatch].
+// OutcomeResult is the result of writing an [OutcomeBatch].
 type OutcomeResult struct {
-	// Next is when each failed row is due again, Unix microseconds; rows that
-	// are final, and rows whose failure was stale, are absent.
+	// Next is when each failed row is due again, in Unix microseconds. It lacks the
+	// rows that are final and those whose outcome was stale.
 	Next map[events.DeliveryID]int64
-	// Stale counts the outcomes that changed nothing: the row was final, or
-	// had moved on.
+	// Stale counts the outcomes that changed nothing: the row was final, or a later
+	// attempt was recorded.
 	Stale int
-	// Renewed are the new leases, Unix microseconds; rows whose lease was no
-	// longer the caller's are absent.
+	// Renewed are the ends of the new leases, in Unix microseconds. It lacks the rows
+	// whose lease was not the caller's any more.
 	Renewed map[events.DeliveryID]int64
 }
 
-// The statements on rows by their keys are of one day; see [pg.Day.In] and few.
+// Statements that find rows by key are for the rows of one day; see [pg.Day.In] and
+// few.
 
-// A success counts whenever it comes; a final row stays.
+// A success counts even if it comes late. A final row stays as it is.
 const recordDelivered = `
 UPDATE fanmail.webhook_subscriber_deliveries AS d
 SET status = 'delivered', attempts = d.attempts + 1, last_status_code = o.code, last_error = NULL,
@@ -82,7 +85,7 @@ SET status = 'delivered', attempts = d.attempts + 1, last_status_code = o.code, 
 FROM (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[]) ` + few + `) AS o (id, created_at, code)
 WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending' AND ` + ofDay
 
-// A failure counts only for the attempt that it belongs to.
+// A failure counts only if the row has recorded the attempts before it and no more.
 const recordFailed = `
 UPDATE fanmail.webhook_subscriber_deliveries AS d
 SET attempts = CASE WHEN o.unsent THEN d.attempts ELSE o.attempt END, last_status_code = CASE WHEN o.unsent THEN d.last_status_code ELSE o.code END,
@@ -103,7 +106,7 @@ FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[], $4::integer[], $5::sm
      AS t (id, created_at, attempt, duration, code, reason, error, response)
 ON CONFLICT DO NOTHING`
 
-const parkRows = `
+const releaseRows = `
 UPDATE fanmail.webhook_subscriber_deliveries AS d SET next_retry_at = now()
 FROM (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) ` + few + `) AS o (id, created_at, lease)
 WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending' AND d.next_retry_at = o.lease
@@ -122,19 +125,19 @@ const disableGone = `
 UPDATE fanmail.webhooks SET enabled = false, auto_disabled_at = now(), disabled_reason = 'the endpoint answered 410 Gone'
 WHERE id = ANY($1::uuid[]) AND enabled`
 
-// WriteOutcomes writes outcomes, releases and renewals in one transaction and
-// one round trip. It is idempotent: after an error that leaves the commit in doubt,
-// call it again with the same batch.
+// WriteOutcomes writes a batch in one transaction and one round trip. It is
+// idempotent: if an error leaves the commit in doubt, call it again with the same
+// batch. After an error for which [Refused] is true, the same batch fails again.
 func WriteOutcomes(ctx context.Context, pool *pgxpool.Pool, l *OutcomeBatch) (OutcomeResult, error) {
 	w := OutcomeResult{Next: map[events.DeliveryID]int64{}, Renewed: map[events.DeliveryID]int64{}}
 	b := &pgx.Batch{}
 	queueDelivered(b, l.Outcomes, &w)
 	queueFailed(b, l.Outcomes, &w)
 	queueAttempts(b, l.Outcomes)
-	queueExhausted(b, l.Outcomes)
+	queueEnded(b, l.Outcomes)
 	eachDay(l.Release, Lease.created, func(d pg.Day, rows []Lease) {
 		ids, created, leases := leaseColumns(rows)
-		b.Queue(d.In(parkRows), ids, created, leases)
+		b.Queue(d.In(releaseRows), ids, created, leases)
 	})
 	eachDay(l.Renew, Lease.created, func(d pg.Day, rows []Lease) {
 		ids, created, leases := leaseColumns(rows)
@@ -156,7 +159,7 @@ func WriteOutcomes(ctx context.Context, pool *pgxpool.Pool, l *OutcomeBatch) (Ou
 	if b.Len() == 0 {
 		return w, nil
 	}
-	// A pipeline without BEGIN is one implicit transaction.
+	// Postgres runs a pipeline without BEGIN as one implicit transaction.
 	if err := pool.SendBatch(ctx, b).Close(); err != nil {
 		return OutcomeResult{}, fmt.Errorf("write outcomes: %w", err)
 	}
@@ -205,7 +208,20 @@ func queueFailed(b *pgx.Batch, outcomes []Outcome, w *OutcomeResult) {
 	})
 }
 
-// pick gives the outcomes that want accepts.
+// queueEnded records the deliveries that the outcomes may have ended. A delivery
+// has at least [MaxAttempts], so this adds nothing for successes and for most
+// failures.
+func queueEnded(b *pgx.Batch, outcomes []Outcome) {
+	ended := pick(outcomes, func(o *Outcome) bool {
+		return !o.Delivered && !o.Unsent && (o.Final || o.Attempt >= MaxAttempts)
+	})
+	eachDay(ended, (*Outcome).created, func(d pg.Day, outcomes []*Outcome) {
+		c := columnsOf(outcomes)
+		queueExhausted(b, d, c.ids, c.created)
+	})
+}
+
+// pick returns the outcomes for which want is true.
 func pick(outcomes []Outcome, want func(*Outcome) bool) []*Outcome {
 	var out []*Outcome
 	for i := range outcomes {
@@ -216,7 +232,7 @@ func pick(outcomes []Outcome, want func(*Outcome) bool) []*Outcome {
 	return out
 }
 
-// outcomeColumns name rows and the status codes that they got.
+// outcomeColumns are the arguments that the statements on outcomes share.
 type outcomeColumns struct {
 	ids     []events.DeliveryID
 	created []time.Time
@@ -233,7 +249,7 @@ func columnsOf(outcomes []*Outcome) (c outcomeColumns) {
 }
 
 func queueAttempts(b *pgx.Batch, outcomes []Outcome) {
-	// The row of a success at first says it all.
+	// The delivery's row says all of a success at the first attempt.
 	made := pick(outcomes, func(o *Outcome) bool { return !o.Unsent && (!o.Delivered || o.Attempt != 1) })
 	if len(made) == 0 {
 		return
@@ -259,8 +275,8 @@ func leaseColumns(ls []Lease) (ids []events.DeliveryID, created, leases []time.T
 	return ids, created, leases
 }
 
-// Refused says whether the database refused a batch because of what is in it,
-// so that writing it again would fail again.
+// Refused reports whether the database refused a batch because of its content. The
+// same batch would fail again.
 func Refused(err error) bool {
 	var pe interface{ SQLState() string }
 	if !errors.As(err, &pe) {

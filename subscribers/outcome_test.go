@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/attempt"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/retention"
 	"github.com/fanmail-dev/fanmail/outbox"
@@ -20,9 +21,9 @@ import (
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
-// engine is a shelf seen by a dispatcher: a webhook, an event, and rows of it.
+// engine tests the dispatcher's statements on a webhook and an event.
 type engine struct {
-	*shelf
+	*tenantStore
 	t    *testing.T
 	hook subscribers.Webhook
 	ev   events.ID
@@ -31,8 +32,8 @@ type engine struct {
 
 func newEngine(t *testing.T) *engine {
 	t.Helper()
-	s := newShelf(t)
-	e := &engine{shelf: s, t: t, hook: s.webhook(t)}
+	s := newTenantStore(t)
+	e := &engine{tenantStore: s, t: t, hook: s.webhook(t)}
 	require.NoError(t, pgx.BeginFunc(context.Background(), s.pool, func(tx pgx.Tx) error {
 		done, err := outbox.InsertMany(context.Background(), tx, []events.Event{{TenantID: s.tenant, Type: events.EmailReceived, Data: json.RawMessage(`{"a":1}`)}})
 		if err == nil {
@@ -43,7 +44,7 @@ func newEngine(t *testing.T) *engine {
 	return e
 }
 
-// rows makes n deliveries of the event, due at once.
+// rows inserts n deliveries of the event that are due at once.
 func (e *engine) rows(w events.WebhookID, n int) {
 	e.t.Helper()
 	_, err := e.pool.Exec(context.Background(), `INSERT INTO fanmail.webhook_subscriber_deliveries
@@ -104,7 +105,7 @@ func TestTwoCallersNeverLeaseTheSameRow(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	for range 40 { // what a caller skipped because another had it locked
+	for range 40 { // rows that a caller skipped because another had them locked
 		for _, l := range e.lease(100) {
 			seen[l.ID]++
 		}
@@ -126,14 +127,14 @@ func TestALeaseCarriesTheEnvelopeAndLastsFiveMinutes(t *testing.T) {
 	require.Equal(t, []int64{2, 3}, []int64{got[0].Seq, got[1].Seq}, "those that have been due for longest")
 	require.Contains(t, string(got[0].Envelope), `"data":{"a":1}`)
 	require.WithinDuration(t, before.Add(5*time.Minute), time.UnixMicro(got[0].Lease), 30*time.Second)
-	require.Less(t, next[e.hook.ID], before.UnixMicro(), "the third is due still")
+	require.Less(t, next[e.hook.ID], before.UnixMicro(), "the third is still due")
 	e.lease(10)
 	_, next, err = subscribers.FetchDue(context.Background(), e.pool, []subscribers.FetchRequest{{WebhookID: e.hook.ID, Room: 2}})
 	require.NoError(t, err)
 	require.Equal(t, got[0].Lease, next[e.hook.ID], "nothing is due before the first lease ends")
 }
 
-// Its message reaches a lane within moments, or was lost.
+// The row's message reaches a lane within seconds, or was lost.
 func TestANewRowIsHiddenForHalfAMinute(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -151,7 +152,7 @@ func TestANewRowIsHiddenForHalfAMinute(t *testing.T) {
 		if err := tx.SendBatch(ctx, b).Close(); err != nil {
 			return err
 		}
-		for i, want := range []float64{30, 0} { // the turn of one in strict order is the table's to say
+		for i, want := range []float64{30, 0} { // a strict row has no message and is due at once
 			var hidden float64
 			err := tx.QueryRow(ctx, `SELECT extract(epoch FROM next_retry_at - now())::float8 FROM fanmail.webhook_subscriber_deliveries WHERE id = $1`, rows[i].ID).Scan(&hidden)
 			require.NoError(t, err)
@@ -172,7 +173,7 @@ func TestAStaleFailureChangesNothingAndASuccessCountsWheneverItComes(t *testing.
 	require.Equal(t, "pending", status)
 	require.Equal(t, 1, attempts)
 
-	// The same attempt once more, from an owner that was thought dead.
+	// The same attempt again, from an owner that had lost the partition.
 	w = e.write(e.outcome(l, 1, false))
 	require.Empty(t, w.Next)
 	_, attempts = e.state(l.ID)
@@ -202,16 +203,16 @@ func TestASuccessAndItsWebhooksTimeAreOneTransaction(t *testing.T) {
 	l := e.lease(1)[0]
 	e.exec(t, `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now'; END $$`)
 	e.exec(t, `CREATE TRIGGER refuse BEFORE UPDATE OF last_delivered_at ON fanmail.webhooks FOR EACH ROW EXECUTE FUNCTION refuse()`)
-	book := e.outcome(l, 1, true)
-	book.Touch = []events.WebhookID{e.hook.ID}
-	_, err := subscribers.WriteOutcomes(ctx, e.pool, &book)
+	batch := e.outcome(l, 1, true)
+	batch.Touch = []events.WebhookID{e.hook.ID}
+	_, err := subscribers.WriteOutcomes(ctx, e.pool, &batch)
 	require.ErrorContains(t, err, "not now")
 	status, attempts := e.state(l.ID)
 	require.Equal(t, "pending", status)
 	require.Zero(t, attempts)
 
 	e.exec(t, `DROP TRIGGER refuse ON fanmail.webhooks`)
-	e.write(book)
+	e.write(batch)
 	var same bool
 	require.NoError(t, e.pool.QueryRow(ctx, `SELECT d.status = 'delivered' AND d.attempts = 1 AND d.last_status_code = 200 AND d.last_attempt_at = w.last_delivered_at
 		FROM fanmail.webhook_subscriber_deliveries AS d JOIN fanmail.webhooks AS w ON w.id = d.webhook_id`).Scan(&same))
@@ -235,7 +236,7 @@ func TestConcurrentFailuresAreCountedRight(t *testing.T) {
 		require.Equal(t, attempt, attempts)
 		require.Equal(t, attempt == subscribers.MaxAttempts, status == "failed")
 		if attempt > 1 {
-			require.Equal(t, 1, e.write(e.outcome(l, attempt-1, false)).Stale, "the attempt before, late")
+			require.Equal(t, 1, e.write(e.outcome(l, attempt-1, false)).Stale, "the attempt before it arrives late")
 			_, attempts = e.state(l.ID)
 			require.Equal(t, attempt, attempts)
 		}
@@ -247,7 +248,7 @@ func TestConcurrentFailuresAreCountedRight(t *testing.T) {
 
 func ptr[T any](v T) *T { return &v }
 
-func TestOnlyTheHolderOfALeaseRenewsOrParks(t *testing.T) {
+func TestOnlyTheHolderOfALeaseRenewsOrReleases(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t)
 	e.rows(e.hook.ID, 1)
@@ -261,7 +262,20 @@ func TestOnlyTheHolderOfALeaseRenewsOrParks(t *testing.T) {
 	e.write(subscribers.OutcomeBatch{Release: []subscribers.Lease{{Ref: l.Ref, Lease: w.Renewed[l.ID]}}})
 	again := e.lease(1)
 	require.Len(t, again, 1)
-	require.Zero(t, again[0].Attempts, "releasing burns nothing")
+	require.Zero(t, again[0].Attempts, "a release uses up no attempt")
+}
+
+// The first attempt of a delivery has no row of its own if it succeeds.
+func TestASuccessHasAReasonOfTheClosedSet(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	d, err := e.InsertTest(context.Background(), e.tenant, e.hook.ID)
+	require.NoError(t, err)
+	e.write(e.outcome(e.lease(1)[0], 1, true))
+	_, attempts, _, err := e.GetDelivery(context.Background(), e.tenant, d.ID)
+	require.NoError(t, err)
+	require.Len(t, attempts, 1)
+	require.Equal(t, attempt.ReasonOK, attempts[0].Reason)
 }
 
 func TestEndingWithoutAnAttempt(t *testing.T) {
@@ -278,7 +292,7 @@ func TestEndingWithoutAnAttempt(t *testing.T) {
 	require.Zero(t, logged)
 }
 
-func TestDiscoverFindsEveryWebhookWithPendingRows(t *testing.T) {
+func TestFindPendingFindsEveryWebhookWithPendingRows(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t)
 	want := []string{}
@@ -288,7 +302,7 @@ func TestDiscoverFindsEveryWebhookWithPendingRows(t *testing.T) {
 		want = append(want, w.String())
 	}
 	edges := make([]events.WebhookID, 3)
-	edges[0][15] = 1 // the first id but none
+	edges[0][15] = 1 // the lowest id that is not zero
 	for i := range edges[2] {
 		edges[2][i] = 0xff
 	}
@@ -322,7 +336,7 @@ func TestTheRegistrySeesWhatWasCommittedBeforeAndMissesNoLateCommitter(t *testin
 	require.NoError(t, r.Load(ctx))
 	require.NotNil(t, r.Get(e.hook.ID))
 
-	// A change that began before another's commit and ends after it.
+	// A transaction that began before another one committed, and commits after it.
 	slow, err := e.pool.Begin(ctx)
 	require.NoError(t, err)
 	_, err = slow.Exec(ctx, `UPDATE fanmail.webhooks SET url = 'https://slow.example.com/' WHERE id = $1`, e.hook.ID)
@@ -381,7 +395,7 @@ func TestRetentionExpiresWhatIsPendingAndThenDropsTheDay(t *testing.T) {
 			SELECT gen_random_uuid(), t, gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), t, now(), t + interval '30 days', 1, 8, 'email.received'
 			FROM (SELECT now() - make_interval(days => $1, mins => 1) AS t) AS at`, days)
 	}
-	// The first day that is kept, of which there are two where midnight passes.
+	// kept returns the first day that is kept. There are two if the test runs past midnight.
 	kept := func() (day time.Time) {
 		t.Helper()
 		require.NoError(t, pool.QueryRow(ctx, `SELECT (now() AT TIME ZONE 'UTC')::date - 31`).Scan(&day))
@@ -397,7 +411,7 @@ func TestRetentionExpiresWhatIsPendingAndThenDropsTheDay(t *testing.T) {
 	var pending, expired int
 	require.NoError(t, pool.QueryRow(ctx, `SELECT count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'failed' AND last_error = 'expired') FROM fanmail.webhook_subscriber_deliveries`).Scan(&pending, &expired))
 	require.Equal(t, 1, pending)
-	require.Equal(t, 1, expired, "a day past its 30 the partition goes, and what expired yesterday can still be seen")
+	require.Equal(t, 1, expired, "the partition is dropped a day after the 30, so that what expired yesterday can still be read")
 	for _, table := range []string{"webhook_subscriber_deliveries", "webhook_delivery_attempts", "messages", "message_raws", "events"} {
 		var oldest time.Time
 		require.NoError(t, pool.QueryRow(ctx, `SELECT min(to_date(right(c.relname, 8), 'YYYYMMDD')) FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
@@ -408,7 +422,7 @@ func TestRetentionExpiresWhatIsPendingAndThenDropsTheDay(t *testing.T) {
 		var first, present int
 		require.NoError(t, pool.QueryRow(ctx, `SELECT min(split_part(c.relname, '_', 3)::integer), fanmail.bucket(now())
 			FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = ('fanmail.' || $1)::regclass`, table).Scan(&first, &present))
-		require.Equal(t, present-1, first, "of %s the bucket before is looked at still", table)
+		require.Equal(t, present-1, first, "%s keeps the bucket before the present one", table)
 	}
 	again, err := retention.Run(ctx, pool, rules)
 	require.NoError(t, err)

@@ -14,7 +14,7 @@ import (
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
-// The indexes that the hot statements go by.
+// The indexes that the statements of the hot path use.
 const (
 	byKey    = "webhook_subscriber_deliveries_pkey"
 	byDue    = "webhook_subscriber_deliveries_due"
@@ -23,9 +23,10 @@ const (
 	byFailed = "webhook_subscriber_deliveries_failed"
 )
 
-// backlog is a table with a history, and webhooks that wait: one whose due
-// rows are 40,000, one in strict order, and some with a few that are not due.
-// One more has failed 20,000 times, and another one's deliveries expired as often.
+// backlog is a table with a history and with pending deliveries of these webhooks:
+// one with 40,000 due rows, one in strict order, and ten with a few rows that are
+// not due. Of two more webhooks 20,000 deliveries failed: one answered errors, and
+// the other's deliveries expired.
 type backlog struct {
 	*pgplan.Recorder
 	t                   *testing.T
@@ -58,7 +59,7 @@ func newBacklog(t *testing.T) *backlog {
 		_, err := pool.Exec(ctx, sql, args...)
 		require.NoError(t, err)
 	}
-	// The statistics are the test's to make.
+	// The test decides when there are statistics.
 	exec(`DO $$ DECLARE p regclass; BEGIN
 		FOR p IN SELECT inhrelid FROM pg_inherits JOIN pg_class AS c ON c.oid = inhrelid WHERE c.relkind = 'r' LOOP
 			EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = false)', p);
@@ -88,24 +89,24 @@ func newBacklog(t *testing.T) *backlog {
 		SELECT id, '00000000-0000-0000-0000-000000000001', 'https://hooks.example.com/', '{email.received}', '', now() - interval '30 days'
 		FROM (SELECT unnest($1::uuid[]) UNION ALL SELECT gen_random_uuid() FROM generate_series(1, 3000)) AS w (id)`,
 		append([]events.WebhookID{b.heavy, b.strict, b.dead, b.expired}, b.light...))
-	exec(`ANALYZE fanmail.webhooks`) // the registry is small and old
+	exec(`ANALYZE fanmail.webhooks`) // in production it has statistics: it changes seldom
 	b.Recorder = pgplan.Open(t, url)
 	return b
 }
 
-// TestHotStatementsReadWhatTheyAreAskedFor runs the engine's statements on a
-// large table, without statistics and with them.
+// TestHotStatementsReadWhatTheyAreAskedFor runs the dispatcher's statements on a
+// large table, first without statistics and then with them.
 func TestHotStatementsReadWhatTheyAreAskedFor(t *testing.T) {
 	t.Parallel()
 	b := newBacklog(t)
 	b.statements("never analyzed")
-	// As autovacuum does it: partitions that have rows.
+	// Autovacuum analyzes only partitions that have rows.
 	_, err := b.Pool.Exec(context.Background(), `DO $$ DECLARE p regclass; BEGIN
 		FOR p IN SELECT inhrelid FROM pg_inherits JOIN pg_class AS c ON c.oid = inhrelid WHERE c.relkind = 'r' AND pg_relation_size(c.oid) > 0 LOOP
 			EXECUTE format('ANALYZE %s', p);
 		END LOOP; END $$`)
 	require.NoError(t, err)
-	b.Pool.Reset() // plans are made anew
+	b.Pool.Reset() // new connections have no cached plans
 	b.statements("analyzed")
 }
 
@@ -166,11 +167,11 @@ func (b *backlog) statements(when string) {
 	for i := range leased {
 		rows[i] = subscribers.NewDelivery{Ref: leased[i].Ref, WebhookID: leased[i].WebhookID}
 	}
-	b.book(rows, room/4)
+	b.record(rows, room/4)
 }
 
-// disabling counts the failures of the last days without reading the history,
-// nor all of a webhook's that don't count.
+// disabling expects the check for failing webhooks to read no history, and only a
+// part of a webhook's failures that do not count.
 func (b *backlog) disabling() {
 	ctx := context.Background()
 	b.Reset()
@@ -187,7 +188,7 @@ func (b *backlog) disabling() {
 	})
 }
 
-// counting reads what is pending and no history.
+// counting expects the count of a backlog to read pending rows only.
 func (b *backlog) counting() {
 	b.Reset()
 	store := subscribers.NewStore(b.Pool, subscribers.Limits{})
@@ -208,8 +209,8 @@ func (b *backlog) within(name, holding string, bound pgplan.Bound) {
 	p.Within(b.t, bound)
 }
 
-// TestAPlanMadeOnAnEmptyDayStillReadsWhatItIsAskedFor: connections keep their
-// plans, and a day begins with a partition that has neither rows nor
+// TestAPlanMadeOnAnEmptyDayStillReadsWhatItIsAskedFor is about cached plans:
+// connections keep them, and the partition of a new day has neither rows nor
 // statistics.
 func TestAPlanMadeOnAnEmptyDayStillReadsWhatItIsAskedFor(t *testing.T) {
 	t.Parallel()
@@ -235,7 +236,7 @@ func TestAPlanMadeOnAnEmptyDayStillReadsWhatItIsAskedFor(t *testing.T) {
 		q := &pgx.Batch{}
 		subscribers.QueueInsert(q, rows)
 		require.NoError(t, b.Pool.SendBatch(ctx, q).Close())
-		b.book(rows, part)
+		b.record(rows, part)
 	}
 	write()
 	_, err = b.Pool.Exec(ctx, `INSERT INTO fanmail.webhook_subscriber_deliveries
@@ -246,9 +247,9 @@ func TestAPlanMadeOnAnEmptyDayStillReadsWhatItIsAskedFor(t *testing.T) {
 	write()
 }
 
-// book writes a quarter of the rows as delivered, failed, released and renewed
-// each, and expects that no statement reads more than it is asked for.
-func (b *backlog) book(rows []subscribers.NewDelivery, part int) {
+// record writes a quarter each of the rows as delivered, failed, released and
+// renewed. It expects that no statement reads more rows than it needs.
+func (b *backlog) record(rows []subscribers.NewDelivery, part int) {
 	b.t.Helper()
 	ctx := context.Background()
 	var l subscribers.OutcomeBatch
@@ -279,6 +280,6 @@ func (b *backlog) book(rows []subscribers.NewDelivery, part int) {
 	each := pgplan.Bound{Indexes: []string{byKey}, Rows: 2 * part, Blocks: 40 * part}
 	b.within("recordDelivered", "SET status = 'delivered'", each)
 	b.within("recordFailed", "CASE WHEN o.final", each)
-	b.within("parkRows", "SET next_retry_at = now()\n", each)
+	b.within("releaseRows", "SET next_retry_at = now()\n", each)
 	b.within("renewRows", "SET next_retry_at = now() + make_interval(secs => $4)", each)
 }

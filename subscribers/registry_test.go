@@ -25,7 +25,7 @@ func TestTheRegistrySeesChangesUnderTransactionIDsThatACrashTookBack(t *testing.
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	require.NoError(t, os.Chmod(dir, 0o755))
-	// What does not wait for the disk stays off it for long.
+	// A commit that does not wait for the disk reaches it late.
 	o := devserver.PostgresOptions{Dir: dir, Settings: map[string]string{"wal_writer_delay": "10s", "bgwriter_lru_maxpages": "0", "fsync": "off"}}
 	server, err := devserver.StartPostgres(ctx, o)
 	require.NoError(t, err)
@@ -36,7 +36,7 @@ func TestTheRegistrySeesChangesUnderTransactionIDsThatACrashTookBack(t *testing.
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 	require.NoError(t, migrations.Up(ctx, pool))
-	s := &shelf{Store: subscribers.NewStore(pool, subscribers.Limits{}), pool: pool, tenant: events.NewRandom[events.TenantKind]()}
+	s := &tenantStore{Store: subscribers.NewStore(pool, subscribers.Limits{}), pool: pool, tenant: events.NewRandom[events.TenantKind]()}
 	_, err = pool.Exec(ctx, `INSERT INTO fanmail.tenants (id, name) VALUES ($1, 'test')`, s.tenant)
 	require.NoError(t, err)
 	before := s.webhook(t)
@@ -49,8 +49,8 @@ func TestTheRegistrySeesChangesUnderTransactionIDsThatACrashTookBack(t *testing.
 		require.NoError(t, pool.QueryRow(ctx, `SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint`).Scan(&id))
 		return id
 	}
-	// A page of log that fills up just then goes to the disk; the next try has
-	// another.
+	// If a page of the log fills up at that moment, it is written to disk. Then the
+	// test tries again.
 	var lost int64
 	for took := false; !took; {
 		for range 50 {
@@ -77,12 +77,12 @@ func TestTheRegistrySeesChangesUnderTransactionIDsThatACrashTookBack(t *testing.
 	off := false
 	_, err = s.Update(ctx, s.tenant, before.ID, subscribers.Patch{Enabled: &off})
 	require.NoError(t, err)
-	require.Less(t, next(), lost, "the crash took transaction ids back, or this shows nothing")
+	require.Less(t, next(), lost, "the crash must have taken transaction ids back")
 
 	require.NoError(t, r.Load(ctx))
 	require.NotNil(t, r.Get(after.ID))
-	require.False(t, r.Get(before.ID).Enabled, "known before, and changed under a smaller transaction id")
+	require.False(t, r.Get(before.ID).Enabled, "it was known before, and changed under a smaller transaction id")
 	matched := r.Match(nil, &events.Record{TenantID: s.tenant, Type: events.EmailReceived})
-	require.Len(t, matched, 1, "each life's list is its own")
+	require.Len(t, matched, 1, "the list from before the crash is gone")
 	require.Equal(t, after.ID, matched[0].ID)
 }

@@ -18,26 +18,26 @@ import (
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
-// shelf is a store of one tenant, on connections such as production has.
-type shelf struct {
+// tenantStore is a store with one tenant. Its connections have production's settings.
+type tenantStore struct {
 	*subscribers.Store
 	pool   *pgxpool.Pool
 	tenant events.TenantID
 }
 
-func newShelf(t *testing.T) *shelf {
+func newTenantStore(t *testing.T) *tenantStore {
 	t.Helper()
 	ctx := context.Background()
 	pool, err := pg.Open(ctx, pgtest.URL(t), 4)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	s := &shelf{Store: subscribers.NewStore(pool, subscribers.Limits{}), pool: pool, tenant: events.NewRandom[events.TenantKind]()}
+	s := &tenantStore{Store: subscribers.NewStore(pool, subscribers.Limits{}), pool: pool, tenant: events.NewRandom[events.TenantKind]()}
 	_, err = pool.Exec(ctx, `INSERT INTO fanmail.tenants (id, name) VALUES ($1, 'test')`, s.tenant)
 	require.NoError(t, err)
 	return s
 }
 
-func (s *shelf) webhook(t *testing.T) subscribers.Webhook {
+func (s *tenantStore) webhook(t *testing.T) subscribers.Webhook {
 	t.Helper()
 	w, secret, err := s.Create(context.Background(), s.tenant, subscribers.Webhook{
 		URL: "https://hooks.example.com/", Events: []events.Type{events.EmailReceived}, Enabled: true,
@@ -47,9 +47,8 @@ func (s *shelf) webhook(t *testing.T) subscribers.Webhook {
 	return w
 }
 
-// pending makes n deliveries of a webhook that wait an hour for their second
-// attempt.
-func (s *shelf) pending(t *testing.T, w events.WebhookID, n int) {
+// pending inserts n deliveries of a webhook whose second attempt is due in an hour.
+func (s *tenantStore) pending(t *testing.T, w events.WebhookID, n int) {
 	t.Helper()
 	_, err := s.pool.Exec(context.Background(), `INSERT INTO fanmail.webhook_subscriber_deliveries
 			(id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, attempts, max_attempts, event_type)
@@ -58,20 +57,20 @@ func (s *shelf) pending(t *testing.T, w events.WebhookID, n int) {
 	require.NoError(t, err)
 }
 
-func (s *shelf) count(t *testing.T, where string) (n int) {
+func (s *tenantStore) count(t *testing.T, where string) (n int) {
 	t.Helper()
 	require.NoError(t, s.pool.QueryRow(context.Background(), `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE `+where).Scan(&n))
 	return n
 }
 
-func TestEnablingMakesWhatWaitedDue(t *testing.T) {
+func TestEnablingMakesWaitingDeliveriesDue(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	s := newShelf(t)
+	s := newTenantStore(t)
 	w, other := s.webhook(t), s.webhook(t)
 	s.pending(t, w.ID, 20)
 	s.pending(t, other.ID, 3)
-	// One is on its way in a message, whose lease must stand.
+	// A message carries this one to a lane; its lease must stay valid.
 	_, err := s.pool.Exec(ctx, `UPDATE fanmail.webhook_subscriber_deliveries SET attempts = 0 WHERE webhook_id = $1 AND seq = 1`, w.ID)
 	require.NoError(t, err)
 	off, on := false, true
@@ -82,13 +81,13 @@ func TestEnablingMakesWhatWaitedDue(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, got.Enabled)
 	require.Equal(t, 19, s.count(t, `next_retry_at <= now()`))
-	require.Equal(t, 1+3, s.count(t, `next_retry_at > now()`), "another webhook's wait on")
+	require.Equal(t, 1+3, s.count(t, `next_retry_at > now()`), "those of the other webhook still wait")
 }
 
-func TestDeletingEndsWhatIsPending(t *testing.T) {
+func TestDeletingAWebhookEndsItsPendingDeliveries(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	s := newShelf(t)
+	s := newTenantStore(t)
 	w, other := s.webhook(t), s.webhook(t)
 	s.pending(t, w.ID, 20)
 	s.pending(t, other.ID, 3)
@@ -103,10 +102,10 @@ func TestDeletingEndsWhatIsPending(t *testing.T) {
 	require.ErrorIs(t, err, subscribers.ErrNotFound)
 }
 
-func TestAStoreInATransactionCountsOnlyOnceItCommits(t *testing.T) {
+func TestAStoreInATransactionChangesNothingBeforeItCommits(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	s := newShelf(t)
+	s := newTenantStore(t)
 	tx, err := s.pool.Begin(ctx)
 	require.NoError(t, err)
 	w, _, err := s.In(tx).Create(ctx, s.tenant, subscribers.Webhook{URL: "https://hooks.example.com/", Events: []events.Type{events.EmailSent}})
@@ -130,7 +129,7 @@ func TestAStoreInATransactionCountsOnlyOnceItCommits(t *testing.T) {
 func TestHistoryReadsOneWebhooksRowsByItsIndex(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	s := newShelf(t)
+	s := newTenantStore(t)
 	w := s.webhook(t)
 	s.pending(t, s.webhook(t).ID, 2000)
 	s.pending(t, w.ID, 50)
@@ -147,13 +146,13 @@ func TestHistoryReadsOneWebhooksRowsByItsIndex(t *testing.T) {
 		_, _, _, err := s.In(tx).GetDelivery(ctx, s.tenant, d.ID)
 		return err
 	}, "FROM fanmail.webhook_subscriber_deliveries")
-	require.Equal(t, 1, strings.Count(rows, "Index Scan"), "the id names the one partition:\n%s", rows)
+	require.Equal(t, 1, strings.Count(rows, "Index Scan"), "the id determines the partition:\n%s", rows)
 	require.NotContains(t, rows, "Seq Scan")
 }
 
-// plan gives the plans of the statements that f runs and that hold the text,
+// plan returns the plans of those statements of f that contain a text. It runs them
 // on a connection of its own with the pool's settings.
-func plan(ctx context.Context, t *testing.T, s *shelf, f func(pgx.Tx) error, holding string) string {
+func plan(ctx context.Context, t *testing.T, s *tenantStore, f func(pgx.Tx) error, holding string) string {
 	t.Helper()
 	var plans []string
 	cfg := s.pool.Config().ConnConfig.Copy()
@@ -196,10 +195,10 @@ func (r *recorder) TraceQueryStart(ctx context.Context, _ *pgx.Conn, d pgx.Trace
 
 func (r *recorder) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
-func TestATestsEnvelopeIsAnEventOfItsOwn(t *testing.T) {
+func TestATestDeliveryHasAnEventOfItsOwn(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	s := newShelf(t)
+	s := newTenantStore(t)
 	w := s.webhook(t)
 	d, err := s.InsertTest(ctx, s.tenant, w.ID)
 	require.NoError(t, err)

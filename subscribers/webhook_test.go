@@ -28,7 +28,7 @@ func TestTheLimitsOfAWebhooksSettings(t *testing.T) {
 		}
 	}
 	w := sound()
-	require.NoError(t, w.Validate(subscribers.Limits{}), "each at its limit")
+	require.NoError(t, w.Validate(subscribers.Limits{}), "each value is at its limit")
 	for says, change := range map[string]func(*subscribers.Webhook){
 		"url: has 2049 bytes; the limit is 2048":                   func(w *subscribers.Webhook) { w.URL += "x" },
 		"description: has 201 bytes; the limit is 200":             func(w *subscribers.Webhook) { w.Description += "d" },
@@ -57,7 +57,7 @@ func TestTheLimitsOfAWebhooksSettings(t *testing.T) {
 		require.ErrorAs(t, err, &field, says)
 		require.ErrorContains(t, err, says)
 	}
-	// As the operator has it.
+	// The operator's limits.
 	few := subscribers.Limits{IDsPerFilter: 3, AllowHTTP: true}
 	w = sound()
 	w.URL, w.Filters = "http://hooks.example.com/", subscribers.Filters{Labels: values(3)}
@@ -66,7 +66,7 @@ func TestTheLimitsOfAWebhooksSettings(t *testing.T) {
 	require.ErrorContains(t, w.Validate(few), "filters.labels: has 4 values; the limit is 3")
 }
 
-func TestAURLThatNamesAnAddressInsideIsRefused(t *testing.T) {
+func TestAURLOfAPrivateAddressIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, host := range []string{
 		"127.0.0.1", "0.0.0.0", "10.0.0.1", "100.64.0.1", "169.254.169.254", "224.0.0.1", "192.168.0.1", "localhost", "x.localhost.", "LOCALHOST",
@@ -81,10 +81,10 @@ func TestAURLThatNamesAnAddressInsideIsRefused(t *testing.T) {
 	require.Error(t, allowed.ValidateURL("url", "https://192.168.0.1/"))
 }
 
-func TestARotatedSecretSignsForADayAndThenNoMore(t *testing.T) {
+func TestARotatedSecretSignsForADay(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	s := newShelf(t)
+	s := newTenantStore(t)
 	w := s.webhook(t)
 	r := subscribers.NewRegistry(s.pool, nil, zaptest.NewLogger(t))
 	require.NoError(t, r.Load(ctx))
@@ -106,7 +106,7 @@ func TestARotatedSecretSignsForADayAndThenNoMore(t *testing.T) {
 	require.NoError(t, err)
 	var kept *string
 	require.NoError(t, s.pool.QueryRow(ctx, `SELECT signing_secret_prev FROM fanmail.webhooks`).Scan(&kept))
-	require.Nil(t, kept, "nor is it kept")
+	require.Nil(t, kept, "the old secret is deleted")
 	_, _, err = s.Rotate(ctx, events.NewRandom[events.TenantKind](), w.ID)
 	require.ErrorIs(t, err, subscribers.ErrNotFound)
 }
