@@ -168,6 +168,12 @@ func (k *Key[K]) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// UUID returns the 16 bytes of the id.
+func (k Key[K]) UUID() [16]byte { return k }
+
+// SetUUID sets the id to 16 bytes.
+func (k *Key[K]) SetUUID(b [16]byte) { *k = b }
+
 // Scan implements database/sql's Scanner for a uuid as 16 bytes or as text. NULL is the zero id.
 func (k *Key[K]) Scan(src any) error {
 	switch v := src.(type) {
@@ -199,10 +205,18 @@ func (k *Key[K]) scanText(s string) error {
 	return fmt.Errorf("cannot read an id: %q is not a uuid", clip(s, 64))
 }
 
-// Value implements database/sql's Valuer with the 16 bytes of a uuid, which pgx accepts. The zero id is NULL.
+// Value implements database/sql's Valuer with the text of a uuid, which every driver and every query mode of pgx accepts.
+// The zero id is NULL.
 func (k Key[K]) Value() (driver.Value, error) {
 	if k.IsZero() {
 		return nil, nil
 	}
-	return k[:], nil
+	b := make([]byte, 0, 36)
+	for i, part := range [][]byte{k[:4], k[4:6], k[6:8], k[8:10], k[10:]} {
+		if i > 0 {
+			b = append(b, '-')
+		}
+		b = hex.AppendEncode(b, part)
+	}
+	return string(b), nil
 }

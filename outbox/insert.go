@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/fanmail-dev/fanmail/events"
@@ -193,23 +194,23 @@ const (
 // flattens arrays of arrays. Validation refuses control characters in labels.
 const labelSeparator = "\x01"
 
+// insertColumns hold the columns of the new rows. Ids are in pgx's own type, which the caller's connection can encode in
+// every query mode and at little cost.
 type insertColumns struct {
-	ids                                            []events.ID
-	tenants                                        []events.TenantID
+	ids, tenants                                   []pgtype.UUID
 	types, agents, conversations, labels, messages []string
 	keyed                                          []bool
 	heads, tails                                   [][]byte
 }
 
 func (c *insertColumns) grow(n int) {
-	c.ids = make([]events.ID, 0, n)
-	c.tenants = make([]events.TenantID, 0, n)
+	c.ids, c.tenants = make([]pgtype.UUID, 0, n), make([]pgtype.UUID, 0, n)
 	c.heads, c.tails = make([][]byte, 0, n), make([][]byte, 0, n)
 }
 
 func (c *insertColumns) add(id events.ID, ev *events.Event, head, tail []byte) {
-	c.ids = append(c.ids, id)
-	c.tenants = append(c.tenants, ev.TenantID)
+	c.ids = append(c.ids, pgtype.UUID{Bytes: id, Valid: true})
+	c.tenants = append(c.tenants, pgtype.UUID{Bytes: ev.TenantID, Valid: true})
 	c.types = append(c.types, string(ev.Type))
 	c.agents = append(c.agents, ev.AgentID)
 	c.conversations = append(c.conversations, ev.ConversationID)
@@ -244,9 +245,9 @@ func (c *insertColumns) queueLock(b *pgx.Batch) {
 
 func joinLabels(labels []string) string { return strings.Join(labels, labelSeparator) }
 
-func (c *insertColumns) distinctTenants() []events.TenantID {
-	seen := make(map[events.TenantID]struct{}, 1)
-	var out []events.TenantID
+func (c *insertColumns) distinctTenants() []pgtype.UUID {
+	seen := make(map[pgtype.UUID]struct{}, 1)
+	var out []pgtype.UUID
 	for _, t := range c.tenants {
 		if _, ok := seen[t]; !ok {
 			seen[t] = struct{}{}

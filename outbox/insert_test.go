@@ -100,6 +100,31 @@ func TestInsertOfOneKeyManyTimesAtOnceIsOneEvent(t *testing.T) {
 	require.Equal(t, 2, n)
 }
 
+func TestInsertWorksInEveryQueryMode(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	one := tenant(t, pgtest.Open(t, url), true)
+	for _, mode := range []pgx.QueryExecMode{
+		pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec,
+		pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol,
+	} {
+		cfg, err := pgxpool.ParseConfig(url)
+		require.NoError(t, err)
+		cfg.ConnConfig.DefaultQueryExecMode = mode
+		pool, err := pgxpool.NewWithConfig(context.Background(), cfg)
+		require.NoError(t, err)
+		t.Cleanup(pool.Close)
+		two := tenant(t, pool, false)
+		keyed := events.Event{TenantID: one, Type: events.EmailReceived, IdempotencyKey: "key", Data: json.RawMessage(`{}`), Labels: []string{"a", "b"}}
+		other := events.Event{TenantID: two, Type: events.EmailSent, Data: json.RawMessage(`{}`)}
+		done := insert(t, pool, keyed, other)
+		require.Equal(t, mode == pgx.QueryExecModeCacheStatement, done[0].New, mode)
+		require.True(t, done[1].New, mode)
+		require.False(t, done[1].CreatedAt.IsZero(), mode)
+		require.Equal(t, done[0].ID, insert(t, pool, keyed)[0].ID, mode)
+	}
+}
+
 func TestAKeyFromTheBucketBeforeStillCounts(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

@@ -33,6 +33,7 @@ func Configure(cfg *pgxpool.Config) {
 		}
 	}
 	replan(cfg)
+	registerIDs(cfg)
 	cfg.MaxConnIdleTime = 5 * time.Minute
 	if cfg.ConnConfig.ConnectTimeout == 0 {
 		cfg.ConnConfig.ConnectTimeout = 10 * time.Second

@@ -33,7 +33,6 @@ func Open(t testing.TB, url string) *Recorder {
 	require.NoError(t, err)
 	// The notices that hold the plans must reach the client.
 	cfg.ConnConfig.RuntimeParams["client_min_messages"] = "notice"
-	pg.Configure(cfg)
 	cfg.MaxConns = 1
 	r := &Recorder{}
 	cfg.ConnConfig.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { r.notice(t, n.Message) }
@@ -43,6 +42,7 @@ func Open(t testing.TB, url string) *Recorder {
 			SET auto_explain.log_min_duration = 0`)
 		return err
 	}
+	pg.Configure(cfg)
 	r.Pool, err = pgxpool.NewWithConfig(context.Background(), cfg)
 	require.NoError(t, err)
 	t.Cleanup(r.Pool.Close)
