@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/fanmail-dev/fanmail/internal/app"
+	"github.com/fanmail-dev/fanmail/internal/secret"
 )
 
 type doctorCmd struct {
@@ -21,10 +22,10 @@ var errUnhealthy = errors.New("a check failed; the fixes are above")
 func (c *doctorCmd) Run(ctx context.Context, s *session) error {
 	if creds, err := credentials(s); err == nil {
 		if c.Database.URL == "" {
-			c.Database.URL = creds.DatabaseURL
+			c.Database.URL = secret.Text(creds.DatabaseURL)
 		}
 		if c.NATS.URL == "" {
-			c.NATS.URL = creds.NATSURL
+			c.NATS.URL = secret.Text(creds.NATSURL)
 		}
 	}
 	found := app.Diagnose(ctx, c.DoctorConfig)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fanmail-dev/fanmail/internal/app"
+	"github.com/fanmail-dev/fanmail/internal/secret"
 )
 
 type fanoutCmd struct {
@@ -37,7 +38,7 @@ func (c *fanoutReset) Run(ctx context.Context, s *session) error {
 		if err != nil {
 			return fmt.Errorf("%w, or set --nats-url (FANMAIL_NATS_URL)", err)
 		}
-		c.URL = creds.NATSURL
+		c.URL = secret.Text(creds.NATSURL)
 	}
 	log, err := c.Logger()
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/internal/app"
+	"github.com/fanmail-dev/fanmail/internal/secret"
 	"github.com/fanmail-dev/fanmail/test/natstest"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
@@ -99,7 +100,7 @@ func up(t *testing.T) string {
 	go func() {
 		done <- app.RunUp(ctx, app.UpConfig{
 			Dir: dir, APIAddr: "127.0.0.1:0", SMTPAddr: "127.0.0.1:0",
-			DatabaseURL: pgtest.EmptyURL(t), NATSURL: natstest.URL(t),
+			DatabaseURL: secret.Text(pgtest.EmptyURL(t)), NATSURL: secret.Text(natstest.URL(t)),
 			Ready: func(c app.Credentials) { ready <- c },
 		}, zap.NewNop())
 	}()

@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"sync"
+
+	"github.com/fanmail-dev/fanmail/internal/secret"
 )
 
 // session holds the input and output of a command.
@@ -35,6 +37,6 @@ func (s *session) say(format string, args ...any) {
 
 // fail prints an error on one line and returns the exit code.
 func (s *session) fail(err error) int {
-	_, _ = fmt.Fprintf(s.err, "fanmail: %s\n", strings.Join(strings.Fields(err.Error()), " "))
+	_, _ = fmt.Fprintf(s.err, "fanmail: %s\n", secret.Mask(strings.Join(strings.Fields(err.Error()), " ")))
 	return 1
 }

@@ -14,13 +14,14 @@ import (
 
 	"github.com/fanmail-dev/fanmail/internal/apiclient"
 	"github.com/fanmail-dev/fanmail/internal/app"
+	"github.com/fanmail-dev/fanmail/internal/secret"
 )
 
 // target is the API that a command calls, and the format of the output.
 type target struct {
-	API  string `name:"api" env:"FANMAIL_API" placeholder:"URL" help:"URL of the API. Defaults to the one in DIR/credentials.json."`
-	Key  string `name:"key" env:"FANMAIL_KEY" placeholder:"KEY" help:"API key. Defaults to the one in DIR/credentials.json."`
-	JSON bool   `name:"json" help:"Print the JSON of the API."`
+	API  secret.Text `name:"api" env:"FANMAIL_API" placeholder:"URL" help:"URL of the API. Defaults to the one in DIR/credentials.json."`
+	Key  secret.Text `name:"key" env:"FANMAIL_KEY" placeholder:"KEY" help:"API key. Defaults to the one in DIR/credentials.json."`
+	JSON bool        `name:"json" help:"Print the JSON of the API."`
 }
 
 // role selects the key of credentials.json that a command needs.
@@ -32,7 +33,16 @@ const (
 )
 
 func (t *target) client(s *session, as role) (*apiclient.Client, error) {
-	c := &apiclient.Client{Base: t.API, Key: t.Key, Proxy: http.ProxyFromEnvironment}
+	if t.API != "" {
+		u, err := t.API.URL("http", "https")
+		if err == nil && u.Host == "" {
+			err = errors.New("has no host; it must be a URL such as https://fanmail.example")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("--api (FANMAIL_API) %w", err)
+		}
+	}
+	c := &apiclient.Client{Base: t.API.Reveal(), Key: t.Key.Reveal(), Proxy: http.ProxyFromEnvironment}
 	if c.Base != "" && c.Key != "" {
 		return c, nil
 	}

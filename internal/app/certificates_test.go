@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/fanmail-dev/fanmail/internal/devserver"
+	"github.com/fanmail-dev/fanmail/internal/secret"
 	"github.com/fanmail-dev/fanmail/test/tlstest"
 )
 
@@ -45,7 +46,7 @@ func TestTheBrokersNextConnectionUsesRotatedCertificates(t *testing.T) {
 	first := rotate(7)
 	none := func(context.Context, jetstream.JetStream) error { return nil }
 	nc, _, err := connectBroker(t.Context(), NATS{
-		URL: "tls://127.0.0.1:" + port, CA: ours.CA, Cert: ours.Cert, Key: ours.Key,
+		URL: secret.Text("tls://127.0.0.1:" + port), CA: ours.CA, Cert: ours.Cert, Key: ours.Key,
 	}, "publisher", none, zap.NewNop())
 	require.NoError(t, err)
 	t.Cleanup(nc.Close)

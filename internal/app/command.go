@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/internal/faults"
+	"github.com/fanmail-dev/fanmail/internal/secret"
 )
 
 // Signals returns a context that ends at SIGINT or SIGTERM. A second signal kills
@@ -82,6 +83,6 @@ func ArmFaults() error {
 }
 
 func fail(name string, err error) int {
-	fmt.Fprintf(os.Stderr, "%s: %s\n", name, oneLine(err))
+	fmt.Fprintf(os.Stderr, "%s: %s\n", name, secret.Mask(oneLine(err)))
 	return 1
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/fanmail-dev/fanmail/internal/pg"
+	"github.com/fanmail-dev/fanmail/internal/secret"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 )
 
@@ -20,18 +23,17 @@ const DefaultDrain = 25 * time.Second
 
 // Database configures the connections to Postgres.
 type Database struct {
-	URL      string `name:"database-url" env:"FANMAIL_DATABASE_URL" placeholder:"postgres://…" help:"Postgres 15 or later."`
-	MaxConns int32  `name:"database-max-conns" env:"FANMAIL_DATABASE_MAX_CONNS" default:"0" help:"Most connections of this process; 0 means 4 a CPU and at least 16."`
-	Migrate  bool   `name:"migrate" env:"FANMAIL_MIGRATE" help:"Bring the schema up to date at start."`
+	URL      secret.Text `name:"database-url" env:"FANMAIL_DATABASE_URL" placeholder:"postgres://…" help:"Postgres 15 or later."`
+	MaxConns int32       `name:"database-max-conns" env:"FANMAIL_DATABASE_MAX_CONNS" default:"0" help:"Most connections of this process; 0 means 4 a CPU and at least 16."`
+	Migrate  bool        `name:"migrate" env:"FANMAIL_MIGRATE" help:"Bring the schema up to date at start."`
 }
 
 func (c *Database) validate() error {
 	if c.URL == "" {
 		return missing("--database-url", "FANMAIL_DATABASE_URL", "a Postgres connection string, such as postgres://user:password@host:5432/fanmail")
 	}
-	if _, err := pgxpool.ParseConfig(c.URL); err != nil {
-		// pgx removes the password from its message. Do not add the URL.
-		return wrong("--database-url", "FANMAIL_DATABASE_URL", "is not a Postgres connection string: "+oneLine(err))
+	if _, err := c.config(); err != nil {
+		return err
 	}
 	if c.MaxConns < 0 {
 		return wrong("--database-max-conns", "FANMAIL_DATABASE_MAX_CONNS", "must not be negative")
@@ -39,12 +41,21 @@ func (c *Database) validate() error {
 	return nil
 }
 
+// config parses the connection string.
+func (c *Database) config() (*pgxpool.Config, error) {
+	cfg, err := pg.Parse(c.URL)
+	if err != nil {
+		return nil, wrong("--database-url", "FANMAIL_DATABASE_URL", err.Error())
+	}
+	return cfg, nil
+}
+
 // streamsGiven is the value of --streams with which a process only checks them.
 const streamsGiven = "given"
 
 // NATS configures the connection to the broker and its streams.
 type NATS struct {
-	URL            string        `name:"nats-url" env:"FANMAIL_NATS_URL" placeholder:"nats://…" help:"NATS with JetStream; several URLs separated by commas."`
+	URL            secret.Text   `name:"nats-url" env:"FANMAIL_NATS_URL" placeholder:"nats://…" help:"NATS with JetStream; several URLs separated by commas."`
 	Creds          string        `name:"nats-creds" env:"FANMAIL_NATS_CREDS" placeholder:"FILE" help:"Credentials file of the NATS user."`
 	CA             string        `name:"nats-ca" env:"FANMAIL_NATS_CA" placeholder:"FILE" help:"Certificates to trust, PEM."`
 	Cert           string        `name:"nats-cert" env:"FANMAIL_NATS_CERT" placeholder:"FILE" help:"Client certificate, PEM."`
@@ -59,10 +70,13 @@ func (c *NATS) validate() error {
 	if c.URL == "" {
 		return missing("--nats-url", "FANMAIL_NATS_URL", "the broker's URL, such as nats://127.0.0.1:4222")
 	}
-	for raw := range strings.SplitSeq(c.URL, ",") {
-		u, err := url.Parse(strings.TrimSpace(raw))
-		if err != nil || u.Host == "" || (u.Scheme != "nats" && u.Scheme != "tls" && u.Scheme != "ws" && u.Scheme != "wss") {
-			return wrong("--nats-url", "FANMAIL_NATS_URL", "is not a NATS URL, such as nats://127.0.0.1:4222")
+	for raw := range strings.SplitSeq(c.URL.Reveal(), ",") {
+		u, err := secret.Text(strings.TrimSpace(raw)).URL("nats", "tls", "ws", "wss")
+		if err != nil {
+			return wrong("--nats-url", "FANMAIL_NATS_URL", err.Error())
+		}
+		if u.Host == "" {
+			return wrong("--nats-url", "FANMAIL_NATS_URL", "has no host; it must be a URL such as nats://127.0.0.1:4222")
 		}
 	}
 	for _, f := range []struct{ path, flag, env string }{
@@ -137,25 +151,27 @@ type Outbound struct {
 
 // Proxy configures the HTTP proxy for POSTs to webhooks.
 type Proxy struct {
-	Proxy *url.URL `name:"proxy" env:"FANMAIL_PROXY" placeholder:"URL" help:"HTTP proxy for webhook POSTs. The proxies of HTTP_PROXY and HTTPS_PROXY are not used."`
+	Proxy secret.Text `name:"proxy" env:"FANMAIL_PROXY" placeholder:"URL" help:"HTTP proxy for webhook POSTs. The proxies of HTTP_PROXY and HTTPS_PROXY are not used."`
 }
 
 // url is nil without a proxy.
-func (c *Proxy) url() *url.URL {
-	if c.Proxy == nil || c.Proxy.Host == "" {
-		return nil
+func (c *Proxy) url() (*url.URL, error) {
+	if c.Proxy == "" {
+		return nil, nil //nolint:nilnil // no proxy
 	}
-	return c.Proxy
+	u, err := c.Proxy.URL("http", "https", "socks5")
+	if err == nil && u.Host == "" {
+		err = errors.New("has no host; it must be a URL such as http://proxy.internal:3128")
+	}
+	if err != nil {
+		return nil, wrong("--proxy", "FANMAIL_PROXY", err.Error())
+	}
+	return u, nil
 }
 
 func (c *Proxy) validate() error {
-	if c.Proxy == nil || c.Proxy.String() == "" {
-		return nil
-	}
-	if c.Proxy.Host == "" || (c.Proxy.Scheme != "http" && c.Proxy.Scheme != "https" && c.Proxy.Scheme != "socks5") {
-		return wrong("--proxy", "FANMAIL_PROXY", "is not a proxy's URL, such as http://proxy.internal:3128")
-	}
-	return nil
+	_, err := c.url()
+	return err
 }
 
 func missing(flag, env, what string) error {

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"net/url"
 	"path/filepath"
 	"testing"
 	"time"
@@ -52,7 +51,7 @@ func TestAFaultyConfigurationNamesFlagAndEnvironment(t *testing.T) {
 		"bytes":            {publisher(func(c *PublisherConfig) { c.EventsMaxBytes = -1 }), "--events-max-bytes", "FANMAIL_EVENTS_MAX_BYTES"},
 		"health address":   {publisher(func(c *PublisherConfig) { c.HTTPAddr = "9101" }), "--http-addr", "FANMAIL_HTTP_ADDR"},
 		"drain":            {publisher(func(c *PublisherConfig) { c.Drain = -1 }), "--drain", "FANMAIL_DRAIN"},
-		"proxy":            {dispatcher(func(c *DispatcherConfig) { c.Proxy.Proxy = &url.URL{Path: "x"} }), "--proxy", "FANMAIL_PROXY"},
+		"proxy":            {dispatcher(func(c *DispatcherConfig) { c.Proxy.Proxy = "x" }), "--proxy", "FANMAIL_PROXY"},
 		"slots":            {dispatcher(func(c *DispatcherConfig) { c.Slots = -1 }), "--slots", "FANMAIL_SLOTS"},
 		"agent slots":      {dispatcher(func(c *DispatcherConfig) { c.AgentSlots = -1 }), "--agent-slots", "FANMAIL_AGENT_SLOTS"},
 		"early sunset": {dispatcher(func(c *DispatcherConfig) {
@@ -99,8 +98,8 @@ func TestFlagsAndEnvironmentFillTheSameConfiguration(t *testing.T) {
 	t.Setenv("FANMAIL_AGENT_WEBHOOKS_SUNSET", "2027-06-01")
 	c, err := Parse[DispatcherConfig]([]string{"--nats-url=nats://flag:4222"}, "dispatcher", "", "127.0.0.1:9102")
 	require.NoError(t, err)
-	require.Equal(t, "postgres://env@127.0.0.1/fanmail", c.Database.URL)
-	require.Equal(t, "nats://flag:4222", c.NATS.URL, "a flag goes before the environment")
+	require.Equal(t, "postgres://env@127.0.0.1/fanmail", c.Database.URL.Reveal())
+	require.Equal(t, "nats://flag:4222", c.NATS.URL.Reveal(), "a flag goes before the environment")
 	require.True(t, c.AllowHTTP)
 	require.Len(t, c.AllowNetworks, 2)
 	require.Equal(t, 3*time.Second, c.Drain)

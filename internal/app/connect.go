@@ -19,6 +19,7 @@ import (
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
 	"github.com/fanmail-dev/fanmail/internal/engine"
 	"github.com/fanmail-dev/fanmail/internal/pg"
+	"github.com/fanmail-dev/fanmail/internal/secret"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/internal/telemetry/export"
 )
@@ -26,9 +27,9 @@ import (
 // connectDatabase waits until Postgres answers, and checks its schema. It returns
 // a [*migrations.SchemaError] for a schema that this release does not support.
 func connectDatabase(ctx context.Context, c Database, name string, traces *export.Tracing, log *zap.Logger) (*pgxpool.Pool, error) {
-	cfg, err := pgxpool.ParseConfig(c.URL)
+	cfg, err := c.config()
 	if err != nil {
-		return nil, wrong("--database-url", "FANMAIL_DATABASE_URL", "is not a Postgres connection string: "+oneLine(err))
+		return nil, err
 	}
 	cfg.MaxConns = c.MaxConns
 	if cfg.MaxConns == 0 {
@@ -129,7 +130,7 @@ func connectBroker(ctx context.Context, c NATS, name string, ensure func(context
 	err := engine.Await(ctx, log, "the broker", func(attempt context.Context) error {
 		var err error
 		if nc == nil {
-			if nc, err = nats.Connect(c.URL, opts...); err != nil {
+			if nc, err = nats.Connect(c.URL.Reveal(), opts...); err != nil {
 				nc = nil
 				return fmt.Errorf("reach %s: %w", hosts(c.URL), err)
 			}
@@ -175,9 +176,9 @@ func (c *NATS) options() []nats.Option {
 }
 
 // hosts returns the servers of a list of URLs, without credentials.
-func hosts(urls string) string {
+func hosts(urls secret.Text) string {
 	var out []string
-	for raw := range strings.SplitSeq(urls, ",") {
+	for raw := range strings.SplitSeq(urls.Reveal(), ",") {
 		if u, err := url.Parse(strings.TrimSpace(raw)); err == nil {
 			out = append(out, u.Host)
 		}

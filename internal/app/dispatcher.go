@@ -63,8 +63,12 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 		}
 		c.Name = host + "-" + strconv.Itoa(os.Getpid())
 	}
+	proxy, err := c.Proxy.url()
+	if err != nil {
+		return err
+	}
 	d, err := engine.NewDispatcher(ctx, p.conn(), engine.Options{
-		Name: c.Name, Slots: c.Slots, SlowSlots: c.SlowSlots, AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks, Proxy: c.Proxy.url(),
+		Name: c.Name, Slots: c.Slots, SlowSlots: c.SlowSlots, AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks, Proxy: proxy,
 		ReplayRate: c.ReplayRate, Agents: engine.AgentOptions{Slots: c.AgentSlots, Deprecated: c.Deprecated, Sunset: c.Sunset},
 		Maintain: c.Maintenance != off, Retention: retentionRules(), Drain: p.drain, Streams: p.streams, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer(),
 	})

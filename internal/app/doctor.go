@@ -78,12 +78,12 @@ func (e *examination) database(ctx context.Context, c Database) {
 		e.add("database", FindingFail, "set --database-url (FANMAIL_DATABASE_URL), or --dir to that of `fanmail up`", "%w", err)
 		return
 	}
-	cfg, err := pgx.ParseConfig(c.URL)
+	cfg, err := c.config()
 	if err != nil {
 		e.add("database", FindingFail, "correct --database-url (FANMAIL_DATABASE_URL)", "%w", err)
 		return
 	}
-	conn, err := pgx.ConnectConfig(ctx, cfg)
+	conn, err := pgx.ConnectConfig(ctx, cfg.ConnConfig)
 	if err != nil {
 		e.add("database", FindingFail, "start Postgres, or correct --database-url (FANMAIL_DATABASE_URL)", "is unreachable: %w", err)
 		return
@@ -216,7 +216,7 @@ func (e *examination) broker(ctx context.Context, c NATS) {
 		e.add("broker", FindingFail, "set --nats-url (FANMAIL_NATS_URL), or --dir to that of `fanmail up`", "%w", err)
 		return
 	}
-	nc, err := nats.Connect(c.URL, append(c.options(), nats.Name("fanmail-doctor"), nats.Timeout(checkTimeout/2))...)
+	nc, err := nats.Connect(c.URL.Reveal(), append(c.options(), nats.Name("fanmail-doctor"), nats.Timeout(checkTimeout/2))...)
 	if err != nil {
 		e.add("broker", FindingFail, "start NATS, or correct --nats-url (FANMAIL_NATS_URL) and its credentials", "is unreachable: %w", err)
 		return

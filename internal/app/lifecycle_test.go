@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/fanmail-dev/fanmail/internal/devserver"
+	"github.com/fanmail-dev/fanmail/internal/secret"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
@@ -33,7 +34,7 @@ func TestOnlyReadinessDependsOnOthers(t *testing.T) {
 	require.NoError(t, err)
 	database := newGate(t, u.Host)
 	u.Host = database.addr
-	db, nc, life := Database{URL: u.String()}, NATS{URL: broker.URL()}, Lifecycle{HTTPAddr: "127.0.0.1:0", Drain: time.Second}
+	db, nc, life := Database{URL: secret.Text(u.String())}, NATS{URL: secret.Text(broker.URL())}, Lifecycle{HTTPAddr: "127.0.0.1:0", Drain: time.Second}
 	bases := map[string]string{}
 	for name, run := range map[string]func(*zap.Logger) error{
 		"publisher": func(l *zap.Logger) error {

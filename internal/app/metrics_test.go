@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/fanmail-dev/fanmail/internal/secret"
 	"github.com/fanmail-dev/fanmail/test/natstest"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
@@ -28,7 +29,7 @@ const metricsPage = "../../docs/reference/metrics.md"
 // export with docs/reference/metrics.md.
 func TestMetricsAreDocumented(t *testing.T) {
 	t.Parallel()
-	db, broker, life := Database{URL: pgtest.URL(t)}, NATS{URL: natstest.URL(t)}, Lifecycle{HTTPAddr: "127.0.0.1:0"}
+	db, broker, life := Database{URL: secret.Text(pgtest.URL(t))}, NATS{URL: secret.Text(natstest.URL(t))}, Lifecycle{HTTPAddr: "127.0.0.1:0"}
 	processes := map[string]func(*zap.Logger) error{
 		"publisher": func(l *zap.Logger) error {
 			return RunPublisher(t.Context(), PublisherConfig{Database: db, NATS: broker, Lifecycle: life}, l)

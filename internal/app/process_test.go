@@ -19,6 +19,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
 	"github.com/fanmail-dev/fanmail/internal/devserver"
+	"github.com/fanmail-dev/fanmail/internal/secret"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/test/natstest"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
@@ -125,7 +126,7 @@ func TestAnUnreachableDatabaseIsWaitedFor(t *testing.T) {
 	postgres := u.Host
 	u.Host = closedPort(t)
 	logs, done := start(t, PublisherConfig{
-		Database: Database{URL: u.String()}, NATS: NATS{URL: natstest.URL(t)}, Lifecycle: Lifecycle{HTTPAddr: "127.0.0.1:0"},
+		Database: Database{URL: secret.Text(u.String())}, NATS: NATS{URL: secret.Text(natstest.URL(t))}, Lifecycle: Lifecycle{HTTPAddr: "127.0.0.1:0"},
 	})
 	base := statusURL(t, logs)
 	says(t, logs, "waiting for the database", 3)
@@ -147,8 +148,8 @@ func TestAnUnreachableBrokerIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	addr := closedPort(t)
 	logs, done := start(t, PublisherConfig{
-		Database:  Database{URL: pgtest.URL(t)},
-		NATS:      NATS{URL: "nats://user:hunter2@" + addr},
+		Database:  Database{URL: secret.Text(pgtest.URL(t))},
+		NATS:      NATS{URL: secret.Text("nats://user:hunter2@" + addr)},
 		Lifecycle: Lifecycle{HTTPAddr: "127.0.0.1:0"},
 	})
 	base := statusURL(t, logs)
@@ -173,27 +174,27 @@ func TestAnUnreachableBrokerIsWaitedFor(t *testing.T) {
 func TestAProcessThatIsStoppedWhileItWaitsHasNoError(t *testing.T) {
 	t.Parallel()
 	logs, _ := start(t, PublisherConfig{
-		Database: Database{URL: "postgres://fanmail@" + closedPort(t) + "/x"}, NATS: NATS{URL: "nats://127.0.0.1:1"},
+		Database: Database{URL: secret.Text("postgres://fanmail@" + closedPort(t) + "/x")}, NATS: NATS{URL: "nats://127.0.0.1:1"},
 	})
 	says(t, logs, "waiting for the database", 1)
 }
 
 func TestASchemaThatDoesNotFitStopsTheProcessWithOneLine(t *testing.T) {
 	t.Parallel()
-	broker := NATS{URL: natstest.URL(t)}
+	broker := NATS{URL: secret.Text(natstest.URL(t))}
 	run := func(c Database) error {
 		return RunPublisher(t.Context(), PublisherConfig{Database: c, NATS: broker}, zap.NewNop())
 	}
 	var schema *migrations.SchemaError
 
-	empty := Database{URL: pgtest.EmptyURL(t)}
+	empty := Database{URL: secret.Text(pgtest.EmptyURL(t))}
 	err := run(empty)
 	require.ErrorAs(t, err, &schema)
 	require.Contains(t, oneLine(err), "FANMAIL_MIGRATE=true")
 
 	version, err := Migrate(t.Context(), empty, false, zap.NewNop())
 	require.NoError(t, err)
-	later(t, pgtest.Open(t, empty.URL), version+1, version+1)
+	later(t, pgtest.Open(t, empty.URL.Reveal()), version+1, version+1)
 	for _, empty.Migrate = range []bool{false, true} {
 		err = run(empty)
 		require.ErrorAs(t, err, &schema, "it shuts this one out")
@@ -218,13 +219,13 @@ func TestAProcessStartsOnTheSchemaOfALaterRelease(t *testing.T) {
 	require.NoError(t, err)
 	later(t, pgtest.Open(t, url), version+3, version)
 	logs, _ := start(t, PublisherConfig{
-		Database: Database{URL: url}, NATS: NATS{URL: natstest.URL(t)}, Lifecycle: Lifecycle{HTTPAddr: "127.0.0.1:0"},
+		Database: Database{URL: secret.Text(url)}, NATS: NATS{URL: secret.Text(natstest.URL(t))}, Lifecycle: Lifecycle{HTTPAddr: "127.0.0.1:0"},
 	})
 	becomesReady(t, statusURL(t, logs))
 	warned := logs.FilterMessageSnippet("migrated by a later release").All()
 	require.Len(t, warned, 1)
 	require.Equal(t, map[string]any{"schema_version": version + 3, "binary_version": version}, warned[0].ContextMap())
-	have, err := Migrate(t.Context(), Database{URL: url}, true, zap.NewNop())
+	have, err := Migrate(t.Context(), Database{URL: secret.Text(url)}, true, zap.NewNop())
 	require.NoError(t, err, "and leaves the rights to the later release: here there are no roles to give them to")
 	require.Equal(t, version+3, have)
 }
@@ -232,13 +233,13 @@ func TestAProcessStartsOnTheSchemaOfALaterRelease(t *testing.T) {
 func TestAMigratingProcessBringsTheSchemaUpToDate(t *testing.T) {
 	t.Parallel()
 	c := PublisherConfig{
-		Database:  Database{URL: pgtest.EmptyURL(t), Migrate: true},
-		NATS:      NATS{URL: natstest.URL(t)},
+		Database:  Database{URL: secret.Text(pgtest.EmptyURL(t)), Migrate: true},
+		NATS:      NATS{URL: secret.Text(natstest.URL(t))},
 		Lifecycle: Lifecycle{HTTPAddr: "127.0.0.1:0"},
 	}
 	logs, _ := start(t, c)
 	becomesReady(t, statusURL(t, logs))
-	schema, err := migrations.Read(t.Context(), pgtest.Open(t, c.Database.URL))
+	schema, err := migrations.Read(t.Context(), pgtest.Open(t, c.Database.URL.Reveal()))
 	require.NoError(t, err)
 	require.NoError(t, schema.Check())
 }
@@ -255,7 +256,7 @@ func TestADangerousStreamStopsTheProcessWithOneLine(t *testing.T) {
 		Name: stream.Events, Subjects: []string{"mail.events.>"}, Retention: jetstream.WorkQueuePolicy,
 	})
 	require.NoError(t, err)
-	err = RunPublisher(t.Context(), PublisherConfig{Database: Database{URL: pgtest.URL(t)}, NATS: NATS{URL: broker}}, zap.NewNop())
+	err = RunPublisher(t.Context(), PublisherConfig{Database: Database{URL: secret.Text(pgtest.URL(t))}, NATS: NATS{URL: secret.Text(broker)}}, zap.NewNop())
 	var mismatch *stream.MismatchError
 	require.ErrorAs(t, err, &mismatch)
 	require.NotContains(t, err.Error(), "\n")
@@ -289,7 +290,7 @@ func TestATakenPortNamesTheFlag(t *testing.T) {
 func TestAComponentThatFailsStopsTheOthersAndIsNamed(t *testing.T) {
 	t.Parallel()
 	drained := make(chan struct{})
-	err := runProcess(t.Context(), "test", Database{URL: pgtest.URL(t)}, NATS{URL: natstest.URL(t)}, Lifecycle{}, zap.NewNop(),
+	err := runProcess(t.Context(), "test", Database{URL: secret.Text(pgtest.URL(t))}, NATS{URL: secret.Text(natstest.URL(t))}, Lifecycle{}, zap.NewNop(),
 		func(_ context.Context, p *process) error {
 			p.add("steady", func(ctx context.Context) error { <-ctx.Done(); close(drained); return nil })
 			p.add("broken", func(context.Context) error { return io.ErrUnexpectedEOF })
@@ -305,7 +306,7 @@ func TestAComponentThatDoesNotDrainIsNamed(t *testing.T) {
 	release := make(chan struct{})
 	t.Cleanup(func() { close(release) })
 	ctx, stop := context.WithCancel(t.Context())
-	err := runProcess(ctx, "test", Database{URL: pgtest.URL(t)}, NATS{URL: natstest.URL(t)}, Lifecycle{Drain: time.Millisecond}, zap.NewNop(),
+	err := runProcess(ctx, "test", Database{URL: secret.Text(pgtest.URL(t))}, NATS{URL: secret.Text(natstest.URL(t))}, Lifecycle{Drain: time.Millisecond}, zap.NewNop(),
 		func(_ context.Context, p *process) error {
 			p.add("steady", func(ctx context.Context) error { <-ctx.Done(); return nil })
 			p.add("stubborn", func(context.Context) error { stop(); <-release; return nil })

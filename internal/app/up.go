@@ -15,14 +15,15 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/internal/devserver"
+	"github.com/fanmail-dev/fanmail/internal/secret"
 )
 
 // UpConfig configures `fanmail up`: everything in one process.
 type UpConfig struct {
 	SMTPAddr    string        `name:"smtp" env:"FANMAIL_SMTP_ADDR" default:"127.0.0.1:2525" help:"Address of the SMTP server."`
 	APIAddr     string        `name:"api" env:"FANMAIL_API_ADDR" default:"127.0.0.1:8080" help:"Address of the API."`
-	DatabaseURL string        `name:"database-url" env:"FANMAIL_DATABASE_URL" placeholder:"postgres://…" help:"Postgres to use; without it a private one is started in DIR."`
-	NATSURL     string        `name:"nats-url" env:"FANMAIL_NATS_URL" placeholder:"nats://…" help:"NATS with JetStream to use; without it one is embedded, with its data in DIR."`
+	DatabaseURL secret.Text   `name:"database-url" env:"FANMAIL_DATABASE_URL" placeholder:"postgres://…" help:"Postgres to use; without it a private one is started in DIR."`
+	NATSURL     secret.Text   `name:"nats-url" env:"FANMAIL_NATS_URL" placeholder:"nats://…" help:"NATS with JetStream to use; without it one is embedded, with its data in DIR."`
 	HTTPAddr    string        `name:"http-addr" env:"FANMAIL_HTTP_ADDR" default:"off" help:"Address of /healthz, /readyz and /metrics."`
 	MailAuth    bool          `name:"mail-auth" env:"FANMAIL_MAIL_AUTH" help:"Check SPF, DKIM and DMARC of each mail; off for development, since mail from this machine never passes and DNS may be away."`
 	DNSServer   string        `name:"dns-server" env:"FANMAIL_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server to ask for that; without it the system's are asked."`
@@ -103,16 +104,16 @@ func RunUp(ctx context.Context, c UpConfig, log *zap.Logger) error {
 	if err != nil {
 		return err
 	}
-	creds := Credentials{API: "http://" + reachable(l.Addr()), DatabaseURL: c.DatabaseURL, NATSURL: c.NATSURL}
+	creds := Credentials{API: "http://" + reachable(l.Addr()), DatabaseURL: c.DatabaseURL.Reveal(), NATSURL: c.NATSURL.Reveal()}
 	stop, err := c.startServers(ctx, &creds, log)
 	defer stop()
 	if err != nil {
 		return stopped(ctx, err)
 	}
 	c.step("migrating the schema and creating the streams")
-	db := Database{URL: creds.DatabaseURL, Migrate: true}
+	db := Database{URL: secret.Text(creds.DatabaseURL), Migrate: true}
 	life := Lifecycle{HTTPAddr: c.HTTPAddr, Drain: c.Drain}
-	return runProcess(ctx, "up", db, NATS{URL: creds.NATSURL}, life, log, func(ctx context.Context, p *process) error {
+	return runProcess(ctx, "up", db, NATS{URL: secret.Text(creds.NATSURL)}, life, log, func(ctx context.Context, p *process) error {
 		return c.addAll(ctx, p, l, creds, last)
 	})
 }

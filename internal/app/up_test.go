@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/internal/apiclient"
+	"github.com/fanmail-dev/fanmail/internal/secret"
 	"github.com/fanmail-dev/fanmail/test/natstest"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
@@ -84,13 +85,13 @@ func TestUpKeepsItsDataAndItsKeysFromOneStartToTheNext(t *testing.T) {
 
 func TestUpMakesNewKeysWhereTheOldOnesAreOfAnotherDatabase(t *testing.T) {
 	t.Parallel()
-	c := UpConfig{Dir: t.TempDir(), DatabaseURL: pgtest.EmptyURL(t), NATSURL: natstest.URL(t)}
+	c := UpConfig{Dir: t.TempDir(), DatabaseURL: secret.Text(pgtest.EmptyURL(t)), NATSURL: secret.Text(natstest.URL(t))}
 	first, stop := up(t, c)
-	require.Equal(t, c.DatabaseURL, first.DatabaseURL)
-	require.Equal(t, c.NATSURL, first.NATSURL)
+	require.Equal(t, c.DatabaseURL.Reveal(), first.DatabaseURL)
+	require.Equal(t, c.NATSURL.Reveal(), first.NATSURL)
 	require.NoError(t, stop())
 
-	c.DatabaseURL = pgtest.EmptyURL(t)
+	c.DatabaseURL = secret.Text(pgtest.EmptyURL(t))
 	second, stop := up(t, c)
 	require.NotEqual(t, first.OperatorKey, second.OperatorKey)
 	require.NotEqual(t, first.TenantKey, second.TenantKey)

@@ -6,6 +6,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/fanmail-dev/fanmail/internal/secret"
 )
 
 // followFiles makes each new connection read the files that its connection
@@ -14,13 +16,14 @@ import (
 // that is broken just then fails that connection and is read again for the next.
 // Connections live for an hour at most, so an old certificate is out of use by then.
 func followFiles(cfg *pgxpool.Config) {
-	source := cfg.ConnString()
+	source := secret.Text(cfg.ConnString())
 	before := cfg.BeforeConnect
 	cfg.BeforeConnect = func(ctx context.Context, c *pgx.ConnConfig) error {
-		now, err := pgx.ParseConfig(source)
+		cfg, err := Parse(source)
 		if err != nil {
-			return fmt.Errorf("read the connection's certificates: %w", err) // pgx redacts it
+			return fmt.Errorf("read the connection's certificates: the database URL %w", err)
 		}
+		now := cfg.ConnConfig
 		c.TLSConfig, c.Fallbacks, c.Password = now.TLSConfig, now.Fallbacks, now.Password
 		if before != nil {
 			return before(ctx, c)

@@ -6,21 +6,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
-)
 
-// Engine are the settings of the engine's connections.
-var Engine = map[string]string{
-	"enable_hashjoin":     "off",
-	"enable_mergejoin":    "off",
-	"enable_seqscan":      "off",
-	"enable_bitmapscan":   "off",
-	"plan_cache_mode":     "force_generic_plan",
-	"jit":                 "off",
-	"statement_timeout":   "60s",
-	"lock_timeout":        "20s",
-	"application_name":    "fanmail",
-	"client_min_messages": "error",
-}
+	"github.com/fanmail-dev/fanmail/internal/secret"
+)
 
 // Configure gives a pool's connections the engine's settings; what the
 // connection string sets itself stays. Files that the string names are read
@@ -41,12 +29,11 @@ func Configure(cfg *pgxpool.Config) {
 }
 
 // Open makes a pool of at most maxConns engine connections (zero: 8). It does
-// not connect. The error names what is wrong with the URL and never holds its
-// password.
+// not connect. For its errors about the URL see [Parse].
 func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error) {
-	cfg, err := pgxpool.ParseConfig(url)
+	cfg, err := Parse(secret.Text(url))
 	if err != nil {
-		return nil, fmt.Errorf("database URL: %w", err) // pgx redacts it
+		return nil, fmt.Errorf("the database URL %w", err)
 	}
 	cfg.MaxConns = maxConns
 	if maxConns <= 0 {

@@ -35,7 +35,7 @@ var Rules = []Rule{
 		Because: "rights follow the schema and not the code that uses it",
 	},
 	{
-		Package: "internal/pg", May: []string{"events"},
+		Package: "internal/pg", May: []string{"events", "internal/secret"},
 		Because: "how connections are opened is nobody's domain; of events it needs the ids, which every connection converts",
 	},
 	{
@@ -45,6 +45,10 @@ var Rules = []Rule{
 	{
 		Package: "internal/faults",
 		Because: "anything may stand at a crash point, so it knows nothing",
+	},
+	{
+		Package: "internal/secret",
+		Because: "any package may have a setting that holds a password",
 	},
 	{
 		Package: "internal/devserver", May: []string{"internal/devserver/freeport"},
@@ -71,7 +75,7 @@ var Rules = []Rule{
 		Because: "the relay moves what the outbox holds to the broker; who takes it from there is not its concern",
 	},
 	{
-		Package: "internal/telemetry/export",
+		Package: "internal/telemetry/export", May: []string{"internal/secret"},
 		Because: "it ships spans of whatever kind, and only app decides that it does",
 	},
 	{
@@ -155,7 +159,7 @@ var Rules = []Rule{
 		Because: "the client is small: it manages through the owners of the tables, and runs the engine",
 	},
 	{
-		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/devserver", "internal/dispatch", "internal/engine", "internal/faults", "internal/ingest", "internal/mailbox", "internal/opevents", "internal/pg", "internal/relay", "internal/replay", "internal/retention", "internal/stream", "internal/telemetry/export", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/devserver", "internal/dispatch", "internal/engine", "internal/faults", "internal/ingest", "internal/mailbox", "internal/opevents", "internal/pg", "internal/relay", "internal/replay", "internal/retention", "internal/secret", "internal/stream", "internal/telemetry/export", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
 		Because: "app wires everything, so only commands may stand above it",
 	},
 	{
@@ -167,7 +171,7 @@ var Rules = []Rule{
 		Because: "it is arithmetic about the system and runs none of it",
 	},
 	{
-		Package: "cmd/*", May: []string{"internal/api", "internal/app", "internal/apiclient", "internal/capacity", "deploy/migrations", "internal/devserver", "events", "internal/stream", "internal/pg", "subscribers/signature"},
+		Package: "cmd/*", May: []string{"internal/api", "internal/app", "internal/apiclient", "internal/capacity", "deploy/migrations", "internal/devserver", "events", "internal/stream", "internal/pg", "internal/secret", "subscribers/signature"},
 		Because: "a command reads its configuration and runs app; what it does itself nobody could test or reuse",
 	},
 }

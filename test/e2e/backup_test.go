@@ -15,6 +15,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/internal/apiclient"
 	"github.com/fanmail-dev/fanmail/internal/app"
+	"github.com/fanmail-dev/fanmail/internal/secret"
 	"github.com/fanmail-dev/fanmail/test/natstest"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 	"github.com/fanmail-dev/fanmail/test/sink"
@@ -28,7 +29,7 @@ func system(t *testing.T, dir, database, broker string) (app.Credentials, func()
 	done := make(chan error, 1)
 	go func() {
 		done <- app.RunUp(ctx, app.UpConfig{
-			Dir: dir, APIAddr: "127.0.0.1:0", SMTPAddr: "127.0.0.1:0", DatabaseURL: database, NATSURL: broker,
+			Dir: dir, APIAddr: "127.0.0.1:0", SMTPAddr: "127.0.0.1:0", DatabaseURL: secret.Text(database), NATSURL: secret.Text(broker),
 			Ready: func(c app.Credentials) { ready <- c },
 		}, zap.NewNop())
 	}()

@@ -19,6 +19,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events/email"
 	"github.com/fanmail-dev/fanmail/internal/apiclient"
 	"github.com/fanmail-dev/fanmail/internal/app"
+	"github.com/fanmail-dev/fanmail/internal/secret"
 	"github.com/fanmail-dev/fanmail/test/natstest"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 	"github.com/fanmail-dev/fanmail/test/sink"
@@ -105,14 +106,14 @@ func upWith(ctx context.Context, t testing.TB, s *sink.Sink) *oneProcess {
 	ready := make(chan app.Credentials, 1)
 	c := app.UpConfig{
 		SMTPAddr: "127.0.0.1:0", APIAddr: "127.0.0.1:0", HTTPAddr: "off",
-		DatabaseURL: pgtest.URL(t), NATSURL: natstest.URL(t), Dir: t.TempDir(),
+		DatabaseURL: secret.Text(pgtest.URL(t)), NATSURL: secret.Text(natstest.URL(t)), Dir: t.TempDir(),
 		Ready: func(creds app.Credentials) { ready <- creds },
 	}
 	running, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	log := zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel))
 	go func() { done <- app.RunUp(running, c, log) }()
-	u := &oneProcess{t: t, pool: pgtest.Open(t, c.DatabaseURL)}
+	u := &oneProcess{t: t, pool: pgtest.Open(t, c.DatabaseURL.Reveal())}
 	select {
 	case u.creds = <-ready:
 	case err := <-done:

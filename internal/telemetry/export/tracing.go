@@ -89,6 +89,9 @@ func wanted(env func(string) string) (on bool, protocol string, err error) {
 	if _, endpoint := first("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"); endpoint == "" {
 		return false, "", nil
 	}
+	if err := checkSecrets(env); err != nil {
+		return false, "", err
+	}
 	switch exporter := env("OTEL_TRACES_EXPORTER"); exporter {
 	case "", "otlp":
 	case "none":
