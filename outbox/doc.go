@@ -1,11 +1,33 @@
-// Package outbox accepts events inside the caller's own transaction. It owns the
-// tables outbox, events, event_keys and strict_tenants: all SQL on them is here.
+// Package outbox inserts events inside the caller's own transaction. A program that
+// only produces events needs this package and no other:
 //
-// It guarantees:
+//	tx, err := pool.Begin(ctx)
+//	if err != nil {
+//		return err
+//	}
+//	defer tx.Rollback(ctx)
+//	// Change your own tables in tx here.
+//	id, err := outbox.Insert(ctx, tx, events.Event{
+//		TenantID: tenant, Type: events.EmailReceived, Data: json.RawMessage(`{"subject":"hello"}`),
+//	})
+//	if err != nil {
+//		return err
+//	}
+//	if err := tx.Commit(ctx); err != nil {
+//		return err
+//	}
+//	outbox.Wake(nc) // optional: the event is published at once
+//
+// The database must have Fanmail's schema; the root package's Migrate creates it.
+// [Insert], [InsertMany], [Wake] and [MaxInsert] are for producers. The other
+// functions are for Fanmail's own processes. The package owns the tables outbox,
+// events, event_keys and strict_tenants: all SQL on them is here.
+//
+// The package guarantees:
 //
 //   - [Insert] and [InsertMany] write an event and its outbox row in the caller's
-//     transaction. If that commits, Fanmail delivers the event; if it rolls back,
-//     nothing has happened.
+//     transaction. If it commits, Fanmail delivers the event. If it rolls back,
+//     nothing was written.
 //   - An outbox row means "not fanned out yet". Only the transaction that inserts
 //     the event's deliveries deletes it ([QueueTake]).
 //   - Two inserts of one tenant, idempotency key and type within 30 days are one
@@ -15,6 +37,6 @@
 //   - [Lease] gives a waiting row to one caller at a time. A lease that runs out
 //     makes the row available again.
 //
-// Inserts send no NOTIFY. Call [Wake] after the commit: it is a hint to the
-// publisher, which polls as well.
+// Inserts send no NOTIFY. The publisher polls the outbox, and [Wake] spares the wait
+// for its next poll.
 package outbox

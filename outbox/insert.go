@@ -30,10 +30,12 @@ type Inserted struct {
 	New bool
 }
 
-// Insert writes an event and its outbox row in tx and returns the event's id. If
-// the event's idempotency key was seen within 30 days, Insert writes nothing and
-// returns the id of the first event. An invalid event is an [*events.FieldError]
-// and leaves tx usable; any other error comes from the database.
+// Insert writes an event and its outbox row in tx and returns the event's id. If an
+// event with the same tenant, idempotency key and type was accepted within 30 days,
+// Insert writes nothing and returns that event's id.
+//
+// It returns an [*events.FieldError] if the event is not valid; tx is then still
+// usable. After any other error, which comes from the database, roll tx back.
 func Insert(ctx context.Context, tx pgx.Tx, ev events.Event) (events.ID, error) {
 	done, err := InsertMany(ctx, tx, []events.Event{ev})
 	if err != nil {
@@ -42,10 +44,13 @@ func Insert(ctx context.Context, tx pgx.Tx, ev events.Event) (events.ID, error) 
 	return done[0].ID, nil
 }
 
-// InsertMany is [Insert] for up to [MaxInsert] events in one round trip. Their
-// outbox sequences follow the order of the slice. Two events of one tenant, key
-// and type in the same call are one event. If ctx carries a sampled span, the
-// events' way to their webhooks is traced under it.
+// InsertMany is [Insert] for up to [MaxInsert] events in one round trip. It returns
+// one result for each event, in order; for no events it returns nil. The order of the
+// slice is the order of the outbox. Two events of one tenant, key and type in the same
+// call are one event: the result of the second has New false.
+//
+// If one event is not valid, none is written. If ctx carries a sampled span, the
+// deliveries of the events are traced under it.
 func InsertMany(ctx context.Context, tx pgx.Tx, evs []events.Event) ([]Inserted, error) {
 	if len(evs) == 0 {
 		return nil, nil

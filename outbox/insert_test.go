@@ -125,7 +125,7 @@ func TestInsertWorksInEveryQueryMode(t *testing.T) {
 	}
 }
 
-func TestAKeyFromTheBucketBeforeStillCounts(t *testing.T) {
+func TestAKeyOfThePreviousBucketIsStillKnown(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	pool := pgtest.Pool(t)
@@ -139,7 +139,7 @@ func TestAKeyFromTheBucketBeforeStillCounts(t *testing.T) {
 	require.Equal(t, id, done[0].ID)
 }
 
-func TestInsertKeepsOrderAndRollsBackWhole(t *testing.T) {
+func TestInsertKeepsTheOrderAndRollsBackCompletely(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	pool := pgtest.Pool(t)
@@ -175,9 +175,9 @@ func TestBadEventsAreRefusedByFieldAndLeaveTheTransactionUsable(t *testing.T) {
 	ten := tenant(t, pool, false)
 	good := events.Event{TenantID: ten, Type: events.EmailSent, Data: json.RawMessage(`{}`)}
 	for name, c := range map[string]struct {
-		breakIt func(*events.Event)
-		field   string
-		says    string
+		change func(*events.Event)
+		field  string
+		says   string
 	}{
 		"no tenant":    {func(e *events.Event) { e.TenantID = events.TenantID{} }, "tenant_id", "required"},
 		"unknown type": {func(e *events.Event) { e.Type = "email.eaten" }, "type", "email.received"},
@@ -195,7 +195,7 @@ func TestBadEventsAreRefusedByFieldAndLeaveTheTransactionUsable(t *testing.T) {
 		tx, err := pool.Begin(ctx)
 		require.NoError(t, err)
 		ev := good
-		c.breakIt(&ev)
+		c.change(&ev)
 		_, err = outbox.Insert(ctx, tx, ev)
 		var fe *events.FieldError
 		require.ErrorAs(t, err, &fe, name)
@@ -219,7 +219,7 @@ func TestStrictTenantsCommitInSequenceOrder(t *testing.T) {
 	_, err = outbox.Insert(ctx, first, ev)
 	require.NoError(t, err)
 
-	// Another tenant's insert passes; the strict tenant's next one waits.
+	// An insert of another tenant does not wait; the next one of the strict tenant does.
 	insert(t, pool, events.Event{TenantID: free, Type: events.EmailSent, Data: json.RawMessage(`{}`)})
 	second := make(chan error, 1)
 	go func() {

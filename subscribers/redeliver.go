@@ -12,13 +12,14 @@ import (
 	"github.com/fanmail-dev/fanmail/outbox"
 )
 
-// TestMessage stands in the data of every test event, by which replays know
-// and skip them.
+// TestMessage is in the data of every test event. Replays recognize test events by
+// it and skip them.
 const TestMessage = "A test of this webhook, sent on request."
 
-// InsertTest makes a test delivery for one webhook, past its filters: an event
-// of the webhook's first type, which goes to this webhook alone. It returns
-// [ErrNotFound], or [ErrDisabled] where the webhook is disabled.
+// InsertTest inserts a test event of the webhook's first type and its delivery,
+// which is due at once. The event goes to this webhook alone and ignores its
+// filters. It returns [ErrNotFound] if the tenant has no such webhook, and
+// [ErrDisabled] if the webhook is disabled.
 func (s *Store) InsertTest(ctx context.Context, tenant events.TenantID, webhook events.WebhookID) (DeliveryRow, error) {
 	var d DeliveryRow
 	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
@@ -36,8 +37,8 @@ func (s *Store) InsertTest(ctx context.Context, tenant events.TenantID, webhook 
 		if err != nil {
 			return fmt.Errorf("encode a test event: %w", err)
 		}
-		// The event goes into the log and not into the outbox: no other webhook
-		// gets it.
+		// The event is written to the event log and not to the outbox, so that no
+		// other webhook gets it.
 		src, err := outbox.Log(ctx, tx, &events.Event{TenantID: tenant, Type: w.Events[0], Data: data})
 		if err != nil {
 			return err
@@ -55,10 +56,10 @@ func (s *Store) InsertTest(ctx context.Context, tenant events.TenantID, webhook 
 	return d, nil
 }
 
-// Redeliver sends an event again, under a new replay id: to one webhook of the
-// tenant, or, where webhook is zero, to every webhook that the event was
-// delivered to before and that still exists. It returns [ErrNotFound] where
-// the tenant has no such event or webhook.
+// Redeliver inserts new deliveries of an event, due at once, and returns their
+// common replay id. They go to one webhook of the tenant. If webhook is zero, they
+// go to every webhook that has had a delivery of the event and still exists. It
+// returns [ErrNotFound] if the tenant has no such event or webhook.
 func (s *Store) Redeliver(ctx context.Context, tenant events.TenantID, event events.ID, webhook events.WebhookID) (events.ReplayID, []DeliveryRow, error) {
 	replay := events.NewRandom[events.ReplayKind]()
 	var list []DeliveryRow
@@ -86,6 +87,7 @@ func (s *Store) Redeliver(ctx context.Context, tenant events.TenantID, event eve
 	return replay, list, nil
 }
 
+// receivers returns the webhooks, not deleted, that have had a delivery of the event.
 func (s *Store) receivers(ctx context.Context, tenant events.TenantID, src events.Record) ([]events.WebhookID, error) {
 	first, last := idsOf(src.CreatedAt)
 	rows, err := s.db.Query(ctx, `SELECT DISTINCT d.webhook_id FROM (SELECT `+deliveryColumns+eventDeliveries+`) AS d
@@ -101,10 +103,10 @@ func (s *Store) receivers(ctx context.Context, tenant events.TenantID, src event
 	return to, nil
 }
 
-// insertDue inserts deliveries that are due at once. Their creation time is the
-// transaction's; it must run inside one.
+// insertDue inserts deliveries that are due at once. It must run inside a
+// transaction, whose time is their creation time.
 func (s *Store) insertDue(ctx context.Context, tenant events.TenantID, src events.Record, kind string, replay events.ReplayID, to []events.WebhookID) ([]DeliveryRow, error) {
-	// The ids hold the time of the rows, which is the transaction's.
+	// The ids contain the creation time of the rows.
 	var now time.Time
 	if err := s.db.QueryRow(ctx, `SELECT now()`).Scan(&now); err != nil {
 		return nil, fmt.Errorf("read the database's clock: %w", err)
@@ -129,10 +131,13 @@ func (s *Store) insertDue(ctx context.Context, tenant events.TenantID, src event
 	return list, nil
 }
 
-// Retry makes a delivery due at once. A failed one becomes pending again, with
-// as many attempts more as a new one has; the numbers of its attempts go on,
-// and the log of them stays. It returns [ErrNotFound], [ErrDelivered],
-// [ErrDeleted] or [ErrExpired].
+// Retry makes a delivery due at once. A failed delivery becomes pending again, with
+// [MaxAttempts] more attempts. Its earlier attempts stay in the log, and the numbers
+// of new ones follow theirs. A pending delivery without an attempt stays as it is.
+//
+// It returns [ErrNotFound] if the tenant has no such delivery, [ErrDelivered] if it
+// was delivered, [ErrDeleted] if its webhook was deleted, and [ErrExpired] if its
+// retention is over.
 func (s *Store) Retry(ctx context.Context, tenant events.TenantID, id events.DeliveryID) (DeliveryRow, error) {
 	ms := events.CreatedAt(id)
 	var d DeliveryRow
@@ -155,7 +160,7 @@ func (s *Store) Retry(ctx context.Context, tenant events.TenantID, id events.Del
 			return ErrExpired
 		}
 		rows, err := tx.Query(ctx, `UPDATE fanmail.webhook_subscriber_deliveries SET status = 'pending', finished_at = NULL,
-				-- one that has had no attempt is due, or on its way under a lease
+				-- a delivery without an attempt is due already, or leased while its message travels
 				next_retry_at = CASE WHEN status = 'pending' AND attempts = 0 THEN next_retry_at ELSE now() END,
 				max_attempts = CASE WHEN status = 'failed' THEN attempts + $4 ELSE max_attempts END
 			WHERE tenant_id = $1 AND id = $2 AND created_at = $3 RETURNING `+deliveryColumns, tenant, id, created, MaxAttempts)

@@ -19,7 +19,8 @@ import (
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
 
-// Entry is a webhook as the engine sees it. It is immutable and holds the secrets.
+// Entry is a webhook in a [Registry]. It is immutable, safe for concurrent use, and
+// holds the signing secrets, which only [Entry.Signer] uses.
 type Entry struct {
 	ID          events.WebhookID
 	TenantID    events.TenantID
@@ -28,9 +29,9 @@ type Entry struct {
 	Filters     Filters
 	Enabled     bool
 	Deleted     bool
-	MaxInFlight int
-	RateLimit   int
-	Strict      bool
+	MaxInFlight int  // attempts, over all dispatchers
+	RateLimit   int  // attempts a second; 0 for none
+	Strict      bool // ordering "strict"
 
 	xid             uint64
 	secret, prev    string
@@ -47,15 +48,16 @@ func (e *Entry) Wants(ev *events.Record) bool {
 	return slices.Contains(e.Events, ev.Type) && e.Filters.Match(ev.AgentID, ev.ConversationID, ev.Labels)
 }
 
-// Target is the webhook's URL, parsed; the callers share it and must not
-// change it.
+// Target returns the webhook's URL, parsed. Callers share the result and must not
+// change it. The error does not show the URL.
 func (e *Entry) Target() (*url.URL, error) {
 	e.prepare()
 	return e.target, e.err
 }
 
-// Signer is what signs the webhook's POSTs at now: with the previous secret
-// too while it is in its grace.
+// Signer returns the signer of the webhook's POSTs at a time. It signs with the
+// previous secret too, until [RotationGrace] after the rotation. The error does not
+// show a secret.
 func (e *Entry) Signer(now time.Time) (*signature.Signer, error) {
 	e.prepare()
 	if e.rotated != nil && now.Before(e.prevUntil) {
@@ -64,8 +66,8 @@ func (e *Entry) Signer(now time.Time) (*signature.Signer, error) {
 	return e.single, e.err
 }
 
-// prepare does at a webhook's first attempt what would be waste for the many
-// that have none.
+// prepare parses the URL and makes the signers at the first attempt. Most webhooks
+// in memory have no attempt in a while.
 func (e *Entry) prepare() {
 	e.once.Do(func() {
 		if e.target, e.err = url.Parse(e.URL); e.err != nil {
@@ -89,13 +91,14 @@ type Registry struct {
 	mu       sync.RWMutex
 	byID     map[events.WebhookID]*Entry
 	byTenant map[events.TenantID][]*Entry // enabled ones
-	since    uint64                       // every change by an older transaction is known
-	life     string                       // of the database, when all webhooks were last read
+	since    uint64                       // changes by transactions with lower ids are known
+	life     string                       // the databaseLife in which all webhooks were last read
 	watchers []func(*Entry)
 }
 
-// NewRegistry returns an empty registry; call Load before use. With a nil nc,
-// changes are found by polling alone. log may be nil.
+// NewRegistry returns an empty registry. Call [Registry.Load] before use, and
+// [Registry.Run] to keep it up to date. With a nil nc, Run finds changes by polling
+// alone. A nil log is silent.
 func NewRegistry(pool *pgxpool.Pool, nc *nats.Conn, log *zap.Logger) *Registry {
 	if log == nil {
 		log = zap.NewNop()
@@ -107,15 +110,16 @@ func NewRegistry(pool *pgxpool.Pool, nc *nats.Conn, log *zap.Logger) *Registry {
 	}
 }
 
-// Watch calls f for every webhook that changes from now on. Call it before
-// Run. f must not block.
+// Watch calls f for every webhook that is new or changed from now on. Call Watch
+// before [Registry.Run]. f must not block; it runs in the goroutine that loads.
 func (r *Registry) Watch(f func(*Entry)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.watchers = append(r.watchers, f)
 }
 
-// Load reads the changes since the last call; the first call reads everything.
+// Load reads the changes since the last call. The first call reads all webhooks, and
+// so does the first call after a crash, a failover or a restore of the database.
 func (r *Registry) Load(ctx context.Context) error {
 	b := &pgx.Batch{}
 	r.Queue(b)
@@ -124,16 +128,18 @@ func (r *Registry) Load(ctx context.Context) error {
 	return errors.Join(err, results.Close())
 }
 
-// The database's life is known by its statistics: they survive an orderly
-// restart, while a crash, a failover or a restore begins new ones. Those also
-// give the transaction ids of commits that were lost out again, so that what
-// changes in the new life can have older ids than are known: everything is
-// read then, by the statement itself, so that no batch of the fan-out runs on
-// what an earlier life knew.
+// databaseLife changes when the database crashes, fails over or is restored. It is
+// the time of the statistics, which survive an orderly restart only.
+//
+// After such an event the database can use the transaction ids of lost commits
+// again. A change can then have a lower id than [Registry.since]. So the statement
+// itself reads all webhooks if the life has changed: no batch of the fan-out works
+// with webhooks of an earlier life.
 const databaseLife = `coalesce(pg_stat_get_bgwriter_stat_reset_time()::text, '')`
 
-// The snapshot's xmin is read first and the changes after it, so that what the
-// second statement can't see yet is asked for again the next time.
+// The first statement reads the xmin of its snapshot, the second reads the changes.
+// A transaction that the second cannot see has an id of at least that xmin, so the
+// next call asks for it again.
 const (
 	registrySnapshot = `SELECT pg_snapshot_xmin(pg_current_snapshot())::text, ` + databaseLife + `, $1::text`
 	registryChanges  = `
@@ -143,9 +149,9 @@ SELECT id, tenant_id, url, events, filter_agent_ids, filter_conversation_ids, fi
 FROM fanmail.webhooks WHERE changed_xid >= CASE WHEN ` + databaseLife + ` = $2 THEN $1 ELSE '0' END::text::xid8`
 )
 
-// Queue adds the registry's two statements to a batch; read their results with
-// [Registry.Read], in turn. Inside a transaction this makes the registry at
-// least as new as the transaction's snapshot.
+// Queue adds the registry's two statements to a batch. Read their results with
+// [Registry.Read] at the same place in the batch. Inside a transaction this makes
+// the registry at least as new as the transaction's snapshot.
 func (r *Registry) Queue(b *pgx.Batch) {
 	r.mu.RLock()
 	since, life := r.since, r.life
@@ -154,7 +160,8 @@ func (r *Registry) Queue(b *pgx.Batch) {
 	b.Queue(registryChanges, strconv.FormatUint(since, 10), life)
 }
 
-// Read applies the results of the statements that [Registry.Queue] queued.
+// Read applies the results of the statements that [Registry.Queue] queued. If it
+// returns an error, the registry is as before.
 func (r *Registry) Read(results pgx.BatchResults) error {
 	var xmin, life, known string
 	if err := results.QueryRow().Scan(&xmin, &life, &known); err != nil {
@@ -187,21 +194,21 @@ func scanEntry(row pgx.CollectableRow) (*Entry, error) {
 	return e, err
 }
 
-// apply takes in what changed since the life and the transaction that were
-// known when it was asked for.
+// apply stores changed webhooks. known is the life that the registry had when the
+// statements were queued, life is the one that they found, and since is their xmin.
 func (r *Registry) apply(known, life string, since uint64, changed []*Entry) error {
-	var news []*Entry
+	var stored []*Entry
 	r.mu.Lock()
 	switch {
 	case life == r.life:
-		r.since = max(r.since, since) // of two reads at once the older can come later
-	case known == r.life: // these are all
+		r.since = max(r.since, since) // of two concurrent reads the older may end later
+	case known == r.life: // changed holds all webhooks
 		r.life, r.since = life, since
 		clear(r.byID)
 		clear(r.byTenant)
 	default:
 		r.mu.Unlock()
-		return errors.New("the database went down meanwhile; what it said of the webhooks may be out of date")
+		return errors.New("read changed webhooks: the database crashed or failed over meanwhile, so the result may be out of date; read again")
 	}
 	for _, e := range changed {
 		old := r.byID[e.ID]
@@ -215,11 +222,11 @@ func (r *Registry) apply(known, life string, since uint64, changed []*Entry) err
 		if e.Enabled && !e.Deleted {
 			r.byTenant[e.TenantID] = append(slices.Clip(r.byTenant[e.TenantID]), e)
 		}
-		news = append(news, e)
+		stored = append(stored, e)
 	}
 	watchers := r.watchers
 	r.mu.Unlock()
-	for _, e := range news {
+	for _, e := range stored {
 		for _, f := range watchers {
 			f(e)
 		}
@@ -227,11 +234,13 @@ func (r *Registry) apply(known, life string, since uint64, changed []*Entry) err
 	return nil
 }
 
-// same compares what one transaction may have changed in two steps.
+// same compares the fields that two statements of one transaction may change.
 func (e *Entry) same(o *Entry) bool {
 	return e.Enabled == o.Enabled && e.Deleted == o.Deleted && e.secret == o.secret && e.URL == o.URL
 }
 
+// unlist removes a webhook from its tenant's list. Readers hold the old slice, so it
+// makes a new one.
 func (r *Registry) unlist(e *Entry) {
 	list := slices.DeleteFunc(slices.Clone(r.byTenant[e.TenantID]), func(o *Entry) bool { return o.ID == e.ID })
 	if len(list) == 0 {
@@ -241,14 +250,16 @@ func (r *Registry) unlist(e *Entry) {
 	r.byTenant[e.TenantID] = list
 }
 
-// Get returns a webhook, also a disabled or deleted one, or nil.
+// Get returns a webhook, also a disabled or deleted one. It returns nil if there is
+// no such webhook.
 func (r *Registry) Get(id events.WebhookID) *Entry {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.byID[id]
 }
 
-// Match appends the enabled webhooks of the event's tenant that want the event.
+// Match appends to a slice the enabled webhooks of the event's tenant that want the
+// event.
 func (r *Registry) Match(to []*Entry, ev *events.Record) []*Entry {
 	r.mu.RLock()
 	list := r.byTenant[ev.TenantID]
@@ -261,7 +272,9 @@ func (r *Registry) Match(to []*Entry, ev *events.Record) []*Entry {
 	return to
 }
 
-// Run keeps the registry fresh until ctx ends: at every hint, and every second.
+// Run loads changes every second, and at every hint by [WakeRegistry], until ctx
+// ends. It then returns nil. If the database cannot be read, it logs that and keeps
+// what it has. It returns an error only if it cannot subscribe to the hints.
 func (r *Registry) Run(ctx context.Context) error {
 	hints := make(chan *nats.Msg, 1)
 	if r.nc != nil {
@@ -288,7 +301,7 @@ func (r *Registry) Run(ctx context.Context) error {
 		}
 		err := r.Load(ctx)
 		if err != nil && ctx.Err() == nil && !failing {
-			r.log.Warn("webhooks can't be read; going on with what is known", zap.Error(err))
+			r.log.Warn("cannot read changed webhooks; continuing with those known", zap.Error(err))
 		}
 		failing = err != nil
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/fanmail-dev/fanmail/outbox"
 )
 
-// Replayed is an event that a replay is to send to a webhook.
+// Replayed is one event that a replay sends to one webhook.
 type Replayed struct {
 	WebhookID      events.WebhookID
 	EventID        events.ID
@@ -21,17 +21,17 @@ type Replayed struct {
 	Seq            int64  // the event's outbox sequence
 }
 
-// ReplayRef is what all deliveries of one replay share.
+// ReplayRef holds what all deliveries of one replay have in common.
 type ReplayRef struct {
 	ID       events.ReplayID
 	TenantID events.TenantID
-	// CreatedAt is the replay's creation time, and its deliveries'.
+	// CreatedAt is the creation time of the replay and of its deliveries.
 	CreatedAt time.Time
 	// Missed leaves out events that the webhook has received or is about to receive.
 	Missed bool
 }
 
-// Delivery is the id of the delivery of an event under the replay.
+// Delivery returns the id of the replay's delivery of an event to a webhook.
 func (r *ReplayRef) Delivery(event events.ID, webhook events.WebhookID) events.DeliveryID {
 	return events.DeriveDeliveryID(event, webhook, r.ID, r.CreatedAt)
 }
@@ -41,19 +41,19 @@ type ReplayResult string
 
 // The results.
 const (
-	// ReplayCreated says that its delivery was made, due at once.
+	// ReplayCreated means that a delivery was inserted. It is due at once.
 	ReplayCreated ReplayResult = "created"
-	// ReplayDelivered: the webhook has received the event, or has a pending delivery
-	// of it. Only replays in the mode "missed" have this result.
+	// ReplayDelivered means that the webhook has received the event, or has a pending
+	// delivery of it. Only replays with [ReplayRef.Missed] have this result.
 	ReplayDelivered ReplayResult = "already delivered"
-	// ReplayKnown says that the replay has made this delivery before.
+	// ReplayKnown means that the replay inserted this delivery before.
 	ReplayKnown ReplayResult = "known"
-	// ReplayNotFannedOut says that the event has yet to be fanned out.
+	// ReplayNotFannedOut means that the event is still in the outbox: ask again later.
 	ReplayNotFannedOut ReplayResult = "not fanned out yet"
 )
 
-// The live delivery lies in the event's own instant and is found by its id;
-// those of replays and redeliveries by event.
+// The live delivery has the event's creation time and an id derived from the event,
+// so it is found by key. Those of replays and redeliveries are found by event.
 const deliveredLive = `EXISTS (
 	SELECT 1 FROM fanmail.webhook_subscriber_deliveries AS d
 	WHERE d.id = c.live_id AND d.created_at = c.event_created_at AND d.webhook_id = c.webhook_id AND d.status <> 'failed')`
@@ -63,8 +63,8 @@ const replayedBefore = `EXISTS (
 	WHERE d.event_id = c.event_id AND d.kind <> 'live' AND d.kind = 'replay' AND d.created_at >= c.event_created_at
 	  AND d.webhook_id = c.webhook_id AND d.id <> c.id AND d.status <> 'failed')`
 
-// Two replays of what one webhook has missed go one after the other from here,
-// so that the second sees what the first has made.
+// This lock makes two replays with [ReplayRef.Missed] for one webhook take turns, so
+// that the second one sees the deliveries of the first.
 const lockReplayed = `SELECT count(pg_advisory_xact_lock(hashtextextended(w::text, 4)))
 	FROM (SELECT w FROM unnest($1::uuid[]) AS w ORDER BY w) AS s`
 
@@ -101,8 +101,8 @@ func InsertReplayed(ctx context.Context, tx pgx.Tx, r *ReplayRef, list []Replaye
 			return nil, fmt.Errorf("lock replayed webhooks: %w", err)
 		}
 	}
-	// A row that has left the outbox does not come back, so the answer still holds
-	// in the next statement; one that leaves meanwhile is found the next time.
+	// A row that has left the outbox does not come back, so "false" still holds in the
+	// next statement. A row that leaves meanwhile is handled the next time.
 	waits, err := outbox.StillWaiting(ctx, tx, r.TenantID, c.seqs)
 	if err != nil {
 		return nil, err
@@ -122,9 +122,9 @@ func InsertReplayed(ctx context.Context, tx pgx.Tx, r *ReplayRef, list []Replaye
 const deliveredOfThese = `
 SELECT ` + deliveredLive + ` FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[]) WITH ORDINALITY AS c (live_id, event_created_at, webhook_id, n) ORDER BY n`
 
-// DeliveredLive says of each, in their order, whether its live delivery succeeded or
-// is pending: a quick look that spares a replay of what was missed most of the
-// rest. [InsertReplayed] has the last word.
+// DeliveredLive reports for each event, in order, whether its live delivery succeeded
+// or is pending. A replay with [ReplayRef.Missed] calls it first, because it is cheap
+// and excludes most events. [InsertReplayed] then decides.
 func DeliveredLive(ctx context.Context, tx pgx.Tx, list []Replayed) ([]bool, error) {
 	c := replayedColumns(&ReplayRef{}, list)
 	rows, err := tx.Query(ctx, deliveredOfThese, c.lives, c.created, c.webhooks)
@@ -138,6 +138,7 @@ func DeliveredLive(ctx context.Context, tx pgx.Tx, list []Replayed) ([]bool, err
 	return delivered, nil
 }
 
+// replayed are the arguments of the statements, one column each.
 type replayed struct {
 	ids, lives      []events.DeliveryID
 	webhooks        []events.WebhookID
@@ -161,18 +162,18 @@ func replayedColumns(r *ReplayRef, list []Replayed) *replayed {
 
 func (c *replayed) distinctWebhooks() []events.WebhookID { return distinct(c.webhooks) }
 
-// ReplayOutcome is how far a replay's delivery is.
+// ReplayOutcome is the state of a replay's delivery.
 type ReplayOutcome struct {
 	Status   string // "pending", "delivered" or "failed"
-	Attempts int
+	Attempts int    // made so far
 }
 
 const replayOutcomes = `
 SELECT id, status, attempts FROM fanmail.webhook_subscriber_deliveries
 WHERE id = ANY($1::uuid[]) AND created_at = $2 AND (status <> 'pending' OR attempts > 0)`
 
-// ReplayOutcomes looks at deliveries of a replay; those that have had no
-// attempt are absent from the answer.
+// ReplayOutcomes returns the states of deliveries of a replay. The result lacks those
+// that are pending and have had no attempt.
 func ReplayOutcomes(ctx context.Context, tx pgx.Tx, r *ReplayRef, ids []events.DeliveryID) (map[events.DeliveryID]ReplayOutcome, error) {
 	rows, err := tx.Query(ctx, replayOutcomes, ids, r.CreatedAt)
 	if err != nil {
@@ -187,12 +188,12 @@ func ReplayOutcomes(ctx context.Context, tx pgx.Tx, r *ReplayRef, ids []events.D
 	return found, nil
 }
 
-// ReasonCancelled is the error of a delivery whose replay was cancelled before
-// it was sent.
+// ReasonCancelled is the last_error of a delivery that ended because its replay was
+// cancelled.
 const ReasonCancelled = "cancelled"
 
-// What has had no attempt and is leased is in a lane this moment, or on the
-// wire; it ends by itself or comes back due.
+// A leased row without an attempt is in a lane or in flight. Its attempt ends it, or
+// it becomes due again and the next call ends it.
 const cancelReplayed = `
 UPDATE fanmail.webhook_subscriber_deliveries AS d SET status = 'failed', last_error = $3, finished_at = now(), next_retry_at = NULL
 FROM (SELECT id, created_at FROM fanmail.webhook_subscriber_deliveries
@@ -202,8 +203,8 @@ WHERE d.id = c.id AND d.created_at = c.created_at
 RETURNING d.id`
 
 // CancelReplayed ends pending deliveries of a replay as failed, with the error
-// [ReasonCancelled], and gives those that it ended. One that waits in a lane
-// for its first attempt is left to it.
+// [ReasonCancelled], and returns the ids of those that it ended. It leaves out
+// deliveries that a dispatcher holds for their first attempt.
 func CancelReplayed(ctx context.Context, tx pgx.Tx, r *ReplayRef, ids []events.DeliveryID) ([]events.DeliveryID, error) {
 	rows, err := tx.Query(ctx, cancelReplayed, ids, r.CreatedAt, ReasonCancelled)
 	if err != nil {

@@ -25,10 +25,10 @@ WHERE d.id = old.id AND d.created_at = old.created_at`
 const forgetSecrets = `
 UPDATE fanmail.webhooks SET signing_secret_prev = NULL, signing_secret_prev_until = NULL WHERE signing_secret_prev_until <= now()`
 
-// RetentionRules are the rules for the tables of this package. A delivery that is
-// pending past its [Retention] becomes failed with the error "expired", which can
-// be read for a day before its partition is dropped. Rotated secrets are removed
-// after their grace.
+// RetentionRules returns the rules for the tables of this package. A delivery that is
+// still pending after [Retention] becomes failed with the error "expired". It can be
+// read for one more day; then its partition is dropped. A rotated secret is deleted
+// after [RotationGrace].
 func RetentionRules() []retention.Rule {
 	return []retention.Rule{
 		retention.Rows("forget rotated secrets", forgetSecrets),

@@ -10,38 +10,36 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 )
 
-// The bounds of what [Store.Stats] reads of each webhook, whatever its history
-// and its backlog.
+// The bounds of what [Store.Stats] reads for each webhook.
 const (
-	// StatsSample is the most deliveries: the newest of the window.
+	// StatsSample is the most deliveries of the window that are read, newest first.
 	StatsSample = 1000
-	// StatsBacklog is the most waiting deliveries that are counted.
+	// StatsBacklog is the most pending deliveries that are counted.
 	StatsBacklog = 5000
 )
 
-// Stats are how a webhook's deliveries have gone, or a whole tenant's. Test
-// deliveries don't count.
+// Stats counts the deliveries of one webhook or of a whole tenant. Test deliveries
+// are not counted, except in Waiting.
 type Stats struct {
 	// WebhookID is zero in the tenant's total.
 	WebhookID events.WebhookID
-	// Since is the time of the oldest delivery that was counted. It is later
-	// than the window's beginning where Complete is false, and zero where
-	// there was none.
+	// Since is the creation time of the oldest delivery that was read, in UTC; zero if
+	// there was none. It is after the start of the window if Complete is false.
 	Since time.Time
-	// Complete says that no delivery of the window was left out.
+	// Complete reports whether all deliveries of the window were read.
 	Complete bool
-	// Delivered, Failed and Pending are deliveries of events of the window, by
-	// what has become of them; Attempts are the POSTs made for them.
+	// Delivered, Failed and Pending count the deliveries that were created in the
+	// window, by their present status. Attempts counts their POSTs.
 	Delivered, Failed, Pending, Attempts int
-	// P50, P95 and P99 of the time from an event's creation to its recorded
-	// delivery; nil where nothing was delivered.
+	// P50, P95 and P99 are percentiles of the time from a delivery's creation to its
+	// recorded success; nil if none succeeded.
 	P50, P95, P99 *time.Duration
-	// Waiting deliveries of any age, at most StatsBacklog of a webhook, and
-	// whether there are more.
+	// Waiting counts pending deliveries of any age, at most [StatsBacklog] for each
+	// webhook. WaitingMore reports whether there are more.
 	Waiting     int
 	WaitingMore bool
-	// OldestDue is the earliest time at which one of them is due: past, where
-	// it waits for its turn. Nil where none waits.
+	// OldestDue is the earliest time at which a pending delivery is or was due, in
+	// UTC; nil if none is pending.
 	OldestDue *time.Time
 }
 
@@ -50,7 +48,8 @@ WITH hooks AS MATERIALIZED (
 	SELECT id FROM fanmail.webhooks WHERE tenant_id = $1 AND deleted_at IS NULL AND ($2::uuid IS NULL OR id = $2)
 )`
 
-// The newest deliveries of each webhook by webhook_subscriber_deliveries_history.
+// The newest deliveries of each webhook, by the index
+// webhook_subscriber_deliveries_history.
 var statsRecent = fmt.Sprintf(statsHooks+`, sample AS MATERIALIZED (
 	SELECT h.id AS webhook_id, d.status, d.attempts, d.created_at, d.kind <> 'test' AS counts,
 	       CASE WHEN d.status = 'delivered' AND d.kind <> 'test' THEN extract(epoch FROM d.finished_at - d.created_at)::float8 END AS took
@@ -67,7 +66,7 @@ SELECT webhook_id, min(created_at), count(*) < %[1]d,
 FROM sample
 GROUP BY GROUPING SETS ((webhook_id), ())`, StatsSample)
 
-// What waits, by the partial indexes on pending rows.
+// The pending deliveries of each webhook, by the two partial indexes on them.
 var statsWaiting = fmt.Sprintf(statsHooks+`
 SELECT h.id, p.n + s.n, least(p.due, s.due) FROM hooks AS h
 CROSS JOIN LATERAL (SELECT count(*) AS n, min(next_retry_at) AS due FROM (
@@ -77,10 +76,11 @@ CROSS JOIN LATERAL (SELECT count(*) AS n, (array_agg(next_retry_at))[1] AS due F
 	SELECT next_retry_at FROM fanmail.webhook_subscriber_deliveries
 	WHERE webhook_id = h.id AND status = 'pending' AND strict ORDER BY seq, created_at LIMIT %[1]d + 1) AS rows) AS s`, StatsBacklog)
 
-// Stats gives the total of the tenant, and then each of its webhooks, or the
-// one named: what has become of the events of the last window, and what waits.
-// What it reads is bounded by [StatsSample] and [StatsBacklog] a webhook. It
-// returns [ErrNotFound] where the tenant has no such webhook.
+// Stats returns the total and the counts of each webhook: of one webhook, or of all
+// webhooks of the tenant if webhook is zero. window is the time back from now. For
+// each webhook it reads at most [StatsSample] deliveries of the window and
+// [StatsBacklog] pending ones. It returns [ErrNotFound] if the tenant has no such
+// webhook.
 func (s *Store) Stats(ctx context.Context, tenant events.TenantID, webhook events.WebhookID, window time.Duration) (Stats, []Stats, error) {
 	if !webhook.IsZero() {
 		if _, err := s.Get(ctx, tenant, webhook); err != nil {
@@ -95,7 +95,7 @@ func (s *Store) Stats(ctx context.Context, tenant events.TenantID, webhook event
 	return total, list, s.recent(ctx, tenant, webhook, window, &total, list)
 }
 
-// waiting counts the waiting deliveries of each webhook, and adds them to total.
+// waiting counts the pending deliveries of each webhook and adds them to total.
 func (s *Store) waiting(ctx context.Context, tenant events.TenantID, webhook events.WebhookID, total *Stats) (list []Stats, err error) {
 	rows, err := s.db.Query(ctx, statsWaiting, tenant, webhook)
 	if err != nil {
@@ -121,8 +121,8 @@ func (s *Store) waiting(ctx context.Context, tenant events.TenantID, webhook eve
 	return list, nil
 }
 
-// recent counts and measures the deliveries of the window, of each webhook in list
-// and in total.
+// recent sets the counts and percentiles of the window in total and in each webhook
+// of list.
 func (s *Store) recent(ctx context.Context, tenant events.TenantID, webhook events.WebhookID, window time.Duration, total *Stats, list []Stats) error {
 	of := make(map[events.WebhookID]*Stats, len(list))
 	for i := range list {
@@ -158,7 +158,7 @@ func (s *Store) recent(ctx context.Context, tenant events.TenantID, webhook even
 	return nil
 }
 
-// percentiles reads three of them in seconds; NULL ones are nil.
+// percentiles converts three percentiles from seconds. NULL becomes nil.
 func percentiles(seconds []*float64) (p50, p95, p99 *time.Duration) {
 	var out [3]*time.Duration
 	for i, s := range seconds {

@@ -18,65 +18,67 @@ import (
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
 
-// DB is what a [Store] runs on: a pool, or a transaction to join.
+// DB is a pool or a transaction.
 type DB interface {
 	pg.DB
 	Begin(ctx context.Context) (pgx.Tx, error)
 }
 
-// Store is what people manage webhooks and their deliveries through. Every
-// method takes the tenant first and sees nothing of another one: somebody
-// else's id is [ErrNotFound].
+// Store manages the webhooks of tenants and their deliveries. Each method takes the
+// tenant and sees nothing of other tenants: the id of another tenant's webhook is
+// [ErrNotFound]. A Store is safe for concurrent use. Its zero value is not usable;
+// see [NewStore].
 type Store struct {
 	db     DB
 	limits Limits
 }
 
-// NewStore makes a store whose webhooks obey the limits.
+// NewStore returns a store on a pool. Webhooks must keep to the limits when they are
+// created or changed.
 func NewStore(pool *pgxpool.Pool, limits Limits) *Store {
 	return &Store{db: pool, limits: limits.WithDefaults()}
 }
 
-// In is the same store inside a transaction: nothing that it does counts
-// before tx commits.
+// In returns the same store inside a transaction: its changes take effect when tx
+// commits. The typed errors of this package leave tx usable.
 func (s *Store) In(tx pgx.Tx) *Store { return &Store{db: tx, limits: s.limits} }
 
 // The errors of a [Store]. A bad setting is an [*events.FieldError].
 var (
 	// ErrNotFound means that the tenant has no such webhook, delivery or event.
 	ErrNotFound = errors.New("not found")
-	// ErrDisabled says that the webhook is disabled.
+	// ErrDisabled means that the webhook is disabled.
 	ErrDisabled = errors.New("the webhook is disabled")
-	// ErrCooldown says that the webhook was disabled automatically less than
+	// ErrCooldown means that the webhook was disabled automatically less than
 	// [ReenableCooldown] ago.
 	ErrCooldown = fmt.Errorf("the webhook was disabled automatically less than %s ago; fix its endpoint, then enable it", ReenableCooldown)
-	// ErrDelivered says that a delivery has been delivered, so that there is
-	// nothing to retry.
+	// ErrDelivered means that the delivery has succeeded: there is nothing to retry.
 	ErrDelivered = errors.New("the delivery is delivered; to send its event again, redeliver the event")
-	// ErrDeleted says that the delivery's webhook has been deleted.
+	// ErrDeleted means that the delivery's webhook was deleted.
 	ErrDeleted = errors.New("the webhook is deleted")
-	// ErrExpired says that the delivery's 30 days are over.
+	// ErrExpired means that the delivery is older than its [Retention].
 	ErrExpired = errors.New("the delivery has expired")
 )
 
-// LimitError says that the tenant has as many of something as it may have.
+// LimitError means that the tenant has reached a limit.
 type LimitError struct {
-	Name  string // "webhooks"
-	Limit int
+	Name  string // what is limited: "webhooks"
+	Limit int    // how many the tenant may have
 }
 
-// Error names the limit.
+// Error names the limit and its value.
 func (e *LimitError) Error() string {
 	return fmt.Sprintf("the tenant has %d %s, which is the limit", e.Limit, e.Name)
 }
 
-// Place is a row's place in a list that is ordered newest first. The zero value
-// is the place before the first row.
+// Place is the position of a row in a list that is ordered newest first. The zero
+// value is the position before the first row.
 type Place = pg.Place
 
 const webhookColumns = `id, tenant_id, url, description, events, filter_agent_ids, filter_conversation_ids, filter_labels,
 	enabled, max_in_flight, coalesce(rate_limit, 0), ordering, created_at, last_delivered_at, auto_disabled_at, coalesce(disabled_reason, '')`
 
+// scanWebhook scans the columns named in webhookColumns.
 func scanWebhook(row pgx.CollectableRow) (Webhook, error) {
 	var w Webhook
 	err := row.Scan(&w.ID, &w.TenantID, &w.URL, &w.Description, &w.Events,
@@ -95,11 +97,12 @@ func utc(t *time.Time) *time.Time {
 	return &u
 }
 
-// Create makes a webhook of the tenant and gives it with its signing secret,
-// which is shown here and never again. Zero values of MaxInFlight and Ordering
-// mean the defaults; id and times are the store's to give. It returns an
-// [*events.FieldError], a [*LimitError] where the tenant has as many webhooks
-// as it may have, or [ErrNotFound] where there is no such tenant.
+// Create inserts a webhook and returns it with its signing secret. The secret cannot
+// be read later. A zero MaxInFlight means [DefaultMaxInFlight], and an empty Ordering
+// means [OrderingNone]. Create sets the id, the tenant and the times.
+//
+// It returns an [*events.FieldError] for a bad setting, a [*LimitError] if the tenant
+// has no room for another webhook, and [ErrNotFound] if there is no such tenant.
 func (s *Store) Create(ctx context.Context, tenant events.TenantID, w Webhook) (Webhook, string, error) {
 	if w.MaxInFlight == 0 {
 		w.MaxInFlight = DefaultMaxInFlight
@@ -114,8 +117,8 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, w Webhook) (
 	w.ID, w.TenantID = events.NewRandom[events.WebhookKind](), tenant
 	secret := signature.NewSecret()
 	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		// Creators of one tenant go one after the other from here, so that the
-		// count, taken in a statement of its own, is exact.
+		// The lock makes concurrent calls for one tenant take turns, so that the count
+		// is exact. The count needs a later snapshot: a statement of its own.
 		if err := tenancy.Lock(ctx, tx, tenant); err != nil {
 			return found(err, "lock the tenant")
 		}
@@ -152,8 +155,8 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, w Webhook) (
 	return w, secret, nil
 }
 
-// normalize drops repeated values, lower-cases agents, whose addresses are
-// kept that way, and leaves no list nil.
+// normalize removes repeated values and leaves no list nil. It makes agents lower
+// case, as their addresses are stored.
 func (w *Webhook) normalize() {
 	w.Events = distinct(w.Events)
 	for i, a := range w.Filters.AgentIDs {
@@ -164,6 +167,7 @@ func (w *Webhook) normalize() {
 	w.Filters.Labels = distinct(w.Filters.Labels)
 }
 
+// distinct returns the values of a slice without repetitions, in order; never nil.
 func distinct[T comparable](in []T) []T {
 	out := make([]T, 0, len(in))
 	seen := make(map[T]struct{}, len(in))
@@ -176,6 +180,8 @@ func distinct[T comparable](in []T) []T {
 	return out
 }
 
+// checkAgents returns an [*events.FieldError] if an address is not an agent of the
+// tenant.
 func checkAgents(ctx context.Context, db DB, tenant events.TenantID, addresses []string) error {
 	missing, err := mailbox.MissingAgent(ctx, db, tenant, addresses...)
 	if err == nil && missing != "" {
@@ -184,7 +190,8 @@ func checkAgents(ctx context.Context, db DB, tenant events.TenantID, addresses [
 	return err
 }
 
-// markStrict makes the tenant's inserts take its lock from now on.
+// markStrict marks the tenant as strict if the ordering is strict; see
+// [outbox.MarkStrict].
 func markStrict(ctx context.Context, db DB, tenant events.TenantID, o Ordering) error {
 	if o != OrderingStrict {
 		return nil
@@ -200,11 +207,13 @@ func found(err error, doing string) error {
 	return fmt.Errorf("%s: %w", doing, err)
 }
 
-// Get gives one webhook, without secrets, or [ErrNotFound].
+// Get returns one webhook, without secrets. It returns [ErrNotFound] if the tenant
+// has no such webhook, or has deleted it.
 func (s *Store) Get(ctx context.Context, tenant events.TenantID, id events.WebhookID) (Webhook, error) {
 	return s.get(ctx, tenant, id, "")
 }
 
+// get is Get with a locking clause, such as " FOR SHARE".
 func (s *Store) get(ctx context.Context, tenant events.TenantID, id events.WebhookID, lock string) (Webhook, error) {
 	rows, err := s.db.Query(ctx, `SELECT `+webhookColumns+` FROM fanmail.webhooks
 		WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL`+lock, tenant, id)
@@ -218,7 +227,8 @@ func (s *Store) get(ctx context.Context, tenant events.TenantID, id events.Webho
 	return w, nil
 }
 
-// List gives up to limit webhooks after a place, newest first, without secrets.
+// List returns up to limit webhooks of the tenant after a place, newest first, without
+// secrets. Deleted ones are left out.
 func (s *Store) List(ctx context.Context, tenant events.TenantID, after Place, limit int) ([]Webhook, error) {
 	at, id := after.Bound()
 	rows, err := s.db.Query(ctx, `SELECT `+webhookColumns+` FROM fanmail.webhooks

@@ -11,7 +11,7 @@ import (
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
 
-// Patch is a change of a webhook; a nil field is not changed.
+// Patch is a change of a webhook. A nil field is not changed.
 type Patch struct {
 	URL         *string
 	Description *string
@@ -19,7 +19,7 @@ type Patch struct {
 	Filters     *Filters // replaces all of them
 	Enabled     *bool
 	MaxInFlight *int
-	RateLimit   *int // 0: none
+	RateLimit   *int // attempts a second; 0 removes the limit
 	Ordering    *Ordering
 }
 

@@ -12,40 +12,48 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/attempt"
 )
 
-// Limits of a webhook. Each is named in the error that it causes.
+// Limits of a webhook's settings. An error that a limit causes names it.
 const (
-	MaxURLBytes         = 2048
+	// MaxURLBytes bounds the URL.
+	MaxURLBytes = 2048
+	// MaxDescriptionBytes bounds the description.
 	MaxDescriptionBytes = 200
-	// DefaultMaxInFlight is how many attempts of one webhook may be on the
-	// wire at once, over all dispatchers, unless the webhook sets another limit.
+	// DefaultMaxInFlight is how many attempts of a webhook may be in flight at once,
+	// over all dispatchers, unless the webhook sets another limit.
 	DefaultMaxInFlight = 32
-	MaxMaxInFlight     = 256
-	MaxRateLimit       = 10_000
-	// RotationGrace is how long a rotated secret still signs.
+	// MaxMaxInFlight is the highest limit that a webhook may set.
+	MaxMaxInFlight = 256
+	// MaxRateLimit is the highest rate limit, in attempts a second.
+	MaxRateLimit = 10_000
+	// RotationGrace is how long the old secret still signs after a rotation.
 	RotationGrace = 24 * time.Hour
-	// ReenableCooldown is how long an automatically disabled webhook cannot be enabled.
+	// ReenableCooldown is how long after an automatic disabling a webhook cannot be
+	// enabled.
 	ReenableCooldown = 5 * time.Minute
 )
 
-// Ordering of a webhook's deliveries.
+// Ordering is the order of a webhook's deliveries.
 type Ordering string
 
 // The orderings.
 const (
-	OrderingNone   Ordering = "none"
+	// OrderingNone sends events in parallel, in their order as a rule.
+	OrderingNone Ordering = "none"
+	// OrderingStrict sends events one at a time in commit order. A delivery that
+	// waits for a retry holds up the later ones.
 	OrderingStrict Ordering = "strict"
 )
 
-// Filters narrow a webhook's events: AND across the keys, OR within one. An
-// empty key does not constrain.
+// Filters select events. An event must match each field that is not empty, by any of
+// the field's values. The zero value selects all events.
 type Filters struct {
-	AgentIDs        []string `json:"agent_ids,omitempty"`
+	AgentIDs        []string `json:"agent_ids,omitempty"` // addresses of agents
 	ConversationIDs []string `json:"conversation_ids,omitempty"`
 	Labels          []string `json:"labels,omitempty"`
 }
 
-// Match says whether an event with these values passes. A filter on something
-// that the event has no value for does not match.
+// Match reports whether an event with these values passes. If a filter is set and the
+// event has no value for it, the event does not pass.
 func (f *Filters) Match(agentID, conversationID string, labels []string) bool {
 	if len(f.AgentIDs) > 0 && (agentID == "" || !slices.Contains(f.AgentIDs, agentID)) {
 		return false
@@ -59,7 +67,8 @@ func (f *Filters) Match(agentID, conversationID string, labels []string) bool {
 	return true
 }
 
-// Webhook is a subscriber. It holds no secret.
+// Webhook is a subscriber: where to send which events. It holds no secret. All times
+// are in UTC.
 type Webhook struct {
 	ID              events.WebhookID
 	TenantID        events.TenantID
@@ -68,29 +77,29 @@ type Webhook struct {
 	Events          []events.Type
 	Filters         Filters
 	Enabled         bool
-	MaxInFlight     int
-	RateLimit       int // a second; 0: none
+	MaxInFlight     int // attempts, over all dispatchers
+	RateLimit       int // attempts a second; 0 for none
 	Ordering        Ordering
 	CreatedAt       time.Time
-	LastDeliveredAt *time.Time
-	AutoDisabledAt  *time.Time
-	DisabledReason  string
+	LastDeliveredAt *time.Time // the last success; nil before the first
+	AutoDisabledAt  *time.Time // nil unless Fanmail disabled it
+	DisabledReason  string     // "" unless Fanmail disabled it
 }
 
-// Limits are the operator's choices for webhooks.
+// Limits are the operator's limits for webhooks. The zero value has the defaults.
 type Limits struct {
-	// WebhooksPerTenant; zero means 50.
+	// WebhooksPerTenant is how many webhooks a tenant may have; zero means 50.
 	WebhooksPerTenant int
-	// IDsPerFilter bounds each key of a filter; zero means 50.
+	// IDsPerFilter bounds the values of each field of [Filters]; zero means 50.
 	IDsPerFilter int
-	// AllowHTTP accepts plain HTTP URLs.
+	// AllowHTTP accepts URLs with the scheme http.
 	AllowHTTP bool
-	// AllowNetworks are networks that URLs may name by address although they
-	// are not public.
+	// AllowNetworks are networks that are not public and whose addresses are allowed
+	// as the host of a URL.
 	AllowNetworks []netip.Prefix
 }
 
-// WithDefaults fills in the zero values.
+// WithDefaults returns the limits with defaults in place of zero values.
 func (l Limits) WithDefaults() Limits {
 	if l.WebhooksPerTenant <= 0 {
 		l.WebhooksPerTenant = 50
@@ -101,8 +110,8 @@ func (l Limits) WithDefaults() Limits {
 	return l
 }
 
-// Validate checks a webhook's settings. It returns an [*events.FieldError] for
-// the first fault.
+// Validate checks a webhook's settings. It returns an [*events.FieldError] for the
+// first bad setting.
 func (w *Webhook) Validate(l Limits) error {
 	l = l.WithDefaults()
 	if err := l.ValidateURL("url", w.URL); err != nil {
@@ -150,8 +159,9 @@ func (w *Webhook) Validate(l Limits) error {
 	return nil
 }
 
-// ValidateURL checks a URL that is to be POSTed to. What a host name resolves
-// to is checked when it is dialled, not here.
+// ValidateURL checks the URL of a webhook. It does not resolve host names: each
+// attempt checks the address that it connects to. The error is an
+// [*events.FieldError] with the given field.
 func (l Limits) ValidateURL(field, raw string) error {
 	fault := func(format string, args ...any) error {
 		return &events.FieldError{Field: field, Reason: fmt.Sprintf(format, args...)}

@@ -13,7 +13,7 @@ import (
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
 
-// The race detector makes pools forget at random, so this counts without it.
+// The race detector empties pools at random, so the count is made without it.
 func TestSigningAllocatesLittle(t *testing.T) {
 	s, err := signature.NewSigner(signature.NewSecret())
 	require.NoError(t, err)

@@ -1,16 +1,34 @@
-// Package signature signs webhooks and verifies them. Receivers may use it on
-// its own: it imports nothing of Fanmail.
+// Package signature verifies and makes the signatures of webhooks. A receiver can use
+// it alone: it imports only the standard library.
 //
-// Every POST carries two signatures of the same body:
+// A receiver reads the exact bytes of the body and verifies them before it does
+// anything else:
 //
-//   - X-E2A-Signature: t=<unix>,v1=<hex hmac-sha256(key, "<t>.<body>")>, the
-//     key being the whole secret string as it was shown, "whsec_" included.
-//   - The Standard Webhooks headers webhook-id, webhook-timestamp and
-//     webhook-signature: v1,<base64 hmac-sha256(key, "<id>.<t>.<body>")>, the
-//     key being the bytes that the secret encodes after "whsec_".
+//	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
+//	if err != nil {
+//		http.Error(w, "the body is too large", http.StatusRequestEntityTooLarge)
+//		return
+//	}
+//	if err := signature.Verify(secret, r.Header, body, time.Now(), 0); err != nil {
+//		http.Error(w, "the signature is not valid", http.StatusUnauthorized)
+//		return
+//	}
 //
-// While a secret is being rotated both carry a signature of each secret.
-// [Verify] accepts a request when either scheme holds for the secret and the
-// time lies within the tolerance, and refuses it when one that is present does
-// not hold.
+// Every POST has two signatures of the same body, each by HMAC-SHA256:
+//
+//   - X-E2A-Signature is "t=<time>,v1=<hex MAC>". The MAC is over "<time>.<body>". Its
+//     key is the whole secret as it was shown, with "whsec_".
+//   - webhook-signature, of the Standard Webhooks specification, is
+//     "v1,<base64 MAC>". The MAC is over "<webhook-id>.<webhook-timestamp>.<body>".
+//     Its key is the bytes that the secret encodes in base64 after "whsec_".
+//
+// Times are in Unix seconds. While a secret is being rotated, each header has two
+// signatures: one by the new secret and one by the old.
+//
+// [Verify] guarantees:
+//
+//   - It accepts a request only if a signature by the secret matches the body, and the
+//     signed time is within the tolerance.
+//   - If both headers are present, both must match. One header alone is enough.
+//   - It compares in constant time. No error contains the secret.
 package signature

@@ -16,36 +16,41 @@ import (
 	"time"
 )
 
-// The headers of a signed POST, as net/http writes them.
+// The headers of a signed POST, in the canonical form of [net/http].
 const (
-	HeaderE2A       = "X-E2a-Signature"
-	HeaderID        = "Webhook-Id"
+	// HeaderE2A has the time and the signatures of the first scheme.
+	HeaderE2A = "X-E2a-Signature"
+	// HeaderID is the event's id. It is the same at every attempt.
+	HeaderID = "Webhook-Id"
+	// HeaderTimestamp is the time of the attempt in Unix seconds.
 	HeaderTimestamp = "Webhook-Timestamp"
+	// HeaderSignature has the signatures of the Standard Webhooks scheme.
 	HeaderSignature = "Webhook-Signature"
 )
 
-// SecretPrefix begins every signing secret; 32 bytes in base64 follow.
+// SecretPrefix begins every signing secret. 32 random bytes in base64 follow.
 const SecretPrefix = "whsec_"
 
-// DefaultTolerance is how far a signature's time may be from the verifier's,
-// as in the Standard Webhooks specification.
+// DefaultTolerance is how far the signed time may be from the verifier's time, in
+// either direction.
 const DefaultTolerance = 5 * time.Minute
 
-// NewSecret makes a signing secret.
+// NewSecret returns a new random signing secret.
 func NewSecret() string {
 	var b [32]byte
 	_, _ = rand.Read(b[:])
 	return SecretPrefix + base64.StdEncoding.EncodeToString(b[:])
 }
 
-// Signer signs with one secret or, while it is rotated, two. It is safe for
-// concurrent use and allocates only the header values.
+// Signer signs with one secret, or with two during a rotation. It is safe for
+// concurrent use. Its zero value is not usable; see [NewSigner].
 type Signer struct{ keys []key }
 
 type key struct{ e2a, standard *sync.Pool }
 
-// NewSigner prepares the secrets; the empty ones are left out. A secret that
-// is not "whsec_" and base64 is an error.
+// NewSigner returns a signer for the secrets, the new one first. Empty secrets are
+// left out. It returns an error if none is left, and [ErrSecret] if one does not have
+// the form of a secret.
 func NewSigner(secrets ...string) (*Signer, error) {
 	s := &Signer{}
 	for _, secret := range secrets {
@@ -59,15 +64,16 @@ func NewSigner(secrets ...string) (*Signer, error) {
 		s.keys = append(s.keys, key{e2a: macs([]byte(secret)), standard: macs(raw)})
 	}
 	if len(s.keys) == 0 {
-		return nil, errors.New("no signing secret")
+		return nil, errors.New("make a signer: there is no signing secret")
 	}
 	return s, nil
 }
 
-// ErrSecret says that a secret has not the form of one. It never holds the
-// secret.
+// ErrSecret means that a secret is not "whsec_" followed by base64. Its text does not
+// contain the secret.
 var ErrSecret = errors.New("a signing secret is whsec_ followed by base64")
 
+// decode returns the bytes that a secret encodes.
 func decode(secret string) ([]byte, error) {
 	rest, ok := strings.CutPrefix(secret, SecretPrefix)
 	if !ok {
@@ -80,20 +86,21 @@ func decode(secret string) ([]byte, error) {
 	return raw, nil
 }
 
-// state is a keyed hash with room for what is written before the body and for
-// the sum, so that signing allocates neither.
+// state is a keyed hash with buffers for the text before the body and for the sum, so
+// that signing allocates neither.
 type state struct {
 	h    hash.Hash
 	head []byte
 	sum  [sha256.Size]byte
 }
 
+// macs returns a pool of states with the key.
 func macs(k []byte) *sync.Pool {
 	return &sync.Pool{New: func() any { return &state{h: hmac.New(sha256.New, k)} }}
 }
 
-// Sign sets the signature headers for a body that is sent at t under the
-// event's id.
+// Sign sets the four signature headers of a POST: of this body, sent at t, with the
+// event's id. It replaces earlier values.
 func (s *Signer) Sign(h http.Header, id string, t time.Time, body []byte) {
 	ts := strconv.FormatInt(t.Unix(), 10)
 	e2a := append(make([]byte, 0, 16+len(s.keys)*68), "t="...)
@@ -117,7 +124,7 @@ func (s *Signer) Sign(h http.Header, id string, t time.Time, body []byte) {
 	h[HeaderSignature] = values[3:4:4]
 }
 
-// mac gives the sum over "id.ts.body", or "ts.body" where id is empty.
+// mac returns the MAC over "id.ts.body", or over "ts.body" if id is empty.
 func mac(pool *sync.Pool, id, ts string, body []byte) (sum [sha256.Size]byte) {
 	m := pool.Get().(*state)
 	defer pool.Put(m)
@@ -135,16 +142,23 @@ func mac(pool *sync.Pool, id, ts string, body []byte) (sum [sha256.Size]byte) {
 
 // The reasons for which [Verify] refuses a request.
 var (
-	ErrMissing  = errors.New("the request carries no signature")
+	// ErrMissing means that the request has no signature, or that one lacks its id or
+	// a valid time.
+	ErrMissing = errors.New("the request has no signature, or one without its id or time")
+	// ErrMismatch means that the secret, the id, the time or the body is not the one
+	// that was signed.
 	ErrMismatch = errors.New("no signature matches the secret and the body")
-	ErrExpired  = errors.New("the signature's time is outside the tolerance")
+	// ErrExpired means that the signed time is outside the tolerance. Check the clock
+	// of the receiver.
+	ErrExpired = errors.New("the signature's time is outside the tolerance")
 )
 
-// Verify checks a request's headers and its exact body against a secret. The
-// signature's time must lie within tolerance of now; a tolerance of zero or
-// less means [DefaultTolerance]. Where both schemes are present both must
-// hold. It returns [ErrMissing], [ErrMismatch], [ErrExpired] or [ErrSecret],
-// possibly wrapped.
+// Verify checks the headers and the exact body of a request against a secret. The
+// signed time must be within tolerance of now; a tolerance of zero or less means
+// [DefaultTolerance]. If both schemes are present, both must match.
+//
+// It returns nil if the request is authentic. Otherwise it returns an error that wraps
+// [ErrMissing], [ErrMismatch], [ErrExpired], or, for a bad secret, [ErrSecret].
 func Verify(secret string, h http.Header, body []byte, now time.Time, tolerance time.Duration) error {
 	if tolerance <= 0 {
 		tolerance = DefaultTolerance
@@ -211,6 +225,7 @@ func verifyStandard(raw []byte, h http.Header, header string, body []byte, now t
 	return anyEqual(sums, want[:])
 }
 
+// within checks a time in Unix seconds.
 func within(ts string, now time.Time, tolerance time.Duration) error {
 	unix, err := strconv.ParseInt(ts, 10, 64)
 	if err != nil {
@@ -222,6 +237,7 @@ func within(ts string, now time.Time, tolerance time.Duration) error {
 	return nil
 }
 
+// anyEqual compares in constant time.
 func anyEqual(sums [][]byte, want []byte) error {
 	for _, sum := range sums {
 		if hmac.Equal(sum, want) {

@@ -50,7 +50,7 @@ func TestAnyChangeIsRefused(t *testing.T) {
 	h = fresh()
 	h.Set(signature.HeaderE2A, strings.Replace(h.Get(signature.HeaderE2A), "t=", "t=1", 1))
 	require.ErrorIs(t, signature.Verify(secret, h, []byte(body), now, 0), signature.ErrExpired)
-	// A time that was not signed, though within the tolerance.
+	// The time is within the tolerance and was not signed.
 	before := strconv.FormatInt(now.Unix()-1, 10)
 	h = fresh()
 	h.Set(signature.HeaderE2A, strings.Replace(h.Get(signature.HeaderE2A), "t="+strconv.FormatInt(now.Unix(), 10), "t="+before, 1))
@@ -60,10 +60,10 @@ func TestAnyChangeIsRefused(t *testing.T) {
 	require.ErrorIs(t, signature.Verify(secret, h, []byte(body), now, 0), signature.ErrMismatch)
 	h = fresh()
 	h.Del(signature.HeaderSignature)
-	require.NoError(t, signature.Verify(secret, h, []byte(body), now, 0), "one scheme suffices")
+	require.NoError(t, signature.Verify(secret, h, []byte(body), now, 0), "one scheme is enough")
 }
 
-func TestABadSecretIsRefusedWithoutBeingShown(t *testing.T) {
+func TestAnErrorDoesNotShowABadSecret(t *testing.T) {
 	t.Parallel()
 	_, err := signature.NewSigner("hunter2-not-a-secret")
 	require.ErrorIs(t, err, signature.ErrSecret)
