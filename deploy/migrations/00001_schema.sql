@@ -265,12 +265,12 @@ CREATE TABLE fanmail.replays (
     created_at     timestamptz NOT NULL DEFAULT now(), -- and its deliveries'
     state          text NOT NULL DEFAULT 'queued'
                    CHECK (state IN ('queued', 'running', 'cancelling', 'cancelled', 'completed')),
-    -- What is read: the table up to the seam ('before'), the stream from the seam
-    -- on ('stream'), a count that the stream was complete ('check'), and the table
-    -- instead where it was not ('after').
-    phase          text NOT NULL DEFAULT 'gate'
-                   CHECK (phase IN ('gate', 'before', 'stream', 'check', 'after', 'read')),
-    seam           timestamptz,
+    -- A replay waits for the fan-out ('wait'). It reads the table up to the boundary
+    -- ('before') and the stream from there on ('stream'), and counts whether the stream
+    -- was complete ('check'). If it was not, the table is read instead ('after').
+    phase          text NOT NULL DEFAULT 'wait'
+                   CHECK (phase IN ('wait', 'before', 'stream', 'check', 'after', 'done')),
+    boundary       timestamptz,
     at_time        timestamptz,                 -- the last event read from the table
     at_id          uuid,
     at_seq         bigint NOT NULL DEFAULT 0,   -- the last message read from the stream
@@ -279,7 +279,7 @@ CREATE TABLE fanmail.replays (
     from_stream    boolean NOT NULL DEFAULT false,
     from_table     boolean NOT NULL DEFAULT false,
     matched        bigint NOT NULL DEFAULT 0,
-    matched_before bigint NOT NULL DEFAULT 0,   -- of them, before the seam
+    matched_before bigint NOT NULL DEFAULT 0,   -- of them, before the boundary
     enqueued       bigint NOT NULL DEFAULT 0,
     delivered      bigint NOT NULL DEFAULT 0,
     failed         bigint NOT NULL DEFAULT 0,

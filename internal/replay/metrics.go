@@ -16,18 +16,19 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
 	m := &metrics{
 		events: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "fanmail_replay_events_total", Help: "Events that replays have looked at, by where they came from: jetstream, postgres.",
+			Name: "fanmail_replay_events_total", Help: "Events that replays have read, by source: jetstream, postgres.",
 		}, []string{"source"}),
 		deliveries: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "fanmail_replay_deliveries_total", Help: "Pairs of an event and a webhook that replays have handled: created (a delivery was inserted), already_delivered (there was nothing to send), delivered, failed.",
+			Name: "fanmail_replay_deliveries_total", Help: "Pairs of event and webhook, by outcome: created (a delivery was inserted), already_delivered (nothing to send), delivered, failed.",
 		}, []string{"outcome"}),
 		running: f.NewGauge(prometheus.GaugeOpts{
-			Name: "fanmail_replay_running", Help: "Replays that this process works on.",
+			Name: "fanmail_replay_running", Help: "Replays that this process is working on.",
 		}),
 		failures: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "fanmail_replay_failures_total", Help: "Steps of replays that failed and are tried again, by the party that failed: database, broker.",
+			Name: "fanmail_replay_failures_total", Help: "Failed steps of replays, by the party that failed: database, broker. A failed step is repeated.",
 		}, []string{"party"}),
-	} // So that a rate is there from the first one on.
+	}
+	// Create every series at zero, so that the first increment shows in a rate.
 	for _, source := range []string{"jetstream", "postgres"} {
 		m.events.WithLabelValues(source)
 	}

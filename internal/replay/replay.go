@@ -6,19 +6,19 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 )
 
-// Mode says which events a replay sends.
+// Mode selects the events that a replay sends.
 type Mode string
 
 // The modes.
 const (
-	// Missed sends what a webhook should have had, by its filters as they are
-	// now, and has had no success with.
+	// Missed sends the events that a webhook's present filters match and of which it
+	// has no successful or pending delivery.
 	Missed Mode = "missed"
-	// All sends everything again.
+	// All sends every matching event, also those that were delivered.
 	All Mode = "all"
 )
 
-// State is how far a replay is.
+// State is the state of a replay.
 type State string
 
 // The states.
@@ -30,44 +30,44 @@ const (
 	Completed  State = "completed"
 )
 
-// Request is what somebody wants replayed.
+// Request describes the replay to create.
 type Request struct {
-	// Since and Until bound the events' creation times, Until excluded. A zero
+	// Since and Until bound the events' creation times; Until is exclusive. A zero
 	// Until, or one in the future, means now.
 	Since, Until time.Time
 	// WebhookID is the webhook to send to; zero: every enabled one.
 	WebhookID events.WebhookID
-	// Types and AgentIDs narrow the events; empty: all.
+	// Types and AgentIDs filter the events; empty: all.
 	Types    []events.Type
 	AgentIDs []string
 	Mode     Mode
 }
 
-// Replay is a request and how far it is.
+// Replay is a request and its progress.
 type Replay struct {
 	Request
 	ID        events.ReplayID
 	TenantID  events.TenantID
 	CreatedAt time.Time
 	State     State
-	// Reading says that events are still being looked for, so that Matched is
-	// not final.
+	// Reading reports whether the replay still reads events. Until it ends, Matched
+	// may grow.
 	Reading bool
-	// Source is where the events came from: "jetstream", "postgres", "both", or
-	// "" where none was read yet.
+	// Source names the source of the events: "jetstream", "postgres" or "both". It is
+	// empty until the first event is read.
 	Source string
-	// Matched counts pairs of an event and a webhook that match, Enqueued the
-	// deliveries made of them. Each of these ends in Delivered or Failed.
+	// Matched is the number of matching pairs of event and webhook. Enqueued is the
+	// number of deliveries inserted for them. Each of these ends in Delivered or Failed.
 	Matched, Enqueued, Delivered, Failed int64
-	// Waiting are pairs that were found and are yet to be enqueued.
+	// Waiting is the number of matched pairs that are not enqueued yet.
 	Waiting    int64
 	FinishedAt *time.Time // nil while it runs
 }
 
-// Limits of a replay. Each is named in the error that it causes.
+// Limits of a replay. The error that a limit causes names it.
 const (
-	// MaxActive replays of one tenant may be unfinished at once.
+	// MaxActive is the number of replays of one tenant that may be unfinished at once.
 	MaxActive = 10
-	// MaxAgents bounds the agents that one replay names.
+	// MaxAgents is the number of agents in one replay's filter.
 	MaxAgents = 50
 )

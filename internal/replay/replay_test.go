@@ -23,12 +23,12 @@ func progress(r replay.Replay) [4]int64 {
 	return [4]int64{r.Matched, r.Enqueued, r.Delivered, r.Failed}
 }
 
-func TestAWebhookIsSentWhatItMissedAndNothingTwice(t *testing.T) {
+func TestAMissedReplaySendsEachMissedEventOnce(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.runner(replay.Options{})
 	w := r.webhook("/in")
-	had := r.insert(20)
+	received := r.insert(20)
 	require.NoError(t, r.sink.WaitForPath(context.Background(), "/in", 20))
 	r.enable(w, false)
 	missed := r.insert(700)
@@ -37,36 +37,36 @@ func TestAWebhookIsSentWhatItMissedAndNothingTwice(t *testing.T) {
 		return r.count(`SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE status = 'pending'`) == 0
 	}, patience, 20*time.Millisecond)
 
-	// While it was disabled its deliveries were not made at all.
-	got := r.ends(r.ask(replay.Request{WebhookID: w}).ID, replay.Completed)
+	// No deliveries were inserted while the webhook was disabled.
+	got := r.waitFor(r.create(replay.Request{WebhookID: w}).ID, replay.Completed)
 	require.Equal(t, "jetstream", got.Source)
 	require.Equal(t, [4]int64{720, 700, 700, 0}, progress(got))
 	arrived := r.arrived("/in")
-	require.ElementsMatch(t, append(slices.Clone(had), missed...), arrived, "each once")
+	require.ElementsMatch(t, append(slices.Clone(received), missed...), arrived, "each once")
 	require.Equal(t, 700, r.count(`SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE replay_id = $1 AND kind = 'replay' AND created_at = $2`, got.ID, got.CreatedAt))
 
-	again := r.ends(r.ask(replay.Request{WebhookID: w}).ID, replay.Completed)
-	require.Equal(t, [4]int64{720, 0, 0, 0}, progress(again))
+	second := r.waitFor(r.create(replay.Request{WebhookID: w}).ID, replay.Completed)
+	require.Equal(t, [4]int64{720, 0, 0, 0}, progress(second))
 	require.Len(t, r.arrived("/in"), 720)
 }
 
-func TestAWebhookThatDidNotExistYetIsSentThePast(t *testing.T) {
+func TestANewWebhookReceivesPastEvents(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.runner(replay.Options{})
-	mine := func(i int, e *events.Event) {
+	labelled := func(i int, e *events.Event) {
 		e.Labels = []string{fmt.Sprint("n", i%2)}
 		if i%4 == 0 {
 			e.Type = events.EmailSent
 		}
 	}
-	ids := r.insert(40, mine)
+	ids := r.insert(40, labelled)
 	w := r.webhook("/late", func(w *subscribers.Webhook) {
 		w.Events = events.Catalogue()
 		w.Filters.Labels = []string{"n0"}
 	})
 	require.Empty(t, r.arrived("/late"))
-	got := r.ends(r.ask(replay.Request{WebhookID: w, Types: []events.Type{events.EmailSent}}).ID, replay.Completed)
+	got := r.waitFor(r.create(replay.Request{WebhookID: w, Types: []events.Type{events.EmailSent}}).ID, replay.Completed)
 	require.Equal(t, [4]int64{10, 10, 10, 0}, progress(got))
 	var want []events.ID
 	for i := 0; i < 40; i += 4 {
@@ -74,33 +74,33 @@ func TestAWebhookThatDidNotExistYetIsSentThePast(t *testing.T) {
 	}
 	require.ElementsMatch(t, want, r.arrived("/late"))
 
-	// Everything that it wants, again: twice what it has had, once the rest.
-	got = r.ends(r.ask(replay.Request{WebhookID: w, Mode: replay.All}).ID, replay.Completed)
+	// Mode all sends all 20 matching events, also the 10 that were delivered.
+	got = r.waitFor(r.create(replay.Request{WebhookID: w, Mode: replay.All}).ID, replay.Completed)
 	require.Equal(t, [4]int64{20, 20, 20, 0}, progress(got))
 	require.Len(t, r.arrived("/late"), 30)
 }
 
-func TestWhatTheStreamNoLongerHasComesFromTheTable(t *testing.T) {
+func TestEventsMissingInTheStreamComeFromTheTable(t *testing.T) {
 	t.Parallel()
-	drop := func(r *rig) {
+	deleteStream := func(r *rig) {
 		require.NoError(r.t, r.js.DeleteStream(context.Background(), stream.Events))
 	}
 	for _, tc := range []struct {
 		name, source string
 		early, late  func(r *rig)
 	}{
-		{"the older half has expired", "both", func(r *rig) { r.forget(300) }, nil},
-		{"the stream was lost and made anew", "both", func(r *rig) {
-			drop(r)
-			// The fan-out makes the stream too, and the broker may refuse one of two
-			// that make a consumer at once.
+		{"the older half has expired", "both", func(r *rig) { r.purge(300) }, nil},
+		{"the stream was lost and created again", "both", func(r *rig) {
+			deleteStream(r)
+			// The fan-out creates the stream as well. The broker may refuse one of two
+			// simultaneous requests to create a consumer.
 			require.Eventually(r.t, func() bool {
 				return stream.Ensure(context.Background(), r.js, stream.Options{}) == nil
 			}, patience, 20*time.Millisecond)
 		}, nil},
-		{"the stream is gone", "postgres", nil, drop},
-		{"the stream is empty", "postgres", nil, func(r *rig) { r.forget(600) }},
-		{"a hole that the stream can't tell of", "both", nil, func(r *rig) {
+		{"the stream is gone", "postgres", nil, deleteStream},
+		{"the stream is empty", "postgres", nil, func(r *rig) { r.purge(600) }},
+		{"a gap that the stream's state does not show", "both", nil, func(r *rig) {
 			s, err := r.js.Stream(context.Background(), stream.Events)
 			require.NoError(r.t, err)
 			for seq := uint64(100); seq < 200; seq++ {
@@ -116,22 +116,22 @@ func TestWhatTheStreamNoLongerHasComesFromTheTable(t *testing.T) {
 				tc.early(r)
 			}
 			ids = append(ids, r.insert(10)...)
-			r.passes(2 * skew)
+			r.wait(2 * skew)
 			ids = append(ids, r.insert(290)...)
 			if tc.late != nil {
 				tc.late(r)
 			}
 			w := r.webhook("/in")
 			r.runner(replay.Options{Skew: skew})
-			got := r.ends(r.ask(replay.Request{WebhookID: w}).ID, replay.Completed)
+			got := r.waitFor(r.create(replay.Request{WebhookID: w}).ID, replay.Completed)
 			require.Equal(t, tc.source, got.Source)
-			require.Equal(t, [4]int64{600, 600, 600, 0}, progress(got), "no hole, and nothing counted twice")
+			require.Equal(t, [4]int64{600, 600, 600, 0}, progress(got), "no event is missing or counted twice")
 			require.ElementsMatch(t, ids, r.arrived("/in"))
 		})
 	}
 }
 
-func TestTheWindowIsKeptFromBothSources(t *testing.T) {
+func TestBothSourcesRespectTheWindow(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.insert(30)
@@ -146,16 +146,16 @@ func TestTheWindowIsKeptFromBothSources(t *testing.T) {
 	r.insert(30)
 	w := r.webhook("/in")
 	r.runner(replay.Options{})
-	got := r.ends(r.ask(replay.Request{WebhookID: w, Since: since, Until: until}).ID, replay.Completed)
+	got := r.waitFor(r.create(replay.Request{WebhookID: w, Since: since, Until: until}).ID, replay.Completed)
 	require.Equal(t, "jetstream", got.Source)
 	require.ElementsMatch(t, want, r.arrived("/in"))
 	require.NoError(t, r.js.DeleteStream(context.Background(), stream.Events))
-	got = r.ends(r.ask(replay.Request{WebhookID: w, Since: since, Until: until, Mode: replay.All}).ID, replay.Completed)
+	got = r.waitFor(r.create(replay.Request{WebhookID: w, Since: since, Until: until, Mode: replay.All}).ID, replay.Completed)
 	require.Equal(t, "postgres", got.Source)
 	require.ElementsMatch(t, append(slices.Clone(want), want...), r.arrived("/in"))
 }
 
-func TestAPendingDeliveryIsNotDoubledAndATestIsNotReplayed(t *testing.T) {
+func TestPendingDeliveriesAndTestEventsAreNotReplayed(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.sink.Script("/in", sink.Status(500))
@@ -166,25 +166,25 @@ func TestAPendingDeliveryIsNotDoubledAndATestIsNotReplayed(t *testing.T) {
 	_, err := r.hooks.InsertTest(context.Background(), r.tenant, w)
 	require.NoError(t, err)
 	r.runner(replay.Options{})
-	got := r.ends(r.ask(replay.Request{WebhookID: w}).ID, replay.Completed)
+	got := r.waitFor(r.create(replay.Request{WebhookID: w}).ID, replay.Completed)
 	require.Equal(t, [4]int64{5, 0, 0, 0}, progress(got))
-	require.Equal(t, "jetstream", got.Source, "the test's event is none that the stream lacks")
+	require.Equal(t, "jetstream", got.Source, "the check does not count the test event")
 
-	// Their attempts used up, they have been missed.
+	// After the last attempt failed, the events count as missed.
 	r.exec(`UPDATE fanmail.webhook_subscriber_deliveries SET status = 'failed', next_retry_at = NULL, finished_at = now() WHERE webhook_id = $1 AND kind = 'live'`, w)
-	got = r.ends(r.ask(replay.Request{WebhookID: w}).ID, replay.Completed)
+	got = r.waitFor(r.create(replay.Request{WebhookID: w}).ID, replay.Completed)
 	require.Equal(t, [4]int64{5, 5, 5, 0}, progress(got))
 }
 
-func TestTwoReplaysOfWhatWasMissedSendItOnce(t *testing.T) {
+func TestConcurrentMissedReplaysSendAnEventOnce(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	ids := r.insert(400)
 	w := r.webhook("/in")
-	one, two := r.ask(replay.Request{WebhookID: w}), r.ask(replay.Request{})
+	one, two := r.create(replay.Request{WebhookID: w}), r.create(replay.Request{})
 	r.runner(replay.Options{})
 	r.runner(replay.Options{})
-	a, b := r.ends(one.ID, replay.Completed), r.ends(two.ID, replay.Completed)
+	a, b := r.waitFor(one.ID, replay.Completed), r.waitFor(two.ID, replay.Completed)
 	require.EqualValues(t, 400, a.Enqueued+b.Enqueued)
 	require.EqualValues(t, 400, a.Delivered+b.Delivered)
 	require.ElementsMatch(t, ids, r.arrived("/in"))
@@ -198,15 +198,15 @@ func TestACancelledReplayStops(t *testing.T) {
 	r.insert(300)
 	w := r.webhook("/in", func(w *subscribers.Webhook) { w.MaxInFlight = 2 })
 	r.runner(replay.Options{})
-	made := r.ask(replay.Request{WebhookID: w})
+	made := r.create(replay.Request{WebhookID: w})
 	require.Eventually(t, func() bool { return r.get(made.ID).Enqueued > 0 && r.sink.CountTo("/in") > 0 }, patience, 10*time.Millisecond)
 	_, err := r.replays.Cancel(context.Background(), r.tenant, made.ID)
 	require.NoError(t, err)
 	require.NoError(t, r.nc.Publish(events.WakeReplays, nil))
-	// What is in the lane at that moment may still go out, and does.
+	// Deliveries that are already in the lane may still be sent.
 	r.sink.Script("/in", nil)
 	close(hold)
-	got := r.ends(made.ID, replay.Cancelled)
+	got := r.waitFor(made.ID, replay.Cancelled)
 	require.Equal(t, got.Enqueued, got.Delivered+got.Failed)
 	require.Less(t, got.Enqueued, int64(300))
 	require.EqualValues(t, got.Failed, r.count(`SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE replay_id = $1 AND status = 'failed'`, made.ID))
@@ -214,28 +214,28 @@ func TestACancelledReplayStops(t *testing.T) {
 
 	_, err = r.replays.Cancel(context.Background(), r.tenant, made.ID)
 	require.NoError(t, err, "cancelling again changes nothing")
-	done := r.ends(r.ask(replay.Request{WebhookID: w}).ID, replay.Completed)
+	done := r.waitFor(r.create(replay.Request{WebhookID: w}).ID, replay.Completed)
 	_, err = r.replays.Cancel(context.Background(), r.tenant, done.ID)
 	require.ErrorIs(t, err, replay.ErrCompleted)
 }
 
-func TestAnotherProcessGoesOnWhereOneStopped(t *testing.T) {
+func TestAnotherProcessContinuesAReplay(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	ids := r.insert(2000)
 	w := r.webhook("/in")
-	made := r.ask(replay.Request{WebhookID: w})
+	made := r.create(replay.Request{WebhookID: w})
 	stop := r.runner(replay.Options{Rate: 400})
 	require.NoError(t, r.sink.WaitForPath(context.Background(), "/in", 100))
 	stop()
 	at := r.get(made.ID)
 	require.Equal(t, replay.Running, at.State)
 	require.Less(t, at.Enqueued, int64(2000))
-	// One that was killed leaves its claim behind, which ends by itself.
+	// Imitate a killed process: its claim stays until the lease expires.
 	r.exec(`UPDATE fanmail.replays SET runner = gen_random_uuid(), leased_until = now() + interval '2 seconds' WHERE id = $1`, made.ID)
 	r.runner(replay.Options{})
 	r.runner(replay.Options{})
-	got := r.ends(made.ID, replay.Completed)
+	got := r.waitFor(made.ID, replay.Completed)
 	require.Equal(t, [4]int64{2000, 2000, 2000, 0}, progress(got))
 	require.ElementsMatch(t, ids, r.arrived("/in"))
 }
@@ -244,18 +244,18 @@ func TestAStrictWebhookIsReplayedInOrder(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	first := r.insert(70)
-	r.forget(70) // from the table and the stream
+	r.purge(70) // the first 70 come from the table, the others from the stream
 	first = append(first, r.insert(10)...)
-	r.passes(2 * skew)
+	r.wait(2 * skew)
 	first = append(first, r.insert(70)...)
 	w := r.webhook("/in", func(w *subscribers.Webhook) { w.Ordering = subscribers.OrderingStrict })
 	r.runner(replay.Options{Skew: skew})
-	got := r.ends(r.ask(replay.Request{WebhookID: w}).ID, replay.Completed)
+	got := r.waitFor(r.create(replay.Request{WebhookID: w}).ID, replay.Completed)
 	require.Equal(t, "both", got.Source)
 	require.Equal(t, first, r.arrived("/in"))
 }
 
-func TestAWebhookThatFailsHoldsUpNoOther(t *testing.T) {
+func TestAFailingWebhookDoesNotDelayOthers(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.insert(300)
@@ -263,36 +263,36 @@ func TestAWebhookThatFailsHoldsUpNoOther(t *testing.T) {
 	good := r.webhook("/good")
 	r.sink.Script("/bad", sink.Status(503))
 	r.runner(replay.Options{})
-	made := r.ask(replay.Request{})
+	made := r.create(replay.Request{})
 	require.NoError(t, r.sink.WaitForPath(context.Background(), "/good", 300))
 	got := r.get(made.ID)
 	require.EqualValues(t, 600, got.Matched)
 	require.Equal(t, replay.Running, got.State)
 	require.Equal(t, 300, r.count(`SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE replay_id = $1 AND webhook_id = $2`, made.ID, good))
 	require.Positive(t, r.count(`SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE replay_id = $1 AND webhook_id = $2`, made.ID, bad))
-	require.Less(t, r.count(`SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE replay_id = $1 AND webhook_id = $2 AND attempts = 0`, made.ID, bad), 100, "its window is what it finishes")
+	require.Less(t, r.count(`SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE replay_id = $1 AND webhook_id = $2 AND attempts = 0`, made.ID, bad), 100, "the number of waiting deliveries is limited")
 }
 
-func TestAnEventThatIsNotFannedOutIsLeftToTheFanout(t *testing.T) {
+func TestAnEventThatIsNotFannedOutIsNotReplayed(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	ids := r.insert(10)
-	// An outbox row that nobody may take yet.
+	// An outbox row that no relay may lease yet.
 	r.exec(`INSERT INTO fanmail.outbox (tenant_id, seq, event_id, created_at, leased_until)
 		SELECT tenant_id, seq, id, created_at, now() + interval '1 hour' FROM fanmail.events WHERE id = $1`, ids[4])
 	w := r.webhook("/in")
 	r.runner(replay.Options{})
-	made := r.ask(replay.Request{WebhookID: w})
+	made := r.create(replay.Request{WebhookID: w})
 	require.Eventually(t, func() bool { return r.count(`SELECT count(*) FROM fanmail.replays WHERE leased_until > now()`) == 1 }, patience, 10*time.Millisecond)
 	require.Empty(t, r.arrived("/in"))
 	r.exec(`UPDATE fanmail.outbox SET leased_until = '-infinity'`)
-	got := r.ends(made.ID, replay.Completed)
-	require.ElementsMatch(t, ids, r.arrived("/in"), "one came live, the others by the replay")
+	got := r.waitFor(made.ID, replay.Completed)
+	require.ElementsMatch(t, ids, r.arrived("/in"), "one arrived live, the others by the replay")
 	require.EqualValues(t, 9, got.Enqueued)
 	require.EqualValues(t, 10, got.Matched)
 }
 
-func TestACopyOfAnEventInTheStreamCountsOnce(t *testing.T) {
+func TestARepeatedMessageCountsOnce(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	ids := r.insert(20)
@@ -313,7 +313,7 @@ func TestACopyOfAnEventInTheStreamCountsOnce(t *testing.T) {
 	}
 	w := r.webhook("/in")
 	r.runner(replay.Options{})
-	got := r.ends(r.ask(replay.Request{WebhookID: w, Mode: replay.All}).ID, replay.Completed)
+	got := r.waitFor(r.create(replay.Request{WebhookID: w, Mode: replay.All}).ID, replay.Completed)
 	require.Equal(t, "jetstream", got.Source)
 	require.Equal(t, [4]int64{20, 20, 20, 0}, progress(got))
 	require.ElementsMatch(t, ids, r.arrived("/in"))

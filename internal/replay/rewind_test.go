@@ -14,7 +14,7 @@ import (
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
-// pastEvents is how many events the fan-out meets again.
+// pastEvents is how many events the fan-out reads a second time.
 func pastEvents() int {
 	if os.Getenv("FANMAIL_LONG") != "" {
 		return 100_000
@@ -28,7 +28,7 @@ func (r *rig) idle() {
 	require.Eventually(r.t, func() bool {
 		c, err := r.js.Consumer(context.Background(), stream.Events, stream.Fanout)
 		if err != nil {
-			return false // it is being made anew
+			return false // it is being created again
 		}
 		info := c.CachedInfo()
 		return info.NumPending == 0 && info.NumAckPending == 0
@@ -56,23 +56,23 @@ func TestResettingTheFanoutConsumerSendsNothing(t *testing.T) {
 	})
 	require.NoError(t, r.sink.WaitForPath(ctx, "/in", n/10))
 	r.idle()
-	// A webhook that would match all of it.
+	// This webhook matches all events, but was created after their fan-out.
 	r.webhook("/later")
 	rows := `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries`
 	created := r.count(rows)
 	require.Equal(t, n/10, created)
 
-	// Set back while it runs.
+	// Reset the consumer while the fan-out runs.
 	began := time.Now()
 	require.NoError(t, stream.Rewind(ctx, r.js, stream.Events, stream.Fanout, 1, nil))
 	r.idle()
-	t.Logf("%d events inserted and fanned out in %s, met again in %s", n, began.Sub(start), time.Since(began))
+	t.Logf("%d events inserted and fanned out in %s, read again in %s", n, began.Sub(start), time.Since(began))
 	middle, err := stream.SequenceAt(ctx, r.js, stream.Events, time.Now().Add(-time.Hour))
 	require.NoError(t, err)
 	require.EqualValues(t, 1, middle)
 	require.False(t, r.fanoutConsumer().Paused)
 
-	// Lost, and made anew at the stream's beginning by the fan-out itself.
+	// Delete the consumer. The fan-out creates it again at the beginning of the stream.
 	before := r.fanoutConsumer().Created
 	require.NoError(t, r.js.DeleteConsumer(ctx, stream.Events, stream.Fanout))
 	require.Eventually(t, func() bool {
@@ -80,19 +80,19 @@ func TestResettingTheFanoutConsumerSendsNothing(t *testing.T) {
 		return err == nil && c.CachedInfo().Created.After(before)
 	}, patience, 20*time.Millisecond)
 	r.idle()
-	// A consumer that was just created has nothing pending yet either.
+	// A consumer that was just created reports nothing pending, too.
 	require.Eventually(t, func() bool {
 		c, err := r.js.Consumer(ctx, stream.Events, stream.Fanout)
 		return err == nil && c.CachedInfo().AckFloor.Stream >= uint64(n)
 	}, 5*time.Minute, 20*time.Millisecond)
 
-	require.Equal(t, created, r.count(rows), "no row")
-	// What is new goes on as ever, and comes behind all of it.
+	require.Equal(t, created, r.count(rows), "no delivery was inserted")
+	// A new event is delivered as usual, after the old ones.
 	r.insert(1, func(_ int, e *events.Event) { e.Labels = []string{"tenth"} })
 	require.NoError(t, r.sink.WaitForPath(ctx, "/later", 1))
 	require.NoError(t, r.sink.WaitForPath(ctx, "/in", n/10+1))
 	require.Equal(t, created+2, r.count(rows))
-	require.Equal(t, n/10+2, r.sink.Count(), "nothing was sent")
+	require.Equal(t, n/10+2, r.sink.Count(), "nothing else was sent")
 	next, err := stream.SequenceAt(ctx, r.js, stream.Events, time.Now().Add(time.Hour))
 	require.NoError(t, err)
 	require.EqualValues(t, n+2, next)

@@ -28,11 +28,11 @@ import (
 	"github.com/fanmail-dev/fanmail/test/sink"
 )
 
-// patience bounds what is waited for; nothing is asserted about it.
+// patience is how long tests wait for a condition.
 const patience = 90 * time.Second
 
-// rig is a relay, a dispatcher and a receiver on a database and a broker of
-// their own; runners of replays come and go.
+// rig has a relay, a fan-out, a dispatcher and a receiver on a private database and
+// broker. Tests start and stop the replay runners.
 type rig struct {
 	t        *testing.T
 	url      string
@@ -71,7 +71,7 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-// run starts f under a context that stop ends; stop waits for it.
+// run starts f with a context. stop cancels the context and waits for f.
 func (r *rig) run(f func(context.Context) error) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -93,8 +93,8 @@ func (r *rig) runner(o replay.Options) (stop func()) {
 	if o.Rate == 0 {
 		o.Rate = 5000
 	}
-	if o.Beat == 0 {
-		o.Beat = 10 * time.Millisecond
+	if o.StepInterval == 0 {
+		o.StepInterval = 10 * time.Millisecond
 	}
 	return r.run(replay.NewRunner(r.pool, r.nc, r.js, r.registry, o).Run)
 }
@@ -130,7 +130,7 @@ func (r *rig) enable(w events.WebhookID, on bool) {
 	require.NoError(r.t, r.registry.Load(context.Background()))
 }
 
-// insert puts n events into the outbox and waits until they are fanned out.
+// insert inserts n events into the outbox and waits until they are fanned out.
 func (r *rig) insert(n int, settings ...func(int, *events.Event)) []events.ID {
 	r.t.Helper()
 	ids := make([]events.ID, 0, n)
@@ -155,7 +155,8 @@ func (r *rig) insert(n int, settings ...func(int, *events.Event)) []events.ID {
 	return ids
 }
 
-func (r *rig) ask(q replay.Request) replay.Replay {
+// create creates a replay; by default of the last hour, in mode missed.
+func (r *rig) create(q replay.Request) replay.Replay {
 	r.t.Helper()
 	if q.Since.IsZero() {
 		q.Since = time.Now().Add(-time.Hour)
@@ -176,7 +177,8 @@ func (r *rig) get(id events.ReplayID) replay.Replay {
 	return got
 }
 
-func (r *rig) ends(id events.ReplayID, state replay.State) replay.Replay {
+// waitFor waits until a replay is in an end state, and checks that no rows are left.
+func (r *rig) waitFor(id events.ReplayID, state replay.State) replay.Replay {
 	r.t.Helper()
 	var got replay.Replay
 	require.Eventually(r.t, func() bool { got = r.get(id); return got.State == state }, patience, 20*time.Millisecond, "%+v", &got)
@@ -186,7 +188,7 @@ func (r *rig) ends(id events.ReplayID, state replay.State) replay.Replay {
 	return got
 }
 
-// arrived gives the events that a path was sent, in order.
+// arrived returns the events that a path received, in order of arrival.
 func (r *rig) arrived(path string) []events.ID {
 	r.t.Helper()
 	var out []events.ID
@@ -199,19 +201,19 @@ func (r *rig) arrived(path string) []events.ID {
 	return out
 }
 
-// forget takes the first n messages out of the stream.
-func (r *rig) forget(n int) {
+// purge deletes the first n messages of the stream.
+func (r *rig) purge(n int) {
 	r.t.Helper()
 	s, err := r.js.Stream(context.Background(), stream.Events)
 	require.NoError(r.t, err)
 	require.NoError(r.t, s.Purge(context.Background(), jetstream.WithPurgeSequence(uint64(n+1))))
 }
 
-// skew is what the tests take the clocks to be apart at most.
+// skew is the largest difference of the clocks that the tests expect.
 const skew = 20 * time.Millisecond
 
-// passes waits until so much time has gone by on the database's clock.
-func (r *rig) passes(d time.Duration) {
+// wait waits until the database's clock has advanced by d.
+func (r *rig) wait(d time.Duration) {
 	r.t.Helper()
 	var from time.Time
 	require.NoError(r.t, r.pool.QueryRow(context.Background(), `SELECT clock_timestamp()`).Scan(&from))

@@ -3,18 +3,18 @@ package replay
 import (
 	"context"
 	"errors"
+	"time"
 
 	"go.uber.org/zap"
 )
 
-// maxRound bounds the replays that one round works on.
+// maxRound is the most replays that one round works on.
 const maxRound = 1000
 
-// Round works on every replay that is due, for as long as each makes progress, and
-// reports whether one did. It does not wait for deliveries. [Runner.Run] may run at
-// the same time.
+// Round takes steps of every due replay for as long as it makes progress. It reports
+// whether any did. It does not wait for deliveries. [Runner.Run] may run at the same time.
 func (r *Runner) Round(ctx context.Context) (moved bool, err error) {
-	claims, err := r.claim(ctx, maxRound)
+	claims, err := claimDue(ctx, r.pool, maxRound)
 	if err != nil {
 		return false, err
 	}
@@ -29,15 +29,14 @@ func (r *Runner) Round(ctx context.Context) (moved bool, err error) {
 }
 
 func (r *Runner) roundOf(ctx context.Context, c claim) (moved bool, err error) {
-	log := r.log.With(zap.Stringer("replay", c.id))
-	defer r.release(context.WithoutCancel(ctx), c, true, log)
-	w, err := r.load(ctx, c, log)
-	if err != nil {
+	p := &progress{claim: c, log: r.log.With(zap.Stringer("replay", c.id)), began: time.Now()}
+	defer r.release(context.WithoutCancel(ctx), p, true)
+	if p.work, err = r.load(ctx, c, p.log); err != nil {
 		return false, err
 	}
-	defer w.close(context.WithoutCancel(ctx))
-	for did := true; did && !w.finished && ctx.Err() == nil; {
-		if did, err = w.step(ctx); err != nil {
+	defer p.forget(context.WithoutCancel(ctx))
+	for did := true; did && !p.work.finished && ctx.Err() == nil; {
+		if did, err = p.work.step(ctx); err != nil {
 			return moved, err
 		}
 		moved = moved || did

@@ -18,27 +18,26 @@ import (
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
-// ErrCompleted says that a replay has ended, so that there is nothing to
-// cancel.
+// ErrCompleted is returned by [Store.Cancel] if the replay has completed.
 var ErrCompleted = errors.New("the replay has completed")
 
-// Store is what people ask for replays through. Every method takes the tenant
-// first and sees nothing of another one.
+// Store creates, reads and cancels replays. Every method takes a tenant and sees only the
+// replays of that tenant.
 type Store struct {
 	db    subscribers.DB
 	hooks *subscribers.Store
 }
 
-// NewStore makes a store.
+// NewStore returns a store.
 func NewStore(pool *pgxpool.Pool) *Store {
 	return &Store{db: pool, hooks: subscribers.NewStore(pool, subscribers.Limits{})}
 }
 
-// In is the same store inside a transaction.
+// In returns the same store inside a transaction.
 func (s *Store) In(tx pgx.Tx) *Store { return &Store{db: tx, hooks: s.hooks.In(tx)} }
 
 const replayColumns = `id, tenant_id, webhook_id, mode, types, agent_ids, since, until,
-	created_at, state, phase <> 'read' AND finished_at IS NULL,
+	created_at, state, phase <> 'done' AND finished_at IS NULL,
 	CASE WHEN from_stream AND from_table THEN 'both' WHEN from_stream THEN 'jetstream' WHEN from_table THEN 'postgres' ELSE '' END,
 	matched, enqueued, delivered, failed, finished_at,
 	(SELECT count(*) FROM fanmail.replay_deliveries AS d WHERE d.replay_id = replays.id AND d.state = 0)`
@@ -55,6 +54,7 @@ func scanReplay(row pgx.CollectableRow) (Replay, error) {
 	return r, err
 }
 
+// normalize validates the request, and sorts and deduplicates its lists.
 func (q *Request) normalize() error {
 	fault := func(field, format string, args ...any) error {
 		return &events.FieldError{Field: field, Reason: fmt.Sprintf(format, args...)}
@@ -85,18 +85,19 @@ func (q *Request) normalize() error {
 	return nil
 }
 
-// Create asks for a replay. It returns an [*events.FieldError], such as for an
-// agent that the tenant does not have; a [*subscribers.LimitError] where the
-// tenant has [MaxActive] unfinished ones; [subscribers.ErrNotFound] where the
-// tenant does not have the webhook; [subscribers.ErrDisabled] where the webhook
-// is disabled.
+// Create creates a replay. Its errors are:
+//   - [*events.FieldError]: the request is invalid, or names an agent that the tenant does
+//     not have
+//   - [*subscribers.LimitError]: the tenant has [MaxActive] unfinished replays
+//   - [subscribers.ErrNotFound]: the tenant does not have the webhook
+//   - [subscribers.ErrDisabled]: the webhook is disabled
 func (s *Store) Create(ctx context.Context, tenant events.TenantID, q Request) (Replay, error) {
 	if err := q.normalize(); err != nil {
 		return Replay{}, err
 	}
-	var made Replay
+	var created Replay
 	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		// Those of one tenant go one after the other, so that the count is exact.
+		// The lock makes the count of unfinished replays exact.
 		err := tenancy.Lock(ctx, tx, tenant)
 		if err != nil {
 			return missing(err, "lock the tenant")
@@ -135,7 +136,7 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, q Request) (
 		if err != nil {
 			return fmt.Errorf("insert a replay: %w", err)
 		}
-		made, err = pgx.CollectExactlyOneRow(rows, scanReplay)
+		created, err = pgx.CollectExactlyOneRow(rows, scanReplay)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return &events.FieldError{Field: "since", Reason: "must lie before until, and before now"}
 		}
@@ -147,10 +148,10 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, q Request) (
 	if err != nil {
 		return Replay{}, err
 	}
-	return made, nil
+	return created, nil
 }
 
-// Get gives one replay, or [subscribers.ErrNotFound].
+// Get returns a replay, or [subscribers.ErrNotFound].
 func (s *Store) Get(ctx context.Context, tenant events.TenantID, id events.ReplayID) (Replay, error) {
 	rows, err := s.db.Query(ctx, `SELECT `+replayColumns+` FROM fanmail.replays WHERE tenant_id = $1 AND id = $2`, tenant, id)
 	if err != nil {
@@ -163,7 +164,7 @@ func (s *Store) Get(ctx context.Context, tenant events.TenantID, id events.Repla
 	return r, nil
 }
 
-// List gives up to limit replays after a place, newest first.
+// List returns up to limit replays that follow a place, newest first.
 func (s *Store) List(ctx context.Context, tenant events.TenantID, after subscribers.Place, limit int) ([]Replay, error) {
 	at, id := after.Bound()
 	rows, err := s.db.Query(ctx, `SELECT `+replayColumns+` FROM fanmail.replays
@@ -178,10 +179,9 @@ func (s *Store) List(ctx context.Context, tenant events.TenantID, after subscrib
 	return list, nil
 }
 
-// Cancel stops a replay and gives it as it is then: a dispatcher ends its
-// deliveries within moments, and until then its state is [Cancelling]. A
-// cancelled one stays so. It returns [subscribers.ErrNotFound] or
-// [ErrCompleted].
+// Cancel cancels a replay and returns it. Its state is [Cancelling] until a dispatcher has
+// ended its deliveries. Cancelling a cancelled replay changes nothing. The error is
+// [subscribers.ErrNotFound] or [ErrCompleted].
 func (s *Store) Cancel(ctx context.Context, tenant events.TenantID, id events.ReplayID) (Replay, error) {
 	var r Replay
 	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
@@ -202,16 +202,16 @@ func (s *Store) Cancel(ctx context.Context, tenant events.TenantID, id events.Re
 	return r, nil
 }
 
-// Wake hints to the dispatchers, after a commit, that a replay was created or
-// cancelled. Without the hint they find it at their next search. A nil
-// connection does nothing.
+// Wake tells the dispatchers that a replay was created or cancelled. Call it after the
+// commit. Without it they find the replay when they look next. If nc is nil, Wake does
+// nothing.
 func Wake(nc *nats.Conn) {
 	if nc != nil {
 		_ = nc.Publish(events.WakeReplays, nil)
 	}
 }
 
-// missing turns "no rows" into [subscribers.ErrNotFound].
+// missing turns [pgx.ErrNoRows] into [subscribers.ErrNotFound].
 func missing(err error, doing string) error {
 	if errors.Is(err, pgx.ErrNoRows) {
 		return subscribers.ErrNotFound

@@ -6,32 +6,32 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/stream"
-	"github.com/fanmail-dev/fanmail/outbox"
 )
 
-// maxFaults is the number of broker failures in a row after which the events are
+// maxFaults is the number of consecutive broker failures after which the events are
 // read from the table.
 const maxFaults = 5
 
-// horizon is how far back the stream reaches.
-type horizon struct {
-	// seam is the creation time from which on the stream has the events, as far
-	// as the stream's state shows. The check verifies it.
-	seam time.Time
-	last int64 // the stream's last sequence
+// extent is the part of the window that the stream has.
+type extent struct {
+	// boundary is the creation time from which on the stream has the events, according
+	// to the stream's state. phaseCheck verifies it.
+	boundary time.Time
+	last     int64 // the stream's last sequence
 }
 
-func (w *work) horizon(ctx context.Context) (horizon, error) {
+// streamExtent looks up what the stream has of the window: nothing if there is no broker or
+// no stream.
+func (w *work) streamExtent(ctx context.Context) (extent, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, stream.AckTime, stream.ErrNoAck)
 	defer cancel()
-	none := horizon{seam: w.request.Until}
-	if w.js == nil { // a round without a broker: the table has everything
+	none := extent{boundary: w.request.Until}
+	if w.js == nil {
 		return none, nil
 	}
 	s, err := w.js.Stream(ctx, stream.Events)
@@ -45,22 +45,22 @@ func (w *work) horizon(ctx context.Context) (horizon, error) {
 	if state.Msgs == 0 {
 		return none, nil
 	}
-	h := horizon{seam: w.request.Since, last: int64(state.LastSeq)} //nolint:gosec // a stream's sequences are far below
+	e := extent{boundary: w.request.Since, last: int64(state.LastSeq)} //nolint:gosec // a stream does not reach 2^63 messages
 	if state.FirstSeq > 1 {
-		// An event that was made before the first message may have been relayed
-		// before it, too.
-		h.seam = state.FirstTime.Add(w.o.Skew)
+		// An event that was created before the stream's first message was stored may have
+		// had an earlier message, which is gone.
+		e.boundary = state.FirstTime.Add(w.skew)
 	}
-	if h.seam.Before(w.request.Since) {
-		h.seam = w.request.Since
+	if e.boundary.Before(w.request.Since) {
+		e.boundary = w.request.Since
 	}
-	if h.seam.After(w.request.Until) {
-		h.seam = w.request.Until
+	if e.boundary.After(w.request.Until) {
+		e.boundary = w.request.Until
 	}
-	return h, nil
+	return e, nil
 }
 
-// subjects are what a consumer is to filter by.
+// subjects returns the filter of the consumer.
 func (w *work) subjects() []string {
 	if len(w.request.Types) == 0 {
 		return []string{events.EventsPrefix + w.ref.TenantID.String() + ".>"}
@@ -72,98 +72,96 @@ func (w *work) subjects() []string {
 	return out
 }
 
-// position creates a consumer at the place to continue from: first the window's
-// start by time, later the sequence after the last one read. The consumer gets
-// headers only: matching needs no more.
-func (w *work) position(ctx context.Context) error {
+// createConsumer creates a consumer that continues behind the cursor: at first by time,
+// at the boundary, later by sequence. It gets headers only, which suffice for matching.
+func (w *work) createConsumer(ctx context.Context) error {
 	c := jetstream.ConsumerConfig{
 		Description:    "Replay " + w.id.String() + ".",
 		FilterSubjects: w.subjects(), AckPolicy: jetstream.AckNonePolicy, HeadersOnly: true,
 		MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
 	}
-	if w.place.atSeq > 0 {
-		c.DeliverPolicy, c.OptStartSeq = jetstream.DeliverByStartSequencePolicy, uint64(w.place.atSeq)+1
+	if w.cursor.atSeq > 0 {
+		c.DeliverPolicy, c.OptStartSeq = jetstream.DeliverByStartSequencePolicy, uint64(w.cursor.atSeq)+1
 	} else {
-		// A message is younger than its event, but for the clocks' difference.
-		start := w.place.seam.Add(-w.o.Skew)
+		// A message is stored after its event was created. The two clocks may differ.
+		start := w.cursor.boundary.Add(-w.skew)
 		c.DeliverPolicy, c.OptStartTime = jetstream.DeliverByStartTimePolicy, &start
 	}
 	consumer, err := w.js.CreateConsumer(ctx, stream.Events, c)
 	if err != nil {
-		return fmt.Errorf("position a consumer: %w", err)
+		return fmt.Errorf("create a consumer on stream %s: %w", stream.Events, err)
 	}
 	w.consumer, w.next = consumer, 1
 	return nil
 }
 
-// readStream reads the next messages of the window.
+// readStream reads the next messages of the window and reports whether there were any.
 func (w *work) readStream(ctx context.Context) (bool, error) {
 	ask, cancel := context.WithTimeoutCause(ctx, stream.AckTime, stream.ErrNoAck)
 	defer cancel()
-	if w.place.atSeq >= w.place.endSeq {
+	if w.cursor.atSeq >= w.cursor.endSeq {
 		return true, w.endStream(ctx)
 	}
 	if w.consumer == nil {
-		if err := w.position(ask); err != nil {
+		if err := w.createConsumer(ask); err != nil {
 			return false, w.fault(ctx, err)
 		}
 	}
 	batch, err := w.consumer.FetchNoWait(readBatch)
 	if err != nil {
-		return false, w.fault(ctx, fmt.Errorf("fetch from the stream: %w", err))
+		return false, w.fault(ctx, fmt.Errorf("fetch from stream %s: %w", stream.Events, err))
 	}
-	next := w.place
-	list, copies, err := w.sort(batch, &next)
+	next := w.cursor
+	list, copies, err := w.decode(batch, &next)
 	if err != nil {
 		return false, w.fault(ctx, err)
 	}
 	if err := batch.Error(); err != nil {
-		return false, w.fault(ctx, fmt.Errorf("fetch from the stream: %w", err))
+		return false, w.fault(ctx, fmt.Errorf("fetch from stream %s: %w", stream.Events, err))
 	}
-	if next.atSeq == w.place.atSeq {
+	if next.atSeq == w.cursor.atSeq {
 		info, err := w.consumer.Info(ask)
 		if err != nil {
-			return false, w.fault(ctx, fmt.Errorf("look at the consumer: %w", err))
+			return false, w.fault(ctx, fmt.Errorf("look up the consumer on stream %s: %w", stream.Events, err))
 		}
 		if info.NumPending == 0 {
 			return true, w.endStream(ctx)
 		}
-		return false, w.fenced(ctx, func(pgx.Tx) error { return nil })
+		return false, w.renew(ctx)
 	}
 	w.faults = 0
 	w.metrics.events.WithLabelValues("jetstream").Add(float64(len(list) + len(copies)))
 	next.seen += int64(len(list))
-	next.stream = next.stream || len(list)+len(copies) > 0
-	return true, w.found(ctx, next, append(list, copies...), len(list))
+	next.fromStream = next.fromStream || len(list)+len(copies) > 0
+	return true, w.advanceTo(ctx, next, append(list, copies...), len(list))
 }
 
-// sort reads a batch of messages and moves next behind it. list are the events of
-// the window, copies those that were relayed again.
-func (w *work) sort(batch jetstream.MessageBatch, next *place) (list, copies []events.Record, err error) {
+// decode decodes a batch of messages and moves next behind it. list holds the events
+// of the window, copies further messages of events that were published repeatedly.
+func (w *work) decode(batch jetstream.MessageBatch, next *cursor) (list, copies []events.Record, err error) {
 	for m := range batch.Messages() {
 		meta, err := m.Metadata()
 		if err != nil {
-			return nil, nil, fmt.Errorf("read a message of the stream: %w", err)
+			return nil, nil, fmt.Errorf("read a message of stream %s: %w", stream.Events, err)
 		}
 		if meta.Sequence.Consumer != w.next {
-			return nil, nil, errors.New("messages of the stream were lost on the way")
+			return nil, nil, fmt.Errorf("read stream %s: consumer sequence %d follows %d; messages were lost on the way", stream.Events, meta.Sequence.Consumer, w.next-1)
 		}
 		w.next++
-		next.atSeq = int64(meta.Sequence.Stream) //nolint:gosec // far below
+		next.atSeq = int64(meta.Sequence.Stream) //nolint:gosec // a stream does not reach 2^63 messages
 		if next.atSeq > next.endSeq {
 			continue
 		}
 		e, err := stream.DecodeEvent(m.Subject(), m.Headers())
 		if err != nil {
-			w.log.Warn("a message on the event stream is not Fanmail's; leaving it out", zap.String("subject", m.Subject()), zap.Error(err))
+			w.log.Warn("ignoring a message on the event stream that is not Fanmail's", zap.String("subject", m.Subject()), zap.Error(err))
 			continue
 		}
-		if e.CreatedAt.Before(next.seam) || !e.CreatedAt.Before(w.request.Until) {
+		if e.CreatedAt.Before(next.boundary) || !e.CreatedAt.Before(w.request.Until) {
 			continue
 		}
-		// An event that was relayed again is in the stream several times, under other
-		// message ids. Only its first message counts; the check notices if that is
-		// missing.
+		// An event that was published repeatedly has several messages, under different
+		// message ids. Only the first one is counted; phaseCheck notices if it is missing.
 		if m.Headers().Get(jetstream.MsgIDHeader) == e.ID.String() {
 			list = append(list, e)
 		} else {
@@ -173,71 +171,42 @@ func (w *work) sort(batch jetstream.MessageBatch, next *place) (list, copies []e
 	return list, copies, nil
 }
 
+// endStream ends phaseStream.
 func (w *work) endStream(ctx context.Context) error {
-	next := w.place
+	next := w.cursor
 	next.phase = phaseCheck
-	return w.found(ctx, next, nil, 0)
+	return w.advanceTo(ctx, next, nil, 0)
 }
 
-// check counts the window's events in the table. If the stream gave fewer, the
-// broker has lost data without noticing, and the table is read.
-func (w *work) check(ctx context.Context) error {
-	c := &w.count
-	n, last, err := outbox.CountWindow(ctx, w.pool, w.window(w.place.seam, w.request.Until), c.last, countBatch)
-	if err != nil {
-		return err
-	}
-	c.events += int64(n)
-	if n == countBatch {
-		c.last = last
-		return w.fenced(ctx, func(pgx.Tx) error { return nil })
-	}
-	next := w.place
-	if c.events == next.seen {
-		next.phase = phaseRead
-		return w.found(ctx, next, nil, 0)
-	}
-	w.log.Info("the stream lacks events of the window; reading them from the table",
-		zap.Int64("stream", next.seen), zap.Int64("table", c.events))
-	return w.toTable(ctx)
-}
-
-// toTable switches from the stream to the table. The table's events are read and
-// counted from the start. Deliveries already created are recognised by their ids.
-func (w *work) toTable(ctx context.Context) error {
-	next := w.place
-	next.phase, next.fresh, next.matched = phaseAfter, true, next.before
-	return w.found(ctx, next, nil, 0)
-}
-
-// fault handles a failure of the broker. The next step creates a new consumer at
-// the stored place. After maxFaults in a row the events are read from the table.
+// fault handles a failure of the broker. The next step creates a new consumer at the
+// cursor. After maxFaults in a row the events are read from the table.
 func (w *work) fault(ctx context.Context, err error) error {
 	w.metrics.failures.WithLabelValues("broker").Inc()
 	w.dropConsumer(ctx)
 	w.faults++
 	lost := errors.Is(err, jetstream.ErrStreamNotFound)
 	if !lost && w.faults < maxFaults {
-		w.log.Warn("the broker failed a replay; trying again", zap.Error(err))
-		return w.fenced(ctx, func(pgx.Tx) error { return nil })
+		w.log.Warn("the broker failed a step of a replay; trying again", zap.Error(err))
+		return w.renew(ctx)
 	}
-	w.log.Warn("a replay goes on without the broker", zap.Error(err))
+	w.log.Warn("the broker failed a replay; reading the events from the table", zap.Error(err))
 	w.faults = 0
-	if w.place.phase == phaseGate {
-		w.place.seam = w.request.Since
+	if w.cursor.phase == phaseWait {
+		w.cursor.boundary = w.request.Since
 	}
-	return w.toTable(ctx)
+	return w.switchToTable(ctx)
 }
 
+// dropConsumer deletes the consumer, if there is one.
 func (w *work) dropConsumer(ctx context.Context) {
 	if w.consumer == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	_ = w.js.DeleteConsumer(ctx, stream.Events, w.consumer.CachedInfo().Name) // on failure the broker removes it after a minute
+	_ = w.js.DeleteConsumer(ctx, stream.Events, w.consumer.CachedInfo().Name) // if it fails, the broker deletes it after InactiveThreshold
 	w.consumer = nil
 }
 
-// close deletes the consumer.
+// close deletes the consumer. The work can still take steps.
 func (w *work) close(ctx context.Context) { w.dropConsumer(ctx) }
