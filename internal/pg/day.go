@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// Day is a UTC day, counted from 1970, and with it a partition of each table
-// that is partitioned by day.
+// Day is a UTC day, counted from 1970-01-01. Tables partitioned by day have one partition
+// for it.
 type Day int64
 
-// DayOf returns the day of a time.
+// DayOf returns the UTC day of a time.
 func DayOf(t time.Time) Day {
 	const length = int64(24 * time.Hour / time.Second)
 	d := t.Unix() / length
@@ -19,12 +19,11 @@ func DayOf(t time.Time) Day {
 	return Day(d)
 }
 
-// In puts the day's bounds into a statement, in the places of {day} and
-// {next day}. As literals they leave one partition in the plan, and one to
-// lock; with parameters each run opens all of them.
+// In replaces {day} and {next day} in a statement by the day's bounds. With literal bounds
+// Postgres plans and locks one partition; with parameters, every run opens all of them.
 func (d Day) In(statement string) string { return Between(statement, d, d+1) }
 
-// Between is [Day.In] for the days from first to before, which is left out.
+// Between is [Day.In] for the days from first up to, but not including, before.
 func Between(statement string, first, before Day) string {
 	at := func(d Day) string { return time.Unix(int64(d)*24*60*60, 0).UTC().Format(time.RFC3339) }
 	return strings.NewReplacer("{day}", at(first), "{next day}", at(before)).Replace(statement)

@@ -1,17 +1,15 @@
-// Package pg opens Postgres pools the way Fanmail's hot statements want them.
+// Package pg opens Postgres connection pools with the settings that Fanmail's engine
+// needs, and drops old partitions.
 //
-// The engine's statements join a batch of keys to partitioned tables by their
-// indexes. A nested loop over the index with run-time pruning is the right plan
-// for each of them at any size of the tables, and a hash join or a sequential
-// scan is right for none, whatever the statistics say at the moment; so those
-// are switched off for the engine's connections.
+// The engine's statements join a batch of keys to partitioned tables. For each of them a
+// nested loop over an index, with partitions pruned at run time, is the right plan at any
+// table size. Hash joins and sequential scans are never right, but stale statistics may
+// suggest them. Therefore the engine's connections switch them off.
 //
-// Plans are made without regard to the parameters, and anew every second or
-// two. A plan that is made while a table is empty may read it whole, since
-// looking a batch's keys up costs as much just then, and it would go on doing so
-// while the table fills: the outbox is empty whenever it can be, and each day
-// begins with empty partitions.
+// Plans are generic, and every connection makes them again after some seconds. A plan made
+// for an empty table may read the whole table, because this costs no more than a lookup at
+// that moment. Postgres would keep the plan while the table grows. The outbox is often
+// empty, and every day begins with empty partitions.
 //
-// It also drops the partitions of days that are over, without stopping the
-// writers of the others.
+// The pools also convert ids without the costs of Scan and Value.
 package pg

@@ -10,11 +10,10 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/secret"
 )
 
-// followFiles makes each new connection read the files that its connection
-// string names anew (sslrootcert, sslcert, sslkey, passfile), so that
-// certificates and passwords can be replaced under a running process. A file
-// that is broken just then fails that connection and is read again for the next.
-// Connections live for an hour at most, so an old certificate is out of use by then.
+// followFiles makes each new connection read the files in its connection string again
+// (sslrootcert, sslcert, sslkey, passfile). Thus certificates and passwords can be replaced
+// while the process runs. An invalid file fails only the connections that are opened
+// meanwhile. pgx closes a connection after an hour, and with it ends the use of old files.
 func followFiles(cfg *pgxpool.Config) {
 	source := secret.Text(cfg.ConnString())
 	before := cfg.BeforeConnect

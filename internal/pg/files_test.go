@@ -18,12 +18,12 @@ import (
 	"github.com/fanmail-dev/fanmail/test/tlstest"
 )
 
-// TestNewConnectionsUseRotatedCertificates: server, authority and client
-// certificate are all replaced under an open pool.
+// TestNewConnectionsUseRotatedCertificates replaces the certificates of server, authority
+// and client while a pool is open.
 func TestNewConnectionsUseRotatedCertificates(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	dir, err := os.MkdirTemp("", "fanmail-tls-") //nolint:usetesting // Postgres's user walks through it
+	dir, err := os.MkdirTemp("", "fanmail-tls-") //nolint:usetesting // the user of the Postgres process needs access
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	require.NoError(t, os.Chmod(dir, 0o755))
@@ -66,14 +66,14 @@ func TestNewConnectionsUseRotatedCertificates(t *testing.T) {
 	pool, err := pg.Open(ctx, u.String(), 1)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	require.Eventually(t, func() bool { return serial(ctx, pool) == "7" }, time.Minute, 20*time.Millisecond, "the server speaks TLS by now")
+	require.Eventually(t, func() bool { return serial(ctx, pool) == "7" }, time.Minute, 20*time.Millisecond, "the server has enabled TLS")
 
 	rotate(8)
 	require.Equal(t, "7", serial(ctx, pool), "an open connection stays")
 	pool.Reset()
 	require.Eventually(t, func() bool { return serial(ctx, pool) == "8" }, time.Minute, 20*time.Millisecond)
 
-	// Caught in the middle of a replacement, a connection fails and the next does not.
+	// A half-written certificate fails a connection. The next one works.
 	whole, err := os.ReadFile(ours.Cert)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(ours.Cert, whole[:10], 0o600))
@@ -83,7 +83,8 @@ func TestNewConnectionsUseRotatedCertificates(t *testing.T) {
 	require.Equal(t, "8", serial(ctx, pool))
 }
 
-// serial is that of the client's certificate as the server saw it, or an error.
+// serial returns the serial number of the client certificate that the server saw, or an
+// error.
 func serial(ctx context.Context, pool *pgxpool.Pool) string {
 	var n string
 	if err := pool.QueryRow(ctx, `SELECT client_serial::text FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl`).Scan(&n); err != nil {

@@ -13,8 +13,8 @@ type Place struct {
 	ID        [16]byte
 }
 
-// Bound returns the place as two values for Postgres: the rows after it are those
-// with (created_at, id) < the two values.
+// Bound returns the place as two values for Postgres. The rows after the place are those
+// with (created_at, id) less than the two values.
 func (p Place) Bound() (pgtype.Timestamptz, pgtype.UUID) {
 	if p.CreatedAt.IsZero() {
 		var last [16]byte
@@ -26,7 +26,7 @@ func (p Place) Bound() (pgtype.Timestamptz, pgtype.UUID) {
 	return pgtype.Timestamptz{Time: p.CreatedAt, Valid: true}, pgtype.UUID{Bytes: p.ID, Valid: true}
 }
 
-// Range returns a span of time as two values for Postgres; a zero end is open.
+// Range returns a time range as two values for Postgres. A zero bound is infinite.
 func Range(since, until time.Time) (from, to pgtype.Timestamptz) {
 	from = pgtype.Timestamptz{Time: since, Valid: true}
 	if since.IsZero() {

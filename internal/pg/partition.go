@@ -13,7 +13,7 @@ import (
 // schema is where all of Fanmail's tables live.
 const schema = "fanmail"
 
-// Partitions gives the names of a partitioned table's partitions, in order.
+// Partitions returns the names of a table's partitions in alphabetical order.
 func Partitions(ctx context.Context, pool *pgxpool.Pool, table string) ([]string, error) {
 	rows, err := pool.Query(ctx, `SELECT c.relname FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
 		WHERE i.inhparent = $1::text::regclass ORDER BY c.relname`, schema+"."+table)
@@ -27,9 +27,9 @@ func Partitions(ctx context.Context, pool *pgxpool.Pool, table string) ([]string
 	return names, nil
 }
 
-// DropDays drops the day partitions, named <table>_YYYYMMDD, whose last row
-// turned as old as keep more than a day ago. Those that the question needed
-// says true of stay; it may be nil. The count is right also with an error.
+// DropDays drops day partitions, named <table>_YYYYMMDD, whose youngest possible row became
+// older than keep more than a day ago. It keeps those for which needed returns true; needed
+// may be nil. It returns the number of dropped partitions, also with an error.
 func DropDays(ctx context.Context, pool *pgxpool.Pool, table string, keep time.Duration, needed func(partition string) (bool, error)) (int, error) {
 	names, err := Partitions(ctx, pool, table)
 	if err != nil {
@@ -39,8 +39,8 @@ func DropDays(ctx context.Context, pool *pgxpool.Pool, table string, keep time.D
 	if err := pool.QueryRow(ctx, `SELECT now()`).Scan(&now); err != nil {
 		return 0, fmt.Errorf("read the database's clock: %w", err)
 	}
-	// A day's last rows are as old as keep at the end of a day after it; one
-	// more day shows what became of them.
+	// The youngest rows of a day become older than keep at the end of a later day. Keep the
+	// partition for one day more.
 	oldest := now.UTC().Truncate(24 * time.Hour).Add(-keep - 24*time.Hour)
 	dropped := 0
 	for _, name := range names {
@@ -65,11 +65,12 @@ func DropDays(ctx context.Context, pool *pgxpool.Pool, table string, keep time.D
 	return dropped, nil
 }
 
-// DropPartition detaches a partition without stopping writers of the others,
-// and drops it.
+// DropPartition detaches and drops a partition without blocking writers of the other
+// partitions.
 func DropPartition(ctx context.Context, pool *pgxpool.Pool, table, name string) error {
 	parent, child := pgx.Identifier{schema, table}.Sanitize(), pgx.Identifier{schema, name}.Sanitize()
-	// CONCURRENTLY takes no lock that writers of the other days would wait for.
+	// CONCURRENTLY takes no lock that blocks writers of the other partitions. If an earlier call
+	// was interrupted, FINALIZE ends its detach.
 	if _, err := pool.Exec(ctx, `ALTER TABLE `+parent+` DETACH PARTITION `+child+` CONCURRENTLY`); err != nil {
 		if _, finish := pool.Exec(ctx, `ALTER TABLE `+parent+` DETACH PARTITION `+child+` FINALIZE`); finish != nil {
 			return fmt.Errorf("detach %s: %w", name, err)

@@ -10,9 +10,9 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/secret"
 )
 
-// Configure gives a pool's connections the engine's settings; what the
-// connection string sets itself stays. Files that the string names are read
-// anew for each connection.
+// Configure applies the engine's settings to a pool. Settings in the connection string take
+// precedence. Each new connection reads the files in the connection string again. Set the
+// pool's own hooks, such as AfterConnect, before.
 func Configure(cfg *pgxpool.Config) {
 	followFiles(cfg)
 	for k, v := range Engine {
@@ -28,7 +28,7 @@ func Configure(cfg *pgxpool.Config) {
 	}
 }
 
-// Open makes a pool of at most maxConns engine connections (zero: 8). It does
+// Open returns a pool of at most maxConns engine connections; zero: 8. It does
 // not connect. For its errors about the URL see [Parse].
 func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error) {
 	cfg, err := Parse(secret.Text(url))

@@ -9,15 +9,15 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// replanEvery is how old a connection's plans may become before it is taken
-// from the pool again. Making all of the engine's plans takes some
-// milliseconds.
+// replanEvery is how long a connection keeps its plans. Making all plans of the engine
+// again takes some milliseconds.
 const replanEvery = 2 * time.Second
 
-// replan has each connection forget its plans now and then.
+// replan makes each connection discard its plans when it is acquired, if they are older
+// than replanEvery.
 func replan(cfg *pgxpool.Config) {
 	var mu sync.Mutex
-	made := map[*pgx.Conn]time.Time{} // since when a connection's plans are kept
+	made := map[*pgx.Conn]time.Time{} // when a connection last discarded its plans
 	prepare, closing := cfg.PrepareConn, cfg.BeforeClose
 	cfg.PrepareConn = func(ctx context.Context, c *pgx.Conn) (bool, error) {
 		now := time.Now()
@@ -30,7 +30,7 @@ func replan(cfg *pgxpool.Config) {
 		mu.Unlock()
 		if old {
 			if _, err := c.Exec(ctx, `DISCARD PLANS`); err != nil {
-				return false, ctx.Err() // the pool throws it away and gives another
+				return false, ctx.Err() // the pool closes the connection and tries another
 			}
 		}
 		if prepare != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
-// TestPlansFromAnEmptyTableAreNotKept: with an empty table, reading it whole
-// costs what a look-up costs.
+// TestPlansFromAnEmptyTableAreNotKept fills a table after its plan was made. For the empty
+// table, a plan that reads the whole table costs no more than a lookup.
 func TestPlansFromAnEmptyTableAreNotKept(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -33,6 +33,6 @@ func TestPlansFromAnEmptyTableAreNotKept(t *testing.T) {
 	}
 	read()
 	exec(`INSERT INTO box SELECT i, i FROM generate_series(1, 20000) AS i`)
-	require.Greater(t, read(), 10_000, "the plan from the empty table, or this shows nothing")
+	require.Greater(t, read(), 10_000, "the first plan must be a bad one, or the test shows nothing")
 	require.Eventually(t, func() bool { return read() < 100 }, time.Minute, 100*time.Millisecond)
 }

@@ -1,16 +1,13 @@
-// Package telemetry follows one mail through the processes as an OpenTelemetry
-// trace.
+// Package telemetry traces a mail through all processes with OpenTelemetry.
 //
-// The context of a trace goes from process to process as a W3C traceparent: in a
-// column of events, which is NULL unless the transaction that made the event was
-// sampled, in the headers of the broker's messages, and in the header of the POST.
-// So everything that becomes of an event hangs in one tree, whoever does it and
-// however much later: publication, fan-out, each attempt, retries included.
+// The trace context travels as a W3C traceparent: in a column of the table events, in the
+// headers of messages on the broker, and in a header of the POST. The column is NULL unless
+// the span around the insert was sampled. Everything that happens to an event is in one
+// trace: its publication, its fan-out and each attempt, retries included.
 //
-// Packages take a tracer in their options, and one that is nil has them take no
-// step and make no allocation that they would not have made without this package.
-// A trace never decides anything: a traceparent that cannot be read begins a trace
-// of its own.
+// Packages take a tracer in their options. If it is nil, they do no additional work and no
+// additional allocations. A trace never changes behaviour: an invalid traceparent starts a
+// new trace.
 //
-// Who exports the spans, and where to, is telemetry/export's business.
+// Package telemetry/export exports the spans.
 package telemetry

@@ -10,7 +10,7 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// End ends a span, as failed where there is an error.
+// End ends a span. If err is not nil, the span has the status Error.
 func End(span trace.Span, err error) {
 	if err != nil {
 		span.SetStatus(codes.Error, err.Error())
@@ -18,8 +18,8 @@ func End(span trace.Span, err error) {
 	span.End()
 }
 
-// Observe records a value, with the trace of ctx as its exemplar where it is
-// sampled.
+// Observe records a value in a histogram. If the trace of ctx is sampled, it becomes the
+// exemplar of the value.
 func Observe(ctx context.Context, h prometheus.Histogram, value float64) {
 	if sc := trace.SpanContextFromContext(ctx); sc.IsSampled() {
 		if e, ok := h.(prometheus.ExemplarObserver); ok {
@@ -30,8 +30,8 @@ func Observe(ctx context.Context, h prometheus.Histogram, value float64) {
 	h.Observe(value)
 }
 
-// ID is the log field that names the trace of ctx; nothing is logged where
-// there is none.
+// ID returns a log field with the ids of trace and span of ctx. It adds nothing if there is
+// no sampled trace.
 func ID(ctx context.Context) zap.Field {
 	if sc := trace.SpanContextFromContext(ctx); sc.IsSampled() {
 		return zap.Inline(ids(sc))
@@ -39,10 +39,10 @@ func ID(ctx context.Context) zap.Field {
 	return zap.Skip()
 }
 
-// ids writes both ids of a span into a line of the log.
+// ids is a span context that is logged as trace_id and span_id.
 type ids trace.SpanContext
 
-// MarshalLogObject adds the fields.
+// MarshalLogObject adds trace_id and span_id.
 func (s ids) MarshalLogObject(e zapcore.ObjectEncoder) error {
 	sc := trace.SpanContext(s)
 	e.AddString("trace_id", sc.TraceID().String())

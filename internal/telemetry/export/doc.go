@@ -1,9 +1,9 @@
-// Package export sends a process's spans to an OTLP endpoint.
+// Package export sends the spans of a process to an OTLP endpoint.
 //
-// [Start] reads the standard OTEL_* environment. Without an endpoint in it there
-// is no tracing: a nil [*Tracing] gives nil tracers and leaves connections and
-// handlers as they are.
+// [Start] reads the standard OTEL_* variables. Without an endpoint in them there is no
+// tracing: Start returns a nil [*Tracing], which returns nil tracers and does not change
+// connections or handlers.
 //
-// It never stands in the way: starting does not wait for the endpoint, an export
-// that fails is a line in the log and loses its spans, and stopping is bounded.
+// Tracing never blocks the process. [Start] does not wait for the endpoint. A failed export
+// is logged and loses its spans. [Tracing.Stop] takes at most one second.
 package export

@@ -24,26 +24,27 @@ import (
 	"go.uber.org/zap"
 )
 
-// scope names the instrumentation in every span.
+// scope is the name of the instrumentation scope of every span.
 const scope = "github.com/fanmail-dev/fanmail"
 
-// flushTime is what the last export may take when a process ends. It must fit
-// between the drain's end and the moment at which Kubernetes kills.
+// flushTime limits the last export when a process stops. It must fit between the end of
+// the drain and the SIGKILL of Kubernetes.
 const flushTime = time.Second
 
-// Tracing makes a process's spans and exports them. nil makes none.
+// Tracing creates and exports the spans of a process. A nil Tracing creates none.
 type Tracing struct {
 	provider *sdktrace.TracerProvider
 }
 
-// Start begins to export traces where the environment, read by env, names an endpoint
-// (OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) and does
-// not turn them off (OTEL_SDK_DISABLED=true, OTEL_TRACES_EXPORTER=none); else it
-// gives nil. The other OTEL_* variables of the SDK hold as well: protocol,
-// headers, certificates, sampler, batch sizes, resource. An error names the
-// variable. It does not wait for the endpoint.
+// Start starts the export of traces if a variable names an endpoint
+// (OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) and none disables it
+// (OTEL_SDK_DISABLED=true, OTEL_TRACES_EXPORTER=none). Otherwise it returns nil. It does not
+// wait for the endpoint.
+//
+// env reads a variable. The SDK reads its other OTEL_* variables itself: protocol, headers,
+// certificates, sampler, batch sizes, resource. An error names the variable.
 func Start(ctx context.Context, process, version string, env func(string) string, log *zap.Logger) (*Tracing, error) {
-	on, protocol, err := wanted(env)
+	on, protocol, err := settings(env)
 	if err != nil || !on {
 		return nil, err
 	}
@@ -54,10 +55,10 @@ func Start(ctx context.Context, process, version string, env func(string) string
 		exporter, err = otlptracehttp.New(ctx)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("make the exporter of traces from OTEL_EXPORTER_OTLP_*: %w", err)
+		return nil, fmt.Errorf("create the exporter of traces from the variables OTEL_EXPORTER_OTLP_*: %w", err)
 	}
 	host, _ := os.Hostname()
-	// The environment comes last: it may name the service as it likes.
+	// The environment comes last, so that OTEL_RESOURCE_ATTRIBUTES can replace these attributes.
 	res, err := resource.New(ctx, resource.WithAttributes(
 		attribute.String("service.namespace", "fanmail"),
 		attribute.String("service.name", "fanmail-"+process),
@@ -65,16 +66,16 @@ func Start(ctx context.Context, process, version string, env func(string) string
 		attribute.String("service.instance.id", host+"-"+strconv.Itoa(os.Getpid())),
 	), resource.WithTelemetrySDK(), resource.WithFromEnv())
 	if err != nil && !errors.Is(err, resource.ErrPartialResource) {
-		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
+		return nil, fmt.Errorf("read OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
 	log = log.Named("telemetry")
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("traces", zap.Error(err)) }))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("exporting traces failed", zap.Error(err)) }))
 	log.Info("exporting traces", zap.String("protocol", protocol))
 	return &Tracing{sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(res))}, nil
 }
 
-// wanted reads whether and over which protocol traces are to be exported.
-func wanted(env func(string) string) (on bool, protocol string, err error) {
+// settings reads whether to export traces, and the protocol: "grpc" or "http/protobuf".
+func settings(env func(string) string) (on bool, protocol string, err error) {
 	first := func(names ...string) (name, value string) {
 		for _, n := range names {
 			if v := strings.TrimSpace(env(n)); v != "" {
@@ -109,7 +110,7 @@ func wanted(env func(string) string) (on bool, protocol string, err error) {
 	return false, "", fmt.Errorf("%s is %q; it must be grpc or http/protobuf", name, protocol)
 }
 
-// Tracer gives what spans are made with; nil where t is.
+// Tracer returns the tracer for spans; nil if t is nil.
 func (t *Tracing) Tracer() trace.Tracer {
 	if t == nil {
 		return nil
@@ -117,17 +118,16 @@ func (t *Tracing) Tracer() trace.Tracer {
 	return t.provider.Tracer(scope)
 }
 
-// Queries has a connection's queries appear as spans, with their text and
-// without their arguments, where they are part of a sampled trace.
+// Queries makes a connection create spans for its queries in sampled traces. A span has
+// the query's text without the arguments.
 func (t *Tracing) Queries(c *pgx.ConnConfig) {
 	if t != nil {
 		c.Tracer = otelpgx.NewTracer(otelpgx.WithTracerProvider(t.provider), otelpgx.WithDisableConnectionDetailsInAttributes())
 	}
 }
 
-// Requests has each request to h begin a trace. A trace of the caller's is
-// linked to and not joined: callers are strangers, and must not choose what is
-// sampled.
+// Requests makes each request to h start a trace, except health checks. The caller's trace
+// becomes a link, not the parent: untrusted callers must not decide what is sampled.
 func (t *Tracing) Requests(h http.Handler) http.Handler {
 	if t == nil {
 		return h
@@ -137,12 +137,12 @@ func (t *Tracing) Requests(h http.Handler) http.Handler {
 		otelhttp.WithFilter(func(r *http.Request) bool { return r.URL.Path != "/healthz" && r.URL.Path != "/readyz" }))
 }
 
-// Stop exports what is left, within 1 s, and no more after that.
+// Stop exports the remaining spans and ends the export. It takes at most one second.
 func (t *Tracing) Stop() error {
 	if t == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(context.Background(), flushTime, errors.New("the endpoint of OTEL_EXPORTER_OTLP_ENDPOINT took over 1 s"))
+	ctx, cancel := context.WithTimeoutCause(context.Background(), flushTime, fmt.Errorf("the endpoint in OTEL_EXPORTER_OTLP_ENDPOINT exceeded the limit of %s", flushTime))
 	defer cancel()
 	if err := t.provider.Shutdown(ctx); err != nil {
 		return fmt.Errorf("export the last traces: %w", err)
