@@ -6,23 +6,23 @@ SHELL := /bin/sh
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X github.com/fanmail-dev/fanmail/internal/app.version=$(VERSION)
 
-# The modules that `make test` tests, the root first. Go's cache of test results does not see files of another module, so
-# the others run without it. test/chart has tests that need its tools; `make chart-check` runs them.
+# The modules that `make test` tests, the root module first. Go's test cache does not notice changes in another module,
+# so the other modules run with -count=1. The tests of test/chart need more tools; `make chart-check` runs them.
 MODULES := . test/e2e test/chaos test/bench
 
-# The race detector needs a C compiler. It is on in CI, or with RACE=-race.
+# The race detector needs a C compiler. CI uses it; set RACE=-race to use it elsewhere.
 RACE ?= $(if $(CI),$(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v "$$(go env CC)" >/dev/null 2>&1 && echo -race))
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 28
 
-setup: ## install what is missing on this machine: Postgres
+setup: ## install Postgres if this machine has none
 	@scripts/setup.sh
 
-run: setup build ## start all of Fanmail, show how a mail becomes a webhook, and keep running
+run: setup build ## start all processes, show how a mail becomes a webhook, and keep running
 	@bin/fanmail demo --stay
 
-demo: setup build ## the same on free ports, then stop; exit 0 only if the webhook verified
+demo: setup build ## the same on free ports, then stop; exits 0 only if the webhook's signature is valid
 	@bin/fanmail --dir .fanmail/demo demo --api 127.0.0.1:0 --smtp 127.0.0.1:0
 
 test: setup ## vet and test everything, module by module
@@ -33,7 +33,7 @@ test: setup ## vet and test everything, module by module
 		fresh=-count=1; \
 	done
 
-build: ## build the commands into bin/, with the version stamped in
+build: ## build the commands into bin/, with their version
 	@echo "· building bin/ ($(VERSION))"
 	@mkdir -p bin
 	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
@@ -42,28 +42,28 @@ lint: ## run golangci-lint
 	@lint=$$(go tool -n -modfile=tools/go.mod golangci-lint); root=$$PWD; set -e; \
 	for module in $(MODULES); do (cd $$module && "$$lint" run --config "$$root/.golangci.yml" ./...); done
 
-generate: ## write the generated files
+generate: ## update the generated files
 	@set -e; for module in . test/e2e; do go -C $$module generate ./...; done
 
-bench-quick: setup build ## the short benchmark; writes test/bench/results/latest.json
+bench-quick: setup build ## run the short benchmark; writes test/bench/results/latest.json
 	@cd test/bench && go run . --quick
 
-bench: setup build ## the whole benchmark; writes test/bench/results/latest.json
+bench: setup build ## run the whole benchmark; writes test/bench/results/latest.json
 	@cd test/bench && go run .
 
 chaos: setup ## inject faults for two minutes, then check that no event was lost
 	@go -C test/chaos run . --seed 1
 
-chaos-long: setup ## the same for half an hour, with a random seed and the default leases
+chaos-long: setup ## run chaos for half an hour, with a random seed and the default leases
 	@go -C test/chaos run . --long
 
-soak: setup ## an hour at 300 deliveries a second while partitions rotate; memory and disk use must stay flat
+soak: setup ## run 300 deliveries a second for an hour while partitions rotate; memory and disk use must stay constant
 	@go -C test/chaos run . --soak --plot ../../docs/explanation/soak.svg
 
-replicas: setup ## start and stop dispatchers for two minutes, with a backlog of a million rows for dead endpoints
+replicas: setup ## start and stop dispatchers for two minutes, with a million due rows for endpoints that do not answer
 	@FANMAIL_LONG=1 go -C test/e2e test -count=1 -parallel 1 -v -run 'TestCapsAndOrderHold|TestABacklogOfTheDead' .
 
-replay-long: setup ## replay 100,000 events beside 200 live ones a second, with a cancel and a kill; reset the fan-out over as many
+replay-long: setup ## replay 100,000 events beside 200 live events a second, with a cancel and a kill; then reset the fan-out consumer
 	@FANMAIL_LONG=1 go -C test/e2e test -count=1 -v -timeout 40m -run TestAReplayUnderLiveTraffic .
 	@FANMAIL_LONG=1 go test -count=1 -v -timeout 40m -run TestResettingTheFanoutConsumerSendsNothing ./internal/replay
 

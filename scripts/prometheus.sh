@@ -1,6 +1,6 @@
 #!/bin/sh
-# Says where prometheus and promtool are: on the PATH, or in .fanmail/prometheus,
-# unpacked from Debian's package without installing it.
+# Prints the directory of prometheus and promtool. If they are not on the PATH, it downloads the Debian
+# package and unpacks it in .fanmail/prometheus, without installing it.
 set -eu
 cd "$(dirname "$0")/.."
 if command -v prometheus >/dev/null && command -v promtool >/dev/null; then
@@ -9,10 +9,10 @@ if command -v prometheus >/dev/null && command -v promtool >/dev/null; then
 fi
 dir=$PWD/.fanmail/prometheus
 if [ ! -x "$dir/usr/bin/promtool" ]; then
-	command -v apt-get >/dev/null || { echo 'install prometheus, with promtool (macOS: brew install prometheus)' >&2; exit 1; }
+	command -v apt-get >/dev/null || { echo 'prometheus and promtool are not on the PATH: install them (macOS: brew install prometheus)' >&2; exit 1; }
 	mkdir -p "$dir"
 	(cd "$dir" && apt-get download -q prometheus >&2) || {
-		[ "$(id -u)" -eq 0 ] || { echo 'prometheus could not be downloaded: run "sudo apt-get update", or install it' >&2; exit 1; }
+		[ "$(id -u)" -eq 0 ] || { echo 'downloading the package prometheus failed: run "sudo apt-get update" and try again, or install prometheus' >&2; exit 1; }
 		apt-get update -q >&2
 		(cd "$dir" && apt-get download -q prometheus >&2)
 	}

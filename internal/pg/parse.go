@@ -12,7 +12,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/secret"
 )
 
-// Engine are the settings of the engine's connections.
+// Engine holds the Postgres settings of the engine's connections.
 var Engine = map[string]string{
 	"enable_hashjoin":     "off",
 	"enable_mergejoin":    "off",
