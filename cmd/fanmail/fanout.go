@@ -16,6 +16,7 @@ type fanoutCmd struct {
 
 type fanoutReset struct {
 	app.NATS
+	app.Waiting
 	app.Logging
 	ToSequence uint64 `placeholder:"N" help:"Start at this sequence of MAIL_EVENTS. 1 is the first."`
 	Since      string `placeholder:"TIME" help:"Start at the first event relayed since this time: RFC 3339, or how long ago, such as 2h."`
@@ -44,7 +45,7 @@ func (c *fanoutReset) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	to, err := app.RewindFanout(ctx, c.NATS, c.ToSequence, since, func(step string) { s.say("· %s", step) }, log)
+	to, err := app.RewindFanout(ctx, c.NATS, c.Waiting, c.ToSequence, since, func(step string) { s.say("· %s", step) }, log)
 	if err != nil {
 		return err
 	}

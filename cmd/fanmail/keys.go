@@ -60,6 +60,7 @@ func (c *keysDelete) Run(ctx context.Context, s *session) error {
 
 type keysBootstrap struct {
 	app.Database
+	app.Waiting
 	app.Logging
 }
 
@@ -68,7 +69,7 @@ func (c *keysBootstrap) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	secret, err := app.NewOperatorKey(ctx, c.Database, log)
+	secret, err := app.NewOperatorKey(ctx, c.Database, c.Waiting, log)
 	if err != nil {
 		return err
 	}

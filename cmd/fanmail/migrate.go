@@ -9,6 +9,7 @@ import (
 
 type migrateCmd struct {
 	app.Database
+	app.Waiting
 	app.Logging
 	Grants bool `env:"FANMAIL_GRANTS" help:"Also grant the rights of the processes' roles. deploy/postgres/roles.sql creates the roles."`
 }
@@ -19,7 +20,7 @@ func (c *migrateCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	version, err := app.Migrate(ctx, c.Database, c.Grants, log)
+	version, err := app.Migrate(ctx, c.Database, c.Waiting, c.Grants, log)
 	if err != nil {
 		return err
 	}
@@ -29,6 +30,7 @@ func (c *migrateCmd) Run(ctx context.Context, s *session) error {
 
 type maintainCmd struct {
 	app.Database
+	app.Waiting
 	app.Logging
 	Every    time.Duration `help:"Repeat the maintenance at this interval. Defaults to one round."`
 	HTTPAddr string        `name:"http-addr" env:"FANMAIL_HTTP_ADDR" default:"off" help:"Address of /healthz, /readyz and /metrics. Needs --every."`
@@ -41,11 +43,12 @@ func (c *maintainCmd) Run(ctx context.Context) error {
 		return err
 	}
 	defer c.Follow(ctx, log)()
-	return app.Maintain(ctx, c.Database, c.Every, app.Lifecycle{HTTPAddr: c.HTTPAddr}, log)
+	return app.Maintain(ctx, c.Database, c.Every, app.Lifecycle{HTTPAddr: c.HTTPAddr, Waiting: c.Waiting}, log)
 }
 
 type streamsCmd struct {
 	app.NATS
+	app.Waiting
 	app.Logging
 }
 
@@ -56,7 +59,7 @@ func (c *streamsCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := app.MakeStreams(ctx, c.NATS, log); err != nil {
+	if err := app.MakeStreams(ctx, c.NATS, c.Waiting, log); err != nil {
 		return err
 	}
 	s.say("the streams are up to date")

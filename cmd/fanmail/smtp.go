@@ -57,16 +57,30 @@ type mailer struct {
 	stop   func() bool
 }
 
-// dialSMTP connects to an SMTP server. The end of ctx closes the connection.
+// greetTime bounds the wait for an SMTP server's greeting. A server of another
+// protocol, such as HTTP, sends none.
+const greetTime = 5 * time.Second
+
+// dialSMTP connects to an SMTP server and waits for its greeting. The end of ctx
+// closes the connection.
 func dialSMTP(ctx context.Context, addr string) (*mailer, error) {
 	conn, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("reach the SMTP server: %w", err)
 	}
-	return &mailer{
-		client: smtp.NewClient(conn),
-		stop:   context.AfterFunc(ctx, func() { _ = conn.Close() }),
-	}, nil
+	m := &mailer{client: smtp.NewClient(conn), stop: context.AfterFunc(ctx, func() { _ = conn.Close() })}
+	commandTime := m.client.CommandTimeout
+	m.client.CommandTimeout = greetTime
+	if err := m.client.Hello("localhost"); err != nil {
+		m.stop()
+		_ = conn.Close()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, fmt.Errorf("%s did not greet like an SMTP server within %s: %w; is it the address of one?", addr, greetTime, err)
+	}
+	m.client.CommandTimeout = commandTime
+	return m, nil
 }
 
 func (m *mailer) quit() {

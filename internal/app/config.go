@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -114,14 +115,38 @@ func (c *NATS) streams(role stream.Role) stream.Options {
 	}
 }
 
-// Lifecycle configures the address of a process's state and its drain.
+// Waiting bounds the wait for the database and the broker at start.
+type Waiting struct {
+	Wait time.Duration `name:"wait" env:"FANMAIL_WAIT" default:"0s" help:"How long to wait for the database and the broker at start; 0 means until they answer."`
+}
+
+func (c *Waiting) validate() error {
+	if c.Wait < 0 {
+		return wrong("--wait", "FANMAIL_WAIT", "must not be negative; 0 means until they answer")
+	}
+	return nil
+}
+
+// bound returns a context whose end bounds the wait.
+func (c *Waiting) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if c.Wait <= 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, c.Wait, fmt.Errorf("--wait (FANMAIL_WAIT) allows for %s", c.Wait))
+}
+
+// Lifecycle configures the address of a process's state, its start and its drain.
 type Lifecycle struct {
+	Waiting
 	HTTPAddr string        `name:"http-addr" env:"FANMAIL_HTTP_ADDR" default:"${http_addr}" help:"Address of /healthz, /readyz and /metrics; off turns them off."`
 	Drain    time.Duration `name:"drain" env:"FANMAIL_DRAIN" default:"25s" help:"How long to finish what has begun before stopping."`
 	Pprof    bool          `name:"pprof" env:"FANMAIL_PPROF" help:"Serve /debug/pprof on the same address, for profiles."`
 }
 
 func (c *Lifecycle) validate() error {
+	if err := c.Waiting.validate(); err != nil {
+		return err
+	}
 	if c.HTTPAddr != "" && c.HTTPAddr != off {
 		if err := address(c.HTTPAddr, "--http-addr", "FANMAIL_HTTP_ADDR"); err != nil {
 			return err

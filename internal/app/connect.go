@@ -60,7 +60,7 @@ func prepareDatabase(ctx context.Context, cfg *pgxpool.Config, migrate bool, log
 		return fmt.Errorf("open the database: %w", err)
 	}
 	defer pool.Close()
-	return engine.Await(ctx, log, "the database", func(attempt context.Context) error {
+	return engine.Await(ctx, boundable(log), "the database", func(attempt context.Context) error {
 		if err := pool.Ping(attempt); err != nil {
 			return fmt.Errorf("reach the database: %w", err)
 		}
@@ -80,6 +80,11 @@ func prepareDatabase(ctx context.Context, cfg *pgxpool.Config, migrate bool, log
 		}
 		return permanentUnlessAway(schema.Check())
 	})
+}
+
+// boundable names the setting that bounds a wait in each line of it.
+func boundable(log *zap.Logger) *zap.Logger {
+	return log.With(zap.String("bounded_by", "--wait (FANMAIL_WAIT)"))
 }
 
 // permanentUnlessAway makes an error permanent unless it says that the connection
@@ -127,7 +132,7 @@ func connectBroker(ctx context.Context, c NATS, name string, ensure func(context
 	opts = append(opts, c.options()...)
 	var nc *nats.Conn
 	var js jetstream.JetStream
-	err := engine.Await(ctx, log, "the broker", func(attempt context.Context) error {
+	err := engine.Await(ctx, boundable(log), "the broker", func(attempt context.Context) error {
 		var err error
 		if nc == nil {
 			if nc, err = nats.Connect(c.URL.Reveal(), opts...); err != nil {

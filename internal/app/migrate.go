@@ -21,12 +21,14 @@ import (
 // version. With grants it also grants the rights of the processes' roles; see
 // [postgres.Grant]. It changes nothing in the schema of a later release, whose
 // rights include the rights of this release.
-func Migrate(ctx context.Context, c Database, grants bool, log *zap.Logger) (int64, error) {
+func Migrate(ctx context.Context, c Database, wait Waiting, grants bool, log *zap.Logger) (int64, error) {
 	c.Migrate = true
-	if err := c.validate(); err != nil {
+	if err := firstError(c.validate, wait.validate); err != nil {
 		return 0, err
 	}
-	pool, err := connectDatabase(ctx, c, "migrate", nil, log)
+	starting, started := wait.bound(ctx)
+	defer started()
+	pool, err := connectDatabase(starting, c, "migrate", nil, log)
 	if err != nil {
 		return 0, err
 	}
@@ -52,8 +54,10 @@ func Maintain(ctx context.Context, c Database, every time.Duration, life Lifecyc
 		return err
 	}
 	p := newProcess("maintain", life, log)
+	starting, started := life.bound(ctx)
+	defer started()
 	if every <= 0 {
-		pool, err := connectDatabase(ctx, c, p.name, nil, log)
+		pool, err := connectDatabase(starting, c, p.name, nil, log)
 		if err != nil {
 			return err
 		}
@@ -66,7 +70,7 @@ func Maintain(ctx context.Context, c Database, every time.Duration, life Lifecyc
 	}
 	defer stopStatus()
 	p.status.set("waiting for the database")
-	if p.pool, err = connectDatabase(ctx, c, p.name, nil, log); err != nil {
+	if p.pool, err = connectDatabase(starting, c, p.name, nil, log); err != nil {
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 			return nil
 		}
@@ -82,10 +86,12 @@ func (p *process) maintenance(pool *pgxpool.Pool, every time.Duration) *dispatch
 
 // MakeStreams waits for the broker and creates or updates the streams and
 // consumers of all processes, for processes that run with --streams=given.
-func MakeStreams(ctx context.Context, c NATS, log *zap.Logger) error {
-	if err := c.validate(); err != nil {
+func MakeStreams(ctx context.Context, c NATS, wait Waiting, log *zap.Logger) error {
+	if err := firstError(c.validate, wait.validate); err != nil {
 		return err
 	}
+	ctx, stop := wait.bound(ctx)
+	defer stop()
 	nc, _, err := connectBroker(ctx, c, "streams", func(ctx context.Context, js jetstream.JetStream) error {
 		return stream.EnsureAll(ctx, js, c.streams(stream.Everything))
 	}, log)
@@ -98,10 +104,12 @@ func MakeStreams(ctx context.Context, c NATS, log *zap.Logger) error {
 
 // NewOperatorKey creates an operator's key in the database and returns its
 // secret, which is not stored.
-func NewOperatorKey(ctx context.Context, c Database, log *zap.Logger) (string, error) {
-	if err := c.validate(); err != nil {
+func NewOperatorKey(ctx context.Context, c Database, wait Waiting, log *zap.Logger) (string, error) {
+	if err := firstError(c.validate, wait.validate); err != nil {
 		return "", err
 	}
+	ctx, stop := wait.bound(ctx)
+	defer stop()
 	pool, err := connectDatabase(ctx, c, "keys", nil, log)
 	if err != nil {
 		return "", err

@@ -118,21 +118,23 @@ func runProcess(ctx context.Context, name string, db Database, broker NATS, life
 			log.Warn("the last traces are lost", zap.Error(err))
 		}
 	}()
-	err = p.live(ctx, db, broker, build)
+	err = p.live(ctx, db, broker, life, build)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err
 }
 
-func (p *process) live(ctx context.Context, db Database, broker NATS, build func(context.Context, *process) error) error {
+func (p *process) live(ctx context.Context, db Database, broker NATS, life Lifecycle, build func(context.Context, *process) error) error {
+	starting, started := life.bound(ctx)
+	defer started()
 	var err error
 	p.status.set("waiting for the database")
-	if p.pool, err = connectDatabase(ctx, db, p.name, p.traces, p.log); err != nil {
+	if p.pool, err = connectDatabase(starting, db, p.name, p.traces, p.log); err != nil {
 		return err
 	}
 	p.status.set("waiting for the broker")
-	if p.nc, p.js, err = connectBroker(ctx, broker, p.name, p.ensure, p.log); err != nil {
+	if p.nc, p.js, err = connectBroker(starting, broker, p.name, p.ensure, p.log); err != nil {
 		p.pool.Close()
 		return err
 	}

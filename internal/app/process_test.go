@@ -192,7 +192,7 @@ func TestASchemaThatDoesNotFitStopsTheProcessWithOneLine(t *testing.T) {
 	require.ErrorAs(t, err, &schema)
 	require.Contains(t, oneLine(err), "FANMAIL_MIGRATE=true")
 
-	version, err := Migrate(t.Context(), empty, false, zap.NewNop())
+	version, err := Migrate(t.Context(), empty, Waiting{}, false, zap.NewNop())
 	require.NoError(t, err)
 	later(t, pgtest.Open(t, empty.URL.Reveal()), version+1, version+1)
 	for _, empty.Migrate = range []bool{false, true} {
@@ -225,7 +225,7 @@ func TestAProcessStartsOnTheSchemaOfALaterRelease(t *testing.T) {
 	warned := logs.FilterMessageSnippet("migrated by a later release").All()
 	require.Len(t, warned, 1)
 	require.Equal(t, map[string]any{"schema_version": version + 3, "binary_version": version}, warned[0].ContextMap())
-	have, err := Migrate(t.Context(), Database{URL: secret.Text(url)}, true, zap.NewNop())
+	have, err := Migrate(t.Context(), Database{URL: secret.Text(url)}, Waiting{}, true, zap.NewNop())
 	require.NoError(t, err, "and leaves the rights to the later release: here there are no roles to give them to")
 	require.Equal(t, version+3, have)
 }

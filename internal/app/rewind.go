@@ -14,11 +14,13 @@ import (
 // sequence 0 it uses the first message since a time. Dispatchers may run
 // meanwhile: they skip events that were fanned out. It returns the sequence. It
 // calls step with a description of each step.
-func RewindFanout(ctx context.Context, c NATS, sequence uint64, since time.Time, step func(string), log *zap.Logger) (uint64, error) {
-	if err := c.validate(); err != nil {
+func RewindFanout(ctx context.Context, c NATS, wait Waiting, sequence uint64, since time.Time, step func(string), log *zap.Logger) (uint64, error) {
+	if err := firstError(c.validate, wait.validate); err != nil {
 		return 0, err
 	}
-	nc, js, err := connectBroker(ctx, c, "rewind", func(ctx context.Context, js jetstream.JetStream) error {
+	starting, started := wait.bound(ctx)
+	defer started()
+	nc, js, err := connectBroker(starting, c, "rewind", func(ctx context.Context, js jetstream.JetStream) error {
 		return stream.Ensure(ctx, js, c.streams(stream.Dispatcher))
 	}, log)
 	if err != nil {

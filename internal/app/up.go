@@ -28,6 +28,7 @@ type UpConfig struct {
 	MailAuth    bool          `name:"mail-auth" env:"FANMAIL_MAIL_AUTH" help:"Check SPF, DKIM and DMARC of each mail; off for development, since mail from this machine never passes and DNS may be away."`
 	DNSServer   string        `name:"dns-server" env:"FANMAIL_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server to ask for that; without it the system's are asked."`
 	Drain       time.Duration `name:"drain" env:"FANMAIL_DRAIN" default:"25s" help:"How long to finish what has begun before stopping."`
+	Waiting
 
 	// Dir holds the data, the lock and the credentials.
 	Dir string `kong:"-"`
@@ -61,7 +62,7 @@ func (c UpConfig) Validate() error {
 			}
 			return address(c.DNSServer, "--dns-server", "FANMAIL_DNS_SERVER")
 		},
-		(&Lifecycle{HTTPAddr: c.HTTPAddr, Drain: c.Drain}).validate,
+		(&Lifecycle{HTTPAddr: c.HTTPAddr, Drain: c.Drain, Waiting: c.Waiting}).validate,
 	)
 }
 
@@ -112,7 +113,7 @@ func RunUp(ctx context.Context, c UpConfig, log *zap.Logger) error {
 	}
 	c.step("migrating the schema and creating the streams")
 	db := Database{URL: secret.Text(creds.DatabaseURL), Migrate: true}
-	life := Lifecycle{HTTPAddr: c.HTTPAddr, Drain: c.Drain}
+	life := Lifecycle{HTTPAddr: c.HTTPAddr, Drain: c.Drain, Waiting: c.Waiting}
 	return runProcess(ctx, "up", db, NATS{URL: secret.Text(creds.NATSURL)}, life, log, func(ctx context.Context, p *process) error {
 		return c.addAll(ctx, p, l, creds, last)
 	})

@@ -1,7 +1,6 @@
 package devserver
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -44,26 +43,69 @@ func findCluster(ctx context.Context, dir string, log *zap.Logger) (cluster, err
 	return c, err
 }
 
-// create runs initdb unless the directory holds a cluster. sync is false for one that need not survive.
+// create makes the cluster unless the directory holds one. initdb works in a directory beside it, which is renamed when
+// the cluster is whole: an interrupted initdb leaves nothing that looks like a cluster. sync is false for a cluster that
+// need not survive.
 func (c cluster) create(ctx context.Context, sync bool, log *zap.Logger) error {
 	if _, err := os.Stat(filepath.Join(c.dir, "PG_VERSION")); !errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
+	const suffix = ".new-"
+	left, _ := filepath.Glob(c.dir + suffix + "*")
+	for _, dir := range left {
+		_ = os.RemoveAll(dir) // of an interrupted start; what stays disturbs nobody
+	}
 	log.Info("creating the database cluster", zap.String("dir", c.dir))
-	args := []string{"-D", c.dir, "-U", "fanmail", "-A", "trust", "-E", "UTF8", "--locale=C"}
+	dir, err := os.MkdirTemp(filepath.Dir(c.dir), filepath.Base(c.dir)+suffix)
+	if err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	if err := c.own(dir); err != nil {
+		return err
+	}
+	args := []string{"-D", dir, "-U", "fanmail", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-clean"}
 	if !sync {
 		args = append(args, "--no-sync")
 	}
-	return c.run(ctx, "initdb", args...)
+	if err := c.run(ctx, "initdb", args...); err != nil {
+		return err
+	}
+	err = os.Remove(c.dir) // refused unless it is empty
+	if err == nil {
+		err = os.Rename(dir, c.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	return nil
 }
 
-// run executes one of the cluster's programs to its end. An error holds the last line of its output.
+// own gives a directory to the user that Postgres runs as.
+func (c cluster) own(dir string) error {
+	if c.user == nil {
+		return nil
+	}
+	if err := os.Chown(dir, int(c.user.Uid), int(c.user.Gid)); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	return nil
+}
+
+// run executes one of the cluster's programs to its end. The end of ctx kills it and the processes that it started. An
+// error has the reasons that the program gave.
 func (c cluster) run(ctx context.Context, program string, args ...string) error {
 	cmd := exec.CommandContext(ctx, filepath.Join(c.bin, program), args...) //nolint:gosec // the binary was found by us
 	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.user}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %s", program, err, lastLine(out))
+	cmd.Env = append(cmd.Environ(), "LC_ALL=C") // the reasons are found by their English words
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.user, Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", program, context.Cause(ctx))
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", program, err, reason(out))
 	}
 	return nil
 }
@@ -175,9 +217,4 @@ func walkable(dir string) bool {
 			return true
 		}
 	}
-}
-
-func lastLine(b []byte) string {
-	b = bytes.TrimSpace(b)
-	return string(b[bytes.LastIndexByte(b, '\n')+1:])
 }

@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"strings"
 	"syscall"
 )
 
@@ -60,20 +59,4 @@ func supervise(server []string, user *syscall.Credential, env []string, logs *os
 func (s *supervisor) stop() {
 	_ = s.hold.Close()
 	<-s.exited
-}
-
-// reason extracts from Postgres's log why it ended: the last warnings and errors, or the last line if there are none.
-func reason(log []byte) string {
-	var why []string
-	for _, line := range strings.Split(strings.TrimSpace(string(log)), "\n") {
-		_, text, _ := strings.Cut(line, "] ")
-		switch level, _, _ := strings.Cut(text, ":"); level {
-		case "WARNING", "ERROR", "FATAL", "PANIC":
-			why = append(why, strings.TrimSpace(text))
-		}
-	}
-	if len(why) == 0 {
-		return lastLine(log)
-	}
-	return strings.Join(why[max(0, len(why)-3):], "; ")
 }
