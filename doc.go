@@ -1,10 +1,10 @@
 // Package fanmail embeds Fanmail in a Go program: events that the program inserts
 // in its own transactions reach subscribers as signed webhooks.
 //
-// An event is a row in the same Postgres database, written in the transaction of
-// the change that it tells of. When that transaction commits, every matching
-// webhook is sent the event until it answers 2xx or its attempts are used up. When
-// it rolls back, there is no event.
+// An event is a row in the program's own Postgres database. The program inserts it
+// in the transaction of the change that the event is about. If the transaction
+// commits, every matching webhook is sent the event until it answers 2xx or its
+// attempts are used up. If it rolls back, there is no event.
 //
 //	if err := fanmail.Migrate(ctx, pool); err != nil { … }
 //	c, err := fanmail.New(pool, nc, fanmail.Config{Logger: log})
@@ -37,10 +37,10 @@
 //
 // # Tests
 //
-// A program's own tests call [Client.Tick] instead of [Client.Run]: when it returns
-// nil, everything that was due has been sent and recorded, and the test needs no
-// waiting. Package fanmailtest starts a database, a client and a receiver for them.
+// A program's own tests call [Client.Tick] instead of [Client.Run]. When it returns
+// nil, everything that was due has been sent and recorded, so a test need not wait.
+// Package fanmailtest starts a database, a client and a receiver for tests.
 //
-// Receivers verify signatures with package subscribers/signature, which has no
-// dependencies.
+// Receivers verify signatures with package subscribers/signature, which imports only
+// the standard library.
 package fanmail

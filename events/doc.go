@@ -1,17 +1,31 @@
-// Package events holds the words that every other package of Fanmail speaks:
-// the ids, the catalogue of event types, the [Event] that a producer hands in,
-// the [Envelope] that a subscriber receives, and the broker subjects in between.
+// Package events defines what all parts of Fanmail share: the ids, the catalogue of
+// event types, the [Event] that a producer inserts, the [Envelope] that a receiver
+// gets, and the subjects of the broker. It imports only the standard library, so a
+// receiver can depend on it.
 //
-// It guarantees:
+// A receiver decodes the body of a request that it has verified:
 //
-//   - An id is 16 bytes with a prefix that names its kind; two kinds never
-//     mix, since each is a Go type of its own.
-//   - An envelope is encoded once, by [Event.Encode] and the database's clock
-//     together, and is POSTed byte for byte ever after.
-//   - An event with an idempotency key has an id derived from tenant, key and
-//     type, so that the same fact accepted twice is one event.
-//   - A delivery's id is derived from event, webhook and replay, and begins
-//     with the delivery's creation time, so that ids sort by time.
+//	envelope, err := events.DecodeEnvelope(body)
+//	if err != nil {
+//		return err
+//	}
+//	switch envelope.Type {
+//	case events.EmailReceived:
+//		var mail email.Received // of package events/email
+//		if err := json.Unmarshal(envelope.Data, &mail); err != nil {
+//			return err
+//		}
+//		log.Println(envelope.ID, mail.Subject)
+//	}
 //
-// It imports nothing else of this module, so receivers may depend on it.
+// The package guarantees:
+//
+//   - An id is 16 bytes. As text it has a prefix that names its kind. Each kind is a
+//     Go type of its own, so the compiler refuses an id of another kind.
+//   - An envelope is encoded once, by [Event.Encode], with the database's time. Every
+//     POST of the event has the same bytes.
+//   - The id of an event with an idempotency key is derived from tenant, key and type.
+//     If such an event is inserted twice, it has the same id.
+//   - The id of a delivery is derived from event, webhook and replay. It begins with
+//     the delivery's creation time, so that ids sort by time.
 package events

@@ -1,12 +1,14 @@
-// Package fanmailtest helps to test programs that embed Fanmail. One call starts a
-// database, a broker, a client and a receiver that verifies what it gets:
+// Package fanmailtest is for tests of programs that embed Fanmail. One call starts a
+// database, a broker, a client and a receiver that verifies signatures:
 //
-//	func TestOrderIsTold(t *testing.T) {
+//	func TestOrder(t *testing.T) {
 //		kit := fanmailtest.New(t)
 //		kit.CreateWebhook(t, "email.received")
-//		… the program inserts an event with kit.Pool …
-//		kit.Tick(t) // everything that is due is sent when it returns
-//		got := kit.Receiver.Requests()
+//		// Your program inserts an event here, with kit.Pool.
+//		kit.Tick(t) // when it returns, everything that was due has been sent
+//		if got := kit.Receiver.Requests(); len(got) != 1 {
+//			t.Fatalf("received %v", got)
+//		}
 //	}
 //
 // It guarantees:

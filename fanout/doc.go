@@ -9,6 +9,15 @@
 //     partition to the dispatcher that owns it,
 //  3. the event messages are acknowledged.
 //
+// The root package's client runs a fan-out. A program that builds its own dispatcher
+// begins like this:
+//
+//	registry := subscribers.NewRegistry(pool, nc, log)
+//	if err := registry.Load(ctx); err != nil {
+//		return err
+//	}
+//	return fanout.New(pool, js, registry, fanout.Options{Log: log}).Run(ctx)
+//
 // It guarantees:
 //
 //   - An event whose outbox row is gone was fanned out already. Its message is

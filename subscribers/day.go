@@ -12,10 +12,10 @@ import (
 // [pg.Day.In].
 const ofDay = `d.created_at >= '{day}' AND d.created_at < '{next day}'`
 
-// few keeps all keys of a statement and makes the planner expect one. Without it
+// expectOne keeps all keys of a statement and makes the planner expect one. Without it
 // the planner expects ten. On an empty partition it then chooses to read the whole
 // partition, and the connection keeps that plan when the partition is full.
-const few = `LIMIT cardinality($1)`
+const expectOne = `LIMIT cardinality($1)`
 
 // eachDay calls queue once for each day that has rows, with its rows, earliest day
 // first.

@@ -185,8 +185,8 @@ func FetchDue(ctx context.Context, pool *pgxpool.Pool, requests []FetchRequest) 
 	var horizon outbox.Horizon
 	b := &pgx.Batch{}
 	if len(plain) > 0 {
-		b.Queue(fetchDueRows, LeaseDuration.Seconds(), plain, rooms).Query(f.take)
-		b.Queue(earliestPending, plain).Query(f.look)
+		b.Queue(fetchDueRows, LeaseDuration.Seconds(), plain, rooms).Query(f.readLeased)
+		b.Queue(earliestPending, plain).Query(f.readNext)
 	}
 	if len(strict) > 0 {
 		outbox.QueueHorizon(b, distinct(tenants), &horizon)
@@ -200,8 +200,8 @@ func FetchDue(ctx context.Context, pool *pgxpool.Pool, requests []FetchRequest) 
 			horizons[i] = horizon.Of(t)
 		}
 		b = &pgx.Batch{}
-		b.Queue(fetchHead, FirstLease.Seconds(), strict, horizons).Query(f.take)
-		b.Queue(strictHeads, strict).Query(f.look)
+		b.Queue(fetchHead, FirstLease.Seconds(), strict, horizons).Query(f.readLeased)
+		b.Queue(strictHeads, strict).Query(f.readNext)
 		if err := pool.SendBatch(ctx, b).Close(); err != nil {
 			return nil, nil, fmt.Errorf("lease due deliveries of strict webhooks: %w", err)
 		}
@@ -219,8 +219,8 @@ type fetch struct {
 	next   map[events.WebhookID]int64
 }
 
-// take reads leased rows.
-func (f *fetch) take(rows pgx.Rows) error {
+// readLeased reads leased rows.
+func (f *fetch) readLeased(rows pgx.Rows) error {
 	var l Leased
 	var eventCreated, lease time.Time
 	_, err := pgx.ForEachRow(rows, []any{
@@ -234,8 +234,8 @@ func (f *fetch) take(rows pgx.Rows) error {
 	return err
 }
 
-// look reads when webhooks are due next.
-func (f *fetch) look(rows pgx.Rows) error {
+// readNext reads when webhooks are due next.
+func (f *fetch) readNext(rows pgx.Rows) error {
 	var id events.WebhookID
 	var at *time.Time
 	_, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error {

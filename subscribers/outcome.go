@@ -75,14 +75,14 @@ type OutcomeResult struct {
 }
 
 // Statements that find rows by key are for the rows of one day; see [pg.Day.In] and
-// few.
+// expectOne.
 
 // A success counts even if it comes late. A final row stays as it is.
 const recordDelivered = `
 UPDATE fanmail.webhook_subscriber_deliveries AS d
 SET status = 'delivered', attempts = d.attempts + 1, last_status_code = o.code, last_error = NULL,
     last_attempt_at = now(), finished_at = now(), next_retry_at = NULL
-FROM (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[]) ` + few + `) AS o (id, created_at, code)
+FROM (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[]) ` + expectOne + `) AS o (id, created_at, code)
 WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending' AND ` + ofDay
 
 // A failure counts only if the row has recorded the attempts before it and no more.
@@ -93,7 +93,7 @@ SET attempts = CASE WHEN o.unsent THEN d.attempts ELSE o.attempt END, last_statu
     status        = CASE WHEN o.final OR o.attempt >= d.max_attempts THEN 'failed' ELSE 'pending' END,
     finished_at   = CASE WHEN o.final OR o.attempt >= d.max_attempts THEN now() END,
     next_retry_at = CASE WHEN o.final OR o.attempt >= d.max_attempts THEN NULL ELSE now() + make_interval(secs => o.retry) END
-FROM (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[], $4::smallint[], $5::text[], $6::boolean[], $7::float8[], $8::boolean[]) ` + few + `)
+FROM (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[], $4::smallint[], $5::text[], $6::boolean[], $7::float8[], $8::boolean[]) ` + expectOne + `)
      AS o (id, created_at, code, attempt, error, final, retry, unsent)
 WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending' AND (d.attempts = o.attempt - 1 OR o.unsent)
   AND ` + ofDay + `
@@ -108,13 +108,13 @@ ON CONFLICT DO NOTHING`
 
 const releaseRows = `
 UPDATE fanmail.webhook_subscriber_deliveries AS d SET next_retry_at = now()
-FROM (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) ` + few + `) AS o (id, created_at, lease)
+FROM (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) ` + expectOne + `) AS o (id, created_at, lease)
 WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending' AND d.next_retry_at = o.lease
   AND ` + ofDay
 
 const renewRows = `
 UPDATE fanmail.webhook_subscriber_deliveries AS d SET next_retry_at = now() + make_interval(secs => $4)
-FROM (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) ` + few + `) AS o (id, created_at, lease)
+FROM (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) ` + expectOne + `) AS o (id, created_at, lease)
 WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending' AND d.next_retry_at = o.lease
   AND ` + ofDay + `
 RETURNING d.id, d.next_retry_at`

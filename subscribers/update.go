@@ -49,9 +49,9 @@ func (p *Patch) validate(l Limits) error {
 }
 
 const (
-	// maxHurried bounds how many waiting deliveries become due when their webhook
+	// maxMadeDue bounds how many waiting deliveries become due when their webhook
 	// is enabled. The others wait for their own time.
-	maxHurried = 1000
+	maxMadeDue = 1000
 	// maxEnded bounds how many deliveries a deletion ends. The dispatcher ends the
 	// others when it fetches them.
 	maxEnded = 5000
@@ -93,7 +93,7 @@ func (s *Store) Update(ctx context.Context, tenant events.TenantID, id events.We
 		}
 		// A row without an attempt may be travelling in a message, whose lease must
 		// stay valid.
-		err = eachPending(ctx, tx, tenant, id, maxHurried, `SET next_retry_at = now()`, `AND d.attempts > 0 AND d.next_retry_at > now()`)
+		err = eachPending(ctx, tx, tenant, id, maxMadeDue, `SET next_retry_at = now()`, `AND d.attempts > 0 AND d.next_retry_at > now()`)
 		if err != nil {
 			return fmt.Errorf("make waiting deliveries due: %w", err)
 		}

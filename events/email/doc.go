@@ -1,8 +1,15 @@
-// Package email holds the "data" of events about mail, as Go types that
-// producer and receiver share. The JSON Schemas in events/schema are made of
-// them.
+// Package email defines the "data" of events about mail as Go types, for producers and
+// receivers. It imports nothing of this module. The JSON Schemas in events/schema are
+// generated from the types.
 //
-// It guarantees that, within a schema version, fields are only ever added: a
-// receiver that ignores what it does not know keeps working. It imports nothing
-// of this module.
+// A receiver decodes the data of an email.received event like this:
+//
+//	var mail email.Received
+//	if err := json.Unmarshal(envelope.Data, &mail); err != nil {
+//		return err
+//	}
+//	fmt.Println(mail.From, mail.Subject)
+//
+// The package guarantees that fields are only added within a schema version. A
+// receiver that ignores unknown fields keeps working.
 package email

@@ -1,8 +1,15 @@
-// Package operational holds the "data" of the events that Fanmail tells about
-// itself, as Go types that producer and receiver share. The JSON Schemas in
-// events/schema are made of them.
+// Package operational defines the "data" of operational events as Go types. These are
+// events about Fanmail itself, such as webhook.disabled. The package imports nothing
+// of this module. The JSON Schemas in events/schema are generated from the types.
 //
-// It guarantees that, within a schema version, fields are only ever added: a
-// receiver that ignores what it does not know keeps working. It imports nothing
-// of this module.
+// A receiver decodes the data of a webhook.disabled event like this:
+//
+//	var data operational.WebhookDisabled
+//	if err := json.Unmarshal(envelope.Data, &data); err != nil {
+//		return err
+//	}
+//	log.Println(data.WebhookURL, "is disabled:", data.Reason)
+//
+// The package guarantees that fields are only added within a schema version. A
+// receiver that ignores unknown fields keeps working.
 package operational
