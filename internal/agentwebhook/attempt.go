@@ -12,15 +12,16 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/attempt"
 )
 
-// AttemptTimeout bounds a whole attempt, from dialling to the end of the answer.
+// AttemptTimeout is the time limit of a whole attempt, from dialling to the end of the
+// answer.
 const AttemptTimeout = 30 * time.Second
 
-var errURL = errors.New("the agent's webhook URL can't be read")
+var errURL = errors.New("the agent's webhook URL does not parse")
 
-// poster sends payloads.
+// poster POSTs payloads.
 type poster struct {
 	*attempt.Poster
-	// deprecation and sunset are the values of those headers; "" for none.
+	// deprecation and sunset are the values of these headers; "": no header.
 	deprecation, sunset string
 }
 
@@ -38,8 +39,8 @@ func newPoster(o Options) *poster {
 	return p
 }
 
-// post makes one attempt: the payload is the body, and its authentication
-// results are headers too.
+// post makes one attempt. The payload is the body; its authentication results are also
+// headers.
 func (p *poster) post(ctx context.Context, c *claimed, pay *Payload, b *body) attempt.Result {
 	u, err := url.Parse(*c.url)
 	if err != nil {

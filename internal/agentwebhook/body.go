@@ -13,28 +13,29 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/pg"
 )
 
-// body is a payload's JSON. The raw mail in it is read while it is sent.
+// body is a payload's JSON. The raw mail inside is read from the database while the
+// body is sent.
 type body struct {
 	head, tail []byte // around the raw mail's base64
 	first      []byte // the raw mail's first chunk
 	raw        mailbox.Raw
 	db         pg.DB
-	// broken is set if the raw mail could not be read to its end, which is no
-	// failure of the endpoint.
+	// broken is set if reading the raw mail failed, which is not a failure of the
+	// endpoint.
 	broken atomic.Bool
 }
 
 var rawField = []byte(`"raw_message":""`)
 
-// newBody reads the first chunk, so that a missing database is noticed before
-// anything is sent. It returns an error that wraps [mailbox.ErrGone] if the mail
-// is gone.
+// newBody makes the body and reads its first chunk, so that it fails before anything is
+// sent if the database is away. If the mail is past its retention, the error wraps
+// [mailbox.ErrGone].
 func newBody(ctx context.Context, db pg.DB, p *Payload, r mailbox.Raw) (*body, error) {
 	whole, err := json.Marshal(p)
 	if err != nil {
 		return nil, fmt.Errorf("encode a payload: %w", err)
 	}
-	// Quotation marks inside of strings are escaped, so this is the field.
+	// JSON escapes quotation marks in strings, so this can only be the field.
 	head, tail, _ := bytes.Cut(whole, rawField)
 	b := &body{
 		head: append(head[:len(head):len(head)], rawField[:len(rawField)-1]...),
@@ -48,24 +49,25 @@ func newBody(ctx context.Context, db pg.DB, p *Payload, r mailbox.Raw) (*body, e
 	return b, nil
 }
 
+// length is the Content-Length: the base64 of the raw mail included.
 func (b *body) length() int64 {
 	return int64(len(b.head)) + (b.raw.Size+2)/3*4 + int64(len(b.tail))
 }
 
-// reader reads the body from its beginning.
+// reader returns a reader of the whole body.
 func (b *body) reader(ctx context.Context) io.ReadCloser {
 	raw := &rawReader{ctx: ctx, body: b, next: b.first}
 	return io.NopCloser(io.MultiReader(bytes.NewReader(b.head), raw, bytes.NewReader(b.tail)))
 }
 
-// rawReader reads the raw mail's base64. It lives as long as one request, whose
-// context it has.
+// rawReader encodes the raw mail as base64. It belongs to one request and holds that
+// request's context.
 type rawReader struct {
-	ctx  context.Context //nolint:containedctx // an io.Reader's only way to one
+	ctx  context.Context //nolint:containedctx // io.Reader takes no context
 	body *body
-	next []byte // read, not encoded yet
+	next []byte // read but not encoded yet
 	sent int64  // bytes of the raw mail that were encoded
-	out  []byte // encoded, not given yet
+	out  []byte // encoded but not returned yet
 }
 
 func (p *rawReader) Read(to []byte) (int, error) {

@@ -15,7 +15,7 @@ import (
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
-func TestAPieceOfAMailIsInMemoryAtATime(t *testing.T) {
+func TestOneChunkOfAMailIsInMemoryAtATime(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	pool := pgtest.Pool(t)

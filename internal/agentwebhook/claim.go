@@ -17,46 +17,47 @@ import (
 )
 
 const (
-	// claimAgents is the most agents of one claim, searchAgents of one search.
-	claimAgents  = 32
+	// claimAgents is the most agents of one claim.
+	claimAgents = 32
+	// searchAgents is the most agents of one search.
 	searchAgents = 500
-	// leaseMargin is how long before the end of a lease nothing is sent any more.
-	// It covers the time between the claim in Postgres and our clock.
+	// leaseMargin is how long before the end of a lease sending stops. It covers the
+	// time from the claim in Postgres until this process reads its clock.
 	leaseMargin = 10 * time.Second
 )
 
-// What [Deliverer.DeliverSync] refuses.
+// The errors of [Deliverer.DeliverSync] if there is nothing to attempt.
 var (
-	// ErrNoDelivery says that the tenant has no such message, or its agent no
-	// webhook of its own.
+	// ErrNoDelivery means that the tenant has no such message, or that the agent has
+	// no webhook of its own.
 	ErrNoDelivery = errors.New("no such message, or its agent has no webhook of its own")
-	// ErrNotDue says that the message's delivery has ended, is being attempted,
-	// or waits for its next attempt.
+	// ErrNotDue means that the message's delivery has ended, is being attempted, or
+	// waits for its next attempt.
 	ErrNotDue = errors.New("the message's delivery has ended, is being attempted, or waits for its next attempt")
 )
 
-// claimed is a leased delivery, with what a POST needs.
+// claimed is a leased delivery with the data of its POST.
 type claimed struct {
 	id        events.MessageID
 	createdAt time.Time
 	tenant    events.TenantID
 	agent     string
-	attempts  int       // made so far
-	lease     time.Time // when it ends; also the token for its release
+	attempts  int       // the attempts so far
+	lease     time.Time // the end of the lease; also the token for its release
 	expired   bool
-	since     time.Time // when it was claimed, by this process's monotonic clock
+	since     time.Time // the time of the claim, by this process's monotonic clock
 
 	url      *string // nil: the agent or its webhook was removed
 	raw      mailbox.Raw
-	envelope []byte // nil: the mail is no longer kept
+	envelope []byte // nil: the mail is past its retention
 }
 
-// leaseLeft is how long something may still be sent under the lease.
+// leaseLeft is how much longer data may be sent under the lease.
 func (c *claimed) leaseLeft() time.Duration {
 	return LeaseDuration - leaseMargin - time.Since(c.since)
 }
 
-// leaseValid reports whether something may be sent under the lease.
+// leaseValid reports whether data may still be sent under the lease.
 func (c *claimed) leaseValid() bool { return c.leaseLeft() > 0 }
 
 const claimColumns = `message_id, created_at, tenant_id, agent_id, attempts, next_retry_at, expires_at <= now() AS expired`
@@ -67,8 +68,8 @@ func scanClaimed(row pgx.CollectableRow) (claimed, error) {
 	return c, err
 }
 
-// Each agent's earliest due rows by the partial index; two callers never get the
-// same one.
+// Reads each agent's earliest due rows by the partial index. SKIP LOCKED: two callers
+// never get the same row.
 const claimDue = `
 WITH due AS MATERIALIZED (
 	SELECT d.message_id, d.created_at
@@ -86,9 +87,8 @@ WITH due AS MATERIALIZED (
 )
 SELECT * FROM leased ORDER BY created_at, message_id`
 
-// claim leases due deliveries of the agents for [LeaseDuration], of each agent at
-// most as many as there is room for. It is one transaction, so that an error
-// leaves nothing leased.
+// claim leases due deliveries of the agents for [LeaseDuration]: of agents[i] at most
+// rooms[i]. It is one transaction, so that an error leaves nothing leased.
 func claim(ctx context.Context, pool *pgxpool.Pool, agents []string, rooms []int32) (got []claimed, err error) {
 	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, claimDue, LeaseDuration.Seconds(), agents, rooms)
@@ -141,7 +141,7 @@ func complete(ctx context.Context, db pg.DB, got []claimed) error {
 	return nil
 }
 
-// A delivery of the message is inserted leased, or its due one is leased.
+// Inserts a leased delivery of the message, or leases the one that is due.
 const claimOne = `
 INSERT INTO fanmail.webhook_deliveries AS d (message_id, created_at, tenant_id, agent_id, next_retry_at, expires_at, max_attempts)
 VALUES ($1, $2, $3, $4, now() + make_interval(secs => $5), $2::timestamptz + make_interval(secs => $6), $7)
@@ -149,9 +149,8 @@ ON CONFLICT (message_id, created_at) DO UPDATE SET next_retry_at = excluded.next
 	WHERE d.status = 'pending' AND d.next_retry_at <= now()
 RETURNING ` + claimColumns
 
-// claimMessage leases the delivery of one message, which it inserts if there is
-// none yet. It returns [ErrNoDelivery] or [ErrNotDue] if there is nothing to
-// attempt.
+// claimMessage leases the delivery of one message. If there is none yet, it inserts
+// one. It returns [ErrNoDelivery] or [ErrNotDue] if there is nothing to attempt.
 func claimMessage(ctx context.Context, pool *pgxpool.Pool, tenant events.TenantID, id events.MessageID) (c claimed, err error) {
 	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		m, err := mailbox.GetMessage(ctx, tx, tenant, id)
@@ -189,21 +188,22 @@ func claimMessage(ctx context.Context, pool *pgxpool.Pool, tenant events.TenantI
 	return c, err
 }
 
-// withoutWebhook says why a message whose agent has no webhook can't be claimed.
+// withoutWebhook returns the reason why a message whose agent has no webhook can't be
+// claimed.
 func withoutWebhook(ctx context.Context, db pg.DB, tenant events.TenantID, id events.MessageID) error {
 	var exists bool
 	err := db.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM fanmail.webhook_deliveries WHERE tenant_id = $1 AND message_id = $2)`, tenant, id).Scan(&exists)
 	switch {
 	case err != nil:
-		return fmt.Errorf("look for a message's delivery: %w", err)
+		return fmt.Errorf("look up the delivery of message %s: %w", id, err)
 	case exists:
 		return ErrNotDue
 	}
 	return ErrNoDelivery
 }
 
-// A loose scan over the partial index: from one agent to the next, one descent
-// each, however many deliveries an agent waits for.
+// A loose index scan over the partial index: one descent for each agent, however many
+// deliveries wait for it.
 const waitingAgents = `
 WITH RECURSIVE found AS (
 	(SELECT agent_id, next_retry_at FROM fanmail.webhook_deliveries
@@ -216,13 +216,13 @@ WITH RECURSIVE found AS (
 )
 SELECT agent_id, next_retry_at <= now() FROM found LIMIT $2`
 
-// waiting searches at most limit agents after an address, by address. It returns
-// those that have due deliveries, and the last agent that it looked at; "" if
-// there are no more.
+// waiting reads at most limit agents with pending deliveries after an address, in the
+// order of addresses. It returns the agents with due deliveries, and the last agent
+// that it read, or "" if there are no more.
 func waiting(ctx context.Context, db pg.DB, after string, limit int) (due []string, last string, err error) {
 	rows, err := db.Query(ctx, waitingAgents, after, limit)
 	if err != nil {
-		return nil, "", fmt.Errorf("look for agents' due deliveries: %w", err)
+		return nil, "", fmt.Errorf("search for due deliveries to agents: %w", err)
 	}
 	var agent string
 	var isDue bool
@@ -234,7 +234,7 @@ func waiting(ctx context.Context, db pg.DB, after string, limit int) (due []stri
 		return nil
 	})
 	if err != nil {
-		return nil, "", fmt.Errorf("look for agents' due deliveries: %w", err)
+		return nil, "", fmt.Errorf("search for due deliveries to agents: %w", err)
 	}
 	if seen < limit {
 		return due, "", nil

@@ -3,15 +3,12 @@ package agentwebhook
 import (
 	"context"
 	"errors"
-	"net/netip"
-	"net/url"
 	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/internal/attempt"
@@ -19,37 +16,14 @@ import (
 )
 
 const (
-	// callTimeout bounds one call of the database.
+	// callTimeout is the time limit of one call to the database.
 	callTimeout = 30 * time.Second
-	// unreadableWait is how long a delivery waits whose mail could not be read.
+	// unreadableWait is the delay before the next attempt if the mail can't be read.
 	unreadableWait = 10 * time.Second
 )
 
-// Options say how a deliverer runs.
-type Options struct {
-	// Slots is how many attempts may be in flight to endpoints that answer within
-	// [attempt.SlowAfter]; zero: 64. SlowSlots is the same for slower ones; zero:
-	// four times Slots.
-	Slots, SlowSlots int
-	// AllowHTTP sends to plain HTTP URLs.
-	AllowHTTP bool
-	// AllowNetworks are networks that may be dialled although they are not
-	// public.
-	AllowNetworks []netip.Prefix
-	// Proxy for all attempts; nil: none. The environment's proxy is not used.
-	Proxy *url.URL
-	// Deprecated is since when the agents' own webhooks are deprecated, for the
-	// header Deprecation (RFC 9745). Sunset is when they end, for the header
-	// Sunset (RFC 8594). Zero: no header.
-	Deprecated, Sunset time.Time
-	// Drain is how long stopping may take; zero: 20 s.
-	Drain      time.Duration
-	Log        *zap.Logger           // nil: silent
-	Registerer prometheus.Registerer // nil: no metrics
-}
-
-// Deliverer sends mail to the agents' own webhooks. Any number of them may run on
-// one database. Make one with [New].
+// Deliverer sends mail to the agents' own webhooks. Any number of deliverers may run
+// on one database. Create one with [New].
 type Deliverer struct {
 	pool    *pgxpool.Pool
 	nc      *nats.Conn
@@ -62,22 +36,11 @@ type Deliverer struct {
 	working sync.WaitGroup
 }
 
-// New makes a deliverer. Give it a dedicated pool, so that it and the rest do not
-// wait for each other's connections. nc may be nil: new deliveries are then found
-// by searching alone.
+// New returns a deliverer; call [Deliverer.Run] to start it. Give it a dedicated pool,
+// so that it does not compete for connections. If nc is nil, only the search finds
+// new deliveries, up to a second later.
 func New(pool *pgxpool.Pool, nc *nats.Conn, o Options) *Deliverer {
-	if o.Slots <= 0 {
-		o.Slots = 64
-	}
-	if o.SlowSlots <= 0 {
-		o.SlowSlots = 4 * o.Slots
-	}
-	if o.Drain <= 0 {
-		o.Drain = 20 * time.Second
-	}
-	if o.Log == nil {
-		o.Log = zap.NewNop()
-	}
+	o = o.withDefaults()
 	d := &Deliverer{
 		pool: pool, nc: nc, o: o, log: o.Log.Named("agents"), slots: newSlots(o.Slots, o.SlowSlots), poster: newPoster(o),
 	}
@@ -85,18 +48,18 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, o Options) *Deliverer {
 	return d
 }
 
-// attempt takes a claimed delivery through one POST: read what is to be sent,
-// POST under the attempt context, record under the write context. sent is false
-// if nothing was sent; the result then says why the delivery ended, or is zero if
-// it is tried again.
+// attempt makes one attempt of a claimed delivery. It reads the mail and POSTs it under
+// the attempt context, and records the outcome under the write context. sent is false
+// if there was no POST. The result then holds the reason why the delivery ended, or
+// is zero if the delivery is tried again.
 func (d *Deliverer) attempt(attemptCtx, writeCtx context.Context, c *claimed) (r attempt.Result, sent bool) {
-	// A process that was paused may hold a lease that has run out.
+	// If the process was paused, the lease may have run out.
 	if c.leaseLeft() < AttemptTimeout {
 		return r, false
 	}
 	p, b, ended, err := d.prepare(attemptCtx, c)
 	if err != nil {
-		d.log.Warn("a mail for an agent's webhook can't be read; trying again", zap.Stringer("message_id", c.id), zap.Error(err))
+		d.log.Warn("reading a mail for an agent's webhook failed; it is tried again", zap.Stringer("message_id", c.id), zap.Error(err))
 		d.write(writeCtx, func(ctx context.Context) error { return release(ctx, d.pool, c, unreadableWait) })
 		return r, false
 	}
@@ -123,8 +86,8 @@ func (d *Deliverer) attempt(attemptCtx, writeCtx context.Context, c *claimed) (r
 	return r, true
 }
 
-// prepare reads what is to be sent. ended is why the delivery can't be sent at
-// all; "" if it can.
+// prepare reads the payload and the body. ended is the reason why the delivery can
+// never be sent, or "".
 func (d *Deliverer) prepare(ctx context.Context, c *claimed) (p *Payload, b *body, ended string, err error) {
 	switch {
 	case c.expired:
@@ -143,6 +106,7 @@ func (d *Deliverer) prepare(ctx context.Context, c *claimed) (p *Payload, b *bod
 	return p, b, "", err
 }
 
+// record writes an attempt's result, counts it and logs a final failure.
 func (d *Deliverer) record(ctx context.Context, c *claimed, r *attempt.Result) error {
 	status, err := record(ctx, d.pool, c, r)
 	if err != nil {
@@ -159,8 +123,8 @@ func (d *Deliverer) record(ctx context.Context, c *claimed, r *attempt.Result) e
 	return nil
 }
 
-// write calls f until it succeeds or ctx ends, so that it outlasts an outage of
-// the database. A row that stays unwritten is claimed again after its lease.
+// write calls f until it succeeds or ctx ends, so that a result survives an outage of
+// the database. If it is never written, the row is claimed again after its lease.
 func (d *Deliverer) write(ctx context.Context, f func(context.Context) error) {
 	pause := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(20*time.Millisecond), backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))
@@ -171,7 +135,7 @@ func (d *Deliverer) write(ctx context.Context, f func(context.Context) error) {
 		return f(call)
 	}, backoff.WithContext(pause, ctx), func(err error, _ time.Duration) {
 		if !warned && ctx.Err() == nil {
-			d.log.Warn("an outcome can't be written; trying again", zap.Error(err))
+			d.log.Warn("writing an outcome of a delivery to an agent failed; it is tried again", zap.Error(err))
 		}
 		warned = true
 	})

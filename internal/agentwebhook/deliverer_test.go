@@ -21,7 +21,7 @@ import (
 	"github.com/fanmail-dev/fanmail/test/sink"
 )
 
-func TestAMailArrivesAsTheSeedsPayloadWithVerdictsAsHeaders(t *testing.T) {
+func TestAMailArrivesWithItsPayloadAndAuthenticationHeaders(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	one, two := r.agent("one@example.com", "/one"), r.agent("two@example.com", "/two")
@@ -35,7 +35,7 @@ func TestAMailArrivesAsTheSeedsPayloadWithVerdictsAsHeaders(t *testing.T) {
 		post := r.sink.PostsTo(path)[0]
 		p := payload(t, post)
 		require.Equal(t, "ann@example.net", p.From)
-		require.Equal(t, []string{"one@example.com", "list@example.org"}, p.To, "the field, not the recipients")
+		require.Equal(t, []string{"one@example.com", "list@example.org"}, p.To, "the addresses of the To field, not the recipients")
 		require.Equal(t, []string{"carl@example.org"}, p.CC)
 		require.Equal(t, []string{"desk@example.net", "ann@example.net"}, p.ReplyTo)
 		require.Equal(t, agent, p.Recipient)
@@ -54,13 +54,13 @@ func TestAMailArrivesAsTheSeedsPayloadWithVerdictsAsHeaders(t *testing.T) {
 		for _, name := range []string{"message_id", "conversation_id", "from", "to", "cc", "reply_to", "recipient", "auth_headers", "received_at"} {
 			require.Contains(t, fields, name)
 		}
-		require.Len(t, fields, 10, "and no others")
+		require.Len(t, fields, 10, "no other fields")
 
-		require.Equal(t, "false", p.AuthHeaders[agentwebhook.HeaderVerified], "nobody vouched for it")
+		require.Equal(t, "false", p.AuthHeaders[agentwebhook.HeaderVerified], "DMARC did not pass")
 		require.Equal(t, "ann@example.net", p.AuthHeaders[agentwebhook.HeaderSender])
 		require.NotEmpty(t, p.AuthHeaders[agentwebhook.HeaderDomainCheck])
 		for name, value := range p.AuthHeaders {
-			require.Equal(t, value, post.Header.Get(name), "forwarded as a header")
+			require.Equal(t, value, post.Header.Get(name), "each result is a header too")
 		}
 		require.Equal(t, "application/json", post.Header.Get("Content-Type"))
 		require.Equal(t, "1", post.Header.Get(attempt.HeaderAttempt))
@@ -76,7 +76,7 @@ func TestAMailArrivesAsTheSeedsPayloadWithVerdictsAsHeaders(t *testing.T) {
 	require.Empty(t, r.rows("none@example.com"), "an agent without a webhook has no delivery")
 }
 
-func TestAbsentFieldsAreAbsent(t *testing.T) {
+func TestFieldsThatTheMailLacksAreAbsent(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.agent("a@example.com", "/a")
@@ -86,10 +86,10 @@ func TestAbsentFieldsAreAbsent(t *testing.T) {
 	post := r.sink.Posts(0)[0]
 	var fields map[string]any
 	require.NoError(t, json.Unmarshal(post.Body, &fields))
-	require.NotContains(t, fields, "reply_to", "an absent Reply-To is never the From")
+	require.NotContains(t, fields, "reply_to", "Reply-To is never filled from From")
 	require.NotContains(t, fields, "cc")
 	require.Equal(t, []any{}, fields["to"], "never null")
-	require.Equal(t, "bounces@example.net", fields["from"], "the envelope's, where the mail has none")
+	require.Equal(t, "bounces@example.net", fields["from"], "the sender of the envelope, if the mail has no From")
 }
 
 func TestRetriesCarryTheSamePayload(t *testing.T) {
@@ -103,7 +103,7 @@ func TestRetriesCarryTheSamePayload(t *testing.T) {
 		v := r.until(a, func(v row) bool { return v.Attempts == i+1 })
 		require.Equal(t, "pending", v.Status)
 		require.Equal(t, "answered 500", *v.Error)
-		r.hasten()
+		r.makeDue()
 	}
 	r.until(a, func(v row) bool { return v.Status == "delivered" && v.Attempts == 3 })
 	posts := r.sink.PostsTo("/a")
@@ -127,7 +127,7 @@ func TestTheScheduleEndsInFailureAfterEightAttempts(t *testing.T) {
 		v := r.until(a, func(v row) bool { return v.Attempts == i+1 })
 		require.Equal(t, "pending", v.Status)
 		require.InDelta(t, minutes*60, *v.NextIn, minutes*60*0.1+1, "after attempt %d", i+1)
-		r.hasten()
+		r.makeDue()
 	}
 	v := r.until(a, func(v row) bool { return v.Status == "failed" })
 	require.Equal(t, attempt.MaxAttempts, v.Attempts)
@@ -136,7 +136,7 @@ func TestTheScheduleEndsInFailureAfterEightAttempts(t *testing.T) {
 	require.Equal(t, attempt.MaxAttempts, r.sink.CountTo("/a"))
 }
 
-func TestAnAttemptThatWouldComeTooLateIsNotWaitedFor(t *testing.T) {
+func TestNoAttemptIsPlannedAfterTheDeliverysEnd(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	a := r.agent("a@example.com", "/a")
@@ -144,9 +144,9 @@ func TestAnAttemptThatWouldComeTooLateIsNotWaitedFor(t *testing.T) {
 	r.run(r.deliverer().Run)
 	r.send(mailTo(1, a), a)
 	v := r.until(a, func(v row) bool { return v.Attempts == 1 })
-	require.InDelta(t, 7200, *v.NextIn, 5, "Retry-After is heeded")
+	require.InDelta(t, 7200, *v.NextIn, 5, "Retry-After is honoured")
 	r.exec(`UPDATE fanmail.webhook_deliveries SET expires_at = now() + interval '1 hour'`)
-	r.hasten()
+	r.makeDue()
 	v = r.until(a, func(v row) bool { return v.Status == "failed" })
 	require.Equal(t, 2, v.Attempts)
 }
@@ -162,7 +162,7 @@ func TestAMailOfAnySizeArrivesWhole(t *testing.T) {
 		head := fmt.Sprintf("From: ann@example.net\r\nTo: a@example.com\r\nMessage-ID: <size%d@example.net>\r\n\r\n", i)
 		mail := append([]byte(head), make([]byte, size-len(head))...)
 		for j := len(head); j < size; j++ {
-			mail[j] = '?' + byte(rand.N(64)) // also what base64 has two alphabets for
+			mail[j] = '?' + byte(rand.N(64)) // bytes that differ between the two alphabets of base64
 			if j%70 == 69 && j < size-3 {
 				mail[j-1], mail[j] = '\r', '\n'
 			}
@@ -181,12 +181,12 @@ func TestAMailOfAnySizeArrivesWhole(t *testing.T) {
 	require.Empty(t, sent)
 }
 
-func TestAnEndpointNeverHoldsUpWhoAcceptsMail(t *testing.T) {
+func TestAnEndpointNeverDelaysAcceptingMail(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	a := r.agent("a@example.com", "/a")
 	r.exec(`UPDATE fanmail.agents SET webhook_url = 'http://127.0.0.1:1/nobody-listens'`)
-	r.send(mailTo(1, a), a) // 250, with no deliverer running at all
+	r.send(mailTo(1, a), a) // accepted with 250 although no deliverer runs
 	v := r.until(a, func(v row) bool { return v.Status == "pending" })
 	require.Zero(t, v.Attempts)
 	r.run(r.deliverer().Run)
@@ -194,11 +194,11 @@ func TestAnEndpointNeverHoldsUpWhoAcceptsMail(t *testing.T) {
 	require.Equal(t, "pending", v.Status)
 	require.Zero(t, *v.Code)
 	require.Contains(t, *v.Error, "refused")
-	r.send(mailTo(1, a), a) // the same mail again
-	require.Len(t, r.rows(a), 1, "is the same delivery")
+	r.send(mailTo(1, a), a) // the same mail a second time
+	require.Len(t, r.rows(a), 1, "the same mail is the same delivery")
 }
 
-func TestTheGuardAndPlainHTTP(t *testing.T) {
+func TestPrivateAddressesAndPlainHTTPAreRefused(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	a := r.agent("a@example.com", "/a")
@@ -208,7 +208,7 @@ func TestTheGuardAndPlainHTTP(t *testing.T) {
 	require.Equal(t, "pending", v.Status)
 	require.Contains(t, *v.Error, "the address is not public")
 	stop()
-	r.hasten()
+	r.makeDue()
 	r.run(r.deliverer(func(o *agentwebhook.Options) { o.AllowHTTP = false }).Run)
 	v = r.until(a, func(v row) bool { return v.Attempts == 2 })
 	require.Equal(t, "pending", v.Status)
@@ -243,7 +243,7 @@ func TestDeprecationAndSunsetHeaders(t *testing.T) {
 	require.Equal(t, "Tue, 01 Jun 2027 00:00:00 GMT", h.Get("Sunset"))
 }
 
-func TestHangingAgentsHoldUpNoOthers(t *testing.T) {
+func TestHangingAgentsDelayNoOthers(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	hold := make(chan struct{})
@@ -267,7 +267,7 @@ func TestHangingAgentsHoldUpNoOthers(t *testing.T) {
 	require.NoError(t, r.sink.WaitForPath(r.ctx(), "/healthy", n))
 	for i := range hanging {
 		now, most := r.sink.InFlight(fmt.Sprintf("/hangs/%d", i))
-		require.LessOrEqual(t, most, 1, "one at a time until it has answered fast")
+		require.LessOrEqual(t, most, 1, "one attempt at a time until it has answered fast")
 		require.LessOrEqual(t, now, 1)
 	}
 	_, most := r.sink.InFlight("/healthy")
@@ -299,7 +299,7 @@ func TestTwoDeliverersSendEachMailOnce(t *testing.T) {
 	require.Equal(t, n*len(list), r.sink.Count())
 }
 
-func TestStoppingGivesBackWhatIsOnTheWire(t *testing.T) {
+func TestStoppingReleasesAttemptsInFlight(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	a := r.agent("a@example.com", "/a")
@@ -311,7 +311,7 @@ func TestStoppingGivesBackWhatIsOnTheWire(t *testing.T) {
 	require.NoError(t, r.sink.WaitFor(r.ctx(), 1))
 	stop()
 	v := r.rows(a)[0]
-	require.Zero(t, v.Attempts, "not the endpoint's fault")
+	require.Zero(t, v.Attempts, "the attempt does not count against the endpoint")
 	require.Equal(t, "pending", v.Status)
 	require.Less(t, *v.NextIn, 60.0, "due at once, not after the lease")
 	r.sink.Script("/a", nil)
@@ -319,30 +319,30 @@ func TestStoppingGivesBackWhatIsOnTheWire(t *testing.T) {
 	r.until(a, func(v row) bool { return v.Status == "delivered" })
 }
 
-func TestWhatALeaseHidesComesBackWhenItEnds(t *testing.T) {
+func TestALeasedDeliveryIsAttemptedWhenItsLeaseEnds(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	a, other := r.agent("a@example.com", "/a"), r.agent("other@example.com", "/other")
 	r.send(mailTo(1, a), a)
 	// Claimed by a deliverer that was killed.
 	r.exec(`UPDATE fanmail.webhook_deliveries SET next_retry_at = now() + interval '1 hour'`)
-	hidden := r.rows(a)
+	leased := r.rows(a)
 	d := r.deliverer()
-	_, err := d.DeliverSync(r.ctx(), r.tenant, hidden[0].Message)
+	_, err := d.DeliverSync(r.ctx(), r.tenant, leased[0].Message)
 	require.ErrorIs(t, err, agentwebhook.ErrNotDue)
 	r.run(d.Run)
-	for n := range 2 { // the second hint of the other's comes after one of its own
+	for n := range 2 { // the second hint for the other agent follows a hint for this one
 		r.send(mailTo(n, other), other)
 		require.NoError(t, r.sink.WaitForPath(r.ctx(), "/other", n+1))
 		agentwebhook.Wake(r.nc, a)
 	}
-	require.Equal(t, hidden, r.rows(a), "neither searches nor hints touch it")
+	require.Equal(t, leased, r.rows(a), "neither a search nor a hint changes it")
 	r.exec(`UPDATE fanmail.webhook_deliveries SET next_retry_at = now() WHERE agent_id = $1`, a)
 	r.until(a, func(v row) bool { return v.Status == "delivered" })
 	require.Equal(t, 1, r.sink.CountTo("/a"))
 }
 
-func TestWhatCannotBeSentEndsWithTheReason(t *testing.T) {
+func TestADeliveryThatCannotBeSentEndsWithTheReason(t *testing.T) {
 	t.Parallel()
 	for reason, change := range map[string]string{
 		"expired":                             `UPDATE fanmail.webhook_deliveries SET expires_at = now()`,
@@ -363,14 +363,14 @@ func TestWhatCannotBeSentEndsWithTheReason(t *testing.T) {
 	}
 }
 
-func TestDeliverSyncAnswersAndRecordsAllTheSame(t *testing.T) {
+func TestDeliverSyncReturnsAndRecordsTheResult(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	a := r.agent("a@example.com", "/a")
 	r.sink.Script("/a", sink.FailFirst(1, sink.Answer{Status: http.StatusBadGateway}))
 	r.send(mailTo(1, a), a)
 	id := r.rows(a)[0].Message
-	d := r.deliverer() // not running: nobody else attempts it
+	d := r.deliverer() // it does not run, so only DeliverSync makes attempts
 	o, err := d.DeliverSync(r.ctx(), r.tenant, id)
 	require.NoError(t, err)
 	require.False(t, o.Delivered)
@@ -378,11 +378,11 @@ func TestDeliverSyncAnswersAndRecordsAllTheSame(t *testing.T) {
 	require.Equal(t, "answered 502", o.Error)
 	v := r.rows(a)[0]
 	require.Equal(t, 1, v.Attempts)
-	require.Equal(t, "pending", v.Status, "it is tried again like any other")
+	require.Equal(t, "pending", v.Status, "it is retried as usual")
 	require.InDelta(t, 60, *v.NextIn, 7)
 	_, err = d.DeliverSync(r.ctx(), r.tenant, id)
 	require.ErrorIs(t, err, agentwebhook.ErrNotDue)
-	r.hasten()
+	r.makeDue()
 	o, err = d.DeliverSync(r.ctx(), r.tenant, id)
 	require.NoError(t, err)
 	require.True(t, o.Delivered)
@@ -392,7 +392,7 @@ func TestDeliverSyncAnswersAndRecordsAllTheSame(t *testing.T) {
 
 	r.exec(`DELETE FROM fanmail.webhook_deliveries`)
 	_, err = d.DeliverSync(r.ctx(), events.NewRandom[events.TenantKind](), id)
-	require.ErrorIs(t, err, agentwebhook.ErrNoDelivery, "somebody else's message")
+	require.ErrorIs(t, err, agentwebhook.ErrNoDelivery, "the message belongs to another tenant")
 	require.Equal(t, 2, r.sink.Count())
 	// A message that has no delivery yet gets one.
 	o, err = d.DeliverSync(r.ctx(), r.tenant, id)
@@ -405,7 +405,7 @@ func TestDeliverSyncAnswersAndRecordsAllTheSame(t *testing.T) {
 	require.ErrorIs(t, err, agentwebhook.ErrNoDelivery)
 }
 
-func TestACallerThatLeavesIsRecordedToo(t *testing.T) {
+func TestAnAttemptIsRecordedIfItsCallerLeaves(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	a := r.agent("a@example.com", "/a")
@@ -442,14 +442,14 @@ func TestRetentionExpiresAndDropsDays(t *testing.T) {
 	var left, expired, pending int
 	require.NoError(t, r.pool.QueryRow(r.ctx(), `SELECT count(*), count(*) FILTER (WHERE status = 'failed' AND last_error = 'expired' AND next_retry_at IS NULL),
 		count(*) FILTER (WHERE status = 'pending') FROM fanmail.webhook_deliveries`).Scan(&left, &expired, &pending))
-	require.Equal(t, 3, left, "the day of the oldest is gone")
+	require.Equal(t, 3, left, "the partition of the oldest was dropped")
 	require.Equal(t, 1, expired)
 	require.Equal(t, 1, pending)
 	_, err = retention.Run(r.ctx(), r.pool, d.RetentionRules())
 	require.NoError(t, err)
 }
 
-func TestSendersNamesMakeSafeHeaders(t *testing.T) {
+func TestSenderNamesBecomeSafeHeaders(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	a := r.agent("a@example.com", "/a")
@@ -460,7 +460,7 @@ func TestSendersNamesMakeSafeHeaders(t *testing.T) {
 	require.Equal(t, -1, bytes.IndexFunc([]byte(v), func(c rune) bool { return c > '~' || c < ' ' }), "%q", v)
 }
 
-func TestAnAttemptIsGivenUpAfterThirtySeconds(t *testing.T) {
+func TestAnAttemptEndsAfterThirtySeconds(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, 30*time.Second, agentwebhook.AttemptTimeout)
 	r := newRig(t)
@@ -474,10 +474,10 @@ func TestAnAttemptIsGivenUpAfterThirtySeconds(t *testing.T) {
 	require.NoError(t, r.sink.WaitFor(r.ctx(), 2))
 	for _, a := range list {
 		v := r.until(a, func(v row) bool { return v.Attempts == 1 })
-		require.Zero(t, *v.Code, "no whole answer came")
+		require.Zero(t, *v.Code, "the answer was not complete")
 		require.Equal(t, "no complete answer within 30 s", *v.Error)
 	}
 	var whole bool
 	require.NoError(t, r.pool.QueryRow(r.ctx(), `SELECT bool_and(last_attempt_at >= created_at + interval '30 seconds') FROM fanmail.webhook_deliveries`).Scan(&whole))
-	require.True(t, whole, "and not before")
+	require.True(t, whole, "the attempts lasted 30 s")
 }

@@ -12,10 +12,10 @@ import (
 )
 
 const (
-	// DeliveryTTL is how long a delivery is tried after its mail was accepted.
+	// DeliveryTTL is how long after the accepting of its mail a delivery may be
+	// attempted.
 	DeliveryTTL = 48 * time.Hour
-	// LeaseDuration is how long a claimed delivery is hidden from other
-	// deliverers.
+	// LeaseDuration is how long a claim hides a delivery from other deliverers.
 	LeaseDuration = 5 * time.Minute
 )
 
@@ -25,9 +25,9 @@ SELECT m.id, $2::timestamptz, m.tenant_id, m.agent_id, now(), $2::timestamptz + 
 FROM unnest($1::uuid[], $3::uuid[], $4::text[]) AS m (id, tenant_id, agent_id)
 ON CONFLICT DO NOTHING`
 
-// QueueDeliver adds to a batch the insertion of a delivery for each message, due
-// at once. The caller passes only messages whose agent has a webhook. at is the
-// creation time of all. Nothing is added if there are no messages.
+// QueueDeliver adds an INSERT to a batch: one delivery for each message, due at once.
+// Pass only messages whose agent has a webhook. at is the creation time of all the
+// messages. It adds nothing if there are no messages.
 func QueueDeliver(b *pgx.Batch, at time.Time, messages []mailbox.Message) {
 	if len(messages) == 0 {
 		return
@@ -39,8 +39,8 @@ func QueueDeliver(b *pgx.Batch, at time.Time, messages []mailbox.Message) {
 	b.Queue(insertDeliveries, ids, at, tenants, agents, DeliveryTTL.Seconds(), attempt.MaxAttempts)
 }
 
-// Wake hints to the deliverers that an agent has due deliveries. nc may be nil.
-// A lost hint costs a second: the deliverers search as well.
+// Wake sends the deliverers a hint that an agent has due deliveries. It does nothing
+// if nc is nil. If the hint is lost, the search finds the deliveries within a second.
 func Wake(nc *nats.Conn, agent string) {
 	if nc != nil {
 		_ = nc.Publish(events.WakeAgents, []byte(agent))

@@ -1,26 +1,25 @@
-// Package agentwebhook delivers mail to the webhook that an agent may have of its
-// own: one URL, to which each mail for the agent is POSTed as a [Payload]. It
-// holds all SQL on the table webhook_deliveries.
+// Package agentwebhook delivers mail to an agent's own webhook: one URL, to which
+// each mail for the agent is POSTed as a [Payload]. It holds all SQL on the table
+// webhook_deliveries.
 //
 // It guarantees:
 //
-//   - [QueueDeliver] inserts a delivery in the transaction that accepts the mail.
-//     No attempt is made there, so an endpoint never fails or delays who accepts
-//     mail. All attempts are made by a [Deliverer], usually in another process.
-//   - A mail is one delivery, with the message id as its key. It is sent until a
-//     2xx comes, its attempts are used up, or [DeliveryTTL] is over. Then it is
-//     final, and nothing overwrites it. A failure counts only for the attempt that
-//     it belongs to.
-//   - Two deliverers never hold one delivery at once. The deliveries of one that
-//     dies are claimed again after their leases. Nothing is sent under a lease that
-//     has run out.
-//   - Every attempt is made from the stored mail and its event, so retries carry
-//     the same payload, reply_to included. A chunk of a raw mail is in memory at a
-//     time.
-//   - An agent has at most four attempts in flight in one process, and one until
-//     its endpoint has answered fast. Slow attempts have slots of their own, so
-//     endpoints that hang delay no others. Nothing of it is shared with the
-//     webhooks of subscribers.
+//   - [QueueDeliver] inserts a delivery in the transaction that accepts the mail,
+//     and makes no attempt. An endpoint therefore can't delay or fail the accepting
+//     of mail. A [Deliverer] makes all attempts, usually in another process.
+//   - A mail for an agent is one delivery, keyed by its message id. It is attempted
+//     until a 2xx comes, its attempts are used up, or [DeliveryTTL] has passed. It
+//     is final then, and no later result changes it.
+//   - Two deliverers never hold the same delivery at once. If a deliverer dies, its
+//     deliveries are claimed again after their leases. No POST starts under a lease
+//     that has run out.
+//   - Every attempt is made from the stored mail and its event, so each retry
+//     carries the same payload, reply_to included. Only one chunk of a raw mail is
+//     in memory at a time.
+//   - In one process, an agent has one attempt in flight until its endpoint has
+//     answered fast, then up to four. Slow attempts have slots of their own, so an
+//     endpoint that hangs delays no other. Nothing is shared with the webhooks of
+//     subscribers.
 //   - [Deliverer.Round] attempts everything that is due and returns when all
 //     outcomes are recorded.
 //

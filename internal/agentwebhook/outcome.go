@@ -12,7 +12,8 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/pg"
 )
 
-// A success counts whenever it comes; a final row stays as it is.
+// A success counts even if the lease has passed to another deliverer. A final row does
+// not change.
 const recordDelivered = `
 UPDATE fanmail.webhook_deliveries
 SET status = 'delivered', attempts = attempts + 1, last_status_code = $3, last_error = NULL,
@@ -20,8 +21,8 @@ SET status = 'delivered', attempts = attempts + 1, last_status_code = $3, last_e
 WHERE message_id = $1 AND created_at = $2 AND status = 'pending'
 RETURNING status`
 
-// A failure counts only for the attempt that it belongs to. It is final if no
-// attempts are left, or if the next one would come after the delivery's end.
+// A failure counts only if the row still has the attempts that it had at the claim. It
+// is final if no attempts are left, or if the next one would be after expires_at.
 const recordFailed = `
 UPDATE fanmail.webhook_deliveries
 SET attempts = $3::smallint, last_status_code = $4, last_error = $5, last_attempt_at = now(),
@@ -35,8 +36,8 @@ WHERE webhook_deliveries.message_id = o.message_id AND webhook_deliveries.create
   AND status = 'pending' AND attempts = $3::smallint - 1
 RETURNING status`
 
-// record writes an attempt's result and returns the row's status, or "" if the
-// row had moved on. It may be called again after an error.
+// record writes an attempt's result and returns the row's new status, or "" if the row
+// was final or had another result meanwhile. It may be called again after an error.
 func record(ctx context.Context, db pg.DB, c *claimed, r *attempt.Result) (status string, err error) {
 	if r.Delivered {
 		err = db.QueryRow(ctx, recordDelivered, c.id, c.createdAt, r.StatusCode).Scan(&status)
@@ -48,28 +49,28 @@ func record(ctx context.Context, db pg.DB, c *claimed, r *attempt.Result) (statu
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("record an attempt: %w", err)
+		return "", fmt.Errorf("record an attempt of the delivery of message %s: %w", c.id, err)
 	}
 	return status, nil
 }
 
-// fail ends a delivery without an attempt.
+// fail ends a delivery as failed without an attempt.
 func fail(ctx context.Context, db pg.DB, c *claimed, reason string) error {
 	_, err := db.Exec(ctx, `UPDATE fanmail.webhook_deliveries SET status = 'failed', last_error = $3, finished_at = now(), next_retry_at = NULL
 		WHERE message_id = $1 AND created_at = $2 AND status = 'pending'`, c.id, c.createdAt, reason)
 	if err != nil {
-		return fmt.Errorf("end a delivery: %w", err)
+		return fmt.Errorf("end the delivery of message %s: %w", c.id, err)
 	}
 	return nil
 }
 
-// release makes a claimed delivery due again after a while, its attempts as they
-// were. It changes nothing if the lease has passed to another deliverer.
+// release makes a claimed delivery due again after a delay, without counting an attempt.
+// It changes nothing if the lease has passed to another deliverer.
 func release(ctx context.Context, db pg.DB, c *claimed, after time.Duration) error {
 	_, err := db.Exec(ctx, `UPDATE fanmail.webhook_deliveries SET next_retry_at = now() + make_interval(secs => $4)
 		WHERE message_id = $1 AND created_at = $2 AND status = 'pending' AND next_retry_at = $3`, c.id, c.createdAt, c.lease, after.Seconds())
 	if err != nil {
-		return fmt.Errorf("release a delivery: %w", err)
+		return fmt.Errorf("release the delivery of message %s: %w", c.id, err)
 	}
 	return nil
 }

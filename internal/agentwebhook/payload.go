@@ -18,48 +18,49 @@ type Payload struct {
 	// From is the address of the mail's From field or, if it has none, the
 	// sender of the envelope.
 	From string `json:"from"`
-	// To and CC are the addresses of those fields of the mail. They are the same
-	// for every agent that it was for.
+	// To are the addresses of the mail's To field. They are the same for every
+	// agent that gets the mail.
 	To []string `json:"to"`
+	// CC are the addresses of the Cc field. It is absent if the mail has none.
 	CC []string `json:"cc,omitempty"`
-	// ReplyTo are the addresses of the Reply-To field. It is absent if the mail
-	// has none; From never stands in for it.
+	// ReplyTo are the addresses of the Reply-To field. It is absent if the mail has
+	// none; it is never filled from From.
 	ReplyTo []string `json:"reply_to,omitempty"`
-	// Recipient is the agent, which need not be in To.
+	// Recipient is the agent's address, which need not be in To.
 	Recipient string `json:"recipient"`
 	// RawMessage is the mail as it was received; base64 in the JSON.
 	RawMessage []byte `json:"raw_message"`
-	// AuthHeaders are the results of the sender's authentication. They are
-	// headers of the POST too.
+	// AuthHeaders are the results of the sender's authentication, by the name of
+	// the header of the POST that also carries them.
 	AuthHeaders map[string]string `json:"auth_headers"`
 	ReceivedAt  time.Time         `json:"received_at"`
 }
 
 // The headers with the results of the sender's authentication.
 const (
-	// HeaderVerified is "true" only if DMARC passed: the domain of From vouches
-	// for the mail. Otherwise it is "false".
+	// HeaderVerified is "true" only if DMARC passed: the domain of the From address
+	// authenticated the mail. Otherwise it is "false".
 	HeaderVerified = "X-E2A-Auth-Verified"
-	// HeaderSender is the address that HeaderVerified speaks of, the From.
+	// HeaderSender is the From address, to which HeaderVerified refers.
 	HeaderSender = "X-E2A-Auth-Sender"
 	// HeaderDomainCheck are the results, as in "spf=pass; dkim=fail; dmarc=none".
 	HeaderDomainCheck = "X-E2A-Auth-Domain-Check"
 )
 
-// newPayload makes the POST's body, without the raw mail, from the envelope of
-// the mail's event.
+// newPayload makes the payload, without the raw mail, from the envelope of the mail's
+// event.
 func newPayload(agent string, envelope []byte) (*Payload, error) {
 	env, err := events.DecodeEnvelope(envelope)
 	if err != nil {
-		return nil, fmt.Errorf("read a mail's event: %w", err)
+		return nil, fmt.Errorf("decode a mail's event: %w", err)
 	}
 	var r email.Received
 	if err := json.Unmarshal(env.Data, &r); err != nil {
-		return nil, fmt.Errorf("read a mail's event: %w", err)
+		return nil, fmt.Errorf("decode a mail's event: %w", err)
 	}
 	receivedAt, err := time.Parse(time.RFC3339Nano, r.ReceivedAt)
 	if err != nil {
-		return nil, fmt.Errorf("read a mail's event: %w", err)
+		return nil, fmt.Errorf("decode a mail's event: %w", err)
 	}
 	p := &Payload{
 		MessageID: r.MessageID, ConversationID: r.ConversationID, From: r.Envelope.From,
@@ -76,7 +77,7 @@ func newPayload(agent string, envelope []byte) (*Payload, error) {
 func authHeaders(a *email.Authentication, from string) map[string]string {
 	dkim := email.Result("none")
 	for _, d := range a.DKIM {
-		// The best of the signatures: one that holds is enough.
+		// One valid signature is enough.
 		if dkim == "none" || d.Result == "pass" {
 			dkim = d.Result
 		}
@@ -92,7 +93,7 @@ func authHeaders(a *email.Authentication, from string) map[string]string {
 	}
 }
 
-// headerValue encodes what is not printable ASCII as mail does.
+// headerValue encodes text that is not printable ASCII as an RFC 2047 word.
 func headerValue(s string) string {
 	return mime.QEncoding.Encode("utf-8", strings.TrimSpace(s))
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
-// TestSearchAndClaimReadWhatTheyAreAskedFor runs both on a table with a history
+// TestSearchAndClaimReadOnlyTheirRows runs both on a table with a history
 // and an agent whose endpoint has been dead for 20,000 mails.
-func TestSearchAndClaimReadWhatTheyAreAskedFor(t *testing.T) {
+func TestSearchAndClaimReadOnlyTheirRows(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	url := pgtest.URL(t)

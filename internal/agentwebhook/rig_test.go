@@ -26,7 +26,7 @@ import (
 
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 
-// rig is the way from SMTP to an agent's webhook, on a database of its own.
+// rig runs SMTP, a database and the endpoints of agents for one test.
 type rig struct {
 	t      *testing.T
 	url    string
@@ -105,14 +105,14 @@ func (r *rig) deliverer(change ...func(*agentwebhook.Options)) *agentwebhook.Del
 	return agentwebhook.New(r.open(), r.nc, o)
 }
 
-// mailTo is a mail to the agents.
+// mailTo returns the n-th mail to the agents.
 func mailTo(n int, to ...string) []byte {
 	return fmt.Appendf(nil, "From: Ann <ann@example.net>\r\nTo: %s\r\nReply-To: Desk <desk@example.net>, ann@example.net\r\n"+
-		"Subject: Letter %d\r\nMessage-ID: <%d@agents.example.net>\r\nDate: Mon, 02 Nov 2026 10:00:00 +0000\r\n\r\nHello, this is letter %d.\r\n",
+		"Subject: Mail %d\r\nMessage-ID: <%d@agents.example.net>\r\nDate: Mon, 02 Nov 2026 10:00:00 +0000\r\n\r\nHello, this is mail %d.\r\n",
 		strings.Join(to, ", "), n, n, n)
 }
 
-// send sends a mail over SMTP, which must be taken.
+// send sends a mail over SMTP and requires that it is accepted.
 func (r *rig) send(mail []byte, to ...string) {
 	r.t.Helper()
 	require.NoError(r.t, smtp.SendMail(r.smtp, nil, "bounces@example.net", to, mail))
@@ -124,7 +124,7 @@ func (r *rig) ctx() context.Context {
 	return ctx
 }
 
-// row is what the tests look at of a delivery.
+// row is the part of a delivery that the tests check.
 type row struct {
 	Message   events.MessageID
 	Status    string
@@ -153,7 +153,7 @@ func (r *rig) rows(agent string) []row {
 	return out
 }
 
-// until waits until the agent's only delivery is as wanted.
+// until waits until the agent's only delivery satisfies ok.
 func (r *rig) until(agent string, ok func(row) bool) row {
 	r.t.Helper()
 	var last row
@@ -168,8 +168,8 @@ func (r *rig) until(agent string, ok func(row) bool) row {
 	return last
 }
 
-// hasten makes every pending delivery due now.
-func (r *rig) hasten() {
+// makeDue makes every pending delivery due now.
+func (r *rig) makeDue() {
 	r.t.Helper()
 	r.exec(`UPDATE fanmail.webhook_deliveries SET next_retry_at = now() WHERE status = 'pending'`)
 }

@@ -14,7 +14,7 @@ import (
 func TestARoundAttemptsAndRecordsAllThatIsDue(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	const agents, each = 40, 9 // more than one claim takes, of agents and of deliveries
+	const agents, each = 40, 9 // more agents, and more deliveries of each, than one claim takes
 	var list []string
 	for i := range agents {
 		list = append(list, r.agent(fmt.Sprintf("a%d@example.com", i), fmt.Sprintf("/%d", i)))
@@ -43,7 +43,7 @@ func TestARoundAttemptsAndRecordsAllThatIsDue(t *testing.T) {
 	require.Equal(t, agents*each, r.sink.Count())
 
 	r.sink.Script("/0", nil)
-	r.hasten()
+	r.makeDue()
 	require.NoError(t, d.Round(r.ctx()))
 	for _, v := range r.rows(list[0]) {
 		require.Equal(t, "delivered", v.Status)
@@ -51,7 +51,7 @@ func TestARoundAttemptsAndRecordsAllThatIsDue(t *testing.T) {
 	}
 }
 
-func TestARoundThatIsCutShortReleasesWhatIsInFlight(t *testing.T) {
+func TestARoundThatIsCutShortReleasesAttemptsInFlight(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	a := r.agent("a@example.com", "/a")
@@ -66,7 +66,7 @@ func TestARoundThatIsCutShortReleasesWhatIsInFlight(t *testing.T) {
 	stop()
 	require.ErrorIs(t, <-done, context.Canceled)
 	v := r.rows(a)[0]
-	require.Zero(t, v.Attempts, "not the endpoint's fault")
+	require.Zero(t, v.Attempts, "the attempt does not count against the endpoint")
 	require.Equal(t, "pending", v.Status)
 	require.Less(t, *v.NextIn, 60.0, "due at once, not after the lease")
 }

@@ -12,13 +12,13 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/attempt"
 )
 
-// searchEvery is how often due deliveries are searched for that no hint named:
-// retries, and those of deliverers that died.
+// searchEvery is the interval of the search for due deliveries that no hint named:
+// retries, and the deliveries of deliverers that died.
 const searchEvery = time.Second
 
-// Run delivers until ctx ends, then stops within the drain deadline: nothing new
-// is claimed, attempts in flight end or are cut short and released, and outcomes
-// are written. It returns nil on a clean stop.
+// Run delivers until ctx ends, then stops within Options.Drain: it claims nothing
+// new, lets attempts in flight end or cuts them short and releases them, and writes
+// the outcomes. It returns nil on a clean stop.
 func (d *Deliverer) Run(ctx context.Context) error {
 	if d.nc != nil {
 		sub, err := d.nc.Subscribe(events.WakeAgents, func(m *nats.Msg) { d.slots.push(string(m.Data)) })
@@ -27,7 +27,7 @@ func (d *Deliverer) Run(ctx context.Context) error {
 		}
 		defer func() { _ = sub.Unsubscribe() }()
 	}
-	// Attempts and writes outlive ctx by as much as draining may take.
+	// Attempts and writes may outlast ctx by Options.Drain.
 	attemptCtx, cut := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cut(nil)
 	writeCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -61,7 +61,7 @@ func (d *Deliverer) loop(ctx, attemptCtx, writeCtx context.Context) {
 			err = d.start(ctx, attemptCtx, writeCtx, requests)
 		}
 		if err != nil && ctx.Err() == nil && !failing {
-			d.log.Warn("deliveries to agents can't be claimed; trying again", zap.Error(err))
+			d.log.Warn("claiming deliveries to agents failed; it is tried again", zap.Error(err))
 		}
 		failing = err != nil
 		select {
@@ -75,8 +75,8 @@ func (d *Deliverer) loop(ctx, attemptCtx, writeCtx context.Context) {
 	}
 }
 
-// search looks in the table for agents with due deliveries, from where the last
-// search ended.
+// search reads the agents with due deliveries from the table, after the agent at
+// which the last search ended. It returns the agent after which the next continues.
 func (d *Deliverer) search(ctx context.Context, after string) (string, error) {
 	d.slots.forget(time.Now())
 	call, cancel := context.WithTimeout(ctx, callTimeout)
@@ -91,14 +91,14 @@ func (d *Deliverer) search(ctx context.Context, after string) (string, error) {
 	return last, nil
 }
 
-// start claims what was requested and begins the attempts.
+// start claims the requested deliveries and starts their attempts.
 func (d *Deliverer) start(ctx, attemptCtx, writeCtx context.Context, requests []request) error {
 	agents, rooms := make([]string, len(requests)), make([]int32, len(requests))
 	for i, r := range requests {
 		agents[i], rooms[i] = r.agent, int32(len(r.slots)) //nolint:gosec // at most perAgent
 	}
-	// Not ctx: a claim that commits while ctx ends would hide its rows until the
-	// end of their leases.
+	// Not ctx: if it ended while the claim commits, the rows would stay hidden until
+	// their leases end.
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
 	got, err := claim(call, d.pool, agents, rooms)

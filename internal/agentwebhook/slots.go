@@ -6,28 +6,29 @@ import (
 )
 
 const (
-	// perAgent is how many attempts of one agent may be in flight after its
-	// endpoint has answered fast. perUnproven is how many until then: an endpoint
-	// that nothing is known of may hang. Both hold in each process.
-	perAgent    = 4
+	// perAgent is how many attempts of one agent may be in flight in this process
+	// after its endpoint has answered fast.
+	perAgent = 4
+	// perUnproven is the same until the endpoint has answered fast: an unknown
+	// endpoint may hang.
 	perUnproven = 1
-	// slowFor is how long an agent counts as slow after its last slow attempt,
-	// unless it answers fast before.
+	// slowFor is how long an agent counts as slow after its last slow attempt. A
+	// fast answer ends it earlier.
 	slowFor = 10 * time.Minute
-	// maxQueued bounds the agents that are known to have something due. The
-	// others are found again in the table.
+	// maxQueued is the most agents that are queued. The search finds the others
+	// later in the table.
 	maxQueued = 4096
 )
 
-// slots decides who may be sent something next: agents in turn, each within its
-// limit, fast and slow ones from pools of their own.
+// slots decides which agents' deliveries are attempted next: agents take turns, each
+// within its limit. Fast and slow agents draw from separate pools.
 type slots struct {
 	mu         sync.Mutex
 	fast, slow slotPool
-	agents     map[string]*agentState // those with attempts in flight, slow ones, and proven ones that wait
-	queue      []string               // agents that may have something due, in turn
+	agents     map[string]*agentState // agents with attempts in flight, slow agents, and queued proven ones
+	queue      []string               // agents that may have due deliveries, in the order of their turns
 	queued     map[string]struct{}
-	stuck      []*slot // slow attempts for which there was no slow slot
+	stuck      []*slot // slow attempts in fast slots, which wait for a slow slot
 	wake       chan struct{}
 }
 
@@ -36,10 +37,10 @@ type slotPool struct{ size, used int }
 func (p *slotPool) free() int { return p.size - p.used }
 
 type agentState struct {
-	inFlight int // reserved ones included
+	inFlight int // includes reserved slots
 	slowAt   time.Time
-	proven   bool // its endpoint took the last delivery, and fast
-	more     bool // the last claim took all that there was room for
+	proven   bool // the last attempt delivered, and fast
+	more     bool // the last claim filled all its slots, so more may be due
 }
 
 func (a *agentState) isSlow(now time.Time) bool {
@@ -53,7 +54,7 @@ type slot struct {
 	done  bool
 }
 
-// request asks for deliveries of one agent. The slots for them are reserved.
+// request asks for deliveries of one agent, one for each slot. The slots are reserved.
 type request struct {
 	agent string
 	slots []*slot
@@ -66,7 +67,7 @@ func newSlots(fast, slow int) *slots {
 	}
 }
 
-// push says that agents may have something due.
+// push queues agents that may have due deliveries, and wakes the loop.
 func (s *slots) push(agents ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,9 +92,9 @@ func (s *slots) signal() {
 	}
 }
 
-// take returns requests for at most n agents whose turn it is. Agents for whose
-// kind there is no slot keep their place. Agents at their own limit are queued
-// again when one of their attempts ends.
+// take returns requests for at most n agents whose turn it is. If an agent's pool has
+// no free slot, the agent keeps its place. An agent at its own limit is queued again
+// when one of its attempts ends.
 func (s *slots) take(n int, now time.Time) []request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,8 +138,8 @@ func (s *slots) take(n int, now time.Time) []request {
 	return requests
 }
 
-// settle says how many deliveries a request got. The first slots are theirs; the
-// others are released.
+// settle records how many deliveries a request got. They use its first slots; the
+// other slots are released.
 func (s *slots) settle(r request, got int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,8 +151,8 @@ func (s *slots) settle(r request, got int) {
 	}
 }
 
-// slowDown marks the attempt's agent as slow, and moves the attempt into the slow
-// pool as soon as there is room.
+// slowDown marks the attempt's agent as slow. The attempt moves to the slow pool as
+// soon as that has a free slot.
 func (s *slots) slowDown(of *slot, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -167,7 +168,7 @@ func (s *slots) slowDown(of *slot, now time.Time) {
 	}
 }
 
-// move moves slow attempts that hold fast slots to slow ones, while there are any.
+// move moves slow attempts from fast slots to free slow slots.
 func (s *slots) move() {
 	for len(s.stuck) > 0 && s.slow.free() > 0 {
 		of := s.stuck[0]
@@ -182,8 +183,7 @@ func (s *slots) move() {
 	}
 }
 
-// end releases an attempt's slot. quick says that the endpoint took the delivery,
-// and fast.
+// end releases an attempt's slot. quick means that the attempt delivered, and fast.
 func (s *slots) end(of *slot, quick bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -210,7 +210,7 @@ func (s *slots) release(of *slot) {
 	}
 }
 
-// forget drops the states of idle agents that are no longer slow.
+// forget drops the states of agents that are idle and no longer slow.
 func (s *slots) forget(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -221,7 +221,7 @@ func (s *slots) forget(now time.Time) {
 	}
 }
 
-// room reports whether the queue takes more agents.
+// room reports whether the queue is less than half full, so that a search is useful.
 func (s *slots) room() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// starting takes what may start now, as if every agent had plenty due.
+// starting takes all slots that are free now, as if every agent had many due
+// deliveries.
 func starting(s *slots, now time.Time) map[string][]*slot {
 	got := map[string][]*slot{}
 	for _, w := range s.take(1000, now) {
@@ -18,19 +19,19 @@ func starting(s *slots, now time.Time) map[string][]*slot {
 	return got
 }
 
-func TestAnAgentsBoundGrowsWithItsFirstFastAnswer(t *testing.T) {
+func TestAnAgentsLimitGrowsWithItsFirstFastAnswer(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	s := newSlots(8, 8)
 	s.push("a")
 	one := starting(s, now)["a"]
-	s.push("a") // another hint, while it is at its bound
+	s.push("a") // another hint, while the agent is at its limit
 	require.Empty(t, starting(s, now))
 	s.end(one[0], true)
 	four := starting(s, now)["a"]
-	require.Len(t, four, perAgent, "it had more, so it is asked again, and it is proven")
+	require.Len(t, four, perAgent, "its last claim was full, so it is queued again, and it is proven")
 	s.push("a")
-	require.Empty(t, starting(s, now), "at its bound")
+	require.Empty(t, starting(s, now), "at its limit")
 	s.slowDown(four[0], now)
 	for _, of := range four {
 		s.end(of, false)
@@ -38,21 +39,21 @@ func TestAnAgentsBoundGrowsWithItsFirstFastAnswer(t *testing.T) {
 	require.Len(t, starting(s, now)["a"], perUnproven, "slow")
 }
 
-func TestAnAgentThatHadNoMoreIsForgotten(t *testing.T) {
+func TestAnAgentWithoutDueDeliveriesIsForgotten(t *testing.T) {
 	t.Parallel()
 	s := newSlots(8, 8)
 	s.push("a")
 	w := s.take(1, time.Now())[0]
 	s.settle(w, 1)
 	s.end(w.slots[0], true)
-	require.Len(t, s.queue, 1, "it took all that there was room for, so there may be more")
+	require.Len(t, s.queue, 1, "its claim filled all slots, so more may be due")
 	w = s.take(1, time.Now())[0]
 	require.Len(t, w.slots, perAgent)
 	s.settle(w, 0)
 	require.Empty(t, s.agents)
 }
 
-func TestSlowAttemptsGiveTheirFastSlotsBack(t *testing.T) {
+func TestSlowAttemptsReleaseTheirFastSlots(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	s := newSlots(2, 3)
@@ -70,15 +71,15 @@ func TestSlowAttemptsGiveTheirFastSlotsBack(t *testing.T) {
 	}
 	fast, slow := s.count()
 	require.Equal(t, 3, slow, "the slow pool is full")
-	require.Equal(t, 2, fast, "the others wait for room in it")
+	require.Equal(t, 2, fast, "the others wait for a slow slot")
 	s.push("healthy")
 	require.Empty(t, starting(s, now))
 	s.end(held[0], false)
-	require.Len(t, starting(s, now)["healthy"], 1, "the slot of the one that moved")
+	require.Len(t, starting(s, now)["healthy"], 1, "the fast slot of the attempt that moved")
 	s.end(held[1], false)
 	require.Empty(t, starting(s, now), "slow agents draw from the slow pool alone")
 	s.end(held[2], false)
-	require.Len(t, starting(s, now), 1, "there is room for one of them")
+	require.Len(t, starting(s, now), 1, "one slow slot is free")
 	for _, of := range held[3:] {
 		s.end(of, false)
 	}
@@ -87,7 +88,7 @@ func TestSlowAttemptsGiveTheirFastSlotsBack(t *testing.T) {
 	require.Equal(t, 1, slow)
 }
 
-func TestASlowAgentIsForgivenAfterAWhile(t *testing.T) {
+func TestAnIdleSlowAgentIsForgottenAfterItsTime(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	s := newSlots(1, 1)
@@ -101,7 +102,7 @@ func TestASlowAgentIsForgivenAfterAWhile(t *testing.T) {
 	require.Empty(t, s.agents)
 }
 
-func TestSlotsThatWereNotNeededAreGivenBack(t *testing.T) {
+func TestUnusedSlotsAreReleased(t *testing.T) {
 	t.Parallel()
 	s := newSlots(4, 4)
 	s.push("a", "b")

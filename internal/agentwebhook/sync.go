@@ -10,14 +10,14 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/attempt"
 )
 
-// writeTimeout is how long an outcome may take to be written after its attempt,
-// if there is no Run that drains.
+// writeTimeout is the time limit of writing an outcome after its attempt in
+// [Deliverer.DeliverSync] and [Deliverer.Round].
 const writeTimeout = callTimeout
 
-// DeliverSync makes an attempt for one message now and returns its result. The
-// result is recorded, and a failed delivery is tried again later like any other.
-// It returns [ErrNoDelivery] or [ErrNotDue] if there is nothing to attempt. If
-// ctx ends first, the attempt is cut short and counts as failed.
+// DeliverSync makes an attempt for one message now and returns its result. It records
+// the result, and a failed delivery is retried later as usual. It returns
+// [ErrNoDelivery] or [ErrNotDue] if there is nothing to attempt. If ctx ends first,
+// the attempt is cut short and counts as failed.
 func (d *Deliverer) DeliverSync(ctx context.Context, tenant events.TenantID, message events.MessageID) (attempt.Result, error) {
 	c, err := claimMessage(ctx, d.pool, tenant, message)
 	if err != nil {
@@ -27,15 +27,15 @@ func (d *Deliverer) DeliverSync(ctx context.Context, tenant events.TenantID, mes
 	defer cancel()
 	r, sent := d.attempt(ctx, writeCtx, &c)
 	if !sent && r.Error == "" {
-		return r, fmt.Errorf("deliver message %s: it could not be read now, and is tried again later", message)
+		return r, fmt.Errorf("deliver message %s: the message can't be read from the database now; the delivery is tried again later", message)
 	}
 	return r, nil
 }
 
-// Round attempts every due delivery once, without Run: it returns when all
-// outcomes are recorded and nothing that was due is left. A failed delivery is
-// due again later, so it is not attempted twice. If ctx ends first, attempts in
-// flight are cut short and released, and the error is that of ctx.
+// Round attempts every due delivery once, and returns when all outcomes are recorded. It
+// needs no Run. A failed delivery is due again later, so it is not attempted twice. If
+// ctx ends first, Round cuts attempts in flight short, releases their deliveries and
+// returns the error of ctx.
 func (d *Deliverer) Round(ctx context.Context) error {
 	for {
 		n, err := d.pass(ctx)
@@ -45,8 +45,8 @@ func (d *Deliverer) Round(ctx context.Context) error {
 	}
 }
 
-// pass searches all agents once and attempts a few deliveries of each that has
-// due ones. It returns how many it claimed.
+// pass searches all agents once, and attempts up to perAgent due deliveries of each. It
+// returns how many it claimed.
 func (d *Deliverer) pass(ctx context.Context) (n int, err error) {
 	for after := ""; ; {
 		due, last, err := waiting(ctx, d.pool, after, searchAgents)
@@ -66,8 +66,8 @@ func (d *Deliverer) pass(ctx context.Context) (n int, err error) {
 	}
 }
 
-// attemptAll claims due deliveries of the agents, attempts them at the same time
-// and waits until they are recorded.
+// attemptAll claims due deliveries of the agents, attempts them concurrently and returns
+// when they are recorded. It returns how many it claimed.
 func (d *Deliverer) attemptAll(ctx context.Context, agents []string) (int, error) {
 	rooms := make([]int32, len(agents))
 	for i := range rooms {

@@ -4,9 +4,9 @@
 //
 //   - A key's secret is random, is returned once by [CreateKey], and is stored
 //     only as a hash.
-//   - A revoked key authenticates nobody from the commit of its revocation on.
+//   - A key does not authenticate any more once its revocation has committed.
 //   - [Lock] makes the changes of one tenant run one after the other, so that a
 //     limit counted under the lock is exact.
 //
-// It leaves to its callers who may create or see which tenant or key.
+// Callers decide who may create or see a tenant or a key.
 package tenancy

@@ -31,9 +31,10 @@ const KeyPrefix = "fm_"
 const MaxRateLimit = 100_000
 
 var (
-	// ErrUnauthenticated: a secret belongs to no key, or to a revoked one.
+	// ErrUnauthenticated means that a secret belongs to no key, or to a revoked one.
 	ErrUnauthenticated = errors.New("no such key")
-	// ErrNoKey: there is no such key, or it is revoked, or it is another tenant's.
+	// ErrNoKey means that there is no such key, that it is revoked already, or that
+	// it belongs to another tenant.
 	ErrNoKey = errors.New("no such key to revoke")
 )
 
@@ -51,7 +52,7 @@ type Key struct {
 // NewKey describes a key to create.
 type NewKey struct {
 	TenantID events.TenantID // zero: an operator's key
-	Name     string          // "" is allowed; at most 200 bytes
+	Name     string          // UTF-8 without control characters, at most 200 bytes; may be empty
 	Scopes   []string        // [ScopeRead], [ScopeWrite]; none: all
 	// RateLimit is how many requests a second the key may make, from 1 to
 	// [MaxRateLimit]; 0: as many as the server allows.
@@ -74,8 +75,8 @@ func (k *NewKey) validate() error {
 }
 
 // CreateKey makes a key and returns it with its secret, of which only a hash is
-// stored. It returns an [*events.FieldError] for a bad name, scope or rate limit,
-// or for a tenant that does not exist.
+// stored. An invalid name, scope or rate limit is an [*events.FieldError]. So is a
+// tenant that does not exist; if db is a transaction, it must then roll back.
 func CreateKey(ctx context.Context, db DB, k NewKey) (Key, string, error) {
 	if err := k.validate(); err != nil {
 		return Key{}, "", err
@@ -113,8 +114,8 @@ func BootstrapOperatorKey(ctx context.Context, db DB) (string, error) {
 	return secret, err
 }
 
-// hash is the stored form of a secret. Secrets are random and long, so that a
-// slow hash would protect nothing.
+// hash is the stored form of a secret. A secret is 32 random bytes, so a slow hash
+// would not protect it better.
 func hash(secret string) []byte {
 	sum := sha256.Sum256([]byte(secret))
 	return sum[:]
@@ -137,8 +138,8 @@ func scanKey(row pgx.CollectableRow) (Key, error) {
 	return k, err
 }
 
-// ListKeys returns up to limit keys that are not revoked, after a position,
-// newest first: those of a tenant, or, where tenant is zero, all.
+// ListKeys returns up to limit keys that are not revoked, after a position, newest
+// first. It lists the keys of one tenant, or all keys if tenant is zero.
 func ListKeys(ctx context.Context, db DB, tenant events.TenantID, after Position, limit int) ([]Key, error) {
 	const order = ` AND revoked_at IS NULL AND (created_at, id) < ($1, $2) ORDER BY created_at DESC, id DESC LIMIT $3`
 	var rows pgx.Rows
@@ -158,8 +159,8 @@ func ListKeys(ctx context.Context, db DB, tenant events.TenantID, after Position
 	return found, nil
 }
 
-// RevokeKey ends a key: a tenant's own, or, where tenant is zero, any. It returns
-// [ErrNoKey].
+// RevokeKey revokes a key of the tenant, or any key if tenant is zero. It returns
+// [ErrNoKey] if there is none to revoke.
 func RevokeKey(ctx context.Context, db DB, tenant events.TenantID, id events.APIKeyID) error {
 	var tag pgconn.CommandTag
 	var err error
@@ -182,10 +183,9 @@ type Principal struct {
 	KeyID events.APIKeyID
 	// TenantID is zero for an operator.
 	TenantID events.TenantID
-	// Scopes are empty where the key has all.
+	// Scopes are empty if the key has all scopes.
 	Scopes []string
-	// RateLimit is how many requests a second the key itself allows; 0: as
-	// many as the server does.
+	// RateLimit is the key's own limit in requests a second; 0: the server's limit.
 	RateLimit int
 }
 
@@ -197,8 +197,9 @@ func (p *Principal) May(scope string) bool {
 	return len(p.Scopes) == 0 || slices.Contains(p.Scopes, scope)
 }
 
-// Authenticate finds the identity behind a secret, and records the key's use at
-// most once a minute. It returns [ErrUnauthenticated].
+// Authenticate returns the identity behind a secret, and records the key's use at
+// most once a minute. It returns [ErrUnauthenticated] if the secret is not a valid
+// key's.
 func Authenticate(ctx context.Context, db DB, secret string) (Principal, error) {
 	var p Principal
 	var stale bool
@@ -214,7 +215,7 @@ func Authenticate(ctx context.Context, db DB, secret string) (Principal, error) 
 		_, err = db.Exec(ctx, `UPDATE fanmail.api_keys SET last_used_at = now()
 			WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')`, p.KeyID)
 		if err != nil {
-			return Principal{}, fmt.Errorf("note a key's use: %w", err)
+			return Principal{}, fmt.Errorf("record a key's use: %w", err)
 		}
 	}
 	return p, nil

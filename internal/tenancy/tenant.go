@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -33,7 +34,7 @@ type Tenant struct {
 
 // NewTenant describes a tenant to create.
 type NewTenant struct {
-	Name string // required, at most 200 bytes
+	Name string // required; UTF-8 without control characters, at most 200 bytes
 	// Operator: the tenant's webhooks get the operational events of all tenants.
 	Operator bool
 }
@@ -45,7 +46,8 @@ type Position struct {
 	ID        any // a uuid
 }
 
-// Create makes a tenant. A bad name is an [*events.FieldError].
+// Create makes a tenant. Two tenants may have the same name. An invalid name is an
+// [*events.FieldError].
 func Create(ctx context.Context, db DB, n NewTenant) (Tenant, error) {
 	if strings.TrimSpace(n.Name) == "" {
 		return Tenant{}, &events.FieldError{Field: "name", Reason: "is required"}
@@ -62,9 +64,14 @@ func Create(ctx context.Context, db DB, n NewTenant) (Tenant, error) {
 	return t, nil
 }
 
+// checkName returns an [*events.FieldError] for an invalid name. An empty one is
+// valid.
 func checkName(name string) error {
 	if len(name) > maxNameBytes {
 		return &events.FieldError{Field: "name", Reason: fmt.Sprintf("has %d bytes; the limit is %d", len(name), maxNameBytes)}
+	}
+	if !utf8.ValidString(name) {
+		return &events.FieldError{Field: "name", Reason: "is not UTF-8"}
 	}
 	if strings.ContainsFunc(name, unicode.IsControl) {
 		return &events.FieldError{Field: "name", Reason: "holds a control character"}
@@ -90,14 +97,15 @@ func List(ctx context.Context, db DB, after Position, limit int) ([]Tenant, erro
 	return found, nil
 }
 
-// Lock makes other callers of Lock for the tenant wait until tx ends. It returns
-// [pgx.ErrNoRows] where there is no such tenant.
+// Lock makes other callers of Lock for the tenant wait until tx ends. It blocks no
+// inserts of rows that refer to the tenant. It returns [pgx.ErrNoRows] if there is
+// no such tenant.
 func Lock(ctx context.Context, tx DB, id events.TenantID) error {
 	return tx.QueryRow(ctx, `SELECT id FROM fanmail.tenants WHERE id = $1 FOR NO KEY UPDATE`, id).Scan(&id)
 }
 
-// QueueKnown adds to a batch the lookup of tenants, and puts those that exist into
-// known.
+// QueueKnown adds the lookup of tenants to a batch. When the batch's results are
+// read, it sets known[id] for each tenant that exists.
 func QueueKnown(b *pgx.Batch, ids []events.TenantID, known map[events.TenantID]bool) {
 	b.Queue(`SELECT id FROM fanmail.tenants WHERE id = ANY($1::uuid[])`, ids).Query(func(rows pgx.Rows) error {
 		var id events.TenantID
@@ -106,6 +114,6 @@ func QueueKnown(b *pgx.Batch, ids []events.TenantID, known map[events.TenantID]b
 	})
 }
 
-// SelectOperators is a query of the operators' tenants, for statements that join
-// them: the ids, as id.
+// SelectOperators is a query for the ids of the operators' tenants, for statements
+// that join them. Its column is "id".
 const SelectOperators = `SELECT id FROM fanmail.tenants WHERE operator`

@@ -1,0 +1,54 @@
+package agentwebhook
+
+import (
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+)
+
+// Options configure a [Deliverer]. The zero value is usable.
+type Options struct {
+	// Slots is how many attempts may be in flight to endpoints that answer within
+	// attempt.SlowAfter; zero: 64.
+	Slots int
+	// SlowSlots is how many attempts may be in flight to slower endpoints; zero:
+	// four times Slots.
+	SlowSlots int
+	// AllowHTTP permits URLs with plain HTTP.
+	AllowHTTP bool
+	// AllowNetworks are networks that may be dialled although their addresses are
+	// not public.
+	AllowNetworks []netip.Prefix
+	// Proxy carries all attempts; nil: none. The environment's proxy is not used.
+	Proxy *url.URL
+	// Deprecated is since when the agents' own webhooks are deprecated, for the
+	// header Deprecation (RFC 9745). Zero: no header.
+	Deprecated time.Time
+	// Sunset is when the agents' own webhooks end, for the header Sunset
+	// (RFC 8594). Zero: no header.
+	Sunset time.Time
+	// Drain is the longest time that stopping may take; zero: 20 s.
+	Drain      time.Duration
+	Log        *zap.Logger           // nil: silent
+	Registerer prometheus.Registerer // nil: no metrics
+}
+
+// withDefaults returns the options with defaults for the zero values.
+func (o Options) withDefaults() Options {
+	if o.Slots <= 0 {
+		o.Slots = 64
+	}
+	if o.SlowSlots <= 0 {
+		o.SlowSlots = 4 * o.Slots
+	}
+	if o.Drain <= 0 {
+		o.Drain = 20 * time.Second
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	return o
+}
