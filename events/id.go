@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Kind is the kind of thing that an id names. Its only use is as the type
-// parameter of [Key], where it keeps ids of different kinds apart.
+// Kind is the kind of object that an id identifies. It is the type parameter of [Key], so
+// that ids of different kinds have different types.
 type Kind interface {
 	EventKind | WebhookKind | DeliveryKind | TenantKind | MessageKind | APIKeyKind | ReplayKind
 	Prefix() string
@@ -29,7 +29,7 @@ type (
 	ReplayKind   struct{}
 )
 
-// Prefix is what the kind's ids begin with in text.
+// Prefix returns the prefix of the kind's ids in text.
 func (EventKind) Prefix() string    { return "evt_" }
 func (WebhookKind) Prefix() string  { return "wh_" }
 func (DeliveryKind) Prefix() string { return "whd_" }
@@ -38,11 +38,11 @@ func (MessageKind) Prefix() string  { return "msg_" }
 func (APIKeyKind) Prefix() string   { return "key_" }
 func (ReplayKind) Prefix() string   { return "rpl_" }
 
-// Key is an id: 16 bytes, written as the kind's prefix and 32 lower-case hex
-// digits, and stored in Postgres as a uuid. The zero value means "none".
+// Key is an id of 16 bytes. In text it is the kind's prefix and 32 lower-case hex digits. In
+// Postgres it is a uuid. The zero value means "none".
 type Key[K Kind] [16]byte
 
-// The ids of Fanmail. ID is an event's.
+// The ids of Fanmail. ID is the id of an event.
 type (
 	ID         = Key[EventKind]
 	WebhookID  = Key[WebhookKind]
@@ -53,15 +53,15 @@ type (
 	ReplayID   = Key[ReplayKind]
 )
 
-// NewID makes a random id that begins with the present millisecond. Ids made
-// this way are appended to an index rather than scattered over it.
+// NewID returns a random id whose first six bytes are the present Unix time in milliseconds.
+// New ids are thus neighbours in an index.
 func NewID() ID { return timed[EventKind](time.Now()) }
 
-// NewRandom makes an id of 16 random bytes. Webhooks need these: their first
-// bits choose the partition.
+// NewRandom returns an id of 16 random bytes. The first bits of a webhook's id select its
+// partition, so webhooks need random ones.
 func NewRandom[K Kind]() Key[K] {
 	var k Key[K]
-	_, _ = rand.Read(k[:]) // never fails, says crypto/rand
+	_, _ = rand.Read(k[:]) // never fails, see crypto/rand
 	return k
 }
 
@@ -78,20 +78,20 @@ func putMillis(b []byte, t time.Time) {
 	copy(b[:6], ms[2:])
 }
 
-// DeriveID is the id of the event that tenant, idempotency key and type name.
+// DeriveID returns the id of the event with this tenant, idempotency key and type.
 func DeriveID(tenant TenantID, key string, typ Type) ID {
 	return derive[EventKind]("event", tenant[:], []byte(key), []byte(typ))
 }
 
-// DeriveMessageID is the id of a message that an agent received, from what
-// makes two copies of a mail the same one.
+// DeriveMessageID returns the id of a message that an agent received. Copies of one mail have
+// equal parts and thus equal ids.
 func DeriveMessageID(parts ...[]byte) MessageID {
 	return derive[MessageKind]("message", parts...)
 }
 
-// DeriveDeliveryID is the id of an event's delivery to a webhook. createdAt is
-// the event's creation time, or the replay's where replay is not zero; it
-// becomes the id's first six bytes (Unix milliseconds, big-endian).
+// DeriveDeliveryID returns the id of an event's delivery to a webhook. createdAt is the
+// creation time of the event or, if replay is not zero, of the replay. It becomes the first
+// six bytes of the id (Unix milliseconds, big-endian).
 func DeriveDeliveryID(event ID, webhook WebhookID, replay ReplayID, createdAt time.Time) DeliveryID {
 	var buf [48]byte
 	copy(buf[:16], event[:])
@@ -118,15 +118,14 @@ func derive[K Kind](domain string, parts ...[]byte) Key[K] {
 	return k
 }
 
-// CreatedAt is the millisecond that a delivery id begins with.
+// CreatedAt returns the creation time in a delivery id, to the millisecond.
 func CreatedAt(id DeliveryID) time.Time {
 	var ms [8]byte
 	copy(ms[2:], id[:6])
 	return time.UnixMilli(int64(binary.BigEndian.Uint64(ms[:]))).UTC() //nolint:gosec // 48 bits
 }
 
-// Parse reads an id of kind K from its text form. The error names what was
-// expected.
+// Parse parses the text form of an id of kind K. The error names the expected form.
 func Parse[K Kind](s string) (Key[K], error) {
 	var k Key[K]
 	var kind K
@@ -140,13 +139,13 @@ func Parse[K Kind](s string) (Key[K], error) {
 	return k, nil
 }
 
-// ParseID reads an event's id.
+// ParseID parses the id of an event.
 func ParseID(s string) (ID, error) { return Parse[EventKind](s) }
 
-// IsZero says whether the id names nothing.
+// IsZero reports whether the id is the zero id.
 func (k Key[K]) IsZero() bool { return k == Key[K]{} }
 
-// String is the prefix and 32 hex digits.
+// String returns the prefix and 32 hex digits.
 func (k Key[K]) String() string { return string(k.append(nil)) }
 
 func (k Key[K]) append(b []byte) []byte {
@@ -155,10 +154,10 @@ func (k Key[K]) append(b []byte) []byte {
 	return hex.AppendEncode(b, k[:])
 }
 
-// MarshalText writes the text form.
+// MarshalText returns the text form.
 func (k Key[K]) MarshalText() ([]byte, error) { return k.append(nil), nil }
 
-// UnmarshalText reads the text form.
+// UnmarshalText parses the text form.
 func (k *Key[K]) UnmarshalText(b []byte) error {
 	v, err := Parse[K](string(b))
 	if err != nil {
@@ -192,7 +191,7 @@ func (k *Key[K]) Scan(src any) error {
 	return fmt.Errorf("cannot read an id from a %T", src)
 }
 
-// scanText reads Postgres's text of a uuid, such as 00112233-4455-6677-8899-aabbccddeeff.
+// scanText parses the text of a uuid, such as 00112233-4455-6677-8899-aabbccddeeff.
 func (k *Key[K]) scanText(s string) error {
 	var v Key[K]
 	digits := strings.ReplaceAll(s, "-", "")

@@ -7,12 +7,10 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/fanmail-dev/fanmail/events"
 )
 
 // registerIDs makes each new connection of a pool read and write ids with [idCodec]. Other pools use the Scan and Value
-// methods of [events.Key], which cost several allocations for each id.
+// methods of events.Key, which cost several allocations for each id.
 func registerIDs(cfg *pgxpool.Config) {
 	before := cfg.AfterConnect
 	cfg.AfterConnect = func(ctx context.Context, c *pgx.Conn) error {
@@ -28,22 +26,9 @@ func registerIDCodec(m *pgtype.Map) {
 	uuid := &pgtype.Type{Name: "uuid", OID: pgtype.UUIDOID, Codec: idCodec{}}
 	m.RegisterType(uuid)
 	m.RegisterType(&pgtype.Type{Name: "_uuid", OID: pgtype.UUIDArrayOID, Codec: &pgtype.ArrayCodec{ElementType: uuid}})
-	// In the query modes that do not ask Postgres for a parameter's type, pgx takes it from the Go type.
-	defaultType[events.EventKind](m)
-	defaultType[events.WebhookKind](m)
-	defaultType[events.DeliveryKind](m)
-	defaultType[events.TenantKind](m)
-	defaultType[events.MessageKind](m)
-	defaultType[events.APIKeyKind](m)
-	defaultType[events.ReplayKind](m)
 }
 
-func defaultType[K events.Kind](m *pgtype.Map) {
-	m.RegisterDefaultPgType(events.Key[K]{}, "uuid")
-	m.RegisterDefaultPgType([]events.Key[K]{}, "_uuid")
-}
-
-// id and idTarget are any [events.Key] and any pointer to one.
+// id and idTarget are any events.Key and any pointer to one.
 type (
 	id       interface{ UUID() [16]byte }
 	idTarget interface{ SetUUID(b [16]byte) }

@@ -64,7 +64,7 @@ func TestIDsAreUUIDsInEveryPoolAndQueryMode(t *testing.T) {
 	}
 }
 
-func TestArraysOfIDsAreUUIDArrays(t *testing.T) {
+func TestArraysOfIDsAndTypesAreArrays(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	url := pgtest.EmptyURL(t)
@@ -75,11 +75,14 @@ func TestArraysOfIDsAreUUIDArrays(t *testing.T) {
 		require.NoError(t, pool.QueryRow(ctx, `SELECT $1::uuid[], (SELECT count(*)::int FROM unnest($1::uuid[]) AS i WHERE i IS NULL)`, ids).Scan(&got, &nulls))
 		require.Equal(t, ids, got)
 		require.Equal(t, 1, nulls, "the zero id is NULL")
+		var types []events.Type
+		require.NoError(t, pool.QueryRow(ctx, `SELECT $1::text[]`, events.Catalogue()).Scan(&types))
+		require.Equal(t, events.Catalogue(), types)
 	}
 	for _, mode := range queryModes {
 		check(open(t, url, true, mode))
 	}
-	// In its other modes a foreign pool does not know the parameter's type.
+	// In its other modes a foreign pool does not know the types of parameters.
 	for _, mode := range queryModes[:3] {
 		check(open(t, url, false, mode))
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/fanmail-dev/fanmail/internal/secret"
@@ -19,6 +20,10 @@ func Configure(cfg *pgxpool.Config) {
 		if _, set := cfg.ConnConfig.RuntimeParams[k]; !set {
 			cfg.ConnConfig.RuntimeParams[k] = v
 		}
+	}
+	// These two modes do not ask Postgres for the types of parameters, which arrays of our own types need.
+	if mode := &cfg.ConnConfig.DefaultQueryExecMode; *mode == pgx.QueryExecModeExec || *mode == pgx.QueryExecModeSimpleProtocol {
+		*mode = pgx.QueryExecModeCacheDescribe
 	}
 	replan(cfg)
 	registerIDs(cfg)

@@ -35,8 +35,8 @@ var Rules = []Rule{
 		Because: "rights follow the schema and not the code that uses it",
 	},
 	{
-		Package: "internal/pg", May: []string{"events", "internal/secret"},
-		Because: "how connections are opened is nobody's domain; of events it needs the ids, which every connection converts",
+		Package: "internal/pg", May: []string{"internal/secret"},
+		Because: "how connections are opened is nobody's domain, so it knows none",
 	},
 	{
 		Package: "internal/attempt",
