@@ -65,18 +65,23 @@ type FieldError struct {
 // Error is "field: reason".
 func (e *FieldError) Error() string { return e.Field + ": " + e.Reason }
 
-// ValidateProduced is [Event.Validate] for an event that a tenant hands in:
-// operational types are refused too.
-func (e *Event) ValidateProduced() error {
-	if e.Type.Operational() {
-		return &FieldError{"type", fmt.Sprintf("is %q, which Fanmail alone makes events of", e.Type)}
+// Validate checks the event against the catalogue and the limits. It returns a [*FieldError] for the first fault, or
+// nil. [Event.Encode] makes the same checks, so a caller that encodes the event need not validate it first.
+func (e *Event) Validate() error {
+	if err := e.check(); err != nil {
+		return err
 	}
-	return e.Validate()
+	if !json.Valid(e.Data) {
+		return faultyData()
+	}
+	return nil
 }
 
-// Validate checks the event against the catalogue and the limits. It returns a
-// [*FieldError] for the first fault, or nil.
-func (e *Event) Validate() error {
+// faultyData is the fault of data that is not a JSON object.
+func faultyData() *FieldError { return &FieldError{"data", "must be a JSON object in UTF-8"} }
+
+// check makes every check but the one that data is well-formed JSON.
+func (e *Event) check() error {
 	if e.TenantID.IsZero() {
 		return &FieldError{"tenant_id", "is required"}
 	}
@@ -111,8 +116,8 @@ func (e *Event) Validate() error {
 	if len(e.Data) > MaxEnvelopeBytes {
 		return &FieldError{"data", fmt.Sprintf("has %d bytes; the limit of an envelope is %d", len(e.Data), MaxEnvelopeBytes)}
 	}
-	if d := bytes.TrimLeft(e.Data, " \t\r\n"); len(d) == 0 || d[0] != '{' || !json.Valid(e.Data) || !utf8.Valid(e.Data) {
-		return &FieldError{"data", "must be a JSON object in UTF-8"}
+	if d := bytes.TrimLeft(e.Data, " \t\r\n"); len(d) == 0 || d[0] != '{' || !utf8.Valid(e.Data) {
+		return faultyData()
 	}
 	return nil
 }
@@ -129,11 +134,13 @@ func checkText(field, v string) error {
 	return nil
 }
 
-// Encode gives the envelope's bytes before and after its creation time, which
-// the database writes between them in [TimeLayout] as the row is inserted: the
-// time is the database's, and the bytes are made once. It fails with a
-// [*FieldError] where the whole would be over [MaxEnvelopeBytes].
+// Encode validates the event and returns the two parts of its envelope: the bytes before its creation time and the
+// bytes after it. The database writes the time between them, in [TimeLayout], when it inserts the row. It returns a
+// [*FieldError] for an event that [Event.Validate] refuses, or if the envelope is larger than [MaxEnvelopeBytes].
 func (e *Event) Encode(id ID) (head, tail []byte, err error) {
+	if err := e.check(); err != nil {
+		return nil, nil, err
+	}
 	head = make([]byte, 0, 96)
 	head = append(head, `{"type":"`...)
 	head = append(head, e.Type...)
@@ -144,7 +151,7 @@ func (e *Event) Encode(id ID) (head, tail []byte, err error) {
 	data.Grow(len(e.Data) + 40)
 	data.WriteString(`","schema_version":"` + SchemaVersion + `","data":`)
 	if err := json.Compact(&data, e.Data); err != nil {
-		return nil, nil, &FieldError{"data", "must be a JSON object in UTF-8"}
+		return nil, nil, faultyData()
 	}
 	data.WriteByte('}')
 	if n := len(head) + len(TimeLayout) + data.Len(); n > MaxEnvelopeBytes {

@@ -3,21 +3,21 @@ package events
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
-	"io"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
 )
 
-// DecodeIntake reads the body of POST /v1/events, which is that of an intake
-// message too, as an event of the tenant. Names of fields are compared exactly
-// and unknown ones refused; null is the same as absent. The agent's address is
-// given in lower case; whether the tenant has such an agent is for the caller
-// to check. Every error is a [*FieldError]; its Field is "body" where the whole
-// is no JSON object. An event that it returns passes [Event.ValidateProduced]
-// and fits an envelope.
+// DecodeIntake decodes the body of POST /v1/events as an event of the tenant. An intake message has the same body.
+//
+// Field names are compared exactly, an unknown field is an error, and null means that the field is absent. The agent's
+// address is returned in lower case. Every error is a [*FieldError]; its Field is "body" if the body is not a JSON
+// object. DecodeIntake refuses operational types, which only Fanmail may produce.
+//
+// It does not check the values of the fields, nor whether the tenant has the agent. The caller may still set the
+// idempotency key; then [Event.Encode] or the insert into the outbox validates the event.
 func DecodeIntake(tenant TenantID, body []byte) (Event, error) {
 	if !utf8.Valid(body) {
 		return Event{}, &FieldError{"body", "is not UTF-8"}
@@ -25,15 +25,12 @@ func DecodeIntake(tenant TenantID, body []byte) (Event, error) {
 	if b := bytes.TrimLeft(body, " \t\r\n"); len(b) == 0 || b[0] != '{' {
 		return Event{}, &FieldError{"body", "must be a JSON object"}
 	}
-	d := json.NewDecoder(bytes.NewReader(body))
 	var given map[string]json.RawMessage
-	if err := d.Decode(&given); err != nil {
+	if err := json.Unmarshal(body, &given); err != nil {
 		return Event{}, &FieldError{"body", "must be a JSON object: " + strings.ToValidUTF8(clip(err.Error(), 128), "")}
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return Event{}, &FieldError{"body", "goes on after the JSON object"}
-	}
-	ev := Event{TenantID: tenant}
+	ev := Event{TenantID: tenant, Data: given["data"]}
+	delete(given, "data")
 	for _, f := range []struct {
 		name, want string
 		into       any
@@ -43,7 +40,6 @@ func DecodeIntake(tenant TenantID, body []byte) (Event, error) {
 		{"conversation_id", "string", &ev.ConversationID},
 		{"labels", "list of strings", &ev.Labels},
 		{"message_id", "string", &ev.MessageID},
-		{"data", "JSON object", &ev.Data},
 		{"idempotency_key", "string", &ev.IdempotencyKey},
 	} {
 		value, ok := given[f.name]
@@ -51,7 +47,7 @@ func DecodeIntake(tenant TenantID, body []byte) (Event, error) {
 			continue
 		}
 		delete(given, f.name)
-		// Of what is well formed, only the wrong kind fails.
+		// The value is well-formed, so the only possible error is its kind.
 		if err := json.Unmarshal(value, f.into); err != nil {
 			return Event{}, &FieldError{f.name, "must be a " + f.want}
 		}
@@ -64,11 +60,8 @@ func DecodeIntake(tenant TenantID, body []byte) (Event, error) {
 		return Event{}, &FieldError{strings.ToValidUTF8(clip(name, 64), ""), "is not a field of an event"}
 	}
 	ev.AgentID = strings.ToLower(ev.AgentID)
-	if err := ev.ValidateProduced(); err != nil {
-		return Event{}, err
-	}
-	if _, _, err := ev.Encode(ID{}); err != nil {
-		return Event{}, err
+	if ev.Type.Operational() {
+		return Event{}, &FieldError{"type", fmt.Sprintf("is %q, which only Fanmail may produce", ev.Type)}
 	}
 	return ev, nil
 }

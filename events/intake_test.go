@@ -33,7 +33,10 @@ func TestDecodeIntakeNamesTheFault(t *testing.T) {
 		`{"TYPE":"email.sent","data":{}}`:       "TYPE",
 		`{"type":"webhook.disabled","data":{}}`: "type",
 	} {
-		_, err := events.DecodeIntake(ten, []byte(body))
+		ev, err := events.DecodeIntake(ten, []byte(body))
+		if err == nil {
+			_, _, err = ev.Encode(events.NewID())
+		}
 		var fault *events.FieldError
 		require.ErrorAs(t, err, &fault, "%.60s: %v", body, err)
 		require.Equal(t, want, fault.Field, "%.60s", body)

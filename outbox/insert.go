@@ -56,9 +56,31 @@ func InsertMany(ctx context.Context, tx pgx.Tx, evs []events.Event) ([]Inserted,
 		return nil, nil
 	}
 	if len(evs) > MaxInsert {
-		return nil, &events.FieldError{Field: "events", Reason: fmt.Sprintf("%d in one call; the limit is %d", len(evs), MaxInsert)}
+		return nil, tooMany(len(evs))
 	}
-	done, at, c, err := prepare(evs)
+	prepared := make([]Prepared, len(evs))
+	for i := range evs {
+		var err error
+		if prepared[i], err = Prepare(evs[i]); err != nil {
+			return nil, err
+		}
+	}
+	return InsertPrepared(ctx, tx, prepared)
+}
+
+func tooMany(n int) error {
+	return &events.FieldError{Field: "events", Reason: fmt.Sprintf("%d in one call; the limit is %d", n, MaxInsert)}
+}
+
+// InsertPrepared is [InsertMany] for events that [Prepare] has validated and encoded.
+func InsertPrepared(ctx context.Context, tx pgx.Tx, evs []Prepared) ([]Inserted, error) {
+	if len(evs) == 0 {
+		return nil, nil
+	}
+	if len(evs) > MaxInsert {
+		return nil, tooMany(len(evs))
+	}
+	done, at, c, err := arrange(evs)
 	if err != nil {
 		return nil, err
 	}
@@ -92,30 +114,22 @@ func InsertMany(ctx context.Context, tx pgx.Tx, evs []events.Event) ([]Inserted,
 	return done, results.Close()
 }
 
-// prepare validates and encodes the events. It returns an id for each, and the
-// columns of those that are inserted, whose positions in evs are at.
-func prepare(evs []events.Event) (done []Inserted, at map[events.ID]int, c insertColumns, err error) {
+// arrange returns a result with its id for each event, and the columns of the events to insert. Two events with the same
+// id are inserted once. at holds the position in evs of each inserted event.
+func arrange(evs []Prepared) (done []Inserted, at map[events.ID]int, c insertColumns, err error) {
 	done, at = make([]Inserted, len(evs)), make(map[events.ID]int, len(evs))
 	c.grow(len(evs))
 	for i := range evs {
-		ev := &evs[i]
-		if err := ev.Validate(); err != nil {
-			return nil, nil, c, err
-		}
-		id := events.NewID()
-		if ev.IdempotencyKey != "" {
-			id = events.DeriveID(ev.TenantID, ev.IdempotencyKey, ev.Type)
+		id := evs[i].id
+		if id.IsZero() {
+			return nil, nil, c, &events.FieldError{Field: "events", Reason: fmt.Sprintf("event %d was not created by Prepare", i)}
 		}
 		done[i].ID = id
 		if _, twice := at[id]; twice {
 			continue
 		}
-		head, tail, err := ev.Encode(id)
-		if err != nil {
-			return nil, nil, c, err
-		}
 		at[id] = i
-		c.add(id, ev, head, tail)
+		c.add(&evs[i])
 	}
 	return done, at, c, nil
 }
@@ -125,19 +139,18 @@ func prepare(evs []events.Event) (done []Inserted, at map[events.ID]int, c inser
 // transaction. An invalid event is an [*events.FieldError]; the event's idempotency
 // key is not used.
 func Log(ctx context.Context, tx pg.DB, ev *events.Event) (events.Record, error) {
-	if err := ev.Validate(); err != nil {
-		return events.Record{}, err
-	}
-	rec := events.Record{
-		ID: events.NewID(), TenantID: ev.TenantID, Type: ev.Type,
-		AgentID: ev.AgentID, ConversationID: ev.ConversationID, MessageID: ev.MessageID, Labels: ev.Labels,
-	}
-	head, tail, err := ev.Encode(rec.ID)
+	unkeyed := *ev
+	unkeyed.IdempotencyKey = ""
+	p, err := Prepare(unkeyed)
 	if err != nil {
 		return events.Record{}, err
 	}
+	rec := events.Record{
+		ID: p.id, TenantID: ev.TenantID, Type: ev.Type,
+		AgentID: ev.AgentID, ConversationID: ev.ConversationID, MessageID: ev.MessageID, Labels: ev.Labels,
+	}
 	var c insertColumns
-	c.add(rec.ID, ev, head, tail)
+	c.add(&p)
 	if err := tx.QueryRow(ctx, logOnly, c.args(ctx)...).Scan(&rec.CreatedAt, &rec.Seq); err != nil {
 		return events.Record{}, fmt.Errorf("log an event: %w", err)
 	}
@@ -213,8 +226,9 @@ func (c *insertColumns) grow(n int) {
 	c.heads, c.tails = make([][]byte, 0, n), make([][]byte, 0, n)
 }
 
-func (c *insertColumns) add(id events.ID, ev *events.Event, head, tail []byte) {
-	c.ids = append(c.ids, pgtype.UUID{Bytes: id, Valid: true})
+func (c *insertColumns) add(p *Prepared) {
+	ev := &p.event
+	c.ids = append(c.ids, pgtype.UUID{Bytes: p.id, Valid: true})
 	c.tenants = append(c.tenants, pgtype.UUID{Bytes: ev.TenantID, Valid: true})
 	c.types = append(c.types, string(ev.Type))
 	c.agents = append(c.agents, ev.AgentID)
@@ -222,8 +236,8 @@ func (c *insertColumns) add(id events.ID, ev *events.Event, head, tail []byte) {
 	c.labels = append(c.labels, joinLabels(ev.Labels))
 	c.messages = append(c.messages, ev.MessageID)
 	c.keyed = append(c.keyed, ev.IdempotencyKey != "")
-	c.heads = append(c.heads, head)
-	c.tails = append(c.tails, tail)
+	c.heads = append(c.heads, p.head)
+	c.tails = append(c.tails, p.tail)
 }
 
 // args are the arguments of the statements that begin with eventInput.

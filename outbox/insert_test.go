@@ -194,6 +194,7 @@ func TestBadEventsAreRefusedByFieldAndLeaveTheTransactionUsable(t *testing.T) {
 	} {
 		tx, err := pool.Begin(ctx)
 		require.NoError(t, err)
+		t.Cleanup(func() { _ = tx.Rollback(ctx) })
 		ev := good
 		c.change(&ev)
 		_, err = outbox.Insert(ctx, tx, ev)
@@ -201,6 +202,13 @@ func TestBadEventsAreRefusedByFieldAndLeaveTheTransactionUsable(t *testing.T) {
 		require.ErrorAs(t, err, &fe, name)
 		require.Equal(t, c.field, fe.Field, name)
 		require.Contains(t, fe.Reason, c.says, name)
+		_, prepareErr := outbox.Prepare(ev)
+		require.Equal(t, err, prepareErr, name)
+		ev.IdempotencyKey = "" // Log does not use it
+		if ev.Validate() != nil {
+			_, err = outbox.Log(ctx, tx, &ev)
+			require.Equal(t, prepareErr, err, name)
+		}
 		_, err = outbox.Insert(ctx, tx, good)
 		require.NoError(t, err, name)
 		require.NoError(t, tx.Commit(ctx))

@@ -189,14 +189,22 @@ func (s *server) createEvent(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
+	prepared, err := outbox.Prepare(ev)
+	if err != nil {
+		return nil, err
+	}
 	var out accepted
-	err = s.change(ctx, func(u *unit) (err error) {
+	err = s.change(ctx, func(u *unit) error {
 		if err := mailbox.CheckAgents(ctx, u, ev.TenantID, "agent_id", ev.AgentID); err != nil {
 			return err
 		}
-		out.ID, err = outbox.Insert(ctx, u, ev)
+		done, err := outbox.InsertPrepared(ctx, u, []outbox.Prepared{prepared})
+		if err != nil {
+			return err
+		}
+		out.ID = done[0].ID
 		u.then(s.wakeOutbox)
-		return err
+		return nil
 	})
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -274,7 +275,10 @@ func TestABadEventHasTheSameWordsHereAndOnTheIntakeSubject(t *testing.T) {
 		`{"type":"email.sent","data":{"a":"` + strings.Repeat("x", events.MaxEnvelopeBytes) + `"}}`,
 		`{"type":"email.sent","data":{"a":"` + strings.Repeat("x", events.MaxEnvelopeBytes-20) + `"}}`,
 	} {
-		_, err := events.DecodeIntake(own, []byte(body))
+		ev, err := events.DecodeIntake(own, []byte(body))
+		if err == nil {
+			_, err = outbox.Prepare(ev)
+		}
 		require.Error(t, err)
 		a := c.do("POST", "/v1/events", body)
 		require.Contains(t, []int{400, 422}, a.status, "%.60s", body)

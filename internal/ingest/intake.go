@@ -106,12 +106,7 @@ const deadRetry = 5 * time.Second
 func (in *Intake) take(ctx context.Context, batch []jetstream.Msg) {
 	messages := make([]intakeMessage, len(batch))
 	for i, msg := range batch {
-		messages[i] = intakeMessage{msg: msg}
-		ev, err := read(msg)
-		if err != nil {
-			messages[i].refused = err.Error()
-		}
-		messages[i].event = ev
+		messages[i] = read(msg)
 	}
 	traced, end := in.traced(ctx, messages)
 	committed := in.commit(traced, messages)
@@ -167,10 +162,6 @@ func (in *Intake) commit(ctx context.Context, messages []intakeMessage) bool {
 // unfitness reports whether the events themselves cause an error, so that a retry is
 // of no use.
 func unfitness(err error) (reason string, unfit bool) {
-	var field *events.FieldError
-	if errors.As(err, &field) {
-		return field.Error(), true
-	}
 	// Class 22 is "data exception", 54 "program limit exceeded".
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && len(pg.Code) == 5 && (pg.Code[:2] == "22" || pg.Code[:2] == "54") {
 		return "the database refused it: " + pg.Message, true
@@ -196,11 +187,11 @@ func (in *Intake) transact(ctx context.Context, messages []intakeMessage) error 
 	var done []outbox.Inserted
 	var refused []string
 	err := pgx.BeginFunc(ctx, in.pool, func(tx pgx.Tx) (err error) {
-		var evs []events.Event
+		var evs []outbox.Prepared
 		if evs, refused, err = owned(ctx, tx, sound); err != nil {
 			return err
 		}
-		done, err = outbox.InsertMany(ctx, tx, evs)
+		done, err = outbox.InsertPrepared(ctx, tx, evs)
 		return err
 	})
 	if err != nil {
@@ -227,10 +218,10 @@ func (in *Intake) transact(ctx context.Context, messages []intakeMessage) error 
 
 // owned returns the events of the messages whose tenant exists and has the agent,
 // and for each message why it is refused, "" if it is not.
-func owned(ctx context.Context, tx pgx.Tx, messages []*intakeMessage) (evs []events.Event, refused []string, err error) {
+func owned(ctx context.Context, tx pgx.Tx, messages []*intakeMessage) (evs []outbox.Prepared, refused []string, err error) {
 	tenants, agents := make([]events.TenantID, len(messages)), make([]string, len(messages))
 	for i, m := range messages {
-		tenants[i], agents[i] = m.event.TenantID, m.event.AgentID
+		tenants[i], agents[i] = m.tenant, m.agent
 	}
 	known, have := make(map[events.TenantID]bool), make(mailbox.Agents)
 	b := &pgx.Batch{}
@@ -241,11 +232,11 @@ func owned(ctx context.Context, tx pgx.Tx, messages []*intakeMessage) (evs []eve
 	}
 	refused = make([]string, len(messages))
 	for i, m := range messages {
-		_, hasAgent := have.Of(m.event.TenantID, m.event.AgentID)
+		_, hasAgent := have.Of(m.tenant, m.agent)
 		switch {
-		case !known[m.event.TenantID]:
+		case !known[m.tenant]:
 			refused[i] = "tenant_id: there is no such tenant"
-		case m.event.AgentID != "" && !hasAgent:
+		case m.agent != "" && !hasAgent:
 			refused[i] = "agent_id: the tenant has no such agent"
 		default:
 			evs = append(evs, m.event)

@@ -7,18 +7,36 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/outbox"
 )
 
-// intakeMessage is a message for the outbox, or, if refused says why, for the
-// dead-letter subject.
+// intakeMessage is a message for the outbox. If refused is not empty, it is the reason why the message goes to the
+// dead-letter subject instead.
 type intakeMessage struct {
 	msg     jetstream.Msg
-	event   events.Event
+	tenant  events.TenantID
+	agent   string // its address, "" for none
+	event   outbox.Prepared
 	refused string
 }
 
-// read decodes a message into an event.
-func read(msg jetstream.Msg) (events.Event, error) {
+// read decodes, validates and encodes the event of a message. A message that is not an event is refused.
+func read(msg jetstream.Msg) intakeMessage {
+	m := intakeMessage{msg: msg}
+	ev, err := decode(msg)
+	if err == nil {
+		m.tenant, m.agent = ev.TenantID, ev.AgentID
+		m.event, err = outbox.Prepare(ev)
+	}
+	if err != nil {
+		m.refused = err.Error()
+	}
+	return m
+}
+
+// decode decodes the event of a message. Its idempotency key is the body's, else the message's Nats-Msg-Id header, else
+// the message's place in the stream.
+func decode(msg jetstream.Msg) (events.Event, error) {
 	tenant, err := events.ParseIntakeSubject(msg.Subject())
 	if err != nil {
 		return events.Event{}, &events.FieldError{Field: "subject", Reason: err.Error()}
@@ -27,11 +45,9 @@ func read(msg jetstream.Msg) (events.Event, error) {
 	if err != nil || ev.IdempotencyKey != "" {
 		return ev, err
 	}
-	if id := msg.Headers().Get(jetstream.MsgIDHeader); id != "" {
-		ev.IdempotencyKey = id
-		return ev, ev.Validate()
+	if ev.IdempotencyKey = msg.Headers().Get(jetstream.MsgIDHeader); ev.IdempotencyKey == "" {
+		ev.IdempotencyKey, err = ownKey(msg)
 	}
-	ev.IdempotencyKey, err = ownKey(msg)
 	return ev, err
 }
 

@@ -134,19 +134,20 @@ func TestIntakeMovesBadMessagesAsideAndKeepsTheGood(t *testing.T) {
 	subject := events.IntakePrefix + ten.String()
 	nobody := events.NewRandom[events.TenantKind]().String()
 	good := `{"type":"email.sent","data":{}}`
-	bad := []struct{ subject, body, token, says string }{
-		{events.IntakePrefix + "you_there", good, "unknown", "subject"},
-		{events.IntakePrefix + nobody, good, nobody, "no such tenant"},
-		{subject, `{"type":"email.sent","agent_id":"theirs@example.com","data":{}}`, ten.String(), "agent_id"},
-		{subject, `{"type":"email.eaten","data":{}}`, ten.String(), "email.received"},
-		{subject, `{"type":"email.sent","data":{},"when":1}`, ten.String(), "when"},
-		{subject, `not JSON`, ten.String(), "body"},
-		{subject, ``, ten.String(), "body"},
-		{subject, `{"type":"email.sent","data":{"a":"` + strings.Repeat("x", 300<<10) + `"}}`, ten.String(), "262144"},
-		{subject, strings.Repeat("x", 1<<20-300), ten.String(), "body"},
+	bad := []struct{ subject, body, token, says, id string }{
+		{events.IntakePrefix + "you_there", good, "unknown", "subject", ""},
+		{events.IntakePrefix + nobody, good, nobody, "no such tenant", ""},
+		{subject, `{"type":"email.sent","agent_id":"theirs@example.com","data":{}}`, ten.String(), "agent_id", ""},
+		{subject, `{"type":"email.eaten","data":{}}`, ten.String(), "email.received", ""},
+		{subject, `{"type":"email.sent","data":{},"when":1}`, ten.String(), "when", ""},
+		{subject, `not JSON`, ten.String(), "body", ""},
+		{subject, ``, ten.String(), "body", ""},
+		{subject, `{"type":"email.sent","data":{"a":"` + strings.Repeat("x", 300<<10) + `"}}`, ten.String(), "262144", ""},
+		{subject, strings.Repeat("x", 1<<20-300), ten.String(), "body", ""},
+		{subject, good, ten.String(), "idempotency_key: has 999 bytes; the limit is 998", strings.Repeat("k", 999)},
 	}
 	for _, b := range bad {
-		publish(t, js, b.subject, b.body, "X-Sender", "me", "Nats-Expected-Stream", stream.Intake)
+		publish(t, js, b.subject, b.body, "X-Sender", "me", "Nats-Expected-Stream", stream.Intake, jetstream.MsgIDHeader, b.id)
 		publish(t, js, subject, good)
 	}
 	publish(t, js, events.IntakePrefix+other.String(), `{"type":"email.sent","agent_id":"theirs@example.com","data":{}}`)
@@ -178,6 +179,33 @@ func TestIntakeMovesBadMessagesAsideAndKeepsTheGood(t *testing.T) {
 		}
 		require.True(t, found, "%s %.60s", b.subject, b.body)
 	}
+}
+
+func TestABadMessageDoesNotSplitItsBatch(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t)
+	_, js := natstest.Connect(t)
+	subject := events.IntakePrefix + tenant(t, pool).String()
+	large := `{"type":"email.sent","data":{"a":"` + strings.Repeat("x", events.MaxEnvelopeBytes-40) + `"}}`
+	const n = 30
+	for range n {
+		publish(t, js, subject, `{"type":"email.sent","data":{}}`)
+		publish(t, js, subject, large)
+		publish(t, js, subject, `{"type":"email.sent","data":[]}`)
+	}
+	reg := prometheus.NewRegistry()
+	takeIn(t, pool, js, reg)
+	settled(t, js)
+	require.EqualValues(t, 2*n, metric(t, reg, "fanmail_intake_dead_total"))
+	var inserted, transactions int
+	require.NoError(t, pool.QueryRow(context.Background(), `SELECT count(*), count(DISTINCT created_at) FROM fanmail.events`).Scan(&inserted, &transactions))
+	require.Equal(t, n, inserted)
+	require.Less(t, transactions, n/3)
+	dead, err := js.OrderedConsumer(context.Background(), stream.Dead, jetstream.OrderedConsumerConfig{})
+	require.NoError(t, err)
+	m, err := dead.Next(jetstream.FetchMaxWait(patience))
+	require.NoError(t, err)
+	require.Contains(t, m.Headers().Get(stream.HeaderReason), "bytes; the limit is 262144")
 }
 
 // What only the database finds unfit is found by trying the batch's events

@@ -1,0 +1,25 @@
+package outbox
+
+import "github.com/fanmail-dev/fanmail/events"
+
+// Prepared is a valid event with its id and its encoded envelope. [Prepare] creates it; the zero value is invalid.
+type Prepared struct {
+	id         events.ID
+	event      events.Event // without Data, which the envelope contains
+	head, tail []byte       // the envelope before and after the creation time
+}
+
+// Prepare validates and encodes an event for [InsertPrepared]. It needs no database, so a caller can do this work before
+// its transaction begins and refuse an invalid event alone. Every error is an [*events.FieldError].
+func Prepare(ev events.Event) (Prepared, error) {
+	id := events.NewID()
+	if ev.IdempotencyKey != "" {
+		id = events.DeriveID(ev.TenantID, ev.IdempotencyKey, ev.Type)
+	}
+	head, tail, err := ev.Encode(id)
+	if err != nil {
+		return Prepared{}, err
+	}
+	ev.Data = nil
+	return Prepared{id, ev, head, tail}, nil
+}

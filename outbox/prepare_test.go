@@ -1,0 +1,80 @@
+package outbox_test
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/outbox"
+	"github.com/fanmail-dev/fanmail/test/pgtest"
+)
+
+// Decoding copies the body once and encoding copies it once more. It is not parallel, because it counts the memory that
+// the whole process allocates.
+func TestAnEventFromABodyIsCopiedTwice(t *testing.T) {
+	tenant := events.NewRandom[events.TenantKind]()
+	body := []byte(`{"type":"email.sent","data":{"text":"` + strings.Repeat("x", 200<<10) + `"},"idempotency_key":"k"}`)
+	least := uint64(math.MaxUint64)
+	for range 20 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		ev, err := events.DecodeIntake(tenant, body)
+		require.NoError(t, err)
+		_, err = outbox.Prepare(ev)
+		require.NoError(t, err)
+		runtime.ReadMemStats(&after)
+		least = min(least, after.TotalAlloc-before.TotalAlloc)
+	}
+	require.Less(t, least, uint64(len(body))*5/2)
+}
+
+func TestPreparedEventsAreInsertedLikeOthers(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	pool := pgtest.Pool(t)
+	ten := tenant(t, pool, false)
+	ev := events.Event{
+		TenantID: ten, Type: events.EmailSent, AgentID: "a@example.com", ConversationID: "c", Labels: []string{"x"}, MessageID: "m",
+		Data: json.RawMessage(`{ "n": 1 }`), IdempotencyKey: "k",
+	}
+	prepared, err := outbox.Prepare(ev)
+	require.NoError(t, err)
+	require.NotEmpty(t, ev.Data, "the caller's event stays as it is")
+	tx, err := pool.Begin(ctx)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = tx.Rollback(ctx) })
+	_, err = outbox.InsertPrepared(ctx, tx, []outbox.Prepared{prepared, {}})
+	var fault *events.FieldError
+	require.ErrorAs(t, err, &fault, "the zero value is not an event")
+	require.Contains(t, fault.Error(), "event 1 was not created by Prepare")
+	_, err = outbox.InsertPrepared(ctx, tx, make([]outbox.Prepared, outbox.MaxInsert+1))
+	require.ErrorContains(t, err, "the limit is 1000")
+	done, err := outbox.InsertPrepared(ctx, tx, []outbox.Prepared{prepared, prepared})
+	require.NoError(t, err)
+	require.NoError(t, tx.Commit(ctx))
+	require.Len(t, done, 2)
+	require.Equal(t, events.DeriveID(ten, "k", events.EmailSent), done[0].ID)
+	require.Equal(t, done[0].ID, done[1].ID)
+
+	again := insert(t, pool, ev)
+	require.Equal(t, done[0].ID, again[0].ID)
+	require.False(t, again[0].New)
+	rec, envelope, err := outbox.Find(ctx, pool, ten, done[0].ID)
+	require.NoError(t, err)
+	require.Equal(t, []string{"a@example.com", "c", "m", "x"}, append([]string{rec.AgentID, rec.ConversationID, rec.MessageID}, rec.Labels...))
+	env, err := events.DecodeEnvelope(envelope)
+	require.NoError(t, err)
+	require.Equal(t, `{"n":1}`, string(env.Data))
+	require.NoError(t, pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		done, err := outbox.InsertPrepared(ctx, tx, nil)
+		require.Empty(t, done)
+		return err
+	}))
+}
