@@ -9,7 +9,7 @@ import (
 // Type is an event's type, such as "email.received".
 type Type string
 
-// The event catalogue. A new type is a line here and a line in [Catalogue].
+// The event catalogue. To add a type, declare it here and list it in catalogue.
 const (
 	EmailReceived        Type = "email.received"
 	EmailSent            Type = "email.sent"
@@ -20,14 +20,14 @@ const (
 	EmailBounced         Type = "email.bounced"
 	EmailComplained      Type = "email.complained"
 
-	// The operational ones, which Fanmail tells about itself.
+	// The operational types: events about Fanmail itself, which only Fanmail produces.
 
-	// WebhookDisabled: a webhook was disabled automatically.
+	// WebhookDisabled means that a webhook was disabled automatically.
 	WebhookDisabled Type = "webhook.disabled"
-	// WebhookRecovered: a webhook that had been disabled automatically and was
-	// enabled again has delivered for the first time since.
+	// WebhookRecovered means that a webhook delivered again for the first time after it was disabled automatically and
+	// enabled again.
 	WebhookRecovered Type = "webhook.recovered"
-	// DeliveryExhausted: a delivery ended as failed by its last attempt.
+	// DeliveryExhausted means that the last attempt of a delivery failed.
 	DeliveryExhausted Type = "delivery.exhausted"
 )
 
@@ -39,19 +39,19 @@ var catalogue = []Type{
 
 var operational = []Type{WebhookDisabled, WebhookRecovered, DeliveryExhausted}
 
-// Catalogue lists the known types.
+// Catalogue returns all known types. The caller may change the slice.
 func Catalogue() []Type { return slices.Clone(catalogue) }
 
-// Operational lists the types that Fanmail tells about itself.
+// Operational returns the operational types. The caller may change the slice.
 func Operational() []Type { return slices.Clone(operational) }
 
-// Operational says whether the type is one that Fanmail tells about itself.
+// Operational reports whether only Fanmail produces events of the type.
 func (t Type) Operational() bool { return slices.Contains(operational, t) }
 
-// Known says whether the type is in the catalogue.
+// Known reports whether the type is in the catalogue.
 func (t Type) Known() bool { return slices.Contains(catalogue, t) }
 
-// UnknownTypeError is the answer to a type that the catalogue lacks.
+// UnknownTypeError means that a type is not in the catalogue.
 type UnknownTypeError struct{ Type Type }
 
 // Error names the type and lists the known ones.

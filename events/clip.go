@@ -1,6 +1,6 @@
 package events
 
-// clip shortens a text to n bytes, for use in an error.
+// clip shortens a text to n bytes for an error message.
 func clip(s string, n int) string {
 	if len(s) > n {
 		return s[:n] + "…"

@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 )
 
-// SchemaVersion is the version of the envelope's shape, sent in every envelope.
+// SchemaVersion is the version of the envelope's format. Every envelope contains it.
 const SchemaVersion = "1"
 
 // Limits of an event. Each is named in the error that it causes.
@@ -27,23 +27,24 @@ const (
 	MaxLabels = 100
 )
 
-// Event is a fact about mail, as a producer hands it in.
+// Event is a fact about mail that a producer inserts.
 type Event struct {
-	// TenantID owns the event. Required.
+	// TenantID is the tenant that owns the event. Required.
 	TenantID TenantID
-	// Type is from the catalogue. Required.
+	// Type is a type of the catalogue. Required.
 	Type Type
 	// AgentID is the mail address that the event concerns; "" for none.
 	AgentID string
 	// ConversationID is the thread; "" for none.
 	ConversationID string
-	// Labels are matched by the webhooks' label filters.
+	// Labels are compared with the label filters of webhooks. At most [MaxLabels].
 	Labels []string
 	// MessageID is the message that the event is about; "" for none.
 	MessageID string
 	// Data is the envelope's "data": one JSON object. Required.
 	Data json.RawMessage
-	// IdempotencyKey makes two inserts of the same fact one event; "" for none.
+	// IdempotencyKey prevents duplicates: two inserts with the same tenant, key and type within 30 days are one event.
+	// "" means that each insert is an event.
 	IdempotencyKey string
 }
 
@@ -56,9 +57,9 @@ type Envelope struct {
 	Data          json.RawMessage `json:"data"`
 }
 
-// FieldError is a fault in one field of an event.
+// FieldError means that a field of an event is invalid.
 type FieldError struct {
-	Field  string // as in the JSON of POST /v1/events
+	Field  string // its name in the JSON of POST /v1/events
 	Reason string
 }
 
@@ -112,7 +113,7 @@ func (e *Event) check() error {
 			return err
 		}
 	}
-	// The length comes first: nothing of an oversized value is walked.
+	// Check the length first, so that an oversized value is not scanned.
 	if len(e.Data) > MaxEnvelopeBytes {
 		return &FieldError{"data", fmt.Sprintf("has %d bytes; the limit of an envelope is %d", len(e.Data), MaxEnvelopeBytes)}
 	}
@@ -160,15 +161,14 @@ func (e *Event) Encode(id ID) (head, tail []byte, err error) {
 	return head, data.Bytes(), nil
 }
 
-// TimeLayout is how times stand in envelopes: RFC 3339, UTC, microseconds.
+// TimeLayout is the format of the times in envelopes: RFC 3339, UTC, microseconds.
 const TimeLayout = "2006-01-02T15:04:05.000000Z"
 
 // ErrEnvelope is wrapped by every error of [DecodeEnvelope].
 var ErrEnvelope = errors.New("not an envelope")
 
-// DecodeEnvelope reads an envelope, strictly: unknown fields, a missing field,
-// a type that the catalogue lacks, bytes that are not UTF-8 or lie behind the
-// envelope are errors that wrap [ErrEnvelope].
+// DecodeEnvelope decodes an envelope strictly. It returns an error that wraps [ErrEnvelope] if a field is unknown or
+// missing, the type is not in the catalogue, the bytes are not UTF-8, or more bytes follow the envelope.
 func DecodeEnvelope(b []byte) (Envelope, error) {
 	var env Envelope
 	if !utf8.Valid(b) {

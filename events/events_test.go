@@ -13,7 +13,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files again")
 
 var tenant = must(events.Parse[events.TenantKind]("ten_000102030405060708090a0b0c0d0e0f"))
 
@@ -24,8 +24,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// golden compares with a file that is only ever added to: what it holds has
-// been sent to receivers.
+// golden compares got with a golden file. Receivers may have such bytes, so the file must never change.
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	path := filepath.Join("testdata", name)

@@ -2,8 +2,7 @@ package events
 
 import "time"
 
-// Record describes an event as it stands in the event log: everything that
-// filters and replays look at. The envelope is not part of it.
+// Record is an event in the event log without its envelope: the fields that filters and replays compare.
 type Record struct {
 	ID       ID
 	TenantID TenantID
