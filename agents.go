@@ -39,7 +39,7 @@ func (c *Client) CreateAgent(ctx context.Context, tenant TenantID, address, webh
 			return Agent{}, err
 		}
 	}
-	a, created, err := mailbox.CreateAgent(ctx, c.pool, tenant, address, webhookURL)
+	a, created, err := mailbox.CreateAgent(ctx, c.db, tenant, address, webhookURL)
 	if err != nil {
 		return Agent{}, err
 	}
@@ -51,14 +51,14 @@ func (c *Client) CreateAgent(ctx context.Context, tenant TenantID, address, webh
 
 // GetAgent returns one agent, or [ErrNotFound].
 func (c *Client) GetAgent(ctx context.Context, tenant TenantID, address string) (Agent, error) {
-	a, err := mailbox.GetAgent(ctx, c.pool, tenant, address)
+	a, err := mailbox.GetAgent(ctx, c.db, tenant, address)
 	return fromMailbox(a), notFound(err)
 }
 
 // ListAgents returns up to limit agents after an address, in the order of their
 // addresses; "" is the beginning. Fewer than limit are the end.
 func (c *Client) ListAgents(ctx context.Context, tenant TenantID, after string, limit int) ([]Agent, error) {
-	found, err := mailbox.ListAgents(ctx, c.pool, tenant, after, limit)
+	found, err := mailbox.ListAgents(ctx, c.db, tenant, after, limit)
 	out := make([]Agent, len(found))
 	for i, a := range found {
 		out[i] = fromMailbox(a)
@@ -75,14 +75,14 @@ func (c *Client) ChangeAgent(ctx context.Context, tenant TenantID, address, webh
 		}
 		url = &webhookURL
 	}
-	a, err := mailbox.SetWebhook(ctx, c.pool, tenant, address, url)
+	a, err := mailbox.SetWebhook(ctx, c.db, tenant, address, url)
 	return fromMailbox(a), notFound(err)
 }
 
 // DeleteAgent deletes an agent: its address refuses mail from then on; what it has
 // received stays. It returns [ErrNotFound].
 func (c *Client) DeleteAgent(ctx context.Context, tenant TenantID, address string) error {
-	return notFound(mailbox.DeleteAgent(ctx, c.pool, tenant, address))
+	return notFound(mailbox.DeleteAgent(ctx, c.db, tenant, address))
 }
 
 // notFound replaces the database's word for no row.

@@ -24,7 +24,7 @@ type EventFilter struct {
 // and the cursor of the next page. As with [Client.ListDeliveries], only a zero
 // cursor is the end.
 func (c *Client) ListEvents(ctx context.Context, tenant TenantID, f EventFilter, after Cursor, limit int) ([]EventRecord, Cursor, error) {
-	found, end, err := outbox.ListLog(ctx, c.pool, tenant, outbox.LogFilter{Type: f.Type, AgentID: f.AgentID, Since: f.Since, Until: f.Until}, after, limit+1)
+	found, end, err := outbox.ListLog(ctx, c.db, tenant, outbox.LogFilter{Type: f.Type, AgentID: f.AgentID, Since: f.Since, Until: f.Until}, after, limit+1)
 	if err != nil {
 		return nil, Cursor{}, err
 	}
@@ -38,7 +38,7 @@ func (c *Client) ListEvents(ctx context.Context, tenant TenantID, f EventFilter,
 // GetEvent returns one event, its envelope byte for byte, and its newest
 // deliveries, up to 1,000. It returns [ErrNotFound].
 func (c *Client) GetEvent(ctx context.Context, tenant TenantID, id EventID) (EventRecord, json.RawMessage, []Delivery, error) {
-	rec, envelope, err := outbox.Find(ctx, c.pool, tenant, id)
+	rec, envelope, err := outbox.Find(ctx, c.db, tenant, id)
 	if err != nil {
 		return EventRecord{}, nil, nil, notFound(err)
 	}

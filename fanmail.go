@@ -14,6 +14,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
 	"github.com/fanmail-dev/fanmail/internal/engine"
+	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/replay"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
@@ -35,6 +36,7 @@ type Config struct {
 // Create one with [New]. It is safe for concurrent use.
 type Client struct {
 	pool    *pgxpool.Pool
+	db      pg.TxDB // the pool, for the calls
 	nc      *nats.Conn
 	js      jetstream.JetStream
 	config  Config
@@ -58,9 +60,9 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, config Config) (*Client, error) {
 		config.Logger = zap.NewNop()
 	}
 	c := &Client{
-		pool: pool, nc: nc, config: config, replays: replay.NewStore(pool),
+		pool: pool, db: pg.Typed(pool), nc: nc, config: config,
 	}
-	c.store = subscribers.NewStore(pool, c.limits())
+	c.store, c.replays = subscribers.NewStore(c.db, c.limits()), replay.NewStore(c.db)
 	if nc != nil {
 		js, err := jetstream.New(nc)
 		if err != nil {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
@@ -18,9 +20,11 @@ const runConns = 12
 
 // Run relays, fans out, delivers and maintains until ctx ends; then it fetches
 // nothing new, finishes the attempts on the wire for at most 20 seconds, records
-// their outcomes, and returns nil. It returns an error where it cannot start: there
-// is no broker connection, or the schema or a stream does not fit. A database or
-// broker that is away is waited for.
+// their outcomes, and returns nil. It returns an error where waiting is in vain: the
+// schema or a stream does not fit, the role does not own Fanmail's tables, or the
+// broker connection is nil or closed for good. A database or broker that is away is
+// waited for. A *nats.Conn gives up after two minutes unless it was made with
+// nats.MaxReconnects(-1).
 //
 // Any number of processes may call Run on one database: they share the work, and
 // one that dies is replaced by the others. Run opens at most 16 connections of its
@@ -34,7 +38,13 @@ func (c *Client) Run(ctx context.Context) error {
 		return fmt.Errorf("fanmail: %w", err)
 	}
 	defer pool.Close()
-	if err := c.prepare(ctx); err != nil || ctx.Err() != nil {
+	err = engine.Await(ctx, c.config.Logger, "the database and the broker", func(ctx context.Context) error {
+		if err := prepareDatabase(ctx, pool); err != nil {
+			return err
+		}
+		return c.prepareBroker(ctx)
+	})
+	if err != nil || ctx.Err() != nil {
 		return unlessEnded(ctx, err)
 	}
 	conn := engine.Conn{Pool: pool, NC: c.nc, JS: c.js}
@@ -47,7 +57,8 @@ func (c *Client) Run(ctx context.Context) error {
 		return unlessEnded(ctx, err)
 	}
 	group, parts := errgroup.WithContext(ctx)
-	for _, p := range append(d.Parts(), engine.Publisher(conn, c.options())) {
+	all := append(d.Parts(), engine.Publisher(conn, c.options()), engine.Part{Name: "broker", Run: c.watchBroker})
+	for _, p := range all {
 		group.Go(func() error {
 			if err := p.Run(parts); err != nil {
 				return fmt.Errorf("fanmail: %s: %w", p.Name, err)
@@ -58,23 +69,57 @@ func (c *Client) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// prepare waits until the database has the schema and the broker the streams.
-func (c *Client) prepare(ctx context.Context) error {
-	return engine.Await(ctx, c.config.Logger, "the database and the broker", func(ctx context.Context) error {
-		schema, err := migrations.Read(ctx, c.pool)
-		if err != nil {
-			return err
-		}
-		if err := schema.Check(); err != nil {
-			return engine.Permanent(fmt.Errorf("%w (in a program: call fanmail.Migrate)", err))
-		}
-		err = stream.Ensure(ctx, c.js, stream.Options{})
-		var mismatch *stream.MismatchError
-		if errors.As(err, &mismatch) {
-			return engine.Permanent(err)
-		}
-		return err
-	})
+// prepareDatabase checks the schema and the role's rights.
+func prepareDatabase(ctx context.Context, pool *pgxpool.Pool) error {
+	schema, err := migrations.Read(ctx, pool)
+	if err == nil {
+		err = schema.Check()
+	}
+	var unfit *migrations.SchemaError
+	if errors.As(err, &unfit) {
+		return engine.Permanent(fmt.Errorf("fanmail: %w (in a program: call fanmail.Migrate)", err))
+	}
+	if err != nil {
+		return engine.PermanentUnlessAway(fmt.Errorf("fanmail: %w", err))
+	}
+	err = migrations.CheckRights(ctx, pool)
+	var rights *migrations.RightsError
+	if errors.As(err, &rights) {
+		return engine.Permanent(fmt.Errorf("fanmail: %w", err))
+	}
+	return err
+}
+
+// prepareBroker creates the streams that are missing.
+func (c *Client) prepareBroker(ctx context.Context) error {
+	if c.nc.IsClosed() {
+		return engine.Permanent(fmt.Errorf("fanmail: %w", errBrokerClosed))
+	}
+	err := stream.Ensure(ctx, c.js, stream.Options{})
+	var mismatch *stream.MismatchError
+	if errors.As(err, &mismatch) {
+		return engine.Permanent(err)
+	}
+	return err
+}
+
+var errBrokerClosed = errors.New("the broker connection is closed for good: the program closed it, or its attempts to reconnect " +
+	"are used up; connect with nats.MaxReconnects(-1) to reconnect without end")
+
+// watchBroker returns an error when the connection is closed: such a connection never
+// comes back, so that waiting would be in vain.
+func (c *Client) watchBroker(ctx context.Context) error {
+	closed := c.nc.StatusChanged(nats.CLOSED)
+	defer c.nc.RemoveStatusListener(closed)
+	if c.nc.IsClosed() {
+		return errBrokerClosed
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-closed:
+		return unlessEnded(ctx, errBrokerClosed)
+	}
 }
 
 // unlessEnded drops an error that comes from ctx having ended.

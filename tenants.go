@@ -17,7 +17,7 @@ type Tenant struct {
 // CreateTenant creates a tenant. The name is for people: at most 200 bytes, not
 // empty. A bad name is a [*FieldError].
 func (c *Client) CreateTenant(ctx context.Context, name string) (Tenant, error) {
-	t, err := tenancy.Create(ctx, c.pool, tenancy.NewTenant{Name: name})
+	t, err := tenancy.Create(ctx, c.db, tenancy.NewTenant{Name: name})
 	return Tenant{ID: t.ID, Name: t.Name, CreatedAt: t.CreatedAt}, err
 }
 
@@ -25,7 +25,7 @@ func (c *Client) CreateTenant(ctx context.Context, name string) (Tenant, error) 
 // cursor of the next page.
 func (c *Client) ListTenants(ctx context.Context, after Cursor, limit int) ([]Tenant, Cursor, error) {
 	at, id := after.Bound()
-	found, err := tenancy.List(ctx, c.pool, tenancy.Position{CreatedAt: at, ID: id}, limit+1)
+	found, err := tenancy.List(ctx, c.db, tenancy.Position{CreatedAt: at, ID: id}, limit+1)
 	if err != nil {
 		return nil, Cursor{}, err
 	}

@@ -14,13 +14,18 @@ import (
 //
 // Tick is meant for tests and for programs that deliver on a schedule, instead of
 // Run. It may be called while another process runs: each delivery is in the hands
-// of one of them, and Tick leaves alone what another one holds.
+// of one of them, and Tick leaves alone what another one holds. If ctx ends first,
+// Tick returns an error; deliveries that were not sent stay due, and one whose POST
+// was cut off is due again within minutes. Tick opens as many connections as Run.
 func (c *Client) Tick(ctx context.Context) error {
 	pool, err := engine.Pool(ctx, c.pool, runConns)
 	if err != nil {
 		return fmt.Errorf("fanmail: %w", err)
 	}
 	defer pool.Close()
+	if err := prepareDatabase(ctx, pool); err != nil {
+		return err
+	}
 	if err := engine.Round(ctx, pool, c.options()); err != nil {
 		return fmt.Errorf("fanmail: %w", err)
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
@@ -19,10 +18,7 @@ import (
 )
 
 // DB is a pool or a transaction.
-type DB interface {
-	pg.DB
-	Begin(ctx context.Context) (pgx.Tx, error)
-}
+type DB = pg.TxDB
 
 // Store manages the webhooks of tenants and their deliveries. Each method takes the
 // tenant and sees nothing of other tenants: the id of another tenant's webhook is
@@ -33,10 +29,10 @@ type Store struct {
 	limits Limits
 }
 
-// NewStore returns a store on a pool. Webhooks must keep to the limits when they are
-// created or changed.
-func NewStore(pool *pgxpool.Pool, limits Limits) *Store {
-	return &Store{db: pool, limits: limits.WithDefaults()}
+// NewStore returns a store on a pool or a transaction. Webhooks must keep to the limits
+// when they are created or changed.
+func NewStore(db DB, limits Limits) *Store {
+	return &Store{db: db, limits: limits.WithDefaults()}
 }
 
 // In returns the same store inside a transaction: its changes take effect when tx

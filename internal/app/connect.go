@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -41,6 +40,7 @@ func connectDatabase(ctx context.Context, c Database, name string, traces *expor
 	if err := prepareDatabase(ctx, cfg.Copy(), c.Migrate, log); err != nil {
 		return nil, err
 	}
+	pg.FollowFiles(cfg)
 	pg.Configure(cfg)
 	traces.Queries(cfg.ConnConfig)
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
@@ -67,42 +67,24 @@ func prepareDatabase(ctx context.Context, cfg *pgxpool.Config, migrate bool, log
 		if migrate {
 			// A migration can take longer than an attempt to connect.
 			if err := migrations.Up(ctx, pool); err != nil {
-				return permanentUnlessAway(err)
+				return engine.PermanentUnlessAway(err)
 			}
 		}
 		schema, err := migrations.Read(attempt, pool)
 		if err != nil {
-			return permanentUnlessAway(err)
+			return engine.PermanentUnlessAway(err)
 		}
 		if schema.Newer() && schema.Check() == nil {
 			log.Warn("the database was migrated by a later release, whose schema allows for this one",
 				zap.Int64("schema_version", schema.Have), zap.Int64("binary_version", schema.Want))
 		}
-		return permanentUnlessAway(schema.Check())
+		return engine.PermanentUnlessAway(schema.Check())
 	})
 }
 
 // boundable names the setting that bounds a wait in each line of it.
 func boundable(log *zap.Logger) *zap.Logger {
 	return log.With(zap.String("bounded_by", "--wait (FANMAIL_WAIT)"))
-}
-
-// permanentUnlessAway makes an error permanent unless it says that the connection
-// to the database was lost.
-func permanentUnlessAway(err error) error {
-	if err == nil {
-		return nil
-	}
-	var schema *migrations.SchemaError
-	if errors.As(err, &schema) {
-		return backoff.Permanent(schema)
-	}
-	var connect *pgconn.ConnectError
-	var answer *pgconn.PgError
-	if !errors.As(err, &connect) && errors.As(err, &answer) && !strings.HasPrefix(answer.Code, "57P") {
-		return backoff.Permanent(err)
-	}
-	return err
 }
 
 // connectBroker waits until NATS answers and ensure succeeds. A

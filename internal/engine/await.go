@@ -2,12 +2,16 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/deploy/migrations"
 )
 
 // AwaitTimeout bounds one try of [Await].
@@ -44,6 +48,25 @@ func Await(ctx context.Context, log *zap.Logger, what string, try func(context.C
 		log.Info("reached "+what, zap.Duration("waited", waited))
 	}
 	return err
+}
+
+// PermanentUnlessAway makes an error of the database permanent unless waiting can end
+// it: the server is away, busy, or out of connections.
+func PermanentUnlessAway(err error) error {
+	var schema *migrations.SchemaError
+	if errors.As(err, &schema) {
+		return Permanent(schema)
+	}
+	var connect *pgconn.ConnectError
+	var answer *pgconn.PgError
+	if errors.As(err, &connect) || !errors.As(err, &answer) {
+		return err
+	}
+	switch answer.Code[:2] {
+	case "08", "40", "53", "55", "57": // connection, rollback, resources, locks, operator or timeout
+		return err
+	}
+	return Permanent(err)
 }
 
 // Permanent marks an error that [Await] returns at once.

@@ -10,11 +10,13 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/secret"
 )
 
-// followFiles makes each new connection read the files in its connection string again
+// FollowFiles makes each new connection read the files in its connection string again
 // (sslrootcert, sslcert, sslkey, passfile). Thus certificates and passwords can be replaced
 // while the process runs. An invalid file fails only the connections that are opened
 // meanwhile. pgx closes a connection after an hour, and with it ends the use of old files.
-func followFiles(cfg *pgxpool.Config) {
+// Do not use it for a pool that a program has configured: the string replaces the
+// password and the TLS configuration that the program has set.
+func FollowFiles(cfg *pgxpool.Config) {
 	source := secret.Text(cfg.ConnString())
 	before := cfg.BeforeConnect
 	cfg.BeforeConnect = func(ctx context.Context, c *pgx.ConnConfig) error {

@@ -11,11 +11,22 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/secret"
 )
 
+// cacheCapacity is how many statements a connection keeps: pgx's default.
+const cacheCapacity = 512
+
 // Configure applies the engine's settings to a pool. Settings in the connection string take
-// precedence. Each new connection reads the files in the connection string again. Set the
+// precedence, except a query mode in which pgx guesses the types of parameters. Set the
 // pool's own hooks, such as AfterConnect, before.
 func Configure(cfg *pgxpool.Config) {
-	followFiles(cfg)
+	if guesses(cfg.ConnConfig.DefaultQueryExecMode) {
+		cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
+	}
+	if cfg.ConnConfig.StatementCacheCapacity == 0 {
+		cfg.ConnConfig.StatementCacheCapacity = cacheCapacity
+	}
+	if cfg.ConnConfig.DescriptionCacheCapacity == 0 {
+		cfg.ConnConfig.DescriptionCacheCapacity = cacheCapacity
+	}
 	for k, v := range Engine {
 		if _, set := cfg.ConnConfig.RuntimeParams[k]; !set {
 			cfg.ConnConfig.RuntimeParams[k] = v
@@ -34,7 +45,8 @@ func Configure(cfg *pgxpool.Config) {
 }
 
 // Open returns a pool of at most maxConns engine connections; zero: 8. It does
-// not connect. For its errors about the URL see [Parse].
+// not connect. Each new connection reads the files in the URL again. For its errors about
+// the URL see [Parse].
 func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error) {
 	cfg, err := Parse(secret.Text(url))
 	if err != nil {
@@ -44,6 +56,7 @@ func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error
 	if maxConns <= 0 {
 		cfg.MaxConns = 8
 	}
+	FollowFiles(cfg)
 	Configure(cfg)
 	return pgxpool.NewWithConfig(ctx, cfg)
 }

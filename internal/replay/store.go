@@ -9,7 +9,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 
 	"github.com/fanmail-dev/fanmail/events"
@@ -29,8 +28,8 @@ type Store struct {
 }
 
 // NewStore returns a store.
-func NewStore(pool *pgxpool.Pool) *Store {
-	return &Store{db: pool, hooks: subscribers.NewStore(pool, subscribers.Limits{})}
+func NewStore(db subscribers.DB) *Store {
+	return &Store{db: db, hooks: subscribers.NewStore(db, subscribers.Limits{})}
 }
 
 // In returns the same store inside a transaction.

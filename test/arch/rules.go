@@ -155,7 +155,7 @@ var Rules = []Rule{
 		Because: "it wires the engine for the client and for the processes, so neither may be below it",
 	},
 	{
-		Package: ".", May: []string{"deploy/migrations", "events", "internal/engine", "internal/mailbox", "internal/replay", "internal/stream", "internal/tenancy", "outbox", "subscribers"},
+		Package: ".", May: []string{"deploy/migrations", "events", "internal/engine", "internal/mailbox", "internal/pg", "internal/replay", "internal/stream", "internal/tenancy", "outbox", "subscribers"},
 		Because: "the client is small: it manages through the owners of the tables, and runs the engine",
 	},
 	{
