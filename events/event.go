@@ -15,7 +15,7 @@ import (
 // SchemaVersion is the version of the envelope's format. Every envelope contains it.
 const SchemaVersion = "1"
 
-// Limits of an event. Each is named in the error that it causes.
+// Limits of an event. An error that a limit causes names it.
 const (
 	// MaxEnvelopeBytes bounds the encoded envelope. It stays well under the
 	// broker's default payload limit of 1 MiB.
@@ -35,7 +35,7 @@ type Event struct {
 	Type Type
 	// AgentID is the mail address that the event concerns; "" for none.
 	AgentID string
-	// ConversationID is the thread; "" for none.
+	// ConversationID is the conversation; "" for none.
 	ConversationID string
 	// Labels are compared with the label filters of webhooks. At most [MaxLabels].
 	Labels []string

@@ -5,21 +5,22 @@ package email
 type Received struct {
 	// MessageID is the id of the agent's copy, "msg_…".
 	MessageID string `json:"message_id"`
-	// ConversationID is the thread, "conv_…", the same for all mails of a
-	// tenant that answer each other.
+	// ConversationID is the conversation, "conv_…". Mails of a tenant that answer each
+	// other have the same.
 	ConversationID string `json:"conversation_id"`
 	// AgentID is the address of the agent that received the mail.
 	AgentID string `json:"agent_id"`
-	// Envelope is what the sending server said, whatever the header says.
+	// Envelope is the SMTP envelope. It need not agree with the header.
 	Envelope Envelope `json:"envelope"`
-	// From, To, Cc and ReplyTo are as in the header. An absent field is an
-	// empty list; an absent Reply-To is never the From.
+	// From are the addresses of the From field. An absent field is an empty list, also
+	// in To, Cc and ReplyTo.
 	From []Address `json:"from"`
 	// To are the addresses of the To field.
 	To []Address `json:"to"`
 	// Cc are the addresses of the Cc field.
 	Cc []Address `json:"cc"`
-	// ReplyTo are the addresses of the Reply-To field; empty where it is absent.
+	// ReplyTo are the addresses of the Reply-To field. If it is absent, the list is
+	// empty and does not have the From addresses.
 	ReplyTo []Address `json:"reply_to"`
 	// Subject is decoded.
 	Subject string `json:"subject"`
@@ -31,29 +32,27 @@ type Received struct {
 	// References are the Message-IDs of the mails before this one, the oldest
 	// first, without their angle brackets.
 	References []string `json:"references"`
-	// Date is the Date field in RFC 3339, "" where absent or unreadable.
+	// Date is the Date field in RFC 3339; "" if it is absent or cannot be read.
 	Date string `json:"date"`
-	// Text is the plain body; "" for none. A mail without a plain part has no
-	// text.
+	// Text is the plain text body; "" if the mail has no plain text part.
 	Text string `json:"text"`
 	// HTML is the HTML body; "" for none.
 	HTML string `json:"html"`
-	// ReplyText is Text without the mail that it quotes, where a quotation was
-	// recognised; null where none was.
+	// ReplyText is Text without the quoted mail; null if no quotation was found.
 	ReplyText *string `json:"reply_text"`
 	// Headers are all fields in order, [name, value], unfolded, not decoded.
 	Headers [][2]string `json:"headers"`
-	// Attachments tell of the parts that are no body, in order.
+	// Attachments describe the parts that are not a body, in order.
 	Attachments []Attachment `json:"attachments"`
-	// Authentication is what is known about the sender.
+	// Authentication has the results of authenticating the sender.
 	Authentication Authentication `json:"authentication"`
 	// Size of the raw mail in bytes.
 	Size int64 `json:"size"`
-	// ReceivedAt is when its last byte came, RFC 3339, UTC, by the database's clock.
+	// ReceivedAt is when its last byte arrived, RFC 3339, UTC, by the database's clock.
 	ReceivedAt string `json:"received_at"`
-	// RawURL is where the raw mail is fetched, with an API key.
+	// RawURL is the address of the raw mail; a request needs an API key.
 	RawURL string `json:"raw_url"`
-	// ParseError says what could not be read; absent where all could.
+	// ParseError says what could not be parsed; absent if all could.
 	ParseError string `json:"parse_error,omitempty"`
 	// Truncated names the fields that were cut to fit the size of an event.
 	Truncated []string `json:"truncated"`
@@ -78,7 +77,7 @@ type Address struct {
 
 // Attachment describes a part of a mail, decoded.
 type Attachment struct {
-	// Filename is as the sender gave it, "" for none: nothing to trust as a path.
+	// Filename is the sender's text, "" for none. Do not use it as a path.
 	Filename string `json:"filename"`
 	// ContentType is the media type that the sender claims, without parameters.
 	ContentType string `json:"content_type"`
@@ -86,10 +85,11 @@ type Attachment struct {
 	Size int64 `json:"size"`
 	// SHA256 of the decoded content, in hex.
 	SHA256 string `json:"sha256"`
-	// ContentID is what the HTML refers to as cid:…, without angle brackets.
+	// ContentID is the id by which the HTML refers to the part as cid:…, without angle
+	// brackets; "" for none.
 	ContentID string `json:"content_id"`
-	// Inline parts are shown within the text.
+	// Inline reports whether the part is shown within the text.
 	Inline bool `json:"inline"`
-	// URL is where the decoded content is fetched, with an API key.
+	// URL is the address of the decoded content; a request needs an API key.
 	URL string `json:"url"`
 }

@@ -1,13 +1,13 @@
 package operational
 
-// About is what every such event tells: which webhook, and whose. An operator
-// is told of the webhooks of all tenants.
+// About names the webhook that an operational event is about. The webhooks of an
+// operator's tenant get the events about the webhooks of all tenants.
 type About struct {
-	// TenantID is whose webhook it is, "ten_…".
+	// TenantID is the tenant of the webhook, "ten_…".
 	TenantID string `json:"tenant_id"`
 	// WebhookID is the webhook, "wh_…".
 	WebhookID string `json:"webhook_id"`
-	// WebhookURL is where the webhook's deliveries went at the time.
+	// WebhookURL is the webhook's URL at the time of the event.
 	WebhookURL string `json:"webhook_url"`
 }
 
@@ -15,14 +15,12 @@ type About struct {
 // disabled automatically. Its deliveries wait until it is enabled again.
 type WebhookDisabled struct {
 	About
-	// Reason is the webhook's disabled_reason, one line for people to read;
-	// never empty.
+	// Reason is the webhook's disabled_reason: one line for people, never empty.
 	Reason string `json:"reason"`
 }
 
-// WebhookRecovered is the "data" of a webhook.recovered event: a webhook that
-// had been disabled automatically and was enabled again has delivered for the
-// first time since.
+// WebhookRecovered is the "data" of a webhook.recovered event. A webhook was disabled
+// automatically and enabled again, and has now delivered for the first time since.
 type WebhookRecovered struct {
 	About
 }
@@ -41,10 +39,9 @@ type DeliveryExhausted struct {
 	MessageID string `json:"message_id"`
 	// Attempts is how many attempts were made, 1 or more.
 	Attempts int `json:"attempts"`
-	// LastStatusCode is the HTTP status of the last attempt's answer, 0 where
-	// none came.
+	// LastStatusCode is the HTTP status of the last attempt's answer; 0 if no answer
+	// came.
 	LastStatusCode int `json:"last_status_code"`
-	// LastError says in one line what was wrong with the last attempt; never
-	// empty.
+	// LastError says in one line why the last attempt failed; never empty.
 	LastError string `json:"last_error"`
 }
