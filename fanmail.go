@@ -16,6 +16,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/engine"
 	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/replay"
+	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -64,9 +65,9 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, config Config) (*Client, error) {
 	}
 	c.store, c.replays = subscribers.NewStore(c.db, c.limits()), replay.NewStore(c.db)
 	if nc != nil {
-		js, err := jetstream.New(nc)
+		js, err := stream.Open(nc)
 		if err != nil {
-			return nil, fmt.Errorf("fanmail: open JetStream: %w", err)
+			return nil, fmt.Errorf("fanmail: %w", err)
 		}
 		c.js = js
 	}

@@ -22,8 +22,9 @@ const runConns = 12
 // nothing new, finishes the attempts on the wire for at most 20 seconds, records
 // their outcomes, and returns nil. It returns an error where waiting is in vain: the
 // schema or a stream does not fit, the role does not own Fanmail's tables, or the
-// broker connection is nil or closed for good. A database or broker that is away is
-// waited for. A *nats.Conn gives up after two minutes unless it was made with
+// broker connection is nil or closed for good. It waits for a database that is away.
+// While the broker is away or takes nothing, deliveries go on more slowly. A
+// *nats.Conn gives up after two minutes unless it was made with
 // nats.MaxReconnects(-1).
 //
 // Any number of processes may call Run on one database: they share the work, and
@@ -38,12 +39,14 @@ func (c *Client) Run(ctx context.Context) error {
 		return fmt.Errorf("fanmail: %w", err)
 	}
 	defer pool.Close()
-	err = engine.Await(ctx, c.config.Logger, "the database and the broker", func(ctx context.Context) error {
-		if err := prepareDatabase(ctx, pool); err != nil {
-			return err
-		}
-		return c.prepareBroker(ctx)
-	})
+	err = engine.Await(ctx, c.config.Logger, "the database", func(ctx context.Context) error { return prepareDatabase(ctx, pool) })
+	if err != nil || ctx.Err() != nil {
+		return unlessEnded(ctx, err)
+	}
+	if c.nc.IsClosed() {
+		return fmt.Errorf("fanmail: %w", errBrokerClosed)
+	}
+	streams, err := engine.Streams(ctx, c.js, stream.Options{Log: c.config.Logger}, c.config.Logger)
 	if err != nil || ctx.Err() != nil {
 		return unlessEnded(ctx, err)
 	}
@@ -57,7 +60,7 @@ func (c *Client) Run(ctx context.Context) error {
 		return unlessEnded(ctx, err)
 	}
 	group, parts := errgroup.WithContext(ctx)
-	all := append(d.Parts(), engine.Publisher(conn, c.options()), engine.Part{Name: "broker", Run: c.watchBroker})
+	all := append(d.Parts(), streams, engine.Publisher(conn, c.options()), engine.Part{Name: "broker", Run: c.watchBroker})
 	for _, p := range all {
 		group.Go(func() error {
 			if err := p.Run(parts); err != nil {
@@ -86,19 +89,6 @@ func prepareDatabase(ctx context.Context, pool *pgxpool.Pool) error {
 	var rights *migrations.RightsError
 	if errors.As(err, &rights) {
 		return engine.Permanent(fmt.Errorf("fanmail: %w", err))
-	}
-	return err
-}
-
-// prepareBroker creates the streams that are missing.
-func (c *Client) prepareBroker(ctx context.Context) error {
-	if c.nc.IsClosed() {
-		return engine.Permanent(fmt.Errorf("fanmail: %w", errBrokerClosed))
-	}
-	err := stream.Ensure(ctx, c.js, stream.Options{})
-	var mismatch *stream.MismatchError
-	if errors.As(err, &mismatch) {
-		return engine.Permanent(err)
 	}
 	return err
 }

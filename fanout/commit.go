@@ -21,7 +21,6 @@ const insertRows = 2000
 type committer struct {
 	pool     *pgxpool.Pool
 	registry *subscribers.Registry
-	lanes    Lanes // nil: there is no dispatcher in this process
 }
 
 // committed is the result of one batch.
@@ -32,10 +31,10 @@ type committed struct {
 	of    []*event // the event of each row
 }
 
-// commit runs the batch's transaction in two round trips. If due is set, all new
-// rows are due at once and none is leased. After an error the pool closes the
-// connection, which rolls the transaction back.
-func (c *committer) commit(ctx context.Context, batch []event, due bool) (*committed, error) {
+// commit runs the batch's transaction in two round trips. The new rows of webhooks
+// for which due returns true are due at once; the others are leased. After an error
+// the pool closes the connection, which rolls the transaction back.
+func (c *committer) commit(ctx context.Context, batch []event, due func(events.WebhookID) bool) (*committed, error) {
 	b := &committed{}
 	err := c.pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
 		taken, err := c.take(ctx, conn, batch, b)
@@ -90,7 +89,7 @@ func (c *committer) take(ctx context.Context, conn *pgxpool.Conn, batch []event,
 
 // match makes a delivery row for each taken event and each webhook that matches
 // it.
-func (c *committer) match(batch []event, taken map[int64]bool, b *committed, due bool) {
+func (c *committer) match(batch []event, taken map[int64]bool, b *committed, due func(events.WebhookID) bool) {
 	var matched []*subscribers.Entry
 	for i := range batch {
 		e := &batch[i]
@@ -104,9 +103,7 @@ func (c *committer) match(batch []event, taken map[int64]bool, b *committed, due
 			b.rows = append(b.rows, subscribers.NewDelivery{
 				Ref:       subscribers.Ref{ID: events.DeriveDeliveryID(e.ID, w.ID, events.ReplayID{}, e.CreatedAt), CreatedAt: e.CreatedAt},
 				WebhookID: w.ID, TenantID: e.TenantID, EventID: e.ID, EventType: e.Type, MessageID: e.MessageID, Seq: e.Seq, Strict: w.Strict,
-				// If the lane is full, insert the row as due: a lease would only
-				// cost a second UPDATE.
-				Due: due || !w.Strict && c.lanes != nil && c.lanes.Full(w.ID),
+				Due: !w.Strict && due(w.ID),
 			})
 			b.of = append(b.of, e)
 		}

@@ -1,6 +1,8 @@
 package fanout
 
 import (
+	"time"
+
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/fanmail-dev/fanmail/events"
@@ -29,4 +31,18 @@ func fromMessage(msg jetstream.Msg) (event, error) {
 // fromOutbox makes an event of an outbox entry.
 func fromOutbox(e *outbox.Entry) event {
 	return event{Record: e.Record, envelope: e.Envelope, parent: e.Traceparent}
+}
+
+// ack tells the broker that the event is done.
+func (e *event) ack() {
+	if e.msg != nil {
+		_ = e.msg.Ack()
+	}
+}
+
+// nak asks the broker for the event again, a second later.
+func (e *event) nak() {
+	if e.msg != nil {
+		_ = e.msg.NakWithDelay(time.Second)
+	}
 }

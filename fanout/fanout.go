@@ -14,14 +14,13 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/faults"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
 const (
-	// batchEvents is the most events of one batch.
-	batchEvents = 500
 	// batches is how many batches may run at once. A batch starts when the batch
 	// before it has ended: two at once would each be half as large, and a
 	// transaction costs more than its rows. After patience it starts anyway, so
@@ -54,6 +53,7 @@ type Fanout struct {
 	log     *zap.Logger
 	metrics *metrics
 	started atomic.Bool
+	past    past
 	tracer  trace.Tracer
 }
 
@@ -63,11 +63,21 @@ func New(pool *pgxpool.Pool, js jetstream.JetStream, registry *subscribers.Regis
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	return &Fanout{
-		committer: committer{pool: pool, registry: registry, lanes: o.Lanes},
-		publisher: publisher{js: js, lanes: o.Lanes},
-		streams:   o.Streams, lanes: o.Lanes, log: o.Log.Named("fanout"), metrics: newMetrics(o.Registerer), tracer: o.Tracer,
+	f := &Fanout{
+		committer: committer{pool: pool, registry: registry},
+		publisher: publisher{table: pool, js: js, lanes: o.Lanes},
+		streams:   o.Streams, lanes: o.Lanes, log: o.Log.Named("fanout"), tracer: o.Tracer,
 	}
+	f.metrics = newMetrics(o.Registerer, f.past.active.Load, f.broker.Failing)
+	f.past.pool, f.past.lanes, f.past.log, f.past.taken, f.past.fanOut = pool, o.Lanes, f.log, f.metrics.past, f.process
+	return f
+}
+
+// Publishing returns how publishing to DELIVERIES stands.
+func (f *Fanout) Publishing() stream.Publishing {
+	p := f.broker.Publishing(stream.Deliveries)
+	p.PastBroker = f.past.active.Load()
+	return p
 }
 
 // Ready returns an error until Run has asked the broker for events; from then on
@@ -81,12 +91,15 @@ func (f *Fanout) Ready() error {
 
 // Run fans out the broker's events until ctx ends. It returns when the running
 // batches are done. It refuses (nak) the messages that no batch has begun, so that
-// the broker delivers them again at once.
+// the broker delivers them again at once. While the broker delivers no events, Run
+// takes them from the outbox.
 func (f *Fanout) Run(ctx context.Context) error {
 	msgs := make(chan jetstream.Msg, 2*batchEvents)
 	g, run := errgroup.WithContext(ctx)
 	g.Go(func() error { return f.consume(run, msgs) })
 	g.Go(func() error { f.work(run, msgs); return nil })
+	g.Go(func() error { f.past.run(run); return nil })
+	g.Go(func() error { f.runProbe(run); return nil })
 	err := g.Wait()
 	for {
 		select {
@@ -164,6 +177,7 @@ func (f *Fanout) gather(ctx context.Context, from <-chan jetstream.Msg) (batch [
 	case <-ctx.Done():
 		return nil
 	case m := <-from:
+		f.past.hear()
 		batch = f.add(batch, m)
 	}
 	for len(batch) < batchEvents {
@@ -196,13 +210,13 @@ func (f *Fanout) process(ctx context.Context, batch []event) bool {
 	defer cancel()
 	f.metrics.batch.Observe(float64(len(batch)))
 	ctx, spans := begin(ctx, f.tracer, batch)
-	b, err := f.commit(ctx, batch, false)
+	b, err := f.commit(ctx, batch, f.due())
 	if err != nil {
 		spans.end(err)
 		f.metrics.failures.WithLabelValues(partyDatabase).Inc()
-		f.log.Warn("a batch was not fanned out; the broker delivers its events again", zap.Error(err), zap.Int("events", len(batch)))
+		f.log.Warn("a batch was not fanned out; its events come again", zap.Error(err), zap.Int("events", len(batch)))
 		for i := range batch {
-			_ = batch[i].msg.NakWithDelay(time.Second)
+			batch[i].nak()
 		}
 		return false
 	}
@@ -211,14 +225,26 @@ func (f *Fanout) process(ctx context.Context, batch []event) bool {
 	spans.end(err)
 	if err != nil {
 		f.metrics.failures.WithLabelValues(partyBroker).Inc()
-		f.log.Warn("delivery messages were not published; their rows are fetched when their leases end", zap.Error(err), zap.Int("deliveries", len(b.rows)))
+		f.log.Warn("delivery messages were not published; their rows are fetched from the table", zap.Error(err), zap.Int("deliveries", len(b.rows)))
 	}
 	faults.At(faults.FanoutPublished)
 	for i := range batch {
-		_ = batch[i].msg.Ack()
+		batch[i].ack()
 	}
 	f.count(len(batch), b)
 	return true
+}
+
+// due returns which webhooks' new rows are due instead of leased: a lease would
+// only cost a second UPDATE if the lane is full, or if no message can reach it.
+func (f *Fanout) due() func(events.WebhookID) bool {
+	away := f.away()
+	return func(w events.WebhookID) bool {
+		if f.lanes == nil {
+			return away
+		}
+		return f.lanes.Full(w) || away && !f.lanes.Owns(w)
+	}
 }
 
 // errBatchTime is the cause when a batch is cancelled.

@@ -8,6 +8,8 @@ import (
 // Lanes are the queues of the dispatcher in the same process, one for each
 // webhook.
 type Lanes interface {
+	// Owns reports whether the webhook's deliveries are this process's.
+	Owns(webhook events.WebhookID) bool
 	// Full reports whether the webhook's lane is in this process and has no room.
 	Full(webhook events.WebhookID) bool
 	// Due announces a new row that is due in the table. The lane fetches it once

@@ -24,6 +24,8 @@ type lanes struct {
 	fed map[events.WebhookID]int
 }
 
+func (l *lanes) Owns(events.WebhookID) bool { return true }
+
 func (l *lanes) Full(w events.WebhookID) bool { return w == l.full }
 
 func (l *lanes) Rank() (int, <-chan struct{}) { return 0, nil }

@@ -2,8 +2,11 @@ package fanout
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -14,25 +17,26 @@ import (
 
 // publisher passes committed rows to their lanes, here or in other dispatchers.
 type publisher struct {
-	js    jetstream.JetStream
-	lanes Lanes // nil: there is no dispatcher in this process
+	table  *pgxpool.Pool // where rows are released
+	js     jetstream.JetStream
+	lanes  Lanes // nil: there is no dispatcher in this process
+	broker stream.Health
 }
 
+// away reports whether no delivery message can be published.
+func (p *publisher) away() bool { return p.broker.Failing() || !p.js.Conn().IsConnected() }
+
 // publish feeds the rows of partitions that this process owns to its lanes. It
-// publishes the other rows to their owners: one message for each partition, or
-// several if it grows past [stream.MessageBytes]. For strict rows it sends hints.
+// publishes the other rows to their owners. For rows that are due it sends hints.
 func (p *publisher) publish(ctx context.Context, b *committed) error {
-	var byPartition [events.Partitions][]int
+	var left, offered []int
 	var offer []subscribers.Leased
-	var offered []int
 	for i := range b.rows {
 		r, e := &b.rows[i], b.of[i]
 		switch {
-		case r.Strict:
-			// The lane reads the table. If the hint is lost, it does so seconds later.
-			subscribers.WakeLane(p.js.Conn(), r.WebhookID)
-		case r.Due:
-			p.lanes.Due(r.WebhookID)
+		case r.Strict || r.Due:
+			// Its owner reads the table. If the hint is lost, it does so seconds later.
+			p.hint(r.WebhookID)
 		case p.lanes != nil:
 			offered = append(offered, i)
 			offer = append(offer, subscribers.Leased{
@@ -40,32 +44,115 @@ func (p *publisher) publish(ctx context.Context, b *committed) error {
 				MaxAttempts: subscribers.MaxAttempts, Lease: b.lease.UnixMicro(), Envelope: e.envelope, Traceparent: e.traceparent,
 			})
 		default:
-			n := events.Partition(r.WebhookID)
-			byPartition[n] = append(byPartition[n], i)
+			left = append(left, i)
 		}
 	}
 	if len(offer) > 0 {
 		for _, i := range p.lanes.Feed(offer) {
-			n := events.Partition(offer[i].WebhookID)
-			byPartition[n] = append(byPartition[n], offered[i])
+			left = append(left, offered[i])
 		}
 	}
+	switch {
+	case len(left) == 0:
+		return nil
+	case p.away():
+		return p.release(ctx, b, left)
+	}
+	return p.send(ctx, b, left)
+}
+
+// hint tells the owner of a webhook's partition of rows that are due.
+func (p *publisher) hint(webhook events.WebhookID) {
+	switch {
+	case p.lanes != nil && p.lanes.Owns(webhook):
+		p.lanes.Due(webhook)
+	case p.js.Conn().IsConnected():
+		subscribers.WakeLane(p.js.Conn(), webhook)
+	}
+}
+
+// send publishes the rows, in a message for each partition and
+// [stream.MessageBytes]. Rows whose message the broker has refused are released.
+func (p *publisher) send(ctx context.Context, b *committed, rows []int) error {
+	var byPartition [events.Partitions][]int
+	for _, i := range rows {
+		n := events.Partition(b.rows[i].WebhookID)
+		byPartition[n] = append(byPartition[n], i)
+	}
 	var futures []jetstream.PubAckFuture
+	var sent [][]int // the rows of each
+	var refused []int
+	var failure error
 	for n, rows := range byPartition {
 		for len(rows) > 0 {
 			m := &nats.Msg{Subject: stream.PartitionSubject(n)}
+			all := rows
 			m.Data, rows = encode(b, rows, m)
+			in := all[:len(all)-len(rows)]
 			future, err := p.js.PublishMsgAsync(m)
-			if err != nil {
-				return fmt.Errorf("publish deliveries: %w", err)
+			if err != nil { // it was not sent
+				refused, failure = append(refused, in...), err
+				continue
 			}
-			futures = append(futures, future)
+			futures, sent = append(futures, future), append(sent, in)
 		}
 	}
-	if err := stream.Acknowledged(ctx, futures); err != nil {
-		return fmt.Errorf("publish deliveries: %w", err)
+	for i, err := range stream.Acknowledgements(ctx, stream.Deliveries, futures) {
+		if err == nil {
+			continue
+		}
+		failure = err
+		// The broker may have the others after all, and their leases with them.
+		if stream.Refused(err) {
+			refused = append(refused, sent[i]...)
+		}
+	}
+	p.broker.Set(failure)
+	if failure == nil {
+		return nil
+	}
+	return errors.Join(fmt.Errorf("publish deliveries: %w", failure), p.release(ctx, b, refused))
+}
+
+// release makes leased rows due at once, and hints.
+func (p *publisher) release(ctx context.Context, b *committed, rows []int) error {
+	held := make([]subscribers.Lease, len(rows))
+	for i, row := range rows {
+		held[i] = subscribers.Lease{Ref: b.rows[row].Ref, Lease: b.lease.UnixMicro()}
+	}
+	if _, err := subscribers.WriteOutcomes(ctx, p.table, &subscribers.OutcomeBatch{Release: held}); err != nil {
+		return fmt.Errorf("release deliveries: %w", err)
+	}
+	for _, row := range rows {
+		p.hint(b.rows[row].WebhookID)
 	}
 	return nil
+}
+
+// probeEvery is how often a stream that took no delivery message is tried.
+const probeEvery = time.Second
+
+// runProbe tries, until ctx ends, whether the broker takes delivery messages again
+// after it did not. The message has no deliveries: none is at risk.
+func (p *publisher) runProbe(ctx context.Context) {
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
+	empty := (&stream.DeliveryMessage{}).AppendTo(nil)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if !p.broker.Failing() || !p.js.Conn().IsConnected() {
+			continue
+		}
+		future, err := p.js.PublishAsync(stream.PartitionSubject(0), empty)
+		if err == nil {
+			err = stream.Acknowledged(ctx, stream.Deliveries, []jetstream.PubAckFuture{future})
+		}
+		p.broker.Set(err)
+	}
 }
 
 // encode makes the data of one message from as many of the rows as fit, and

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/outbox"
 )
 
@@ -40,6 +41,8 @@ func (f *Fanout) Round(ctx context.Context) (int, error) {
 	return done, nil
 }
 
+func all(events.WebhookID) bool { return true }
+
 // fanOutEntries commits one batch from the outbox.
 func (f *Fanout) fanOutEntries(ctx context.Context, entries []outbox.Entry) (int, error) {
 	batch := make([]event, len(entries))
@@ -48,9 +51,9 @@ func (f *Fanout) fanOutEntries(ctx context.Context, entries []outbox.Entry) (int
 	}
 	f.metrics.batch.Observe(float64(len(batch)))
 	ctx, spans := begin(ctx, f.tracer, batch)
-	b, err := f.commit(ctx, batch, true)
+	b, err := f.commit(ctx, batch, all)
 	for errors.Is(err, outbox.ErrMoved) && ctx.Err() == nil { // a publisher leased a row meanwhile
-		b, err = f.commit(ctx, batch, true)
+		b, err = f.commit(ctx, batch, all)
 	}
 	spans.end(err)
 	if err != nil {

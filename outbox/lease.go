@@ -57,7 +57,7 @@ func (e *Entry) fields() []any {
 // gives only the keys; see [pg.Between].
 const leaseRows = `
 WITH due AS MATERIALIZED (
-	SELECT ctid AS at FROM fanmail.outbox WHERE leased_until <= now()
+	SELECT ctid AS at FROM fanmail.outbox WHERE leased_until <= now() + make_interval(secs => $4)
 	ORDER BY leased_until, seq LIMIT $1 FOR UPDATE SKIP LOCKED
 ), leased AS (
 	UPDATE fanmail.outbox AS o
@@ -107,11 +107,22 @@ func Due(ctx context.Context, db pg.DB) (bool, error) {
 // out. The commit does not wait for the disk: if a crash of Postgres undoes a
 // lease, the event is published twice and fanned out once.
 func Lease(ctx context.Context, db pg.DB, limit int) ([]Entry, error) {
+	return lease(ctx, db, limit, 0)
+}
+
+// TakeOver does the same with rows whether they are leased or not, those without
+// a lease first. It is for a caller that knows of another way than the broker.
+func TakeOver(ctx context.Context, db pg.DB, limit int) ([]Entry, error) {
+	return lease(ctx, db, limit, MaxLease+time.Second)
+}
+
+// lease leases rows whose present lease ends within left.
+func lease(ctx context.Context, db pg.DB, limit int, left time.Duration) ([]Entry, error) {
 	var list []Entry
 	b := &pgx.Batch{}
 	b.Queue(`SELECT set_config('synchronous_commit', 'off', true)`)
 	today := pg.DayOf(time.Now())
-	b.Queue(pg.Between(leaseRows, today-1, today+2), limit, FirstLease.Seconds(), MaxLease.Seconds()).Query(func(rows pgx.Rows) (err error) {
+	b.Queue(pg.Between(leaseRows, today-1, today+2), limit, FirstLease.Seconds(), MaxLease.Seconds(), left.Seconds()).Query(func(rows pgx.Rows) (err error) {
 		list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (e Entry, err error) {
 			var age float64
 			err = row.Scan(append([]any{&e.TenantID, &e.Seq, &e.ID, &e.CreatedAt, &e.Publishes, &age}, e.fields()...)...)

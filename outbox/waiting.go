@@ -64,6 +64,25 @@ func age(ctx context.Context, db pg.DB, query string) (time.Duration, error) {
 	return time.Duration(max(seconds, 0) * float64(time.Second)), nil
 }
 
+// A row without a lease that was published is one that a publisher released: the
+// broker did not take its event. Each branch reads one row of an index.
+const undelivered = `
+SELECT coalesce((SELECT publishes > 0 OR $1 AND created_at < now() - make_interval(secs => $2)
+		FROM fanmail.outbox WHERE leased_until = '-infinity' ORDER BY leased_until, seq LIMIT 1), false)
+	OR $1 AND EXISTS (SELECT 1 FROM fanmail.outbox WHERE leased_until > '-infinity' AND leased_until < now() + make_interval(secs => $3))`
+
+// Undelivered reports whether the broker fails to deliver: whether it refused an
+// event, or, if it is silent, whether an event has waited for longer than overdue.
+// overdue must be less than [FirstLease].
+func Undelivered(ctx context.Context, db pg.DB, silent bool, overdue time.Duration) (bool, error) {
+	var some bool
+	err := db.QueryRow(ctx, undelivered, silent, overdue.Seconds(), (FirstLease - overdue).Seconds()).Scan(&some)
+	if err != nil {
+		return false, fmt.Errorf("look for events that the broker does not deliver: %w", err)
+	}
+	return some, nil
+}
+
 // StillWaiting reports for each sequence of the tenant, in order, whether that
 // event is not fanned out yet.
 func StillWaiting(ctx context.Context, db pg.DB, tenant events.TenantID, seqs []int64) ([]bool, error) {

@@ -45,7 +45,7 @@ func TestTheBrokersNextConnectionUsesRotatedCertificates(t *testing.T) {
 	}
 	first := rotate(7)
 	none := func(context.Context, jetstream.JetStream) error { return nil }
-	nc, _, err := connectBroker(t.Context(), NATS{
+	nc, _, err := awaitBroker(t.Context(), NATS{
 		URL: secret.Text("tls://127.0.0.1:" + port), CA: ours.CA, Cert: ours.Cert, Key: ours.Key,
 	}, "publisher", none, zap.NewNop())
 	require.NoError(t, err)

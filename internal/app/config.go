@@ -63,8 +63,8 @@ type NATS struct {
 	Key            string        `name:"nats-key" env:"FANMAIL_NATS_KEY" placeholder:"FILE" help:"Key of the client certificate, PEM."`
 	Streams        string        `name:"streams" env:"FANMAIL_STREAMS" default:"make" enum:"make,given" help:"make: this process makes and changes the streams that it works with; given: somebody else does, as 'fanmail streams' or NACK."`
 	StreamReplicas int           `name:"stream-replicas" env:"FANMAIL_STREAM_REPLICAS" default:"1" help:"Replicas of each stream; 3 in production."`
-	EventsMaxAge   time.Duration `name:"events-max-age" env:"FANMAIL_EVENTS_MAX_AGE" default:"720h" help:"How long the broker keeps relayed events."`
-	EventsMaxBytes int64         `name:"events-max-bytes" env:"FANMAIL_EVENTS_MAX_BYTES" default:"0" help:"Most bytes of relayed events that the broker keeps; 0 means no limit."`
+	EventsMaxAge   time.Duration `name:"events-max-age" env:"FANMAIL_EVENTS_MAX_AGE" default:"0s" help:"How long the broker keeps relayed events; 0 means 720h for a stream that is made, and leaves one that exists as it is."`
+	EventsMaxBytes int64         `name:"events-max-bytes" env:"FANMAIL_EVENTS_MAX_BYTES" default:"0" help:"Most bytes of relayed events that the broker keeps; 0 means half of the account, 8 GiB without a limit, or what the stream has."`
 }
 
 func (c *NATS) validate() error {

@@ -87,51 +87,50 @@ func boundable(log *zap.Logger) *zap.Logger {
 	return log.With(zap.String("bounded_by", "--wait (FANMAIL_WAIT)"))
 }
 
-// connectBroker waits until NATS answers and ensure succeeds. A
-// [*stream.MismatchError] of ensure ends the wait.
-func connectBroker(ctx context.Context, c NATS, name string, ensure func(context.Context, jetstream.JetStream) error, log *zap.Logger) (*nats.Conn, jetstream.JetStream, error) {
-	opts := []nats.Option{
-		nats.Name("fanmail-" + name),
-		// Replies arrive on a subject that only this process's user may subscribe to.
-		nats.CustomInboxPrefix("_INBOX_" + name),
-		nats.MaxReconnects(-1),
-		nats.ReconnectWait(250 * time.Millisecond),
-		nats.Timeout(engine.AwaitTimeout),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if err != nil {
-				log.Warn("lost the broker; reconnecting", zap.Error(err))
-			}
-		}),
-		nats.ReconnectHandler(func(*nats.Conn) { log.Info("reached the broker again") }),
-		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
-			subject := ""
-			if sub != nil {
-				subject = sub.Subject
-			}
-			log.Warn("error from the broker", zap.String("subject", subject), zap.Error(err))
-		}),
+// dialBroker connects without waiting for a broker that is away: the connection is
+// made later then, and deliveries go past the broker until it is.
+func dialBroker(c NATS, name string, log *zap.Logger) (*nats.Conn, jetstream.JetStream, error) {
+	nc, err := nats.Connect(c.URL.Reveal(), append(c.options(name, log), nats.RetryOnFailedConnect(true))...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reach %s: %w", hosts(c.URL), err)
 	}
-	opts = append(opts, c.options()...)
+	if !nc.IsConnected() {
+		log.Warn("starting without the broker: deliveries go past it until it is there", zap.String("broker", hosts(c.URL)), zap.Error(nc.LastError()))
+	} else if err := takesEvents(nc); err != nil {
+		nc.Close()
+		return nil, nil, err
+	}
+	js, err := stream.Open(nc)
+	if err != nil {
+		nc.Close()
+		return nil, nil, err
+	}
+	return nc, js, nil
+}
+
+// awaitBroker waits until NATS answers and do succeeds. A [*stream.MismatchError] of
+// do ends the wait.
+func awaitBroker(ctx context.Context, c NATS, name string, do func(context.Context, jetstream.JetStream) error, log *zap.Logger) (*nats.Conn, jetstream.JetStream, error) {
 	var nc *nats.Conn
 	var js jetstream.JetStream
 	err := engine.Await(ctx, boundable(log), "the broker", func(attempt context.Context) error {
 		var err error
 		if nc == nil {
-			if nc, err = nats.Connect(c.URL.Reveal(), opts...); err != nil {
+			if nc, err = nats.Connect(c.URL.Reveal(), c.options(name, log)...); err != nil {
 				nc = nil
 				return fmt.Errorf("reach %s: %w", hosts(c.URL), err)
 			}
 		}
-		if got := nc.MaxPayload(); got < stream.MinMessageBytes {
-			return backoff.Permanent(fmt.Errorf("the broker takes messages of at most %d bytes, Fanmail needs %d: raise max_payload in its configuration", got, stream.MinMessageBytes))
+		if err := takesEvents(nc); err != nil {
+			return backoff.Permanent(err)
 		}
-		if js, err = jetstream.New(nc); err != nil {
-			return fmt.Errorf("open JetStream: %w", err)
+		if js, err = stream.Open(nc); err != nil {
+			return err
 		}
 		// A stream without a leader does not answer; the next attempt asks again.
 		ask, cancel := context.WithTimeoutCause(attempt, stream.AckTime, stream.ErrNoAck)
 		defer cancel()
-		err = ensure(ask, js)
+		err = do(ask, js)
 		var mismatch *stream.MismatchError
 		if errors.As(err, &mismatch) {
 			return backoff.Permanent(mismatch)
@@ -147,8 +146,55 @@ func connectBroker(ctx context.Context, c NATS, name string, ensure func(context
 	return nc, js, nil
 }
 
-// options returns the connection's options for its credentials.
-func (c *NATS) options() []nats.Option {
+// takesEvents returns an error if the largest events do not fit the broker's limit.
+func takesEvents(nc *nats.Conn) error {
+	if got := nc.MaxPayload(); got < stream.MinMessageBytes {
+		return fmt.Errorf("the broker takes messages of at most %d bytes, Fanmail needs %d: raise max_payload in its configuration", got, stream.MinMessageBytes)
+	}
+	return nil
+}
+
+// options returns the options of a process's connection.
+func (c *NATS) options(name string, log *zap.Logger) []nats.Option {
+	reached := func(*nats.Conn) { log.Info("reached the broker") }
+	last := ""
+	opts := []nats.Option{
+		nats.Name("fanmail-" + name),
+		// Replies arrive on a subject that only this process's user may subscribe to.
+		nats.CustomInboxPrefix("_INBOX_" + name),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(250 * time.Millisecond),
+		// Otherwise a user that is refused twice is never tried again.
+		nats.IgnoreAuthErrorAbort(),
+		nats.Timeout(engine.AwaitTimeout),
+		// A broker that no longer answers is noticed, and delays no caller for long.
+		nats.PingInterval(10 * time.Second), nats.FlusherTimeout(5 * time.Second),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("lost the broker; reconnecting", zap.Error(err))
+			}
+		}),
+		nats.ConnectHandler(reached),
+		nats.ReconnectHandler(reached),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil && err.Error() != last { // one call at a time
+				last = err.Error()
+				log.Warn("the broker can't be reached; trying again", zap.Error(err))
+			}
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			subject := ""
+			if sub != nil {
+				subject = sub.Subject
+			}
+			log.Warn("error from the broker", zap.String("subject", subject), zap.Error(err))
+		}),
+	}
+	return append(opts, c.credentials()...)
+}
+
+// credentials returns the connection's options for its credentials.
+func (c *NATS) credentials() []nats.Option {
 	var opts []nats.Option
 	if c.Creds != "" {
 		opts = append(opts, nats.UserCredentials(c.Creds))

@@ -216,7 +216,7 @@ func (e *examination) broker(ctx context.Context, c NATS) {
 		e.add("broker", FindingFail, "set --nats-url (FANMAIL_NATS_URL), or --dir to that of `fanmail up`", "%w", err)
 		return
 	}
-	nc, err := nats.Connect(c.URL.Reveal(), append(c.options(), nats.Name("fanmail-doctor"), nats.Timeout(checkTimeout/2))...)
+	nc, err := nats.Connect(c.URL.Reveal(), append(c.credentials(), nats.Name("fanmail-doctor"), nats.Timeout(checkTimeout/2))...)
 	if err != nil {
 		e.add("broker", FindingFail, "start NATS, or correct --nats-url (FANMAIL_NATS_URL) and its credentials", "is unreachable: %w", err)
 		return

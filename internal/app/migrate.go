@@ -92,7 +92,7 @@ func MakeStreams(ctx context.Context, c NATS, wait Waiting, log *zap.Logger) err
 	}
 	ctx, stop := wait.bound(ctx)
 	defer stop()
-	nc, _, err := connectBroker(ctx, c, "streams", func(ctx context.Context, js jetstream.JetStream) error {
+	nc, _, err := awaitBroker(ctx, c, "streams", func(ctx context.Context, js jetstream.JetStream) error {
 		return stream.EnsureAll(ctx, js, c.streams(stream.Everything))
 	}, log)
 	if err != nil {

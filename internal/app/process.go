@@ -63,10 +63,6 @@ func role(name string) stream.Role {
 	return stream.Everything
 }
 
-func (p *process) ensure(ctx context.Context, js jetstream.JetStream) error {
-	return stream.Ensure(ctx, js, p.streams)
-}
-
 // margin is what a process waits beyond its components' own deadline. With the
 // default of 25 s it still ends before Kubernetes kills it at 30 s.
 func margin(drain time.Duration) time.Duration { return max(drain/10, 500*time.Millisecond) }
@@ -104,6 +100,7 @@ func (p *process) serveStatus(ctx context.Context, life Lifecycle) (stop func(),
 func runProcess(ctx context.Context, name string, db Database, broker NATS, life Lifecycle, log *zap.Logger, build func(context.Context, *process) error) error {
 	p := newProcess(name, life, log)
 	p.streams = broker.streams(role(name))
+	p.streams.Log = log
 	defer tuneMemory(log)()
 	stopStatus, err := p.serveStatus(ctx, life)
 	if err != nil {
@@ -133,11 +130,17 @@ func (p *process) live(ctx context.Context, db Database, broker NATS, life Lifec
 	if p.pool, err = connectDatabase(starting, db, p.name, p.traces, p.log); err != nil {
 		return err
 	}
-	p.status.set("waiting for the broker")
-	if p.nc, p.js, err = connectBroker(starting, broker, p.name, p.ensure, p.log); err != nil {
+	p.status.set("reaching the broker")
+	if p.nc, p.js, err = dialBroker(broker, p.name, p.log); err != nil { //nolint:contextcheck // it takes none
 		p.pool.Close()
 		return err
 	}
+	streams, err := engine.Streams(ctx, p.js, p.streams, p.log)
+	if err != nil {
+		p.close()
+		return err
+	}
+	p.add(streams.Name, streams.Run)
 	if err := build(ctx, p); err != nil {
 		p.close()
 		return err

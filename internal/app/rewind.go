@@ -20,7 +20,7 @@ func RewindFanout(ctx context.Context, c NATS, wait Waiting, sequence uint64, si
 	}
 	starting, started := wait.bound(ctx)
 	defer started()
-	nc, js, err := connectBroker(starting, c, "rewind", func(ctx context.Context, js jetstream.JetStream) error {
+	nc, js, err := awaitBroker(starting, c, "rewind", func(ctx context.Context, js jetstream.JetStream) error {
 		return stream.Ensure(ctx, js, c.streams(stream.Dispatcher))
 	}, log)
 	if err != nil {

@@ -6,6 +6,13 @@ import (
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
+// Owns says that a webhook's partition is this process's.
+func (d *Dispatcher) Owns(webhook events.WebhookID) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.sched.Partitions()[events.Partition(webhook)]
+}
+
 // Full says that a webhook's lane is here and has no room.
 func (d *Dispatcher) Full(webhook events.WebhookID) bool {
 	d.mu.Lock()

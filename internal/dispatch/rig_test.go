@@ -46,10 +46,17 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{t: t, url: pgtest.URL(t), natURL: natstest.URL(t), sink: sink.New(t), log: zaptest.NewLogger(t)}
+	r := newRigAt(t, natstest.URL(t))
+	require.NoError(t, stream.Ensure(context.Background(), r.js, stream.Options{}))
+	return r
+}
+
+// newRigAt works with a broker as it is, which may have no streams.
+func newRigAt(t *testing.T, broker string) *rig {
+	t.Helper()
+	r := &rig{t: t, url: pgtest.URL(t), natURL: broker, sink: sink.New(t), log: zaptest.NewLogger(t)}
 	r.pool = r.open()
 	r.nc, r.js = r.connect()
-	require.NoError(t, stream.Ensure(context.Background(), r.js, stream.Options{}))
 	r.tenant = events.NewRandom[events.TenantKind]()
 	r.exec(`INSERT INTO fanmail.tenants (id, name) VALUES ($1, 'test')`, r.tenant)
 	return r
@@ -66,7 +73,7 @@ func (r *rig) connect() (*nats.Conn, jetstream.JetStream) {
 	nc, err := nats.Connect(r.natURL, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
 	require.NoError(r.t, err)
 	r.t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
+	js, err := stream.Open(nc)
 	require.NoError(r.t, err)
 	return nc, js
 }

@@ -70,6 +70,9 @@ func (o *Options) log() *zap.Logger {
 type Part struct {
 	Name string
 	Run  func(context.Context) error
+	// Publishing returns how the part's publishing to the broker stands; nil: it
+	// does not publish to a stream.
+	Publishing func() stream.Publishing
 }
 
 // Pool opens a pool of at most maxConns connections to the database of another

@@ -36,7 +36,8 @@ type Conn struct {
 
 // Publisher is the part that relays the outbox to the broker.
 func Publisher(c Conn, o Options) Part {
-	return Part{"relay", relay.New(c.Pool, c.NC, c.JS, relay.Options{Streams: o.Streams, Log: o.Log, Registerer: o.Registerer, Tracer: o.Tracer}).Run}
+	r := relay.New(c.Pool, c.NC, c.JS, relay.Options{Streams: o.Streams, Log: o.Log, Registerer: o.Registerer, Tracer: o.Tracer})
+	return Part{Name: "relay", Run: r.Run, Publishing: r.Publishing}
 }
 
 // Dispatcher are the parts that fan out and deliver. Create one with
@@ -113,15 +114,15 @@ func (d *Dispatcher) Ready() error { return errors.Join(d.fanout.Ready(), d.disp
 // Parts are what is to run.
 func (d *Dispatcher) Parts() []Part {
 	parts := []Part{
-		{"registry", d.registry.Run},
-		{"fanout", d.fanout.Run},
-		{"dispatch", d.dispatch.Run},
-		{"replay", d.replay.Run},
-		{"opevents", d.opevents.Run},
-		{"agents", d.agents.Run},
+		{Name: "registry", Run: d.registry.Run},
+		{Name: "fanout", Run: d.fanout.Run, Publishing: d.fanout.Publishing},
+		{Name: "dispatch", Run: d.dispatch.Run},
+		{Name: "replay", Run: d.replay.Run},
+		{Name: "opevents", Run: d.opevents.Run},
+		{Name: "agents", Run: d.agents.Run},
 	}
 	if d.maintain != nil {
-		parts = append(parts, Part{"maintenance", d.maintain.Run})
+		parts = append(parts, Part{Name: "maintenance", Run: d.maintain.Run})
 	}
 	return parts
 }

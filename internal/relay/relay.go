@@ -68,6 +68,7 @@ type Relay struct {
 	log     *zap.Logger
 	metrics *metrics
 	tracer  trace.Tracer
+	broker  stream.Health
 	// singly is set once the stream has refused atomic batches.
 	singly bool
 }
@@ -81,6 +82,14 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, js jetstream.JetStream, o Options) *
 		o.Registerer.MustRegister(newBacklog(pool))
 	}
 	return &Relay{pool: pool, nc: nc, js: js, streams: o.Streams, log: o.Log.Named("relay"), metrics: newMetrics(o.Registerer), tracer: o.Tracer}
+}
+
+// Publishing returns how publishing to MAIL_EVENTS stands. While it fails, a
+// dispatcher fans out from the outbox.
+func (r *Relay) Publishing() stream.Publishing {
+	p := r.broker.Publishing(stream.Events)
+	p.PastBroker = p.Err != nil
+	return p
 }
 
 // Run relays until ctx ends, and returns once the round under way is done. While
@@ -118,11 +127,12 @@ func (r *Relay) Run(ctx context.Context) error {
 				return nil
 			}
 		}
-		if err != nil {
+		switch {
+		case err != nil:
 			wait = pause.NextBackOff()
 			hint = nil // a hint says nothing about the failure
 			r.log.Warn("a round failed; trying again", zap.Error(err), zap.Duration("in", wait))
-		} else {
+		case n > 0 || !r.broker.Failing(): // an empty round says nothing about the broker
 			pause.Reset()
 		}
 		timer.Reset(wait)
@@ -203,11 +213,19 @@ func (r *Relay) turn(ctx context.Context, hinted bool) (int, error) {
 // errRoundTime is the cause when a round is cancelled.
 var errRoundTime = errors.New("a round of the relay took over 30 s")
 
-// round leases a batch, publishes it, and returns the number of events.
+// round leases a batch, publishes it, and returns the number of events. While the
+// broker fails, the batch is one event: the others stay free for the dispatchers.
 func (r *Relay) round(ctx context.Context) (int, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, errRoundTime)
 	defer cancel()
-	entries, err := outbox.Lease(ctx, r.pool, batchEvents)
+	if !r.nc.IsConnected() {
+		return 0, r.failed(stream.ErrAway)
+	}
+	limit := batchEvents
+	if r.broker.Failing() {
+		limit = 1
+	}
+	entries, err := outbox.Lease(ctx, r.pool, limit)
 	if err != nil {
 		r.metrics.failures.WithLabelValues(partyDatabase).Inc()
 		return 0, err
@@ -222,16 +240,26 @@ func (r *Relay) round(ctx context.Context) (int, error) {
 	faults.At(faults.OutboxLeased)
 	r.metrics.batch.Observe(float64(len(msgs)))
 	if err := traced(ctx, r.tracer, msgs, r.publish); err != nil {
-		r.metrics.failures.WithLabelValues(partyBroker).Inc()
+		err = r.failed(fmt.Errorf("publish: %w", err))
 		release := outbox.Release(ctx, r.pool, entries)
 		// Without a leader nobody answers; the next round asks again.
 		ask, stop := context.WithTimeoutCause(ctx, stream.AckTime, stream.ErrNoAck)
 		defer stop()
 		ensure := stream.Ensure(ask, r.js, r.streams)
-		return 0, errors.Join(fmt.Errorf("publish: %w", err), release, ensure)
+		return 0, errors.Join(err, release, ensure)
 	}
 	faults.At(faults.OutboxPublished)
+	if r.broker.Set(nil) {
+		r.log.Info("the broker takes events again")
+	}
 	return len(msgs), nil
+}
+
+// failed records a failure of the broker, and returns it.
+func (r *Relay) failed(err error) error {
+	r.metrics.failures.WithLabelValues(partyBroker).Inc()
+	r.broker.Set(err)
+	return err
 }
 
 // message makes the message of an entry and counts it.
@@ -260,12 +288,17 @@ func (r *Relay) message(e *outbox.Entry) *nats.Msg {
 func (r *Relay) publish(ctx context.Context, msgs []*nats.Msg) error {
 	if len(msgs) > smallBatch && !r.singly {
 		batch, stop := context.WithTimeoutCause(ctx, stream.AckTime, stream.ErrNoAck)
-		_, err := jetstreamext.PublishMsgBatch(batch, r.js, msgs)
+		ack, err := jetstreamext.PublishMsgBatch(batch, r.js, msgs)
+		silence := context.Cause(batch)
 		stop()
-		if err == nil {
+		switch {
+		case err == nil && ack.Stream != stream.Events:
+			return &stream.ForeignError{Stream: stream.Events, Foreign: ack.Stream}
+		case err == nil:
 			return nil
-		}
-		if ctx.Err() != nil || errors.Is(err, nats.ErrConnectionClosed) {
+		case silence != nil:
+			return silence
+		case errors.Is(err, nats.ErrConnectionClosed):
 			return err
 		}
 		var refused *jetstream.APIError
@@ -284,5 +317,5 @@ func (r *Relay) publish(ctx context.Context, msgs []*nats.Msg) error {
 		}
 		futures = append(futures, f)
 	}
-	return stream.Acknowledged(ctx, futures)
+	return stream.Acknowledged(ctx, stream.Events, futures)
 }

@@ -38,12 +38,12 @@ func TestAnAcknowledgementThatNeverComesIsNotWaitedForLong(t *testing.T) {
 	// hand its rows back.
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 3*stream.AckTime, errors.New("it was waited for"))
 	defer cancel()
-	require.ErrorIs(t, stream.Acknowledged(ctx, futures), stream.ErrNoAck)
+	require.ErrorIs(t, stream.Acknowledged(ctx, stream.Events, futures), stream.ErrNoAck)
 	sound, err := js.PublishAsync("mail.events.x.y", nil)
 	require.NoError(t, err)
-	require.NoError(t, stream.Acknowledged(ctx, []jetstream.PubAckFuture{sound}))
+	require.NoError(t, stream.Acknowledged(ctx, stream.Events, []jetstream.PubAckFuture{sound}))
 	gone := errors.New("stopped")
 	stopped, stop := context.WithCancelCause(t.Context())
 	time.AfterFunc(10*time.Millisecond, func() { stop(gone) })
-	require.ErrorIs(t, stream.Acknowledged(stopped, futures), gone)
+	require.ErrorIs(t, stream.Acknowledged(stopped, stream.Events, futures), gone)
 }

@@ -38,8 +38,10 @@ type Source struct {
 func (s Source) Run(ctx context.Context, handle func(jetstream.Msg)) error {
 	pause := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
+	last := "" // error
+	started := func() { pause.Reset(); last = "" }
 	for {
-		err := s.consume(ctx, pause.Reset, handle)
+		err := s.consume(ctx, started, handle)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -53,7 +55,12 @@ func (s Source) Run(ctx context.Context, handle func(jetstream.Msg)) error {
 			err = errors.Join(err, s.remove(ctx))
 		}
 		wait := pause.NextBackOff()
-		s.Log.Warn("a consumer ended; starting it again", zap.String("consumer", s.Consumer.Durable), zap.Error(err), zap.Duration("in", wait))
+		level := zap.WarnLevel
+		if err.Error() == last {
+			level = zap.DebugLevel // once is enough: there are dozens of consumers
+		}
+		last = err.Error()
+		s.Log.Log(level, "a consumer ended; starting it again", zap.String("consumer", s.Consumer.Durable), zap.Error(err), zap.Duration("in", wait))
 		select {
 		case <-ctx.Done():
 			return nil

@@ -2,13 +2,13 @@ package stream
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
 )
@@ -21,23 +21,27 @@ const HeaderReason = "Fanmail-Reason"
 type Options struct {
 	// Replicas of each stream. Zero means 1; production runs 3.
 	Replicas int
-	// EventsMaxAge is how long JetStream keeps relayed events for replays.
-	// Zero means 30 days.
+	// EventsMaxAge is how long JetStream keeps relayed events for replays. Zero
+	// means 30 days for a new stream, and leaves an existing one as it is.
 	EventsMaxAge time.Duration
-	// EventsMaxBytes bounds MAIL_EVENTS. Zero means no bound.
+	// EventsMaxBytes bounds MAIL_EVENTS. Zero means half of the account's storage,
+	// or 8 GiB if the account has no limit, unless the existing stream has a bound.
 	EventsMaxBytes int64
 	// Role says which streams are this process's concern.
 	Role Role
 	// External leaves making and changing streams and consumers to somebody else:
 	// [Ensure] only looks whether they are there and will do.
 	External bool
+	// Log tells which bounds streams were given; nil: silent.
+	Log *zap.Logger
 }
 
 // AckWait is how long the broker waits for an acknowledgement before it sends
 // a message again.
 const AckWait = 60 * time.Second
 
-// Configs are the streams as they should be.
+// Configs are the streams as they should be. MaxBytes is -1 for streams whose bound
+// [Ensure] fits to the account.
 func Configs(o Options) []jetstream.StreamConfig {
 	replicas := max(o.Replicas, 1)
 	return []jetstream.StreamConfig{eventsConfig(o, replicas), deliveriesConfig(replicas), intakeConfig(replicas), deadConfig(replicas)}
@@ -196,49 +200,6 @@ func (e *MismatchError) Error() string {
 		e.Stream, e.Field, e.Have, e.Want)
 }
 
-// Ensure makes the server's streams that Options.Role works with what [Configs]
-// says, and the shared consumers with them. It is safe to call from many
-// processes at once. It returns a [*MismatchError] where the server's stream
-// differs dangerously and, with Options.External, an error that wraps
-// [jetstream.ErrStreamNotFound] or [jetstream.ErrConsumerNotFound] where one is
-// missing.
-func Ensure(ctx context.Context, js jetstream.JetStream, o Options) error {
-	for _, want := range Configs(o) {
-		if !o.Role.uses(want.Name) {
-			continue
-		}
-		if err := ensureStream(ctx, js, want, o.External); err != nil {
-			return err
-		}
-	}
-	if o.Role.fansOut() {
-		if _, err := consumer(ctx, js, Events, FanoutConsumer(), o.External); err != nil {
-			return err
-		}
-	}
-	if o.Role.uses(Intake) {
-		if _, err := consumer(ctx, js, Intake, IntakeConsumerConfig(), o.External); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// EnsureAll is [Ensure] for every role, with the partitions' consumers too,
-// which dispatchers otherwise make as they come to own one.
-func EnsureAll(ctx context.Context, js jetstream.JetStream, o Options) error {
-	o.Role, o.External = Everything, false
-	if err := Ensure(ctx, js, o); err != nil {
-		return err
-	}
-	for p := range events.Partitions {
-		if _, err := consumer(ctx, js, Deliveries, PartitionConsumer(p), false); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // consumer makes a durable consumer what it should be, or looks it up where it
 // is given.
 func consumer(ctx context.Context, js jetstream.JetStream, stream string, want jetstream.ConsumerConfig, external bool) (jetstream.Consumer, error) {
@@ -253,59 +214,6 @@ func consumer(ctx context.Context, js jetstream.JetStream, stream string, want j
 		return nil, fmt.Errorf("consumer %s: %w", want.Durable, err)
 	}
 	return c, nil
-}
-
-func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, external bool) error {
-	s, err := js.Stream(ctx, want.Name)
-	if external && errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Errorf("stream %s is to be given (FANMAIL_STREAMS=given) and is missing: make it with `fanmail streams`: %w", want.Name, err)
-	}
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		_, err = js.CreateStream(ctx, want)
-		if err == nil {
-			return nil
-		}
-		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-			return fmt.Errorf("create stream %s: %w", want.Name, err)
-		}
-		s, err = js.Stream(ctx, want.Name) // another process was first
-	}
-	if err != nil {
-		return fmt.Errorf("look up stream %s: %w", want.Name, err)
-	}
-	have := s.CachedInfo().Config
-	if err := dangerous(have, want); err != nil {
-		return err
-	}
-	if external || same(have, want) {
-		return nil
-	}
-	// Size, age and replicas are the operator's to raise on the server; only
-	// what Fanmail needs is set, on top of what the server has.
-	merged := have
-	merged.Description = want.Description
-	merged.Subjects = want.Subjects
-	// A stream that a release before made keeps its persist mode: the broker
-	// changes it for none.
-	merged.AllowAtomicPublish = want.AllowAtomicPublish || have.AllowAtomicPublish
-	merged.AllowDirect = want.AllowDirect || have.AllowDirect
-	merged.Replicas = max(have.Replicas, want.Replicas)
-	if want.Duplicates > 0 {
-		merged.Duplicates = want.Duplicates
-	}
-	if _, err := js.UpdateStream(ctx, merged); err != nil {
-		return fmt.Errorf("update stream %s: %w", want.Name, err)
-	}
-	return nil
-}
-
-func same(have, want jetstream.StreamConfig) bool {
-	return have.Description == want.Description &&
-		slices.Equal(have.Subjects, want.Subjects) &&
-		(have.AllowAtomicPublish || !want.AllowAtomicPublish) &&
-		(have.AllowDirect || !want.AllowDirect) &&
-		have.Replicas >= want.Replicas &&
-		(want.Duplicates == 0 || have.Duplicates == want.Duplicates)
 }
 
 // dangerous finds the differences that an update must not paper over.

@@ -26,8 +26,8 @@ type Verified struct {
 var (
 	// ErrMissing says that a stream or a shared consumer is not there.
 	ErrMissing = errors.New("is missing; a starting process makes it")
-	// ErrOutdated says that a setting is older than this build's.
-	ErrOutdated = errors.New("has older settings; a starting process updates them")
+	// ErrOutdated says that a setting differs from this build's and this process's.
+	ErrOutdated = errors.New("has other settings; a starting process updates them")
 )
 
 // Verify compares the server's streams and shared consumers with what [Ensure]
@@ -50,7 +50,8 @@ func Verify(ctx context.Context, js jetstream.JetStream, o Options) ([]Verified,
 		info := s.CachedInfo()
 		v.Messages, v.Bytes, v.Replicas, v.ServerTime = info.State.Msgs, info.State.Bytes, info.Config.Replicas, info.TimeStamp
 		v.Err = dangerous(info.Config, want)
-		if v.Err == nil && !same(info.Config, want) {
+		merged := merge(info.Config, want, o)
+		if v.Err == nil && (unbounded(&merged) || !same(info.Config, merged)) {
 			v.Err = fmt.Errorf("stream %s %w", want.Name, ErrOutdated)
 		}
 		if name := shared[want.Name]; v.Err == nil && name != "" {

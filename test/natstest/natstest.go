@@ -3,6 +3,8 @@ package natstest
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -20,6 +22,19 @@ func URL(t testing.TB) string {
 	require.NoError(t, err)
 	t.Cleanup(s.Stop)
 	return s.URL()
+}
+
+// Configured starts a server with a configuration in nats-server's own format, and
+// returns its URL and the directory of JetStream's data. It has no streams yet.
+func Configured(t testing.TB, config string) (url, dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	file := filepath.Join(t.TempDir(), "nats.conf")
+	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
+	s, err := devserver.StartNATS(devserver.NATSOptions{Dir: dir, Config: file})
+	require.NoError(t, err)
+	t.Cleanup(s.Stop)
+	return s.URL(), dir
 }
 
 // Connect starts a server with Fanmail's streams and connects to it.

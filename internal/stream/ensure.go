@@ -1,0 +1,243 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/events"
+)
+
+// OverlapError says that the broker can't make a stream because streams that are
+// not Fanmail's take its subjects.
+type OverlapError struct {
+	Stream   string
+	Subjects []string
+	// Foreign are the other streams; empty if the user may not list streams.
+	Foreign []string
+}
+
+// Error names the other streams and what to do.
+func (e *OverlapError) Error() string {
+	foreign, edit := "another stream, which `nats stream ls` shows,", "NAME"
+	if len(e.Foreign) > 0 {
+		foreign, edit = "stream "+strings.Join(e.Foreign, ", "), e.Foreign[0]
+	}
+	return fmt.Sprintf("stream %s can't be made: %s takes subjects of its %s: take them out with `nats stream edit %s`, or point FANMAIL_NATS_URL at another account",
+		e.Stream, foreign, strings.Join(e.Subjects, ", "), edit)
+}
+
+// Ensure makes the server's streams that Options.Role works with what [Configs]
+// says, and the shared consumers with them. It is safe to call from many
+// processes at once. It goes on after a stream that it cannot make, and returns
+// all errors: a [*MismatchError] where the server's stream differs dangerously, an
+// [*OverlapError] where another stream takes its subjects and, with
+// Options.External, an error that wraps [jetstream.ErrStreamNotFound] or
+// [jetstream.ErrConsumerNotFound] where one is missing.
+func Ensure(ctx context.Context, js jetstream.JetStream, o Options) error {
+	e := ensurer{js: js, o: o, log: o.Log}
+	if e.log == nil {
+		e.log = zap.NewNop()
+	}
+	var errs []error
+	for _, want := range Configs(o) {
+		if o.Role.uses(want.Name) {
+			errs = append(errs, e.ensure(ctx, want))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ensure makes one stream and its shared consumer what they should be.
+func (e ensurer) ensure(ctx context.Context, want jetstream.StreamConfig) error {
+	err := e.stream(ctx, want)
+	switch {
+	case err != nil:
+	case want.Name == Events && e.o.Role.fansOut():
+		_, err = consumer(ctx, e.js, Events, FanoutConsumer(), e.o.External)
+	case want.Name == Intake:
+		_, err = consumer(ctx, e.js, Intake, IntakeConsumerConfig(), e.o.External)
+	}
+	return err
+}
+
+// EnsureAll is [Ensure] for every role, with the partitions' consumers too,
+// which dispatchers otherwise make as they come to own one.
+func EnsureAll(ctx context.Context, js jetstream.JetStream, o Options) error {
+	o.Role, o.External = Everything, false
+	if err := Ensure(ctx, js, o); err != nil {
+		return err
+	}
+	for p := range events.Partitions {
+		if _, err := consumer(ctx, js, Deliveries, PartitionConsumer(p), false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ensurer makes streams.
+type ensurer struct {
+	js  jetstream.JetStream
+	o   Options
+	log *zap.Logger
+}
+
+// stream makes one stream what it should be.
+func (e ensurer) stream(ctx context.Context, want jetstream.StreamConfig) error {
+	s, err := e.js.Stream(ctx, want.Name)
+	if e.o.External && errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("stream %s is to be given (FANMAIL_STREAMS=given) and is missing: make it with `fanmail streams`: %w", want.Name, err)
+	}
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		err = e.create(ctx, want)
+		if err == nil || !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			return e.named(ctx, &want, err)
+		}
+		s, err = e.js.Stream(ctx, want.Name) // another process was first
+	}
+	if err != nil {
+		return fmt.Errorf("look up stream %s: %w", want.Name, err)
+	}
+	have := s.CachedInfo().Config
+	if err := dangerous(have, want); err != nil {
+		return err
+	}
+	merged := merge(have, want, e.o)
+	switch {
+	case e.o.External:
+		if merged.MaxBytes != have.MaxBytes || merged.MaxAge != have.MaxAge {
+			e.log.Warn("a stream that is given has other bounds than this process's settings say: the stream's hold",
+				zap.String("stream", want.Name), zap.Int64("max_bytes", have.MaxBytes), zap.Duration("max_age", have.MaxAge))
+		}
+		return nil
+	case unbounded(&merged):
+		return e.named(ctx, &merged, e.fit(ctx, merged, func(c jetstream.StreamConfig) error {
+			c.Storage = have.Storage // which the broker changes for none
+			_, err := e.js.UpdateStream(ctx, c)
+			return err
+		}))
+	case same(have, merged):
+		return nil
+	}
+	if _, err := e.js.UpdateStream(ctx, merged); err != nil {
+		return e.named(ctx, &merged, err)
+	}
+	e.log.Info("updated a stream", zap.String("stream", merged.Name), zap.Int64("max_bytes", merged.MaxBytes), zap.Duration("max_age", merged.MaxAge))
+	return nil
+}
+
+func (e ensurer) create(ctx context.Context, want jetstream.StreamConfig) error {
+	put := func(c jetstream.StreamConfig) error {
+		_, err := e.js.CreateStream(ctx, c)
+		return err
+	}
+	if want.Name == Events && e.o.EventsMaxBytes > 0 || parts[want.Name] == (part{}) {
+		return put(want)
+	}
+	return e.fit(ctx, want, put)
+}
+
+// unbounded reports whether a stream has no bound and is to be given one.
+func unbounded(c *jetstream.StreamConfig) bool { return c.MaxBytes <= 0 && parts[c.Name] != part{} }
+
+// merge sets what Fanmail needs, and what this process's settings say, on top of
+// what the server has. Other sizes and ages, and more replicas, are the operator's
+// choice on the server.
+func merge(have, want jetstream.StreamConfig, o Options) jetstream.StreamConfig {
+	merged := have
+	merged.Description = want.Description
+	merged.Subjects = want.Subjects
+	// A stream that a release before made keeps its persist mode: the broker
+	// changes it for none.
+	merged.AllowAtomicPublish = want.AllowAtomicPublish || have.AllowAtomicPublish
+	merged.AllowDirect = want.AllowDirect || have.AllowDirect
+	merged.Replicas = max(have.Replicas, want.Replicas)
+	if want.Duplicates > 0 {
+		merged.Duplicates = want.Duplicates
+	}
+	if want.Name == Events && o.EventsMaxBytes > 0 {
+		merged.MaxBytes = o.EventsMaxBytes
+	}
+	if want.Name == Events && o.EventsMaxAge > 0 {
+		merged.MaxAge = o.EventsMaxAge
+	}
+	return merged
+}
+
+// same reports whether [merge] changed nothing.
+func same(have, merged jetstream.StreamConfig) bool {
+	return have.Description == merged.Description &&
+		slices.Equal(have.Subjects, merged.Subjects) &&
+		have.AllowAtomicPublish == merged.AllowAtomicPublish &&
+		have.AllowDirect == merged.AllowDirect &&
+		have.Replicas == merged.Replicas &&
+		have.Duplicates == merged.Duplicates &&
+		have.MaxBytes == merged.MaxBytes &&
+		have.MaxAge == merged.MaxAge
+}
+
+// fit makes or updates a stream by put, with a bound that the broker accepts. The
+// account's limits do not show those of its servers, nor what other streams have
+// reserved: so a bound that is refused is halved. The one that is accepted is
+// halved once more, for the others.
+func (e ensurer) fit(ctx context.Context, c jetstream.StreamConfig, put func(jetstream.StreamConfig) error) error {
+	info, err := e.js.AccountInfo(ctx)
+	if err != nil {
+		info = nil // this user may not ask; the broker's answers show the limits
+	}
+	want := parts[c.Name].bytes(info, &c)
+	c.MaxBytes = want
+	for err = put(c); noRoom(err) && c.MaxBytes/2 >= leastBytes; err = put(c) {
+		c.MaxBytes /= 2
+	}
+	switch {
+	case err != nil && noRoom(err) && c.Storage == jetstream.MemoryStorage:
+		e.log.Warn("the broker has no memory for a stream: it is kept on disk, which is slower", zap.String("stream", c.Name), zap.Error(err))
+		c.Storage = jetstream.FileStorage
+		return e.fit(ctx, c, put)
+	case err != nil:
+		return err
+	}
+	if c.MaxBytes < want && c.MaxBytes/2 >= leastBytes {
+		c.MaxBytes /= 2
+		if _, err := e.js.UpdateStream(ctx, c); err != nil {
+			return fmt.Errorf("bound stream %s: %w", c.Name, err)
+		}
+	}
+	e.log.Info("bounded a stream", zap.String("stream", c.Name), zap.Int64("max_bytes", c.MaxBytes))
+	return nil
+}
+
+// subjectOverlap is the broker's error code for a subject that another stream takes.
+const subjectOverlap = 10065
+
+// named adds to a refusal what the broker leaves out: the streams in the way, or
+// the limit that was met.
+func (e ensurer) named(ctx context.Context, c *jetstream.StreamConfig, err error) error {
+	var refused *jetstream.APIError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &refused) && refused.ErrorCode == subjectOverlap:
+		overlap := &OverlapError{Stream: c.Name, Subjects: c.Subjects}
+		for _, subject := range c.Subjects {
+			lister := e.js.StreamNames(ctx, jetstream.WithStreamListSubject(subject))
+			for name := range lister.Name() {
+				if name != c.Name && !slices.Contains(overlap.Foreign, name) {
+					overlap.Foreign = append(overlap.Foreign, name)
+				}
+			}
+		}
+		return overlap
+	case noRoom(err):
+		return fmt.Errorf("stream %s with at most %d bytes does not fit the limits of the broker's account or servers: raise them (max_file, max_mem), or lower --events-max-bytes (FANMAIL_EVENTS_MAX_BYTES): %w",
+			c.Name, c.MaxBytes, err)
+	}
+	return fmt.Errorf("stream %s: %w", c.Name, err)
+}

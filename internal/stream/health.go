@@ -1,0 +1,59 @@
+package stream
+
+import (
+	"sync"
+	"time"
+)
+
+// Publishing is how publishing to a stream stands.
+type Publishing struct {
+	Stream string
+	// Err is the last failure; nil if the broker took the last message.
+	Err error
+	// Since is when the failures began, and Last when the last one was; zero if Err
+	// is nil.
+	Since, Last time.Time
+	// PastBroker says that deliveries go on without this stream.
+	PastBroker bool
+}
+
+// Health records how publishing to a stream stands. The zero value has seen
+// nothing. It is safe for concurrent use.
+type Health struct {
+	mu          sync.Mutex
+	err         error
+	since, last time.Time
+}
+
+// Set records how the last publication ended, and reports whether that changed
+// what [Health.Failing] returns.
+func (h *Health) Set(err error) (changed bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	changed = (err == nil) != (h.err == nil)
+	h.err = err
+	switch {
+	case err == nil:
+		h.since, h.last = time.Time{}, time.Time{}
+	case changed:
+		h.since = time.Now()
+		h.last = h.since
+	default:
+		h.last = time.Now()
+	}
+	return changed
+}
+
+// Failing reports whether the last publication failed.
+func (h *Health) Failing() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.err != nil
+}
+
+// Publishing returns the state of a stream.
+func (h *Health) Publishing(name string) Publishing {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return Publishing{Stream: name, Err: h.err, Since: h.since, Last: h.last}
+}
