@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 )
@@ -31,8 +32,8 @@ func fromMailbox(a mailbox.Agent) Agent {
 }
 
 // CreateAgent creates an agent. webhookURL is a URL of its own that its mail is
-// POSTed to, "" for none. It returns a [*FieldError] for a bad address or URL, and
-// [ErrAddressTaken].
+// POSTed to, "" for none. It returns a [*FieldError] for a bad address or URL,
+// [ErrAddressTaken], and [ErrNotFound] where there is no such tenant.
 func (c *Client) CreateAgent(ctx context.Context, tenant TenantID, address, webhookURL string) (Agent, error) {
 	if webhookURL != "" {
 		if err := c.limits().ValidateURL("webhook_url", webhookURL); err != nil {
@@ -40,6 +41,10 @@ func (c *Client) CreateAgent(ctx context.Context, tenant TenantID, address, webh
 		}
 	}
 	a, created, err := mailbox.CreateAgent(ctx, c.db, tenant, address, webhookURL)
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) && (answer.Code == "23503" || answer.Code == "23502") { // foreign_key_violation, not_null_violation: no such tenant
+		return Agent{}, ErrNotFound
+	}
 	if err != nil {
 		return Agent{}, err
 	}
@@ -58,6 +63,9 @@ func (c *Client) GetAgent(ctx context.Context, tenant TenantID, address string) 
 // ListAgents returns up to limit agents after an address, in the order of their
 // addresses; "" is the beginning. Fewer than limit are the end.
 func (c *Client) ListAgents(ctx context.Context, tenant TenantID, after string, limit int) ([]Agent, error) {
+	if err := checkLimit(limit); err != nil {
+		return nil, err
+	}
 	found, err := mailbox.ListAgents(ctx, c.db, tenant, after, limit)
 	out := make([]Agent, len(found))
 	for i, a := range found {

@@ -12,6 +12,9 @@ import (
 // history: with a filter, a page may have fewer rows than limit, or none, before
 // the list's end. Only a zero cursor is the end.
 func (c *Client) ListDeliveries(ctx context.Context, tenant TenantID, webhook WebhookID, f DeliveryFilter, after Cursor, limit int) ([]Delivery, Cursor, error) {
+	if err := checkLimit(limit); err != nil {
+		return nil, Cursor{}, err
+	}
 	found, end, err := c.store.ListDeliveries(ctx, tenant, webhook, f, after, limit+1)
 	if err != nil {
 		return nil, Cursor{}, err

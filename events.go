@@ -24,6 +24,9 @@ type EventFilter struct {
 // and the cursor of the next page. As with [Client.ListDeliveries], only a zero
 // cursor is the end.
 func (c *Client) ListEvents(ctx context.Context, tenant TenantID, f EventFilter, after Cursor, limit int) ([]EventRecord, Cursor, error) {
+	if err := checkLimit(limit); err != nil {
+		return nil, Cursor{}, err
+	}
 	found, end, err := outbox.ListLog(ctx, c.db, tenant, outbox.LogFilter{Type: f.Type, AgentID: f.AgentID, Since: f.Since, Until: f.Until}, after, limit+1)
 	if err != nil {
 		return nil, Cursor{}, err
@@ -48,7 +51,8 @@ func (c *Client) GetEvent(ctx context.Context, tenant TenantID, id EventID) (Eve
 
 // RedeliverEvent sends an event again: to one webhook, or, where webhook is zero, to
 // every webhook that it went to before and that still exists. It returns the new
-// deliveries, or [ErrNotFound].
+// deliveries, or [ErrNotFound]. A delivery to a disabled webhook waits until the webhook
+// is enabled.
 func (c *Client) RedeliverEvent(ctx context.Context, tenant TenantID, id EventID, webhook WebhookID) ([]Delivery, error) {
 	_, rows, err := c.store.Redeliver(ctx, tenant, id, webhook)
 	for _, d := range rows {

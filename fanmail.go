@@ -48,14 +48,21 @@ type Client struct {
 // Migrate creates or updates the schema "fanmail" in the database. It may be
 // called by many processes at once, and at every start. The pool's user must be
 // allowed to create the schema, or own it.
-func Migrate(ctx context.Context, pool *pgxpool.Pool) error { return migrations.Up(ctx, pool) }
+func Migrate(ctx context.Context, pool *pgxpool.Pool) error {
+	if pool == nil {
+		return errNoPool
+	}
+	return migrations.Up(ctx, pool)
+}
+
+var errNoPool = errors.New("fanmail: a pool is required")
 
 // New creates a client. It connects nothing: a missing database or broker is an
 // error of the first call that needs it. nc may be nil where [Client.Run] is not
 // called. The caller keeps both connections and closes them after the last call.
 func New(pool *pgxpool.Pool, nc *nats.Conn, config Config) (*Client, error) {
 	if pool == nil {
-		return nil, errors.New("fanmail: a pool is required")
+		return nil, errNoPool
 	}
 	if config.Logger == nil {
 		config.Logger = zap.NewNop()
@@ -81,8 +88,14 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, config Config) (*Client, error) {
 // An event with an IdempotencyKey is inserted once within 30 days for its tenant,
 // key and type; a second insert returns the id of the first.
 //
+// Insert does not check that the tenant and the agent exist: an event of an unknown
+// tenant is kept in the log and goes to no webhook.
+//
 // The event is delivered soon after the commit; [Client.Wake] makes it at once.
 func Insert(ctx context.Context, tx pgx.Tx, ev Event) (EventID, error) {
+	if tx == nil {
+		return EventID{}, errors.New("fanmail: a transaction is required")
+	}
 	return outbox.Insert(ctx, tx, ev)
 }
 

@@ -83,6 +83,9 @@ func (c *Client) GetReplay(ctx context.Context, tenant TenantID, id ReplayID) (R
 // ListReplays returns up to limit replays after a cursor, newest first, and the
 // cursor of the next page.
 func (c *Client) ListReplays(ctx context.Context, tenant TenantID, after Cursor, limit int) ([]Replay, Cursor, error) {
+	if err := checkLimit(limit); err != nil {
+		return nil, Cursor{}, err
+	}
 	found, err := c.replays.List(ctx, tenant, after, limit+1)
 	if err != nil {
 		return nil, Cursor{}, err
@@ -96,7 +99,8 @@ func (c *Client) ListReplays(ctx context.Context, tenant TenantID, after Cursor,
 }
 
 // CancelReplay stops a replay: deliveries that have had no attempt end as failed.
-// It returns [ErrNotFound] or [ErrCompleted].
+// A second call changes nothing. It returns [ErrNotFound], or [ErrCompleted] for a
+// replay that ended before it was cancelled.
 func (c *Client) CancelReplay(ctx context.Context, tenant TenantID, id ReplayID) (Replay, error) {
 	r, err := c.replays.Cancel(ctx, tenant, id)
 	if err != nil {

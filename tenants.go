@@ -2,6 +2,7 @@ package fanmail
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
@@ -24,6 +25,9 @@ func (c *Client) CreateTenant(ctx context.Context, name string) (Tenant, error) 
 // ListTenants returns up to limit tenants after a cursor, newest first, and the
 // cursor of the next page.
 func (c *Client) ListTenants(ctx context.Context, after Cursor, limit int) ([]Tenant, Cursor, error) {
+	if err := checkLimit(limit); err != nil {
+		return nil, Cursor{}, err
+	}
 	at, id := after.Bound()
 	found, err := tenancy.List(ctx, c.db, tenancy.Position{CreatedAt: at, ID: id}, limit+1)
 	if err != nil {
@@ -37,11 +41,22 @@ func (c *Client) ListTenants(ctx context.Context, after Cursor, limit int) ([]Te
 	return out, next, nil
 }
 
+// MaxList is the most rows that one call of a list returns.
+const MaxList = 10_000
+
+// checkLimit returns a [*FieldError] for a limit that is not from 1 to [MaxList].
+func checkLimit(limit int) error {
+	if limit < 1 || limit > MaxList {
+		return &FieldError{Field: "limit", Reason: fmt.Sprintf("is %d; it must be from 1 to %d", limit, MaxList)}
+	}
+	return nil
+}
+
 // cut shortens a list that was read with one row more than asked for, and returns
 // the cursor of the next page.
 func cut[T any](rows []T, limit int, place func(T) Cursor) ([]T, Cursor) {
-	if len(rows) <= limit || limit <= 0 {
-		return rows[:min(len(rows), max(limit, 0))], Cursor{}
+	if len(rows) <= limit {
+		return rows, Cursor{}
 	}
 	return rows[:limit], place(rows[limit-1])
 }

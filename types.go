@@ -54,7 +54,8 @@ type DeliveryFilter = subscribers.DeliveryFilter
 type Stats = subscribers.Stats
 
 // Cursor is a place in a list that is ordered newest first. The zero value is the
-// place before the first row; a list returns it when it has ended.
+// place before the first row; a list returns it when it has ended. The limit of a list
+// is from 1 to [MaxList]; another one is a [*FieldError].
 type Cursor = subscribers.Place
 
 // FieldError says which field of an input is wrong, and why. UnknownTypeError
@@ -129,6 +130,6 @@ func fromStore(w subscribers.Webhook) Webhook {
 	}
 }
 
-// WebhookChange is a change of a webhook; a nil field stays as it is, and a
+// WebhookChange is a change of a webhook; [subscribers.Patch] lists its fields. A nil field stays as it is, and a
 // RateLimit of 0 removes the limit.
 type WebhookChange = subscribers.Patch

@@ -2,10 +2,14 @@ package fanmail
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
+
+// maxWindow is the longest window of statistics: deliveries are kept as long.
+const maxWindow = subscribers.Retention
 
 // CreateWebhook creates a webhook of the tenant and returns it with its signing
 // secret, which cannot be read again. It returns a [*FieldError] for a bad
@@ -37,6 +41,9 @@ func (c *Client) GetWebhook(ctx context.Context, tenant TenantID, id WebhookID) 
 // ListWebhooks returns up to limit webhooks after a cursor, newest first, and the
 // cursor of the next page.
 func (c *Client) ListWebhooks(ctx context.Context, tenant TenantID, after Cursor, limit int) ([]Webhook, Cursor, error) {
+	if err := checkLimit(limit); err != nil {
+		return nil, Cursor{}, err
+	}
 	found, err := c.store.List(ctx, tenant, after, limit+1)
 	if err != nil {
 		return nil, Cursor{}, err
@@ -74,7 +81,8 @@ func (c *Client) DeleteWebhook(ctx context.Context, tenant TenantID, id WebhookI
 }
 
 // RotateWebhookSecret gives a webhook a new signing secret and returns it. Until
-// previousUntil the previous secret signs too.
+// previousUntil the previous secret signs too; a second rotation before then ends the
+// secret before the previous one.
 func (c *Client) RotateWebhookSecret(ctx context.Context, tenant TenantID, id WebhookID) (secret string, previousUntil time.Time, err error) {
 	secret, previousUntil, err = c.store.Rotate(ctx, tenant, id)
 	if err == nil {
@@ -97,5 +105,8 @@ func (c *Client) TestWebhook(ctx context.Context, tenant TenantID, id WebhookID)
 // tenant, and of each webhook, or of one webhook where id is not zero. The window
 // is at most 30 days.
 func (c *Client) GetStats(ctx context.Context, tenant TenantID, id WebhookID, window time.Duration) (Stats, []Stats, error) {
+	if window <= 0 || window > maxWindow {
+		return Stats{}, nil, &FieldError{Field: "window", Reason: fmt.Sprintf("is %s; it must be positive and at most %s", window, maxWindow)}
+	}
 	return c.store.Stats(ctx, tenant, id, window)
 }

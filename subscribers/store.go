@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -155,6 +156,7 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, w Webhook) (
 // case, as their addresses are stored.
 func (w *Webhook) normalize() {
 	w.Events = distinct(w.Events)
+	w.Filters.AgentIDs = slices.Clone(w.Filters.AgentIDs) // the caller's stay as they are
 	for i, a := range w.Filters.AgentIDs {
 		w.Filters.AgentIDs[i] = strings.ToLower(a)
 	}
