@@ -34,11 +34,13 @@ type Received struct {
 	References []string `json:"references"`
 	// Date is the Date field in RFC 3339; "" if it is absent or cannot be read.
 	Date string `json:"date"`
-	// Text is the plain text body; "" if the mail has no plain text part.
+	// Text is the plain text body; "" for none. If a mail has HTML alone, it is made from the HTML.
 	Text string `json:"text"`
+	// TextFromHTML is true if Text, or a part of it, was made from HTML.
+	TextFromHTML bool `json:"text_from_html"`
 	// HTML is the HTML body; "" for none.
 	HTML string `json:"html"`
-	// ReplyText is Text without the quoted mail; null if no quotation was found.
+	// ReplyText is Text without the quoted mail; null if no quotation was found, or if nothing stands above it.
 	ReplyText *string `json:"reply_text"`
 	// Headers are all fields in order, [name, value], unfolded, not decoded.
 	Headers [][2]string `json:"headers"`

@@ -17,8 +17,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/internal/ingest"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
+	"github.com/fanmail-dev/fanmail/internal/mailparse"
 )
 
 // readAttachmentTimeout bounds reading and decoding a message.
@@ -63,8 +63,8 @@ func (s *server) attachment(ctx context.Context, in *attachmentPath) (*streamed,
 	if err != nil {
 		return nil, goneMail(err)
 	}
-	about, content, err := ingest.ReadAttachment(reading, mail, in.N)
-	if errors.Is(err, ingest.ErrNoAttachment) {
+	about, content, err := mailparse.ReadAttachment(reading, mail, in.N)
+	if errors.Is(err, mailparse.ErrNoAttachment) {
 		return nil, problem(http.StatusNotFound, "%v", err)
 	}
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
 	"github.com/fanmail-dev/fanmail/internal/mailauth"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
+	"github.com/fanmail-dev/fanmail/internal/mailparse"
 	"github.com/fanmail-dev/fanmail/internal/telemetry"
 	"github.com/fanmail-dev/fanmail/outbox"
 )
@@ -64,11 +65,11 @@ func (s *receiver) accept(ctx context.Context, m mail) error {
 	s.m.mails.Inc()
 	s.m.events.Add(float64(made))
 	s.m.duplicates.Add(float64(len(copies) - made))
-	if p.problem() != "" {
+	if p.problem != "" {
 		s.m.parseErrors.Inc()
 	}
 	s.log.Info("mail accepted", zap.Int("bytes", len(m.raw)), zap.Int("events", made), zap.Int("duplicates", len(copies)-made),
-		zap.Stringer("message", copies[0].id), zap.Bool("parsed", p.problem() == ""), zap.Duration("took", took), telemetry.ID(ctx))
+		zap.Stringer("message", copies[0].id), zap.Bool("parsed", p.problem == ""), zap.Duration("took", took), telemetry.ID(ctx))
 	return nil
 }
 
@@ -82,7 +83,7 @@ func (s *receiver) authenticate(ctx context.Context, m *mail, p *parsed) {
 	start := time.Now()
 	in := mailauth.Mail{ClientIP: m.client, Helo: m.helo, From: m.from, Raw: m.raw}
 	for _, f := range p.header {
-		in.Header = append(in.Header, [2]string{f.name, f.value})
+		in.Header = append(in.Header, [2]string{f.Name, f.Value})
 	}
 	for _, a := range p.from {
 		in.Authors = append(in.Authors, a.Address)
@@ -96,7 +97,7 @@ func (s *receiver) copies(m mail, p *parsed) []copied {
 	var out []copied
 	own := make(map[string][]string, len(m.to))
 	for _, r := range m.to {
-		own[r.agent] = append(own[r.agent], text(r.address))
+		own[r.agent] = append(own[r.agent], mailparse.Text(r.address))
 	}
 	for _, r := range m.to {
 		to, first := own[r.agent]

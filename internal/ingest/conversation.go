@@ -6,6 +6,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
+	"github.com/fanmail-dev/fanmail/internal/mailparse"
 )
 
 // maxNamed is how many Message-IDs place a mail in a conversation: its own, the
@@ -17,8 +18,8 @@ const maxNamed = 20
 // the root. root names the conversation if none is known. Both are empty for a mail
 // that neither has nor names a Message-ID.
 func (p *parsed) readConversation() {
-	answered := namedIn(p.header.get("In-Reply-To"))
-	references := namedIn(cutAt(p.header.get("References"), maxDecodedBytes))
+	answered := namedIn(p.header.Get("In-Reply-To"))
+	references := namedIn(mailparse.Cut(p.header.Get("References"), mailparse.MaxField))
 	all := append([]string{p.messageID}, answered...)
 	for _, id := range slices.Backward(references) {
 		all = append(all, id)
@@ -55,7 +56,7 @@ func namedIn(v string) []string {
 		list = slices.DeleteFunc(list, func(w string) bool { return !strings.Contains(w, "@") })
 	}
 	for i := range list {
-		list[i] = cutAt(list[i], maxIDBytes)
+		list[i] = mailparse.Cut(list[i], maxIDBytes)
 	}
 	return list
 }

@@ -96,18 +96,11 @@ func TestEveryFieldIsCutToFit(t *testing.T) {
 	require.Equal(t, []int{10, 45, 45}, share(100, []int{10, 1000, 500}))
 }
 
-func TestAParserThatBreaksDownIsAProblemOfTheMail(t *testing.T) {
-	t.Parallel()
-	p := &parsed{}
-	p.guard("body", func() { panic("at the disco") })
-	require.Contains(t, p.problem(), "broke down: at the disco")
-}
-
 func TestParsingEndsWithItsTime(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	p := parseMail(ctx, []byte("From: a@b\r\nSubject: s\r\n\r\nbody"))
-	require.Contains(t, p.problem(), "too long")
+	require.Contains(t, p.problem, "too long")
 	require.Equal(t, "s", p.subject)
 }

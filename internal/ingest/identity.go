@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/mailparse"
 )
 
 // authored are the header fields that a mail's author wrote and that no relay
@@ -18,14 +19,24 @@ var authored = []string{
 	"Content-Disposition", "Content-ID",
 }
 
+// resent are the fields that a person adds who sends a mail again to somebody else. It keeps its Message-ID, and is a
+// mail of its own. Relays add none of them.
+var resent = []string{"Resent-From", "Resent-Sender", "Resent-To", "Resent-Cc", "Resent-Date", "Resent-Message-ID"}
+
 // fingerprint hashes the authored fields without their white space (relays fold
 // again), and the body without the line ends at its end (transports add some).
-func fingerprint(h header, body []byte) []byte {
+func fingerprint(h mailparse.Header, body []byte) []byte {
 	sum := sha256.New()
 	for _, name := range authored {
-		values := h.all(name)
+		values := h.All(name)
 		_ = binary.Write(sum, binary.BigEndian, int64(len(values))) // a hash takes everything
 		for _, v := range values {
+			writeSized(sum, strings.Join(strings.Fields(v), " "))
+		}
+	}
+	for _, name := range resent {
+		for _, v := range h.All(name) {
+			writeSized(sum, name)
 			writeSized(sum, strings.Join(strings.Fields(v), " "))
 		}
 	}
@@ -54,7 +65,7 @@ func writeSized(h hash.Hash, s string) {
 func identify(tenant events.TenantID, agent string, p *parsed, raw []byte) (events.MessageID, string) {
 	print := p.print
 	if p.messageID == "" {
-		if p.header.get("Date") == "" && p.header.get("Received") == "" {
+		if p.header.Get("Date") == "" && p.header.Get("Received") == "" {
 			return events.NewRandom[events.MessageKind](), ""
 		}
 		sum := sha256.Sum256(raw)

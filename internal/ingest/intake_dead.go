@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/mailparse"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 )
 
@@ -76,5 +77,5 @@ func oneLine(s string) string {
 			return ' '
 		}
 		return r
-	}, cutAt(text(s), 512))
+	}, mailparse.Cut(mailparse.Text(s), 512))
 }

@@ -4,22 +4,24 @@ import (
 	"time"
 
 	"github.com/fanmail-dev/fanmail/events/email"
+	"github.com/fanmail-dev/fanmail/internal/mailparse"
 )
 
 // received returns the part of the event's data that is the same for all agents.
 func (p *parsed) received(m mail) *email.Received {
 	r := &email.Received{
-		Envelope:        email.Envelope{From: p.limit("envelope", text(m.from), maxIDBytes), To: []string{}},
+		Envelope:        email.Envelope{From: p.limit("envelope", mailparse.Text(m.from), maxIDBytes), To: []string{}},
 		Subject:         p.subject,
 		From:            p.from,
 		To:              p.to,
 		Cc:              p.cc,
 		ReplyTo:         p.replyTo,
-		MessageIDHeader: text(p.messageID),
+		MessageIDHeader: mailparse.Text(p.messageID),
 		InReplyTo:       p.inReplyTo,
 		References:      p.references,
 		Date:            p.date,
 		Text:            p.text,
+		TextFromHTML:    p.textFromHTML,
 		HTML:            p.html,
 		ReplyText:       p.reply,
 		Headers:         p.headers,
@@ -27,7 +29,7 @@ func (p *parsed) received(m mail) *email.Received {
 		Authentication:  m.authentication,
 		Size:            int64(len(m.raw)),
 		ReceivedAt:      m.at.UTC().Format(time.RFC3339Nano),
-		ParseError:      p.problem(),
+		ParseError:      p.problem,
 		Truncated:       []string{},
 	}
 	for _, f := range fields {

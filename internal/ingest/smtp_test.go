@@ -99,6 +99,24 @@ func TestAFailedCommitAnswers451AndLeavesNothing(t *testing.T) {
 	require.Len(t, mails(t, pool), 1)
 }
 
+// Whoever redirects a mail keeps its Message-ID and adds Resent fields.
+func TestARedirectedMailIsAMailOfItsOwn(t *testing.T) {
+	t.Parallel()
+	pool, s := quick(t, ingest.Options{})
+	w := hello(t, s)
+	for i, resent := range []string{
+		"", "Resent-From: ben@example.org\r\nResent-Date: Tue, 3 Jan 2026 10:00:00 +0100\r\n", "Resent-From: ben@example.org\r\nResent-Date: Wed, 4 Jan 2026 10:00:00 +0100\r\n",
+		"Resent-To: a@example.com\r\n", "Resent-Message-ID: <r@example.org>\r\n",
+	} {
+		for range 2 {
+			w.begin("a@example.com")
+			w.bdat(250, []byte(resent+plain))
+			evs, _, _, _ := counts(t, pool)
+			require.Equal(t, i+1, evs, "%q", resent)
+		}
+	}
+}
+
 func TestTheSameMailTwiceIsOneEvent(t *testing.T) {
 	t.Parallel()
 	reg := prometheus.NewRegistry()

@@ -1,19 +1,23 @@
 package ingest
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/fanmail-dev/fanmail/internal/mailparse"
+)
 
 // readThread reads which mails this one answers.
 func (p *parsed) readThread() {
-	first := firstID(p.header.get("In-Reply-To"))
-	p.inReplyTo = p.limit("in_reply_to", text(first), maxIDBytes)
-	list := ids(cutAt(p.header.get("References"), maxDecodedBytes))
+	first := firstID(p.header.Get("In-Reply-To"))
+	p.inReplyTo = p.limit("in_reply_to", mailparse.Text(first), maxIDBytes)
+	list := ids(mailparse.Cut(p.header.Get("References"), mailparse.MaxField))
 	if len(list) > maxReferences {
 		// The root identifies the thread, the newest ids the position in it.
 		p.cut["references"] = true
 		list = append(list[:1], list[len(list)-maxReferences+1:]...)
 	}
 	for _, id := range list {
-		p.references = append(p.references, p.limit("references", text(id), maxIDBytes))
+		p.references = append(p.references, p.limit("references", mailparse.Text(id), maxIDBytes))
 	}
 }
 

@@ -95,11 +95,15 @@ var Rules = []Rule{
 		Because: "the schemas are made of the types that receivers read, and of nothing else",
 	},
 	{
+		Package: "internal/mailparse",
+		Because: "what a mail says stands in its bytes alone; who received it and what is made of it is not its concern",
+	},
+	{
 		Package: "internal/mailauth", May: []string{"events/email"},
 		Because: "who sent a mail is between the mail and DNS; nothing else of ours has a say",
 	},
 	{
-		Package: "internal/ingest", May: []string{"events", "events/email", "internal/agentwebhook", "internal/mailauth", "internal/mailbox", "internal/pg", "internal/stream", "internal/telemetry", "internal/tenancy", "internal/tracecontext", "outbox"},
+		Package: "internal/ingest", May: []string{"events", "events/email", "internal/agentwebhook", "internal/mailauth", "internal/mailbox", "internal/mailparse", "internal/pg", "internal/stream", "internal/telemetry", "internal/tenancy", "internal/tracecontext", "outbox"},
 		Because: "ingest ends at the outbox and the agents' deliveries; it must not wait for subscribers",
 	},
 	{
@@ -139,7 +143,7 @@ var Rules = []Rule{
 		Because: "whose something is is asked by everybody, so it knows nobody else",
 	},
 	{
-		Package: "internal/api", May: []string{"deploy/migrations", "events", "internal/mailbox", "internal/ingest", "internal/pg", "internal/replay", "internal/retention", "internal/stream", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/api", May: []string{"deploy/migrations", "events", "internal/mailbox", "internal/mailparse", "internal/pg", "internal/replay", "internal/retention", "internal/stream", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
 		Because: "handlers translate; what moves events runs in other processes",
 	},
 	{

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	_ "github.com/jhillyerd/enmime/v2" // a MIME library, for the mails that it is tested with
 	"github.com/stretchr/testify/require"
 )
 
@@ -38,7 +39,7 @@ func canonical(raw []byte) []byte {
 	return raw
 }
 
-// corpus is every mail in the MIME library's module.
+// corpus is every mail in the module of a MIME library.
 func corpus(ctx context.Context, t testing.TB) []sample {
 	t.Helper()
 	dir, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/jhillyerd/enmime/v2").Output()

@@ -1,4 +1,4 @@
-package ingest
+package mailparse
 
 import (
 	"os"
@@ -20,7 +20,7 @@ func TestRepliesAreToldFromWhatTheyQuote(t *testing.T) {
 		body, err := os.ReadFile(f)
 		require.NoError(t, err)
 		want, err := os.ReadFile(strings.TrimSuffix(f, ".txt") + ".reply")
-		reply, ok := stripQuotation(string(body))
+		reply, ok := StripQuotation(string(body))
 		if os.IsNotExist(err) {
 			require.False(t, ok, "%s: %q", f, reply)
 			continue
@@ -38,8 +38,8 @@ func TestTheSearchForAQuotationIsBounded(t *testing.T) {
 		strings.Repeat("On\n", 1<<18), strings.Repeat("From: a\n", 4000), strings.Repeat("> \nx\n", 2000),
 		"On " + strings.Repeat("wrote: ", 1<<18), strings.Repeat("On a b c d wrote:\n> x\ny\n", 1500),
 	} {
-		_, _ = stripQuotation(body)
+		_, _ = StripQuotation(body)
 	}
-	_, ok := stripQuotation(strings.Repeat("x\n", maxReplyLines) + "> quoted")
+	_, ok := StripQuotation(strings.Repeat("x\n", maxReplyLines) + "> quoted")
 	require.False(t, ok)
 }

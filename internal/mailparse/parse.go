@@ -1,0 +1,230 @@
+package mailparse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"html"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Mail is what a mail says, decoded. Its strings are UTF-8 without NUL.
+type Mail struct {
+	Header  Header // as received
+	Body    []byte // aliases the raw mail
+	Strays  int    // lines of the header that are no fields
+	Over    bool   // the header has over [MaxHeaderBytes]; there is no body then
+	Subject string
+	// From, To, Cc and ReplyTo are the addresses of the fields, the first 1,000 of each.
+	From, To, Cc, ReplyTo []Address
+	Date                  time.Time
+	HasDate               bool
+
+	Text         string
+	TextFromHTML bool    // a part of Text was made from HTML
+	Reply        *string // what the author wrote above the mail that he quotes; nil if he quotes none
+	HTML         string
+	Cut          map[string]bool // "text", "html", "from", "to", "cc", "reply_to": there is more than was read
+	Attachments  []Attachment
+
+	Problem string // what could not be read, in one line; "" for nothing
+	Steps   int64  // the work that it took: bytes looked at, each time
+}
+
+// Parse reads a mail as far as it can be read until ctx ends. It never fails and never panics. Its work is bounded by
+// the mail's size.
+func Parse(ctx context.Context, raw []byte) *Mail {
+	m, _ := parse(ctx, raw, -1)
+	return m
+}
+
+// ErrNoAttachment means that the mail has no attachment of that number.
+var ErrNoAttachment = errors.New("the mail has no such attachment")
+
+// ReadAttachment reads the nth attachment of a raw mail, counted from 0 as in [Mail.Attachments], and its decoded content.
+// It has the bounds of [Parse]. Its errors are [ErrNoAttachment] and, if ctx ends before the mail is read, the context's.
+func ReadAttachment(ctx context.Context, raw []byte, n int) (Attachment, []byte, error) {
+	m, content := parse(ctx, raw, n)
+	if err := ctx.Err(); err != nil {
+		// The content may be incomplete.
+		return Attachment{}, nil, fmt.Errorf("read an attachment: %w", context.Cause(ctx))
+	}
+	if n < 0 || n >= len(m.Attachments) {
+		return Attachment{}, nil, ErrNoAttachment
+	}
+	return m.Attachments[n], content, nil
+}
+
+func parse(ctx context.Context, raw []byte, want int) (*Mail, []byte) {
+	b := newBudget(ctx, len(raw))
+	s := SplitMail(raw)
+	m := &Mail{Header: s.Header, Body: s.Body, Strays: s.Strays, Over: s.Over, Cut: map[string]bool{}}
+	r := &reader{b: b, want: want}
+	b.used += int64(len(raw) - len(s.Body))
+	if s.Strays > 0 {
+		b.mark(fmt.Sprintf("%d lines of the header are no fields", s.Strays))
+	}
+	b.guard("header", func() { m.readHeader(b) })
+	switch {
+	case len(raw) == 0:
+		b.mark("the mail is empty")
+	case s.Over:
+		b.mark(fmt.Sprintf("the header has over %d bytes", MaxHeaderBytes))
+	default:
+		b.guard("body", func() {
+			r.read(m, scan(b, raw, len(raw)-len(s.Body), s.Header))
+		})
+	}
+	m.Attachments = r.attachments
+	b.guard("quotation", func() { m.readReply(b) })
+	if !s.Header.Has("From") {
+		b.mark("there is no From")
+	}
+	m.Problem, m.Steps = b.problem(), b.used
+	return m, r.wanted
+}
+
+// maxAddresses is how many addresses of a list are read.
+const maxAddresses = 1000
+
+func (m *Mail) readHeader(b *budget) {
+	for _, f := range m.Header {
+		if !utf8.ValidString(f.Value) {
+			b.mark("the field " + f.Name + " is not UTF-8")
+		}
+	}
+	b.spend(4 * headerSize(m.Header))
+	m.Subject = DecodeWords(m.Header.Get("Subject"))
+	if v := m.Header.Get("Date"); v != "" {
+		if m.Date, m.HasDate = Date(v); !m.HasDate {
+			b.mark("the field Date is no date")
+		}
+	}
+	for _, l := range []struct {
+		field, name string
+		list        *[]Address
+	}{{"from", "From", &m.From}, {"to", "To", &m.To}, {"cc", "Cc", &m.Cc}, {"reply_to", "Reply-To", &m.ReplyTo}} {
+		list, ok, cut := Addresses(m.Header.All(l.name), maxAddresses)
+		if !ok {
+			b.mark("the field " + l.name + " is no list of addresses")
+		}
+		if cut {
+			m.Cut[l.field] = true
+		}
+		*l.list = list
+	}
+}
+
+func headerSize(h Header) int {
+	n := 0
+	for _, f := range h {
+		n += len(f.Name) + len(f.Value)
+	}
+	return n
+}
+
+// read fills in the bodies and the attachments.
+func (r *reader) read(m *Mail, root *part) {
+	shown := classify(root)
+	order := append(append([]*part{}, shown.text...), shown.html...)
+	texts := map[*part]string{}
+	room := map[bool]int{true: MaxBody, false: MaxBody} // by whether it is HTML
+	for _, p := range order {
+		if _, ok := texts[p]; ok {
+			continue
+		}
+		r.extractFiles(p)
+		if room[p.isHTML()] == 0 {
+			m.Cut[bodyName(p)], texts[p] = true, ""
+			continue
+		}
+		s, cut := r.body(p, room[p.isHTML()])
+		if cut {
+			m.Cut[bodyName(p)] = true
+			room[p.isHTML()] = 0
+		}
+		room[p.isHTML()] = max(0, room[p.isHTML()]-len(s))
+		texts[p] = s
+	}
+	m.HTML = joinHTML(shown.html, texts)
+	m.Text, m.TextFromHTML = r.joinText(shown, texts)
+	for _, p := range shown.attachments {
+		r.attach(p)
+	}
+}
+
+func bodyName(p *part) string {
+	if p.isHTML() {
+		return "html"
+	}
+	return "text"
+}
+
+// joinHTML joins the bodies of a mail that has HTML, in order.
+func joinHTML(parts []*part, texts map[*part]string) string {
+	var out strings.Builder
+	some := false
+	for _, p := range parts {
+		some = some || p.isHTML()
+	}
+	if !some {
+		return ""
+	}
+	for _, p := range parts {
+		s := texts[p]
+		if strings.TrimSpace(s) == "" {
+			continue
+		}
+		if !p.isHTML() {
+			s = `<div style="white-space: pre-wrap">` + html.EscapeString(strings.TrimSpace(s)) + "</div>\n"
+		}
+		writeJoined(&out, s)
+	}
+	return out.String()
+}
+
+func writeJoined(out *strings.Builder, s string) {
+	if out.Len() > 0 && !strings.HasSuffix(out.String(), "\n") {
+		out.WriteByte('\n')
+	}
+	out.WriteString(s)
+}
+
+// joinText joins the bodies, in order. HTML becomes text where it has no text beside it.
+func (r *reader) joinText(shown *bodies, texts map[*part]string) (text string, fromHTML bool) {
+	parts := shown.text
+	blank := true
+	for _, p := range parts {
+		blank = blank && strings.TrimSpace(texts[p]) == ""
+	}
+	if blank && len(shown.html) > 0 {
+		parts = shown.html
+	}
+	var out strings.Builder
+	for _, p := range parts {
+		s := texts[p]
+		if p.isHTML() {
+			s = htmlToText(r.b, s)
+			if s == "" {
+				continue
+			}
+			fromHTML = true
+		}
+		if s != "" {
+			writeJoined(&out, s)
+		}
+	}
+	return out.String(), fromHTML
+}
+
+// readReply finds what the author wrote above the mail that he quotes.
+func (m *Mail) readReply(b *budget) {
+	if !b.spend(8 * len(m.Text)) {
+		return
+	}
+	if reply, ok := StripQuotation(m.Text); ok {
+		m.Reply = &reply
+	}
+}
