@@ -39,6 +39,17 @@ type Outcome struct {
 	// Unsent ends the delivery as failed without an attempt: its webhook was deleted,
 	// or its event is past its retention. The number of attempts stays as it is.
 	Unsent bool
+	// Lease is when the attempt's lease ends, in Unix microseconds. If somebody has
+	// leased the row since, a failure is counted, and status and lease stay. 0: the
+	// failure is recorded whoever holds the row.
+	Lease int64
+}
+
+func (o *Outcome) leaseEnd() time.Time {
+	if o.Lease == 0 {
+		return time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+	}
+	return time.UnixMicro(o.Lease)
 }
 
 // Lease names a row and the lease under which it is held.
@@ -85,17 +96,22 @@ SET status = 'delivered', attempts = d.attempts + 1, last_status_code = o.code, 
 FROM (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[]) ` + expectOne + `) AS o (id, created_at, code)
 WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending' AND ` + ofDay
 
-// A failure counts only if the row has recorded the attempts before it and no more.
+// A failure ends the delivery if it is the last attempt, and if nobody has leased
+// the row since: else the row is in the hands of whoever did.
+const endsDelivery = `(o.final OR d.attempts + 1 >= d.max_attempts) AND d.next_retry_at <= o.lease`
+
+// A failure counts only if the row has recorded the attempts before it and no more,
+// or is still under the attempt's lease.
 const recordFailed = `
 UPDATE fanmail.webhook_subscriber_deliveries AS d
-SET attempts = CASE WHEN o.unsent THEN d.attempts ELSE o.attempt END, last_status_code = CASE WHEN o.unsent THEN d.last_status_code ELSE o.code END,
+SET attempts = CASE WHEN o.unsent THEN d.attempts ELSE d.attempts + 1 END, last_status_code = CASE WHEN o.unsent THEN d.last_status_code ELSE o.code END,
     last_error = o.error, last_attempt_at = CASE WHEN o.unsent THEN d.last_attempt_at ELSE now() END,
-    status        = CASE WHEN o.final OR o.attempt >= d.max_attempts THEN 'failed' ELSE 'pending' END,
-    finished_at   = CASE WHEN o.final OR o.attempt >= d.max_attempts THEN now() END,
-    next_retry_at = CASE WHEN o.final OR o.attempt >= d.max_attempts THEN NULL ELSE now() + make_interval(secs => o.retry) END
-FROM (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[], $4::smallint[], $5::text[], $6::boolean[], $7::float8[], $8::boolean[]) ` + expectOne + `)
-     AS o (id, created_at, code, attempt, error, final, retry, unsent)
-WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending' AND (d.attempts = o.attempt - 1 OR o.unsent)
+    status        = CASE WHEN ` + endsDelivery + ` THEN 'failed' ELSE 'pending' END,
+    finished_at   = CASE WHEN ` + endsDelivery + ` THEN now() END,
+    next_retry_at = CASE WHEN d.next_retry_at > o.lease THEN d.next_retry_at WHEN ` + endsDelivery + ` THEN NULL ELSE now() + make_interval(secs => o.retry) END
+FROM (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[], $4::smallint[], $5::text[], $6::boolean[], $7::float8[], $8::boolean[], $9::timestamptz[]) ` + expectOne + `)
+     AS o (id, created_at, code, attempt, error, final, retry, unsent, lease)
+WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending' AND (d.attempts = o.attempt - 1 OR d.next_retry_at = o.lease OR o.unsent)
   AND ` + ofDay + `
 RETURNING d.id, d.next_retry_at`
 
@@ -185,14 +201,16 @@ func queueFailed(b *pgx.Batch, outcomes []Outcome, w *OutcomeResult) {
 		var errs []string
 		var final, unsent []bool
 		var retries []float64
+		var leases []time.Time
 		for _, o := range outcomes {
 			attempts = append(attempts, int16(o.Attempt)) //nolint:gosec // small
 			errs = append(errs, o.Error)
 			final = append(final, o.Final || o.Unsent)
 			unsent = append(unsent, o.Unsent)
 			retries = append(retries, o.Retry.Seconds())
+			leases = append(leases, o.leaseEnd())
 		}
-		b.Queue(d.In(recordFailed), c.ids, c.created, c.codes, attempts, errs, final, retries, unsent).Query(func(rows pgx.Rows) error {
+		b.Queue(d.In(recordFailed), c.ids, c.created, c.codes, attempts, errs, final, retries, unsent, leases).Query(func(rows pgx.Rows) error {
 			var id events.DeliveryID
 			var at *time.Time
 			w.Stale += len(outcomes)

@@ -279,7 +279,7 @@ func (b *backlog) record(rows []subscribers.NewDelivery, part int) {
 	require.Len(b.t, w.Renewed, part)
 	each := pgplan.Bound{Indexes: []string{byKey}, Rows: 2 * part, Blocks: 40 * part}
 	b.within("recordDelivered", "SET status = 'delivered'", each)
-	b.within("recordFailed", "CASE WHEN o.final", each)
+	b.within("recordFailed", "CASE WHEN (o.final", each)
 	b.within("releaseRows", "SET next_retry_at = now()\n", each)
 	b.within("renewRows", "SET next_retry_at = now() + make_interval(secs => $4)", each)
 }

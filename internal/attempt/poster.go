@@ -94,7 +94,8 @@ func (p *Poster) Post(ctx context.Context, r Request) Result {
 	if r.LeaseValid != nil {
 		lost, lose := context.WithCancelCause(ctx)
 		defer lose(nil)
-		ctx = fence(lost, lose, r.LeaseValid)
+		deadline := start.Add(p.timeout) // its timer may fire late in a process that was paused
+		ctx = fence(lost, lose, func() bool { return time.Now().Before(deadline) && r.LeaseValid() })
 	}
 	// RoundTrip, not Client.Do, which would follow redirects.
 	resp, err := p.transport.RoundTrip(p.request(ctx, &r))

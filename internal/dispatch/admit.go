@@ -19,6 +19,9 @@ func (d *Dispatcher) add(q *delivery, e *subscribers.Entry) (a scheduler.Admissi
 	w := scheduled(e)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if q.tenure.ended() {
+		return scheduler.Foreign, d.room // another owner may have had its message since
+	}
 	return d.sched.Add(d.clock.now(), &q.Delivery, &w), d.room
 }
 

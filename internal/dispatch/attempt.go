@@ -57,6 +57,7 @@ func (p *poster) post(ctx context.Context, w *subscribers.Entry, q *delivery) at
 	}
 	signer.Sign(h, q.eventID.String(), now, q.Envelope)
 	return p.Post(ctx, attempt.Request{
-		URL: u, Header: h, Body: attempt.Bytes(q.Envelope), Length: int64(len(q.Envelope)), LeaseValid: p.leaseValid,
+		URL: u, Header: h, Body: attempt.Bytes(q.Envelope), Length: int64(len(q.Envelope)),
+		LeaseValid: func() bool { return p.leaseValid() && !q.tenure.ended() },
 	})
 }

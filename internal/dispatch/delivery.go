@@ -27,6 +27,7 @@ type delivery struct {
 	source      source
 	message     *message           // nil unless it came fromStream
 	webhook     *subscribers.Entry // as it was when the attempt began
+	tenure      *tenure            // under which its message came or, later, its attempt began; nil: none
 }
 
 func newDelivery(l *subscribers.Leased, from source) *delivery {

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/attempt"
 	"github.com/fanmail-dev/fanmail/internal/dispatch/scheduler"
 	"github.com/fanmail-dev/fanmail/internal/faults"
@@ -49,6 +50,7 @@ func (d *Dispatcher) advanceTo(now scheduler.Now) (first *delivery) {
 		switch c.Kind {
 		case scheduler.Start:
 			q.webhook = c.Delivery.Webhook().Payload.(*subscribers.Entry)
+			q.tenure = d.owner.tenure(events.Partition(q.WebhookID))
 			if first == nil {
 				first = q
 			} else {
@@ -136,14 +138,14 @@ func (d *Dispatcher) record(q *delivery, r *attempt.Result) {
 	d.outcomes.add(entry{kind: entryOutcome, d: q, outcome: subscribers.Outcome{
 		Ref: q.ref(), WebhookID: q.WebhookID, Attempt: n, Delivered: r.Delivered, StatusCode: r.StatusCode,
 		Error: r.Error, Reason: r.Reason, Response: r.Response, Duration: r.Duration,
-		Final: r.Reason == attempt.ReasonGone, Retry: attempt.RetryDelay(n, q.maxAttempts, r.RetryAfter),
+		Lease: q.Lease, Final: r.Reason == attempt.ReasonGone, Retry: attempt.RetryDelay(n, q.maxAttempts, r.RetryAfter),
 	}})
 }
 
 // end fails a delivery without an attempt.
 func (d *Dispatcher) end(q *delivery, reason, text string) {
 	d.outcomes.add(entry{kind: entryOutcome, d: q, outcome: subscribers.Outcome{
-		Ref: q.ref(), WebhookID: q.WebhookID, Attempt: q.Attempts, Error: text, Reason: reason, Unsent: true,
+		Ref: q.ref(), WebhookID: q.WebhookID, Attempt: q.Attempts, Lease: q.Lease, Error: text, Reason: reason, Unsent: true,
 	}})
 }
 

@@ -323,7 +323,11 @@ func (w *outcomeWriter) rows(batch []entry) *subscribers.OutcomeBatch {
 			}
 		case entryRelease:
 			b.Release = append(b.Release, lease)
-		case entryRenew, entryReclaim:
+		case entryReclaim:
+			if e.d.tenure.holds() { // else the message is the next owner's
+				b.Renew = append(b.Renew, lease)
+			}
+		case entryRenew:
 			b.Renew = append(b.Renew, lease)
 		}
 	}

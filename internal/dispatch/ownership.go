@@ -49,7 +49,7 @@ type partitionHolder interface {
 	peers(n int)
 	// receive takes a partition's messages until ctx ends, and calls started
 	// when they begin to come.
-	receive(ctx context.Context, partition int, started func())
+	receive(ctx context.Context, partition int, t *tenure, started func())
 }
 
 // ownershipConfig is what ownership is made of.
@@ -78,6 +78,33 @@ type ownership struct {
 	readiness readiness
 	rank      int           // among the live dispatchers, by their ids
 	reranked  chan struct{} // closed when rank changes, and made anew
+
+	tenures [events.Partitions]atomic.Pointer[tenure] // never nil
+}
+
+// tenure is one uninterrupted ownership of a partition. What began under it must
+// not go on in the next one: another owner may have worked in between. Nil holds
+// for ever.
+type tenure struct {
+	owner *ownership
+	over  atomic.Bool
+}
+
+// holds says that the partition has been owned without interruption, and that its
+// lease has not run out.
+func (t *tenure) holds() bool { return t == nil || !t.over.Load() && t.owner.leaseValid() }
+
+// ended says that the partition has gone, though it may have come back.
+func (t *tenure) ended() bool { return t != nil && t.over.Load() }
+
+// tenure returns a partition's present ownership, or the next one if it is not
+// owned.
+func (o *ownership) tenure(partition int) *tenure { return o.tenures[partition].Load() }
+
+func (o *ownership) endTenure(partition int) {
+	if t := o.tenures[partition].Swap(&tenure{owner: o}); t != nil {
+		t.over.Store(true)
+	}
 }
 
 // readiness says how far the first share of partitions has come.
@@ -102,6 +129,9 @@ func newOwnership(c ownershipConfig) *ownership {
 		consumers: make(map[int]*consumer), leaving: make(map[int]time.Time), reranked: make(chan struct{}),
 	}
 	_, _ = rand.Read(o.id[:])
+	for p := range o.tenures {
+		o.endTenure(p)
+	}
 	return o
 }
 
@@ -206,6 +236,9 @@ func (o *ownership) beat(ctx context.Context, holder partitionHolder) error {
 	holder.peers(alive - 1)
 	share := (events.Partitions + max(alive, 1) - 1) / max(alive, 1)
 	if missing := share - len(mine); missing > 0 {
+		// Give up first what has gone: if it is claimed again in this beat, another
+		// owner may have worked on it meanwhile.
+		o.giveUp(mine, holder)
 		rows, err := o.pool.Query(call, claimFree, o.id, partitionLease.Seconds(), missing)
 		if err != nil {
 			return fmt.Errorf("claim free partitions: %w", err)
@@ -252,9 +285,9 @@ func (o *ownership) rerank(rank int) {
 	}
 }
 
-// adopt gives up the partitions that went, and only then lets attempts start
-// until the lease's new end. Then it receives the messages of those that came.
-func (o *ownership) adopt(ctx context.Context, mine []int16, until time.Time, holder partitionHolder) {
+// giveUp ends the work on all partitions but mine, and returns those that may be
+// worked on: mine without those that are being handed over.
+func (o *ownership) giveUp(mine []int16, holder partitionHolder) [events.Partitions]bool {
 	var owned [events.Partitions]bool
 	for _, p := range mine {
 		owned[p] = true
@@ -263,6 +296,7 @@ func (o *ownership) adopt(ctx context.Context, mine []int16, until time.Time, ho
 	for p := range o.leaving {
 		if !owned[p] {
 			delete(o.leaving, p)
+			o.endTenure(p)
 		}
 		owned[p] = false // ours in the table until its attempts have ended
 	}
@@ -272,17 +306,25 @@ func (o *ownership) adopt(ctx context.Context, mine []int16, until time.Time, ho
 			c.stop()
 			lost++
 			delete(o.consumers, p)
+			o.endTenure(p)
 		}
 	}
 	o.mu.Unlock()
 	o.moves.WithLabelValues(moveLost).Add(float64(lost))
 	holder.own(owned)
+	return owned
+}
+
+// adopt gives up the partitions that went, and only then lets attempts start
+// until the lease's new end. Then it receives the messages of those that came.
+func (o *ownership) adopt(ctx context.Context, mine []int16, until time.Time, holder partitionHolder) {
+	owned := o.giveUp(mine, holder)
 	o.until.Store(until.Sub(o.base).Nanoseconds())
 	fresh := false
 	o.mu.Lock()
 	for p, own := range owned {
 		if own && o.consumers[p] == nil {
-			o.consumers[p] = consume(ctx, p, holder)
+			o.consumers[p] = consume(ctx, p, o.tenure(p), holder)
 			fresh = true
 		}
 	}
@@ -296,12 +338,12 @@ func (o *ownership) adopt(ctx context.Context, mine []int16, until time.Time, ho
 	holder.lease(until)
 }
 
-func consume(ctx context.Context, p int, holder partitionHolder) *consumer {
+func consume(ctx context.Context, p int, t *tenure, holder partitionHolder) *consumer {
 	ctx, stop := context.WithCancel(ctx)
 	c := &consumer{stop: stop, done: make(chan struct{})}
 	go func() {
 		defer close(c.done)
-		holder.receive(ctx, p, func() { c.started.Store(true) })
+		holder.receive(ctx, p, t, func() { c.started.Store(true) })
 	}()
 	return c
 }
@@ -337,6 +379,7 @@ func (o *ownership) shed(ctx context.Context, surplus int, holder partitionHolde
 	o.mu.Lock()
 	for _, p := range free {
 		delete(o.leaving, int(p))
+		o.endTenure(int(p))
 	}
 	o.mu.Unlock()
 	o.moves.WithLabelValues(moveReleased).Add(float64(len(free)))

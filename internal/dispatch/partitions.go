@@ -27,6 +27,6 @@ func (p partitions) unrecorded(partition int) int {
 
 func (p partitions) peers(n int) { p.d.outcomes.peers.Store(int64(n)) }
 
-func (p partitions) receive(ctx context.Context, partition int, started func()) {
-	p.d.receive(ctx, partition, started)
+func (p partitions) receive(ctx context.Context, partition int, t *tenure, started func()) {
+	p.d.receive(ctx, partition, t, started)
 }

@@ -22,24 +22,36 @@ const aheadMessages = 4
 // whose envelopes could not be read.
 const envelopePause = time.Second
 
+// inbox is what is known of the messages of a partition that this process owns.
+type inbox struct {
+	tenure *tenure
+	since  atomic.Int64  // the database's time when they began to come
+	last   atomic.Uint64 // the highest sequence of the stream that has come since
+}
+
+// begins says that messages begin to come.
+func (b *inbox) begins(now int64) {
+	b.since.Store(now)
+	b.last.Store(0)
+}
+
 // receive takes a partition's messages until ctx ends, and calls started when
 // they begin to come.
-func (d *Dispatcher) receive(ctx context.Context, partition int, started func()) {
-	var since atomic.Int64 // the database's time when they began to come
-	since.Store(d.clock.latest())
+func (d *Dispatcher) receive(ctx context.Context, partition int, t *tenure, started func()) {
+	in := &inbox{tenure: t}
+	in.begins(d.clock.latest())
 	source := stream.Source{
 		JS: d.js, Streams: d.o.Streams, Stream: stream.Deliveries, Consumer: stream.PartitionConsumer(partition),
 		Ahead: aheadMessages, Log: d.log, Started: func() {
-			since.Store(d.clock.latest())
+			in.begins(d.clock.latest())
 			started()
 		},
 	}
-	_ = source.Run(ctx, func(m jetstream.Msg) { d.handle(ctx, m, since.Load()) })
+	_ = source.Run(ctx, func(m jetstream.Msg) { d.handle(ctx, m, in) })
 }
 
-// handle takes a message apart. since is the database's time when this process
-// began to receive the partition's messages.
-func (d *Dispatcher) handle(ctx context.Context, m jetstream.Msg, since int64) {
+// handle takes a message apart.
+func (d *Dispatcher) handle(ctx context.Context, m jetstream.Msg, in *inbox) {
 	dm, err := stream.DecodeDelivery(m.Data())
 	if err != nil {
 		d.log.Error("a delivery message can't be read; its rows are fetched from the table", zap.Error(err))
@@ -59,9 +71,9 @@ func (d *Dispatcher) handle(ctx context.Context, m jetstream.Msg, since int64) {
 	}
 	src := &message{msg: m}
 	src.left.Store(int32(len(dm.Deliveries)) + 1) //nolint:gosec // a few thousand at most
-	redelivered := redelivered(m, dm.Lease, since)
+	redelivered := in.redelivered(m, dm.Lease)
 	for _, q := range d.deliveries(m, dm) {
-		q.message = src
+		q.message, q.tenure = src, in.tenure
 		if redelivered {
 			d.reclaim(q)
 		} else {
@@ -75,13 +87,18 @@ func (d *Dispatcher) handle(ctx context.Context, m jetstream.Msg, since int64) {
 // redelivered says that some of the message's deliveries may be finished, so
 // that each must prove that its row is still under the message's lease. That
 // holds too for messages older than our ownership: the previous owner may have
-// finished them, and the broker's count of deliveries is lost with its nodes.
-func redelivered(m jetstream.Msg, lease, since int64) bool {
-	if lease-subscribers.FirstLease.Microseconds() < since {
+// finished them, and the broker's count of deliveries is lost with its nodes. So
+// this process remembers how far the stream has come.
+func (b *inbox) redelivered(m jetstream.Msg, lease int64) bool {
+	meta, err := m.Metadata()
+	if err != nil || meta.NumDelivered > 1 {
 		return true
 	}
-	meta, err := m.Metadata()
-	return err != nil || meta.NumDelivered > 1
+	if meta.Sequence.Stream <= b.last.Load() {
+		return true
+	}
+	b.last.Store(meta.Sequence.Stream)
+	return lease-subscribers.FirstLease.Microseconds() < b.since.Load()
 }
 
 // deliveries returns the deliveries of a message.

@@ -14,7 +14,7 @@ import (
 // roundPartitions are the partitions of one round, which receives no messages.
 type roundPartitions struct{ partitions }
 
-func (roundPartitions) receive(ctx context.Context, _ int, started func()) {
+func (roundPartitions) receive(ctx context.Context, _ int, _ *tenure, started func()) {
 	started()
 	<-ctx.Done()
 }

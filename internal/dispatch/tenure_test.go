@@ -1,0 +1,77 @@
+package dispatch
+
+import (
+	"context"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/internal/attempt"
+	"github.com/fanmail-dev/fanmail/internal/dispatch/scheduler"
+	"github.com/fanmail-dev/fanmail/test/natstest"
+)
+
+// A process that was paused while it dialled may renew its lease for other
+// partitions before the attempt goes on.
+func TestNothingIsSentForAPartitionThatWentSinceTheStart(t *testing.T) {
+	t.Parallel()
+	s, arrived := receiver(t)
+	d, q := stranger(t, s.URL)
+	p := newPoster(d.o, func() bool { return true })
+	e := d.registry.Get(q.WebhookID)
+	q.tenure = d.owner.tenure(0)
+	require.True(t, p.post(context.Background(), e, q).Delivered)
+	d.owner.endTenure(0)
+	require.Equal(t, attempt.ErrLeaseLost.Error(), p.post(context.Background(), e, q).Error)
+	a, _ := d.add(q, e)
+	require.Equal(t, scheduler.Foreign, a, "nor is it queued under the next ownership")
+	s.Close() // waits for what has arrived
+	require.Equal(t, int32(1), arrived.Load())
+}
+
+func TestAPartitionThatWentIsGivenUpBeforeItIsClaimedAgain(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	d, _ := stranger(t, "http://127.0.0.1:1/")
+	holder := roundPartitions{partitions{d}}
+	require.NoError(t, d.owner.beat(ctx, holder))
+	require.NoError(t, d.owner.beat(ctx, holder))
+	before := d.owner.tenure(3)
+	require.True(t, before.holds())
+	// Another dispatcher claimed it while this one was paused, and has handed it over.
+	_, err := d.pool.Exec(ctx, `UPDATE fanmail.partition_owners SET owner = NULL, leased_until = '-infinity' WHERE partition = 3`)
+	require.NoError(t, err)
+	require.NoError(t, d.owner.beat(ctx, holder))
+	require.Contains(t, d.ownedPartitions(), 3)
+	require.False(t, before.holds(), "it is another ownership now")
+	require.True(t, d.owner.tenure(3).holds())
+}
+
+// A broker that loses a node may forget that it has delivered a message.
+func TestAMessageThatComesTwiceAsNewIsKnownByItsSequence(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	_, js := natstest.Connect(t)
+	_, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "TWICE", Subjects: []string{"twice"}})
+	require.NoError(t, err)
+	_, err = js.Publish(ctx, "twice", nil)
+	require.NoError(t, err)
+	first := func() jetstream.Msg {
+		c, err := js.CreateConsumer(ctx, "TWICE", jetstream.ConsumerConfig{})
+		require.NoError(t, err)
+		m, err := c.Next()
+		require.NoError(t, err)
+		return m
+	}
+	in := &inbox{}
+	in.begins(0)
+	require.False(t, in.redelivered(first(), math.MaxInt64))
+	require.True(t, in.redelivered(first(), math.MaxInt64))
+	in.begins(0)
+	require.False(t, in.redelivered(first(), math.MaxInt64), "a stream that was made anew begins at 1 again")
+}

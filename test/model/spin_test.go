@@ -1,0 +1,113 @@
+//go:build model
+
+package model_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// searchTime bounds one search, on a machine that is busy.
+const searchTime = 3 * time.Minute
+
+// configurations bound how often each fault happens in a run. Each is searched
+// completely.
+var configurations = []struct {
+	name    string
+	defines []string
+}{
+	{"stalls and repeats", []string{"STALLS=2", "CRASHES=0", "DOUBTS=0", "MOVES=0", "REPEATS=1", "MAX_ATTEMPTS=1"}},
+	{"a stall, a death and a doubt", []string{"STALLS=1", "CRASHES=1", "DOUBTS=1", "MOVES=0", "REPEATS=0"}},
+	{"stalls over two attempts", []string{"STALLS=2", "CRASHES=0", "DOUBTS=0", "MOVES=0", "REPEATS=0"}},
+	{"a stall and a handover", []string{"STALLS=1", "CRASHES=0", "DOUBTS=0", "MOVES=1", "REPEATS=1", "MAX_ATTEMPTS=1"}},
+	{"stalls and a death", []string{"STALLS=2", "CRASHES=1", "DOUBTS=0", "MOVES=0", "REPEATS=0", "MAX_ATTEMPTS=1"}},
+}
+
+// spin names the checker; the test needs it, and a C compiler. `make model` installs both.
+func spin(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("spin")
+	require.NoError(t, err, "spin is missing: run `make model`, which installs it")
+	return path
+}
+
+// search has spin visit all states, and returns the text of the assertion that
+// fails, "acceptance cycle" for a row that is stuck, and "" for nothing.
+func search(t *testing.T, liveness bool, defines ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), searchTime)
+	defer cancel()
+	dir := t.TempDir()
+	source, err := os.ReadFile(deliveryModel)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, deliveryModel), source, 0o600))
+	run := func(name string, args ...string) string {
+		c := exec.CommandContext(ctx, name, args...)
+		c.Dir = dir
+		out, err := c.CombinedOutput()
+		require.NoError(t, err, "%s: %s", name, out)
+		return string(out)
+	}
+	args := make([]string, 0, len(defines)+2)
+	for _, d := range defines {
+		args = append(args, "-D"+d)
+	}
+	run(spin(t), append(args, "-a", deliveryModel)...)
+	compile, check := []string{"-O0", "-w", "-DVECTORSZ=1024", "-DMEMLIM=2048", "-o", "pan", "pan.c"}, []string{"-m300000", "-w22"}
+	if liveness {
+		check = append(check, "-a", "-N", "ends")
+	} else {
+		compile = append(compile, "-DSAFETY", "-DNOCLAIM")
+	}
+	run("cc", compile...)
+	out := run(filepath.Join(dir, "pan"), check...)
+	if m := regexp.MustCompile(`pan:1: (?:assertion violated )?\s*(.*) \(at depth`).FindStringSubmatch(out); m != nil {
+		c := exec.CommandContext(ctx, spin(t), append(args, "-T", "-t", deliveryModel)...)
+		c.Dir = dir
+		trace, _ := c.Output()
+		t.Logf("%s\n%s", m[1], trace)
+		return m[1]
+	}
+	require.NotContains(t, out, "Search not completed")
+	require.Contains(t, out, "errors: 0")
+	return ""
+}
+
+func TestTheModelKeepsItsPromises(t *testing.T) {
+	for _, c := range configurations {
+		t.Run(c.name, func(t *testing.T) { require.Empty(t, search(t, false, c.defines...)) })
+	}
+}
+
+func TestNoRowOfTheModelIsStuck(t *testing.T) {
+	require.Empty(t, search(t, true, stuck...))
+}
+
+// stuck are the faults of the search for rows that never end.
+var stuck = []string{"STALLS=1", "CRASHES=1", "DOUBTS=0", "MOVES=0", "REPEATS=0", "MAX_ATTEMPTS=1"}
+
+func TestTheCheckerFindsATraceForEachBrokenGuard(t *testing.T) {
+	for _, g := range guards(t) {
+		for _, name := range switchName.FindAllString(g.switches, -1) {
+			t.Run(name, func(t *testing.T) {
+				if name == "NO_RESCUE" {
+					require.NotEmpty(t, search(t, true, append([]string{name}, stuck...)...))
+					return
+				}
+				for _, c := range configurations {
+					if search(t, false, append([]string{name}, c.defines...)...) != "" {
+						return
+					}
+				}
+				require.Fail(t, "the model holds without this guard")
+			})
+		}
+	}
+}
