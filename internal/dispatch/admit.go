@@ -28,9 +28,7 @@ func (d *Dispatcher) add(q *delivery, e *subscribers.Entry) (a scheduler.Admissi
 // admit queues a leased delivery, or has its row written. It does not wait for
 // room, and does not start what it queues: call advance after a batch.
 func (d *Dispatcher) admit(ctx context.Context, q *delivery) {
-	if e := d.webhookOf(ctx, q); e == nil {
-		d.end(q, reasonDeleted, textDeleted)
-	} else {
+	if e := d.webhookOf(ctx, q); e != nil {
 		a, _ := d.add(q, e)
 		d.admitted(q, a)
 	}
@@ -41,7 +39,6 @@ func (d *Dispatcher) admitWaiting(ctx context.Context, q *delivery) {
 	e := d.webhookOf(ctx, q)
 	switch {
 	case e == nil:
-		d.end(q, reasonDeleted, textDeleted)
 		return
 	case e.Strict && !e.Deleted && q.message != nil:
 		d.release(q) // it has become strict: the table says whose turn it is
@@ -91,14 +88,21 @@ func (d *Dispatcher) waitForRoom(ctx context.Context, q *delivery, e *subscriber
 	}
 }
 
-// webhookOf returns the delivery's webhook; nil: there is none. One that was
-// made a moment ago may have to be loaded first.
+// webhookOf returns the delivery's webhook. One that was made a moment ago may have
+// to be loaded first. Nil: there is none, and the delivery is ended, or it can't be
+// loaded, and the delivery is released.
 func (d *Dispatcher) webhookOf(ctx context.Context, q *delivery) *subscribers.Entry {
 	if e := d.registry.Get(q.WebhookID); e != nil {
 		return e
 	}
 	if err := d.registry.Load(ctx); err != nil {
 		d.log.Warn("webhooks can't be loaded", zap.Error(err))
+		d.release(q)
+		return nil
 	}
-	return d.registry.Get(q.WebhookID)
+	e := d.registry.Get(q.WebhookID)
+	if e == nil {
+		d.end(q, reasonDeleted, textDeleted)
+	}
+	return e
 }

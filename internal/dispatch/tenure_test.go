@@ -11,7 +11,10 @@ import (
 
 	"github.com/fanmail-dev/fanmail/internal/attempt"
 	"github.com/fanmail-dev/fanmail/internal/dispatch/scheduler"
+	"github.com/fanmail-dev/fanmail/internal/pg"
+	"github.com/fanmail-dev/fanmail/subscribers"
 	"github.com/fanmail-dev/fanmail/test/natstest"
+	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
 // A process that was paused while it dialled may renew its lease for other
@@ -74,4 +77,20 @@ func TestAMessageThatComesTwiceAsNewIsKnownByItsSequence(t *testing.T) {
 	require.True(t, in.redelivered(first(), math.MaxInt64))
 	in.begins(0)
 	require.False(t, in.redelivered(first(), math.MaxInt64), "a stream that was made anew begins at 1 again")
+}
+
+// The registry can't be read for a moment: the webhook may be there all the same.
+func TestADeliveryOfAWebhookThatCantBeLoadedIsNotEnded(t *testing.T) {
+	t.Parallel()
+	d, q := stranger(t, "http://127.0.0.1:1/")
+	ctx := writing(t, d)
+	closed, err := pg.Open(ctx, pgtest.URL(t), 1)
+	require.NoError(t, err)
+	closed.Close()
+	d.registry = subscribers.NewRegistry(closed, nil, d.log)
+	d.admitWaiting(ctx, q)
+	require.NoError(t, d.outcomes.flush(ctx))
+	var status string
+	require.NoError(t, d.pool.QueryRow(ctx, `SELECT status FROM fanmail.webhook_subscriber_deliveries`).Scan(&status))
+	require.Equal(t, "pending", status)
 }
