@@ -31,6 +31,9 @@ type Config struct {
 	// AllowNetworks may be dialled although they are not public, such as
 	// 127.0.0.0/8 in tests. All other private addresses are refused.
 	AllowNetworks []netip.Prefix
+	// JetStreamDomain is the domain of the streams, where the broker is a leaf node
+	// of the cluster that has them. "": the broker's own.
+	JetStreamDomain string
 }
 
 // Client manages tenants, webhooks, deliveries and replays, and delivers events.
@@ -72,7 +75,7 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, config Config) (*Client, error) {
 	}
 	c.store, c.replays = subscribers.NewStore(c.db, c.limits()), replay.NewStore(c.db)
 	if nc != nil {
-		js, err := stream.Open(nc)
+		js, err := stream.Open(nc, stream.DomainPrefix(config.JetStreamDomain))
 		if err != nil {
 			return nil, fmt.Errorf("fanmail: %w", err)
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
@@ -29,6 +30,8 @@ type Options struct {
 	// NC carries wake-up hints to the other processes, questions about lanes and
 	// the tail of events. nil: no hints, and the other two answer 503.
 	NC *nats.Conn
+	// JS is where tails read events, on NC. nil as NC.
+	JS jetstream.JetStream
 	// Limits are the limits of webhooks, and the URLs that they may have.
 	Limits subscribers.Limits
 	// Log takes log messages; nil: silent.
@@ -68,7 +71,7 @@ func NewHandler(o Options) (http.Handler, error) {
 		return nil, fmt.Errorf("api: Options.Registerer: %w", err)
 	}
 	s := &server{
-		pool: o.Pool, nc: o.NC, limits: o.Limits.WithDefaults(), store: subscribers.NewStore(o.Pool, o.Limits), replays: replay.NewStore(o.Pool),
+		pool: o.Pool, nc: o.NC, js: o.JS, limits: o.Limits.WithDefaults(), store: subscribers.NewStore(o.Pool, o.Limits), replays: replay.NewStore(o.Pool),
 		log: o.Log, metrics: m, maxBody: o.MaxBodyBytes, rates: newRates(o.RateLimit), memory: newMemoryBudget(), ready: o.Ready,
 		tails: tails{byKey: map[events.APIKeyID]int{}}, stopping: o.Stopping,
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
@@ -20,7 +21,8 @@ import (
 // server holds what the handlers work with.
 type server struct {
 	pool    *pgxpool.Pool
-	nc      *nats.Conn // may be nil
+	nc      *nats.Conn          // may be nil
+	js      jetstream.JetStream // nil as nc
 	store   *subscribers.Store
 	replays *replay.Store
 	limits  subscribers.Limits

@@ -51,19 +51,14 @@ func (s *server) tailRoutes() {
 }
 
 func (s *server) tail(ctx context.Context, in *tailInput) (*streamed, error) {
-	if s.nc == nil {
+	if s.js == nil {
 		return nil, problem(http.StatusServiceUnavailable, "this process has no broker")
 	}
 	key := caller(ctx).KeyID
 	if !s.tails.open(key) {
 		return nil, problem(http.StatusTooManyRequests, "this key has %d open tails, which is the limit", maxTails)
 	}
-	js, err := jetstream.New(s.nc)
-	if err != nil {
-		s.tails.close(key)
-		return nil, fmt.Errorf("tail events: %w", err)
-	}
-	consumer, err := s.tailConsumer(ctx, js, in)
+	consumer, err := s.tailConsumer(ctx, s.js, in)
 	if err != nil {
 		s.tails.close(key)
 		s.log.Warn("starting a tail failed", zap.Error(err))

@@ -64,7 +64,7 @@ func RunAPI(ctx context.Context, c APIConfig, log *zap.Logger) error {
 // addAPI serves on l. If it fails, it closes l.
 func (p *process) addAPI(ctx context.Context, c APIConfig, l net.Listener) error {
 	h, err := api.NewHandler(api.Options{ //nolint:contextcheck // requests bring their own
-		Pool: p.pool, NC: p.nc, MaxBodyBytes: c.MaxBodyBytes, RateLimit: c.RateLimit, Ready: p.status.ready, Stopping: ctx.Done(), Version: Version(),
+		Pool: p.pool, NC: p.nc, JS: p.js, MaxBodyBytes: c.MaxBodyBytes, RateLimit: c.RateLimit, Ready: p.status.ready, Stopping: ctx.Done(), Version: Version(),
 		Limits: subscribers.Limits{
 			WebhooksPerTenant: c.MaxWebhooks, IDsPerFilter: c.MaxFilterIDs,
 			AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks,

@@ -61,6 +61,8 @@ type NATS struct {
 	CA             string        `name:"nats-ca" env:"FANMAIL_NATS_CA" placeholder:"FILE" help:"Certificates to trust, PEM."`
 	Cert           string        `name:"nats-cert" env:"FANMAIL_NATS_CERT" placeholder:"FILE" help:"Client certificate, PEM."`
 	Key            string        `name:"nats-key" env:"FANMAIL_NATS_KEY" placeholder:"FILE" help:"Key of the client certificate, PEM."`
+	Domain         string        `name:"nats-js-domain" env:"FANMAIL_NATS_JS_DOMAIN" placeholder:"NAME" help:"JetStream domain of the streams, where the broker is a leaf node and the streams are in its hub."`
+	Prefix         string        `name:"nats-js-api-prefix" env:"FANMAIL_NATS_JS_API_PREFIX" placeholder:"SUBJECT" help:"Prefix of JetStream's API in this account, where another account exports it. Not together with --nats-js-domain."`
 	Streams        string        `name:"streams" env:"FANMAIL_STREAMS" default:"make" enum:"make,given" help:"make: this process makes and changes the streams that it works with; given: somebody else does, as 'fanmail streams' or NACK."`
 	StreamReplicas int           `name:"stream-replicas" env:"FANMAIL_STREAM_REPLICAS" default:"1" help:"Replicas of each stream; 3 in production."`
 	EventsMaxAge   time.Duration `name:"events-max-age" env:"FANMAIL_EVENTS_MAX_AGE" default:"0s" help:"How long the broker keeps relayed events; 0 means 720h for a stream that is made, and leaves one that exists as it is."`
@@ -92,6 +94,15 @@ func (c *NATS) validate() error {
 	}
 	if (c.Cert == "") != (c.Key == "") {
 		return wrong("--nats-cert and --nats-key", "FANMAIL_NATS_CERT, FANMAIL_NATS_KEY", "belong together: set both or neither")
+	}
+	if c.Domain != "" && c.Prefix != "" {
+		return wrong("--nats-js-domain and --nats-js-api-prefix", "FANMAIL_NATS_JS_DOMAIN, FANMAIL_NATS_JS_API_PREFIX", "exclude each other: a domain is the prefix $JS.NAME.API")
+	}
+	if strings.ContainsAny(c.Domain, ".*> \t") {
+		return wrong("--nats-js-domain", "FANMAIL_NATS_JS_DOMAIN", "must be one token of a subject, without dots, spaces and wildcards")
+	}
+	if c.Prefix != "" && (strings.ContainsAny(c.Prefix, "*> \t") || strings.Trim(c.Prefix, ".") != c.Prefix) {
+		return wrong("--nats-js-api-prefix", "FANMAIL_NATS_JS_API_PREFIX", "must be a subject without spaces and wildcards, and without a dot at its ends, such as JS.acc.API")
 	}
 	if c.Streams != "" && c.Streams != "make" && c.Streams != streamsGiven {
 		return wrong("--streams", "FANMAIL_STREAMS", "must be make or given")

@@ -100,7 +100,7 @@ func dialBroker(c NATS, name string, log *zap.Logger) (*nats.Conn, jetstream.Jet
 		nc.Close()
 		return nil, nil, err
 	}
-	js, err := stream.Open(nc)
+	js, err := stream.Open(nc, c.apiPrefix())
 	if err != nil {
 		nc.Close()
 		return nil, nil, err
@@ -124,7 +124,7 @@ func awaitBroker(ctx context.Context, c NATS, name string, do func(context.Conte
 		if err := takesEvents(nc); err != nil {
 			return backoff.Permanent(err)
 		}
-		if js, err = stream.Open(nc); err != nil {
+		if js, err = stream.Open(nc, c.apiPrefix()); err != nil {
 			return err
 		}
 		// A stream without a leader does not answer; the next attempt asks again.
@@ -191,6 +191,14 @@ func (c *NATS) options(name string, log *zap.Logger) []nats.Option {
 		}),
 	}
 	return append(opts, c.credentials()...)
+}
+
+// apiPrefix returns the prefix of JetStream's API; "" for the account's own.
+func (c *NATS) apiPrefix() string {
+	if c.Prefix != "" {
+		return c.Prefix
+	}
+	return stream.DomainPrefix(c.Domain)
 }
 
 // credentials returns the connection's options for its credentials.

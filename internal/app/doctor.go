@@ -12,7 +12,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
 	"github.com/fanmail-dev/fanmail/internal/dispatch"
@@ -230,7 +229,7 @@ func (e *examination) broker(ctx context.Context, c NATS) {
 		e.add("broker", FindingFail, "upgrade to NATS 2.12 or later", "is NATS %s", v)
 		return
 	}
-	js, err := jetstream.New(nc)
+	js, err := stream.Open(nc, c.apiPrefix())
 	if err == nil {
 		_, err = js.AccountInfo(ctx)
 	}

@@ -73,7 +73,7 @@ func (r *rig) connect() (*nats.Conn, jetstream.JetStream) {
 	nc, err := nats.Connect(r.natURL, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
 	require.NoError(r.t, err)
 	r.t.Cleanup(nc.Close)
-	js, err := stream.Open(nc)
+	js, err := stream.Open(nc, "")
 	require.NoError(r.t, err)
 	return nc, js
 }

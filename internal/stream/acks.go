@@ -33,11 +33,23 @@ func (e *ForeignError) Error() string {
 		"take Fanmail's subjects out of it with `nats stream edit %[2]s`, or point FANMAIL_NATS_URL at another account", e.Stream, e.Foreign)
 }
 
-// Open gives JetStream on a connection. A publication that is never acknowledged
+// DomainPrefix returns the prefix of the API of a JetStream domain; "" for "".
+func DomainPrefix(domain string) string {
+	if domain == "" {
+		return ""
+	}
+	return "$JS." + domain + ".API"
+}
+
+// Open gives JetStream on a connection, with its API at prefix; "" is the
+// account's own. A publication that is never acknowledged
 // ends after twice [AckTime]; otherwise it would count as under way for ever, and
 // the client allows a few thousand of these.
-func Open(nc *nats.Conn) (jetstream.JetStream, error) {
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(2*AckTime))
+func Open(nc *nats.Conn, prefix string) (jetstream.JetStream, error) {
+	if prefix == "" {
+		prefix = jetstream.DefaultAPIPrefix
+	}
+	js, err := jetstream.NewWithAPIPrefix(nc, prefix, jetstream.WithPublishAsyncTimeout(2*AckTime))
 	if err != nil {
 		return nil, fmt.Errorf("open JetStream: %w", err)
 	}

@@ -76,6 +76,12 @@ capabilities: {drop: [ALL]}
 - {name: FANMAIL_NATS_KEY, value: /etc/fanmail/nats-tls/tls.key}
 {{- end }}
 {{- end }}
+{{- with $n.jetStreamDomain }}
+- {name: FANMAIL_NATS_JS_DOMAIN, value: {{ . | quote }}}
+{{- end }}
+{{- with $n.jetStreamAPIPrefix }}
+- {name: FANMAIL_NATS_JS_API_PREFIX, value: {{ . | quote }}}
+{{- end }}
 - {name: FANMAIL_STREAMS, value: {{ ternary "make" "given" (or .root.Values.bundled.enabled (eq $n.streams.by "application")) }}}
 - {name: FANMAIL_STREAM_REPLICAS, value: {{ ternary 1 $n.streams.replicas .root.Values.bundled.enabled | int | quote }}}
 - {name: FANMAIL_EVENTS_MAX_AGE, value: {{ $n.streams.eventsMaxAge | quote }}}
