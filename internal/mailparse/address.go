@@ -173,13 +173,13 @@ func (p *addressParser) finish() {
 	if !e.any {
 		return
 	}
-	a, ok := e.address()
-	switch {
-	case !ok:
-		p.bad = true
-	case len(p.list) == p.max:
-		p.more = true
-	default:
+	found := e.addresses()
+	p.bad = p.bad || len(found) == 0
+	for _, a := range found {
+		if len(p.list) == p.max {
+			p.more = true
+			return
+		}
 		p.list = append(p.list, a)
 	}
 }

@@ -2,35 +2,50 @@ package mailparse
 
 import "strings"
 
-// address makes the address of an entry. ok is false if there is none in it.
-func (e *entry) address() (a Address, ok bool) {
+// addresses makes the addresses of an entry: one, or several if only white space stands between them. There are none if
+// nobody can read it.
+func (e *entry) addresses() []Address {
 	if e.hasEnd {
-		name := phrase(e.words)
-		if name == "" {
-			name = DecodeWords(e.comment)
+		a := Address{Name: e.name(e.words), Address: addrSpec(e.angle)}
+		if a == (Address{}) {
+			return nil
 		}
-		a = Address{Name: name, Address: addrSpec(e.angle)}
-		return a, a.Address != "" || a.Name != ""
+		return []Address{a}
 	}
 	words := join(e.words)
-	at := -1
+	var at []int
 	for i, w := range words {
 		if !w.quoted && strings.Contains(w.text, "@") {
-			at = i
+			at = append(at, i)
 		}
 	}
-	if at < 0 {
-		return a, false
+	if len(at) == 0 {
+		return nil
 	}
-	spec := addrSpec(words[at].text)
-	if spec == "" || strings.HasSuffix(spec, "@") {
-		return a, false
+	if len(at) < len(words) {
+		at = at[len(at)-1:] // the others belong to the name
 	}
-	name := phrase(append(words[:at:at], words[at+1:]...))
-	if name == "" {
-		name = DecodeWords(e.comment)
+	var out []Address
+	for _, i := range at {
+		spec := addrSpec(words[i].text)
+		if spec == "" || strings.HasSuffix(spec, "@") {
+			continue
+		}
+		a := Address{Address: spec}
+		if len(at) == 1 {
+			a.Name = e.name(append(words[:i:i], words[i+1:]...))
+		}
+		out = append(out, a)
 	}
-	return Address{Name: name, Address: spec}, true
+	return out
+}
+
+// name is the display name: the words, else the comment.
+func (e *entry) name(words []addressWord) string {
+	if name := phrase(words); name != "" {
+		return name
+	}
+	return DecodeWords(e.comment)
 }
 
 // join puts the words of an address together: "a b"@x, and a @ x . example, which RFC 822 allowed.
@@ -78,7 +93,10 @@ func addrSpec(v string) string {
 			v = after // a source route: RFC 5322, 4.4
 		}
 	}
-	v = strings.Trim(v, "<>[]")
+	v = strings.Trim(v, "<>")
+	if !strings.Contains(v, "@[") {
+		v = strings.Trim(v, "[]") // "[a@x]", which is no literal address
+	}
 	if len(v) >= len("mailto:") && strings.EqualFold(v[:len("mailto:")], "mailto:") {
 		v = v[len("mailto:"):]
 	}

@@ -6,9 +6,9 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"golang.org/x/net/html/charset"
 	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/charmap"
+	"golang.org/x/text/encoding/htmlindex"
 	"golang.org/x/text/encoding/ianaindex"
 	"golang.org/x/text/encoding/japanese"
 	"golang.org/x/text/encoding/korean"
@@ -51,7 +51,7 @@ func findCharset(label string) (encoding.Encoding, bool) {
 	if m := windowsLabel.FindStringSubmatch(label); m != nil {
 		label = "windows-" + m[1]
 	}
-	if e, name := charset.Lookup(label); e != nil && name != "replacement" {
+	if e, err := htmlindex.Get(label); err == nil && e != encoding.Replacement {
 		return e, true
 	}
 	if e, err := ianaindex.IANA.Encoding(label); err == nil && e != nil {
@@ -85,7 +85,7 @@ func decodeCharset(b []byte, label string) (s string, known bool) {
 	}
 	wide := wideCharset(e)
 	switch {
-	case isASCII(b) && !wide && !shifted(e):
+	case isASCII(b) && !shifted(e) && !(wide && bytes.IndexByte(b, 0) >= 0):
 		return guess(b), true // only an escape sequence could mean something else
 	case !wide && utf8.Valid(b) && !isASCII(b) && !multiByte(e):
 		return string(b), true // text in another charset is hardly ever valid UTF-8

@@ -43,7 +43,7 @@ func (r *reader) attach(p *part) {
 	a := Attachment{
 		Filename: Text(p.name()), ContentType: p.kind.value, ContentID: Text(bareID(p.header.Get("Content-ID"))),
 	}
-	if !p.typed {
+	if !p.typed && a.ContentType == "text/plain" {
 		a.ContentType = "application/octet-stream"
 	}
 	a.Inline = p.disposition.value == "inline" || p.disposition.value == "" && a.ContentID != ""

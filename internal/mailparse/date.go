@@ -43,6 +43,7 @@ func Date(v string) (t time.Time, ok bool) {
 			d.comment, d.hasComment = east, true
 		}
 	}
+	plain = strings.NewReplacer(" : ", ":", " :", ":", ": ", ":").Replace(plain)
 	for _, w := range strings.FieldsFunc(plain, func(r rune) bool { return r == ' ' || r == '\t' || r == ',' || r == '\r' || r == '\n' || r == '"' }) {
 		if !d.word(w) {
 			return t, false

@@ -11,7 +11,7 @@ import (
 func unflow(v string, delSp bool) string {
 	var out strings.Builder
 	out.Grow(len(v))
-	depth, flowing := 0, false
+	depth, flowing, first := 0, false, true
 	for line := range strings.SplitSeq(strings.TrimSuffix(strings.ReplaceAll(v, "\r\n", "\n"), "\n"), "\n") {
 		quoted := len(line) - len(strings.TrimLeft(line, ">"))
 		line = line[quoted:]
@@ -19,12 +19,13 @@ func unflow(v string, delSp bool) string {
 		signature := line == "-- "
 		switch {
 		case flowing && quoted == depth && !signature:
-		case out.Len() > 0 || flowing:
+		case !first:
 			out.WriteByte('\n')
 			fallthrough
 		default:
 			writeQuote(&out, quoted, line)
 		}
+		first = false
 		depth = quoted
 		flowing = strings.HasSuffix(line, " ") && !signature
 		if flowing && delSp && splitsWord(line) {

@@ -34,6 +34,7 @@ type htmlWriter struct {
 	space  bool // comes before the next text in the line
 	inLine bool // the line has text
 	quote  int
+	before int // quote of the last line
 	pre    int
 	lists  []int // the next number of each open list, 0 for one without numbers
 	hidden skipped
@@ -320,8 +321,8 @@ func (w *htmlWriter) write(s string) {
 	case w.out.Len() > 0 && w.breaks > 0:
 		for n := range w.breaks {
 			w.out.WriteByte('\n')
-			if mark != "" && n < w.breaks-1 {
-				w.out.WriteString(mark)
+			if n < w.breaks-1 {
+				w.out.WriteString(mark[:min(len(mark), w.before)])
 			}
 		}
 		if mark != "" {
@@ -330,6 +331,6 @@ func (w *htmlWriter) write(s string) {
 	case w.space:
 		w.out.WriteByte(' ')
 	}
-	w.breaks, w.space, w.inLine = 0, false, true
+	w.breaks, w.space, w.inLine, w.before = 0, false, true, w.quote
 	w.out.WriteString(s)
 }

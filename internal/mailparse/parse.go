@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"html"
-	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -148,8 +146,9 @@ func (r *reader) read(m *Mail, root *part) {
 		room[p.isHTML()] = max(0, room[p.isHTML()]-len(s))
 		texts[p] = s
 	}
-	m.HTML = joinHTML(shown.html, texts)
-	m.Text, m.TextFromHTML = r.joinText(shown, texts)
+	j := joiner{b: r.b, texts: texts, converted: map[*part]string{}}
+	m.HTML = j.html(shown.html)
+	m.Text, m.TextFromHTML = j.text(shown)
 	for _, p := range shown.attachments {
 		r.attach(p)
 	}
@@ -160,63 +159,6 @@ func bodyName(p *part) string {
 		return "html"
 	}
 	return "text"
-}
-
-// joinHTML joins the bodies of a mail that has HTML, in order.
-func joinHTML(parts []*part, texts map[*part]string) string {
-	var out strings.Builder
-	some := false
-	for _, p := range parts {
-		some = some || p.isHTML()
-	}
-	if !some {
-		return ""
-	}
-	for _, p := range parts {
-		s := texts[p]
-		if strings.TrimSpace(s) == "" {
-			continue
-		}
-		if !p.isHTML() {
-			s = `<div style="white-space: pre-wrap">` + html.EscapeString(strings.TrimSpace(s)) + "</div>\n"
-		}
-		writeJoined(&out, s)
-	}
-	return out.String()
-}
-
-func writeJoined(out *strings.Builder, s string) {
-	if out.Len() > 0 && !strings.HasSuffix(out.String(), "\n") {
-		out.WriteByte('\n')
-	}
-	out.WriteString(s)
-}
-
-// joinText joins the bodies, in order. HTML becomes text where it has no text beside it.
-func (r *reader) joinText(shown *bodies, texts map[*part]string) (text string, fromHTML bool) {
-	parts := shown.text
-	blank := true
-	for _, p := range parts {
-		blank = blank && strings.TrimSpace(texts[p]) == ""
-	}
-	if blank && len(shown.html) > 0 {
-		parts = shown.html
-	}
-	var out strings.Builder
-	for _, p := range parts {
-		s := texts[p]
-		if p.isHTML() {
-			s = htmlToText(r.b, s)
-			if s == "" {
-				continue
-			}
-			fromHTML = true
-		}
-		if s != "" {
-			writeJoined(&out, s)
-		}
-	}
-	return out.String(), fromHTML
 }
 
 // readReply finds what the author wrote above the mail that he quotes.

@@ -40,7 +40,7 @@ var (
 )
 
 // addressed is an attribution in any language: it ends with an address.
-var addressed = regexp.MustCompile(`\d.*[<(][^<>()\s]+@[^<>()\s]+[>)][^<>]{0,60}[:：]`)
+var addressed = regexp.MustCompile(`\d.*[<(]\s?[^<>()\s]+@[^<>()\s]+[>)][^<>]{0,60}[:：]`)
 
 // nameWrote is an attribution without a time: a name alone, and a verb.
 var nameWrote = regexp.MustCompile(`^(?:["'*]?\p{Lu}[\p{L}.'-]*["'*]?,?\s+){1,4}(?:<[^<>\s]+>\s+|\([^()\s]+\)\s+)?(?:wrote|writes|schrieb|a écrit|escribió|escreveu|ha scritto|skrev|napisał(?:\(a\))?|schreef|пишет|написал\(?а?\)?)\s*[:：]$`)

@@ -42,12 +42,11 @@ type base64Decoder struct {
 	strays int
 }
 
-// base64Values are the values of the alphabet plus one; 0 is no character of it. It takes the alphabet for URLs too.
+// base64Values are the values of the alphabet plus one; 0 is no character of it.
 var base64Values = func() (t [256]byte) {
 	for i, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/") {
 		t[c] = byte(i + 1)
 	}
-	t['-'], t['_'] = 63, 64
 	return t
 }()
 
