@@ -210,7 +210,7 @@ CREATE TABLE fanmail.idempotency_keys (
     key          text NOT NULL,
     request_hash bytea NOT NULL,
     status       integer,                      -- NULL while the first request runs
-    response     bytea,
+    response     bytea,                        -- encrypted with a key derived from the API key
     created_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, key)
 );

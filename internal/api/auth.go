@@ -62,7 +62,12 @@ func (s *server) authenticate(w who, scope string) func(huma.Context, func(huma.
 		case !p.May(scope):
 			refuse(http.StatusForbidden, fmt.Sprintf("this operation needs a key with the scope %q", scope))
 		default:
-			next(huma.WithValue(ctx, principalKey{}, &p))
+			sealed, err := newSeal(secret)
+			if err != nil {
+				s.refuse(ctx, err)
+				return
+			}
+			next(huma.WithValue(huma.WithValue(ctx, principalKey{}, &p), sealKey{}, sealed))
 		}
 	}
 }

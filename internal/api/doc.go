@@ -9,11 +9,11 @@
 //   - A key and a webhook's signing secret are shown once, in the response to
 //     the request that created them. The database keeps only hashes of keys. The
 //     response to a request with an Idempotency-Key is stored for 24 hours,
-//     secrets included.
+//     encrypted with a key that is derived from the caller's API key.
 //   - A request with an Idempotency-Key takes effect once: its change and its
 //     stored response are one transaction. Within 24 hours, the same request
-//     gets the same response. A failed request stores nothing, so that the client
-//     can send it again.
+//     with the same API key gets the same response. A failed request stores
+//     nothing, so that the client can send it again.
 //   - An error is an RFC 9457 problem that names the wrong field. It never shows
 //     a message of the database. Unknown fields are rejected, in bodies and in
 //     queries.

@@ -3,7 +3,6 @@ package api
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +17,6 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/retention"
-	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 
 const (
@@ -65,7 +63,8 @@ func (c *captured) send(w http.ResponseWriter) {
 var errRefused = errors.New("the request was rejected")
 
 // once makes a request with an Idempotency-Key take effect once: the handler
-// runs in a transaction that also stores the response. Only a 2xx is stored.
+// runs in a transaction that also stores the response. Only a 2xx is stored. The
+// response is replayed to the same API key only.
 func (s *server) once(ctx huma.Context, next func(huma.Context)) {
 	key := ctx.Header(idempotencyHeader)
 	if key == "" {
@@ -89,7 +88,8 @@ func (s *server) once(ctx huma.Context, next func(huma.Context)) {
 	err = pgx.BeginFunc(ctx.Context(), s.pool, func(tx pgx.Tx) error {
 		u.Tx = tx
 		who := caller(ctx.Context())
-		k := storedResponse{tenant: who.TenantID, key: key, hash: requestHash(r, who, sent)}
+		k := storedResponse{tenant: who.TenantID, key: key, seal: sealOf(ctx.Context())}
+		k.hash = k.seal.sum(fmt.Appendf(nil, "%s %s?%s\n", r.Method, r.URL.EscapedPath(), r.URL.RawQuery), sent)
 		stored, err := k.load(ctx.Context(), tx)
 		if err != nil {
 			return err
@@ -117,20 +117,12 @@ func (s *server) once(ctx huma.Context, next func(huma.Context)) {
 	}
 }
 
-// requestHash identifies a request. It includes the scopes: a key with fewer
-// scopes must not get the response to a key with more.
-func requestHash(r *http.Request, p *tenancy.Principal, sent []byte) []byte {
-	h := sha256.New()
-	_, _ = fmt.Fprintf(h, "%s %s?%s\n%q\n", r.Method, r.URL.EscapedPath(), r.URL.RawQuery, p.Scopes)
-	h.Write(sent)
-	return h.Sum(nil)
-}
-
 // storedResponse is a row of idempotency_keys.
 type storedResponse struct {
 	tenant events.TenantID // zero: an operator
 	key    string
 	hash   []byte
+	seal   *seal
 }
 
 // id is the tenant as the table stores it: all zeros for an operator.
@@ -159,7 +151,10 @@ func (k *storedResponse) load(ctx context.Context, tx pgx.Tx) (*captured, error)
 		return nil, fmt.Errorf("look up an idempotency key: %w", err)
 	}
 	if !bytes.Equal(was, k.hash) {
-		return nil, fault("header."+idempotencyHeader, "was used for another request within 24 hours")
+		return nil, fault("header."+idempotencyHeader, "was used for another request, or with another API key, within 24 hours")
+	}
+	if response, err = k.seal.open(response, k.context()); err != nil {
+		return nil, fmt.Errorf("read a stored response: %w", err)
 	}
 	c := &captured{header: http.Header{"Idempotent-Replayed": {"true"}}, status: status}
 	if len(response) > 0 {
@@ -169,11 +164,15 @@ func (k *storedResponse) load(ctx context.Context, tx pgx.Tx) (*captured, error)
 	return c, nil
 }
 
-// store stores the response. [RetentionRules] deletes it after 24 hours.
+// context is what a sealed response belongs to. It is authenticated with the
+// response, so that a response copied to another row cannot be opened.
+func (k *storedResponse) context() []byte { return append(append(k.tenant[:], k.hash...), k.key...) }
+
+// store stores the response, sealed. [RetentionRules] deletes it after 24 hours.
 func (k *storedResponse) store(ctx context.Context, tx pgx.Tx, c *captured) error {
 	_, err := tx.Exec(ctx, `INSERT INTO fanmail.idempotency_keys (tenant_id, key, request_hash, status, response) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (tenant_id, key) DO UPDATE SET request_hash = excluded.request_hash, status = excluded.status,
-			response = excluded.response, created_at = excluded.created_at`, k.id(), k.key, k.hash, c.status, c.body.Bytes())
+			response = excluded.response, created_at = excluded.created_at`, k.id(), k.key, k.hash, c.status, k.seal.seal(c.body.Bytes(), k.context()))
 	if err != nil {
 		return fmt.Errorf("store an idempotency key: %w", err)
 	}

@@ -2,12 +2,14 @@ package api_test
 
 import (
 	"context"
+	"encoding/hex"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/internal/api"
 	"github.com/fanmail-dev/fanmail/internal/retention"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 
 func TestARequestWithAKeyTakesEffectOnce(t *testing.T) {
@@ -90,4 +92,54 @@ func TestWhileARequestRunsItsKeyIsAConflict(t *testing.T) {
 	require.Equal(t, 201, (<-first).status)
 	c.do("POST", "/v1/webhooks", hook, "Idempotency-Key", "k").want(t, 201)
 	require.Len(t, c.do("GET", "/v1/webhooks", nil).ids(t, "id"), 1)
+}
+
+func TestAStoredResponseIsForItsAPIKeyAlone(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	c := w.tenant()
+	made := c.do("POST", "/v1/keys", map[string]any{"name": "second"}, "Idempotency-Key", "k1").want(t, 201)
+	second := client{w: w, tenantID: c.tenantID, key: made.text("secret")}
+	hook := map[string]any{"url": hookURL, "events": []string{"email.sent"}}
+	first := c.do("POST", "/v1/webhooks", hook, "Idempotency-Key", "k2").want(t, 201)
+	theirs := second.do("POST", "/v1/webhooks", hook, "Idempotency-Key", "k2").want(t, 422)
+	theirs.names(t, "header.Idempotency-Key")
+	require.Contains(t, theirs.text("detail"), "another API key")
+	require.Len(t, c.do("GET", "/v1/webhooks", nil).ids(t, "id"), 1, "and it takes no effect twice")
+	operator := w.operator.do("POST", "/v1/keys", map[string]any{"name": "another operator"}, "Idempotency-Key", "k").want(t, 201)
+	another := client{w: w, key: operator.text("secret")}
+	another.do("POST", "/v1/keys", map[string]any{"name": "another operator"}, "Idempotency-Key", "k").want(t, 422)
+	c.do("POST", "/v1/webhooks/"+first.text("id")+"/rotate-secret", nil, "Idempotency-Key", "k3").want(t, 200)
+
+	// The rows hold no secret, whichever way they are written.
+	rows, err := w.pool.Query(context.Background(), `SELECT response, i::text FROM fanmail.idempotency_keys i`)
+	require.NoError(t, err)
+	defer rows.Close()
+	n := 0
+	for rows.Next() {
+		var response []byte
+		var row string
+		require.NoError(t, rows.Scan(&response, &row))
+		n++
+		for _, secret := range []string{made.text("secret"), first.text("signing_secret"), operator.text("secret"), "whsec_", tenancy.KeyPrefix, hookURL} {
+			require.NotContains(t, string(response), secret)
+			require.NotContains(t, row, secret)
+			require.NotContains(t, row, hex.EncodeToString([]byte(secret)))
+		}
+	}
+	require.NoError(t, rows.Err())
+	require.Equal(t, 4, n)
+}
+
+func TestAStoredResponseCannotBeMovedToAnotherRow(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	c := w.tenant()
+	hook := map[string]any{"url": hookURL, "events": []string{"email.sent"}}
+	c.do("POST", "/v1/webhooks", hook, "Idempotency-Key", "k1").want(t, 201)
+	c.do("POST", "/v1/agents", map[string]any{"address": "a@example.com"}, "Idempotency-Key", "k2").want(t, 201)
+	_, err := w.pool.Exec(context.Background(), `UPDATE fanmail.idempotency_keys SET response =
+		(SELECT response FROM fanmail.idempotency_keys WHERE key = 'k1') WHERE key = 'k2'`)
+	require.NoError(t, err)
+	c.do("POST", "/v1/agents", map[string]any{"address": "a@example.com"}, "Idempotency-Key", "k2").want(t, 500)
 }
