@@ -144,7 +144,12 @@ func (s *server) serveReady(w http.ResponseWriter, r *http.Request) {
 func (s *server) front(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		out := &observed{ResponseWriter: w, bodiless: r.Body == http.NoBody}
+		out := &observed{ResponseWriter: w}
+		if r.Body != nil && r.Body != http.NoBody {
+			out.body = bound(w, r.Body)
+			defer out.body.abandon()
+			r.Body = out.body
+		}
 		seen := &route{operation: "none"}
 		defer func() {
 			if p := recover(); p != nil {
@@ -182,24 +187,23 @@ func (s *server) front(mux *http.ServeMux) http.Handler {
 // observed records the status of a response.
 type observed struct {
 	http.ResponseWriter
-	status   int
-	bodiless bool // the request has no body
+	status int
+	body   *boundedBody // nil: the request has none
 }
 
-// SetReadDeadline bounds the reading of the request's body. It does nothing for
-// a request without a body: net/http then reads from the connection to notice
-// that the client closes it, and takes an expired deadline for that.
-func (o *observed) SetReadDeadline(t time.Time) error {
-	if o.bodiless {
-		return nil
-	}
-	return http.NewResponseController(o.ResponseWriter).SetReadDeadline(t)
-}
+// SetReadDeadline does nothing: the deadline of [bound] holds from the request's
+// first byte on.
+func (o *observed) SetReadDeadline(time.Time) error { return nil }
 
-// WriteHeader records the status.
+// WriteHeader records the status. A response that comes before the end of the
+// request's body closes the connection: net/http would else read on, and hold
+// the response back meanwhile.
 func (o *observed) WriteHeader(status int) {
 	if o.status == 0 {
 		o.status = status
+		if o.body != nil && !o.body.ended {
+			o.Header().Set("Connection", "close")
+		}
 	}
 	o.ResponseWriter.WriteHeader(status)
 }
@@ -207,7 +211,7 @@ func (o *observed) WriteHeader(status int) {
 // Write records 200 if no status was written.
 func (o *observed) Write(b []byte) (int, error) {
 	if o.status == 0 {
-		o.status = http.StatusOK
+		o.WriteHeader(http.StatusOK)
 	}
 	return o.ResponseWriter.Write(b)
 }

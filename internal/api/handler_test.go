@@ -149,6 +149,10 @@ func TestOnlyARequestWithABodyGetsAReadDeadline(t *testing.T) {
 			d := &deadlines{ResponseRecorder: httptest.NewRecorder()}
 			h.ServeHTTP(d, req)
 			require.Equal(t, http.StatusAccepted, d.Code, d.Body)
+			if want > 0 {
+				require.True(t, d.set[len(d.set)-1].IsZero(), "the end of the body clears the deadline")
+				d.set = d.set[:len(d.set)-1]
+			}
 			require.Len(t, d.set, want, "body %q, key %q", body, key)
 		}
 	}

@@ -24,8 +24,6 @@ const (
 	maxIdempotencyKey = 255
 	// idempotencyTTL is how long a response is stored.
 	idempotencyTTL = 24 * time.Hour
-	// bodyTimeout is how long a client may take to send a request's body.
-	bodyTimeout = 5 * time.Second
 )
 
 // captured is a response that waits in memory for the commit of its transaction.
@@ -75,7 +73,6 @@ func (s *server) once(ctx huma.Context, next func(huma.Context)) {
 		s.refuse(ctx, fault("header."+idempotencyHeader, "must be at most %d printable ASCII characters", maxIdempotencyKey))
 		return
 	}
-	_ = ctx.SetReadDeadline(time.Now().Add(bodyTimeout))
 	sent, err := io.ReadAll(io.LimitReader(ctx.BodyReader(), s.maxBody))
 	if err != nil {
 		s.refuse(ctx, problem(http.StatusRequestTimeout, "the request's body could not be read in time"))

@@ -52,7 +52,7 @@ func (s *server) keyRoutes() {
 	}, s.listKeys)
 	register(s, anybody, huma.Operation{
 		OperationID: "revoke-key", Method: http.MethodDelete, Path: "/v1/keys/{id}", DefaultStatus: http.StatusNoContent,
-		Summary: "Revoke a key, with immediate effect",
+		Summary: "Revoke a key, with immediate effect", Description: "Its open streams of events end too.",
 	}, s.revokeKey)
 }
 
@@ -108,6 +108,9 @@ func (s *server) revokeKey(ctx context.Context, in *keyPath) (*struct{}, error) 
 	err := tenancy.RevokeKey(ctx, s.pool, caller(ctx).TenantID, in.ID)
 	if errors.Is(err, tenancy.ErrNoKey) {
 		return nil, subscribers.ErrNotFound
+	}
+	if err == nil {
+		s.tellRevoked(in.ID)
 	}
 	return nil, err
 }

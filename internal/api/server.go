@@ -14,6 +14,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/replay"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -90,6 +91,8 @@ func (s *server) answer(ctx context.Context, operation string, err error) error 
 		errors.Is(err, subscribers.ErrDelivered), errors.Is(err, subscribers.ErrDeleted), errors.Is(err, subscribers.ErrExpired),
 		errors.Is(err, replay.ErrCompleted):
 		return problem(http.StatusConflict, "%s", err)
+	case errors.Is(err, tenancy.ErrUnauthenticated):
+		return problem(http.StatusUnauthorized, "the key is unknown or revoked")
 	case errors.Is(err, subscribers.ErrNotFound), errors.Is(err, pgx.ErrNoRows):
 		return problem(http.StatusNotFound, "not found")
 	case ctx.Err() != nil:

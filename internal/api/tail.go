@@ -41,7 +41,7 @@ func (s *server) tailRoutes() {
 		Description: fmt.Sprintf("A stream of server-sent events: `event` is the type, `data` the envelope, and `id` the value of `Last-Event-ID` to resume after it. "+
 			"An event can appear twice, with the same id in its envelope. A key can have at most %d open tails in one process.", maxTails),
 		Responses: map[string]*huma.Response{"200": {
-			Description: "The stream. It ends when the client closes it or the server stops.",
+			Description: "The stream. It ends when the client closes it, the key is revoked, or the server stops.",
 			Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}},
 		}},
 		Errors: []int{
@@ -64,6 +64,11 @@ func (s *server) tail(ctx context.Context, in *tailInput) (*streamed, error) {
 		s.log.Warn("starting a tail failed", zap.Error(err))
 		return nil, problem(http.StatusServiceUnavailable, "the broker is unavailable; try again")
 	}
+	valid, stop, err := s.whileValid(ctx, key)
+	if err != nil {
+		s.tails.close(key)
+		return nil, err
+	}
 	agents := make([]string, len(in.Agents))
 	for i, a := range in.Agents {
 		agents[i] = strings.ToLower(a)
@@ -73,7 +78,8 @@ func (s *server) tail(ctx context.Context, in *tailInput) (*streamed, error) {
 		_, w := humago.Unwrap(hc)
 		hc.SetHeader("Content-Type", "text/event-stream")
 		hc.SetStatus(http.StatusOK)
-		if err := s.watch(ctx, w, consumer, agents); err != nil && ctx.Err() == nil {
+		defer stop()
+		if err := s.watch(valid, w, consumer, agents); err != nil && ctx.Err() == nil {
 			s.log.Warn("a tail broke off", zap.Error(err))
 		}
 	}}, nil

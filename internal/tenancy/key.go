@@ -178,6 +178,16 @@ func RevokeKey(ctx context.Context, db DB, tenant events.TenantID, id events.API
 	return nil
 }
 
+// Valid reports whether a key exists and is not revoked.
+func Valid(ctx context.Context, db DB, id events.APIKeyID) (bool, error) {
+	var ok bool
+	err := db.QueryRow(ctx, `SELECT EXISTS (SELECT FROM fanmail.api_keys WHERE id = $1 AND revoked_at IS NULL)`, id).Scan(&ok)
+	if err != nil {
+		return false, fmt.Errorf("look up a key: %w", err)
+	}
+	return ok, nil
+}
+
 // Principal is the identity behind an API key.
 type Principal struct {
 	KeyID events.APIKeyID
