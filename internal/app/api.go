@@ -2,8 +2,10 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"net"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/internal/api"
@@ -17,11 +19,12 @@ type APIConfig struct {
 	Lifecycle
 	Logging
 	Outbound
-	Addr         string `name:"api-addr" env:"FANMAIL_API_ADDR" default:"127.0.0.1:8080" help:"Address of the API."`
-	MaxBodyBytes int64  `name:"max-body-bytes" env:"FANMAIL_MAX_BODY_BYTES" default:"1048576" help:"Largest body of a request."`
-	RateLimit    int    `name:"rate-limit" env:"FANMAIL_RATE_LIMIT" default:"1000" help:"Most requests a second of one API key, counted by each process for itself; 0 means no limit."`
-	MaxWebhooks  int    `name:"max-webhooks" env:"FANMAIL_MAX_WEBHOOKS" default:"50" help:"Most webhooks of a tenant."`
-	MaxFilterIDs int    `name:"max-filter-ids" env:"FANMAIL_MAX_FILTER_IDS" default:"50" help:"Most values of one key of a webhook's filters."`
+	Addr          string `name:"api-addr" env:"FANMAIL_API_ADDR" default:"127.0.0.1:8080" help:"Address of the API."`
+	MaxBodyBytes  int64  `name:"max-body-bytes" env:"FANMAIL_MAX_BODY_BYTES" default:"1048576" help:"Largest body of a request."`
+	RateLimit     int    `name:"rate-limit" env:"FANMAIL_RATE_LIMIT" default:"1000" help:"Most requests a second of one API key, counted by each process for itself; 0 means no limit."`
+	MaxPerAddress int    `name:"max-connections-per-address" env:"FANMAIL_MAX_CONNECTIONS_PER_ADDRESS" default:"1000" help:"Most open connections of one client address to the API; 0 means no limit. Behind a proxy, all clients have the proxy's address."`
+	MaxWebhooks   int    `name:"max-webhooks" env:"FANMAIL_MAX_WEBHOOKS" default:"50" help:"Most webhooks of a tenant."`
+	MaxFilterIDs  int    `name:"max-filter-ids" env:"FANMAIL_MAX_FILTER_IDS" default:"50" help:"Most values of one key of a webhook's filters."`
 }
 
 // Validate returns an error for the first setting that is wrong.
@@ -36,6 +39,7 @@ func (c APIConfig) Validate() error {
 		}{
 			{c.MaxBodyBytes, "--max-body-bytes", "FANMAIL_MAX_BODY_BYTES"},
 			{int64(c.RateLimit), "--rate-limit", "FANMAIL_RATE_LIMIT"},
+			{int64(c.MaxPerAddress), "--max-connections-per-address", "FANMAIL_MAX_CONNECTIONS_PER_ADDRESS"},
 			{int64(c.MaxWebhooks), "--max-webhooks", "FANMAIL_MAX_WEBHOOKS"},
 			{int64(c.MaxFilterIDs), "--max-filter-ids", "FANMAIL_MAX_FILTER_IDS"},
 		} {
@@ -75,9 +79,17 @@ func (p *process) addAPI(ctx context.Context, c APIConfig, l net.Listener) error
 		_ = l.Close()
 		return err
 	}
+	refused := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "fanmail_api_connections_refused_total", Help: "Connections refused because their address had as many open as it may have.",
+	})
+	if err := p.registry.Register(refused); err != nil {
+		_ = l.Close()
+		return fmt.Errorf("register the API's metrics: %w", err)
+	}
+	limited := limitConnections(l, c.MaxPerAddress, refused)
 	p.log.Info("serving the API", zap.String("addr", l.Addr().String()))
 	p.add("api", func(ctx context.Context) error {
-		return serveHTTP(ctx, l, p.traces.Requests(h), p.drain, p.log.Named("api"))
+		return serveHTTP(ctx, limited, p.traces.Requests(h), p.drain, p.log.Named("api"))
 	})
 	return nil
 }

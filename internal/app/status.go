@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -57,14 +58,56 @@ func (s *status) handler(registry *prometheus.Registry, log *zap.Logger, profile
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	if c, ok := log.Core().(adjustable); ok {
 		// GET returns the level, PUT sets it: level=debug, or {"level":"debug"}.
-		mux.Handle("/loglevel", c.level)
+		mux.Handle("GET /loglevel", c.level)
+		mux.Handle("PUT /loglevel", fromHere(c.level))
 	}
 	if profiles {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
-	return mux
+	return withoutSlowBodies(mux)
+}
+
+// fromHere serves clients on this machine alone. A request that a proxy passes on
+// comes from here too, so its headers must name none. A service mesh's sidecar
+// connects from 127.0.0.6, which is why not all of 127.0.0.0/8 will do.
+func fromHere(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		from, err := netip.ParseAddrPort(r.RemoteAddr)
+		addr := from.Addr().Unmap()
+		local := err == nil && (addr == netip.AddrFrom4([4]byte{127, 0, 0, 1}) || addr == netip.IPv6Loopback())
+		for _, name := range []string{"Forwarded", "Via", "X-Forwarded-For", "X-Real-Ip"} {
+			local = local && r.Header.Get(name) == ""
+		}
+		if !local {
+			http.Error(w, "the level is set on the machine itself: call 127.0.0.1, run kubectl port-forward, or use --log-level-file", http.StatusForbidden)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// statusBodyTimeout is how long a client may take to send a body to the status
+// server, and statusBodyBytes its largest size.
+const (
+	statusBodyTimeout = 5 * time.Second
+	statusBodyBytes   = 4 << 10
+)
+
+// withoutSlowBodies bounds the reading of a request's body. Whatever of the body
+// is unread after the response closes the connection.
+func withoutSlowBodies(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Body != http.NoBody {
+			control := http.NewResponseController(w)
+			_ = control.SetReadDeadline(time.Now().Add(statusBodyTimeout))
+			defer func() { _ = control.SetReadDeadline(time.Now()) }()
+			w.Header().Set("Connection", "close")
+			r.Body = http.MaxBytesReader(w, r.Body, statusBodyBytes)
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // listen opens a TCP port. If the port is in use, the error names flag and env.
@@ -89,6 +132,7 @@ func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, drain time.D
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          zap.NewStdLog(log),
 	}
 	stopped := make(chan error, 1)

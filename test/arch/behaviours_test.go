@@ -37,6 +37,24 @@ func TestEveryTestThatABehaviourNamesExists(t *testing.T) {
 	}
 }
 
+// TestEveryTestThatTheSecurityPageNamesExists reads docs/explanation/security.md.
+func TestEveryTestThatTheSecurityPageNamesExists(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/explanation/security.md")
+	require.NoError(t, err)
+	for line := range strings.Lines(string(page)) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 5 || strings.HasPrefix(cells[1], "-") || strings.TrimSpace(cells[1]) == "attack" {
+			continue
+		}
+		named := namedTest.FindAllStringSubmatch(cells[3], -1)
+		require.NotEmpty(t, named, "an attack without a test:\n%s", line)
+		for _, n := range named {
+			require.Contains(t, testsOf(t, filepath.Join("../..", n[1])), n[2], "docs/explanation/security.md names a test of %s that is not there", n[1])
+		}
+	}
+}
+
 func testsOf(t *testing.T, dir string) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))

@@ -84,6 +84,8 @@ func TestLimitsAreThoseOfTheCode(t *testing.T) {
 		{"| labels of an event | 100 |", `\bMaxLabels += 100\b`},
 		{"| unfinished replays of a tenant | 10 |", `\bMaxActive += 10\b`},
 		{"| agents in a replay's filter | 50 |", `\bMaxAgents += 50\b`},
+		{"| time to send the headers, and the body | 10 s, and 5 s |", `\bbodyTimeout = 5 \* time\.Second`},
+		{"| at once; within 5 s if the broker loses the message |", `\brevocationCheck = 5 \* time\.Second`},
 		{"| open `GET /v1/events/tail` streams of one key | 8 in a process |", `\bmaxTails += 8\b`},
 	})
 }
