@@ -98,7 +98,7 @@ func (e *examination) database(ctx context.Context, c Database) {
 	case version < 150000:
 		e.add("database", FindingFail, "upgrade to Postgres 15 or later", "is Postgres %d", version/10000)
 	case replica:
-		e.add("database", FindingFail, "point --database-url at the primary; with several hosts in it, add target_session_attrs=read-write", "is a standby, which takes no writes")
+		e.add("database", FindingFail, "point --database-url at the primary, or name all hosts in it: Fanmail then uses the one that takes writes", "is a standby, which takes no writes")
 	default:
 		e.add("database", FindingOK, "", "Postgres %d.%d", version/10000, version%10000)
 	}

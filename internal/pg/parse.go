@@ -38,7 +38,8 @@ var errConnString = errors.New("is not a Postgres connection string, such as pos
 	"its text is not shown, because it may contain a password; put a value with spaces into single quotes")
 
 // Parse parses a connection string, a URL or keywords and values. It refuses a
-// string of which a part of the password may have become another value. The error
+// string of which a part of the password may have become another value. Of several hosts
+// it means the one that takes writes, unless the string sets target_session_attrs. The error
 // contains neither the string nor a part of it, except the path of a file that
 // cannot be read.
 func Parse(text secret.Text) (*pgxpool.Config, error) {
@@ -67,5 +68,6 @@ func Parse(text secret.Text) (*pgxpool.Config, error) {
 			return nil, errors.New("has an @ in user name, host or database: percent-encode the @ of a password as %40")
 		}
 	}
+	preferPrimary(cfg, source)
 	return cfg, nil
 }

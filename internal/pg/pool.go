@@ -37,6 +37,7 @@ func Configure(cfg *pgxpool.Config) {
 		*mode = pgx.QueryExecModeCacheDescribe
 	}
 	replan(cfg)
+	discardReadOnly(cfg)
 	registerIDs(cfg)
 	cfg.MaxConnIdleTime = 5 * time.Minute
 	if cfg.ConnConfig.ConnectTimeout == 0 {
