@@ -66,10 +66,11 @@ func New(pool *pgxpool.Pool, js jetstream.JetStream, registry *subscribers.Regis
 	f := &Fanout{
 		committer: committer{pool: pool, registry: registry},
 		publisher: publisher{table: pool, js: js, lanes: o.Lanes},
+		past:      past{pool: pool, lanes: o.Lanes, log: o.Log.Named("fanout")},
 		streams:   o.Streams, lanes: o.Lanes, log: o.Log.Named("fanout"), tracer: o.Tracer,
 	}
 	f.metrics = newMetrics(o.Registerer, f.past.active.Load, f.broker.Failing)
-	f.past.pool, f.past.lanes, f.past.log, f.past.taken, f.past.fanOut = pool, o.Lanes, f.log, f.metrics.past, f.process
+	f.past.taken, f.past.fanOut = f.metrics.past, f.process
 	return f
 }
 
@@ -80,10 +81,10 @@ func (f *Fanout) Publishing() stream.Publishing {
 	return p
 }
 
-// Ready returns an error until Run has asked the broker for events; from then on
-// nil.
+// Ready returns nil once Run has asked the broker for events, and while it takes
+// them from the outbox; else an error.
 func (f *Fanout) Ready() error {
-	if !f.started.Load() {
+	if !f.started.Load() && !f.past.active.Load() {
 		return errors.New("waiting for the consumer of events")
 	}
 	return nil

@@ -19,7 +19,7 @@ GRANT SELECT, UPDATE (leased_until, publishes) ON fanmail.outbox TO fanmail_publ
 -- dispatcher: takes the outbox, owns deliveries, reads what it signs with, and the
 -- mail for agents with a URL of their own. No API key.
 GRANT SELECT ON fanmail.events, fanmail.webhooks, fanmail.tenants, fanmail.strict_tenants TO fanmail_dispatcher;
-GRANT SELECT, DELETE, UPDATE (leased_until) ON fanmail.outbox TO fanmail_dispatcher; -- to lock a row is to update it
+GRANT SELECT, DELETE, UPDATE (leased_until, publishes) ON fanmail.outbox TO fanmail_dispatcher;
 GRANT SELECT, INSERT, UPDATE ON fanmail.webhook_subscriber_deliveries TO fanmail_dispatcher;
 GRANT SELECT, INSERT ON fanmail.webhook_delivery_attempts TO fanmail_dispatcher;
 GRANT UPDATE (enabled, last_delivered_at, auto_disabled_at, disabled_reason, recovering,

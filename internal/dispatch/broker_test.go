@@ -169,3 +169,29 @@ func TestAStreamOfDeliveriesThatTakesNothingStopsNoDelivery(t *testing.T) {
 	}
 	r.settles(map[string]int{"delivered": 2000})
 }
+
+// TestAClusterWithoutAQuorumStopsNoDelivery stops two of three nodes: the third takes
+// connections, and its JetStream answers nothing.
+func TestAClusterWithoutAQuorumStopsNoDelivery(t *testing.T) {
+	t.Parallel()
+	url, stopOthers := natstest.Cluster(t)
+	r := newRigAt(t, url)
+	require.Eventually(t, func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		return stream.Ensure(ctx, r.js, stream.Options{Replicas: 3}) == nil
+	}, time.Minute, 10*time.Millisecond)
+	for i := range 20 {
+		r.webhook(fmt.Sprint("/", i))
+	}
+	r.relay()
+	r.dispatcher()
+	r.dispatcher()
+	r.insert(10)
+	r.settles(map[string]int{"delivered": 200})
+	stopOthers()
+	for n := range 3 {
+		r.insert(10)
+		r.settles(map[string]int{"delivered": 400 + 200*n})
+	}
+}

@@ -14,7 +14,12 @@ import (
 // rescueEvery is how often the owned partitions are searched for rows that no
 // message and no memory of this process tells of: rows whose message was lost,
 // or whose dispatcher died.
-const rescueEvery = 5 * time.Second
+// Without a broker no hint tells of rows that other processes made due, and
+// rescueAlone holds.
+const (
+	rescueEvery = 5 * time.Second
+	rescueAlone = time.Second
+)
 
 // runRescues searches the owned partitions until ctx ends, one after the other
 // over rescueEvery, so that thousands of webhooks with pending rows make no
@@ -23,7 +28,11 @@ const rescueEvery = 5 * time.Second
 func (d *Dispatcher) runRescues(ctx context.Context) {
 	for atOnce := true; ctx.Err() == nil; {
 		owned := d.ownedPartitions()
-		gap := rescueEvery / time.Duration(max(len(owned), 1))
+		every := rescueEvery
+		if !d.nc.IsConnected() {
+			every = rescueAlone
+		}
+		gap := every / time.Duration(max(len(owned), 1))
 		if atOnce || len(owned) == 0 {
 			for _, p := range owned {
 				d.rescueLogged(ctx, p)

@@ -318,3 +318,20 @@ func TestARepeatedMessageCountsOnce(t *testing.T) {
 	require.Equal(t, [4]int64{20, 20, 20, 0}, progress(got))
 	require.ElementsMatch(t, ids, r.arrived("/in"))
 }
+
+// TestABrokerThatDoesNotAnswerStopsNoReplay has a broker whose JetStream is silent, as
+// one without a quorum is.
+func TestABrokerThatDoesNotAnswerStopsNoReplay(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.insert(20)
+	w := r.webhook("/in")
+	_, err := r.nc.Subscribe("SILENT.>", func(*nats.Msg) {})
+	require.NoError(t, err)
+	r.js, err = jetstream.NewWithAPIPrefix(r.nc, "SILENT")
+	require.NoError(t, err)
+	r.runner(replay.Options{})
+	got := r.waitFor(r.create(replay.Request{WebhookID: w}).ID, replay.Completed)
+	require.Equal(t, "postgres", got.Source)
+	require.Equal(t, [4]int64{20, 20, 20, 0}, progress(got))
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
@@ -31,7 +32,7 @@ func (w *work) streamExtent(ctx context.Context) (extent, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, stream.AckTime, stream.ErrNoAck)
 	defer cancel()
 	none := extent{boundary: w.request.Until}
-	if w.js == nil {
+	if w.js == nil || !w.js.Conn().IsConnected() {
 		return none, nil
 	}
 	s, err := w.js.Stream(ctx, stream.Events)
@@ -179,12 +180,13 @@ func (w *work) endStream(ctx context.Context) error {
 }
 
 // fault handles a failure of the broker. The next step creates a new consumer at the
-// cursor. After maxFaults in a row the events are read from the table.
+// cursor. After maxFaults in a row, and if the broker does not answer at all, the
+// events are read from the table.
 func (w *work) fault(ctx context.Context, err error) error {
 	w.metrics.failures.WithLabelValues("broker").Inc()
 	w.dropConsumer(ctx)
 	w.faults++
-	lost := errors.Is(err, jetstream.ErrStreamNotFound)
+	lost := errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout)
 	if !lost && w.faults < maxFaults {
 		w.log.Warn("the broker failed a step of a replay; trying again", zap.Error(err))
 		return w.renew(ctx)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
@@ -40,7 +41,7 @@ func (e *OverlapError) Error() string {
 // Options.External, an error that wraps [jetstream.ErrStreamNotFound] or
 // [jetstream.ErrConsumerNotFound] where one is missing.
 func Ensure(ctx context.Context, js jetstream.JetStream, o Options) error {
-	e := ensurer{js: js, o: o, log: o.Log}
+	e := &ensurer{js: js, o: o, log: o.Log}
 	if e.log == nil {
 		e.log = zap.NewNop()
 	}
@@ -54,7 +55,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, o Options) error {
 }
 
 // ensure makes one stream and its shared consumer what they should be.
-func (e ensurer) ensure(ctx context.Context, want jetstream.StreamConfig) error {
+func (e *ensurer) ensure(ctx context.Context, want jetstream.StreamConfig) error {
 	err := e.stream(ctx, want)
 	switch {
 	case err != nil:
@@ -86,10 +87,30 @@ type ensurer struct {
 	js  jetstream.JetStream
 	o   Options
 	log *zap.Logger
+
+	asked bool
+	info  *jetstream.AccountInfo
+}
+
+// accountTimeout bounds the question for the account's limits: a user who may not
+// ask gets no answer.
+const accountTimeout = 2 * time.Second
+
+// account returns the account's limits; nil: they are not known.
+func (e *ensurer) account(ctx context.Context) *jetstream.AccountInfo {
+	if !e.asked {
+		ctx, cancel := context.WithTimeout(ctx, accountTimeout)
+		defer cancel()
+		e.asked = true
+		if info, err := e.js.AccountInfo(ctx); err == nil {
+			e.info = info
+		}
+	}
+	return e.info
 }
 
 // stream makes one stream what it should be.
-func (e ensurer) stream(ctx context.Context, want jetstream.StreamConfig) error {
+func (e *ensurer) stream(ctx context.Context, want jetstream.StreamConfig) error {
 	s, err := e.js.Stream(ctx, want.Name)
 	if e.o.External && errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("stream %s is to be given (FANMAIL_STREAMS=given) and is missing: make it with `fanmail streams`: %w", want.Name, err)
@@ -132,7 +153,7 @@ func (e ensurer) stream(ctx context.Context, want jetstream.StreamConfig) error 
 	return nil
 }
 
-func (e ensurer) create(ctx context.Context, want jetstream.StreamConfig) error {
+func (e *ensurer) create(ctx context.Context, want jetstream.StreamConfig) error {
 	put := func(c jetstream.StreamConfig) error {
 		_, err := e.js.CreateStream(ctx, c)
 		return err
@@ -186,14 +207,11 @@ func same(have, merged jetstream.StreamConfig) bool {
 // account's limits do not show those of its servers, nor what other streams have
 // reserved: so a bound that is refused is halved. The one that is accepted is
 // halved once more, for the others.
-func (e ensurer) fit(ctx context.Context, c jetstream.StreamConfig, put func(jetstream.StreamConfig) error) error {
-	info, err := e.js.AccountInfo(ctx)
-	if err != nil {
-		info = nil // this user may not ask; the broker's answers show the limits
-	}
-	want := parts[c.Name].bytes(info, &c)
+func (e *ensurer) fit(ctx context.Context, c jetstream.StreamConfig, put func(jetstream.StreamConfig) error) error {
+	want := parts[c.Name].bytes(e.account(ctx), &c)
 	c.MaxBytes = want
-	for err = put(c); noRoom(err) && c.MaxBytes/2 >= leastBytes; err = put(c) {
+	err := put(c)
+	for ; noRoom(err) && c.MaxBytes/2 >= leastBytes; err = put(c) {
 		c.MaxBytes /= 2
 	}
 	switch {
@@ -219,7 +237,7 @@ const subjectOverlap = 10065
 
 // named adds to a refusal what the broker leaves out: the streams in the way, or
 // the limit that was met.
-func (e ensurer) named(ctx context.Context, c *jetstream.StreamConfig, err error) error {
+func (e *ensurer) named(ctx context.Context, c *jetstream.StreamConfig, err error) error {
 	var refused *jetstream.APIError
 	switch {
 	case err == nil:
