@@ -19,7 +19,7 @@ func configured(t *testing.T, config string) jetstream.JetStream {
 	nc, err := nats.Connect(url)
 	require.NoError(t, err)
 	t.Cleanup(nc.Close)
-	js, err := stream.Open(nc)
+	js, err := stream.Open(nc, "")
 	require.NoError(t, err)
 	return js
 }
