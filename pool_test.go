@@ -45,7 +45,7 @@ func TestAnyQueryModeWorks(t *testing.T) {
 	}
 }
 
-// callEverything makes each kind of call on a pool, and two deliveries by Tick.
+// callEverything makes every call of a client on the pool, and two deliveries by Tick.
 func callEverything(t *testing.T, kit *fanmailtest.Kit, pool *pgxpool.Pool) {
 	t.Helper()
 	ctx := t.Context()
@@ -84,28 +84,101 @@ func callEverything(t *testing.T, kit *fanmailtest.Kit, pool *pgxpool.Pool) {
 	require.NoError(t, err)
 	require.NoError(t, c.Tick(ctx))
 
-	list, _, err := c.ListDeliveries(ctx, tenant.ID, hook.ID, fanmail.DeliveryFilter{Status: "delivered", Since: time.Now().Add(-time.Hour)}, fanmail.Cursor{}, 10)
-	require.NoError(t, err)
-	require.Len(t, list, 2)
-	_, err = c.RetryDelivery(ctx, tenant.ID, list[0].ID)
-	require.ErrorIs(t, err, fanmail.ErrDelivered)
-	_, _, err = c.RetryWebhookDeliveries(ctx, tenant.ID, hook.ID, fanmail.DeliveryFilter{}, fanmail.Cursor{})
-	require.NoError(t, err)
-	_, _, found, err := c.GetEvent(ctx, tenant.ID, first)
-	require.NoError(t, err)
-	require.Len(t, found, 1)
+	delivery := callDeliveries(t, c, tenant.ID, hook.ID)
 	_, err = c.RedeliverEvent(ctx, tenant.ID, first, fanmail.WebhookID{})
 	require.NoError(t, err)
-	_, _, err = c.ListEvents(ctx, tenant.ID, fanmail.EventFilter{Type: received, AgentID: agent.Address}, fanmail.Cursor{}, 10)
-	require.NoError(t, err)
-	_, _, err = c.GetStats(ctx, tenant.ID, hook.ID, time.Hour)
-	require.NoError(t, err)
+	callReads(t, c, tenant.ID, hook.ID, agent.Address, delivery.EventID)
 	replay, err := c.CreateReplay(ctx, tenant.ID, fanmail.ReplayRequest{Since: time.Now().Add(-time.Hour), Mode: fanmail.ReplayAll, AgentIDs: []string{agent.Address}})
 	require.NoError(t, err)
+	_, err = c.GetReplay(ctx, tenant.ID, replay.ID)
+	require.NoError(t, err)
+	replays, _, err := c.ListReplays(ctx, tenant.ID, fanmail.Cursor{}, 10)
+	require.NoError(t, err)
+	require.Len(t, replays, 1)
 	_, err = c.CancelReplay(ctx, tenant.ID, replay.ID)
+	require.NoError(t, err)
+	_, err = c.ChangeAgent(ctx, tenant.ID, agent.Address, "https://example.com/other")
 	require.NoError(t, err)
 	require.NoError(t, c.DeleteAgent(ctx, tenant.ID, agent.Address))
 	require.NoError(t, c.DeleteWebhook(ctx, tenant.ID, hook.ID))
+}
+
+// callDeliveries lists, reads and retries the webhook's two deliveries.
+func callDeliveries(t *testing.T, c *fanmail.Client, tenant fanmail.TenantID, hook fanmail.WebhookID) fanmail.Delivery {
+	t.Helper()
+	ctx := t.Context()
+	f := fanmail.DeliveryFilter{Status: "delivered", EventType: received, Since: time.Now().Add(-time.Hour), Until: time.Now().Add(time.Hour)}
+	list, _, err := c.ListDeliveries(ctx, tenant, hook, f, fanmail.Cursor{}, 10)
+	require.NoError(t, err)
+	require.Len(t, list, 2)
+	_, next, err := c.ListDeliveries(ctx, tenant, hook, fanmail.DeliveryFilter{}, fanmail.Cursor{}, 1)
+	require.NoError(t, err)
+	_, _, err = c.ListDeliveries(ctx, tenant, hook, fanmail.DeliveryFilter{}, next, 1)
+	require.NoError(t, err)
+	delivery, attempts, _, err := c.GetDelivery(ctx, tenant, list[0].ID)
+	require.NoError(t, err)
+	require.Len(t, attempts, 1)
+	_, err = c.RetryDelivery(ctx, tenant, list[0].ID)
+	require.ErrorIs(t, err, fanmail.ErrDelivered)
+	_, _, err = c.RetryWebhookDeliveries(ctx, tenant, hook, fanmail.DeliveryFilter{}, fanmail.Cursor{})
+	require.NoError(t, err)
+	return delivery
+}
+
+// callReads makes the calls that only read.
+func callReads(t *testing.T, c *fanmail.Client, tenant fanmail.TenantID, hook fanmail.WebhookID, agent string, event fanmail.EventID) {
+	t.Helper()
+	ctx := t.Context()
+	_, _, err := c.ListTenants(ctx, fanmail.Cursor{}, 10)
+	require.NoError(t, err)
+	_, err = c.GetAgent(ctx, tenant, agent)
+	require.NoError(t, err)
+	agents, err := c.ListAgents(ctx, tenant, "", 10)
+	require.NoError(t, err)
+	require.Len(t, agents, 1)
+	got, err := c.GetWebhook(ctx, tenant, hook)
+	require.NoError(t, err)
+	require.Equal(t, []fanmail.EventType{received}, got.Events)
+	hooks, _, err := c.ListWebhooks(ctx, tenant, fanmail.Cursor{}, 10)
+	require.NoError(t, err)
+	require.Len(t, hooks, 1)
+	_, _, deliveries, err := c.GetEvent(ctx, tenant, event)
+	require.NoError(t, err)
+	require.NotEmpty(t, deliveries)
+	list, _, err := c.ListEvents(ctx, tenant, fanmail.EventFilter{Type: received, AgentID: agent}, fanmail.Cursor{}, 10)
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	_, _, err = c.GetStats(ctx, tenant, hook, time.Hour)
+	require.NoError(t, err)
+}
+
+// TestTheEngineAcceptsAnyConnectionString: only the processes' own URL is limited to a
+// list of server parameters.
+func TestTheEngineAcceptsAnyConnectionString(t *testing.T) {
+	t.Parallel()
+	kit := fanmailtest.New(t)
+	u, err := url.Parse(kit.DatabaseURL)
+	require.NoError(t, err)
+	q := u.Query()
+	q.Set("geqo", "off")
+	u.RawQuery = q.Encode()
+	cfg, err := pgxpool.ParseConfig(u.String())
+	require.NoError(t, err)
+	seen := make(chan string, 100)
+	cfg.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
+		seen <- c.RuntimeParams["geqo"]
+		return nil
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	c, err := fanmail.New(pool, nil, fanmail.Config{})
+	require.NoError(t, err)
+	require.NoError(t, c.Tick(t.Context()))
+	close(seen)
+	for value := range seen {
+		require.Equal(t, "off", value)
+	}
 }
 
 // TestTheEngineKeepsWhatTheProgramSet: a program may set the password of its pool

@@ -35,7 +35,7 @@ type cli struct {
 	Stats      statsCmd                  `cmd:"" help:"Print counts, latencies and the backlog of deliveries."`
 	Doctor     doctorCmd                 `cmd:"" help:"Check database, broker, streams, clocks and DNS, and print the fixes."`
 	Capacity   capacityCmd               `cmd:"" help:"Plan the machines for a load, and place tenants on databases."`
-	Migrate    migrateCmd                `cmd:"" help:"Bring a database's schema up to date."`
+	Migrate    migrateCmd                `cmd:"" help:"Create or migrate a database's schema."`
 	Maintain   maintainCmd               `cmd:"" help:"Run one round of maintenance: create the next partitions, drop expired ones."`
 	Streams    streamsCmd                `cmd:"" help:"Create the broker's streams and consumers."`
 	Completion kongcompletion.Completion `cmd:"" help:"Print the shell's completion script."`

@@ -25,13 +25,13 @@ func newMetrics(reg prometheus.Registerer, s *slots) *metrics {
 	}
 	return &metrics{
 		attempts: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "fanmail_agent_webhook_attempts_total", Help: "Attempts to the agents' own webhooks, by how they ended.",
+			Name: "fanmail_agent_webhook_attempts_total", Help: "Attempts to the agents' own webhooks, by reason of the result.",
 		}, []string{"reason"}),
 		duration: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "fanmail_agent_webhook_attempt_seconds", Help: "Duration of attempts to the agents' own webhooks.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 16),
 		}),
 		lag: f.NewHistogram(prometheus.HistogramOpts{
-			Name: "fanmail_agent_webhook_first_attempt_lag_seconds", Help: "Time from the accepting of a mail to the first attempt to its agent's own webhook, by this machine's clock.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 20),
+			Name: "fanmail_agent_webhook_first_attempt_lag_seconds", Help: "Time from the acceptance of a mail to the first attempt to its agent's own webhook, by this machine's clock.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 20),
 		}),
 		ended: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "fanmail_agent_webhook_deliveries_total", Help: "Deliveries to the agents' own webhooks that ended, by status: delivered, failed, expired.",

@@ -21,7 +21,7 @@ type APIConfig struct {
 	Outbound
 	Addr          string `name:"api-addr" env:"FANMAIL_API_ADDR" default:"127.0.0.1:8080" help:"Address of the API."`
 	MaxBodyBytes  int64  `name:"max-body-bytes" env:"FANMAIL_MAX_BODY_BYTES" default:"1048576" help:"Largest body of a request."`
-	RateLimit     int    `name:"rate-limit" env:"FANMAIL_RATE_LIMIT" default:"1000" help:"Most requests a second of one API key, counted by each process for itself; 0 means no limit."`
+	RateLimit     int    `name:"rate-limit" env:"FANMAIL_RATE_LIMIT" default:"1000" help:"Most requests a second of one API key in each process; 0 means no limit."`
 	MaxPerAddress int    `name:"max-connections-per-address" env:"FANMAIL_MAX_CONNECTIONS_PER_ADDRESS" default:"1000" help:"Most open connections of one client address to the API; 0 means no limit. Behind a proxy, all clients have the proxy's address."`
 	MaxWebhooks   int    `name:"max-webhooks" env:"FANMAIL_MAX_WEBHOOKS" default:"50" help:"Most webhooks of a tenant."`
 	MaxFilterIDs  int    `name:"max-filter-ids" env:"FANMAIL_MAX_FILTER_IDS" default:"50" help:"Most values of one key of a webhook's filters."`
@@ -80,7 +80,7 @@ func (p *process) addAPI(ctx context.Context, c APIConfig, l net.Listener) error
 		return err
 	}
 	refused := prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "fanmail_api_connections_refused_total", Help: "Connections refused because their address had as many open as it may have.",
+		Name: "fanmail_api_connections_refused_total", Help: "Connections refused because their client address had reached the limit of open connections.",
 	})
 	if err := p.registry.Register(refused); err != nil {
 		_ = l.Close()

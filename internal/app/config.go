@@ -26,7 +26,7 @@ const DefaultDrain = 25 * time.Second
 type Database struct {
 	URL      secret.Text `name:"database-url" env:"FANMAIL_DATABASE_URL" placeholder:"postgres://…" help:"Postgres 15 or later."`
 	MaxConns int32       `name:"database-max-conns" env:"FANMAIL_DATABASE_MAX_CONNS" default:"0" help:"Most connections of this process; 0 means 4 a CPU and at least 16."`
-	Migrate  bool        `name:"migrate" env:"FANMAIL_MIGRATE" help:"Bring the schema up to date at start."`
+	Migrate  bool        `name:"migrate" env:"FANMAIL_MIGRATE" help:"Migrate the schema at start."`
 }
 
 func (c *Database) validate() error {
@@ -51,8 +51,8 @@ func (c *Database) config() (*pgxpool.Config, error) {
 	return cfg, nil
 }
 
-// streamsGiven is the value of --streams with which a process only checks them.
-const streamsGiven = "given"
+// streamsExternal is the value of --streams with which a process only checks them.
+const streamsExternal = "external"
 
 // NATS configures the connection to the broker and its streams.
 type NATS struct {
@@ -63,10 +63,10 @@ type NATS struct {
 	Key            string        `name:"nats-key" env:"FANMAIL_NATS_KEY" placeholder:"FILE" help:"Key of the client certificate, PEM."`
 	Domain         string        `name:"nats-js-domain" env:"FANMAIL_NATS_JS_DOMAIN" placeholder:"NAME" help:"JetStream domain of the streams, where the broker is a leaf node and the streams are in its hub."`
 	Prefix         string        `name:"nats-js-api-prefix" env:"FANMAIL_NATS_JS_API_PREFIX" placeholder:"SUBJECT" help:"Prefix of JetStream's API in this account, where another account exports it. Not together with --nats-js-domain."`
-	Streams        string        `name:"streams" env:"FANMAIL_STREAMS" default:"make" enum:"make,given" help:"make: this process makes and changes the streams that it works with; given: somebody else does, as 'fanmail streams' or NACK."`
+	Streams        string        `name:"streams" env:"FANMAIL_STREAMS" default:"make" enum:"make,external" help:"make: this process creates and updates the streams that it uses; external: another tool does, such as 'fanmail streams' or NACK, and this process only checks them."`
 	StreamReplicas int           `name:"stream-replicas" env:"FANMAIL_STREAM_REPLICAS" default:"1" help:"Replicas of each stream; 3 in production."`
-	EventsMaxAge   time.Duration `name:"events-max-age" env:"FANMAIL_EVENTS_MAX_AGE" default:"0s" help:"How long the broker keeps relayed events; 0 means 720h for a stream that is made, and leaves one that exists as it is."`
-	EventsMaxBytes int64         `name:"events-max-bytes" env:"FANMAIL_EVENTS_MAX_BYTES" default:"0" help:"Most bytes of relayed events that the broker keeps; 0 means half of the account, 8 GiB without a limit, or what the stream has."`
+	EventsMaxAge   time.Duration `name:"events-max-age" env:"FANMAIL_EVENTS_MAX_AGE" default:"0s" help:"How long the broker keeps relayed events; 0 means 720h for a new stream, and leaves an existing one unchanged."`
+	EventsMaxBytes int64         `name:"events-max-bytes" env:"FANMAIL_EVENTS_MAX_BYTES" default:"0" help:"Most bytes of relayed events that the broker keeps; 0 means half of the account's limit, or 8 GiB if it has none, for a new stream, and leaves an existing one unchanged."`
 }
 
 func (c *NATS) validate() error {
@@ -104,8 +104,8 @@ func (c *NATS) validate() error {
 	if c.Prefix != "" && (strings.ContainsAny(c.Prefix, "*> \t") || strings.Trim(c.Prefix, ".") != c.Prefix) {
 		return wrong("--nats-js-api-prefix", "FANMAIL_NATS_JS_API_PREFIX", "must be a subject without spaces and wildcards, and without a dot at its ends, such as JS.acc.API")
 	}
-	if c.Streams != "" && c.Streams != "make" && c.Streams != streamsGiven {
-		return wrong("--streams", "FANMAIL_STREAMS", "must be make or given")
+	if c.Streams != "" && c.Streams != "make" && c.Streams != streamsExternal {
+		return wrong("--streams", "FANMAIL_STREAMS", "must be make or external")
 	}
 	if c.StreamReplicas < 0 || c.StreamReplicas > 5 {
 		return wrong("--stream-replicas", "FANMAIL_STREAM_REPLICAS", "must be from 1 to 5")
@@ -122,7 +122,7 @@ func (c *NATS) validate() error {
 func (c *NATS) streams(role stream.Role) stream.Options {
 	return stream.Options{
 		Replicas: c.StreamReplicas, EventsMaxAge: c.EventsMaxAge, EventsMaxBytes: c.EventsMaxBytes,
-		Role: role, External: c.Streams == streamsGiven,
+		Role: role, External: c.Streams == streamsExternal,
 	}
 }
 
@@ -150,7 +150,7 @@ func (c *Waiting) bound(ctx context.Context) (context.Context, context.CancelFun
 type Lifecycle struct {
 	Waiting
 	HTTPAddr string        `name:"http-addr" env:"FANMAIL_HTTP_ADDR" default:"${http_addr}" help:"Address of /healthz, /readyz and /metrics; off turns them off."`
-	Drain    time.Duration `name:"drain" env:"FANMAIL_DRAIN" default:"25s" help:"How long to finish what has begun before stopping."`
+	Drain    time.Duration `name:"drain" env:"FANMAIL_DRAIN" default:"25s" help:"How long a stopping process may take to finish the work in flight."`
 	Pprof    bool          `name:"pprof" env:"FANMAIL_PPROF" help:"Serve /debug/pprof on the same address, for profiles."`
 }
 
@@ -182,7 +182,7 @@ const off = "off"
 // one: HTTPS to public addresses.
 type Outbound struct {
 	AllowHTTP     bool           `name:"allow-http" env:"FANMAIL_ALLOW_HTTP" help:"Accept webhook URLs of plain HTTP."`
-	AllowNetworks []netip.Prefix `name:"allow-networks" env:"FANMAIL_ALLOW_NETWORKS" placeholder:"CIDR,…" help:"Networks that webhooks may reach although they are not public, such as 127.0.0.0/8."`
+	AllowNetworks []netip.Prefix `name:"allow-networks" env:"FANMAIL_ALLOW_NETWORKS" placeholder:"CIDR,…" help:"Networks that are not public and that webhooks may reach, such as 127.0.0.0/8."`
 }
 
 // Proxy configures the HTTP proxy for POSTs to webhooks.

@@ -102,7 +102,7 @@ func TestFlagsAndEnvironmentFillTheSameConfiguration(t *testing.T) {
 	c, err := Parse[DispatcherConfig]([]string{"--nats-url=nats://flag:4222"}, "dispatcher", "", "127.0.0.1:9102")
 	require.NoError(t, err)
 	require.Equal(t, "postgres://env@127.0.0.1/fanmail", c.Database.URL.Reveal())
-	require.Equal(t, "nats://flag:4222", c.NATS.URL.Reveal(), "a flag goes before the environment")
+	require.Equal(t, "nats://flag:4222", c.NATS.URL.Reveal(), "a flag takes precedence over the environment")
 	require.True(t, c.AllowHTTP)
 	require.Len(t, c.AllowNetworks, 2)
 	require.Equal(t, 3*time.Second, c.Drain)

@@ -21,11 +21,11 @@ type DispatcherConfig struct {
 	Outbound
 	Proxy
 	Name      string `name:"name" env:"FANMAIL_DISPATCHER_NAME" help:"Name of this replica in the table of dispatchers. Defaults to the host's name and the process id."`
-	Slots     int    `name:"slots" env:"FANMAIL_SLOTS" default:"512" help:"POSTs in flight at once to endpoints that answer within a second."`
-	SlowSlots int    `name:"slow-slots" env:"FANMAIL_SLOW_SLOTS" default:"0" help:"The same for slower endpoints; 0 means four times --slots."`
+	Slots     int    `name:"slots" env:"FANMAIL_SLOTS" default:"512" help:"Most POSTs in flight to endpoints that answer within a second."`
+	SlowSlots int    `name:"slow-slots" env:"FANMAIL_SLOW_SLOTS" default:"0" help:"Most POSTs in flight to slower endpoints; 0 means four times --slots."`
 
-	ReplayRate  int    `name:"replay-rate" env:"FANMAIL_REPLAY_RATE" default:"500" help:"Most deliveries of replays a second that this process makes."`
-	Maintenance string `name:"maintenance" env:"FANMAIL_MAINTENANCE" default:"on" enum:"on,off" help:"on: make and drop the tables' partitions, which takes their owner's rights; off where 'fanmail maintain' does."`
+	ReplayRate  int    `name:"replay-rate" env:"FANMAIL_REPLAY_RATE" default:"500" help:"Most deliveries of replays a second of this process."`
+	Maintenance string `name:"maintenance" env:"FANMAIL_MAINTENANCE" default:"on" enum:"on,off" help:"on: create and drop the tables' partitions, which needs the rights of their owner; off: 'fanmail maintain' does it."`
 	AgentWebhooks
 }
 

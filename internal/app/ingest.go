@@ -30,13 +30,13 @@ type SMTP struct {
 	MaxMessageBytes  int64         `name:"max-message-bytes" env:"FANMAIL_MAX_MESSAGE_BYTES" default:"36700160" help:"Largest mail that is accepted."`
 	MaxRecipients    int           `name:"max-recipients" env:"FANMAIL_MAX_RECIPIENTS" default:"100" help:"Most recipients of one mail."`
 	MaxConnections   int           `name:"max-connections" env:"FANMAIL_MAX_CONNECTIONS" default:"500" help:"Most SMTP connections at once."`
-	MaxBufferedBytes int64         `name:"max-buffered-bytes" env:"FANMAIL_MAX_BUFFERED_BYTES" default:"536870912" help:"Most bytes of mails that are held in memory at once."`
-	ReadTimeout      time.Duration `name:"smtp-read-timeout" env:"FANMAIL_SMTP_READ_TIMEOUT" default:"5m" help:"How long a client may take for a command, or for a piece of a mail."`
-	DataTimeout      time.Duration `name:"smtp-data-timeout" env:"FANMAIL_SMTP_DATA_TIMEOUT" default:"15m" help:"How long a mail may take as a whole."`
+	MaxBufferedBytes int64         `name:"max-buffered-bytes" env:"FANMAIL_MAX_BUFFERED_BYTES" default:"536870912" help:"Most bytes of mails in memory at once."`
+	ReadTimeout      time.Duration `name:"smtp-read-timeout" env:"FANMAIL_SMTP_READ_TIMEOUT" default:"5m" help:"How long to wait for a client's next bytes."`
+	DataTimeout      time.Duration `name:"smtp-data-timeout" env:"FANMAIL_SMTP_DATA_TIMEOUT" default:"15m" help:"How long the transfer of one mail may take."`
 	Authenticate     bool          `name:"mail-auth" env:"FANMAIL_MAIL_AUTH" default:"true" negatable:"" help:"Check SPF, DKIM and DMARC of each mail."`
-	DNSServer        string        `name:"dns-server" env:"FANMAIL_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server to ask for that; without it the system's are asked."`
-	AuthTimeout      time.Duration `name:"mail-auth-timeout" env:"FANMAIL_MAIL_AUTH_TIMEOUT" default:"5s" help:"How long the checks of one mail may take; what is not known by then is temperror."`
-	PublicURL        string        `name:"public-url" env:"FANMAIL_PUBLIC_URL" placeholder:"URL" help:"Where receivers reach the API; links to raw mail begin with it. Without it they begin with /v1."`
+	DNSServer        string        `name:"dns-server" env:"FANMAIL_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server for the checks of mail; without it the system's servers are used."`
+	AuthTimeout      time.Duration `name:"mail-auth-timeout" env:"FANMAIL_MAIL_AUTH_TIMEOUT" default:"5s" help:"How long the checks of one mail may take; a check that has not finished by then is temperror."`
+	PublicURL        string        `name:"public-url" env:"FANMAIL_PUBLIC_URL" placeholder:"URL" help:"URL at which receivers reach the API; links to raw mail begin with it. Without it they begin with /v1."`
 }
 
 // Validate returns an error for the first setting that is wrong.

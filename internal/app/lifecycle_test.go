@@ -140,7 +140,7 @@ func TestTheLogLevelFollowsItsFile(t *testing.T) {
 	made, err := c.Logger()
 	require.NoError(t, err)
 	level := made.Core().(adjustable).level
-	require.Equal(t, zap.WarnLevel, level.Level(), "the file goes before the flag")
+	require.Equal(t, zap.WarnLevel, level.Level(), "the file takes precedence over the flag")
 
 	core, logs := observer.New(level)
 	log := zap.New(adjustable{core, level})

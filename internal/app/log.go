@@ -17,7 +17,7 @@ import (
 // Logging configures the log, which is written to standard error.
 type Logging struct {
 	Level     string `name:"log-level" env:"FANMAIL_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"debug, info, warn or error."`
-	LevelFile string `name:"log-level-file" env:"FANMAIL_LOG_LEVEL_FILE" placeholder:"FILE" help:"File that holds the level, and goes before --log-level. It is read again every few seconds and at SIGHUP."`
+	LevelFile string `name:"log-level-file" env:"FANMAIL_LOG_LEVEL_FILE" placeholder:"FILE" help:"File that contains the level; it takes precedence over --log-level. The process reads it again every few seconds and at SIGHUP."`
 	Format    string `name:"log-format" env:"FANMAIL_LOG_FORMAT" default:"json" enum:"json,console" help:"json or console."`
 }
 

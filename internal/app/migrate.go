@@ -85,7 +85,7 @@ func (p *process) maintenance(pool *pgxpool.Pool, every time.Duration) *dispatch
 }
 
 // MakeStreams waits for the broker and creates or updates the streams and
-// consumers of all processes, for processes that run with --streams=given.
+// consumers of all processes, for processes that run with --streams=external.
 func MakeStreams(ctx context.Context, c NATS, wait Waiting, log *zap.Logger) error {
 	if err := firstError(c.validate, wait.validate); err != nil {
 		return err

@@ -42,7 +42,7 @@ func newMetrics(reg prometheus.Registerer, stats func() scheduler.Stats) *metric
 
 func (m *metrics) registerAttempts(f promauto.Factory) {
 	m.attempts = f.NewCounterVec(prometheus.CounterOpts{
-		Name: "fanmail_dispatch_attempts_total", Help: "Attempts, by how they ended.",
+		Name: "fanmail_dispatch_attempts_total", Help: "Attempts, by reason of the result.",
 	}, []string{"reason"})
 	m.duration = f.NewHistogram(prometheus.HistogramOpts{
 		Name: "fanmail_dispatch_attempt_seconds", Help: "Duration of attempts.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 15),
@@ -66,7 +66,7 @@ func (m *metrics) registerRows(f promauto.Factory) {
 		Name: "fanmail_dispatch_stale_outcomes_total", Help: "Outcomes that changed nothing, because the row had changed meanwhile.",
 	})
 	m.duplicates = f.NewCounter(prometheus.CounterOpts{
-		Name: "fanmail_dispatch_duplicate_messages_total", Help: "Deliveries dropped because they were held already.",
+		Name: "fanmail_dispatch_duplicate_messages_total", Help: "Delivery messages dropped because the delivery was already in memory.",
 	})
 	m.commitSeconds = f.NewHistogram(prometheus.HistogramOpts{
 		Name: "fanmail_outcome_commit_seconds", Help: "Duration of the outcome writer's commits.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15),
@@ -75,7 +75,7 @@ func (m *metrics) registerRows(f promauto.Factory) {
 		Name: "fanmail_outcome_commit_rows", Help: "Rows in a commit of the outcome writer.", Buckets: prometheus.ExponentialBuckets(1, 2, 11),
 	})
 	m.moves = f.NewCounterVec(prometheus.CounterOpts{
-		Name: "fanmail_dispatch_partition_moves_total", Help: "Partitions that changed hands, by what happened: claimed, released, lost.",
+		Name: "fanmail_dispatch_partition_moves_total", Help: "Changes of partitions' ownership, by kind: claimed, released, lost.",
 	}, []string{"move"})
 }
 
@@ -108,7 +108,7 @@ func newGauges(stats func() scheduler.Stats) *gauges {
 	add("fanmail_dispatch_in_flight", "Attempts in flight.", func(s *scheduler.Stats) float64 { return float64(s.InFlight) })
 	add("fanmail_dispatch_queued", "Deliveries queued in lanes.", func(s *scheduler.Stats) float64 { return float64(s.Queued) })
 	add("fanmail_dispatch_breakers_open", "Lanes whose breaker is open.", func(s *scheduler.Stats) float64 { return float64(s.OpenBreakers) })
-	add("fanmail_dispatch_oldest_due_seconds", "How long the oldest delivery that could go has been due; lanes that rest, are disabled or have their breaker open do not count.",
+	add("fanmail_dispatch_oldest_due_seconds", "How long the oldest delivery that may be attempted has been due. Lanes that pause, are disabled or have an open breaker do not count.",
 		func(s *scheduler.Stats) float64 { return s.OldestDue.Seconds() })
 	add("fanmail_dispatch_owned_partitions", "Partitions that this process owns.", func(s *scheduler.Stats) float64 { return float64(s.OwnedPartitions) })
 	return g

@@ -37,18 +37,18 @@ type metrics struct {
 func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
 		mails:       prometheus.NewCounter(prometheus.CounterOpts{Name: "fanmail_ingest_mails_accepted_total", Help: "Mails answered with 250."}),
-		events:      prometheus.NewCounter(prometheus.CounterOpts{Name: "fanmail_ingest_events_total", Help: "Events that mails made, one for each agent."}),
-		duplicates:  prometheus.NewCounter(prometheus.CounterOpts{Name: "fanmail_ingest_duplicates_total", Help: "Events that a mail did not make, since the agent had the mail already."}),
-		parseErrors: prometheus.NewCounter(prometheus.CounterOpts{Name: "fanmail_ingest_parse_errors_total", Help: "Accepted mails that could not be parsed whole."}),
+		events:      prometheus.NewCounter(prometheus.CounterOpts{Name: "fanmail_ingest_events_total", Help: "Events created from mails, one for each agent."}),
+		duplicates:  prometheus.NewCounter(prometheus.CounterOpts{Name: "fanmail_ingest_duplicates_total", Help: "Events not created, because the agent had already received the mail."}),
+		parseErrors: prometheus.NewCounter(prometheus.CounterOpts{Name: "fanmail_ingest_parse_errors_total", Help: "Accepted mails that could be parsed only in part."}),
 		refused:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fanmail_ingest_refused_total", Help: "Refusals over SMTP, by reason."}, []string{"reason"}),
 		transaction: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "fanmail_ingest_transaction_seconds", Help: "Time of the transaction of a mail.",
+			Name: "fanmail_ingest_transaction_seconds", Help: "Duration of the transaction of a mail.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12),
 		}),
 	}
 	m.checks = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fanmail_ingest_mailauth_total", Help: "Authentication results of mails, by method and result."}, []string{"method", "result"})
 	m.checking = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name: "fanmail_ingest_authentication_seconds", Help: "Time of the checks of a mail's sender.",
+		Name: "fanmail_ingest_authentication_seconds", Help: "Duration of the checks of a mail's sender.",
 		Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12),
 	})
 	for _, why := range reasons {
@@ -77,11 +77,11 @@ type intakeMetrics struct {
 
 func newIntakeMetrics(r prometheus.Registerer) *intakeMetrics {
 	m := &intakeMetrics{
-		accepted:   prometheus.NewCounter(prometheus.CounterOpts{Name: "fanmail_intake_events_total", Help: "Events taken in from the intake subject."}),
+		accepted:   prometheus.NewCounter(prometheus.CounterOpts{Name: "fanmail_intake_events_total", Help: "Events accepted from the intake subject."}),
 		duplicates: prometheus.NewCounter(prometheus.CounterOpts{Name: "fanmail_intake_duplicates_total", Help: "Intake messages whose event existed already."}),
 		dead:       prometheus.NewCounter(prometheus.CounterOpts{Name: "fanmail_intake_dead_total", Help: "Intake messages moved to the dead-letter subject."}),
 		transaction: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "fanmail_intake_transaction_seconds", Help: "Time of the transaction of a batch.",
+			Name: "fanmail_intake_transaction_seconds", Help: "Duration of the transaction of a batch.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12),
 		}),
 	}

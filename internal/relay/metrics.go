@@ -29,7 +29,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
 	m := &metrics{
 		published: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "fanmail_outbox_published_total", Help: "Events published to the broker, by turn: first, or again because the event was not fanned out in time.",
+			Name: "fanmail_outbox_published_total", Help: "Events published to the broker, by turn: first, or again if the event was not fanned out in time.",
 		}, []string{"turn"}),
 		failures: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "fanmail_outbox_failures_total", Help: "Rounds of the relay that failed, by the failing party: database, broker.",

@@ -113,7 +113,7 @@ func (e *ensurer) account(ctx context.Context) *jetstream.AccountInfo {
 func (e *ensurer) stream(ctx context.Context, want jetstream.StreamConfig) error {
 	s, err := e.js.Stream(ctx, want.Name)
 	if e.o.External && errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Errorf("stream %s is to be given (FANMAIL_STREAMS=given) and is missing: make it with `fanmail streams`: %w", want.Name, err)
+		return fmt.Errorf("look up stream %s: it does not exist, and FANMAIL_STREAMS=external lets this process create none: create it with `fanmail streams`: %w", want.Name, err)
 	}
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		err = e.create(ctx, want)
@@ -133,7 +133,7 @@ func (e *ensurer) stream(ctx context.Context, want jetstream.StreamConfig) error
 	switch {
 	case e.o.External:
 		if merged.MaxBytes != have.MaxBytes || merged.MaxAge != have.MaxAge {
-			e.log.Warn("a stream that is given has other bounds than this process's settings say: the stream's hold",
+			e.log.Warn("an external stream differs from this process's settings: the stream's own bounds hold",
 				zap.String("stream", want.Name), zap.Int64("max_bytes", have.MaxBytes), zap.Duration("max_age", have.MaxAge))
 		}
 		return nil

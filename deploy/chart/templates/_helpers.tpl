@@ -82,7 +82,7 @@ capabilities: {drop: [ALL]}
 {{- with $n.jetStreamAPIPrefix }}
 - {name: FANMAIL_NATS_JS_API_PREFIX, value: {{ . | quote }}}
 {{- end }}
-- {name: FANMAIL_STREAMS, value: {{ ternary "make" "given" (or .root.Values.bundled.enabled (eq $n.streams.by "application")) }}}
+- {name: FANMAIL_STREAMS, value: {{ ternary "make" "external" (or .root.Values.bundled.enabled (eq $n.streams.by "application")) }}}
 - {name: FANMAIL_STREAM_REPLICAS, value: {{ ternary 1 $n.streams.replicas .root.Values.bundled.enabled | int | quote }}}
 - {name: FANMAIL_EVENTS_MAX_AGE, value: {{ $n.streams.eventsMaxAge | quote }}}
 - {name: FANMAIL_EVENTS_MAX_BYTES, value: {{ $n.streams.eventsMaxBytes | int64 | quote }}}

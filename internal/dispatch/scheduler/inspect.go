@@ -9,7 +9,7 @@ import (
 // Stats counts what the scheduler holds.
 type Stats struct {
 	Lanes, InFlight, Queued, OpenBreakers, OwnedPartitions int
-	// OldestDue is how long the oldest row that could go has been due. Lanes
+	// OldestDue is how long the oldest row that may be attempted has been due. Lanes
 	// that rest, are disabled or have their breaker open do not count.
 	OldestDue time.Duration
 }
