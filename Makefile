@@ -1,7 +1,7 @@
 # Fanmail. `make help` lists the targets.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: quickstart help setup run demo test build lint generate bench-quick bench chaos chaos-long soak model replicas replay-long observability-check chart-check
+.PHONY: quickstart help setup run demo test build lint generate bench-quick bench chaos chaos-long soak pooler model replicas replay-long observability-check chart-check
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X github.com/fanmail-dev/fanmail/internal/app.version=$(VERSION)
@@ -59,6 +59,10 @@ chaos-long: setup ## run chaos for half an hour, with a random seed and the defa
 
 soak: setup ## run 300 deliveries a second for an hour while partitions rotate; memory and disk use must stay constant
 	@go -C test/chaos run . --soak --plot ../../docs/explanation/soak.svg
+
+pooler: setup ## run all of Fanmail through PgBouncer, in session and in transaction mode
+	@scripts/pgbouncer.sh
+	@go test -count=1 -tags pooler -run Pooler ./cmd/fanmail
 
 model: ## check the model of one delivery with spin, and that each of its guards is needed
 	@scripts/spin.sh

@@ -34,15 +34,11 @@ func (c *Client) Run(ctx context.Context) error {
 	if c.nc == nil {
 		return errors.New("fanmail: Run needs a broker connection: give New a *nats.Conn, or call Tick")
 	}
-	pool, err := engine.Pool(ctx, c.pool, runConns)
+	pool, err := c.runPool(ctx)
 	if err != nil {
-		return fmt.Errorf("fanmail: %w", err)
-	}
-	defer pool.Close()
-	err = engine.Await(ctx, c.config.Logger, "the database", func(ctx context.Context) error { return prepareDatabase(ctx, pool) })
-	if err != nil || ctx.Err() != nil {
 		return unlessEnded(ctx, err)
 	}
+	defer pool.Close()
 	if c.nc.IsClosed() {
 		return fmt.Errorf("fanmail: %w", errBrokerClosed)
 	}
@@ -95,6 +91,22 @@ func prepareDatabase(ctx context.Context, pool *pgxpool.Pool) error {
 
 var errBrokerClosed = errors.New("the broker connection is closed for good: the program closed it, or its attempts to reconnect " +
 	"are used up; connect with nats.MaxReconnects(-1) to reconnect without end")
+
+// runPool waits for the database and returns the pool of a run.
+func (c *Client) runPool(ctx context.Context) (pool *pgxpool.Pool, err error) {
+	err = engine.Await(ctx, c.config.Logger, "the database", func(ctx context.Context) error {
+		if pool == nil {
+			if pool, err = engine.Pool(ctx, c.pool, runConns); err != nil {
+				return fmt.Errorf("fanmail: %w", err)
+			}
+		}
+		return prepareDatabase(ctx, pool)
+	})
+	if err != nil && pool != nil {
+		pool.Close()
+	}
+	return pool, err
+}
 
 // watchBroker returns an error when the connection is closed: such a connection never
 // comes back, so that waiting would be in vain.

@@ -2,15 +2,14 @@ package migrations
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 
 	"github.com/fanmail-dev/fanmail/internal/faults"
 )
@@ -20,7 +19,8 @@ const Ahead = 7
 
 const (
 	versionTable = "fanmail.goose_db_version"
-	lockID       = 0x66616e6d61696c // "fanmail"
+	// lockID is a number of our own, because the application may use goose too.
+	lockID = 0x66616e6d61696c // "fanmail"
 )
 
 // Up applies the migrations that the database lacks, and makes sure that the
@@ -43,14 +43,35 @@ func Up(ctx context.Context, pool *pgxpool.Pool) error {
 }
 
 func up(ctx context.Context, pool *pgxpool.Pool) error {
+	cfg := pool.Config()
+	cfg.MaxConns, cfg.MinConns, cfg.MinIdleConns = 2, 0, 0
+	// A connection pooler in transaction mode knows no prepared statements.
+	cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	cfg.ConnConfig.DescriptionCacheCapacity = max(cfg.ConnConfig.DescriptionCacheCapacity, 16)
+	own, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return fmt.Errorf("open the database: %w", err)
+	}
+	defer own.Close()
+	// A lock that ends with its transaction: with a pooler, a session's lock may stay with somebody else's session.
+	return pgx.BeginFunc(ctx, own, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, fmt.Sprintf(`SET LOCAL idle_in_transaction_session_timeout = 0; SELECT pg_advisory_xact_lock(%d)`, lockID)); err != nil {
+			return fmt.Errorf("migration lock: %w", err)
+		}
+		return apply(ctx, own)
+	})
+}
+
+// apply applies the missing migrations. The caller holds the lock.
+func apply(ctx context.Context, pool *pgxpool.Pool) error {
 	if err := makeSchema(ctx, pool); err != nil {
 		return err
 	}
 	db := stdlib.OpenDBFromPool(pool)
 	defer func() { _ = db.Close() }()
-	p, err := provider(db)
+	p, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithDisableGlobalRegistry(true), goose.WithTableName(versionTable))
 	if err != nil {
-		return err
+		return fmt.Errorf("read the embedded migrations: %w", err)
 	}
 	faults.At(faults.MigrateBegun)
 	if _, err := p.Up(ctx); err != nil {
@@ -68,20 +89,6 @@ func MakePartitions(ctx context.Context, pool *pgxpool.Pool) error {
 		return fmt.Errorf("make partitions: %w", err)
 	}
 	return nil
-}
-
-func provider(db *sql.DB) (*goose.Provider, error) {
-	// The lock has a number of its own: the application may use goose too.
-	locker, err := lock.NewPostgresSessionLocker(lock.WithLockID(lockID), lock.WithLockTimeout(1, 120))
-	if err != nil {
-		return nil, fmt.Errorf("migration lock: %w", err)
-	}
-	p, err := goose.NewProvider(goose.DialectPostgres, db, files,
-		goose.WithDisableGlobalRegistry(true), goose.WithTableName(versionTable), goose.WithSessionLocker(locker))
-	if err != nil {
-		return nil, fmt.Errorf("read the embedded migrations: %w", err)
-	}
-	return p, nil
 }
 
 // makeSchema makes the schema fanmail, in which goose keeps its own table. It

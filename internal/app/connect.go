@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -42,6 +43,12 @@ func connectDatabase(ctx context.Context, c Database, name string, traces *expor
 	}
 	pg.FollowFiles(cfg)
 	pg.Configure(cfg)
+	err = engine.Await(ctx, boundable(log), "the database", func(attempt context.Context) error {
+		return engine.PermanentUnlessAway(pg.Adapt(attempt, cfg))
+	})
+	if err != nil {
+		return nil, err
+	}
 	traces.Queries(cfg.ConnConfig)
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
@@ -55,6 +62,7 @@ func connectDatabase(ctx context.Context, c Database, name string, traces *expor
 // settings than the engine.
 func prepareDatabase(ctx context.Context, cfg *pgxpool.Config, migrate bool, log *zap.Logger) error {
 	cfg.MaxConns = 2
+	cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // there may be a connection pooler
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return fmt.Errorf("open the database: %w", err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
 	"github.com/fanmail-dev/fanmail/internal/dispatch"
+	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
@@ -82,6 +83,7 @@ func (e *examination) database(ctx context.Context, c Database) {
 		e.add("database", FindingFail, "correct --database-url (FANMAIL_DATABASE_URL)", "%w", err)
 		return
 	}
+	cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // there may be a connection pooler
 	conn, err := pgx.ConnectConfig(ctx, cfg.ConnConfig)
 	if err != nil {
 		e.add("database", FindingFail, "start Postgres, or correct --database-url (FANMAIL_DATABASE_URL)", "is unreachable: %w", err)
@@ -106,6 +108,12 @@ func (e *examination) database(ctx context.Context, c Database) {
 		err = conn.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&at)
 		return at, err
 	})
+	pg.Configure(cfg)
+	var pooler *pg.PoolerError
+	if err := pg.Adapt(ctx, cfg); errors.As(err, &pooler) {
+		e.add("connection pooler", FindingFail, "run the statements as the role or as a superuser, then reconnect the pooler", "%w", pooler)
+		return
+	}
 	if !e.schema(ctx, conn) {
 		return
 	}

@@ -88,26 +88,29 @@ func (m *Maintenance) Run(ctx context.Context) error {
 
 // Round does all of it once. It does nothing while another replica does a round.
 func (m *Maintenance) Round(ctx context.Context) error {
-	conn, err := m.pool.Acquire(ctx)
-	if err != nil {
-		return fmt.Errorf("maintenance: acquire a connection: %w", err)
-	}
-	defer conn.Release()
-	var first bool
-	if err := conn.QueryRow(ctx, `SELECT pg_try_advisory_lock(hashtextextended('fanmail.maintenance', 0))`).Scan(&first); err != nil {
-		return fmt.Errorf("maintenance: take the lock: %w", err)
-	}
-	if !first {
-		return nil
-	}
-	defer func() {
-		_, _ = conn.Exec(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock(hashtextextended('fanmail.maintenance', 0))`)
-	}()
+	// The lock ends with its transaction, which does nothing else and so holds back no VACUUM. With a connection pooler, a
+	// lock of the session may stay with another one.
+	return pgx.BeginFunc(ctx, m.pool, func(lock pgx.Tx) error {
+		var first bool
+		err := lock.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock(hashtextextended('fanmail.maintenance', 0))
+			AND set_config('idle_in_transaction_session_timeout', '0', true) IS NOT NULL`).Scan(&first)
+		if err != nil {
+			return fmt.Errorf("maintenance: take the lock: %w", err)
+		}
+		if !first {
+			return nil
+		}
+		return m.locked(ctx)
+	})
+}
+
+// locked does a round. The caller holds the lock.
+func (m *Maintenance) locked(ctx context.Context) error {
 	if err := migrations.MakePartitions(ctx, m.pool); err != nil {
 		return err
 	}
 	// The parts do not depend on each other, so an error in one does not stop the rest.
-	err = errors.Join(m.disable(ctx), m.retain(ctx))
+	err := errors.Join(m.disable(ctx), m.retain(ctx))
 	if m.o.Also != nil {
 		err = errors.Join(err, m.o.Also(ctx))
 	}

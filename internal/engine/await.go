@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
+	"github.com/fanmail-dev/fanmail/internal/pg"
 )
 
 // AwaitTimeout bounds one try of [Await].
@@ -56,6 +57,10 @@ func PermanentUnlessAway(err error) error {
 	var schema *migrations.SchemaError
 	if errors.As(err, &schema) {
 		return Permanent(schema)
+	}
+	var pooler *pg.PoolerError
+	if errors.As(err, &pooler) {
+		return Permanent(pooler)
 	}
 	var connect *pgconn.ConnectError
 	var answer *pgconn.PgError

@@ -76,11 +76,15 @@ type Part struct {
 }
 
 // Pool opens a pool of at most maxConns connections to the database of another
-// pool, with the engine's settings. It does not connect.
+// pool, with the engine's settings. It connects once, to adapt to a connection
+// pooler; see [pg.Adapt].
 func Pool(ctx context.Context, like *pgxpool.Pool, maxConns int32) (*pgxpool.Pool, error) {
 	cfg := like.Config()
 	cfg.MaxConns, cfg.MinConns, cfg.MinIdleConns = maxConns, 0, 0
 	pg.Configure(cfg)
+	if err := pg.Adapt(ctx, cfg); err != nil {
+		return nil, PermanentUnlessAway(err)
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)

@@ -18,8 +18,10 @@ const cacheCapacity = 512
 // precedence, except a query mode in which pgx guesses the types of parameters. Set the
 // pool's own hooks, such as AfterConnect, before.
 func Configure(cfg *pgxpool.Config) {
+	// Postgres must be asked for the types of parameters, which arrays of our own types need. Such a mode may have been
+	// chosen for a connection pooler, so no statement is prepared.
 	if guesses(cfg.ConnConfig.DefaultQueryExecMode) {
-		cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
+		cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
 	if cfg.ConnConfig.StatementCacheCapacity == 0 {
 		cfg.ConnConfig.StatementCacheCapacity = cacheCapacity
@@ -31,10 +33,6 @@ func Configure(cfg *pgxpool.Config) {
 		if _, set := cfg.ConnConfig.RuntimeParams[k]; !set {
 			cfg.ConnConfig.RuntimeParams[k] = v
 		}
-	}
-	// These two modes do not ask Postgres for the types of parameters, which arrays of our own types need.
-	if mode := &cfg.ConnConfig.DefaultQueryExecMode; *mode == pgx.QueryExecModeExec || *mode == pgx.QueryExecModeSimpleProtocol {
-		*mode = pgx.QueryExecModeCacheDescribe
 	}
 	replan(cfg)
 	discardReadOnly(cfg)
