@@ -14,11 +14,13 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// disk is a directory that can be full or slow. Its files are in a real directory beside it.
+// disk is a directory that can be full, slow or read-only. Its files are in a real directory beside it.
 type disk struct {
 	server *fuse.Server
 	full   atomic.Bool
 	delay  atomic.Int64 // nanoseconds for each write and each flush
+	// readOnly lets nothing be written, created, renamed or removed.
+	readOnly atomic.Bool
 }
 
 // newDisk mounts a disk at path. It needs FUSE, and root or fusermount3; the error says which is
@@ -78,14 +80,52 @@ func (n *diskNode) wrap(h fs.FileHandle) fs.FileHandle {
 // Open opens a file without the kernel's page cache. A page read while the database was writing it
 // once hid the end of a write from a standby.
 func (n *diskNode) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
+	if flags&(syscall.O_WRONLY|syscall.O_RDWR|syscall.O_TRUNC) != 0 && n.disk.readOnly.Load() {
+		return nil, 0, syscall.EROFS
+	}
 	h, fuseFlags, errno := n.LoopbackNode.Open(ctx, flags)
 	return n.wrap(h), fuseFlags | fuse.FOPEN_DIRECT_IO, errno
 }
 
 // Create creates a file. A full disk still has room for the name.
 func (n *diskNode) Create(ctx context.Context, name string, flags, mode uint32, out *fuse.EntryOut) (*fs.Inode, fs.FileHandle, uint32, syscall.Errno) {
+	if n.disk.readOnly.Load() {
+		return nil, nil, 0, syscall.EROFS
+	}
 	inode, h, fuseFlags, errno := n.LoopbackNode.Create(ctx, name, flags, mode, out)
 	return inode, n.wrap(h), fuseFlags | fuse.FOPEN_DIRECT_IO, errno
+}
+
+// Setattr changes a file's size, mode or times.
+func (n *diskNode) Setattr(ctx context.Context, f fs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
+	if n.disk.readOnly.Load() {
+		return syscall.EROFS
+	}
+	return n.LoopbackNode.Setattr(ctx, f, in, out)
+}
+
+// Mkdir creates a directory.
+func (n *diskNode) Mkdir(ctx context.Context, name string, mode uint32, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
+	if n.disk.readOnly.Load() {
+		return nil, syscall.EROFS
+	}
+	return n.LoopbackNode.Mkdir(ctx, name, mode, out)
+}
+
+// Unlink removes a file.
+func (n *diskNode) Unlink(ctx context.Context, name string) syscall.Errno {
+	if n.disk.readOnly.Load() {
+		return syscall.EROFS
+	}
+	return n.LoopbackNode.Unlink(ctx, name)
+}
+
+// Rename moves a file or a directory.
+func (n *diskNode) Rename(ctx context.Context, name string, parent fs.InodeEmbedder, newName string, flags uint32) syscall.Errno {
+	if n.disk.readOnly.Load() {
+		return syscall.EROFS
+	}
+	return n.LoopbackNode.Rename(ctx, name, parent, newName, flags)
 }
 
 // diskFile is an open file.
@@ -100,6 +140,9 @@ func (f *diskFile) PassthroughFd() (int, bool) { return 0, false }
 // Write fails on a full disk if it would extend the file.
 func (f *diskFile) Write(ctx context.Context, data []byte, off int64) (uint32, syscall.Errno) {
 	f.disk.wait(ctx)
+	if f.disk.readOnly.Load() {
+		return 0, syscall.EROFS
+	}
 	if f.disk.full.Load() {
 		var a fuse.AttrOut
 		if errno := f.Getattr(ctx, &a); errno != 0 {

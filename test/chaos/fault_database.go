@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/internal/devserver"
+	"github.com/fanmail-dev/fanmail/test/chaos/promise"
 )
 
 // Faults that not every machine can inject.
@@ -202,7 +203,7 @@ func (r *rig) able(all []fault) []fault {
 	for _, f := range all {
 		switch {
 		case r.clock == nil && f.name == postgresClockName:
-		case len(r.disks) <= len(nodes) && (f.name == postgresFullName || f.name == natsDiskName):
+		case len(r.disks) <= len(nodes) && (f.name == postgresFullName || f.name == natsDiskName || f.name == promise.ReadOnlyStore):
 		default:
 			out = append(out, f)
 			continue

@@ -102,9 +102,11 @@ func (r *rig) drive(ctx context.Context, p plan, stumbles uint32, patience time.
 	r.say("load and faults for %s, seed %d", p.duration, p.seed)
 	during, over := context.WithTimeout(ctx, p.duration)
 	defer over()
-	hard, giveUp := context.WithTimeoutCause(ctx, p.duration+2*time.Minute, errors.New("2 min after the last fault the producers still had events that were not accepted"))
-	defer giveUp()
-	l.run(during, hard)
+	loaded, unload := context.WithCancel(ctx)
+	defer unload()
+	hard, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	l.run(loaded, hard)
 	var group errgroup.Group
 	for i, lane := range lanes(l) {
 		lane.faults = r.able(choose(lane.faults, p.only))
@@ -114,6 +116,14 @@ func (r *rig) drive(ctx context.Context, p plan, stumbles uint32, patience time.
 	}
 	err = group.Wait()
 	<-during.Done()
+	if err == nil {
+		err = r.strike(ctx, r.able(choose(outages(p.asIs), p.only)), rand.New(rand.NewPCG(p.seed, 99))) //nolint:gosec // a plan
+	}
+	unload()
+	late := time.AfterFunc(2*time.Minute, func() {
+		giveUp(errors.New("2 min after the last fault the producers still had events that were not accepted"))
+	})
+	defer late.Stop()
 	l.workers.Wait()
 	if err := errors.Join(err, l.err); err != nil {
 		return 0, err

@@ -46,7 +46,23 @@ func main() {
 		fmt.Fprintln(os.Stderr, "not ready within 20 s")
 		os.Exit(1)
 	}
-	<-ctx.Done()
+	// SIGUSR1 takes all of the account's storage, and SIGUSR2 gives it back.
+	limits := make(chan os.Signal, 1)
+	signal.Notify(limits, syscall.SIGUSR1, syscall.SIGUSR2)
+	for working := true; working; {
+		select {
+		case <-ctx.Done():
+			working = false
+		case sig := <-limits:
+			var limit map[string]server.JetStreamAccountLimits // nil: those of the server
+			if sig == syscall.SIGUSR1 {
+				limit = map[string]server.JetStreamAccountLimits{"": {MaxMemory: 1, MaxStore: 1, MaxStreams: -1, MaxConsumers: -1, MaxAckPending: -1, MemoryMaxStreamBytes: -1, StoreMaxStreamBytes: -1}}
+			}
+			if err := s.GlobalAccount().UpdateJetStreamLimits(limit); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+			}
+		}
+	}
 	s.Shutdown()
 	s.WaitForShutdown()
 }

@@ -28,12 +28,13 @@ const (
 	SameBytes     Promise = "every POST of a delivery is the same"
 	NoRedirection Promise = "redirects are not followed"
 	OffIsOff      Promise = "a webhook that is off is left alone"
+	GoesOn        Promise = "deliveries go on without JetStream"
 )
 
 // Promises lists all promises, in the order of reports.
 var Promises = []Promise{
 	NothingLost, OneEvent, AllEnd, RowsTrue, FinalStays, TwiceExplain, LeaseHolds, CapsHold, StrictOrder,
-	CommitOrder, Signed, TenantsApart, SameBytes, NoRedirection, OffIsOff,
+	CommitOrder, Signed, TenantsApart, SameBytes, NoRedirection, OffIsOff, GoesOn,
 }
 
 // Breach is one way in which a promise was broken.
@@ -98,6 +99,7 @@ func Check(records []history.Record) (*Result, error) {
 	}
 	c.events()
 	c.deliveries()
+	c.outages()
 	c.rows()
 	c.twice()
 	c.off()

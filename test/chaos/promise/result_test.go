@@ -41,6 +41,8 @@ func tale() *story {
 	// The dispatcher was killed before it had recorded that.
 	s.add(history.Record{Kind: history.KindFault, Fault: &history.Fault{Name: "kill", Party: "dispatcher-1", Start: 6500, End: second}})
 	s.post("wh_other", 3, 1, 20*second, 20*second+10, 200)
+	// JetStream took nothing all the while.
+	s.add(history.Record{Kind: history.KindFault, Fault: &history.Fault{Name: promise.NoQuorum, Party: "nats", Start: -11 * second, End: 11 * second}})
 	// This webhook was created disabled, enabled and deleted.
 	s.add(history.Record{Kind: history.KindHook, Hook: &history.Hook{ID: "wh_change", Name: "change", Tenant: "b", Cap: 8, Off: true}})
 	s.add(history.Record{Kind: history.KindChange, Change: &history.Change{Hook: "wh_change", Asked: 10, Done: 20, On: true}})
@@ -264,6 +266,14 @@ func TestDoctoredHistoriesAreRejectedForTheRightPromise(t *testing.T) {
 		"a row that ended with a webhook that lives": {func(s *story) {
 			s.last(delivery("wh_cap", 1)).Status, s.last(delivery("wh_cap", 1)).Error = "failed", "webhook deleted"
 		}, promise.RowsTrue},
+		"a delivery that waited for the broker": {func(s *story) {
+			s.posts(delivery("wh_cap", 1))[0].Start, s.posts(delivery("wh_cap", 1))[0].End = 12*second, 13*second
+		}, promise.GoesOn},
+		"a delivery that waited for the broker and never came": {func(s *story) {
+			s.drop(func(r history.Record) bool {
+				return r.Post != nil && r.Post.Delivery == delivery("wh_cap", 1) || r.Row != nil && r.Row.Delivery == delivery("wh_cap", 1)
+			})
+		}, promise.GoesOn},
 		"a redirect that was followed": {func(s *story) {
 			s.posts(delivery("wh_other", 3))[1].Hook = ""
 		}, promise.NoRedirection},
