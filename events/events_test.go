@@ -37,7 +37,7 @@ func golden(t *testing.T, name string, got []byte) {
 	require.Equal(t, string(want), string(got))
 }
 
-func TestTheEnvelopesBytes(t *testing.T) {
+func TestTheEnvelopeHasTheseBytes(t *testing.T) {
 	t.Parallel()
 	ev := events.Event{TenantID: tenant, Type: events.EmailReceived, IdempotencyKey: "k", Data: json.RawMessage(`{"b": 1, "a": "<é>"}`)}
 	id := events.DeriveID(ev.TenantID, ev.IdempotencyKey, ev.Type)
@@ -51,7 +51,7 @@ func TestTheEnvelopesBytes(t *testing.T) {
 	require.True(t, env.CreatedAt.Equal(at))
 }
 
-func TestTheCatalogueOfTypes(t *testing.T) {
+func TestTheCatalogueHasTheseTypes(t *testing.T) {
 	t.Parallel()
 	known := []events.Type{
 		"email.received", "email.sent", "email.pending_approval", "email.approved", "email.rejected",
@@ -70,7 +70,7 @@ func TestTheCatalogueOfTypes(t *testing.T) {
 	}
 }
 
-func TestDerivedIdsNeverChange(t *testing.T) {
+func TestDerivedIDsNeverChange(t *testing.T) {
 	t.Parallel()
 	at := time.UnixMilli(1_767_323_045_678)
 	ev := events.DeriveID(tenant, "key", events.EmailReceived)
@@ -83,7 +83,7 @@ func TestDerivedIdsNeverChange(t *testing.T) {
 	require.NotEqual(t, events.DeriveMessageID([]byte("ab"), []byte("c")), events.DeriveMessageID([]byte("a"), []byte("bc")))
 }
 
-func TestIdsOfOneKindAreNotReadAsAnother(t *testing.T) {
+func TestParseRejectsAnIDOfAnotherKind(t *testing.T) {
 	t.Parallel()
 	id := events.NewID()
 	back, err := events.ParseID(id.String())
@@ -97,7 +97,7 @@ func TestIdsOfOneKindAreNotReadAsAnother(t *testing.T) {
 	require.Error(t, json.Unmarshal([]byte(`{"ID":"`+id.String()+`"}`), &v))
 }
 
-func TestPartitionsAreRangesOfWebhookIds(t *testing.T) {
+func TestAPartitionIsARangeOfWebhookIDs(t *testing.T) {
 	t.Parallel()
 	for range 1000 {
 		w := events.NewRandom[events.WebhookKind]()
@@ -154,7 +154,7 @@ func FuzzDecodeEnvelope(f *testing.F) {
 	})
 }
 
-func TestIntakeSubjects(t *testing.T) {
+func TestParseIntakeSubjectReturnsTheTenant(t *testing.T) {
 	t.Parallel()
 	got, err := events.ParseIntakeSubject("mail.intake." + tenant.String())
 	require.NoError(t, err)

@@ -6,50 +6,50 @@ import (
 	"strings"
 )
 
-// The broker's subjects.
+// Subjects and prefixes of subjects. The wake subjects are hints over core NATS without
+// acknowledgement: work goes on without them, but later.
 const (
-	// EventsPrefix begins the subjects of relayed events:
-	// mail.events.<tenant>.<type>. Outsiders may consume them.
+	// EventsPrefix is the prefix of relayed events: mail.events.<tenant>.<type>. Other
+	// programs may consume them.
 	EventsPrefix = "mail.events."
-	// IntakePrefix begins the subjects on which anybody's ingest may publish
-	// an event: mail.intake.<tenant>.
+	// IntakePrefix is the prefix of the intake subjects, on which other programs may
+	// publish events: mail.intake.<tenant>.
 	IntakePrefix = "mail.intake."
-	// DeadIntakePrefix begins the subjects that take what the intake refused,
-	// with the reason in the header "Fanmail-Reason".
+	// DeadIntakePrefix is the prefix of intake messages that were rejected. The header
+	// Fanmail-Reason gives the reason.
 	DeadIntakePrefix = "mail.dead.intake."
-	// DeliveriesPrefix begins the subjects of delivery messages:
+	// DeliveriesPrefix is the prefix of delivery messages:
 	// fanmail.deliveries.<partition>.
 	DeliveriesPrefix = "fanmail.deliveries."
-	// WakeOutbox is the hint, over core NATS, that the outbox has rows.
+	// WakeOutbox is the hint that the outbox has new rows.
 	WakeOutbox = "fanmail.wake.outbox"
-	// WakeWebhooks is the hint, over core NATS, that the registry of webhooks
-	// has changed.
+	// WakeWebhooks is the hint that webhooks have changed.
 	WakeWebhooks = "fanmail.wake.webhooks"
-	// WakeReplays is the hint, over core NATS, that a replay was asked for or
-	// cancelled.
+	// WakeReplays is the hint that a replay was created or cancelled.
 	WakeReplays = "fanmail.wake.replays"
-	// WakeAgents is the hint, over core NATS, that an agent, whose address is
-	// the payload, has deliveries to its own webhook.
+	// WakeAgents is the hint that an agent has deliveries to its own webhook. The
+	// payload is the agent's address.
 	WakeAgents = "fanmail.wake.agents"
-	// WakeLanePrefix begins the hint, over core NATS, that a webhook has due
-	// deliveries in the table: fanmail.wake.lane.<partition>, the webhook's id
-	// in the payload.
+	// WakeLanePrefix is the prefix of the hint that a webhook has due deliveries in the
+	// table: fanmail.wake.lane.<partition>. The payload is the webhook's id.
 	WakeLanePrefix = "fanmail.wake.lane."
-	// AskLanePrefix begins requests, over core NATS, for the state of a
-	// webhook's lane: fanmail.ask.lane.<webhook>. Its owner answers.
+	// AskLanePrefix is the prefix of requests for the state of a webhook's lane:
+	// fanmail.ask.lane.<webhook>. The dispatcher that owns the lane answers.
 	AskLanePrefix = "fanmail.ask.lane."
 )
 
-// Partitions is the number of partitions of deliveries. It bounds the
-// dispatchers that can own work at once. It is part of the subjects: another
-// number is another set of subjects and consumers.
+// Partitions is the number of partitions of deliveries. At most this many dispatchers
+// own work at once. Subjects and consumers depend on the number, so a running
+// installation cannot change it.
 const Partitions = 32
 
-// Partition is where a webhook's deliveries go: the first five bits of its id,
-// so that a partition is also a range of ids in every index on webhook ids.
+// Partition returns the partition of a webhook's deliveries, from 0 to Partitions-1. It
+// is the first five bits of the id, so that in an index on webhook ids a partition is one
+// range.
 func Partition(w WebhookID) int { return int(w[0] >> 3) }
 
-// PartitionRange gives the first and the last webhook id of a partition.
+// PartitionRange returns the first and the last webhook id of a partition, from 0 to
+// Partitions-1.
 func PartitionRange(p int) (first, last WebhookID) {
 	first[0] = byte(p << 3) //nolint:gosec // p is under 32
 	last[0] = first[0] | 7
@@ -59,26 +59,27 @@ func PartitionRange(p int) (first, last WebhookID) {
 	return first, last
 }
 
-// WakeLane is the subject of a hint about a webhook's deliveries.
+// WakeLane returns the subject of the hint that the webhook has due deliveries.
 func WakeLane(w WebhookID) string { return WakeLanePrefix + strconv.Itoa(Partition(w)) }
 
-// AskLane is the subject of a request for the state of a webhook's lane.
+// AskLane returns the subject of requests for the state of the webhook's lane.
 func AskLane(w WebhookID) string { return AskLanePrefix + w.String() }
 
-// EventSubject is the subject of an event of the tenant.
+// EventSubject returns the subject of a relayed event of the tenant.
 func EventSubject(t TenantID, typ Type) string {
 	return EventsPrefix + t.String() + "." + string(typ)
 }
 
-// ParseIntakeSubject finds the tenant in mail.intake.<tenant>.
+// ParseIntakeSubject returns the tenant of an intake subject, mail.intake.<tenant>. For any
+// other subject it returns an error that quotes it, cut to 128 bytes.
 func ParseIntakeSubject(subject string) (TenantID, error) {
 	rest, ok := strings.CutPrefix(subject, IntakePrefix)
 	if !ok {
-		return TenantID{}, fmt.Errorf("subject %q does not begin with %s", clip(subject, 128), IntakePrefix)
+		return TenantID{}, fmt.Errorf("parse intake subject %q: it does not begin with %s", clip(subject, 128), IntakePrefix)
 	}
 	id, err := Parse[TenantKind](rest)
 	if err != nil {
-		return TenantID{}, fmt.Errorf("subject %q: %w", clip(subject, 128), err)
+		return TenantID{}, fmt.Errorf("parse intake subject %q: %w", clip(subject, 128), err)
 	}
 	return id, nil
 }

@@ -6,20 +6,20 @@ import (
 	"github.com/fanmail-dev/fanmail/events/email"
 )
 
-// maxSets is the longest chain of RFC 8617.
+// maxSets is the highest instance of an ARC set, by RFC 8617, 4.2.1.
 const maxSets = 50
 
-// readARC tells what the chain claims.
+// readARC returns what the mail's ARC chain claims. It verifies no signature of it.
 func readARC(m *Mail) email.ARC {
 	var v email.ARC
 	var seen [maxSets + 1][3]int
-	sound := true
+	valid := true
 	for kind, name := range []string{"ARC-Seal", "ARC-Message-Signature", "ARC-Authentication-Results"} {
 		for _, value := range m.all(name) {
 			t := tags(value)
 			i, err := strconv.Atoi(t["i"])
 			if err != nil || i < 1 || i > maxSets {
-				sound = false
+				valid = false
 				continue
 			}
 			seen[i][kind]++
@@ -36,7 +36,7 @@ func readARC(m *Mail) email.ARC {
 			break
 		}
 	}
-	v.Complete = sound && v.Sets > 0
+	v.Complete = valid && v.Sets > 0
 	for i := 1; i <= v.Sets; i++ {
 		v.Complete = v.Complete && seen[i] == [3]int{1, 1, 1}
 	}

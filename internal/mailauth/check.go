@@ -9,26 +9,26 @@ import (
 	"github.com/fanmail-dev/fanmail/events/email"
 )
 
-// Checker checks mails. It is safe for concurrent use.
+// Checker authenticates the senders of mails. It is safe for concurrent use.
 type Checker struct {
 	dns      *net.Resolver
 	identity string
 	timeout  time.Duration
 }
 
-// New makes a checker that signs its results as identity, the name of this
-// host. server is the DNS server, "host:port"; "" asks the system's. timeout
-// bounds the check of one mail.
+// New returns a checker. identity is the name of this host, the authserv-id of the
+// results (RFC 8601). server is the DNS server, "host:port"; empty: the system's.
+// timeout bounds the check of one mail.
 func New(identity, server string, timeout time.Duration) *Checker {
 	return &Checker{dns: newResolver(server), identity: identity, timeout: timeout}
 }
 
-// Check returns the authentication results. more says that the mail has more DKIM signatures
-// than are looked at.
+// Check returns the authentication results. more reports that the mail has more DKIM
+// signatures than the eight that are verified.
 func (c *Checker) Check(ctx context.Context, m Mail) (a email.Authentication, more bool) {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, errSlow)
+	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, errTimeout)
 	defer cancel()
-	r := &resolver{ask: c.dns}
+	r := &resolver{dns: c.dns}
 	from, fault := author(&m)
 	var (
 		wg  sync.WaitGroup

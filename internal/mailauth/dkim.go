@@ -15,8 +15,8 @@ import (
 	"github.com/fanmail-dev/fanmail/events/email"
 )
 
-// Limits of what is verified. Beyond them the verifier's cost grows with the
-// square of the size.
+// Limits of the mails that are verified. The verifier's cost grows with the square of
+// these sizes.
 const (
 	maxSignatures     = 8
 	maxSignatureBytes = 8 << 10
@@ -30,8 +30,8 @@ const (
 
 const signatureField = "dkim-signature"
 
-// checkDKIM verifies the signatures from the top, each by itself. more says
-// that there are further ones.
+// checkDKIM verifies the first maxSignatures signatures from the top, each separately.
+// more reports that there are further ones.
 func checkDKIM(ctx context.Context, r *resolver, raw []byte) (out []email.DKIM, more bool) {
 	fields, body := splitRaw(raw)
 	var signatures []int
@@ -48,10 +48,10 @@ func checkDKIM(ctx context.Context, r *resolver, raw []byte) (out []email.DKIM, 
 	if len(out) == 0 {
 		return out, more
 	}
-	unfit := tooCostly(fields, body)
+	refusal := tooCostly(fields, body)
 	var wg sync.WaitGroup
 	for n, i := range signatures {
-		if reason := unfit; reason != "" || len(fields[i]) > maxSignatureBytes {
+		if reason := refusal; reason != "" || len(fields[i]) > maxSignatureBytes {
 			if reason == "" {
 				reason = fmt.Sprintf("the signature has over %d bytes", maxSignatureBytes)
 			}
@@ -64,8 +64,8 @@ func checkDKIM(ctx context.Context, r *resolver, raw []byte) (out []email.DKIM, 
 	return out, more
 }
 
-// splitRaw gives the header's fields as they are, folds and line ends
-// included, and the body.
+// splitRaw returns the header's fields unchanged, with folds and line ends, and the
+// body.
 func splitRaw(raw []byte) (fields [][]byte, body []byte) {
 	for len(raw) > 0 {
 		line := raw
@@ -78,7 +78,7 @@ func splitRaw(raw []byte) (fields [][]byte, body []byte) {
 		}
 		if n := len(fields); n > 0 && (line[0] == ' ' || line[0] == '\t') {
 			last := fields[n-1]
-			fields[n-1] = last[:len(last)+len(line)] // they lie side by side
+			fields[n-1] = last[:len(last)+len(line)] // both are adjacent in raw
 			continue
 		}
 		fields = append(fields, line)
@@ -86,7 +86,7 @@ func splitRaw(raw []byte) (fields [][]byte, body []byte) {
 	return fields, nil
 }
 
-// tooCostly says why a mail is not verified; "" where it is.
+// tooCostly returns the limit that the mail exceeds; empty if it can be verified.
 func tooCostly(fields [][]byte, body []byte) string {
 	size := 0
 	for _, f := range fields {
@@ -111,11 +111,11 @@ func tooCostly(fields [][]byte, body []byte) string {
 	return ""
 }
 
-// verify verifies the signature that is field i.
+// verify verifies the signature in field i.
 func verify(ctx context.Context, r *resolver, fields [][]byte, i int, body []byte) (v email.DKIM) {
-	defer broke(&v.Result, &v.Reason)
-	// The library verifies the first signature that it meets. That a signature
-	// moves above its kind changes nothing: what it signs is counted from below.
+	defer recoverPanic(&v.Result, &v.Reason)
+	// The library verifies the first signature of the mail, so field i goes first. This changes
+	// no result, because a signature counts the fields that it signs from the bottom.
 	parts := make([]io.Reader, 0, len(fields)+2)
 	parts = append(parts, bytes.NewReader(fields[i]))
 	for j, f := range fields {
@@ -126,11 +126,11 @@ func verify(ctx context.Context, r *resolver, fields [][]byte, i int, body []byt
 	parts = append(parts, strings.NewReader("\r\n"), bytes.NewReader(body))
 	tags := signatureTags(fields[i])
 	v.Domain, v.Selector = clean(ascii(tags["d"]), maxDomainBytes), clean(tags["s"], maxDomainBytes)
-	// So that a check that ends before its signature was read says whose it was.
+	// A check that times out before it has read the signature still names the signer.
 	if v.Identity = clean(tags["i"], maxIdentityBytes); v.Identity == "" && v.Domain != "" {
 		v.Identity = "@" + v.Domain
 	}
-	done, err := dkim.VerifyWithOptions(&until{ctx, io.MultiReader(parts...)}, &dkim.VerifyOptions{
+	done, err := dkim.VerifyWithOptions(&contextReader{ctx, io.MultiReader(parts...)}, &dkim.VerifyOptions{
 		MaxVerifications: 1,
 		LookupTXT: func(name string) ([]string, error) {
 			found, err := r.LookupTXT(ctx, name)
@@ -143,9 +143,9 @@ func verify(ctx context.Context, r *resolver, fields [][]byte, i int, body []byt
 		},
 	})
 	if len(done) != 1 {
-		// The reader ended with the time; nothing else makes it fail.
-		v.Result, v.Reason = email.TempError, errSlow.Error()
-		if err != nil && !errors.Is(err, errSlow) && ctx.Err() == nil {
+		// Without a result, the reader failed: it fails only at the timeout.
+		v.Result, v.Reason = email.TempError, errTimeout.Error()
+		if err != nil && !errors.Is(err, errTimeout) && ctx.Err() == nil {
 			v.Result, v.Reason = email.PermError, clean(err.Error(), maxReasonBytes)
 		}
 		return v
@@ -159,7 +159,7 @@ func verify(ctx context.Context, r *resolver, fields [][]byte, i int, body []byt
 	case tags.has("l"):
 		v.Result, v.Reason = email.Policy, "a signature of a part of the body (l=) is not accepted"
 	case dkim.IsPermFail(err) && !done[0].Expiration.IsZero() && strings.Contains(err.Error(), "expired"):
-		v.Result, v.Reason = email.Fail, reason(err) // it was sound once
+		v.Result, v.Reason = email.Fail, reason(err) // the signature was valid until it expired
 	case dkim.IsPermFail(err):
 		v.Result, v.Reason = email.PermError, reason(err)
 	default:
@@ -172,13 +172,13 @@ func reason(err error) string {
 	return clean(strings.TrimPrefix(err.Error(), "dkim: "), maxReasonBytes)
 }
 
-// until reads until ctx ends.
-type until struct {
-	ctx context.Context //nolint:containedctx // a Reader has no other way to end
+// contextReader reads until ctx ends.
+type contextReader struct {
+	ctx context.Context //nolint:containedctx // io.Reader takes no context
 	r   io.Reader
 }
 
-func (u *until) Read(b []byte) (int, error) {
+func (u *contextReader) Read(b []byte) (int, error) {
 	if u.ctx.Err() != nil {
 		return 0, context.Cause(u.ctx)
 	}

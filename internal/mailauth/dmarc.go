@@ -10,10 +10,10 @@ import (
 	"github.com/fanmail-dev/fanmail/events/email"
 )
 
-// author gives the domain that DMARC asks about, or the reason why it cannot
-// be asked for.
+// author returns the domain of the mail's author, to which DMARC applies, or the reason
+// why the mail has none.
 func author(m *Mail) (domain, fault string) {
-	// Two From fields: one might be signed, and the other be shown.
+	// Of two From fields, one might be signed and the other displayed.
 	if len(m.all("From")) > 1 {
 		return "", "there is more than one From field"
 	}
@@ -25,7 +25,7 @@ func author(m *Mail) (domain, fault string) {
 		case domain == "":
 			domain = d
 		case domain != d:
-			return "", "the addresses in From are of more than one domain"
+			return "", "the addresses in From have more than one domain"
 		}
 	}
 	if domain == "" {
@@ -34,23 +34,23 @@ func author(m *Mail) (domain, fault string) {
 	return domain, ""
 }
 
-// record is what was found of an author's DMARC record.
+// record is the result of the search for an author's DMARC record.
 type record struct {
-	result     email.Result // "" where there is a record to apply
+	result     email.Result // empty if there is a valid record
 	reason     string
-	domain     string // whose record it is
+	domain     string // the domain that has the record
 	policy     string
 	percent    int
 	strictSPF  strictness
 	strictDKIM strictness
 }
 
-// findRecord asks the author's domain and, where that has no record, its
+// findRecord looks up the record of the author's domain and, if it has none, that of its
 // organisational domain (RFC 7489, 6.6.3).
 func findRecord(ctx context.Context, r *resolver, from string) record {
 	for _, domain := range []string{from, organisation(from)} {
 		txts, err := r.LookupTXT(ctx, "_dmarc."+domain)
-		if e, ok := err.(*net.DNSError); ok && !e.IsNotFound { //nolint:errorlint // the resolver's own
+		if e, ok := err.(*net.DNSError); ok && !e.IsNotFound { //nolint:errorlint // resolver wraps no error
 			return record{result: email.TempError, reason: clean(err.Error(), maxReasonBytes)}
 		}
 		var found []string
@@ -79,9 +79,9 @@ func isRecord(txt string) bool {
 	return ok && strings.TrimSpace(name) == "v" && strings.TrimSpace(value) == "DMARC1"
 }
 
-// readRecord reads the tags that a result needs. The others may be malformed
-// without doing harm (RFC 7489, 6.3).
-func readRecord(txt, domain string, above bool) record {
+// readRecord parses the tags that a result depends on. Other tags may be malformed
+// (RFC 7489, 6.3). inherited says that the record is that of the organisational domain.
+func readRecord(txt, domain string, inherited bool) record {
 	t := tags(strings.ToLower(txt))
 	plain := version
 	for _, name := range []string{"p", "sp", "adkim", "aspf", "pct"} {
@@ -95,7 +95,7 @@ func readRecord(txt, domain string, above bool) record {
 	}
 	rec := record{domain: domain, percent: 100}
 	policy := got.Policy
-	if above && got.SubdomainPolicy != "" {
+	if inherited && got.SubdomainPolicy != "" {
 		policy = got.SubdomainPolicy
 	}
 	rec.policy = string(policy)
@@ -107,7 +107,7 @@ func readRecord(txt, domain string, above bool) record {
 	return rec
 }
 
-// evaluate decides by the results in a.
+// evaluate returns the DMARC result that follows from the SPF and DKIM results in a.
 func evaluate(from, fault string, rec record, a *email.Authentication) email.DMARC {
 	v := email.DMARC{Domain: from, RecordDomain: rec.domain, Policy: rec.policy, Percent: rec.percent, Result: rec.result, Reason: rec.reason}
 	if fault != "" {
@@ -133,9 +133,9 @@ func evaluate(from, fault string, rec record, a *email.Authentication) email.DMA
 	}
 	switch v.Result {
 	case email.Fail:
-		v.Reason = "nothing that passed is aligned with the author's domain"
+		v.Reason = "no passing SPF or DKIM result is aligned with the author's domain"
 	case email.TempError:
-		v.Reason = "DNS failed for a check that might have passed"
+		v.Reason = "a DNS failure leaves an aligned check without a result"
 	}
 	return v
 }

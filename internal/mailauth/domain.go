@@ -7,7 +7,7 @@ import (
 	"golang.org/x/net/publicsuffix"
 )
 
-// domainOf gives an address's domain.
+// domainOf returns the domain of an address as [ascii] does; empty if it has none.
 func domainOf(address string) string {
 	if i := strings.LastIndexByte(address, '@'); i >= 0 {
 		return ascii(address[i+1:])
@@ -15,14 +15,14 @@ func domainOf(address string) string {
 	return ""
 }
 
-// ascii is a domain as it stands in DNS: A-labels in lower case without the
-// dot at the end. "" is what no domain can be.
+// ascii returns a domain as DNS has it: A-labels in lower case without the final dot.
+// It returns "" for an invalid domain.
 func ascii(domain string) string {
 	domain = strings.TrimSuffix(domain, ".")
 	if a, err := idna.Lookup.ToASCII(domain); err == nil {
 		return a
 	}
-	// Underscores are not a host's, but they are DNS.
+	// IDNA refuses underscores, which host names may not have but other DNS names may.
 	domain = strings.ToLower(domain)
 	for _, c := range []byte(domain) {
 		if !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.') {
@@ -35,8 +35,8 @@ func ascii(domain string) string {
 	return domain
 }
 
-// organisation is the domain that was registered: the public suffix and a
-// label. A public suffix itself is its own.
+// organisation returns the organisational domain: the public suffix and one label. For a
+// public suffix it returns the domain itself.
 func organisation(domain string) string {
 	if org, err := publicsuffix.EffectiveTLDPlusOne(domain); err == nil {
 		return org
@@ -44,7 +44,7 @@ func organisation(domain string) string {
 	return domain
 }
 
-// strictness of an alignment; false is relaxed.
+// strictness is an alignment mode: true is strict, false is relaxed.
 type strictness bool
 
 func (s strictness) aligned(domain, author string) bool {

@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// Mail is what is looked at. Nothing of it is changed.
+// Mail is the input of a check, which does not change it.
 type Mail struct {
-	// ClientIP is where the mail came from.
+	// ClientIP is the address of the SMTP client.
 	ClientIP netip.Addr
-	// Helo is the name by which the client greeted.
+	// Helo is the name in the client's HELO or EHLO.
 	Helo string
-	// From is the return path, "" for the null sender.
+	// From is the return path; empty for the null sender.
 	From string
-	// Header are the fields in order, [name, unfolded value].
+	// Header has the fields in order, each [name, unfolded value].
 	Header [][2]string
 	// Authors are the addresses in the From fields.
 	Authors []string
@@ -21,7 +21,7 @@ type Mail struct {
 	Raw []byte
 }
 
-// all gives the values of a field.
+// all returns the values of all fields with the name.
 func (m *Mail) all(name string) []string {
 	var out []string
 	for _, f := range m.Header {

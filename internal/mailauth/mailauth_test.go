@@ -23,8 +23,8 @@ import (
 	"github.com/fanmail-dev/fanmail/test/dnstest"
 )
 
-// patience is a timeout that a check does not reach.
-const patience = time.Minute
+// longTimeout is a timeout that a check does not reach.
+const longTimeout = time.Minute
 
 var (
 	edPublic, edKey, _ = ed25519.GenerateKey(rand.Reader)
@@ -33,7 +33,7 @@ var (
 
 const mail = "From: Ann <ann@news.example.com>\r\nTo: a@agents.example\r\nSubject: hi\r\nDate: Mon, 2 Jan 2026 15:04:05 +0100\r\n\r\nHello\r\n"
 
-// signed is a mail with a signature on top.
+// signed returns the mail with a signature on top.
 func signed(t *testing.T, raw, domain string, change func(*dkim.SignOptions)) string {
 	t.Helper()
 	o := &dkim.SignOptions{Domain: domain, Selector: "s1", Signer: edKey, HeaderKeys: []string{"From", "Subject", "To"}}
@@ -45,7 +45,7 @@ func signed(t *testing.T, raw, domain string, change func(*dkim.SignOptions)) st
 	return b.String()
 }
 
-// mailOf reads a raw mail as far as the tests need it.
+// mailOf parses a raw mail as far as the tests need it.
 func mailOf(raw string) mailauth.Mail {
 	m := mailauth.Mail{ClientIP: netip.MustParseAddr("192.0.2.1"), Helo: "mx.example.com", From: "ann@news.example.com", Raw: []byte(raw)}
 	head, _, _ := strings.Cut(raw, "\r\n\r\n")
@@ -66,10 +66,10 @@ func mailOf(raw string) mailauth.Mail {
 func check(t *testing.T, z dnstest.Zone, m mailauth.Mail) email.Authentication {
 	t.Helper()
 	addr, _ := dnstest.Serve(t, z)
-	a, more := mailauth.New("mx.agents.example", addr, patience).Check(context.Background(), m)
+	a, more := mailauth.New("mx.agents.example", addr, longTimeout).Check(context.Background(), m)
 	require.False(t, more)
 	require.True(t, a.Checked)
-	// What is said in the field can be read back by others, and agrees.
+	// Another parser reads the same results from the field.
 	identity, read, err := authres.Parse(a.Results)
 	require.NoError(t, err, a.Results)
 	require.Equal(t, "mx.agents.example", identity)
@@ -89,7 +89,7 @@ func check(t *testing.T, z dnstest.Zone, m mailauth.Mail) email.Authentication {
 	return a
 }
 
-func TestAMailThatIsInOrderPassesAll(t *testing.T) {
+func TestAValidMailPassesEveryCheck(t *testing.T) {
 	t.Parallel()
 	a := check(t, dnstest.Zone{
 		"news.example.com. TXT":               {"something else", "v=spf1 a:out.example.com -all"},
@@ -162,7 +162,6 @@ func TestDKIM(t *testing.T) {
 	rsaRecord := "v=DKIM1; p=" + base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&weak.PublicKey))
 	const key = "s1._domainkey.example.com. TXT"
 	plain := signed(t, mail, "example.com", nil)
-	// Canonicalisation, algorithm and the rest as they come.
 	simple := signed(t, mail, "example.com", func(o *dkim.SignOptions) {
 		o.Signer, o.HeaderCanonicalization, o.BodyCanonicalization = weak, dkim.CanonicalizationSimple, dkim.CanonicalizationSimple
 	})
@@ -207,11 +206,11 @@ func TestDKIM(t *testing.T) {
 	}
 }
 
-func TestEachSignatureHasItsResult(t *testing.T) {
+func TestEachSignatureHasItsOwnResult(t *testing.T) {
 	t.Parallel()
 	raw := signed(t, mail, "example.org", func(o *dkim.SignOptions) { o.Identifier = "list@lists.example.org" })
 	raw = signed(t, raw, "broken.example", nil)
-	// The newest one signs those below it too.
+	// The topmost signature also signs the two below it.
 	raw = signed(t, raw, "news.example.com", func(o *dkim.SignOptions) { o.HeaderKeys = []string{"From", "DKIM-Signature", "DKIM-Signature"} })
 	a := check(t, dnstest.Zone{
 		"s1._domainkey.example.org. TXT":      {edRecord},
@@ -224,14 +223,14 @@ func TestEachSignatureHasItsResult(t *testing.T) {
 	require.Equal(t, email.DKIM{Result: email.Pass, Domain: "example.org", Selector: "s1", Identity: "list@lists.example.org"}, a.DKIM[2])
 }
 
-func TestSignaturesOverTheLimitAreNotLookedAt(t *testing.T) {
+func TestSignaturesOverTheLimitAreNotVerified(t *testing.T) {
 	t.Parallel()
 	raw := mail
 	for range 20 {
 		raw = signed(t, raw, "example.com", nil)
 	}
 	addr, asked := dnstest.Serve(t, dnstest.Zone{"s1._domainkey.example.com. TXT": {edRecord}})
-	a, more := mailauth.New("mx", addr, patience).Check(context.Background(), mailOf(raw))
+	a, more := mailauth.New("mx", addr, longTimeout).Check(context.Background(), mailOf(raw))
 	require.True(t, more)
 	require.Len(t, a.DKIM, 8)
 	require.Equal(t, email.Pass, a.DKIM[7].Result)
@@ -285,7 +284,7 @@ func TestDMARC(t *testing.T) {
 			require.Equal(t, c.percent, a.DMARC.Percent)
 		})
 	}
-	// Two domains under one public suffix are two organisations.
+	// Two domains under one public suffix have different organisational domains.
 	raw := strings.Replace(mail, "ann@news.example.com", "ann@one.co.uk", 1)
 	m := mailOf(raw)
 	m.From = "x@two.co.uk"
@@ -293,7 +292,7 @@ func TestDMARC(t *testing.T) {
 	require.Equal(t, email.Pass, a.SPF.Result)
 	require.False(t, a.SPF.Aligned)
 	require.Equal(t, email.Fail, a.DMARC.Result)
-	// Strict SPF: the subdomain is not the domain.
+	// Under strict SPF alignment a subdomain does not match its parent.
 	m = mailOf(mail)
 	m.From = "x@example.com"
 	a = check(t, dnstest.Zone{"example.com. TXT": passes, "_dmarc.news.example.com. TXT": {"v=DMARC1; p=reject; aspf=s"}}, m)
@@ -301,7 +300,7 @@ func TestDMARC(t *testing.T) {
 	require.Equal(t, email.Fail, a.DMARC.Result)
 }
 
-func TestAnArcChainIsSeenAndNotBelieved(t *testing.T) {
+func TestAnARCChainIsReportedAndChangesNoResult(t *testing.T) {
 	t.Parallel()
 	set := func(i int, cv string) string {
 		return fmt.Sprintf("ARC-Seal: i=%d; a=rsa-sha256; cv=%s; d=relay%d.example; s=x; b=x\r\nARC-Message-Signature: i=%d; d=x\r\nARC-Authentication-Results: i=%d; mx; spf=pass\r\n", i, cv, i, i, i)
@@ -318,7 +317,7 @@ func TestAnArcChainIsSeenAndNotBelieved(t *testing.T) {
 	}
 }
 
-func TestAServerThatIsSilentIsATempError(t *testing.T) {
+func TestASilentDNSServerIsATempError(t *testing.T) {
 	t.Parallel()
 	addr, _ := dnstest.Serve(t, dnstest.Zone{
 		"news.example.com. TXT": {dnstest.Silence}, "s1._domainkey.example.com. TXT": {dnstest.Silence}, "_dmarc.news.example.com. TXT": {dnstest.Silence},
@@ -331,7 +330,7 @@ func TestAServerThatIsSilentIsATempError(t *testing.T) {
 	require.Equal(t, "mx; spf=temperror smtp.mailfrom=news.example.com; dkim=temperror header.d=example.com header.i=@example.com header.s=s1; dmarc=temperror header.from=news.example.com", a.Results)
 }
 
-func TestQuestionsAreLimited(t *testing.T) {
+func TestLookupsAreLimited(t *testing.T) {
 	t.Parallel()
 	z := dnstest.Zone{"news.example.com. TXT": {"v=spf1"}}
 	for i := range 10 {
@@ -342,13 +341,13 @@ func TestQuestionsAreLimited(t *testing.T) {
 		}
 	}
 	addr, asked := dnstest.Serve(t, z)
-	a, _ := mailauth.New("mx", addr, patience).Check(context.Background(), mailOf(mail))
+	a, _ := mailauth.New("mx", addr, longTimeout).Check(context.Background(), mailOf(mail))
 	require.Equal(t, email.TempError, a.SPF.Result)
 	require.Contains(t, a.SPF.Reason, "over 100 lookups")
 	require.Less(t, asked.Load(), int64(250))
 }
 
-func TestWordsOfStrangersStayWords(t *testing.T) {
+func TestTextsOfTheMailCannotForgeResults(t *testing.T) {
 	t.Parallel()
 	m := mailOf("DKIM-Signature: v=1; d=x\"; dmarc=pass; s=\"dmarc=pass\"; i=\"\r\n" + mail)
 	m.Helo, m.From = "a\"; dmarc=pass (\\\" b.example", "\"\\\"; dmarc=pass\"@e\"; dmarc=pass"

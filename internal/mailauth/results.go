@@ -9,8 +9,8 @@ import (
 	"github.com/fanmail-dev/fanmail/events/email"
 )
 
-// plainWord is what stands in a header field without quotes. Words of a
-// stranger that are not plain are left out: quoted ones have fooled parsers.
+// plainWord matches values that need no quotes in a header field. Other values of the
+// mail are left out, because parsers differ in how they read quoted ones.
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@.+-]{1,320}$`)
 
 func plain(s string) string {
@@ -20,7 +20,7 @@ func plain(s string) string {
 	return ""
 }
 
-// results is the value of an Authentication-Results field.
+// results returns the value of an Authentication-Results field.
 func results(identity string, a *email.Authentication) string {
 	var list []authres.Result
 	add := func(method string, r email.Result, params map[string]string) {
@@ -31,7 +31,7 @@ func results(identity string, a *email.Authentication) string {
 		}
 		list = append(list, &authres.GenericResult{Method: method, Value: authres.ResultValue(r), Params: params})
 	}
-	// RFC 8601, 2.7.2: by the name that was checked.
+	// The property names the identity that was checked (RFC 8601, 2.7.2).
 	checked := map[string]string{"smtp.mailfrom": a.SPF.Domain}
 	if a.SPF.Domain == ascii(a.SPF.Helo) {
 		checked = map[string]string{"smtp.helo": a.SPF.Domain}
@@ -45,6 +45,6 @@ func results(identity string, a *email.Authentication) string {
 	}
 	add("dmarc", a.DMARC.Result, map[string]string{"header.from": a.DMARC.Domain, "policy.dmarc": a.DMARC.Policy})
 	value := authres.Format(identity, list)
-	// The library leaves a space behind a result without parameters.
+	// The library writes a space after a result without parameters.
 	return strings.TrimSpace(strings.ReplaceAll(value, " ;", ";"))
 }

@@ -10,15 +10,15 @@ import (
 	"github.com/fanmail-dev/fanmail/events/email"
 )
 
-// plainLocal is a local part that means the same to every parser.
+// plainLocal matches local parts that every parser reads alike.
 var plainLocal = regexp.MustCompile(`^[A-Za-z0-9!#$&'*+/=?^_{|}~.-]{1,64}$`)
 
-// checkSPF asks whether the client may send for the return path's domain or,
-// where that is the null sender, for the name that it greets with.
+// checkSPF checks whether the client may send mail for the return path's domain or, for
+// the null sender, for its HELO name.
 func checkSPF(ctx context.Context, r *resolver, m *Mail) (v email.SPF) {
 	ip := m.ClientIP.Unmap().WithZone("")
 	v = email.SPF{Result: email.None, Helo: clean(m.Helo, maxDomainBytes)}
-	defer broke(&v.Result, &v.Reason)
+	defer recoverPanic(&v.Result, &v.Reason)
 	helo := ascii(m.Helo)
 	local := "postmaster" // RFC 7208, 2.4 and 4.3
 	if m.From == "" {
