@@ -10,30 +10,31 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// AckTime is how long a publisher waits from one acknowledgement to the next:
-// a broker that has lost its leader never answers what it was asked just then.
+// AckTime is how long a publisher waits for each acknowledgement. A broker without a
+// leader does not answer.
 const AckTime = 5 * time.Second
 
 // ErrNoAck says that the broker gave no acknowledgement within [AckTime].
-// Whether it has the message is not known.
+// The broker may still have stored the message.
 var ErrNoAck = errors.New("the broker gave no acknowledgement within 5 s")
 
-// ErrAway says that there is no connection to the broker. Nothing was sent.
+// ErrAway says that there is no connection to the broker, so that nothing was sent.
 var ErrAway = errors.New("the broker is away")
 
-// ForeignError says that another stream took messages that were meant for ours.
+// ForeignError says that another stream stored a message of one of Fanmail's streams.
 type ForeignError struct {
-	Stream  string // ours
+	Stream  string // Fanmail's
 	Foreign string
 }
 
-// Error names the other stream and what to do.
+// Error names the other stream and the remedy.
 func (e *ForeignError) Error() string {
 	return fmt.Sprintf("stream %[2]s, which is not Fanmail's, took a message that was meant for stream %[1]s: "+
 		"take Fanmail's subjects out of it with `nats stream edit %[2]s`, or point FANMAIL_NATS_URL at another account", e.Stream, e.Foreign)
 }
 
-// DomainPrefix returns the prefix of the API of a JetStream domain; "" for "".
+// DomainPrefix returns the API prefix of a JetStream domain. The empty domain has the
+// empty prefix.
 func DomainPrefix(domain string) string {
 	if domain == "" {
 		return ""
@@ -41,10 +42,9 @@ func DomainPrefix(domain string) string {
 	return "$JS." + domain + ".API"
 }
 
-// Open gives JetStream on a connection, with its API at prefix; "" is the
-// account's own. A publication that is never acknowledged
-// ends after twice [AckTime]; otherwise it would count as under way for ever, and
-// the client allows a few thousand of these.
+// Open returns JetStream on a connection, with its API at prefix; empty: the account's
+// own API. A publication without an acknowledgement fails after twice [AckTime].
+// Otherwise it would take one of the client's few thousand places for ever.
 func Open(nc *nats.Conn, prefix string) (jetstream.JetStream, error) {
 	if prefix == "" {
 		prefix = jetstream.DefaultAPIPrefix
@@ -56,8 +56,8 @@ func Open(nc *nats.Conn, prefix string) (jetstream.JetStream, error) {
 	return js, nil
 }
 
-// Acknowledged waits until the stream has all of the messages, duplicates
-// included. It returns the first error of [Acknowledgements].
+// Acknowledged waits until the stream has acknowledged every message; a duplicate counts
+// as acknowledged. It returns the first error of [Acknowledgements].
 func Acknowledged(ctx context.Context, name string, futures []jetstream.PubAckFuture) error {
 	for _, err := range Acknowledgements(ctx, name, futures) {
 		if err != nil {
@@ -67,19 +67,19 @@ func Acknowledged(ctx context.Context, name string, futures []jetstream.PubAckFu
 	return nil
 }
 
-// Acknowledgements waits for the messages' acknowledgements, and returns an error
-// for each message that the stream is not known to have: the broker's refusal, a
-// [*ForeignError], [ErrNoAck] or ctx's cause. After one of the last two it waits
-// for no further message.
+// Acknowledgements waits for the messages' acknowledgements. It returns one error for
+// each message, in order; nil: acknowledged. An error is the broker's refusal, a
+// [*ForeignError], [ErrNoAck] or ctx's cause. After one of the last two it does not wait
+// for the other messages.
 func Acknowledgements(ctx context.Context, name string, futures []jetstream.PubAckFuture) []error {
 	errs := make([]error, len(futures))
 	timer := time.NewTimer(AckTime)
 	defer timer.Stop()
-	var over error
+	var stopped error
 	for i, f := range futures {
 		timer.Reset(AckTime)
-		if over != nil {
-			errs[i] = over
+		if stopped != nil {
+			errs[i] = stopped
 			continue
 		}
 		select {
@@ -89,18 +89,18 @@ func Acknowledgements(ctx context.Context, name string, futures []jetstream.PubA
 			}
 		case errs[i] = <-f.Err():
 		case <-timer.C:
-			over = ErrNoAck
-			errs[i] = over
+			stopped = ErrNoAck
+			errs[i] = stopped
 		case <-ctx.Done():
-			over = context.Cause(ctx)
-			errs[i] = over
+			stopped = context.Cause(ctx)
+			errs[i] = stopped
 		}
 	}
 	return errs
 }
 
-// Refused reports whether an error of [Acknowledgements] says for certain that
-// the stream does not have the message.
+// Refused reports whether an error of [Acknowledgements] proves that the stream did not
+// store the message.
 func Refused(err error) bool {
 	var refused *jetstream.APIError
 	var foreign *ForeignError

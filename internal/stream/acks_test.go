@@ -14,8 +14,8 @@ import (
 	"github.com/fanmail-dev/fanmail/test/natstest"
 )
 
-// mute takes what is published to a subject and acknowledges nothing, as a
-// broker does that has lost its leader.
+// mute subscribes to a subject without acknowledging messages, like a broker without a
+// leader.
 func mute(t *testing.T, nc *nats.Conn, subject string) {
 	t.Helper()
 	sub, err := nc.Subscribe(subject, func(*nats.Msg) {})
@@ -24,7 +24,7 @@ func mute(t *testing.T, nc *nats.Conn, subject string) {
 	t.Cleanup(func() { _ = sub.Unsubscribe() })
 }
 
-func TestAnAcknowledgementThatNeverComesIsNotWaitedForLong(t *testing.T) {
+func TestWaitingForAnAcknowledgementIsBounded(t *testing.T) {
 	t.Parallel()
 	nc, js := natstest.Connect(t)
 	mute(t, nc, "void")
@@ -34,14 +34,13 @@ func TestAnAcknowledgementThatNeverComesIsNotWaitedForLong(t *testing.T) {
 		require.NoError(t, err)
 		futures = append(futures, f)
 	}
-	// Far less than the 30 s of a relay's round, which must have time left to
-	// hand its rows back.
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 3*stream.AckTime, errors.New("it was waited for"))
+	// The relay's round of 30 s needs time afterwards to release its rows.
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 3*stream.AckTime, errors.New("it waited for too long"))
 	defer cancel()
 	require.ErrorIs(t, stream.Acknowledged(ctx, stream.Events, futures), stream.ErrNoAck)
-	sound, err := js.PublishAsync("mail.events.x.y", nil)
+	accepted, err := js.PublishAsync("mail.events.x.y", nil)
 	require.NoError(t, err)
-	require.NoError(t, stream.Acknowledged(ctx, stream.Events, []jetstream.PubAckFuture{sound}))
+	require.NoError(t, stream.Acknowledged(ctx, stream.Events, []jetstream.PubAckFuture{accepted}))
 	gone := errors.New("stopped")
 	stopped, stop := context.WithCancelCause(t.Context())
 	time.AfterFunc(10*time.Millisecond, func() { stop(gone) })

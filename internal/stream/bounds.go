@@ -8,18 +8,16 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A bound keeps a stream from filling the account: other streams keep room, and so
-// do the events that come. What a full stream drops first is what is oldest, and
-// the outbox still has every event that is not fanned out.
-
-// part is what a stream takes of its account's storage.
+// part is the part of its account's storage that a stream may fill, so that the other
+// streams keep room. A full stream drops its oldest messages. Nothing is lost: the outbox
+// has every event that is not fanned out.
 type part struct {
-	// Of the account's limit it takes one part in so many, and another one if it is
-	// on disk for lack of memory.
+	// The bound is the account's limit divided by divisor. onDisk replaces it for a
+	// stream on disk that should be in memory; zero: it does not.
 	divisor, onDisk int64
 	// unlimited is the bound in bytes if the account has no limit.
 	unlimited int64
-	// most is the largest bound in bytes; zero: none.
+	// most is the highest bound in bytes; zero: no limit.
 	most int64
 }
 
@@ -29,10 +27,10 @@ var parts = map[string]part{
 	Dead:       {divisor: 16, unlimited: 1 << 30, most: 1 << 30},
 }
 
-// leastBytes is the least bound that is tried: it holds a few events of any size.
+// leastBytes is the lowest bound, with room for a few events of any size.
 const leastBytes = 2 << 20
 
-// bytes returns the stream's bound in an account. info may be nil.
+// bytes returns the stream's bound in bytes. A nil info means an account without limits.
 func (p part) bytes(info *jetstream.AccountInfo, c *jetstream.StreamConfig) int64 {
 	bytes := p.unlimited
 	if info != nil {
@@ -57,8 +55,8 @@ func (p part) bytes(info *jetstream.AccountInfo, c *jetstream.StreamConfig) int6
 	return max(bytes, leastBytes)
 }
 
-// noRoom reports whether the broker refused a stream for its size. In a cluster
-// that is an error about the placement of the stream.
+// noRoom reports whether the broker refused a stream because of its size. A cluster
+// reports this as an error of placement.
 func noRoom(err error) bool {
 	var refused *jetstream.APIError
 	if !errors.As(err, &refused) {

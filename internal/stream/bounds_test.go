@@ -12,7 +12,7 @@ import (
 	"github.com/fanmail-dev/fanmail/test/natstest"
 )
 
-// configured connects to a server with that configuration.
+// configured connects to a new server with the configuration.
 func configured(t *testing.T, config string) jetstream.JetStream {
 	t.Helper()
 	url, _ := natstest.Configured(t, config)
@@ -34,7 +34,7 @@ func configOf(t *testing.T, js jetstream.JetStream, name string) jetstream.Strea
 
 const mib = 1 << 20
 
-func TestStreamsTakeAShareOfTheirAccount(t *testing.T) {
+func TestStreamsAreBoundedByAShareOfTheAccount(t *testing.T) {
 	t.Parallel()
 	js := configured(t, `
 		jetstream {}
@@ -46,9 +46,8 @@ func TestStreamsTakeAShareOfTheirAccount(t *testing.T) {
 	require.EqualValues(t, 4*mib, configOf(t, js, stream.Dead).MaxBytes)
 }
 
-// TestStreamsFitAServerWhoseLimitsTheyCannotSee has limits that the account does not
-// show.
-func TestStreamsFitAServerWhoseLimitsTheyCannotSee(t *testing.T) {
+// TestBoundsFitTheServersOwnLimits has a server with limits that the account does not show.
+func TestBoundsFitTheServersOwnLimits(t *testing.T) {
 	t.Parallel()
 	js := configured(t, `jetstream { max_mem: 256M, max_file: 12582912 }`)
 	require.NoError(t, stream.Ensure(t.Context(), js, stream.Options{}))
@@ -74,14 +73,14 @@ func TestABoundFromTheSettingsIsAppliedToTheStream(t *testing.T) {
 		require.NoError(t, err)
 		require.ErrorIs(t, verified[0].Err, stream.ErrOutdated)
 	}
-	// A process without the settings leaves them.
+	// A process without the settings changes nothing.
 	require.NoError(t, stream.Ensure(t.Context(), js, stream.Options{}))
 	c := configOf(t, js, stream.Events)
 	require.EqualValues(t, 128*mib, c.MaxBytes)
 	require.Equal(t, 96*time.Hour, c.MaxAge)
 }
 
-func TestAStreamWithoutABoundIsGivenOne(t *testing.T) {
+func TestAnUnboundedStreamGetsABound(t *testing.T) {
 	t.Parallel()
 	js := connect(t)
 	for _, c := range stream.Configs(stream.Options{}) {
@@ -95,7 +94,7 @@ func TestAStreamWithoutABoundIsGivenOne(t *testing.T) {
 	}
 }
 
-func TestABoundThatDoesNotFitIsRefusedWithTheRemedy(t *testing.T) {
+func TestABoundOverTheLimitIsRefusedWithTheRemedy(t *testing.T) {
 	t.Parallel()
 	js := configured(t, `jetstream { max_file: 12582912 }`)
 	for _, existing := range []bool{false, true} {
@@ -109,7 +108,7 @@ func TestABoundThatDoesNotFitIsRefusedWithTheRemedy(t *testing.T) {
 	}
 }
 
-func TestAForeignStreamThatOverlapsIsNamedAndTheOthersAreMade(t *testing.T) {
+func TestAnOverlappingForeignStreamIsNamedAndTheOthersAreCreated(t *testing.T) {
 	t.Parallel()
 	js := connect(t)
 	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "AUDIT", Subjects: []string{"mail.events.>", "audit"}})

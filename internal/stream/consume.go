@@ -12,33 +12,32 @@ import (
 	"go.uber.org/zap"
 )
 
-// Source is a durable consumer to pull from.
+// Source pulls messages from a durable consumer.
 type Source struct {
 	JS jetstream.JetStream
-	// Streams are made again where the broker has lost them.
+	// Streams are the options with which lost streams are created again.
 	Streams  Options
 	Stream   string
 	Consumer jetstream.ConsumerConfig
 	// Ahead is how many messages may be fetched before they are handled.
 	Ahead int
-	// Rank, for a consumer with a priority group, is this process's place among
-	// those that pull, and a channel that closes when it changes. The least gets
-	// all messages while it has asked for more than it was given; those after it
-	// get the rest. nil: all get them in turn.
+	// Rank returns this process's priority in a consumer with a priority group, from 0,
+	// and a channel that closes when it changes. The broker sends messages to the lowest
+	// rank that has a pull request open. nil: rank 0.
 	Rank func() (rank int, changed <-chan struct{})
-	// Started is called whenever messages begin to come; nil: not called.
+	// Started is called after each start of the subscription; nil: not called.
 	Started func()
 	Log     *zap.Logger
 }
 
-// Run calls handle for each message, one at a time, until ctx ends. A consumer
-// or a stream that the broker has lost is made anew, and a broker that is away
-// is waited for. It returns nil when no further call of handle is under way;
-// messages that were fetched and not handled have gone back to the broker.
+// Run calls handle for each message, one at a time, until ctx ends. It creates a consumer
+// or stream again that the broker has lost, and waits for a broker without a connection.
+// It returns nil after the last call of handle has returned. Messages that were fetched
+// and not handled are returned to the broker.
 func (s Source) Run(ctx context.Context, handle func(jetstream.Msg)) error {
 	pause := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
-	last := "" // error
+	last := "" // text of the last error
 	started := func() { pause.Reset(); last = "" }
 	for {
 		err := s.consume(ctx, started, handle)
@@ -57,10 +56,10 @@ func (s Source) Run(ctx context.Context, handle func(jetstream.Msg)) error {
 		wait := pause.NextBackOff()
 		level := zap.WarnLevel
 		if err.Error() == last {
-			level = zap.DebugLevel // once is enough: there are dozens of consumers
+			level = zap.DebugLevel // a process has dozens of consumers, so log a repeated error once
 		}
 		last = err.Error()
-		s.Log.Log(level, "a consumer ended; starting it again", zap.String("consumer", s.Consumer.Durable), zap.Error(err), zap.Duration("in", wait))
+		s.Log.Log(level, "a consumer ended; it is started again", zap.String("consumer", s.Consumer.Durable), zap.Error(err), zap.Duration("wait", wait))
 		select {
 		case <-ctx.Done():
 			return nil
@@ -69,23 +68,22 @@ func (s Source) Run(ctx context.Context, handle func(jetstream.Msg)) error {
 	}
 }
 
-var errRank = errors.New("this process's rank among those that pull has changed")
+var errRank = errors.New("the rank of this process has changed")
 
-// maxRank is the last that the broker tells apart.
+// maxRank is the broker's highest priority number.
 const maxRank = 9
 
-// stateLost says that the broker has a consumer without its directory, which it
-// then can neither change nor save: deleting a consumer removes its directory
-// late, and so can take that of one of the same name that was made meanwhile
-// (seen with server 2.15.2).
+// stateLost reports whether the broker has lost the consumer's directory, without which it
+// cannot update the consumer. Server 2.15.2 removes the directory of a deleted consumer
+// late. It may so remove that of a new consumer of the same name.
 func stateLost(err error) bool {
 	var refused *jetstream.APIError
 	return errors.As(err, &refused) && (refused.ErrorCode == 10012 || refused.ErrorCode == 10104) &&
 		strings.Contains(refused.Description, "no such file or directory")
 }
 
-// remove deletes the consumer, so that it is made anew. What it had acknowledged
-// comes again, and whoever handles it knows it.
+// remove deletes the consumer, so that it is created again. Acknowledged messages are then
+// redelivered; handlers are idempotent.
 func (s Source) remove(ctx context.Context) error {
 	err := s.JS.DeleteConsumer(ctx, s.Stream, s.Consumer.Durable)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
@@ -113,7 +111,7 @@ func (s Source) consume(ctx context.Context, started func(), handle func(jetstre
 		}),
 	}
 	var changed <-chan struct{}
-	// One that is given may have no group, and then refuses to hear of one.
+	// An external consumer may have no priority group, and refuses requests that name one.
 	if group := c.CachedInfo().Config.PriorityGroups; len(group) > 0 {
 		rank := 0
 		if s.Rank != nil {
@@ -144,7 +142,7 @@ func (s Source) consume(ctx context.Context, started func(), handle func(jetstre
 	case <-cc.Closed():
 		err = errors.New("the subscription was closed")
 	}
-	cc.Drain() // what was fetched goes through handle or back
+	cc.Drain() // calls the handler for the fetched messages
 	<-cc.Closed()
 	return err
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/stream"
 )
 
-func TestAConsumerWhoseDirectoryIsGoneIsMadeAnew(t *testing.T) {
+func TestAConsumerWithoutItsDirectoryIsCreatedAgain(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(context.Background())
 	dir := t.TempDir()
@@ -38,16 +38,16 @@ func TestAConsumerWhoseDirectoryIsGoneIsMadeAnew(t *testing.T) {
 	require.NoError(t, os.RemoveAll(found[0]))
 	config := stream.FanoutConsumer()
 	config.Description = "Changed, so that the server has something to save."
-	took := make(chan jetstream.Msg, 1)
+	received := make(chan jetstream.Msg, 1)
 	done := make(chan error, 1)
 	go func() {
-		done <- stream.Source{JS: js, Stream: stream.Events, Consumer: config, Ahead: 1, Log: zaptest.NewLogger(t)}.Run(ctx, func(m jetstream.Msg) { took <- m })
+		done <- stream.Source{JS: js, Stream: stream.Events, Consumer: config, Ahead: 1, Log: zaptest.NewLogger(t)}.Run(ctx, func(m jetstream.Msg) { received <- m })
 	}()
 	select {
-	case m := <-took:
+	case m := <-received:
 		require.NoError(t, m.Ack())
 	case <-time.After(time.Minute):
-		t.Error("nothing was taken")
+		t.Error("no message was received")
 	}
 	cancel()
 	require.NoError(t, <-done)

@@ -13,11 +13,11 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 )
 
-// DeliveryMessage is a message of DELIVERIES: new deliveries of one partition, with
-// their events. Each event's envelope is in it once.
+// DeliveryMessage is a message of DELIVERIES: new deliveries of one partition and their
+// events. It contains each event's envelope once.
 type DeliveryMessage struct {
-	// Lease is when the rows' first lease ends, in Unix microseconds by the
-	// database's clock.
+	// Lease is the end of the rows' first lease, in Unix microseconds of the database's
+	// clock.
 	Lease      int64
 	Events     []MessageEvent
 	Deliveries []MessageDelivery
@@ -42,9 +42,9 @@ type MessageDelivery struct {
 
 const (
 	deliveryVersion = 2
-	// InlineEnvelope is the largest envelope that travels in a message.
+	// InlineEnvelope is the largest envelope in a message, in bytes.
 	InlineEnvelope = 32 << 10
-	// MessageBytes is the size from which a batch is split over more messages.
+	// MessageBytes is the size from which a batch is split into several messages.
 	MessageBytes = 128 << 10
 )
 
@@ -75,7 +75,7 @@ func (m *DeliveryMessage) AppendTo(b []byte) []byte {
 // "index traceparent", for one traced event.
 const HeaderTrace = "Fanmail-Trace"
 
-// AddTraceparent adds the trace of the event with that index.
+// AddTraceparent adds the trace of the event with the index.
 func AddTraceparent(m *nats.Msg, event int, traceparent string) {
 	if m.Header == nil {
 		m.Header = nats.Header{}
@@ -83,9 +83,9 @@ func AddTraceparent(m *nats.Msg, event int, traceparent string) {
 	m.Header.Add(HeaderTrace, strconv.Itoa(event)+" "+traceparent)
 }
 
-// Traceparents reads what [AddTraceparent] wrote: n texts, one for each event, ""
-// for those without a trace. It returns nil if there is none at all, and skips what
-// it can't read.
+// Traceparents returns the traces of [AddTraceparent]: n texts, one for each event, empty
+// for an event without a trace. It returns nil if no event has one, and skips malformed
+// values.
 func Traceparents(h nats.Header, n int) []string {
 	values := h[HeaderTrace]
 	if len(values) == 0 {
@@ -104,8 +104,9 @@ func Traceparents(h nats.Header, n int) []string {
 // ErrDeliveryMessage is wrapped by every error of [DecodeDelivery].
 var ErrDeliveryMessage = errors.New("not a delivery message")
 
-// DecodeDelivery decodes a message. The envelopes share b's memory. Another version
-// is an error: the rows' leases run out, and their owner fetches them.
+// DecodeDelivery decodes a message. The envelopes share b's memory. A message of another
+// version is an error. Its rows are not lost: their leases end, and the owner fetches
+// them.
 func DecodeDelivery(b []byte) (*DeliveryMessage, error) {
 	r := reader{b: b}
 	if v := r.bytes(1); v == nil || v[0] != deliveryVersion {
@@ -137,7 +138,7 @@ func DecodeDelivery(b []byte) (*DeliveryMessage, error) {
 	return m, nil
 }
 
-// reader reads from b. After the first fault it returns zeros.
+// reader decodes b. After the first error its methods return zeros.
 type reader struct {
 	b      []byte
 	failed bool
@@ -173,8 +174,8 @@ func (r *reader) varint() int64 {
 	return v
 }
 
-// count reads the number of items that follow, of at least size bytes each. A
-// malformed message can't claim more items than it has bytes for.
+// count decodes the number of the items that follow, of at least size bytes each. It
+// fails for more items than the remaining bytes can hold.
 func (r *reader) count(size int) int {
 	n := r.uvarint()
 	if r.failed || n > uint64(len(r.b)/size) { //nolint:gosec // size is positive

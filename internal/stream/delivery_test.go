@@ -25,7 +25,7 @@ func sample() *stream.DeliveryMessage {
 	}
 }
 
-func TestDeliveryMessagesComeBackAsTheyWere(t *testing.T) {
+func TestDeliveryMessagesSurviveEncodingAndDecoding(t *testing.T) {
 	t.Parallel()
 	m := sample()
 	got, err := stream.DecodeDelivery(m.AppendTo(nil))
@@ -33,7 +33,7 @@ func TestDeliveryMessagesComeBackAsTheyWere(t *testing.T) {
 	require.Equal(t, m, got)
 }
 
-func TestCutAndForeignDeliveryMessagesAreRefused(t *testing.T) {
+func TestTruncatedAndForeignDeliveryMessagesAreRefused(t *testing.T) {
 	t.Parallel()
 	b := sample().AppendTo(nil)
 	for n := range b {

@@ -1,8 +1,7 @@
-// Package stream declares Fanmail's JetStream streams and consumers, all of
-// them, in one place.
+// Package stream declares all of Fanmail's JetStream streams and consumers, and encodes
+// and decodes their messages.
 //
-// [Ensure] creates what is missing and updates what differs harmlessly. What
-// differs in a way that would lose data (a stream of another retention policy,
-// one that takes other subjects, or one that no longer keeps what it should)
-// is refused with a [*MismatchError] that says what to do.
+// [Ensure] creates missing streams and updates harmless differences. It refuses a stream
+// whose settings could lose data, such as another retention policy or further subjects.
+// The error is then a [*MismatchError] that names the remedy.
 package stream

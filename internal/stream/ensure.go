@@ -14,16 +14,16 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 )
 
-// OverlapError says that the broker can't make a stream because streams that are
-// not Fanmail's take its subjects.
+// OverlapError says that the broker can't create a stream, because streams that are not
+// Fanmail's have its subjects.
 type OverlapError struct {
 	Stream   string
 	Subjects []string
-	// Foreign are the other streams; empty if the user may not list streams.
+	// Foreign are the names of the other streams; empty if the user may not list streams.
 	Foreign []string
 }
 
-// Error names the other streams and what to do.
+// Error names the other streams and the remedy.
 func (e *OverlapError) Error() string {
 	foreign, edit := "another stream, which `nats stream ls` shows,", "NAME"
 	if len(e.Foreign) > 0 {
@@ -33,13 +33,14 @@ func (e *OverlapError) Error() string {
 		e.Stream, foreign, strings.Join(e.Subjects, ", "), edit)
 }
 
-// Ensure makes the server's streams that Options.Role works with what [Configs]
-// says, and the shared consumers with them. It is safe to call from many
-// processes at once. It goes on after a stream that it cannot make, and returns
-// all errors: a [*MismatchError] where the server's stream differs dangerously, an
-// [*OverlapError] where another stream takes its subjects and, with
-// Options.External, an error that wraps [jetstream.ErrStreamNotFound] or
-// [jetstream.ErrConsumerNotFound] where one is missing.
+// Ensure creates or updates the streams of Options.Role as [Configs] says, and their
+// shared consumers. Many processes may call it at once. It goes on after a failure and
+// returns all errors. Among them are:
+//
+//   - a [*MismatchError] for a stream whose settings could lose data;
+//   - an [*OverlapError] for a stream whose subjects another stream has;
+//   - with Options.External, an error that wraps [jetstream.ErrStreamNotFound] or
+//     [jetstream.ErrConsumerNotFound].
 func Ensure(ctx context.Context, js jetstream.JetStream, o Options) error {
 	e := &ensurer{js: js, o: o, log: o.Log}
 	if e.log == nil {
@@ -54,7 +55,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, o Options) error {
 	return errors.Join(errs...)
 }
 
-// ensure makes one stream and its shared consumer what they should be.
+// ensure creates or updates one stream and its shared consumer.
 func (e *ensurer) ensure(ctx context.Context, want jetstream.StreamConfig) error {
 	err := e.stream(ctx, want)
 	switch {
@@ -67,8 +68,8 @@ func (e *ensurer) ensure(ctx context.Context, want jetstream.StreamConfig) error
 	return err
 }
 
-// EnsureAll is [Ensure] for every role, with the partitions' consumers too,
-// which dispatchers otherwise make as they come to own one.
+// EnsureAll is [Ensure] for every role. It also creates the partitions' consumers, which
+// dispatchers otherwise create for the partitions that they own.
 func EnsureAll(ctx context.Context, js jetstream.JetStream, o Options) error {
 	o.Role, o.External = Everything, false
 	if err := Ensure(ctx, js, o); err != nil {
@@ -82,7 +83,7 @@ func EnsureAll(ctx context.Context, js jetstream.JetStream, o Options) error {
 	return nil
 }
 
-// ensurer makes streams.
+// ensurer creates and updates streams.
 type ensurer struct {
 	js  jetstream.JetStream
 	o   Options
@@ -92,11 +93,11 @@ type ensurer struct {
 	info  *jetstream.AccountInfo
 }
 
-// accountTimeout bounds the question for the account's limits: a user who may not
-// ask gets no answer.
+// accountTimeout bounds the request for the account's limits: a user without the right
+// gets no answer.
 const accountTimeout = 2 * time.Second
 
-// account returns the account's limits; nil: they are not known.
+// account returns the account's limits; nil if they are not known.
 func (e *ensurer) account(ctx context.Context) *jetstream.AccountInfo {
 	if !e.asked {
 		ctx, cancel := context.WithTimeout(ctx, accountTimeout)
@@ -109,7 +110,7 @@ func (e *ensurer) account(ctx context.Context) *jetstream.AccountInfo {
 	return e.info
 }
 
-// stream makes one stream what it should be.
+// stream creates or updates one stream.
 func (e *ensurer) stream(ctx context.Context, want jetstream.StreamConfig) error {
 	s, err := e.js.Stream(ctx, want.Name)
 	if e.o.External && errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -120,7 +121,7 @@ func (e *ensurer) stream(ctx context.Context, want jetstream.StreamConfig) error
 		if err == nil || !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 			return e.named(ctx, &want, err)
 		}
-		s, err = e.js.Stream(ctx, want.Name) // another process was first
+		s, err = e.js.Stream(ctx, want.Name) // another process has created it
 	}
 	if err != nil {
 		return fmt.Errorf("look up stream %s: %w", want.Name, err)
@@ -139,7 +140,7 @@ func (e *ensurer) stream(ctx context.Context, want jetstream.StreamConfig) error
 		return nil
 	case unbounded(&merged):
 		return e.named(ctx, &merged, e.fit(ctx, merged, func(c jetstream.StreamConfig) error {
-			c.Storage = have.Storage // which the broker changes for none
+			c.Storage = have.Storage // the broker can't change it
 			_, err := e.js.UpdateStream(ctx, c)
 			return err
 		}))
@@ -164,18 +165,16 @@ func (e *ensurer) create(ctx context.Context, want jetstream.StreamConfig) error
 	return e.fit(ctx, want, put)
 }
 
-// unbounded reports whether a stream has no bound and is to be given one.
+// unbounded reports whether a stream has no bound but needs one.
 func unbounded(c *jetstream.StreamConfig) bool { return c.MaxBytes <= 0 && parts[c.Name] != part{} }
 
-// merge sets what Fanmail needs, and what this process's settings say, on top of
-// what the server has. Other sizes and ages, and more replicas, are the operator's
-// choice on the server.
+// merge returns the server's configuration with the values that Fanmail needs and those of
+// this process's settings. It keeps the operator's sizes, ages and additional replicas.
 func merge(have, want jetstream.StreamConfig, o Options) jetstream.StreamConfig {
 	merged := have
 	merged.Description = want.Description
 	merged.Subjects = want.Subjects
-	// A stream that a release before made keeps its persist mode: the broker
-	// changes it for none.
+	// An existing stream keeps its persist mode, which the broker can't change.
 	merged.AllowAtomicPublish = want.AllowAtomicPublish || have.AllowAtomicPublish
 	merged.AllowDirect = want.AllowDirect || have.AllowDirect
 	merged.Replicas = max(have.Replicas, want.Replicas)
@@ -203,10 +202,9 @@ func same(have, merged jetstream.StreamConfig) bool {
 		have.MaxAge == merged.MaxAge
 }
 
-// fit makes or updates a stream by put, with a bound that the broker accepts. The
-// account's limits do not show those of its servers, nor what other streams have
-// reserved: so a bound that is refused is halved. The one that is accepted is
-// halved once more, for the others.
+// fit calls put with a bound that the broker accepts. The account does not show the limits
+// of its servers, nor what other streams have reserved, so fit halves a refused bound. Of
+// an accepted one it leaves half to the other streams.
 func (e *ensurer) fit(ctx context.Context, c jetstream.StreamConfig, put func(jetstream.StreamConfig) error) error {
 	want := parts[c.Name].bytes(e.account(ctx), &c)
 	c.MaxBytes = want
@@ -216,7 +214,7 @@ func (e *ensurer) fit(ctx context.Context, c jetstream.StreamConfig, put func(je
 	}
 	switch {
 	case err != nil && noRoom(err) && c.Storage == jetstream.MemoryStorage:
-		e.log.Warn("the broker has no memory for a stream: it is kept on disk, which is slower", zap.String("stream", c.Name), zap.Error(err))
+		e.log.Warn("the broker has no memory left for a stream: it is created on disk, which is slower", zap.String("stream", c.Name), zap.Error(err))
 		c.Storage = jetstream.FileStorage
 		return e.fit(ctx, c, put)
 	case err != nil:
@@ -235,8 +233,8 @@ func (e *ensurer) fit(ctx context.Context, c jetstream.StreamConfig, put func(je
 // subjectOverlap is the broker's error code for a subject that another stream takes.
 const subjectOverlap = 10065
 
-// named adds to a refusal what the broker leaves out: the streams in the way, or
-// the limit that was met.
+// named adds to a refusal what the broker does not say: the streams that have the
+// subjects, or the limit.
 func (e *ensurer) named(ctx context.Context, c *jetstream.StreamConfig, err error) error {
 	var refused *jetstream.APIError
 	switch {

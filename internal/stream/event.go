@@ -12,24 +12,24 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 )
 
-// The header fields of a message of MAIL_EVENTS. The message's subject names
-// tenant and type, its data is the envelope.
+// Header fields of a message of MAIL_EVENTS. Its subject contains the tenant and the type.
+// Its data is the envelope.
 const (
 	// HeaderEvent is the event's id.
 	HeaderEvent = "Fanmail-Event"
-	// HeaderSeq is the event's outbox sequence, decimal.
+	// HeaderSeq is the event's sequence in the outbox, in decimal.
 	HeaderSeq = "Fanmail-Seq"
 	// HeaderCreatedAt is the event's creation time in Unix microseconds.
 	HeaderCreatedAt = "Fanmail-Created-At"
-	// These are absent if the event has no value. Values are path-escaped, because
-	// header values lose spaces at their ends.
+	// The other fields are absent if the event has no value. Values are path-escaped,
+	// because headers lose spaces at the ends of values.
 	HeaderAgent        = "Fanmail-Agent"
 	HeaderConversation = "Fanmail-Conversation"
 	HeaderMessage      = "Fanmail-Message"
 	HeaderLabel        = "Fanmail-Label" // repeated
 )
 
-// EncodeEvent makes the message of MAIL_EVENTS for an event. The caller adds the
+// EncodeEvent returns the message of MAIL_EVENTS for an event. The caller adds the
 // message id.
 func EncodeEvent(e *events.Record, envelope []byte) *nats.Msg {
 	h := nats.Header{
@@ -48,18 +48,18 @@ func EncodeEvent(e *events.Record, envelope []byte) *nats.Msg {
 	return &nats.Msg{Subject: events.EventSubject(e.TenantID, e.Type), Header: h, Data: envelope}
 }
 
-// DecodeEvent reads subject and header of a message of MAIL_EVENTS. An error
-// means that no relay of ours wrote it, so that a retry is useless.
+// DecodeEvent decodes subject and header of a message of MAIL_EVENTS. After an error a
+// retry is useless: the message is not from a relay of Fanmail.
 func DecodeEvent(subject string, h nats.Header) (events.Record, error) {
 	var e events.Record
 	rest, ok := strings.CutPrefix(subject, events.EventsPrefix)
 	tenant, typ, ok2 := strings.Cut(rest, ".")
 	if !ok || !ok2 {
-		return e, fmt.Errorf("read an event message: subject %q is not mail.events.<tenant>.<type>", subject)
+		return e, fmt.Errorf("decode an event message: subject %q is not mail.events.<tenant>.<type>", subject)
 	}
 	var err error
 	if e.TenantID, err = events.Parse[events.TenantKind](tenant); err != nil {
-		return e, fmt.Errorf("read an event message: subject: %w", err)
+		return e, fmt.Errorf("decode an event message: subject: %w", err)
 	}
 	e.Type = events.Type(typ)
 	if e.ID, err = events.ParseID(h.Get(HeaderEvent)); err != nil {
@@ -93,11 +93,11 @@ type headerField struct {
 	value *string
 }
 
-// optional are the fields that stand in a header of their own if they are set.
+// optional returns the event's fields that have a header only if they are set.
 func optional(e *events.Record) [3]headerField {
 	return [...]headerField{{HeaderAgent, &e.AgentID}, {HeaderConversation, &e.ConversationID}, {HeaderMessage, &e.MessageID}}
 }
 
 func badHeader(name string, err error) error {
-	return fmt.Errorf("read an event message: header %s: %w", name, err)
+	return fmt.Errorf("decode an event message: header %s: %w", name, err)
 }

@@ -1,6 +1,6 @@
 package stream
 
-// The streams and the durable consumers on them.
+// Names of the streams, of their shared durable consumers, and of the priority group.
 const (
 	Events     = "MAIL_EVENTS"
 	Deliveries = "DELIVERIES"

@@ -13,10 +13,10 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/stream"
 )
 
-// puller is a process that pulls events, and counts what it was given.
+// puller is a process that pulls events.
 type puller struct {
-	began, got chan struct{}
-	hold       chan struct{} // not nil: each message waits for it
+	began, got chan struct{} // one value for each start, each message
+	hold       chan struct{} // if not nil, each message blocks on it
 
 	mu      sync.Mutex
 	rank    int
@@ -55,7 +55,7 @@ func (p *puller) become(rank int) {
 	<-p.began
 }
 
-// asking waits until n pulls are open at the broker.
+// asking waits until n pull requests are open at the broker.
 func asking(t *testing.T, js jetstream.JetStream, n int) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -67,7 +67,7 @@ func asking(t *testing.T, js jetstream.JetStream, n int) {
 	}, time.Minute, 5*time.Millisecond)
 }
 
-func TestTheFirstInRankGetsAllWhileItKeepsUp(t *testing.T) {
+func TestTheLowestRankGetsAllMessagesWhileItKeepsUp(t *testing.T) {
 	t.Parallel()
 	js := connect(t)
 	require.NoError(t, stream.Ensure(t.Context(), js, stream.Options{}))
@@ -80,13 +80,13 @@ func TestTheFirstInRankGetsAllWhileItKeepsUp(t *testing.T) {
 	release := make(chan struct{})
 	first, second := pull(t, js, 0, release), pull(t, js, 1, nil)
 	asking(t, js, 2)
-	// The first takes what it has asked for, though it is busy with the first of
-	// them, and no message of these goes to the second.
+	// The first gets the ten messages that it has requested, although it blocks on the
+	// first of them. The second gets none.
 	publish(10)
 	<-first.got
 	asking(t, js, 1)
 	require.Empty(t, second.got)
-	// What is more goes on to the second.
+	// Further messages go to the second.
 	publish(5)
 	for range 5 {
 		<-second.got
@@ -95,7 +95,7 @@ func TestTheFirstInRankGetsAllWhileItKeepsUp(t *testing.T) {
 	for range 9 {
 		<-first.got
 	}
-	// A change of ranks counts at once.
+	// A change of ranks takes effect at once.
 	second.become(0)
 	first.become(1)
 	asking(t, js, 2)
@@ -106,7 +106,7 @@ func TestTheFirstInRankGetsAllWhileItKeepsUp(t *testing.T) {
 	require.Empty(t, first.got)
 }
 
-func TestAnOlderConsumerIsGivenItsGroup(t *testing.T) {
+func TestAnExistingConsumerGetsThePriorityGroup(t *testing.T) {
 	t.Parallel()
 	js := connect(t)
 	require.NoError(t, stream.Ensure(t.Context(), js, stream.Options{Role: stream.Publisher}))

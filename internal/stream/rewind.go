@@ -9,15 +9,15 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// drainTime is how long [Rewind] waits for acknowledgements: after AckWait
-// nobody who is alive owes one.
+// drainTime is how long [Rewind] waits for acknowledgements. After AckWait no running
+// process has any left to send.
 const drainTime = AckWait + 5*time.Second
 
-// SequenceAt gives the sequence of a stream's first message that was stored at
-// t or later, and the one after the last where there is none.
+// SequenceAt returns the sequence of a stream's first message that was stored at t or
+// later. Without such a message it returns the last sequence plus one.
 func SequenceAt(ctx context.Context, js jetstream.JetStream, name string, t time.Time) (uint64, error) {
 	c, err := js.CreateConsumer(ctx, name, jetstream.ConsumerConfig{
-		Description: "Looks for a time.", DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &t,
+		Description: "Finds the first message after a time.", DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &t,
 		AckPolicy: jetstream.AckNonePolicy, HeadersOnly: true, MemoryStorage: true, Replicas: 1, InactiveThreshold: 10 * time.Second,
 	})
 	if err != nil {
@@ -44,11 +44,11 @@ func SequenceAt(ctx context.Context, js jetstream.JetStream, name string, t time
 	return s.CachedInfo().State.LastSeq + 1, nil
 }
 
-// Rewind sets a durable consumer back, or forward, to a sequence of its stream
-// while its users run: it pauses the consumer, waits until they have
-// acknowledged what they have, resets it, and lets it go on. An acknowledgement
-// given before the reset would else count for the message's next delivery. The
-// server must be 2.14 or later. step, which may be nil, is told what is done.
+// Rewind sets a durable consumer to a sequence of its stream while processes use it. It
+// pauses the consumer, waits for outstanding acknowledgements, resets the consumer and
+// resumes it. Without the wait, a late acknowledgement would count for the message's next
+// delivery. The server must be 2.14 or later. Rewind calls step, if not nil, with a text
+// before each step.
 func Rewind(ctx context.Context, js jetstream.JetStream, name, consumer string, to uint64, step func(string)) (err error) {
 	if step == nil {
 		step = func(string) {}
@@ -58,7 +58,7 @@ func Rewind(ctx context.Context, js jetstream.JetStream, name, consumer string, 
 		return fmt.Errorf("pause consumer %s: %w", consumer, err)
 	}
 	defer func() {
-		// Whatever happened, it is not left paused.
+		// The consumer is resumed after an error too.
 		back, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
 		step("resuming it")
@@ -66,17 +66,18 @@ func Rewind(ctx context.Context, js jetstream.JetStream, name, consumer string, 
 			err = errors.Join(err, fmt.Errorf("resume consumer %s, which is paused for ten minutes: %w", consumer, resume))
 		}
 	}()
-	step("waiting for what is under way")
+	step("waiting for outstanding acknowledgements")
 	if err := drained(ctx, js, name, consumer); err != nil {
 		return err
 	}
 	step(fmt.Sprintf("setting it to sequence %d", to))
 	if _, err := js.ResetConsumerToSequence(ctx, name, consumer, to); err != nil {
-		return fmt.Errorf("reset consumer %s (NATS 2.14 or later can): %w", consumer, err)
+		return fmt.Errorf("reset consumer %s (this needs NATS 2.14 or later): %w", consumer, err)
 	}
 	return nil
 }
 
+// drained waits until the consumer has no outstanding acknowledgement, at most drainTime.
 func drained(ctx context.Context, js jetstream.JetStream, name, consumer string) error {
 	until := time.Now().Add(drainTime)
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -84,7 +85,7 @@ func drained(ctx context.Context, js jetstream.JetStream, name, consumer string)
 	for {
 		c, err := js.Consumer(ctx, name, consumer)
 		if err != nil {
-			return fmt.Errorf("look at consumer %s: %w", consumer, err)
+			return fmt.Errorf("look up consumer %s: %w", consumer, err)
 		}
 		if c.CachedInfo().NumAckPending == 0 || time.Now().After(until) {
 			return nil

@@ -4,25 +4,25 @@ import (
 	"slices"
 )
 
-// Role is what a process does with the streams. It keeps those in order that it
-// works with, and needs no right to any other.
+// Role is a process's use of the streams. A process creates and updates only the streams
+// that its role uses, and needs no rights on others.
 type Role string
 
 // The roles of the processes.
 const (
-	// Everything is the zero value: one process that does it all.
+	// Everything, the zero value, uses all streams.
 	Everything Role = ""
 	// Publisher relays into MAIL_EVENTS.
 	Publisher Role = "publisher"
-	// Dispatcher consumes MAIL_EVENTS, and DELIVERIES in both directions.
+	// Dispatcher consumes MAIL_EVENTS, and publishes to and consumes DELIVERIES.
 	Dispatcher Role = "dispatcher"
 	// Ingest consumes MAIL_INTAKE and publishes dead letters to MAIL_DEAD.
 	Ingest Role = "ingest"
-	// API sends and asks over core NATS alone.
+	// API uses core NATS only.
 	API Role = "api"
 )
 
-// streams are the names of the streams that a role works with.
+// streams returns the names of the streams that a role uses.
 func (r Role) streams() []string {
 	switch r {
 	case Publisher:
@@ -40,5 +40,5 @@ func (r Role) streams() []string {
 
 func (r Role) uses(stream string) bool { return slices.Contains(r.streams(), stream) }
 
-// fansOut says whether the role consumes MAIL_EVENTS.
+// fansOut reports whether the role consumes MAIL_EVENTS.
 func (r Role) fansOut() bool { return r == Everything || r == Dispatcher }

@@ -13,35 +13,34 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 )
 
-// HeaderReason is the header of a message in the dead-letter stream that says why
-// it is there.
+// HeaderReason is the header of a dead letter that gives the reason.
 const HeaderReason = "Fanmail-Reason"
 
-// Options are the operator's choices.
+// Options configure the streams.
 type Options struct {
 	// Replicas of each stream. Zero means 1; production runs 3.
 	Replicas int
 	// EventsMaxAge is how long JetStream keeps relayed events for replays. Zero
-	// means 30 days for a new stream, and leaves an existing one as it is.
+	// means 30 days for a new stream, and leaves an existing one unchanged.
 	EventsMaxAge time.Duration
 	// EventsMaxBytes bounds MAIL_EVENTS. Zero means half of the account's storage,
 	// or 8 GiB if the account has no limit, unless the existing stream has a bound.
 	EventsMaxBytes int64
-	// Role says which streams are this process's concern.
+	// Role selects the streams that this process uses.
 	Role Role
-	// External leaves making and changing streams and consumers to somebody else:
-	// [Ensure] only looks whether they are there and will do.
+	// External says that another tool creates and updates streams and consumers:
+	// [Ensure] only checks that they exist and lose no data.
 	External bool
-	// Log tells which bounds streams were given; nil: silent.
+	// Log is the logger of changes; nil: silent.
 	Log *zap.Logger
 }
 
-// AckWait is how long the broker waits for an acknowledgement before it sends
-// a message again.
+// AckWait is how long the broker waits for an acknowledgement before it redelivers a
+// message.
 const AckWait = 60 * time.Second
 
-// Configs are the streams as they should be. MaxBytes is -1 for streams whose bound
-// [Ensure] fits to the account.
+// Configs returns the configurations that [Ensure] creates. MaxBytes is -1 for streams
+// whose bound depends on the account.
 func Configs(o Options) []jetstream.StreamConfig {
 	replicas := max(o.Replicas, 1)
 	return []jetstream.StreamConfig{eventsConfig(o, replicas), deliveriesConfig(replicas), intakeConfig(replicas), deadConfig(replicas)}
@@ -56,8 +55,8 @@ func eventsConfig(o Options, replicas int) jetstream.StreamConfig {
 	if maxBytes <= 0 {
 		maxBytes = -1
 	}
-	// The tables hold every event that MAIL_EVENTS may lose. So a single server acknowledges before the
-	// event is on disk. Replicated streams do not offer that; there an atomic batch shares one commit.
+	// The tables have every event that MAIL_EVENTS may lose. So a single server acknowledges an event
+	// before it is on disk. Replicated streams have no such mode, but commit an atomic batch once.
 	persist := jetstream.AsyncPersistMode
 	if replicas > 1 {
 		persist = jetstream.DefaultPersistMode
@@ -74,7 +73,7 @@ func eventsConfig(o Options, replicas int) jetstream.StreamConfig {
 		Replicas:    replicas,
 		Duplicates:  2 * time.Minute,
 		PersistMode: persist,
-		// The server has one or the other.
+		// The server refuses both together.
 		AllowAtomicPublish: persist == jetstream.DefaultPersistMode,
 		AllowDirect:        true,
 	}
@@ -85,8 +84,8 @@ func deliveriesConfig(replicas int) jetstream.StreamConfig {
 		Name:        Deliveries,
 		Description: "Delivery messages on their way to the owner of their partition; the table holds the truth.",
 		Subjects:    []string{events.DeliveriesPrefix + "*"},
-		// In memory: a message is useless after its row's lease has ended, and the fetch of due rows sends
-		// again what was lost.
+		// In memory: a message is useless after the end of its row's lease, and the rows of lost messages
+		// are fetched from the table.
 		Storage:   jetstream.MemoryStorage,
 		Retention: jetstream.LimitsPolicy,
 		Discard:   jetstream.DiscardOld,
@@ -105,12 +104,12 @@ func intakeConfig(replicas int) jetstream.StreamConfig {
 		Retention:   jetstream.LimitsPolicy,
 		Discard:     jetstream.DiscardNew,
 		MaxAge:      7 * 24 * time.Hour,
-		// No limit: acknowledged messages stay until their age is over, and a full stream would refuse new
-		// ones because of them.
+		// Without a limit: acknowledged messages stay until their maximum age, and would make a full
+		// stream refuse new ones.
 		MaxBytes: -1,
 		Replicas: replicas,
-		// The shortest window that the server allows. It spans all tenants, whose message ids may be equal;
-		// the outbox's keys find duplicates by tenant.
+		// The shortest window that the server allows, because tenants may use equal message ids. The
+		// outbox finds duplicates by tenant and key.
 		Duplicates: 100 * time.Millisecond,
 	}
 }
@@ -128,7 +127,7 @@ func deadConfig(replicas int) jetstream.StreamConfig {
 	}
 }
 
-// FanoutConsumer is the durable consumer that all dispatchers share.
+// FanoutConsumer returns the configuration of the consumer that all dispatchers share.
 func FanoutConsumer() jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Durable:       Fanout,
@@ -138,16 +137,15 @@ func FanoutConsumer() jetstream.ConsumerConfig {
 		DeliverPolicy: jetstream.DeliverAllPolicy,
 		MaxDeliver:    -1,
 		MaxAckPending: 20_000,
-		// In turn, each message would go to another dispatcher, and each would
-		// fan out small batches and send most of what comes of them to the
-		// others. So one does it all while it keeps up; see [Source.Rank].
+		// Round robin would make small batches in every dispatcher. So one dispatcher gets
+		// all messages while it keeps up; see [Source.Rank].
 		PriorityPolicy: jetstream.PriorityPolicyPrioritized,
 		PriorityGroups: []string{fanoutGroup},
 	}
 }
 
-// PartitionConsumer is the durable consumer of one partition of deliveries.
-// Whoever owns the partition pulls from it.
+// PartitionConsumer returns the configuration of the consumer of one partition of
+// deliveries. The dispatcher that owns the partition pulls from it.
 func PartitionConsumer(p int) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Durable:       PartitionConsumerName(p),
@@ -162,13 +160,13 @@ func PartitionConsumer(p int) jetstream.ConsumerConfig {
 	}
 }
 
-// PartitionConsumerName is the durable name of a partition's consumer.
+// PartitionConsumerName returns the durable name of a partition's consumer.
 func PartitionConsumerName(p int) string { return "partition-" + strconv.Itoa(p) }
 
-// PartitionSubject is the subject of a partition's delivery messages.
+// PartitionSubject returns the subject of a partition's delivery messages.
 func PartitionSubject(p int) string { return events.DeliveriesPrefix + strconv.Itoa(p) }
 
-// IntakeConsumerConfig is the durable consumer that all ingests share.
+// IntakeConsumerConfig returns the configuration of the consumer that all ingests share.
 func IntakeConsumerConfig() jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Durable:       IntakeConsumer,
@@ -181,27 +179,26 @@ func IntakeConsumerConfig() jetstream.ConsumerConfig {
 	}
 }
 
-// MismatchError says that a stream on the server differs from what Fanmail
-// needs in a way that could lose data, so that it was left alone.
+// MismatchError says that a setting of a stream on the broker could lose data. The stream
+// was not changed.
 type MismatchError struct {
 	Stream, Field, Have, Want string
-	// Fixed says that the broker never changes the field, so that the stream
-	// has to be made anew.
+	// Fixed says that the broker can't update the field, so that the stream must be
+	// created again.
 	Fixed bool
 }
 
-// Error says what differs and what to do.
+// Error names the difference and the remedy.
 func (e *MismatchError) Error() string {
 	remedy := "change it with `nats stream edit %[1]s`"
 	if e.Fixed {
-		remedy = "the broker can't change that, so remove it with `nats stream rm %[1]s`; it is made anew, what waits in the outbox is published again, and replays read the tables"
+		remedy = "the broker can't change that, so remove it with `nats stream rm %[1]s`: Fanmail creates it again and publishes what is in the outbox, and replays read the tables"
 	}
 	return fmt.Sprintf("stream %[1]s on the broker has %[2]s %[3]s, Fanmail needs %[4]s: "+remedy+"; or point FANMAIL_NATS_URL at another account",
 		e.Stream, e.Field, e.Have, e.Want)
 }
 
-// consumer makes a durable consumer what it should be, or looks it up where it
-// is given.
+// consumer creates or updates a durable consumer, or only looks up an external one.
 func consumer(ctx context.Context, js jetstream.JetStream, stream string, want jetstream.ConsumerConfig, external bool) (jetstream.Consumer, error) {
 	var c jetstream.Consumer
 	var err error
@@ -216,14 +213,14 @@ func consumer(ctx context.Context, js jetstream.JetStream, stream string, want j
 	return c, nil
 }
 
-// dangerous finds the differences that an update must not paper over.
+// dangerous returns a [*MismatchError] for a difference that could lose data, or nil.
 func dangerous(have, want jetstream.StreamConfig) error {
 	mismatch := func(field string, h, w any) error {
 		return &MismatchError{Stream: want.Name, Field: field, Have: fmt.Sprint(h), Want: fmt.Sprint(w)}
 	}
 	switch {
 	case have.Retention != want.Retention:
-		// Work-queue and interest streams delete what was acknowledged.
+		// Work-queue and interest streams delete acknowledged messages.
 		return mismatch("retention", have.Retention, want.Retention)
 	case have.Sealed:
 		return mismatch("sealed", true, false)
@@ -254,6 +251,6 @@ func dangerous(have, want jetstream.StreamConfig) error {
 	return nil
 }
 
-// MinMessageBytes is the payload that the broker must take: an envelope at its
-// largest, with room for headers.
+// MinMessageBytes is the size of messages that the broker must accept: the largest
+// envelope, and headers.
 const MinMessageBytes = events.MaxEnvelopeBytes + 16<<10

@@ -24,7 +24,7 @@ func connect(t *testing.T) jetstream.JetStream {
 	return js
 }
 
-func TestEnsureCreatesAndMayRunAgain(t *testing.T) {
+func TestEnsureCreatesStreamsAndIsIdempotent(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	js := connect(t)
@@ -38,7 +38,7 @@ func TestEnsureCreatesAndMayRunAgain(t *testing.T) {
 	require.Equal(t, 30*24*time.Hour, cfg.MaxAge)
 }
 
-func TestEnsureKeepsWhatAnOperatorRaised(t *testing.T) {
+func TestEnsureKeepsTheOperatorsHigherLimits(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	js := connect(t)
@@ -57,11 +57,11 @@ func TestEnsureKeepsWhatAnOperatorRaised(t *testing.T) {
 	require.NotEqual(t, "an older release's words", s.CachedInfo().Config.Description)
 }
 
-func TestTheBoundOfRelayedEventsBoundsNoDoor(t *testing.T) {
+func TestTheBoundOfRelayedEventsDoesNotBoundTheIntake(t *testing.T) {
 	t.Parallel()
 	js := connect(t)
 	require.NoError(t, stream.Ensure(t.Context(), js, stream.Options{EventsMaxBytes: 4096}))
-	// What was taken in stays in the stream; it must not keep out what is new.
+	// Accepted messages stay in the stream, and must not make it refuse new ones.
 	for range 5 {
 		_, err := js.Publish(t.Context(), events.IntakePrefix+"x", make([]byte, 2048))
 		require.NoError(t, err)
@@ -100,7 +100,7 @@ func TestEnsureRefusesStreamsThatWouldLoseData(t *testing.T) {
 	}
 }
 
-func TestEnsureLeavesTheModeOfAnOlderStream(t *testing.T) {
+func TestEnsureKeepsThePersistModeOfAnExistingStream(t *testing.T) {
 	t.Parallel()
 	js := connect(t)
 	older := stream.Configs(stream.Options{Replicas: 3})[0]
@@ -116,7 +116,7 @@ func TestEnsureLeavesTheModeOfAnOlderStream(t *testing.T) {
 	require.NotEqual(t, older.Description, cfg.Description)
 }
 
-func TestAStreamOfOneServerSaysHowItBecomesReplicated(t *testing.T) {
+func TestReplicatingAStreamOfOneServerIsRefusedWithTheRemedy(t *testing.T) {
 	t.Parallel()
 	js := connect(t)
 	require.NoError(t, stream.Ensure(t.Context(), js, stream.Options{}))

@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Verified is how one stream on the server stands.
+// Verified is the state of one stream on the broker.
 type Verified struct {
 	Stream string
 	// Err is a [*MismatchError], one that wraps [ErrMissing] or
@@ -18,21 +18,20 @@ type Verified struct {
 	Messages uint64
 	Bytes    uint64
 	Replicas int
-	// ServerTime is the server's clock as it answered; zero where it did not.
+	// ServerTime is the server's time of the answer; zero without an answer.
 	ServerTime time.Time
 }
 
-// What [Ensure] would do about a stream.
+// Differences that [Ensure] would remove.
 var (
-	// ErrMissing says that a stream or a shared consumer is not there.
-	ErrMissing = errors.New("is missing; a starting process makes it")
-	// ErrOutdated says that a setting differs from this build's and this process's.
+	// ErrMissing says that a stream or a shared consumer does not exist.
+	ErrMissing = errors.New("is missing; a starting process creates it")
+	// ErrOutdated says that a setting differs from those of this build and process.
 	ErrOutdated = errors.New("has other settings; a starting process updates them")
 )
 
-// Verify compares the server's streams and shared consumers with what [Ensure]
-// would make, and changes nothing. Its own error says that the server did not
-// answer.
+// Verify compares the broker's streams and shared consumers with those of [Ensure], and
+// changes nothing. It returns an error if the broker does not answer.
 func Verify(ctx context.Context, js jetstream.JetStream, o Options) ([]Verified, error) {
 	shared := map[string]string{Events: Fanout, Intake: IntakeConsumer}
 	var out []Verified
