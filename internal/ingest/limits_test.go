@@ -16,7 +16,7 @@ import (
 
 func TestConnectionsAndRecipientsAreLimited(t *testing.T) {
 	t.Parallel()
-	pool, s := quick(t, ingest.Options{MaxConnections: 2, MaxRecipients: 2})
+	pool, s := quick(t, ingest.Options{MaxConnections: 2, MaxRecipients: 2, EvictAfter: time.Hour})
 	tenant(t, pool, "b@example.net", "c@example.net")
 	first, second := hello(t, s), hello(t, s)
 	third := dial(t, s)
@@ -86,21 +86,21 @@ func TestABrokenTransferLeavesNothing(t *testing.T) {
 	require.Len(t, mails(t, pool), 1)
 }
 
-func TestMemoryIsBounded(t *testing.T) {
+func TestUnfinishedMailIsBounded(t *testing.T) {
 	t.Parallel()
-	pool, s := quick(t, ingest.Options{MaxMessageBytes: 100_000, MaxBufferedBytes: 100_000})
+	pool, s := quick(t, ingest.Options{MaxMessageBytes: 100_000, MaxBufferedBytes: 100_000, EvictAfter: time.Hour})
 	holder := hello(t, s)
 	holder.begin("a@example.com")
 	holder.send(fmt.Sprintf("BDAT 90000\r\n%90000s", " "))
 	holder.expect(250)
 	w := hello(t, s)
 	w.begin("a@example.com")
-	require.Contains(t, w.data(452, plain+strings.Repeat("0123456789\r\n", 2000)), "4.3.1")
+	require.Contains(t, w.data(452, plain+strings.Repeat("0123456789\r\n", 6000)), "4.3.1")
 	require.NoError(t, holder.conn.Close())
 	require.Eventually(t, func() bool {
 		w.begin("a@example.com")
 		w.say(354, "DATA")
-		w.send(plain + strings.Repeat("0123456789\r\n", 2000) + ".\r\n")
+		w.send(plain + strings.Repeat("0123456789\r\n", 6000) + ".\r\n")
 		_, _, err := w.r.ReadResponse(250)
 		return err == nil
 	}, patience, 5*time.Millisecond)

@@ -19,9 +19,25 @@ const (
 	refusedConnections reason = "connections"
 	refusedAborted     reason = "aborted"
 	refusedStopping    reason = "stopping"
+	refusedSpool       reason = "spool"
+	refusedSlow        reason = "slow"
+	refusedErrors      reason = "errors"
+	refusedCommands    reason = "commands"
+
+	refusedClientMemory      reason = "client_memory"
+	refusedClientConnections reason = "client_connections"
 )
 
-var reasons = []reason{refusedRecipient, refusedSize, refusedDatabase, refusedMemory, refusedConnections, refusedAborted, refusedStopping}
+var reasons = []reason{
+	refusedRecipient, refusedSize, refusedDatabase, refusedMemory, refusedConnections, refusedAborted, refusedStopping, refusedSpool,
+	refusedSlow, refusedErrors, refusedCommands, refusedClientMemory, refusedClientConnections,
+}
+
+// What is cut off to make room. The set is closed.
+const (
+	evictedConnection = "connection"
+	evictedTransfer   = "transfer"
+)
 
 type metrics struct {
 	mails       prometheus.Counter
@@ -29,6 +45,8 @@ type metrics struct {
 	duplicates  prometheus.Counter
 	parseErrors prometheus.Counter
 	refused     *prometheus.CounterVec
+	evicted     *prometheus.CounterVec
+	delayed     prometheus.Counter
 	transaction prometheus.Histogram
 	checks      *prometheus.CounterVec
 	checking    prometheus.Histogram
@@ -51,11 +69,24 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		Name: "fanmail_ingest_authentication_seconds", Help: "Duration of the checks of a mail's sender.",
 		Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12),
 	})
+	m.evicted = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "fanmail_ingest_evicted_total", Help: "Clients cut off to make room for others: idle or slow connections, and slow transfers.",
+	}, []string{"what"})
+	m.evicted.WithLabelValues(evictedConnection)
+	m.evicted.WithLabelValues(evictedTransfer)
+	m.delayed = prometheus.NewCounter(prometheus.CounterOpts{Name: "fanmail_ingest_delayed_replies_total", Help: "Replies that were delayed because the client made too many errors or commands."})
 	for _, why := range reasons {
 		m.refused.WithLabelValues(string(why))
 	}
-	register(r, m.mails, m.events, m.duplicates, m.parseErrors, m.refused, m.transaction, m.checks, m.checking)
+	register(r, m.mails, m.events, m.duplicates, m.parseErrors, m.refused, m.evicted, m.delayed, m.transaction, m.checks, m.checking)
 	return m
+}
+
+// watch reports the bytes that are held in temporary files.
+func (m *metrics) watch(r prometheus.Registerer, held func() int64) {
+	register(r, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "fanmail_ingest_spooled_bytes", Help: "Bytes of unfinished mails in temporary files.",
+	}, func() float64 { return float64(held()) }))
 }
 
 func (m *metrics) refuse(why reason) { m.refused.WithLabelValues(string(why)).Inc() }

@@ -25,18 +25,30 @@ type Options struct {
 	Domain string
 	// TLS offers STARTTLS where it is not nil.
 	TLS *tls.Config
-	// MaxMessageBytes is announced as SIZE; a mail must be smaller. Defaults
-	// to 35 MiB, which takes 25 MB of attachments in base64.
+	// MaxMessageBytes is announced as SIZE: the largest mail. Defaults to 35 MiB,
+	// which takes 25 MB of attachments in base64.
 	MaxMessageBytes int64
 	// MaxRecipients of one mail, 1 to 1000. Defaults to 100.
 	MaxRecipients int
-	// MaxConnections at once; over it the answer is 421. Defaults to 500.
+	// MaxConnections at once. Over it the answer is 421, unless a connection is
+	// idle or slow: that is closed instead. One client, which is an IPv4 address
+	// or an IPv6 /64, may have half of them. Defaults to 500.
 	MaxConnections int
-	// MaxBufferedBytes bounds the mails that are held in memory at once; over
-	// it the answer is 452. Defaults to 512 MiB, at least MaxMessageBytes.
+	// MaxBufferedBytes bounds the mails over 64 KiB that are in temporary files
+	// at once. Over it the answer is 452, unless a transfer is slow: that is cut
+	// off instead. One client may have half, or one mail. Defaults to 1 GiB, at
+	// least MaxMessageBytes.
 	MaxBufferedBytes int64
+	// SpoolDir is the folder of the temporary files. "" is the system's.
+	SpoolDir string
+	// EvictAfter is how long a connection may be idle, or its mail slow, before
+	// another may take its place. Defaults to a second.
+	EvictAfter time.Duration
+	// Tarpit is the delay of a reply to a client that makes too many errors or
+	// commands. Defaults to a second.
+	Tarpit time.Duration
 	// ReadTimeout is how long a client may take for a command, or for the next
-	// 32 KiB of a mail. Defaults to 5 minutes, which RFC 5321 asks for.
+	// bytes of a mail. A mail also has a minimum rate. Defaults to 5 minutes, which RFC 5321 asks for.
 	ReadTimeout time.Duration
 	// WriteTimeout is how long an answer may take. Defaults to a minute.
 	WriteTimeout time.Duration
@@ -92,6 +104,8 @@ func (o Options) withDefaults() (Options, error) {
 		{"DataTimeout", &o.DataTimeout, 15 * time.Minute},
 		{"AuthTimeout", &o.AuthTimeout, 5 * time.Second},
 		{"Drain", &o.Drain, 10 * time.Second},
+		{"EvictAfter", &o.EvictAfter, time.Second},
+		{"Tarpit", &o.Tarpit, time.Second},
 	} {
 		if *d.value < 0 {
 			return o, &OptionError{d.name, "must not be negative"}
@@ -142,7 +156,7 @@ func (o *Options) limits() error {
 		return &OptionError{"MaxConnections", "must be at least 1"}
 	}
 	if o.MaxBufferedBytes == 0 {
-		o.MaxBufferedBytes = max(512<<20, o.MaxMessageBytes)
+		o.MaxBufferedBytes = max(1<<30, o.MaxMessageBytes)
 	}
 	if o.MaxBufferedBytes < o.MaxMessageBytes {
 		return &OptionError{"MaxBufferedBytes", "must be at least MaxMessageBytes"}

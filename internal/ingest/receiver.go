@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"context"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -27,19 +26,43 @@ const (
 	smallBytes = 16 << 20
 )
 
+// Bounds of the mails that are read back from temporary files at the same time, in bytes.
+const (
+	heldLargeBytes = 96 << 20
+	heldSmallBytes = 32 << 20
+)
+
 // receiver handles the mails of all sessions.
 type receiver struct {
-	o        Options
-	pool     *pgxpool.Pool
-	nc       *nats.Conn
-	log      *zap.Logger
-	m        *metrics
-	checker  *mailauth.Checker // nil: senders are not authenticated
-	buffered atomic.Int64      // bytes of the mails in memory
-	small    *semaphore.Weighted
-	large    *semaphore.Weighted
+	o       Options
+	pool    *pgxpool.Pool
+	nc      *nats.Conn
+	log     *zap.Logger
+	m       *metrics
+	checker *mailauth.Checker // nil: senders are not authenticated
+	small   *semaphore.Weighted
+	large   *semaphore.Weighted
+
+	transfers *transfers
+	// held bounds the mails from temporary files that are in memory to be parsed and committed.
+	heldSmall, heldLarge *semaphore.Weighted
 
 	// work is the context of what open transactions do on the database; it
 	// outlives the context of [Server.Run] by Options.Drain.
 	work context.Context //nolint:containedctx // sessions have no caller to take one from
+}
+
+// hold waits until a mail of that size may be in memory. The caller calls release. It fails only if ctx ends.
+func (s *receiver) hold(ctx context.Context, size int64) (release func(), err error) {
+	lot, weight := s.heldSmall, size
+	switch {
+	case size < spoolAfter: // in memory already; the number of connections bounds these
+		return func() {}, nil
+	case size > largeMail:
+		lot, weight = s.heldLarge, min(size, heldLargeBytes)
+	}
+	if err := lot.Acquire(ctx, weight); err != nil {
+		return nil, err
+	}
+	return func() { lot.Release(weight) }, nil
 }

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -19,9 +20,10 @@ import (
 // Server takes mail over SMTP. Create one with [NewServer].
 type Server struct {
 	*receiver
-	smtp *smtp.Server
-	gate *gate
-	stop context.CancelFunc // ends receiver.work
+	smtp   *smtp.Server
+	secure *smtp.Server // serves the connections after STARTTLS
+	gate   *gate
+	stop   context.CancelFunc // ends receiver.work
 }
 
 // NewServer creates a server. Hints for the relay go to nc, which may be nil. A
@@ -34,32 +36,47 @@ func NewServer(pool *pgxpool.Pool, nc *nats.Conn, o Options) (*Server, error) {
 	r := &receiver{
 		o: o, pool: pool, nc: nc, log: o.Log.Named("smtp"), m: newMetrics(o.Registerer),
 		small: semaphore.NewWeighted(smallBytes), large: semaphore.NewWeighted(largeBytes),
+		heldSmall: semaphore.NewWeighted(heldSmallBytes), heldLarge: semaphore.NewWeighted(heldLargeBytes),
 	}
 	if o.Authenticate {
 		r.checker = mailauth.New(o.Domain, o.DNSServer, o.AuthTimeout)
 	}
 	var stop context.CancelFunc
 	r.work, stop = context.WithCancel(context.Background())
-	srv := smtp.NewServer(smtp.BackendFunc(r.newSession))
-	srv.Domain = o.Domain
-	srv.TLSConfig = o.TLS
-	srv.MaxMessageBytes = o.MaxMessageBytes
-	srv.MaxRecipients = o.MaxRecipients
-	srv.ReadTimeout, srv.WriteTimeout = o.ReadTimeout, o.WriteTimeout
+	r.transfers = newTransfers(o.MaxBufferedBytes, o.MaxMessageBytes, func() { r.m.evicted.WithLabelValues(evictedTransfer).Inc() })
+	r.m.watch(o.Registerer, r.transfers.held)
+	return &Server{receiver: r, smtp: r.library(o.TLS), secure: r.library(nil), stop: stop}, nil
+}
+
+// library returns the library's server. It offers STARTTLS with a cfg, but never does it: see [conn.ready].
+func (s *receiver) library(cfg *tls.Config) *smtp.Server {
+	srv := smtp.NewServer(smtp.BackendFunc(s.newSession))
+	srv.Domain = s.o.Domain
+	srv.TLSConfig = cfg
+	srv.MaxMessageBytes = s.o.MaxMessageBytes
+	srv.MaxRecipients = s.o.MaxRecipients
+	srv.ReadTimeout, srv.WriteTimeout = s.o.ReadTimeout, s.o.WriteTimeout
 	srv.EnableSMTPUTF8 = true
 	// Mails with overlong lines are accepted. The gate ends overlong commands.
 	srv.MaxLineLength = 0
-	srv.ErrorLog = zap.NewStdLog(r.log)
-	return &Server{receiver: r, smtp: srv, stop: stop}, nil
+	srv.ErrorLog = zap.NewStdLog(s.log)
+	return srv
 }
 
 // Listen opens the port, so that [Server.Addr] is known before [Server.Run].
 func (s *Server) Listen() error {
+	probe := spool{dir: s.o.SpoolDir}
+	defer probe.close()
+	if err := probe.create(); err != nil {
+		return fmt.Errorf("ingest SpoolDir %q: %w", s.o.SpoolDir, err)
+	}
 	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", s.o.Addr)
 	if err != nil {
 		return fmt.Errorf("ingest Addr: %w", err)
 	}
-	s.gate = &gate{Listener: l, max: s.o.MaxConnections, open: make(map[*conn]struct{}), refused: func() { s.m.refuse(refusedConnections) }}
+	s.gate = newGate(l, s.o.MaxConnections, s.o.TLS, connOptions{
+		maxCommands: maxCommands + s.o.MaxRecipients, delay: s.o.Tarpit, window: s.o.EvictAfter, refuse: s.m.refuse, delayed: s.m.delayed.Inc,
+	}, func() { s.m.evicted.WithLabelValues(evictedConnection).Inc() })
 	return nil
 }
 
@@ -88,6 +105,11 @@ func (s *Server) Run(ctx context.Context) error {
 		defer close(served)
 		failed = s.smtp.Serve(s.gate)
 	}()
+	securely := make(chan struct{})
+	go func() {
+		defer close(securely)
+		_ = s.secure.Serve(secureListener{s.gate}) // fails only when the gate is closed
+	}()
 	select {
 	case <-ctx.Done():
 	case <-served:
@@ -96,6 +118,7 @@ func (s *Server) Run(ctx context.Context) error {
 	go func() { //nolint:gosec,contextcheck // ctx has ended; what follows sees to it that this does
 		defer close(closed)
 		_ = s.smtp.Shutdown(context.Background())
+		_ = s.secure.Shutdown(context.Background())
 	}()
 	_ = s.gate.Close() // Shutdown misses a listener that Serve has not seen yet
 	s.gate.drain()
@@ -110,6 +133,7 @@ func (s *Server) Run(ctx context.Context) error {
 		<-closed
 	}
 	<-served
+	<-securely
 	if failed != nil && !errors.Is(failed, net.ErrClosed) && !errors.Is(failed, smtp.ErrServerClosed) {
 		return fmt.Errorf("accept SMTP connections: %w", failed)
 	}

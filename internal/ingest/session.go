@@ -1,12 +1,11 @@
 package ingest
 
 import (
-	"bytes"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -25,13 +24,9 @@ type session struct {
 }
 
 func (s *receiver) newSession(c *smtp.Conn) (smtp.Session, error) {
-	nc := c.Conn()
-	if t, ok := nc.(*tls.Conn); ok {
-		nc = t.NetConn()
-	}
-	gated, ok := nc.(*conn)
+	gated, ok := c.Conn().(*conn)
 	if !ok {
-		return nil, fmt.Errorf("connection of type %T did not come through the gate", nc)
+		return nil, fmt.Errorf("connection of type %T did not come through the gate", c.Conn())
 	}
 	return &session{s: s, conn: gated, smtp: c}, nil
 }
@@ -46,9 +41,15 @@ func (c *session) Mail(from string, _ *smtp.MailOptions) error {
 	return nil
 }
 
-// Rcpt asks the database each time, so that an agent that was created a moment ago
-// is known.
+// Rcpt asks the database for each address, so that an agent that was created a moment ago is known. An address
+// that the transaction has already is not asked for again. The gate bounds how often a client may ask in vain.
 func (c *session) Rcpt(to string, _ *smtp.RcptOptions) error {
+	for _, known := range c.to {
+		if known.agent == strings.ToLower(to) {
+			c.to = append(c.to, recipient{address: to, agent: known.agent, tenant: known.tenant})
+			return nil
+		}
+	}
 	r, now, err := c.s.lookUp(c.s.work, to)
 	switch {
 	case errors.Is(err, errUnknown):
@@ -67,10 +68,22 @@ func (c *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 // Data reads the mail and commits it.
 func (c *session) Data(r io.Reader) error {
 	began := time.Now()
-	raw, held, err := c.read(r)
-	defer c.s.buffered.Add(-held)
-	if err != nil {
+	received := spool{dir: c.s.o.SpoolDir}
+	reserved := transfer{conn: c.conn}
+	defer c.s.transfers.release(&reserved)
+	defer received.close()
+	if err := c.receive(r, &received, &reserved); err != nil {
 		return err
+	}
+	release, err := c.s.hold(c.s.work, received.size)
+	if err != nil {
+		c.s.m.refuse(refusedStopping)
+		return errStopping
+	}
+	defer release()
+	raw, err := received.bytes()
+	if err != nil {
+		return c.notStored(err)
 	}
 	m := mail{from: c.from, to: c.to, raw: raw, at: time.Now().Add(c.ahead), helo: c.smtp.Hostname()}
 	if client, ok := c.conn.RemoteAddr().(*net.TCPAddr); ok {
@@ -79,6 +92,9 @@ func (c *session) Data(r io.Reader) error {
 	ctx, end := c.s.trace(c.s.work, began, len(raw), len(c.to))
 	err = c.s.accept(ctx, m)
 	end(err)
+	if err == nil {
+		c.conn.accepted()
+	}
 	return err
 }
 
@@ -94,48 +110,113 @@ func (c *session) Logout() error {
 	return nil
 }
 
-// read takes the mail into memory. held is how much of the
-// server's memory it has reserved; the caller releases it.
-func (c *session) read(r io.Reader) (raw []byte, held int64, err error) {
-	c.conn.startTransfer()
-	rest := int64(commandBytes)
-	defer func() { c.conn.endTransfer(rest) }()
-	buf := bytes.NewBuffer([]byte{}) // an empty mail is no NULL
-	chunk := make([]byte, 32<<10)
+// receive reads the mail into the spool. If it refuses the mail, it still reads the rest within bounds, so that
+// the client gets the reply. If the mail breaks off, the connection ends after the reply.
+func (c *session) receive(r io.Reader, to *spool, reserved *transfer) error {
 	end := time.Now().Add(c.s.o.DataTimeout)
+	content := c.conn.content()
+	if content != nil {
+		r = content
+	}
+	c.conn.startTransfer(end)
+	answer, whole := c.read(r, to, reserved, end)
+	rest := int64(commandBytes)
+	if answer != nil && whole {
+		rest = 2 * c.s.o.MaxMessageBytes
+		if content != nil {
+			whole = c.discard(content, rest, end)
+		}
+	}
+	switch {
+	case !whole:
+		rest = 0
+	case content != nil:
+		c.conn.contentRead()
+	}
+	c.conn.endTransfer(rest)
+	return answer
+}
+
+// read returns the reply to a mail that is refused, and whether the client can be expected to send all of it.
+func (c *session) read(r io.Reader, to *spool, reserved *transfer, end time.Time) (answer error, whole bool) {
 	for {
-		now := time.Now()
-		_ = c.conn.SetReadDeadline(earlier(end, now.Add(c.s.o.ReadTimeout)))
-		n, err := r.Read(chunk)
-		if grow := int64(n); grow > 0 {
-			held += grow
-			if c.s.buffered.Add(grow) > c.s.o.MaxBufferedBytes {
-				c.s.m.refuse(refusedMemory)
-				rest = 2 * c.s.o.MaxMessageBytes
-				return nil, held, errMemory
+		c.conn.await(earlier(end, time.Now().Add(c.s.o.ReadTimeout)))
+		n, err := r.Read(to.room())
+		c.conn.arrived(n)
+		size := to.size + int64(n)
+		if size > c.s.o.MaxMessageBytes {
+			c.s.m.refuse(refusedSize)
+			return smtp.ErrDataTooLarge, true
+		}
+		if size >= spoolAfter && size > reserved.bytes {
+			if answer := c.reserve(reserved, size-reserved.bytes); answer != nil {
+				return answer, true
 			}
 		}
-		buf.Write(chunk[:n])
-		var answer *smtp.SMTPError
+		if spooling := to.wrote(n); spooling != nil {
+			return c.notStored(spooling), true
+		}
+		var refused *smtp.SMTPError
 		switch {
 		case errors.Is(err, io.EOF):
-			return buf.Bytes(), held, nil
-		case errors.As(err, &answer):
-			c.s.m.refuse(refusedSize)
-			// Keep reading, within bounds, so that the client gets the reply.
-			rest = 2 * c.s.o.MaxMessageBytes
-			return nil, held, answer
-		case err != nil || now.After(end):
-			c.s.m.refuse(refusedAborted)
-			rest = 0
-			return nil, held, errBroken
+			return nil, true
+		case errors.As(err, &refused): // by go-smtp, within BDAT
+			return refused, true
+		case err != nil:
+			return c.brokeOff(end), false
 		}
 	}
 }
 
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
+// reserve takes room in the temporary files, or returns the reply.
+func (c *session) reserve(t *transfer, n int64) error {
+	switch c.s.transfers.reserve(t, n) {
+	case overTotal:
+		c.s.m.refuse(refusedMemory)
+		return errFull
+	case overShare:
+		c.s.m.refuse(refusedClientMemory)
+		return tooMuchMail(c.s.transfers.share)
 	}
-	return b
+	return nil
+}
+
+// notStored returns the reply to a mail that no file could take.
+func (c *session) notStored(err error) error {
+	c.s.m.refuse(refusedSpool)
+	c.s.log.Error("cannot store a mail while it arrives: see to the spool folder", zap.String("spool_dir", c.s.o.SpoolDir), zap.Error(err))
+	return errSpool
+}
+
+// brokeOff returns the reply to a mail that broke off.
+func (c *session) brokeOff(end time.Time) error {
+	now := time.Now()
+	answer, evicted := c.conn.evicted()
+	switch {
+	case evicted: // counted already
+		return answer
+	case now.After(end):
+		c.s.m.refuse(refusedSlow)
+		return tooLong(c.s.o.DataTimeout)
+	case now.After(c.conn.pace.deadline()):
+		c.s.m.refuse(refusedSlow)
+		return errSlow
+	}
+	c.s.m.refuse(refusedAborted)
+	return errBroken
+}
+
+// discard reads at most n bytes up to the end of the mail, and reports whether it found that.
+func (c *session) discard(r io.Reader, n int64, end time.Time) bool {
+	buf := make([]byte, 32<<10)
+	for n > 0 {
+		c.conn.await(earlier(end, time.Now().Add(c.s.o.ReadTimeout)))
+		got, err := r.Read(buf)
+		c.conn.arrived(got)
+		if err != nil {
+			return errors.Is(err, io.EOF)
+		}
+		n -= int64(got)
+	}
+	return false
 }
