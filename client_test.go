@@ -189,6 +189,64 @@ func TestTenantsNeverSeeEachOther(t *testing.T) {
 	require.Empty(t, replays)
 }
 
+// The client refuses what the API refuses, and names the field.
+func TestInputsThatCannotBeStoredAreRefusedByName(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	kit := fanmailtest.New(t)
+	c, tenant := kit.Client, kit.Tenant.ID
+	past := time.Now().Add(-time.Hour)
+	types := []fanmail.EventType{received}
+	for _, bad := range []string{"a\x00b", "a\xffb"} {
+		for want, call := range map[string]func() error{
+			"name":    func() error { _, err := c.CreateTenant(ctx, bad); return err },
+			"address": func() error { _, err := c.CreateAgent(ctx, tenant, bad+"@example.com", ""); return err },
+			"url": func() error {
+				_, err := c.CreateWebhook(ctx, tenant, fanmail.Webhook{URL: "https://example.com/" + bad, Events: types})
+				return err
+			},
+			"description": func() error {
+				_, err := c.CreateWebhook(ctx, tenant, fanmail.Webhook{URL: "https://example.com/", Events: types, Description: bad})
+				return err
+			},
+			"filters.labels": func() error {
+				_, err := c.CreateWebhook(ctx, tenant, fanmail.Webhook{URL: "https://example.com/", Events: types, Filters: fanmail.Filters{Labels: []string{bad}}})
+				return err
+			},
+			"agent_ids": func() error {
+				_, err := c.CreateReplay(ctx, tenant, fanmail.ReplayRequest{Since: past, Mode: fanmail.ReplayAll, AgentIDs: []string{bad}})
+				return err
+			},
+		} {
+			var field *fanmail.FieldError
+			require.ErrorAs(t, call(), &field, "%q in %s", bad, want)
+			require.Equal(t, want, field.Field)
+		}
+		_, _, err := c.ListEvents(ctx, tenant, fanmail.EventFilter{AgentID: bad}, fanmail.Cursor{}, 10)
+		var field *fanmail.FieldError
+		require.ErrorAs(t, err, &field)
+		require.Equal(t, "agent_id", field.Field)
+		_, err = c.GetAgent(ctx, tenant, bad+"@example.com")
+		require.ErrorIs(t, err, fanmail.ErrNotFound)
+	}
+	for _, at := range []time.Time{time.Unix(-1<<40, 0), time.Date(0, 1, 1, 0, 0, 0, 0, time.FixedZone("", 10*60*60)), time.Date(300_000, 1, 1, 0, 0, 0, 0, time.UTC)} {
+		var field *fanmail.FieldError
+		_, err := c.CreateReplay(ctx, tenant, fanmail.ReplayRequest{Since: at, Mode: fanmail.ReplayAll})
+		require.ErrorAs(t, err, &field, at)
+		require.Equal(t, "since", field.Field)
+		_, err = c.CreateReplay(ctx, tenant, fanmail.ReplayRequest{Since: past, Until: at, Mode: fanmail.ReplayAll})
+		require.ErrorAs(t, err, &field, at)
+		require.Equal(t, "until", field.Field)
+		_, _, err = c.ListEvents(ctx, tenant, fanmail.EventFilter{Since: at, Until: at}, fanmail.Cursor{}, 10)
+		require.NoError(t, err, "a bound that no event reaches is none")
+		_, _, err = c.ListEvents(ctx, tenant, fanmail.EventFilter{}, fanmail.Cursor{CreatedAt: at}, 10)
+		require.NoError(t, err)
+	}
+	replays, _, err := c.ListReplays(ctx, tenant, fanmail.Cursor{}, 10)
+	require.NoError(t, err)
+	require.Empty(t, replays)
+}
+
 func TestAWebhooksLife(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

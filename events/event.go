@@ -120,7 +120,34 @@ func (e *Event) check() error {
 	if d := bytes.TrimLeft(e.Data, " \t\r\n"); len(d) == 0 || d[0] != '{' || !utf8.Valid(e.Data) {
 		return faultyData()
 	}
+	if Depth(e.Data) > MaxDepth {
+		return &FieldError{"data", fmt.Sprintf("nests deeper than %d objects and lists", MaxDepth)}
+	}
 	return nil
+}
+
+// MaxDepth is how deep the objects and lists of an event's data may nest. Parsers of receivers have limits of their own.
+const MaxDepth = 100
+
+// Depth returns how deep the objects and lists of a JSON text nest. It does not check that the text is JSON.
+func Depth(b []byte) int {
+	depth, deepest := 0, 0
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '{', '[':
+			depth++
+			deepest = max(deepest, depth)
+		case '}', ']':
+			depth--
+		case '"':
+			for i++; i < len(b) && b[i] != '"'; i++ {
+				if b[i] == '\\' {
+					i++
+				}
+			}
+		}
+	}
+	return deepest
 }
 
 func checkText(field, v string) error {

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -163,4 +164,34 @@ func TestParseIntakeSubjectReturnsTheTenant(t *testing.T) {
 		_, err := events.ParseIntakeSubject(bad)
 		require.Error(t, err, bad)
 	}
+}
+
+// The limit holds for every producer: the API, the intake and Insert all encode.
+func TestDataNestsABoundedDepth(t *testing.T) {
+	t.Parallel()
+	nested := func(open, close string, depth int) []byte {
+		return []byte(`{"a":` + strings.Repeat(open, depth-1) + `1` + strings.Repeat(close, depth-1) + `}`)
+	}
+	for _, kind := range [][2]string{{"[", "]"}, {`{"b":`, "}"}, {`[{"c":[`, `]}]`}} {
+		per := strings.Count(kind[0], "[") + strings.Count(kind[0], "{")
+		for depth := range 200 {
+			data := nested(kind[0], kind[1], depth+1)
+			require.Equal(t, 1+per*depth, events.Depth(data))
+			e := events.Event{TenantID: events.NewRandom[events.TenantKind](), Type: events.EmailSent, Data: data}
+			_, _, err := e.Encode(events.NewRandom[events.EventKind]())
+			if 1+per*depth <= events.MaxDepth {
+				require.NoError(t, err)
+				require.NoError(t, e.Validate())
+				continue
+			}
+			require.EqualError(t, err, "data: nests deeper than 100 objects and lists")
+			require.EqualError(t, e.Validate(), err.Error())
+		}
+	}
+	require.Equal(t, 1, events.Depth([]byte(`{"[[[\\":"\"[[{{","b":"\\\\[{"}`)))
+	require.Equal(t, 0, events.Depth([]byte(`"[`)))
+	require.Equal(t, 0, events.Depth([]byte(`"\`)))
+	body := `{"type":"email.sent","data":` + strings.Repeat(`{"a":`, 5000) + `1` + strings.Repeat("}", 5001)
+	_, err := events.DecodeIntake(events.NewRandom[events.TenantKind](), []byte(body))
+	require.EqualError(t, err, "data: nests deeper than 100 objects and lists")
 }

@@ -7,8 +7,18 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
+
+// lower returns the rune in lower case. No rune outside ASCII becomes one of ASCII: U+212A (Kelvin) stays, because it is
+// not the k of another agent's address.
+func lower(r rune) rune {
+	if low := unicode.ToLower(r); r <= unicode.MaxASCII || low > unicode.MaxASCII {
+		return low
+	}
+	return r
+}
 
 // DecodeIntake decodes the body of POST /v1/events as an event of the tenant. An intake message has the same body.
 //
@@ -24,6 +34,9 @@ func DecodeIntake(tenant TenantID, body []byte) (Event, error) {
 	}
 	if b := bytes.TrimLeft(body, " \t\r\n"); len(b) == 0 || b[0] != '{' {
 		return Event{}, &FieldError{"body", "must be a JSON object"}
+	}
+	if Depth(body) > MaxDepth+1 { // the body itself, and its data
+		return Event{}, &FieldError{"data", fmt.Sprintf("nests deeper than %d objects and lists", MaxDepth)}
 	}
 	var given map[string]json.RawMessage
 	if err := json.Unmarshal(body, &given); err != nil {
@@ -59,7 +72,7 @@ func DecodeIntake(tenant TenantID, body []byte) (Event, error) {
 		}
 		return Event{}, &FieldError{strings.ToValidUTF8(clip(name, 64), ""), "is not a field of an event"}
 	}
-	ev.AgentID = strings.ToLower(ev.AgentID)
+	ev.AgentID = strings.Map(lower, ev.AgentID)
 	if ev.Type.Operational() {
 		return Event{}, &FieldError{"type", fmt.Sprintf("is %q, which only Fanmail may produce", ev.Type)}
 	}

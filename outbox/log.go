@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/input"
 	"github.com/fanmail-dev/fanmail/internal/pg"
 )
 
@@ -119,6 +120,11 @@ SELECT *, true FROM (
 // then also returns the place to continue from; that is zero if limit was reached
 // or nothing is left.
 func ListLog(ctx context.Context, db pg.DB, tenant events.TenantID, f LogFilter, after pg.Place, limit int) ([]events.Record, pg.Place, error) {
+	for _, t := range []struct{ field, text string }{{"type", string(f.Type)}, {"agent_id", f.AgentID}} {
+		if wrong := input.Text(t.text); wrong != "" {
+			return nil, pg.Place{}, &events.FieldError{Field: t.field, Reason: wrong}
+		}
+	}
 	at, id := after.Bound()
 	since, until := pg.Range(f.Since, f.Until)
 	statement, args := listLog, []any{tenant, at, id, since, until, limit}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/attempt"
+	"github.com/fanmail-dev/fanmail/internal/input"
 	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/outbox"
 )
@@ -115,6 +116,11 @@ SELECT *, true FROM (
 func (s *Store) ListDeliveries(ctx context.Context, tenant events.TenantID, webhook events.WebhookID, f DeliveryFilter, after Place, limit int) ([]DeliveryRow, Place, error) {
 	if _, err := s.Get(ctx, tenant, webhook); err != nil {
 		return nil, Place{}, err
+	}
+	for _, t := range []struct{ field, text string }{{"status", f.Status}, {"event_type", string(f.EventType)}} {
+		if wrong := input.Text(t.text); wrong != "" {
+			return nil, Place{}, &events.FieldError{Field: t.field, Reason: wrong}
+		}
 	}
 	at, id := after.Bound()
 	since, until := pg.Range(f.Since, f.Until)

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/input"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
@@ -155,10 +155,11 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, w Webhook) (
 // normalize removes repeated values and leaves no list nil. It makes agents lower
 // case, as their addresses are stored.
 func (w *Webhook) normalize() {
+	w.Description = input.Shown(w.Description)
 	w.Events = distinct(w.Events)
 	w.Filters.AgentIDs = slices.Clone(w.Filters.AgentIDs) // the caller's stay as they are
 	for i, a := range w.Filters.AgentIDs {
-		w.Filters.AgentIDs[i] = strings.ToLower(a)
+		w.Filters.AgentIDs[i] = mailbox.Fold(a)
 	}
 	w.Filters.AgentIDs = distinct(w.Filters.AgentIDs)
 	w.Filters.ConversationIDs = distinct(w.Filters.ConversationIDs)

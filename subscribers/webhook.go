@@ -10,6 +10,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/attempt"
+	"github.com/fanmail-dev/fanmail/internal/input"
 )
 
 // Limits of a webhook's settings. An error that a limit causes names it.
@@ -126,6 +127,9 @@ func (w *Webhook) Validate(l Limits) error {
 	if strings.ContainsAny(w.Description, "\r\n\x00") {
 		return fault("description", "holds a line break or a NUL byte")
 	}
+	if wrong := input.Text(w.Description); wrong != "" {
+		return fault("description", "%s", wrong)
+	}
 	if len(w.Events) == 0 {
 		return fault("events", "names no event type")
 	}
@@ -144,6 +148,9 @@ func (w *Webhook) Validate(l Limits) error {
 		for _, id := range f.ids {
 			if id == "" || len(id) > events.MaxKeyBytes || strings.Contains(id, "\x00") {
 				return fault(f.name, "holds an empty value, a NUL byte or one of over %d bytes", events.MaxKeyBytes)
+			}
+			if wrong := input.Text(id); wrong != "" {
+				return fault(f.name, "holds a value that %s", wrong)
 			}
 		}
 	}
@@ -168,6 +175,9 @@ func (l Limits) ValidateURL(field, raw string) error {
 	}
 	if len(raw) > MaxURLBytes {
 		return fault("has %d bytes; the limit is %d", len(raw), MaxURLBytes)
+	}
+	if wrong := input.Text(raw); wrong != "" {
+		return fault("%s", wrong)
 	}
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" || u.Hostname() == "" || u.Opaque != "" {

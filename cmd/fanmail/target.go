@@ -14,6 +14,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/internal/apiclient"
 	"github.com/fanmail-dev/fanmail/internal/app"
+	"github.com/fanmail-dev/fanmail/internal/input"
 	"github.com/fanmail-dev/fanmail/internal/secret"
 )
 
@@ -165,13 +166,20 @@ func (w *span) set(query url.Values) error {
 }
 
 // timeFormats describes the values of --since and --until in errors.
-const timeFormats = "a time such as 2026-01-02T15:04:05Z, or how long ago, such as 2h"
+const timeFormats = "a time from 1970 to 9999 such as 2026-01-02T15:04:05Z, or how long ago, such as 2h"
 
 func parseTime(text string, now time.Time) (time.Time, error) {
-	if ago, err := time.ParseDuration(text); err == nil {
-		return now.Add(-ago), nil
+	at := now
+	ago, err := time.ParseDuration(text)
+	if err == nil {
+		at = now.Add(-ago)
+	} else if at, err = time.Parse(time.RFC3339Nano, text); err != nil {
+		return at, err
 	}
-	return time.Parse(time.RFC3339Nano, text)
+	if wrong := input.Time(at); wrong != "" {
+		return at, fmt.Errorf("the time %s %s", text, wrong)
+	}
+	return at, nil
 }
 
 // queryOf builds a query from the pairs (name, value) whose value is not empty.

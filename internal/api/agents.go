@@ -4,15 +4,14 @@ import (
 	"context"
 	"encoding/base64"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/input"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/pg"
-	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
 // agent is a mail address that receives mail.
@@ -28,20 +27,20 @@ func showAgent(a mailbox.Agent) agent {
 
 // AgentPath has the address of an agent.
 type AgentPath struct {
-	Address string `path:"address" maxLength:"254"`
+	Address storedText `path:"address" maxLength:"254"`
 }
 
 type createAgentInput struct {
 	Body struct {
-		Address    string `json:"address" doc:"A mail address. It is stored in lower case."`
-		WebhookURL string `json:"webhook_url,omitempty"`
+		Address    storedText `json:"address" doc:"A mail address. It is stored in lower case, with its domain in ASCII."`
+		WebhookURL storedText `json:"webhook_url,omitempty"`
 	} `nameHint:"AgentSettings"`
 }
 
 type changeAgentInput struct {
 	AgentPath
 	Body struct {
-		WebhookURL optional[string] `json:"webhook_url,omitempty" nullable:"true" doc:"null for none."`
+		WebhookURL optional[storedText] `json:"webhook_url,omitempty" nullable:"true" doc:"null for none."`
 	} `nameHint:"AgentChange"`
 }
 
@@ -67,14 +66,14 @@ func (s *server) agentRoutes() {
 
 func (s *server) createAgent(ctx context.Context, in *createAgentInput) (*body[agent], error) {
 	if in.Body.WebhookURL != "" {
-		if err := s.limits.ValidateURL("webhook_url", in.Body.WebhookURL); err != nil {
+		if err := s.limits.ValidateURL("webhook_url", string(in.Body.WebhookURL)); err != nil {
 			return nil, err
 		}
 	}
 	var a mailbox.Agent
 	var created bool
 	err := s.change(ctx, func(u *unit) (err error) {
-		a, created, err = mailbox.CreateAgent(ctx, u, tenant(ctx), in.Body.Address, in.Body.WebhookURL)
+		a, created, err = mailbox.CreateAgent(ctx, u, tenant(ctx), string(in.Body.Address), string(in.Body.WebhookURL))
 		return err
 	})
 	if err != nil {
@@ -89,7 +88,7 @@ func (s *server) createAgent(ctx context.Context, in *createAgentInput) (*body[a
 // listAgents lists by address, so that its cursor is an address.
 func (s *server) listAgents(ctx context.Context, in *struct{ Paging }) (*body[list[agent]], error) {
 	after, err := base64.RawURLEncoding.DecodeString(in.Cursor)
-	if err != nil || !storable(string(after)) {
+	if err != nil || input.Text(string(after)) != "" {
 		return nil, fault("query.cursor", "is not a cursor of this list")
 	}
 	found, err := mailbox.ListAgents(ctx, s.pool, tenant(ctx), string(after), in.Limit+1)
@@ -116,13 +115,13 @@ func (s *server) changeAgent(ctx context.Context, in *changeAgentInput) (*body[a
 	if !url.Set {
 		return s.oneAgent(ctx, in.Address, mailbox.GetAgent)
 	}
-	if url.Value != nil {
-		if err := s.limits.ValidateURL("webhook_url", *url.Value); err != nil {
+	if url.value != nil {
+		if err := s.limits.ValidateURL("webhook_url", string(*url.value)); err != nil {
 			return nil, err
 		}
 	}
 	return s.oneAgent(ctx, in.Address, func(ctx context.Context, db pg.DB, tenant events.TenantID, address string) (mailbox.Agent, error) {
-		return mailbox.SetWebhook(ctx, db, tenant, address, url.Value)
+		return mailbox.SetWebhook(ctx, db, tenant, address, (*string)(url.value))
 	})
 }
 
@@ -135,11 +134,8 @@ func (s *server) deleteAgent(ctx context.Context, in *AgentPath) (*struct{}, err
 
 // oneAgent calls do with the address of one agent of the caller. It returns a
 // 404 if the caller's tenant has no such agent.
-func (s *server) oneAgent(ctx context.Context, address string, do func(context.Context, pg.DB, events.TenantID, string) (mailbox.Agent, error)) (*body[agent], error) {
-	if !storable(address) {
-		return nil, subscribers.ErrNotFound
-	}
-	a, err := do(ctx, s.pool, tenant(ctx), strings.ToLower(address))
+func (s *server) oneAgent(ctx context.Context, address storedText, do func(context.Context, pg.DB, events.TenantID, string) (mailbox.Agent, error)) (*body[agent], error) {
+	a, err := do(ctx, s.pool, tenant(ctx), string(address))
 	if err != nil {
 		return nil, err
 	}

@@ -31,8 +31,8 @@ func TestAnAgentsLife(t *testing.T) {
 
 	c.do("DELETE", "/v1/agents/help+desk@example.com", nil).want(t, 204)
 	c.do("DELETE", "/v1/agents/help+desk@example.com", nil).want(t, 404)
-	c.do("GET", "/v1/agents/%00", nil).want(t, 404)
-	c.do("GET", "/v1/agents/%ff", nil).want(t, 404)
+	c.do("GET", "/v1/agents/%00", nil).want(t, 422).names(t, "path.address")
+	c.do("GET", "/v1/agents/%ff", nil).want(t, 422).names(t, "path.address")
 	other.do("POST", "/v1/agents", map[string]any{"address": "help+desk@example.com"}).want(t, 201)
 	for _, bad := range []string{"", "x", "x@", "@y", "a b@example.com", "Name <a@example.com>", "a@example.com, b@example.com", "a@example.com\r\n", strings.Repeat("l", 250) + "@example.com"} {
 		c.do("POST", "/v1/agents", map[string]any{"address": bad}).want(t, 422).names(t, "body.address")

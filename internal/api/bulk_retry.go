@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -14,10 +13,10 @@ import (
 
 // bulkRetry is the body of POST /v1/webhooks/{id}/retry.
 type bulkRetry struct {
-	Since     time.Time  `json:"since" doc:"Deliveries created at this time or later."`
-	Until     *time.Time `json:"until,omitempty" doc:"Deliveries created before this time."`
-	EventType eventType  `json:"event_type,omitempty" doc:"Only deliveries of events of this type."`
-	Cursor    string     `json:"cursor,omitempty" maxLength:"1500" doc:"The next_cursor of the previous response; absent in the first request."`
+	Since     instant   `json:"since" doc:"Deliveries created at this time or later."`
+	Until     *instant  `json:"until,omitempty" doc:"Deliveries created before this time."`
+	EventType eventType `json:"event_type,omitempty" doc:"Only deliveries of events of this type."`
+	Cursor    string    `json:"cursor,omitempty" maxLength:"1500" doc:"The next_cursor of the previous response; absent in the first request."`
 }
 
 // bulkRetried is the response of POST /v1/webhooks/{id}/retry.
@@ -47,9 +46,9 @@ func (s *server) retryWebhookDeliveries(ctx context.Context, in *bulkRetryInput)
 	if err != nil {
 		return nil, err
 	}
-	f := subscribers.DeliveryFilter{EventType: events.Type(b.EventType), Since: b.Since}
+	f := subscribers.DeliveryFilter{EventType: events.Type(b.EventType), Since: b.Since.Time}
 	if b.Until != nil {
-		f.Until = *b.Until
+		f.Until = b.Until.Time
 	}
 	var out bulkRetried
 	err = s.change(ctx, func(u *unit) error {

@@ -89,8 +89,8 @@ type deliveryQuery struct {
 	Paging
 	ID        events.WebhookID `path:"id"`
 	Status    string           `query:"status" enum:"pending,delivered,failed"`
-	Since     time.Time        `query:"since" doc:"Deliveries created at this time or later."`
-	Until     time.Time        `query:"until" doc:"Deliveries created before this time."`
+	Since     instant          `query:"since" doc:"Deliveries created at this time or later."`
+	Until     instant          `query:"until" doc:"Deliveries created before this time."`
 	EventType eventType        `query:"event_type"`
 }
 
@@ -117,7 +117,7 @@ func (s *server) listDeliveries(ctx context.Context, in *deliveryQuery) (*body[l
 		return nil, err
 	}
 	found, end, err := s.store.ListDeliveries(ctx, tenant(ctx), in.ID, subscribers.DeliveryFilter{
-		Status: in.Status, EventType: events.Type(in.EventType), Since: in.Since, Until: in.Until,
+		Status: in.Status, EventType: events.Type(in.EventType), Since: in.Since.Time, Until: in.Until.Time,
 	}, after, in.Limit+1)
 	if err != nil {
 		return nil, err

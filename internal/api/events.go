@@ -84,10 +84,10 @@ type EventPath struct {
 
 type eventQuery struct {
 	Paging
-	Type    eventType `query:"type"`
-	AgentID string    `query:"agent_id" maxLength:"998"`
-	Since   time.Time `query:"since" doc:"Events created at this time or later."`
-	Until   time.Time `query:"until" doc:"Events created before this time."`
+	Type    eventType  `query:"type"`
+	AgentID storedText `query:"agent_id" maxLength:"998"`
+	Since   instant    `query:"since" doc:"Events created at this time or later."`
+	Until   instant    `query:"until" doc:"Events created before this time."`
 }
 
 type redeliverInput struct {
@@ -123,10 +123,7 @@ func (s *server) listEvents(ctx context.Context, in *eventQuery) (*body[list[Eve
 	if err != nil {
 		return nil, err
 	}
-	if !storable(in.AgentID) {
-		return nil, fault("query.agent_id", "is not an address")
-	}
-	f := outbox.LogFilter{Type: events.Type(in.Type), AgentID: strings.ToLower(in.AgentID), Since: in.Since, Until: in.Until}
+	f := outbox.LogFilter{Type: events.Type(in.Type), AgentID: mailbox.Fold(string(in.AgentID)), Since: in.Since.Time, Until: in.Until.Time}
 	found, end, err := outbox.ListLog(ctx, s.pool, tenant(ctx), f, after, in.Limit+1)
 	if err != nil {
 		return nil, err
@@ -173,9 +170,6 @@ func (s *server) redeliverEvent(ctx context.Context, in *redeliverInput) (*body[
 	}
 	return reply(out), nil
 }
-
-// jsonType is the media type of requests.
-const jsonType = "application/json"
 
 func (s *server) createEvent(ctx context.Context, in *struct {
 	ContentType string `header:"Content-Type" hidden:"true"`

@@ -23,7 +23,7 @@ type newKey struct {
 type createKeyInput struct {
 	Body struct {
 		TenantID events.TenantID `json:"tenant_id,omitempty" pattern:"^ten_[0-9a-fA-F]{32}$"`
-		Name     string          `json:"name,omitempty" doc:"At most 200 bytes."`
+		Name     storedText      `json:"name,omitempty" doc:"At most 200 bytes."`
 		Scopes   []string        `json:"scopes,omitempty" enum:"read,write" maxItems:"16" doc:"Defaults to all scopes."`
 		// The maximum is [tenancy.MaxRateLimit].
 		RateLimit int `json:"rate_limit,omitempty" minimum:"1" maximum:"100000" doc:"Requests a second. Defaults to the server's limit."`
@@ -58,7 +58,7 @@ func (s *server) keyRoutes() {
 
 func (s *server) createKey(ctx context.Context, in *createKeyInput) (*body[newKey], error) {
 	me := caller(ctx)
-	want := tenancy.NewKey{TenantID: in.Body.TenantID, Name: in.Body.Name, Scopes: in.Body.Scopes, RateLimit: in.Body.RateLimit}
+	want := tenancy.NewKey{TenantID: in.Body.TenantID, Name: string(in.Body.Name), Scopes: in.Body.Scopes, RateLimit: in.Body.RateLimit}
 	if !me.Operator() {
 		if want.TenantID.IsZero() {
 			want.TenantID = me.TenantID

@@ -36,6 +36,7 @@ func config(version string) huma.Config {
 	// docs.go serves the document and its page. Responses have no "$schema".
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath, c.CreateHooks = "", "", "", nil
 	c.RejectUnknownQueryParameters = true
+	c.Formats = map[string]huma.Format{jsonType: jsonFormat, "json": jsonFormat}
 	c.Transformers = []huma.Transformer{plainProblem}
 	return c
 }

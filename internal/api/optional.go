@@ -12,13 +12,13 @@ import (
 // optional is a field of a PATCH: absent, null or a value.
 type optional[T any] struct {
 	Set   bool
-	Value *T // nil where the field is absent or null
+	value *T // nil where the field is absent or null
 }
 
 // UnmarshalJSON is called only if the field is present.
 func (o *optional[T]) UnmarshalJSON(b []byte) error {
 	o.Set = true
-	return json.Unmarshal(b, &o.Value)
+	return json.Unmarshal(b, &o.value)
 }
 
 // Schema is the schema of the value.
@@ -27,12 +27,20 @@ func (optional[T]) Schema(r huma.Registry) *huma.Schema {
 	return &s
 }
 
+// Resolve checks the value if its type has a check of its own.
+func (o *optional[T]) Resolve(ctx huma.Context, at *huma.PathBuffer) []error {
+	if checked, ok := any(o.value).(huma.ResolverWithPath); ok && o.value != nil {
+		return checked.Resolve(ctx, at)
+	}
+	return nil
+}
+
 // required returns the value, nil if the field is absent. Null is an error.
 func (o *optional[T]) required(location string) (*T, error) {
-	if o.Set && o.Value == nil {
+	if o.Set && o.value == nil {
 		return nil, fault(location, "must not be null")
 	}
-	return o.Value, nil
+	return o.value, nil
 }
 
 // eventType is an event type of the catalogue, in requests.

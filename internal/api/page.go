@@ -3,10 +3,9 @@ package api
 import (
 	"encoding/base64"
 	"encoding/binary"
-	"strings"
 	"time"
-	"unicode/utf8"
 
+	"github.com/fanmail-dev/fanmail/internal/input"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -26,9 +25,6 @@ type list[T any] struct {
 // precision of Postgres), and the row's id.
 const cursorBytes = 8 + 16
 
-// maxCursor is the end of the year 9999, in Unix microseconds.
-const maxCursor = 253402300799999999
-
 // scanNote is part of the description of a list with filters.
 const scanNote = "Newest first. One request reads a bounded amount of history, so that with a filter a page can have fewer rows than " +
 	"`limit`, or none, before the end of the list. The list ends only where `next_cursor` is null."
@@ -45,7 +41,7 @@ func placeOf(cursor, location string) (subscribers.Place, error) {
 		return subscribers.Place{}, fault(location, "is not a cursor of this API")
 	}
 	us := int64(binary.BigEndian.Uint64(raw)) //nolint:gosec // checked below
-	if us <= 0 || us > maxCursor {
+	if us <= 0 || us > input.Latest.UnixMicro() {
 		return subscribers.Place{}, fault(location, "is not a cursor of this API")
 	}
 	at := subscribers.Place{CreatedAt: time.UnixMicro(us)}
@@ -83,6 +79,3 @@ func pageTo[R, T any](p *Paging, rows []R, end subscribers.Place, place func(R) 
 	out.NextCursor = cursorOf(end)
 	return reply(out)
 }
-
-// storable says whether Postgres can store the text.
-func storable(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }

@@ -56,10 +56,11 @@ func plainProblem(_ huma.Context, _ string, v any) (any, error) {
 		return v, nil
 	}
 	out := *p
-	out.Errors = make([]*huma.ErrorDetail, len(p.Errors))
+	listed := p.Errors[:min(len(p.Errors), maxProblemErrors)]
+	out.Errors = make([]*huma.ErrorDetail, len(listed), len(listed)+1)
 	before, after, _ := strings.Cut(validation.MsgExpectedRequiredProperty, "%s")
-	for i, e := range p.Errors {
-		d := huma.ErrorDetail{Message: e.Message, Location: e.Location}
+	for i, e := range listed {
+		d := huma.ErrorDetail{Message: clip(e.Message), Location: clip(e.Location)}
 		if name, ok := strings.CutPrefix(d.Message, before); ok {
 			if name, ok = strings.CutSuffix(name, after); ok {
 				d.Location, d.Message = d.Location+"."+name, "is required"
@@ -67,10 +68,28 @@ func plainProblem(_ huma.Context, _ string, v any) (any, error) {
 		}
 		out.Errors[i] = &d
 	}
+	if more := len(p.Errors) - len(listed); more > 0 {
+		out.Errors = append(out.Errors, &huma.ErrorDetail{Message: fmt.Sprintf("%d more errors are not listed", more)})
+	}
 	if first := out.Errors[0]; first.Location != "" {
 		out.Detail = first.Location + ": " + first.Message
 	}
 	return &out, nil
+}
+
+// maxProblemErrors bounds the list of errors of a problem, and maxProblemText each
+// text in it, which can hold a name that the client has made up.
+const (
+	maxProblemErrors = 20
+	maxProblemText   = 300
+)
+
+// clip shortens a text to maxProblemText bytes of UTF-8.
+func clip(s string) string {
+	if len(s) <= maxProblemText {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxProblemText], "") + "…"
 }
 
 // writeProblem answers a request that has no operation.

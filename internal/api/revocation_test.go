@@ -26,7 +26,11 @@ func (c client) openTail(t *testing.T) <-chan struct{} {
 	req.Header.Set("Authorization", "Bearer "+c.key)
 	resp, err := http.DefaultClient.Do(req)
 	require.NoError(t, err)
-	require.Equal(t, 200, resp.StatusCode)
+	if resp.StatusCode != 200 {
+		raw, _ := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		require.Equal(t, 200, resp.StatusCode, "%s", raw)
+	}
 	read := bufio.NewReader(resp.Body)
 	line, err := read.ReadString('\n')
 	require.NoError(t, err)
@@ -68,9 +72,9 @@ func stillOpen(t *testing.T, tail <-chan struct{}) {
 
 func TestRevocationEndsOpenTailsOnEveryReplica(t *testing.T) {
 	t.Parallel()
-	nc, _ := natstest.Connect(t)
-	w := start(t, func(o *api.Options) { o.NC = nc })
-	second, err := api.NewHandler(api.Options{Pool: w.pool, NC: nc})
+	nc, js := natstest.Connect(t)
+	w := start(t, func(o *api.Options) { o.NC, o.JS = nc, js })
+	second, err := api.NewHandler(api.Options{Pool: w.pool, NC: nc, JS: js})
 	require.NoError(t, err)
 	srv := httptest.NewServer(second)
 	t.Cleanup(srv.Close)
@@ -91,8 +95,8 @@ func TestRevocationEndsOpenTailsOnEveryReplica(t *testing.T) {
 // Nobody tells the server: the row alone changes.
 func TestARevocationThatNobodyToldOfEndsTailsToo(t *testing.T) {
 	t.Parallel()
-	nc, _ := natstest.Connect(t)
-	w := start(t, func(o *api.Options) { o.NC = nc })
+	nc, js := natstest.Connect(t)
+	w := start(t, func(o *api.Options) { o.NC, o.JS = nc, js })
 	c := w.tenant()
 	made := c.do("POST", "/v1/keys", map[string]any{}).want(t, 201)
 	kept := c.openTail(t)

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 )
 
@@ -29,10 +30,10 @@ const (
 )
 
 type tailInput struct {
-	Types  []eventType `query:"types,explode" maxItems:"32" doc:"Only events of these types."`
-	Agents []string    `query:"agent_id,explode" maxItems:"50" doc:"Only events of these agents."`
-	Since  time.Time   `query:"since" doc:"Start with the events of this time. Defaults to now."`
-	LastID string      `header:"Last-Event-ID" maxLength:"20" pattern:"^[0-9]+$" doc:"Start after the event with this id of the stream."`
+	Types  []eventType  `query:"types,explode" maxItems:"32" doc:"Only events of these types."`
+	Agents []storedText `query:"agent_id,explode" maxItems:"50" doc:"Only events of these agents."`
+	Since  instant      `query:"since" doc:"Start with the events of this time. Defaults to now."`
+	LastID string       `header:"Last-Event-ID" maxLength:"20" pattern:"^[0-9]+$" doc:"Start after the event with this id of the stream."`
 }
 
 func (s *server) tailRoutes() {
@@ -71,7 +72,7 @@ func (s *server) tail(ctx context.Context, in *tailInput) (*streamed, error) {
 	}
 	agents := make([]string, len(in.Agents))
 	for i, a := range in.Agents {
-		agents[i] = strings.ToLower(a)
+		agents[i] = mailbox.Fold(string(a))
 	}
 	return &streamed{Body: func(hc huma.Context) {
 		defer s.tails.close(key)
@@ -101,7 +102,7 @@ func (s *server) tailConsumer(ctx context.Context, js jetstream.JetStream, in *t
 		return nil, err
 	}
 	if !in.Since.IsZero() {
-		c.DeliverPolicy, c.OptStartTime = jetstream.DeliverByStartTimePolicy, &in.Since
+		c.DeliverPolicy, c.OptStartTime = jetstream.DeliverByStartTimePolicy, &in.Since.Time
 	}
 	if last, err := strconv.ParseUint(in.LastID, 10, 64); err == nil {
 		// A stream that was created again begins at 1: its ids are other ones.

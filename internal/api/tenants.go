@@ -13,8 +13,8 @@ import (
 
 type createTenantInput struct {
 	Body struct {
-		Name     string `json:"name" doc:"At most 200 bytes."`
-		Operator bool   `json:"operator,omitempty" doc:"The tenant's webhooks get the operational events of all tenants. Give its keys to operators only."`
+		Name     storedText `json:"name" doc:"At most 200 bytes."`
+		Operator bool       `json:"operator,omitempty" doc:"The tenant's webhooks get the operational events of all tenants. Give its keys to operators only."`
 	} `nameHint:"TenantSettings"`
 }
 
@@ -31,7 +31,7 @@ func (s *server) tenantRoutes() {
 func (s *server) createTenant(ctx context.Context, in *createTenantInput) (*body[tenancy.Tenant], error) {
 	var t tenancy.Tenant
 	err := s.change(ctx, func(u *unit) (err error) {
-		t, err = tenancy.Create(ctx, u, tenancy.NewTenant{Name: in.Body.Name, Operator: in.Body.Operator})
+		t, err = tenancy.Create(ctx, u, tenancy.NewTenant{Name: string(in.Body.Name), Operator: in.Body.Operator})
 		return err
 	})
 	if err != nil {

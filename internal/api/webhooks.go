@@ -15,13 +15,13 @@ import (
 
 // filters select a webhook's events. An absent or empty key selects all.
 type filters struct {
-	AgentIDs        []string `json:"agent_ids,omitempty" doc:"Addresses of agents of this tenant."`
-	ConversationIDs []string `json:"conversation_ids,omitempty"`
-	Labels          []string `json:"labels,omitempty"`
+	AgentIDs        []storedText `json:"agent_ids,omitempty" doc:"Addresses of agents of this tenant."`
+	ConversationIDs []storedText `json:"conversation_ids,omitempty"`
+	Labels          []storedText `json:"labels,omitempty"`
 }
 
 func (f *filters) settings() subscribers.Filters {
-	return subscribers.Filters{AgentIDs: f.AgentIDs, ConversationIDs: f.ConversationIDs, Labels: f.Labels}
+	return subscribers.Filters{AgentIDs: texts(f.AgentIDs), ConversationIDs: texts(f.ConversationIDs), Labels: texts(f.Labels)}
 }
 
 // Webhook is a subscriber, without its secrets.
@@ -44,7 +44,7 @@ type Webhook struct {
 func showWebhook(w subscribers.Webhook) Webhook {
 	out := Webhook{
 		ID: w.ID, URL: w.URL, Description: w.Description, Events: make([]eventType, len(w.Events)),
-		Filters: filters{AgentIDs: w.Filters.AgentIDs, ConversationIDs: w.Filters.ConversationIDs, Labels: w.Filters.Labels},
+		Filters: filters{AgentIDs: storedTexts(w.Filters.AgentIDs), ConversationIDs: storedTexts(w.Filters.ConversationIDs), Labels: storedTexts(w.Filters.Labels)},
 		Enabled: w.Enabled, MaxInFlight: w.MaxInFlight, Ordering: string(w.Ordering), CreatedAt: w.CreatedAt,
 		LastDeliveredAt: w.LastDeliveredAt, AutoDisabledAt: w.AutoDisabledAt,
 	}
@@ -68,10 +68,10 @@ type newWebhook struct {
 
 // webhookSettings is the body of POST /v1/webhooks.
 type webhookSettings struct {
-	URL         string      `json:"url" doc:"At most 2048 bytes."`
+	URL         storedText  `json:"url" doc:"At most 2048 bytes."`
 	Events      []eventType `json:"events" minItems:"1"`
 	Filters     filters     `json:"filters,omitempty" doc:"An event must match each key that is given; one matching value of a key is enough."`
-	Description string      `json:"description,omitempty" doc:"At most 200 bytes, on one line."`
+	Description storedText  `json:"description,omitempty" doc:"At most 200 bytes, on one line."`
 	MaxInFlight int         `json:"max_in_flight,omitempty" minimum:"1" maximum:"256" default:"32"`
 	RateLimit   int         `json:"rate_limit,omitempty" minimum:"1" maximum:"10000" doc:"The maximum number of attempts a second; absent: no limit."`
 	Ordering    string      `json:"ordering,omitempty" enum:"none,strict" default:"none"`
@@ -81,10 +81,10 @@ type webhookSettings struct {
 // webhookChange is the body of PATCH /v1/webhooks/{id}. Absent fields stay as
 // they are.
 type webhookChange struct {
-	URL         optional[string]      `json:"url,omitempty"`
+	URL         optional[storedText]  `json:"url,omitempty"`
 	Events      optional[[]eventType] `json:"events,omitempty" minItems:"1"`
 	Filters     optional[filters]     `json:"filters,omitempty" doc:"Replaces all filters."`
-	Description optional[string]      `json:"description,omitempty"`
+	Description optional[storedText]  `json:"description,omitempty"`
 	MaxInFlight optional[int]         `json:"max_in_flight,omitempty" minimum:"1" maximum:"256"`
 	RateLimit   optional[int]         `json:"rate_limit,omitempty" minimum:"1" maximum:"10000" nullable:"true" doc:"null: no limit."`
 	Ordering    optional[string]      `json:"ordering,omitempty" enum:"none,strict"`
@@ -92,12 +92,15 @@ type webhookChange struct {
 }
 
 func (c *webhookChange) patch() (p subscribers.Patch, err error) {
-	if p.URL, err = c.URL.required("body.url"); err != nil {
+	url, err := c.URL.required("body.url")
+	if err != nil {
 		return p, err
 	}
-	if p.Description, err = c.Description.required("body.description"); err != nil {
+	description, err := c.Description.required("body.description")
+	if err != nil {
 		return p, err
 	}
+	p.URL, p.Description = (*string)(url), (*string)(description)
 	if p.Enabled, err = c.Enabled.required("body.enabled"); err != nil {
 		return p, err
 	}
@@ -125,8 +128,8 @@ func (c *webhookChange) patch() (p subscribers.Patch, err error) {
 		return p, err
 	}
 	p.Ordering = (*subscribers.Ordering)(ordering)
-	p.RateLimit = c.RateLimit.Value
-	if c.RateLimit.Set && c.RateLimit.Value == nil {
+	p.RateLimit = c.RateLimit.value
+	if c.RateLimit.Set && c.RateLimit.value == nil {
 		p.RateLimit = new(int)
 	}
 	return p, nil
@@ -188,7 +191,7 @@ func (s *server) webhookRoutes() {
 func (s *server) createWebhook(ctx context.Context, in *struct{ Body webhookSettings }) (*body[newWebhook], error) {
 	b := &in.Body
 	w := subscribers.Webhook{
-		URL: b.URL, Description: b.Description, Events: eventTypes(b.Events), Filters: b.Filters.settings(),
+		URL: string(b.URL), Description: string(b.Description), Events: eventTypes(b.Events), Filters: b.Filters.settings(),
 		Enabled: b.Enabled == nil || *b.Enabled, MaxInFlight: b.MaxInFlight, RateLimit: b.RateLimit, Ordering: subscribers.Ordering(b.Ordering),
 	}
 	var out newWebhook

@@ -25,7 +25,7 @@ import (
 // lookUp returns the agent of an address, and the database's time. It fails with
 // errUnknown if no agent has the address.
 func (s *receiver) lookUp(ctx context.Context, address string) (recipient, time.Time, error) {
-	lower := strings.ToLower(address)
+	lower := mailbox.Fold(address)
 	r := recipient{address: address, agent: lower}
 	// No agent has an address that Postgres refuses as text, or an event as an id.
 	if len(lower) > events.MaxKeyBytes || !utf8.ValidString(address) || strings.IndexByte(address, 0) >= 0 {

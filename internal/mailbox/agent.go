@@ -3,20 +3,19 @@ package mailbox
 import (
 	"context"
 	"fmt"
-	"net/mail"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/input"
 	"github.com/fanmail-dev/fanmail/internal/pg"
 )
 
 // Agent is a mail address that receives mail.
 type Agent struct {
-	Address    string // in lower case; the agent_id everywhere
+	Address    string // folded; the agent_id everywhere
 	TenantID   events.TenantID
 	WebhookURL *string // nil: it has no webhook of its own
 	CreatedAt  time.Time
@@ -31,24 +30,8 @@ func scanAgent(row pgx.CollectableRow) (Agent, error) {
 	return a, err
 }
 
-// maxAddressBytes is the length of a path in RFC 5321 (256) without its angle
-// brackets.
-const maxAddressBytes = 254
-
-// cleanAddress returns the address in lower case, or an [*events.FieldError].
-func cleanAddress(address string) (string, error) {
-	if len(address) > maxAddressBytes {
-		return "", &events.FieldError{Field: "address", Reason: fmt.Sprintf("has %d bytes; the limit is %d", len(address), maxAddressBytes)}
-	}
-	a, err := mail.ParseAddress(address)
-	if err != nil || a.Name != "" || a.Address != address {
-		return "", &events.FieldError{Field: "address", Reason: "is not a mail address like name@example.com"}
-	}
-	return strings.ToLower(address), nil
-}
-
 // CreateAgent creates an agent of the tenant; webhookURL is "" for none. The
-// address is stored in lower case; a wrong one is an [*events.FieldError]. created
+// address is stored as [Fold] returns it; a wrong one is an [*events.FieldError]. created
 // is false if any tenant has an agent of that address.
 func CreateAgent(ctx context.Context, db pg.DB, tenant events.TenantID, address, webhookURL string) (a Agent, created bool, err error) {
 	address, err = cleanAddress(address)
@@ -66,6 +49,9 @@ func CreateAgent(ctx context.Context, db pg.DB, tenant events.TenantID, address,
 // ListAgents returns up to limit agents of the tenant, by address, that come
 // after an address.
 func ListAgents(ctx context.Context, db pg.DB, tenant events.TenantID, after string, limit int) ([]Agent, error) {
+	if wrong := input.Text(after); wrong != "" {
+		return nil, &events.FieldError{Field: "after", Reason: wrong}
+	}
 	return readAgents(ctx, db, `SELECT `+agentColumns+` FROM fanmail.agents WHERE tenant_id = $1 AND address > $2 ORDER BY address LIMIT $3`, tenant, after, limit)
 }
 
@@ -101,6 +87,11 @@ func CheckAgents(ctx context.Context, db pg.DB, tenant events.TenantID, field st
 
 // MissingAgent returns the first address that is no agent of the tenant, or "".
 func MissingAgent(ctx context.Context, db pg.DB, tenant events.TenantID, addresses ...string) (string, error) {
+	for _, address := range addresses {
+		if input.Text(address) != "" {
+			return address, nil
+		}
+	}
 	if len(addresses) == 0 {
 		return "", nil
 	}
@@ -159,8 +150,11 @@ func readAgents(ctx context.Context, db pg.DB, sql string, args ...any) ([]Agent
 	return list, nil
 }
 
-func readAgent(ctx context.Context, db pg.DB, sql string, args ...any) (Agent, error) {
-	list, err := readAgents(ctx, db, sql, args...)
+func readAgent(ctx context.Context, db pg.DB, sql string, tenant events.TenantID, address string, more ...any) (Agent, error) {
+	if input.Text(address) != "" {
+		return Agent{}, fmt.Errorf("query agents: %w", pgx.ErrNoRows)
+	}
+	list, err := readAgents(ctx, db, sql, append([]any{tenant, Fold(address)}, more...)...)
 	if err == nil && len(list) == 0 {
 		err = fmt.Errorf("query agents: %w", pgx.ErrNoRows)
 	}

@@ -23,16 +23,24 @@ func (p Place) Bound() (pgtype.Timestamptz, pgtype.UUID) {
 		}
 		return pgtype.Timestamptz{InfinityModifier: pgtype.Infinity, Valid: true}, pgtype.UUID{Bytes: last, Valid: true}
 	}
-	return pgtype.Timestamptz{Time: p.CreatedAt, Valid: true}, pgtype.UUID{Bytes: p.ID, Valid: true}
+	return timestamp(p.CreatedAt), pgtype.UUID{Bytes: p.ID, Valid: true}
+}
+
+// timestamp is a time for Postgres. One before 1970 or after 9999, which no row has, is
+// infinite: Postgres could not store every such time.
+func timestamp(t time.Time) pgtype.Timestamptz {
+	switch {
+	case t.Unix() < 0:
+		return pgtype.Timestamptz{InfinityModifier: pgtype.NegativeInfinity, Valid: true}
+	case t.UTC().Year() > 9999:
+		return pgtype.Timestamptz{InfinityModifier: pgtype.Infinity, Valid: true}
+	}
+	return pgtype.Timestamptz{Time: t, Valid: true}
 }
 
 // Range returns a time range as two values for Postgres. A zero bound is infinite.
 func Range(since, until time.Time) (from, to pgtype.Timestamptz) {
-	from = pgtype.Timestamptz{Time: since, Valid: true}
-	if since.IsZero() {
-		from = pgtype.Timestamptz{InfinityModifier: pgtype.NegativeInfinity, Valid: true}
-	}
-	to = pgtype.Timestamptz{Time: until, Valid: true}
+	from, to = timestamp(since), timestamp(until) // a zero since is before 1970
 	if until.IsZero() {
 		to = pgtype.Timestamptz{InfinityModifier: pgtype.Infinity, Valid: true}
 	}

@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/nats-io/nats.go"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/input"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/subscribers"
@@ -61,6 +62,14 @@ func (q *Request) normalize() error {
 	if q.Since.IsZero() {
 		return fault("since", "is required")
 	}
+	for _, at := range []struct {
+		name string
+		time time.Time
+	}{{"since", q.Since}, {"until", q.Until}} {
+		if wrong := input.Time(at.time); wrong != "" && !at.time.IsZero() {
+			return fault(at.name, "%s", wrong)
+		}
+	}
 	if q.Mode != Missed && q.Mode != All {
 		return fault("mode", "is %q; it must be \"missed\" or \"all\"", q.Mode)
 	}
@@ -77,7 +86,10 @@ func (q *Request) normalize() error {
 	q.Types = slices.Compact(types)
 	agents := make([]string, 0, len(q.AgentIDs))
 	for _, a := range q.AgentIDs {
-		agents = append(agents, strings.ToLower(a))
+		if wrong := input.Text(a); wrong != "" {
+			return fault("agent_ids", "holds a value that %s", wrong)
+		}
+		agents = append(agents, mailbox.Fold(a))
 	}
 	slices.Sort(agents)
 	q.AgentIDs = slices.Compact(agents)

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/input"
 )
 
 // The scopes of a key. A key without scopes may do everything that its kind may.
@@ -87,7 +88,7 @@ func CreateKey(ctx context.Context, db DB, k NewKey) (Key, string, error) {
 	var raw [32]byte
 	_, _ = rand.Read(raw[:])
 	secret := KeyPrefix + base64.RawURLEncoding.EncodeToString(raw[:])
-	out := Key{ID: events.NewRandom[events.APIKeyKind](), Name: k.Name, Scopes: scopes}
+	out := Key{ID: events.NewRandom[events.APIKeyKind](), Name: input.Shown(k.Name), Scopes: scopes}
 	if !k.TenantID.IsZero() {
 		out.TenantID = &k.TenantID
 	}
@@ -95,7 +96,7 @@ func CreateKey(ctx context.Context, db DB, k NewKey) (Key, string, error) {
 		out.RateLimit = &k.RateLimit
 	}
 	err := db.QueryRow(ctx, `INSERT INTO fanmail.api_keys (id, tenant_id, name, scopes, secret_hash, rate_limit) VALUES ($1, $2, $3, $4, $5, $6) RETURNING created_at`,
-		out.ID, k.TenantID, k.Name, scopes, hash(secret), out.RateLimit).Scan(&out.CreatedAt)
+		out.ID, k.TenantID, out.Name, scopes, hash(secret), out.RateLimit).Scan(&out.CreatedAt)
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) && answer.Code == "23503" { // foreign_key_violation
 		return Key{}, "", &events.FieldError{Field: "tenant_id", Reason: "names no tenant"}

@@ -6,12 +6,12 @@ import (
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/input"
 )
 
 // maxNameBytes bounds the names of tenants and keys.
@@ -55,8 +55,8 @@ func Create(ctx context.Context, db DB, n NewTenant) (Tenant, error) {
 	if err := checkName(n.Name); err != nil {
 		return Tenant{}, err
 	}
-	t := Tenant{ID: events.NewRandom[events.TenantKind](), Name: n.Name, Operator: n.Operator}
-	err := db.QueryRow(ctx, `INSERT INTO fanmail.tenants (id, name, operator) VALUES ($1, $2, $3) RETURNING created_at`, t.ID, n.Name, n.Operator).Scan(&t.CreatedAt)
+	t := Tenant{ID: events.NewRandom[events.TenantKind](), Name: input.Shown(n.Name), Operator: n.Operator}
+	err := db.QueryRow(ctx, `INSERT INTO fanmail.tenants (id, name, operator) VALUES ($1, $2, $3) RETURNING created_at`, t.ID, t.Name, t.Operator).Scan(&t.CreatedAt)
 	if err != nil {
 		return Tenant{}, fmt.Errorf("insert a tenant: %w", err)
 	}
@@ -70,11 +70,11 @@ func checkName(name string) error {
 	if len(name) > maxNameBytes {
 		return &events.FieldError{Field: "name", Reason: fmt.Sprintf("has %d bytes; the limit is %d", len(name), maxNameBytes)}
 	}
-	if !utf8.ValidString(name) {
-		return &events.FieldError{Field: "name", Reason: "is not UTF-8"}
-	}
-	if strings.ContainsFunc(name, unicode.IsControl) {
+	if strings.ContainsFunc(name, unicode.IsControl) { // NUL is one
 		return &events.FieldError{Field: "name", Reason: "holds a control character"}
+	}
+	if fault := input.Text(name); fault != "" {
+		return &events.FieldError{Field: "name", Reason: fault}
 	}
 	return nil
 }

@@ -82,6 +82,8 @@ func TestLimitsAreThoseOfTheCode(t *testing.T) {
 		{"| envelope | 256 KiB |", `\bMaxEnvelopeBytes += 256 << 10\b`},
 		{"each label | 998 bytes |", `\bMaxKeyBytes += 998\b`},
 		{"| labels of an event | 100 |", `\bMaxLabels += 100\b`},
+		{"in an event's data or a request's body | 100 |", `\bMaxDepth = 100\b`},
+		{"| errors that a problem lists | 20 |", `\bmaxProblemErrors += 20\b`},
 		{"| unfinished replays of a tenant | 10 |", `\bMaxActive += 10\b`},
 		{"| agents in a replay's filter | 50 |", `\bMaxAgents += 50\b`},
 		{"| time to send the headers, and the body | 10 s, and 5 s |", `\bbodyTimeout = 5 \* time\.Second`},

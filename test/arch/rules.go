@@ -43,6 +43,10 @@ var Rules = []Rule{
 		Because: "how an endpoint is reached and judged is the same for whoever is sent something, so it knows nobody",
 	},
 	{
+		Package: "internal/input",
+		Because: "every door asks it, so it knows nobody",
+	},
+	{
 		Package: "internal/faults",
 		Because: "anything may stand at a crash point, so it knows nothing",
 	},
@@ -79,7 +83,7 @@ var Rules = []Rule{
 		Because: "it ships spans of whatever kind, and only app decides that it does",
 	},
 	{
-		Package: "outbox", May: []string{"events", "internal/pg", "internal/retention", "internal/tracecontext"},
+		Package: "outbox", May: []string{"events", "internal/input", "internal/pg", "internal/retention", "internal/tracecontext"},
 		Because: "producers call Insert in their own transactions and must not meet what happens afterwards",
 	},
 	{
@@ -107,7 +111,7 @@ var Rules = []Rule{
 		Because: "ingest ends at the outbox and the agents' deliveries; it must not wait for subscribers",
 	},
 	{
-		Package: "subscribers", May: []string{"events", "internal/attempt", "internal/mailbox", "internal/opevents", "internal/pg", "internal/retention", "internal/tenancy", "outbox", "subscribers/signature"},
+		Package: "subscribers", May: []string{"events", "internal/attempt", "internal/input", "internal/mailbox", "internal/opevents", "internal/pg", "internal/retention", "internal/tenancy", "outbox", "subscribers/signature"},
 		Because: "it owns the tables of webhooks and deliveries; the engine uses it and not the reverse",
 	},
 	{
@@ -127,11 +131,11 @@ var Rules = []Rule{
 		Because: "the scheduler is pure: events and a time go in, commands come out",
 	},
 	{
-		Package: "internal/replay", May: []string{"events", "internal/mailbox", "internal/faults", "internal/pg", "internal/retention", "internal/stream", "internal/tenancy", "outbox", "subscribers"},
+		Package: "internal/replay", May: []string{"events", "internal/input", "internal/mailbox", "internal/faults", "internal/pg", "internal/retention", "internal/stream", "internal/tenancy", "outbox", "subscribers"},
 		Because: "a replay makes deliveries of past events, as the fan-out does of new ones; who sends them is not its concern",
 	},
 	{
-		Package: "internal/mailbox", May: []string{"events", "internal/pg", "internal/retention"},
+		Package: "internal/mailbox", May: []string{"events", "internal/input", "internal/pg", "internal/retention"},
 		Because: "what agents received is read by every path, so it knows none of them",
 	},
 	{
@@ -139,11 +143,11 @@ var Rules = []Rule{
 		Because: "the per-agent webhook runs beside the subscribers' path and neither disturbs the other",
 	},
 	{
-		Package: "internal/tenancy", May: []string{"events"},
+		Package: "internal/tenancy", May: []string{"events", "internal/input"},
 		Because: "whose something is is asked by everybody, so it knows nobody else",
 	},
 	{
-		Package: "internal/api", May: []string{"deploy/migrations", "events", "internal/mailbox", "internal/mailparse", "internal/pg", "internal/replay", "internal/retention", "internal/stream", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/api", May: []string{"deploy/migrations", "events", "internal/input", "internal/mailbox", "internal/mailparse", "internal/pg", "internal/replay", "internal/retention", "internal/stream", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
 		Because: "handlers translate; what moves events runs in other processes",
 	},
 	{
@@ -159,7 +163,7 @@ var Rules = []Rule{
 		Because: "it wires the engine for the client and for the processes, so neither may be below it",
 	},
 	{
-		Package: ".", May: []string{"deploy/migrations", "events", "internal/engine", "internal/mailbox", "internal/pg", "internal/replay", "internal/stream", "internal/tenancy", "outbox", "subscribers"},
+		Package: ".", May: []string{"deploy/migrations", "events", "internal/engine", "internal/input", "internal/mailbox", "internal/pg", "internal/replay", "internal/stream", "internal/tenancy", "outbox", "subscribers"},
 		Because: "the client is small: it manages through the owners of the tables, and runs the engine",
 	},
 	{
@@ -175,7 +179,7 @@ var Rules = []Rule{
 		Because: "it is arithmetic about the system and runs none of it",
 	},
 	{
-		Package: "cmd/*", May: []string{"internal/api", "internal/app", "internal/apiclient", "internal/capacity", "deploy/migrations", "internal/devserver", "events", "internal/stream", "internal/pg", "internal/secret", "subscribers/signature"},
+		Package: "cmd/*", May: []string{"internal/api", "internal/app", "internal/input", "internal/apiclient", "internal/capacity", "deploy/migrations", "internal/devserver", "events", "internal/stream", "internal/pg", "internal/secret", "subscribers/signature"},
 		Because: "a command reads its configuration and runs app; what it does itself nobody could test or reuse",
 	},
 }

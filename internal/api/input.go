@@ -1,0 +1,94 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/input"
+)
+
+// storedText is a text of a request: of a body, a query, a path or a header.
+// [input.Text] says which texts are accepted.
+type storedText string
+
+// Resolve checks the text.
+func (t *storedText) Resolve(_ huma.Context, at *huma.PathBuffer) []error {
+	return faults(at, input.Text(string(*t)))
+}
+
+// instant is a time of a request. [input.Time] says which times are accepted; the
+// zero time means that it is absent.
+type instant struct{ time.Time }
+
+// Schema is the schema of a time.
+func (instant) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeString, Format: "date-time"}
+}
+
+// UnmarshalText parses a query parameter.
+func (t *instant) UnmarshalText(b []byte) error {
+	at, err := time.Parse(time.RFC3339, string(b))
+	if err != nil {
+		return errors.New("must be a time such as 2026-01-02T15:04:05Z")
+	}
+	t.Time = at
+	return nil
+}
+
+// Resolve checks the time.
+func (t *instant) Resolve(_ huma.Context, at *huma.PathBuffer) []error {
+	if t.IsZero() {
+		return nil
+	}
+	return faults(at, input.Time(t.Time))
+}
+
+func faults(at *huma.PathBuffer, fault string) []error {
+	if fault == "" {
+		return nil
+	}
+	// Package huma leaves the option of the tag in the name of a repeated parameter.
+	return []error{&huma.ErrorDetail{Location: strings.Replace(at.String(), ",explode", "", 1), Message: fault}}
+}
+
+func texts(in []storedText) []string {
+	if in == nil {
+		return nil
+	}
+	out := make([]string, len(in))
+	for i, t := range in {
+		out[i] = string(t)
+	}
+	return out
+}
+
+func storedTexts(in []string) []storedText {
+	if in == nil {
+		return nil
+	}
+	out := make([]storedText, len(in))
+	for i, t := range in {
+		out[i] = storedText(t)
+	}
+	return out
+}
+
+// jsonType is the media type of requests.
+const jsonType = "application/json"
+
+// jsonFormat reads and writes JSON. It refuses a body that nests too deep before
+// anything is made of it.
+var jsonFormat = huma.Format{
+	Marshal: huma.DefaultJSONFormat.Marshal,
+	Unmarshal: func(body []byte, v any) error {
+		if events.Depth(body) > events.MaxDepth {
+			return fmt.Errorf("nests deeper than %d objects and lists", events.MaxDepth)
+		}
+		return huma.DefaultJSONFormat.Unmarshal(body, v)
+	},
+}
