@@ -24,6 +24,7 @@ type Mail struct {
 	TextFromHTML bool    // a part of Text was made from HTML
 	Reply        *string // what the author wrote above the mail that he quotes; nil if he quotes none
 	HTML         string
+	ReplyHTML    *string         // the same of the HTML; nil if it marks no quotation
 	Cut          map[string]bool // "text", "html", "from", "to", "cc", "reply_to": there is more than was read
 	Attachments  []Attachment
 
@@ -161,12 +162,20 @@ func bodyName(p *part) string {
 	return "text"
 }
 
-// readReply finds what the author wrote above the mail that he quotes.
+// readReply finds what the author wrote above the mail that he quotes. Where the text does not show the quotation, the
+// HTML may.
 func (m *Mail) readReply(b *budget) {
 	if !b.spend(8 * len(m.Text)) {
 		return
 	}
+	if reply, ok := stripHTML(b, m.HTML); ok {
+		m.ReplyHTML = &reply
+	}
 	if reply, ok := StripQuotation(m.Text); ok {
 		m.Reply = &reply
+	} else if m.ReplyHTML != nil {
+		if reply := htmlToText(b, *m.ReplyHTML); reply != "" {
+			m.Reply = &reply
+		}
 	}
 }
