@@ -21,7 +21,18 @@ type Attachment struct {
 	Inline      bool   // shown within the text
 	Size        int64  // of the content, in bytes
 	SHA256      string // of the content, in hex
+	Parts       []Part // of an attached mail, at most 100; nil for other files
 }
+
+// Part is a part of an attached mail: a text or a file, at whatever depth.
+type Part struct {
+	Filename    string
+	ContentType string
+	Size        int64 // as it is encoded in the mail, in bytes
+}
+
+// maxListed is how many parts of an attached mail are listed.
+const maxListed = 100
 
 // reader reads the contents of a mail's parts.
 type reader struct {
@@ -64,7 +75,25 @@ func (r *reader) attach(p *part) {
 		a.Filename = Text(uu.name)
 	}
 	a.SHA256 = hex.EncodeToString(sum.Sum(nil))
+	if p.message {
+		a.Parts = listParts([]Part{}, p.children)
+	}
 	r.attachments = append(r.attachments, a)
+}
+
+// listParts lists the parts that have no parts.
+func listParts(list []Part, parts []*part) []Part {
+	for _, p := range parts {
+		if len(list) == maxListed {
+			break
+		}
+		if len(p.children) > 0 {
+			list = listParts(list, p.children)
+			continue
+		}
+		list = append(list, Part{Filename: Text(p.name()), ContentType: p.kind.value, Size: int64(len(p.content))})
+	}
+	return list
 }
 
 // attachFile adds a file that was found in a text.

@@ -28,6 +28,13 @@ type Mail struct {
 	Cut          map[string]bool // "text", "html", "from", "to", "cc", "reply_to": there is more than was read
 	Attachments  []Attachment
 
+	Sender        *Address // of the Sender field, nil for none
+	Resent        *Resent  // nil if nobody redirected the mail
+	List          *List    // nil if it came from no list
+	AutoSubmitted AutoSubmitted
+	Report        *Report   // nil if it is no report about another mail
+	Calendar      *Calendar // nil if it has no calendar event
+
 	Problem string // what could not be read, in one line; "" for nothing
 	Steps   int64  // the work that it took: bytes looked at, each time
 }
@@ -77,6 +84,7 @@ func parse(ctx context.Context, raw []byte, want int) (*Mail, []byte) {
 		})
 	}
 	m.Attachments = r.attachments
+	b.guard("header", m.readOrigin)
 	b.guard("quotation", func() { m.readReply(b) })
 	if !s.Header.Has("From") {
 		b.mark("there is no From")
@@ -153,6 +161,7 @@ func (r *reader) read(m *Mail, root *part) {
 	for _, p := range shown.attachments {
 		r.attach(p)
 	}
+	m.Report, m.Calendar = r.readReport(root), r.readCalendar(root)
 }
 
 func bodyName(p *part) string {
