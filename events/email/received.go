@@ -22,6 +22,10 @@ type Received struct {
 	// ReplyTo are the addresses of the Reply-To field. If it is absent, the list is
 	// empty and does not have the From addresses.
 	ReplyTo []Address `json:"reply_to"`
+	// Sender is the address of the Sender field, which names who sent the mail for the authors; null for none.
+	Sender *Address `json:"sender"`
+	// Resent is what whoever redirected the mail added; null if nobody did.
+	Resent *Resent `json:"resent"`
 	// Subject is decoded.
 	Subject string `json:"subject"`
 	// MessageIDHeader is the Message-ID without its angle brackets, "" for none.
@@ -42,6 +46,19 @@ type Received struct {
 	HTML string `json:"html"`
 	// ReplyText is Text without the quoted mail; null if no quotation was found, or if nothing stands above it.
 	ReplyText *string `json:"reply_text"`
+	// ReplyHTML is HTML without the quoted mail; null if HTML marks no quotation, or if nothing stands above it.
+	ReplyHTML *string `json:"reply_html"`
+	// AutoSubmitted is "no", "auto-replied", "auto-generated" or "bulk". A program must not answer a mail on its own
+	// unless it is "no".
+	AutoSubmitted string `json:"auto_submitted"`
+	// List is what the mailing list or newsletter says of itself; null for none.
+	List *List `json:"list"`
+	// Bounce is the report that a mail could not be delivered, or is delayed; null if the mail is none.
+	Bounce *Bounce `json:"bounce"`
+	// Complaint is the report that a recipient complained about a mail; null if the mail is none.
+	Complaint *Complaint `json:"complaint"`
+	// Calendar is the first event of an invitation, or of an answer to one; null for none.
+	Calendar *Calendar `json:"calendar"`
 	// Headers are all fields in order, [name, value], unfolded, not decoded.
 	Headers [][2]string `json:"headers"`
 	// Attachments describe the parts that are not a body, in order.
@@ -69,14 +86,6 @@ type Envelope struct {
 	To []string `json:"to"`
 }
 
-// Address is one address of a header field, decoded.
-type Address struct {
-	// Name is the display name, "" for none.
-	Name string `json:"name"`
-	// Address is the mail address.
-	Address string `json:"address"`
-}
-
 // Attachment describes a part of a mail, decoded.
 type Attachment struct {
 	// Filename is the sender's text, "" for none. Do not use it as a path.
@@ -94,4 +103,6 @@ type Attachment struct {
 	Inline bool `json:"inline"`
 	// URL is the address of the decoded content; a request needs an API key.
 	URL string `json:"url"`
+	// Parts are the texts and files of an attached mail (message/rfc822), at most 100; absent for other attachments.
+	Parts []Part `json:"parts,omitempty"`
 }

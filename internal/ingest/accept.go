@@ -146,9 +146,13 @@ func (s *receiver) commit(ctx context.Context, raw []byte, named []string, copie
 			return err
 		}
 		var at time.Time
+		var reports []events.Event
 		for i, d := range done {
 			if !d.New {
 				continue
+			}
+			if ev, ok := copies[i].reported(); ok {
+				reports = append(reports, ev)
 			}
 			at = d.CreatedAt // the transaction's time, the same for all
 			m := mailbox.Message{ID: copies[i].id, TenantID: evs[i].TenantID, AgentID: evs[i].AgentID, EventID: d.ID}
@@ -159,6 +163,9 @@ func (s *receiver) commit(ctx context.Context, raw []byte, named []string, copie
 		}
 		if len(committed) == 0 {
 			return nil
+		}
+		if _, err := outbox.InsertMany(ctx, tx, reports); err != nil {
+			return err
 		}
 		b := &pgx.Batch{}
 		mailbox.QueueMessages(b, at, raw, committed)

@@ -19,6 +19,9 @@ const maxNamed = 20
 // that neither has nor names a Message-ID.
 func (p *parsed) readConversation() {
 	answered := namedIn(p.header.Get("In-Reply-To"))
+	if p.original != "" {
+		answered = append(answered, p.original) // a report belongs to the mail that it is about
+	}
 	references := namedIn(mailparse.Cut(p.header.Get("References"), mailparse.MaxField))
 	all := append([]string{p.messageID}, answered...)
 	for _, id := range slices.Backward(references) {

@@ -1,7 +1,9 @@
 package ingest
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"flag"
 	"os"
 	"path/filepath"
@@ -46,19 +48,56 @@ func TestTheEnvelopesOfMails(t *testing.T) {
 		}
 		p := parseMail(context.Background(), raw)
 		s := &receiver{o: Options{PublicURL: "https://mail.example.com"}}
-		ev := s.copies(m, p)[0].event
+		c := s.copies(m, p)[0]
+		if report, ok := c.reported(); ok {
+			golden(t, id, at, report, string(report.Type)+".json")
+		}
+		ev := c.event
 		if ev.IdempotencyKey == "" { // its ids are random
 			ev.Data = []byte(strings.NewReplacer(ev.MessageID, "msg_000102030405060708090a0b0c0d0e0f", ev.ConversationID, "conv_000102030405060708090a0b0c0d0e0f").Replace(string(ev.Data)))
 		}
-		head, tail, err := ev.Encode(id)
-		require.NoError(t, err)
-		got := append(append(head, at.Format(events.TimeLayout)...), tail...)
-		golden := filepath.Join("..", "..", "events", "testdata", "envelopes", "email.received-"+strings.TrimSuffix(filepath.Base(f), ".eml")+".json")
-		if *update {
-			require.NoError(t, os.WriteFile(golden, got, 0o600))
-		}
-		want, err := os.ReadFile(golden)
-		require.NoError(t, err)
-		require.Equal(t, string(want), string(got), f)
+		golden(t, id, at, ev, "email.received-"+strings.TrimSuffix(filepath.Base(f), ".eml")+".json")
 	}
+}
+
+// golden compares an event's envelope with the file of that name.
+func golden(t *testing.T, id events.ID, at time.Time, ev events.Event, name string) {
+	t.Helper()
+	head, tail, err := ev.Encode(id)
+	require.NoError(t, err)
+	got := append(append(head, at.Format(events.TimeLayout)...), tail...)
+	file := filepath.Join("..", "..", "events", "testdata", "envelopes", name)
+	if *update {
+		require.NoError(t, os.WriteFile(file, got, 0o600))
+	}
+	want, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, string(want), string(got), name)
+}
+
+// The page about the data of mail events shows envelopes as the code makes them.
+func TestThePageOfMailEventsShowsRealEvents(t *testing.T) {
+	t.Parallel()
+	const page = "../../docs/reference/mail-events.md"
+	text, err := os.ReadFile(page)
+	require.NoError(t, err)
+	shown := string(text)
+	for heading, file := range map[string]string{"### email.received": "email.received-full.json", "### email.bounced": "email.bounced.json", "### email.complained": "email.complained.json"} {
+		envelope, err := os.ReadFile(filepath.Join("..", "..", "events", "testdata", "envelopes", file))
+		require.NoError(t, err)
+		var pretty bytes.Buffer
+		require.NoError(t, json.Indent(&pretty, envelope, "", "  "))
+		before, rest, ok := strings.Cut(shown, heading+"\n")
+		require.True(t, ok, heading)
+		between, rest, ok := strings.Cut(rest, "```json\n")
+		require.True(t, ok)
+		_, after, ok := strings.Cut(rest, "\n```\n")
+		require.True(t, ok)
+		shown = before + heading + "\n" + between + "```json\n" + pretty.String() + "\n```\n" + after
+	}
+	if *update {
+		require.NoError(t, os.WriteFile(page, []byte(shown), 0o600))
+		return
+	}
+	require.Equal(t, shown, string(text))
 }

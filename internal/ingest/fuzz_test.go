@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +30,16 @@ func FuzzMailToEvent(f *testing.F) {
 	} {
 		f.Add([]byte(seed), "s@example.org")
 	}
+	for _, pattern := range []string{"testdata/mails/*.eml", "../mailparse/testdata/cases/*.eml"} {
+		files, err := filepath.Glob(pattern)
+		require.NoError(f, err)
+		require.NotEmpty(f, files)
+		for _, name := range files {
+			raw, err := os.ReadFile(name)
+			require.NoError(f, err)
+			f.Add(raw, "s@example.org")
+		}
+	}
 	tenant := events.NewRandom[events.TenantKind]()
 	s := &receiver{}
 	f.Fuzz(func(t *testing.T, raw []byte, from string) {
@@ -45,6 +57,11 @@ func FuzzMailToEvent(f *testing.F) {
 		var r email.Received
 		require.NoError(t, json.Unmarshal(ev.Data, &r))
 		require.Equal(t, int64(len(raw)), r.Size)
+		if report, ok := copies[0].reported(); ok {
+			require.NoError(t, report.Validate())
+			_, _, err := report.Encode(events.NewID())
+			require.NoError(t, err)
+		}
 		if ev.IdempotencyKey != "" {
 			again := s.copies(m, parseMail(context.Background(), raw))
 			require.Equal(t, ev, again[0].event)
@@ -72,7 +89,9 @@ func TestEveryFieldIsCutToFit(t *testing.T) {
 		"attachments": func(r *email.Received) { r.Attachments = make([]email.Attachment, 10_000) },
 		"references":  func(r *email.Received) { r.References = make([]string, 200_000) },
 		"reply_text":  func(r *email.Received) { r.ReplyText = &long },
+		"reply_html":  func(r *email.Received) { r.ReplyHTML = &long },
 		"envelope":    func(r *email.Received) { r.Envelope.To = make([]string, 200_000) },
+		"bounce":      func(r *email.Received) { r.Bounce = &email.Bounce{Recipients: make([]email.BouncedRecipient, 20_000)} },
 	} {
 		alone := &email.Received{Truncated: []string{}}
 		set(alone)

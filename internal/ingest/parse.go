@@ -10,7 +10,8 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/mailparse"
 )
 
-// parseTimeout ends the parsing of one mail. The parser's own budget ends it long before, unless the machine is overloaded.
+// parseTimeout ends the parsing of one mail. The parser's own budget ends it long before, unless the machine is
+// overloaded.
 const parseTimeout = time.Minute
 
 // parse reads the mail. It fails only if ctx ends.
@@ -28,8 +29,8 @@ func (s *receiver) parse(ctx context.Context, raw []byte) (*parsed, error) {
 	return parseMail(ctx, raw), nil
 }
 
-// parseMail reads the mail as far as it can be read until ctx ends, and cuts each field to its limit. It never fails and
-// never panics.
+// parseMail reads the mail as far as it can be read until ctx ends, and cuts each field to its limit. It never fails
+// and never panics.
 func parseMail(ctx context.Context, raw []byte) *parsed {
 	m := mailparse.Parse(ctx, raw)
 	p := &parsed{
@@ -43,6 +44,7 @@ func parseMail(ctx context.Context, raw []byte) *parsed {
 	}
 	p.messageID = mailparse.Cut(firstID(p.header.Get("Message-ID")), maxIDBytes)
 	p.readHeaders()
+	p.readDetails(m)
 	p.readThread()
 	p.readConversation()
 	p.subject = p.limit("subject", m.Subject, maxSubjectBytes)
@@ -52,7 +54,7 @@ func parseMail(ctx context.Context, raw []byte) *parsed {
 	p.from, p.to = p.addresses("from", m.From), p.addresses("to", m.To)
 	p.cc, p.replyTo = p.addresses("cc", m.Cc), p.addresses("reply_to", m.ReplyTo)
 	p.text, p.html = p.limit("text", m.Text, 2*events.MaxEnvelopeBytes), p.limit("html", m.HTML, 2*events.MaxEnvelopeBytes)
-	p.textFromHTML, p.reply = m.TextFromHTML, m.Reply
+	p.textFromHTML, p.reply, p.replyHTML = m.TextFromHTML, m.Reply, m.ReplyHTML
 	for _, a := range m.Attachments {
 		p.attachments = append(p.attachments, email.Attachment{
 			Filename:    p.limit("attachments", a.Filename, maxNameBytes),
@@ -61,6 +63,7 @@ func parseMail(ctx context.Context, raw []byte) *parsed {
 			SHA256:      a.SHA256,
 			ContentID:   p.limit("attachments", a.ContentID, maxIDBytes),
 			Inline:      a.Inline,
+			Parts:       p.parts(a.Parts),
 		})
 	}
 	return p
@@ -81,10 +84,12 @@ func (p *parsed) readHeaders() {
 	}
 }
 
-func (p *parsed) addresses(name string, list []mailparse.Address) []email.Address {
-	out := make([]email.Address, 0, len(list))
+func (p *parsed) parts(list []mailparse.Part) []email.Part {
+	var out []email.Part
 	for _, a := range list {
-		out = append(out, email.Address{Name: p.limit(name, a.Name, maxNameBytes), Address: p.limit(name, a.Address, maxIDBytes)})
+		out = append(out, email.Part{
+			Filename: p.limit("attachments", a.Filename, maxNameBytes), ContentType: p.limit("attachments", a.ContentType, maxNameBytes), Size: a.Size,
+		})
 	}
 	return out
 }

@@ -17,7 +17,8 @@ type parsed struct {
 	from, to, cc, replyTo []email.Address
 	text, html            string
 	textFromHTML          bool
-	reply                 *string // the text without its quotation; nil where there is none
+	reply, replyHTML      *string // the bodies without their quotation; nil where there is none
+	details                       // what only some mails have
 	headers               [][2]string
 	attachments           []email.Attachment
 	cut                   map[string]bool // by field
@@ -30,4 +31,24 @@ func (p *parsed) limit(name, v string, n int) string {
 		p.cut[name] = true
 	}
 	return mailparse.Cut(v, n)
+}
+
+// details are what only some mails have; nil where a mail has none.
+type details struct {
+	sender        *email.Address
+	resent        *email.Resent
+	autoSubmitted mailparse.AutoSubmitted
+	list          *email.List
+	bounce        *email.Bounce
+	complaint     *email.Complaint
+	calendar      *email.Calendar
+	original      string // the Message-ID of the mail that a report is about
+}
+
+func (p *parsed) addresses(name string, list []mailparse.Address) []email.Address {
+	out := make([]email.Address, 0, len(list))
+	for _, a := range list {
+		out = append(out, email.Address{Name: p.limit(name, a.Name, maxNameBytes), Address: p.limit(name, a.Address, maxIDBytes)})
+	}
+	return out
 }

@@ -16,8 +16,8 @@ const dataBytes = events.MaxEnvelopeBytes - 512
 
 // fields are the names that "truncated" may hold, in the order of the data.
 var fields = []string{
-	"envelope", "from", "to", "cc", "reply_to", "subject", "message_id_header", "in_reply_to", "references",
-	"text", "html", "reply_text", "headers", "attachments", "authentication",
+	"envelope", "from", "to", "cc", "reply_to", "sender", "resent", "subject", "message_id_header", "in_reply_to", "references",
+	"text", "html", "reply_text", "reply_html", "list", "bounce", "complaint", "calendar", "headers", "attachments", "authentication",
 }
 
 // Limits of single values, in bytes before encoding.
@@ -43,12 +43,30 @@ func encode(r *email.Received) json.RawMessage {
 		return b
 	}
 	c := *r
-	type room struct {
-		name string
-		size int
-		cut  func(room int) bool
+	parts := variable(&c)
+	sizes := make([]int, len(parts))
+	for i, l := range parts {
+		sizes[i] = l.size
 	}
-	lists := []room{
+	rooms := share(dataBytes-fixedSize(c), sizes)
+	for i, l := range parts {
+		if l.cut(rooms[i]) && !slices.Contains(c.Truncated, l.name) {
+			c.Truncated = append(slices.Clone(c.Truncated), l.name)
+		}
+	}
+	return appendJSON(c)
+}
+
+// room is a field of variable size. cut shortens it to so many bytes of JSON, and reports whether it did.
+type room struct {
+	name string
+	size int
+	cut  func(room int) bool
+}
+
+// variable lists the fields of c that may be cut. What they point to is left alone: others share it.
+func variable(c *email.Received) []room {
+	list := []room{
 		{"envelope", encodedSize(c.Envelope.To), func(n int) bool { return cutList(&c.Envelope.To, n) }},
 		{"from", encodedSize(c.From), func(n int) bool { return cutList(&c.From, n) }},
 		{"to", encodedSize(c.To), func(n int) bool { return cutList(&c.To, n) }},
@@ -59,27 +77,57 @@ func encode(r *email.Received) json.RawMessage {
 		{"attachments", encodedSize(c.Attachments), func(n int) bool { return cutList(&c.Attachments, n) }},
 		{"text", encodedSize(c.Text), func(n int) bool { return cutString(&c.Text, n) }},
 		{"html", encodedSize(c.HTML), func(n int) bool { return cutString(&c.HTML, n) }},
+		{"sender", encodedSize(c.Sender), func(n int) bool { return leaveOut(&c.Sender, n) }},
+		{"resent", encodedSize(c.Resent), func(n int) bool { return leaveOut(&c.Resent, n) }},
+		{"list", encodedSize(c.List), func(n int) bool { return leaveOut(&c.List, n) }},
+		{"complaint", encodedSize(c.Complaint), func(n int) bool { return leaveOut(&c.Complaint, n) }},
+		{"calendar", encodedSize(c.Calendar), func(n int) bool { return leaveOut(&c.Calendar, n) }},
+		{"bounce", encodedSize(c.Bounce), func(n int) bool { return cutBounce(&c.Bounce, n) }},
 	}
-	if c.ReplyText != nil {
-		reply := *c.ReplyText
-		c.ReplyText = &reply // the original is left alone
-		lists = append(lists, room{"reply_text", encodedSize(reply), func(n int) bool { return cutString(&reply, n) }})
-	}
-	bare := c
-	bare.Envelope.To, bare.From, bare.To, bare.Cc, bare.ReplyTo = nil, nil, nil, nil, nil
-	bare.Headers, bare.Attachments, bare.Text, bare.HTML, bare.References, bare.ReplyText = nil, nil, "", "", nil, nil
-	bare.Truncated = fields
-	sizes := make([]int, len(lists))
-	for i := range lists {
-		sizes[i] = lists[i].size
-	}
-	rooms := share(dataBytes-encodedSize(bare), sizes)
-	for i, l := range lists {
-		if l.cut(rooms[i]) && !slices.Contains(c.Truncated, l.name) {
-			c.Truncated = append(slices.Clone(c.Truncated), l.name)
+	for _, r := range []struct {
+		name  string
+		reply **string
+	}{{"reply_text", &c.ReplyText}, {"reply_html", &c.ReplyHTML}} {
+		if *r.reply != nil {
+			own := **r.reply
+			*r.reply = &own
+			list = append(list, room{r.name, encodedSize(own), func(n int) bool { return cutString(&own, n) }})
 		}
 	}
-	return appendJSON(c)
+	return list
+}
+
+// fixedSize is the size of the data without the variable fields, if all fields are named as cut.
+func fixedSize(c email.Received) int {
+	c.Envelope.To, c.From, c.To, c.Cc, c.ReplyTo = nil, nil, nil, nil, nil
+	c.Headers, c.Attachments, c.Text, c.HTML, c.References, c.ReplyText, c.ReplyHTML = nil, nil, "", "", nil, nil, nil
+	c.Sender, c.Resent, c.List, c.Bounce, c.Complaint, c.Calendar = nil, nil, nil, nil, nil, nil
+	c.Truncated = fields
+	return encodedSize(c)
+}
+
+// leaveOut makes a field null if its JSON has over room bytes, and reports whether it did.
+func leaveOut[T any](field **T, room int) bool {
+	if *field == nil || encodedSize(*field) <= room {
+		return false
+	}
+	*field = nil
+	return true
+}
+
+// cutBounce drops the last recipients of a report so that its JSON has at most room bytes, and reports whether it did.
+func cutBounce(field **email.Bounce, room int) bool {
+	if *field == nil || encodedSize(*field) <= room {
+		return false
+	}
+	c := **field
+	c.Recipients = nil
+	rest := room - encodedSize(c) + len("null")
+	c.Recipients = (*field).Recipients
+	cutList(&c.Recipients, max(rest, len("[]")))
+	*field = &c
+	leaveOut(field, room)
+	return true
 }
 
 // appendJSON encodes JSON without the escapes that only HTML pages need: they would

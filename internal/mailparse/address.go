@@ -4,8 +4,11 @@ import (
 	"strings"
 )
 
-// Addresses reads the address lists of fields as mail programs do. It leaves out entries that nobody can read; ok is then
-// false. It reads at most max addresses, and at most 64 KiB of a field; cut means that there were more.
+// maxAddresses is how many addresses of a list are read.
+const maxAddresses = 1000
+
+// Addresses reads the address lists of fields as mail programs do. It leaves out entries that nobody can read; ok is
+// then false. It reads at most max addresses, and at most 64 KiB of a field; cut means that there were more.
 func Addresses(values []string, max int) (list []Address, ok, cut bool) {
 	list, ok = []Address{}, true
 	for _, v := range values {

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// bodies are the parts of a mail that are shown, in order, and those that are not. The rules are those of JMAP (RFC 8621,
-// 4.1.4), which describe what mail programs do.
+// bodies are the parts of a mail that are shown, in order, and those that are not. The rules are those of JMAP (RFC
+// 8621, 4.1.4), which describe what mail programs do.
 type bodies struct {
 	text, html  []*part
 	attachments []*part

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// build makes a mail of a structure: "mixed(t:One, f:a.pdf, h:<p>Two)". t and h are text and HTML, T and H the same with
-// a file name, f a file, i an inline image, m a mail.
+// build makes a mail of a structure: "mixed(t:One, f:a.pdf, h:<p>Two)". t and h are text and HTML, T and H the same
+// with a file name, f a file, i an inline image, m a mail.
 func build(spec string) string {
 	n := 0
 	return "From: a@x.example\r\nMIME-Version: 1.0\r\n" + buildPart(spec, &n)

@@ -17,7 +17,8 @@ func TestAParserThatBreaksDownIsAProblemOfTheMail(t *testing.T) {
 	require.Contains(t, b.problem(), "broke down: at the disco")
 }
 
-// A real mail takes a few steps a byte; a mail of any shape at most this many, so that the budget never ends a real one.
+// A real mail takes a few steps a byte; a mail of any shape at most this many, so that the budget never ends a real
+// one.
 const (
 	mostStepsPerByte = 40
 	mostStepsAtLeast = 64 << 10

@@ -77,7 +77,7 @@ func parseCalendar(text, method string) *Calendar {
 		case name == "BEGIN" && (inside > 0 || strings.EqualFold(value, "VEVENT")):
 			inside++
 		case name == "END" && inside > 1:
-			inside-- // an alarm
+			inside-- // a component within the event
 		case name == "END" && inside == 1:
 			return c
 		case inside == 1:

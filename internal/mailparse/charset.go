@@ -60,8 +60,8 @@ func findCharset(label string) (encoding.Encoding, bool) {
 	return nil, false
 }
 
-// decodeCharset decodes bytes that claim a charset. It follows the bytes where they contradict the claim. known is false
-// if nobody knows the charset.
+// decodeCharset decodes bytes that claim a charset. It follows the bytes where they contradict the claim. known is
+// false if nobody knows the charset.
 func decodeCharset(b []byte, label string) (s string, known bool) {
 	label = strings.ToLower(strings.Trim(label, " \t\"'"))
 	label, _, _ = strings.Cut(label, "*") // a language

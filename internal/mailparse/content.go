@@ -28,7 +28,7 @@ type Attachment struct {
 type Part struct {
 	Filename    string
 	ContentType string
-	Size        int64 // as it is encoded in the mail, in bytes
+	Size        int64 // of the content, in bytes
 }
 
 // maxListed is how many parts of an attached mail are listed.
@@ -76,22 +76,28 @@ func (r *reader) attach(p *part) {
 	}
 	a.SHA256 = hex.EncodeToString(sum.Sum(nil))
 	if p.message {
-		a.Parts = listParts([]Part{}, p.children)
+		a.Parts = r.listParts(nil, p.children)
 	}
 	r.attachments = append(r.attachments, a)
 }
 
 // listParts lists the parts that have no parts.
-func listParts(list []Part, parts []*part) []Part {
+func (r *reader) listParts(list []Part, parts []*part) []Part {
 	for _, p := range parts {
 		if len(list) == maxListed {
 			break
 		}
 		if len(p.children) > 0 {
-			list = listParts(list, p.children)
+			list = r.listParts(list, p.children)
 			continue
 		}
-		list = append(list, Part{Filename: Text(p.name()), ContentType: p.kind.value, Size: int64(len(p.content))})
+		d, _ := transferDecoder(p.encoding)
+		one := Part{Filename: Text(p.name()), ContentType: p.kind.value}
+		decodeTransfer(r.b, d, p.content, func(piece []byte) bool {
+			one.Size += int64(len(piece))
+			return true
+		})
+		list = append(list, one)
 	}
 	return list
 }
@@ -152,8 +158,8 @@ func (r *reader) body(p *part, room int) (s string, cut bool) {
 	return s, cut
 }
 
-// extractFiles takes the files out of a text that are uuencoded in it, as was done before MIME. It leaves what only looks
-// like one.
+// extractFiles takes the files out of a text that are uuencoded in it, as was done before MIME. It leaves what only
+// looks like one.
 func (r *reader) extractFiles(p *part) {
 	if d, _ := transferDecoder(p.encoding); d != (identity{}) || p.isHTML() || !bytes.Contains(p.content, []byte("begin ")) {
 		return

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// zones are the names of time zones in mail, in hours and minutes east: "+0530" is 530. Names with several meanings have
-// the one that mail programs take.
+// zones are the names of time zones in mail, in hours and minutes east: "+0530" is 530. Names with several meanings
+// have the one that mail programs take.
 var zones = map[string]int{
 	"UT": 0, "UTC": 0, "GMT": 0, "Z": 0, "WET": 0, "WEST": 100, "BST": 100, "CET": 100, "MET": 100, "MEZ": 100, "CEST": 200,
 	"MEST": 200, "MESZ": 200, "EET": 200, "EEST": 300, "MSK": 300, "MSD": 400, "IST": 530, "PKT": 500, "ICT": 700, "HKT": 800,

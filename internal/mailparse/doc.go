@@ -10,6 +10,6 @@
 //   - Every string that it returns is UTF-8 without NUL, except the fields of [Header], which are as received.
 //   - The raw mail is never changed.
 //
-// docs/explanation/decisions/0004-mail-parser.md says why it is not a MIME library. What becomes of a mail, and how much
-// of it fits an event, is not part of this package.
+// docs/explanation/decisions/0004-mail-parser.md says why it is not a MIME library. What becomes of a mail, and how
+// much of it fits an event, is not part of this package.
 package mailparse

@@ -52,9 +52,9 @@ func writeQuote(out *strings.Builder, depth int, line string) {
 // longWord is the length in bytes of a word that a sender had to break.
 const longWord = 50
 
-// splitsWord reports whether the space at the end of a flowed line with DelSp is not part of the text. The rule says that
-// it never is; but some senders set DelSp and break between words at their only space. It stays there between words of
-// a script that has spaces, unless the word fills the line.
+// splitsWord reports whether the space at the end of a flowed line with DelSp is not part of the text. The rule says
+// that it never is; but some senders set DelSp and break between words at their only space. It stays there between
+// words of a script that has spaces, unless the word fills the line.
 func splitsWord(line string) bool {
 	text := line[:len(line)-1]
 	if strings.HasSuffix(text, " ") {

@@ -113,3 +113,24 @@ func isFieldName(b []byte) bool {
 	}
 	return true
 }
+
+// bracketed returns what stands in angle brackets, at most n times. White space within comes from folding.
+func bracketed(v string, n int) []string {
+	var out []string
+	v = Cut(v, MaxField)
+	for len(out) < n {
+		_, rest, ok := strings.Cut(v, "<")
+		if !ok {
+			break
+		}
+		in, after, ok := strings.Cut(rest, ">")
+		if !ok {
+			break
+		}
+		if in = Text(strings.Join(strings.Fields(in), "")); in != "" {
+			out = append(out, in)
+		}
+		v = after
+	}
+	return out
+}

@@ -4,40 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 	"unicode/utf8"
 )
-
-// Mail is what a mail says, decoded. Its strings are UTF-8 without NUL.
-type Mail struct {
-	Header  Header // as received
-	Body    []byte // aliases the raw mail
-	Strays  int    // lines of the header that are no fields
-	Over    bool   // the header has over [MaxHeaderBytes]; there is no body then
-	Subject string
-	// From, To, Cc and ReplyTo are the addresses of the fields, the first 1,000 of each.
-	From, To, Cc, ReplyTo []Address
-	Date                  time.Time
-	HasDate               bool
-
-	Text         string
-	TextFromHTML bool    // a part of Text was made from HTML
-	Reply        *string // what the author wrote above the mail that he quotes; nil if he quotes none
-	HTML         string
-	ReplyHTML    *string         // the same of the HTML; nil if it marks no quotation
-	Cut          map[string]bool // "text", "html", "from", "to", "cc", "reply_to": there is more than was read
-	Attachments  []Attachment
-
-	Sender        *Address // of the Sender field, nil for none
-	Resent        *Resent  // nil if nobody redirected the mail
-	List          *List    // nil if it came from no list
-	AutoSubmitted AutoSubmitted
-	Report        *Report   // nil if it is no report about another mail
-	Calendar      *Calendar // nil if it has no calendar event
-
-	Problem string // what could not be read, in one line; "" for nothing
-	Steps   int64  // the work that it took: bytes looked at, each time
-}
 
 // Parse reads a mail as far as it can be read until ctx ends. It never fails and never panics. Its work is bounded by
 // the mail's size.
@@ -49,8 +17,9 @@ func Parse(ctx context.Context, raw []byte) *Mail {
 // ErrNoAttachment means that the mail has no attachment of that number.
 var ErrNoAttachment = errors.New("the mail has no such attachment")
 
-// ReadAttachment reads the nth attachment of a raw mail, counted from 0 as in [Mail.Attachments], and its decoded content.
-// It has the bounds of [Parse]. Its errors are [ErrNoAttachment] and, if ctx ends before the mail is read, the context's.
+// ReadAttachment reads the nth attachment of a raw mail, counted from 0 as in [Mail.Attachments], and its decoded
+// content. It has the bounds of [Parse]. Its errors are [ErrNoAttachment] and, if ctx ends before the mail is read, the
+// context's.
 func ReadAttachment(ctx context.Context, raw []byte, n int) (Attachment, []byte, error) {
 	m, content := parse(ctx, raw, n)
 	if err := ctx.Err(); err != nil {
@@ -66,7 +35,7 @@ func ReadAttachment(ctx context.Context, raw []byte, n int) (Attachment, []byte,
 func parse(ctx context.Context, raw []byte, want int) (*Mail, []byte) {
 	b := newBudget(ctx, len(raw))
 	s := SplitMail(raw)
-	m := &Mail{Header: s.Header, Body: s.Body, Strays: s.Strays, Over: s.Over, Cut: map[string]bool{}}
+	m := &Mail{Header: s.Header, Body: s.Body, Strays: s.Strays, Over: s.Over, Cut: map[string]bool{}, AutoSubmitted: NotAuto}
 	r := &reader{b: b, want: want}
 	b.used += int64(len(raw) - len(s.Body))
 	if s.Strays > 0 {
@@ -92,9 +61,6 @@ func parse(ctx context.Context, raw []byte, want int) (*Mail, []byte) {
 	m.Problem, m.Steps = b.problem(), b.used
 	return m, r.wanted
 }
-
-// maxAddresses is how many addresses of a list are read.
-const maxAddresses = 1000
 
 func (m *Mail) readHeader(b *budget) {
 	for _, f := range m.Header {

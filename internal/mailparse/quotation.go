@@ -13,8 +13,8 @@ const (
 	minHeaderFields = 3
 )
 
-// quoteLines is a text, line by line. What follows a line is known beforehand, so that no line is looked at again for each
-// line before it.
+// quoteLines is a text, line by line. What follows a line is known beforehand, so that no line is looked at again for
+// each line before it.
 type quoteLines struct {
 	lines    []string
 	toTheEnd []bool // only quoted and empty lines follow from here on, apart from a signature
@@ -125,8 +125,8 @@ func mayBeginAttribution(line string) bool {
 func continuesAttribution(line string) bool { return !sentence.MatchString(line) }
 
 // headerBlock reports whether the lines begin with the copied header of a mail: its sender first, then more fields with
-// little between them. Authors write such lists too, so a mail's header must show itself by the sender's address, or by a
-// time of day with a year. ruled says that a program drew a line above.
+// little between them. Authors write such lists too, so a mail's header must show itself by the sender's address, or by
+// a time of day with a year. ruled says that a program drew a line above.
 func headerBlock(lines []string, ruled bool) bool {
 	first := headerLine.FindStringSubmatch(lines[0])
 	if first == nil || first[1] == "" {

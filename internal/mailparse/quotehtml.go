@@ -67,8 +67,8 @@ func markOf(tag atom.Atom, a attributes) quoteMark {
 	return noQuote
 }
 
-// StripQuotationHTML returns HTML without the quoted mail, as mail programs mark it. ok is false if nothing is marked, if
-// nothing else is shown, or if the author wrote below it.
+// StripQuotationHTML returns HTML without the quoted mail, as mail programs mark it. ok is false if nothing is marked,
+// if nothing else is shown, or if the author wrote below it.
 func StripQuotationHTML(source string) (reply string, ok bool) {
 	return stripHTML(nil, source)
 }

@@ -26,7 +26,8 @@ type part struct {
 func (p *part) multipart() bool { return strings.HasPrefix(p.kind.value, "multipart/") }
 
 // scanner finds the parts of a mail in one pass over its lines. A line is compared with all open boundaries by one
-// lookup, so nesting does not add work: a mail of n bytes takes some n steps, however its parts are nested or left open.
+// lookup, so nesting does not add work: a mail of n bytes takes some n steps, however its parts are nested or left
+// open.
 type scanner struct {
 	raw    []byte
 	b      *budget

@@ -239,8 +239,8 @@ func uuLine(dst, line []byte) (out []byte, ok bool) {
 // decodePiece is how many encoded bytes are decoded at a time.
 const decodePiece = 32 << 10
 
-// decodeTransfer decodes content and gives it to emit in pieces, which emit must not keep. It stops where emit says so or
-// the budget ends. It reports the decoder, which knows what was broken.
+// decodeTransfer decodes content and gives it to emit in pieces, which emit must not keep. It stops where emit says so
+// or the budget ends. It reports the decoder, which knows what was broken.
 func decodeTransfer(b *budget, d decoder, content []byte, emit func([]byte) bool) {
 	var buf []byte
 	for len(content) > 0 {

@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// DecodeWords decodes the encoded words of a field's value (RFC 2047, RFC 2231) as mail programs do: also within quotes,
-// beside other text, with spaces, 8-bit bytes or wrong padding. The rest is decoded as [Text].
+// DecodeWords decodes the encoded words of a field's value (RFC 2047, RFC 2231) as mail programs do: also within
+// quotes, beside other text, with spaces, 8-bit bytes or wrong padding. The rest is decoded as [Text].
 func DecodeWords(v string) string { return decodeWords(Cut(v, MaxField), "") }
 
 // decodeWords decodes a value. label is the charset of bytes outside the encoded words, "" for unknown.

@@ -33,6 +33,8 @@ const (
 // dataOf holds the Go types of "data". The data of other types is any JSON object.
 var dataOf = map[events.Type]any{
 	events.EmailReceived:     &email.Received{},
+	events.EmailBounced:      &email.Bounced{},
+	events.EmailComplained:   &email.Complained{},
 	events.WebhookDisabled:   &operational.WebhookDisabled{},
 	events.WebhookRecovered:  &operational.WebhookRecovered{},
 	events.DeliveryExhausted: &operational.DeliveryExhausted{},
@@ -71,7 +73,9 @@ func generate(t *testing.T, typ events.Type) []byte {
 		data = r.Reflect(v)
 		s.Definitions, data.Definitions, data.Version = data.Definitions, nil, ""
 		if typ == events.EmailReceived {
-			nullable(t, data, "reply_text")
+			for _, name := range []string{"reply_text", "reply_html", "sender", "resent", "list", "bounce", "complaint", "calendar"} {
+				nullable(t, data, name)
+			}
 		}
 	}
 	s.Properties.Set("data", data)
@@ -86,7 +90,7 @@ func nullable(t *testing.T, s *generator.Schema, name string) {
 	p, ok := s.Properties.Get(name)
 	require.True(t, ok)
 	s.Properties.Set(name, &generator.Schema{
-		Description: p.Description, AnyOf: []*generator.Schema{{Type: p.Type}, {Type: "null"}},
+		Description: p.Description, AnyOf: []*generator.Schema{{Type: p.Type, Ref: p.Ref}, {Type: "null"}},
 	})
 }
 
@@ -147,8 +151,13 @@ func TestTheGoldenEnvelopesFitTheirSchemas(t *testing.T) {
 		require.NoError(t, d.Decode(reflect.New(reflect.TypeOf(dataOf[env.Type]).Elem()).Interface()), "%s holds a field that the type lacks", f)
 		// What the schema asks for is asked for.
 		asked := []string{`"webhook_id":`, `"schema_version":`}
-		if env.Type == events.EmailReceived {
-			asked = []string{`"subject":`, `"from":`, `"schema_version":`, `"reply_text":`}
+		switch env.Type {
+		case events.EmailReceived:
+			asked = []string{`"subject":`, `"from":`, `"schema_version":`, `"reply_text":`, `"auto_submitted":`, `"list":`}
+		case events.EmailBounced:
+			asked = []string{`"bounce":`, `"original_message_id":`}
+		case events.EmailComplained:
+			asked = []string{`"complaint":`, `"original_message_id":`}
 		}
 		for _, cut := range asked {
 			require.Error(t, validate(t, env.Type, bytes.Replace(b, []byte(cut), []byte(`"x`+cut[1:]), 1)), "%s without %s", f, cut)
