@@ -187,6 +187,7 @@ func (s *Store) GetDelivery(ctx context.Context, tenant events.TenantID, id even
 		var ms int64
 		err := row.Scan(&a.Attempt, &a.At, &ms, &a.StatusCode, &a.Reason, &a.Error, &a.Response)
 		took := time.Duration(ms) * time.Millisecond
+		a.Reason = attempt.Shown(a.Reason)
 		a.At, a.Duration = a.At.UTC(), &took
 		return a, err
 	})

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/fanmail-dev/fanmail/internal/attempt"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
@@ -34,6 +35,8 @@ type Deliverer struct {
 	slots   *slots
 
 	working sync.WaitGroup
+	// details bounds the log lines about attempts without an answer.
+	details rate.Sometimes
 }
 
 // New returns a deliverer; call [Deliverer.Run] to start it. Give it a dedicated pool,
@@ -43,6 +46,7 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, o Options) *Deliverer {
 	o = o.withDefaults()
 	d := &Deliverer{
 		pool: pool, nc: nc, o: o, log: o.Log.Named("agents"), slots: newSlots(o.Slots, o.SlowSlots), poster: newPoster(o),
+		details: rate.Sometimes{First: 10, Interval: time.Second},
 	}
 	d.metrics = newMetrics(o.Registerer, d.slots)
 	return d
@@ -75,6 +79,12 @@ func (d *Deliverer) attempt(attemptCtx, writeCtx context.Context, c *claimed) (r
 	r = d.poster.post(attemptCtx, c, p, b)
 	d.metrics.attempts.WithLabelValues(r.Reason).Inc()
 	d.metrics.duration.Observe(r.Duration.Seconds())
+	if r.Detail != "" {
+		d.details.Do(func() {
+			d.log.Info("an attempt got no answer", zap.Stringer("message_id", c.id), zap.String("agent_id", c.agent),
+				zap.String("reason", r.Reason), zap.String("detail", r.Detail))
+		})
+	}
 	switch {
 	case r.Stopped():
 		d.write(writeCtx, func(ctx context.Context) error { return release(ctx, d.pool, c, 0) })

@@ -53,7 +53,7 @@ type attempt struct {
 	At         time.Time `json:"at"`
 	DurationMS *int64    `json:"duration_ms" doc:"null for a success at the first attempt: its duration is not recorded."`
 	StatusCode int       `json:"status_code" doc:"0: no response arrived."`
-	Reason     string    `json:"reason" doc:"ok for a success, else the class of the failure."`
+	Reason     string    `json:"reason" doc:"ok for a success, else the class of the failure. dns also means that the address may not be reached."`
 	Error      *string   `json:"error"`
 	Response   *string   `json:"response" doc:"The first bytes of the response."`
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"syscall"
@@ -51,27 +52,60 @@ func failed(ctx context.Context, err error, start time.Time) Result {
 		r.Reason, r.Error = ReasonTimeout, errCallerLeft.Error()
 	default:
 		r.Reason, r.Error = describe(err)
+		r.Detail = oneLine(err)
 	}
 	return r
 }
+
+// The error lines of attempts without an answer. Tenants read them, so they say
+// nothing that depends on the network in here: no address of a resolver, a proxy or a
+// process, and not whether a name that may not be reached exists.
+const (
+	textAddress     = "the address is not public, or the host has none; the operator can allow its network (FANMAIL_ALLOW_NETWORKS)"
+	textCertificate = "the endpoint's certificate is not valid for it: it has expired, names another host, or is signed by nobody who is trusted"
+	textTLS         = "the TLS handshake with the endpoint failed"
+	textRefused     = "the endpoint refused the connection"
+	textReset       = "the endpoint closed the connection before a complete answer came"
+	textAnswer      = "what the endpoint answered is not HTTP"
+	textConnection  = "the connection to the endpoint failed"
+)
 
 // describe returns the reason and the error line for a transport's error.
 func describe(err error) (reason, text string) {
 	var dns *net.DNSError
 	var record tls.RecordHeaderError
+	var alert tls.AlertError
 	var cert *tls.CertificateVerificationError
 	var unknown x509.UnknownAuthorityError
+	var op *net.OpError
 	switch {
 	case errors.Is(err, ssrf.ErrProhibitedIP), errors.Is(err, ssrf.ErrProhibitedNetwork), errors.Is(err, ssrf.ErrProhibitedPort):
-		return ReasonBlocked, "the address is not public; the operator can allow its network (FANMAIL_ALLOW_NETWORKS)"
+		return ReasonBlocked, textAddress
 	case errors.As(err, &dns):
-		return ReasonDNS, oneLine(err)
-	case errors.As(err, &record), errors.As(err, &cert), errors.As(err, &unknown):
-		return ReasonTLS, oneLine(err)
+		return ReasonDNS, textAddress
+	case errors.As(err, &cert), errors.As(err, &unknown):
+		return ReasonTLS, textCertificate
+	case errors.As(err, &record), errors.As(err, &alert):
+		return ReasonTLS, textTLS
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return ReasonRefused, oneLine(err)
+		return ReasonRefused, textRefused
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return ReasonConnection, textReset
+	case errors.As(err, &op):
+		return ReasonConnection, textConnection
+	case strings.Contains(err.Error(), "malformed HTTP"), strings.Contains(err.Error(), "HTTP/1.x transport connection broken"):
+		return ReasonConnection, textAnswer
 	}
-	return ReasonConnection, oneLine(err)
+	return ReasonConnection, textConnection
+}
+
+// Shown is the reason that a tenant may read: an address that may not be reached and a
+// name without one have the same.
+func Shown(reason string) string {
+	if reason == ReasonBlocked {
+		return ReasonDNS
+	}
+	return reason
 }
 
 // oneLine is an error's text as one line of valid UTF-8 without NUL, cut at

@@ -41,8 +41,12 @@ type Result struct {
 	StatusCode int
 	// Reason is one of [Reasons].
 	Reason string
-	// Error is one line of valid UTF-8, at most 500 bytes; "" if Delivered.
+	// Error is one line of valid UTF-8, at most 500 bytes; "" if Delivered. Tenants
+	// read it.
 	Error string
+	// Detail is the error of a transport, as one line of at most 500 bytes; "" for
+	// none. It is for the operator alone: it can hold addresses of this network.
+	Detail string
 	// Response is the beginning of the answer's body as valid UTF-8 without
 	// NUL, made from at most 1 KiB.
 	Response string

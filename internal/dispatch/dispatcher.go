@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/fanmail-dev/fanmail/internal/dispatch/scheduler"
 	"github.com/fanmail-dev/fanmail/subscribers"
@@ -29,6 +30,8 @@ type Dispatcher struct {
 	outcomes *outcomeWriter
 	poster   *poster
 	owner    *ownership
+	// details bounds the log lines about attempts without an answer.
+	details rate.Sometimes
 
 	mu    sync.Mutex // serializes all that follows
 	sched *scheduler.Scheduler
@@ -55,6 +58,7 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, js jetstream.JetStream, registry *su
 	}
 	d := &Dispatcher{
 		pool: pool, nc: nc, js: js, registry: registry, o: o, log: o.Log.Named("dispatch"), clock: &clock{},
+		details: rate.Sometimes{First: 10, Interval: time.Second},
 		sched: scheduler.New(scheduler.Options{
 			FastSlots: o.Slots, SlowSlots: o.SlowSlots, Cores: runtime.GOMAXPROCS(0), LeaseLeft: AttemptTimeout + time.Second,
 		}),

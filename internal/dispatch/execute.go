@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"go.opentelemetry.io/otel/trace"
+	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/attempt"
@@ -111,6 +112,12 @@ func (d *Dispatcher) attempt(q *delivery) scheduler.Result {
 	observe(ctx, span, d.metrics.duration, r.Duration.Seconds())
 	if span != nil {
 		d.endSpan(ctx, span, q, &r)
+	}
+	if r.Detail != "" {
+		d.details.Do(func() {
+			d.log.Info("an attempt got no answer", zap.Stringer("webhook", q.WebhookID), zap.Stringer("delivery", q.ID),
+				zap.String("reason", r.Reason), zap.String("detail", r.Detail))
+		})
 	}
 	if !r.Stopped() { // the scheduler releases one that was stopped
 		d.record(q, &r)

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 
@@ -38,7 +39,7 @@ func (d *Dispatcher) endSpan(ctx context.Context, span trace.Span, q *delivery, 
 	}
 	if !r.Delivered {
 		span.SetAttributes(attribute.String("error.type", r.Reason))
-		span.SetStatus(codes.Error, r.Error)
+		span.SetStatus(codes.Error, cmp.Or(r.Detail, r.Error))
 	}
 	span.End()
 	d.log.Debug("attempt", zap.Stringer("event", q.eventID), zap.Stringer("delivery", q.ID), zap.Stringer("webhook", q.WebhookID),
