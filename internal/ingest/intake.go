@@ -111,12 +111,18 @@ func (in *Intake) take(ctx context.Context, batch []jetstream.Msg) {
 	traced, end := in.traced(ctx, messages)
 	committed := in.commit(traced, messages)
 	end()
+	silent := false
 	for i := range messages {
 		l := &messages[i]
 		switch {
 		case l.refused != "":
+			if silent {
+				_ = l.msg.NakWithDelay(deadRetry)
+				continue
+			}
 			if err := in.dead.publish(ctx, l); err != nil {
-				// Try later: valid messages behind it must not wait.
+				// Try later: valid messages behind it must not wait, least of all for a broker that does not answer.
+				silent = errors.Is(err, context.DeadlineExceeded)
 				in.log.Warn("cannot publish a dead letter", zap.Error(err))
 				_ = l.msg.NakWithDelay(deadRetry)
 				continue

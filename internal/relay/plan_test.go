@@ -3,10 +3,12 @@ package relay_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/internal/stream"
+	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/test/natstest"
 	"github.com/fanmail-dev/fanmail/test/pgplan"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
@@ -59,6 +61,13 @@ func TestTheRelayLeasesByIndex(t *testing.T) {
 		p := r.Of(t, "SET publishes")
 		t.Logf("%s: %d rows read, %d sorted, %d blocks, by %v", state.is, p.Rows(), p.Sorted(), p.Blocks(), p.Indexes())
 		p.Within(t, pgplan.Bound{Indexes: []string{"outbox_lease", "events_pkey"}, Rows: 5 * batch, Sorted: 2 * batch, Blocks: 30 * batch})
+
+		// The rows of others are not overdue: their leases are longer.
+		needed, err := outbox.Undelivered(ctx, r.Pool, true, 3*time.Second)
+		require.NoError(t, err)
+		require.False(t, needed)
+		p = r.Of(t, "publishes > 0")
+		p.Within(t, pgplan.Bound{Indexes: []string{"outbox_lease"}, Rows: 10, Blocks: 2 * due})
 		require.NoError(t, js.DeleteStream(ctx, stream.Events))
 		require.NoError(t, stream.Ensure(ctx, js, stream.Options{}))
 	}
