@@ -28,6 +28,9 @@
 //   - An event message is acknowledged only after the rows are committed and an
 //     attempt to publish their messages has ended. If publishing failed, the rows'
 //     short lease runs out and their owner fetches them from the table.
+//   - While the broker takes or delivers no events, [Fanout.Run] takes them from the
+//     outbox. While it takes no delivery messages, rows of other dispatchers are due
+//     at once. Neither costs more than one look-up a second while the broker is well.
 //   - [Fanout.Round] needs no broker: it reads the outbox itself.
 //
 // Dispatchers rank by their ids. The first takes all messages while it keeps up,

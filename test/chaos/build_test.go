@@ -44,7 +44,7 @@ func everyFault() []fault {
 	for _, l := range lanes(nil) {
 		out = append(out, l.faults...)
 	}
-	return out
+	return append(out, outages(false)...)
 }
 
 func TestSabotagesShowUnderFaultsThatExist(t *testing.T) {

@@ -61,6 +61,11 @@ var sabotages = map[string]sabotage{
 		},
 		faults: []string{"nats.wipe", "flood", "postgres.immediate"}, duration: 40 * time.Second, breaks: promise.NothingLost,
 	},
+	// Nobody takes events past a broker that takes none.
+	"broker-alone": {
+		patches: []patch{{"fanout/past.go", "	if !first {\n		return nil\n	}\n", "	if first || !first {\n		return nil\n	}\n"}},
+		faults:  []string{promise.AccountFull}, duration: 5 * time.Second, breaks: promise.GoesOn,
+	},
 	// A webhook's window has no limit.
 	"cap-ignored": {
 		patches: []patch{{"internal/dispatch/scheduler/lane.go", "return max(1, min(l.webhook.MaxInFlight, int(l.window.size)))", "return 256"}},
