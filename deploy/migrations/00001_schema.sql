@@ -216,6 +216,17 @@ CREATE TABLE fanmail.idempotency_keys (
 );
 CREATE INDEX idempotency_keys_age ON fanmail.idempotency_keys (created_at);
 
+-- How each process stood at its last beat. Only people read it.
+CREATE TABLE fanmail.processes (
+    id          uuid PRIMARY KEY,
+    kind        text NOT NULL,
+    name        text NOT NULL,
+    version     text NOT NULL,
+    components  jsonb NOT NULL,
+    started     timestamptz NOT NULL DEFAULT now(),
+    seen        timestamptz NOT NULL DEFAULT now()
+) WITH (fillfactor = 50);
+
 -- Which dispatcher owns which partition of deliveries, by lease.
 CREATE TABLE fanmail.dispatchers (
     id         uuid PRIMARY KEY,

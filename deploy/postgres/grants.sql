@@ -12,6 +12,9 @@ GRANT USAGE ON SCHEMA fanmail TO fanmail_publisher, fanmail_dispatcher, fanmail_
 -- Everybody looks whether the schema fits the binary.
 GRANT SELECT ON fanmail.goose_db_version TO fanmail_publisher, fanmail_dispatcher, fanmail_ingest, fanmail_api;
 
+-- Everybody says how it stands, and forgets those that are gone.
+GRANT SELECT, INSERT, UPDATE, DELETE ON fanmail.processes TO fanmail_publisher, fanmail_dispatcher, fanmail_ingest, fanmail_api;
+
 -- publisher: reads events and leases the outbox. No webhook, no secret, no mail.
 GRANT SELECT ON fanmail.events TO fanmail_publisher;
 GRANT SELECT, UPDATE (leased_until, publishes) ON fanmail.outbox TO fanmail_publisher;

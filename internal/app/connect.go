@@ -18,15 +18,18 @@ import (
 
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
 	"github.com/fanmail-dev/fanmail/internal/engine"
+	"github.com/fanmail-dev/fanmail/internal/health"
 	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/secret"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/internal/telemetry/export"
 )
 
-// connectDatabase waits until Postgres answers, and checks its schema. It returns
-// a [*migrations.SchemaError] for a schema that this release does not support.
-func connectDatabase(ctx context.Context, c Database, name string, traces *export.Tracing, log *zap.Logger) (*pgxpool.Pool, error) {
+// connectDatabase waits until Postgres answers, checks its schema, and opens the
+// process's pool. The pool is no larger than the role's, the database's and the
+// server's limits on connections allow. It returns a [*migrations.SchemaError] for a
+// schema that this release does not support.
+func connectDatabase(ctx context.Context, c Database, state *condition, traces *export.Tracing) (*pgxpool.Pool, error) {
 	cfg, err := c.config()
 	if err != nil {
 		return nil, err
@@ -36,14 +39,24 @@ func connectDatabase(ctx context.Context, c Database, name string, traces *expor
 		cfg.MaxConns = int32(max(16, 4*runtime.NumCPU())) //nolint:gosec // small
 	}
 	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
-		cfg.ConnConfig.RuntimeParams["application_name"] = "fanmail-" + name
+		cfg.ConnConfig.RuntimeParams["application_name"] = "fanmail-" + state.process
 	}
-	if err := prepareDatabase(ctx, cfg.Copy(), c.Migrate, log); err != nil {
+	limit, err := prepareDatabase(ctx, cfg.Copy(), c.Migrate, state)
+	if err != nil {
 		return nil, err
 	}
+	agents := state.process == "dispatcher" || state.process == "up"
+	if share := limit.Share(cfg.MaxConns, agents); share < cfg.MaxConns {
+		state.log.Warn("the pool of connections is smaller than set, because a limit allows for no more; with few connections everything is slower",
+			zap.String("limit", limit.Of), zap.Int32("limit_conns", limit.Connections), zap.Int32("set_conns", cfg.MaxConns), zap.Int32("pool_conns", share),
+			zap.String("remedy", "raise the limit, or lower --database-max-conns (FANMAIL_DATABASE_MAX_CONNS)"))
+		cfg.MaxConns = share
+	}
+	cfg.MinConns = min(cfg.MinConns, cfg.MaxConns)
 	pg.FollowFiles(cfg)
+	health.Watch(cfg, state.database, state.log)
 	pg.Configure(cfg)
-	err = engine.Await(ctx, boundable(log), "the database", func(attempt context.Context) error {
+	err = engine.Await(ctx, boundable(state.log), "the database", func(attempt context.Context) error {
 		return engine.PermanentUnlessAway(pg.Adapt(attempt, cfg))
 	})
 	if err != nil {
@@ -58,36 +71,43 @@ func connectDatabase(ctx context.Context, c Database, name string, traces *expor
 }
 
 // prepareDatabase waits until Postgres answers, then migrates or checks the
-// schema. It uses connections of its own, because a migration needs other
-// settings than the engine.
-func prepareDatabase(ctx context.Context, cfg *pgxpool.Config, migrate bool, log *zap.Logger) error {
-	cfg.MaxConns = 2
+// schema, and returns the limit on connections. It uses connections of its own, because
+// a migration needs other settings than the engine.
+func prepareDatabase(ctx context.Context, cfg *pgxpool.Config, migrate bool, state *condition) (limit pg.Limit, err error) {
+	cfg.MaxConns, cfg.MinConns = 2, 0
 	cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // there may be a connection pooler
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
-		return fmt.Errorf("open the database: %w", err)
+		return limit, fmt.Errorf("open the database: %w", err)
 	}
 	defer pool.Close()
-	return engine.Await(ctx, boundable(log), "the database", func(attempt context.Context) error {
+	err = engine.Await(ctx, boundable(state.log), "the database", func(attempt context.Context) error {
 		if err := pool.Ping(attempt); err != nil {
+			state.database.Report(err)
 			return fmt.Errorf("reach the database: %w", err)
 		}
 		if migrate {
 			// A migration can take longer than an attempt to connect.
 			if err := migrations.Up(ctx, pool); err != nil {
+				state.database.Report(err)
 				return engine.PermanentUnlessAway(err)
 			}
 		}
 		schema, err := migrations.Read(attempt, pool)
 		if err != nil {
+			state.database.Report(err)
 			return engine.PermanentUnlessAway(err)
 		}
 		if schema.Newer() && schema.Check() == nil {
-			log.Warn("the database was migrated by a later release, whose schema allows for this one",
+			state.log.Warn("the database was migrated by a later release, whose schema allows for this one",
 				zap.Int64("schema_version", schema.Have), zap.Int64("binary_version", schema.Want))
+		}
+		if limit, err = pg.ConnectionLimit(attempt, pool); err != nil {
+			return engine.PermanentUnlessAway(err)
 		}
 		return engine.PermanentUnlessAway(schema.Check())
 	})
+	return limit, err
 }
 
 // boundable names the setting that bounds a wait in each line of it.

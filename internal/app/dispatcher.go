@@ -2,8 +2,6 @@ package app
 
 import (
 	"context"
-	"os"
-	"strconv"
 
 	"go.uber.org/zap"
 
@@ -57,11 +55,7 @@ func RunDispatcher(ctx context.Context, c DispatcherConfig, log *zap.Logger) err
 
 func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 	if c.Name == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			host = "dispatcher"
-		}
-		c.Name = host + "-" + strconv.Itoa(os.Getpid())
+		c.Name = replica()
 	}
 	proxy, err := c.Proxy.url()
 	if err != nil {
@@ -79,9 +73,10 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 	if err := engine.Await(ctx, p.log, "the webhooks", d.Load); err != nil {
 		return err
 	}
-	p.ready = append(p.ready, d.Ready)
+	p.state.ready = append(p.state.ready, d.Ready)
+	p.state.consuming = append(p.state.consuming, d.Consuming)
 	for _, part := range d.Parts() {
-		p.add(part.Name, part.Run)
+		p.addPart(part)
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ func Migrate(ctx context.Context, c Database, wait Waiting, grants bool, log *za
 	}
 	starting, started := wait.bound(ctx)
 	defer started()
-	pool, err := connectDatabase(starting, c, "migrate", nil, log)
+	pool, err := connectDatabase(starting, c, newCondition("migrate", log), nil)
 	if err != nil {
 		return 0, err
 	}
@@ -57,7 +57,7 @@ func Maintain(ctx context.Context, c Database, every time.Duration, life Lifecyc
 	starting, started := life.bound(ctx)
 	defer started()
 	if every <= 0 {
-		pool, err := connectDatabase(starting, c, p.name, nil, log)
+		pool, err := connectDatabase(starting, c, p.state, nil)
 		if err != nil {
 			return err
 		}
@@ -70,7 +70,7 @@ func Maintain(ctx context.Context, c Database, every time.Duration, life Lifecyc
 	}
 	defer stopStatus()
 	p.status.set("waiting for the database")
-	if p.pool, err = connectDatabase(starting, c, p.name, nil, log); err != nil {
+	if p.pool, err = connectDatabase(starting, c, p.state, nil); err != nil {
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 			return nil
 		}
@@ -110,7 +110,7 @@ func NewOperatorKey(ctx context.Context, c Database, wait Waiting, log *zap.Logg
 	}
 	ctx, stop := wait.bound(ctx)
 	defer stop()
-	pool, err := connectDatabase(ctx, c, "keys", nil, log)
+	pool, err := connectDatabase(ctx, c, newCondition("keys", log), nil)
 	if err != nil {
 		return "", err
 	}

@@ -30,6 +30,7 @@ type process struct {
 	log      *zap.Logger
 	registry *prometheus.Registry
 	status   *status
+	state    *condition
 	drain    time.Duration
 	streams  stream.Options
 	traces   *export.Tracing // nil without traces
@@ -39,8 +40,7 @@ type process struct {
 	js   jetstream.JetStream
 
 	components []component
-	closers    []func()       // of what components share, once they have ended
-	ready      []func() error // nil once the component can do its work
+	closers    []func() // of what components share, once they have ended
 }
 
 // component works until its context ends, drains, and returns nil.
@@ -51,6 +51,12 @@ type component struct {
 
 func (p *process) add(name string, run func(context.Context) error) {
 	p.components = append(p.components, component{name, run})
+}
+
+// addPart adds a part of the engine.
+func (p *process) addPart(part engine.Part) {
+	p.add(part.Name, part.Run)
+	p.state.watchPart(part)
 }
 
 // role returns the role of a process for its streams.
@@ -68,8 +74,9 @@ func role(name string) stream.Role {
 func margin(drain time.Duration) time.Duration { return max(drain/10, 500*time.Millisecond) }
 
 func newProcess(name string, life Lifecycle, log *zap.Logger) *process {
-	p := &process{name: name, log: log, registry: prometheus.NewRegistry(), status: &status{}, drain: life.drain()}
-	p.registry.MustRegister(buildInfo(name), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	p := &process{name: name, log: log, registry: prometheus.NewRegistry(), state: newCondition(name, log), drain: life.drain()}
+	p.status = &status{condition: p.state}
+	p.registry.MustRegister(p.state.registry, buildInfo(name), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return p
 }
 
@@ -127,7 +134,7 @@ func (p *process) live(ctx context.Context, db Database, broker NATS, life Lifec
 	defer started()
 	var err error
 	p.status.set("waiting for the database")
-	if p.pool, err = connectDatabase(starting, db, p.name, p.traces, p.log); err != nil {
+	if p.pool, err = connectDatabase(starting, db, p.state, p.traces); err != nil {
 		return err
 	}
 	p.status.set("reaching the broker")
@@ -135,12 +142,13 @@ func (p *process) live(ctx context.Context, db Database, broker NATS, life Lifec
 		p.pool.Close()
 		return err
 	}
+	p.state.watchBroker(p.nc)
 	streams, err := engine.Streams(ctx, p.js, p.streams, p.log)
 	if err != nil {
 		p.close()
 		return err
 	}
-	p.add(streams.Name, streams.Run)
+	p.addPart(streams)
 	if err := build(ctx, p); err != nil {
 		p.close()
 		return err
@@ -161,24 +169,10 @@ func (p *process) close() {
 	p.pool.Close()
 }
 
-func (p *process) check(ctx context.Context) error {
-	if p.nc != nil && !p.nc.IsConnected() {
-		return errors.New("the broker is away")
-	}
-	if err := p.pool.Ping(ctx); err != nil {
-		return fmt.Errorf("the database is away: %w", err)
-	}
-	for _, ready := range p.ready {
-		if err := ready(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // work runs the components. When ctx ends or one of them fails, all are told
 // to drain; those that take longer than the deadline are left behind and named.
 func (p *process) work(ctx context.Context) error {
+	p.add("health", func(ctx context.Context) error { return p.state.beats(ctx, p.pool) })
 	group, ctx := errgroup.WithContext(ctx)
 	var mu sync.Mutex
 	var left []string
@@ -198,7 +192,7 @@ func (p *process) work(ctx context.Context) error {
 			return nil
 		})
 	}
-	p.status.working(p.check)
+	p.status.set("")
 	p.log.Info("working", zap.String("process", p.name))
 	done := make(chan error, 1)
 	go func() { done <- group.Wait() }()

@@ -34,5 +34,5 @@ func RunPublisher(ctx context.Context, c PublisherConfig, log *zap.Logger) error
 
 func (p *process) addPublisher() {
 	part := engine.Publisher(p.conn(), engine.Options{Streams: p.streams, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer()})
-	p.add(part.Name, part.Run)
+	p.addPart(part)
 }

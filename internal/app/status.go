@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -15,46 +16,66 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/internal/health"
 )
 
 // status serves /healthz, /readyz, /metrics and /loglevel of a process.
 type status struct {
+	condition *condition
 	// phase says what the process waits for; "" while it works.
 	phase atomic.Pointer[string]
-	check atomic.Pointer[func(context.Context) error]
 }
 
-// set sets the phase.
+// set sets the phase; "" makes the process ready while its components allow it.
 func (s *status) set(phase string) { s.phase.Store(&phase) }
 
-// working makes the process ready while check returns nil.
-func (s *status) working(check func(context.Context) error) {
-	s.check.Store(&check)
-	s.set("")
+// readiness returns how the process stands.
+func (s *status) readiness() readiness {
+	phase := "starting"
+	if p := s.phase.Load(); p != nil {
+		phase = *p
+	}
+	if phase == "" {
+		return s.condition.readiness()
+	}
+	r := readiness{Process: s.condition.process, Status: readyNot, Reason: phase, Components: s.condition.registry.States()}
+	for _, c := range r.Components {
+		if c.Error != "" && c.Status == health.Failing {
+			r.Reason += "; " + c.Line(time.Now())
+		}
+	}
+	return r
 }
 
-// ready returns nil while the process works, or an error with the reason.
-func (s *status) ready(ctx context.Context) error {
-	if phase := s.phase.Load(); phase == nil {
-		return errors.New("starting")
-	} else if *phase != "" {
-		return errors.New(*phase)
+// ready returns an error with the reason while the process can't do its work.
+func (s *status) ready(context.Context) error {
+	if r := s.readiness(); r.Status == readyNot {
+		return errors.New(r.Reason)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, 3*time.Second, errors.New("no answer within 3 s"))
-	defer cancel()
-	return (*s.check.Load())(ctx)
+	return nil
+}
+
+// serveReady answers 200 also while the process is degraded: another replica would be
+// no better, and a rollout must be able to go on.
+func (s *status) serveReady(w http.ResponseWriter, _ *http.Request) {
+	r := s.readiness()
+	b, err := json.Marshal(r)
+	if err != nil {
+		http.Error(w, oneLine(err), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if r.Status == readyNot {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_, _ = w.Write(append(b, '\n'))
 }
 
 func (s *status) handler(registry *prometheus.Registry, log *zap.Logger, profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		if err := s.ready(r.Context()); err != nil {
-			http.Error(w, oneLine(err), http.StatusServiceUnavailable)
-			return
-		}
-		_, _ = w.Write([]byte("ready\n"))
-	})
+	mux.HandleFunc("GET /readyz", s.serveReady)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	if c, ok := log.Core().(adjustable); ok {
 		// GET returns the level, PUT sets it: level=debug, or {"level":"debug"}.

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
+	"github.com/fanmail-dev/fanmail/internal/health"
 	"github.com/fanmail-dev/fanmail/internal/pg"
 )
 
@@ -38,6 +39,10 @@ func Await(ctx context.Context, log *zap.Logger, what string, try func(context.C
 		return try(ctx)
 	}, backoff.WithContext(b, ctx), func(err error, next time.Duration) {
 		last = err
+		log := log
+		if f, known := health.Explain(err); known {
+			log = log.With(zap.String("code", f.Code), zap.String("remedy", f.Remedy))
+		}
 		log.Warn("waiting for "+what, zap.String("error", distinct(err)), zap.Duration("waited", time.Since(began).Round(time.Millisecond)),
 			zap.String("until", until), zap.Duration("next_try", next.Round(time.Millisecond)))
 	})

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -16,15 +15,12 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/dispatch"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/opevents"
+	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/relay"
 	"github.com/fanmail-dev/fanmail/internal/replay"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
-
-// agentConns is how many connections the deliveries to the agents' own webhooks
-// have. They are its own, so that they take none from the subscribers' path.
-const agentConns = 4
 
 // Conn is what the parts work on.
 type Conn struct {
@@ -95,9 +91,11 @@ func newMaintenance(pool *pgxpool.Pool, agents *agentwebhook.Deliverer, every ti
 	return dispatch.NewMaintenance(pool, dispatch.MaintenanceOptions{Every: every, Retention: rules, Log: o.Log, Registerer: o.Registerer})
 }
 
+// agentPool opens the pool for the deliveries to the agents' own webhooks, which then
+// take no connection from the subscribers' path.
 func agentPool(ctx context.Context, engine *pgxpool.Pool) (*pgxpool.Pool, error) {
 	cfg := engine.Config()
-	cfg.MaxConns, cfg.MinConns, cfg.MinIdleConns = agentConns, 0, 0
+	cfg.MaxConns, cfg.MinConns, cfg.MinIdleConns = pg.AgentConns(cfg.MaxConns), 0, 0
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open the database for the agents' webhooks: %w", err)
@@ -108,8 +106,12 @@ func agentPool(ctx context.Context, engine *pgxpool.Pool) (*pgxpool.Pool, error)
 // Load reads all webhooks; the parts start with them.
 func (d *Dispatcher) Load(ctx context.Context) error { return d.registry.Load(ctx) }
 
-// Ready returns why events are not delivered yet, or nil.
-func (d *Dispatcher) Ready() error { return errors.Join(d.fanout.Ready(), d.dispatch.Ready()) }
+// Ready returns why nothing is delivered yet, or nil.
+func (d *Dispatcher) Ready() error { return d.dispatch.Ready() }
+
+// Consuming returns why no events come from the broker yet, or nil. Without them the
+// dispatcher takes events from the outbox.
+func (d *Dispatcher) Consuming() error { return d.fanout.Ready() }
 
 // Parts are what is to run.
 func (d *Dispatcher) Parts() []Part {

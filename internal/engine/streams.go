@@ -18,15 +18,20 @@ const streamsEvery = 10 * time.Second
 // would lose data, a [*stream.MismatchError]. If the broker is away or refuses, the
 // process starts without: deliveries go past the broker, and the part tries again.
 func Streams(ctx context.Context, js jetstream.JetStream, o stream.Options, log *zap.Logger) (Part, error) {
-	part := Part{Name: "streams", Run: func(ctx context.Context) error { <-ctx.Done(); return nil }}
+	state := &stream.Health{}
+	part := Part{
+		Name: "streams", Run: func(ctx context.Context) error { <-ctx.Done(); return nil },
+		Publishing: func() stream.Publishing { return state.Publishing("") },
+	}
 	err := ensure(ctx, js, o)
+	state.Set(err)
 	var mismatch *stream.MismatchError
 	switch {
 	case errors.As(err, &mismatch):
 		return part, mismatch
 	case err != nil:
 		log.Warn("starting without the broker's streams: deliveries go past the broker until the streams are there", zap.Error(err))
-		part.Run = func(ctx context.Context) error { retry(ctx, js, o, log); return nil }
+		part.Run = func(ctx context.Context) error { retry(ctx, js, o, state, log); return nil }
 	}
 	return part, nil
 }
@@ -42,7 +47,7 @@ func ensure(ctx context.Context, js jetstream.JetStream, o stream.Options) error
 }
 
 // retry makes the streams as soon as the broker lets it, and waits for ctx to end.
-func retry(ctx context.Context, js jetstream.JetStream, o stream.Options, log *zap.Logger) {
+func retry(ctx context.Context, js jetstream.JetStream, o stream.Options, state *stream.Health, log *zap.Logger) {
 	tick := time.NewTicker(streamsEvery)
 	defer tick.Stop()
 	last := ""
@@ -53,6 +58,7 @@ func retry(ctx context.Context, js jetstream.JetStream, o stream.Options, log *z
 		case <-tick.C:
 		}
 		err := ensure(ctx, js, o)
+		state.Set(err)
 		switch {
 		case err == nil:
 			log.Info("the broker's streams are there")

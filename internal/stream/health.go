@@ -13,6 +13,8 @@ type Publishing struct {
 	// Since is when the failures began, and Last when the last one was; zero if Err
 	// is nil.
 	Since, Last time.Time
+	// LastSuccess is when the broker last took a message; zero: it took none yet.
+	LastSuccess time.Time
 	// PastBroker says that deliveries go on without this stream.
 	PastBroker bool
 }
@@ -23,6 +25,7 @@ type Health struct {
 	mu          sync.Mutex
 	err         error
 	since, last time.Time
+	success     time.Time
 }
 
 // Set records how the last publication ended, and reports whether that changed
@@ -34,7 +37,7 @@ func (h *Health) Set(err error) (changed bool) {
 	h.err = err
 	switch {
 	case err == nil:
-		h.since, h.last = time.Time{}, time.Time{}
+		h.since, h.last, h.success = time.Time{}, time.Time{}, time.Now()
 	case changed:
 		h.since = time.Now()
 		h.last = h.since
@@ -55,5 +58,5 @@ func (h *Health) Failing() bool {
 func (h *Health) Publishing(name string) Publishing {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return Publishing{Stream: name, Err: h.err, Since: h.since, Last: h.last}
+	return Publishing{Stream: name, Err: h.err, Since: h.since, Last: h.last, LastSuccess: h.success}
 }

@@ -87,6 +87,10 @@ var Owners = []Owner{
 		Because: "ownership is decided by one protocol",
 	},
 	{
+		Package: "internal/health", Tables: []string{"processes"},
+		Because: "a process's state is read as it was written",
+	},
+	{
 		Package: "internal/api", Tables: []string{"idempotency_keys"},
 		Because: "it stores answers of the API",
 	},

@@ -118,7 +118,7 @@ metadata:
   labels: {{- include "fanmail.labels" . | nindent 4 }}
 spec:
   {{- toYaml $c.podDisruptionBudget | nindent 2 }}
-  # Without Postgres or NATS no pod is ready. Nodes must be drainable even then.
+  # Without Postgres no pod is ready, and no publisher without NATS. Nodes must be drainable even then.
   unhealthyPodEvictionPolicy: AlwaysAllow
   selector:
     matchLabels: {{- include "fanmail.selector" . | nindent 6 }}

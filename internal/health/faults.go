@@ -1,0 +1,125 @@
+package health
+
+import (
+	"errors"
+	"strconv"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/fanmail-dev/fanmail/internal/stream"
+)
+
+// The parties that a fault can be at.
+const (
+	Database = "database"
+	Broker   = "broker"
+)
+
+// Fault is a known cause of errors.
+type Fault struct {
+	// Party is [Database] or [Broker].
+	Party string
+	// Code is the SQLSTATE, JetStream's error code, or a word for an error without one.
+	Code string
+	// Permanent says that the error stays until somebody acts. The others end by
+	// themselves, as a rule.
+	Permanent bool
+	// Means says what is wrong, as a part of a sentence.
+	Means string
+	// Remedy says what to do.
+	Remedy string
+}
+
+// faults is the table of all known faults.
+var faults = []Fault{
+	{Database, "25006", true, "the server, or this session, is read-only", "after a failover wait until the new primary takes writes, or name all hosts in FANMAIL_DATABASE_URL; else look at default_transaction_read_only of server, database and role"},
+	{Database, "28000", true, "the server refuses this role from this machine", "correct pg_hba.conf, or the user in FANMAIL_DATABASE_URL"},
+	{Database, "28P01", true, "the password is wrong", "correct the password in FANMAIL_DATABASE_URL"},
+	{Database, "3D000", true, "the database does not exist", "create it, or correct its name in FANMAIL_DATABASE_URL"},
+	{Database, "3F000", true, "the schema fanmail is missing", "run `fanmail migrate`"},
+	{Database, "42501", true, "the role lacks a right", "run `fanmail migrate --grants` as the owner, or grant what the error names"},
+	{Database, "42P01", true, "a table is missing", "run `fanmail migrate`"},
+	{Database, "42883", true, "a function is missing", "run `fanmail migrate`"},
+	{Database, "53100", true, "the server's disk is full", "free space on the server's disk, or enlarge it"},
+	{Database, "53200", false, "the server has no memory left", "lower work_mem or the number of connections, or give the server more memory"},
+	{Database, "53300", false, "no connection is left: CONNECTION LIMIT of the role or the database, or max_connections of the server", "raise that limit, or lower FANMAIL_DATABASE_MAX_CONNS of the processes; see docs/reference/limits.md#connections-to-postgres"},
+	{Database, "53400", true, "a limit of the server's configuration is reached", "raise the limit that the error names"},
+	{Database, "57P01", false, "the server ended the connection", "wait until the server is up again"},
+	{Database, "57P03", false, "the server is starting or stopping", "wait until it is up"},
+	{Database, "58030", true, "the server can't read or write its files", "look at the server's disk and its log"},
+	{Database, "XX001", true, "the server found damaged data", "look at the server's log; restore a backup if it is damaged"},
+	{Database, "unreachable", false, "the database is away", "start Postgres, or correct the hosts in FANMAIL_DATABASE_URL"},
+
+	{Broker, "10002", true, "the account has reached its JetStream limits", "raise the account's max_file, max_mem or max_streams, or delete streams that nobody needs"},
+	{Broker, "10005", true, "no server of the cluster can hold the stream", "raise max_file or max_mem of the servers, add servers, or lower --stream-replicas"},
+	{Broker, "10008", false, "JetStream has no leader", "bring a majority of the cluster's servers up"},
+	{Broker, "10009", false, "the stream has no leader", "bring a majority of the stream's replicas up"},
+	{Broker, "10014", false, "a consumer is missing", "run `fanmail streams`, or any Fanmail process that may make consumers"},
+	{Broker, "10023", true, "the server's JetStream storage is full", "raise max_file or max_mem of the server, free its disk, or purge streams that nobody needs"},
+	{Broker, "10026", true, "the account may have no more consumers", "raise the account's max_consumers: Fanmail needs 34"},
+	{Broker, "10027", true, "the account may have no more streams", "raise the account's max_streams: Fanmail needs 4"},
+	{Broker, "10028", true, "the account has no memory left for a stream", "raise max_mem of the server or the account, or lower the bounds of other streams"},
+	{Broker, "10039", true, "JetStream is off for this account", "enable JetStream for the account, or correct the user of FANMAIL_NATS_URL"},
+	{Broker, "10047", true, "the account has no storage left for a stream", "raise max_file of the server or the account, or lower --events-max-bytes"},
+	{Broker, "10054", true, "a message is larger than the stream accepts", "remove max_msg_size from the stream"},
+	{Broker, "10059", false, "a stream is missing", "run `fanmail streams`, or any Fanmail process that may make streams"},
+	{Broker, "10065", true, "a stream that is not Fanmail's takes its subjects", "take Fanmail's subjects out of that stream with `nats stream edit`, or point FANMAIL_NATS_URL at another account"},
+	{Broker, "10074", true, "a single server can't replicate streams", "set --stream-replicas to 1, or use a cluster"},
+	{Broker, "10076", true, "JetStream is off", "enable JetStream in the server's configuration"},
+	{Broker, "10077", true, "the stream takes no message: it is full, or its store fails", "raise max_bytes or max_msgs of the stream or set discard to old, and look at the server's disk and log"},
+	{Broker, "10120", true, "the account has no JetStream limits for this number of replicas", "add limits for it to the account, or change --stream-replicas"},
+	{Broker, "mismatch", true, "a stream has settings with which events would be lost", "change the stream with `nats stream edit`, or point FANMAIL_NATS_URL at another account"},
+	{Broker, "refused", true, "the server refuses this user", "correct the user, password or credentials file of FANMAIL_NATS_URL"},
+	{Broker, "no stream", false, "no stream takes the message", "run `fanmail streams`, or any Fanmail process that may make streams"},
+	{Broker, "no answer", false, "the broker does not answer", "bring a majority of the stream's replicas up, and look at the servers' disks and logs"},
+	{Broker, "unreachable", false, "the broker is away", "start NATS, or correct the hosts in FANMAIL_NATS_URL"},
+}
+
+// Faults returns a copy of the table.
+func Faults() []Fault { return append([]Fault(nil), faults...) }
+
+// find returns the entry of a code; known is false if there is none.
+func find(party, code string) (f Fault, known bool) {
+	for _, f := range faults {
+		if f.Party == party && f.Code == code {
+			return f, true
+		}
+	}
+	return Fault{}, false
+}
+
+// Explain returns the known cause of an error. known is false for an error that is
+// not in the table, and for nil.
+func Explain(err error) (f Fault, known bool) {
+	var answer *pgconn.PgError
+	var connect *pgconn.ConnectError
+	var refused *jetstream.APIError
+	var overlap *stream.OverlapError
+	var foreign *stream.ForeignError
+	var mismatch *stream.MismatchError
+	switch {
+	case err == nil:
+		return Fault{}, false
+	case errors.As(err, &answer):
+		return find(Database, answer.Code)
+	case errors.As(err, &connect):
+		return find(Database, "unreachable")
+	case errors.As(err, &overlap), errors.As(err, &foreign):
+		return find(Broker, "10065")
+	case errors.As(err, &mismatch):
+		return find(Broker, "mismatch")
+	case errors.Is(err, jetstream.ErrNoStreamResponse):
+		return find(Broker, "no stream")
+	case errors.As(err, &refused):
+		return find(Broker, strconv.Itoa(int(refused.ErrorCode)))
+	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked), errors.Is(err, nats.ErrPermissionViolation):
+		return find(Broker, "refused")
+	case errors.Is(err, stream.ErrNoAck), errors.Is(err, nats.ErrTimeout):
+		return find(Broker, "no answer")
+	case errors.Is(err, stream.ErrAway), errors.Is(err, nats.ErrNoServers), errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrStaleConnection):
+		return find(Broker, "unreachable")
+	}
+	return Fault{}, false
+}
