@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"runtime"
@@ -136,8 +135,8 @@ func dialBroker(c NATS, name string, log *zap.Logger) (*nats.Conn, jetstream.Jet
 	return nc, js, nil
 }
 
-// awaitBroker waits until NATS answers and do succeeds. A [*stream.MismatchError] of
-// do ends the wait.
+// awaitBroker waits until NATS answers and do succeeds. An error of do that needs an
+// operator ends the wait; see [stream.NeedsOperator].
 func awaitBroker(ctx context.Context, c NATS, name string, do func(context.Context, jetstream.JetStream) error, log *zap.Logger) (*nats.Conn, jetstream.JetStream, error) {
 	var nc *nats.Conn
 	var js jetstream.JetStream
@@ -159,9 +158,8 @@ func awaitBroker(ctx context.Context, c NATS, name string, do func(context.Conte
 		ask, cancel := context.WithTimeoutCause(attempt, stream.AckTime, stream.ErrNoAck)
 		defer cancel()
 		err = do(ask, js)
-		var mismatch *stream.MismatchError
-		if errors.As(err, &mismatch) {
-			return backoff.Permanent(mismatch)
+		if stream.NeedsOperator(err) {
+			return backoff.Permanent(err)
 		}
 		return err
 	})

@@ -93,7 +93,9 @@ func MakeStreams(ctx context.Context, c NATS, wait Waiting, log *zap.Logger) err
 	ctx, stop := wait.bound(ctx)
 	defer stop()
 	nc, _, err := awaitBroker(ctx, c, "streams", func(ctx context.Context, js jetstream.JetStream) error {
-		return stream.EnsureAll(ctx, js, c.streams(stream.Everything))
+		o := c.streams(stream.Everything)
+		o.Log = log
+		return stream.EnsureAll(ctx, js, o)
 	}, log)
 	if err != nil {
 		return err

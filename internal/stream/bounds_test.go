@@ -105,6 +105,7 @@ func TestABoundOverTheLimitIsRefusedWithTheRemedy(t *testing.T) {
 		require.ErrorContains(t, err, "stream MAIL_EVENTS with at most 1073741824 bytes")
 		require.ErrorContains(t, err, "max_file")
 		require.ErrorContains(t, err, "--events-max-bytes")
+		require.True(t, stream.NeedsOperator(err))
 	}
 }
 

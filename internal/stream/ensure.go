@@ -257,3 +257,13 @@ func (e *ensurer) named(ctx context.Context, c *jetstream.StreamConfig, err erro
 	}
 	return fmt.Errorf("stream %s: %w", c.Name, err)
 }
+
+// NeedsOperator reports whether an error of [Ensure] stays until somebody changes the
+// broker or the settings: a stream differs or is in the way, or a bound does not fit.
+func NeedsOperator(err error) bool {
+	var mismatch *MismatchError
+	var overlap *OverlapError
+	var refused *jetstream.APIError
+	return errors.As(err, &mismatch) || errors.As(err, &overlap) ||
+		errors.As(err, &refused) && (refused.ErrorCode == 10028 || refused.ErrorCode == 10047)
+}
