@@ -139,6 +139,18 @@ func newOwnership(c ownershipConfig) *ownership {
 // clock.
 func (o *ownership) leaseValid() bool { return time.Since(o.base).Nanoseconds() < o.until.Load() }
 
+// owning returns an error until the first share of partitions is decided.
+func (o *ownership) owning() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.readiness == readinessNone {
+		return errNoShare
+	}
+	return nil
+}
+
+var errNoShare = errors.New("waiting for a share of the partitions")
+
 // ready returns what the first share of partitions still waits for, or nil.
 // From then on it returns nil, since shares come and go with replicas.
 func (o *ownership) ready() error {
@@ -146,7 +158,7 @@ func (o *ownership) ready() error {
 	defer o.mu.Unlock()
 	switch o.readiness {
 	case readinessNone:
-		return errors.New("waiting for a share of the partitions")
+		return errNoShare
 	case readinessOwned:
 		for p, c := range o.consumers {
 			if !c.started.Load() {

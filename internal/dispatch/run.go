@@ -21,6 +21,10 @@ const lastMargin = time.Second
 // nil.
 func (d *Dispatcher) Ready() error { return d.owner.ready() }
 
+// Owning returns an error until the dispatcher's first share of partitions is decided.
+// From then on it delivers what it fetches from the table, also without a broker.
+func (d *Dispatcher) Owning() error { return d.owner.owning() }
+
 // Rank returns this dispatcher's rank among those that are alive, from 0, and a
 // channel that is closed when it changes.
 func (d *Dispatcher) Rank() (rank int, changed <-chan struct{}) { return d.owner.ranked() }

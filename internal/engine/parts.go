@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -107,11 +108,11 @@ func agentPool(ctx context.Context, engine *pgxpool.Pool) (*pgxpool.Pool, error)
 func (d *Dispatcher) Load(ctx context.Context) error { return d.registry.Load(ctx) }
 
 // Ready returns why nothing is delivered yet, or nil.
-func (d *Dispatcher) Ready() error { return d.dispatch.Ready() }
+func (d *Dispatcher) Ready() error { return d.dispatch.Owning() }
 
-// Consuming returns why no events come from the broker yet, or nil. Without them the
-// dispatcher takes events from the outbox.
-func (d *Dispatcher) Consuming() error { return d.fanout.Ready() }
+// Consuming returns why nothing comes from the broker yet, or nil. Without it the
+// dispatcher takes events from the outbox and deliveries from their table.
+func (d *Dispatcher) Consuming() error { return errors.Join(d.fanout.Ready(), d.dispatch.Ready()) }
 
 // Parts are what is to run.
 func (d *Dispatcher) Parts() []Part {
