@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"net/url"
 	"path"
 	"strconv"
 	"strings"
@@ -143,8 +144,16 @@ func download(name string, n int) string {
 	if name = path.Base(path.Clean("/" + name)); name == "/" || name == "." {
 		name = "attachment-" + strconv.Itoa(n)
 	}
-	if d := mime.FormatMediaType("attachment", map[string]string{"filename": name}); d != "" {
-		return d
+	plain := strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' || r == '"' || r == '\\' || r == '%' {
+			return '_'
+		}
+		return r
+	}, name)
+	d := `attachment; filename="` + plain + `"`
+	if plain != name {
+		// Browsers cut a name at an escaped quote, so they get it encoded (RFC 6266); others get one without.
+		d += "; filename*=UTF-8''" + strings.ReplaceAll(url.QueryEscape(name), "+", "%20")
 	}
-	return "attachment"
+	return d
 }
