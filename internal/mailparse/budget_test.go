@@ -103,6 +103,19 @@ func shapes() map[string]func(n int) string {
 		"quoted-printable": func(n int) string {
 			return head + "Content-Transfer-Encoding: quoted-printable\r\n\r\n" + strings.Repeat("=\r\n", n)
 		},
+		"lines of dashes": func(n int) string { return head + "\r\n" + strings.Repeat(strings.Repeat("-", 100)+"\r\n", n) },
+		"HTML blockquotes": func(n int) string {
+			return head + "Content-Type: text/html\r\n\r\n" + strings.Repeat("x ", 900) + strings.Repeat("<blockquote>", n)
+		},
+		"HTML in HTML quotes": func(n int) string {
+			return head + "Content-Type: text/html\r\n\r\nx" + strings.Repeat("<div class=gmail_quote>x</div>", n)
+		},
+		"reports": func(n int) string {
+			return head + "Content-Type: multipart/report; boundary=b\r\n\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n" + strings.Repeat("A: b\r\n\r\n", n)
+		},
+		"calendars": func(n int) string {
+			return head + "Content-Type: text/calendar\r\n\r\n" + strings.Repeat("BEGIN:VEVENT\r\n", n)
+		},
 		"UTF-7": func(n int) string {
 			return head + "Content-Type: text/plain; charset=utf-7\r\n\r\n" + strings.Repeat("+A", n)
 		},

@@ -225,7 +225,7 @@ func (w *htmlWriter) lineBreak() {
 }
 
 // maxLists is how deep lists are told apart.
-const maxLists = 20
+const maxLists = 8
 
 func (w *htmlWriter) list(tag atom.Atom, a attributes) {
 	w.block(1)
@@ -312,8 +312,12 @@ func (w *htmlWriter) text(s string) {
 	}
 }
 
-// write writes a piece of a line, with what comes before it.
+// write writes a piece of a line, with what comes before it. It writes no more than a body may have, because marks and
+// addresses can make the text longer than the HTML.
 func (w *htmlWriter) write(s string) {
+	if w.out.Len() > MaxBody {
+		return
+	}
 	mark := strings.Repeat(">", min(w.quote, maxHTMLQuote))
 	switch {
 	case w.out.Len() == 0 && mark != "":

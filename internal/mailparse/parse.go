@@ -69,7 +69,9 @@ func (m *Mail) readHeader(b *budget) {
 		}
 	}
 	b.spend(4 * headerSize(m.Header))
-	m.Subject = DecodeWords(m.Header.Get("Subject"))
+	// Bytes that are not encoded have the charset of the text, if they are not UTF-8.
+	label := parseMediaField(m.Header.Get("Content-Type"), "").params["charset"]
+	m.Subject = decodeWords(Cut(m.Header.Get("Subject"), MaxField), label)
 	if v := m.Header.Get("Date"); v != "" {
 		if m.Date, m.HasDate = Date(v); !m.HasDate {
 			b.mark("the field Date is no date")

@@ -9,6 +9,7 @@ const (
 	maxReplyLines   = 5000
 	maxAttribution  = 4    // lines of "On …, … wrote:", which programs fold
 	maxReplyLine    = 2000 // bytes of a line that is looked at
+	maxShortLine    = 300  // bytes of a line that programs write in one piece
 	maxHeaderBlock  = 12   // lines
 	minHeaderFields = 3
 )
@@ -19,11 +20,39 @@ type quoteLines struct {
 	lines    []string
 	toTheEnd []bool // only quoted and empty lines follow from here on, apart from a signature
 	next     []int  // the first line from here on that is not empty; len(lines) for none
+	fields   []headerField
+}
+
+// headerField is what a line is as one of a copied header.
+type headerField struct {
+	known  bool // the others are set
+	field  bool
+	sender bool
+	timed  bool // it has a time of day and a year
+}
+
+// maxLabel is how much of a line is searched for the name of a field, in bytes.
+const maxLabel = 64
+
+// field looks at each line once.
+func (q *quoteLines) field(i int) headerField {
+	if q.fields[i].known {
+		return q.fields[i]
+	}
+	f := headerField{known: true}
+	line := strings.TrimSpace(q.lines[i])
+	if m := headerLine.FindStringSubmatch(Cut(line, maxLabel)); m != nil {
+		short := Cut(line, maxShortLine)
+		f.field, f.sender = true, m[1] != ""
+		f.timed = year.MatchString(short) && clock.MatchString(short)
+	}
+	q.fields[i] = f
+	return f
 }
 
 func newQuoteLines(lines []string) *quoteLines {
 	n := len(lines)
-	q := &quoteLines{lines: lines, toTheEnd: make([]bool, n+1), next: make([]int, n+1)}
+	q := &quoteLines{lines: lines, toTheEnd: make([]bool, n+1), next: make([]int, n+1), fields: make([]headerField, n)}
 	q.toTheEnd[n], q.next[n] = true, n
 	for i := n - 1; i >= 0; i-- {
 		blank := strings.TrimSpace(lines[i]) == ""
@@ -63,6 +92,23 @@ func StripQuotation(body string) (reply string, ok bool) {
 	return "", false
 }
 
+// lineMarks are what programs draw lines with.
+const lineMarks = "-_*="
+
+// isSeparator reports whether a line is "----- Original Message -----" in any language.
+func isSeparator(line string) bool {
+	line = strings.TrimSpace(line)
+	words := strings.TrimRight(strings.TrimLeft(line, lineMarks), lineMarks)
+	before := len(line) - len(strings.TrimLeft(line, lineMarks))
+	return before >= 2 && len(line)-before-len(words) >= 2 && words != "" && separated.MatchString(strings.TrimSpace(words))
+}
+
+// isRule reports whether a line is the one that Outlook draws above the header of the previous mail.
+func isRule(line string) bool {
+	line = strings.TrimSpace(line)
+	return len(line) >= 20 && (strings.Trim(line, "_") == "" || strings.Trim(line, "-") == "")
+}
+
 // begins reports whether a quotation begins at line i and continues to the end. start is its first line: an attribution
 // that ends at i may have begun before.
 func (q *quoteLines) begins(i int) (start int, ok bool) {
@@ -70,12 +116,14 @@ func (q *quoteLines) begins(i int) (start int, ok bool) {
 	switch {
 	case isQuoted(line):
 		return i, q.toTheEnd[i]
-	case separator.MatchString(line) || forwarded.MatchString(line):
+	case len(line) > maxShortLine && !strings.ContainsAny(line, "<@"):
+		return q.attribution(i)
+	case len(line) <= maxShortLine && (isSeparator(line) || forwarded.MatchString(strings.TrimSpace(line))):
 		return i, true
-	case rule.MatchString(line):
+	case len(line) <= maxShortLine && isRule(line):
 		next := q.next[i+1]
-		return i, next < len(q.lines) && headerBlock(q.lines[next:], true)
-	case headerBlock(q.lines[i:], false):
+		return i, next < len(q.lines) && q.headerBlock(next, true)
+	case q.headerBlock(i, false):
 		return i, true
 	}
 	return q.attribution(i)
@@ -118,28 +166,27 @@ func isAttribution(whole string, quoted bool) bool {
 
 // mayBeginAttribution reports whether a line looks like the first of a folded attribution.
 func mayBeginAttribution(line string) bool {
-	return beginning.MatchString(line) && !sentence.MatchString(line) || strings.Contains(line, "@") || strings.HasSuffix(line, "<")
+	return beginning.MatchString(Cut(line, maxLabel)) && !sentence.MatchString(line) || strings.Contains(line, "@") || strings.HasSuffix(line, "<")
 }
 
 // continuesAttribution reports whether a line may stand between the first and the last of one.
 func continuesAttribution(line string) bool { return !sentence.MatchString(line) }
 
-// headerBlock reports whether the lines begin with the copied header of a mail: its sender first, then more fields with
+// headerBlock reports whether a line and those behind it begin with the copied header of a mail: its sender first, then more fields with
 // little between them. Authors write such lists too, so a mail's header must show itself by the sender's address, or by
 // a time of day with a year. ruled says that a program drew a line above.
-func headerBlock(lines []string, ruled bool) bool {
-	first := headerLine.FindStringSubmatch(lines[0])
-	if first == nil || first[1] == "" {
+func (q *quoteLines) headerBlock(start int, ruled bool) bool {
+	if !q.field(start).sender {
 		return false
 	}
-	fields, proven := 0, ruled || strings.Contains(lines[0], "@")
-	for n, l := range lines {
-		if n == maxHeaderBlock || strings.TrimSpace(l) == "" && n > 0 && fields >= minHeaderFields {
+	fields, proven := 0, ruled || strings.Contains(q.lines[start], "@")
+	for i := start; i < len(q.lines) && i < start+maxHeaderBlock; i++ {
+		if q.next[i] != i && i > start && fields >= minHeaderFields {
 			break
 		}
-		if len(l) <= maxReplyLine && headerLine.MatchString(l) {
+		if f := q.field(i); f.field {
 			fields++
-			proven = proven || fields > 1 && clock.MatchString(l) && year.MatchString(l)
+			proven = proven || i > start && f.timed
 		}
 	}
 	return proven && fields >= minHeaderFields

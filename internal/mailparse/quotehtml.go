@@ -87,14 +87,16 @@ type htmlStripper struct {
 	quoted bool     // it is a quotation
 	start  int      // where it began
 
-	line      strings.Builder // the last line with text
-	lineStart int
-	ended     bool // the next text begins a line
-	next      int  // where that line begins
-	before    bool // there is text above the line
-	shown     bool // there is text outside quotations
-	found     bool
-	below     bool // there is text below a quotation
+	line        strings.Builder // the last line with text
+	judged      bool            // attribution is known of it
+	attribution bool
+	lineStart   int
+	ended       bool // the next text begins a line
+	next        int  // where that line begins
+	before      bool // there is text above the line
+	shown       bool // there is text outside quotations
+	found       bool
+	below       bool // there is text below a quotation
 }
 
 func stripHTML(b *budget, source string) (reply string, ok bool) {
@@ -158,11 +160,13 @@ func (s *htmlStripper) text(v string, pos int) {
 			s.next = pos
 		}
 		s.line.Reset()
+		s.judged = false
 		s.lineStart, s.before, s.ended = s.next, s.shown, false
 	}
 	s.shown = true
 	if s.line.Len() < maxReplyLine {
-		s.line.WriteString(v + " ")
+		s.line.WriteString(v[:min(len(v), maxReplyLine)] + " ")
+		s.judged = false
 	}
 }
 
@@ -207,7 +211,7 @@ func (s *htmlStripper) startTag(name string, a attributes, closed bool, pos, end
 	switch {
 	case tag == atom.Br:
 		s.endLine(end, false)
-	case blocks[tag] > 0:
+	case blocks[tag] > 0 || tag == atom.Blockquote:
 		s.endLine(pos, false)
 	}
 	if !closed && !void(tag) && len(s.open) < maxOpen {
@@ -216,9 +220,14 @@ func (s *htmlStripper) startTag(name string, a attributes, closed bool, pos, end
 	return false
 }
 
+// isAttribution reports whether the last line is one. It judges each line once.
 func (s *htmlStripper) isAttribution() bool {
-	line := strings.TrimSpace(s.line.String())
-	return line != "" && len(line) < maxReplyLine && (isAttribution(line, true) || nameWrote.MatchString(line))
+	if !s.judged {
+		line := strings.TrimSpace(s.line.String())
+		s.judged = true
+		s.attribution = line != "" && len(line) < maxReplyLine && (isAttribution(line, true) || nameWrote.MatchString(line))
+	}
+	return s.attribution
 }
 
 func (s *htmlStripper) endTag(name string, end int) {
@@ -231,13 +240,14 @@ func (s *htmlStripper) endTag(name string, end int) {
 			s.from, s.found = end, true
 			s.quoted = false
 			s.line.Reset()
+			s.judged = false
 		}
 		return
 	}
 	if n := len(s.open); n > 0 && s.open[n-1] == name {
 		s.open = s.open[:n-1]
 	}
-	if blocks[atom.Lookup([]byte(name))] > 0 {
+	if tag := atom.Lookup([]byte(name)); blocks[tag] > 0 || tag == atom.Blockquote {
 		s.endLine(end, true)
 	}
 }

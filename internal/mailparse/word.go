@@ -54,7 +54,7 @@ func decodeWords(v, label string) string {
 }
 
 func textIn(s, label string) string {
-	if label != "" && !utf8.ValidString(s) {
+	if label != "" && !utf8.ValidString(s) || strings.IndexByte(s, '\x1b') >= 0 {
 		s, _ = decodeCharset([]byte(s), label)
 	}
 	return Text(s)

@@ -110,6 +110,20 @@ func TestTheBytesOfATextDecideItsCharset(t *testing.T) {
 	}
 }
 
+func TestAFieldThatIsNotEncodedHasTheCharsetOfTheText(t *testing.T) {
+	t.Parallel()
+	for header, want := range map[string]string{
+		"Subject: \xcf\xf0\xe8\r\nContent-Type: text/plain; charset=windows-1251\r\n":  "При",
+		"Subject: \xf0\xd2\xc9\r\nContent-Type: text/plain; charset=koi8-r\r\n":        "При",
+		"Subject: Gr\xc3\xbc\xc3\x9fe\r\nContent-Type: text/plain; charset=koi8-r\r\n": "Grüße",
+		"Subject: Gr\xfc\xdfe\r\n":         "Grüße",
+		"Subject: \x1b$BF|K\\8l\x1b(B\r\n": "日本語",
+		"Subject: =?iso-8859-1?q?\xf6?= \xcf\r\nContent-Type: text/plain; charset=windows-1251\r\n": "ö П",
+	} {
+		require.Equal(t, want, parsed(header, "").Subject, "%q", header)
+	}
+}
+
 func TestHTMLNamesItsOwnCharset(t *testing.T) {
 	t.Parallel()
 	for _, head := range []string{`<meta charset="koi8-r">`, `<meta http-equiv="Content-Type" content="text/html; charset=koi8-r">`} {
