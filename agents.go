@@ -33,7 +33,7 @@ func fromMailbox(a mailbox.Agent) Agent {
 
 // CreateAgent creates an agent. webhookURL is a URL of its own that its mail is
 // POSTed to, "" for none. It returns a [*FieldError] for a bad address or URL,
-// [ErrAddressTaken], and [ErrNotFound] where there is no such tenant.
+// [ErrAddressTaken] (also for 30 days after another tenant has deleted it), and [ErrNotFound] where there is no such tenant.
 func (c *Client) CreateAgent(ctx context.Context, tenant TenantID, address, webhookURL string) (Agent, error) {
 	if webhookURL != "" {
 		if err := c.limits().ValidateURL("webhook_url", webhookURL); err != nil {

@@ -26,6 +26,7 @@ type cli struct {
 	Listen     listenCmd                 `cmd:"" help:"Create a webhook to a local receiver, and print what it receives."`
 	Webhooks   webhooksCmd               `cmd:"" help:"List, create, change and test webhooks."`
 	Agents     agentsCmd                 `cmd:"" help:"List, create and change agents, the addresses that receive mail."`
+	Domains    domainsCmd                `cmd:"" help:"List, add, verify and delete domains of mail addresses."`
 	Events     eventsCmd                 `cmd:"" help:"Read, create and redeliver events."`
 	Deliveries deliveriesCmd             `cmd:"" help:"Read and retry deliveries."`
 	Replay     replayCmd                 `cmd:"" help:"Replay past events."`

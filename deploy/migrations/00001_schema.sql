@@ -32,11 +32,31 @@ CREATE INDEX api_keys_tenant ON fanmail.api_keys (tenant_id, created_at DESC, id
 
 CREATE TABLE fanmail.agents (
     address     text PRIMARY KEY,              -- lower case
+    domain      text GENERATED ALWAYS AS (split_part(address, '@', -1)) STORED,
     tenant_id   uuid NOT NULL REFERENCES fanmail.tenants (id),
     webhook_url text,
     created_at  timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX agents_tenant ON fanmail.agents (tenant_id, address);
+
+-- Mail domains. Several tenants may claim one; one has verified it.
+CREATE TABLE fanmail.domains (
+    name        text NOT NULL,                 -- lower case, ASCII; '*': every domain that no other tenant has
+    tenant_id   uuid NOT NULL REFERENCES fanmail.tenants (id),
+    token       text NOT NULL,                 -- of the TXT record that proves it
+    verified_at timestamptz,                   -- NULL: not proven
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (name, tenant_id)
+);
+CREATE INDEX domains_tenant ON fanmail.domains (tenant_id, name);
+CREATE UNIQUE INDEX domains_owner ON fanmail.domains (name) WHERE verified_at IS NOT NULL;
+
+-- Addresses and domains that were deleted: other tenants can't have them for 30 days.
+CREATE TABLE fanmail.released_names (
+    name        text PRIMARY KEY,
+    tenant_id   uuid NOT NULL,                 -- the last owner
+    released_at timestamptz NOT NULL DEFAULT now()
+);
 
 CREATE TABLE fanmail.webhooks (
     id                       uuid PRIMARY KEY,

@@ -47,7 +47,7 @@ type changeAgentInput struct {
 func (s *server) agentRoutes() {
 	register(s, tenants, huma.Operation{
 		OperationID: "create-agent", Method: http.MethodPost, Path: "/v1/agents", DefaultStatus: http.StatusCreated,
-		Summary: "Create an agent", Description: "An address belongs to one tenant. An address that is taken is a 409.",
+		Summary: "Create an agent", Description: "The tenant must own the address's domain; see `POST /v1/domains`. An address that is taken, or that another tenant released less than 30 days ago, is a 409.",
 	}, s.createAgent)
 	register(s, tenants, huma.Operation{
 		OperationID: "list-agents", Method: http.MethodGet, Path: "/v1/agents", Summary: "List agents, sorted by address",
@@ -73,6 +73,9 @@ func (s *server) createAgent(ctx context.Context, in *createAgentInput) (*body[a
 	var a mailbox.Agent
 	var created bool
 	err := s.change(ctx, func(u *unit) (err error) {
+		if err := mailbox.CheckOwner(ctx, u, tenant(ctx), string(in.Body.Address)); err != nil {
+			return err
+		}
 		a, created, err = mailbox.CreateAgent(ctx, u, tenant(ctx), string(in.Body.Address), string(in.Body.WebhookURL))
 		return err
 	})

@@ -16,11 +16,12 @@ func TestAnAgentsLife(t *testing.T) {
 	require.Equal(t, hookURL, made.text("webhook_url"))
 	require.Equal(t, made.json, c.do("GET", "/v1/agents/HELP+desk@example.com", nil).want(t, 200).json)
 
-	// An address that is taken gets the same answer, whichever tenant has it.
-	mine := c.do("POST", "/v1/agents", map[string]any{"address": "help+desk@example.com"}).want(t, 409)
-	theirs := other.do("POST", "/v1/agents", map[string]any{"address": "HELP+desk@example.com"}).want(t, 409)
-	require.Equal(t, string(mine.raw), string(theirs.raw))
-	mine.names(t, "body.address")
+	c.do("POST", "/v1/agents", map[string]any{"address": "help+desk@example.com"}).want(t, 409).names(t, "body.address")
+	// A stranger to the domain gets the same answer, whether the address is taken or free.
+	taken := other.do("POST", "/v1/agents", map[string]any{"address": "HELP+desk@example.com"}).want(t, 422)
+	free := other.do("POST", "/v1/agents", map[string]any{"address": "free@example.com"}).want(t, 422)
+	require.Equal(t, string(free.raw), string(taken.raw))
+	taken.names(t, "body.address")
 
 	c.do("PATCH", "/v1/agents/help+desk@example.com", map[string]any{"webhook_url": "http://127.0.0.1/"}).want(t, 422).names(t, "body.webhook_url")
 	require.Equal(t, hookURL, c.do("PATCH", "/v1/agents/help+desk@example.com", map[string]any{}).want(t, 200).text("webhook_url"))
@@ -33,6 +34,13 @@ func TestAnAgentsLife(t *testing.T) {
 	c.do("DELETE", "/v1/agents/help+desk@example.com", nil).want(t, 404)
 	c.do("GET", "/v1/agents/%00", nil).want(t, 422).names(t, "path.address")
 	c.do("GET", "/v1/agents/%ff", nil).want(t, 422).names(t, "path.address")
+	c.do("POST", "/v1/agents", map[string]any{"address": "help+desk@example.com"}).want(t, 201)
+	c.do("DELETE", "/v1/agents/help+desk@example.com", nil).want(t, 204)
+	// A released address stays refused to others for 30 days, also to the domain's next owner.
+	w.operator.do("POST", "/v1/domains", map[string]any{"tenant_id": other.tenantID, "domain": "example.com"}).want(t, 201)
+	other.do("POST", "/v1/agents", map[string]any{"address": "help+desk@example.com"}).want(t, 409)
+	_, err := w.pool.Exec(t.Context(), `UPDATE fanmail.released_names SET released_at = now() - interval '31 days'`)
+	require.NoError(t, err)
 	other.do("POST", "/v1/agents", map[string]any{"address": "help+desk@example.com"}).want(t, 201)
 	for _, bad := range []string{"", "x", "x@", "@y", "a b@example.com", "Name <a@example.com>", "a@example.com, b@example.com", "a@example.com\r\n", strings.Repeat("l", 250) + "@example.com"} {
 		c.do("POST", "/v1/agents", map[string]any{"address": bad}).want(t, 422).names(t, "body.address")

@@ -16,6 +16,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/replay"
+	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -30,7 +31,10 @@ type Options struct {
 	// NC carries wake-up hints to the other processes, questions about lanes and
 	// the tail of events. nil: no hints, and the other two answer 503.
 	NC *nats.Conn
-	// JS is where tails read events, on NC. nil as NC.
+	// DNSServer is asked for the records that prove domains, host:port; "" means the
+	// system's servers.
+	DNSServer string
+	// JS is where tails read events, on NC; nil: the JetStream of NC's own account.
 	JS jetstream.JetStream
 	// Limits are the limits of webhooks, and the URLs that they may have.
 	Limits subscribers.Limits
@@ -66,12 +70,19 @@ func NewHandler(o Options) (http.Handler, error) {
 	if o.RateLimit < 0 {
 		return nil, fmt.Errorf("api: Options.RateLimit is %d; it must not be negative", o.RateLimit)
 	}
+	if o.JS == nil && o.NC != nil {
+		js, err := stream.Open(o.NC, "")
+		if err != nil {
+			return nil, fmt.Errorf("api: %w", err)
+		}
+		o.JS = js
+	}
 	m, err := newMetrics(o.Registerer)
 	if err != nil {
 		return nil, fmt.Errorf("api: Options.Registerer: %w", err)
 	}
 	s := &server{
-		pool: o.Pool, nc: o.NC, js: o.JS, limits: o.Limits.WithDefaults(), store: subscribers.NewStore(o.Pool, o.Limits), replays: replay.NewStore(o.Pool),
+		pool: o.Pool, nc: o.NC, js: o.JS, resolver: resolver(o.DNSServer), limits: o.Limits.WithDefaults(), store: subscribers.NewStore(o.Pool, o.Limits), replays: replay.NewStore(o.Pool),
 		log: o.Log, metrics: m, maxBody: o.MaxBodyBytes, rates: newRates(o.RateLimit), memory: newMemoryBudget(), ready: o.Ready,
 		tails: tails{byKey: map[events.APIKeyID]int{}}, stopping: o.Stopping,
 	}
@@ -102,6 +113,7 @@ func (s *server) routes() {
 	s.tenantRoutes()
 	s.keyRoutes()
 	s.agentRoutes()
+	s.domainRoutes()
 	s.webhookRoutes()
 	s.deliveryRoutes()
 	s.eventRoutes()

@@ -23,6 +23,7 @@ func TestAnotherTenantsKeySeesNothingOnAnyRoute(t *testing.T) {
 	owner, stranger := w.tenant(), w.tenant()
 	address := "owner@example.com"
 	owner.do("POST", "/v1/agents", map[string]any{"address": address}).want(t, 201)
+	owner.do("POST", "/v1/domains", map[string]any{"domain": "owner.example"}).want(t, 201)
 	hook := owner.webhook()
 	test := owner.do("POST", "/v1/webhooks/"+hook+"/test", nil).want(t, 202)
 	eventID, deliveryID := test.text("event_id"), test.text("id")
@@ -31,7 +32,7 @@ func TestAnotherTenantsKeySeesNothingOnAnyRoute(t *testing.T) {
 	message := insertMessage(ctx, t, w, owner, eventID, fmt.Appendf(nil, parcel, "x"))
 
 	params := map[string]string{
-		"/v1/agents/{address}": address, "/v1/webhooks/{id}": hook, "/v1/deliveries/{id}": deliveryID,
+		"/v1/agents/{address}": address, "/v1/domains/{domain}": "owner.example", "/v1/webhooks/{id}": hook, "/v1/deliveries/{id}": deliveryID,
 		"/v1/events/{id}": eventID, "/v1/keys/{id}": key, "/v1/messages/{id}": message, "/v1/replays/{id}": replay,
 	}
 	bodies := map[string]any{
@@ -45,7 +46,7 @@ func TestAnotherTenantsKeySeesNothingOnAnyRoute(t *testing.T) {
 	}
 	// Routes without an id in their path, with the status for another tenant.
 	without := map[string]int{
-		"create-tenant": 403, "list-tenants": 403, "create-agent": 409, "create-webhook": 422, "create-event": 422, "create-key": 404, "create-replay": 404,
+		"create-tenant": 403, "list-tenants": 403, "create-agent": 422, "create-domain": 422, "list-domains": 200, "create-webhook": 422, "create-event": 422, "create-key": 404, "create-replay": 404,
 		"get-stats": 200, "tail-events": 503, "list-agents": 200, "list-webhooks": 200, "list-events": 200, "list-keys": 200, "list-replays": 200,
 	}
 	secretWords := []string{address, hook, deliveryID, eventID, key, message, replay, owner.tenantID}

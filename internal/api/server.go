@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -21,18 +22,19 @@ import (
 
 // server holds what the handlers work with.
 type server struct {
-	pool    *pgxpool.Pool
-	nc      *nats.Conn          // may be nil
-	js      jetstream.JetStream // nil as nc
-	store   *subscribers.Store
-	replays *replay.Store
-	limits  subscribers.Limits
-	log     *zap.Logger
-	metrics *metrics
-	maxBody int64
-	rates   *rates
-	memory  *memoryBudget
-	tails   tails
+	pool     *pgxpool.Pool
+	nc       *nats.Conn          // may be nil
+	js       jetstream.JetStream // nil as nc
+	resolver *net.Resolver
+	store    *subscribers.Store
+	replays  *replay.Store
+	limits   subscribers.Limits
+	log      *zap.Logger
+	metrics  *metrics
+	maxBody  int64
+	rates    *rates
+	memory   *memoryBudget
+	tails    tails
 	// stopping is closed when the process stops.
 	stopping <-chan struct{}
 	ready    func(context.Context) error

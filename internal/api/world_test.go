@@ -4,16 +4,20 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/api"
+	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
@@ -63,7 +67,22 @@ func (w *world) tenant() client {
 	made := w.operator.do("POST", "/v1/tenants", map[string]any{"name": w.t.Name()}).want(w.t, 201)
 	c := client{w: w, tenantID: made.text("id")}
 	c.key = w.operator.do("POST", "/v1/keys", map[string]any{"tenant_id": c.tenantID}).want(w.t, 201).text("secret")
+	w.everyDomain(c.tenantID)
 	return c
+}
+
+// everyDomain gives every domain to the first tenant that asks.
+func (w *world) everyDomain(tenant string) {
+	w.t.Helper()
+	var id events.TenantID
+	require.NoError(w.t, id.UnmarshalText([]byte(tenant)))
+	err := pgx.BeginFunc(context.Background(), w.pool, func(tx pgx.Tx) error {
+		_, err := mailbox.GiveDomain(context.Background(), tx, id, mailbox.EveryDomain)
+		return err
+	})
+	if !errors.Is(err, mailbox.ErrDomainTaken) {
+		require.NoError(w.t, err)
+	}
 }
 
 // do sends a request. body is JSON text, a value to encode, or nil for none.

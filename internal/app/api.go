@@ -21,6 +21,7 @@ type APIConfig struct {
 	Outbound
 	Addr          string `name:"api-addr" env:"FANMAIL_API_ADDR" default:"127.0.0.1:8080" help:"Address of the API."`
 	MaxBodyBytes  int64  `name:"max-body-bytes" env:"FANMAIL_MAX_BODY_BYTES" default:"1048576" help:"Largest body of a request."`
+	DNSServer     string `name:"dns-server" env:"FANMAIL_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server for the records that prove domains; without it the system's servers are used."`
 	RateLimit     int    `name:"rate-limit" env:"FANMAIL_RATE_LIMIT" default:"1000" help:"Most requests a second of one API key in each process; 0 means no limit."`
 	MaxPerAddress int    `name:"max-connections-per-address" env:"FANMAIL_MAX_CONNECTIONS_PER_ADDRESS" default:"1000" help:"Most open connections of one client address to the API; 0 means no limit. Behind a proxy, all clients have the proxy's address."`
 	MaxWebhooks   int    `name:"max-webhooks" env:"FANMAIL_MAX_WEBHOOKS" default:"50" help:"Most webhooks of a tenant."`
@@ -32,6 +33,11 @@ func (c APIConfig) Validate() error {
 	return firstError(c.Database.validate, c.NATS.validate, c.Lifecycle.validate, func() error {
 		if err := address(c.Addr, "--api-addr", "FANMAIL_API_ADDR"); err != nil {
 			return err
+		}
+		if c.DNSServer != "" {
+			if err := address(c.DNSServer, "--dns-server", "FANMAIL_DNS_SERVER"); err != nil {
+				return err
+			}
 		}
 		for _, l := range []struct {
 			value     int64
@@ -68,7 +74,7 @@ func RunAPI(ctx context.Context, c APIConfig, log *zap.Logger) error {
 // addAPI serves on l. If it fails, it closes l.
 func (p *process) addAPI(ctx context.Context, c APIConfig, l net.Listener) error {
 	h, err := api.NewHandler(api.Options{ //nolint:contextcheck // requests bring their own
-		Pool: p.pool, NC: p.nc, JS: p.js, MaxBodyBytes: c.MaxBodyBytes, RateLimit: c.RateLimit, Ready: p.status.ready, Stopping: ctx.Done(), Version: Version(),
+		Pool: p.pool, NC: p.nc, JS: p.js, DNSServer: c.DNSServer, MaxBodyBytes: c.MaxBodyBytes, RateLimit: c.RateLimit, Ready: p.status.ready, Stopping: ctx.Done(), Version: Version(),
 		Limits: subscribers.Limits{
 			WebhooksPerTenant: c.MaxWebhooks, IDsPerFilter: c.MaxFilterIDs,
 			AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks,

@@ -124,6 +124,12 @@ func (c *Credentials) provision(ctx context.Context, pool *pgxpool.Pool, last Cr
 		}
 		last.TenantKey = key.Secret
 	}
+	// In development, one tenant has every domain, so that a newcomer need not prove one.
+	err = operator.Do(ctx, http.MethodPost, "/v1/domains", nil, map[string]string{"tenant_id": last.TenantID, "domain": "*"}, nil)
+	var p *apiclient.Problem
+	if err != nil && !(errors.As(err, &p) && p.Status == http.StatusConflict) { // an operator gave it to another
+		return fmt.Errorf("give every domain to the tenant: %w", err)
+	}
 	c.OperatorKey, c.TenantID, c.TenantKey = last.OperatorKey, last.TenantID, last.TenantKey
 	return nil
 }

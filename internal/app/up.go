@@ -26,7 +26,7 @@ type UpConfig struct {
 	NATSURL     secret.Text   `name:"nats-url" env:"FANMAIL_NATS_URL" placeholder:"nats://…" help:"URL of NATS with JetStream; without it an embedded one is started, with its data in DIR."`
 	HTTPAddr    string        `name:"http-addr" env:"FANMAIL_HTTP_ADDR" default:"off" help:"Address of /healthz, /readyz and /metrics."`
 	MailAuth    bool          `name:"mail-auth" env:"FANMAIL_MAIL_AUTH" help:"Check SPF, DKIM and DMARC of each mail. Off by default: mail from a developer's machine never passes."`
-	DNSServer   string        `name:"dns-server" env:"FANMAIL_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server for the checks of mail; without it the system's servers are used."`
+	DNSServer   string        `name:"dns-server" env:"FANMAIL_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server for the checks of mail and for the records that prove domains; without it the system's servers are used."`
 	Drain       time.Duration `name:"drain" env:"FANMAIL_DRAIN" default:"25s" help:"How long a stopping process may take to finish the work in flight."`
 	Waiting
 
@@ -167,7 +167,7 @@ func (c *UpConfig) addAll(ctx context.Context, p *process, api net.Listener, cre
 		return err
 	}
 	creds.SMTP = reachable(smtp.Addr())
-	if err := p.addAPI(ctx, APIConfig{Outbound: out}, api); err != nil {
+	if err := p.addAPI(ctx, APIConfig{Outbound: out, DNSServer: c.DNSServer}, api); err != nil {
 		return err
 	}
 	p.add("credentials", func(ctx context.Context) error {

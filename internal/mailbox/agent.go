@@ -32,18 +32,36 @@ func scanAgent(row pgx.CollectableRow) (Agent, error) {
 
 // CreateAgent creates an agent of the tenant; webhookURL is "" for none. The
 // address is stored as [Fold] returns it; a wrong one is an [*events.FieldError]. created
-// is false if any tenant has an agent of that address.
+// is false if any tenant has an agent of that address, or another tenant released it
+// less than [Quarantine] ago. Whether the tenant owns the domain is not checked; see
+// [CheckOwner].
 func CreateAgent(ctx context.Context, db pg.DB, tenant events.TenantID, address, webhookURL string) (a Agent, created bool, err error) {
 	address, err = cleanAddress(address)
 	if err != nil {
 		return a, false, err
 	}
-	list, err := readAgents(ctx, db, `INSERT INTO fanmail.agents (tenant_id, address, webhook_url) VALUES ($1, $2, nullif($3, ''))
-		ON CONFLICT (address) DO NOTHING RETURNING `+agentColumns, tenant, address, webhookURL)
+	list, err := readAgents(ctx, db, `INSERT INTO fanmail.agents (tenant_id, address, webhook_url)
+		SELECT $1, $2, nullif($3, '') WHERE NOT EXISTS (
+			SELECT 1 FROM fanmail.released_names WHERE name = $2 AND tenant_id <> $1 AND released_at > now() - make_interval(secs => $4))
+		ON CONFLICT (address) DO NOTHING RETURNING `+agentColumns, tenant, address, webhookURL, Quarantine.Seconds())
 	if err != nil || len(list) == 0 {
 		return a, false, err
 	}
 	return list[0], true, nil
+}
+
+// CheckOwner returns an [*events.FieldError] if the tenant owns no domain of the
+// address. It says the same whether or not the address exists.
+func CheckOwner(ctx context.Context, db pg.DB, tenant events.TenantID, address string) error {
+	address, err := cleanAddress(address)
+	if err != nil {
+		return err
+	}
+	owns, err := OwnsDomain(ctx, db, tenant, domainOf(address))
+	if err != nil || owns {
+		return err
+	}
+	return &events.FieldError{Field: "address", Reason: "is on a domain that this tenant has not verified: add it with POST /v1/domains, or ask the operator to give it"}
 }
 
 // ListAgents returns up to limit agents of the tenant, by address, that come
@@ -67,10 +85,13 @@ func SetWebhook(ctx context.Context, db pg.DB, tenant events.TenantID, address s
 	return readAgent(ctx, db, `UPDATE fanmail.agents SET webhook_url = $3 WHERE tenant_id = $1 AND address = $2 RETURNING `+agentColumns, tenant, address, url)
 }
 
-// DeleteAgent deletes an agent. Its address takes no more mail; its messages
-// stay.
+// DeleteAgent deletes an agent. Its address takes no more mail, and other tenants
+// can't have it for [Quarantine]; its messages stay.
 func DeleteAgent(ctx context.Context, db pg.DB, tenant events.TenantID, address string) error {
-	_, err := readAgent(ctx, db, `DELETE FROM fanmail.agents WHERE tenant_id = $1 AND address = $2 RETURNING `+agentColumns, tenant, address)
+	_, err := readAgent(ctx, db, `WITH gone AS (DELETE FROM fanmail.agents WHERE tenant_id = $1 AND address = $2 RETURNING `+agentColumns+`),
+		released AS (INSERT INTO fanmail.released_names (name, tenant_id) SELECT address, tenant_id FROM gone
+			ON CONFLICT (name) DO UPDATE SET tenant_id = excluded.tenant_id, released_at = now())
+		SELECT `+agentColumns+` FROM gone`, tenant, address)
 	return err
 }
 

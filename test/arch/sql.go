@@ -63,7 +63,7 @@ var Owners = []Owner{
 		Because: "the life of a delivery is kept by the guards of a few statements",
 	},
 	{
-		Package: "internal/mailbox", Tables: []string{"agents", "messages", "message_raws", "conversation_keys"},
+		Package: "internal/mailbox", Tables: []string{"agents", "messages", "message_raws", "conversation_keys", "domains", "released_names"},
 		Because: "mail is read and written in one place, whoever asks",
 	},
 	{

@@ -175,6 +175,10 @@ func (s *soaking) settle(ctx context.Context) error {
 		return err
 	}
 	s.tenant.key = made.Secret
+	domain := map[string]any{"tenant_id": s.tenant.id, "domain": "soak.example.com"}
+	if err := s.r.ask(ctx, operator, http.MethodPost, "/v1/domains", domain, &struct{}{}); err != nil {
+		return err
+	}
 	if err := s.r.ask(ctx, s.tenant.key, http.MethodPost, "/v1/agents", map[string]any{"address": s.tenant.agents[0]}, &struct{}{}); err != nil {
 		return err
 	}

@@ -73,6 +73,10 @@ func (r *rig) settle(ctx context.Context, hooks []wish) (map[string]*tenant, err
 			return nil, err
 		}
 		t.key = made.Secret
+		domain := map[string]any{"tenant_id": t.id, "domain": name + ".example.com"}
+		if err := r.ask(ctx, operator, http.MethodPost, "/v1/domains", domain, &struct{}{}); err != nil {
+			return nil, err
+		}
 		for n := range 4 {
 			address := fmt.Sprintf("agent-%d@%s.example.com", n, name)
 			t.agents = append(t.agents, address)

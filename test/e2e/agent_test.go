@@ -28,6 +28,7 @@ func TestAnAgentsOwnWebhookOutlivesItsDispatcher(t *testing.T) {
 	var key struct{ Secret string }
 	r.call(ctx, operator, "POST", "/v1/keys", map[string]any{"tenant_id": tenant.ID}, &key)
 	const address, plain = "robot@agents.example.com", "plain@agents.example.com"
+	r.call(ctx, operator, "POST", "/v1/domains", map[string]any{"tenant_id": tenant.ID, "domain": "*"}, nil)
 	for _, a := range []string{address, plain} {
 		r.call(ctx, key.Secret, "POST", "/v1/agents", map[string]any{"address": a}, nil)
 	}

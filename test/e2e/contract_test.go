@@ -198,7 +198,7 @@ func TestEveryOperationKeepsItsContractForTwoTenantsSideBySide(t *testing.T) {
 		}
 	}
 	slices.Sort(left)
-	require.Equal(t, []string{"create-agent", "create-key", "create-replay", "create-tenant", "create-webhook", "list-tenants"}, left,
+	require.Equal(t, []string{"create-agent", "create-domain", "create-key", "create-replay", "create-tenant", "create-webhook", "list-tenants"}, left,
 		"driven above; every other operation must be driven here")
 }
 
@@ -207,7 +207,10 @@ func (c *contract) tenant(ctx context.Context, operator *actor, creds app.Creden
 	ten := operator.do(ctx, "create-tenant", "", map[string]any{"name": name}, 201)
 	key := operator.do(ctx, "create-key", "", map[string]any{"tenant_id": ten["id"]}, 201)
 	a := &actor{contract: c, key: key["secret"].(string)}
-	a.furnish(ctx, creds.SMTP, s.URL("/"+name), name+"@example.com", s, "/"+name)
+	domain := name + ".example"
+	operator.do(ctx, "create-domain", "", map[string]any{"tenant_id": ten["id"], "domain": domain}, 201)
+	a.furnish(ctx, creds.SMTP, s.URL("/"+name), "robot@"+domain, s, "/"+name)
+	a.ids["/v1/domains/"] = domain
 	return a
 }
 
@@ -215,14 +218,14 @@ func (c *contract) tenant(ctx context.Context, operator *actor, creds app.Creden
 func lists(ctx context.Context, a *actor) []any {
 	return []any{
 		a.do(ctx, "list-agents", "?limit=100", nil, 200), a.do(ctx, "list-webhooks", "", nil, 200), a.do(ctx, "list-events", "?type=email.received", nil, 200),
-		a.do(ctx, "list-keys", "", nil, 200), a.do(ctx, "list-replays", "", nil, 200), a.do(ctx, "get-stats", "?window=5m", nil, 200),
+		a.do(ctx, "list-keys", "", nil, 200), a.do(ctx, "list-domains", "", nil, 200), a.do(ctx, "list-replays", "", nil, 200), a.do(ctx, "get-stats", "?window=5m", nil, 200),
 	}
 }
 
 // exercise calls what is neither a list nor part of furnish, deletions last.
 func (a *actor) exercise(ctx context.Context) {
 	a.t.Helper()
-	for _, op := range []string{"get-agent", "get-webhook", "get-delivery", "get-event", "get-message", "get-raw-message", "get-attachment", "get-replay", "list-deliveries", "tail-events"} {
+	for _, op := range []string{"get-agent", "get-webhook", "get-delivery", "get-event", "get-message", "get-raw-message", "get-attachment", "get-replay", "get-domain", "verify-domain", "list-deliveries", "tail-events"} {
 		a.do(ctx, op, "", nil, 200)
 	}
 	require.Eventually(a.t, func() bool { // its owner gets it within seconds
@@ -251,7 +254,7 @@ func (a *actor) exercise(ctx context.Context) {
 	tested := a.do(ctx, "test-webhook", "", nil, 202)
 	require.Equal(a.t, "pending", tested["status"])
 	a.do(ctx, "cancel-replay", "", nil, 202, 409) // 409: it has completed
-	for _, op := range []string{"revoke-key", "delete-webhook", "delete-agent"} {
+	for _, op := range []string{"revoke-key", "delete-webhook", "delete-agent", "delete-domain"} {
 		a.do(ctx, op, "", nil, 204)
 	}
 	a.do(ctx, "get-webhook", "", nil, 404)

@@ -82,6 +82,7 @@ func settleAs(ctx context.Context, r *rig, s *sink.Sink, operator string) string
 	r.call(ctx, operator, http.MethodPost, "/v1/tenants", map[string]any{"name": "crash test"}, &tenant)
 	var key struct{ Secret string }
 	r.call(ctx, operator, http.MethodPost, "/v1/keys", map[string]any{"tenant_id": tenant.ID}, &key)
+	r.call(ctx, operator, http.MethodPost, "/v1/domains", map[string]any{"tenant_id": tenant.ID, "domain": "*"}, nil)
 	for n := range agents {
 		r.call(ctx, key.Secret, http.MethodPost, "/v1/agents", map[string]any{"address": agentAddress(n)}, nil)
 	}

@@ -154,6 +154,7 @@ func TestEachProcessHasTheRightsItNeedsAndNoOthers(t *testing.T) {
 	var tenant, key, webhook struct{ ID, Secret string }
 	g.call(ctx, operator, http.MethodPost, "/v1/tenants", map[string]any{"name": "guarded"}, &tenant)
 	g.call(ctx, operator, http.MethodPost, "/v1/keys", map[string]any{"tenant_id": tenant.ID}, &key)
+	g.call(ctx, operator, http.MethodPost, "/v1/domains", map[string]any{"tenant_id": tenant.ID, "domain": "*"}, nil)
 	g.call(ctx, key.Secret, http.MethodPost, "/v1/agents", map[string]any{"address": "robot@example.com", "webhook_url": s.URL("/agent")}, nil)
 	// The first answer fails, so that the log of attempts is written too.
 	s.Script("/ok", sink.FailAttempts(1, sink.Answer{Status: 503, Header: http.Header{"Retry-After": {"1"}}}))
@@ -258,6 +259,9 @@ func (g *guarded) callAll(ctx context.Context, operator, key, webhook string) {
 	post(key, "/v1/events/"+event+"/redeliver", map[string]any{"webhook_id": webhook})
 	g.call(ctx, key, http.MethodPatch, "/v1/webhooks/"+webhook, map[string]any{"description": "changed"}, nil)
 	g.call(ctx, key, http.MethodPatch, "/v1/agents/robot@example.com", map[string]any{"webhook_url": nil}, nil)
+	g.call(ctx, key, http.MethodPost, "/v1/domains", map[string]any{"domain": "unused.example"}, nil)
+	g.call(ctx, key, http.MethodGet, "/v1/domains/unused.example", nil, nil)
+	g.call(ctx, key, http.MethodDelete, "/v1/domains/unused.example", nil, nil)
 	post(key, "/v1/agents", map[string]any{"address": "gone@example.com"})
 	g.call(ctx, key, http.MethodDelete, "/v1/agents/gone@example.com", nil, nil)
 	spare := post(key, "/v1/keys", map[string]any{})

@@ -133,6 +133,7 @@ func webhooksOfBoth(ctx context.Context, r *rig) (key string, paths map[string]s
 	r.call(ctx, operator, http.MethodPost, "/v1/tenants", map[string]any{"name": "traced"}, &tenant)
 	var made struct{ Secret string }
 	r.call(ctx, operator, http.MethodPost, "/v1/keys", map[string]any{"tenant_id": tenant.ID}, &made)
+	r.call(ctx, operator, http.MethodPost, "/v1/domains", map[string]any{"tenant_id": tenant.ID, "domain": "*"}, nil)
 	r.call(ctx, made.Secret, http.MethodPost, "/v1/agents", map[string]any{"address": "robot@example.com"}, nil)
 	paths = map[string]string{}
 	owners := map[string]bool{}
