@@ -15,7 +15,7 @@
 //     byte for byte and a Date or Received field makes a coincidence unlikely.
 //   - A mail is never refused for its content. A mail that cannot be parsed is
 //     delivered as far as it could be read, with parse_error set. Its raw bytes are
-//     kept exactly. Parsing is bounded in time, parts and depth.
+//     kept exactly. Parsing is bounded in work, parts and depth (package mailparse).
 //   - Mails of a tenant that answer each other are one conversation, also if each
 //     names only the previous one, or if two arrive at the same time.
 //   - An event always fits an envelope: a field that does not fit is cut and named in

@@ -200,6 +200,19 @@ func TestTransferEncodingsAreUndone(t *testing.T) {
 	}
 }
 
+// Some programs say base64 of a text that they did not encode.
+func TestATextThatIsNotEncodedAfterAllIsRead(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]string{
+		"Hello, this is: plain (text). It has dots, and more!\r\n": "Hello, this is: plain (text). It has dots, and more!\r\n",
+		"aGVsbG8=\r\n": "hello", "aGVs\r\n-- bG8=": "hello",
+	} {
+		m := parsed("Content-Transfer-Encoding: base64\r\n", body)
+		require.Equal(t, want, m.Text)
+	}
+	require.Equal(t, "ü", parsed("Content-Type: text/plain; charset=\"charset=iso-8859-1\"\r\n", "\xfc").Text)
+}
+
 func TestAFileUuencodedInTheTextIsAnAttachment(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ body, text, files string }{

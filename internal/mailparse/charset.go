@@ -64,7 +64,7 @@ func findCharset(label string) (encoding.Encoding, bool) {
 // false if nobody knows the charset.
 func decodeCharset(b []byte, label string) (s string, known bool) {
 	label = strings.ToLower(strings.Trim(label, " \t\"'"))
-	label, _, _ = strings.Cut(label, "*") // a language
+	label, _, _ = strings.Cut(strings.TrimPrefix(label, "charset="), "*") // a language
 	if e := byMark(b); e != nil {
 		return decodeWith(e, b), true
 	}

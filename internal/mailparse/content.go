@@ -31,6 +31,9 @@ type Part struct {
 	Size        int64 // of the content, in bytes
 }
 
+// maxInner is the size up to which an encoded mail is decoded to list its parts, in bytes.
+const maxInner = 4 << 20
+
 // maxListed is how many parts of an attached mail are listed.
 const maxListed = 100
 
@@ -59,12 +62,17 @@ func (r *reader) attach(p *part) {
 	}
 	a.Inline = p.disposition.value == "inline" || p.disposition.value == "" && a.ContentID != ""
 	keep := len(r.attachments) == r.want
+	encoded := p.isMail() && !p.message // its parts were not found by the scan
+	var inner []byte
 	sum := sha256.New()
 	decodeTransfer(r.b, d, p.content, func(piece []byte) bool {
 		sum.Write(piece)
 		a.Size += int64(len(piece))
 		if keep {
 			r.wanted = append(r.wanted, piece...)
+		}
+		if encoded && len(inner) < maxInner {
+			inner = append(inner, piece...)
 		}
 		return r.b.spend(2 * len(piece))
 	})
@@ -75,8 +83,12 @@ func (r *reader) attach(p *part) {
 		a.Filename = Text(uu.name)
 	}
 	a.SHA256 = hex.EncodeToString(sum.Sum(nil))
-	if p.message {
+	switch {
+	case p.message:
 		a.Parts = r.listParts(nil, p.children)
+	case encoded && len(inner) < maxInner:
+		s := SplitMail(inner)
+		a.Parts = r.listParts(nil, []*part{scan(r.b, inner, len(inner)-len(s.Body), s.Header)})
 	}
 	r.attachments = append(r.attachments, a)
 }
@@ -137,6 +149,9 @@ func (r *reader) body(p *part, room int) (s string, cut bool) {
 	}
 	if d.broken() {
 		r.b.mark("the text is no valid " + strings.ToLower(strings.TrimSpace(p.encoding)))
+	}
+	if b, ok := d.(*base64Decoder); ok && b.strays > len(raw)/10+3 {
+		raw = p.content[:min(len(p.content), room)] // it was not encoded at all
 	}
 	if !r.b.spend(8 * len(raw)) {
 		return "", true

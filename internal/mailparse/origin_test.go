@@ -2,6 +2,7 @@ package mailparse
 
 import (
 	"context"
+	"encoding/base64"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -106,6 +107,8 @@ func TestPartsOfAnAttachedMailAreListed(t *testing.T) {
 	require.Equal(t, "see", m.Text)
 	require.Len(t, m.Attachments, 1)
 	require.Equal(t, []Part{{"", "text/plain", 5}, {"in.pdf", "application/pdf", 5}, {"", "text/plain", 2}}, m.Attachments[0].Parts)
+	m = parsed("Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n", base64.StdEncoding.EncodeToString([]byte("Content-Type: multipart/mixed; boundary=B\r\n\r\n--B\r\nContent-Type: a/b; name=in\r\n\r\nx\r\n--B--\r\n")))
+	require.Equal(t, []Part{{"in", "a/b", 1}}, m.Attachments[0].Parts, "also of one that is encoded")
 	_, content, err := ReadAttachment(context.Background(), []byte("From: a@x.example\r\nContent-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\nhi\r\n"), 0)
 	require.NoError(t, err)
 	require.Equal(t, "Subject: in\r\n\r\nhi\r\n", string(content))

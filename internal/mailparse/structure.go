@@ -25,6 +25,10 @@ type part struct {
 
 func (p *part) multipart() bool { return strings.HasPrefix(p.kind.value, "multipart/") }
 
+func (p *part) isMail() bool {
+	return p.kind.value == "message/rfc822" || p.kind.value == "message/global" || p.kind.value == "message/news"
+}
+
 // scanner finds the parts of a mail in one pass over its lines. A line is compared with all open boundaries by one
 // lookup, so nesting does not add work: a mail of n bytes takes some n steps, however its parts are nested or left
 // open.
@@ -147,7 +151,7 @@ func (s *scanner) begin(start int, standard string) {
 	switch {
 	case p.multipart():
 		s.openMultipart(p)
-	case p.kind.value == "message/rfc822" || p.kind.value == "message/global" || p.kind.value == "message/news":
+	case p.isMail():
 		// An encoded mail is read when it is listed.
 		if d, _ := transferDecoder(p.encoding); d == (identity{}) && s.room() {
 			p.message = true
