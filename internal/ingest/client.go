@@ -12,6 +12,10 @@ const (
 	maxErrors   = 20  // replies 5xx
 	freeErrors  = 10  // the replies 5xx after these are delayed
 	maxCommands = 100 // commands since the last accepted mail, besides one for each allowed recipient
+
+	// maxTemporary bounds the replies 4xx since the last accepted mail. A mail may come with many more recipients
+	// than one transaction takes.
+	maxTemporary = 1000
 )
 
 // Limits of a client, over all its connections. If it exceeds one, its replies are delayed. It is not refused:

@@ -40,7 +40,8 @@ type conn struct {
 	secure   bool
 	dataMode bool // 354 was answered: what comes is a mail
 	errors   int
-	commands int // since the last accepted mail
+	// Replies since the last accepted mail: 2xx and 3xx, and 4xx.
+	commands, temporary int
 
 	mu        sync.Mutex
 	budget    int64 // bytes that may still be read before an answer
@@ -191,8 +192,8 @@ func (c *conn) ready(p []byte) (int, error) {
 	return n, err
 }
 
-// judge counts a reply by the first digit of its code, and reports whether to delay it. Temporary failures are
-// not the client's, and do not count.
+// judge counts a reply by the first digit of its code, and reports whether to delay it. Temporary failures may be
+// the server's fault, so they have a limit of their own and do not count against the client.
 func (c *conn) judge(code byte) bool {
 	switch code {
 	case '2', '3':
@@ -202,6 +203,12 @@ func (c *conn) judge(code byte) bool {
 			c.finish(tooManyCommands(c.o.maxCommands))
 		}
 		return c.client.commanded(1)
+	case '4':
+		c.temporary++
+		if c.temporary >= maxTemporary {
+			c.o.refuse(refusedCommands)
+			c.finish(tooManyCommands(maxTemporary))
+		}
 	case '5':
 		c.errors++
 		if c.errors >= maxErrors {
@@ -216,7 +223,7 @@ func (c *conn) judge(code byte) bool {
 // accepted forgives the commands that led to a mail, and the one whose reply comes next.
 func (c *conn) accepted() {
 	c.client.commanded(-c.commands - 1)
-	c.commands = -1
+	c.commands, c.temporary = -1, 0
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.since = time.Now()

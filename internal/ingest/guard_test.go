@@ -33,6 +33,26 @@ func TestUnknownRecipientsEndTheConnection(t *testing.T) {
 	require.EqualValues(t, 10, metric(t, reg, "fanmail_ingest_delayed_replies_total"))
 }
 
+func TestOneConnectionAsksTheDatabaseSeldom(t *testing.T) {
+	t.Parallel()
+	pool, s := quick(t, ingest.Options{Tarpit: time.Millisecond})
+	for address, most := range map[string]int64{"nobody@example.com": 20, "a@example.com": 1} {
+		before := pool.Stat().AcquireCount()
+		w := hello(t, s)
+		w.say(250, "MAIL FROM:<s@example.org>")
+		many := strings.Repeat("RCPT TO:<"+address+">\r\n", 33_300)
+		written := make(chan struct{})
+		go func() {
+			defer close(written)
+			_, _ = io.WriteString(w.conn, many) // the server closes the connection
+		}()
+		w.closed()
+		_ = w.conn.Close()
+		<-written
+		require.LessOrEqual(t, pool.Stat().AcquireCount()-before, most, address)
+	}
+}
+
 // Errors of any kind count, also where go-smtp alone gives them.
 func TestBadCommandsEndTheConnection(t *testing.T) {
 	t.Parallel()
@@ -62,8 +82,15 @@ func TestCommandsWithoutAMailEndTheConnection(t *testing.T) {
 		require.Contains(t, w.expect(421), "limit 103", name)
 		w.closed()
 	}
-	// A mail begins the count anew.
 	w := hello(t, s)
+	w.begin("a@example.com", "a@example.com", "a@example.com")
+	for range 1000 {
+		w.say(452, "RCPT TO:<a@example.com>")
+	}
+	require.Contains(t, w.expect(421), "limit 1000")
+	w.closed()
+	// A mail begins the count anew.
+	w = hello(t, s)
 	for range 3 {
 		for range 90 {
 			w.say(250, "NOOP")
