@@ -148,8 +148,8 @@ func (c *session) read(r io.Reader, to *spool, reserved *transfer, end time.Time
 			c.s.m.refuse(refusedSize)
 			return smtp.ErrDataTooLarge, true
 		}
-		if size >= spoolAfter && size > reserved.bytes {
-			if answer := c.reserve(reserved, size-reserved.bytes); answer != nil {
+		if size >= spoolAfter {
+			if answer := c.reserve(reserved, size); answer != nil {
 				return answer, true
 			}
 		}
@@ -168,9 +168,9 @@ func (c *session) read(r io.Reader, to *spool, reserved *transfer, end time.Time
 	}
 }
 
-// reserve takes room in the temporary files, or returns the reply.
-func (c *session) reserve(t *transfer, n int64) error {
-	switch c.s.transfers.reserve(t, n) {
+// reserve takes room for size bytes in the temporary files, or returns the reply.
+func (c *session) reserve(t *transfer, size int64) error {
+	switch c.s.transfers.reserve(t, size) {
 	case overTotal:
 		c.s.m.refuse(refusedMemory)
 		return errFull

@@ -19,8 +19,11 @@ type transfers struct {
 
 // transfer is one mail that is being received.
 type transfer struct {
-	conn  *conn
-	bytes int64 // reserved
+	conn *conn
+
+	// Guarded by transfers.mu.
+	bytes   int64 // reserved
+	evicted bool
 }
 
 // newTransfers limits the bytes of all to limit, and those of one client to half of it, but at least one mail.
@@ -40,11 +43,16 @@ const (
 	overShare
 )
 
-// reserve takes n more bytes for a transfer. If there is no room, it evicts the slowest transfer of the client
-// that holds the most, or of the client itself if that is over its share.
-func (ts *transfers) reserve(t *transfer, n int64) fit {
+// reserve sees to it that a transfer has size bytes. If there is no room, it evicts the slowest transfer of the
+// client that holds the most, or of the client itself if that is over its share. A transfer that was evicted gets
+// no room: it ends at its next read.
+func (ts *transfers) reserve(t *transfer, size int64) fit {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
+	n := size - t.bytes
+	if t.evicted || n <= 0 {
+		return fits
+	}
 	key := t.conn.client.key
 	for ts.clients[key]+n > ts.share {
 		if !ts.makeRoom(t, key) {
@@ -117,6 +125,7 @@ func (ts *transfers) makeRoom(t *transfer, key netip.Prefix) bool {
 		return false
 	}
 	ts.drop(victim)
+	victim.evicted = true
 	ts.evicted()
 	return true
 }
