@@ -22,6 +22,7 @@ func TestAMailMustKeepTheMinimumRate(t *testing.T) {
 	client, server := net.Pipe()
 	defer func() { _ = client.Close() }()
 	c := newConn(server, &client1, connOptions{window: time.Second, closed: func(*conn) {}})
+	defer time.AfterFunc(20*time.Second, func() { _ = client.Close() }).Stop()
 	c.startTransfer(start.Add(time.Hour))
 	c.pace.begin(start.Add(-2 * time.Minute))
 	c.await(start.Add(time.Hour))
