@@ -15,7 +15,7 @@ import (
 )
 
 // runConns is the most connections that Run and Tick open for their work, besides
-// those of the agents' own webhooks (4). They are opened as they are needed.
+// those of the agents' own webhooks (3). They are opened as they are needed.
 const runConns = 12
 
 // Run relays, fans out, delivers and maintains until ctx ends; then it fetches

@@ -12,9 +12,12 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
+	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/dispatch"
+	"github.com/fanmail-dev/fanmail/internal/health"
 	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/outbox"
@@ -86,7 +89,7 @@ func (e *examination) database(ctx context.Context, c Database) {
 	cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // there may be a connection pooler
 	conn, err := pgx.ConnectConfig(ctx, cfg.ConnConfig)
 	if err != nil {
-		e.add("database", FindingFail, "start Postgres, or correct --database-url (FANMAIL_DATABASE_URL)", "is unreachable: %w", err)
+		e.add("database", FindingFail, remedy(err, "start Postgres, or correct --database-url (FANMAIL_DATABASE_URL)"), "is unreachable: %w", err)
 		return
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
@@ -117,8 +120,10 @@ func (e *examination) database(ctx context.Context, c Database) {
 	if !e.schema(ctx, conn) {
 		return
 	}
+	e.writes(ctx, conn)
 	e.partitions(ctx, conn)
 	e.work(ctx, conn)
+	e.processes(ctx, conn)
 	e.hosts(ctx, conn)
 }
 
@@ -141,6 +146,57 @@ func (e *examination) schema(ctx context.Context, conn *pgx.Conn) bool {
 	}
 	e.add("schema", FindingOK, "", "version %d", schema.Have)
 	return true
+}
+
+// writes makes a write and rolls it back.
+func (e *examination) writes(ctx context.Context, conn *pgx.Conn) {
+	if err := health.TryWrite(ctx, conn); err != nil {
+		e.add("writes", FindingFail, remedy(err, "see the server's log"), "the database takes none: %w", err)
+		return
+	}
+	e.add("writes", FindingOK, "", "the database takes them: one was made and rolled back")
+}
+
+// processes tells which components of the running processes are not well.
+func (e *examination) processes(ctx context.Context, conn *pgx.Conn) {
+	list, err := health.Processes(ctx, conn)
+	if err != nil {
+		e.add("processes", FindingFail, remedy(err, "see the server's log"), "%w", err)
+		return
+	}
+	running, well := 0, true
+	for _, p := range list {
+		if p.Age > health.Gone {
+			continue
+		}
+		running++
+		for i := range p.Components {
+			s := &p.Components[i]
+			if s.Status == health.OK {
+				continue
+			}
+			well = false
+			status, fix := FindingWarn, s.Remedy
+			if s.Needed && s.Status == health.Failing {
+				status = FindingFail
+			}
+			if fix == "" {
+				fix = "see the log of this process"
+			}
+			e.add(p.Kind+" "+p.Name+", "+s.Name, status, fix, "%s: %s, %s ago", s.Status, s.Why(), time.Since(s.LastError).Round(time.Second))
+		}
+	}
+	if well {
+		e.add("processes", FindingOK, "", "%d seen in the last %s, and all their components are well", running, health.Gone)
+	}
+}
+
+// remedy returns what to do about a known error, or else fix.
+func remedy(err error, fix string) string {
+	if f, known := health.Explain(err); known {
+		return f.Remedy
+	}
+	return fix
 }
 
 func (e *examination) partitions(ctx context.Context, conn *pgx.Conn) {
@@ -225,7 +281,7 @@ func (e *examination) broker(ctx context.Context, c NATS) {
 	}
 	nc, err := nats.Connect(c.URL.Reveal(), append(c.credentials(), nats.Name("fanmail-doctor"), nats.Timeout(checkTimeout/2))...)
 	if err != nil {
-		e.add("broker", FindingFail, "start NATS, or correct --nats-url (FANMAIL_NATS_URL) and its credentials", "is unreachable: %w", err)
+		e.add("broker", FindingFail, remedy(err, "start NATS, or correct --nats-url (FANMAIL_NATS_URL) and its credentials"), "is unreachable: %w", err)
 		return
 	}
 	defer nc.Close()
@@ -238,14 +294,16 @@ func (e *examination) broker(ctx context.Context, c NATS) {
 		return
 	}
 	js, err := stream.Open(nc, c.apiPrefix())
+	var account *jetstream.AccountInfo
 	if err == nil {
-		_, err = js.AccountInfo(ctx)
+		account, err = js.AccountInfo(ctx)
 	}
 	if err != nil {
-		e.add("broker", FindingFail, "enable JetStream in its configuration, and for this account", "NATS %s without JetStream: %w", nc.ConnectedServerVersion(), err)
+		e.add("broker", FindingFail, remedy(err, "enable JetStream in its configuration, and for this account"), "NATS %s without JetStream: %w", nc.ConnectedServerVersion(), err)
 		return
 	}
 	e.add("broker", FindingOK, "", "NATS %s with JetStream", nc.ConnectedServerVersion())
+	fix := e.room(ctx, js, c, account)
 	began := time.Now()
 	streams, err := stream.Verify(ctx, js, c.streams(stream.Everything))
 	took := time.Since(began)
@@ -255,7 +313,7 @@ func (e *examination) broker(ctx context.Context, c NATS) {
 	}
 	var server time.Time
 	for _, s := range streams {
-		e.stream(s, max(c.StreamReplicas, 1))
+		e.stream(s, max(c.StreamReplicas, 1), fix)
 		if !s.ServerTime.IsZero() {
 			server = s.ServerTime
 		}
@@ -265,14 +323,71 @@ func (e *examination) broker(ctx context.Context, c NATS) {
 	}
 }
 
-func (e *examination) stream(s stream.Verified, replicas int) {
+const (
+	// needConsumers are a consumer for each partition, the fan-out's and the intake's.
+	needConsumers = events.Partitions + 2
+	// fullPercent of an account's storage needs attention.
+	fullPercent = 90
+)
+
+// room checks whether the account has room for the streams, and whether others take
+// their subjects. It returns what to do about a stream that is missing.
+func (e *examination) room(ctx context.Context, js jetstream.JetStream, c NATS, account *jetstream.AccountInfo) (fix string) {
+	fix = "start a publisher or a dispatcher: it creates the missing stream, and lost messages are published again from Postgres"
+	if c.Streams == streamsExternal {
+		fix = "run `fanmail streams`, or the tool that makes this account's streams"
+	}
+	well := true
+	bad := func(status, code, format string, args ...any) {
+		well = false
+		f, _ := health.Lookup(health.Broker, code)
+		fix = f.Remedy
+		e.add("broker's limits", status, fix, format, args...)
+	}
+	wanted := stream.Configs(c.streams(stream.Everything))
+	ours, have := map[string]bool{}, 0
+	for _, want := range wanted {
+		ours[want.Name] = true
+		if _, err := js.Stream(ctx, want.Name); err == nil {
+			have++
+		}
+	}
+	l := account.Limits
+	if l.MaxStreams > 0 && account.Streams+len(wanted)-have > l.MaxStreams {
+		bad(FindingFail, "10027", "the account may have %d streams and has %d, of which %d are Fanmail's %d", l.MaxStreams, account.Streams, have, len(wanted))
+	}
+	if l.MaxConsumers > 0 && l.MaxConsumers < needConsumers {
+		bad(FindingFail, "10026", "the account may have %d consumers; Fanmail needs %d", l.MaxConsumers, needConsumers)
+	}
+	if l.MaxStore > 0 && account.Store*100 > uint64(l.MaxStore)*fullPercent {
+		bad(FindingWarn, "10047", "%d of the account's %d MB of storage are used", account.Store>>20, l.MaxStore>>20)
+	}
+	if l.MaxMemory > 0 && account.Memory*100 > uint64(l.MaxMemory)*fullPercent {
+		bad(FindingWarn, "10028", "%d of the account's %d MB of memory are used", account.Memory>>20, l.MaxMemory>>20)
+	}
+	for _, want := range wanted {
+		for _, subject := range want.Subjects {
+			for name := range js.StreamNames(ctx, jetstream.WithStreamListSubject(subject)).Name() {
+				if !ours[name] {
+					bad(FindingFail, "10065", "stream %s takes subjects of %s (%s)", name, want.Name, subject)
+				}
+			}
+		}
+	}
+	if well {
+		e.add("broker's limits", FindingOK, "", "the account has room for Fanmail's streams, and no other stream takes their subjects")
+	}
+	return fix
+}
+
+func (e *examination) stream(s stream.Verified, replicas int, missing string) {
 	check := "stream " + s.Stream
 	var mismatch *stream.MismatchError
 	switch {
 	case errors.As(s.Err, &mismatch):
 		e.add(check, FindingFail, "`nats stream edit "+s.Stream+"`, or another account in --nats-url", "%w", s.Err)
 	case errors.Is(s.Err, stream.ErrMissing):
-		e.add(check, FindingFail, "start any Fanmail process: it creates the missing stream, and lost messages are published again from Postgres", "%w", s.Err)
+		e.add(check, FindingFail, missing, "%w", s.Err)
 	case s.Err != nil:
 		e.add(check, FindingWarn, "start any Fanmail process of this release", "%w", s.Err)
 	case s.Replicas < replicas:

@@ -179,13 +179,17 @@ func Overall(states []State) Status {
 	return status
 }
 
+// Why says what is wrong with a component, on one line.
+func (s *State) Why() string {
+	if s.Means == "" {
+		return s.Error
+	}
+	return s.Means + ": " + s.Error
+}
+
 // Line says on one line what is wrong with a component and what to do.
 func (s *State) Line(now time.Time) string {
-	line := s.Name + ": "
-	if s.Means != "" {
-		line += s.Means + ": "
-	}
-	line += s.Error
+	line := s.Name + ": " + s.Why()
 	if !s.Since.IsZero() {
 		line += " (for " + now.Sub(s.Since).Round(time.Second).String() + ")"
 	}

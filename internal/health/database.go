@@ -55,7 +55,7 @@ type watch struct {
 }
 
 func (w *watch) answer(err *pgconn.PgError) {
-	f, known := find(Database, err.Code)
+	f, known := Lookup(Database, err.Code)
 	if !known {
 		return
 	}

@@ -80,8 +80,8 @@ var faults = []Fault{
 // Faults returns a copy of the table.
 func Faults() []Fault { return append([]Fault(nil), faults...) }
 
-// find returns the entry of a code; known is false if there is none.
-func find(party, code string) (f Fault, known bool) {
+// Lookup returns the entry of a code; known is false if there is none.
+func Lookup(party, code string) (f Fault, known bool) {
 	for _, f := range faults {
 		if f.Party == party && f.Code == code {
 			return f, true
@@ -103,23 +103,23 @@ func Explain(err error) (f Fault, known bool) {
 	case err == nil:
 		return Fault{}, false
 	case errors.As(err, &answer):
-		return find(Database, answer.Code)
+		return Lookup(Database, answer.Code)
 	case errors.As(err, &connect):
-		return find(Database, "unreachable")
+		return Lookup(Database, "unreachable")
 	case errors.As(err, &overlap), errors.As(err, &foreign):
-		return find(Broker, "10065")
+		return Lookup(Broker, "10065")
 	case errors.As(err, &mismatch):
-		return find(Broker, "mismatch")
+		return Lookup(Broker, "mismatch")
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
-		return find(Broker, "no stream")
+		return Lookup(Broker, "no stream")
 	case errors.As(err, &refused):
-		return find(Broker, strconv.Itoa(int(refused.ErrorCode)))
+		return Lookup(Broker, strconv.Itoa(int(refused.ErrorCode)))
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked), errors.Is(err, nats.ErrPermissionViolation):
-		return find(Broker, "refused")
+		return Lookup(Broker, "refused")
 	case errors.Is(err, stream.ErrNoAck), errors.Is(err, nats.ErrTimeout):
-		return find(Broker, "no answer")
+		return Lookup(Broker, "no answer")
 	case errors.Is(err, stream.ErrAway), errors.Is(err, nats.ErrNoServers), errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrStaleConnection):
-		return find(Broker, "unreachable")
+		return Lookup(Broker, "unreachable")
 	}
 	return Fault{}, false
 }
