@@ -42,6 +42,7 @@ type conn struct {
 	errors   int
 	// Replies since the last accepted mail: 2xx and 3xx, and 4xx.
 	commands, temporary int
+	charged             int // commands that count against the client
 
 	mu        sync.Mutex
 	budget    int64 // bytes that may still be read before an answer
@@ -198,6 +199,7 @@ func (c *conn) judge(code byte) bool {
 	switch code {
 	case '2', '3':
 		c.commands++
+		c.charged++
 		if c.commands >= c.o.maxCommands {
 			c.o.refuse(refusedCommands)
 			c.finish(tooManyCommands(c.o.maxCommands))
@@ -220,10 +222,17 @@ func (c *conn) judge(code byte) bool {
 	return false
 }
 
+// excuse forgives the client the commands that led to a failure of the server.
+func (c *conn) excuse() {
+	c.client.commanded(-c.charged)
+	c.charged = 0
+}
+
 // accepted forgives the commands that led to a mail, and the one whose reply comes next.
 func (c *conn) accepted() {
-	c.client.commanded(-c.commands - 1)
-	c.commands, c.temporary = -1, 0
+	c.charged++
+	c.excuse()
+	c.commands, c.temporary, c.charged = -1, 0, -1
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.since = time.Now()

@@ -90,6 +90,33 @@ func TestErrorsOfAClientAddUpOverItsConnections(t *testing.T) {
 	require.True(t, one.idle(now.Add(time.Hour)))
 }
 
+// After an outage the clients that came again and again are not delayed.
+func TestFailuresOfTheServerAreNotChargedToTheClient(t *testing.T) {
+	t.Parallel()
+	cl := &client{}
+	for range 10 * int(commandLimit.burst) {
+		c := newConn(nil, cl, connOptions{maxCommands: 1000})
+		c.judge('2')
+		c.judge('2')
+		c.excuse()
+		c.judge('4')
+	}
+	require.False(t, cl.commanded(0))
+	for range int(commandLimit.burst) {
+		c := newConn(nil, cl, connOptions{maxCommands: 1000})
+		for range 4 {
+			c.judge('2')
+		}
+		c.accepted()
+		c.judge('2')
+	}
+	require.False(t, cl.commanded(0))
+	for range int(commandLimit.burst) {
+		newConn(nil, cl, connOptions{maxCommands: 1000}).judge('2')
+	}
+	require.Eventually(t, func() bool { return cl.commanded(1) }, time.Minute, time.Microsecond)
+}
+
 func TestTheMemoryOfClientsIsBounded(t *testing.T) {
 	t.Parallel()
 	cs := clients{}

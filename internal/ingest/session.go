@@ -56,6 +56,7 @@ func (c *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 		c.s.m.refuse(refusedRecipient)
 		return errUnknown
 	case err != nil:
+		c.conn.excuse()
 		c.s.m.refuse(refusedDatabase)
 		c.s.log.Warn("cannot look up a recipient", zap.Error(err))
 		return errDatabase
@@ -92,10 +93,12 @@ func (c *session) Data(r io.Reader) error {
 	ctx, end := c.s.trace(c.s.work, began, len(raw), len(c.to))
 	err = c.s.accept(ctx, m)
 	end(err)
-	if err == nil {
-		c.conn.accepted()
+	if err != nil { // never the client's fault
+		c.conn.excuse()
+		return err
 	}
-	return err
+	c.conn.accepted()
+	return nil
 }
 
 // Reset drops the transaction.
@@ -183,6 +186,7 @@ func (c *session) reserve(t *transfer, size int64) error {
 
 // notStored returns the reply to a mail that no file could take.
 func (c *session) notStored(err error) error {
+	c.conn.excuse()
 	c.s.m.refuse(refusedSpool)
 	c.s.log.Error("cannot store a mail while it arrives: see to the spool folder", zap.String("spool_dir", c.s.o.SpoolDir), zap.Error(err))
 	return errSpool
