@@ -31,6 +31,8 @@ type Config struct {
 	// AllowNetworks may be dialled although they are not public, such as
 	// 127.0.0.0/8 in tests. All other private addresses are refused.
 	AllowNetworks []netip.Prefix
+	// AllowPorts are ports below 1024 that may be dialled beside 80 and 443.
+	AllowPorts []uint16
 	// JetStreamDomain is the domain of the streams, where the broker is a leaf node
 	// of the cluster that has them. "": the broker's own.
 	JetStreamDomain string
@@ -112,10 +114,10 @@ func (c *Client) Wake() {
 
 func (c *Client) options() engine.Options {
 	return engine.Options{
-		AllowHTTP: c.config.AllowHTTP, AllowNetworks: c.config.AllowNetworks, Maintain: true, Log: c.config.Logger,
+		AllowHTTP: c.config.AllowHTTP, AllowNetworks: c.config.AllowNetworks, AllowPorts: c.config.AllowPorts, Maintain: true, Log: c.config.Logger,
 	}
 }
 
 func (c *Client) limits() subscribers.Limits {
-	return subscribers.Limits{AllowHTTP: c.config.AllowHTTP, AllowNetworks: c.config.AllowNetworks}
+	return subscribers.Limits{AllowHTTP: c.config.AllowHTTP, AllowNetworks: c.config.AllowNetworks, AllowPorts: c.config.AllowPorts}
 }

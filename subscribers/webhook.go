@@ -98,6 +98,8 @@ type Limits struct {
 	// AllowNetworks are networks that are not public and whose addresses are allowed
 	// as the host of a URL.
 	AllowNetworks []netip.Prefix
+	// AllowPorts are ports below 1024 that a URL may name beside 80 and 443.
+	AllowPorts []uint16
 }
 
 // WithDefaults returns the limits with defaults in place of zero values.
@@ -203,4 +205,6 @@ func (l Limits) ValidateURL(field, raw string) error {
 	return nil
 }
 
-func (l Limits) allowed(a netip.Addr) bool { return attempt.Reachable(l.AllowNetworks, a) }
+func (l Limits) allowed(a netip.Addr) bool {
+	return attempt.Guard{Networks: l.AllowNetworks}.Reachable(a)
+}

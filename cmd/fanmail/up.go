@@ -25,6 +25,7 @@ func (c *upCmd) Run(ctx context.Context, s *session) error {
 		s.say("Fanmail is up. Ctrl-C stops it; the data stays in %s.", c.Dir)
 		introduce(s, c.Dir, creds)
 	}
+	defer app.RedirectStandardLog(log)()
 	if err := app.RunUp(ctx, c.UpConfig, log); err != nil {
 		return err
 	}

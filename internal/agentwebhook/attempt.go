@@ -28,7 +28,7 @@ type poster struct {
 func newPoster(o Options) *poster {
 	p := &poster{Poster: attempt.NewPoster(attempt.Config{
 		Timeout: AttemptTimeout, UserAgent: "Fanmail/1 (agents)",
-		AllowHTTP: o.AllowHTTP, AllowNetworks: o.AllowNetworks, Proxy: o.Proxy,
+		AllowHTTP: o.AllowHTTP, AllowNetworks: o.AllowNetworks, AllowPorts: o.AllowPorts, Proxy: o.Proxy, ProxyFilters: o.ProxyFilters,
 	})}
 	if !o.Deprecated.IsZero() {
 		p.deprecation = fmt.Sprintf("@%d", o.Deprecated.Unix())

@@ -22,8 +22,12 @@ type Options struct {
 	// AllowNetworks are networks that may be dialled although their addresses are
 	// not public.
 	AllowNetworks []netip.Prefix
+	// AllowPorts are ports below 1024 that may be dialled beside 80 and 443.
+	AllowPorts []uint16
 	// Proxy carries all attempts; nil: none. The environment's proxy is not used.
 	Proxy *url.URL
+	// ProxyFilters says that the proxy itself refuses what is not public.
+	ProxyFilters bool
 	// Deprecated is since when the agents' own webhooks are deprecated, for the
 	// header Deprecation (RFC 9745). Zero: no header.
 	Deprecated time.Time

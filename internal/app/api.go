@@ -77,7 +77,7 @@ func (p *process) addAPI(ctx context.Context, c APIConfig, l net.Listener) error
 		Pool: p.pool, NC: p.nc, JS: p.js, DNSServer: c.DNSServer, MaxBodyBytes: c.MaxBodyBytes, RateLimit: c.RateLimit, Ready: p.status.ready, Stopping: ctx.Done(), Version: Version(),
 		Limits: subscribers.Limits{
 			WebhooksPerTenant: c.MaxWebhooks, IDsPerFilter: c.MaxFilterIDs,
-			AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks,
+			AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks, AllowPorts: c.AllowPorts,
 		},
 		Log: p.log, Registerer: p.registry,
 	})

@@ -63,6 +63,7 @@ func Main[C Config](name, description, httpAddr string, run func(context.Context
 		return fail(name, err)
 	}
 	defer func() { _ = log.Sync() }()
+	defer RedirectStandardLog(log)()
 	ctx, stop := Signals(context.Background())
 	defer stop()
 	defer c.Follow(ctx, log)()

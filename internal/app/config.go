@@ -183,11 +183,13 @@ const off = "off"
 type Outbound struct {
 	AllowHTTP     bool           `name:"allow-http" env:"FANMAIL_ALLOW_HTTP" help:"Accept webhook URLs of plain HTTP."`
 	AllowNetworks []netip.Prefix `name:"allow-networks" env:"FANMAIL_ALLOW_NETWORKS" placeholder:"CIDR,…" help:"Networks that are not public and that webhooks may reach, such as 127.0.0.0/8."`
+	AllowPorts    []uint16       `name:"allow-ports" env:"FANMAIL_ALLOW_PORTS" placeholder:"PORT,…" help:"Ports below 1024 that webhooks may reach beside 80 and 443."`
 }
 
 // Proxy configures the HTTP proxy for POSTs to webhooks.
 type Proxy struct {
-	Proxy secret.Text `name:"proxy" env:"FANMAIL_PROXY" placeholder:"URL" help:"HTTP proxy for webhook POSTs. The proxies of HTTP_PROXY and HTTPS_PROXY are not used."`
+	Proxy        secret.Text `name:"proxy" env:"FANMAIL_PROXY" placeholder:"URL" help:"HTTP or SOCKS5 proxy for webhook POSTs. It is asked for addresses that were checked here. The proxies of HTTP_PROXY and HTTPS_PROXY are not used."`
+	ProxyFilters bool        `name:"proxy-filters" env:"FANMAIL_PROXY_FILTERS" help:"The proxy itself refuses addresses that are not public. It is then asked for host names, which are not resolved here."`
 }
 
 // url is nil without a proxy.

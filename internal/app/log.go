@@ -55,6 +55,10 @@ func (c Logging) Logger() (*zap.Logger, error) {
 	return zap.New(adjustable{zapcore.NewCore(enc, zapcore.Lock(os.Stderr), level), level}), nil
 }
 
+// RedirectStandardLog writes the lines of package log to l, until the result is called.
+// net/http reports there what a receiver sends on an idle connection.
+func RedirectStandardLog(l *zap.Logger) (restore func()) { return zap.RedirectStdLog(l.Named("std")) }
+
 var errLevel = errors.New("must be debug, info, warn or error")
 
 func parseLevel(text string) (zapcore.Level, error) {

@@ -1,6 +1,10 @@
 package attempt
 
 import (
+	"bytes"
+	"compress/flate"
+	"compress/gzip"
+	"compress/zlib"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +20,8 @@ const (
 	// drainBytes is how much of the body is read and thrown away after that, so
 	// that the connection can be reused.
 	drainBytes = 8 << 10
+	// codedBytes is how much of a compressed body is read to decode its beginning.
+	codedBytes = 8 << 10
 )
 
 // Classify sets Delivered, StatusCode, Reason, Error and RetryAfter by the
@@ -50,25 +56,75 @@ func Classify(resp *http.Response, now time.Time) Result {
 
 // readHead reads a bounded part of an answer's body and returns its beginning
 // as valid UTF-8 without NUL, because Postgres takes nothing else as text.
-func readHead(body io.Reader) (string, error) {
-	head, err := io.ReadAll(io.LimitReader(body, responseBytes))
-	if err == nil && len(head) == responseBytes {
-		_, err = io.CopyN(io.Discard, body, drainBytes)
+// Compressed bodies, which nobody asked for, are read too.
+func readHead(resp *http.Response) (string, error) {
+	coding := strings.ToLower(strings.TrimSpace(resp.Header.Get("Content-Encoding")))
+	limit := responseBytes
+	if coding != "" && coding != "identity" {
+		limit = codedBytes
+	}
+	head, err := io.ReadAll(io.LimitReader(resp.Body, int64(limit)))
+	if err == nil && len(head) == limit {
+		_, err = io.CopyN(io.Discard, resp.Body, drainBytes)
 		if errors.Is(err, io.EOF) {
 			err = nil
 		}
 	}
+	if limit == codedBytes {
+		head = decoded(head, coding)
+	}
 	return strings.ToValidUTF8(strings.ReplaceAll(string(head), "\x00", ""), "\uFFFD"), err
 }
 
-// parseRetryAfter reads seconds or an HTTP date, at most [MaxRetryAfter]. It
-// returns 0 for any other text and for a time in the past.
+// decoded is the beginning of a body with a Content-Encoding. In its place stands a
+// note if it can't be read.
+func decoded(body []byte, coding string) []byte {
+	var r io.Reader
+	var err error
+	switch coding {
+	case "gzip", "x-gzip":
+		r, err = gzip.NewReader(bytes.NewReader(body))
+	case "deflate": // zlib by the standard; many servers leave its header out
+		if r, err = zlib.NewReader(bytes.NewReader(body)); err != nil {
+			r, err = flate.NewReader(bytes.NewReader(body)), nil
+		}
+	default:
+		err = errors.ErrUnsupported
+	}
+	if err == nil {
+		var head []byte
+		// The body may have been cut: what came before its end is kept.
+		if head, err = io.ReadAll(io.LimitReader(r, responseBytes)); len(head) > 0 {
+			return head
+		}
+	}
+	if err == nil || len(body) == 0 {
+		return nil
+	}
+	return fmt.Appendf(nil, "(a body that can't be decoded; its Content-Encoding is %.40q)", coding)
+}
+
+// parseRetryAfter reads seconds or an HTTP date, at most [MaxRetryAfter]. Numbers and
+// years of any size are read. It returns 0 for a time in the past and for any other
+// text.
 func parseRetryAfter(v string, now time.Time) time.Duration {
-	if s, err := strconv.Atoi(strings.TrimSpace(v)); err == nil && s > 0 {
-		return min(time.Duration(min(s, 1<<30))*time.Second, MaxRetryAfter)
+	v = strings.TrimSpace(v)
+	// ParseFloat returns infinity where the number is out of range.
+	if s, err := strconv.ParseFloat(v, 64); err == nil || errors.Is(err, strconv.ErrRange) {
+		switch {
+		case s >= MaxRetryAfter.Seconds():
+			return MaxRetryAfter
+		case s > 0:
+			return time.Duration(s * float64(time.Second))
+		}
+		return 0
 	}
 	if t, err := http.ParseTime(v); err == nil {
 		return min(max(t.Sub(now), 0), MaxRetryAfter)
+	}
+	// A date such as "Fri, 31 Dec 99999 23:59:59 GMT".
+	if f := strings.Fields(v); len(f) == 6 && len(f[3]) > 4 && strings.Trim(f[3], "0123456789") == "" {
+		return MaxRetryAfter
 	}
 	return 0
 }

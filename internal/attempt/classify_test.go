@@ -18,10 +18,19 @@ func TestRetryAfterIsReadAsSecondsOrDate(t *testing.T) {
 	require.Equal(t, time.Hour, parseRetryAfter(now.Add(time.Hour).Format(http.TimeFormat), now))
 	require.Equal(t, 24*time.Hour, parseRetryAfter("99999999999", now), "up to a day")
 	require.Equal(t, 24*time.Hour, parseRetryAfter(now.AddDate(0, 1, 0).Format(http.TimeFormat), now))
-	for _, none := range []string{"", "soon", "-5", now.Add(-time.Hour).Format(http.TimeFormat)} {
+	for _, much := range []string{
+		"99999999999999999999999999", "1e400", "86400.5", "Fri, 31 Dec 9999 23:59:59 GMT", "Fri, 31 Dec 99999 23:59:59 GMT", " 18446744073709551617 ",
+	} {
+		require.Equal(t, 24*time.Hour, parseRetryAfter(much, now), much)
+	}
+	require.Equal(t, 1500*time.Millisecond, parseRetryAfter("1.5", now))
+	for _, none := range []string{"", "soon", "-5", "-99999999999999999999999", "NaN", "Fri, 31 Dec 1999 23:59:59 GMT", now.Add(-time.Hour).Format(http.TimeFormat)} {
 		require.Zero(t, parseRetryAfter(none, now), none)
 	}
 }
+
+// answer is an answer with this body and no headers.
+func answer(body io.Reader) *http.Response { return &http.Response{Body: io.NopCloser(body)} }
 
 // endless is an answer that never ends, and counts what is read of it.
 type endless struct{ read int }
@@ -37,7 +46,7 @@ func (e *endless) Read(p []byte) (int, error) {
 func TestOfAnAnswerASmallPieceIsReadAndKeptAsText(t *testing.T) {
 	t.Parallel()
 	e := &endless{}
-	head, err := readHead(e)
+	head, err := readHead(answer(e))
 	require.NoError(t, err)
 	require.True(t, utf8.ValidString(head))
 	require.NotContains(t, head, "\x00")
@@ -45,14 +54,14 @@ func TestOfAnAnswerASmallPieceIsReadAndKeptAsText(t *testing.T) {
 	require.Len(t, head, 1024/3*4+3, "1 KiB of it is kept")
 	require.LessOrEqual(t, e.read, responseBytes+2*drainBytes)
 
-	head, err = readHead(strings.NewReader(strings.Repeat("x", 4096)))
+	head, err = readHead(answer(strings.NewReader(strings.Repeat("x", 4096))))
 	require.NoError(t, err)
 	require.Equal(t, strings.Repeat("x", 1024), head)
 
-	head, err = readHead(strings.NewReader("short"))
+	head, err = readHead(answer(strings.NewReader("short")))
 	require.NoError(t, err)
 	require.Equal(t, "short", head)
-	_, err = readHead(io.MultiReader(strings.NewReader("broken"), brokenReader{}))
+	_, err = readHead(answer(io.MultiReader(strings.NewReader("broken"), brokenReader{})))
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"syscall"
 	"time"
@@ -62,6 +63,7 @@ func failed(ctx context.Context, err error, start time.Time) Result {
 // process, and not whether a name that may not be reached exists.
 const (
 	textAddress     = "the address is not public, or the host has none; the operator can allow its network (FANMAIL_ALLOW_NETWORKS)"
+	textPort        = "the port is not allowed; 80, 443 and those above 1023 are, and the operator can allow others (FANMAIL_ALLOW_PORTS)"
 	textCertificate = "the endpoint's certificate is not valid for it: it has expired, names another host, or is signed by nobody who is trusted"
 	textTLS         = "the TLS handshake with the endpoint failed"
 	textRefused     = "the endpoint refused the connection"
@@ -74,18 +76,25 @@ const (
 func describe(err error) (reason, text string) {
 	var dns *net.DNSError
 	var record tls.RecordHeaderError
-	var alert tls.AlertError
 	var cert *tls.CertificateVerificationError
 	var unknown x509.UnknownAuthorityError
 	var op *net.OpError
+	var handshake *handshakeError
+	var proxy *proxyError
 	switch {
-	case errors.Is(err, ssrf.ErrProhibitedIP), errors.Is(err, ssrf.ErrProhibitedNetwork), errors.Is(err, ssrf.ErrProhibitedPort):
+	case errors.Is(err, ssrf.ErrProhibitedPort):
+		return ReasonBlocked, textPort
+	case errors.Is(err, ssrf.ErrProhibitedIP), errors.Is(err, ssrf.ErrProhibitedNetwork):
 		return ReasonBlocked, textAddress
+	case errors.As(err, &proxy) && proxy.status == http.StatusForbidden:
+		return ReasonBlocked, textAddress
+	case errors.As(err, &proxy):
+		return ReasonConnection, textConnection
 	case errors.As(err, &dns):
 		return ReasonDNS, textAddress
 	case errors.As(err, &cert), errors.As(err, &unknown):
 		return ReasonTLS, textCertificate
-	case errors.As(err, &record), errors.As(err, &alert):
+	case errors.As(err, &record), errors.As(err, &handshake), alert(err):
 		return ReasonTLS, textTLS
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return ReasonRefused, textRefused
@@ -106,6 +115,13 @@ func Shown(reason string) string {
 		return ReasonDNS
 	}
 	return reason
+}
+
+// alert reports whether the error is a TLS alert, which may come after the handshake:
+// TLS 1.3 refuses a client without a certificate so. The type of alerts is not exported.
+func alert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
 }
 
 // oneLine is an error's text as one line of valid UTF-8 without NUL, cut at

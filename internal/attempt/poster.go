@@ -3,16 +3,12 @@ package attempt
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
-	"net/netip"
 	"net/url"
-	"sync/atomic"
 	"time"
 )
 
@@ -23,21 +19,6 @@ var errPlainHTTP = errors.New("the webhook's URL is not https, and plain http is
 
 // contentType is shared by all requests; nobody changes it.
 var contentType = []string{"application/json"}
-
-// Config says how a [Poster] sends.
-type Config struct {
-	// Timeout bounds a whole attempt, from dialling to the end of the answer.
-	Timeout time.Duration
-	// UserAgent of every request.
-	UserAgent string
-	// AllowHTTP sends to plain HTTP URLs too.
-	AllowHTTP bool
-	// AllowNetworks are networks that may be dialled although they are not
-	// public.
-	AllowNetworks []netip.Prefix
-	// Proxy for all attempts; nil: none. The environment's proxy is not used.
-	Proxy *url.URL
-}
 
 // Request is one POST of a JSON body.
 type Request struct {
@@ -63,19 +44,22 @@ func Bytes(body []byte) func(context.Context) io.ReadCloser {
 	return func(context.Context) io.ReadCloser { return io.NopCloser(bytes.NewReader(body)) }
 }
 
-// Poster makes attempts over one transport. Make one with [NewPoster].
+// Poster makes attempts over connections of its own. Make one with [NewPoster].
 type Poster struct {
-	transport *http.Transport
-	timeout   time.Duration
-	late      error // the cause of an attempt's deadline
-	userAgent []string
-	allowHTTP bool
+	transports *transports
+	timeout    time.Duration
+	late       error // the cause of an attempt's deadline
+	userAgent  []string
+	allowHTTP  bool
 }
 
-// NewPoster makes a poster with a transport of its own; see [NewTransport].
-func NewPoster(c Config) *Poster {
+// NewPoster makes a poster with transports of its own.
+func NewPoster(c Config) *Poster { return newPoster(c, nil) }
+
+// newPoster resolves names with the system's resolver where none is given.
+func newPoster(c Config, resolver *net.Resolver) *Poster {
 	return &Poster{
-		transport: NewTransport(c.AllowNetworks, c.Proxy), timeout: c.Timeout,
+		transports: newTransports(&c, resolver), timeout: c.Timeout,
 		late:      &timeoutError{fmt.Sprintf("no complete answer within %g s", c.Timeout.Seconds())},
 		userAgent: []string{c.UserAgent}, allowHTTP: c.AllowHTTP,
 	}
@@ -91,19 +75,21 @@ func (p *Poster) Post(ctx context.Context, r Request) Result {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, p.timeout, p.late)
 	defer cancel()
+	ctx, lose := context.WithCancelCause(ctx)
+	defer lose(nil)
+	x := &exchange{lose: lose}
 	if r.LeaseValid != nil {
-		lost, lose := context.WithCancelCause(ctx)
-		defer lose(nil)
 		deadline := start.Add(p.timeout) // its timer may fire late in a process that was paused
-		ctx = fence(lost, lose, func() bool { return time.Now().Before(deadline) && r.LeaseValid() })
+		x.leaseValid = func() bool { return time.Now().Before(deadline) && r.LeaseValid() }
 	}
+	ctx = x.trace(ctx)
 	// RoundTrip, not Client.Do, which would follow redirects.
-	resp, err := p.transport.RoundTrip(p.request(ctx, &r))
+	resp, err := p.transports.of(r.URL.Host).RoundTrip(p.request(ctx, &r))
 	if err != nil {
-		return failed(ctx, err, start)
+		return x.unanswered(ctx, err, start)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	head, err := readHead(resp.Body)
+	head, err := readHead(resp)
 	result := Classify(resp, time.Now())
 	if err != nil && !result.Delivered && ctx.Err() != nil {
 		return failed(ctx, err, start)
@@ -113,36 +99,19 @@ func (p *Poster) Post(ctx context.Context, r Request) Result {
 }
 
 // Close closes the idle connections. The poster can still be used.
-func (p *Poster) Close() { p.transport.CloseIdleConnections() }
+func (p *Poster) Close() { p.transports.closeIdle() }
 
 func (p *Poster) request(ctx context.Context, r *Request) *http.Request {
 	r.Header["Content-Type"] = contentType
 	r.Header["User-Agent"] = p.userAgent
+	// The key marks the request as idempotent and, without a value, is not sent. So
+	// net/http sends the request again if the server closes a kept-alive connection
+	// just then. Receivers know a repetition by its ids.
+	r.Header["X-Idempotency-Key"] = nil
 	req := &http.Request{
 		Method: http.MethodPost, URL: r.URL, Host: r.URL.Host, Header: r.Header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Body: r.Body(ctx), ContentLength: r.Length,
 		GetBody: func() (io.ReadCloser, error) { return r.Body(ctx), nil },
 	}
 	return req.WithContext(ctx)
-}
-
-// fence asks leaseValid again when the transport has a connection and the
-// header is in its write buffer, of which nothing is sent yet. So a process
-// that was paused while it dialled sends nothing after it wakes up. Over HTTP/2
-// the header is already sent; the stream is then cut before the body.
-func fence(ctx context.Context, lose context.CancelCauseFunc, leaseValid func() bool) context.Context {
-	var conn atomic.Pointer[net.Conn]
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(i httptrace.GotConnInfo) { conn.Store(&i.Conn) },
-		WroteHeaders: func() {
-			if leaseValid() {
-				return
-			}
-			lose(ErrLeaseLost)
-			c := *conn.Load()
-			if t, ok := c.(*tls.Conn); !ok || t.ConnectionState().NegotiatedProtocol != "h2" {
-				_ = c.Close()
-			}
-		},
-	})
 }

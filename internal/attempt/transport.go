@@ -1,65 +1,80 @@
 package attempt
 
 import (
-	"crypto/tls"
+	"hash/maphash"
+	"math/rand/v2"
 	"net"
 	"net/http"
-	"net/netip"
-	"net/url"
+	"sync"
 	"time"
-
-	"code.dny.dev/ssrf"
 )
 
-// NewTransport makes the client side of attempts. The address is checked as it
-// is dialled, after DNS, so a name that resolves to something else in between
-// gains nothing. A proxy is used only where the operator configures one; it is
-// then the proxy that is dialled and must do the checking.
-func NewTransport(allow []netip.Prefix, proxy *url.URL) *http.Transport {
-	return newTransport(allow, proxy, nil)
-}
+const (
+	// connectionAge bounds how long a connection takes new requests. A busy one would
+	// otherwise never notice that its name has another address.
+	connectionAge = 3 * time.Minute
+	// shards spread the hosts, so that their connections are not all replaced at once.
+	shards = 16
+)
 
-// Reachable says whether the guard lets an address be dialled: it is public, or
-// in one of the networks that the operator allows.
-func Reachable(allow []netip.Prefix, addr netip.Addr) bool {
-	return guard(allow).SafeAddrPort(netip.AddrPortFrom(addr.Unmap(), 443)) == nil
-}
-
-func guard(allow []netip.Prefix) *ssrf.Guardian {
-	return ssrf.New(
-		ssrf.WithAnyPort(),
-		ssrf.WithAllowedV4Prefixes(prefixes(allow, true)...),
-		ssrf.WithAllowedV6Prefixes(prefixes(allow, false)...),
-	)
-}
-
-// newTransport resolves names with the system's resolver where none is given.
-func newTransport(allow []netip.Prefix, proxy *url.URL, resolver *net.Resolver) *http.Transport {
-	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, Control: guard(allow).Safe, Resolver: resolver}
-	t := &http.Transport{
-		DialContext:            dialer.DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:    10 * time.Second,
+// newTransport makes the client side of attempts over HTTP/1 and HTTP/2. It follows no
+// redirect and uses no proxy of the environment.
+func newTransport(d *dialer) *http.Transport {
+	return &http.Transport{
+		DialContext:            d.plain,
+		DialTLSContext:         d.secure,
 		ForceAttemptHTTP2:      true,
 		DisableCompression:     true,
-		MaxIdleConns:           8192,
+		MaxIdleConns:           8192 / shards,
 		MaxIdleConnsPerHost:    256,
 		IdleConnTimeout:        90 * time.Second,
-		MaxResponseHeaderBytes: 16 << 10,
+		MaxResponseHeaderBytes: headerBytes,
 	}
-	if proxy != nil {
-		t.Proxy = http.ProxyURL(proxy)
-		t.DialContext = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+}
+
+// transports are the transports of a poster, each for a part of the hosts. A transport
+// is replaced when it reaches the age; its connections then take no new request.
+type transports struct {
+	dialer *dialer
+	age    time.Duration
+	seed   maphash.Seed
+	shards [shards]shard
+}
+
+type shard struct {
+	mu      sync.Mutex
+	current *http.Transport
+	born    time.Time
+}
+
+func newTransports(c *Config, resolver *net.Resolver) *transports {
+	t := &transports{dialer: newDialer(c, resolver), age: connectionAge, seed: maphash.MakeSeed()}
+	for i := range t.shards {
+		t.shards[i].current = newTransport(t.dialer)
+		t.shards[i].born = time.Now().Add(-time.Duration(rand.Int64N(int64(t.age)))) // replaced one after the other
 	}
 	return t
 }
 
-func prefixes(all []netip.Prefix, v4 bool) []netip.Prefix {
-	var out []netip.Prefix
-	for _, p := range all {
-		if p.Addr().Is4() == v4 {
-			out = append(out, p)
-		}
+// of is the transport for a host.
+func (t *transports) of(host string) *http.Transport {
+	s := &t.shards[maphash.String(t.seed, host)%shards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.born) >= t.age {
+		// A busy connection is closed when its request ends: CloseIdleConnections holds
+		// until the transport gets another request.
+		go s.current.CloseIdleConnections()
+		s.current, s.born = newTransport(t.dialer), time.Now()
 	}
-	return out
+	return s.current
+}
+
+func (t *transports) closeIdle() {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		s.current.CloseIdleConnections()
+		s.mu.Unlock()
+	}
 }

@@ -31,7 +31,7 @@ type poster struct {
 func newPoster(o Options, leaseValid func() bool) *poster {
 	return &poster{leaseValid: leaseValid, Poster: attempt.NewPoster(attempt.Config{
 		Timeout: AttemptTimeout, UserAgent: "Fanmail/1 (webhooks)",
-		AllowHTTP: o.AllowHTTP, AllowNetworks: o.AllowNetworks, Proxy: o.Proxy,
+		AllowHTTP: o.AllowHTTP, AllowNetworks: o.AllowNetworks, AllowPorts: o.AllowPorts, Proxy: o.Proxy, ProxyFilters: o.ProxyFilters,
 	})}
 }
 

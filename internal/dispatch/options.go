@@ -34,8 +34,12 @@ type Options struct {
 	// AllowNetworks are networks that may be dialled although they are not
 	// public.
 	AllowNetworks []netip.Prefix
+	// AllowPorts are ports below 1024 that may be dialled beside 80 and 443.
+	AllowPorts []uint16
 	// Proxy for all attempts; nil: none. The environment's proxy is not used.
 	Proxy *url.URL
+	// ProxyFilters says that the proxy itself refuses what is not public.
+	ProxyFilters bool
 	// Drain bounds how long a stop takes. Defaults to 20 s.
 	Drain time.Duration
 	// Streams configure the streams that are made where the broker lost them.

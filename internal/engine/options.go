@@ -28,8 +28,12 @@ type Options struct {
 	AllowHTTP bool
 	// AllowNetworks are networks that may be dialled although they are not public.
 	AllowNetworks []netip.Prefix
+	// AllowPorts are ports below 1024 that may be dialled beside 80 and 443.
+	AllowPorts []uint16
 	// Proxy for all attempts; nil: none.
 	Proxy *url.URL
+	// ProxyFilters says that the proxy itself refuses what is not public.
+	ProxyFilters bool
 	// ReplayRate is the most deliveries of replays a second; zero: 500.
 	ReplayRate int
 	// Agents configures the agents' own webhooks.

@@ -60,7 +60,7 @@ func NewDispatcher(ctx context.Context, c Conn, o Options) (*Dispatcher, error) 
 	d := &Dispatcher{registry: subscribers.NewRegistry(c.Pool, c.NC, o.log()), close: own.Close}
 	d.dispatch, err = dispatch.New(c.Pool, c.NC, c.JS, d.registry, dispatch.Options{
 		Name: o.Name, Slots: o.Slots, SlowSlots: o.SlowSlots, AllowHTTP: o.AllowHTTP, AllowNetworks: o.AllowNetworks,
-		Proxy: o.Proxy, Drain: o.Drain, Streams: o.Streams, Log: o.Log, Registerer: o.Registerer, Tracer: o.Tracer,
+		AllowPorts: o.AllowPorts, Proxy: o.Proxy, ProxyFilters: o.ProxyFilters, Drain: o.Drain, Streams: o.Streams, Log: o.Log, Registerer: o.Registerer, Tracer: o.Tracer,
 	})
 	if err != nil {
 		own.Close()
@@ -70,7 +70,8 @@ func NewDispatcher(ctx context.Context, c Conn, o Options) (*Dispatcher, error) 
 	d.replay = replay.NewRunner(c.Pool, c.NC, c.JS, d.registry, replay.Options{Rate: o.ReplayRate, Log: o.Log, Registerer: o.Registerer})
 	d.opevents = opevents.New(c.Pool, opevents.Options{NC: c.NC, Log: o.Log, Registerer: o.Registerer})
 	d.agents = agentwebhook.New(own, c.NC, agentwebhook.Options{
-		Slots: o.Agents.Slots, AllowHTTP: o.AllowHTTP, AllowNetworks: o.AllowNetworks, Proxy: o.Proxy,
+		Slots: o.Agents.Slots, AllowHTTP: o.AllowHTTP, AllowNetworks: o.AllowNetworks,
+		AllowPorts: o.AllowPorts, Proxy: o.Proxy, ProxyFilters: o.ProxyFilters,
 		Deprecated: o.Agents.Deprecated, Sunset: o.Agents.Sunset, Drain: o.Drain, Log: o.Log, Registerer: o.Registerer,
 	})
 	if o.Maintain {

@@ -113,6 +113,9 @@ pods. Hooks run before the ConfigMap is there. */}}
 {{- with .Values.outbound.allowNetworks }}
 - {name: FANMAIL_ALLOW_NETWORKS, value: {{ join "," . | quote }}}
 {{- end }}
+{{- with .Values.outbound.allowPorts }}
+- {name: FANMAIL_ALLOW_PORTS, value: {{ join "," . | quote }}}
+{{- end }}
 {{- end -}}
 
 {{- define "fanmail.mounts" -}}

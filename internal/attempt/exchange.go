@@ -1,0 +1,78 @@
+package attempt
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"sync/atomic"
+	"time"
+)
+
+// exchange watches one request on its way, over each connection that it gets.
+type exchange struct {
+	leaseValid func() bool // nil: always
+	lose       context.CancelCauseFunc
+
+	conn        atomic.Pointer[net.Conn] // the last one
+	handshaking atomic.Bool              // a TLS handshake has begun and not ended
+}
+
+// trace returns the context for the request.
+//
+// It asks leaseValid again when the transport has a connection and the header is in
+// its write buffer, of which nothing is sent yet. So a process that was paused while
+// it dialled sends nothing after it wakes up. Over HTTP/2 the header is already sent;
+// the stream is then cut before the body.
+func (x *exchange) trace(ctx context.Context) context.Context {
+	t := &httptrace.ClientTrace{
+		TLSHandshakeStart: func() { x.handshaking.Store(true) },
+		TLSHandshakeDone:  func(tls.ConnectionState, error) { x.handshaking.Store(false) },
+		GotConn: func(i httptrace.GotConnInfo) {
+			if c, ok := i.Conn.(*statusConn); ok {
+				c.begin()
+			}
+			x.conn.Store(&i.Conn)
+		},
+	}
+	if x.leaseValid != nil {
+		t.WroteHeaders = func() {
+			if x.leaseValid() {
+				return
+			}
+			x.lose(ErrLeaseLost)
+			c := *x.conn.Load()
+			if t, ok := c.(*tls.Conn); !ok || t.ConnectionState().NegotiatedProtocol != "h2" {
+				_ = c.Close()
+			}
+		}
+	}
+	return httptrace.WithClientTrace(ctx, t)
+}
+
+// unanswered is the result of a request without an answer that net/http accepts. A
+// complete status line is an answer all the same, whatever is wrong with the headers.
+func (x *exchange) unanswered(ctx context.Context, err error, start time.Time) Result {
+	if code := x.status(); code >= 200 && code < 300 || code > 0 && ctx.Err() == nil {
+		result := Classify(&http.Response{StatusCode: code}, time.Now())
+		result.Duration = time.Since(start)
+		return result
+	}
+	var late *timeoutError
+	if x.conn.Load() == nil && x.handshaking.Load() && errors.As(context.Cause(ctx), &late) {
+		return Result{Reason: ReasonTLS, Error: textTLS + ": " + late.Error(), Detail: oneLine(err), Duration: time.Since(start)}
+	}
+	return failed(ctx, err, start)
+}
+
+// status is the code of the status line that the last connection has read, or 0.
+func (x *exchange) status() int {
+	if conn := x.conn.Load(); conn != nil {
+		if c, ok := (*conn).(*statusConn); ok {
+			return c.status()
+		}
+	}
+	return 0
+}
