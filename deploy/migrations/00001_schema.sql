@@ -30,6 +30,28 @@ CREATE TABLE fanmail.api_keys (
 );
 CREATE INDEX api_keys_tenant ON fanmail.api_keys (tenant_id, created_at DESC, id DESC);
 
+-- What the operator has set for a tenant. NULL: the server's default.
+CREATE TABLE fanmail.tenant_quotas (
+    tenant_id           uuid PRIMARY KEY REFERENCES fanmail.tenants (id),
+    requests_per_second bigint CHECK (requests_per_second > 0),
+    event_streams       bigint CHECK (event_streams > 0),
+    keys                bigint CHECK (keys > 0),
+    agents              bigint CHECK (agents > 0),
+    webhooks            bigint CHECK (webhooks > 0),
+    events_per_day      bigint CHECK (events_per_day > 0),
+    bytes_per_day       bigint CHECK (bytes_per_day > 0),
+    replays_per_hour    bigint CHECK (replays_per_hour > 0)
+);
+
+-- What the API took from a tenant on a UTC day.
+CREATE TABLE fanmail.tenant_usage (
+    tenant_id uuid NOT NULL,
+    day       date NOT NULL,
+    events    bigint NOT NULL DEFAULT 0,
+    bytes     bigint NOT NULL DEFAULT 0,       -- of the events' bodies
+    PRIMARY KEY (tenant_id, day)
+) WITH (fillfactor = 50);
+
 CREATE TABLE fanmail.agents (
     address     text PRIMARY KEY,              -- lower case
     domain      text GENERATED ALWAYS AS (split_part(address, '@', -1)) STORED,

@@ -76,6 +76,12 @@ func (s *server) createAgent(ctx context.Context, in *createAgentInput) (*body[a
 		if err := mailbox.CheckOwner(ctx, u, tenant(ctx), string(in.Body.Address)); err != nil {
 			return err
 		}
+		err = s.room(ctx, u, tenant(ctx), "agents", s.quotaOf(ctx).Agents, func(ctx context.Context, u *unit) (int64, error) {
+			return mailbox.CountAgents(ctx, u, tenant(ctx))
+		})
+		if err != nil {
+			return err
+		}
 		a, created, err = mailbox.CreateAgent(ctx, u, tenant(ctx), string(in.Body.Address), string(in.Body.WebhookURL))
 		return err
 	})

@@ -187,6 +187,9 @@ func (s *server) createEvent(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.dailyRoom(ctx, len(in.RawBody)); err != nil {
+		return nil, err
+	}
 	var out accepted
 	err = s.change(ctx, func(u *unit) error {
 		if err := mailbox.CheckAgents(ctx, u, ev.TenantID, "agent_id", ev.AgentID); err != nil {
@@ -198,6 +201,7 @@ func (s *server) createEvent(ctx context.Context, in *struct {
 		}
 		out.ID = done[0].ID
 		u.then(s.wakeOutbox)
+		u.then(func() { s.usage.add(tenant(ctx), amount{events: 1, bytes: int64(len(in.RawBody))}) })
 		return nil
 	})
 	if err != nil {

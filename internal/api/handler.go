@@ -44,9 +44,10 @@ type Options struct {
 	Registerer prometheus.Registerer
 	// MaxBodyBytes limits a request's body. Defaults to [DefaultMaxBodyBytes].
 	MaxBodyBytes int64
-	// RateLimit is how many requests a second each key may make to this process,
-	// with bursts of twice as many. A key can have a lower limit of its own.
-	// Zero: only the keys' own limits apply.
+	// RateLimit is how many requests a second each tenant may make to this process
+	// with all of its keys, with bursts of twice as many. A tenant's quota can be
+	// another, and a key can have a lower limit of its own. Zero: only quotas that are
+	// set and the keys' own limits apply.
 	RateLimit int
 	// Ready returns an error while the process cannot serve. Defaults to a ping
 	// of the database.
@@ -83,8 +84,8 @@ func NewHandler(o Options) (http.Handler, error) {
 	}
 	s := &server{
 		pool: o.Pool, nc: o.NC, js: o.JS, resolver: resolver(o.DNSServer), limits: o.Limits.WithDefaults(), store: subscribers.NewStore(o.Pool, o.Limits), replays: replay.NewStore(o.Pool),
-		log: o.Log, metrics: m, maxBody: o.MaxBodyBytes, rates: newRates(o.RateLimit), memory: newMemoryBudget(), ready: o.Ready,
-		tails: tails{byKey: map[events.APIKeyID]int{}}, stopping: o.Stopping,
+		log: o.Log, metrics: m, maxBody: o.MaxBodyBytes, rates: newRates(), rateLimit: o.RateLimit, usage: newUsage(o.Pool), memory: newMemoryBudget(), ready: o.Ready,
+		tails: tails{byTenant: map[events.TenantID]int64{}}, stopping: o.Stopping,
 	}
 	if s.log == nil {
 		s.log = zap.NewNop()
@@ -111,6 +112,7 @@ func NewHandler(o Options) (http.Handler, error) {
 
 func (s *server) routes() {
 	s.tenantRoutes()
+	s.quotaRoutes()
 	s.keyRoutes()
 	s.agentRoutes()
 	s.domainRoutes()

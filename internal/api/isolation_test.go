@@ -33,11 +33,13 @@ func TestAnotherTenantsKeySeesNothingOnAnyRoute(t *testing.T) {
 
 	params := map[string]string{
 		"/v1/agents/{address}": address, "/v1/domains/{domain}": "owner.example", "/v1/webhooks/{id}": hook, "/v1/deliveries/{id}": deliveryID,
-		"/v1/events/{id}": eventID, "/v1/keys/{id}": key, "/v1/messages/{id}": message, "/v1/replays/{id}": replay,
+		"/v1/tenants/{id}": owner.tenantID,
+		"/v1/events/{id}":  eventID, "/v1/keys/{id}": key, "/v1/messages/{id}": message, "/v1/replays/{id}": replay,
 	}
 	bodies := map[string]any{
 		"retry-webhook-deliveries": map[string]any{"since": "2026-01-01T00:00:00Z"},
 		"create-agent":             map[string]any{"address": address}, "change-agent": map[string]any{"webhook_url": hookURL},
+		"change-quota":   map[string]any{"keys": 1},
 		"change-webhook": map[string]any{"enabled": false},
 		"create-webhook": map[string]any{"url": hookURL, "events": []string{"email.sent"}, "filters": map[string]any{"agent_ids": []string{address}}},
 		"create-event":   map[string]any{"type": "email.sent", "data": map[string]any{}, "agent_id": address},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
@@ -75,6 +76,9 @@ func (s *server) createKey(ctx context.Context, in *createKeyInput) (*body[newKe
 	}
 	var out newKey
 	err := s.change(ctx, func(u *unit) (err error) {
+		if err := s.roomForKey(ctx, u, want.TenantID); err != nil {
+			return err
+		}
 		out.Key, out.Secret, err = tenancy.CreateKey(ctx, u, want)
 		return err
 	})
@@ -82,6 +86,23 @@ func (s *server) createKey(ctx context.Context, in *createKeyInput) (*body[newKe
 		return nil, err
 	}
 	return reply(out), nil
+}
+
+// roomForKey checks the quota of the key's tenant. Operators' keys have none.
+func (s *server) roomForKey(ctx context.Context, u *unit, of events.TenantID) error {
+	if of.IsZero() {
+		return nil
+	}
+	set, err := tenancy.GetQuota(ctx, u, of)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil // creating the key tells which field names no tenant
+	}
+	if err != nil {
+		return err
+	}
+	return s.room(ctx, u, of, "keys", set.Or(s.defaultQuota()).Keys, func(ctx context.Context, u *unit) (int64, error) {
+		return tenancy.CountKeys(ctx, u, of)
+	})
 }
 
 func (s *server) listKeys(ctx context.Context, in *keyQuery) (*body[list[tenancy.Key]], error) {

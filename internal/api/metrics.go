@@ -8,9 +8,10 @@ import (
 )
 
 type metrics struct {
-	requests *prometheus.CounterVec
-	seconds  *prometheus.HistogramVec
-	limited  prometheus.Counter
+	requests  *prometheus.CounterVec
+	seconds   *prometheus.HistogramVec
+	limited   prometheus.Counter
+	overQuota *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -26,13 +27,17 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		}, []string{"operation"}),
 		limited: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "fanmail_api_rate_limited_total",
-			Help: "Requests rejected by the key's rate limit.",
+			Help: "Requests rejected by the rate limit of a tenant or a key.",
 		}),
+		overQuota: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fanmail_api_over_quota_total",
+			Help: "Requests rejected because the tenant's quota is used up, by limit. Requests a second are in fanmail_api_rate_limited_total.",
+		}, []string{"quota"}),
 	}
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.limited} {
+	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.limited, m.overQuota} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}

@@ -7,27 +7,22 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
-
-	"github.com/fanmail-dev/fanmail/events"
 )
 
 // maxRates bounds the number of limiters in memory. Above it, limiters whose
 // burst is full again are dropped: a new one would be equal.
 const maxRates = 10_000
 
-// rates holds one token bucket a key.
+// rates holds one token bucket for each tenant, and for each key with a limit of its
+// own.
 type rates struct {
-	server int // requests a second of each key; 0: no limit
-
-	mu    sync.Mutex
-	byKey map[events.APIKeyID]*rate.Limiter
+	mu   sync.Mutex
+	byID map[[16]byte]*rate.Limiter
 }
 
-func newRates(server int) *rates {
-	return &rates{server: server, byKey: map[events.APIKeyID]*rate.Limiter{}}
-}
+func newRates() *rates { return &rates{byID: map[[16]byte]*rate.Limiter{}} }
 
-// standing is the state of a key's rate limit after a request.
+// standing is the state of a rate limit after a request.
 type standing struct {
 	limit     int           // requests a second; 0: no limit
 	remaining int           // requests that would pass now
@@ -38,24 +33,25 @@ type standing struct {
 // burst is how many requests may come at once: those of two seconds.
 func burst(limit int) int { return 2 * limit }
 
-// take counts one request of a key. limit is the key's own, in requests a
-// second; 0: only the server's limit applies.
-func (r *rates) take(key events.APIKeyID, limit int, now time.Time) standing {
-	if r.server > 0 && (limit == 0 || limit > r.server) {
-		limit = r.server
-	}
+// take counts one request of a tenant or a key. limit is in requests a second; 0: no
+// limit.
+func (r *rates) take(id [16]byte, limit int, now time.Time) standing {
 	if limit == 0 {
 		return standing{}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	l := r.byKey[key]
+	l := r.byID[id]
 	if l == nil {
-		if len(r.byKey) >= maxRates {
+		if len(r.byID) >= maxRates {
 			r.dropFull(now)
 		}
 		l = rate.NewLimiter(rate.Limit(limit), burst(limit))
-		r.byKey[key] = l
+		r.byID[id] = l
+	}
+	if l.Burst() != burst(limit) { // the operator has changed it
+		l.SetLimitAt(now, rate.Limit(limit))
+		l.SetBurstAt(now, burst(limit))
 	}
 	s := standing{limit: limit}
 	passed := l.AllowN(now, 1)
@@ -69,9 +65,9 @@ func (r *rates) take(key events.APIKeyID, limit int, now time.Time) standing {
 }
 
 func (r *rates) dropFull(now time.Time) {
-	for id, l := range r.byKey {
+	for id, l := range r.byID {
 		if l.TokensAt(now) >= float64(l.Burst()) {
-			delete(r.byKey, id)
+			delete(r.byID, id)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/replay"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 
 // newReplay is the body of POST /v1/replays.
@@ -92,6 +93,16 @@ func (s *server) createReplay(ctx context.Context, in *struct{ Body newReplay })
 	var made replay.Replay
 	err := s.change(ctx, func(u *unit) (err error) {
 		u.then(s.wakeReplays)
+		if err = tenancy.Lock(ctx, u, tenant(ctx)); err != nil {
+			return err
+		}
+		recent, err := s.replays.In(u).LastHour(ctx, tenant(ctx))
+		if err != nil {
+			return err
+		}
+		if limit := s.quotaOf(ctx).ReplaysPerHour; recent >= limit {
+			return s.overQuota("replays_per_hour", http.StatusTooManyRequests, "this tenant may create %d replays within an hour", limit)
+		}
 		made, err = s.replays.In(u).Create(ctx, tenant(ctx), q)
 		return err
 	})

@@ -33,8 +33,11 @@ type server struct {
 	metrics  *metrics
 	maxBody  int64
 	rates    *rates
-	memory   *memoryBudget
-	tails    tails
+	// rateLimit is in requests a second of a tenant; 0: none.
+	rateLimit int
+	usage     *usage
+	memory    *memoryBudget
+	tails     tails
 	// stopping is closed when the process stops.
 	stopping <-chan struct{}
 	ready    func(context.Context) error

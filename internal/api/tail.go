@@ -19,6 +19,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/stream"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 
 const (
@@ -40,7 +41,8 @@ func (s *server) tailRoutes() {
 	register(s, tenants, huma.Operation{
 		OperationID: "tail-events", Method: http.MethodGet, Path: "/v1/events/tail", Summary: "Tail events as they are relayed",
 		Description: fmt.Sprintf("A stream of server-sent events: `event` is the type, `data` the envelope, and `id` the value of `Last-Event-ID` to resume after it. "+
-			"An event can appear twice, with the same id in its envelope. A key can have at most %d open tails in one process.", maxTails),
+			"An event can appear twice, with the same id in its envelope. The quota event_streams bounds a tenant's open tails in one process, %d by default.",
+			tenancy.DefaultQuota().EventStreams),
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The stream. It ends when the client closes it, the key is revoked, or the server stops.",
 			Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}},
@@ -55,19 +57,19 @@ func (s *server) tail(ctx context.Context, in *tailInput) (*streamed, error) {
 	if s.js == nil {
 		return nil, problem(http.StatusServiceUnavailable, "this process has no broker")
 	}
-	key := caller(ctx).KeyID
-	if !s.tails.open(key) {
-		return nil, problem(http.StatusTooManyRequests, "this key has %d open tails, which is the limit", maxTails)
+	key, of, limit := caller(ctx).KeyID, tenant(ctx), s.quotaOf(ctx).EventStreams
+	if !s.tails.open(of, limit) {
+		return nil, s.overQuota("event_streams", http.StatusTooManyRequests, "this tenant may have %d open tails in a process", limit)
 	}
 	consumer, err := s.tailConsumer(ctx, s.js, in)
 	if err != nil {
-		s.tails.close(key)
+		s.tails.close(of)
 		s.log.Warn("starting a tail failed", zap.Error(err))
 		return nil, problem(http.StatusServiceUnavailable, "the broker is unavailable; try again")
 	}
 	valid, stop, err := s.whileValid(ctx, key)
 	if err != nil {
-		s.tails.close(key)
+		s.tails.close(of)
 		return nil, err
 	}
 	agents := make([]string, len(in.Agents))
@@ -75,7 +77,7 @@ func (s *server) tail(ctx context.Context, in *tailInput) (*streamed, error) {
 		agents[i] = mailbox.Fold(string(a))
 	}
 	return &streamed{Body: func(hc huma.Context) {
-		defer s.tails.close(key)
+		defer s.tails.close(of)
 		_, w := humago.Unwrap(hc)
 		hc.SetHeader("Content-Type", "text/event-stream")
 		hc.SetStatus(http.StatusOK)

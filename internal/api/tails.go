@@ -6,31 +6,33 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 )
 
-// maxTails is how many tails a key may have open in one process. Each is a
-// consumer on the broker.
-const maxTails = 8
-
-// tails counts the open tails of each key.
+// tails counts the open tails of each tenant. Each is a consumer on the broker.
 type tails struct {
-	mu    sync.Mutex
-	byKey map[events.APIKeyID]int
+	mu       sync.Mutex
+	byTenant map[events.TenantID]int64
 }
 
-// open counts one more tail; false where the key has [maxTails].
-func (t *tails) open(id events.APIKeyID) bool {
+// open counts one more tail; false where the tenant has limit.
+func (t *tails) open(id events.TenantID, limit int64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.byKey[id] >= maxTails {
+	if t.byTenant[id] >= limit {
 		return false
 	}
-	t.byKey[id]++
+	t.byTenant[id]++
 	return true
 }
 
-func (t *tails) close(id events.APIKeyID) {
+func (t *tails) count(id events.TenantID) int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.byKey[id]--; t.byKey[id] == 0 {
-		delete(t.byKey, id)
+	return t.byTenant[id]
+}
+
+func (t *tails) close(id events.TenantID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.byTenant[id]--; t.byTenant[id] == 0 {
+		delete(t.byTenant, id)
 	}
 }

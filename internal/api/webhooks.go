@@ -196,7 +196,9 @@ func (s *server) createWebhook(ctx context.Context, in *struct{ Body webhookSett
 	}
 	var out newWebhook
 	err := s.change(ctx, func(u *unit) error {
-		made, secret, err := s.store.In(u).Create(ctx, tenant(ctx), w)
+		limits := s.limits
+		limits.WebhooksPerTenant = int(s.quotaOf(ctx).Webhooks)
+		made, secret, err := subscribers.NewStore(s.pool, limits).In(u).Create(ctx, tenant(ctx), w)
 		out = newWebhook{Webhook: showWebhook(made), SigningSecret: secret}
 		u.then(s.wakeWebhooks)
 		return err

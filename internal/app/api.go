@@ -24,7 +24,7 @@ type APIConfig struct {
 	DNSServer     string `name:"dns-server" env:"FANMAIL_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server for the records that prove domains; without it the system's servers are used."`
 	RateLimit     int    `name:"rate-limit" env:"FANMAIL_RATE_LIMIT" default:"1000" help:"Most requests a second of one API key in each process; 0 means no limit."`
 	MaxPerAddress int    `name:"max-connections-per-address" env:"FANMAIL_MAX_CONNECTIONS_PER_ADDRESS" default:"1000" help:"Most open connections of one client address to the API; 0 means no limit. Behind a proxy, all clients have the proxy's address."`
-	MaxWebhooks   int    `name:"max-webhooks" env:"FANMAIL_MAX_WEBHOOKS" default:"50" help:"Most webhooks of a tenant."`
+	MaxWebhooks   int    `name:"max-webhooks" env:"FANMAIL_MAX_WEBHOOKS" default:"50" help:"Most webhooks of a tenant for which the operator has set no quota."`
 	MaxFilterIDs  int    `name:"max-filter-ids" env:"FANMAIL_MAX_FILTER_IDS" default:"50" help:"Most values of one key of a webhook's filters."`
 }
 

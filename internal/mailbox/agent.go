@@ -73,6 +73,14 @@ func ListAgents(ctx context.Context, db pg.DB, tenant events.TenantID, after str
 	return readAgents(ctx, db, `SELECT `+agentColumns+` FROM fanmail.agents WHERE tenant_id = $1 AND address > $2 ORDER BY address LIMIT $3`, tenant, after, limit)
 }
 
+// CountAgents returns how many agents a tenant has.
+func CountAgents(ctx context.Context, db pg.DB, tenant events.TenantID) (n int64, err error) {
+	if err = db.QueryRow(ctx, `SELECT count(*) FROM fanmail.agents WHERE tenant_id = $1`, tenant).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count agents: %w", err)
+	}
+	return n, nil
+}
+
 // GetAgent returns one agent. Like [SetWebhook] and [DeleteAgent] it returns
 // [pgx.ErrNoRows] if the tenant has no such agent.
 func GetAgent(ctx context.Context, db pg.DB, tenant events.TenantID, address string) (Agent, error) {

@@ -162,6 +162,15 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, q Request) (
 	return created, nil
 }
 
+// LastHour returns how many replays of a tenant were created within an hour.
+func (s *Store) LastHour(ctx context.Context, tenant events.TenantID) (n int64, err error) {
+	err = s.db.QueryRow(ctx, `SELECT count(*) FROM fanmail.replays WHERE tenant_id = $1 AND created_at > now() - interval '1 hour'`, tenant).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("count replays: %w", err)
+	}
+	return n, nil
+}
+
 // Get returns a replay, or [subscribers.ErrNotFound].
 func (s *Store) Get(ctx context.Context, tenant events.TenantID, id events.ReplayID) (Replay, error) {
 	rows, err := s.db.Query(ctx, `SELECT `+replayColumns+` FROM fanmail.replays WHERE tenant_id = $1 AND id = $2`, tenant, id)

@@ -198,6 +198,8 @@ type Principal struct {
 	Scopes []string
 	// RateLimit is the key's own limit in requests a second; 0: the server's limit.
 	RateLimit int
+	// Quota is what is set for the tenant.
+	Quota Quota
 }
 
 // Operator reports whether the key is an operator's.
@@ -214,8 +216,10 @@ func (p *Principal) May(scope string) bool {
 func Authenticate(ctx context.Context, db DB, secret string) (Principal, error) {
 	var p Principal
 	var stale bool
-	err := db.QueryRow(ctx, `SELECT id, tenant_id, scopes, coalesce(rate_limit, 0), coalesce(last_used_at < now() - interval '1 minute', true)
-		FROM fanmail.api_keys WHERE secret_hash = $1 AND revoked_at IS NULL`, hash(secret)).Scan(&p.KeyID, &p.TenantID, &p.Scopes, &p.RateLimit, &stale)
+	into := append([]any{&p.KeyID, &p.TenantID, &p.Scopes, &p.RateLimit, &stale}, p.Quota.scan()...)
+	err := db.QueryRow(ctx, `SELECT k.id, k.tenant_id, k.scopes, coalesce(k.rate_limit, 0), coalesce(k.last_used_at < now() - interval '1 minute', true), `+quotaColumns+`
+		FROM fanmail.api_keys AS k LEFT JOIN fanmail.tenant_quotas AS q ON q.tenant_id = k.tenant_id
+		WHERE k.secret_hash = $1 AND k.revoked_at IS NULL`, hash(secret)).Scan(into...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Principal{}, ErrUnauthenticated
 	}

@@ -88,7 +88,12 @@ func TestLimitsAreThoseOfTheCode(t *testing.T) {
 		{"| agents in a replay's filter | 50 |", `\bMaxAgents += 50\b`},
 		{"| time to send the headers, and the body | 10 s, and 5 s |", `\bbodyTimeout = 5 \* time\.Second`},
 		{"| at once; within 5 s if the broker loses the message |", `\brevocationCheck = 5 \* time\.Second`},
-		{"| open `GET /v1/events/tail` streams of one key | 8 in a process |", `\bmaxTails += 8\b`},
+		{"| open `GET /v1/events/tail` streams | `event_streams` | 16, in each process |", `\bEventStreams: 16\b`},
+		{"| keys | `keys` | 100 |", `\bKeys: 100\b`},
+		{"| agents | `agents` | 10,000 |", `\bAgents: 10_000\b`},
+		{"| events of `POST /v1/events` a day | `events_per_day` | 5,000,000 |", `\bEventsPerDay: 5_000_000\b`},
+		{"| bytes of their bodies a day | `bytes_per_day` | 20 GiB |", `\bBytesPerDay: 20 << 30\b`},
+		{"| replays within an hour | `replays_per_hour` | 60 |", `\bReplaysPerHour: 60\b`},
 	})
 }
 

@@ -71,7 +71,7 @@ var Owners = []Owner{
 		Because: "the per-agent path runs beside the subscribers' and neither disturbs the other",
 	},
 	{
-		Package: "internal/tenancy", Tables: []string{"tenants", "api_keys"},
+		Package: "internal/tenancy", Tables: []string{"tenants", "api_keys", "tenant_quotas"},
 		Because: "secrets of keys are handled in one place",
 	},
 	{
@@ -91,7 +91,7 @@ var Owners = []Owner{
 		Because: "a process's state is read as it was written",
 	},
 	{
-		Package: "internal/api", Tables: []string{"idempotency_keys"},
+		Package: "internal/api", Tables: []string{"idempotency_keys", "tenant_usage"},
 		Because: "it stores answers of the API",
 	},
 	{

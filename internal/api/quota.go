@@ -1,0 +1,163 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/mailbox"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+// quotaValues are the limits of a quota, all of them set.
+type quotaValues struct {
+	RequestsPerSecond int64 `json:"requests_per_second" doc:"Requests a second of all keys together, counted by each process; 0: no limit."`
+	EventStreams      int64 `json:"event_streams" doc:"Open tails, counted by each process."`
+	Keys              int64 `json:"keys" doc:"Keys that are not revoked."`
+	Agents            int64 `json:"agents"`
+	Webhooks          int64 `json:"webhooks"`
+	EventsPerDay      int64 `json:"events_per_day" doc:"Events of POST /v1/events on a UTC day."`
+	BytesPerDay       int64 `json:"bytes_per_day" doc:"Bytes of the bodies of POST /v1/events on a UTC day."`
+	ReplaysPerHour    int64 `json:"replays_per_hour" doc:"Replays created within an hour."`
+}
+
+// quotaUse is what a tenant uses of its quota.
+type quotaUse struct {
+	EventStreams int64 `json:"event_streams" doc:"In the process that answers."`
+	Keys         int64 `json:"keys"`
+	Agents       int64 `json:"agents"`
+	EventsToday  int64 `json:"events_today" doc:"Other processes' events of the last second can be missing."`
+	BytesToday   int64 `json:"bytes_today"`
+	ReplaysHour  int64 `json:"replays_last_hour"`
+}
+
+// quota is the response of the quota's operations.
+type quota struct {
+	TenantID events.TenantID `json:"tenant_id"`
+	Limits   quotaValues     `json:"limits" doc:"The limits that hold: those that the operator has set, else the server's defaults."`
+	Set      []string        `json:"set" doc:"The names of the limits that the operator has set for this tenant."`
+	Used     quotaUse        `json:"used"`
+}
+
+// quotaChange is the body of PATCH /v1/tenants/{id}/quota.
+type quotaChange struct {
+	RequestsPerSecond optional[int64] `json:"requests_per_second,omitempty" minimum:"1" maximum:"1000000" nullable:"true" doc:"null: the server's default."`
+	EventStreams      optional[int64] `json:"event_streams,omitempty" minimum:"1" maximum:"1000000" nullable:"true"`
+	Keys              optional[int64] `json:"keys,omitempty" minimum:"1" maximum:"1000000" nullable:"true"`
+	Agents            optional[int64] `json:"agents,omitempty" minimum:"1" maximum:"1000000000" nullable:"true"`
+	Webhooks          optional[int64] `json:"webhooks,omitempty" minimum:"1" maximum:"1000000" nullable:"true"`
+	EventsPerDay      optional[int64] `json:"events_per_day,omitempty" minimum:"1" maximum:"1000000000000" nullable:"true"`
+	BytesPerDay       optional[int64] `json:"bytes_per_day,omitempty" minimum:"1" maximum:"1000000000000000" nullable:"true"`
+	ReplaysPerHour    optional[int64] `json:"replays_per_hour,omitempty" minimum:"1" maximum:"1000000" nullable:"true"`
+}
+
+type tenantPath struct {
+	ID events.TenantID `path:"id"`
+}
+
+type changeQuotaInput struct {
+	ID   events.TenantID `path:"id"`
+	Body quotaChange
+}
+
+func (s *server) quotaRoutes() {
+	register(s, anybody, huma.Operation{
+		OperationID: "get-quota", Method: http.MethodGet, Path: "/v1/tenants/{id}/quota", Summary: "Read a tenant's quota and its use",
+		Description: "A tenant's key reads the quota of its own tenant.",
+	}, s.getQuota)
+	register(s, anybody, huma.Operation{
+		OperationID: "change-quota", Method: http.MethodPatch, Path: "/v1/tenants/{id}/quota", Summary: "Change a tenant's quota",
+		Description: "For operators. What the tenant has above a new limit stays. Requests, tails and events follow the change at once.",
+	}, s.changeQuota)
+}
+
+// visible returns a 404 if the caller is of another tenant.
+func visible(ctx context.Context, of events.TenantID) error {
+	if me := caller(ctx); !me.Operator() && me.TenantID != of {
+		return subscribers.ErrNotFound
+	}
+	return nil
+}
+
+func (s *server) getQuota(ctx context.Context, in *tenantPath) (*body[quota], error) {
+	if err := visible(ctx, in.ID); err != nil {
+		return nil, err
+	}
+	set, err := tenancy.GetQuota(ctx, s.pool, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return s.showQuota(ctx, in.ID, set)
+}
+
+func (s *server) showQuota(ctx context.Context, of events.TenantID, set tenancy.Quota) (*body[quota], error) {
+	out := quota{TenantID: of, Limits: quotaValues(set.Or(s.defaultQuota())), Set: []string{}}
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{
+		{"requests_per_second", set.RequestsPerSecond}, {"event_streams", set.EventStreams}, {"keys", set.Keys}, {"agents", set.Agents},
+		{"webhooks", set.Webhooks}, {"events_per_day", set.EventsPerDay}, {"bytes_per_day", set.BytesPerDay}, {"replays_per_hour", set.ReplaysPerHour},
+	} {
+		if f.value > 0 {
+			out.Set = append(out.Set, f.name)
+		}
+	}
+	var err error
+	if out.Used.Keys, err = tenancy.CountKeys(ctx, s.pool, of); err != nil {
+		return nil, err
+	}
+	if out.Used.Agents, err = mailbox.CountAgents(ctx, s.pool, of); err != nil {
+		return nil, err
+	}
+	if out.Used.ReplaysHour, err = s.replays.LastHour(ctx, of); err != nil {
+		return nil, err
+	}
+	today, err := s.usage.of(ctx, of)
+	if err != nil {
+		return nil, err
+	}
+	out.Used.EventStreams, out.Used.EventsToday, out.Used.BytesToday = s.tails.count(of), today.events, today.bytes
+	return reply(out), nil
+}
+
+func (s *server) changeQuota(ctx context.Context, in *changeQuotaInput) (*body[quota], error) {
+	if err := visible(ctx, in.ID); err != nil {
+		return nil, err
+	}
+	if !caller(ctx).Operator() {
+		return nil, problem(http.StatusForbidden, "this operation needs an operator's key")
+	}
+	var set tenancy.Quota
+	err := s.change(ctx, func(u *unit) (err error) {
+		if err := tenancy.Lock(ctx, u, in.ID); err != nil {
+			return err
+		}
+		if set, err = tenancy.GetQuota(ctx, u, in.ID); err != nil {
+			return err
+		}
+		b := &in.Body
+		for _, f := range []struct {
+			change optional[int64]
+			to     *int64
+		}{
+			{b.RequestsPerSecond, &set.RequestsPerSecond}, {b.EventStreams, &set.EventStreams}, {b.Keys, &set.Keys}, {b.Agents, &set.Agents},
+			{b.Webhooks, &set.Webhooks}, {b.EventsPerDay, &set.EventsPerDay}, {b.BytesPerDay, &set.BytesPerDay}, {b.ReplaysPerHour, &set.ReplaysPerHour},
+		} {
+			switch {
+			case f.change.value != nil:
+				*f.to = *f.change.value
+			case f.change.Set:
+				*f.to = 0
+			}
+		}
+		return tenancy.SetQuota(ctx, u, in.ID, set)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.showQuota(ctx, in.ID, set)
+}

@@ -1,0 +1,104 @@
+package tenancy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/fanmail-dev/fanmail/events"
+)
+
+// Quota is what one tenant may use, with all of its keys together. A zero field
+// means the server's default.
+type Quota struct {
+	RequestsPerSecond int64
+	EventStreams      int64
+	Keys              int64
+	Agents            int64
+	Webhooks          int64
+	EventsPerDay      int64
+	BytesPerDay       int64
+	ReplaysPerHour    int64
+}
+
+// DefaultQuota is the quota of a tenant for which nothing else is set.
+func DefaultQuota() Quota {
+	return Quota{
+		RequestsPerSecond: 1000, EventStreams: 16, Keys: 100, Agents: 10_000, Webhooks: 50,
+		EventsPerDay: 5_000_000, BytesPerDay: 20 << 30, ReplaysPerHour: 60,
+	}
+}
+
+// fields are the fields in the order of the columns.
+func (q *Quota) fields() [8]*int64 {
+	return [8]*int64{
+		&q.RequestsPerSecond, &q.EventStreams, &q.Keys, &q.Agents, &q.Webhooks, &q.EventsPerDay, &q.BytesPerDay, &q.ReplaysPerHour,
+	}
+}
+
+// Or returns the quota with defaults in place of zero fields.
+func (q Quota) Or(defaults Quota) Quota {
+	instead := defaults.fields()
+	for i, f := range q.fields() {
+		if *f == 0 {
+			*f = *instead[i]
+		}
+	}
+	return q
+}
+
+// quotaColumns are the fields as text for a SELECT that joins the table as q.
+const quotaColumns = `coalesce(q.requests_per_second, 0), coalesce(q.event_streams, 0), coalesce(q.keys, 0), coalesce(q.agents, 0),
+	coalesce(q.webhooks, 0), coalesce(q.events_per_day, 0), coalesce(q.bytes_per_day, 0), coalesce(q.replays_per_hour, 0)`
+
+func (q *Quota) scan() []any {
+	out := make([]any, 0, 8)
+	for _, f := range q.fields() {
+		out = append(out, f)
+	}
+	return out
+}
+
+// GetQuota returns what is set for a tenant. It returns pgx.ErrNoRows if there is
+// no such tenant.
+func GetQuota(ctx context.Context, db DB, tenant events.TenantID) (Quota, error) {
+	var q Quota
+	err := db.QueryRow(ctx, `SELECT `+quotaColumns+` FROM fanmail.tenants AS t LEFT JOIN fanmail.tenant_quotas AS q ON q.tenant_id = t.id
+		WHERE t.id = $1`, tenant).Scan(q.scan()...)
+	if err != nil {
+		return Quota{}, fmt.Errorf("read a quota: %w", err)
+	}
+	return q, nil
+}
+
+// SetQuota replaces what is set for a tenant. The tenant must exist.
+func SetQuota(ctx context.Context, db DB, tenant events.TenantID, q Quota) error {
+	args := []any{tenant}
+	for _, f := range q.fields() {
+		if *f < 0 {
+			return errors.New("set a quota: it is negative")
+		}
+		args = append(args, *f)
+	}
+	_, err := db.Exec(ctx, `INSERT INTO fanmail.tenant_quotas (tenant_id, requests_per_second, event_streams, keys, agents, webhooks,
+			events_per_day, bytes_per_day, replays_per_hour)
+		VALUES ($1, nullif($2::bigint, 0), nullif($3::bigint, 0), nullif($4::bigint, 0), nullif($5::bigint, 0), nullif($6::bigint, 0),
+			nullif($7::bigint, 0), nullif($8::bigint, 0), nullif($9::bigint, 0))
+		ON CONFLICT (tenant_id) DO UPDATE SET requests_per_second = excluded.requests_per_second, event_streams = excluded.event_streams,
+			keys = excluded.keys, agents = excluded.agents, webhooks = excluded.webhooks, events_per_day = excluded.events_per_day,
+			bytes_per_day = excluded.bytes_per_day, replays_per_hour = excluded.replays_per_hour`, args...)
+	if err != nil {
+		return fmt.Errorf("set a quota: %w", err)
+	}
+	return nil
+}
+
+// CountKeys returns how many keys of a tenant are not revoked. Under [Lock] the
+// number is exact until the transaction ends.
+func CountKeys(ctx context.Context, db DB, tenant events.TenantID) (n int64, err error) {
+	err = db.QueryRow(ctx, `SELECT count(*) FROM fanmail.api_keys WHERE tenant_id = $1 AND revoked_at IS NULL`, tenant).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("count keys: %w", err)
+	}
+	return n, nil
+}
