@@ -262,7 +262,7 @@ func TestAWebhooksLife(t *testing.T) {
 	read, err := c.GetWebhook(ctx, tenant, hook.ID)
 	require.NoError(t, err)
 	require.Empty(t, read.SigningSecret, "shown once")
-	require.Equal(t, 32, read.MaxInFlight)
+	require.Equal(t, 1024, read.MaxInFlight)
 
 	secret, until, err := c.RotateWebhookSecret(ctx, tenant, hook.ID)
 	require.NoError(t, err)

@@ -103,7 +103,8 @@ type Webhook struct {
 	// Description is for people: one line of at most 200 bytes.
 	Description string
 	// MaxInFlight bounds the attempts on the wire at once, over all processes:
-	// 1 to 256; zero: 32.
+	// 1 to 4,096; zero: 1,024. Below it the number follows what the endpoint can
+	// take.
 	MaxInFlight int
 	// RateLimit bounds the attempts a second, up to 10,000; zero: no limit.
 	RateLimit int

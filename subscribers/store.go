@@ -95,14 +95,14 @@ func utc(t *time.Time) *time.Time {
 }
 
 // Create inserts a webhook and returns it with its signing secret. The secret cannot
-// be read later. A zero MaxInFlight means [DefaultMaxInFlight], and an empty Ordering
-// means [OrderingNone]. Create sets the id, the tenant and the times.
+// be read later. A zero MaxInFlight means that of [Limits], and an empty Ordering means
+// [OrderingNone]. Create sets the id, the tenant and the times.
 //
 // It returns an [*events.FieldError] for a bad setting, a [*LimitError] if the tenant
 // has no room for another webhook, and [ErrNotFound] if there is no such tenant.
 func (s *Store) Create(ctx context.Context, tenant events.TenantID, w Webhook) (Webhook, string, error) {
 	if w.MaxInFlight == 0 {
-		w.MaxInFlight = DefaultMaxInFlight
+		w.MaxInFlight = s.limits.MaxInFlight
 	}
 	if w.Ordering == "" {
 		w.Ordering = OrderingNone

@@ -20,10 +20,11 @@ const (
 	// MaxDescriptionBytes bounds the description.
 	MaxDescriptionBytes = 200
 	// DefaultMaxInFlight is how many attempts of a webhook may be in flight at once,
-	// over all dispatchers, unless the webhook sets another limit.
-	DefaultMaxInFlight = 32
+	// over all dispatchers, unless [Limits] or the webhook set another limit. Below
+	// it, a dispatcher's window follows what the endpoint can take.
+	DefaultMaxInFlight = 1024
 	// MaxMaxInFlight is the highest limit that a webhook may set.
-	MaxMaxInFlight = 256
+	MaxMaxInFlight = 4096
 	// MaxRateLimit is the highest rate limit, in attempts a second.
 	MaxRateLimit = 10_000
 	// RotationGrace is how long the old secret still signs after a rotation.
@@ -93,6 +94,9 @@ type Limits struct {
 	WebhooksPerTenant int
 	// IDsPerFilter bounds the values of each field of [Filters]; zero means 50.
 	IDsPerFilter int
+	// MaxInFlight is the MaxInFlight of new webhooks that set none; zero means
+	// [DefaultMaxInFlight].
+	MaxInFlight int
 	// AllowHTTP accepts URLs with the scheme http.
 	AllowHTTP bool
 	// AllowNetworks are networks that are not public and whose addresses are allowed
@@ -109,6 +113,9 @@ func (l Limits) WithDefaults() Limits {
 	}
 	if l.IDsPerFilter <= 0 {
 		l.IDsPerFilter = 50
+	}
+	if l.MaxInFlight <= 0 {
+		l.MaxInFlight = DefaultMaxInFlight
 	}
 	return l
 }

@@ -28,7 +28,7 @@ type webhookSettings struct {
 	Conversations []string `name:"conversation" help:"Only events of these conversations."`
 	Labels        []string `name:"label" help:"Only events with one of these labels."`
 	Description   *string  `help:"The purpose of the webhook."`
-	MaxInFlight   *int     `help:"Maximum number of attempts in flight, 1 to 256."`
+	MaxInFlight   *int     `help:"Upper limit of attempts in flight, 1 to 4096."`
 	RateLimit     *int     `help:"Maximum number of attempts a second."`
 	Ordering      *string  `help:"Order of deliveries: none or strict."`
 }

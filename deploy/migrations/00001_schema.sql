@@ -90,7 +90,7 @@ CREATE TABLE fanmail.webhooks (
     filter_conversation_ids  text[] NOT NULL DEFAULT '{}',
     filter_labels            text[] NOT NULL DEFAULT '{}',
     enabled                  boolean NOT NULL DEFAULT true,
-    max_in_flight            integer NOT NULL DEFAULT 32 CHECK (max_in_flight BETWEEN 1 AND 256),
+    max_in_flight            integer NOT NULL DEFAULT 1024 CHECK (max_in_flight BETWEEN 1 AND 4096),
     rate_limit               integer CHECK (rate_limit > 0), -- a second; NULL: none
     ordering                 text NOT NULL DEFAULT 'none' CHECK (ordering IN ('none', 'strict')),
     signing_secret           text NOT NULL,

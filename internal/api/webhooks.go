@@ -32,7 +32,7 @@ type Webhook struct {
 	Events          []eventType      `json:"events"`
 	Filters         filters          `json:"filters"`
 	Enabled         bool             `json:"enabled"`
-	MaxInFlight     int              `json:"max_in_flight" doc:"The maximum number of attempts in flight, across all dispatchers."`
+	MaxInFlight     int              `json:"max_in_flight" doc:"The upper limit of attempts in flight, across all dispatchers."`
 	RateLimit       *int             `json:"rate_limit" doc:"The maximum number of attempts a second; null: no limit."`
 	Ordering        string           `json:"ordering" enum:"none,strict"`
 	CreatedAt       time.Time        `json:"created_at"`
@@ -72,7 +72,7 @@ type webhookSettings struct {
 	Events      []eventType `json:"events" minItems:"1"`
 	Filters     filters     `json:"filters,omitempty" doc:"An event must match each key that is given; one matching value of a key is enough."`
 	Description storedText  `json:"description,omitempty" doc:"At most 200 bytes, on one line."`
-	MaxInFlight int         `json:"max_in_flight,omitempty" minimum:"1" maximum:"256" default:"32"`
+	MaxInFlight int         `json:"max_in_flight,omitempty" minimum:"1" maximum:"4096" doc:"An upper limit: below it, the number of attempts in flight follows what the endpoint can take. Absent: 1024, unless the server has another default."`
 	RateLimit   int         `json:"rate_limit,omitempty" minimum:"1" maximum:"10000" doc:"The maximum number of attempts a second; absent: no limit."`
 	Ordering    string      `json:"ordering,omitempty" enum:"none,strict" default:"none"`
 	Enabled     *bool       `json:"enabled,omitempty" doc:"Defaults to true."`
@@ -85,7 +85,7 @@ type webhookChange struct {
 	Events      optional[[]eventType] `json:"events,omitempty" minItems:"1"`
 	Filters     optional[filters]     `json:"filters,omitempty" doc:"Replaces all filters."`
 	Description optional[storedText]  `json:"description,omitempty"`
-	MaxInFlight optional[int]         `json:"max_in_flight,omitempty" minimum:"1" maximum:"256"`
+	MaxInFlight optional[int]         `json:"max_in_flight,omitempty" minimum:"1" maximum:"4096"`
 	RateLimit   optional[int]         `json:"rate_limit,omitempty" minimum:"1" maximum:"10000" nullable:"true" doc:"null: no limit."`
 	Ordering    optional[string]      `json:"ordering,omitempty" enum:"none,strict"`
 	Enabled     optional[bool]        `json:"enabled,omitempty"`

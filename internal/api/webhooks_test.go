@@ -38,7 +38,7 @@ func TestAWebhooksLife(t *testing.T) {
 	require.Equal(t, map[string]any{"agent_ids": []any{"sales@example.com"}, "labels": []any{"vip"}}, got.json["filters"])
 	require.Equal(t, hookURL, got.json["url"])
 	require.Equal(t, []any{"email.received", "email.sent"}, got.json["events"])
-	require.EqualValues(t, 32, got.json["max_in_flight"])
+	require.EqualValues(t, 1024, got.json["max_in_flight"])
 	require.EqualValues(t, 7, got.json["rate_limit"])
 	require.Equal(t, "none", got.json["ordering"])
 	require.Equal(t, true, got.json["enabled"])
@@ -98,7 +98,7 @@ func TestBadSettingsAreRefusedByName(t *testing.T) {
 		"body.events[0]":                {"events": []string{"email.eaten"}},
 		"body.events":                   {"events": []string{}},
 		"body.description":              {"description": "a\nb"},
-		"body.max_in_flight":            {"max_in_flight": 257},
+		"body.max_in_flight":            {"max_in_flight": 4097},
 		"body.rate_limit":               {"rate_limit": 0},
 		"body.ordering":                 {"ordering": "fifo"},
 		"body.filters.agent_ids":        {"filters": map[string]any{"agent_ids": []string{"nobody@example.com"}}},

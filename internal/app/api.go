@@ -25,6 +25,7 @@ type APIConfig struct {
 	RateLimit     int    `name:"rate-limit" env:"FANMAIL_RATE_LIMIT" default:"1000" help:"Most requests a second of one API key in each process; 0 means no limit."`
 	MaxPerAddress int    `name:"max-connections-per-address" env:"FANMAIL_MAX_CONNECTIONS_PER_ADDRESS" default:"1000" help:"Most open connections of one client address to the API; 0 means no limit. Behind a proxy, all clients have the proxy's address."`
 	MaxWebhooks   int    `name:"max-webhooks" env:"FANMAIL_MAX_WEBHOOKS" default:"50" help:"Most webhooks of a tenant for which the operator has set no quota."`
+	MaxInFlight   int    `name:"default-max-in-flight" env:"FANMAIL_DEFAULT_MAX_IN_FLIGHT" default:"1024" help:"max_in_flight of new webhooks that set none, 1 to 4096."`
 	MaxFilterIDs  int    `name:"max-filter-ids" env:"FANMAIL_MAX_FILTER_IDS" default:"50" help:"Most values of one key of a webhook's filters."`
 }
 
@@ -53,6 +54,9 @@ func (c APIConfig) Validate() error {
 				return wrong(l.flag, l.env, "must not be negative")
 			}
 		}
+		if c.MaxInFlight < 0 || c.MaxInFlight > subscribers.MaxMaxInFlight {
+			return wrong("--default-max-in-flight", "FANMAIL_DEFAULT_MAX_IN_FLIGHT", "must be from 1 to 4096; 0 means 1024")
+		}
 		return nil
 	})
 }
@@ -76,7 +80,7 @@ func (p *process) addAPI(ctx context.Context, c APIConfig, l net.Listener) error
 	h, err := api.NewHandler(api.Options{ //nolint:contextcheck // requests bring their own
 		Pool: p.pool, NC: p.nc, JS: p.js, DNSServer: c.DNSServer, MaxBodyBytes: c.MaxBodyBytes, RateLimit: c.RateLimit, Ready: p.status.ready, Stopping: ctx.Done(), Version: Version(),
 		Limits: subscribers.Limits{
-			WebhooksPerTenant: c.MaxWebhooks, IDsPerFilter: c.MaxFilterIDs,
+			WebhooksPerTenant: c.MaxWebhooks, IDsPerFilter: c.MaxFilterIDs, MaxInFlight: c.MaxInFlight,
 			AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks, AllowPorts: c.AllowPorts,
 		},
 		Log: p.log, Registerer: p.registry,

@@ -70,6 +70,7 @@ func TestAFaultyConfigurationNamesFlagAndEnvironment(t *testing.T) {
 		"check timeout": {ingest(func(c *IngestConfig) { c.AuthTimeout = -1 }), "--mail-auth-timeout", "FANMAIL_MAIL_AUTH_TIMEOUT"},
 		"public URL":    {ingest(func(c *IngestConfig) { c.PublicURL = "here" }), "--public-url", "FANMAIL_PUBLIC_URL"},
 		"API address":   {api(func(c *APIConfig) { c.Addr = "8080" }), "--api-addr", "FANMAIL_API_ADDR"},
+		"in flight":     {api(func(c *APIConfig) { c.MaxInFlight = 4097 }), "--default-max-in-flight", "FANMAIL_DEFAULT_MAX_IN_FLIGHT"},
 		"webhooks":      {api(func(c *APIConfig) { c.MaxWebhooks = -1 }), "--max-webhooks", "FANMAIL_MAX_WEBHOOKS"},
 	} {
 		t.Run(name, func(t *testing.T) {

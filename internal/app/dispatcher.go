@@ -19,7 +19,7 @@ type DispatcherConfig struct {
 	Outbound
 	Proxy
 	Name      string `name:"name" env:"FANMAIL_DISPATCHER_NAME" help:"Name of this replica in the table of dispatchers. Defaults to the host's name and the process id."`
-	Slots     int    `name:"slots" env:"FANMAIL_SLOTS" default:"512" help:"Most POSTs in flight to endpoints that answer within a second."`
+	Slots     int    `name:"slots" env:"FANMAIL_SLOTS" default:"0" help:"Most POSTs in flight to endpoints that answer within a second; 0 means as many as half of the memory limit and the file descriptors suffice for, 64 to 4096."`
 	SlowSlots int    `name:"slow-slots" env:"FANMAIL_SLOW_SLOTS" default:"0" help:"Most POSTs in flight to slower endpoints; 0 means four times --slots."`
 
 	ReplayRate  int    `name:"replay-rate" env:"FANMAIL_REPLAY_RATE" default:"500" help:"Most deliveries of replays a second of this process."`

@@ -26,6 +26,9 @@ type Config struct {
 	// ProxyFilters says that the proxy itself refuses what is not public. It is then
 	// asked for the name.
 	ProxyFilters bool
+	// IdleConns bounds the idle connections of a sixteenth of the hosts, and so those
+	// of one host. Zero: 512.
+	IdleConns int
 
 	roots *x509.CertPool // nil: the system's
 }

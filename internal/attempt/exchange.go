@@ -16,8 +16,9 @@ type exchange struct {
 	leaseValid func() bool // nil: always
 	lose       context.CancelCauseFunc
 
-	conn        atomic.Pointer[net.Conn] // the last one
-	handshaking atomic.Bool              // a TLS handshake has begun and not ended
+	conn        atomic.Pointer[net.Conn]  // the last one
+	connected   atomic.Pointer[time.Time] // when it got that one
+	handshaking atomic.Bool               // a TLS handshake has begun and not ended
 }
 
 // trace returns the context for the request.
@@ -34,7 +35,9 @@ func (x *exchange) trace(ctx context.Context) context.Context {
 			if c, ok := i.Conn.(*statusConn); ok {
 				c.begin()
 			}
+			now := time.Now()
 			x.conn.Store(&i.Conn)
+			x.connected.Store(&now)
 		},
 	}
 	if x.leaseValid != nil {

@@ -95,6 +95,9 @@ func (p *Poster) Post(ctx context.Context, r Request) Result {
 		return failed(ctx, err, start)
 	}
 	result.Response, result.Duration = head, time.Since(start)
+	if at := x.connected.Load(); at != nil {
+		result.Latency = time.Since(*at)
+	}
 	return result
 }
 

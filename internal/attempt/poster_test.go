@@ -2,8 +2,11 @@ package attempt
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"sync/atomic"
@@ -108,4 +111,26 @@ func TestNothingIsSentOnceTheLeaseHasRunOut(t *testing.T) {
 		require.True(t, got.Delivered, got.Error)
 		require.Equal(t, n+1, s.Count())
 	}
+}
+
+// Latency leaves out what comes before the endpoint has the request: a
+// handshake must not look like a queue.
+func TestLatencyIsMeasuredOnTheConnection(t *testing.T) {
+	t.Parallel()
+	const handshake = 300 * time.Millisecond
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	s.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		<-time.After(handshake)
+		return nil, nil
+	}}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	c := Config{Timeout: time.Minute, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, roots: x509.NewCertPool()}
+	c.roots.AddCert(s.Certificate())
+	p := NewPoster(c)
+	t.Cleanup(p.Close)
+	got := p.Post(t.Context(), request(t, s.URL))
+	require.True(t, got.Delivered, got.Error)
+	require.GreaterOrEqual(t, got.Duration-got.Latency, handshake)
+	require.Positive(t, got.Latency)
 }

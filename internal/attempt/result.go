@@ -55,6 +55,9 @@ type Result struct {
 	RetryAfter time.Duration
 	// Duration is from the start of the attempt to the end of the answer.
 	Duration time.Duration
+	// Latency is the part of Duration from when the request had a connection,
+	// so without DNS, connect and TLS handshake. 0 without a complete answer.
+	Latency time.Duration
 }
 
 // Overload reports whether the endpoint can't keep up, as opposed to rejecting

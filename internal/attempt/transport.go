@@ -1,6 +1,7 @@
 package attempt
 
 import (
+	"cmp"
 	"hash/maphash"
 	"math/rand/v2"
 	"net"
@@ -19,14 +20,14 @@ const (
 
 // newTransport makes the client side of attempts over HTTP/1 and HTTP/2. It follows no
 // redirect and uses no proxy of the environment.
-func newTransport(d *dialer) *http.Transport {
+func newTransport(d *dialer, idle int) *http.Transport {
 	return &http.Transport{
 		DialContext:            d.plain,
 		DialTLSContext:         d.secure,
 		ForceAttemptHTTP2:      true,
 		DisableCompression:     true,
-		MaxIdleConns:           8192 / shards,
-		MaxIdleConnsPerHost:    256,
+		MaxIdleConns:           idle,
+		MaxIdleConnsPerHost:    idle, // all attempts of one webhook keep their connections
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: headerBytes,
 	}
@@ -37,6 +38,7 @@ func newTransport(d *dialer) *http.Transport {
 type transports struct {
 	dialer *dialer
 	age    time.Duration
+	idle   int // connections of a shard
 	seed   maphash.Seed
 	shards [shards]shard
 }
@@ -48,9 +50,9 @@ type shard struct {
 }
 
 func newTransports(c *Config, resolver *net.Resolver) *transports {
-	t := &transports{dialer: newDialer(c, resolver), age: connectionAge, seed: maphash.MakeSeed()}
+	t := &transports{dialer: newDialer(c, resolver), age: connectionAge, idle: cmp.Or(c.IdleConns, 8192/shards), seed: maphash.MakeSeed()}
 	for i := range t.shards {
-		t.shards[i].current = newTransport(t.dialer)
+		t.shards[i].current = newTransport(t.dialer, t.idle)
 		t.shards[i].born = time.Now().Add(-time.Duration(rand.Int64N(int64(t.age)))) // replaced one after the other
 	}
 	return t
@@ -65,7 +67,7 @@ func (t *transports) of(host string) *http.Transport {
 		// A busy connection is closed when its request ends: CloseIdleConnections holds
 		// until the transport gets another request.
 		go s.current.CloseIdleConnections()
-		s.current, s.born = newTransport(t.dialer), time.Now()
+		s.current, s.born = newTransport(t.dialer, t.idle), time.Now()
 	}
 	return s.current
 }

@@ -22,7 +22,7 @@ var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 // transportFor is a transport of one poster.
 func transportFor(t *testing.T, c Config, r *net.Resolver) *http.Transport {
 	t.Helper()
-	tr := newTransport(newDialer(&c, r))
+	tr := newTransport(newDialer(&c, r), 16)
 	t.Cleanup(tr.CloseIdleConnections)
 	return tr
 }

@@ -60,14 +60,14 @@ const (
 
 // Limits of the engine; see internal/dispatch and internal/relay.
 const (
-	// FastSlots and SlowSlots are the POSTs in flight of a dispatcher: the defaults
-	// of --slots and --slow-slots.
+	// FastSlots and SlowSlots are the POSTs in flight of a dispatcher: less than the
+	// defaults of --slots and --slow-slots for a memory limit of 512 MiB.
 	FastSlots = 512
 	SlowSlots = 4 * FastSlots
 	// Partitions is the maximum number of dispatchers that have work.
 	Partitions = 32
 	// webhookInFlight is the default of a webhook's max_in_flight.
-	webhookInFlight = 32
+	webhookInFlight = 1024
 	// slowAfter is when an attempt moves to the slow slots, in ms.
 	slowAfter = 1000.0
 	// attemptMax is the time-out of an attempt, in ms.

@@ -68,7 +68,7 @@ func New(l Load, m Machines, c Measured) (Plan, error) {
 	fast, slow := inFlight(l, p.Attempts)
 	p.InFlight = fast + slow
 	if l.LatencyMS > 0 {
-		p.PerWebhook = webhookInFlight * 1000 / l.LatencyMS
+		p.PerWebhook = min(webhookInFlight, FastSlots/2) * 1000 / l.LatencyMS // no tenant takes more than half of the slots
 	}
 	p.Publishers = atLeast(2, p.PublisherCores/m.Busy/m.Cores)
 	p.Dispatchers = atLeast(2, p.DispatcherCores/m.Busy/m.Cores, fast/m.Busy/FastSlots, slow/m.Busy/SlowSlots)

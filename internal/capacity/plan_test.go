@@ -39,7 +39,7 @@ func TestSumsOfAPlan(t *testing.T) {
 	require.InDelta(t, 3000, p.Deliveries, 1e-9)
 	require.InDelta(t, 3000, p.Attempts, 1e-9)
 	require.InDelta(t, 300, p.InFlight, 1e-9, "3,000 a second of a tenth of a second each")
-	require.InDelta(t, 320, p.PerWebhook, 1e-9)
+	require.InDelta(t, 2560, p.PerWebhook, 1e-9)
 	require.InDelta(t, .1, p.PublisherCores, 1e-9)
 	require.InDelta(t, .5, p.DispatcherCores, 1e-9)
 	require.InDelta(t, .9, p.PostgresCores, 1e-9)

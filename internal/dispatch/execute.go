@@ -122,7 +122,7 @@ func (d *Dispatcher) attempt(q *delivery) scheduler.Result {
 	if !r.Stopped() { // the scheduler releases one that was stopped
 		d.record(q, &r)
 	}
-	return scheduler.Result{Outcome: outcomeOf(&r), RetryAfter: r.RetryAfter, Duration: r.Duration}
+	return scheduler.Result{Outcome: outcomeOf(&r), RetryAfter: r.RetryAfter, Duration: r.Duration, Latency: r.Latency}
 }
 
 func outcomeOf(r *attempt.Result) scheduler.Outcome {

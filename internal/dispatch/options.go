@@ -14,19 +14,15 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/stream"
 )
 
-const (
-	defaultSlots = 512
-	// slowSlotsPerSlot is how many slow slots come with a fast one.
-	slowSlotsPerSlot = 4
-	defaultDrain     = 20 * time.Second
-)
+const defaultDrain = 20 * time.Second
 
 // Options configure a dispatcher. The zero value is usable.
 type Options struct {
 	// Name of this replica, for people. Defaults to the host's name.
 	Name string
 	// Slots bounds the attempts in flight to endpoints that answer within a
-	// second. Defaults to 512. SlowSlots is the same for slower ones. Defaults
+	// second. The default follows the process's memory limit and file
+	// descriptors: 64 to 4,096. SlowSlots is the same for slower ones. Defaults
 	// to four times Slots.
 	Slots, SlowSlots int
 	// AllowHTTP sends to plain HTTP URLs too.
@@ -57,7 +53,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, errors.New("make a dispatcher: slots must not be negative")
 	}
 	if o.Slots == 0 {
-		o.Slots = defaultSlots
+		o.Slots = defaultSlots(processLimits())
 	}
 	if o.SlowSlots == 0 {
 		o.SlowSlots = slowSlotsPerSlot * o.Slots

@@ -22,7 +22,8 @@ type Options struct {
 	// Name is this process's name in the table of dispatchers, for people.
 	Name string
 	// Slots bounds the POSTs in flight to endpoints that answer within a second;
-	// zero: 512. SlowSlots is the same for slower endpoints; zero: four times Slots.
+	// zero: by the process's memory limit and file descriptors, 64 to 4,096.
+	// SlowSlots is the same for slower endpoints; zero: four times Slots.
 	Slots, SlowSlots int
 	// AllowHTTP permits webhook URLs with plain HTTP.
 	AllowHTTP bool

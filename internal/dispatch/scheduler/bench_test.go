@@ -104,7 +104,7 @@ func (b *bench) end(d *Delivery, r Result) {
 }
 
 var (
-	fine    = Result{Outcome: Delivered, Duration: time.Millisecond}
+	fine    = Result{Outcome: Delivered, Duration: time.Millisecond, Latency: time.Millisecond}
 	timeout = Result{Outcome: TimedOut, Duration: attemptTimeout}
 	broken  = Result{Outcome: Overloaded}
 	refused = Result{Outcome: Failed}

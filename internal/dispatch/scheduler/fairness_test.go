@@ -147,3 +147,25 @@ func TestSlowStartStartsAFewAtATimeAndHoldsUpNobody(t *testing.T) {
 		require.LessOrEqual(t, len(got), slowStartRate*b.o.Cores/1000+1)
 	}
 }
+
+// The same with the slots of a large process: half of the pool would be
+// thousands.
+func TestEndpointsThatNeverDeliveredHoldFewFastSlotsOfThousands(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 4096, 16384)
+	for i := range 4000 {
+		b.offer(oneOfMany(i), 0)
+	}
+	onFast := 0
+	for range 12 {
+		for _, d := range b.beginAll() {
+			if d.phase == phaseFast {
+				onFast++
+			}
+		}
+		b.pass(slowAttempt)
+	}
+	require.Equal(t, crowdedUnproven, onFast)
+	require.Equal(t, 4000, b.flying, "the others went to slow slots, paced by slow start")
+	require.Zero(t, b.fast.share(hook(1, 1, 1).TenantID).unproven)
+}

@@ -61,6 +61,7 @@ type Delivery struct {
 
 	lane       *lane // nil: never admitted
 	phase      phase
+	unproven   bool // its attempt counts as its tenant's on unproven lanes
 	started    time.Time
 	prev, next *Delivery // in the in-flight list, while phaseFast
 }
@@ -225,21 +226,21 @@ func (l *lane) learn(d *Delivery, r Result, now time.Time) {
 	case Delivered:
 		l.breaker = breaker{}
 		l.pace = paceFast
+		if r.Latency > 0 {
+			l.window.answered(r.Latency, l.inFlight, now)
+		}
 		if r.Duration >= slowAttempt {
 			l.pace = paceSlow
 			return
 		}
-		// Only a window that was in use has shown that it can be larger.
-		if l.queued() > 0 || l.inFlight+1 >= int(l.window.size) {
-			l.window.grow(l.webhook.MaxInFlight)
-		}
+		l.window.grow(l.webhook.MaxInFlight, now)
 		return
 	case TimedOut:
 		l.pace = paceSlow
 	case Failed, Overloaded:
 	}
 	if r.overload() {
-		l.window.cut(d.started, now)
+		l.window.cut(d.started, now, l.inFlight)
 	}
 	if r.RetryAfter > 0 {
 		l.rest(now.Add(r.RetryAfter))

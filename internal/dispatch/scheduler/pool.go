@@ -22,6 +22,7 @@ type pool struct {
 // share is a tenant's part of a pool.
 type share struct {
 	inFlight int
+	unproven int          // of those, in lanes that have not delivered yet
 	lanes    queue[*lane] // those that can start, in turn
 	served   uint64       // the pool's turns when it had its last one
 	at       int          // index in the heap; -1: not in it

@@ -29,6 +29,9 @@ type Result struct {
 	RetryAfter time.Duration
 	// Duration of the attempt.
 	Duration time.Duration
+	// Latency is the part of Duration in which the endpoint had the request:
+	// without the time to look up, connect and shake hands. Zero: not known.
+	Latency time.Duration
 }
 
 // overload says that fewer attempts at once would help the endpoint.

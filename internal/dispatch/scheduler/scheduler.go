@@ -98,13 +98,23 @@ func (s *Scheduler) empty(l *lane, kind CommandKind) {
 
 // releaseSlot ends the delivery's time in flight.
 func (s *Scheduler) releaseSlot(d *Delivery) {
-	p := s.slow
 	if d.phase == phaseFast {
-		p = s.fast
-		s.inFlight.remove(d)
+		s.leaveFast(d)
+	} else {
+		s.slow.release(s.slow.share(d.lane.webhook.TenantID))
 	}
-	p.release(p.share(d.lane.webhook.TenantID))
 	d.phase = phaseRecording
 	d.lane.inFlight--
 	s.flying--
+}
+
+// leaveFast frees the delivery's fast slot.
+func (s *Scheduler) leaveFast(d *Delivery) {
+	sh := s.fast.share(d.lane.webhook.TenantID)
+	if d.unproven {
+		d.unproven = false
+		sh.unproven--
+	}
+	s.inFlight.remove(d)
+	s.fast.release(sh)
 }

@@ -2,12 +2,12 @@ package scheduler
 
 import "github.com/fanmail-dev/fanmail/events"
 
-// crowded says that many of the tenant's attempts are slow. Its unproven lanes
-// then draw from the slow pool, so that a tenant of thousands of endpoints that
-// hang does not try them all on fast slots.
+// crowded says that many of the tenant's attempts are slow, or may be. Its
+// unproven lanes then draw from the slow pool, so that a tenant of thousands of
+// endpoints that hang does not try them all on fast slots.
 func (s *Scheduler) crowded(t events.TenantID) bool {
-	sh := s.slow.shares[t]
-	return sh != nil && sh.inFlight >= crowdedSlow
+	slow, fast := s.slow.shares[t], s.fast.shares[t]
+	return slow != nil && slow.inFlight >= crowdedSlow || fast != nil && fast.unproven >= crowdedUnproven
 }
 
 // slowLane says that the lane draws from the slow pool.

@@ -7,8 +7,10 @@ import (
 )
 
 const (
-	// crowdedSlow slow attempts in flight make a tenant crowded.
-	crowdedSlow = 32
+	// crowdedSlow slow attempts in flight make a tenant crowded, and so do
+	// crowdedUnproven attempts on fast slots of lanes that have not delivered.
+	crowdedSlow     = 32
+	crowdedUnproven = 256
 	// Lanes of a crowded tenant that are slow, or complete less than
 	// slowStartBelow attempts a second, start at most slowStartRate attempts
 	// per second and core together, slowStartBurst per core at once. Those

@@ -70,10 +70,15 @@ func (s *Scheduler) occupy(d *Delivery, p *pool, sh *share, now Now) {
 	if p == s.fast {
 		d.phase = phaseFast
 		s.inFlight.push(d)
+		if l.pace == paceUnproven {
+			d.unproven = true
+			sh.unproven++
+		}
 	}
 	l.breaker.started()
 	l.starts++
 	l.inFlight++
+	l.window.started(l.inFlight)
 	l.usedAt = now.Time
 	s.queued--
 	s.flying++
@@ -83,10 +88,8 @@ func (s *Scheduler) occupy(d *Delivery, p *pool, sh *share, now Now) {
 // moveSlow moves the attempts that have become slow to slow slots.
 func (s *Scheduler) moveSlow(now Now) {
 	for d := s.inFlight.head; d != nil && now.Time.Sub(d.started) >= slowAttempt; d = s.inFlight.head {
-		tenant := d.lane.webhook.TenantID
-		s.inFlight.remove(d)
-		s.fast.release(s.fast.share(tenant))
-		s.slow.occupy(s.slow.share(tenant))
+		s.leaveFast(d)
+		s.slow.occupy(s.slow.share(d.lane.webhook.TenantID))
 		d.phase = phaseSlow
 		d.lane.pace = paceSlow
 	}

@@ -1,0 +1,49 @@
+package dispatch
+
+import (
+	"math"
+	"runtime/debug"
+	"syscall"
+)
+
+const (
+	// mostSlots and leastSlots bound the default of Options.Slots.
+	mostSlots  = 4096
+	leastSlots = 64
+	// slowSlotsPerSlot is how many slow slots come with a fast one, idlePerSlot
+	// how many idle connections at most: half as many in each shard of hosts.
+	slowSlotsPerSlot = 4
+	idlePerSlot      = 8
+	// connsPerSlot is how many connections there may be for each fast slot. Of
+	// the idle ones, a quarter counts for the memory: few processes have them
+	// all, and they have no buffers in use.
+	connsPerSlot  = 1 + slowSlotsPerSlot + idlePerSlot
+	memoryPerSlot = (1 + slowSlotsPerSlot + idlePerSlot/4) * attemptBytes
+	// attemptBytes is what an attempt in flight takes at most beside its
+	// envelope: a TLS connection, its buffers and three goroutines.
+	attemptBytes = 64 << 10
+	// ownDescriptors are kept for the database, the broker and the like.
+	ownDescriptors = 512
+)
+
+// defaultSlots returns the number of fast slots for which half of the memory
+// limit (bytes) and the file descriptors suffice. Negative descriptors: the
+// number is not known.
+func defaultSlots(memory, descriptors int64) int {
+	slots := min(mostSlots, memory/2/memoryPerSlot)
+	if descriptors >= 0 {
+		slots = min(slots, (descriptors-ownDescriptors)/connsPerSlot)
+	}
+	return int(max(leastSlots, slots))
+}
+
+// processLimits returns the memory limit of the Go runtime and the limit of
+// file descriptors, -1 where that can't be read.
+func processLimits() (memory, descriptors int64) {
+	memory, descriptors = debug.SetMemoryLimit(-1), -1
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err == nil {
+		descriptors = int64(min(files.Cur, math.MaxInt64))
+	}
+	return memory, descriptors
+}

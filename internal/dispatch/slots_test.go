@@ -1,0 +1,23 @@
+package dispatch
+
+import (
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestSlotsFollowMemoryAndFileDescriptors(t *testing.T) {
+	t.Parallel()
+	const files = 1 << 20
+	require.Equal(t, mostSlots, defaultSlots(math.MaxInt64, files), "nothing is limited")
+	require.Equal(t, mostSlots, defaultSlots(math.MaxInt64, -1), "the number of descriptors is not known")
+	require.Equal(t, 2340, defaultSlots(2<<30, files), "2 GiB")
+	require.Equal(t, 585, defaultSlots(512<<20, files), "512 MiB")
+	require.Equal(t, 590, defaultSlots(2<<30, 8192), "few descriptors")
+	require.Equal(t, leastSlots, defaultSlots(2<<30, 256))
+	require.Equal(t, leastSlots, defaultSlots(16<<20, files))
+	memory, descriptors := processLimits()
+	require.Positive(t, memory)
+	require.Positive(t, descriptors)
+}
