@@ -189,6 +189,7 @@ func TestEveryOperationKeepsItsContractForTwoTenantsSideBySide(t *testing.T) {
 	clear(c.driven) // a 404 proves nothing about an operation's own answer
 	for _, a := range two {
 		lists(ctx, a)
+		(&actor{contract: c, key: operator.key, ids: a.ids}).do(ctx, "change-quota", "", map[string]any{"agents": 100, "keys": nil}, 200)
 		a.exercise(ctx)
 	}
 	var left []string
@@ -210,7 +211,7 @@ func (c *contract) tenant(ctx context.Context, operator *actor, creds app.Creden
 	domain := name + ".example"
 	operator.do(ctx, "create-domain", "", map[string]any{"tenant_id": ten["id"], "domain": domain}, 201)
 	a.furnish(ctx, creds.SMTP, s.URL("/"+name), "robot@"+domain, s, "/"+name)
-	a.ids["/v1/domains/"] = domain
+	a.ids["/v1/domains/"], a.ids["/v1/tenants/"] = domain, ten["id"].(string)
 	return a
 }
 
@@ -225,7 +226,7 @@ func lists(ctx context.Context, a *actor) []any {
 // exercise calls what is neither a list nor part of furnish, deletions last.
 func (a *actor) exercise(ctx context.Context) {
 	a.t.Helper()
-	for _, op := range []string{"get-agent", "get-webhook", "get-delivery", "get-event", "get-message", "get-raw-message", "get-attachment", "get-replay", "get-domain", "verify-domain", "list-deliveries", "tail-events"} {
+	for _, op := range []string{"get-agent", "get-webhook", "get-delivery", "get-event", "get-message", "get-raw-message", "get-attachment", "get-replay", "get-domain", "get-quota", "verify-domain", "list-deliveries", "tail-events"} {
 		a.do(ctx, op, "", nil, 200)
 	}
 	require.Eventually(a.t, func() bool { // its owner gets it within seconds
