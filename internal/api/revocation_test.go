@@ -86,7 +86,13 @@ func TestRevocationEndsOpenTailsOnEveryReplica(t *testing.T) {
 	there := client{w: &replica, key: here.key}
 	kept := c.openTail(t)
 	first, other := here.openTail(t), there.openTail(t)
+	told, err := nc.SubscribeSync("fanmail.wake.keys.*")
+	require.NoError(t, err)
+	require.NoError(t, nc.Flush())
 	c.do("DELETE", "/v1/keys/"+made.text("id"), nil).want(t, 204)
+	m, err := told.NextMsg(time.Minute)
+	require.NoError(t, err, "the replicas are told, and do not wait for their next look")
+	require.Equal(t, "fanmail.wake.keys."+made.text("id"), m.Subject)
 	ends(t, first, other)
 	stillOpen(t, kept)
 	here.do("GET", "/v1/events/tail", nil).want(t, 401)
