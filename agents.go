@@ -36,7 +36,8 @@ func fromMailbox(a mailbox.Agent) Agent {
 // [ErrAddressTaken] (also for 30 days after another tenant has deleted it), and [ErrNotFound] where there is no such tenant.
 func (c *Client) CreateAgent(ctx context.Context, tenant TenantID, address, webhookURL string) (Agent, error) {
 	if webhookURL != "" {
-		if err := c.limits().ValidateURL("webhook_url", webhookURL); err != nil {
+		var err error
+		if webhookURL, err = c.limits().NormalizeURL("webhook_url", webhookURL); err != nil {
 			return Agent{}, err
 		}
 	}
@@ -78,10 +79,11 @@ func (c *Client) ListAgents(ctx context.Context, tenant TenantID, after string, 
 func (c *Client) ChangeAgent(ctx context.Context, tenant TenantID, address, webhookURL string) (Agent, error) {
 	var url *string
 	if webhookURL != "" {
-		if err := c.limits().ValidateURL("webhook_url", webhookURL); err != nil {
+		normal, err := c.limits().NormalizeURL("webhook_url", webhookURL)
+		if err != nil {
 			return Agent{}, err
 		}
-		url = &webhookURL
+		url = &normal
 	}
 	a, err := mailbox.SetWebhook(ctx, c.db, tenant, address, url)
 	return fromMailbox(a), notFound(err)

@@ -111,9 +111,14 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, w Webhook) (
 	if err := w.Validate(s.limits); err != nil {
 		return Webhook{}, "", err
 	}
+	url, err := s.limits.NormalizeURL("url", w.URL)
+	if err != nil {
+		return Webhook{}, "", err
+	}
+	w.URL = url
 	w.ID, w.TenantID = events.NewRandom[events.WebhookKind](), tenant
 	secret := signature.NewSecret()
-	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		// The lock makes concurrent calls for one tenant take turns, so that the count
 		// is exact. The count needs a later snapshot: a statement of its own.
 		if err := tenancy.Lock(ctx, tx, tenant); err != nil {

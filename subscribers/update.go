@@ -65,6 +65,13 @@ func (s *Store) Update(ctx context.Context, tenant events.TenantID, id events.We
 	if err := p.validate(s.limits); err != nil {
 		return Webhook{}, err
 	}
+	if p.URL != nil {
+		url, err := s.limits.NormalizeURL("url", *p.URL)
+		if err != nil {
+			return Webhook{}, err
+		}
+		p.URL = &url
+	}
 	var w Webhook
 	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		was, err := s.In(tx).get(ctx, tenant, id, " FOR NO KEY UPDATE")

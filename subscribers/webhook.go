@@ -3,7 +3,6 @@ package subscribers
 import (
 	"fmt"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -121,10 +120,10 @@ func (l Limits) WithDefaults() Limits {
 }
 
 // Validate checks a webhook's settings. It returns an [*events.FieldError] for the
-// first bad setting.
+// first bad setting. A URL may be in any form that [Limits.NormalizeURL] accepts.
 func (w *Webhook) Validate(l Limits) error {
 	l = l.WithDefaults()
-	if err := l.ValidateURL("url", w.URL); err != nil {
+	if _, err := l.NormalizeURL("url", w.URL); err != nil {
 		return err
 	}
 	fault := func(field, format string, args ...any) error {
@@ -175,43 +174,24 @@ func (w *Webhook) Validate(l Limits) error {
 	return nil
 }
 
-// ValidateURL checks the URL of a webhook. It does not resolve host names: each
-// attempt checks the address that it connects to. The error is an
-// [*events.FieldError] with the given field.
-func (l Limits) ValidateURL(field, raw string) error {
-	fault := func(format string, args ...any) error {
-		return &events.FieldError{Field: field, Reason: fmt.Sprintf(format, args...)}
+// NormalizeURL checks the URL of a webhook and returns the form of it that is stored,
+// shown and sent: trimmed, the host in lower-case ASCII, without a default port, and
+// with characters escaped that a URL can't hold. It does not resolve host names: each
+// attempt checks the address that it connects to. The error is an [*events.FieldError]
+// with the given field.
+func (l Limits) NormalizeURL(field, raw string) (string, error) {
+	tooLong := func(n int) error {
+		return &events.FieldError{Field: field, Reason: fmt.Sprintf("has %d bytes; the limit is %d", n, MaxURLBytes)}
 	}
 	if len(raw) > MaxURLBytes {
-		return fault("has %d bytes; the limit is %d", len(raw), MaxURLBytes)
+		return "", tooLong(len(raw))
 	}
-	if wrong := input.Text(raw); wrong != "" {
-		return fault("%s", wrong)
+	normal, err := attempt.Guard{Networks: l.AllowNetworks, Ports: l.AllowPorts}.NormalizeURL(raw, l.AllowHTTP)
+	if err != nil {
+		return "", &events.FieldError{Field: field, Reason: err.Error()}
 	}
-	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" || u.Hostname() == "" || u.Opaque != "" {
-		return fault("is not an absolute URL with a host")
+	if len(normal) > MaxURLBytes { // escaping has lengthened it
+		return "", tooLong(len(normal))
 	}
-	switch {
-	case u.Scheme != "https" && u.Scheme != "http":
-		return fault("must be an https URL")
-	case u.Scheme == "http" && !l.AllowHTTP:
-		return fault("must be an https URL; plain http is off (FANMAIL_ALLOW_HTTP)")
-	case u.User != nil:
-		return fault("must not hold credentials")
-	case u.Fragment != "":
-		return fault("must not hold a fragment")
-	}
-	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
-	if addr, err := netip.ParseAddr(host); err == nil && !l.allowed(addr) {
-		return fault("names an address that is not public; the operator can allow its network (FANMAIL_ALLOW_NETWORKS)")
-	}
-	if (host == "localhost" || strings.HasSuffix(host, ".localhost")) && !l.allowed(netip.MustParseAddr("127.0.0.1")) {
-		return fault("names this machine; the operator can allow its network (FANMAIL_ALLOW_NETWORKS)")
-	}
-	return nil
-}
-
-func (l Limits) allowed(a netip.Addr) bool {
-	return attempt.Guard{Networks: l.AllowNetworks}.Reachable(a)
+	return normal, nil
 }

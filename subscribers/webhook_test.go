@@ -68,17 +68,23 @@ func TestTheLimitsOfAWebhooksSettings(t *testing.T) {
 
 func TestAURLOfAPrivateAddressIsRefused(t *testing.T) {
 	t.Parallel()
+	var err error
 	for _, host := range []string{
 		"127.0.0.1", "0.0.0.0", "10.0.0.1", "100.64.0.1", "169.254.169.254", "224.0.0.1", "192.168.0.1", "localhost", "x.localhost.", "LOCALHOST",
 		"[::1]", "[::]", "[fe80::1]", "[fd00::1]", "[ff02::1]", "[::ffff:10.0.0.1]", "[64:ff9b::a00:1]", "[2002:a00:1::]",
 	} {
-		require.Error(t, subscribers.Limits{}.ValidateURL("url", "https://"+host+"/"), host)
+		_, err = subscribers.Limits{}.NormalizeURL("url", "https://"+host+"/")
+		require.Error(t, err, host)
 	}
-	require.NoError(t, subscribers.Limits{}.ValidateURL("url", "https://93.184.216.34/"))
-	require.NoError(t, subscribers.Limits{}.ValidateURL("url", "https://[2606:4700:4700::1111]/"))
+	_, err = subscribers.Limits{}.NormalizeURL("url", "https://93.184.216.34/")
+	require.NoError(t, err)
+	_, err = subscribers.Limits{}.NormalizeURL("url", "https://[2606:4700:4700::1111]/")
+	require.NoError(t, err)
 	allowed := subscribers.Limits{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
-	require.NoError(t, allowed.ValidateURL("url", "https://10.0.0.1/"))
-	require.Error(t, allowed.ValidateURL("url", "https://192.168.0.1/"))
+	_, err = allowed.NormalizeURL("url", "https://10.0.0.1/")
+	require.NoError(t, err)
+	_, err = allowed.NormalizeURL("url", "https://192.168.0.1/")
+	require.Error(t, err)
 }
 
 func TestARotatedSecretSignsForADay(t *testing.T) {
@@ -115,4 +121,30 @@ func signatures(s *signature.Signer) int {
 	h := http.Header{}
 	s.Sign(h, "evt_1", time.Now(), []byte("{}"))
 	return strings.Count(h.Get(signature.HeaderE2A), "v1=")
+}
+
+func TestAURLIsStoredNormalised(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	s := newTenantStore(t)
+	w, _, err := s.Create(ctx, s.tenant, subscribers.Webhook{URL: " HTTPS://BÜCHER.example:443/a b?q={ü} ", Events: []events.Type{events.EmailReceived}})
+	require.NoError(t, err)
+	require.Equal(t, "https://xn--bcher-kva.example/a%20b?q=%7B%C3%BC%7D", w.URL)
+	url := "https://Hooks.EXAMPLE.:8443/|"
+	w, err = s.Update(ctx, s.tenant, w.ID, subscribers.Patch{URL: &url})
+	require.NoError(t, err)
+	require.Equal(t, "https://hooks.example:8443/%7C", w.URL)
+	w, err = s.Get(ctx, s.tenant, w.ID)
+	require.NoError(t, err)
+	require.Equal(t, "https://hooks.example:8443/%7C", w.URL)
+	for _, bad := range []string{"https://hooks.example:0/", "https://2130706433/", "https://hooks.example:25/", "https://１２７.0.0.1/"} {
+		_, err = s.Update(ctx, s.tenant, w.ID, subscribers.Patch{URL: &bad})
+		var field *events.FieldError
+		require.ErrorAs(t, err, &field, bad)
+		_, _, err = s.Create(ctx, s.tenant, subscribers.Webhook{URL: bad, Events: []events.Type{events.EmailReceived}})
+		require.ErrorAs(t, err, &field, bad)
+	}
+	long := "https://hooks.example/" + strings.Repeat("ü", 1000)
+	_, err = s.Update(ctx, s.tenant, w.ID, subscribers.Patch{URL: &long})
+	require.ErrorContains(t, err, "url: has 6022 bytes; the limit is 2048")
 }

@@ -66,9 +66,11 @@ func (s *server) agentRoutes() {
 
 func (s *server) createAgent(ctx context.Context, in *createAgentInput) (*body[agent], error) {
 	if in.Body.WebhookURL != "" {
-		if err := s.limits.ValidateURL("webhook_url", string(in.Body.WebhookURL)); err != nil {
+		normal, err := s.limits.NormalizeURL("webhook_url", string(in.Body.WebhookURL))
+		if err != nil {
 			return nil, err
 		}
+		in.Body.WebhookURL = storedText(normal)
 	}
 	var a mailbox.Agent
 	var created bool
@@ -125,9 +127,12 @@ func (s *server) changeAgent(ctx context.Context, in *changeAgentInput) (*body[a
 		return s.oneAgent(ctx, in.Address, mailbox.GetAgent)
 	}
 	if url.value != nil {
-		if err := s.limits.ValidateURL("webhook_url", string(*url.value)); err != nil {
+		normal, err := s.limits.NormalizeURL("webhook_url", string(*url.value))
+		if err != nil {
 			return nil, err
 		}
+		stored := storedText(normal)
+		url.value = &stored
 	}
 	return s.oneAgent(ctx, in.Address, func(ctx context.Context, db pg.DB, tenant events.TenantID, address string) (mailbox.Agent, error) {
 		return mailbox.SetWebhook(ctx, db, tenant, address, (*string)(url.value))

@@ -23,6 +23,10 @@ func TestAnAgentsLife(t *testing.T) {
 	require.Equal(t, string(free.raw), string(taken.raw))
 	taken.names(t, "body.address")
 
+	typed := c.do("PATCH", "/v1/agents/help+desk@example.com", map[string]any{"webhook_url": " HTTPS://BÜCHER.example:443/a b "}).want(t, 200)
+	require.Equal(t, "https://xn--bcher-kva.example/a%20b", typed.text("webhook_url"))
+	c.do("PATCH", "/v1/agents/help+desk@example.com", map[string]any{"webhook_url": "https://127.1/"}).want(t, 422).names(t, "body.webhook_url")
+	c.do("PATCH", "/v1/agents/help+desk@example.com", map[string]any{"webhook_url": hookURL}).want(t, 200)
 	c.do("PATCH", "/v1/agents/help+desk@example.com", map[string]any{"webhook_url": "http://127.0.0.1/"}).want(t, 422).names(t, "body.webhook_url")
 	require.Equal(t, hookURL, c.do("PATCH", "/v1/agents/help+desk@example.com", map[string]any{}).want(t, 200).text("webhook_url"))
 	require.Nil(t, c.do("PATCH", "/v1/agents/help+desk@example.com", map[string]any{"webhook_url": nil}).want(t, 200).json["webhook_url"])

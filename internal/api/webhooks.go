@@ -68,7 +68,7 @@ type newWebhook struct {
 
 // webhookSettings is the body of POST /v1/webhooks.
 type webhookSettings struct {
-	URL         storedText  `json:"url" doc:"At most 2048 bytes."`
+	URL         storedText  `json:"url" doc:"At most 2048 bytes. It is stored, shown and used in a normal form: trimmed, the host in lower-case ASCII, characters escaped that a URL can't hold."`
 	Events      []eventType `json:"events" minItems:"1"`
 	Filters     filters     `json:"filters,omitempty" doc:"An event must match each key that is given; one matching value of a key is enough."`
 	Description storedText  `json:"description,omitempty" doc:"At most 200 bytes, on one line."`
