@@ -1,0 +1,31 @@
+package main
+
+import (
+	"crypto/rand"
+	"fmt"
+	"strings"
+
+	"github.com/fanmail-dev/fanmail/events"
+)
+
+type natsUserCmd struct {
+	Tenant string `arg:"" help:"The tenant's id."`
+}
+
+// Run prints a NATS user that may hand in events of one tenant and nothing else.
+func (c *natsUserCmd) Run(s *session) error {
+	var tenant events.TenantID
+	if err := tenant.UnmarshalText([]byte(c.Tenant)); err != nil {
+		return fmt.Errorf("%q is not a tenant's id, such as ten_ and 32 hexadecimal digits", c.Tenant)
+	}
+	s.note("Put this into the users of account FANMAIL in accounts.conf. The password is shown only now. Its clients use the inbox prefix _INBOX_" + tenant.String() + ".")
+	s.say(`{
+  user: "intake-%[1]s"
+  password: "%[2]s"
+  permissions {
+    publish: ["%[3]s"]
+    subscribe: ["_INBOX_%[1]s.>"]
+  }
+}`, tenant, strings.ToLower(rand.Text()), events.IntakePrefix+tenant.String())
+	return nil
+}

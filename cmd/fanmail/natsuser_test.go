@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/internal/devserver"
+)
+
+func TestANATSUserHandsInEventsOfItsTenantAlone(t *testing.T) {
+	t.Parallel()
+	tenant, other := "ten_"+strings.Repeat("0a", 16), "ten_"+strings.Repeat("0b", 16)
+	printed := must(t, t.TempDir(), "", "nats-user", tenant)
+	printed = printed[strings.Index(printed, "{"):]
+	field := func(name string) string {
+		return regexp.MustCompile(name + `: "([^"]*)"`).FindStringSubmatch(printed)[1]
+	}
+	file := filepath.Join(t.TempDir(), "nats.conf")
+	config := fmt.Sprintf("accounts { FANMAIL { jetstream: enabled, users: [ {user: all, password: all}\n%s ] } }", printed)
+	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
+	srv, err := devserver.StartNATS(devserver.NATSOptions{Dir: t.TempDir(), Config: file})
+	require.NoError(t, err)
+	t.Cleanup(srv.Stop)
+	all, err := nats.Connect(srv.URL(), nats.UserInfo("all", "all"))
+	require.NoError(t, err)
+	t.Cleanup(all.Close)
+	js, err := jetstream.New(all)
+	require.NoError(t, err)
+	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "MAIL_INTAKE", Subjects: []string{"mail.intake.>"}})
+	require.NoError(t, err)
+
+	nc, err := nats.Connect(srv.URL(), nats.UserInfo(field("user"), field("password")), nats.CustomInboxPrefix("_INBOX_"+tenant))
+	require.NoError(t, err)
+	t.Cleanup(nc.Close)
+	own, err := jetstream.New(nc)
+	require.NoError(t, err)
+	_, err = own.Publish(t.Context(), "mail.intake."+tenant, []byte("{}"))
+	require.NoError(t, err)
+	refused := make(chan error, 8)
+	nc.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err })
+	for _, subject := range []string{"mail.intake." + other, "mail.events." + tenant + ".email.received", "$JS.API.STREAM.INFO.MAIL_INTAKE"} {
+		require.NoError(t, nc.Publish(subject, []byte("{}")))
+		require.NoError(t, nc.Flush())
+		require.ErrorContains(t, <-refused, "Permissions Violation", subject)
+	}
+	_, err = nc.SubscribeSync("mail.intake.>")
+	require.NoError(t, err)
+	require.ErrorContains(t, <-refused, "Permissions Violation")
+	out, code := fanmail(t, t.TempDir(), "", "nats-user", "ten_x")
+	require.Equal(t, 1, code)
+	require.Contains(t, out, "is not a tenant's id")
+}
