@@ -429,3 +429,25 @@ func TestRetentionExpiresWhatIsPendingAndThenDropsTheDay(t *testing.T) {
 	require.Zero(t, again.Dropped)
 	require.Empty(t, again.Rows)
 }
+
+// The attempt was on its way when the webhook was deleted.
+func TestDeletingAWebhookLeavesTheOutcomeOfAnAttemptInFlight(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	e := newEngine(t)
+	e.rows(e.hook.ID, 3)
+	held := e.lease(2)
+	require.Len(t, held, 2)
+	require.NoError(t, e.Delete(ctx, e.tenant, e.hook.ID))
+	require.Equal(t, 1, e.count(t, `status = 'failed' AND last_error = 'webhook deleted'`), "the row that nobody holds")
+	e.write(e.outcome(held[0], 1, true))
+	e.write(e.outcome(held[1], 1, false))
+	require.Equal(t, 1, e.count(t, `status = 'delivered' AND attempts = 1 AND last_status_code = 200`))
+	require.Equal(t, 1, e.count(t, `status = 'pending' AND attempts = 1 AND last_status_code = 500`))
+	// The dispatcher ends the row when it is due; it keeps what the receiver said.
+	e.exec(t, `UPDATE fanmail.webhook_subscriber_deliveries SET next_retry_at = now() WHERE status = 'pending'`)
+	rest := e.lease(1)
+	require.Len(t, rest, 1)
+	e.write(subscribers.OutcomeBatch{Outcomes: []subscribers.Outcome{{Ref: rest[0].Ref, WebhookID: e.hook.ID, Attempt: 2, Error: "the webhook was deleted", Unsent: true}}})
+	require.Equal(t, 1, e.count(t, `status = 'failed' AND attempts = 1 AND last_status_code = 500 AND last_error = 'the webhook was deleted'`))
+}

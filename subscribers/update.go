@@ -150,8 +150,13 @@ func write(ctx context.Context, tx pgx.Tx, w *Webhook, enable bool) (Webhook, er
 	return updated, nil
 }
 
-// Delete deletes a webhook: nothing more is sent to it, and its pending deliveries
-// become failed. Its history stays readable. It returns [ErrNotFound].
+// maybeLeased is true for rows whose next_retry_at may be the end of a lease.
+var maybeLeased = fmt.Sprintf(`(d.next_retry_at > now() AND d.next_retry_at <= now() + interval '%d seconds')`, int(LeaseDuration.Seconds()))
+
+// Delete deletes a webhook: no further attempt starts, and its pending deliveries become
+// failed. A row that an attempt may hold waits for its outcome or the end of its lease,
+// so that it says what the receiver saw. The history stays readable. It returns
+// [ErrNotFound].
 func (s *Store) Delete(ctx context.Context, tenant events.TenantID, id events.WebhookID) error {
 	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `UPDATE fanmail.webhooks SET deleted_at = now(), signing_secret_prev = NULL, signing_secret_prev_until = NULL
@@ -163,7 +168,8 @@ func (s *Store) Delete(ctx context.Context, tenant events.TenantID, id events.We
 			return ErrNotFound
 		}
 		err = eachPending(ctx, tx, tenant, id, maxEnded,
-			`SET status = 'failed', finished_at = now(), next_retry_at = NULL, last_error = 'webhook deleted'`, ``)
+			`SET status = 'failed', finished_at = now(), next_retry_at = NULL, last_error = 'webhook deleted'`,
+			`AND NOT `+maybeLeased)
 		if err != nil {
 			return fmt.Errorf("end a deleted webhook's deliveries: %w", err)
 		}

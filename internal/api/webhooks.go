@@ -169,7 +169,7 @@ func (s *server) webhookRoutes() {
 	}, s.changeWebhook)
 	register(s, tenants, huma.Operation{
 		OperationID: "delete-webhook", Method: http.MethodDelete, Path: "/v1/webhooks/{id}", DefaultStatus: http.StatusNoContent,
-		Summary: "Delete a webhook", Description: "Its pending deliveries end as failed.",
+		Summary: "Delete a webhook", Description: "Its pending deliveries end as failed. The outcome of an attempt that is in flight is recorded; deliveries that an attempt may hold end within 5 minutes.",
 	}, s.deleteWebhook)
 	register(s, tenants, huma.Operation{
 		OperationID: "rotate-webhook-secret", Method: http.MethodPost, Path: "/v1/webhooks/{id}/rotate-secret",
