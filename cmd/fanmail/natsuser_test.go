@@ -18,8 +18,9 @@ import (
 func TestANATSUserHandsInEventsOfItsTenantAlone(t *testing.T) {
 	t.Parallel()
 	tenant, other := "ten_"+strings.Repeat("0a", 16), "ten_"+strings.Repeat("0b", 16)
-	printed := must(t, t.TempDir(), "", "nats-user", tenant)
-	printed = printed[strings.Index(printed, "{"):]
+	_, printed, found := strings.Cut(must(t, t.TempDir(), "", "nats-user", tenant), "{")
+	require.True(t, found)
+	printed = "{" + printed
 	field := func(name string) string {
 		return regexp.MustCompile(name + `: "([^"]*)"`).FindStringSubmatch(printed)[1]
 	}

@@ -169,7 +169,7 @@ func (w *span) set(query url.Values) error {
 const timeFormats = "a time from 1970 to 9999 such as 2026-01-02T15:04:05Z, or how long ago, such as 2h"
 
 func parseTime(text string, now time.Time) (time.Time, error) {
-	at := now
+	var at time.Time
 	ago, err := time.ParseDuration(text)
 	if err == nil {
 		at = now.Add(-ago)

@@ -99,8 +99,14 @@ func (s *server) showQuota(ctx context.Context, of events.TenantID, set tenancy.
 		name  string
 		value int64
 	}{
-		{"requests_per_second", set.RequestsPerSecond}, {"event_streams", set.EventStreams}, {"keys", set.Keys}, {"agents", set.Agents},
-		{"webhooks", set.Webhooks}, {"events_per_day", set.EventsPerDay}, {"bytes_per_day", set.BytesPerDay}, {"replays_per_hour", set.ReplaysPerHour},
+		{"requests_per_second", set.RequestsPerSecond},
+		{"event_streams", set.EventStreams},
+		{"keys", set.Keys},
+		{"agents", set.Agents},
+		{"webhooks", set.Webhooks},
+		{"events_per_day", set.EventsPerDay},
+		{"bytes_per_day", set.BytesPerDay},
+		{"replays_per_hour", set.ReplaysPerHour},
 	} {
 		if f.value > 0 {
 			out.Set = append(out.Set, f.name)
@@ -144,8 +150,14 @@ func (s *server) changeQuota(ctx context.Context, in *changeQuotaInput) (*body[q
 			change optional[int64]
 			to     *int64
 		}{
-			{b.RequestsPerSecond, &set.RequestsPerSecond}, {b.EventStreams, &set.EventStreams}, {b.Keys, &set.Keys}, {b.Agents, &set.Agents},
-			{b.Webhooks, &set.Webhooks}, {b.EventsPerDay, &set.EventsPerDay}, {b.BytesPerDay, &set.BytesPerDay}, {b.ReplaysPerHour, &set.ReplaysPerHour},
+			{b.RequestsPerSecond, &set.RequestsPerSecond},
+			{b.EventStreams, &set.EventStreams},
+			{b.Keys, &set.Keys},
+			{b.Agents, &set.Agents},
+			{b.Webhooks, &set.Webhooks},
+			{b.EventsPerDay, &set.EventsPerDay},
+			{b.BytesPerDay, &set.BytesPerDay},
+			{b.ReplaysPerHour, &set.ReplaysPerHour},
 		} {
 			switch {
 			case f.change.value != nil:

@@ -40,8 +40,8 @@ func (s *server) whileValid(ctx context.Context, id events.APIKeyID) (valid cont
 	if err != nil {
 		return nil, nil, fmt.Errorf("listen for the revocation of a key: %w", err)
 	}
-	ok, err := tenancy.Valid(ctx, s.pool, id)
-	if err == nil && !ok {
+	known, err := tenancy.Valid(ctx, s.pool, id)
+	if err == nil && !known {
 		err = tenancy.ErrUnauthenticated
 	}
 	if err != nil {
@@ -50,11 +50,11 @@ func (s *server) whileValid(ctx context.Context, id events.APIKeyID) (valid cont
 	}
 	valid, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
-	go func() {
+	go func(valid context.Context) {
 		defer close(ended)
 		defer cancel()
 		s.untilRevoked(valid, id, told)
-	}()
+	}(valid)
 	return valid, func() {
 		cancel()
 		<-ended

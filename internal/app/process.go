@@ -138,7 +138,7 @@ func (p *process) live(ctx context.Context, db Database, broker NATS, life Lifec
 		return err
 	}
 	p.status.set("reaching the broker")
-	if p.nc, p.js, err = dialBroker(broker, p.name, p.log); err != nil { //nolint:contextcheck // it takes none
+	if p.nc, p.js, err = dialBroker(broker, p.name, p.log); err != nil {
 		p.pool.Close()
 		return err
 	}

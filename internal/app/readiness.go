@@ -155,8 +155,8 @@ func (c *condition) beats(ctx context.Context, pool *pgxpool.Pool) error {
 		select {
 		case <-ctx.Done():
 			bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-			defer cancel()
 			_ = health.End(bye, pool, self.ID) // otherwise it counts as gone soon
+			cancel()
 			return nil
 		case <-timer.C:
 		}

@@ -45,7 +45,7 @@ func TestFaultsAreDocumented(t *testing.T) {
 	if *update {
 		head, _, found := bytes.Cut(text, []byte("| party |"))
 		require.True(t, found)
-		text = append(head, table.String()...)
+		text = append(bytes.Clone(head), table.String()...)
 		require.NoError(t, os.WriteFile(page, text, 0o600))
 	}
 	require.True(t, strings.HasSuffix(string(text), table.String()), "write it with: go test ./internal/health -run TestFaultsAreDocumented -update")

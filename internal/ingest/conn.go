@@ -284,11 +284,11 @@ func (c *conn) evicted() (reply *smtp.SMTPError, evicted bool) {
 func (c *conn) weight(now time.Time) (slow bool, by float64, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case c.phase == commandPhase:
+	switch c.phase {
+	case commandPhase:
 		age := now.Sub(c.since)
 		return false, -age.Seconds(), age >= c.o.window
-	case c.phase == transferPhase:
+	case transferPhase:
 		by, ok = c.pace.slow(c.o.window, now)
 		return true, by, ok
 	}

@@ -179,7 +179,11 @@ func accepted(w *wire, i int) bool {
 		line string
 		code int
 	}{
-		{"", 220}, {"EHLO x\r\n", 250}, {"MAIL FROM:<s@example.org>\r\n", 250}, {"RCPT TO:<a@example.com>\r\n", 250}, {"DATA\r\n", 354},
+		{"", 220},
+		{"EHLO x\r\n", 250},
+		{"MAIL FROM:<s@example.org>\r\n", 250},
+		{"RCPT TO:<a@example.com>\r\n", 250},
+		{"DATA\r\n", 354},
 		{fmt.Sprintf("Message-ID: <%d@honest>\r\nFrom: x@example.org\r\n\r\nhi\r\n.\r\n", i), 250},
 	} {
 		if _, err := io.WriteString(w.conn, step.line); err != nil {

@@ -141,7 +141,7 @@ func (c *session) receive(r io.Reader, to *spool, reserved *transfer) error {
 }
 
 // read returns the reply to a mail that is refused, and whether the client can be expected to send all of it.
-func (c *session) read(r io.Reader, to *spool, reserved *transfer, end time.Time) (answer error, whole bool) {
+func (c *session) read(r io.Reader, to *spool, reserved *transfer, end time.Time) (answer error, whole bool) { //nolint:revive // the reply is no failure of the call
 	for {
 		c.conn.await(earlier(end, time.Now().Add(c.s.o.ReadTimeout)))
 		n, err := r.Read(to.room())

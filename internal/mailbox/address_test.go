@@ -1,7 +1,6 @@
 package mailbox_test
 
 import (
-	"errors"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -87,5 +86,5 @@ func TestOneAddressIsOneAgent(t *testing.T) {
 		}
 	}
 	_, err = mailbox.GetAgent(t.Context(), pool, tenant.ID, "nobody@example.com")
-	require.True(t, errors.Is(err, pgx.ErrNoRows))
+	require.ErrorIs(t, err, pgx.ErrNoRows)
 }

@@ -185,12 +185,29 @@ func TestFlowedTextIsJoined(t *testing.T) {
 func TestTransferEncodingsAreUndone(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ encoding, in, want string }{
-		{"base64", "aGVsbG8=", "hello"}, {"base64", "aGVs\r\nbG8", "hello"}, {"BASE64", "aGVsbG8====", "hello"}, {"base64 ", "aGVs\r\n\r\n bG8=\r\n", "hello"},
-		{"base64;", "aGVsbG8=", "hello"}, {"\"base64\"", "aGVsbG8=", "hello"}, {"base64", "aGU=bGxv", "hello"}, {"base64", "aGVsbG8=\r\n-- \r\n", "hello"},
-		{"quoted-printable", "h=65llo=\r\n there", "hello there"}, {"quoted-printable", "a =\r\nb", "a b"}, {"quoted-printable", "a=  \r\nb", "ab"}, {"quoted-printable", "a=3d=3Db", "a==b"},
-		{"quoted-printable", "a=XY b=", "a=XY b="}, {"Quoted-Printable", "a   \r\nb", "a\r\nb"}, {"quoted-printable", "a=\nb", "ab"},
-		{"x-uuencode", "begin 644 a.bin\r\n#0V%T\r\n`\r\nend\r\n", "Cat"}, {"uuencode", "text before\r\nbegin 644 a\r\n#0V%T\r\n\r\nend", "Cat"}, {"x-uue", "begin 0644 a b\n#0V%T\n \nend", "Cat"},
-		{"x-uuencode", "begin 644 a\r\n$86)C\r\n#0V%T\r\nend", "abc\x00Cat"}, {"7bit", "a=3D", "a=3D"}, {"8bit", "a", "a"}, {"binary", "a", "a"}, {"", "a", "a"},
+		{"base64", "aGVsbG8=", "hello"},
+		{"base64", "aGVs\r\nbG8", "hello"},
+		{"BASE64", "aGVsbG8====", "hello"},
+		{"base64 ", "aGVs\r\n\r\n bG8=\r\n", "hello"},
+		{"base64;", "aGVsbG8=", "hello"},
+		{"\"base64\"", "aGVsbG8=", "hello"},
+		{"base64", "aGU=bGxv", "hello"},
+		{"base64", "aGVsbG8=\r\n-- \r\n", "hello"},
+		{"quoted-printable", "h=65llo=\r\n there", "hello there"},
+		{"quoted-printable", "a =\r\nb", "a b"},
+		{"quoted-printable", "a=  \r\nb", "ab"},
+		{"quoted-printable", "a=3d=3Db", "a==b"},
+		{"quoted-printable", "a=XY b=", "a=XY b="},
+		{"Quoted-Printable", "a   \r\nb", "a\r\nb"},
+		{"quoted-printable", "a=\nb", "ab"},
+		{"x-uuencode", "begin 644 a.bin\r\n#0V%T\r\n`\r\nend\r\n", "Cat"},
+		{"uuencode", "text before\r\nbegin 644 a\r\n#0V%T\r\n\r\nend", "Cat"},
+		{"x-uue", "begin 0644 a b\n#0V%T\n \nend", "Cat"},
+		{"x-uuencode", "begin 644 a\r\n$86)C\r\n#0V%T\r\nend", "abc\x00Cat"},
+		{"7bit", "a=3D", "a=3D"},
+		{"8bit", "a", "a"},
+		{"binary", "a", "a"},
+		{"", "a", "a"},
 	} {
 		raw := "From: a@x.example\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: " + c.encoding + "\r\n\r\n" + c.in
 		a, content, err := ReadAttachment(context.Background(), []byte(raw), 0)

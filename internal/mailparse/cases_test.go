@@ -86,7 +86,7 @@ func (want right) check(t *testing.T, m *Mail) {
 	if want.Attachments != nil {
 		require.Len(t, m.Attachments, len(*want.Attachments))
 		for i, a := range *want.Attachments {
-			require.Equal(t, a, [2]any{m.Attachments[i].Filename, float64(m.Attachments[i].Size)})
+			require.Equal(t, [2]any{m.Attachments[i].Filename, float64(m.Attachments[i].Size)}, a)
 		}
 	}
 	require.GreaterOrEqual(t, len(m.Attachments), want.AtLeast)

@@ -121,7 +121,7 @@ func wideCharset(e encoding.Encoding) bool {
 
 // shifted reports whether the encoding writes other scripts with ASCII bytes.
 func shifted(e encoding.Encoding) bool {
-	return e == japanese.ISO2022JP || e == encoding.Encoding(simplifiedchinese.HZGB2312)
+	return e == japanese.ISO2022JP || e == simplifiedchinese.HZGB2312
 }
 
 // multiByte reports whether short texts of the encoding may be valid UTF-8 by chance.

@@ -65,7 +65,7 @@ func (d *base64Decoder) decode(dst, src []byte) []byte {
 		}
 		d.bits = d.bits<<6 | uint32(v-1)
 		if d.have++; d.have == 4 {
-			dst = append(dst, byte(d.bits>>16), byte(d.bits>>8), byte(d.bits))
+			dst = append(dst, byte(d.bits>>16), byte(d.bits>>8), byte(d.bits)) //nolint:gosec // the low bytes are what is meant
 			d.bits, d.have = 0, 0
 		}
 	}
@@ -78,9 +78,9 @@ func (d *base64Decoder) end(dst []byte) []byte {
 	case 1:
 		d.strays++
 	case 2:
-		dst = append(dst, byte(d.bits>>4))
+		dst = append(dst, byte(d.bits>>4)) //nolint:gosec // the low byte is what is meant
 	case 3:
-		dst = append(dst, byte(d.bits>>10), byte(d.bits>>2))
+		dst = append(dst, byte(d.bits>>10), byte(d.bits>>2)) //nolint:gosec // as above
 	}
 	d.bits, d.have = 0, 0
 	return dst

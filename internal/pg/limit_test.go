@@ -15,8 +15,16 @@ func TestAPoolIsNoLargerThanALimitAllows(t *testing.T) {
 		agents      bool
 		share       int32
 	}{
-		{0, 16, true, 16}, {100, 16, true, 16}, {20, 16, true, 15}, {21, 16, true, 16}, {4, 16, true, 2}, {5, 16, false, 4},
-		{4, 16, false, 3}, {1, 16, true, 2}, {10, 16, true, 7}, {100, 1, false, 1},
+		{0, 16, true, 16},
+		{100, 16, true, 16},
+		{20, 16, true, 15},
+		{21, 16, true, 16},
+		{4, 16, true, 2},
+		{5, 16, false, 4},
+		{4, 16, false, 3},
+		{1, 16, true, 2},
+		{10, 16, true, 7},
+		{100, 1, false, 1},
 	} {
 		l := pg.Limit{Connections: c.limit}
 		got := l.Share(c.want, c.agents)

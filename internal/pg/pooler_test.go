@@ -4,7 +4,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -41,6 +40,6 @@ func TestTheRolesHaveTheEnginesSettings(t *testing.T) {
 		if name == "application_name" || name == "client_min_messages" {
 			continue
 		}
-		require.True(t, strings.Contains(string(roles), "'"+name+" = "+pg.Engine[name]+"'"), name)
+		require.Contains(t, string(roles), "'"+name+" = "+pg.Engine[name]+"'")
 	}
 }
