@@ -185,7 +185,7 @@ func TestAnEndpointNeverDelaysAcceptingMail(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	a := r.agent("a@example.com", "/a")
-	r.exec(`UPDATE fanmail.agents SET webhook_url = 'http://127.0.0.1:1/nobody-listens'`)
+	r.exec(`UPDATE fanmail.agents SET webhook_url = 'http://127.0.0.1:65535/nobody-listens'`)
 	r.send(mailTo(1, a), a) // accepted with 250 although no deliverer runs
 	v := r.until(a, func(v row) bool { return v.Status == "pending" })
 	require.Zero(t, v.Attempts)

@@ -57,7 +57,7 @@ func stranger(t *testing.T, url string) (*Dispatcher, *delivery) {
 
 func TestWhatWasLeasedForAPartitionThatWentIsDueAtOnce(t *testing.T) {
 	t.Parallel()
-	d, q := stranger(t, "http://127.0.0.1:1/")
+	d, q := stranger(t, "http://127.0.0.1:65535/")
 	ctx := writing(t, d)
 	d.admitWaiting(ctx, q)
 	require.NoError(t, d.outcomes.flush(ctx))

@@ -39,7 +39,7 @@ func TestAPartitionThatWentIsGivenUpBeforeItIsClaimedAgain(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	d, _ := stranger(t, "http://127.0.0.1:1/")
+	d, _ := stranger(t, "http://127.0.0.1:65535/")
 	holder := roundPartitions{partitions{d}}
 	require.NoError(t, d.owner.beat(ctx, holder))
 	require.NoError(t, d.owner.beat(ctx, holder))
@@ -82,7 +82,7 @@ func TestAMessageThatComesTwiceAsNewIsKnownByItsSequence(t *testing.T) {
 // The registry can't be read for a moment: the webhook may be there all the same.
 func TestADeliveryOfAWebhookThatCantBeLoadedIsNotEnded(t *testing.T) {
 	t.Parallel()
-	d, q := stranger(t, "http://127.0.0.1:1/")
+	d, q := stranger(t, "http://127.0.0.1:65535/")
 	ctx := writing(t, d)
 	closed, err := pg.Open(ctx, pgtest.URL(t), 1)
 	require.NoError(t, err)

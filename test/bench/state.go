@@ -67,7 +67,7 @@ const (
 	// oldDays is the age of the day past retention.
 	oldDays = 40
 	// refusing is an address where no server listens: the discard port.
-	refusing = "http://127.0.0.1:9/"
+	refusing = "http://127.0.0.1:65535/"
 )
 
 // tenantID and webhookID derive ids from names, so that history can be loaded before the webhooks

@@ -139,7 +139,7 @@ func webhooksOfBoth(ctx context.Context, r *rig) (key string, paths map[string]s
 	owners := map[string]bool{}
 	for n := 0; len(owners) < 2 || n < 4; n++ {
 		var hook struct{ ID string }
-		r.call(ctx, made.Secret, http.MethodPost, "/v1/webhooks", map[string]any{"url": "http://127.0.0.1:1/", "events": []string{"email.received"}}, &hook)
+		r.call(ctx, made.Secret, http.MethodPost, "/v1/webhooks", map[string]any{"url": "http://127.0.0.1:65535/", "events": []string{"email.received"}}, &hook)
 		paths[fmt.Sprintf("/%d", n)] = hook.ID
 		id, err := events.Parse[events.WebhookKind](hook.ID)
 		require.NoError(r.t, err)

@@ -41,7 +41,7 @@ func newLoad(ctx context.Context, dir string) (*load, error) {
 	if err := l.post(ctx, "/v1/agents", map[string]any{"address": agent}); err != nil {
 		return nil, err
 	}
-	for _, url := range []string{l.sink.URL("/answers"), l.sink.URL("/fails"), "http://127.0.0.1:1/"} {
+	for _, url := range []string{l.sink.URL("/answers"), l.sink.URL("/fails"), "http://127.0.0.1:65535/"} {
 		if err := l.post(ctx, "/v1/webhooks", map[string]any{"url": url, "events": []string{"email.received"}}); err != nil {
 			return nil, err
 		}
