@@ -40,6 +40,8 @@ type Line struct {
 	Noise   *Noise             `json:"noise,omitempty"`
 	Retries *Retries           `json:"retries,omitempty"`
 	Drop    *Drop              `json:"drop,omitempty"`
+	// AtOnce is the most requests at once at one endpoint with a latency, after its first 10 s.
+	AtOnce int `json:"at_once,omitempty"`
 }
 
 // Retries are the deliveries whose first request was refused.
@@ -105,6 +107,9 @@ func newLine(w *Workload, system string, runs []Run) Line {
 	l.P50Millis, l.P99Millis = l.Spreads[p50Millis].Median, l.Spreads[p99Millis].Median
 	l.CPUParts, l.MemoryParts, l.Written = medians(parts[0]), medians(parts[1]), medians(parts[2])
 	l.MemoryBytes = total(l.MemoryParts)
+	for i := range runs {
+		l.AtOnce = max(l.AtOnce, runs[i].AtOnce)
+	}
 	if retried > 0 {
 		l.Retries = &Retries{N: retried, PerSecond: spread(retries).Median}
 	}
@@ -143,7 +148,7 @@ func compare(lines []Line) {
 	peer, first := map[string]*Line{}, map[[2]string]*Line{}
 	for i := range lines {
 		l := &lines[i]
-		if l.System == "river" {
+		if l.System == riverName {
 			peer[l.Workload] = l
 		}
 		if key := [2]string{l.Group, l.System}; l.Group != "" && first[key] == nil {

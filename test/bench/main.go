@@ -26,7 +26,7 @@ func main() {
 	var systems, only string
 	flag.BoolVar(&s.Quick, "quick", false, "short workloads, one round: a first look in under three minutes")
 	flag.IntVar(&s.Rounds, "rounds", 0, "rounds of each workload; 0 means its own number, or one with --quick")
-	flag.StringVar(&systems, "systems", "", "the systems to run, separated by commas; all by default")
+	flag.StringVar(&systems, "systems", "", "the systems to run, separated by commas: fanmail, river (500 workers), river-2000, river-5000; the first two by default")
 	flag.StringVar(&only, "workloads", "", "the workloads to run, or groups of them, separated by commas; all by default")
 	flag.StringVar(&s.Profiles, "profile", "", "directory for CPU profiles of the publisher and the dispatcher; no profiles by default")
 	flag.StringVar(&s.Cache, "cache", "", "directory that keeps loaded tables for the next call, some 10 GB; they are not kept by default")

@@ -46,6 +46,7 @@ func receive() error {
 	}
 	defer s.Close()
 	mux := http.NewServeMux()
+	var served sync.Map // path → *servers
 	mux.HandleFunc("POST /answers", func(w http.ResponseWriter, r *http.Request) {
 		var answers map[string]Answer
 		if err := json.NewDecoder(r.Body).Decode(&answers); err != nil {
@@ -53,8 +54,22 @@ func receive() error {
 			return
 		}
 		for path, a := range answers {
-			s.Script(path, script(a))
+			if a.Latency == 0 {
+				s.Script(path, script(a))
+				continue
+			}
+			n := newServers(a)
+			served.Store(path, n)
+			s.Script(path, n.script())
 		}
+	})
+	mux.HandleFunc("GET /at-once", func(w http.ResponseWriter, _ *http.Request) {
+		most := 0
+		served.Range(func(_, n any) bool {
+			most = max(most, n.(*servers).atOnce())
+			return true
+		})
+		_ = gob.NewEncoder(w).Encode(most)
 	})
 	mux.HandleFunc("GET /wait", func(w http.ResponseWriter, r *http.Request) {
 		n, err := strconv.Atoi(r.URL.Query().Get("n"))
@@ -84,9 +99,9 @@ func receive() error {
 		return fmt.Errorf("receiver: %w", err)
 	}
 	control := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
-	served := make(chan struct{})
+	closed := make(chan struct{})
 	go func() {
-		defer close(served)
+		defer close(closed)
 		_ = control.Serve(l)
 	}()
 	if err := json.NewEncoder(os.Stdout).Encode(ready{URL: s.URL(""), Control: "http://" + l.Addr().String()}); err != nil {
@@ -94,7 +109,7 @@ func receive() error {
 	}
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	_ = control.Close()
-	<-served
+	<-closed
 	return nil
 }
 
@@ -166,11 +181,26 @@ func script(a Answer) sink.Script {
 	}
 }
 
-// answers sends the endpoints' behaviour to the receiver.
+// latencies sends the latency of the endpoints that have one, which is theirs from the start.
+func (r *receiver) latencies(ctx context.Context, endpoints []Endpoint) error {
+	return r.answersOf(ctx, endpoints, func(a Answer) bool { return a.Latency > 0 })
+}
+
+// answers sends the other endpoints' behaviour to the receiver.
 func (r *receiver) answers(ctx context.Context, endpoints []Endpoint) error {
+	return r.answersOf(ctx, endpoints, func(a Answer) bool { return a.Latency == 0 && a != Answer{} })
+}
+
+// atOnce returns the most requests at once at an endpoint with a latency, since the sender had time to settle.
+func (r *receiver) atOnce(ctx context.Context) (most int, err error) {
+	err = r.ask(ctx, http.MethodGet, "/at-once", nil, &most)
+	return most, err
+}
+
+func (r *receiver) answersOf(ctx context.Context, endpoints []Endpoint, want func(Answer) bool) error {
 	told := make(map[string]Answer)
 	for i := range endpoints {
-		if e := &endpoints[i]; e.Answer != (Answer{}) {
+		if e := &endpoints[i]; want(e.Answer) {
 			told[e.Path] = e.Answer
 		}
 	}

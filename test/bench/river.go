@@ -23,14 +23,31 @@ import (
 // worker signs the event and POSTs it with one shared client (see [workRiver]). It has no retry
 // schedule, no fairness, and no history but River's own.
 type River struct {
+	workers   int // of its queue
 	pg        *postgres
 	client    *river.Client[pgx.Tx] // inserts only
 	endpoints map[Target][]string   // their ids
 	processes []*process.Process
 }
 
-// Name is "river".
-func (*River) Name() string { return "river" }
+// Name is "river", with the number of workers where it is not the usual one.
+func (r *River) Name() string {
+	if r.workers == riverWorkers {
+		return riverName
+	}
+	return fmt.Sprintf("%s-%d", riverName, r.workers)
+}
+
+const riverName = "river"
+
+// riverNames returns the names of River with each number of workers, the usual one first.
+func riverNames() []string {
+	var out []string
+	for _, n := range riverWorkerCounts {
+		out = append(out, (&River{workers: n}).Name())
+	}
+	return out
+}
 
 // riverSchema is the peer's own part of the database.
 const riverSchema = `
@@ -71,7 +88,7 @@ func (r *River) Start(ctx context.Context, dir string, w *Workload) (err error) 
 	}
 	worker, err := process.Start(ctx, process.Spec{
 		Name: "worker", Bin: self, Args: []string{riverCommand}, Logs: dir, Ready: ready,
-		Env: []string{riverDatabase + "=" + r.pg.url(), riverReady + "=" + ready},
+		Env: []string{riverDatabase + "=" + r.pg.url(), riverReady + "=" + ready, riverWorkersEnv + "=" + strconv.Itoa(r.workers)},
 	})
 	if err != nil {
 		return err
@@ -170,6 +187,6 @@ func (r *River) Stop(ctx context.Context) error {
 		errs = append(errs, p.Stop(ctx))
 	}
 	r.pg.stop()
-	*r = River{}
+	*r = River{workers: r.workers}
 	return errors.Join(errs...)
 }

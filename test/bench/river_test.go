@@ -24,7 +24,7 @@ func TestRiverDeliversSignedAndTriesAgain(t *testing.T) {
 	require.NoError(t, os.Chmod(dir, 0o755))
 	s := sink.New(t)
 	s.Script("/wide/1", sink.FailFirst(1, sink.Answer{Status: http.StatusInternalServerError}))
-	r := &River{}
+	r := &River{workers: riverWorkers}
 	require.NoError(t, r.Start(ctx, dir, &Workload{}))
 	endpoints := each("wide", 2, Answer{})
 	for i := range endpoints {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -28,6 +29,8 @@ const (
 	riverCommand  = "river-worker"
 	riverDatabase = "BENCH_RIVER_DATABASE_URL"
 	riverReady    = "BENCH_RIVER_READY_ADDR"
+	// riverWorkersEnv is the number of workers.
+	riverWorkersEnv = "BENCH_RIVER_WORKERS"
 )
 
 // The settings with which River had its best figures on two cores.
@@ -39,6 +42,9 @@ const (
 	postTimeout      = 15 * time.Second
 	postAttempts     = 8
 )
+
+// riverWorkerCounts are the numbers of workers that may be asked for. With slow endpoints more of them are faster.
+var riverWorkerCounts = []int{riverWorkers, 2000, 5000}
 
 var quiet = slog.New(slog.DiscardHandler)
 
@@ -70,10 +76,10 @@ type poster struct {
 	known  sync.Map // id → *endpoint
 }
 
-func newPoster(pool *pgxpool.Pool) *poster {
+func newPoster(pool *pgxpool.Pool, n int) *poster {
 	return &poster{pool: pool, client: &http.Client{
 		Timeout:       postTimeout,
-		Transport:     &http.Transport{MaxIdleConns: 2 * riverWorkers, MaxIdleConnsPerHost: 2 * riverWorkers, IdleConnTimeout: 90 * time.Second, DisableCompression: true},
+		Transport:     &http.Transport{MaxIdleConns: 2 * n, MaxIdleConnsPerHost: 2 * n, IdleConnTimeout: 90 * time.Second, DisableCompression: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
@@ -135,10 +141,14 @@ func workRiver(ctx context.Context) error {
 		return fmt.Errorf("worker: %w", err)
 	}
 	defer pool.Close()
+	n, err := strconv.Atoi(os.Getenv(riverWorkersEnv))
+	if err != nil {
+		return fmt.Errorf("worker: %s: %w", riverWorkersEnv, err)
+	}
 	workers := river.NewWorkers()
-	river.AddWorker(workers, newPoster(pool))
+	river.AddWorker(workers, newPoster(pool, n))
 	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
-		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: riverWorkers}}, Workers: workers, Logger: quiet,
+		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: n}}, Workers: workers, Logger: quiet,
 		FetchCooldown: fetchCooldown, FetchPollInterval: fetchPoll,
 	})
 	if err == nil {

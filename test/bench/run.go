@@ -33,6 +33,8 @@ type Run struct {
 	Retried          int
 	RetriesPerSecond float64
 	Drop             Drop
+	// AtOnce is the most requests at once at one endpoint with a latency, after its first 10 s.
+	AtOnce int
 }
 
 // Slow is a slow delivery.
@@ -72,6 +74,9 @@ func run(ctx context.Context, w *Workload, s System, dir, profiles string) (out 
 	if err := s.Subscribe(ctx, w.Endpoints); err != nil {
 		return out, err
 	}
+	if err := rec.latencies(ctx, w.Endpoints); err != nil {
+		return out, err
+	}
 	m := measurement{workload: w, system: s, rec: rec, healthy: w.healthy(), profiles: profiles}
 	if err := m.warmUp(ctx); err != nil {
 		return out, fmt.Errorf("warm up: %w", err)
@@ -99,6 +104,9 @@ func run(ctx context.Context, w *Workload, s System, dir, profiles string) (out 
 			return out, err
 		}
 	} else if out, err = m.take(ctx, everyone, 0); err != nil {
+		return out, err
+	}
+	if out.AtOnce, err = rec.atOnce(ctx); err != nil {
 		return out, err
 	}
 	out.Memory, err = peak.read()

@@ -41,7 +41,10 @@ func (s *Session) Run(ctx context.Context) error {
 	if s.Quick && len(s.Workloads) == 0 {
 		chosen = slices.DeleteFunc(chosen, func(w Workload) bool { return w.FullOnly })
 	}
-	names, err := choose([]string{"fanmail", "river"}, s.Systems, func(n string) []string { return []string{n} })
+	if len(s.Systems) == 0 {
+		s.Systems = []string{"fanmail", riverName}
+	}
+	names, err := choose(append([]string{"fanmail"}, riverNames()...), s.Systems, func(n string) []string { return []string{n} })
 	if err != nil {
 		return fmt.Errorf("systems: %w", err)
 	}
@@ -88,8 +91,8 @@ func (s *Session) Run(ctx context.Context) error {
 func (s *Session) systems(ctx context.Context, names []string, dir string) ([]System, error) {
 	var systems []System
 	for _, name := range names {
-		if name == "river" {
-			systems = append(systems, &River{})
+		if i := slices.Index(riverNames(), name); i >= 0 {
+			systems = append(systems, &River{workers: riverWorkerCounts[i]})
 			continue
 		}
 		fmt.Fprintln(os.Stderr, "building")

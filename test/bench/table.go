@@ -47,6 +47,9 @@ func table(w io.Writer, lines []Line) error {
 		if l.Retries != nil {
 			fmt.Fprintf(w, "; %d refused at first, %.0f/s when due again", l.Retries.N, l.Retries.PerSecond)
 		}
+		if l.AtOnce > 0 {
+			fmt.Fprintf(w, "; at most %d requests at once at an endpoint after its first 10 s", l.AtOnce)
+		}
 		if l.Drop != nil {
 			fmt.Fprintf(w, "; the drop took %.0f ms; slowest delivery before it %.1f ms, during it %.1f ms", l.Drop.Took, l.Drop.Before, l.Drop.During)
 		}

@@ -18,6 +18,11 @@ type Answer struct {
 	Delay time.Duration `json:"delay,omitempty"`
 	// FailFor is how long it answers 500, from the first request on.
 	FailFor time.Duration `json:"fail_for,omitempty"`
+	// Latency is how long each request takes, Sigma the spread of its logarithm. At most Serves requests are served at a
+	// time, and the others wait; zero: any number. These endpoints are healthy.
+	Latency time.Duration `json:"latency,omitempty"`
+	Sigma   float64       `json:"sigma,omitempty"`
+	Serves  int           `json:"serves,omitempty"`
 	// Refuse is the share of events whose first request is answered 503.
 	Refuse float64 `json:"refuse,omitempty"`
 }
@@ -42,8 +47,11 @@ type Endpoint struct {
 	URL string
 }
 
-// Healthy reports whether the endpoint accepts every event at once.
-func (e *Endpoint) Healthy() bool { return e.Answer == Answer{Refuse: e.Refuse} }
+// Healthy reports whether the endpoint accepts every event at once,
+// or after its latency.
+func (e *Endpoint) Healthy() bool {
+	return e.Answer == Answer{Refuse: e.Refuse, Latency: e.Latency, Sigma: e.Sigma, Serves: e.Serves}
+}
 
 // Workload is a way to load a system.
 type Workload struct {
@@ -196,7 +204,7 @@ func workloads(quick bool, scale float64) []Workload {
 	for i := range fast {
 		fast[i].Rounds, fast[i].Patience = 3, 3*time.Minute
 	}
-	all := slices.Concat(fast, noisy(pick(40, 5), time.Duration(pick(20, 6))*time.Second), standing(scale))
+	all := slices.Concat(fast, noisy(pick(40, 5), time.Duration(pick(20, 6))*time.Second), standing(scale), latencies(pick))
 	for i := range all {
 		all[i].WarmRounds = pick(8, warmRounds)
 		if quick {
