@@ -113,6 +113,8 @@ func (w *world) check() {
 	require.Equal(w.t, len(w.inFlight), w.s.flying)
 	require.Equal(w.t, w.bytes(), w.s.budget.bytes, "the memory of what is held")
 	for _, l := range w.s.lanes {
+		require.GreaterOrEqual(w.t, l.window.size, 1.0, "a window lets one attempt through")
+		require.LessOrEqual(w.t, l.window.size, float64(max(firstWindow, l.webhook.MaxInFlight)), "and no more than the limit")
 		if l.tenure == tenureOwned && l.webhook.Status == Active && l.queued() > 0 && l.inFlight < l.cap() && !w.stopped {
 			rests := w.now.Time.Before(l.restUntil) && l.timer >= 0 && !l.timerAt.After(l.restUntil)
 			require.True(w.t, l.turn == turnWaiting || rests, "what can go has its turn, or a time at which it gets it")

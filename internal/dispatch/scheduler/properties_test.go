@@ -91,6 +91,7 @@ func (w *world) result(d *Delivery) Result {
 		Outcome:  rapid.SampledFrom(health[d.Payload.(*row).hook.health]).Draw(w.t, "outcome"),
 		Duration: rapid.SampledFrom([]time.Duration{time.Millisecond, 2 * time.Second}).Draw(w.t, "duration"),
 	}
+	r.Latency = r.Duration / time.Duration(rapid.IntRange(1, 3).Draw(w.t, "connecting"))
 	if r.Outcome == Overloaded && rapid.Bool().Draw(w.t, "asks to wait") {
 		r.RetryAfter = 10 * time.Second
 	}
