@@ -46,31 +46,9 @@ func receive() error {
 	}
 	defer s.Close()
 	mux := http.NewServeMux()
-	var served sync.Map // path → *servers
-	mux.HandleFunc("POST /answers", func(w http.ResponseWriter, r *http.Request) {
-		var answers map[string]Answer
-		if err := json.NewDecoder(r.Body).Decode(&answers); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		for path, a := range answers {
-			if a.Latency == 0 {
-				s.Script(path, script(a))
-				continue
-			}
-			n := newServers(a)
-			served.Store(path, n)
-			s.Script(path, n.script())
-		}
-	})
-	mux.HandleFunc("GET /at-once", func(w http.ResponseWriter, _ *http.Request) {
-		most := 0
-		served.Range(func(_, n any) bool {
-			most = max(most, n.(*servers).atOnce())
-			return true
-		})
-		_ = gob.NewEncoder(w).Encode(most)
-	})
+	told := behaviours{sink: s}
+	mux.HandleFunc("POST /answers", told.set)
+	mux.HandleFunc("GET /at-once", told.atOnce)
 	mux.HandleFunc("GET /wait", func(w http.ResponseWriter, r *http.Request) {
 		n, err := strconv.Atoi(r.URL.Query().Get("n"))
 		if err == nil {
@@ -111,6 +89,40 @@ func receive() error {
 	_ = control.Close()
 	<-closed
 	return nil
+}
+
+// behaviours are what the endpoints were told to do.
+type behaviours struct {
+	sink   *sink.Sink
+	served sync.Map // path → *servers
+}
+
+// set gives endpoints their behaviour.
+func (b *behaviours) set(w http.ResponseWriter, r *http.Request) {
+	var answers map[string]Answer
+	if err := json.NewDecoder(r.Body).Decode(&answers); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	for path, a := range answers {
+		if a.Latency == 0 {
+			b.sink.Script(path, script(a))
+			continue
+		}
+		n := newServers(a)
+		b.served.Store(path, n)
+		b.sink.Script(path, n.script())
+	}
+}
+
+// atOnce returns the most requests at once at one endpoint; see [servers.atOnce].
+func (b *behaviours) atOnce(w http.ResponseWriter, _ *http.Request) {
+	most := 0
+	b.served.Range(func(_, n any) bool {
+		most = max(most, n.(*servers).atOnce())
+		return true
+	})
+	_ = gob.NewEncoder(w).Encode(most)
 }
 
 // receiver is the bench's client of the receiver's process.
