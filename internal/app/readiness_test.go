@@ -66,7 +66,7 @@ func running(t *testing.T, run func(context.Context, *zap.Logger) error) (base s
 	go func() { done <- run(ctx, zap.New(core)) }()
 	t.Cleanup(func() {
 		stop()
-		<-done // without a database it may not drain in time
+		<-done //nolint:errcheck // without a database it may not drain in time
 	})
 	return statusURL(t, logs), logs
 }

@@ -236,13 +236,13 @@ func TestWhatTLSRefusesIsNoOverload(t *testing.T) {
 			}
 		})
 	}
-	old := &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11} //nolint:gosec // on purpose
+	old := &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
 	for name, c := range map[string]*tls.Config{
 		"an old version":                     old,
 		"a client's certificate, by TLS 1.3": {Certificates: []tls.Certificate{certificate}, ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS13},
-		"a client's certificate, by TLS 1.2": {Certificates: []tls.Certificate{certificate}, ClientAuth: tls.RequireAnyClientCert, MaxVersion: tls.VersionTLS12}, //nolint:gosec // on purpose
-		"no certificate for the name":        {GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, fmt.Errorf("unknown name") }},  //nolint:gosec // as it is
-		"no common protocol":                 {Certificates: []tls.Certificate{certificate}, NextProtos: []string{"spdy/3"}},                                     //nolint:gosec // as it is
+		"a client's certificate, by TLS 1.2": {Certificates: []tls.Certificate{certificate}, ClientAuth: tls.RequireAnyClientCert, MaxVersion: tls.VersionTLS12},
+		"no certificate for the name":        {GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, fmt.Errorf("unknown name") }},
+		"no common protocol":                 {Certificates: []tls.Certificate{certificate}, NextProtos: []string{"spdy/3"}},
 	} {
 		got := trusting(t, s, nil).Post(t.Context(), request(t, "https://"+server(c)+"/"))
 		require.Equal(t, ReasonTLS, got.Reason, "%s: %s", name, got.Error)

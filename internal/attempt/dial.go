@@ -160,7 +160,7 @@ func (d *dialer) checked(ctx context.Context, addr string) (net.Conn, error) {
 		return nil, err
 	}
 	judge := d.guard.judge()
-	failed, tried := error(fmt.Errorf("%w: no address", ssrf.ErrProhibitedIP)), 0
+	failed, tried := fmt.Errorf("%w: no address", ssrf.ErrProhibitedIP), 0
 	for _, ip := range found {
 		target := netip.AddrPortFrom(ip.Unmap(), uint16(port)) //nolint:gosec // LookupPort returns 0 to 65535
 		if err := judge(target); err != nil {

@@ -79,5 +79,5 @@ func statusCode(line []byte) int {
 	if err != nil || code < 100 {
 		return 0
 	}
-	return int(code) //nolint:gosec // three digits
+	return int(code)
 }

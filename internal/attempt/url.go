@@ -89,7 +89,7 @@ func (g Guard) authority(scheme, raw string) (string, error) {
 			return "", errors.New("has a port that is not from 1 to 65535")
 		}
 	}
-	if !g.allowsPort(uint16(number)) {
+	if !g.allowsPort(uint16(number)) { //nolint:gosec // checked above
 		return "", fmt.Errorf("names the port %d; 80, 443 and those above 1023 are allowed, and the operator can allow others (FANMAIL_ALLOW_PORTS)", number)
 	}
 	host, err := g.host(host)

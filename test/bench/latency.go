@@ -79,7 +79,7 @@ func newServers(a Answer) *servers { return &servers{answer: a, free: make([]tim
 func (s *servers) take(now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	took := time.Duration(float64(s.answer.Latency) * math.Exp(s.answer.Sigma*rand.NormFloat64())) //nolint:gosec // no secret
+	took := time.Duration(float64(s.answer.Latency) * math.Exp(s.answer.Sigma*rand.NormFloat64()))
 	end := now.Add(took)
 	if len(s.free) > 0 {
 		first := 0

@@ -117,7 +117,7 @@ func (r *rig) drive(ctx context.Context, p plan, stumbles uint32, patience time.
 	err = group.Wait()
 	<-during.Done()
 	if err == nil {
-		err = r.strike(ctx, r.able(choose(outages(p.asIs), p.only)), rand.New(rand.NewPCG(p.seed, 99))) //nolint:gosec // a plan
+		err = r.strike(ctx, r.able(choose(outages(p.asIs), p.only)), rand.New(rand.NewPCG(p.seed, 99)))
 	}
 	unload()
 	late := time.AfterFunc(2*time.Minute, func() {
