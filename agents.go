@@ -57,7 +57,7 @@ func (c *Client) CreateAgent(ctx context.Context, tenant TenantID, address, webh
 
 // GetAgent returns one agent, or [ErrNotFound].
 func (c *Client) GetAgent(ctx context.Context, tenant TenantID, address string) (Agent, error) {
-	a, err := mailbox.GetAgent(ctx, c.db, tenant, address)
+	a, err := mailbox.GetAgent(ctx, c.db, tenant, mailbox.Fold(address))
 	return fromMailbox(a), notFound(err)
 }
 
@@ -85,14 +85,14 @@ func (c *Client) ChangeAgent(ctx context.Context, tenant TenantID, address, webh
 		}
 		url = &normal
 	}
-	a, err := mailbox.SetWebhook(ctx, c.db, tenant, address, url)
+	a, err := mailbox.SetWebhook(ctx, c.db, tenant, mailbox.Fold(address), url)
 	return fromMailbox(a), notFound(err)
 }
 
 // DeleteAgent deletes an agent: its address refuses mail from then on; what it has
 // received stays. It returns [ErrNotFound].
 func (c *Client) DeleteAgent(ctx context.Context, tenant TenantID, address string) error {
-	return notFound(mailbox.DeleteAgent(ctx, c.db, tenant, address))
+	return notFound(mailbox.DeleteAgent(ctx, c.db, tenant, mailbox.Fold(address)))
 }
 
 // notFound replaces the database's word for no row.

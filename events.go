@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -15,7 +16,7 @@ const maxEventDeliveries = 1000
 // EventFilter narrows a list of events; a zero field does not.
 type EventFilter struct {
 	Type    EventType
-	AgentID string // in lower case
+	AgentID string
 	Since   time.Time
 	Until   time.Time // exclusive
 }
@@ -27,7 +28,7 @@ func (c *Client) ListEvents(ctx context.Context, tenant TenantID, f EventFilter,
 	if err := checkLimit(limit); err != nil {
 		return nil, Cursor{}, err
 	}
-	found, end, err := outbox.ListLog(ctx, c.db, tenant, outbox.LogFilter{Type: f.Type, AgentID: f.AgentID, Since: f.Since, Until: f.Until}, after, limit+1)
+	found, end, err := outbox.ListLog(ctx, c.db, tenant, outbox.LogFilter{Type: f.Type, AgentID: mailbox.Fold(f.AgentID), Since: f.Since, Until: f.Until}, after, limit+1)
 	if err != nil {
 		return nil, Cursor{}, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
 	"github.com/fanmail-dev/fanmail/internal/engine"
+	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/replay"
 	"github.com/fanmail-dev/fanmail/internal/stream"
@@ -87,8 +88,8 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, config Config) (*Client, error) {
 }
 
 // Insert adds an event in the caller's transaction and returns its id. TenantID,
-// Type and Data are required. It returns a [*FieldError] for a bad field and an
-// [*UnknownTypeError] for a type that is not in the catalogue.
+// Type and Data are required. It returns a [*FieldError] for a bad field; that of a
+// type that is not in the catalogue wraps an [*UnknownTypeError] too.
 //
 // An event with an IdempotencyKey is inserted once within 30 days for its tenant,
 // key and type; a second insert returns the id of the first.
@@ -101,8 +102,25 @@ func Insert(ctx context.Context, tx pgx.Tx, ev Event) (EventID, error) {
 	if tx == nil {
 		return EventID{}, errors.New("fanmail: a transaction is required")
 	}
+	switch {
+	case ev.Type.Operational():
+		return EventID{}, &FieldError{Field: "type", Reason: fmt.Sprintf("is %q, which only Fanmail may produce", ev.Type)}
+	case !ev.Type.Known():
+		unknown := &UnknownTypeError{Type: ev.Type}
+		return EventID{}, unknownType{&FieldError{Field: "type", Reason: unknown.Error()}, unknown}
+	}
+	ev.AgentID = mailbox.Fold(ev.AgentID)
 	return outbox.Insert(ctx, tx, ev)
 }
+
+// unknownType is the error of a type that is not in the catalogue: a bad field, and which type it is.
+type unknownType struct {
+	field   *FieldError
+	unknown *UnknownTypeError
+}
+
+func (e unknownType) Error() string   { return e.field.Error() }
+func (e unknownType) Unwrap() []error { return []error{e.field, e.unknown} }
 
 // Wake hints to the running clients that events have been committed. Without it
 // they notice within a second. A lost hint does no harm.
