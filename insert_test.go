@@ -5,19 +5,27 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
-func TestInsertNamesATypeThatItRefuses(t *testing.T) {
-	t.Parallel()
+// acme makes a client with a tenant.
+func acme(t *testing.T) (*pgxpool.Pool, *fanmail.Client, fanmail.Tenant) {
+	t.Helper()
 	pool := pgtest.Pool(t)
 	c, err := fanmail.New(pool, nil, fanmail.Config{})
 	require.NoError(t, err)
 	tenant, err := c.CreateTenant(t.Context(), "acme")
 	require.NoError(t, err)
+	return pool, c, tenant
+}
+
+func TestInsertNamesATypeThatItRefuses(t *testing.T) {
+	t.Parallel()
+	pool, c, tenant := acme(t)
 	insert := func(typ fanmail.EventType, agent string) (id fanmail.EventID, err error) {
 		err = pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
 			id, err = fanmail.Insert(t.Context(), tx, fanmail.Event{TenantID: tenant.ID, Type: typ, AgentID: agent, Data: json.RawMessage(`{}`)})
@@ -27,7 +35,7 @@ func TestInsertNamesATypeThatItRefuses(t *testing.T) {
 	}
 	var field *fanmail.FieldError
 	var unknown *fanmail.UnknownTypeError
-	_, err = insert("email.lost", "")
+	_, err := insert("email.lost", "")
 	require.ErrorAs(t, err, &unknown)
 	require.Equal(t, fanmail.EventType("email.lost"), unknown.Type)
 	require.ErrorAs(t, err, &field)
@@ -46,12 +54,8 @@ func TestInsertNamesATypeThatItRefuses(t *testing.T) {
 
 func TestAddressesOfAgentsFoldInEachCall(t *testing.T) {
 	t.Parallel()
-	pool := pgtest.Pool(t)
-	c, err := fanmail.New(pool, nil, fanmail.Config{})
-	require.NoError(t, err)
-	tenant, err := c.CreateTenant(t.Context(), "acme")
-	require.NoError(t, err)
-	_, err = c.CreateAgent(t.Context(), tenant.ID, "Robot@Example.COM", "")
+	_, c, tenant := acme(t)
+	_, err := c.CreateAgent(t.Context(), tenant.ID, "Robot@Example.COM", "")
 	require.NoError(t, err)
 	a, err := c.GetAgent(t.Context(), tenant.ID, "ROBOT@example.com")
 	require.NoError(t, err)

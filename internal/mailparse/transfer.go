@@ -106,28 +106,32 @@ func (l *lines) next(src []byte) (line, after []byte, ok bool) {
 	return line, src[i+1:], true
 }
 
+// each decodes the whole lines of a piece.
+func (l *lines) each(dst, src []byte, decode func(dst, line []byte) []byte) []byte {
+	for {
+		line, after, ok := l.next(src)
+		if !ok {
+			return dst
+		}
+		dst, src = decode(dst, line), after
+	}
+}
+
+// last decodes the incomplete last line.
+func (l *lines) last(dst []byte, decode func(dst, line []byte) []byte) []byte {
+	rest := l.rest
+	l.rest = nil
+	return decode(dst, rest)
+}
+
 // quotedDecoder reads quoted-printable. What is no escape stays as it is.
 type quotedDecoder struct {
 	lines  lines
 	strays int
 }
 
-func (d *quotedDecoder) decode(dst, src []byte) []byte {
-	for {
-		line, after, ok := d.lines.next(src)
-		if !ok {
-			return dst
-		}
-		dst = d.line(dst, line)
-		src = after
-	}
-}
-
-func (d *quotedDecoder) flush(dst []byte) []byte {
-	rest := d.lines.rest
-	d.lines.rest = nil
-	return d.line(dst, rest)
-}
+func (d *quotedDecoder) decode(dst, src []byte) []byte { return d.lines.each(dst, src, d.line) }
+func (d *quotedDecoder) flush(dst []byte) []byte       { return d.lines.last(dst, d.line) }
 
 func (d *quotedDecoder) line(dst, line []byte) []byte {
 	text := bytes.TrimRight(line, " \t\r\n")
@@ -161,22 +165,8 @@ type uuDecoder struct {
 	strays  int
 }
 
-func (d *uuDecoder) decode(dst, src []byte) []byte {
-	for {
-		line, after, ok := d.lines.next(src)
-		if !ok {
-			return dst
-		}
-		dst = d.line(dst, line)
-		src = after
-	}
-}
-
-func (d *uuDecoder) flush(dst []byte) []byte {
-	rest := d.lines.rest
-	d.lines.rest = nil
-	return d.line(dst, rest)
-}
+func (d *uuDecoder) decode(dst, src []byte) []byte { return d.lines.each(dst, src, d.line) }
+func (d *uuDecoder) flush(dst []byte) []byte       { return d.lines.last(dst, d.line) }
 
 func (d *uuDecoder) line(dst, line []byte) []byte {
 	line = bytes.TrimRight(line, "\r\n")
