@@ -14,10 +14,12 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -96,6 +98,40 @@ func TestAKeptAliveConnectionThatTheServerClosesCostsNoAttempt(t *testing.T) {
 		}
 		require.EqualValues(t, 5, answered.Load())
 	}
+}
+
+// A server that reads each request and then resets gets a request twice at most, however many idle connections there are.
+func TestAnAttemptIsRepeatedOnceAtMost(t *testing.T) {
+	t.Parallel()
+	const idle = 8
+	var resetting atomic.Bool
+	var read atomic.Int32
+	var together sync.WaitGroup
+	together.Add(idle)
+	addr := receiver(t, func(_ int, conn net.Conn) {
+		r := bufio.NewReader(conn)
+		for readRequest(r) {
+			if resetting.Load() {
+				read.Add(1)
+				_ = conn.(*net.TCPConn).SetLinger(0)
+				return
+			}
+			together.Done() // all at once, each on a connection of its own
+			together.Wait()
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		}
+	})
+	p := poster(t, time.Minute)
+	var group sync.WaitGroup
+	for range idle {
+		group.Go(func() { assert.True(t, p.Post(t.Context(), request(t, "http://"+addr+"/")).Delivered) })
+	}
+	group.Wait()
+	resetting.Store(true)
+	got := p.Post(t.Context(), request(t, "http://"+addr+"/"))
+	require.False(t, got.Delivered)
+	require.Equal(t, ReasonConnection, got.Reason)
+	require.EqualValues(t, 2, read.Load())
 }
 
 func TestTheMarkOfIdempotenceIsNotSent(t *testing.T) {

@@ -57,6 +57,9 @@ type Poster struct {
 func NewPoster(c Config) *Poster { return newPoster(c, nil) }
 
 // newPoster resolves names with the system's resolver where none is given.
+// errClosedTwice is the error of a request that was repeated once already.
+var errClosedTwice = fmt.Errorf("the connection was closed without an answer, twice: %w", io.ErrUnexpectedEOF)
+
 func newPoster(c Config, resolver *net.Resolver) *Poster {
 	return &Poster{
 		transports: newTransports(&c, resolver), timeout: c.Timeout,
@@ -109,12 +112,20 @@ func (p *Poster) request(ctx context.Context, r *Request) *http.Request {
 	r.Header["User-Agent"] = p.userAgent
 	// The key marks the request as idempotent and, without a value, is not sent. So
 	// net/http sends the request again if the server closes a kept-alive connection
-	// just then. Receivers know a repetition by its ids.
+	// just then. Receivers know a repetition by its ids. They get one at most: a
+	// server that reads requests and resets would get one for each idle connection.
 	r.Header["X-Idempotency-Key"] = nil
+	repeated := false
 	req := &http.Request{
 		Method: http.MethodPost, URL: r.URL, Host: r.URL.Host, Header: r.Header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Body: r.Body(ctx), ContentLength: r.Length,
-		GetBody: func() (io.ReadCloser, error) { return r.Body(ctx), nil },
+		GetBody: func() (io.ReadCloser, error) {
+			if repeated {
+				return nil, errClosedTwice
+			}
+			repeated = true
+			return r.Body(ctx), nil
+		},
 	}
 	return req.WithContext(ctx)
 }

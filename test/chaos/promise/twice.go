@@ -47,7 +47,7 @@ func (c *check) twice() {
 					before = q
 				}
 			}
-			if before == nil {
+			if before == nil || repeated(posts[:i], p) {
 				continue
 			}
 			c.Twice++
@@ -64,6 +64,21 @@ func (c *check) twice() {
 			}
 		}
 	}
+}
+
+// repeated reports whether a POST repeats the one before within an attempt: the receiver closed a connection without an
+// answer, and a request is sent again once.
+func repeated(earlier []*history.Post, p *history.Post) bool {
+	var same []*history.Post
+	for _, q := range earlier {
+		if q.OK() {
+			return false
+		}
+		if q.Attempt == p.Attempt {
+			same = append(same, q)
+		}
+	}
+	return len(same) == 1 && same[0].Status == 0 && !same[0].Left
 }
 
 // explanation finds the likeliest fault behind a second POST: the first one that lasted during or
