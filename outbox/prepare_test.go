@@ -3,9 +3,6 @@ package outbox_test
 import (
 	"context"
 	"encoding/json"
-	"math"
-	"runtime"
-	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -15,25 +12,6 @@ import (
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
-
-// Decoding copies the body once and encoding copies it once more. It is not parallel, because it counts the memory that
-// the whole process allocates.
-func TestAnEventFromABodyIsCopiedTwice(t *testing.T) {
-	tenant := events.NewRandom[events.TenantKind]()
-	body := []byte(`{"type":"email.sent","data":{"text":"` + strings.Repeat("x", 200<<10) + `"},"idempotency_key":"k"}`)
-	least := uint64(math.MaxUint64)
-	for range 20 {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		ev, err := events.DecodeIntake(tenant, body)
-		require.NoError(t, err)
-		_, err = outbox.Prepare(ev)
-		require.NoError(t, err)
-		runtime.ReadMemStats(&after)
-		least = min(least, after.TotalAlloc-before.TotalAlloc)
-	}
-	require.Less(t, least, uint64(len(body))*5/2)
-}
 
 func TestPreparedEventsAreInsertedLikeOthers(t *testing.T) {
 	t.Parallel()

@@ -45,13 +45,14 @@ func TestACommandMayBeInterruptedAtAnyMoment(t *testing.T) {
 	for name, tc := range map[string]struct {
 		args func(t *testing.T) []string
 		done string // is printed at the end of the command's work
+		stay bool   // it goes on until it is interrupted
 	}{
-		"up": {func(t *testing.T) []string { return append([]string{"--dir", openDir(t), "up"}, local...) }, "Fanmail is up"},
+		"up": {func(t *testing.T) []string { return append([]string{"--dir", openDir(t), "up"}, local...) }, "Fanmail is up", true},
 		"demo": {func(t *testing.T) []string {
 			return append(append([]string{"--dir", t.TempDir(), "demo"}, local...), servers(t)...)
-		}, "✓ done"},
-		"migrate": {func(t *testing.T) []string { return append([]string{"migrate"}, servers(t)[0]) }, "the schema is at version"},
-		"streams": {func(t *testing.T) []string { return append([]string{"streams"}, servers(t)[1]) }, "the streams are up to date"},
+		}, "✓ done", false},
+		"migrate": {func(t *testing.T) []string { return append([]string{"migrate"}, servers(t)[0]) }, "the schema is at version", false},
+		"streams": {func(t *testing.T) []string { return append([]string{"streams"}, servers(t)[1]) }, "the streams are up to date", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -62,7 +63,9 @@ func TestACommandMayBeInterruptedAtAnyMoment(t *testing.T) {
 				require.NoError(t, c.Start())
 				out.shows(t, tc.done)
 				took := time.Since(began)
-				_ = c.Process.Signal(os.Interrupt) // of one that has ended: harmless
+				if tc.stay {
+					require.NoError(t, c.Process.Signal(os.Interrupt))
+				}
 				require.NoError(t, c.Wait(), "%s", out.String())
 				return took
 			}

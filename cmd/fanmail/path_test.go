@@ -112,7 +112,7 @@ func TestTheAPIForPeople(t *testing.T) {
 	require.Contains(t, key, "secret")
 	require.Contains(t, must(t, dir, "", "keys", "list"), "fanmail up")
 
-	made := must(t, dir, "", "webhooks", "create", "--url", "http://127.0.0.1:1/", "--events", "email.received,email.sent",
+	made := must(t, dir, "", "webhooks", "create", "--url", "http://127.0.0.1:65535/", "--events", "email.received,email.sent",
 		"--max-in-flight", "3", "--description", "nowhere")
 	require.Contains(t, made, "whsec_")
 	id := listing(t, dir, "webhooks", "list")[0]["id"].(string)
@@ -136,8 +136,8 @@ func TestTheAPIForPeople(t *testing.T) {
 	require.Empty(t, listing(t, dir, "webhooks", "list"))
 
 	must(t, dir, "", "agents", "create", "a@fanmail.example")
-	must(t, dir, "", "agents", "update", "a@fanmail.example", "--webhook-url", "http://127.0.0.1:1/agent")
-	require.Contains(t, must(t, dir, "", "agents", "get", "a@fanmail.example"), "http://127.0.0.1:1/agent")
+	must(t, dir, "", "agents", "update", "a@fanmail.example", "--webhook-url", "http://127.0.0.1:65535/agent")
+	require.Contains(t, must(t, dir, "", "agents", "get", "a@fanmail.example"), "http://127.0.0.1:65535/agent")
 	must(t, dir, "", "agents", "delete", "a@fanmail.example")
 	require.Empty(t, listing(t, dir, "agents", "list"))
 }

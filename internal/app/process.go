@@ -178,6 +178,8 @@ func (p *process) work(ctx context.Context) error {
 	var left []string
 	for _, c := range p.components {
 		left = append(left, c.name)
+	}
+	for _, c := range p.components {
 		group.Go(func() error {
 			err := c.run(ctx)
 			mu.Lock()

@@ -26,7 +26,7 @@ const (
 	// noted is how long an error that ended no try makes a component degraded.
 	noted = 30 * time.Second
 	// untried is how long a failure counts that no further try has repeated.
-	untried = time.Minute
+	untried = 20 * time.Second
 )
 
 // Component is a part whose last success and last error are known. Create one with

@@ -67,7 +67,7 @@ func TestTheRelayLeasesByIndex(t *testing.T) {
 		require.NoError(t, err)
 		require.False(t, needed)
 		p = r.Of(t, "publishes > 0")
-		p.Within(t, pgplan.Bound{Indexes: []string{"outbox_lease"}, Rows: 10, Blocks: 2 * due})
+		p.Within(t, pgplan.Bound{Indexes: []string{"outbox_lease"}, Rows: 10, Blocks: 3 * due})
 		require.NoError(t, js.DeleteStream(ctx, stream.Events))
 		require.NoError(t, stream.Ensure(ctx, js, stream.Options{}))
 	}
