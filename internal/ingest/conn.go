@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -38,7 +39,7 @@ type conn struct {
 	greeted  bool
 	muted    bool // replies are dropped: STARTTLS was answered
 	secure   bool
-	dataMode bool // 354 was answered: what comes is a mail
+	dataMode atomic.Bool // 354 was answered: what comes is a mail
 	errors   int
 	// Replies since the last accepted mail: 2xx and 3xx, and 4xx.
 	commands, temporary int
@@ -166,7 +167,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	if bytes.HasPrefix(p, []byte("220")) {
 		return c.ready(p)
 	}
-	c.dataMode = bytes.HasPrefix(p, []byte("354"))
+	c.dataMode.Store(bytes.HasPrefix(p, []byte("354")))
 	if !bytes.HasPrefix(p, []byte("221")) && c.judge(p[0]) {
 		c.o.delayed()
 		c.wait(c.o.delay)
@@ -377,7 +378,7 @@ func (c *conn) end() {
 
 // content returns the reader of the mail after DATA; nil after BDAT, where go-smtp reads it.
 func (c *conn) content() *dataReader {
-	if !c.dataMode {
+	if !c.dataMode.Load() {
 		return nil
 	}
 	return &dataReader{r: c.r}
