@@ -2,14 +2,12 @@ package api
 
 import (
 	"context"
-	"encoding/base64"
 	"net/http"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/internal/input"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/pg"
 )
@@ -96,25 +94,10 @@ func (s *server) createAgent(ctx context.Context, in *createAgentInput) (*body[a
 	return reply(showAgent(a)), nil
 }
 
-// listAgents lists by address, so that its cursor is an address.
 func (s *server) listAgents(ctx context.Context, in *struct{ Paging }) (*body[list[agent]], error) {
-	after, err := base64.RawURLEncoding.DecodeString(in.Cursor)
-	if err != nil || input.Text(string(after)) != "" {
-		return nil, fault("query.cursor", "is not a cursor of this list")
-	}
-	found, err := mailbox.ListAgents(ctx, s.pool, tenant(ctx), string(after), in.Limit+1)
-	if err != nil {
-		return nil, err
-	}
-	out := list[agent]{Data: make([]agent, 0, len(found))}
-	for _, a := range found[:min(len(found), in.Limit)] {
-		out.Data = append(out.Data, showAgent(a))
-	}
-	if len(found) > in.Limit {
-		next := base64.RawURLEncoding.EncodeToString([]byte(found[in.Limit-1].Address))
-		out.NextCursor = &next
-	}
-	return reply(out), nil
+	return namedPage(&in.Paging, func(a agent) string { return a.Address }, showAgent, func(after string, limit int) ([]mailbox.Agent, error) {
+		return mailbox.ListAgents(ctx, s.pool, tenant(ctx), after, limit)
+	})
 }
 
 func (s *server) getAgent(ctx context.Context, in *AgentPath) (*body[agent], error) {

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -15,7 +14,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/internal/input"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -90,16 +88,16 @@ func (s *server) domainRoutes() {
 // operator names.
 func tenantOf(ctx context.Context, place string, named events.TenantID) (events.TenantID, error) {
 	me := caller(ctx)
-	switch {
-	case me.Operator() && named.IsZero():
-		return named, fault(place, "is required with an operator's key")
-	case me.Operator() || named.IsZero() || named == me.TenantID:
-		if me.Operator() {
-			return named, nil
+	if me.Operator() {
+		if named.IsZero() {
+			return named, fault(place, "is required with an operator's key")
 		}
-		return me.TenantID, nil
+		return named, nil
 	}
-	return named, subscribers.ErrNotFound
+	if !named.IsZero() && named != me.TenantID {
+		return named, subscribers.ErrNotFound
+	}
+	return me.TenantID, nil
 }
 
 func (s *server) createDomain(ctx context.Context, in *createDomainInput) (*body[domain], error) {
@@ -134,23 +132,9 @@ func (s *server) listDomains(ctx context.Context, in *listDomainsInput) (*body[l
 	if err != nil {
 		return nil, err
 	}
-	after, err := base64.RawURLEncoding.DecodeString(in.Cursor)
-	if err != nil || input.Text(string(after)) != "" {
-		return nil, fault("query.cursor", "is not a cursor of this list")
-	}
-	found, err := mailbox.ListDomains(ctx, s.pool, of, string(after), in.Limit+1)
-	if err != nil {
-		return nil, err
-	}
-	out := list[domain]{Data: make([]domain, 0, len(found))}
-	for _, d := range found[:min(len(found), in.Limit)] {
-		out.Data = append(out.Data, showDomain(d))
-	}
-	if len(found) > in.Limit {
-		next := base64.RawURLEncoding.EncodeToString([]byte(found[in.Limit-1].Name))
-		out.NextCursor = &next
-	}
-	return reply(out), nil
+	return namedPage(&in.Paging, func(d domain) string { return d.Domain }, showDomain, func(after string, limit int) ([]mailbox.Domain, error) {
+		return mailbox.ListDomains(ctx, s.pool, of, after, limit)
+	})
 }
 
 // named returns the tenant and the stored name of a path's domain.

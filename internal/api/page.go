@@ -79,3 +79,25 @@ func pageTo[R, T any](p *Paging, rows []R, end subscribers.Place, place func(R) 
 	out.NextCursor = cursorOf(end)
 	return reply(out)
 }
+
+// namedPage reads a page of a list that is sorted by a name, so that its cursor is
+// a name. read returns up to limit rows whose names come after a name.
+func namedPage[R, T any](p *Paging, name func(T) string, show func(R) T, read func(after string, limit int) ([]R, error)) (*body[list[T]], error) {
+	after, err := base64.RawURLEncoding.DecodeString(p.Cursor)
+	if err != nil || input.Text(string(after)) != "" {
+		return nil, fault("query.cursor", "is not a cursor of this list")
+	}
+	found, err := read(string(after), p.Limit+1)
+	if err != nil {
+		return nil, err
+	}
+	out := list[T]{Data: make([]T, 0, len(found))}
+	for _, row := range found[:min(len(found), p.Limit)] {
+		out.Data = append(out.Data, show(row))
+	}
+	if len(found) > p.Limit {
+		next := base64.RawURLEncoding.EncodeToString([]byte(name(out.Data[p.Limit-1])))
+		out.NextCursor = &next
+	}
+	return reply(out), nil
+}
