@@ -29,6 +29,9 @@ type Config struct {
 	// IdleConns bounds the idle connections of a sixteenth of the hosts, and so those
 	// of one host. Zero: 512.
 	IdleConns int
+	// Conns bounds all connections, if there are idle ones: before another one is
+	// opened, they are closed. Zero: no bound.
+	Conns int
 
 	roots *x509.CertPool // nil: the system's
 }

@@ -59,6 +59,7 @@ type dialer struct {
 	proxy    *url.URL
 	filters  bool
 	tls      *tls.Config
+	conns    conns
 }
 
 func newDialer(c *Config, resolver *net.Resolver) *dialer {
@@ -71,7 +72,8 @@ func newDialer(c *Config, resolver *net.Resolver) *dialer {
 	direct.Control, direct.Resolver = guard.control(), resolver
 	return &dialer{
 		guard: guard, direct: &direct, open: &open, resolver: resolver, proxy: c.Proxy, filters: c.ProxyFilters,
-		tls: &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, RootCAs: c.roots},
+		tls:   &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, RootCAs: c.roots},
+		conns: conns{most: int64(c.Conns)},
 	}
 }
 
@@ -133,6 +135,16 @@ func (d *dialer) handshake(ctx context.Context, conn net.Conn, host string) (*tl
 }
 
 func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	d.conns.room()
+	conn, err := d.reach(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return d.conns.count(conn), nil
+}
+
+// reach connects to the address, directly or through the proxy.
+func (d *dialer) reach(ctx context.Context, network, addr string) (net.Conn, error) {
 	switch {
 	case d.proxy == nil:
 		return d.direct.DialContext(ctx, network, addr)

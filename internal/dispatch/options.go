@@ -45,6 +45,8 @@ type Options struct {
 	// Tracer makes the spans of traced events. Nil: none are made, and
 	// receivers get no traceparent header.
 	Tracer trace.Tracer
+
+	conns int // at most, to endpoints; 0: no bound
 }
 
 // withDefaults checks the options and fills in the defaults.
@@ -52,9 +54,11 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Slots < 0 || o.SlowSlots < 0 {
 		return o, errors.New("make a dispatcher: slots must not be negative")
 	}
+	memory, descriptors := processLimits()
 	if o.Slots == 0 {
-		o.Slots = defaultSlots(processLimits())
+		o.Slots = defaultSlots(memory, descriptors)
 	}
+	o.conns = mostConns(descriptors)
 	if o.SlowSlots == 0 {
 		o.SlowSlots = slowSlotsPerSlot * o.Slots
 	}

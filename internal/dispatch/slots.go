@@ -14,10 +14,10 @@ const (
 	// how many idle connections at most: half as many in each shard of hosts.
 	slowSlotsPerSlot = 4
 	idlePerSlot      = 8
-	// connsPerSlot is how many connections there may be for each fast slot. Of
-	// the idle ones, a quarter counts for the memory: few processes have them
-	// all, and they have no buffers in use.
-	connsPerSlot  = 1 + slowSlotsPerSlot + idlePerSlot
+	// Of the idle connections a quarter counts for the memory: few processes have
+	// them all, and they have no buffers in use. For the file descriptors one a
+	// slot counts: the idle ones are closed when the descriptors are short.
+	connsPerSlot  = 1 + slowSlotsPerSlot + 1
 	memoryPerSlot = (1 + slowSlotsPerSlot + idlePerSlot/4) * attemptBytes
 	// attemptBytes is what an attempt in flight takes at most beside its
 	// envelope: a TLS connection, its buffers and three goroutines.
@@ -35,6 +35,15 @@ func defaultSlots(memory, descriptors int64) int {
 		slots = min(slots, (descriptors-ownDescriptors)/connsPerSlot)
 	}
 	return int(max(leastSlots, slots))
+}
+
+// mostConns returns how many connections the file descriptors suffice for; 0:
+// their number is not known.
+func mostConns(descriptors int64) int {
+	if descriptors < 0 {
+		return 0
+	}
+	return int(max(leastSlots*connsPerSlot, descriptors-ownDescriptors))
 }
 
 // processLimits returns the memory limit of the Go runtime and the limit of

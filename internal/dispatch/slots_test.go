@@ -14,7 +14,7 @@ func TestSlotsFollowMemoryAndFileDescriptors(t *testing.T) {
 	require.Equal(t, mostSlots, defaultSlots(math.MaxInt64, -1), "the number of descriptors is not known")
 	require.Equal(t, 2340, defaultSlots(2<<30, files), "2 GiB")
 	require.Equal(t, 585, defaultSlots(512<<20, files), "512 MiB")
-	require.Equal(t, 590, defaultSlots(2<<30, 8192), "few descriptors")
+	require.Equal(t, 1280, defaultSlots(2<<30, 8192), "few descriptors")
 	require.Equal(t, leastSlots, defaultSlots(2<<30, 256))
 	require.Equal(t, leastSlots, defaultSlots(16<<20, files))
 	memory, descriptors := processLimits()
