@@ -55,6 +55,10 @@ var Rules = []Rule{
 		Because: "any package may have a setting that holds a password",
 	},
 	{
+		Package: "internal/keyring", May: []string{"internal/secret"},
+		Because: "any owner of a table may have secrets to encrypt, so it knows none of them",
+	},
+	{
 		Package: "internal/devserver", May: []string{"internal/devserver/freeport"},
 		Because: "it starts other people's servers and knows nothing of mail",
 	},
@@ -115,7 +119,7 @@ var Rules = []Rule{
 		Because: "ingest ends at the outbox and the agents' deliveries; it must not wait for subscribers",
 	},
 	{
-		Package: "subscribers", May: []string{"events", "internal/attempt", "internal/input", "internal/mailbox", "internal/opevents", "internal/pg", "internal/retention", "internal/tenancy", "outbox", "subscribers/signature"},
+		Package: "subscribers", May: []string{"events", "internal/attempt", "internal/input", "internal/keyring", "internal/mailbox", "internal/opevents", "internal/pg", "internal/retention", "internal/tenancy", "outbox", "subscribers/signature"},
 		Because: "it owns the tables of webhooks and deliveries; the engine uses it and not the reverse",
 	},
 	{
