@@ -65,6 +65,8 @@ type (
 	FieldError       = events.FieldError
 	UnknownTypeError = events.UnknownTypeError
 	LimitError       = subscribers.LimitError
+	// RotationLimitError says that 10 previous secrets of a webhook still sign.
+	RotationLimitError = subscribers.RotationLimitError
 )
 
 // The errors that callers decide by; test with [errors.Is].

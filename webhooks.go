@@ -81,8 +81,8 @@ func (c *Client) DeleteWebhook(ctx context.Context, tenant TenantID, id WebhookI
 }
 
 // RotateWebhookSecret gives a webhook a new signing secret and returns it. Until
-// previousUntil the previous secret signs too; a second rotation before then ends the
-// secret before the previous one.
+// previousUntil the previous secret signs too, and each earlier one until its own time.
+// It returns a [*RotationLimitError] where 10 previous secrets still sign.
 func (c *Client) RotateWebhookSecret(ctx context.Context, tenant TenantID, id WebhookID) (secret string, previousUntil time.Time, err error) {
 	secret, previousUntil, err = c.store.Rotate(ctx, tenant, id)
 	if err == nil {

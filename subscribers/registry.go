@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/keyring"
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
 
@@ -33,13 +34,12 @@ type Entry struct {
 	RateLimit   int  // attempts a second; 0 for none
 	Strict      bool // ordering "strict"
 
-	xid             uint64
-	secret, prev    string
-	prevUntil       time.Time
-	once            sync.Once
-	target          *url.URL
-	single, rotated *signature.Signer
-	err             error
+	xid     uint64
+	secrets secrets
+	once    sync.Once
+	target  *url.URL
+	signers []*signature.Signer // by how many previous secrets sign too
+	err     error
 }
 
 // Wants reports whether an event has one of the webhook's types and passes its
@@ -55,15 +55,19 @@ func (e *Entry) Target() (*url.URL, error) {
 	return e.target, e.err
 }
 
-// Signer returns the signer of the webhook's POSTs at a time. It signs with the
-// previous secret too, until [RotationGrace] after the rotation. The error does not
-// show a secret.
+// Locked reports whether a secret of the webhook is sealed with a key that this
+// process does not have. Its deliveries wait until the key is there.
+func (e *Entry) Locked() bool { return e.secrets.err != nil }
+
+// Signer returns the signer of the webhook's POSTs at a time. It signs with each
+// previous secret too, until [RotationGrace] after the rotation that replaced it. The
+// error does not show a secret.
 func (e *Entry) Signer(now time.Time) (*signature.Signer, error) {
 	e.prepare()
-	if e.rotated != nil && now.Before(e.prevUntil) {
-		return e.rotated, e.err
+	if e.err != nil {
+		return nil, e.err
 	}
-	return e.single, e.err
+	return e.signers[e.secrets.signing(now)], nil
 }
 
 // prepare parses the URL and makes the signers at the first attempt. Most webhooks
@@ -74,10 +78,7 @@ func (e *Entry) prepare() {
 			e.err = errors.New("the webhook's URL can't be read")
 			return
 		}
-		e.single, e.err = signature.NewSigner(e.secret)
-		if e.err == nil && e.prev != "" {
-			e.rotated, e.err = signature.NewSigner(e.secret, e.prev)
-		}
+		e.signers, e.err = e.secrets.signers()
 	})
 }
 
@@ -87,6 +88,7 @@ type Registry struct {
 	pool *pgxpool.Pool
 	nc   *nats.Conn
 	log  *zap.Logger
+	keys *keyring.Keyring
 
 	mu       sync.RWMutex
 	byID     map[events.WebhookID]*Entry
@@ -94,6 +96,9 @@ type Registry struct {
 	since    uint64                       // changes by transactions with lower ids are known
 	life     string                       // the databaseLife in which all webhooks were last read
 	watchers []func(*Entry)
+	locked   map[events.WebhookID]struct{}
+	keyed    uint64 // the generation of the keys with which the locked were last tried
+	warned   bool   // about locked webhooks
 }
 
 // NewRegistry returns an empty registry. Call [Registry.Load] before use, and
@@ -107,7 +112,15 @@ func NewRegistry(pool *pgxpool.Pool, nc *nats.Conn, log *zap.Logger) *Registry {
 		pool: pool, nc: nc, log: log.Named("registry"),
 		byID:     make(map[events.WebhookID]*Entry),
 		byTenant: make(map[events.TenantID][]*Entry),
+		locked:   make(map[events.WebhookID]struct{}),
 	}
+}
+
+// WithKeyring gives the registry the keyring with which it opens secrets, and returns
+// the registry. Call it before [Registry.Load].
+func (r *Registry) WithKeyring(keys *keyring.Keyring) *Registry {
+	r.keys = keys
+	return r
 }
 
 // Watch calls f for every webhook that is new or changed from now on. Call Watch
@@ -119,13 +132,25 @@ func (r *Registry) Watch(f func(*Entry)) {
 }
 
 // Load reads the changes since the last call. The first call reads all webhooks, and
-// so does the first call after a crash, a failover or a restore of the database.
+// so does the first call after a crash, a failover or a restore of the database, or
+// after the file of the keyring has changed while webhooks were locked.
 func (r *Registry) Load(ctx context.Context) error {
+	r.mu.RLock()
+	since, life, locked, keyed := r.since, r.life, len(r.locked), r.keyed
+	r.mu.RUnlock()
+	if locked > 0 {
+		if generation := r.keys.Refresh(); generation != keyed {
+			since, keyed = 0, generation
+		}
+	}
 	b := &pgx.Batch{}
-	r.Queue(b)
+	queue(b, since, life)
 	results := r.pool.SendBatch(ctx, b)
-	err := r.Read(results)
-	return errors.Join(err, results.Close())
+	err := errors.Join(r.Read(results), results.Close())
+	if err == nil {
+		r.reportLocked(keyed)
+	}
+	return err
 }
 
 // databaseLife changes when the database crashes, fails over or is restored. It is
@@ -145,7 +170,7 @@ const (
 	registryChanges  = `
 SELECT id, tenant_id, url, events, filter_agent_ids, filter_conversation_ids, filter_labels,
        enabled, deleted_at IS NOT NULL, max_in_flight, coalesce(rate_limit, 0), ordering = 'strict',
-       signing_secret, coalesce(signing_secret_prev, ''), coalesce(signing_secret_prev_until, 'epoch'), changed_xid::text
+       signing_secret, previous_secrets, previous_until, changed_xid::text
 FROM fanmail.webhooks WHERE changed_xid >= CASE WHEN ` + databaseLife + ` = $2 THEN $1 ELSE '0' END::text::xid8`
 )
 
@@ -156,6 +181,10 @@ func (r *Registry) Queue(b *pgx.Batch) {
 	r.mu.RLock()
 	since, life := r.since, r.life
 	r.mu.RUnlock()
+	queue(b, since, life)
+}
+
+func queue(b *pgx.Batch, since uint64, life string) {
 	b.Queue(registrySnapshot, life)
 	b.Queue(registryChanges, strconv.FormatUint(since, 10), life)
 }
@@ -175,20 +204,24 @@ func (r *Registry) Read(results pgx.BatchResults) error {
 	if err != nil {
 		return fmt.Errorf("read changed webhooks: %w", err)
 	}
-	changed, err := pgx.CollectRows(rows, scanEntry)
+	changed, err := pgx.CollectRows(rows, r.scanEntry)
 	if err != nil {
 		return fmt.Errorf("read changed webhooks: %w", err)
 	}
 	return r.apply(known, life, since, changed)
 }
 
-func scanEntry(row pgx.CollectableRow) (*Entry, error) {
+func (r *Registry) scanEntry(row pgx.CollectableRow) (*Entry, error) {
 	e := &Entry{}
 	var xid string
+	var stored storedSecrets
 	err := row.Scan(&e.ID, &e.TenantID, &e.URL, &e.Events, &e.Filters.AgentIDs, &e.Filters.ConversationIDs, &e.Filters.Labels,
-		&e.Enabled, &e.Deleted, &e.MaxInFlight, &e.RateLimit, &e.Strict, &e.secret, &e.prev, &e.prevUntil, &xid)
+		&e.Enabled, &e.Deleted, &e.MaxInFlight, &e.RateLimit, &e.Strict, &stored.present, &stored.previous, &stored.until, &xid)
 	if err != nil {
 		return nil, err
+	}
+	if !e.Deleted {
+		e.secrets = stored.open(r.keys, e.ID)
 	}
 	e.xid, err = strconv.ParseUint(xid, 10, 64)
 	return e, err
@@ -206,6 +239,7 @@ func (r *Registry) apply(known, life string, since uint64, changed []*Entry) err
 		r.life, r.since = life, since
 		clear(r.byID)
 		clear(r.byTenant)
+		clear(r.locked)
 	default:
 		r.mu.Unlock()
 		return errors.New("read changed webhooks: the database crashed or failed over meanwhile, so the result may be out of date; read again")
@@ -216,6 +250,7 @@ func (r *Registry) apply(known, life string, since uint64, changed []*Entry) err
 			continue
 		}
 		r.byID[e.ID] = e
+		r.note(e)
 		if old != nil {
 			r.unlist(old)
 		}
@@ -236,7 +271,38 @@ func (r *Registry) apply(known, life string, since uint64, changed []*Entry) err
 
 // same compares the fields that two statements of one transaction may change.
 func (e *Entry) same(o *Entry) bool {
-	return e.Enabled == o.Enabled && e.Deleted == o.Deleted && e.secret == o.secret && e.URL == o.URL
+	return e.Enabled == o.Enabled && e.Deleted == o.Deleted && e.secrets.same(&o.secrets) && e.URL == o.URL
+}
+
+// note keeps the set of locked webhooks.
+func (r *Registry) note(e *Entry) {
+	if e.Locked() {
+		r.locked[e.ID] = struct{}{}
+	} else {
+		delete(r.locked, e.ID)
+	}
+}
+
+// reportLocked logs when webhooks become locked, and when none is any more. keyed is
+// the generation of the keys with which the locked ones were tried.
+func (r *Registry) reportLocked(keyed uint64) {
+	r.mu.Lock()
+	r.keyed = max(r.keyed, keyed)
+	locked := len(r.locked)
+	var example *Entry
+	for id := range r.locked {
+		example = r.byID[id]
+		break
+	}
+	changed := r.warned != (locked > 0)
+	r.warned = locked > 0
+	r.mu.Unlock()
+	switch {
+	case changed && locked > 0:
+		r.log.Error("secrets can't be opened; deliveries of their webhooks wait", zap.Int("webhooks", locked), zap.Stringer("webhook", example.ID), zap.Error(example.secrets.err))
+	case changed:
+		r.log.Info("all secrets can be opened; deliveries go on")
+	}
 }
 
 // unlist removes a webhook from its tenant's list. Readers hold the old slice, so it

@@ -23,7 +23,10 @@ WHERE d.id = old.id AND d.created_at = old.created_at`
 
 //nolint:gosec // the names of columns, no secret
 const forgetSecrets = `
-UPDATE fanmail.webhooks SET signing_secret_prev = NULL, signing_secret_prev_until = NULL WHERE signing_secret_prev_until <= now()`
+UPDATE fanmail.webhooks SET
+	previous_secrets = ARRAY(SELECT secret FROM unnest(previous_secrets, previous_until) WITH ORDINALITY AS p (secret, until, n) WHERE until > now() ORDER BY n),
+	previous_until = ARRAY(SELECT until FROM unnest(previous_until) WITH ORDINALITY AS p (until, n) WHERE until > now() ORDER BY n)
+WHERE now() >= ANY (previous_until)`
 
 // RetentionRules returns the rules for the tables of this package. A delivery that is
 // still pending after [Retention] becomes failed with the error "expired". It can be

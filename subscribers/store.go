@@ -11,6 +11,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/input"
+	"github.com/fanmail-dev/fanmail/internal/keyring"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
@@ -28,17 +29,24 @@ type DB = pg.TxDB
 type Store struct {
 	db     DB
 	limits Limits
+	keys   *keyring.Keyring
 }
 
 // NewStore returns a store on a pool or a transaction. Webhooks must keep to the limits
-// when they are created or changed.
+// when they are created or changed. Secrets are stored in clear; see
+// [Store.WithKeyring].
 func NewStore(db DB, limits Limits) *Store {
 	return &Store{db: db, limits: limits.WithDefaults()}
 }
 
 // In returns the same store inside a transaction: its changes take effect when tx
 // commits. The typed errors of this package leave tx usable.
-func (s *Store) In(tx pgx.Tx) *Store { return &Store{db: tx, limits: s.limits} }
+func (s *Store) In(tx pgx.Tx) *Store { return &Store{db: tx, limits: s.limits, keys: s.keys} }
+
+// WithKeyring returns the same store with a keyring, with which it seals secrets.
+func (s *Store) WithKeyring(keys *keyring.Keyring) *Store {
+	return &Store{db: s.db, limits: s.limits, keys: keys}
+}
 
 // The errors of a [Store]. A bad setting is an [*events.FieldError].
 var (
@@ -99,7 +107,8 @@ func utc(t *time.Time) *time.Time {
 // [OrderingNone]. Create sets the id, the tenant and the times.
 //
 // It returns an [*events.FieldError] for a bad setting, a [*LimitError] if the tenant
-// has no room for another webhook, and [ErrNotFound] if there is no such tenant.
+// has no room for another webhook, and [ErrNotFound] if there is no such tenant. It
+// creates nothing if secrets are sealed and the store has no key.
 func (s *Store) Create(ctx context.Context, tenant events.TenantID, w Webhook) (Webhook, string, error) {
 	if w.MaxInFlight == 0 {
 		w.MaxInFlight = s.limits.MaxInFlight
@@ -137,24 +146,34 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, w Webhook) (
 		if err := markStrict(ctx, tx, tenant, w.Ordering); err != nil {
 			return err
 		}
-		rows, err := tx.Query(ctx, `INSERT INTO fanmail.webhooks (id, tenant_id, url, description, events, filter_agent_ids,
-				filter_conversation_ids, filter_labels, enabled, max_in_flight, rate_limit, ordering, signing_secret)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, nullif($11, 0), $12, $13) RETURNING `+webhookColumns,
-			w.ID, tenant, w.URL, w.Description, w.Events, w.Filters.AgentIDs, w.Filters.ConversationIDs, w.Filters.Labels,
-			w.Enabled, w.MaxInFlight, w.RateLimit, w.Ordering, secret)
+		sealed, err := sealSecret(ctx, tx, s.keys, secret, w.ID)
 		if err != nil {
-			return fmt.Errorf("insert a webhook: %w", err)
+			return err
 		}
-		w, err = pgx.CollectExactlyOneRow(rows, scanWebhook)
-		if err != nil {
-			return fmt.Errorf("insert a webhook: %w", err)
-		}
-		return nil
+		w, err = insertWebhook(ctx, tx, &w, sealed)
+		return err
 	})
 	if err != nil {
 		return Webhook{}, "", err
 	}
 	return w, secret, nil
+}
+
+// insertWebhook inserts a checked webhook with its sealed secret.
+func insertWebhook(ctx context.Context, tx pgx.Tx, w *Webhook, sealed string) (Webhook, error) {
+	rows, err := tx.Query(ctx, `INSERT INTO fanmail.webhooks (id, tenant_id, url, description, events, filter_agent_ids,
+			filter_conversation_ids, filter_labels, enabled, max_in_flight, rate_limit, ordering, signing_secret)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, nullif($11, 0), $12, $13) RETURNING `+webhookColumns,
+		w.ID, w.TenantID, w.URL, w.Description, w.Events, w.Filters.AgentIDs, w.Filters.ConversationIDs, w.Filters.Labels,
+		w.Enabled, w.MaxInFlight, w.RateLimit, w.Ordering, sealed)
+	if err != nil {
+		return Webhook{}, fmt.Errorf("insert a webhook: %w", err)
+	}
+	made, err := pgx.CollectExactlyOneRow(rows, scanWebhook)
+	if err != nil {
+		return Webhook{}, fmt.Errorf("insert a webhook: %w", err)
+	}
+	return made, nil
 }
 
 // normalize removes repeated values and leaves no list nil. It makes agents lower

@@ -3,12 +3,10 @@ package subscribers
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
 
 // Patch is a change of a webhook. A nil field is not changed.
@@ -159,7 +157,7 @@ var maybeLeased = fmt.Sprintf(`(d.next_retry_at > now() AND d.next_retry_at <= n
 // [ErrNotFound].
 func (s *Store) Delete(ctx context.Context, tenant events.TenantID, id events.WebhookID) error {
 	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `UPDATE fanmail.webhooks SET deleted_at = now(), signing_secret_prev = NULL, signing_secret_prev_until = NULL
+		tag, err := tx.Exec(ctx, `UPDATE fanmail.webhooks SET deleted_at = now(), signing_secret = '', previous_secrets = '{}', previous_until = '{}'
 			WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL`, tenant, id)
 		if err != nil {
 			return fmt.Errorf("delete a webhook: %w", err)
@@ -190,19 +188,4 @@ func eachPending(ctx context.Context, db DB, tenant events.TenantID, id events.W
 		}
 	}
 	return nil
-}
-
-// Rotate gives a webhook a new signing secret and returns it; it can't be read
-// later. It also returns the time until which the old secret signs too. The error
-// may be [ErrNotFound].
-func (s *Store) Rotate(ctx context.Context, tenant events.TenantID, id events.WebhookID) (secret string, previousUntil time.Time, err error) {
-	secret = signature.NewSecret()
-	err = s.db.QueryRow(ctx, `UPDATE fanmail.webhooks
-		SET signing_secret_prev = signing_secret, signing_secret_prev_until = now() + $4::interval, signing_secret = $3
-		WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING signing_secret_prev_until`,
-		tenant, id, secret, RotationGrace).Scan(&previousUntil)
-	if err != nil {
-		return "", time.Time{}, found(err, "rotate a secret")
-	}
-	return secret, previousUntil.UTC(), nil
 }

@@ -107,12 +107,12 @@ func TestARotatedSecretSignsForADay(t *testing.T) {
 	require.Equal(t, []int{1, 2, 1}, []int{signatures(before), signatures(within), signatures(past)})
 	_, err = retention.Run(ctx, s.pool, subscribers.RetentionRules())
 	require.NoError(t, err)
-	s.exec(t, `UPDATE fanmail.webhooks SET signing_secret_prev_until = now()`)
+	s.exec(t, `UPDATE fanmail.webhooks SET previous_until = ARRAY[now()]`)
 	_, err = retention.Run(ctx, s.pool, subscribers.RetentionRules())
 	require.NoError(t, err)
-	var kept *string
-	require.NoError(t, s.pool.QueryRow(ctx, `SELECT signing_secret_prev FROM fanmail.webhooks`).Scan(&kept))
-	require.Nil(t, kept, "the old secret is deleted")
+	var kept []string
+	require.NoError(t, s.pool.QueryRow(ctx, `SELECT previous_secrets FROM fanmail.webhooks`).Scan(&kept))
+	require.Empty(t, kept, "the old secret is deleted")
 	_, _, err = s.Rotate(ctx, events.NewRandom[events.TenantKind](), w.ID)
 	require.ErrorIs(t, err, subscribers.ErrNotFound)
 }

@@ -80,6 +80,13 @@ CREATE TABLE fanmail.released_names (
     released_at timestamptz NOT NULL DEFAULT now()
 );
 
+-- The keys with which secrets may be sealed.
+CREATE TABLE fanmail.secret_keys (
+    id         text PRIMARY KEY,               -- the key's id in its keyset, in hexadecimal
+    proof      text NOT NULL,                  -- a known text, sealed with the key
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+
 CREATE TABLE fanmail.webhooks (
     id                       uuid PRIMARY KEY,
     tenant_id                uuid NOT NULL REFERENCES fanmail.tenants (id),
@@ -93,9 +100,9 @@ CREATE TABLE fanmail.webhooks (
     max_in_flight            integer NOT NULL DEFAULT 1024 CHECK (max_in_flight BETWEEN 1 AND 4096),
     rate_limit               integer CHECK (rate_limit > 0), -- a second; NULL: none
     ordering                 text NOT NULL DEFAULT 'none' CHECK (ordering IN ('none', 'strict')),
-    signing_secret           text NOT NULL,
-    signing_secret_prev      text,
-    signing_secret_prev_until timestamptz,
+    signing_secret           text NOT NULL,    -- sealed if there is a key; '' of a deleted webhook
+    previous_secrets         text[] NOT NULL DEFAULT '{}', -- rotated away, newest first; sealed likewise
+    previous_until           timestamptz[] NOT NULL DEFAULT '{}', -- until when each of them signs
     created_at               timestamptz NOT NULL DEFAULT now(),
     last_delivered_at        timestamptz,
     enabled_at               timestamptz NOT NULL DEFAULT now(), -- since when failures count
@@ -121,7 +128,7 @@ END $$;
 -- The trigger leaves out last_delivered_at: no reader caches it, and it changes often.
 CREATE TRIGGER webhooks_stamp BEFORE UPDATE OF
     url, description, events, filter_agent_ids, filter_conversation_ids, filter_labels, enabled,
-    max_in_flight, rate_limit, ordering, signing_secret, signing_secret_prev, signing_secret_prev_until, deleted_at
+    max_in_flight, rate_limit, ordering, signing_secret, previous_secrets, previous_until, deleted_at
     ON fanmail.webhooks FOR EACH ROW EXECUTE FUNCTION fanmail.webhooks_stamp();
 
 -- The event log. The envelope is POSTed byte for byte, hence bytea.

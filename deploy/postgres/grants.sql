@@ -21,12 +21,12 @@ GRANT SELECT, UPDATE (leased_until, publishes) ON fanmail.outbox TO fanmail_publ
 
 -- dispatcher: takes the outbox, owns deliveries, reads what it signs with, and the
 -- mail for agents with a URL of their own. No API key.
-GRANT SELECT ON fanmail.events, fanmail.webhooks, fanmail.tenants, fanmail.strict_tenants TO fanmail_dispatcher;
+GRANT SELECT ON fanmail.events, fanmail.webhooks, fanmail.secret_keys, fanmail.tenants, fanmail.strict_tenants TO fanmail_dispatcher;
 GRANT SELECT, DELETE, UPDATE (leased_until, publishes) ON fanmail.outbox TO fanmail_dispatcher;
 GRANT SELECT, INSERT, UPDATE ON fanmail.webhook_subscriber_deliveries TO fanmail_dispatcher;
 GRANT SELECT, INSERT ON fanmail.webhook_delivery_attempts TO fanmail_dispatcher;
 GRANT UPDATE (enabled, last_delivered_at, auto_disabled_at, disabled_reason, recovering,
-    signing_secret_prev, signing_secret_prev_until) ON fanmail.webhooks TO fanmail_dispatcher;
+    previous_secrets, previous_until) ON fanmail.webhooks TO fanmail_dispatcher;
 GRANT SELECT, INSERT, UPDATE, DELETE ON fanmail.dispatchers TO fanmail_dispatcher;
 GRANT SELECT, UPDATE ON fanmail.partition_owners TO fanmail_dispatcher;
 -- It inserts operational events. To lock a row takes the right to update it.
@@ -50,5 +50,7 @@ GRANT SELECT, INSERT, UPDATE ON fanmail.tenant_quotas, fanmail.tenant_usage TO f
 GRANT SELECT, INSERT, UPDATE ON fanmail.tenants, fanmail.api_keys, fanmail.webhooks, fanmail.webhook_subscriber_deliveries, fanmail.replays TO fanmail_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON fanmail.agents, fanmail.domains, fanmail.released_names, fanmail.idempotency_keys TO fanmail_api;
 GRANT SELECT, INSERT ON fanmail.events, fanmail.event_keys, fanmail.outbox, fanmail.strict_tenants TO fanmail_api;
+-- It seals secrets. To lock a row takes the right to update it.
+GRANT SELECT, INSERT, UPDATE (proof) ON fanmail.secret_keys TO fanmail_api;
 GRANT SELECT ON fanmail.messages, fanmail.message_raws, fanmail.webhook_delivery_attempts, fanmail.replay_deliveries TO fanmail_api;
 GRANT USAGE ON SEQUENCE fanmail.outbox_seq TO fanmail_api;

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/keyring"
 	"github.com/fanmail-dev/fanmail/internal/replay"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/outbox"
@@ -85,6 +86,8 @@ func (s *server) answer(ctx context.Context, operation string, err error) error 
 	var status huma.StatusError
 	var field *events.FieldError
 	var limit *subscribers.LimitError
+	var rotations *subscribers.RotationLimitError
+	var missing *keyring.MissingKeyError
 	switch {
 	case errors.As(err, &status):
 		return err
@@ -92,7 +95,7 @@ func (s *server) answer(ctx context.Context, operation string, err error) error 
 		return huma.NewError(http.StatusBadRequest, "body: "+field.Reason, &huma.ErrorDetail{Location: "body", Message: field.Reason})
 	case errors.As(err, &field):
 		return fault("body."+field.Field, "%s", field.Reason)
-	case errors.As(err, &limit), errors.Is(err, subscribers.ErrDisabled), errors.Is(err, subscribers.ErrCooldown),
+	case errors.As(err, &limit), errors.As(err, &rotations), errors.Is(err, subscribers.ErrDisabled), errors.Is(err, subscribers.ErrCooldown),
 		errors.Is(err, subscribers.ErrDelivered), errors.Is(err, subscribers.ErrDeleted), errors.Is(err, subscribers.ErrExpired),
 		errors.Is(err, replay.ErrCompleted):
 		return problem(http.StatusConflict, "%s", err)
@@ -100,6 +103,9 @@ func (s *server) answer(ctx context.Context, operation string, err error) error 
 		return problem(http.StatusUnauthorized, "the key is unknown or revoked")
 	case errors.Is(err, subscribers.ErrNotFound), errors.Is(err, pgx.ErrNoRows):
 		return problem(http.StatusNotFound, "not found")
+	case errors.As(err, &missing), errors.Is(err, keyring.ErrDamaged):
+		s.log.Error("a secret can't be stored", zap.String("operation", operation), zap.Error(err))
+		return problem(http.StatusServiceUnavailable, "this server can't encrypt secrets: its key is missing; tell the operator")
 	case ctx.Err() != nil:
 		return problem(statusClientClosed, "the client closed the request")
 	case unavailable(err):

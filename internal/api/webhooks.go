@@ -148,7 +148,7 @@ type bareWebhookPost struct {
 // rotated is the response to a rotation of the signing secret.
 type rotated struct {
 	SigningSecret string    `json:"signing_secret" doc:"Shown only here."`
-	PreviousUntil time.Time `json:"previous_secret_expires_at" doc:"Until this time, requests are signed with the previous secret too."`
+	PreviousUntil time.Time `json:"previous_secret_expires_at" doc:"Until this time, requests are signed with the previous secret too. Secrets of earlier rotations sign until their own times."`
 }
 
 func (s *server) webhookRoutes() {

@@ -64,7 +64,7 @@ func TestAWebhooksLife(t *testing.T) {
 	require.NotEqual(t, secret, rotated.text("signing_secret"))
 	var now, until time.Time
 	var present, prev string
-	require.NoError(t, w.pool.QueryRow(context.Background(), `SELECT now(), signing_secret, signing_secret_prev, signing_secret_prev_until FROM fanmail.webhooks`).Scan(&now, &present, &prev, &until))
+	require.NoError(t, w.pool.QueryRow(context.Background(), `SELECT now(), signing_secret, previous_secrets[1], previous_until[1] FROM fanmail.webhooks`).Scan(&now, &present, &prev, &until))
 	require.Equal(t, present, rotated.text("signing_secret"))
 	require.Equal(t, secret, prev)
 	require.True(t, until.After(now.Add(23*time.Hour)) && until.Before(now.Add(25*time.Hour)))

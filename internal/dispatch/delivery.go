@@ -51,7 +51,7 @@ func scheduled(e *subscribers.Entry) scheduler.Webhook {
 	switch {
 	case e.Deleted:
 		w.Status = scheduler.Deleted
-	case !e.Enabled:
+	case !e.Enabled, e.Locked(): // the deliveries wait
 		w.Status = scheduler.Disabled
 	}
 	return w

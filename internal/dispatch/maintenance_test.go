@@ -24,7 +24,7 @@ func TestARoundOfMaintenanceDisablesExpiresAndForgets(t *testing.T) {
 	r.exec(`INSERT INTO fanmail.webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, max_attempts, event_type)
 		SELECT gen_random_uuid(), at, $1, $2, gen_random_uuid(), at, now(), at + interval '30 days', n, 8, 'email.received'
 		FROM generate_series(1, 3) AS n, (SELECT now() - interval '30 days 1 minute' AS at) AS old`, waiting, r.tenant)
-	r.exec(`UPDATE fanmail.webhooks SET signing_secret_prev = 'old', signing_secret_prev_until = now() + CASE WHEN id = $1 THEN interval '-1 second' ELSE interval '1 hour' END`, dead)
+	r.exec(`UPDATE fanmail.webhooks SET previous_secrets = '{old}', previous_until = ARRAY[now() + CASE WHEN id = $1 THEN interval '-1 second' ELSE interval '1 hour' END]`, dead)
 
 	reg := prometheus.NewRegistry()
 	var also int
@@ -43,8 +43,8 @@ func TestARoundOfMaintenanceDisablesExpiresAndForgets(t *testing.T) {
 		require.InDelta(t, want, value(t, reg, name), 0, name)
 	}
 	var forgotten, kept bool
-	require.NoError(t, r.pool.QueryRow(r.ctx(), `SELECT bool_and(signing_secret_prev IS NULL AND signing_secret_prev_until IS NULL) FILTER (WHERE id = $1),
-		bool_and(signing_secret_prev = 'old') FILTER (WHERE id = $2) FROM fanmail.webhooks`, dead, waiting).Scan(&forgotten, &kept))
+	require.NoError(t, r.pool.QueryRow(r.ctx(), `SELECT bool_and(previous_secrets = '{}' AND previous_until = '{}') FILTER (WHERE id = $1),
+		bool_and(previous_secrets = '{old}') FILTER (WHERE id = $2) FROM fanmail.webhooks`, dead, waiting).Scan(&forgotten, &kept))
 	require.True(t, forgotten, "the secret past its grace")
 	require.True(t, kept, "the secret within it")
 }

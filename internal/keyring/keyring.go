@@ -29,6 +29,8 @@ type Keyring struct {
 	keys   atomic.Pointer[keyset]
 	source Source
 
+	generation atomic.Uint64
+
 	mu      sync.Mutex
 	read    time.Time // when the file was read last
 	renewed time.Time // the file's modification time then
@@ -208,6 +210,16 @@ func (k *Keyring) current() *keyset {
 	return k.keys.Load()
 }
 
+// Refresh reads the file again if it has changed, at most once in two seconds. It
+// returns a number that grows whenever other keys were read.
+func (k *Keyring) Refresh() uint64 {
+	if k == nil {
+		return 0
+	}
+	k.reload()
+	return k.generation.Load()
+}
+
 // reload reads the file again if it has changed. A file that can't be read leaves the
 // keys as they are.
 func (k *Keyring) reload() {
@@ -226,5 +238,6 @@ func (k *Keyring) reload() {
 	if keys, renewed, err := readFile(k.source.File); err == nil {
 		k.keys.Store(keys)
 		k.renewed = renewed
+		k.generation.Add(1)
 	}
 }

@@ -42,7 +42,7 @@ func NewSecret() string {
 	return SecretPrefix + base64.StdEncoding.EncodeToString(b[:])
 }
 
-// Signer signs with one secret, or with two during a rotation. It is safe for
+// Signer signs with one secret, or with several after rotations. It is safe for
 // concurrent use. Its zero value is not usable; see [NewSigner].
 type Signer struct{ keys []key }
 

@@ -55,7 +55,7 @@ var Rules = []Rule{
 		Because: "any package may have a setting that holds a password",
 	},
 	{
-		Package: "internal/keyring", May: []string{"internal/secret"},
+		Package: "internal/keyring", May: []string{"internal/pg", "internal/secret"},
 		Because: "any owner of a table may have secrets to encrypt, so it knows none of them",
 	},
 	{
@@ -155,7 +155,7 @@ var Rules = []Rule{
 		Because: "whose something is is asked by everybody, so it knows nobody else",
 	},
 	{
-		Package: "internal/api", May: []string{"deploy/migrations", "events", "internal/input", "internal/mailbox", "internal/mailparse", "internal/pg", "internal/replay", "internal/retention", "internal/stream", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/api", May: []string{"deploy/migrations", "events", "internal/input", "internal/keyring", "internal/mailbox", "internal/mailparse", "internal/pg", "internal/replay", "internal/retention", "internal/stream", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
 		Because: "handlers translate; what moves events runs in other processes",
 	},
 	{

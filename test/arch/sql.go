@@ -75,6 +75,10 @@ var Owners = []Owner{
 		Because: "secrets of keys are handled in one place",
 	},
 	{
+		Package: "internal/keyring", Tables: []string{"secret_keys"},
+		Because: "who seals with a key records it in the same transaction",
+	},
+	{
 		Package: "internal/opevents", Tables: []string{"operational_events"},
 		Because: "a fact is taken exactly once, by one statement",
 	},
