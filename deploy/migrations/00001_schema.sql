@@ -60,6 +60,7 @@ CREATE TABLE fanmail.agents (
     created_at  timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX agents_tenant ON fanmail.agents (tenant_id, address);
+CREATE INDEX agents_created ON fanmail.agents (created_at);
 
 -- Mail domains. Several tenants may claim one; one has verified it.
 CREATE TABLE fanmail.domains (
@@ -79,6 +80,7 @@ CREATE TABLE fanmail.released_names (
     tenant_id   uuid NOT NULL,                 -- the last owner
     released_at timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX released_names_at ON fanmail.released_names (released_at);
 
 -- The keys with which secrets may be sealed.
 CREATE TABLE fanmail.secret_keys (

@@ -6,12 +6,14 @@ import (
 	"crypto/tls"
 	"net/url"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/internal/ingest"
+	"github.com/fanmail-dev/fanmail/internal/rawmail"
 )
 
 // IngestConfig configures the process that accepts mail and events.
@@ -21,6 +23,7 @@ type IngestConfig struct {
 	Lifecycle
 	Logging
 	SMTP
+	Edge
 }
 
 // SMTP configures the SMTP server.
@@ -42,9 +45,34 @@ type SMTP struct {
 	PublicURL        string        `name:"public-url" env:"FANMAIL_PUBLIC_URL" placeholder:"URL" help:"URL at which receivers reach the API; links to raw mail begin with it. Without it they begin with /v1."`
 }
 
+// Edge configures an ingest that publishes mails instead of writing them to the
+// database.
+type Edge struct {
+	Publish           bool   `name:"publish" env:"FANMAIL_PUBLISH" help:"Publish each mail to the broker, where an ingest with a database takes it. This process then needs no database."`
+	Node              string `name:"node" env:"FANMAIL_NODE" placeholder:"NAME" help:"With --publish: the last part of the subject mail.raw.NAME; without it the host's name."`
+	UnknownRecipients string `name:"unknown-recipients" env:"FANMAIL_UNKNOWN_RECIPIENTS" default:"refuse" enum:"refuse,accept" help:"With --publish: refuse addresses that the bucket of recipients does not have, or accept every address. A mail that no agent takes goes to the dead letters then."`
+}
+
+func (c *Edge) validate() error {
+	if err := rawmail.CheckNode(c.node()); err != nil {
+		return wrong("--node", "FANMAIL_NODE", err.Error())
+	}
+	return nil
+}
+
+// node is the name in the subject. A host's name may have dots, which divide subjects.
+func (c *Edge) node() string {
+	host, _ := os.Hostname()
+	return cmp.Or(c.Node, strings.ReplaceAll(host, ".", "-"))
+}
+
 // Validate returns an error for the first setting that is wrong.
 func (c IngestConfig) Validate() error {
-	return firstError(c.Database.validate, c.NATS.validate, c.Lifecycle.validate, c.SMTP.validate)
+	database := c.Database.validate
+	if c.Publish {
+		database = c.Edge.validate
+	}
+	return firstError(database, c.NATS.validate, c.Lifecycle.validate, c.SMTP.validate)
 }
 
 func (c *SMTP) validate() error {
@@ -130,6 +158,9 @@ func RunIngest(ctx context.Context, c IngestConfig, log *zap.Logger) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
+	if c.Publish {
+		return runEdge(ctx, c, log)
+	}
 	return runProcess(ctx, "ingest", c.Database, c.NATS, c.Lifecycle, log, func(_ context.Context, p *process) error {
 		_, err := p.addIngest(c.SMTP, "--smtp-addr") //nolint:contextcheck // listening takes none
 		return err
@@ -142,12 +173,7 @@ func (p *process) addIngest(c SMTP, flag string) (*ingest.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	srv, err := ingest.NewServer(p.pool, p.nc, ingest.Options{
-		Addr: c.Addr, Domain: c.Domain, TLS: tlsConfig, MaxMessageBytes: c.MaxMessageBytes, MaxRecipients: c.MaxRecipients,
-		MaxConnections: c.MaxConnections, MaxBufferedBytes: c.MaxBufferedBytes, SpoolDir: cmp.Or(c.SpoolDir, os.TempDir()), ReadTimeout: c.ReadTimeout, DataTimeout: c.DataTimeout,
-		Authenticate: c.Authenticate, DNSServer: c.DNSServer, AuthTimeout: c.AuthTimeout,
-		PublicURL: c.PublicURL, Drain: p.drain, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer(),
-	})
+	srv, err := ingest.NewServer(p.pool, p.nc, p.smtpOptions(c, tlsConfig))
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +181,40 @@ func (p *process) addIngest(c SMTP, flag string) (*ingest.Server, error) {
 		return nil, portError(err, c.Addr, flag, "FANMAIL_SMTP_ADDR")
 	}
 	p.add("smtp", srv.Run)
-	intake := ingest.NewIntake(p.pool, p.js, p.nc, ingest.IntakeOptions{Drain: p.drain, Streams: p.streams, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer()})
-	p.add("intake", intake.Run)
+	o := ingest.IntakeOptions{Drain: p.drain, Streams: p.streams, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer()}
+	p.add("intake", ingest.NewIntake(p.pool, p.js, p.nc, o).Run)
+	p.add("raw", ingest.NewRawIntake(srv, p.js, o).Run)
 	return srv, nil
+}
+
+func (p *process) smtpOptions(c SMTP, tlsConfig *tls.Config) ingest.Options {
+	return ingest.Options{
+		Addr: c.Addr, Domain: c.Domain, TLS: tlsConfig, MaxMessageBytes: c.MaxMessageBytes, MaxRecipients: c.MaxRecipients,
+		MaxConnections: c.MaxConnections, MaxBufferedBytes: c.MaxBufferedBytes, SpoolDir: cmp.Or(c.SpoolDir, os.TempDir()), ReadTimeout: c.ReadTimeout, DataTimeout: c.DataTimeout,
+		Authenticate: c.Authenticate, DNSServer: c.DNSServer, AuthTimeout: c.AuthTimeout,
+		PublicURL: c.PublicURL, Drain: p.drain, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer(),
+	}
+}
+
+// runEdge accepts mail and publishes it until ctx ends.
+func runEdge(ctx context.Context, c IngestConfig, log *zap.Logger) error {
+	return runProcess(ctx, edge, Database{}, c.NATS, c.Lifecycle, log, func(_ context.Context, p *process) error {
+		tlsConfig, err := c.tls(p.log)
+		if err != nil {
+			return err
+		}
+		var directory *rawmail.Directory
+		if c.UnknownRecipients != "accept" {
+			directory = rawmail.NewDirectory(p.js)
+		}
+		srv, err := ingest.NewPublishingServer(rawmail.NewPublisher(p.js, c.node()), directory, p.smtpOptions(c.SMTP, tlsConfig))
+		if err != nil {
+			return err
+		}
+		if err := srv.Listen(); err != nil { //nolint:contextcheck // listening takes none
+			return portError(err, c.Addr, "--smtp-addr", "FANMAIL_SMTP_ADDR")
+		}
+		p.add("smtp", srv.Run)
+		return nil
+	})
 }

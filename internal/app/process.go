@@ -35,8 +35,8 @@ type process struct {
 	streams  stream.Options
 	traces   *export.Tracing // nil without traces
 
-	pool *pgxpool.Pool
-	nc   *nats.Conn // nil if the process needs no broker
+	pool *pgxpool.Pool // nil for an edge
+	nc   *nats.Conn    // nil if the process needs no broker
 	js   jetstream.JetStream
 
 	components []component
@@ -62,7 +62,7 @@ func (p *process) addPart(part engine.Part) {
 // role returns the role of a process for its streams.
 func role(name string) stream.Role {
 	switch r := stream.Role(name); r {
-	case stream.Publisher, stream.Dispatcher, stream.Ingest, stream.API:
+	case stream.Publisher, stream.Dispatcher, stream.Ingest, stream.API, stream.Edge:
 		return r
 	case stream.Everything:
 	}
@@ -133,13 +133,15 @@ func (p *process) live(ctx context.Context, db Database, broker NATS, life Lifec
 	starting, started := life.bound(ctx)
 	defer started()
 	var err error
-	p.status.set("waiting for the database")
-	if p.pool, err = connectDatabase(starting, db, p.state, p.traces); err != nil {
-		return err
+	if p.name != edge {
+		p.status.set("waiting for the database")
+		if p.pool, err = connectDatabase(starting, db, p.state, p.traces); err != nil {
+			return err
+		}
 	}
 	p.status.set("reaching the broker")
 	if p.nc, p.js, err = dialBroker(broker, p.name, p.log); err != nil {
-		p.pool.Close()
+		p.close()
 		return err
 	}
 	p.state.watchBroker(p.nc)
@@ -166,13 +168,17 @@ func (p *process) close() {
 		_ = p.nc.FlushTimeout(time.Second)
 		p.nc.Close()
 	}
-	p.pool.Close()
+	if p.pool != nil {
+		p.pool.Close()
+	}
 }
 
 // work runs the components. When ctx ends or one of them fails, all are told
 // to drain; those that take longer than the deadline are left behind and named.
 func (p *process) work(ctx context.Context) error {
-	p.add("health", func(ctx context.Context) error { return p.state.beats(ctx, p.pool) })
+	if p.pool != nil {
+		p.add("health", func(ctx context.Context) error { return p.state.beats(ctx, p.pool) })
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	var mu sync.Mutex
 	var left []string

@@ -36,6 +36,9 @@ const (
 	readyNot      = "not ready" // can't do its work
 )
 
+// edge is the kind of an ingest without a database.
+const edge = "edge"
+
 // readiness is what /readyz answers.
 type readiness struct {
 	Process string `json:"process"`
@@ -56,7 +59,7 @@ type condition struct {
 	process  string // its kind, such as publisher
 	log      *zap.Logger
 	registry *health.Registry
-	database *health.Component
+	database *health.Component // nil for an edge
 	broker   *health.Component // nil before there is a connection, and without a broker
 	nc       *nats.Conn        // nil as broker is
 
@@ -67,13 +70,15 @@ type condition struct {
 
 func newCondition(process string, log *zap.Logger) *condition {
 	c := &condition{process: process, log: log, registry: health.NewRegistry()}
-	c.database = c.registry.Component(health.Database, true, beatStale)
+	if process != edge {
+		c.database = c.registry.Component(health.Database, true, beatStale)
+	}
 	return c
 }
 
 // needsBroker says whether a process is of no use while the broker takes nothing. The
 // others accept mail and requests, or deliver past the broker.
-func (c *condition) needsBroker() bool { return c.process == "publisher" }
+func (c *condition) needsBroker() bool { return c.process == "publisher" || c.process == edge }
 
 // watchBroker adds the component for the connection to the broker.
 func (c *condition) watchBroker(nc *nats.Conn) {
@@ -123,7 +128,7 @@ func (c *condition) readiness() readiness {
 			others = append(others, s.Line(now))
 		}
 	}
-	if len(failing) == 0 && !written {
+	if len(failing) == 0 && !written && c.database != nil {
 		failing = append(failing, "nothing was written to the database yet")
 	}
 	needed := c.ready

@@ -64,7 +64,7 @@ func NewIntake(pool *pgxpool.Pool, js jetstream.JetStream, nc *nats.Conn, o Inta
 		o.Log = zap.NewNop()
 	}
 	from, log, m := &intakeStream{js: js, options: o.Streams}, o.Log.Named("intake"), newIntakeMetrics(o.Registerer)
-	return &Intake{pool: pool, nc: nc, drain: o.Drain, stream: from, dead: deadLetters{from, log, m}, log: log, m: m, trace: o.Tracer}
+	return &Intake{pool: pool, nc: nc, drain: o.Drain, stream: from, dead: deadLetters{from, log, m.dead}, log: log, m: m, trace: o.Tracer}
 }
 
 // Run works until ctx ends. Then it fetches no more, finishes the current batch within
@@ -75,7 +75,7 @@ func (in *Intake) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(in.drain, stop) })()
 	for ctx.Err() == nil {
 		var batch []jetstream.Msg
-		fetched := in.persist(ctx, "fetch from the intake stream", func() (err error) {
+		fetched := persist(ctx, in.log, "fetch from the intake stream", func() (err error) {
 			batch, err = in.stream.fetch(ctx)
 			return err
 		})
@@ -88,11 +88,11 @@ func (in *Intake) Run(ctx context.Context) error {
 
 // persist repeats do with exponential backoff until it succeeds or ctx ends, and
 // reports whether it succeeded.
-func (in *Intake) persist(ctx context.Context, what string, do func() error) bool {
+func persist(ctx context.Context, log *zap.Logger, what string, do func() error) bool {
 	b := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 	return backoff.RetryNotify(do, backoff.WithContext(b, ctx), func(err error, wait time.Duration) {
 		if ctx.Err() == nil {
-			in.log.Warn("cannot "+what, zap.Error(err), zap.Duration("again_in", wait))
+			log.Warn("cannot "+what, zap.Error(err), zap.Duration("again_in", wait))
 		}
 	}) == nil
 }
@@ -140,7 +140,7 @@ func (in *Intake) take(ctx context.Context, batch []jetstream.Msg) {
 // commit inserts the messages that are not refused, and refuses those that prove
 // invalid. It retries while the database is away; false only if ctx ended first.
 func (in *Intake) commit(ctx context.Context, messages []intakeMessage) bool {
-	return in.persist(ctx, "commit a batch", func() error {
+	return persist(ctx, in.log, "commit a batch", func() error {
 		err := in.transact(ctx, messages)
 		if err == nil {
 			return nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
@@ -32,7 +33,7 @@ const (
 type deadLetters struct {
 	stream *intakeStream
 	log    *zap.Logger
-	m      *intakeMetrics
+	dead   prometheus.Counter
 }
 
 // publish publishes a message to the dead-letter subject and waits until the broker has it.
@@ -41,23 +42,34 @@ func (d deadLetters) publish(ctx context.Context, l *intakeMessage) error {
 	if tenant, err := events.ParseIntakeSubject(l.msg.Subject()); err == nil {
 		token = tenant.String()
 	}
-	dead := nats.NewMsg(events.DeadIntakePrefix + token)
-	for name, values := range l.msg.Headers() {
+	key, _ := ownKey(l.msg)
+	if err := d.send(ctx, events.DeadIntakePrefix+token, l.msg.Headers(), l.msg.Data(), l.refused, key); err != nil {
+		return err
+	}
+	d.log.Warn("intake message refused", zap.String("tenant", token), zap.String("reason", l.refused))
+	return nil
+}
+
+// send publishes a dead letter with the headers and the body of the message. The key
+// prevents a second one; "" for none.
+func (d deadLetters) send(ctx context.Context, subject string, header nats.Header, body []byte, reason, key string) error {
+	dead := nats.NewMsg(subject)
+	for name, values := range header {
 		if len(name) >= 5 && strings.EqualFold(name[:5], "Nats-") {
 			name = originalPrefix + name
 		}
 		dead.Header[name] = values
 	}
-	dead.Header.Set(stream.HeaderReason, oneLine(l.refused))
-	if key, err := ownKey(l.msg); err == nil {
+	dead.Header.Set(stream.HeaderReason, oneLine(reason))
+	if key != "" {
 		dead.Header.Set(jetstream.MsgIDHeader, key)
 	}
-	dead.Data = l.msg.Data()
+	dead.Data = body
 	if limit := int(d.stream.js.Conn().MaxPayload()); dead.Size() > limit {
 		dead.Header.Set(headerCut, "body")
 		dead.Data = dead.Data[:max(0, len(dead.Data)-(dead.Size()-limit))]
 		if dead.Size() > limit { // the header alone is too long
-			dead.Header = nats.Header{stream.HeaderReason: {oneLine(l.refused)}, headerCut: {"header and body"}}
+			dead.Header = nats.Header{stream.HeaderReason: {oneLine(reason)}, headerCut: {"header and body"}}
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, deadLetterTimeout)
@@ -65,8 +77,7 @@ func (d deadLetters) publish(ctx context.Context, l *intakeMessage) error {
 	if _, err := d.stream.js.PublishMsg(ctx, dead); err != nil {
 		return d.stream.mend(ctx, err)
 	}
-	d.m.dead.Inc()
-	d.log.Warn("intake message refused", zap.String("tenant", token), zap.String("reason", l.refused))
+	d.dead.Inc()
 	return nil
 }
 

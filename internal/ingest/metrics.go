@@ -23,6 +23,8 @@ const (
 	refusedSlow        reason = "slow"
 	refusedErrors      reason = "errors"
 	refusedCommands    reason = "commands"
+	refusedBroker      reason = "broker"
+	refusedBrokerFull  reason = "broker_full"
 
 	refusedClientMemory      reason = "client_memory"
 	refusedClientConnections reason = "client_connections"
@@ -30,7 +32,7 @@ const (
 
 var reasons = []reason{
 	refusedRecipient, refusedSize, refusedDatabase, refusedMemory, refusedConnections, refusedAborted, refusedStopping, refusedSpool,
-	refusedSlow, refusedErrors, refusedCommands, refusedClientMemory, refusedClientConnections,
+	refusedSlow, refusedErrors, refusedCommands, refusedBroker, refusedBrokerFull, refusedClientMemory, refusedClientConnections,
 }
 
 // What is cut off to make room. The set is closed.

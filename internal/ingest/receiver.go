@@ -40,6 +40,7 @@ type receiver struct {
 	log     *zap.Logger
 	m       *metrics
 	checker *mailauth.Checker // nil: senders are not authenticated
+	to      target            // where mails go
 	small   *semaphore.Weighted
 	large   *semaphore.Weighted
 
@@ -50,6 +51,15 @@ type receiver struct {
 	// work is the context of what open transactions do on the database; it
 	// outlives the context of [Server.Run] by Options.Drain.
 	work context.Context //nolint:containedctx // sessions have no caller to take one from
+}
+
+// target is where the mails of the sessions go: the database or the broker.
+type target interface {
+	// lookUp returns the recipient of an address, and the time by the clock of the
+	// target. It fails with errUnknown if nobody has the address.
+	lookUp(ctx context.Context, address string) (recipient, time.Time, error)
+	// accept takes the mail. An error is the reply to the client.
+	accept(ctx context.Context, m mail) error
 }
 
 // hold waits until a mail of that size may be in memory. The caller calls release. It fails only if ctx ends.

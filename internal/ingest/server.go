@@ -26,20 +26,31 @@ type Server struct {
 	stop   context.CancelFunc // ends receiver.work
 }
 
-// NewServer creates a server. Hints for the relay go to nc, which may be nil. A
-// setting that cannot be used is an [*OptionError]. It opens nothing yet.
+// NewServer creates a server that commits mails to the database. Hints for the relay go
+// to nc, which may be nil. A setting that cannot be used is an [*OptionError]. It opens
+// nothing yet.
 func NewServer(pool *pgxpool.Pool, nc *nats.Conn, o Options) (*Server, error) {
+	s, err := newServer(o)
+	if err != nil {
+		return nil, err
+	}
+	s.pool, s.nc = pool, nc
+	s.to = s.receiver
+	if s.o.Authenticate {
+		s.checker = mailauth.New(s.o.Domain, s.o.DNSServer, s.o.AuthTimeout)
+	}
+	return s, nil
+}
+
+func newServer(o Options) (*Server, error) {
 	o, err := o.withDefaults()
 	if err != nil {
 		return nil, err
 	}
 	r := &receiver{
-		o: o, pool: pool, nc: nc, log: o.Log.Named("smtp"), m: newMetrics(o.Registerer),
+		o: o, log: o.Log.Named("smtp"), m: newMetrics(o.Registerer),
 		small: semaphore.NewWeighted(smallBytes), large: semaphore.NewWeighted(largeBytes),
 		heldSmall: semaphore.NewWeighted(heldSmallBytes), heldLarge: semaphore.NewWeighted(heldLargeBytes),
-	}
-	if o.Authenticate {
-		r.checker = mailauth.New(o.Domain, o.DNSServer, o.AuthTimeout)
 	}
 	var stop context.CancelFunc
 	r.work, stop = context.WithCancel(context.Background())

@@ -50,7 +50,7 @@ func (c *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 			return nil
 		}
 	}
-	r, now, err := c.s.lookUp(c.s.work, to)
+	r, now, err := c.s.to.lookUp(c.s.work, to)
 	switch {
 	case errors.Is(err, errUnknown):
 		c.s.m.refuse(refusedRecipient)
@@ -91,7 +91,7 @@ func (c *session) Data(r io.Reader) error {
 		m.client = client.AddrPort().Addr()
 	}
 	ctx, end := c.s.trace(c.s.work, began, len(raw), len(c.to))
-	err = c.s.accept(ctx, m)
+	err = c.s.to.accept(ctx, m)
 	end(err)
 	if err != nil { // never the client's fault
 		c.conn.excuse()

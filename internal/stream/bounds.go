@@ -24,6 +24,7 @@ type part struct {
 var parts = map[string]part{
 	Events:     {divisor: 2, unlimited: 8 << 30},
 	Deliveries: {divisor: 2, onDisk: 8, unlimited: 512 << 20, most: 512 << 20},
+	Raw:        {divisor: 8, unlimited: 8 << 30},
 	Dead:       {divisor: 16, unlimited: 1 << 30, most: 1 << 30},
 }
 
@@ -69,4 +70,15 @@ func noRoom(err error) bool {
 		return strings.Contains(refused.Description, "insufficient storage") || strings.Contains(refused.Description, "insufficient resources")
 	}
 	return false
+}
+
+// Full reports whether the broker refused a message because its stream, or the account,
+// has no room.
+func Full(err error) bool {
+	var refused *jetstream.APIError
+	if !errors.As(err, &refused) {
+		return false
+	}
+	// 10077 is "maximum bytes exceeded", the others are those of the account.
+	return refused.ErrorCode == 10077 || noRoom(err)
 }

@@ -10,8 +10,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
-
-	"github.com/fanmail-dev/fanmail/events"
 )
 
 // OverlapError says that the broker can't create a stream, because streams that are not
@@ -64,23 +62,10 @@ func (e *ensurer) ensure(ctx context.Context, want jetstream.StreamConfig) error
 		_, err = consumer(ctx, e.js, Events, FanoutConsumer(), e.o.External)
 	case want.Name == Intake:
 		_, err = consumer(ctx, e.js, Intake, IntakeConsumerConfig(), e.o.External)
+	case want.Name == Raw:
+		_, err = consumer(ctx, e.js, Raw, RawConsumerConfig(), e.o.External)
 	}
 	return err
-}
-
-// EnsureAll is [Ensure] for every role. It also creates the partitions' consumers, which
-// dispatchers otherwise create for the partitions that they own.
-func EnsureAll(ctx context.Context, js jetstream.JetStream, o Options) error {
-	o.Role, o.External = Everything, false
-	if err := Ensure(ctx, js, o); err != nil {
-		return err
-	}
-	for p := range events.Partitions {
-		if _, err := consumer(ctx, js, Deliveries, PartitionConsumer(p), false); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // ensurer creates and updates streams.
@@ -139,11 +124,12 @@ func (e *ensurer) stream(ctx context.Context, want jetstream.StreamConfig) error
 		}
 		return nil
 	case unbounded(&merged):
-		return e.named(ctx, &merged, e.fit(ctx, merged, func(c jetstream.StreamConfig) error {
+		update := func(c jetstream.StreamConfig) error {
 			c.Storage = have.Storage // the broker can't change it
 			_, err := e.js.UpdateStream(ctx, c)
 			return err
-		}))
+		}
+		return e.named(ctx, &merged, e.fit(ctx, merged, update, update))
 	case same(have, merged):
 		return nil
 	}
@@ -162,7 +148,10 @@ func (e *ensurer) create(ctx context.Context, want jetstream.StreamConfig) error
 	if want.Name == Events && e.o.EventsMaxBytes > 0 || parts[want.Name] == (part{}) {
 		return put(want)
 	}
-	return e.fit(ctx, want, put)
+	return e.fit(ctx, want, put, func(c jetstream.StreamConfig) error {
+		_, err := e.js.UpdateStream(ctx, c)
+		return err
+	})
 }
 
 // unbounded reports whether a stream has no bound but needs one.
@@ -202,10 +191,10 @@ func same(have, merged jetstream.StreamConfig) bool {
 		have.MaxAge == merged.MaxAge
 }
 
-// fit calls put with a bound that the broker accepts. The account does not show the limits
+// fit calls put with a bound that the broker accepts, and shrink if it is to be lower. The account does not show the limits
 // of its servers, nor what other streams have reserved, so fit halves a refused bound. Of
 // an accepted one it leaves half to the other streams.
-func (e *ensurer) fit(ctx context.Context, c jetstream.StreamConfig, put func(jetstream.StreamConfig) error) error {
+func (e *ensurer) fit(ctx context.Context, c jetstream.StreamConfig, put, shrink func(jetstream.StreamConfig) error) error {
 	want := parts[c.Name].bytes(e.account(ctx), &c)
 	c.MaxBytes = want
 	err := put(c)
@@ -216,13 +205,13 @@ func (e *ensurer) fit(ctx context.Context, c jetstream.StreamConfig, put func(je
 	case err != nil && noRoom(err) && c.Storage == jetstream.MemoryStorage:
 		e.log.Warn("the broker has no memory left for a stream: it is created on disk, which is slower", zap.String("stream", c.Name), zap.Error(err))
 		c.Storage = jetstream.FileStorage
-		return e.fit(ctx, c, put)
+		return e.fit(ctx, c, put, shrink)
 	case err != nil:
 		return err
 	}
 	if c.MaxBytes < want && c.MaxBytes/2 >= leastBytes {
 		c.MaxBytes /= 2
-		if _, err := e.js.UpdateStream(ctx, c); err != nil {
+		if err := shrink(c); err != nil {
 			return fmt.Errorf("bound stream %s: %w", c.Name, err)
 		}
 	}

@@ -12,3 +12,16 @@ const (
 
 	fanoutGroup = "fanout"
 )
+
+// Names of what carries raw mails. The buckets' streams are OBJ_mail-raw and
+// KV_mail-recipients.
+const (
+	Raw         = "MAIL_RAW"
+	RawConsumer = "raw"
+	// RawPrefix is the prefix of the subjects of raw mails: mail.raw.<node>.
+	RawPrefix = "mail.raw."
+	// RawObjects has the mails that exceed the broker's message size.
+	RawObjects = "mail-raw"
+	// Recipients has a key for each address that receives.
+	Recipients = "mail-recipients"
+)

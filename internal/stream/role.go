@@ -16,10 +16,12 @@ const (
 	Publisher Role = "publisher"
 	// Dispatcher consumes MAIL_EVENTS, and publishes to and consumes DELIVERIES.
 	Dispatcher Role = "dispatcher"
-	// Ingest consumes MAIL_INTAKE and publishes dead letters to MAIL_DEAD.
+	// Ingest consumes MAIL_INTAKE and MAIL_RAW, and publishes dead letters to MAIL_DEAD.
 	Ingest Role = "ingest"
-	// API uses core NATS only.
+	// API uses core NATS, and the bucket of recipients.
 	API Role = "api"
+	// Edge publishes to MAIL_RAW. It creates nothing.
+	Edge Role = "edge"
 )
 
 // streams returns the names of the streams that a role uses.
@@ -30,12 +32,12 @@ func (r Role) streams() []string {
 	case Dispatcher:
 		return []string{Events, Deliveries}
 	case Ingest:
-		return []string{Intake, Dead}
-	case API:
+		return []string{Intake, Raw, Dead}
+	case API, Edge:
 		return nil
 	case Everything:
 	}
-	return []string{Events, Deliveries, Intake, Dead}
+	return []string{Events, Deliveries, Intake, Raw, Dead}
 }
 
 func (r Role) uses(stream string) bool { return slices.Contains(r.streams(), stream) }

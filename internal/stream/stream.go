@@ -43,7 +43,7 @@ const AckWait = 60 * time.Second
 // whose bound depends on the account.
 func Configs(o Options) []jetstream.StreamConfig {
 	replicas := max(o.Replicas, 1)
-	return []jetstream.StreamConfig{eventsConfig(o, replicas), deliveriesConfig(replicas), intakeConfig(replicas), deadConfig(replicas)}
+	return []jetstream.StreamConfig{eventsConfig(o, replicas), deliveriesConfig(replicas), intakeConfig(replicas), rawConfig(replicas), deadConfig(replicas)}
 }
 
 func eventsConfig(o Options, replicas int) jetstream.StreamConfig {

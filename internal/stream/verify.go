@@ -33,7 +33,7 @@ var (
 // Verify compares the broker's streams and shared consumers with those of [Ensure], and
 // changes nothing. It returns an error if the broker does not answer.
 func Verify(ctx context.Context, js jetstream.JetStream, o Options) ([]Verified, error) {
-	shared := map[string]string{Events: Fanout, Intake: IntakeConsumer}
+	shared := map[string]string{Events: Fanout, Intake: IntakeConsumer, Raw: RawConsumer}
 	var out []Verified
 	for _, want := range Configs(o) {
 		v := Verified{Stream: want.Name}

@@ -115,8 +115,12 @@ var Rules = []Rule{
 		Because: "who sent a mail is between the mail and DNS; nothing else of ours has a say",
 	},
 	{
-		Package: "internal/ingest", May: []string{"events", "events/email", "internal/agentwebhook", "internal/mailauth", "internal/mailbox", "internal/mailparse", "internal/pg", "internal/stream", "internal/telemetry", "internal/tenancy", "internal/tracecontext", "outbox"},
+		Package: "internal/ingest", May: []string{"events", "events/email", "internal/agentwebhook", "internal/mailauth", "internal/mailbox", "internal/mailparse", "internal/pg", "internal/rawmail", "internal/stream", "internal/telemetry", "internal/tenancy", "internal/tracecontext", "outbox"},
 		Because: "ingest ends at the outbox and the agents' deliveries; it must not wait for subscribers",
+	},
+	{
+		Package: "internal/rawmail", May: []string{"internal/mailbox", "internal/pg", "internal/stream"},
+		Because: "it carries mails as they are; what is in them, and what becomes of them, is ingest's concern",
 	},
 	{
 		Package: "subscribers", May: []string{"events", "internal/attempt", "internal/input", "internal/keyring", "internal/mailbox", "internal/opevents", "internal/pg", "internal/retention", "internal/tenancy", "outbox", "subscribers/signature"},
@@ -175,7 +179,7 @@ var Rules = []Rule{
 		Because: "the client is small: it manages through the owners of the tables, and runs the engine",
 	},
 	{
-		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/devserver", "internal/dispatch", "internal/engine", "internal/faults", "internal/health", "internal/ingest", "internal/mailbox", "internal/opevents", "internal/pg", "internal/relay", "internal/replay", "internal/retention", "internal/secret", "internal/stream", "internal/telemetry/export", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/devserver", "internal/dispatch", "internal/engine", "internal/faults", "internal/health", "internal/ingest", "internal/mailbox", "internal/opevents", "internal/pg", "internal/rawmail", "internal/relay", "internal/replay", "internal/retention", "internal/secret", "internal/stream", "internal/telemetry/export", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
 		Because: "app wires everything, so only commands may stand above it",
 	},
 	{

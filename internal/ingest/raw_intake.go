@@ -1,0 +1,201 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/emersion/go-smtp"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/internal/rawmail"
+	"github.com/fanmail-dev/fanmail/internal/stream"
+)
+
+const (
+	// rawWorkers take raw mails in at the same time.
+	rawWorkers = 32
+	// rawRetry is how long a raw mail waits after a failure.
+	rawRetry = 5 * time.Second
+	// sweepEvery is how often objects that no message names are removed.
+	sweepEvery = time.Hour
+	// deadRawPrefix is the prefix of the subjects of raw mails that are refused.
+	deadRawPrefix = "mail.dead.raw."
+)
+
+// RawIntake takes the raw mails of the broker in, as [Server] does those of its
+// sessions. Any number may run. Create one with [NewRawIntake].
+type RawIntake struct {
+	*receiver
+
+	queue *rawmail.Queue
+	dead  deadLetters
+	drain time.Duration
+	log   *zap.Logger
+	m     *rawMetrics
+}
+
+type rawMetrics struct{ taken, refused prometheus.Counter }
+
+// NewRawIntake creates an intake that shares the server's limits, checks and database.
+func NewRawIntake(s *Server, js jetstream.JetStream, o IntakeOptions) *RawIntake {
+	log := o.Log
+	if log == nil {
+		log = zap.NewNop()
+	}
+	log = log.Named("raw")
+	m := &rawMetrics{
+		taken:   prometheus.NewCounter(prometheus.CounterOpts{Name: "fanmail_raw_mails_total", Help: "Raw mails taken in from the broker."}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "fanmail_raw_dead_total", Help: "Raw mails moved to the dead-letter subject."}),
+	}
+	register(o.Registerer, m.taken, m.refused)
+	return &RawIntake{
+		receiver: s.receiver, queue: rawmail.NewQueue(js, o.Streams), drain: o.Drain, log: log, m: m,
+		dead: deadLetters{stream: &intakeStream{js: js, options: o.Streams}, log: log, dead: m.refused},
+	}
+}
+
+// Run works until ctx ends. Then it fetches no more and lets the mails in work end
+// within IntakeOptions.Drain, or returns them to the broker. It returns nil.
+func (in *RawIntake) Run(ctx context.Context) error {
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(in.drain, stop) })()
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	workers.Go(func() { in.sweep(ctx) })
+	free := make(chan struct{}, rawWorkers)
+	for ctx.Err() == nil {
+		var msg *rawmail.Message
+		fetched := persist(ctx, in.log, "fetch from the stream of raw mails", func() (err error) {
+			msg, err = in.queue.Next(ctx)
+			return err
+		})
+		if !fetched || msg == nil {
+			continue
+		}
+		free <- struct{}{}
+		workers.Go(func() {
+			defer func() { <-free }()
+			in.handle(work, msg)
+		})
+	}
+	return nil
+}
+
+// handle takes one mail in: it is acknowledged, or returned to the broker.
+func (in *RawIntake) handle(ctx context.Context, msg *rawmail.Message) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(stream.RawAckWait / 4):
+				msg.InProgress()
+			}
+		}
+	}()
+	err := in.takeIn(ctx, msg)
+	if err == nil && msg.Refused != "" {
+		err = in.refuse(ctx, msg)
+	}
+	if err == nil {
+		err = msg.Ack(ctx)
+	}
+	if err != nil {
+		in.log.Warn("cannot take a raw mail in; it stays on the broker", zap.Error(err), zap.Duration("again_in", rawRetry))
+		msg.Retry(rawRetry)
+	}
+}
+
+// takeIn commits the mail, or sets why it is refused. An error means that it is to be
+// tried again.
+func (in *RawIntake) takeIn(ctx context.Context, msg *rawmail.Message) error {
+	if msg.Refused != "" {
+		return nil
+	}
+	size, err := msg.Size(ctx)
+	if err != nil {
+		return err
+	}
+	if size > in.o.MaxMessageBytes {
+		msg.Refused = fmt.Sprintf("the mail has %d bytes; the limit is %d (FANMAIL_MAX_MESSAGE_BYTES)", size, in.o.MaxMessageBytes)
+	}
+	if msg.Refused != "" {
+		return nil
+	}
+	m := mail{from: msg.From, at: msg.At, client: msg.Client, helo: msg.Helo}
+	for _, address := range msg.To {
+		r, _, err := in.lookUp(ctx, address)
+		if errors.Is(err, errUnknown) {
+			in.receiver.m.refuse(refusedRecipient)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		m.to = append(m.to, r)
+	}
+	if len(m.to) == 0 {
+		msg.Refused = "no agent has an address of its recipients"
+		return nil
+	}
+	release, err := in.hold(ctx, size)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := msg.Load(ctx); err != nil {
+		return err
+	}
+	m.raw = msg.Raw
+	ctx, end := in.trace(ctx, time.Now(), len(m.raw), len(m.to))
+	err = in.accept(ctx, m)
+	end(err)
+	if refused, ok := errors.AsType[*smtp.SMTPError](err); ok && refused.Code/100 == 5 {
+		msg.Refused = refused.Message
+		return nil
+	}
+	if err == nil {
+		in.m.taken.Inc()
+	}
+	return err
+}
+
+// refuse publishes the message as a dead letter.
+func (in *RawIntake) refuse(ctx context.Context, msg *rawmail.Message) error {
+	if err := msg.Keep(ctx); err != nil {
+		return err
+	}
+	subject, header, body := msg.Parts()
+	node := strings.TrimPrefix(subject, stream.RawPrefix)
+	if err := in.dead.send(ctx, deadRawPrefix+node, header, body, msg.Refused, msg.Key()); err != nil {
+		return err
+	}
+	in.log.Warn("raw mail refused", zap.String("node", node), zap.String("reason", msg.Refused))
+	return nil
+}
+
+// sweep removes the objects that no message names.
+func (in *RawIntake) sweep(ctx context.Context) {
+	for ctx.Err() == nil {
+		persist(ctx, in.log, "remove objects that no raw mail names", func() error {
+			n, err := in.queue.Sweep(ctx)
+			if n > 0 {
+				in.log.Info("removed objects that no raw mail names", zap.Int("objects", n))
+			}
+			return err
+		})
+		select {
+		case <-ctx.Done():
+		case <-time.After(sweepEvery):
+		}
+	}
+}

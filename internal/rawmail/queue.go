@@ -1,0 +1,224 @@
+package rawmail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/fanmail-dev/fanmail/internal/stream"
+)
+
+// orphaned is how old an object is at least before it is removed because no message
+// names it: its publisher takes [publishTimeout] at most.
+const orphaned = time.Hour
+
+// Message is a raw mail from the broker. The receiver calls one of Ack, Retry and
+// Refuse.
+type Message struct {
+	Mail
+	// Refused is why the message is not a mail; "" if it is one.
+	Refused string
+
+	msg    jetstream.Msg
+	object string
+	queue  *Queue
+}
+
+// Ack removes the mail from the broker.
+func (m *Message) Ack(ctx context.Context) error {
+	if err := m.msg.DoubleAck(ctx); err != nil {
+		return fmt.Errorf("acknowledge a raw mail: %w", err)
+	}
+	m.queue.remove(ctx, m.object)
+	return nil
+}
+
+// Retry returns the mail to the broker for some time.
+func (m *Message) Retry(after time.Duration) { _ = m.msg.NakWithDelay(after) }
+
+// InProgress tells the broker that the mail is still being worked on.
+func (m *Message) InProgress() { _ = m.msg.InProgress() }
+
+// Parts returns the message as it came.
+func (m *Message) Parts() (subject string, header nats.Header, body []byte) {
+	return m.msg.Subject(), m.msg.Headers(), m.msg.Data()
+}
+
+// Key identifies the message among all of the stream, also if the stream was lost and
+// created again.
+func (m *Message) Key() string {
+	meta, err := m.msg.Metadata()
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("raw:%d:%d", meta.Sequence.Stream, meta.Timestamp.UnixNano())
+}
+
+// Queue returns the raw mails of the broker. Any number of processes may have one.
+type Queue struct {
+	js       jetstream.JetStream
+	o        stream.Options
+	consumer jetstream.Consumer // nil: not looked up yet
+}
+
+// NewQueue creates a queue. The streams need not exist yet.
+func NewQueue(js jetstream.JetStream, o stream.Options) *Queue { return &Queue{js: js, o: o} }
+
+// Next waits for a mail. It returns nil and no error if none came for some time. One
+// goroutine may call it; [Message.Load] and the rest may run in others.
+func (q *Queue) Next(ctx context.Context) (*Message, error) {
+	if q.consumer == nil {
+		c, err := q.js.Consumer(ctx, stream.Raw, stream.RawConsumer)
+		if err != nil {
+			return nil, q.mend(ctx, err)
+		}
+		q.consumer = c
+	}
+	msg, err := q.consumer.Next(jetstream.FetchContext(ctx))
+	switch {
+	case errors.Is(err, nats.ErrTimeout), ctx.Err() != nil:
+		return nil, nil
+	case err != nil:
+		q.consumer = nil // it may have been created again
+		return nil, fmt.Errorf("fetch a raw mail: %w", err)
+	}
+	m := &Message{msg: msg, queue: q}
+	m.Mail, m.object, err = Decode(msg.Subject(), msg.Headers(), msg.Data())
+	if err != nil {
+		m.Refused = err.Error()
+	}
+	if meta, err := msg.Metadata(); err == nil && (m.At.IsZero() || m.At.After(meta.Timestamp)) {
+		m.At = meta.Timestamp
+	}
+	return m, nil
+}
+
+// Size returns the mail's size in bytes, before [Message.Load]; -1 if it is not known.
+func (m *Message) Size(ctx context.Context) (int64, error) {
+	if m.object == "" {
+		return int64(len(m.Raw)), nil
+	}
+	store, err := m.queue.js.ObjectStore(ctx, stream.RawObjects)
+	if err != nil {
+		return 0, fmt.Errorf("open object store %s: %w", stream.RawObjects, err)
+	}
+	info, err := store.GetInfo(ctx, m.object)
+	if errors.Is(err, jetstream.ErrObjectNotFound) {
+		m.Refused = "object " + m.object + " does not exist"
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("look up object %s: %w", m.object, err)
+	}
+	return int64(info.Size), nil //nolint:gosec // far below 2^63
+}
+
+// Load reads the mail's bytes, if they are not in the message.
+func (m *Message) Load(ctx context.Context) error {
+	if m.object == "" || m.Refused != "" {
+		return nil
+	}
+	store, err := m.queue.js.ObjectStore(ctx, stream.RawObjects)
+	if err == nil {
+		m.Raw, err = store.GetBytes(ctx, m.object)
+	}
+	if err != nil {
+		return fmt.Errorf("read object %s: %w", m.object, err)
+	}
+	return nil
+}
+
+// keptPrefix begins the names of objects that dead letters name.
+const keptPrefix = "dead-"
+
+// keptFor is how long they are kept: as long as dead letters.
+const keptFor = 30 * 24 * time.Hour
+
+// Keep copies the message's object under the name that its dead letter gets.
+func (m *Message) Keep(ctx context.Context) error {
+	if m.object == "" {
+		return nil
+	}
+	store, err := m.queue.js.ObjectStore(ctx, stream.RawObjects)
+	if err != nil {
+		return fmt.Errorf("open object store %s: %w", stream.RawObjects, err)
+	}
+	from, err := store.Get(ctx, m.object)
+	if errors.Is(err, jetstream.ErrObjectNotFound) {
+		return nil
+	}
+	if err == nil {
+		_, err = store.Put(ctx, jetstream.ObjectMeta{Name: keptPrefix + m.object}, from)
+		err = errors.Join(err, from.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("keep object %s for a dead letter: %w", m.object, err)
+	}
+	m.msg.Headers().Set(HeaderObject, keptPrefix+m.object)
+	return nil
+}
+
+// remove deletes an object. If that fails, [Queue.Sweep] does it later.
+func (q *Queue) remove(ctx context.Context, object string) {
+	if object == "" {
+		return
+	}
+	if store, err := q.js.ObjectStore(ctx, stream.RawObjects); err == nil {
+		_ = store.Delete(ctx, object)
+	}
+}
+
+// Sweep removes the objects that no message names: their publisher ended before it
+// published the message, or the message was acknowledged and the object was not
+// removed. It returns how many it removed.
+func (q *Queue) Sweep(ctx context.Context) (n int, err error) { return q.sweep(ctx, time.Now()) }
+
+func (q *Queue) sweep(ctx context.Context, now time.Time) (n int, err error) {
+	store, err := stream.EnsureObjects(ctx, q.js, q.o)
+	if err != nil {
+		return 0, err
+	}
+	objects, err := store.List(ctx)
+	if errors.Is(err, jetstream.ErrNoObjectsFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("list the objects of raw mails: %w", err)
+	}
+	s, err := q.js.Stream(ctx, stream.Raw)
+	if err != nil {
+		return 0, q.mend(ctx, err)
+	}
+	state := s.CachedInfo().State
+	oldest := now
+	if state.Msgs > 0 {
+		oldest = state.FirstTime
+	}
+	for _, o := range objects {
+		until := oldest.Add(-orphaned)
+		if strings.HasPrefix(o.Name, keptPrefix) {
+			until = now.Add(-keptFor)
+		}
+		if o.ModTime.Before(until) {
+			if err := store.Delete(ctx, o.Name); err != nil {
+				return n, fmt.Errorf("remove object %s: %w", o.Name, err)
+			}
+			n++
+		}
+	}
+	return n, nil
+}
+
+// mend creates the streams again if err says that the broker has lost them. It returns
+// err, joined with the error of creating them.
+func (q *Queue) mend(ctx context.Context, err error) error {
+	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrNoStreamResponse) {
+		return errors.Join(err, stream.Ensure(ctx, q.js, q.o))
+	}
+	return err
+}

@@ -1,0 +1,45 @@
+package rawmail
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/internal/stream"
+	"github.com/fanmail-dev/fanmail/test/natstest"
+)
+
+func TestSweepRemovesOnlyObjectsThatNoMessageCanName(t *testing.T) {
+	t.Parallel()
+	_, js := natstest.Connect(t)
+	require.NoError(t, stream.EnsureAll(t.Context(), js, stream.Options{}))
+	store, err := js.ObjectStore(t.Context(), stream.RawObjects)
+	require.NoError(t, err)
+	for _, name := range []string{"orphan", keptPrefix + "letter"} {
+		_, err := store.PutString(t.Context(), name, "x")
+		require.NoError(t, err)
+	}
+	q := NewQueue(js, stream.Options{})
+	sweep := func(now time.Time) int {
+		n, err := q.sweep(t.Context(), now)
+		require.NoError(t, err)
+		return n
+	}
+	require.Zero(t, sweep(time.Now().Add(orphaned/2)), "its message may still come")
+	large := Mail{To: []string{"robot@example.com"}, At: time.Now(), Raw: []byte(strings.Repeat("x", 2<<20))}
+	require.NoError(t, NewPublisher(js, "edge").Publish(t.Context(), &large))
+	require.Zero(t, sweep(time.Now().Add(2*orphaned)), "a message of its time waits")
+
+	m, err := q.Next(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, m.Load(t.Context()))
+	require.Equal(t, large.Raw, m.Raw)
+	require.NoError(t, m.Ack(t.Context()))
+	require.Equal(t, 1, sweep(time.Now().Add(2*orphaned)))
+	require.Equal(t, 1, sweep(time.Now().Add(keptFor+orphaned)))
+	_, err = store.List(t.Context())
+	require.ErrorIs(t, err, jetstream.ErrNoObjectsFound)
+}

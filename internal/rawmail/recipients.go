@@ -1,0 +1,188 @@
+package rawmail
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/internal/mailbox"
+	"github.com/fanmail-dev/fanmail/internal/stream"
+)
+
+// key returns the bucket's key of a folded address. It is a hash, so that a reader of
+// the bucket does not learn the addresses, and so that every address is a valid key.
+func key(address string) string {
+	sum := sha256.Sum256([]byte(address))
+	return hex.EncodeToString(sum[:])
+}
+
+// Directory answers whether an address receives, from the bucket.
+type Directory struct{ js jetstream.JetStream }
+
+// NewDirectory creates a directory. The bucket need not exist yet.
+func NewDirectory(js jetstream.JetStream) *Directory { return &Directory{js} }
+
+// Knows reports whether an agent takes the mails to an address. It fails if the bucket
+// can't be read.
+func (d *Directory) Knows(ctx context.Context, address string) (bool, error) {
+	kv, err := d.js.KeyValue(ctx, stream.Recipients)
+	if err != nil {
+		return false, fmt.Errorf("open bucket %s, which the API makes: %w", stream.Recipients, err)
+	}
+	_, err = kv.Get(ctx, key(mailbox.Fold(address)))
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look up a recipient in bucket %s: %w", stream.Recipients, err)
+	}
+	return true, nil
+}
+
+const (
+	// followEvery is how often a [Keeper] looks for changes, and so how late a new
+	// agent may be known.
+	followEvery = time.Second
+	// overlap is how far back it looks: a transaction may commit so late.
+	overlap = time.Minute
+	// compareEvery is how often it compares all addresses with the bucket.
+	compareEvery = time.Hour
+)
+
+// Keeper copies the addresses of all agents into the bucket. Several may run. Create
+// one with [NewKeeper].
+type Keeper struct {
+	pool *pgxpool.Pool
+	js   jetstream.JetStream
+	o    stream.Options
+	log  *zap.Logger
+}
+
+// NewKeeper creates a keeper; a nil log is silent.
+func NewKeeper(pool *pgxpool.Pool, js jetstream.JetStream, o stream.Options, log *zap.Logger) *Keeper {
+	if log == nil {
+		log = zap.NewNop()
+	}
+	return &Keeper{pool: pool, js: js, o: o, log: log.Named("recipients")}
+}
+
+// Run works until ctx ends, and returns nil.
+func (k *Keeper) Run(ctx context.Context) error {
+	b := backoff.WithContext(backoff.NewExponentialBackOff(backoff.WithMaxInterval(30*time.Second), backoff.WithMaxElapsedTime(0)), ctx)
+	for ctx.Err() == nil {
+		_ = backoff.RetryNotify(func() error { return k.follow(ctx, b) }, b, func(err error, wait time.Duration) {
+			if ctx.Err() == nil {
+				k.log.Warn("cannot keep the bucket of recipients; servers that publish mail know new agents later",
+					zap.Error(err), zap.Duration("again_in", wait))
+			}
+		})
+	}
+	return nil
+}
+
+// follow compares everything once, and then copies changes until the next comparison
+// is due.
+func (k *Keeper) follow(ctx context.Context, b backoff.BackOff) error {
+	kv, err := stream.EnsureRecipients(ctx, k.js, k.o)
+	if err != nil {
+		return err
+	}
+	_, since, err := mailbox.ChangedAddresses(ctx, k.pool, time.Now())
+	if err != nil {
+		return err
+	}
+	if err := k.compare(ctx, kv); err != nil {
+		return err
+	}
+	b.Reset()
+	tick := time.NewTicker(followEvery)
+	defer tick.Stop()
+	copied := map[string]bool{} // what was copied in the overlap, and whether the address receives
+	for end := time.Now().Add(compareEvery); time.Now().Before(end); {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		changes, now, err := mailbox.ChangedAddresses(ctx, k.pool, since.Add(-overlap))
+		if err != nil {
+			return err
+		}
+		next := make(map[string]bool, len(changes))
+		for address, receives := range changes {
+			if was, known := copied[address]; !known || was != receives {
+				if err := put(ctx, kv, key(address), receives); err != nil {
+					return err
+				}
+			}
+			next[address] = receives
+		}
+		copied, since = next, now
+	}
+	return nil
+}
+
+// compare makes the bucket equal to the table.
+func (k *Keeper) compare(ctx context.Context, kv jetstream.KeyValue) error {
+	have := make(map[string]bool)
+	lister, err := kv.ListKeys(ctx)
+	if err != nil && !errors.Is(err, jetstream.ErrNoKeysFound) {
+		return fmt.Errorf("list bucket %s: %w", stream.Recipients, err)
+	}
+	if err == nil {
+		for name := range lister.Keys() {
+			have[name] = true
+		}
+	}
+	added := 0
+	for after := ""; ; {
+		page, err := mailbox.AddressesAfter(ctx, k.pool, after)
+		if err != nil {
+			return err
+		}
+		if len(page) == 0 {
+			break
+		}
+		for _, address := range page {
+			name := key(address)
+			if !have[name] {
+				if err := put(ctx, kv, name, true); err != nil {
+					return err
+				}
+				added++
+			}
+			delete(have, name)
+		}
+		after = page[len(page)-1]
+	}
+	for name := range have { // agents that were deleted
+		if err := put(ctx, kv, name, false); err != nil {
+			return err
+		}
+	}
+	if added+len(have) > 0 {
+		k.log.Info("compared the bucket of recipients", zap.Int("added", added), zap.Int("removed", len(have)))
+	}
+	return nil
+}
+
+func put(ctx context.Context, kv jetstream.KeyValue, name string, receives bool) error {
+	var err error
+	if receives {
+		_, err = kv.Put(ctx, name, nil)
+	} else {
+		err = kv.Purge(ctx, name)
+	}
+	if err != nil {
+		return fmt.Errorf("write bucket %s: %w", stream.Recipients, err)
+	}
+	return nil
+}

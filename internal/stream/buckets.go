@@ -1,0 +1,72 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/events"
+)
+
+// EnsureObjects creates the object store of raw mails, or looks it up if the streams are
+// external.
+func EnsureObjects(ctx context.Context, js jetstream.JetStream, o Options) (jetstream.ObjectStore, error) {
+	store, err := js.ObjectStore(ctx, RawObjects)
+	if !errors.Is(err, jetstream.ErrBucketNotFound) || o.External {
+		return store, bucketError(RawObjects, err)
+	}
+	e := &ensurer{js: js, o: o, log: zap.NewNop()}
+	var made jetstream.ObjectStore
+	put := func(c jetstream.StreamConfig) (err error) {
+		made, err = js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{
+			Bucket: RawObjects, Description: "Raw mails that exceed the broker's message size.",
+			Storage: c.Storage, Replicas: c.Replicas, MaxBytes: c.MaxBytes,
+		})
+		return err
+	}
+	err = e.fit(ctx, jetstream.StreamConfig{Name: Raw, Storage: jetstream.FileStorage, Replicas: max(o.Replicas, 1)}, put, put)
+	return made, bucketError(RawObjects, err)
+}
+
+// EnsureRecipients creates the bucket of the addresses that receive, or looks it up if
+// the streams are external.
+func EnsureRecipients(ctx context.Context, js jetstream.JetStream, o Options) (jetstream.KeyValue, error) {
+	kv, err := js.KeyValue(ctx, Recipients)
+	if !errors.Is(err, jetstream.ErrBucketNotFound) || o.External {
+		return kv, bucketError(Recipients, err)
+	}
+	kv, err = js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+		Bucket: Recipients, Description: "A key for each address that receives: the SHA-256 of the address.",
+		History: 1, Storage: jetstream.FileStorage, Replicas: max(o.Replicas, 1),
+	})
+	return kv, bucketError(Recipients, err)
+}
+
+func bucketError(name string, err error) error {
+	if err != nil {
+		return fmt.Errorf("bucket %s: %w", name, err)
+	}
+	return nil
+}
+
+// EnsureAll is [Ensure] for every role. It also creates the partitions' consumers, which
+// dispatchers otherwise create for the partitions that they own, and the buckets.
+func EnsureAll(ctx context.Context, js jetstream.JetStream, o Options) error {
+	o.Role, o.External = Everything, false
+	if err := Ensure(ctx, js, o); err != nil {
+		return err
+	}
+	for p := range events.Partitions {
+		if _, err := consumer(ctx, js, Deliveries, PartitionConsumer(p), false); err != nil {
+			return err
+		}
+	}
+	if _, err := EnsureObjects(ctx, js, o); err != nil {
+		return err
+	}
+	_, err := EnsureRecipients(ctx, js, o)
+	return err
+}
