@@ -280,15 +280,15 @@ func (c *conn) evicted() (reply *smtp.SMTPError, evicted bool) {
 	return reply, c.until.Equal(longAgo)
 }
 
-// weight orders connections for eviction: idle ones by their age, then slow transfers by their rate. ok is false
-// if the connection must stay.
-func (c *conn) weight(now time.Time) (slow bool, by float64, ok bool) {
+// weight orders connections for eviction: those that are idle for at least window by their age, then slow transfers by
+// their rate. ok is false if the connection must stay.
+func (c *conn) weight(now time.Time, window time.Duration) (slow bool, by float64, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch c.phase {
 	case commandPhase:
 		age := now.Sub(c.since)
-		return false, -age.Seconds(), age >= c.o.window
+		return false, -age.Seconds(), age >= window
 	case transferPhase:
 		by, ok = c.pace.slow(c.o.window, now)
 		return true, by, ok

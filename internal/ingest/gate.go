@@ -74,7 +74,9 @@ func (g *gate) Close() error {
 }
 
 // admit takes a connection, or returns the reply that refuses it. If the server is full, the client with the
-// most connections gives one up that is idle or slow. A client over its share gives up one of its own.
+// most connections gives one up that is idle or slow. A client over its share gives up one of its own. To a client
+// with fewer connections, the one with the most also gives up a connection that is idle for a moment only: new
+// connections would else keep all others out for as long as EvictAfter.
 func (g *gate) admit(nc net.Conn) (*conn, *smtp.SMTPError) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -83,10 +85,10 @@ func (g *gate) admit(nc net.Conn) (*conn, *smtp.SMTPError) {
 	case g.draining:
 		g.o.refuse(refusedStopping)
 		return nil, errStopping
-	case g.counted >= g.max && !g.makeRoom(g.of(g.biggest())) && !g.makeRoom(anybody):
+	case g.counted >= g.max && !g.takeFromBiggest(cl) && !g.makeRoom(anybody, g.o.window):
 		g.o.refuse(refusedConnections)
 		return nil, tooManyConnections(g.max)
-	case cl.connections >= g.share && !g.makeRoom(g.of(cl.key)):
+	case cl.connections >= g.share && !g.makeRoom(g.of(cl.key), g.o.window):
 		g.o.refuse(refusedClientConnections)
 		return nil, tooManyOfClient(g.share)
 	}
@@ -103,9 +105,19 @@ func (g *gate) count(cl *client, n int) {
 	cl.mu.Unlock()
 }
 
-// biggest returns the client with the most connections.
-func (g *gate) biggest() (key netip.Prefix) {
-	most := -1
+// takeFromBiggest ends a connection of the client with the most connections, for one of cl.
+func (g *gate) takeFromBiggest(cl *client) bool {
+	key, most := g.biggest()
+	window := g.o.window
+	if most > cl.connections+1 {
+		window = 0
+	}
+	return g.makeRoom(g.of(key), window)
+}
+
+// biggest returns the client with the most connections, and their number.
+func (g *gate) biggest() (key netip.Prefix, most int) {
+	most = -1
 	for k, cl := range g.clients {
 		cl.mu.Lock()
 		n := cl.connections
@@ -114,7 +126,7 @@ func (g *gate) biggest() (key netip.Prefix) {
 			most, key = n, k
 		}
 	}
-	return key
+	return key, most
 }
 
 func anybody(*conn) bool { return true }
@@ -123,8 +135,9 @@ func (g *gate) of(key netip.Prefix) func(*conn) bool {
 	return func(c *conn) bool { return c.client.key == key }
 }
 
-// makeRoom ends a connection of those: the one that is idle for the longest time, else the slowest transfer.
-func (g *gate) makeRoom(those func(*conn) bool) bool {
+// makeRoom ends a connection of those: the one that is idle for the longest time, and at least for window, else the
+// slowest transfer.
+func (g *gate) makeRoom(those func(*conn) bool, window time.Duration) bool {
 	now := time.Now()
 	var victim *conn
 	var victimSlow bool
@@ -133,7 +146,7 @@ func (g *gate) makeRoom(those func(*conn) bool) bool {
 		if !counted || !those(c) {
 			continue
 		}
-		slow, by, ok := c.weight(now)
+		slow, by, ok := c.weight(now, window)
 		if !ok || victim != nil && (slow && !victimSlow || slow == victimSlow && by >= least) {
 			continue
 		}

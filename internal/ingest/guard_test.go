@@ -117,6 +117,21 @@ func TestOneClientHasAShareOfTheConnections(t *testing.T) {
 	require.Len(t, mails(t, pool), 1)
 }
 
+func TestNewConnectionsOfSomeClientsDoNotKeepOthersOut(t *testing.T) {
+	t.Parallel()
+	pool, s := quick(t, ingest.Options{MaxConnections: 50, EvictAfter: time.Hour})
+	first := from(t, s, "127.0.0.2")
+	first.expect(220)
+	for i := range 49 {
+		from(t, s, fmt.Sprintf("127.0.0.%d", 2+i/24)).expect(220) // 25, 24 and 1
+	}
+	w := hello(t, s)
+	require.Contains(t, first.expect(421), "Idle", "the oldest connection of the client with the most gives way")
+	w.begin("a@example.com")
+	w.data(250, plain)
+	require.Len(t, mails(t, pool), 1)
+}
+
 // from connects with an address of its own.
 func from(t testing.TB, s *ingest.Server, address string) *wire {
 	t.Helper()

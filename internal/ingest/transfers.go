@@ -116,7 +116,7 @@ func (ts *transfers) makeRoom(t *transfer, key netip.Prefix) bool {
 		if o == t || o.conn.client.key != key {
 			continue
 		}
-		receiving, rate, slow := o.conn.weight(now)
+		receiving, rate, slow := o.conn.weight(now, o.conn.o.window)
 		if receiving && slow && (victim == nil || rate < least || rate == least && o.bytes > victim.bytes) {
 			victim, least = o, rate
 		}

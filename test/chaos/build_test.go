@@ -44,7 +44,7 @@ func everyFault() []fault {
 	for _, l := range lanes(nil) {
 		out = append(out, l.faults...)
 	}
-	return append(out, outages(false)...)
+	return append(append(out, outages(false)...), attacks(false)...)
 }
 
 func TestSabotagesShowUnderFaultsThatExist(t *testing.T) {

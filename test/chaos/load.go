@@ -48,9 +48,9 @@ func (l *load) run(ctx, hard context.Context) {
 		every       time.Duration
 		by          func() way
 	}{
-		{"a", "smtp", 300 * time.Millisecond, l.mail},
-		{"a", "smtp", 300 * time.Millisecond, l.mail},
-		{"b", "api", 300 * time.Millisecond, l.post},
+		{"a", history.ViaSMTP, 300 * time.Millisecond, l.mail},
+		{"a", history.ViaSMTP, 300 * time.Millisecond, l.mailAnew},
+		{"b", history.ViaAPI, 300 * time.Millisecond, l.post},
 		{"b", history.ViaIntake, 400 * time.Millisecond, l.intake},
 		{"c", "insert", 700 * time.Millisecond, l.insert},
 		{"c", "insert", 700 * time.Millisecond, l.insert},
@@ -96,20 +96,34 @@ func (l *load) offer(ctx context.Context, t *tenant, via string, send way) error
 		ctx, cancel := context.WithTimeout(ctx, tryTime)
 		defer cancel()
 		var err error
-		o.Event, err = send(ctx, t, o.Token, o.Agent)
+		if o.Event, err = send(ctx, t, o.Token, o.Agent); err != nil {
+			o.Error = err.Error()
+		}
 		return err
 	}, backoff.WithContext(backoff.NewConstantBackOff(100*time.Millisecond), ctx))
 	if err != nil {
 		return fmt.Errorf("send %s by %s: %w", o.Token, via, err)
 	}
-	o.At = l.r.now()
+	o.At, o.Tries = l.r.now(), tries
 	l.r.history.Append(history.Record{Kind: history.KindAccepted, Offer: &o})
 	return nil
 }
 
+// largeMail is the size of each eighth mail: more than an ingest keeps in memory while it arrives.
+const (
+	largeMail = 100 << 10
+	someText  = "Some text of a mail.\r\n"
+)
+
 // mail sends over SMTP, on one connection as long as it works.
-func (l *load) mail() way {
+func (l *load) mail() way { return l.mailOn(false) }
+
+// mailAnew sends over SMTP, on a new connection for each mail.
+func (l *load) mailAnew() way { return l.mailOn(true) }
+
+func (l *load) mailOn(anew bool) way {
 	var c *smtp.Client
+	sent := 0
 	return func(_ context.Context, _ *tenant, token, agent string) (string, error) {
 		if c == nil {
 			var err error
@@ -120,13 +134,20 @@ func (l *load) mail() way {
 			c.CommandTimeout, c.SubmissionTimeout = tryTime, tryTime
 		}
 		text := "From: Sender <sender@example.net>\r\nTo: <" + agent + ">\r\nSubject: " + token + "\r\nMessage-ID: <" + token +
-			"@example.net>\r\nDate: Mon, 02 Nov 2026 10:00:00 +0000\r\n\r\n" + strings.Repeat("Some text of a mail.\r\n", 30)
-		err := c.SendMail("sender@example.net", []string{agent}, strings.NewReader(text))
-		if err == nil {
+			"@example.net>\r\nDate: Mon, 02 Nov 2026 10:00:00 +0000\r\n\r\n"
+		lines := 30
+		if sent++; sent%8 == 0 {
+			lines = largeMail / len(someText)
+		}
+		err := c.SendMail("sender@example.net", []string{agent}, strings.NewReader(text+strings.Repeat(someText, lines)))
+		if err == nil && !anew {
 			return "", nil
 		}
 		_ = c.Close()
 		c = nil
+		if err == nil {
+			return "", nil
+		}
 		var refused *smtp.SMTPError
 		if errors.As(err, &refused) && refused.Code >= 500 {
 			return "", backoff.Permanent(err)

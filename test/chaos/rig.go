@@ -248,9 +248,13 @@ func (r *rig) spec(p string) (process.Spec, error) {
 		broker = append(broker, "nats://"+r.links[p][n].addr())
 	}
 	name, _, _ := strings.Cut(p, "-")
+	env := slices.Clone(r.env)
+	if p == "ingest" || p == "api" {
+		env = append(env, "GOMEMLIMIT="+strconv.Itoa(doorMemory), "FANMAIL_MAX_BUFFERED_BYTES="+strconv.Itoa(doorBuffered))
+	}
 	return process.Spec{
 		Name: p, Bin: filepath.Join(r.dir, "bin", name), Logs: filepath.Join(r.dir, "logs"), Ready: "http://" + health + "/readyz",
-		Env: append(slices.Clone(r.env),
+		Env: append(env,
 			"FANMAIL_DATABASE_URL=postgres://fanmail@"+r.links[p]["postgres"].addr()+"/postgres?sslmode=disable",
 			"FANMAIL_NATS_URL="+strings.Join(broker, ","), "FANMAIL_STREAM_REPLICAS=3", "FANMAIL_MIGRATE=true",
 			"FANMAIL_ALLOW_HTTP=true", "FANMAIL_ALLOW_NETWORKS=127.0.0.0/8", "FANMAIL_DISPATCHER_NAME="+p,

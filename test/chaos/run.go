@@ -117,7 +117,8 @@ func (r *rig) drive(ctx context.Context, p plan, stumbles uint32, patience time.
 	err = group.Wait()
 	<-during.Done()
 	if err == nil {
-		err = r.strike(ctx, r.able(choose(outages(p.asIs), p.only)), rand.New(rand.NewPCG(p.seed, 99)))
+		alone := append(outages(p.asIs), attacks(p.asIs)...)
+		err = r.strike(ctx, r.able(choose(alone, p.only)), rand.New(rand.NewPCG(p.seed, 99)))
 	}
 	unload()
 	late := time.AfterFunc(2*time.Minute, func() {
@@ -167,6 +168,11 @@ func (o *outcome) report() string {
 	if n := len(o.Latencies); n > 0 {
 		ms := func(i int) time.Duration { return o.Latencies[min(i, n-1)].Round(time.Millisecond) }
 		fmt.Fprintf(&b, "from acceptance to the first 2xx: half within %s, 99 %% within %s, the last %s\n", ms(n/2), ms(n*99/100), ms(n-1))
+	}
+	for _, a := range o.Attacks {
+		ms := func(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
+		fmt.Fprintf(&b, "%s: %d requests, %d answered, %d cut off; at most %d refusals and %d commands on a connection; %d of %d MiB; by %s %.1f events a second were accepted, %.1f before, 99 %% within %s, %s before\n",
+			a.Name, a.Sent, a.Answered, a.Cut, a.Refusals, a.Commands, a.Memory>>20, a.Limit>>20, a.Via, a.Pace, a.CalmPace, ms(a.Accepted), ms(a.CalmAccepted))
 	}
 	shown := map[promise.Promise]int{}
 	for _, br := range o.Breaches {

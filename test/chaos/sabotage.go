@@ -66,6 +66,44 @@ var sabotages = map[string]sabotage{
 		patches: []patch{{"fanout/past.go", "	if !first {\n		return nil\n	}\n", "	if first || !first {\n		return nil\n	}\n"}},
 		faults:  []string{promise.AccountFull}, duration: 5 * time.Second, breaks: promise.GoesOn,
 	},
+	// A line of a mail costs twice as much for each open part, and no budget ends it.
+	"nesting-doubles": {
+		patches: []patch{{
+			"internal/mailparse/structure.go", "		if !b.spend(end - pos) {\n			break\n		}\n		s.line(pos, end)\n",
+			"		for step := 0; step < 1<<len(s.open); step++ {\n			_ = bytes.Count(raw[pos:end], raw[:1])\n		}\n		s.line(pos, end)\n",
+		}},
+		faults: []string{attackBombs}, duration: 3 * time.Second, breaks: promise.Bounded,
+	},
+	// One client may have all connections, and nobody gives one up.
+	"connections-unshared": {
+		patches: []patch{{
+			"internal/ingest/gate.go", "	if victim == nil || !victim.evict(errIdle) {\n", "	if victim == nil || victim != nil {\n",
+		}},
+		faults: []string{attackHoarders}, duration: 3 * time.Second, breaks: promise.Unhindered,
+	},
+	// Unfinished mails stay in memory, and nobody counts them.
+	"mails-in-memory": {
+		patches: []patch{
+			{"internal/ingest/spool.go", "spoolAfter = 64 << 10", "spoolAfter = 64 << 20"},
+			{"internal/ingest/transfers.go", "	if t.evicted || n <= 0 {\n", "	if true || t.evicted || n <= 0 {\n"},
+		},
+		faults: []string{attackHoarders}, duration: 3 * time.Second, breaks: promise.Bounded,
+	},
+	// A connection may be refused for ever, at full speed.
+	"refusals-go-on": {
+		patches: []patch{
+			{"internal/ingest/client.go", "maxErrors   = 20 ", "maxErrors   = 1 << 30 "},
+			{"internal/ingest/client.go", "freeErrors  = 10 ", "freeErrors  = 1 << 30 "},
+		},
+		faults: []string{attackProbes}, duration: 3 * time.Second, breaks: promise.Bounded,
+	},
+	// The API waits for the rest of a body before it refuses the request.
+	"bodies-awaited": {
+		patches: []patch{
+			{"internal/api/reading.go", "	if !b.ended {\n		_ = b.control.SetReadDeadline(time.Now())\n", "	if !b.ended {\n		_ = b.control.SetReadDeadline(time.Time{})\n"},
+		},
+		faults: []string{attackSlow}, duration: 3 * time.Second, breaks: promise.Bounded,
+	},
 	// A webhook's window has no limit.
 	"cap-ignored": {
 		patches: []patch{{"internal/dispatch/scheduler/lane.go", "return max(1, min(l.webhook.MaxInFlight, int(l.window.size)))", "return 256"}},

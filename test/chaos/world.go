@@ -54,6 +54,9 @@ func wishes(stumbles uint32) []wish {
 	}
 }
 
+// attackedTenant has agents and no webhook. Attackers send their mails to it.
+const attackedTenant = "d"
+
 // settle creates the tenants, agents and webhooks.
 func (r *rig) settle(ctx context.Context, hooks []wish) (map[string]*tenant, error) {
 	operator, err := tenancy.BootstrapOperatorKey(ctx, r.pool)
@@ -61,7 +64,7 @@ func (r *rig) settle(ctx context.Context, hooks []wish) (map[string]*tenant, err
 		return nil, err
 	}
 	tenants := map[string]*tenant{}
-	for _, name := range []string{"a", "b", "c"} {
+	for _, name := range []string{"a", "b", "c", attackedTenant} {
 		t := &tenant{name: name}
 		tenants[name] = t
 		var made struct{ ID, Secret string }

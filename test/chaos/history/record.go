@@ -12,6 +12,7 @@ const (
 	KindAccepted Kind = "accepted"
 	KindPost     Kind = "post"
 	KindFault    Kind = "fault"
+	KindAttack   Kind = "attack"
 	KindSeen     Kind = "seen"
 	KindRow      Kind = "row"
 	KindEnd      Kind = "end"
@@ -27,6 +28,7 @@ type Record struct {
 	Offer  *Offer  `json:"offer,omitempty"` // for offered and accepted
 	Post   *Post   `json:"post,omitempty"`
 	Fault  *Fault  `json:"fault,omitempty"`
+	Attack *Attack `json:"attack,omitempty"`
 	Row    *Row    `json:"row,omitempty"` // for seen and row
 	End    *End    `json:"end,omitempty"`
 }
@@ -66,8 +68,12 @@ type Change struct {
 	Agents []string `json:"agents,omitempty"`
 }
 
-// ViaIntake is the way through the intake subject, where the broker acknowledges.
-const ViaIntake = "intake"
+// The ways in. On ViaIntake, the intake subject, the broker acknowledges.
+const (
+	ViaSMTP   = "smtp"
+	ViaAPI    = "api"
+	ViaIntake = "intake"
+)
 
 // Offer is an event on its way in. It is offered when it is first sent, and accepted when it is
 // acknowledged: SMTP 250, API 202, or the commit of a transaction.
@@ -78,6 +84,8 @@ type Offer struct {
 	Tenant string `json:"tenant"`
 	Agent  string `json:"agent"`
 	Event  string `json:"event,omitempty"` // the event's id, if the answer held it
+	Tries  int    `json:"tries,omitempty"` // until it was accepted
+	Error  string `json:"error,omitempty"` // of the last try that failed
 }
 
 // Post is a request that a receiver got.
@@ -110,6 +118,31 @@ type Fault struct {
 	Start int64  `json:"start"`
 	End   int64  `json:"end"` // when it was repaired
 	Note  string `json:"note,omitempty"`
+}
+
+// Attack is what a client without a key did, and how the attacked process answered. The client used other addresses
+// than the honest senders.
+type Attack struct {
+	Name string `json:"name"`
+	// Via is the way in that was attacked: ViaSMTP or ViaAPI.
+	Via string `json:"via"`
+	// Calm is when the time without faults began that ended with the attack's start.
+	Calm  int64 `json:"calm"`
+	Start int64 `json:"start"`
+	End   int64 `json:"end"`
+	// Sent counts the requests: connections, mails or HTTP requests. Answered counts the answers to them, and Cut
+	// the connections that were closed.
+	Sent     int `json:"sent"`
+	Answered int `json:"answered"`
+	Cut      int `json:"cut"`
+	// Unanswered counts the requests that waited for half of the attack at its end.
+	Unanswered int `json:"unanswered"`
+	// Refusals and Commands are the most on one connection that had sent no mail.
+	Refusals int `json:"refusals"`
+	Commands int `json:"commands"`
+	// Memory is the largest resident size of the process's own memory, and Limit its GOMEMLIMIT; in bytes.
+	Memory int64 `json:"memory"`
+	Limit  int64 `json:"limit"`
 }
 
 // Row is a row of webhook_subscriber_deliveries: one that was final during the run, or any row at the

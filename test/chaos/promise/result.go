@@ -29,12 +29,14 @@ const (
 	NoRedirection Promise = "redirects are not followed"
 	OffIsOff      Promise = "a webhook that is off is left alone"
 	GoesOn        Promise = "deliveries go on without JetStream"
+	Unhindered    Promise = "strangers do not hold up honest senders"
+	Bounded       Promise = "strangers are answered, cut off and bounded"
 )
 
 // Promises lists all promises, in the order of reports.
 var Promises = []Promise{
 	NothingLost, OneEvent, AllEnd, RowsTrue, FinalStays, TwiceExplain, LeaseHolds, CapsHold, StrictOrder,
-	CommitOrder, Signed, TenantsApart, SameBytes, NoRedirection, OffIsOff, GoesOn,
+	CommitOrder, Signed, TenantsApart, SameBytes, NoRedirection, OffIsOff, GoesOn, Unhindered, Bounded,
 }
 
 // Breach is one way in which a promise was broken.
@@ -73,6 +75,9 @@ type Result struct {
 	// in, which no promise covers.
 	Deleted, Either, Waiting, WithBroker int
 
+	// Attacks are in the order of time.
+	Attacks []Attacked
+
 	// Latencies are the times from an event's acceptance to a delivery's first 2xx, sorted.
 	Latencies []time.Duration
 }
@@ -100,6 +105,7 @@ func Check(records []history.Record) (*Result, error) {
 	c.events()
 	c.deliveries()
 	c.outages()
+	c.attacked()
 	c.rows()
 	c.twice()
 	c.off()
@@ -125,6 +131,7 @@ type check struct {
 	firstPost map[string]int64 // of an event, by its token
 	byRow     map[string][]*history.Post
 	faults    []*history.Fault
+	attacks   []*history.Attack
 	rowOf     map[string]*history.Row // by delivery
 	seen      []*history.Row
 	excused   map[*history.Fault]*Effect
@@ -160,6 +167,8 @@ func (c *check) read(records []history.Record) error {
 		case history.KindFault:
 			c.faults = append(c.faults, r.Fault)
 			c.excused[r.Fault] = &Effect{}
+		case history.KindAttack:
+			c.attacks = append(c.attacks, r.Attack)
 		case history.KindSeen:
 			c.seen = append(c.seen, r.Row)
 		case history.KindRow:

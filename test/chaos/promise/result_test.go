@@ -28,7 +28,7 @@ func tale() *story {
 	for n, o := range []history.Offer{{Tenant: "a", Agent: "x"}, {Tenant: "a", Agent: "y"}, {Tenant: "b", Agent: "z"}} {
 		o.Token, o.Via, o.Event = fmt.Sprintf("t%d", n+1), "api", fmt.Sprintf("evt_%d", n+1)
 		offered, accepted := o, o
-		offered.At, offered.Event, accepted.At = int64(100+100*n), "", int64(150+100*n)
+		offered.At, offered.Event, accepted.At, accepted.Tries = int64(100+100*n), "", int64(150+100*n), 1
 		s.add(history.Record{Kind: history.KindOffered, Offer: &offered})
 		s.add(history.Record{Kind: history.KindAccepted, Offer: &accepted})
 	}
@@ -43,6 +43,10 @@ func tale() *story {
 	s.post("wh_other", 3, 1, 20*second, 20*second+10, 200)
 	// JetStream took nothing all the while.
 	s.add(history.Record{Kind: history.KindFault, Fault: &history.Fault{Name: promise.NoQuorum, Party: "nats", Start: -11 * second, End: 11 * second}})
+	// A stranger attacked the API while the last two events came.
+	s.add(history.Record{Kind: history.KindAttack, Attack: &history.Attack{
+		Name: "attack.slow bodies", Via: history.ViaAPI, Start: 180, End: 1000, Sent: 10, Answered: 9, Cut: 1, Refusals: 20, Commands: 200, Memory: 10, Limit: 20,
+	}})
 	// This webhook was created disabled, enabled and deleted.
 	s.add(history.Record{Kind: history.KindHook, Hook: &history.Hook{ID: "wh_change", Name: "change", Tenant: "b", Cap: 8, Off: true}})
 	s.add(history.Record{Kind: history.KindChange, Change: &history.Change{Hook: "wh_change", Asked: 10, Done: 20, On: true}})
@@ -105,6 +109,17 @@ func (s *story) fault() *history.Fault {
 	return s.records[at].Fault
 }
 
+func (s *story) attack() *history.Attack {
+	at := slices.IndexFunc(s.records, func(r history.Record) bool { return r.Kind == history.KindAttack })
+	return s.records[at].Attack
+}
+
+// accepted returns the acceptance of an event.
+func (s *story) accepted(token string) *history.Offer {
+	at := slices.IndexFunc(s.records, func(r history.Record) bool { return r.Kind == history.KindAccepted && r.Offer.Token == token })
+	return s.records[at].Offer
+}
+
 func (s *story) drop(cond func(history.Record) bool) { s.records = slices.DeleteFunc(s.records, cond) }
 
 func TestHistoryInWhichAllWasKept(t *testing.T) {
@@ -130,6 +145,24 @@ func TestDoctoredHistoriesAreRejectedForTheRightPromise(t *testing.T) {
 		doctor func(*story)
 		want   promise.Promise
 	}{
+		"an honest sender that was refused during an attack": {func(s *story) {
+			s.accepted("t2").Tries, s.accepted("t2").Error = 2, "421"
+		}, promise.Unhindered},
+		"honest senders that slowed down during an attack": {func(s *story) {
+			s.attack().End = 40 * second
+		}, promise.Unhindered},
+		"an attacker without an answer": {func(s *story) {
+			s.attack().Unanswered = 1
+		}, promise.Bounded},
+		"an attacker that is not cut off": {func(s *story) {
+			s.attack().Refusals = 100
+		}, promise.Bounded},
+		"an attacker that gives commands for ever": {func(s *story) {
+			s.attack().Commands = 1000
+		}, promise.Bounded},
+		"an attack that takes the memory": {func(s *story) {
+			s.attack().Memory = 21
+		}, promise.Bounded},
 		"a delivery that never came": {func(s *story) {
 			s.drop(func(r history.Record) bool {
 				return r.Post != nil && r.Post.Delivery == delivery("wh_cap", 1) || r.Row != nil && r.Row.Delivery == delivery("wh_cap", 1)
