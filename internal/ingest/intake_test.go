@@ -52,6 +52,20 @@ func publish(t testing.TB, js jetstream.JetStream, subject, body string, header 
 	require.NoError(t, err)
 }
 
+// keepAcknowledged makes the intake stream anew, so that it keeps acknowledged messages and can send them again.
+func keepAcknowledged(t testing.TB, js jetstream.JetStream) {
+	t.Helper()
+	s, err := js.Stream(t.Context(), stream.Intake)
+	require.NoError(t, err)
+	c := s.CachedInfo().Config
+	c.Retention = jetstream.LimitsPolicy
+	require.NoError(t, js.DeleteStream(t.Context(), stream.Intake))
+	_, err = js.CreateStream(t.Context(), c)
+	require.NoError(t, err)
+	_, err = js.CreateConsumer(t.Context(), stream.Intake, stream.IntakeConsumerConfig())
+	require.NoError(t, err)
+}
+
 // unsettled counts the messages of the intake stream behind the last one up to
 // which all are acknowledged. The consumer's own count of pending messages lags.
 func unsettled(t testing.TB, js jetstream.JetStream) int {
@@ -98,6 +112,7 @@ func TestIntakeKeepsOneEventAKey(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.Pool(t)
 	_, js := natstest.Connect(t)
+	keepAcknowledged(t, js)
 	ten := tenant(t, pool)
 	subject := events.IntakePrefix + ten.String()
 	body := `{"type":"email.sent","data":{}`

@@ -10,7 +10,7 @@ import (
 
 // part is the part of its account's storage that a stream may fill, so that the other
 // streams keep room. A full stream drops its oldest messages. Nothing is lost: the outbox
-// has every event that is not fanned out.
+// has every event that is not fanned out. A full MAIL_INTAKE refuses new messages instead.
 type part struct {
 	// The bound is the account's limit divided by divisor. onDisk replaces it for a
 	// stream on disk that should be in memory; zero: it does not.
@@ -25,6 +25,7 @@ var parts = map[string]part{
 	Events:     {divisor: 2, unlimited: 8 << 30},
 	Deliveries: {divisor: 2, onDisk: 8, unlimited: 512 << 20, most: 512 << 20},
 	Raw:        {divisor: 8, unlimited: 8 << 30},
+	Intake:     {divisor: 8, unlimited: 1 << 30},
 	Dead:       {divisor: 16, unlimited: 1 << 30, most: 1 << 30},
 }
 

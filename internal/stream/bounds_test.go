@@ -43,7 +43,36 @@ func TestStreamsAreBoundedByAShareOfTheAccount(t *testing.T) {
 	require.NoError(t, stream.Ensure(t.Context(), js, stream.Options{}))
 	require.EqualValues(t, 32*mib, configOf(t, js, stream.Events).MaxBytes)
 	require.EqualValues(t, 8*mib, configOf(t, js, stream.Deliveries).MaxBytes)
+	require.EqualValues(t, 8*mib, configOf(t, js, stream.Intake).MaxBytes)
 	require.EqualValues(t, 4*mib, configOf(t, js, stream.Dead).MaxBytes)
+}
+
+// TestAFullIntakeRefusesAndLosesNothing fills the intake while nobody takes messages in.
+func TestAFullIntakeRefusesAndLosesNothing(t *testing.T) {
+	t.Parallel()
+	js := configured(t, `jetstream { max_file: 64MiB }`)
+	require.NoError(t, stream.Ensure(t.Context(), js, stream.Options{Role: stream.Ingest}))
+	taken := uint64(0)
+	body := make([]byte, 512<<10)
+	publish := func() error {
+		_, err := js.Publish(t.Context(), "mail.intake.a", body)
+		return err
+	}
+	for ; publish() == nil; taken++ {
+		require.Less(t, taken, uint64(1000), "the stream has no bound")
+	}
+	var refused *jetstream.APIError
+	require.ErrorAs(t, publish(), &refused)
+	require.EqualValues(t, 10077, refused.ErrorCode, "maximum bytes exceeded")
+	s, err := js.Stream(t.Context(), stream.Intake)
+	require.NoError(t, err)
+	require.Equal(t, taken, s.CachedInfo().State.Msgs, "all that were accepted are there")
+	c, err := js.Consumer(t.Context(), stream.Intake, stream.IntakeConsumer)
+	require.NoError(t, err)
+	m, err := c.Next()
+	require.NoError(t, err)
+	require.NoError(t, m.DoubleAck(t.Context()))
+	require.NoError(t, publish(), "what is taken in makes room")
 }
 
 // TestBoundsFitTheServersOwnLimits has a server with limits that the account does not show.
@@ -89,7 +118,7 @@ func TestAnUnboundedStreamGetsABound(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.NoError(t, stream.Ensure(t.Context(), js, stream.Options{}))
-	for _, name := range []string{stream.Events, stream.Deliveries, stream.Dead} {
+	for _, name := range []string{stream.Events, stream.Deliveries, stream.Intake, stream.Dead} {
 		require.Positive(t, configOf(t, js, name).MaxBytes, name)
 	}
 }

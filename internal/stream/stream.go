@@ -101,13 +101,13 @@ func intakeConfig(replicas int) jetstream.StreamConfig {
 		Description: "Events that other systems hand in; acknowledged once they are in the outbox.",
 		Subjects:    []string{events.IntakePrefix + "*"},
 		Storage:     jetstream.FileStorage,
-		Retention:   jetstream.LimitsPolicy,
-		Discard:     jetstream.DiscardNew,
-		MaxAge:      7 * 24 * time.Hour,
-		// Without a limit: acknowledged messages stay until their maximum age, and would make a full
-		// stream refuse new ones.
-		MaxBytes: -1,
-		Replicas: replicas,
+		// A message that is in the outbox leaves the stream, so that the bound is of what waits. A full stream refuses
+		// a message with an error, and loses none.
+		Retention: jetstream.WorkQueuePolicy,
+		Discard:   jetstream.DiscardNew,
+		MaxAge:    7 * 24 * time.Hour,
+		MaxBytes:  -1,
+		Replicas:  replicas,
 		// The shortest window that the server allows, because tenants may use equal message ids. The
 		// outbox finds duplicates by tenant and key.
 		Duplicates: 100 * time.Millisecond,
@@ -191,7 +191,10 @@ type MismatchError struct {
 // Error names the difference and the remedy.
 func (e *MismatchError) Error() string {
 	remedy := "change it with `nats stream edit %[1]s`"
-	if e.Fixed {
+	switch {
+	case e.Fixed && e.Stream == Intake:
+		remedy = "the broker can't change that, so remove it with `nats stream rm %[1]s` when its messages are taken in: Fanmail creates it again"
+	case e.Fixed:
 		remedy = "the broker can't change that, so remove it with `nats stream rm %[1]s`: Fanmail creates it again and publishes what is in the outbox, and replays read the tables"
 	}
 	return fmt.Sprintf("stream %[1]s on the broker has %[2]s %[3]s, Fanmail needs %[4]s: "+remedy+"; or point FANMAIL_NATS_URL at another account",
@@ -219,8 +222,10 @@ func dangerous(have, want jetstream.StreamConfig) error {
 		return &MismatchError{Stream: want.Name, Field: field, Have: fmt.Sprint(h), Want: fmt.Sprint(w)}
 	}
 	switch {
+	case have.Retention != want.Retention && (have.Retention == jetstream.WorkQueuePolicy || want.Retention == jetstream.WorkQueuePolicy):
+		return &MismatchError{Stream: want.Name, Field: "retention", Have: have.Retention.String(), Want: want.Retention.String(), Fixed: true}
 	case have.Retention != want.Retention:
-		// Work-queue and interest streams delete acknowledged messages.
+		// An interest stream deletes acknowledged messages.
 		return mismatch("retention", have.Retention, want.Retention)
 	case have.Sealed:
 		return mismatch("sealed", true, false)
