@@ -1,6 +1,7 @@
 package devserver
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -16,8 +17,8 @@ type NATSOptions struct {
 	Port int
 	// Sync makes JetStream write to disk before it acknowledges.
 	Sync bool
-	// Config is the path of a nats-server configuration file, for users, permissions and TLS. The options above override
-	// it. "" means none.
+	// Config is the path of a nats-server configuration file, for users, permissions, TLS and a cluster. The options above
+	// override it. "" means none.
 	Config string
 }
 
@@ -37,7 +38,7 @@ func StartNATS(o NATSOptions) (*NATS, error) {
 			return nil, fmt.Errorf("embedded NATS: %w", err)
 		}
 	}
-	opts.ServerName = "fanmail-embedded"
+	opts.ServerName = cmp.Or(opts.ServerName, "fanmail-embedded")
 	opts.Host, opts.Port = "127.0.0.1", port
 	opts.JetStream, opts.StoreDir, opts.SyncAlways = true, o.Dir, o.Sync
 	opts.MaxPayload = 1 << 20

@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -60,36 +61,18 @@ func (f *Fanmail) Start(ctx context.Context, dir string, w *Workload) (err error
 	if f.pg, err = startPostgres(ctx, dir); err != nil {
 		return err
 	}
-	broker, err := process.FreeAddr()
+	nodes := max(w.Nodes, 1)
+	broker, err := f.startBroker(ctx, dir, nodes)
 	if err != nil {
 		return err
 	}
-	_, port, err := net.SplitHostPort(broker)
-	if err != nil {
+	if err := f.startCommands(ctx, dir, w, []string{
+		"FANMAIL_DATABASE_URL=" + f.pg.url(), "FANMAIL_NATS_URL=" + broker, "FANMAIL_MIGRATE=true", "FANMAIL_STREAM_REPLICAS=" + strconv.Itoa(nodes),
+		"FANMAIL_ALLOW_HTTP=true", "FANMAIL_ALLOW_NETWORKS=127.0.0.0/8", "FANMAIL_PPROF=" + strconv.FormatBool(f.Pprof),
+	}); err != nil {
 		return err
 	}
-	if err := f.run(ctx, dir, "natsd", broker, []string{"-dir", filepath.Join(dir, "nats"), "-port", port, "-sync"}, nil); err != nil {
-		return err
-	}
-	names := []string{"publisher", "dispatcher"}
-	for n := 2; n <= w.Dispatchers; n++ {
-		names = append(names, fmt.Sprintf("dispatcher-%d", n))
-	}
-	for _, name := range names {
-		health, err := process.FreeAddr()
-		if err != nil {
-			return err
-		}
-		f.debug[name] = "http://" + health
-		env := []string{
-			"FANMAIL_DATABASE_URL=" + f.pg.url(), "FANMAIL_NATS_URL=nats://" + broker, "FANMAIL_MIGRATE=true",
-			"FANMAIL_ALLOW_HTTP=true", "FANMAIL_ALLOW_NETWORKS=127.0.0.0/8", "FANMAIL_HTTP_ADDR=" + health, "FANMAIL_PPROF=" + strconv.FormatBool(f.Pprof),
-		}
-		if err := f.run(ctx, dir, name, f.debug[name]+"/readyz", nil, env); err != nil {
-			return err
-		}
-	}
-	if f.nc, err = nats.Connect("nats://" + broker); err != nil {
+	if f.nc, err = nats.Connect(broker); err != nil {
 		return fmt.Errorf("connect to NATS: %w", err)
 	}
 	if err := f.shared(ctx, max(w.Dispatchers, 1)); err != nil {
@@ -114,9 +97,43 @@ func (f *Fanmail) shared(ctx context.Context, dispatchers int) error {
 		FROM (SELECT count(*) AS n FROM fanmail.partition_owners WHERE leased_until > now() GROUP BY owner) AS o`, dispatchers, events.Partitions)
 }
 
+// startCommands starts the publisher and the dispatchers.
+func (f *Fanmail) startCommands(ctx context.Context, dir string, w *Workload, env []string) error {
+	names := []string{"publisher"}
+	for i := range max(w.Dispatchers, 1) {
+		names = append(names, part("dispatcher", i))
+	}
+	for _, name := range names {
+		health, err := process.FreeAddr()
+		if err != nil {
+			return err
+		}
+		f.debug[name] = "http://" + health
+		own := append(slices.Clone(env), "FANMAIL_HTTP_ADDR="+health)
+		if w.Names.used() && name != "publisher" {
+			self, err := os.Executable()
+			if err != nil {
+				return fmt.Errorf("start %s: %w", name, err)
+			}
+			own = append(own, w.Names.env()...)
+			err = f.launch(ctx, process.Spec{Name: name, Bin: self, Args: []string{dispatcherCommand}, Env: own, Logs: dir, Ready: f.debug[name] + "/readyz"})
+			if err != nil {
+				return err
+			}
+		} else if err := f.run(ctx, dir, name, f.debug[name]+"/readyz", nil, own); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (f *Fanmail) run(ctx context.Context, dir, name, ready string, args, env []string) error {
 	bin, _, _ := strings.Cut(name, "-")
-	p, err := process.Start(ctx, process.Spec{Name: name, Bin: filepath.Join(f.bin, bin), Args: args, Env: env, Logs: dir, Ready: ready})
+	return f.launch(ctx, process.Spec{Name: name, Bin: filepath.Join(f.bin, bin), Args: args, Env: env, Logs: dir, Ready: ready})
+}
+
+func (f *Fanmail) launch(ctx context.Context, s process.Spec) error {
+	p, err := process.Start(ctx, s)
 	if err == nil {
 		f.processes = append(f.processes, p)
 	}
@@ -218,8 +235,10 @@ func (f *Fanmail) Usage(ctx context.Context) (Usage, error) {
 			break
 		}
 		pid := strconv.Itoa(p.PID())
-		if u.CPU[p.Name], err = cpuOf(pid); err == nil && p.Name == "natsd" {
-			u.Written["nats"], err = writtenBy(pid)
+		if u.CPU[p.Name], err = cpuOf(pid); err == nil && strings.HasPrefix(p.Name, "natsd") {
+			var more float64
+			more, err = writtenBy(pid)
+			u.Written["nats"] += more
 		}
 	}
 	return u, err

@@ -42,6 +42,8 @@ type Line struct {
 	Drop    *Drop              `json:"drop,omitempty"`
 	// AtOnce is the most requests at once at one endpoint with a latency, after its first 10 s.
 	AtOnce int `json:"at_once,omitempty"`
+	// Handshakes of the endpoints with names, summed over the rounds.
+	Handshakes *Handshakes `json:"handshakes,omitempty"`
 }
 
 // Retries are the deliveries whose first request was refused.
@@ -109,6 +111,12 @@ func newLine(w *Workload, system string, runs []Run) Line {
 	l.MemoryBytes = total(l.MemoryParts)
 	for i := range runs {
 		l.AtOnce = max(l.AtOnce, runs[i].AtOnce)
+	}
+	if w.Names.used() {
+		l.Handshakes = &Handshakes{}
+		for i := range runs {
+			l.Handshakes.add(runs[i].Handshakes)
+		}
 	}
 	if retried > 0 {
 		l.Retries = &Retries{N: retried, PerSecond: spread(retries).Median}

@@ -20,6 +20,8 @@ func main() {
 			exit(receive())
 		case riverCommand:
 			exit(workRiver(ctx))
+		case dispatcherCommand:
+			os.Exit(dispatch())
 		}
 	}
 	var s Session

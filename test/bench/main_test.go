@@ -16,6 +16,10 @@ func TestMain(m *testing.M) {
 		run = map[string]func(context.Context) error{
 			receiverCommand: func(context.Context) error { return receive() },
 			riverCommand:    workRiver,
+			dispatcherCommand: func(context.Context) error {
+				os.Exit(dispatch())
+				return nil
+			},
 		}[os.Args[1]]
 	}
 	if run == nil {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,23 +33,52 @@ type Arrival struct {
 type ready struct {
 	URL     string `json:"url"`
 	Control string `json:"control"`
+	// DNS and Roots are those of [Names].
+	DNS   string `json:"dns,omitempty"`
+	Roots string `json:"roots,omitempty"`
 }
 
-// receiverCommand is the argument that makes this program the receiver.
-const receiverCommand = "receiver"
+// receiverCommand is the argument that makes this program the receiver. receiverIdle is a variable: how long its HTTPS
+// endpoints keep an idle connection; without it they are plain HTTP. receiverDir is the directory for its files.
+const (
+	receiverCommand = "receiver"
+	receiverIdle    = "BENCH_RECEIVER_IDLE"
+	receiverDir     = "BENCH_RECEIVER_DIR"
+)
 
 // receive is the receiver's process: a sink, and an HTTP server for the bench's commands and
 // questions. It exits when its standard input ends, which is when the bench exits.
 func receive() error {
-	s, err := sink.Start(sink.Options{Keep: sink.KeepTimes})
+	at, options, secure := ready{}, sink.Options{Keep: sink.KeepTimes}, &secured{}
+	if text := os.Getenv(receiverIdle); text != "" {
+		idle, err := time.ParseDuration(text)
+		if err == nil {
+			secure, err = startSecured(os.Getenv(receiverDir))
+		}
+		if err != nil {
+			return fmt.Errorf("receiver: %w", err)
+		}
+		defer func() { _ = secure.dns.Close() }()
+		options, at.DNS, at.Roots = secure.options(idle), secure.dns.Addr, secure.roots
+	}
+	s, err := sink.Start(options)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
+	at.URL = s.URL("")
+	return serveControl(at, s, secure)
+}
+
+// serveControl serves the bench until standard input ends.
+func serveControl(at ready, s *sink.Sink, secure *secured) error {
 	mux := http.NewServeMux()
 	told := behaviours{sink: s}
 	mux.HandleFunc("POST /answers", told.set)
 	mux.HandleFunc("GET /at-once", told.atOnce)
+	if secure.dns != nil {
+		mux.HandleFunc("GET /handshakes", func(w http.ResponseWriter, _ *http.Request) { _ = gob.NewEncoder(w).Encode(secure.handshakes()) })
+	}
 	mux.HandleFunc("GET /wait", func(w http.ResponseWriter, r *http.Request) {
 		n, err := strconv.Atoi(r.URL.Query().Get("n"))
 		if err == nil {
@@ -82,7 +112,8 @@ func receive() error {
 		defer close(closed)
 		_ = control.Serve(l)
 	}()
-	if err := json.NewEncoder(os.Stdout).Encode(ready{URL: s.URL(""), Control: "http://" + l.Addr().String()}); err != nil {
+	at.Control = "http://" + l.Addr().String()
+	if err := json.NewEncoder(os.Stdout).Encode(at); err != nil {
 		return fmt.Errorf("receiver: %w", err)
 	}
 	_, _ = io.Copy(io.Discard, os.Stdin)
@@ -132,13 +163,17 @@ type receiver struct {
 	stdin io.Closer
 }
 
-func startReceiver(ctx context.Context) (*receiver, error) {
+// startReceiver starts it, with its files in dir.
+func startReceiver(ctx context.Context, n *Names, dir string) (*receiver, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("start the receiver: %w", err)
 	}
 	cmd := exec.CommandContext(ctx, self, receiverCommand) //nolint:gosec // this program
 	cmd.Stderr = os.Stderr
+	if n.used() {
+		cmd.Env = append(os.Environ(), receiverIdle+"="+n.Idle.String(), receiverDir+"="+dir)
+	}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, fmt.Errorf("start the receiver: %w", err)
@@ -160,6 +195,22 @@ func startReceiver(ctx context.Context) (*receiver, error) {
 		return nil, fmt.Errorf("start the receiver: %w", err)
 	}
 	return r, nil
+}
+
+// url is where an endpoint is.
+func (r *receiver) url(e *Endpoint) string {
+	if e.Host == "" {
+		return r.URL + e.Path
+	}
+	return "https://" + e.Host + r.URL[strings.LastIndexByte(r.URL, ':'):] + e.Path
+}
+
+// handshakes are those so far, of a receiver with names.
+func (r *receiver) handshakes(ctx context.Context, n *Names) (h Handshakes, err error) {
+	if n.used() {
+		err = r.ask(ctx, http.MethodGet, "/handshakes", nil, &h)
+	}
+	return h, err
 }
 
 func (r *receiver) stop() {

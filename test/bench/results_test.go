@@ -30,6 +30,15 @@ func TestALineHasMediansAndSums(t *testing.T) {
 	require.Equal(t, 5.0, l.MemoryBytes)
 }
 
+func TestHandshakesOfALineAreSummed(t *testing.T) {
+	t.Parallel()
+	run := Run{Handshakes: Handshakes{Full: 3, Resumed: 2, Questions: 6}}
+	l := newLine(&Workload{Names: Names{Idle: 1}}, "fanmail", []Run{run, run})
+	require.Equal(t, &Handshakes{Full: 6, Resumed: 4, Questions: 12}, l.Handshakes)
+	require.Nil(t, newLine(&Workload{}, "fanmail", []Run{run}).Handshakes)
+	require.Equal(t, Handshakes{Full: 1, Resumed: 2, Questions: 3}, Handshakes{4, 4, 4}.minus(Handshakes{3, 2, 1}))
+}
+
 func TestOnlyTheSameWorkloadIsCompared(t *testing.T) {
 	t.Parallel()
 	lines := []Line{

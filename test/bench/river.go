@@ -57,7 +57,7 @@ const riverSchema = `
 
 // Start implements [System].
 func (r *River) Start(ctx context.Context, dir string, w *Workload) (err error) {
-	if w.State != (State{}) || w.Dispatchers > 1 {
+	if w.State != (State{}) || w.Dispatchers > 1 || w.Nodes > 1 {
 		return fmt.Errorf("%s is for Fanmail: %w", w.Name, errors.ErrUnsupported)
 	}
 	r.endpoints = map[Target][]string{}
@@ -88,7 +88,7 @@ func (r *River) Start(ctx context.Context, dir string, w *Workload) (err error) 
 	}
 	worker, err := process.Start(ctx, process.Spec{
 		Name: "worker", Bin: self, Args: []string{riverCommand}, Logs: dir, Ready: ready,
-		Env: []string{riverDatabase + "=" + r.pg.url(), riverReady + "=" + ready, riverWorkersEnv + "=" + strconv.Itoa(r.workers)},
+		Env: append(w.Names.env(), riverDatabase+"="+r.pg.url(), riverReady+"="+ready, riverWorkersEnv+"="+strconv.Itoa(r.workers)),
 	})
 	if err != nil {
 		return err

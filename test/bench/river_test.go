@@ -88,7 +88,7 @@ func TestReceiverAnswersAsTold(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
-	rec, err := startReceiver(ctx)
+	rec, err := startReceiver(ctx, &Names{}, t.TempDir())
 	require.NoError(t, err)
 	t.Cleanup(rec.stop)
 	slow := time.Millisecond

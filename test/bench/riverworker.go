@@ -131,6 +131,7 @@ func (p *poster) endpoint(ctx context.Context, id string) (*endpoint, error) {
 
 // workRiver is the worker's process. It exits with ctx, without waiting for requests that hang.
 func workRiver(ctx context.Context) error {
+	useNames()
 	conf, err := pgxpool.ParseConfig(os.Getenv(riverDatabase))
 	if err != nil {
 		return fmt.Errorf("worker: %s: %w", riverDatabase, err)

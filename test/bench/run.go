@@ -35,6 +35,8 @@ type Run struct {
 	Drop             Drop
 	// AtOnce is the most requests at once at one endpoint with a latency, after its first 10 s.
 	AtOnce int
+	// Handshakes of the endpoints with names.
+	Handshakes Handshakes
 }
 
 // Slow is a slow delivery.
@@ -56,10 +58,11 @@ type Drop struct {
 // run starts a system, measures it and stops it. Events that never arrive are not an error; the result
 // counts them.
 func run(ctx context.Context, w *Workload, s System, dir, profiles string) (out Run, err error) {
-	rec, err := startReceiver(ctx)
+	rec, err := startReceiver(ctx, &w.Names, dir)
 	if err != nil {
 		return out, err
 	}
+	w.Names.DNS, w.Names.Roots = rec.DNS, rec.Roots
 	defer func() { err = errors.Join(err, s.Stop(ctx)) }()
 	// Before the system is stopped, so that no answer hangs any longer.
 	defer rec.stop()
@@ -69,7 +72,7 @@ func run(ctx context.Context, w *Workload, s System, dir, profiles string) (out 
 	peak := watchMemory(ctx, s)
 	defer peak.stop()
 	for i := range w.Endpoints {
-		w.Endpoints[i].URL = rec.URL + w.Endpoints[i].Path
+		w.Endpoints[i].URL = rec.url(&w.Endpoints[i])
 	}
 	if err := s.Subscribe(ctx, w.Endpoints); err != nil {
 		return out, err
@@ -135,6 +138,10 @@ func (m *measurement) take(ctx context.Context, want func(Target) bool, least ti
 	if err != nil {
 		return Run{}, err
 	}
+	shaken, err := m.rec.handshakes(ctx, &w.Names)
+	if err != nil {
+		return Run{}, err
+	}
 	profiled := m.profile(ctx)
 	start := time.Now()
 	dropped := m.drop(ctx)
@@ -165,6 +172,11 @@ func (m *measurement) take(ctx context.Context, want func(Target) bool, least ti
 		fmt.Fprintln(os.Stderr, err) // the figures are complete without it
 	}
 	out := t.run(start, end)
+	now, err := m.rec.handshakes(ctx, &w.Names)
+	if err != nil {
+		return Run{}, err
+	}
+	out.Handshakes = now.minus(shaken)
 	out.CPU, out.Written = per(before.CPU, after.CPU, len(t.came), 1000), per(before.Written, after.Written, len(t.came), 1)
 	out.RetriesPerSecond = float64(t.retried()-retried) / end.Sub(due).Seconds()
 	if w.Drop {

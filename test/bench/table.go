@@ -50,6 +50,7 @@ func table(w io.Writer, lines []Line) error {
 		if l.AtOnce > 0 {
 			fmt.Fprintf(w, "; at most %d requests at once at an endpoint after its first 10 s", l.AtOnce)
 		}
+		fmt.Fprint(w, l.Handshakes.text(l.N))
 		if l.Drop != nil {
 			fmt.Fprintf(w, "; the drop took %.0f ms; slowest delivery before it %.1f ms, during it %.1f ms", l.Drop.Took, l.Drop.Before, l.Drop.During)
 		}
@@ -66,6 +67,13 @@ func table(w io.Writer, lines []Line) error {
 		fmt.Fprintln(w)
 	}
 	return nil
+}
+
+func (h *Handshakes) text(deliveries int) string {
+	if h == nil {
+		return ""
+	}
+	return fmt.Sprintf("; %d TLS handshakes, %d of them resumed, and %d DNS questions for %d deliveries", h.Full+h.Resumed, h.Resumed, h.Questions, deliveries)
 }
 
 func spreadText(s Spread, digits, rounds int) string {

@@ -43,6 +43,8 @@ type Endpoint struct {
 	Target
 	Path string
 	Answer
+	// Host is the name of the endpoint's server; "" is the receiver's address.
+	Host string
 	// URL is set when the receiver runs.
 	URL string
 }
@@ -79,6 +81,10 @@ type Workload struct {
 	State State
 	// Dispatchers is the number of dispatchers. Zero means one.
 	Dispatchers int
+	// Nodes is the number of NATS servers, on each of which every stream has a replica. Zero means one.
+	Nodes int
+	// Names is how endpoints with a Host are reached. The zero value has none.
+	Names Names
 	// Drop drops a day past retention halfway.
 	Drop bool
 	// Warm is how many events for each target a round of the warm-up has; with a Rate its rounds
@@ -204,7 +210,7 @@ func workloads(quick bool, scale float64) []Workload {
 	for i := range fast {
 		fast[i].Rounds, fast[i].Patience = 3, 3*time.Minute
 	}
-	all := slices.Concat(fast, noisy(pick(40, 5), time.Duration(pick(20, 6))*time.Second), standing(scale), latencies(pick))
+	all := slices.Concat(replicated(fast), noisy(pick(40, 5), time.Duration(pick(20, 6))*time.Second), standing(scale), latencies(pick), names(pick))
 	for i := range all {
 		all[i].WarmRounds = pick(8, warmRounds)
 		if quick {

@@ -3,6 +3,7 @@
 package dnstest
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -55,29 +56,55 @@ func Serve(t testing.TB, z Zone) (addr string, asked *atomic.Int64) {
 // name exists. It may be called from many goroutines.
 func ServeFunc(t testing.TB, answer func(name, kind string) (records []string, exists bool)) (addr string, asked *atomic.Int64) {
 	t.Helper()
-	s := &server{answer: answer}
-	tcp, udp := listen(t)
-	done := make(chan struct{}, 2)
-	go func() { s.serveUDP(udp); done <- struct{}{} }()
-	go func() { s.serveTCP(tcp); done <- struct{}{} }()
+	s, err := Start(answer)
+	require.NoError(t, err)
 	t.Cleanup(func() {
-		_, _ = tcp.Close(), udp.Close()
-		<-done
-		<-done
-		if err := s.failed.Load(); err != nil {
-			t.Errorf("the zone: %v", *err)
+		if err := s.Close(); err != nil {
+			t.Error(err)
 		}
 	})
-	return tcp.Addr().String(), &s.asked
+	return s.Addr, &s.asked
 }
 
-type server struct {
+// Server is a running server.
+type Server struct {
+	// Addr is where it listens, on UDP and TCP.
+	Addr string
+
 	answer func(name, kind string) ([]string, bool)
+	tcp    net.Listener
+	udp    net.PacketConn
+	served sync.WaitGroup
 	asked  atomic.Int64
 	failed atomic.Pointer[error]
 }
 
-func (s *server) serveUDP(conn net.PacketConn) {
+// Start is [ServeFunc] without a test. The caller closes the server.
+func Start(answer func(name, kind string) (records []string, exists bool)) (*Server, error) {
+	tcp, udp, err := listen()
+	if err != nil {
+		return nil, fmt.Errorf("DNS server: %w", err)
+	}
+	s := &Server{Addr: tcp.Addr().String(), answer: answer, tcp: tcp, udp: udp}
+	s.served.Go(func() { s.serveUDP(udp) })
+	s.served.Go(func() { s.serveTCP(tcp) })
+	return s, nil
+}
+
+// Asked is the number of questions so far.
+func (s *Server) Asked() int { return int(s.asked.Load()) }
+
+// Close ends the server. The error names a record that it could not send.
+func (s *Server) Close() error {
+	_, _ = s.tcp.Close(), s.udp.Close()
+	s.served.Wait()
+	if err := s.failed.Load(); err != nil {
+		return fmt.Errorf("the zone: %w", *err)
+	}
+	return nil
+}
+
+func (s *Server) serveUDP(conn net.PacketConn) {
 	for buf := make([]byte, 4096); ; {
 		n, from, err := conn.ReadFrom(buf)
 		if err != nil {
@@ -89,7 +116,7 @@ func (s *server) serveUDP(conn net.PacketConn) {
 	}
 }
 
-func (s *server) serveTCP(l net.Listener) {
+func (s *Server) serveTCP(l net.Listener) {
 	var open sync.WaitGroup
 	defer open.Wait()
 	for {
@@ -102,7 +129,7 @@ func (s *server) serveTCP(l net.Listener) {
 }
 
 // serveConn answers one question. The resolvers under test ask no more on one connection.
-func (s *server) serveConn(conn net.Conn) {
+func (s *Server) serveConn(conn net.Conn) {
 	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
 	var size [2]byte
@@ -119,7 +146,7 @@ func (s *server) serveConn(conn net.Conn) {
 }
 
 // reply packs the answer; nil means silence.
-func (s *server) reply(packed []byte, udp bool) []byte {
+func (s *Server) reply(packed []byte, udp bool) []byte {
 	var q dnsmessage.Message
 	if err := q.Unpack(packed); err != nil || len(q.Questions) != 1 {
 		return nil
@@ -206,18 +233,18 @@ func resource(kind, record string) (dnsmessage.ResourceBody, error) {
 }
 
 // listen opens one port for both. A port that is free for TCP may be a client's for UDP; then another is tried.
-func listen(t testing.TB) (tcp net.Listener, udp net.PacketConn) {
-	t.Helper()
+func listen() (tcp net.Listener, udp net.PacketConn, err error) {
 	var lc net.ListenConfig
 	for range 100 {
-		var err error
-		tcp, err = lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		if udp, err = lc.ListenPacket(t.Context(), "udp", tcp.Addr().String()); err == nil {
-			return tcp, udp
+		if tcp, err = lc.Listen(context.Background(), "tcp", "127.0.0.1:0"); err != nil {
+			return nil, nil, err
 		}
-		require.NoError(t, tcp.Close())
+		if udp, err = lc.ListenPacket(context.Background(), "udp", tcp.Addr().String()); err == nil {
+			return tcp, udp, nil
+		}
+		if closed := tcp.Close(); closed != nil {
+			return nil, nil, closed
+		}
 	}
-	require.Fail(t, "no port is free for TCP and UDP")
-	return nil, nil
+	return nil, nil, fmt.Errorf("no port is free for TCP and UDP: %w", err)
 }

@@ -2,6 +2,7 @@ package sink
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -37,11 +38,16 @@ type Options struct {
 	// Addr to listen on; "" means 127.0.0.1:0.
 	Addr string
 	Keep Keep
+	// TLS makes it an HTTPS server, with HTTP/2; nil: plain HTTP.
+	TLS *tls.Config
+	// Idle is how long a connection without a request stays open; zero: for ever.
+	Idle time.Duration
 }
 
 // Sink is a running receiver.
 type Sink struct {
 	keep     Keep
+	secure   bool
 	listener net.Listener
 	server   *http.Server
 	served   chan struct{}
@@ -82,17 +88,23 @@ func Start(o Options) (*Sink, error) {
 		return nil, fmt.Errorf("sink: %w", err)
 	}
 	s := &Sink{
-		keep: o.Keep, listener: l, served: make(chan struct{}), closing: make(chan struct{}),
+		keep: o.Keep, secure: o.TLS != nil, listener: l, served: make(chan struct{}), closing: make(chan struct{}),
 		waiters: map[chan struct{}]struct{}{}, secrets: map[string]string{}, scripts: map[string]Script{},
 	}
 	s.server = &http.Server{
 		Handler:           http.HandlerFunc(s.serve),
 		ReadHeaderTimeout: time.Minute,
 		ErrorLog:          log.New(io.Discard, "", 0),
+		TLSConfig:         o.TLS,
+		IdleTimeout:       o.Idle,
 	}
 	go func() {
 		defer close(s.served)
-		_ = s.server.Serve(l)
+		if s.secure {
+			_ = s.server.ServeTLS(l, "", "")
+		} else {
+			_ = s.server.Serve(l)
+		}
 	}()
 	return s, nil
 }
@@ -112,7 +124,13 @@ func (s *Sink) Close() {
 }
 
 // URL is the sink's URL for a path, which begins with "/".
-func (s *Sink) URL(path string) string { return "http://" + s.listener.Addr().String() + path }
+func (s *Sink) URL(path string) string {
+	scheme := "http://"
+	if s.secure {
+		scheme = "https://"
+	}
+	return scheme + s.listener.Addr().String() + path
+}
 
 // Secret sets the secret that verifies the path's requests from now on.
 func (s *Sink) Secret(path, secret string) {
