@@ -15,8 +15,9 @@ import (
 // tenant.
 var ErrAddressTaken = errors.New("the address is taken")
 
-// Agent is a mail address that receives mail for a tenant. Events name it in
-// [Event].AgentID.
+// Agent is a mail address that receives mail for a tenant, also with tags: robot@example.com receives what is sent to
+// robot+tag@example.com. The address *@example.com receives what no other agent of the domain does. Events name the
+// agent in [Event].AgentID.
 type Agent struct {
 	Address    string // in lower case
 	WebhookURL string // the agent's own webhook; "" for none

@@ -11,7 +11,7 @@ type agentsCmd struct {
 	Get    agentsGet    `cmd:"" help:"Show an agent."`
 	Create agentsCreate `cmd:"" help:"Create an agent."`
 	Update agentsUpdate `cmd:"" help:"Change an agent's own webhook."`
-	Delete agentsDelete `cmd:"" help:"Delete an agent. Its address then rejects mail."`
+	Delete agentsDelete `cmd:"" help:"Delete an agent. Its address then rejects mail, unless an agent *@domain takes it."`
 }
 
 type agentsList struct {
@@ -35,7 +35,7 @@ func (c *agentsGet) Run(ctx context.Context, s *session) error {
 
 type agentsCreate struct {
 	target
-	Address    string `arg:"" help:"The mail address."`
+	Address    string `arg:"" help:"The mail address; *@example.com takes what no other agent of the domain does."`
 	WebhookURL string `name:"webhook-url" help:"The agent's own webhook."`
 }
 

@@ -53,7 +53,7 @@ CREATE TABLE fanmail.tenant_usage (
 ) WITH (fillfactor = 50);
 
 CREATE TABLE fanmail.agents (
-    address     text PRIMARY KEY,              -- lower case
+    address     text PRIMARY KEY,              -- lower case; *@example.com takes what no other agent of the domain does
     domain      text GENERATED ALWAYS AS (split_part(address, '@', -1)) STORED,
     tenant_id   uuid NOT NULL REFERENCES fanmail.tenants (id),
     webhook_url text,

@@ -10,6 +10,12 @@ type Received struct {
 	ConversationID string `json:"conversation_id"`
 	// AgentID is the address of the agent that received the mail.
 	AgentID string `json:"agent_id"`
+	// Recipient is the address that the mail was sent to, in lower case except for the tag. It is AgentID, unless the
+	// agent took the mail for an address with a tag, as *@example.com, or as postmaster.
+	Recipient string `json:"recipient"`
+	// Tag is what follows the first "+" of the recipient's local part, as the client wrote it; "" for none, and where
+	// the agent's own address has the "+".
+	Tag string `json:"tag"`
 	// Envelope is the SMTP envelope. It need not agree with the header.
 	Envelope Envelope `json:"envelope"`
 	// From are the addresses of the From field. An absent field is an empty list, also

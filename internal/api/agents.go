@@ -30,7 +30,7 @@ type AgentPath struct {
 
 type createAgentInput struct {
 	Body struct {
-		Address    storedText `json:"address" doc:"A mail address. It is stored in lower case, with its domain in ASCII."`
+		Address    storedText `json:"address" doc:"A mail address. It is stored in lower case, with its domain in ASCII. *@example.com takes what no other agent of the domain does."`
 		WebhookURL storedText `json:"webhook_url,omitempty"`
 	} `nameHint:"AgentSettings"`
 }
@@ -58,7 +58,7 @@ func (s *server) agentRoutes() {
 	}, s.changeAgent)
 	register(s, tenants, huma.Operation{
 		OperationID: "delete-agent", Method: http.MethodDelete, Path: "/v1/agents/{address}", DefaultStatus: http.StatusNoContent,
-		Summary: "Delete an agent", Description: "Its address then rejects mail. The mail that it has received stays.",
+		Summary: "Delete an agent", Description: "Its address then rejects mail, unless the tenant has an agent for the whole domain. The mail that it has received stays.",
 	}, s.deleteAgent)
 }
 

@@ -25,20 +25,19 @@ import (
 // lookUp returns the agent of an address, and the database's time. It fails with
 // errUnknown if no agent has the address.
 func (s *receiver) lookUp(ctx context.Context, address string) (recipient, time.Time, error) {
-	lower := mailbox.Fold(address)
-	r := recipient{address: address, agent: lower}
+	r := recipient{address: address}
 	// No agent has an address that Postgres refuses as text, or an event as an id.
-	if len(lower) > events.MaxKeyBytes || !utf8.ValidString(address) || strings.IndexByte(address, 0) >= 0 {
+	if len(address) > events.MaxKeyBytes || !utf8.ValidString(address) || strings.IndexByte(address, 0) >= 0 {
 		return r, time.Time{}, errUnknown
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, lookUpTimeout, errors.New("looking up a recipient took over 10 s"))
 	defer cancel()
-	tenant, now, err := mailbox.Owner(ctx, s.pool, lower)
-	r.tenant = tenant
+	agent, now, err := mailbox.FindRoute(ctx, s.pool, address)
+	r.agent, r.tenant = agent.Address, agent.TenantID
 	if errors.Is(err, pgx.ErrNoRows) {
 		return r, now, errUnknown
 	}
-	return r, now, err
+	return r.addressed(), now, err
 }
 
 // accept parses the mail and commits it. An error is the reply to the client.
@@ -92,26 +91,28 @@ func (s *receiver) authenticate(ctx context.Context, m *mail, p *parsed) {
 	s.m.mailauth(&m.authentication, time.Since(start))
 }
 
-// copies returns a copy for each addressed agent, in the order of RCPT.
+// copies returns a copy for each address that an agent takes mail for, in the order of RCPT. Addresses with other tags,
+// and those of a whole domain, get copies of their own: each tells its agent something else.
 func (s *receiver) copies(m mail, p *parsed) []copied {
 	var out []copied
 	own := make(map[string][]string, len(m.to))
 	for _, r := range m.to {
-		own[r.agent] = append(own[r.agent], mailparse.Text(r.address))
+		own[r.key] = append(own[r.key], mailparse.Text(r.address))
 	}
 	for _, r := range m.to {
-		to, first := own[r.agent]
+		to, first := own[r.key]
 		if !first {
 			continue
 		}
-		delete(own, r.agent)
-		id, key := identify(r.tenant, r.agent, p, m.raw)
+		delete(own, r.key)
+		id, key := identify(r.tenant, r.key, p, m.raw)
 		ev := events.Event{
 			TenantID: r.tenant, Type: events.EmailReceived, AgentID: r.agent,
 			ConversationID: p.conversation(r.tenant, id), MessageID: id.String(), IdempotencyKey: key,
 		}
 		rec := p.received(m)
 		rec.MessageID, rec.ConversationID, rec.AgentID = ev.MessageID, ev.ConversationID, ev.AgentID
+		rec.Recipient, rec.Tag = mailparse.Text(r.key), mailparse.Text(r.tag)
 		rec.Envelope.To = to
 		rec.RawURL = s.o.PublicURL + "/v1/messages/" + ev.MessageID + "/raw"
 		rec.Attachments = slices.Clone(p.attachments)

@@ -35,13 +35,16 @@ func TestTheEnvelopesOfMails(t *testing.T) {
 		raw, err := os.ReadFile(f)
 		require.NoError(t, err)
 		m := mail{
-			from: "ann@example.org", raw: raw, at: at, to: []recipient{{"A@example.com", "a@example.com", tenant}},
+			from: "ann@example.org", raw: raw, at: at, to: []recipient{recipient{address: "A@example.com", agent: "a@example.com", tenant: tenant}.addressed()},
 			authentication: email.Authentication{
 				Checked: true, Results: "mx.example.com; spf=pass smtp.mailfrom=example.org; dkim=fail header.d=example.org; dmarc=pass header.from=example.org policy.dmarc=reject",
 				SPF:   email.SPF{Result: email.Pass, Domain: "example.org", ClientIP: "192.0.2.1", Helo: "mail.example.org", Aligned: true, Reason: "matched ip"},
 				DKIM:  []email.DKIM{{Result: email.Fail, Domain: "example.org", Selector: "s1", Identity: "@example.org", Aligned: true, Reason: "body hash did not verify"}},
 				DMARC: email.DMARC{Result: email.Pass, Domain: "example.org", RecordDomain: "example.org", Policy: "reject", Percent: 100},
 			},
+		}
+		if strings.HasSuffix(f, "full.eml") {
+			m.to = []recipient{recipient{address: "A+Order.17@example.com", agent: "a@example.com", tenant: tenant}.addressed()}
 		}
 		if strings.HasSuffix(f, "bare.eml") {
 			m.authentication, m.from = unchecked, ""

@@ -43,7 +43,7 @@ func FuzzMailToEvent(f *testing.F) {
 	tenant := events.NewRandom[events.TenantKind]()
 	s := &receiver{}
 	f.Fuzz(func(t *testing.T, raw []byte, from string) {
-		m := mail{from: from, raw: raw, at: time.Unix(1, 0), authentication: unchecked, to: []recipient{{"A@example.com", "a@example.com", tenant}}}
+		m := mail{from: from, raw: raw, at: time.Unix(1, 0), authentication: unchecked, to: []recipient{recipient{address: "A@example.com", agent: "a@example.com", tenant: tenant}.addressed()}}
 		kept := bytes.Clone(raw)
 		copies := s.copies(m, parseMail(context.Background(), raw))
 		require.Equal(t, kept, raw)

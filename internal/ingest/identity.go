@@ -55,14 +55,14 @@ func writeSized(h hash.Hash, s string) {
 	_, _ = io.WriteString(h, s)
 }
 
-// identify returns the id of an agent's copy of a mail, and its idempotency key.
+// identify returns the id of the copy of a mail for a recipient's address, and its idempotency key.
 //
 // A Message-ID names the mail, and the fingerprint verifies it. A sending server
 // that retries a mail without a Message-ID sends the same bytes: they count as the
 // same mail if a Date or Received field makes two equal mails unlikely. Without
 // either, each is a mail of its own and the key is empty: a duplicate is better than
 // a loss.
-func identify(tenant events.TenantID, agent string, p *parsed, raw []byte) (events.MessageID, string) {
+func identify(tenant events.TenantID, recipient string, p *parsed, raw []byte) (events.MessageID, string) {
 	print := p.print
 	if p.messageID == "" {
 		if p.header.Get("Date") == "" && p.header.Get("Received") == "" {
@@ -71,6 +71,6 @@ func identify(tenant events.TenantID, agent string, p *parsed, raw []byte) (even
 		sum := sha256.Sum256(raw)
 		print = sum[:]
 	}
-	id := events.DeriveMessageID(tenant[:], []byte(agent), []byte(p.messageID), print)
+	id := events.DeriveMessageID(tenant[:], []byte(recipient), []byte(p.messageID), print)
 	return id, "mail:" + id.String()
 }

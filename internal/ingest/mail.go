@@ -6,6 +6,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/events/email"
+	"github.com/fanmail-dev/fanmail/internal/mailbox"
 )
 
 // recipient is an address of the envelope that belongs to an agent.
@@ -13,6 +14,14 @@ type recipient struct {
 	address string // as the client wrote it
 	agent   string
 	tenant  events.TenantID
+	key     string // the address as it tells copies apart
+	tag     string
+}
+
+// addressed fills in what the address says.
+func (r recipient) addressed() recipient {
+	r.key, r.tag = mailbox.Recipient(r.agent, r.address)
+	return r
 }
 
 // mail is what one SMTP transaction received.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -45,8 +44,10 @@ func (c *session) Mail(from string, _ *smtp.MailOptions) error {
 // that the transaction has already is not asked for again. The gate bounds how often a client may ask in vain.
 func (c *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	for _, known := range c.to {
-		if known.agent == strings.ToLower(to) {
-			c.to = append(c.to, recipient{address: to, agent: known.agent, tenant: known.tenant})
+		again := known
+		again.address = to
+		if again = again.addressed(); again.key == known.key {
+			c.to = append(c.to, again)
 			return nil
 		}
 	}

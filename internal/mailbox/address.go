@@ -21,19 +21,27 @@ const maxAddressBytes = 254
 // lower case, normalization form C, and the domain in ASCII (xn--…). An address
 // that no agent can have is returned as it is, and then matches none.
 func Fold(address string) string {
+	if folded, ok := fold(address); ok {
+		return folded
+	}
+	return address
+}
+
+// fold returns the folded form of an address, and false for one that no agent can have.
+func fold(address string) (string, bool) {
 	local, domain, ok := cutAddress(address)
 	if !ok || imitatesASCII(address) {
-		return address
+		return "", false
 	}
 	local = norm.NFC.String(strings.ToLower(norm.NFC.String(local)))
 	if ascii(domain) {
-		return local + "@" + strings.ToLower(domain)
+		return local + "@" + strings.ToLower(domain), true
 	}
 	wire, err := idna.Lookup.ToASCII(domain)
 	if err != nil {
-		return address
+		return "", false
 	}
-	return local + "@" + wire
+	return local + "@" + wire, true
 }
 
 func cutAddress(address string) (local, domain string, ok bool) {
@@ -57,6 +65,11 @@ func cleanAddress(address string) (string, error) {
 		return "", fault("is not a mail address like name@example.com")
 	}
 	local, domain, _ := cutAddress(address)
+	if local == everyName {
+		if _, err := CleanDomain(domain); err != nil {
+			return "", fault("names no domain after *@, such as *@example.com")
+		}
+	}
 	if imitatesASCII(address) {
 		return "", fault("holds a character that other systems take for an ASCII one")
 	}

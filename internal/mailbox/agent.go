@@ -13,7 +13,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/pg"
 )
 
-// Agent is a mail address that receives mail.
+// Agent is a mail address that receives mail. The address *@example.com takes what no other agent of the domain does.
 type Agent struct {
 	Address    string // folded; the agent_id everywhere
 	TenantID   events.TenantID
@@ -134,16 +134,6 @@ func MissingAgent(ctx context.Context, db pg.DB, tenant events.TenantID, address
 		}
 	}
 	return "", nil
-}
-
-// Owner returns the tenant of an agent, and the database's time. It returns
-// [pgx.ErrNoRows] if there is no such agent.
-func Owner(ctx context.Context, db pg.DB, address string) (tenant events.TenantID, now time.Time, err error) {
-	err = db.QueryRow(ctx, `SELECT tenant_id, clock_timestamp() FROM fanmail.agents WHERE address = $1`, address).Scan(&tenant, &now)
-	if err != nil {
-		return tenant, now, fmt.Errorf("look up an agent: %w", err)
-	}
-	return tenant, now, nil
 }
 
 // Agents are agents by address.

@@ -35,9 +35,9 @@ func TestAnAddressBelongsToOneTenant(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, created)
 
-	owner, _, err := mailbox.Owner(ctx, pool, address)
+	route, _, err := mailbox.FindRoute(ctx, pool, address)
 	require.NoError(t, err)
-	require.Equal(t, own, owner)
+	require.Equal(t, own, route.TenantID)
 	_, err = mailbox.GetAgent(ctx, pool, other, address)
 	require.ErrorIs(t, err, pgx.ErrNoRows)
 	_, err = mailbox.SetWebhook(ctx, pool, other, address, nil)

@@ -1,0 +1,60 @@
+package ingest_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/internal/ingest"
+	"github.com/fanmail-dev/fanmail/test/pgtest"
+)
+
+const shortMail = "From: Ann <ann@example.org>\r\nTo: robot@example.com\r\nSubject: hello\r\nMessage-ID: <1@example.org>\r\nDate: Fri, 2 Jan 2026 15:04:05 +0100\r\n\r\nhello\r\n"
+
+func TestATagIsInTheEventAndMakesACopyOfItsOwn(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t)
+	tenant(t, pool, "robot@example.com", "robot+vip@example.com")
+	s := serve(t, pool, ingest.Options{})
+	w := hello(t, s)
+	w.begin("Robot+Order.17@Example.com", "robot+order.17@example.com", "robot@example.com", "ROBOT@example.com", "robot+vip@example.com", "ROBOT+Order.17@example.com")
+	w.data(250, shortMail)
+	w.begin("robot+Order.17@example.com") // a sending server tries again
+	w.data(250, shortMail)
+	w.begin("robot+order.18@example.com") // the same mail, for another tag
+	w.data(250, shortMail)
+	type told struct {
+		agent, recipient, tag string
+		to                    []string
+	}
+	var got []told
+	for _, m := range mails(t, pool) {
+		got = append(got, told{m.Agent, m.Data.Recipient, m.Data.Tag, m.Data.Envelope.To})
+	}
+	require.Equal(t, []told{
+		{"robot@example.com", "robot+Order.17@example.com", "Order.17", []string{"Robot+Order.17@Example.com", "ROBOT+Order.17@example.com"}},
+		{"robot@example.com", "robot+order.17@example.com", "order.17", []string{"robot+order.17@example.com"}},
+		{"robot@example.com", "robot@example.com", "", []string{"robot@example.com", "ROBOT@example.com"}},
+		{"robot+vip@example.com", "robot+vip@example.com", "", []string{"robot+vip@example.com"}},
+		{"robot@example.com", "robot+order.18@example.com", "order.18", []string{"robot+order.18@example.com"}},
+	}, got)
+}
+
+func TestAnAgentOfADomainTakesWhatNoOtherDoes(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t)
+	tenant(t, pool, "*@example.com", "robot@example.com")
+	s := serve(t, pool, ingest.Options{})
+	w := hello(t, s)
+	w.begin("Ann@example.com", "robot+x@example.com", "bob+y@example.com")
+	w.say(550, "RCPT TO:<ann@sub.example.com>")
+	w.say(550, "RCPT TO:<ann@example.org>")
+	w.data(250, shortMail)
+	var got [][3]string
+	for _, m := range mails(t, pool) {
+		got = append(got, [3]string{m.Agent, m.Data.Recipient, m.Data.Tag})
+	}
+	require.Equal(t, [][3]string{
+		{"*@example.com", "ann@example.com", ""}, {"robot@example.com", "robot+x@example.com", "x"}, {"*@example.com", "bob+y@example.com", "y"},
+	}, got)
+}

@@ -1,0 +1,95 @@
+package mailbox
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/fanmail-dev/fanmail/internal/pg"
+)
+
+// everyName is the local part of an agent that takes what no other agent of its domain does.
+const everyName = "*"
+
+// Candidates returns the addresses of the agents that may take mail for an address, the most exact first: the address
+// itself, the address without its tag (robot+tag@ is robot@), and *@ its domain. It is empty for a domain that no agent
+// can have.
+func Candidates(address string) []string {
+	local, domain, ok := cutAddress(address)
+	if !ok || local == "" || domain == "" {
+		return nil
+	}
+	every, ok := fold(everyName + "@" + domain)
+	if !ok {
+		return nil
+	}
+	list := make([]string, 0, 3)
+	if exact, ok := fold(address); ok {
+		list = append(list, exact)
+	}
+	if base, _, tagged := cutTag(local); tagged {
+		if plain, ok := fold(base + "@" + domain); ok {
+			list = append(list, plain)
+		}
+	}
+	if !slices.Contains(list, every) {
+		list = append(list, every)
+	}
+	return list
+}
+
+// cutTag cuts a local part at its first "+".
+func cutTag(local string) (base, tag string, ok bool) {
+	base, tag, ok = strings.Cut(local, "+")
+	return base, tag, ok && base != ""
+}
+
+// Recipient returns the address that an agent's mail was sent to, and its tag. The address is folded except for the
+// tag, of which the case may matter; it is the agent's own if that is exact, and then has no tag.
+func Recipient(agent, address string) (recipient, tag string) {
+	folded, ok := fold(address)
+	if ok && folded == agent {
+		return agent, ""
+	}
+	local, domain, found := cutAddress(address)
+	if !found {
+		return address, ""
+	}
+	if base, tag, tagged := cutTag(local); tagged {
+		if plain, ok := fold(base + "@" + domain); ok {
+			base, domain, _ = cutAddress(plain)
+			return base + "+" + norm.NFC.String(tag) + "@" + domain, tag
+		}
+	}
+	if ok {
+		return folded, ""
+	}
+	return address, ""
+}
+
+const findRoute = `
+SELECT ` + agentColumns + `, clock_timestamp() FROM fanmail.agents AS a
+WHERE address = ANY($1) AND (address = ($1::text[])[1] OR NOT EXISTS (
+	SELECT 1 FROM fanmail.released_names AS r
+	WHERE r.name = ANY($1) AND r.tenant_id <> a.tenant_id AND r.released_at > now() - make_interval(secs => $2)))
+ORDER BY array_position($1::text[], address) LIMIT 1`
+
+// FindRoute returns the agent that takes mail for an address, and the database's time: the first of [Candidates] that
+// exists. An agent takes no mail for a more exact address that another tenant released less than [Quarantine] ago. It
+// returns [pgx.ErrNoRows] if no agent takes it.
+func FindRoute(ctx context.Context, db pg.DB, address string) (a Agent, now time.Time, err error) {
+	candidates := Candidates(address)
+	if len(candidates) == 0 {
+		return a, now, fmt.Errorf("look up a recipient: %w", pgx.ErrNoRows)
+	}
+	err = db.QueryRow(ctx, findRoute, candidates, Quarantine.Seconds()).Scan(&a.Address, &a.TenantID, &a.WebhookURL, &a.CreatedAt, &now)
+	if err != nil {
+		return a, now, fmt.Errorf("look up a recipient: %w", err)
+	}
+	return a, now, nil
+}
