@@ -149,7 +149,7 @@ func TestTenantsNeverSeeEachOther(t *testing.T) {
 		"GetWebhook":          func() error { _, err := c.GetWebhook(ctx, other.ID, hook.ID); return err },
 		"ChangeWebhook":       func() error { _, err := c.ChangeWebhook(ctx, other.ID, hook.ID, fanmail.WebhookChange{}); return err },
 		"DeleteWebhook":       func() error { return c.DeleteWebhook(ctx, other.ID, hook.ID) },
-		"RotateWebhookSecret": func() error { _, _, err := c.RotateWebhookSecret(ctx, other.ID, hook.ID); return err },
+		"RotateWebhookSecret": func() error { _, _, err := c.RotateWebhookSecret(ctx, other.ID, hook.ID, ""); return err },
 		"TestWebhook":         func() error { _, err := c.TestWebhook(ctx, other.ID, hook.ID); return err },
 		"GetStats":            func() error { _, _, err := c.GetStats(ctx, other.ID, hook.ID, time.Hour); return err },
 		"ListDeliveries": func() error {
@@ -264,7 +264,7 @@ func TestAWebhooksLife(t *testing.T) {
 	require.Empty(t, read.SigningSecret, "shown once")
 	require.Equal(t, 1024, read.MaxInFlight)
 
-	secret, until, err := c.RotateWebhookSecret(ctx, tenant, hook.ID)
+	secret, until, err := c.RotateWebhookSecret(ctx, tenant, hook.ID, "")
 	require.NoError(t, err)
 	require.True(t, until.After(time.Now()))
 	kit.Receiver.Verify("/", secret)

@@ -66,7 +66,7 @@ func callEverything(t *testing.T, kit *fanmailtest.Kit, pool *pgxpool.Pool) {
 	rate := 100
 	_, err = c.ChangeWebhook(ctx, tenant.ID, hook.ID, fanmail.WebhookChange{RateLimit: &rate})
 	require.NoError(t, err)
-	secret, _, err := c.RotateWebhookSecret(ctx, tenant.ID, hook.ID)
+	secret, _, err := c.RotateWebhookSecret(ctx, tenant.ID, hook.ID, "")
 	require.NoError(t, err)
 	kit.Receiver.Verify(path, secret)
 

@@ -41,6 +41,29 @@ const (
 	OrderingStrict = subscribers.OrderingStrict
 )
 
+// EveryType in a webhook's Events selects every event type.
+const EveryType = subscribers.EveryType
+
+// Auth are the credentials that a webhook's endpoint asks for; Retry is a webhook's own
+// retry policy. Their Type says which of their fields count.
+type (
+	Auth  = subscribers.Auth
+	Retry = subscribers.Retry
+)
+
+// The types of [Auth] and of [Retry].
+const (
+	AuthBasic        = subscribers.AuthBasic
+	AuthOAuth2       = subscribers.AuthOAuth2
+	AuthMTLS         = subscribers.AuthMTLS
+	RetryList        = subscribers.RetryList
+	RetryExponential = subscribers.RetryExponential
+)
+
+// Masked stands for a secret in what is read of a webhook: a header's value, a
+// credential. In a change it means that the secret stays as it is.
+const Masked = subscribers.Masked
+
 // Delivery is one event for one webhook; Attempt is one POST of it.
 type (
 	Delivery = subscribers.DeliveryRow
@@ -112,6 +135,23 @@ type Webhook struct {
 	RateLimit int
 	// Ordering is [OrderingNone] unless set.
 	Ordering Ordering
+	// Timeout bounds an attempt, from dialling to the end of the answer: 1 to 30 s, in
+	// whole seconds; zero: 15 s.
+	Timeout time.Duration
+	// Retry says when a delivery is attempted again; nil: the default schedule.
+	Retry *Retry
+	// Headers are sent with each request. At most 20, with 4 KiB of names and values;
+	// those that Fanmail sets itself are refused. Reads show [Masked] for the values.
+	Headers map[string]string
+	// Auth are credentials for the endpoint; nil: none. Reads show [Masked] for its
+	// secrets.
+	Auth *Auth
+	// CA holds certificates in PEM to trust beside the system's.
+	CA string
+	// Ed25519 gives each request a v1a signature of Standard Webhooks beside the HMAC.
+	// PublicKey, which Fanmail sets, verifies it.
+	Ed25519   bool
+	PublicKey string
 	// Disabled: no events are sent. Events that come meanwhile can be replayed.
 	Disabled bool
 
@@ -120,8 +160,9 @@ type Webhook struct {
 	AutoDisabledAt  *time.Time // nil: it was not disabled automatically
 	DisabledReason  string     // "" where AutoDisabledAt is nil
 
-	// SigningSecret is set in the answers of [Client.CreateWebhook] and
-	// [Client.RotateWebhookSecret] alone. It cannot be read again.
+	// SigningSecret may be brought along to [Client.CreateWebhook]: 16 to 200 printable
+	// ASCII characters. "": Fanmail makes one. Its answer has the secret; it cannot be
+	// read again.
 	SigningSecret string
 }
 
@@ -129,6 +170,7 @@ func fromStore(w subscribers.Webhook) Webhook {
 	return Webhook{
 		ID: w.ID, TenantID: w.TenantID, URL: w.URL, Events: w.Events, Filters: w.Filters, Description: w.Description,
 		MaxInFlight: w.MaxInFlight, RateLimit: w.RateLimit, Ordering: w.Ordering, Disabled: !w.Enabled,
+		Timeout: w.Timeout, Retry: w.Retry, Headers: w.Headers, Auth: w.Auth, CA: w.CA, Ed25519: w.Ed25519, PublicKey: w.PublicKey,
 		CreatedAt: w.CreatedAt, LastDeliveredAt: w.LastDeliveredAt, AutoDisabledAt: w.AutoDisabledAt, DisabledReason: w.DisabledReason,
 	}
 }

@@ -19,6 +19,8 @@ func (c *Client) CreateWebhook(ctx context.Context, tenant TenantID, w Webhook) 
 	made, secret, err := c.store.Create(ctx, tenant, subscribers.Webhook{
 		URL: w.URL, Events: w.Events, Filters: w.Filters, Description: w.Description,
 		MaxInFlight: w.MaxInFlight, RateLimit: w.RateLimit, Ordering: w.Ordering, Enabled: !w.Disabled,
+		Timeout: w.Timeout, Retry: w.Retry, Headers: w.Headers, Auth: w.Auth, CA: w.CA, Ed25519: w.Ed25519,
+		SigningSecret: w.SigningSecret,
 	})
 	if err != nil {
 		return Webhook{}, err
@@ -80,11 +82,12 @@ func (c *Client) DeleteWebhook(ctx context.Context, tenant TenantID, id WebhookI
 	return err
 }
 
-// RotateWebhookSecret gives a webhook a new signing secret and returns it. Until
-// previousUntil the previous secret signs too, and each earlier one until its own time.
-// It returns a [*RotationLimitError] where 10 previous secrets still sign.
-func (c *Client) RotateWebhookSecret(ctx context.Context, tenant TenantID, id WebhookID) (secret string, previousUntil time.Time, err error) {
-	secret, previousUntil, err = c.store.Rotate(ctx, tenant, id)
+// RotateWebhookSecret gives a webhook a new signing secret and returns it: the one that
+// is brought along, or, if that is "", one that Fanmail makes. Until previousUntil the
+// previous secret signs too, and each earlier one until its own time. It returns a
+// [*RotationLimitError] where 10 previous secrets still sign.
+func (c *Client) RotateWebhookSecret(ctx context.Context, tenant TenantID, id WebhookID, brought string) (secret string, previousUntil time.Time, err error) {
+	secret, previousUntil, err = c.store.Rotate(ctx, tenant, id, brought)
 	if err == nil {
 		subscribers.WakeRegistry(c.nc)
 	}

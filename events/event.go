@@ -188,6 +188,29 @@ func (e *Event) Encode(id ID) (head, tail []byte, err error) {
 	return head, data.Bytes(), nil
 }
 
+// Head returns the type and the schema version of an envelope that [Event.Encode] has made, without decoding it. Each is
+// nil if it is not at its place.
+func Head(envelope []byte) (eventType, schemaVersion []byte) {
+	rest, ok := bytes.CutPrefix(envelope, []byte(`{"type":"`))
+	if !ok {
+		return nil, nil
+	}
+	eventType, rest, ok = bytes.Cut(rest, []byte{'"'})
+	if !ok {
+		return nil, nil
+	}
+	const maxHead = 128 // what precedes the data
+	_, rest, ok = bytes.Cut(rest[:min(len(rest), maxHead)], []byte(`,"schema_version":"`))
+	if !ok {
+		return eventType, nil
+	}
+	schemaVersion, _, ok = bytes.Cut(rest, []byte{'"'})
+	if !ok {
+		return eventType, nil
+	}
+	return eventType, schemaVersion
+}
+
 // TimeLayout is the format of the times in envelopes: RFC 3339, UTC, microseconds.
 const TimeLayout = "2006-01-02T15:04:05.000000Z"
 

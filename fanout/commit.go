@@ -102,7 +102,7 @@ func (c *committer) match(batch []event, taken map[int64]bool, b *committed, due
 		for _, w := range matched {
 			b.rows = append(b.rows, subscribers.NewDelivery{
 				Ref:       subscribers.Ref{ID: events.DeriveDeliveryID(e.ID, w.ID, events.ReplayID{}, e.CreatedAt), CreatedAt: e.CreatedAt},
-				WebhookID: w.ID, TenantID: e.TenantID, EventID: e.ID, EventType: e.Type, MessageID: e.MessageID, Seq: e.Seq, Strict: w.Strict,
+				WebhookID: w.ID, TenantID: e.TenantID, EventID: e.ID, EventType: e.Type, MessageID: e.MessageID, Seq: e.Seq, Strict: w.Strict, MaxAttempts: w.MaxAttempts,
 				Due: !w.Strict && due(w.ID),
 			})
 			b.of = append(b.of, e)

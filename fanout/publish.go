@@ -41,7 +41,7 @@ func (p *publisher) publish(ctx context.Context, b *committed) error {
 			offered = append(offered, i)
 			offer = append(offer, subscribers.Leased{
 				Ref: r.Ref, WebhookID: r.WebhookID, EventID: r.EventID, Seq: r.Seq,
-				MaxAttempts: subscribers.MaxAttempts, Lease: b.lease.UnixMicro(), Envelope: e.envelope, Traceparent: e.traceparent,
+				MaxAttempts: r.MaxAttempts, Lease: b.lease.UnixMicro(), Envelope: e.envelope, Traceparent: e.traceparent,
 			})
 		default:
 			left = append(left, i)

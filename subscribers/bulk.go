@@ -16,17 +16,18 @@ const BulkRetry = 1000
 
 // A cancelled replay's delivery was ended on purpose, and nobody waits for a test.
 const retryFailed = `
-UPDATE fanmail.webhook_subscriber_deliveries AS d SET status = 'pending', finished_at = NULL, next_retry_at = now(), max_attempts = d.attempts + $5
-FROM (SELECT d.id, d.created_at FROM unnest($3::uuid[], $4::timestamptz[]) AS w (id, created_at)
+UPDATE fanmail.webhook_subscriber_deliveries AS d SET status = 'pending', finished_at = NULL, next_retry_at = now(), max_attempts = d.attempts + failed.more
+FROM (SELECT d.id, d.created_at, h.max_attempts AS more FROM unnest($3::uuid[], $4::timestamptz[]) AS w (id, created_at)
       JOIN fanmail.webhook_subscriber_deliveries AS d ON d.id = w.id AND d.created_at = w.created_at
+      JOIN fanmail.webhooks AS h ON h.id = d.webhook_id
       WHERE d.tenant_id = $1 AND d.webhook_id = $2 AND d.status = 'failed' AND d.expires_at > now() AND d.kind <> 'test'
-        AND NOT (d.kind = 'replay' AND d.last_error = $6)
-        AND d.created_at >= $7 AND d.created_at <= $8
+        AND NOT (d.kind = 'replay' AND d.last_error = $5)
+        AND d.created_at >= $6 AND d.created_at <= $7
       ORDER BY d.id FOR UPDATE OF d SKIP LOCKED) AS failed
 WHERE d.id = failed.id AND d.created_at = failed.created_at AND d.tenant_id = $1`
 
 // RetryFailed makes failed deliveries of a webhook pending again. They are due at
-// once, each with [MaxAttempts] more attempts. Tests, expired deliveries and those
+// once, each with as many more attempts as the webhook's policy has. Tests, expired deliveries and those
 // of cancelled replays stay as they are.
 //
 // It goes from the newest delivery to the oldest. One call reads at most [ListScan]
@@ -57,7 +58,7 @@ func (s *Store) RetryFailed(ctx context.Context, tenant events.TenantID, webhook
 	retried := 0
 	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		// The list is newest first, so its two ends bound the partitions to read.
-		tag, err := tx.Exec(ctx, retryFailed, tenant, webhook, ids, created, MaxAttempts, ReasonCancelled, created[len(created)-1], created[0])
+		tag, err := tx.Exec(ctx, retryFailed, tenant, webhook, ids, created, ReasonCancelled, created[len(created)-1], created[0])
 		if err != nil {
 			return fmt.Errorf("retry failed deliveries: %w", err)
 		}

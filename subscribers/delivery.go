@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/internal/attempt"
+	"github.com/fanmail-dev/fanmail/internal/retry"
 	"github.com/fanmail-dev/fanmail/outbox"
 )
 
@@ -23,8 +23,8 @@ const (
 	// lane.
 	FirstLease = 30 * time.Second
 	// MaxAttempts is the number of attempts of a delivery, and the number that a
-	// manual retry adds.
-	MaxAttempts = attempt.MaxAttempts
+	// manual retry adds, unless the webhook has a policy of its own.
+	MaxAttempts = retry.MaxAttempts
 	// Retention is how long deliveries and their attempts are kept.
 	Retention = 30 * 24 * time.Hour
 )
@@ -50,6 +50,8 @@ type NewDelivery struct {
 	// Strict rows are due at once and travel in no message: the dispatcher
 	// fetches them in the order of their sequence.
 	Strict bool
+	// MaxAttempts is the number of attempts of the webhook's policy; 0: [MaxAttempts].
+	MaxAttempts int
 	// Due rows are due at once too: they are not leased and travel in no message.
 	Due bool
 }
@@ -58,10 +60,10 @@ const insertDeliveries = `
 INSERT INTO fanmail.webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at,
        next_retry_at, expires_at, seq, max_attempts, event_type, message_id, strict)
 SELECT id, created_at, webhook_id, tenant_id, event_id, created_at,
-       CASE WHEN strict OR due THEN now() ELSE now() + make_interval(secs => $13) END, created_at + make_interval(secs => $11),
-       seq, $12, event_type, nullif(message_id, ''), strict
-FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::bigint[], $9::boolean[], $10::boolean[])
-     AS t (id, created_at, webhook_id, tenant_id, event_id, event_type, message_id, seq, strict, due)
+       CASE WHEN strict OR due THEN now() ELSE now() + make_interval(secs => $12) END, created_at + make_interval(secs => $11),
+       seq, attempts, event_type, nullif(message_id, ''), strict
+FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::bigint[], $9::boolean[], $10::boolean[], $13::smallint[])
+     AS t (id, created_at, webhook_id, tenant_id, event_id, event_type, message_id, seq, strict, due, attempts)
 ON CONFLICT DO NOTHING`
 
 // QueueInsert adds the statement that inserts the rows to a batch. Rows that exist
@@ -77,13 +79,14 @@ func QueueInsert(b *pgx.Batch, rows []NewDelivery) {
 	types, messages := make([]string, n), make([]string, n)
 	seqs := make([]int64, n)
 	strict, due := make([]bool, n), make([]bool, n)
+	attempts := make([]int16, n)
 	for i := range rows {
 		r := &rows[i]
 		ids[i], created[i], webhooks[i], tenants[i], evs[i] = r.ID, r.CreatedAt, r.WebhookID, r.TenantID, r.EventID
 		types[i], messages[i], seqs[i], strict[i] = string(r.EventType), r.MessageID, r.Seq, r.Strict
-		due[i] = r.Due
+		due[i], attempts[i] = r.Due, int16(cmp.Or(r.MaxAttempts, MaxAttempts)) //nolint:gosec // small
 	}
-	b.Queue(insertDeliveries, ids, created, webhooks, tenants, evs, types, messages, seqs, strict, due, Retention.Seconds(), MaxAttempts, FirstLease.Seconds())
+	b.Queue(insertDeliveries, ids, created, webhooks, tenants, evs, types, messages, seqs, strict, due, Retention.Seconds(), FirstLease.Seconds(), attempts)
 }
 
 // Leased is a row that a dispatcher holds a lease of, with what a POST needs.

@@ -18,7 +18,7 @@ import (
 const (
 	recipients = `
 CROSS JOIN LATERAL (SELECT f.tenant_id AS id UNION ` + tenancy.SelectOperators + `) AS t
-WHERE EXISTS (SELECT 1 FROM fanmail.webhooks AS w WHERE w.tenant_id = t.id AND w.deleted_at IS NULL AND w.enabled AND w.id <> f.webhook_id AND $1 = ANY (w.events))`
+WHERE EXISTS (SELECT 1 FROM fanmail.webhooks AS w WHERE w.tenant_id = t.id AND w.deleted_at IS NULL AND w.enabled AND w.id <> f.webhook_id AND w.events && ARRAY[$1::text, '*'])`
 	aboutWebhook = `'tenant_id', 'ten_' || replace(f.tenant_id::text, '-', ''), 'webhook_id', 'wh_' || replace(f.webhook_id::text, '-', ''), 'webhook_url', f.url`
 )
 

@@ -1,6 +1,7 @@
 package subscribers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,8 @@ type Outcome struct {
 	Duration time.Duration
 	// Final ends a failed delivery even if attempts are left.
 	Final bool
+	// MaxAttempts is how many attempts the delivery may have; 0: [MaxAttempts].
+	MaxAttempts int
 	// Retry is the time from now to the next attempt, if one is left.
 	Retry time.Duration
 	// Unsent ends the delivery as failed without an attempt: its webhook was deleted,
@@ -226,12 +229,11 @@ func queueFailed(b *pgx.Batch, outcomes []Outcome, w *OutcomeResult) {
 	})
 }
 
-// queueEnded records the deliveries that the outcomes may have ended. A delivery
-// has at least [MaxAttempts], so this adds nothing for successes and for most
-// failures.
+// queueEnded records the deliveries that the outcomes may have ended. This adds nothing
+// for successes and for most failures.
 func queueEnded(b *pgx.Batch, outcomes []Outcome) {
 	ended := pick(outcomes, func(o *Outcome) bool {
-		return !o.Delivered && !o.Unsent && (o.Final || o.Attempt >= MaxAttempts)
+		return !o.Delivered && !o.Unsent && (o.Final || o.Attempt >= cmp.Or(o.MaxAttempts, MaxAttempts))
 	})
 	eachDay(ended, (*Outcome).created, func(d pg.Day, outcomes []*Outcome) {
 		c := columnsOf(outcomes)

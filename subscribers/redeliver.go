@@ -39,7 +39,7 @@ func (s *Store) InsertTest(ctx context.Context, tenant events.TenantID, webhook 
 		}
 		// The event is written to the event log and not to the outbox, so that no
 		// other webhook gets it.
-		src, err := outbox.Log(ctx, tx, &events.Event{TenantID: tenant, Type: w.Events[0], Data: data})
+		src, err := outbox.Log(ctx, tx, &events.Event{TenantID: tenant, Type: sampleType(w.Events), Data: data})
 		if err != nil {
 			return err
 		}
@@ -54,6 +54,14 @@ func (s *Store) InsertTest(ctx context.Context, tenant events.TenantID, webhook 
 		return DeliveryRow{}, err
 	}
 	return d, nil
+}
+
+// sampleType is the type of a webhook's test event.
+func sampleType(types []events.Type) events.Type {
+	if wantsEvery(types) {
+		return events.EmailReceived
+	}
+	return types[0]
 }
 
 // Redeliver inserts new deliveries of an event, due at once, and returns their
@@ -117,10 +125,10 @@ func (s *Store) insertDue(ctx context.Context, tenant events.TenantID, src event
 	}
 	rows, err := s.db.Query(ctx, `INSERT INTO fanmail.webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at,
 			next_retry_at, expires_at, seq, max_attempts, kind, event_type, message_id, replay_id, strict)
-		SELECT new.id, now(), new.webhook_id, $1, $2, $3, now(), now() + $4::interval, $5, $6, $7, $8, nullif($9, ''), $10, w.ordering = 'strict'
-		FROM unnest($11::uuid[], $12::uuid[]) AS new (id, webhook_id) JOIN fanmail.webhooks AS w ON w.id = new.webhook_id AND w.tenant_id = $1
+		SELECT new.id, now(), new.webhook_id, $1, $2, $3, now(), now() + $4::interval, $5, w.max_attempts, $6, $7, nullif($8, ''), $9, w.ordering = 'strict'
+		FROM unnest($10::uuid[], $11::uuid[]) AS new (id, webhook_id) JOIN fanmail.webhooks AS w ON w.id = new.webhook_id AND w.tenant_id = $1
 		RETURNING `+deliveryColumns,
-		tenant, src.ID, src.CreatedAt, Retention, src.Seq, MaxAttempts, kind, string(src.Type), src.MessageID, replay, ids, to)
+		tenant, src.ID, src.CreatedAt, Retention, src.Seq, kind, string(src.Type), src.MessageID, replay, ids, to)
 	if err != nil {
 		return nil, fmt.Errorf("insert %s deliveries: %w", kind, err)
 	}
@@ -131,8 +139,8 @@ func (s *Store) insertDue(ctx context.Context, tenant events.TenantID, src event
 	return list, nil
 }
 
-// Retry makes a delivery due at once. A failed delivery becomes pending again, with
-// [MaxAttempts] more attempts. Its earlier attempts stay in the log, and the numbers
+// Retry makes a delivery due at once. A failed delivery becomes pending again, with as
+// many more attempts as its webhook's policy has. Its earlier attempts stay in the log, and the numbers
 // of new ones follow theirs. A pending delivery without an attempt stays as it is.
 //
 // It returns [ErrNotFound] if the tenant has no such delivery, [ErrDelivered] if it
@@ -145,10 +153,11 @@ func (s *Store) Retry(ctx context.Context, tenant events.TenantID, id events.Del
 		var created time.Time
 		var status string
 		var deleted, expired bool
-		err := tx.QueryRow(ctx, `SELECT d.created_at, d.status, w.deleted_at IS NOT NULL, d.expires_at <= now()
+		var more int
+		err := tx.QueryRow(ctx, `SELECT d.created_at, d.status, w.deleted_at IS NOT NULL, d.expires_at <= now(), w.max_attempts
 			FROM fanmail.webhook_subscriber_deliveries AS d JOIN fanmail.webhooks AS w ON w.id = d.webhook_id AND w.tenant_id = $1
 			WHERE d.tenant_id = $1 AND d.id = $2 AND d.created_at >= $3 AND d.created_at < $4 FOR UPDATE OF d`,
-			tenant, id, ms, ms.Add(time.Millisecond)).Scan(&created, &status, &deleted, &expired)
+			tenant, id, ms, ms.Add(time.Millisecond)).Scan(&created, &status, &deleted, &expired, &more)
 		switch {
 		case err != nil:
 			return found(err, "read a delivery")
@@ -163,7 +172,7 @@ func (s *Store) Retry(ctx context.Context, tenant events.TenantID, id events.Del
 				-- a delivery without an attempt is due already, or leased while its message travels
 				next_retry_at = CASE WHEN status = 'pending' AND attempts = 0 THEN next_retry_at ELSE now() END,
 				max_attempts = CASE WHEN status = 'failed' THEN attempts + $4 ELSE max_attempts END
-			WHERE tenant_id = $1 AND id = $2 AND created_at = $3 RETURNING `+deliveryColumns, tenant, id, created, MaxAttempts)
+			WHERE tenant_id = $1 AND id = $2 AND created_at = $3 RETURNING `+deliveryColumns, tenant, id, created, more)
 		if err != nil {
 			return fmt.Errorf("retry a delivery: %w", err)
 		}

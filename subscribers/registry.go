@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"sync"
@@ -16,6 +17,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/attempt"
+	"github.com/fanmail-dev/fanmail/internal/endpoint"
 	"github.com/fanmail-dev/fanmail/internal/keyring"
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
@@ -33,19 +36,28 @@ type Entry struct {
 	MaxInFlight int  // attempts, over all dispatchers
 	RateLimit   int  // attempts a second; 0 for none
 	Strict      bool // ordering "strict"
+	// Timeout bounds an attempt; 0: [DefaultTimeout].
+	Timeout time.Duration
+	// Retry is the webhook's own policy; nil: the default schedule.
+	Retry *Retry
+	// MaxAttempts is the number of attempts of each of its deliveries.
+	MaxAttempts int
 
-	xid     uint64
-	secrets secrets
-	once    sync.Once
-	target  *url.URL
-	signers []*signature.Signer // by how many previous secrets sign too
-	err     error
+	xid      uint64
+	secrets  secrets
+	sealed   string            // what requests need beside the URL, as it is stored; "": nothing
+	settings endpoint.Settings // the same, opened
+	once     sync.Once
+	target   *url.URL
+	endpoint *attempt.Endpoint
+	signers  []*signature.Signer // by how many previous secrets sign too
+	err      error
 }
 
 // Wants reports whether an event has one of the webhook's types and passes its
 // filters. It does not look at the tenant.
 func (e *Entry) Wants(ev *events.Record) bool {
-	return slices.Contains(e.Events, ev.Type) && e.Filters.Match(ev.AgentID, ev.ConversationID, ev.Labels)
+	return (slices.Contains(e.Events, ev.Type) || wantsEvery(e.Events)) && e.Filters.Match(ev.AgentID, ev.ConversationID, ev.Labels)
 }
 
 // Target returns the webhook's URL, parsed. Callers share the result and must not
@@ -70,15 +82,25 @@ func (e *Entry) Signer(now time.Time) (*signature.Signer, error) {
 	return e.signers[e.secrets.signing(now)], nil
 }
 
-// prepare parses the URL and makes the signers at the first attempt. Most webhooks
-// in memory have no attempt in a while.
+// Endpoint returns what the webhook's settings add to its requests; nil: nothing. The
+// error does not show them.
+func (e *Entry) Endpoint() (*attempt.Endpoint, error) {
+	e.prepare()
+	return e.endpoint, e.err
+}
+
+// prepare parses the URL, opens the settings and makes the signers at the first
+// attempt. Most webhooks in memory have no attempt in a while.
 func (e *Entry) prepare() {
 	e.once.Do(func() {
 		if e.target, e.err = url.Parse(e.URL); e.err != nil {
 			e.err = errors.New("the webhook's URL can't be read")
 			return
 		}
-		e.signers, e.err = e.secrets.signers()
+		if e.endpoint, e.err = attempt.NewEndpoint(e.ID, &e.settings, e.Timeout); e.err != nil {
+			return
+		}
+		e.signers, e.err = e.secrets.signers(e.settings.SigningKey)
 	})
 }
 
@@ -170,6 +192,7 @@ const (
 	registryChanges  = `
 SELECT id, tenant_id, url, events, filter_agent_ids, filter_conversation_ids, filter_labels,
        enabled, deleted_at IS NOT NULL, max_in_flight, coalesce(rate_limit, 0), ordering = 'strict',
+       coalesce(timeout_seconds, 0), retry, max_attempts, coalesce(request_settings, ''),
        signing_secret, previous_secrets, previous_until, changed_xid::text
 FROM fanmail.webhooks WHERE changed_xid >= CASE WHEN ` + databaseLife + ` = $2 THEN $1 ELSE '0' END::text::xid8`
 )
@@ -214,14 +237,20 @@ func (r *Registry) Read(results pgx.BatchResults) error {
 func (r *Registry) scanEntry(row pgx.CollectableRow) (*Entry, error) {
 	e := &Entry{}
 	var xid string
+	var seconds int64
 	var stored storedSecrets
 	err := row.Scan(&e.ID, &e.TenantID, &e.URL, &e.Events, &e.Filters.AgentIDs, &e.Filters.ConversationIDs, &e.Filters.Labels,
-		&e.Enabled, &e.Deleted, &e.MaxInFlight, &e.RateLimit, &e.Strict, &stored.present, &stored.previous, &stored.until, &xid)
+		&e.Enabled, &e.Deleted, &e.MaxInFlight, &e.RateLimit, &e.Strict, &seconds, &e.Retry, &e.MaxAttempts, &e.sealed,
+		&stored.present, &stored.previous, &stored.until, &xid)
 	if err != nil {
 		return nil, err
 	}
+	e.Timeout = time.Duration(seconds) * time.Second
 	if !e.Deleted {
 		e.secrets = stored.open(r.keys, e.ID)
+		if e.settings, err = openSettings(r.keys, e.ID, e.sealed); err != nil {
+			e.secrets.err = err
+		}
 	}
 	e.xid, err = strconv.ParseUint(xid, 10, 64)
 	return e, err
@@ -271,7 +300,8 @@ func (r *Registry) apply(known, life string, since uint64, changed []*Entry) err
 
 // same compares the fields that two statements of one transaction may change.
 func (e *Entry) same(o *Entry) bool {
-	return e.Enabled == o.Enabled && e.Deleted == o.Deleted && e.secrets.same(&o.secrets) && e.URL == o.URL
+	return e.Enabled == o.Enabled && e.Deleted == o.Deleted && e.secrets.same(&o.secrets) && e.URL == o.URL &&
+		e.sealed == o.sealed && e.Timeout == o.Timeout && reflect.DeepEqual(e.Retry, o.Retry)
 }
 
 // note keeps the set of locked webhooks.

@@ -70,7 +70,7 @@ const lockReplayed = `SELECT count(pg_advisory_xact_lock(hashtextextended(w::tex
 
 const insertReplayed = `
 WITH c AS (
-	SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::text[], $7::text[], $8::bigint[], $15::boolean[])
+	SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::text[], $7::text[], $8::bigint[], $14::boolean[])
 		WITH ORDINALITY AS t (id, live_id, webhook_id, event_id, event_created_at, event_type, message_id, seq, waits, n)
 ), results AS MATERIALIZED (
 	SELECT c.*, CASE
@@ -83,7 +83,7 @@ WITH c AS (
 	INSERT INTO fanmail.webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at,
 	       next_retry_at, expires_at, seq, max_attempts, kind, event_type, message_id, replay_id, strict)
 	SELECT j.id, $11, j.webhook_id, $9, j.event_id, j.event_created_at, now(), $11::timestamptz + make_interval(secs => $12),
-	       j.seq, $13, 'replay', j.event_type, nullif(j.message_id, ''), $14, w.ordering = 'strict'
+	       j.seq, w.max_attempts, 'replay', j.event_type, nullif(j.message_id, ''), $13, w.ordering = 'strict'
 	FROM results AS j JOIN fanmail.webhooks AS w ON w.id = j.webhook_id AND w.tenant_id = $9
 	WHERE j.result = 'created'
 	ON CONFLICT DO NOTHING
@@ -108,7 +108,7 @@ func InsertReplayed(ctx context.Context, tx pgx.Tx, r *ReplayRef, list []Replaye
 		return nil, err
 	}
 	rows, err := tx.Query(ctx, insertReplayed, c.ids, c.lives, c.webhooks, c.events, c.created, c.types, c.messages, c.seqs,
-		r.TenantID, r.Missed, r.CreatedAt, Retention.Seconds(), MaxAttempts, r.ID, waits)
+		r.TenantID, r.Missed, r.CreatedAt, Retention.Seconds(), r.ID, waits)
 	if err != nil {
 		return nil, fmt.Errorf("insert replayed deliveries: %w", err)
 	}

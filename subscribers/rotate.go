@@ -1,6 +1,7 @@
 package subscribers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,11 +33,15 @@ func (e *RotationLimitError) Error() string {
 }
 
 // Rotate gives a webhook a new signing secret and returns it; it can't be read
-// later. It also returns the time until which the secret before it signs too. Earlier
-// ones sign until their own times. The error may be [ErrNotFound] or a
-// [*RotationLimitError].
-func (s *Store) Rotate(ctx context.Context, tenant events.TenantID, id events.WebhookID) (secret string, previousUntil time.Time, err error) {
-	secret = signature.NewSecret()
+// later. The secret is the one that is brought along, or, if that is "", a new one. It
+// also returns the time until which the secret before it signs too. Earlier ones sign
+// until their own times. The error may be [ErrNotFound], a [*RotationLimitError] or, for
+// the secret, an [*events.FieldError].
+func (s *Store) Rotate(ctx context.Context, tenant events.TenantID, id events.WebhookID, brought string) (secret string, previousUntil time.Time, err error) {
+	if err := CheckSecret(brought); err != nil {
+		return "", time.Time{}, err
+	}
+	secret = cmp.Or(brought, signature.NewSecret())
 	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		var present string
 		var previous []string

@@ -17,6 +17,7 @@ import (
 const (
 	columnSecret   = "signing_secret"
 	columnPrevious = "previous_secrets"
+	columnSettings = "request_settings"
 )
 
 func secretPlace(column string, id events.WebhookID) keyring.Place {
@@ -80,8 +81,9 @@ func (s *secrets) signing(now time.Time) int {
 	return len(s.previous)
 }
 
-// signers returns a signer for each number of previous secrets that may still sign.
-func (s *secrets) signers() ([]*signature.Signer, error) {
+// signers returns a signer for each number of previous secrets that may still sign. All
+// sign with the private key too, unless it is "".
+func (s *secrets) signers(private string) ([]*signature.Signer, error) {
 	list := []string{s.present}
 	for _, p := range s.previous {
 		list = append(list, p.secret)
@@ -89,7 +91,7 @@ func (s *secrets) signers() ([]*signature.Signer, error) {
 	out := make([]*signature.Signer, len(list))
 	for i := range list {
 		var err error
-		if out[i], err = signature.NewSigner(list[:i+1]...); err != nil {
+		if out[i], err = signature.NewSigner(append(slices.Clip(list[:i+1]), private)...); err != nil {
 			return nil, err
 		}
 	}

@@ -1,6 +1,7 @@
 package subscribers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,17 +82,29 @@ func (e *LimitError) Error() string {
 type Place = pg.Place
 
 const webhookColumns = `id, tenant_id, url, description, events, filter_agent_ids, filter_conversation_ids, filter_labels,
-	enabled, max_in_flight, coalesce(rate_limit, 0), ordering, created_at, last_delivered_at, auto_disabled_at, coalesce(disabled_reason, '')`
+	enabled, max_in_flight, coalesce(rate_limit, 0), ordering, coalesce(timeout_seconds, 0), retry, coalesce(request_settings, ''),
+	created_at, last_delivered_at, auto_disabled_at, coalesce(disabled_reason, '')`
 
-// scanWebhook scans the columns named in webhookColumns.
-func scanWebhook(row pgx.CollectableRow) (Webhook, error) {
+// scanWebhook scans the columns named in webhookColumns. The webhook has its secrets.
+func (s *Store) scanWebhook(row pgx.CollectableRow) (Webhook, error) {
 	var w Webhook
+	var seconds int64
+	var sealed string
 	err := row.Scan(&w.ID, &w.TenantID, &w.URL, &w.Description, &w.Events,
 		&w.Filters.AgentIDs, &w.Filters.ConversationIDs, &w.Filters.Labels,
-		&w.Enabled, &w.MaxInFlight, &w.RateLimit, &w.Ordering, &w.CreatedAt, &w.LastDeliveredAt, &w.AutoDisabledAt, &w.DisabledReason)
+		&w.Enabled, &w.MaxInFlight, &w.RateLimit, &w.Ordering, &seconds, &w.Retry, &sealed,
+		&w.CreatedAt, &w.LastDeliveredAt, &w.AutoDisabledAt, &w.DisabledReason)
+	if err != nil {
+		return w, err
+	}
+	w.Timeout = time.Duration(seconds) * time.Second
 	w.CreatedAt = w.CreatedAt.UTC()
 	w.LastDeliveredAt, w.AutoDisabledAt = utc(w.LastDeliveredAt), utc(w.AutoDisabledAt)
-	return w, err
+	settings, err := openSettings(s.keys, w.ID, sealed)
+	if err != nil {
+		return w, err
+	}
+	return w, w.setSettings(settings)
 }
 
 func utc(t *time.Time) *time.Time {
@@ -120,13 +133,16 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, w Webhook) (
 	if err := w.Validate(s.limits); err != nil {
 		return Webhook{}, "", err
 	}
+	if err := w.normalizeSettings(s.limits, &Webhook{}); err != nil {
+		return Webhook{}, "", err
+	}
 	url, err := s.limits.NormalizeURL("url", w.URL)
 	if err != nil {
 		return Webhook{}, "", err
 	}
 	w.URL = url
 	w.ID, w.TenantID = events.NewRandom[events.WebhookKind](), tenant
-	secret := signature.NewSecret()
+	secret := cmp.Or(w.SigningSecret, signature.NewSecret())
 	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		// The lock makes concurrent calls for one tenant take turns, so that the count
 		// is exact. The count needs a later snapshot: a statement of its own.
@@ -150,26 +166,31 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, w Webhook) (
 		if err != nil {
 			return err
 		}
-		w, err = insertWebhook(ctx, tx, &w, sealed)
+		w, err = s.insertWebhook(ctx, tx, &w, sealed)
 		return err
 	})
 	if err != nil {
 		return Webhook{}, "", err
 	}
-	return w, secret, nil
+	return w.masked(), secret, nil
 }
 
 // insertWebhook inserts a checked webhook with its sealed secret.
-func insertWebhook(ctx context.Context, tx pgx.Tx, w *Webhook, sealed string) (Webhook, error) {
+func (s *Store) insertWebhook(ctx context.Context, tx pgx.Tx, w *Webhook, sealed string) (Webhook, error) {
+	settings, err := sealSettings(ctx, tx, s.keys, w)
+	if err != nil {
+		return Webhook{}, err
+	}
 	rows, err := tx.Query(ctx, `INSERT INTO fanmail.webhooks (id, tenant_id, url, description, events, filter_agent_ids,
-			filter_conversation_ids, filter_labels, enabled, max_in_flight, rate_limit, ordering, signing_secret)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, nullif($11, 0), $12, $13) RETURNING `+webhookColumns,
+			filter_conversation_ids, filter_labels, enabled, max_in_flight, rate_limit, ordering, timeout_seconds, retry, max_attempts,
+			request_settings, signing_secret)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, nullif($11, 0), $12, nullif($13, 0), $14, $15, $16, $17) RETURNING `+webhookColumns,
 		w.ID, w.TenantID, w.URL, w.Description, w.Events, w.Filters.AgentIDs, w.Filters.ConversationIDs, w.Filters.Labels,
-		w.Enabled, w.MaxInFlight, w.RateLimit, w.Ordering, sealed)
+		w.Enabled, w.MaxInFlight, w.RateLimit, w.Ordering, int(w.Timeout.Seconds()), w.Retry, w.Retry.Count(), settings, sealed)
 	if err != nil {
 		return Webhook{}, fmt.Errorf("insert a webhook: %w", err)
 	}
-	made, err := pgx.CollectExactlyOneRow(rows, scanWebhook)
+	made, err := pgx.CollectExactlyOneRow(rows, s.scanWebhook)
 	if err != nil {
 		return Webhook{}, fmt.Errorf("insert a webhook: %w", err)
 	}
@@ -181,6 +202,9 @@ func insertWebhook(ctx context.Context, tx pgx.Tx, w *Webhook, sealed string) (W
 func (w *Webhook) normalize() {
 	w.Description = input.Shown(w.Description)
 	w.Events = distinct(w.Events)
+	if wantsEvery(w.Events) {
+		w.Events = []events.Type{EveryType}
+	}
 	w.Filters.AgentIDs = slices.Clone(w.Filters.AgentIDs) // the caller's stay as they are
 	for i, a := range w.Filters.AgentIDs {
 		w.Filters.AgentIDs[i] = mailbox.Fold(a)
@@ -233,17 +257,18 @@ func found(err error, doing string) error {
 // Get returns one webhook, without secrets. It returns [ErrNotFound] if the tenant
 // has no such webhook, or has deleted it.
 func (s *Store) Get(ctx context.Context, tenant events.TenantID, id events.WebhookID) (Webhook, error) {
-	return s.get(ctx, tenant, id, "")
+	w, err := s.get(ctx, tenant, id, "")
+	return w.masked(), err
 }
 
-// get is Get with a locking clause, such as " FOR SHARE".
+// get is Get with a locking clause, such as " FOR SHARE", and with secrets.
 func (s *Store) get(ctx context.Context, tenant events.TenantID, id events.WebhookID, lock string) (Webhook, error) {
 	rows, err := s.db.Query(ctx, `SELECT `+webhookColumns+` FROM fanmail.webhooks
 		WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL`+lock, tenant, id)
 	if err != nil {
 		return Webhook{}, fmt.Errorf("read a webhook: %w", err)
 	}
-	w, err := pgx.CollectExactlyOneRow(rows, scanWebhook)
+	w, err := pgx.CollectExactlyOneRow(rows, s.scanWebhook)
 	if err != nil {
 		return Webhook{}, found(err, "read a webhook")
 	}
@@ -260,7 +285,10 @@ func (s *Store) List(ctx context.Context, tenant events.TenantID, after Place, l
 	if err != nil {
 		return nil, fmt.Errorf("list webhooks: %w", err)
 	}
-	list, err := pgx.CollectRows(rows, scanWebhook)
+	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Webhook, error) {
+		w, err := s.scanWebhook(row)
+		return w.masked(), err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list webhooks: %w", err)
 	}

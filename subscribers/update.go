@@ -3,13 +3,15 @@ package subscribers
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/events"
 )
 
-// Patch is a change of a webhook. A nil field is not changed.
+// Patch is a change of a webhook. A nil field is not changed. In Headers and Auth,
+// [Masked] keeps a secret as it is.
 type Patch struct {
 	URL         *string
 	Description *string
@@ -19,6 +21,12 @@ type Patch struct {
 	MaxInFlight *int
 	RateLimit   *int // attempts a second; 0 removes the limit
 	Ordering    *Ordering
+	Timeout     *time.Duration     // 0 for [DefaultTimeout]
+	Retry       *Retry             // the zero value: the default schedule
+	Headers     *map[string]string // replaces all of them
+	Auth        *Auth              // the zero value removes it
+	CA          *string            // "" removes it
+	Ed25519     *bool              // true makes a key pair if there is none; false removes it
 }
 
 func (p *Patch) apply(w *Webhook) {
@@ -30,6 +38,25 @@ func (p *Patch) apply(w *Webhook) {
 	set(&w.MaxInFlight, p.MaxInFlight)
 	set(&w.RateLimit, p.RateLimit)
 	set(&w.Ordering, p.Ordering)
+	set(&w.Timeout, p.Timeout)
+	set(&w.Headers, p.Headers)
+	set(&w.CA, p.CA)
+	set(&w.Ed25519, p.Ed25519)
+	if p.Retry != nil {
+		if w.Retry = p.Retry; w.Retry.IsZero() {
+			w.Retry = nil
+		}
+	}
+	if p.Auth != nil {
+		if w.Auth = p.Auth; w.Auth.IsZero() {
+			w.Auth = nil
+		}
+	}
+}
+
+// settings reports whether the patch changes what requests need beside the URL.
+func (p *Patch) settings() bool {
+	return p.Headers != nil || p.Auth != nil || p.CA != nil || p.Ed25519 != nil
 }
 
 func set[T any](to, from *T) {
@@ -84,6 +111,11 @@ func (s *Store) Update(ctx context.Context, tenant events.TenantID, id events.We
 				return err
 			}
 		}
+		if p.settings() {
+			if err := w.normalizeSettings(s.limits, &was); err != nil {
+				return err
+			}
+		}
 		if err := markStrict(ctx, tx, tenant, w.Ordering); err != nil {
 			return err
 		}
@@ -93,7 +125,7 @@ func (s *Store) Update(ctx context.Context, tenant events.TenantID, id events.We
 				return err
 			}
 		}
-		if w, err = write(ctx, tx, &w, enable); err != nil || !enable {
+		if w, err = s.write(ctx, tx, &w, enable, p.settings()); err != nil || !enable {
 			return err
 		}
 		// A row without an attempt may be travelling in a message, whose lease must
@@ -107,7 +139,7 @@ func (s *Store) Update(ctx context.Context, tenant events.TenantID, id events.We
 	if err != nil {
 		return Webhook{}, err
 	}
-	return w, nil
+	return w.masked(), nil
 }
 
 // checkCooldown returns [ErrCooldown] if the webhook was disabled automatically less
@@ -126,22 +158,31 @@ func checkCooldown(ctx context.Context, tx pgx.Tx, tenant events.TenantID, id ev
 	return nil
 }
 
-// write stores the settings of a webhook. With enable it also ends an automatic
-// disabling.
-func write(ctx context.Context, tx pgx.Tx, w *Webhook, enable bool) (Webhook, error) {
+// write stores the settings of a webhook, those for requests with sent. With enable it
+// also ends an automatic disabling.
+func (s *Store) write(ctx context.Context, tx pgx.Tx, w *Webhook, enable, sent bool) (Webhook, error) {
+	var sealed *string
+	if sent {
+		var err error
+		if sealed, err = sealSettings(ctx, tx, s.keys, w); err != nil {
+			return Webhook{}, err
+		}
+	}
 	rows, err := tx.Query(ctx, `UPDATE fanmail.webhooks SET url = $3, description = $4, events = $5, filter_agent_ids = $6,
 			filter_conversation_ids = $7, filter_labels = $8, enabled = $9, max_in_flight = $10, rate_limit = nullif($11, 0), ordering = $12,
+			timeout_seconds = nullif($14, 0), retry = $15, max_attempts = $16,
+			request_settings = CASE WHEN $17 THEN $18 ELSE request_settings END,
 			enabled_at = CASE WHEN $13 THEN now() ELSE enabled_at END,
 			auto_disabled_at = CASE WHEN $13 THEN NULL ELSE auto_disabled_at END,
 			disabled_reason = CASE WHEN $13 THEN NULL ELSE disabled_reason END,
 			recovering = recovering OR $13 AND auto_disabled_at IS NOT NULL
 		WHERE tenant_id = $1 AND id = $2 RETURNING `+webhookColumns,
 		w.TenantID, w.ID, w.URL, w.Description, w.Events, w.Filters.AgentIDs, w.Filters.ConversationIDs, w.Filters.Labels,
-		w.Enabled, w.MaxInFlight, w.RateLimit, w.Ordering, enable)
+		w.Enabled, w.MaxInFlight, w.RateLimit, w.Ordering, enable, int(w.Timeout.Seconds()), w.Retry, w.Retry.Count(), sent, sealed)
 	if err != nil {
 		return Webhook{}, fmt.Errorf("update a webhook: %w", err)
 	}
-	updated, err := pgx.CollectExactlyOneRow(rows, scanWebhook)
+	updated, err := pgx.CollectExactlyOneRow(rows, s.scanWebhook)
 	if err != nil {
 		return Webhook{}, fmt.Errorf("update a webhook: %w", err)
 	}

@@ -68,23 +68,36 @@ func (f *Filters) Match(agentID, conversationID string, labels []string) bool {
 	return true
 }
 
-// Webhook is a subscriber: where to send which events. It holds no secret. All times
-// are in UTC.
+// Webhook is a subscriber: where to send which events. What a [Store] returns holds no
+// secret: [Masked] stands for each. All times are in UTC.
 type Webhook struct {
 	ID              events.WebhookID
 	TenantID        events.TenantID
 	URL             string
 	Description     string
-	Events          []events.Type
+	Events          []events.Type // or [EveryType] alone
 	Filters         Filters
 	Enabled         bool
 	MaxInFlight     int // attempts, over all dispatchers
 	RateLimit       int // attempts a second; 0 for none
 	Ordering        Ordering
+	Timeout         time.Duration     // of an attempt; 0 for [DefaultTimeout]
+	Retry           *Retry            // nil for the default schedule
+	Headers         map[string]string // sent with each request
+	Auth            *Auth             // nil for none
+	CA              string            // certificates in PEM to trust beside the system's; "" for none
+	Ed25519         bool              // requests have a v1a signature too
+	PublicKey       string            // verifies it, "whpk_…"; set by the store, "" without Ed25519
 	CreatedAt       time.Time
 	LastDeliveredAt *time.Time // the last success; nil before the first
 	AutoDisabledAt  *time.Time // nil unless Fanmail disabled it
 	DisabledReason  string     // "" unless Fanmail disabled it
+
+	// SigningSecret is brought along at creation; "": [Store.Create] makes one. It is
+	// never read.
+	SigningSecret string
+
+	signingKey string // the private key of Ed25519; "": none
 }
 
 // Limits are the operator's limits for webhooks. The zero value has the defaults.
@@ -119,8 +132,9 @@ func (l Limits) WithDefaults() Limits {
 	return l
 }
 
-// Validate checks a webhook's settings. It returns an [*events.FieldError] for the
-// first bad setting. A URL may be in any form that [Limits.NormalizeURL] accepts.
+// Validate checks a webhook's settings but Headers, Auth and CA, which a [Store] checks
+// when it stores them. It returns an [*events.FieldError] for the first bad setting. A
+// URL may be in any form that [Limits.NormalizeURL] accepts.
 func (w *Webhook) Validate(l Limits) error {
 	l = l.WithDefaults()
 	if _, err := l.NormalizeURL("url", w.URL); err != nil {
@@ -142,7 +156,7 @@ func (w *Webhook) Validate(l Limits) error {
 		return fault("events", "names no event type")
 	}
 	for _, t := range w.Events {
-		if !t.Known() {
+		if t != EveryType && !t.Known() {
 			return fault("events", "%s", (&events.UnknownTypeError{Type: t}).Error())
 		}
 	}
@@ -171,7 +185,10 @@ func (w *Webhook) Validate(l Limits) error {
 	if w.Ordering != OrderingNone && w.Ordering != OrderingStrict {
 		return fault("ordering", "is %q; it must be \"none\" or \"strict\"", w.Ordering)
 	}
-	return nil
+	if err := CheckSecret(w.SigningSecret); err != nil {
+		return err
+	}
+	return checkAttempts(w.Timeout, w.Retry)
 }
 
 // NormalizeURL checks the URL of a webhook and returns the form of it that is stored,

@@ -96,7 +96,7 @@ func TestARotatedSecretSignsForADay(t *testing.T) {
 	require.NoError(t, r.Load(ctx))
 	before, err := r.Get(w.ID).Signer(time.Now())
 	require.NoError(t, err)
-	_, until, err := s.Rotate(ctx, s.tenant, w.ID)
+	_, until, err := s.Rotate(ctx, s.tenant, w.ID, "")
 	require.NoError(t, err)
 	require.WithinDuration(t, time.Now().Add(24*time.Hour), until, time.Minute)
 	require.NoError(t, r.Load(ctx))
@@ -113,7 +113,7 @@ func TestARotatedSecretSignsForADay(t *testing.T) {
 	var kept []string
 	require.NoError(t, s.pool.QueryRow(ctx, `SELECT previous_secrets FROM fanmail.webhooks`).Scan(&kept))
 	require.Empty(t, kept, "the old secret is deleted")
-	_, _, err = s.Rotate(ctx, events.NewRandom[events.TenantKind](), w.ID)
+	_, _, err = s.Rotate(ctx, events.NewRandom[events.TenantKind](), w.ID, "")
 	require.ErrorIs(t, err, subscribers.ErrNotFound)
 }
 

@@ -102,6 +102,11 @@ CREATE TABLE fanmail.webhooks (
     max_in_flight            integer NOT NULL DEFAULT 1024 CHECK (max_in_flight BETWEEN 1 AND 4096),
     rate_limit               integer CHECK (rate_limit > 0), -- a second; NULL: none
     ordering                 text NOT NULL DEFAULT 'none' CHECK (ordering IN ('none', 'strict')),
+    timeout_seconds          smallint CHECK (timeout_seconds BETWEEN 1 AND 30), -- of an attempt; NULL: the default
+    retry                    jsonb,    -- the webhook's own policy; NULL: the default schedule
+    max_attempts             smallint NOT NULL DEFAULT 8 CHECK (max_attempts BETWEEN 1 AND 30), -- of each delivery, by the policy
+    -- Headers, credentials, certificates and the key of Ed25519, as JSON, sealed if there is a key; NULL: none.
+    request_settings         text,
     signing_secret           text NOT NULL,    -- sealed if there is a key; '' of a deleted webhook
     previous_secrets         text[] NOT NULL DEFAULT '{}', -- rotated away, newest first; sealed likewise
     previous_until           timestamptz[] NOT NULL DEFAULT '{}', -- until when each of them signs
@@ -130,7 +135,8 @@ END $$;
 -- The trigger leaves out last_delivered_at: no reader caches it, and it changes often.
 CREATE TRIGGER webhooks_stamp BEFORE UPDATE OF
     url, description, events, filter_agent_ids, filter_conversation_ids, filter_labels, enabled,
-    max_in_flight, rate_limit, ordering, signing_secret, previous_secrets, previous_until, deleted_at
+    max_in_flight, rate_limit, ordering, timeout_seconds, retry, max_attempts, request_settings,
+    signing_secret, previous_secrets, previous_until, deleted_at
     ON fanmail.webhooks FOR EACH ROW EXECUTE FUNCTION fanmail.webhooks_stamp();
 
 -- The event log. The envelope is POSTed byte for byte, hence bytea.

@@ -10,9 +10,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/internal/attempt"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/pg"
+	"github.com/fanmail-dev/fanmail/internal/retry"
 	"github.com/fanmail-dev/fanmail/outbox"
 )
 
@@ -167,7 +167,7 @@ func claimMessage(ctx context.Context, pool *pgxpool.Pool, tenant events.TenantI
 		if a.WebhookURL == nil {
 			return withoutWebhook(ctx, tx, tenant, id)
 		}
-		rows, err := tx.Query(ctx, claimOne, m.ID, m.CreatedAt, tenant, m.AgentID, LeaseDuration.Seconds(), DeliveryTTL.Seconds(), attempt.MaxAttempts)
+		rows, err := tx.Query(ctx, claimOne, m.ID, m.CreatedAt, tenant, m.AgentID, LeaseDuration.Seconds(), DeliveryTTL.Seconds(), retry.MaxAttempts)
 		if err != nil {
 			return err
 		}

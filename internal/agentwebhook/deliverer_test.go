@@ -18,6 +18,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
 	"github.com/fanmail-dev/fanmail/internal/attempt"
 	"github.com/fanmail-dev/fanmail/internal/retention"
+	"github.com/fanmail-dev/fanmail/internal/retry"
 	"github.com/fanmail-dev/fanmail/test/sink"
 )
 
@@ -130,10 +131,10 @@ func TestTheScheduleEndsInFailureAfterEightAttempts(t *testing.T) {
 		r.makeDue()
 	}
 	v := r.until(a, func(v row) bool { return v.Status == "failed" })
-	require.Equal(t, attempt.MaxAttempts, v.Attempts)
+	require.Equal(t, retry.MaxAttempts, v.Attempts)
 	require.Equal(t, http.StatusTeapot, *v.Code)
 	require.Nil(t, v.NextIn)
-	require.Equal(t, attempt.MaxAttempts, r.sink.CountTo("/a"))
+	require.Equal(t, retry.MaxAttempts, r.sink.CountTo("/a"))
 }
 
 func TestNoAttemptIsPlannedAfterTheDeliverysEnd(t *testing.T) {

@@ -7,8 +7,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/internal/attempt"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
+	"github.com/fanmail-dev/fanmail/internal/retry"
 )
 
 const (
@@ -36,7 +36,7 @@ func QueueDeliver(b *pgx.Batch, at time.Time, messages []mailbox.Message) {
 	for i, m := range messages {
 		ids[i], tenants[i], agents[i] = m.ID, m.TenantID, m.AgentID
 	}
-	b.Queue(insertDeliveries, ids, at, tenants, agents, DeliveryTTL.Seconds(), attempt.MaxAttempts)
+	b.Queue(insertDeliveries, ids, at, tenants, agents, DeliveryTTL.Seconds(), retry.MaxAttempts)
 }
 
 // Wake sends the deliverers a hint that an agent has due deliveries. It does nothing

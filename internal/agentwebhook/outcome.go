@@ -10,6 +10,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/internal/attempt"
 	"github.com/fanmail-dev/fanmail/internal/pg"
+	"github.com/fanmail-dev/fanmail/internal/retry"
 )
 
 // A success counts even if the lease has passed to another deliverer. A final row does
@@ -43,7 +44,7 @@ func record(ctx context.Context, db pg.DB, c *claimed, r *attempt.Result) (statu
 		err = db.QueryRow(ctx, recordDelivered, c.id, c.createdAt, r.StatusCode).Scan(&status)
 	} else {
 		err = db.QueryRow(ctx, recordFailed, c.id, c.createdAt, c.attempts+1, r.StatusCode, r.Error,
-			attempt.RetryDelay(c.attempts+1, attempt.MaxAttempts, r.RetryAfter).Seconds()).Scan(&status)
+			(*retry.Policy)(nil).Delay(c.attempts+1, retry.MaxAttempts, r.RetryAfter).Seconds()).Scan(&status)
 	}
 	if errors.Is(err, pgx.ErrNoRows) {
 		return "", nil

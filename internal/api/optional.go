@@ -23,7 +23,14 @@ func (o *optional[T]) UnmarshalJSON(b []byte) error {
 
 // Schema is the schema of the value.
 func (optional[T]) Schema(r huma.Registry) *huma.Schema {
-	s := *r.Schema(reflect.TypeFor[T](), true, "")
+	return inline[T](r)
+}
+
+// inline is the schema of a type itself, not a reference to it: package huma can't let
+// a reference be null.
+func inline[T any](r huma.Registry) *huma.Schema {
+	t := reflect.TypeFor[T]()
+	s := *r.Schema(t, false, t.Name())
 	return &s
 }
 
@@ -33,6 +40,14 @@ func (o *optional[T]) Resolve(ctx huma.Context, at *huma.PathBuffer) []error {
 		return checked.Resolve(ctx, at)
 	}
 	return nil
+}
+
+// orZero returns the value: the zero value if the field is null, nil if it is absent.
+func (o *optional[T]) orZero() *T {
+	if o.Set && o.value == nil {
+		return new(T)
+	}
+	return o.value
 }
 
 // required returns the value, nil if the field is absent. Null is an error.

@@ -29,7 +29,7 @@ type Webhook struct {
 	ID              events.WebhookID `json:"id" example:"wh_0123456789abcdef0123456789abcdef"`
 	URL             string           `json:"url"`
 	Description     string           `json:"description"`
-	Events          []eventType      `json:"events"`
+	Events          []eventPattern   `json:"events"`
 	Filters         filters          `json:"filters"`
 	Enabled         bool             `json:"enabled"`
 	MaxInFlight     int              `json:"max_in_flight" doc:"The upper limit of attempts in flight, across all dispatchers."`
@@ -39,17 +39,15 @@ type Webhook struct {
 	LastDeliveredAt *time.Time       `json:"last_delivered_at"`
 	AutoDisabledAt  *time.Time       `json:"auto_disabled_at"`
 	DisabledReason  *string          `json:"disabled_reason"`
+	Gateway
 }
 
 func showWebhook(w subscribers.Webhook) Webhook {
 	out := Webhook{
-		ID: w.ID, URL: w.URL, Description: w.Description, Events: make([]eventType, len(w.Events)),
+		ID: w.ID, URL: w.URL, Description: w.Description, Events: showPatterns(w.Events),
 		Filters: filters{AgentIDs: storedTexts(w.Filters.AgentIDs), ConversationIDs: storedTexts(w.Filters.ConversationIDs), Labels: storedTexts(w.Filters.Labels)},
 		Enabled: w.Enabled, MaxInFlight: w.MaxInFlight, Ordering: string(w.Ordering), CreatedAt: w.CreatedAt,
-		LastDeliveredAt: w.LastDeliveredAt, AutoDisabledAt: w.AutoDisabledAt,
-	}
-	for i, t := range w.Events {
-		out.Events[i] = eventType(t)
+		LastDeliveredAt: w.LastDeliveredAt, AutoDisabledAt: w.AutoDisabledAt, Gateway: showGateway(&w),
 	}
 	if w.RateLimit > 0 {
 		out.RateLimit = &w.RateLimit
@@ -68,27 +66,30 @@ type newWebhook struct {
 
 // webhookSettings is the body of POST /v1/webhooks.
 type webhookSettings struct {
-	URL         storedText  `json:"url" doc:"At most 2048 bytes. It is stored, shown and used in a normal form: trimmed, the host in lower-case ASCII, characters escaped that a URL can't hold."`
-	Events      []eventType `json:"events" minItems:"1"`
-	Filters     filters     `json:"filters,omitempty" doc:"An event must match each key that is given; one matching value of a key is enough."`
-	Description storedText  `json:"description,omitempty" doc:"At most 200 bytes, on one line."`
-	MaxInFlight int         `json:"max_in_flight,omitempty" minimum:"1" maximum:"4096" doc:"An upper limit: below it, the number of attempts in flight follows what the endpoint can take. Absent: 1024, unless the server has another default."`
-	RateLimit   int         `json:"rate_limit,omitempty" minimum:"1" maximum:"10000" doc:"The maximum number of attempts a second; absent: no limit."`
-	Ordering    string      `json:"ordering,omitempty" enum:"none,strict" default:"none"`
-	Enabled     *bool       `json:"enabled,omitempty" doc:"Defaults to true."`
+	URL         storedText     `json:"url" doc:"At most 2048 bytes. It is stored, shown and used in a normal form: trimmed, the host in lower-case ASCII, characters escaped that a URL can't hold."`
+	Events      []eventPattern `json:"events" minItems:"1"`
+	Filters     filters        `json:"filters,omitempty" doc:"An event must match each key that is given; one matching value of a key is enough."`
+	Description storedText     `json:"description,omitempty" doc:"At most 200 bytes, on one line."`
+	MaxInFlight int            `json:"max_in_flight,omitempty" minimum:"1" maximum:"4096" doc:"An upper limit: below it, the number of attempts in flight follows what the endpoint can take. Absent: 1024, unless the server has another default."`
+	RateLimit   int            `json:"rate_limit,omitempty" minimum:"1" maximum:"10000" doc:"The maximum number of attempts a second; absent: no limit."`
+	Ordering    string         `json:"ordering,omitempty" enum:"none,strict" default:"none"`
+	Enabled     *bool          `json:"enabled,omitempty" doc:"Defaults to true."`
+	GatewaySettings
+	SigningSecret secretText `json:"signing_secret,omitempty"`
 }
 
 // webhookChange is the body of PATCH /v1/webhooks/{id}. Absent fields stay as
 // they are.
 type webhookChange struct {
-	URL         optional[storedText]  `json:"url,omitempty"`
-	Events      optional[[]eventType] `json:"events,omitempty" minItems:"1"`
-	Filters     optional[filters]     `json:"filters,omitempty" doc:"Replaces all filters."`
-	Description optional[storedText]  `json:"description,omitempty"`
-	MaxInFlight optional[int]         `json:"max_in_flight,omitempty" minimum:"1" maximum:"4096"`
-	RateLimit   optional[int]         `json:"rate_limit,omitempty" minimum:"1" maximum:"10000" nullable:"true" doc:"null: no limit."`
-	Ordering    optional[string]      `json:"ordering,omitempty" enum:"none,strict"`
-	Enabled     optional[bool]        `json:"enabled,omitempty"`
+	URL         optional[storedText]     `json:"url,omitempty"`
+	Events      optional[[]eventPattern] `json:"events,omitempty" minItems:"1"`
+	Filters     optional[filters]        `json:"filters,omitempty" doc:"Replaces all filters."`
+	Description optional[storedText]     `json:"description,omitempty"`
+	MaxInFlight optional[int]            `json:"max_in_flight,omitempty" minimum:"1" maximum:"4096"`
+	RateLimit   optional[int]            `json:"rate_limit,omitempty" minimum:"1" maximum:"10000" nullable:"true" doc:"null: no limit."`
+	Ordering    optional[string]         `json:"ordering,omitempty" enum:"none,strict"`
+	Enabled     optional[bool]           `json:"enabled,omitempty"`
+	GatewayChange
 }
 
 func (c *webhookChange) patch() (p subscribers.Patch, err error) {
@@ -112,7 +113,7 @@ func (c *webhookChange) patch() (p subscribers.Patch, err error) {
 		return p, err
 	}
 	if types != nil {
-		list := eventTypes(*types)
+		list := eventPatterns(*types)
 		p.Events = &list
 	}
 	f, err := c.Filters.required("body.filters")
@@ -132,7 +133,7 @@ func (c *webhookChange) patch() (p subscribers.Patch, err error) {
 	if c.RateLimit.Set && c.RateLimit.value == nil {
 		p.RateLimit = new(int)
 	}
-	return p, nil
+	return p, c.GatewayChange.apply(&p)
 }
 
 type webhookPath struct {
@@ -143,6 +144,14 @@ type webhookPath struct {
 type bareWebhookPost struct {
 	ID   events.WebhookID `path:"id"`
 	Body *nothing
+}
+
+// rotation is the input of a rotation. The body may be absent.
+type rotation struct {
+	ID   events.WebhookID `path:"id"`
+	Body *struct {
+		SigningSecret secretText `json:"signing_secret,omitempty"`
+	}
 }
 
 // rotated is the response to a rotation of the signing secret.
@@ -173,7 +182,7 @@ func (s *server) webhookRoutes() {
 	}, s.deleteWebhook)
 	register(s, tenants, huma.Operation{
 		OperationID: "rotate-webhook-secret", Method: http.MethodPost, Path: "/v1/webhooks/{id}/rotate-secret",
-		Summary:     "Create a new signing secret for a webhook",
+		Summary:     "Give a webhook a new signing secret",
 		Description: fmt.Sprintf("For %.0f hours, requests are signed with the previous secret too.", subscribers.RotationGrace.Hours()),
 	}, s.rotateWebhookSecret)
 	register(s, tenants, huma.Operation{
@@ -191,8 +200,12 @@ func (s *server) webhookRoutes() {
 func (s *server) createWebhook(ctx context.Context, in *struct{ Body webhookSettings }) (*body[newWebhook], error) {
 	b := &in.Body
 	w := subscribers.Webhook{
-		URL: string(b.URL), Description: string(b.Description), Events: eventTypes(b.Events), Filters: b.Filters.settings(),
+		URL: string(b.URL), Description: string(b.Description), Events: eventPatterns(b.Events), Filters: b.Filters.settings(),
 		Enabled: b.Enabled == nil || *b.Enabled, MaxInFlight: b.MaxInFlight, RateLimit: b.RateLimit, Ordering: subscribers.Ordering(b.Ordering),
+		SigningSecret: string(b.SigningSecret),
+	}
+	if err := b.apply(&w); err != nil {
+		return nil, err
 	}
 	var out newWebhook
 	err := s.change(ctx, func(u *unit) error {
@@ -261,11 +274,15 @@ func (s *server) deleteWebhook(ctx context.Context, in *webhookPath) (*struct{},
 	})
 }
 
-func (s *server) rotateWebhookSecret(ctx context.Context, in *bareWebhookPost) (*body[rotated], error) {
+func (s *server) rotateWebhookSecret(ctx context.Context, in *rotation) (*body[rotated], error) {
 	var out rotated
+	brought := ""
+	if in.Body != nil {
+		brought = string(in.Body.SigningSecret)
+	}
 	err := s.change(ctx, func(u *unit) (err error) {
 		u.then(s.wakeWebhooks)
-		out.SigningSecret, out.PreviousUntil, err = s.store.In(u).Rotate(ctx, tenant(ctx), in.ID)
+		out.SigningSecret, out.PreviousUntil, err = s.store.In(u).Rotate(ctx, tenant(ctx), in.ID, brought)
 		return err
 	})
 	if err != nil {

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/fanmail-dev/fanmail/internal/retry"
 )
 
 const (
@@ -104,7 +106,7 @@ func decoded(body []byte, coding string) []byte {
 	return fmt.Appendf(nil, "(a body that can't be decoded; its Content-Encoding is %.40q)", coding)
 }
 
-// parseRetryAfter reads seconds or an HTTP date, at most [MaxRetryAfter]. Numbers and
+// parseRetryAfter reads seconds or an HTTP date, at most [retry.MaxRetryAfter]. Numbers and
 // years of any size are read. It returns 0 for a time in the past and for any other
 // text.
 func parseRetryAfter(v string, now time.Time) time.Duration {
@@ -112,19 +114,19 @@ func parseRetryAfter(v string, now time.Time) time.Duration {
 	// ParseFloat returns infinity where the number is out of range.
 	if s, err := strconv.ParseFloat(v, 64); err == nil || errors.Is(err, strconv.ErrRange) {
 		switch {
-		case s >= MaxRetryAfter.Seconds():
-			return MaxRetryAfter
+		case s >= retry.MaxRetryAfter.Seconds():
+			return retry.MaxRetryAfter
 		case s > 0:
 			return time.Duration(s * float64(time.Second))
 		}
 		return 0
 	}
 	if t, err := http.ParseTime(v); err == nil {
-		return min(max(t.Sub(now), 0), MaxRetryAfter)
+		return min(max(t.Sub(now), 0), retry.MaxRetryAfter)
 	}
 	// A date such as "Fri, 31 Dec 99999 23:59:59 GMT".
 	if f := strings.Fields(v); len(f) == 6 && len(f[3]) > 4 && strings.Trim(f[3], "0123456789") == "" {
-		return MaxRetryAfter
+		return retry.MaxRetryAfter
 	}
 	return 0
 }

@@ -59,7 +59,7 @@ type dialer struct {
 	proxy    *url.URL
 	filters  bool
 	tls      *tls.Config
-	conns    conns
+	conns    *conns
 }
 
 func newDialer(c *Config, resolver *net.Resolver) *dialer {
@@ -73,8 +73,16 @@ func newDialer(c *Config, resolver *net.Resolver) *dialer {
 	return &dialer{
 		guard: guard, direct: &direct, open: &open, resolver: resolver, proxy: c.Proxy, filters: c.ProxyFilters,
 		tls:   &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, RootCAs: c.roots},
-		conns: conns{most: int64(c.Conns)},
+		conns: &conns{most: int64(c.Conns)},
 	}
+}
+
+// trusting returns the dialer with a TLS configuration of its own. Both count their
+// connections together.
+func (d *dialer) trusting(config *tls.Config) *dialer {
+	own := *d
+	own.tls = config
+	return &own
 }
 
 // plain dials for a URL of the scheme http.

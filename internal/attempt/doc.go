@@ -1,6 +1,6 @@
 // Package attempt makes one POST to an endpoint that a tenant named, and says
 // how it went. Both delivery paths use it: webhooks of subscribers and the
-// agents' own webhooks. It also holds the retry schedule of both.
+// agents' own webhooks.
 //
 // It guarantees:
 //
@@ -17,8 +17,8 @@
 //     time-out names its limit.
 //   - Nothing is sent once the sender's lease has run out, even if the process
 //     was paused while it dialled. Over HTTP/2 the header may still be sent.
-//   - The wait before the next attempt depends on the stored number of attempts
-//     and on Retry-After, not on the process.
+//   - What an [Endpoint] adds can't replace a header of the sender. A token is asked
+//     for over connections with the same checks as a POST, and is kept in memory alone.
 //
 // Callers decide what is sent, to whom and when, and record the result.
 package attempt

@@ -58,6 +58,10 @@ func (x *exchange) trace(ctx context.Context) context.Context {
 // unanswered is the result of a request without an answer that net/http accepts. A
 // complete status line is an answer all the same, whatever is wrong with the headers.
 func (x *exchange) unanswered(ctx context.Context, err error, start time.Time) Result {
+	var none *unmade
+	if errors.As(err, &none) {
+		return Result{Reason: none.reason, Error: none.text, Detail: none.detail, Duration: time.Since(start)}
+	}
 	if code := x.status(); code >= 200 && code < 300 || code > 0 && ctx.Err() == nil {
 		result := Classify(&http.Response{StatusCode: code}, time.Now())
 		result.Duration = time.Since(start)

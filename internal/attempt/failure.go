@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -33,6 +34,18 @@ var (
 type timeoutError struct{ text string }
 
 func (e *timeoutError) Error() string { return e.text }
+
+// errPlainHTTP is the error of a URL without TLS where only https is allowed.
+var errPlainHTTP = errors.New("the webhook's URL is not https, and plain http is off (FANMAIL_ALLOW_HTTP)")
+
+// unmade is the error of an attempt whose request could not be made.
+type unmade struct{ reason, text, detail string }
+
+func (u *unmade) Error() string { return u.text }
+
+func lateAfter(d time.Duration) error {
+	return &timeoutError{fmt.Sprintf("no complete answer within %g s", d.Seconds())}
+}
 
 // Unsent is the result of an attempt for which no request could be made.
 func Unsent(err error, start time.Time) Result {

@@ -3,19 +3,18 @@ package attempt
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/fanmail-dev/fanmail/internal/endpoint"
 )
 
 // HeaderAttempt is the header with the number of the attempt, from 1.
 const HeaderAttempt = "Fanmail-Attempt"
-
-var errPlainHTTP = errors.New("the webhook's URL is not https, and plain http is off (FANMAIL_ALLOW_HTTP)")
 
 // contentType is shared by all requests; nobody changes it.
 var contentType = []string{"application/json"}
@@ -33,6 +32,8 @@ type Request struct {
 	Body func(ctx context.Context) io.ReadCloser
 	// Length of the body, in bytes.
 	Length int64
+	// Endpoint is what the webhook's own settings add; nil: nothing.
+	Endpoint *Endpoint
 	// LeaseValid reports whether the sender still holds the delivery. It is
 	// asked right before the header is sent; nil: yes.
 	LeaseValid func() bool
@@ -47,6 +48,7 @@ func Bytes(body []byte) func(context.Context) io.ReadCloser {
 // Poster makes attempts over connections of its own. Make one with [NewPoster].
 type Poster struct {
 	transports *transports
+	owns       *owns
 	timeout    time.Duration
 	late       error // the cause of an attempt's deadline
 	userAgent  []string
@@ -56,16 +58,18 @@ type Poster struct {
 // NewPoster makes a poster with transports of its own.
 func NewPoster(c Config) *Poster { return newPoster(c, nil) }
 
-// newPoster resolves names with the system's resolver where none is given.
 // errClosedTwice is the error of a request that was repeated once already.
 var errClosedTwice = fmt.Errorf("the connection was closed without an answer, twice: %w", io.ErrUnexpectedEOF)
 
+// newPoster resolves names with the system's resolver where none is given.
 func newPoster(c Config, resolver *net.Resolver) *Poster {
-	return &Poster{
-		transports: newTransports(&c, resolver), timeout: c.Timeout,
-		late:      &timeoutError{fmt.Sprintf("no complete answer within %g s", c.Timeout.Seconds())},
+	p := &Poster{
+		transports: newTransports(&c, resolver), timeout: c.Timeout, late: lateAfter(c.Timeout),
 		userAgent: []string{c.UserAgent}, allowHTTP: c.AllowHTTP,
 	}
+	p.owns = newOwns(p.transports, &c)
+	p.transports.dialer.conns.closeIdle = p.Close
+	return p
 }
 
 // Post makes one attempt: check the scheme, send the request, read a bounded
@@ -76,18 +80,19 @@ func (p *Poster) Post(ctx context.Context, r Request) Result {
 	if r.URL.Scheme != "https" && !p.allowHTTP {
 		return Unsent(errPlainHTTP, start)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, p.timeout, p.late)
+	timeout, late := p.limit(r.Endpoint)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, late)
 	defer cancel()
 	ctx, lose := context.WithCancelCause(ctx)
 	defer lose(nil)
 	x := &exchange{lose: lose}
 	if r.LeaseValid != nil {
-		deadline := start.Add(p.timeout) // its timer may fire late in a process that was paused
+		deadline := start.Add(timeout) // its timer may fire late in a process that was paused
 		x.leaseValid = func() bool { return time.Now().Before(deadline) && r.LeaseValid() }
 	}
 	ctx = x.trace(ctx)
 	// RoundTrip, not Client.Do, which would follow redirects.
-	resp, err := p.transports.of(r.URL.Host).RoundTrip(p.request(ctx, &r))
+	resp, err := p.send(ctx, &r)
 	if err != nil {
 		return x.unanswered(ctx, err, start)
 	}
@@ -104,8 +109,76 @@ func (p *Poster) Post(ctx context.Context, r Request) Result {
 	return result
 }
 
+// Forget closes the idle connections that a webhook has of its own, and forgets its
+// token, unless they belong to the endpoint that it has now; nil: it has none. now is
+// called only if there is something to forget.
+func (p *Poster) Forget(id [16]byte, now func() *Endpoint) { p.owns.forget(id, now) }
+
+// limit is the time limit of a request, and the cause of its deadline.
+func (p *Poster) limit(e *Endpoint) (time.Duration, error) {
+	if e == nil || e.timeout == 0 {
+		return p.timeout, p.late
+	}
+	return e.timeout, e.late
+}
+
+// send sends the request, with what its endpoint adds.
+func (p *Poster) send(ctx context.Context, r *Request) (*http.Response, error) {
+	e := r.Endpoint
+	if e == nil {
+		return p.transports.of(r.URL.Host).RoundTrip(p.request(ctx, r))
+	}
+	for name, values := range e.header {
+		if _, set := r.Header[name]; !set {
+			r.Header[name] = values
+		}
+	}
+	if !e.own() {
+		return p.transports.of(r.URL.Host).RoundTrip(p.request(ctx, r))
+	}
+	if e.pair != nil {
+		if err := endpoint.Expired(e.pair, time.Now()); err != nil {
+			return nil, &unmade{reason: ReasonTLS, text: err.Error()}
+		}
+	}
+	o, err := p.owns.of(e)
+	if err != nil {
+		return nil, err
+	}
+	if o.tokens == nil {
+		return o.roundTripper(r.URL.Host).RoundTrip(p.request(ctx, r))
+	}
+	return p.sendWithToken(ctx, r, o)
+}
+
+// sendWithToken sends the request with a token. If the endpoint refuses the token, it
+// sends the request once more with a new one.
+func (p *Poster) sendWithToken(ctx context.Context, r *Request, o *own) (*http.Response, error) {
+	token, err := o.tokens.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.Header["Authorization"] = []string{token}
+	resp, err := o.roundTripper(r.URL.Host).RoundTrip(p.request(ctx, r))
+	if err != nil || resp.StatusCode != http.StatusUnauthorized || !o.tokens.drop(token) {
+		return resp, err
+	}
+	_, _ = io.CopyN(io.Discard, resp.Body, drainBytes)
+	_ = resp.Body.Close()
+	if token, err = o.tokens.get(ctx); err != nil {
+		return nil, err
+	}
+	again := *r
+	again.Header = r.Header.Clone() // the transport may still read the first one's
+	again.Header["Authorization"] = []string{token}
+	return o.roundTripper(r.URL.Host).RoundTrip(p.request(ctx, &again))
+}
+
 // Close closes the idle connections. The poster can still be used.
-func (p *Poster) Close() { p.transports.closeIdle() }
+func (p *Poster) Close() {
+	p.transports.closeIdle()
+	p.owns.closeIdle()
+}
 
 func (p *Poster) request(ctx context.Context, r *Request) *http.Request {
 	r.Header["Content-Type"] = contentType

@@ -13,6 +13,7 @@ const (
 	ReasonDNS        = "dns"
 	ReasonRefused    = "refused"
 	ReasonTLS        = "tls"
+	ReasonToken      = "token"
 	ReasonConnection = "connection"
 	ReasonBlocked    = "blocked"
 	ReasonRequest    = "request"
@@ -28,7 +29,7 @@ const (
 // Reasons returns every reason.
 func Reasons() []string {
 	return []string{
-		ReasonOK, ReasonTimeout, ReasonDNS, ReasonRefused, ReasonTLS, ReasonConnection, ReasonBlocked, ReasonRequest,
+		ReasonOK, ReasonTimeout, ReasonDNS, ReasonRefused, ReasonTLS, ReasonToken, ReasonConnection, ReasonBlocked, ReasonRequest,
 		ReasonRedirect, ReasonClient, ReasonLimited, ReasonGone, ReasonServer, ReasonOther, ReasonStopped,
 	}
 }
@@ -51,7 +52,7 @@ type Result struct {
 	// NUL, made from at most 1 KiB.
 	Response string
 	// RetryAfter is the wait that a 429 or 503 asked for, at most
-	// [MaxRetryAfter]; 0 if it asked for none.
+	// [retry.MaxRetryAfter]; 0 if it asked for none.
 	RetryAfter time.Duration
 	// Duration is from the start of the attempt to the end of the answer.
 	Duration time.Duration

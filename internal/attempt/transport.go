@@ -51,7 +51,6 @@ type shard struct {
 
 func newTransports(c *Config, resolver *net.Resolver) *transports {
 	t := &transports{dialer: newDialer(c, resolver), age: connectionAge, idle: cmp.Or(c.IdleConns, 8192/shards), seed: maphash.MakeSeed()}
-	t.dialer.conns.closeIdle = t.closeIdle
 	for i := range t.shards {
 		t.shards[i].current = newTransport(t.dialer, t.idle)
 		t.shards[i].born = time.Now().Add(-time.Duration(rand.Int64N(int64(t.age)))) // replaced one after the other

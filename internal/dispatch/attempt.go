@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/attempt"
 	"github.com/fanmail-dev/fanmail/internal/tracecontext"
 	"github.com/fanmail-dev/fanmail/subscribers"
@@ -13,10 +14,27 @@ import (
 
 const (
 	// AttemptTimeout bounds a whole attempt, from dialling to the end of the
-	// answer.
-	AttemptTimeout = 15 * time.Second
+	// answer, unless the webhook has a timeout of its own.
+	AttemptTimeout = subscribers.DefaultTimeout
 	// HeaderDelivery is the header with the delivery's id.
 	HeaderDelivery = "Fanmail-Delivery-Id"
+	// HeaderEventType and HeaderSchemaVersion are the headers with the type and the
+	// schema version of the envelope, in the canonical form of net/http.
+	HeaderEventType     = "X-E2a-Event-Type"
+	HeaderSchemaVersion = "X-E2a-Schema-Version"
+)
+
+// schemaVersion and typeValues are values of headers that all requests share; nobody
+// changes them.
+var (
+	schemaVersion = []string{events.SchemaVersion}
+	typeValues    = func() map[events.Type][]string {
+		values := make(map[events.Type][]string)
+		for _, t := range events.Catalogue() {
+			values[t] = []string{string(t)}
+		}
+		return values
+	}()
 )
 
 // headerTraceparent is [tracecontext.Header] as net/http writes it.
@@ -36,6 +54,17 @@ func newPoster(o Options, leaseValid func() bool) *poster {
 	})}
 }
 
+// changed closes the connections of a webhook's former settings.
+func (p *poster) changed(w *subscribers.Entry) {
+	p.Forget(w.ID, func() *attempt.Endpoint {
+		if w.Deleted {
+			return nil
+		}
+		e, _ := w.Endpoint() // its attempts fail with the error
+		return e
+	})
+}
+
 // post makes one attempt: it signs the stored bytes and sends them.
 func (p *poster) post(ctx context.Context, w *subscribers.Entry, q *delivery) attempt.Result {
 	now := time.Now()
@@ -47,7 +76,12 @@ func (p *poster) post(ctx context.Context, w *subscribers.Entry, q *delivery) at
 	if err != nil {
 		return attempt.Unsent(err, now)
 	}
-	h := make(http.Header, 8)
+	endpoint, err := w.Endpoint()
+	if err != nil {
+		return attempt.Unsent(err, now)
+	}
+	h := make(http.Header, 12)
+	describe(h, q.Envelope)
 	values := [2]string{q.ID.String(), strconv.Itoa(q.Attempts + 1)}
 	h[HeaderDelivery] = values[0:1:1]
 	h[attempt.HeaderAttempt] = values[1:2:2]
@@ -58,7 +92,22 @@ func (p *poster) post(ctx context.Context, w *subscribers.Entry, q *delivery) at
 	}
 	signer.Sign(h, q.eventID.String(), now, q.Envelope)
 	return p.Post(ctx, attempt.Request{
-		URL: u, Header: h, Body: attempt.Bytes(q.Envelope), Length: int64(len(q.Envelope)),
+		URL: u, Header: h, Body: attempt.Bytes(q.Envelope), Length: int64(len(q.Envelope)), Endpoint: endpoint,
 		LeaseValid: func() bool { return p.leaseValid() && !q.tenure.ended() },
 	})
+}
+
+// describe sets the headers that say what the envelope is.
+func describe(h http.Header, envelope []byte) {
+	eventType, version := events.Head(envelope)
+	if value, ok := typeValues[events.Type(eventType)]; ok {
+		h[HeaderEventType] = value
+	} else if len(eventType) > 0 {
+		h[HeaderEventType] = []string{string(eventType)}
+	}
+	if string(version) == events.SchemaVersion {
+		h[HeaderSchemaVersion] = schemaVersion
+	} else if len(version) > 0 {
+		h[HeaderSchemaVersion] = []string{string(version)}
+	}
 }

@@ -48,6 +48,9 @@ func scheduled(e *subscribers.Entry) scheduler.Webhook {
 	w := scheduler.Webhook{
 		ID: e.ID, TenantID: e.TenantID, Strict: e.Strict, MaxInFlight: e.MaxInFlight, RateLimit: e.RateLimit, Payload: e,
 	}
+	if e.Timeout > subscribers.DefaultTimeout {
+		w.LeaseLeft = e.Timeout + time.Second
+	}
 	switch {
 	case e.Deleted:
 		w.Status = scheduler.Deleted

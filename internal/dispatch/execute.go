@@ -145,7 +145,7 @@ func (d *Dispatcher) record(q *delivery, r *attempt.Result) {
 	d.outcomes.add(entry{kind: entryOutcome, d: q, outcome: subscribers.Outcome{
 		Ref: q.ref(), WebhookID: q.WebhookID, Attempt: n, Delivered: r.Delivered, StatusCode: r.StatusCode,
 		Error: r.Error, Reason: r.Reason, Response: r.Response, Duration: r.Duration,
-		Lease: q.Lease, Final: r.Reason == attempt.ReasonGone, Retry: attempt.RetryDelay(n, q.maxAttempts, r.RetryAfter),
+		Lease: q.Lease, MaxAttempts: min(q.maxAttempts, q.webhook.MaxAttempts), Final: r.Reason == attempt.ReasonGone || q.webhook.Retry.EndsAt(r.StatusCode), Retry: q.webhook.Retry.Delay(n, q.maxAttempts, r.RetryAfter),
 	}})
 }
 

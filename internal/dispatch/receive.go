@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
+	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/dispatch/scheduler"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/outbox"
@@ -119,7 +120,7 @@ func (d *Dispatcher) deliveries(m jetstream.Msg, dm *stream.DeliveryMessage) []*
 		ev := &dm.Events[md.Event]
 		out[i] = newDelivery(&subscribers.Leased{
 			Ref:       subscribers.Ref{ID: md.ID, CreatedAt: ev.CreatedAt},
-			WebhookID: md.WebhookID, EventID: ev.ID, MaxAttempts: subscribers.MaxAttempts,
+			WebhookID: md.WebhookID, EventID: ev.ID, MaxAttempts: d.maxAttempts(md.WebhookID),
 			Lease: dm.Lease, Envelope: envelopes[md.Event],
 		}, fromStream)
 		if traces != nil {
@@ -127,6 +128,14 @@ func (d *Dispatcher) deliveries(m jetstream.Msg, dm *stream.DeliveryMessage) []*
 		}
 	}
 	return out
+}
+
+// maxAttempts is the number of attempts of a webhook's new deliveries.
+func (d *Dispatcher) maxAttempts(id events.WebhookID) int {
+	if w := d.registry.Get(id); w != nil {
+		return w.MaxAttempts
+	}
+	return subscribers.MaxAttempts
 }
 
 // reclaim has the delivery of a redelivered message queued, if its row is still

@@ -105,6 +105,7 @@ func (d *Dispatcher) hinted(id string) {
 func (d *Dispatcher) watchWebhooks() {
 	d.watch.Do(func() {
 		d.registry.Watch(func(e *subscribers.Entry) {
+			d.poster.changed(e)
 			w := scheduled(e)
 			d.input(func(s *scheduler.Scheduler, now scheduler.Now) { s.Change(now, &w) })
 		})

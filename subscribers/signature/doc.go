@@ -20,7 +20,12 @@
 //     key is the whole secret as it was shown, with "whsec_".
 //   - webhook-signature, of the Standard Webhooks specification, is
 //     "v1,<base64 MAC>". The MAC is over "<webhook-id>.<webhook-timestamp>.<body>".
-//     Its key is the bytes that the secret encodes in base64 after "whsec_".
+//     Its key is the bytes that the secret encodes in base64 after "whsec_". Of a
+//     secret of another form, which was brought along, it is the whole text.
+//
+// A webhook can have an Ed25519 key pair as well. webhook-signature then has a further
+// value, "v1a,<base64 signature>", over the same text as its MAC. [Verify] takes the
+// public key, "whpk_" and base64, in place of the secret.
 //
 // Times are in Unix seconds. While a secret is being rotated, each header has two
 // signatures: one by the new secret and one by the old.

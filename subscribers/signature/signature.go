@@ -1,6 +1,7 @@
 package signature
 
 import (
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -28,7 +29,8 @@ const (
 	HeaderSignature = "Webhook-Signature"
 )
 
-// SecretPrefix begins every signing secret. 32 random bytes in base64 follow.
+// SecretPrefix begins a signing secret that Fanmail has made. 32 random bytes in base64
+// follow.
 const SecretPrefix = "whsec_"
 
 // DefaultTolerance is how far the signed time may be from the verifier's time, in
@@ -42,26 +44,36 @@ func NewSecret() string {
 	return SecretPrefix + base64.StdEncoding.EncodeToString(b[:])
 }
 
-// Signer signs with one secret, or with several after rotations. It is safe for
-// concurrent use. Its zero value is not usable; see [NewSigner].
-type Signer struct{ keys []key }
+// Signer signs with one secret, or with several during a rotation, and with the private
+// keys that it has. It is safe for concurrent use. Its zero value is not usable; see
+// [NewSigner].
+type Signer struct {
+	keys    []key
+	private []ed25519.PrivateKey
+}
 
 type key struct{ e2a, standard *sync.Pool }
 
-// NewSigner returns a signer for the secrets, the new one first. Empty secrets are
-// left out. It returns an error if none is left, and [ErrSecret] if one does not have
-// the form of a secret.
+// NewSigner returns a signer for the secrets, the new one first. A secret that begins
+// with [PrivatePrefix] is an Ed25519 key; see [NewKeyPair]. Empty secrets are left out.
+// It returns an error if no secret is left but private keys, and [ErrSecret] if a key
+// can't be read.
 func NewSigner(secrets ...string) (*Signer, error) {
 	s := &Signer{}
 	for _, secret := range secrets {
-		if secret == "" {
-			continue
+		switch {
+		case secret == "":
+		case strings.HasPrefix(secret, PrivatePrefix):
+			private, err := privateKey(secret)
+			if err != nil {
+				return nil, err
+			}
+			s.private = append(s.private, private)
+		case strings.HasPrefix(secret, PublicPrefix):
+			return nil, ErrSecret
+		default:
+			s.keys = append(s.keys, key{e2a: macs([]byte(secret)), standard: macs(decode(secret))})
 		}
-		raw, err := decode(secret)
-		if err != nil {
-			return nil, err
-		}
-		s.keys = append(s.keys, key{e2a: macs([]byte(secret)), standard: macs(raw)})
 	}
 	if len(s.keys) == 0 {
 		return nil, errors.New("make a signer: there is no signing secret")
@@ -69,21 +81,15 @@ func NewSigner(secrets ...string) (*Signer, error) {
 	return s, nil
 }
 
-// ErrSecret means that a secret is not "whsec_" followed by base64. Its text does not
-// contain the secret.
-var ErrSecret = errors.New("a signing secret is whsec_ followed by base64")
-
-// decode returns the bytes that a secret encodes.
-func decode(secret string) ([]byte, error) {
-	rest, ok := strings.CutPrefix(secret, SecretPrefix)
-	if !ok {
-		return nil, ErrSecret
+// decode returns the key of the Standard Webhooks scheme: the bytes that follow
+// "whsec_" in base64, or the whole secret if it has another form.
+func decode(secret string) []byte {
+	if rest, ok := strings.CutPrefix(secret, SecretPrefix); ok {
+		if raw, err := base64.StdEncoding.DecodeString(rest); err == nil && len(raw) > 0 {
+			return raw
+		}
 	}
-	raw, err := base64.StdEncoding.DecodeString(rest)
-	if err != nil || len(raw) == 0 {
-		return nil, ErrSecret
-	}
-	return raw, nil
+	return []byte(secret)
 }
 
 // state is a keyed hash with buffers for the text before the body and for the sum, so
@@ -105,7 +111,7 @@ func (s *Signer) Sign(h http.Header, id string, t time.Time, body []byte) {
 	ts := strconv.FormatInt(t.Unix(), 10)
 	e2a := append(make([]byte, 0, 16+len(s.keys)*68), "t="...)
 	e2a = append(e2a, ts...)
-	standard := make([]byte, 0, len(s.keys)*48)
+	standard := make([]byte, 0, len(s.keys)*48+len(s.private)*96)
 	for i, k := range s.keys {
 		e2a = append(e2a, ",v1="...)
 		sum := mac(k.e2a, "", ts, body)
@@ -117,11 +123,31 @@ func (s *Signer) Sign(h http.Header, id string, t time.Time, body []byte) {
 		sum = mac(k.standard, id, ts, body)
 		standard = base64.StdEncoding.AppendEncode(standard, sum[:])
 	}
+	if len(s.private) > 0 {
+		standard = s.appendAsymmetric(standard, id, ts, body)
+	}
 	values := [4]string{string(e2a), id, ts, string(standard)}
 	h[HeaderE2A] = values[0:1:1]
 	h[HeaderID] = values[1:2:2]
 	h[HeaderTimestamp] = values[2:3:3]
 	h[HeaderSignature] = values[3:4:4]
+}
+
+// appendAsymmetric appends a v1a signature by each private key.
+func (s *Signer) appendAsymmetric(to []byte, id, ts string, body []byte) []byte {
+	text := signedText(id, ts, body)
+	for _, key := range s.private {
+		to = append(to, " v1a,"...)
+		to = base64.StdEncoding.AppendEncode(to, ed25519.Sign(key, text))
+	}
+	return to
+}
+
+func signedText(id, ts string, body []byte) []byte {
+	text := make([]byte, 0, len(id)+len(ts)+2+len(body))
+	text = append(append(text, id...), '.')
+	text = append(append(text, ts...), '.')
+	return append(text, body...)
 }
 
 // mac returns the MAC over "id.ts.body", or over "ts.body" if id is empty.
@@ -153,9 +179,11 @@ var (
 	ErrExpired = errors.New("the signature's time is outside the tolerance")
 )
 
-// Verify checks the headers and the exact body of a request against a secret. The
-// signed time must be within tolerance of now; a tolerance of zero or less means
-// [DefaultTolerance]. If both schemes are present, both must match.
+// Verify checks the headers and the exact body of a request against a secret, or
+// against the public key of an Ed25519 pair. The signed time must be within tolerance
+// of now; a tolerance of zero or less means [DefaultTolerance]. With a secret, both
+// schemes must match if both are present. With a public key, one of the v1a signatures
+// of webhook-signature must match.
 //
 // It returns nil if the request is authentic. Otherwise it returns an error that wraps
 // [ErrMissing], [ErrMismatch], [ErrExpired], or, for a bad secret, [ErrSecret].
@@ -163,11 +191,13 @@ func Verify(secret string, h http.Header, body []byte, now time.Time, tolerance 
 	if tolerance <= 0 {
 		tolerance = DefaultTolerance
 	}
-	raw, err := decode(secret)
-	if err != nil {
-		return err
-	}
 	e2a, standard := h.Get(HeaderE2A), h.Get(HeaderSignature)
+	switch {
+	case strings.HasPrefix(secret, PublicPrefix):
+		return verifyAsymmetric(secret, h, standard, body, now, tolerance)
+	case secret == "", strings.HasPrefix(secret, PrivatePrefix):
+		return ErrSecret
+	}
 	if e2a == "" && standard == "" {
 		return ErrMissing
 	}
@@ -177,7 +207,7 @@ func Verify(secret string, h http.Header, body []byte, now time.Time, tolerance 
 		}
 	}
 	if standard != "" {
-		if err := verifyStandard(raw, h, standard, body, now, tolerance); err != nil {
+		if err := verifyStandard(decode(secret), h, standard, body, now, tolerance); err != nil {
 			return fmt.Errorf("webhook-signature: %w", err)
 		}
 	}
@@ -213,16 +243,43 @@ func verifyStandard(raw []byte, h http.Header, header string, body []byte, now t
 	if err := within(ts, now, tolerance); err != nil {
 		return err
 	}
+	want := mac(macs(raw), id, ts, body)
+	return anyEqual(signaturesOf(header, "v1"), want[:])
+}
+
+// signaturesOf returns the signatures of a version in the header of Standard Webhooks.
+func signaturesOf(header, version string) [][]byte {
 	var sums [][]byte
 	for part := range strings.FieldsSeq(header) {
-		if version, value, _ := strings.Cut(part, ","); version == "v1" {
+		if v, value, _ := strings.Cut(part, ","); v == version {
 			if sum, err := base64.StdEncoding.DecodeString(value); err == nil {
 				sums = append(sums, sum)
 			}
 		}
 	}
-	want := mac(macs(raw), id, ts, body)
-	return anyEqual(sums, want[:])
+	return sums
+}
+
+func verifyAsymmetric(public string, h http.Header, header string, body []byte, now time.Time, tolerance time.Duration) error {
+	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(public, PublicPrefix))
+	if err != nil || len(key) != ed25519.PublicKeySize {
+		return ErrSecret
+	}
+	ts, id := h.Get(HeaderTimestamp), h.Get(HeaderID)
+	sums := signaturesOf(header, "v1a")
+	if id == "" || len(sums) == 0 {
+		return fmt.Errorf("webhook-signature: %w", ErrMissing)
+	}
+	if err := within(ts, now, tolerance); err != nil {
+		return fmt.Errorf("webhook-signature: %w", err)
+	}
+	text := signedText(id, ts, body)
+	for _, sum := range sums {
+		if len(sum) == ed25519.SignatureSize && ed25519.Verify(key, text, sum) {
+			return nil
+		}
+	}
+	return fmt.Errorf("webhook-signature: %w", ErrMismatch)
 }
 
 // within checks a time in Unix seconds.

@@ -65,7 +65,7 @@ func TestAnyChangeIsRefused(t *testing.T) {
 
 func TestAnErrorDoesNotShowABadSecret(t *testing.T) {
 	t.Parallel()
-	_, err := signature.NewSigner("hunter2-not-a-secret")
+	_, err := signature.NewSigner("whsk_hunter2-not-a-key")
 	require.ErrorIs(t, err, signature.ErrSecret)
 	require.NotContains(t, err.Error(), "hunter2")
 }

@@ -64,7 +64,7 @@ func TestLimitsAreThoseOfTheCode(t *testing.T) {
 		{"A delivery has eight attempts.", `\bMaxAttempts += 8\b`},
 		{"a jitter of ±10 %", `\bjitter += 0\.10\b`},
 		{"| longest `Retry-After` that is honoured | 24 h |", `\bMaxRetryAfter += 24 \* time\.Hour`},
-		{"| 15 s; 30 s for an agent's own webhook |", `\bAttemptTimeout += 15 \* time\.Second`},
+		{"| 15 s; 30 s for an agent's own webhook |", `\bDefaultTimeout += 15 \* time\.Second`},
 		{"| 15 s; 30 s for an agent's own webhook |", `\bAttemptTimeout += 30 \* time\.Second`},
 		{"| at most 1,024 by default (", `\bDefaultMaxInFlight += 1024\b`},
 		{"), 1 to 4,096; below it, a [window]", `\bMaxMaxInFlight += 4096\b`},

@@ -39,8 +39,16 @@ var Rules = []Rule{
 		Because: "how connections are opened is nobody's domain, so it knows none",
 	},
 	{
-		Package: "internal/attempt",
+		Package: "internal/attempt", May: []string{"internal/endpoint", "internal/retry"},
 		Because: "how an endpoint is reached and judged is the same for whoever is sent something, so it knows nobody",
+	},
+	{
+		Package: "internal/endpoint", May: []string{"events"},
+		Because: "what a gateway asks for is checked when it is set and used when something is sent; both ask this package",
+	},
+	{
+		Package: "internal/retry", May: []string{"events"},
+		Because: "a schedule is arithmetic on attempts; who attempts what is not its concern",
 	},
 	{
 		Package: "internal/input",
@@ -123,7 +131,7 @@ var Rules = []Rule{
 		Because: "it carries mails as they are; what is in them, and what becomes of them, is ingest's concern",
 	},
 	{
-		Package: "subscribers", May: []string{"events", "internal/attempt", "internal/input", "internal/keyring", "internal/mailbox", "internal/opevents", "internal/pg", "internal/retention", "internal/tenancy", "outbox", "subscribers/signature"},
+		Package: "subscribers", May: []string{"events", "internal/attempt", "internal/endpoint", "internal/input", "internal/keyring", "internal/mailbox", "internal/opevents", "internal/pg", "internal/retention", "internal/retry", "internal/tenancy", "outbox", "subscribers/signature"},
 		Because: "it owns the tables of webhooks and deliveries; the engine uses it and not the reverse",
 	},
 	{
@@ -151,7 +159,7 @@ var Rules = []Rule{
 		Because: "what agents received is read by every path, so it knows none of them",
 	},
 	{
-		Package: "internal/agentwebhook", May: []string{"events", "events/email", "internal/attempt", "internal/mailbox", "internal/pg", "internal/retention", "outbox"},
+		Package: "internal/agentwebhook", May: []string{"events", "events/email", "internal/attempt", "internal/mailbox", "internal/pg", "internal/retention", "internal/retry", "outbox"},
 		Because: "the per-agent webhook runs beside the subscribers' path and neither disturbs the other",
 	},
 	{
@@ -159,7 +167,7 @@ var Rules = []Rule{
 		Because: "whose something is is asked by everybody, so it knows nobody else",
 	},
 	{
-		Package: "internal/api", May: []string{"deploy/migrations", "events", "internal/input", "internal/keyring", "internal/mailbox", "internal/mailparse", "internal/pg", "internal/replay", "internal/retention", "internal/stream", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/api", May: []string{"deploy/migrations", "events", "internal/input", "internal/keyring", "internal/mailbox", "internal/mailparse", "internal/pg", "internal/replay", "internal/retention", "internal/retry", "internal/stream", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
 		Because: "handlers translate; what moves events runs in other processes",
 	},
 	{

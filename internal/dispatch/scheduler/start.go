@@ -41,7 +41,7 @@ func (s *Scheduler) mayStart(l *lane, p *pool, now Now) bool {
 		}
 		q := l.nextQueue()
 		switch d := q.peek(); {
-		case time.Duration(d.Lease-now.Latest)*time.Microsecond < s.o.LeaseLeft:
+		case time.Duration(d.Lease-now.Latest)*time.Microsecond < max(s.o.LeaseLeft, l.webhook.LeaseLeft):
 			s.queued--
 			s.record(Renew, q.pop())
 			continue

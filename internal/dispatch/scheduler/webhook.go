@@ -1,6 +1,10 @@
 package scheduler
 
-import "github.com/fanmail-dev/fanmail/events"
+import (
+	"time"
+
+	"github.com/fanmail-dev/fanmail/events"
+)
 
 // Status says what happens to a webhook's deliveries.
 type Status uint8
@@ -26,6 +30,9 @@ type Webhook struct {
 	MaxInFlight int
 	// RateLimit bounds the attempts per second. Zero: no limit.
 	RateLimit int
+	// LeaseLeft is what a delivery's lease must have left where an attempt starts, if
+	// it is more than [Options.LeaseLeft].
+	LeaseLeft time.Duration
 	// Payload is the caller's; the scheduler does not read it.
 	Payload any
 }

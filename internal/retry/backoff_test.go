@@ -1,4 +1,4 @@
-package attempt
+package retry
 
 import (
 	"testing"
@@ -12,7 +12,7 @@ func TestTheScheduleFromTheStoredAttempt(t *testing.T) {
 	for i, d := range []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 4 * time.Hour, 8 * time.Hour, 16 * time.Hour} {
 		least, most := d, d
 		for range 200 {
-			got := RetryDelay(i+1, 8, 0)
+			got := (*Policy)(nil).Delay(i+1, 8, 0)
 			require.InEpsilon(t, d, got, 0.1000001)
 			least, most = min(least, got), max(most, got)
 		}
@@ -20,12 +20,12 @@ func TestTheScheduleFromTheStoredAttempt(t *testing.T) {
 		require.Less(t, least, d*95/100, "up to a tenth less")
 		require.Greater(t, most, d*105/100, "up to a tenth more")
 	}
-	require.InEpsilon(t, time.Minute, RetryDelay(9, 16, 0), 0.11, "a manual retry after eight attempts starts the schedule anew")
+	require.InEpsilon(t, time.Minute, (*Policy)(nil).Delay(9, 16, 0), 0.11, "a manual retry after eight attempts starts the schedule anew")
 }
 
 func TestRetryAfterOnlyLengthensTheWait(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, 2*time.Hour, RetryDelay(1, 8, 2*time.Hour))
-	require.GreaterOrEqual(t, RetryDelay(7, 8, time.Second), 14*time.Hour)
-	require.Equal(t, 24*time.Hour, RetryDelay(1, 8, 1000*time.Hour), "up to a day")
+	require.Equal(t, 2*time.Hour, (*Policy)(nil).Delay(1, 8, 2*time.Hour))
+	require.GreaterOrEqual(t, (*Policy)(nil).Delay(7, 8, time.Second), 14*time.Hour)
+	require.Equal(t, 24*time.Hour, (*Policy)(nil).Delay(1, 8, 1000*time.Hour), "up to a day")
 }

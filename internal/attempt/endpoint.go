@@ -1,0 +1,70 @@
+package attempt
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/fanmail-dev/fanmail/internal/endpoint"
+)
+
+// Endpoint is what a webhook's own settings add to its requests. It is immutable, and
+// nil adds nothing. Make one with [NewEndpoint].
+type Endpoint struct {
+	id      [16]byte
+	key     [sha256.Size]byte // of what connections and tokens depend on
+	timeout time.Duration     // 0: the poster's
+	late    error             // the cause of its deadline
+	header  http.Header       // static headers, and Authorization of basic
+	oauth2  *endpoint.Auth    // nil: no token
+	pair    *tls.Certificate  // nil: no client certificate
+	ca      string            // "": the system's certificates alone
+}
+
+// NewEndpoint makes the endpoint of a webhook: its id, its settings and its time limit,
+// 0 for the poster's. It returns nil if they add nothing. The error shows no secret.
+func NewEndpoint(id [16]byte, s *endpoint.Settings, timeout time.Duration) (*Endpoint, error) {
+	if timeout == 0 && !s.Sent() {
+		return nil, nil //nolint:nilnil // nothing to add is no error
+	}
+	e := &Endpoint{id: id, ca: s.CA}
+	if timeout > 0 {
+		e.timeout, e.late = timeout, lateAfter(timeout)
+	}
+	e.header = make(http.Header, len(s.Headers)+1)
+	for name, value := range s.Headers {
+		e.header[name] = []string{value}
+	}
+	if s.Auth == nil {
+		return e, e.digest(nil)
+	}
+	switch s.Auth.Type {
+	case endpoint.Basic:
+		e.header["Authorization"] = []string{"Basic " + base64.StdEncoding.EncodeToString([]byte(s.Auth.Username+":"+s.Auth.Password))}
+	case endpoint.OAuth2:
+		e.oauth2 = s.Auth
+	case endpoint.MTLS:
+		pair, err := s.Auth.Pair()
+		if err != nil {
+			return nil, err
+		}
+		e.pair = &pair
+	}
+	return e, e.digest(s.Auth)
+}
+
+// digest sets the key.
+func (e *Endpoint) digest(auth *endpoint.Auth) error {
+	b, err := json.Marshal([]any{auth, e.ca})
+	e.key = sha256.Sum256(b)
+	return err
+}
+
+// own reports whether the endpoint has connections or a token of its own.
+func (e *Endpoint) own() bool { return e.private() || e.oauth2 != nil }
+
+// private reports whether the endpoint has connections of its own.
+func (e *Endpoint) private() bool { return e.pair != nil || e.ca != "" }
