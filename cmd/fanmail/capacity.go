@@ -26,6 +26,7 @@ type capacityPlanCmd struct {
 
 	Busy          float64 `default:"0.5" placeholder:"SHARE" help:"Share of a resource to plan for. Defaults to 0.5."`
 	Cores         float64 `default:"4" placeholder:"N" help:"Cores of a dispatcher's or publisher's machine. Defaults to 4."`
+	MemoryMB      float64 `name:"memory-mb" default:"537" placeholder:"MB" help:"Memory limit of a dispatcher, which sets its slots. Defaults to 537, which is 512 MiB."`
 	PostgresCores float64 `default:"16" placeholder:"N" help:"Cores of Postgres's machine. Defaults to 16."`
 	BrokerCores   float64 `default:"4" placeholder:"N" help:"Cores of each NATS node. Defaults to 4."`
 	PostgresLogMB float64 `name:"postgres-log-mb" default:"200" placeholder:"MB/s" help:"Write rate of the disk of Postgres's log. Defaults to 200."`
@@ -55,7 +56,7 @@ func (c *capacityPlanCmd) Run(s *session) error {
 		Failing: c.Failing, LatencyMS: c.LatencyMS, Hanging: c.Hanging, Webhooks: c.Webhooks,
 	}
 	machines := capacity.Machines{
-		Busy: c.Busy, Cores: c.Cores, PostgresCores: c.PostgresCores, BrokerCores: c.BrokerCores,
+		Busy: c.Busy, Cores: c.Cores, MemoryMB: c.MemoryMB, PostgresCores: c.PostgresCores, BrokerCores: c.BrokerCores,
 		PostgresLogMB: c.PostgresLogMB, BrokerDiskMB: c.BrokerDiskMB,
 		PostgresDiskTB: c.PostgresDisk, BrokerDiskTB: c.BrokerDisk, Replicas: c.Replicas,
 	}
@@ -80,7 +81,7 @@ func (c *capacityPlanCmd) Run(s *session) error {
 		line("one webhook", "takes at most %.0f deliveries/s", p.PerWebhook)
 	}
 	line("publishers", "%d, %.2f cores in all", p.Publishers, p.PublisherCores)
-	line("dispatchers", "%d, %.2f cores in all, %s of memory each", p.Dispatchers, p.DispatcherCores, bytesText(p.DispatcherMemory))
+	line("dispatchers", "%d, %.2f cores in all, %s of memory and %d slots each", p.Dispatchers, p.DispatcherCores, bytesText(p.DispatcherMemory), p.Slots)
 	line("Postgres", "%d, %.2f cores, %.1f MB/s of log, %s of disk", p.Databases, p.PostgresCores, p.PostgresLog, bytesText(p.PostgresDisk))
 	line("NATS", "%.0f nodes; %.2f cores, %.1f MB/s to the disk, %.1f MB/s of network, %s of disk on each", c.Replicas, p.BrokerCores, p.BrokerWrites, p.BrokerNetwork, bytesText(p.BrokerDisk))
 	_, _ = fmt.Fprintf(w, "\nwhat saturates first, planned to be %.0f %% busy:\n", c.Busy*100)

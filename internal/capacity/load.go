@@ -34,6 +34,9 @@ type Machines struct {
 	Cores         float64 `json:"cores"`
 	PostgresCores float64 `json:"postgres_cores"`
 	BrokerCores   float64 `json:"broker_cores"`
+	// MemoryMB is the memory limit of a dispatcher (GOMEMLIMIT), in MB. Its slots
+	// follow from it.
+	MemoryMB float64 `json:"memory_mb"`
 	// PostgresLogMB and BrokerDiskMB are the write rates of the disks, in MB/s.
 	PostgresLogMB  float64 `json:"postgres_log_mb_per_s"`
 	BrokerDiskMB   float64 `json:"broker_disk_mb_per_s"`
@@ -67,6 +70,7 @@ func validate(l Load, m Machines) error {
 		{"webhooks", l.Webhooks, 1e8, true},
 		{"busy share", m.Busy, 1, false},
 		{"cores", m.Cores, 1024, false},
+		{"memory", m.MemoryMB, 1e6, false},
 		{"Postgres's cores", m.PostgresCores, 1024, false},
 		{"broker's cores", m.BrokerCores, 1024, false},
 		{"Postgres's log", m.PostgresLogMB, 1e6, false},

@@ -60,10 +60,11 @@ const (
 
 // Limits of the engine; see internal/dispatch and internal/relay.
 const (
-	// FastSlots and SlowSlots are the POSTs in flight of a dispatcher: less than the
-	// defaults of --slots and --slow-slots for a memory limit of 512 MiB.
-	FastSlots = 512
-	SlowSlots = 4 * FastSlots
+	// A dispatcher has as many fast slots as half of its memory suffices for, and
+	// so many slow ones with each.
+	leastSlots, mostSlots = 64, 4096
+	memoryPerSlot         = 7 * 64 << 10 // bytes
+	slowSlotsPerSlot      = 4
 	// Partitions is the maximum number of dispatchers that have work.
 	Partitions = 32
 	// webhookInFlight is the default of a webhook's max_in_flight.

@@ -21,6 +21,7 @@ type Plan struct {
 	Dispatchers      int     `json:"dispatchers"`
 	DispatcherCores  float64 `json:"dispatcher_cores"`
 	DispatcherMemory float64 `json:"dispatcher_memory_bytes"` // of each
+	Slots            int     `json:"slots"`                   // of each, fast ones
 
 	Databases     int     `json:"databases"`
 	PostgresCores float64 `json:"postgres_cores"`      // of all databases
@@ -65,13 +66,15 @@ func New(l Load, m Machines, c Measured) (Plan, error) {
 	p.PostgresCores = perSecond(c.Event.Postgres, c.Delivery.Postgres)
 	p.BrokerCores = perSecond(c.Event.Broker, c.Delivery.Broker)
 
+	p.Slots = Slots(int64(m.MemoryMB * 1e6))
 	fast, slow := inFlight(l, p.Attempts)
 	p.InFlight = fast + slow
 	if l.LatencyMS > 0 {
-		p.PerWebhook = min(webhookInFlight, FastSlots/2) * 1000 / l.LatencyMS // no tenant takes more than half of the slots
+		// The window grows until the endpoint slows down. No tenant takes more than half of the slots.
+		p.PerWebhook = math.Min(webhookInFlight, float64(slotsFor(l.LatencyMS, p.Slots)/2)) * 1000 / l.LatencyMS
 	}
 	p.Publishers = atLeast(2, p.PublisherCores/m.Busy/m.Cores)
-	p.Dispatchers = atLeast(2, p.DispatcherCores/m.Busy/m.Cores, fast/m.Busy/FastSlots, slow/m.Busy/SlowSlots)
+	p.Dispatchers = atLeast(2, p.DispatcherCores/m.Busy/m.Cores, fast/m.Busy/float64(p.Slots), slow/m.Busy/float64(slowSlotsPerSlot*p.Slots))
 	p.DispatcherMemory = processMemory + p.InFlight/float64(p.Dispatchers)*(attemptMemory+l.PayloadKB*1024) + l.Webhooks*webhookMemory
 
 	payload := l.PayloadKB * 1024
@@ -105,14 +108,29 @@ func New(l Load, m Machines, c Measured) (Plan, error) {
 	return p, nil
 }
 
-// inFlight returns the number of attempts in flight, in fast and in slow slots:
-// the rate of attempts times their duration. A hanging endpoint has its breaker
-// open, so that one attempt at a time probes it.
+// inFlight returns the number of attempts in flight, in fast and in slow slots: the rate of attempts times their duration.
+// A lane whose endpoint takes over a second uses slow slots. A hanging endpoint has its breaker open, so that one attempt
+// at a time probes it.
 func inFlight(l Load, attempts float64) (fast, slow float64) {
-	fast = attempts * math.Min(l.LatencyMS, slowAfter) / 1000
-	slow = attempts * math.Max(l.LatencyMS-slowAfter, 0) / 1000
-	probes := l.Hanging / (probeEvery + attemptMax)
-	return fast + probes*slowAfter, slow + probes*(attemptMax-slowAfter)
+	busy := attempts * l.LatencyMS / 1000
+	probes := l.Hanging / (probeEvery + attemptMax) * attemptMax
+	if l.LatencyMS <= slowAfter {
+		return busy, probes
+	}
+	return 0, busy + probes
+}
+
+// Slots returns the default of --slots for a memory limit in bytes. File descriptors may allow fewer.
+func Slots(memory int64) int {
+	return int(min(max(memory/2/memoryPerSlot, leastSlots), mostSlots))
+}
+
+// slotsFor returns the number of slots for endpoints of a latency in ms, of a dispatcher with so many fast slots.
+func slotsFor(latency float64, slots int) int {
+	if latency <= slowAfter {
+		return slots
+	}
+	return slowSlotsPerSlot * slots
 }
 
 // atLeast returns the smallest whole number that is not below any of them.

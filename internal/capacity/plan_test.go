@@ -12,7 +12,7 @@ import (
 var (
 	load = capacity.Load{EventsPerSecond: 1000, FanOut: 3, PayloadKB: 2, RetentionDays: 30, BrokerDays: 30, LatencyMS: 100, Webhooks: 1000}
 	room = capacity.Machines{
-		Busy: .5, Cores: 4, PostgresCores: 16, BrokerCores: 4, PostgresLogMB: 200, BrokerDiskMB: 200, PostgresDiskTB: 100, BrokerDiskTB: 100, Replicas: 3,
+		Busy: .5, Cores: 4, MemoryMB: 537, PostgresCores: 16, BrokerCores: 4, PostgresLogMB: 200, BrokerDiskMB: 200, PostgresDiskTB: 100, BrokerDiskTB: 100, Replicas: 3,
 	}
 	// Round figures, so that the sums can be checked by hand.
 	round = capacity.Measured{
@@ -39,7 +39,7 @@ func TestSumsOfAPlan(t *testing.T) {
 	require.InDelta(t, 3000, p.Deliveries, 1e-9)
 	require.InDelta(t, 3000, p.Attempts, 1e-9)
 	require.InDelta(t, 300, p.InFlight, 1e-9, "3,000 a second of a tenth of a second each")
-	require.InDelta(t, 2560, p.PerWebhook, 1e-9)
+	require.InDelta(t, 2920, p.PerWebhook, 1e-9, "half of 585 slots, a tenth of a second each")
 	require.InDelta(t, .1, p.PublisherCores, 1e-9)
 	require.InDelta(t, .5, p.DispatcherCores, 1e-9)
 	require.InDelta(t, .9, p.PostgresCores, 1e-9)
@@ -73,13 +73,17 @@ func TestMoreLoadNeedsMore(t *testing.T) {
 func TestSlotsAskForDispatchers(t *testing.T) {
 	t.Parallel()
 	// 3,000 attempts a second of half a second are 1,500 in flight. At a planned
-	// share of one half, a dispatcher has 256.
+	// share of one half, a dispatcher with 512 MiB has 292.
 	fast := plan(t, func(l *capacity.Load, _ *capacity.Machines) { l.LatencyMS = 500 })
 	require.Equal(t, 6, fast.Dispatchers)
-	// Of an attempt of 5 s, the first second is in a fast slot: 3,000 in all.
+	large := plan(t, func(l *capacity.Load, m *capacity.Machines) { l.LatencyMS, m.MemoryMB = 500, 2148 })
+	require.Equal(t, 2, large.Dispatchers, "four times the memory, four times the slots")
+	require.InDelta(t, 2048, large.PerWebhook, 1e-9, "max_in_flight ends it")
+	// Attempts of 5 s have slow slots: 15,000, and a dispatcher has 1,170.
 	slow := plan(t, func(l *capacity.Load, _ *capacity.Machines) { l.LatencyMS = 5000 })
-	require.Equal(t, 12, slow.Dispatchers)
+	require.Equal(t, 13, slow.Dispatchers)
 	require.InDelta(t, 15_000, slow.InFlight, 1e-6)
+	require.InDelta(t, 204.8, slow.PerWebhook, 1e-9)
 	hanging := plan(t, func(l *capacity.Load, _ *capacity.Machines) { l.Hanging = 75_000 })
 	require.InDelta(t, 300+15_000, hanging.InFlight, 1e-6, "each is tried once in 75 s, for 15 s")
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/internal/capacity"
 )
 
 func TestSlotsFollowMemoryAndFileDescriptors(t *testing.T) {
@@ -20,4 +22,11 @@ func TestSlotsFollowMemoryAndFileDescriptors(t *testing.T) {
 	memory, descriptors := processLimits()
 	require.Positive(t, memory)
 	require.Positive(t, descriptors)
+}
+
+func TestTheCapacityPlanCountsOnTheseSlots(t *testing.T) {
+	t.Parallel()
+	for _, memory := range []int64{1, 100 << 20, 512 << 20, 2 << 30, 100 << 30} {
+		require.Equal(t, defaultSlots(memory, -1), capacity.Slots(memory))
+	}
 }
