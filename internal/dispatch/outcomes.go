@@ -25,8 +25,11 @@ const (
 	// took. Otherwise hundreds of endpoints that time out together would take
 	// a core, and the disk, from everybody's deliveries.
 	gentleBatch = 64
-	// outcomeRest is the longest rest after a commit.
-	outcomeRest = 20 * time.Millisecond
+	// outcomeRest is the longest rest after a commit. A writer that gathers rests
+	// as long, unless gatheredBatch entries wait: at low rates a commit of ten rows
+	// costs little more than one of a single row.
+	outcomeRest   = 20 * time.Millisecond
+	gatheredBatch = 64
 	// outcomeLimit waiting entries stop new attempts.
 	outcomeLimit = 4096
 	// outcomeTimeout bounds one commit.
@@ -58,6 +61,10 @@ type entry struct {
 func (e *entry) strict() bool {
 	return e.kind == entryOutcome && e.d.webhook != nil && e.d.webhook.Strict
 }
+
+// awaited says that somebody waits for the commit: who fetches a released row, or
+// a delivery that is to enter its lane.
+func (e *entry) awaited() bool { return e.kind == entryRelease || e.kind == entryReclaim }
 
 // success says that it is the outcome of an attempt that was answered 2xx.
 func (e *entry) success() bool { return e.kind == entryOutcome && e.outcome.Delivered }
@@ -93,6 +100,10 @@ type outcomeWriter struct {
 
 	work  chan struct{}
 	hurry chan struct{} // a strict webhook waits
+	// gathers says that the writer may rest to make larger commits. enough ends
+	// such a rest.
+	gathers atomic.Bool
+	enough  chan struct{}
 
 	mu      sync.Mutex
 	waiting []entry
@@ -104,7 +115,7 @@ type outcomeWriter struct {
 func newOutcomeWriter(pool *pgxpool.Pool, log *zap.Logger, m *metrics) *outcomeWriter {
 	w := &outcomeWriter{
 		pool: pool, log: log, metrics: m, reports: make(chan report),
-		work: make(chan struct{}, 1), hurry: make(chan struct{}, 1), touched: make(map[events.WebhookID]time.Time),
+		work: make(chan struct{}, 1), hurry: make(chan struct{}, 1), enough: make(chan struct{}, 1), touched: make(map[events.WebhookID]time.Time),
 	}
 	w.settled = sync.NewCond(&w.mu)
 	return w
@@ -118,10 +129,14 @@ func (w *outcomeWriter) add(e entry) {
 	if len(w.waiting) > outcomeLimit {
 		w.blocked.Store(true)
 	}
+	enough := len(w.waiting) >= gatheredBatch || e.awaited()
 	w.mu.Unlock()
 	wake(w.work)
 	if e.strict() {
 		wake(w.hurry)
+	}
+	if enough {
+		wake(w.enough)
 	}
 }
 
@@ -142,8 +157,11 @@ func (w *outcomeWriter) idle() bool {
 	return w.open == 0
 }
 
-// flush waits until everything that was added is applied, or ctx ends.
+// flush waits until everything that was added is applied, or ctx ends. From then
+// on the writer gathers no more.
 func (w *outcomeWriter) flush(ctx context.Context) error {
+	w.gathers.Store(false)
+	wake(w.enough)
 	stop := context.AfterFunc(ctx, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -182,25 +200,33 @@ func (w *outcomeWriter) run(ctx context.Context) {
 // rest follows a commit that took so long. Where there are other dispatchers
 // each leaves Postgres to the others for as long as they need. So all commit as
 // often as one alone would, with its batches: a smaller one costs nearly as
-// much. A strict webhook, whose next attempt waits for this outcome, ends the
-// rest.
+// much. A writer that gathers rests on, until enough waits. A strict webhook,
+// whose next attempt waits for this outcome, ends the rest.
 func (w *outcomeWriter) rest(ctx context.Context, took time.Duration, more bool) {
-	peers := w.peers.Load()
+	peers, hurry := w.peers.Load(), w.hurry
 	if more {
-		peers = max(peers, 1)
+		peers, hurry = max(peers, 1), nil
 	}
-	if peers <= 0 {
+	others := min(time.Duration(max(peers, 0))*took, outcomeRest)
+	if !pause(ctx, others, hurry, nil) || more || !w.gathers.Load() {
 		return
 	}
-	hurry := w.hurry
-	if more {
-		hurry = nil
+	pause(ctx, outcomeRest-others, hurry, w.enough)
+}
+
+// pause waits for d. It returns false if ctx or one of the channels has ended it.
+func pause(ctx context.Context, d time.Duration, hurry, enough <-chan struct{}) bool {
+	if d <= 0 {
+		return true
 	}
 	select {
 	case <-ctx.Done():
 	case <-hurry:
-	case <-time.After(min(time.Duration(peers)*took, outcomeRest)):
+	case <-enough:
+	case <-time.After(d):
+		return true
 	}
+	return false
 }
 
 // take returns the next batch: all successes, and of the rest as much as leaves
@@ -209,9 +235,11 @@ func (w *outcomeWriter) rest(ctx context.Context, took time.Duration, more bool)
 func (w *outcomeWriter) take() (batch []entry, more bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	select {
-	case <-w.hurry:
-	default:
+	for _, c := range []chan struct{}{w.hurry, w.enough} {
+		select {
+		case <-c:
+		default:
+		}
 	}
 	rest := 0
 	for i := range w.waiting {

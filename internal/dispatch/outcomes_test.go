@@ -105,3 +105,57 @@ func TestOutcomeWritersOfAFleetLeaveRoomForEachOther(t *testing.T) {
 		})
 	}
 }
+
+// TestOutcomesAreGatheredWhileNobodyWaits looks at the rest after a commit of a
+// writer that gathers, by a clock of its own.
+func TestOutcomesAreGatheredWhileNobodyWaits(t *testing.T) {
+	t.Parallel()
+	plain := entry{kind: entryOutcome, d: &delivery{}, outcome: subscribers.Outcome{Delivered: true}}
+	strict := entry{kind: entryOutcome, d: &delivery{webhook: &subscribers.Entry{Strict: true}}}
+	add := func(n int, e entry) func(*outcomeWriter) {
+		return func(w *outcomeWriter) {
+			for range n {
+				w.add(e)
+			}
+		}
+	}
+	for name, c := range map[string]struct {
+		peers int64
+		what  func(*outcomeWriter) // happens after 1 ms
+		want  time.Duration
+	}{
+		"a few successes":           {what: add(gatheredBatch-1, plain), want: outcomeRest},
+		"enough successes":          {what: add(gatheredBatch, plain), want: time.Millisecond},
+		"a strict webhook":          {what: add(1, strict), want: time.Millisecond},
+		"a renewal":                 {what: add(1, entry{kind: entryRenew}), want: outcomeRest},
+		"a release":                 {what: add(1, entry{kind: entryRelease}), want: time.Millisecond},
+		"a delivery without a lane": {what: add(1, entry{kind: entryReclaim}), want: time.Millisecond},
+		"one of three, enough":      {peers: 2, what: add(gatheredBatch, plain), want: 6 * time.Millisecond},
+		"one of three, a few":       {peers: 2, what: add(1, plain), want: outcomeRest},
+		"the process stops": {want: time.Millisecond, what: func(w *outcomeWriter) {
+			w.add(plain)
+			ended, cancel := context.WithCancel(context.Background())
+			cancel()
+			_ = w.flush(ended)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newOutcomeWriter(nil, zap.NewNop(), newMetrics(nil, nil))
+				w.gathers.Store(true)
+				w.peers.Store(c.peers)
+				start := time.Now()
+				time.AfterFunc(time.Millisecond, func() { c.what(w) })
+				w.rest(t.Context(), 3*time.Millisecond, false)
+				require.Equal(t, c.want, time.Since(start))
+				<-time.After(time.Millisecond)
+				_, _ = w.take()
+				start = time.Now()
+				w.gathers.Store(true)
+				w.rest(t.Context(), 3*time.Millisecond, false)
+				require.Equal(t, outcomeRest, time.Since(start), "what has been taken is waited for by nobody")
+			})
+		})
+	}
+}

@@ -43,6 +43,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	var writers, workers sync.WaitGroup
 	write, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWriting()
+	d.outcomes.gathers.Store(true)
 	writers.Go(func() { d.outcomes.run(write) })
 	writers.Go(func() { d.settle(write) })
 	workers.Go(func() { d.owner.run(ctx, partitions{d}) })

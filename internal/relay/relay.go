@@ -32,13 +32,6 @@ const (
 	// atomic batch: for a batch the broker creates and removes a store.
 	smallBatch = 8
 
-	// pace is the least time from the start of one round to the next, unless the
-	// round was full. After a round of several events, the relay also waits as
-	// long as the round took, up to maxGather: rounds of twice the size halve the
-	// work of Postgres and the broker for each event.
-	pace      = 4 * time.Millisecond
-	maxGather = 20 * time.Millisecond
-
 	// atomicDisabled is the broker's error code for a stream that takes no atomic
 	// batches, such as one on a single server.
 	atomicDisabled = 10174
@@ -111,7 +104,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	round := context.WithoutCancel(ctx)
 	pause := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(50*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
-	poll := poller{}
+	poll, pacing := poller{}, pacer{at: time.Now()}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	hinted := true
@@ -123,7 +116,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		if n > 0 && n < batchEvents {
 			// Under load, wait a little so that the next round is larger: all
 			// later steps then work in larger batches too.
-			if !pass(ctx, gather(n, time.Since(began))) {
+			if !pass(ctx, pacing.pause(n, began, time.Now())) {
 				return nil
 			}
 		}
@@ -145,14 +138,6 @@ func (r *Relay) Run(ctx context.Context) error {
 			hinted = true
 		}
 	}
-}
-
-// gather returns the pause after a round of n events.
-func gather(n int, took time.Duration) time.Duration {
-	if n == 1 {
-		return pace - took
-	}
-	return max(pace-took, min(took, maxGather))
 }
 
 // pass waits for d; it returns false if ctx ends first.
