@@ -125,7 +125,11 @@ func receive(ctx context.Context, api *apiclient.Client, r *receiver, w webhookS
 			ID            string `json:"id"`
 			SigningSecret string `json:"signing_secret"`
 		}
-		if err := api.Do(ctx, http.MethodPost, "/v1/webhooks", nil, w.body(), &made); err != nil {
+		settings, err := w.body()
+		if err != nil {
+			return err
+		}
+		if err := api.Do(ctx, http.MethodPost, "/v1/webhooks", nil, settings, &made); err != nil {
 			return fmt.Errorf("create the webhook: %w", err)
 		}
 		r.setSecret(made.SigningSecret)

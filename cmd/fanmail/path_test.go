@@ -120,6 +120,29 @@ func TestTheAPIForPeople(t *testing.T) {
 	require.True(t, strings.HasPrefix(table, "ID "), table)
 	require.Contains(t, table, "email.received,email.sent")
 	require.Contains(t, must(t, dir, "", "webhooks", "update", id, "--max-in-flight", "5"), "5")
+	secret := filepath.Join(t.TempDir(), "secret")
+	require.NoError(t, os.WriteFile(secret, []byte("hunter2hunter2hunter2\n"), 0o600))
+	shown := must(t, dir, "", "webhooks", "update", id, "--header", "X-Api-Key=@"+secret, "--basic-auth", "user:hunter2", "--timeout", "20",
+		"--retry-delays", "1m,2h", "--retry-final", "422", "--ed25519", "--json")
+	require.NotContains(t, shown, "hunter2")
+	var set struct {
+		Headers   map[string]string
+		Timeout   int
+		Retry     struct{ Delays []string }
+		Auth      struct{ Username string }
+		PublicKey string `json:"public_key"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(shown), &set))
+	require.Equal(t, map[string]string{"X-Api-Key": "***"}, set.Headers)
+	require.Equal(t, []string{"1m", "2h"}, set.Retry.Delays)
+	require.Equal(t, 20, set.Timeout)
+	require.Equal(t, "user", set.Auth.Username)
+	require.True(t, strings.HasPrefix(set.PublicKey, signature.PublicPrefix))
+	shown = must(t, dir, "", "webhooks", "update", id, "--clear", "headers,auth,retry,timeout,ed25519", "--json")
+	require.Contains(t, strings.ReplaceAll(shown, " ", ""), `"auth":null`)
+	require.NotContains(t, shown, "X-Api-Key")
+	require.NotContains(t, shown, "whpk_")
+	require.Contains(t, must(t, dir, "", "webhooks", "rotate", id, "--signing-secret", "@"+secret), "hunter2hunter2hunter2")
 	require.Contains(t, must(t, dir, "", "webhooks", "disable", id), "false")
 	out, code := fanmail(t, dir, "", "webhooks", "test", id)
 	require.Equal(t, 1, code)

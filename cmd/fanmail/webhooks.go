@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 )
@@ -23,7 +24,7 @@ type webhooksCmd struct {
 // webhookSettings are the fields of a webhook; nil means absent.
 type webhookSettings struct {
 	URL           *string  `help:"The URL to POST to."`
-	Events        []string `help:"Event types."`
+	Events        []string `help:"Event types, or *."`
 	Agents        []string `name:"agent" help:"Only events of these agents."`
 	Conversations []string `name:"conversation" help:"Only events of these conversations."`
 	Labels        []string `name:"label" help:"Only events with one of these labels."`
@@ -31,9 +32,10 @@ type webhookSettings struct {
 	MaxInFlight   *int     `help:"Upper limit of attempts in flight, 1 to 4096."`
 	RateLimit     *int     `help:"Maximum number of attempts a second."`
 	Ordering      *string  `help:"Order of deliveries: none or strict."`
+	gatewayFlags
 }
 
-func (w *webhookSettings) body() map[string]any {
+func (w *webhookSettings) body() (map[string]any, error) {
 	b := map[string]any{}
 	for name, v := range map[string]*string{"url": w.URL, "description": w.Description, "ordering": w.Ordering} {
 		if v != nil {
@@ -57,7 +59,7 @@ func (w *webhookSettings) body() map[string]any {
 	if len(filters) > 0 {
 		b["filters"] = filters
 	}
-	return b
+	return b, w.into(b)
 }
 
 type webhooksList struct {
@@ -83,13 +85,20 @@ func (c *webhooksGet) Run(ctx context.Context, s *session) error {
 type webhooksCreate struct {
 	target
 	webhookSettings
-	Disabled bool `help:"Create the webhook disabled."`
+	Disabled      bool    `help:"Create the webhook disabled."`
+	SigningSecret *string `help:"A signing secret to bring along, or @FILE: 16 to 200 characters."`
 }
 
 func (c *webhooksCreate) Run(ctx context.Context, s *session) error {
-	body := c.body()
+	body, err := c.body()
+	if err != nil {
+		return err
+	}
 	if c.Disabled {
 		body["enabled"] = false
+	}
+	if err := secretInto(body, c.SigningSecret); err != nil {
+		return err
 	}
 	return c.show(ctx, s, asTenant, http.MethodPost, "/v1/webhooks", body)
 }
@@ -97,11 +106,22 @@ func (c *webhooksCreate) Run(ctx context.Context, s *session) error {
 type webhooksUpdate struct {
 	target
 	webhookSettings
-	ID string `arg:""`
+	Clear []string `enum:"headers,auth,ca,retry,timeout,ed25519,rate_limit" placeholder:"SETTING,…" help:"Settings to clear: headers, auth, ca, retry, timeout, ed25519, rate_limit."`
+	ID    string   `arg:""`
 }
 
 func (c *webhooksUpdate) Run(ctx context.Context, s *session) error {
-	return c.show(ctx, s, asTenant, http.MethodPatch, "/v1/webhooks/"+url.PathEscape(c.ID), c.body())
+	body, err := c.body()
+	if err != nil {
+		return err
+	}
+	for _, name := range c.Clear {
+		if _, set := body[name]; set {
+			return fmt.Errorf("change a webhook: %s is both set and cleared", name)
+		}
+		body[name] = nil
+	}
+	return c.show(ctx, s, asTenant, http.MethodPatch, "/v1/webhooks/"+url.PathEscape(c.ID), body)
 }
 
 type webhooksEnable struct {
@@ -133,11 +153,26 @@ func (c *webhooksDelete) Run(ctx context.Context, s *session) error {
 
 type webhooksRotate struct {
 	target
-	ID string `arg:""`
+	SigningSecret *string `help:"A signing secret to bring along, or @FILE: 16 to 200 characters."`
+	ID            string  `arg:""`
+}
+
+// secretInto adds a signing secret that is given to a request.
+func secretInto(body map[string]any, given *string) error {
+	if given == nil {
+		return nil
+	}
+	text, err := textOrFile("--signing-secret", *given)
+	body["signing_secret"] = text
+	return err
 }
 
 func (c *webhooksRotate) Run(ctx context.Context, s *session) error {
-	return c.show(ctx, s, asTenant, http.MethodPost, "/v1/webhooks/"+url.PathEscape(c.ID)+"/rotate-secret", nil)
+	body := map[string]any{}
+	if err := secretInto(body, c.SigningSecret); err != nil {
+		return err
+	}
+	return c.show(ctx, s, asTenant, http.MethodPost, "/v1/webhooks/"+url.PathEscape(c.ID)+"/rotate-secret", body)
 }
 
 type webhooksTest struct {
