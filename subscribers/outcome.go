@@ -61,6 +61,12 @@ type Lease struct {
 	Lease int64 // Unix microseconds; must equal the row's next_retry_at
 }
 
+// Success is that a webhook was delivered to so long ago.
+type Success struct {
+	WebhookID events.WebhookID
+	Ago       time.Duration
+}
+
 // OutcomeBatch is what one commit writes. The zero value writes nothing.
 type OutcomeBatch struct {
 	Outcomes []Outcome
@@ -71,6 +77,8 @@ type OutcomeBatch struct {
 	Renew []Lease
 	// Touch sets last_delivered_at of these webhooks to now.
 	Touch []events.WebhookID
+	// Delivered sets it for successes before now, unless it is later already.
+	Delivered []Success
 	// Disable disables these webhooks, which answered 410 Gone.
 	Disable []events.WebhookID
 }
@@ -140,6 +148,10 @@ RETURNING d.id, d.next_retry_at`
 
 const touchWebhooks = `UPDATE fanmail.webhooks SET last_delivered_at = now() WHERE id = ANY($1::uuid[])`
 
+const touchSince = `
+UPDATE fanmail.webhooks AS w SET last_delivered_at = greatest(w.last_delivered_at, now() - make_interval(secs => o.ago))
+FROM unnest($1::uuid[], $2::float8[]) AS o (id, ago) WHERE w.id = o.id`
+
 const disableGone = `
 UPDATE fanmail.webhooks SET enabled = false, auto_disabled_at = now(), disabled_reason = 'the endpoint answered 410 Gone'
 WHERE id = ANY($1::uuid[]) AND enabled`
@@ -171,6 +183,7 @@ func WriteOutcomes(ctx context.Context, pool *pgxpool.Pool, l *OutcomeBatch) (Ou
 		b.Queue(touchWebhooks, l.Touch)
 		queueRecovered(b, l.Touch)
 	}
+	queueSuccesses(b, l.Delivered)
 	if len(l.Disable) > 0 {
 		b.Queue(disableGone, l.Disable)
 		queueDisabled(b, l.Disable)
@@ -183,6 +196,17 @@ func WriteOutcomes(ctx context.Context, pool *pgxpool.Pool, l *OutcomeBatch) (Ou
 		return OutcomeResult{}, fmt.Errorf("write outcomes: %w", err)
 	}
 	return w, nil
+}
+
+func queueSuccesses(b *pgx.Batch, all []Success) {
+	if len(all) == 0 {
+		return
+	}
+	ids, ago := make([]events.WebhookID, len(all)), make([]float64, len(all))
+	for i, s := range all {
+		ids[i], ago[i] = s.WebhookID, s.Ago.Seconds()
+	}
+	b.Queue(touchSince, ids, ago)
 }
 
 func queueDelivered(b *pgx.Batch, outcomes []Outcome, w *OutcomeResult) {

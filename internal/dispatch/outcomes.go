@@ -11,7 +11,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
 
-	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/attempt"
 	"github.com/fanmail-dev/fanmail/internal/faults"
 	"github.com/fanmail-dev/fanmail/subscribers"
@@ -34,10 +33,6 @@ const (
 	outcomeLimit = 4096
 	// outcomeTimeout bounds one commit.
 	outcomeTimeout = 30 * time.Second
-	// touchEvery bounds how often a webhook's last_delivered_at is written, and
-	// touchedWebhooks how many are remembered for that.
-	touchEvery      = 5 * time.Second
-	touchedWebhooks = 50_000
 )
 
 type entryKind uint8
@@ -105,17 +100,17 @@ type outcomeWriter struct {
 	gathers atomic.Bool
 	enough  chan struct{}
 
-	mu      sync.Mutex
-	waiting []entry
-	open    int        // entries that were added and not applied yet
-	settled *sync.Cond // open is 0
-	touched map[events.WebhookID]time.Time
+	mu        sync.Mutex
+	waiting   []entry
+	open      int        // entries that were added and not applied yet
+	settled   *sync.Cond // open is 0
+	successes successes
 }
 
 func newOutcomeWriter(pool *pgxpool.Pool, log *zap.Logger, m *metrics) *outcomeWriter {
 	w := &outcomeWriter{
 		pool: pool, log: log, metrics: m, reports: make(chan report),
-		work: make(chan struct{}, 1), hurry: make(chan struct{}, 1), enough: make(chan struct{}, 1), touched: make(map[events.WebhookID]time.Time),
+		work: make(chan struct{}, 1), hurry: make(chan struct{}, 1), enough: make(chan struct{}, 1), successes: newSuccesses(),
 	}
 	w.settled = sync.NewCond(&w.mu)
 	return w
@@ -182,7 +177,10 @@ func (w *outcomeWriter) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
+			w.catchUp(context.WithoutCancel(ctx), 0)
 			return
+		case <-w.successes.due():
+			w.catchUp(ctx, touchEvery)
 		case <-w.work:
 		}
 		for ctx.Err() == nil {
@@ -192,6 +190,9 @@ func (w *outcomeWriter) run(ctx context.Context) {
 			}
 			start := time.Now()
 			w.write(ctx, batch)
+			if w.successes.overdue() {
+				w.catchUp(ctx, touchEvery)
+			}
 			w.rest(ctx, time.Since(start), more)
 		}
 	}
@@ -342,8 +343,7 @@ func (w *outcomeWriter) rows(batch []entry) *subscribers.OutcomeBatch {
 		case entryOutcome:
 			b.Outcomes = append(b.Outcomes, e.outcome)
 			id := e.outcome.WebhookID
-			if e.outcome.Delivered && now.Sub(w.touched[id]) >= touchEvery {
-				w.touched[id] = now
+			if e.outcome.Delivered && w.successes.touch(id, now) {
 				b.Touch = append(b.Touch, id)
 			}
 			if e.outcome.Reason == attempt.ReasonGone && !slices.Contains(b.Disable, id) {
@@ -359,16 +359,29 @@ func (w *outcomeWriter) rows(batch []entry) *subscribers.OutcomeBatch {
 			b.Renew = append(b.Renew, lease)
 		}
 	}
-	if len(w.touched) > touchedWebhooks {
-		clear(w.touched)
-	}
 	// All writers lock rows in the same order, so that two can't deadlock.
 	slices.SortFunc(b.Touch, compareIDs)
 	slices.SortFunc(b.Disable, compareIDs)
 	return b
 }
 
-func compareIDs(a, b events.WebhookID) int { return slices.Compare(a[:], b[:]) }
+// catchUp writes the owed successes of webhooks that were not written for so long. If
+// the database is away, they are tried again.
+func (w *outcomeWriter) catchUp(ctx context.Context, since time.Duration) {
+	now := time.Now()
+	owed := w.successes.take(since, now)
+	if len(owed) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
+	defer cancel()
+	if _, err := subscribers.WriteOutcomes(ctx, w.pool, &subscribers.OutcomeBatch{Delivered: owed}); err != nil {
+		w.log.Warn("the times of the last deliveries can't be written yet", zap.Int("webhooks", len(owed)), zap.Error(err))
+		for _, s := range owed {
+			w.successes.owed[s.WebhookID] = now.Add(-s.Ago)
+		}
+	}
+}
 
 // report hands over what became of a batch.
 func (w *outcomeWriter) report(ctx context.Context, batch []entry, result *subscribers.OutcomeResult, disabled bool) {

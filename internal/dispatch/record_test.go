@@ -79,3 +79,34 @@ func TestLastDeliveredAtIsWrittenOnceInSomeSeconds(t *testing.T) {
 	require.Positive(t, touches)
 	require.LessOrEqual(t, touches, 1+int(time.Since(start)/(5*time.Second)), "not with every one of 500")
 }
+
+func TestLastDeliveredAtEndsAtTheLastSuccess(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.webhook("/w")
+	r.relay()
+	stop := r.dispatcher()
+	// last returns last_delivered_at, and by how much the last success is later.
+	last := func() (at time.Time, behind float64) {
+		require.NoError(t, r.pool.QueryRow(context.Background(), `SELECT max(w.last_delivered_at), extract(epoch FROM max(d.finished_at) - max(w.last_delivered_at))
+			FROM fanmail.webhook_subscriber_deliveries AS d JOIN fanmail.webhooks AS w ON w.id = d.webhook_id`).Scan(&at, &behind))
+		return at, behind
+	}
+	deliver := func(n int) {
+		r.insert(1)
+		r.settles(map[string]int{"delivered": n})
+	}
+	deliver(1)
+	first, _ := last()
+	deliver(2) // is not written with its outcome
+	require.Eventually(t, func() bool {
+		at, behind := last()
+		return at.After(first) && behind < .5
+	}, time.Minute, 50*time.Millisecond)
+	second, _ := last()
+	deliver(3)
+	stop()
+	third, behind := last()
+	require.True(t, third.After(second), "a dispatcher that stops catches up")
+	require.Less(t, behind, .5)
+}
