@@ -47,6 +47,9 @@ func (s *receiver) accept(ctx context.Context, m mail) error {
 		s.m.refuse(refusedStopping)
 		return errStopping
 	}
+	if answer := s.stopLoop(&m, p.header); answer != nil {
+		return answer
+	}
 	s.authenticate(ctx, &m, p)
 	copies := s.copies(m, p)
 	start := time.Now()

@@ -1,6 +1,7 @@
 package ingest_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -57,4 +58,32 @@ func TestAnAgentOfADomainTakesWhatNoOtherDoes(t *testing.T) {
 	require.Equal(t, [][3]string{
 		{"*@example.com", "ann@example.com", ""}, {"robot@example.com", "robot+x@example.com", "x"}, {"*@example.com", "bob+y@example.com", "y"},
 	}, got)
+}
+
+func TestMailLoopsAreStopped(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t)
+	tenant(t, pool, "robot@example.com", "ann@example.com", "*@example.org")
+	s := serve(t, pool, ingest.Options{})
+	w := hello(t, s)
+	const hop = "Received: from a.example by b.example; Fri, 2 Jan 2026 15:04:05 +0100\r\n"
+	w.begin("robot@example.com")
+	require.Contains(t, w.data(554, strings.Repeat(hop, 101)+shortMail), "5.4.6 Mail loop: the mail has 101 Received fields (limit 100)")
+	for _, field := range []string{"Robot@Example.com", "<robot@example.com>", "x@example.net\r\nDelivered-To: robot@example.com"} {
+		w.begin("robot@example.com")
+		require.Contains(t, w.data(554, "Delivered-To: "+field+"\r\n"+shortMail), "5.4.6 Mail loop", field)
+	}
+	w.begin("bob@example.org")
+	w.data(554, "Delivered-To: bob@example.org\r\n"+shortMail)
+	require.Empty(t, mails(t, pool))
+
+	w.begin("robot@example.com", "ann@example.com") // others still get it
+	w.data(250, "Delivered-To: robot@example.com\r\n"+shortMail)
+	w.begin("robot@example.com", "eve@example.org")
+	w.data(250, strings.Repeat(hop, 100)+"Delivered-To: bob@example.org\r\n"+shortMail)
+	var got []string
+	for _, m := range mails(t, pool) {
+		got = append(got, m.Data.Recipient)
+	}
+	require.Equal(t, []string{"ann@example.com", "robot@example.com", "eve@example.org"}, got)
 }

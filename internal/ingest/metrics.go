@@ -13,6 +13,7 @@ type reason string
 
 const (
 	refusedRecipient   reason = "unknown_recipient"
+	refusedLoop        reason = "loop"
 	refusedSize        reason = "too_large"
 	refusedDatabase    reason = "database"
 	refusedMemory      reason = "memory"
@@ -31,7 +32,7 @@ const (
 )
 
 var reasons = []reason{
-	refusedRecipient, refusedSize, refusedDatabase, refusedMemory, refusedConnections, refusedAborted, refusedStopping, refusedSpool,
+	refusedRecipient, refusedLoop, refusedSize, refusedDatabase, refusedMemory, refusedConnections, refusedAborted, refusedStopping, refusedSpool,
 	refusedSlow, refusedErrors, refusedCommands, refusedBroker, refusedBrokerFull, refusedClientMemory, refusedClientConnections,
 }
 

@@ -35,7 +35,7 @@ type broker struct {
 }
 
 func (b *broker) lookUp(ctx context.Context, address string) (recipient, time.Time, error) {
-	r, now := recipient{address: address, agent: mailbox.Fold(address)}, time.Now()
+	r, now := recipient{address: address, agent: mailbox.Fold(address)}.addressed(), time.Now()
 	if len(r.agent) > events.MaxKeyBytes || !utf8.ValidString(address) {
 		return r, now, errUnknown
 	}

@@ -144,7 +144,7 @@ func TestAnEdgeRefusesRecipientsThatTheBucketDoesNotHave(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.Pool(t)
 	_, js := natstest.Connect(t)
-	id := tenant(t, pool, "robot@example.com", "gone@example.com")
+	id := tenant(t, pool, "robot@example.com", "gone@example.com", "*@example.net")
 	edge := publishing(t, js, rawmail.NewDirectory(js))
 	w := hello(t, edge)
 	w.say(250, "MAIL FROM:<sender@example.org>")
@@ -160,6 +160,9 @@ func TestAnEdgeRefusesRecipientsThatTheBucketDoesNotHave(t *testing.T) {
 	knows("robot@example.com", true)
 	knows("GONE@Example.com", true)
 	w.say(250, "RCPT TO:<robot@example.com>")
+	knows("anybody@example.net", true)
+	w.say(250, "RCPT TO:<robot+tag@example.com>")
+	w.say(250, "RCPT TO:<anybody@example.net>")
 	w.say(550, "RCPT TO:<nobody@example.com>")
 
 	_, err := pool.Exec(t.Context(), `WITH gone AS (DELETE FROM fanmail.agents WHERE address = 'gone@example.com' RETURNING address, tenant_id)

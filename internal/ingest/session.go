@@ -94,8 +94,10 @@ func (c *session) Data(r io.Reader) error {
 	ctx, end := c.s.trace(c.s.work, began, len(raw), len(c.to))
 	err = c.s.to.accept(ctx, m)
 	end(err)
-	if err != nil { // never the client's fault
+	if refused, ok := errors.AsType[*smtp.SMTPError](err); err != nil && (!ok || refused.Code/100 != 5) { // our fault
 		c.conn.excuse()
+	}
+	if err != nil {
 		return err
 	}
 	c.conn.accepted()

@@ -37,14 +37,16 @@ func (d *Directory) Knows(ctx context.Context, address string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("open bucket %s, which the API makes: %w", stream.Recipients, err)
 	}
-	_, err = kv.Get(ctx, key(mailbox.Fold(address)))
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return false, nil
+	for _, agent := range mailbox.Candidates(address) {
+		_, err = kv.Get(ctx, key(agent))
+		if err == nil {
+			return true, nil
+		}
+		if !errors.Is(err, jetstream.ErrKeyNotFound) {
+			return false, fmt.Errorf("look up a recipient in bucket %s: %w", stream.Recipients, err)
+		}
 	}
-	if err != nil {
-		return false, fmt.Errorf("look up a recipient in bucket %s: %w", stream.Recipients, err)
-	}
-	return true, nil
+	return false, nil
 }
 
 const (
