@@ -110,8 +110,10 @@ func (d *Deliverer) prepare(ctx context.Context, c *claimed) (p *Payload, b *bod
 	if p, err = newPayload(c.agent, c.envelope); err == nil {
 		b, err = newBody(ctx, d.pool, p, c.raw)
 	}
-	if errors.Is(err, mailbox.ErrGone) {
-		return nil, nil, mailbox.ErrGone.Error(), nil
+	for _, last := range []error{mailbox.ErrGone, errEvent} {
+		if errors.Is(err, last) {
+			return nil, nil, last.Error(), nil
+		}
 	}
 	return p, b, "", err
 }

@@ -351,6 +351,10 @@ func TestADeliveryThatCannotBeSentEndsWithTheReason(t *testing.T) {
 		"the mail is no longer kept":          `DELETE FROM fanmail.message_raws`,
 		"the agent has no webhook any more ":  `DELETE FROM fanmail.agents`,
 		"the mail is no longer kept (event) ": `DELETE FROM fanmail.events`,
+
+		"the mail's stored event can't be decoded":   `UPDATE fanmail.events SET envelope = '{"event": "email.received", "data": {"to": ["a@example.com"]}}'`,
+		"the mail's stored event can't be decoded ":  `UPDATE fanmail.events SET envelope = '{"type": "email.received", "data": {"to": ["a@example.com"]}}'`,
+		"the mail's stored event can't be decoded  ": `UPDATE fanmail.events SET envelope = 'no JSON'`,
 	} {
 		r := newRig(t)
 		a := r.agent("a@example.com", "/a")

@@ -2,6 +2,7 @@ package agentwebhook
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"mime"
 	"strings"
@@ -47,20 +48,23 @@ const (
 	HeaderDomainCheck = "X-E2A-Auth-Domain-Check"
 )
 
+// errEvent means that the stored event of a mail is not one that Fanmail writes.
+var errEvent = errors.New("the mail's stored event can't be decoded")
+
 // newPayload makes the payload, without the raw mail, from the envelope of the mail's
-// event.
+// event. The error wraps errEvent.
 func newPayload(agent string, envelope []byte) (*Payload, error) {
 	env, err := events.DecodeEnvelope(envelope)
 	if err != nil {
-		return nil, fmt.Errorf("decode a mail's event: %w", err)
+		return nil, fmt.Errorf("%w: %w", errEvent, err)
 	}
 	var r email.Received
 	if err := json.Unmarshal(env.Data, &r); err != nil {
-		return nil, fmt.Errorf("decode a mail's event: %w", err)
+		return nil, fmt.Errorf("%w: %w", errEvent, err)
 	}
 	receivedAt, err := time.Parse(time.RFC3339Nano, r.ReceivedAt)
 	if err != nil {
-		return nil, fmt.Errorf("decode a mail's event: %w", err)
+		return nil, fmt.Errorf("%w: %w", errEvent, err)
 	}
 	p := &Payload{
 		MessageID: r.MessageID, ConversationID: r.ConversationID, From: r.Envelope.From,

@@ -252,6 +252,13 @@ func TestMessagesAreReadParsedAndRaw(t *testing.T) {
 
 	empty := insertMessage(ctx, t, w, c, evID, []byte{})
 	require.Empty(t, c.do("GET", "/v1/messages/"+empty+"/raw", nil).want(t, 200).raw)
+	for _, envelope := range []string{`no JSON`, `{"event": "email.received", "data": {}}`} {
+		_, err := w.pool.Exec(ctx, `UPDATE fanmail.events SET envelope = $1`, []byte(envelope))
+		require.NoError(t, err)
+		got = c.do("GET", "/v1/messages/"+msg, nil).want(t, 200)
+		require.EqualValues(t, len(raw), got.json["size"], "what is known is there")
+		require.Nil(t, got.json["message"])
+	}
 	_, err := w.pool.Exec(ctx, `DELETE FROM fanmail.message_raws`)
 	require.NoError(t, err)
 	c.do("GET", "/v1/messages/"+msg+"/raw", nil).want(t, 404)

@@ -29,7 +29,7 @@ type message struct {
 	CreatedAt time.Time        `json:"created_at"`
 	Size      int64            `json:"size" doc:"The size of the raw message, in bytes."`
 	RawURL    string           `json:"raw_url"`
-	Message   json.RawMessage  `json:"message" doc:"The parsed message: the data of its event."`
+	Message   json.RawMessage  `json:"message" doc:"The parsed message: the data of its event. It is null if the event is gone, or if its envelope has another form."`
 }
 
 type messagePath struct {
@@ -66,11 +66,10 @@ func (s *server) getMessage(ctx context.Context, in *messagePath) (*body[message
 		RawURL: "/v1/messages/" + in.ID.String() + "/raw",
 	}
 	if p, ok := payloads[found.EventID]; ok {
-		env, err := events.DecodeEnvelope(p.Envelope)
-		if err != nil {
-			return nil, fmt.Errorf("read a message's event: %w", err)
+		// An imported event may have another form. The rest of the message is known.
+		if env, err := events.DecodeEnvelope(p.Envelope); err == nil {
+			m.Message = env.Data
 		}
-		m.Message = env.Data
 	}
 	return reply(m), nil
 }
