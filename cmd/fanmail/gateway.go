@@ -20,7 +20,7 @@ type gatewayFlags struct {
 	CertificateKey *string  `name:"client-key" placeholder:"FILE" help:"The key of the client certificate, PEM."`
 	CA             *string  `name:"ca" placeholder:"FILE" help:"Certificates to trust beside the system's, PEM."`
 	Timeout        *int     `help:"The time for an attempt in seconds, 1 to 30."`
-	Ed25519        *bool    `negatable:"" help:"Sign with an Ed25519 key pair too (v1a)."`
+	Ed25519        *bool    `name:"ed25519" negatable:"" help:"Sign with an Ed25519 key pair too (v1a)."`
 	RetryDelays    []string `placeholder:"1m,5m,…" help:"The waits between attempts."`
 	RetryInitial   *string  `placeholder:"30s" help:"Exponential retries: the first wait."`
 	RetryFactor    *float64 `placeholder:"2" help:"Exponential retries: the growth of the waits."`
