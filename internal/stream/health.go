@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Publishing is how publishing to a stream stands.
+// Publishing is the state of publishing to a stream.
 type Publishing struct {
 	Stream string
 	// Err is the last failure; nil if the broker took the last message.
@@ -19,8 +19,7 @@ type Publishing struct {
 	PastBroker bool
 }
 
-// Health records how publishing to a stream stands. The zero value has seen
-// nothing. It is safe for concurrent use.
+// Health records the results of publishing to a stream. The zero value has none. It is safe for concurrent use.
 type Health struct {
 	mu          sync.Mutex
 	err         error

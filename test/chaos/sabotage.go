@@ -100,7 +100,8 @@ var sabotages = map[string]sabotage{
 	// The API waits for the rest of a body before it refuses the request.
 	"bodies-awaited": {
 		patches: []patch{
-			{"internal/api/reading.go", "	if !b.ended {\n		_ = b.control.SetReadDeadline(time.Now())\n", "	if !b.ended {\n		_ = b.control.SetReadDeadline(time.Time{})\n"},
+			{"internal/api/handler.go", `o.Header().Set("Connection", "close")`, `o.Header().Set("Connection", "keep-alive")`},
+			{"internal/api/reading.go", "_ = b.control.SetReadDeadline(time.Now().Add(bodyTimeout))", "_ = b.control.SetReadDeadline(time.Now().Add(1000 * bodyTimeout))"},
 		},
 		faults: []string{attackSlow}, duration: 3 * time.Second, breaks: promise.Bounded,
 	},
