@@ -97,14 +97,6 @@ var sabotages = map[string]sabotage{
 		},
 		faults: []string{attackProbes}, duration: 3 * time.Second, breaks: promise.Bounded,
 	},
-	// The API waits for the rest of a body before it refuses the request.
-	"bodies-awaited": {
-		patches: []patch{
-			{"internal/api/handler.go", `o.Header().Set("Connection", "close")`, `o.Header().Set("Connection", "keep-alive")`},
-			{"internal/api/reading.go", "_ = b.control.SetReadDeadline(time.Now().Add(bodyTimeout))", "_ = b.control.SetReadDeadline(time.Now().Add(1000 * bodyTimeout))"},
-		},
-		faults: []string{attackSlow}, duration: 3 * time.Second, breaks: promise.Bounded,
-	},
 	// A webhook's window has no limit.
 	"cap-ignored": {
 		patches: []patch{{"internal/dispatch/scheduler/lane.go", "return max(1, min(l.webhook.MaxInFlight, int(l.window.size)))", "return 256"}},
