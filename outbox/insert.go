@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -159,8 +160,8 @@ func Log(ctx context.Context, tx pg.DB, ev *events.Event) (events.Record, error)
 
 const eventInput = `
 WITH input AS (
-	SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::boolean[], $9::bytea[], $10::bytea[])
-		WITH ORDINALITY AS t (id, tenant_id, type, agent_id, conversation_id, labels, message_id, keyed, head, tail, n)
+	SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::boolean[], $9::bytea[], $10::bytea[], $11::text[])
+		WITH ORDINALITY AS t (id, tenant_id, type, agent_id, conversation_id, labels, message_id, keyed, head, tail, traceparent, n)
 ), `
 
 // A key counts in the present bucket and the one before. On a bucket's first day
@@ -192,7 +193,7 @@ const logged = `numbered AS (
 	SELECT id, now(), tenant_id, type, seq, nullif(agent_id, ''), nullif(conversation_id, ''),
 	       CASE WHEN labels = '' THEN NULL ELSE string_to_array(labels, E'\x01') END, nullif(message_id, ''),
 	       head || convert_to(to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'UTF8') || tail,
-	       nullif($11::text, '')
+	       nullif(traceparent, '')
 	FROM numbered ORDER BY seq
 )
 `
@@ -217,6 +218,7 @@ const labelSeparator = "\x01"
 type insertColumns struct {
 	ids, tenants                                   []pgtype.UUID
 	types, agents, conversations, labels, messages []string
+	traces                                         []string
 	keyed                                          []bool
 	heads, tails                                   [][]byte
 }
@@ -238,11 +240,17 @@ func (c *insertColumns) add(p *Prepared) {
 	c.keyed = append(c.keyed, ev.IdempotencyKey != "")
 	c.heads = append(c.heads, p.head)
 	c.tails = append(c.tails, p.tail)
+	c.traces = append(c.traces, p.trace)
 }
 
 // args are the arguments of the statements that begin with eventInput.
 func (c *insertColumns) args(ctx context.Context) []any {
-	return []any{c.ids, c.tenants, c.types, c.agents, c.conversations, c.labels, c.messages, c.keyed, c.heads, c.tails, tracecontext.Of(ctx)}
+	if trace := tracecontext.Of(ctx); trace != "" {
+		for i := range c.traces {
+			c.traces[i] = cmp.Or(c.traces[i], trace)
+		}
+	}
+	return []any{c.ids, c.tenants, c.types, c.agents, c.conversations, c.labels, c.messages, c.keyed, c.heads, c.tails, c.traces}
 }
 
 // insert picks the statement: the one for keys costs more.

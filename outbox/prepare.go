@@ -1,12 +1,18 @@
 package outbox
 
-import "github.com/fanmail-dev/fanmail/events"
+import (
+	"context"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/tracecontext"
+)
 
 // Prepared is a valid event with its id and its encoded envelope. [Prepare] creates it; the zero value is invalid.
 type Prepared struct {
 	id         events.ID
 	event      events.Event // without Data, which the envelope contains
 	head, tail []byte       // the envelope before and after the creation time
+	trace      string       // the traceparent; "": that of the insert
 }
 
 // Prepare validates and encodes an event for [InsertPrepared]. It needs no database, so a caller can do this work before
@@ -21,5 +27,12 @@ func Prepare(ev events.Event) (Prepared, error) {
 		return Prepared{}, err
 	}
 	ev.Data = nil
-	return Prepared{id, ev, head, tail}, nil
+	return Prepared{id: id, event: ev, head: head, tail: tail}, nil
+}
+
+// Traced returns the event with its deliveries traced under the span of ctx. Use it to insert events of several traces in
+// one call. Without a sampled span, the span of the insert counts.
+func (p Prepared) Traced(ctx context.Context) Prepared {
+	p.trace = tracecontext.Of(ctx)
+	return p
 }

@@ -19,6 +19,21 @@ const (
 	lockOneStrict = `SELECT pg_advisory_xact_lock(hashtextextended(tenant_id::text, 0)) FROM fanmail.strict_tenants WHERE tenant_id = $1`
 )
 
+const tryLockStrict = `SELECT tenant_id FROM (
+	SELECT tenant_id, pg_try_advisory_xact_lock(hashtextextended(tenant_id::text, 0)) AS locked
+	FROM (SELECT tenant_id FROM fanmail.strict_tenants WHERE tenant_id = ANY($1::uuid[]) ORDER BY tenant_id) AS strict
+) AS tried WHERE NOT locked`
+
+// QueueTryLock adds to a batch a statement that takes the locks of those tenants that are strict, as an insert does, and
+// puts the tenants whose lock another transaction holds into busy. An insert for one of them would wait.
+func QueueTryLock(b *pgx.Batch, tenants []events.TenantID, busy map[events.TenantID]bool) {
+	b.Queue(tryLockStrict, tenants).Query(func(rows pgx.Rows) error {
+		var tenant events.TenantID
+		_, err := pgx.ForEachRow(rows, []any{&tenant}, func() error { busy[tenant] = true; return nil })
+		return err
+	})
+}
+
 // MarkStrict makes the tenant's inserts take its lock from the commit of tx on.
 // Call it in the transaction that creates the tenant's first strict webhook. It
 // may be called again; nothing removes the mark.

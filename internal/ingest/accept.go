@@ -3,42 +3,17 @@ package ingest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
-	"unicode/utf8"
 
-	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
 	"github.com/fanmail-dev/fanmail/internal/mailauth"
-	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/mailparse"
 	"github.com/fanmail-dev/fanmail/internal/telemetry"
-	"github.com/fanmail-dev/fanmail/outbox"
 )
-
-// lookUp returns the agent of an address, and the database's time. It fails with
-// errUnknown if no agent has the address.
-func (s *receiver) lookUp(ctx context.Context, address string) (recipient, time.Time, error) {
-	r := recipient{address: address}
-	// No agent has an address that Postgres refuses as text, or an event as an id.
-	if len(address) > events.MaxKeyBytes || !utf8.ValidString(address) || strings.IndexByte(address, 0) >= 0 {
-		return r, time.Time{}, errUnknown
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, lookUpTimeout, errors.New("looking up a recipient took over 10 s"))
-	defer cancel()
-	agent, now, err := mailbox.FindRoute(ctx, s.pool, address)
-	r.agent, r.tenant = agent.Address, agent.TenantID
-	if errors.Is(err, pgx.ErrNoRows) {
-		return r, now, errUnknown
-	}
-	return r.addressed(), now, err
-}
 
 // accept parses the mail and commits it. An error is the reply to the client.
 func (s *receiver) accept(ctx context.Context, m mail) error {
@@ -51,18 +26,22 @@ func (s *receiver) accept(ctx context.Context, m mail) error {
 		return answer
 	}
 	s.authenticate(ctx, &m, p)
-	copies := s.copies(m, p)
 	start := time.Now()
+	copies := s.copies(m, p)
 	made, err := s.commit(ctx, m.raw, p.named, copies)
+	if errors.Is(err, errStale) {
+		if answer := s.lookUpAgain(ctx, &m); answer != nil {
+			return answer
+		}
+		copies = s.copies(m, p)
+		made, err = s.commit(ctx, m.raw, p.named, copies)
+	}
 	if err != nil {
 		s.m.refuse(refusedDatabase)
 		s.log.Warn("cannot commit a mail", zap.Error(err), zap.Int("bytes", len(m.raw)), zap.Int("agents", len(copies)), telemetry.ID(ctx))
 		return errDatabase
 	}
 	took := time.Since(start)
-	if made > 0 {
-		outbox.Wake(s.nc)
-	}
 	telemetry.Observe(ctx, s.m.transaction, took.Seconds())
 	s.m.mails.Inc()
 	s.m.events.Add(float64(made))
@@ -123,90 +102,7 @@ func (s *receiver) copies(m mail, p *parsed) []copied {
 			rec.Attachments[i].URL = s.o.PublicURL + "/v1/messages/" + ev.MessageID + "/attachments/" + strconv.Itoa(i)
 		}
 		ev.Data = encode(rec)
-		out = append(out, copied{id, ev, rec})
+		out = append(out, copied{id: id, event: ev, data: rec})
 	}
 	return out
-}
-
-// commit writes what is new of the copies and the raw mail once, in one
-// transaction, and returns how many were new. Agents with a webhook of their own
-// get a delivery in the same transaction, and its deliverers a hint. named are the
-// Message-IDs that place this mail in a conversation.
-func (s *receiver) commit(ctx context.Context, raw []byte, named []string, copies []copied) (int, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, commitTimeout, errors.New("the transaction took over a minute"))
-	defer cancel()
-	var committed, hooked []mailbox.Message
-	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		agents, err := place(ctx, tx, named, copies)
-		if err != nil {
-			return err
-		}
-		evs := make([]events.Event, len(copies))
-		for i := range copies {
-			evs[i] = copies[i].event
-		}
-		done, err := outbox.InsertMany(ctx, tx, evs)
-		if err != nil {
-			return err
-		}
-		var at time.Time
-		var reports []events.Event
-		for i, d := range done {
-			if !d.New {
-				continue
-			}
-			if ev, ok := copies[i].reported(); ok {
-				reports = append(reports, ev)
-			}
-			at = d.CreatedAt // the transaction's time, the same for all
-			m := mailbox.Message{ID: copies[i].id, TenantID: evs[i].TenantID, AgentID: evs[i].AgentID, EventID: d.ID}
-			committed = append(committed, m)
-			if a, ok := agents.Of(m.TenantID, m.AgentID); ok && a.WebhookURL != nil {
-				hooked = append(hooked, m)
-			}
-		}
-		if len(committed) == 0 {
-			return nil
-		}
-		if _, err := outbox.InsertMany(ctx, tx, reports); err != nil {
-			return err
-		}
-		b := &pgx.Batch{}
-		mailbox.QueueMessages(b, at, raw, committed)
-		agentwebhook.QueueDeliver(b, at, hooked)
-		if err := tx.SendBatch(ctx, b).Close(); err != nil {
-			return fmt.Errorf("insert the raw mail and its messages: %w", err)
-		}
-		return nil
-	})
-	if err != nil {
-		return 0, err
-	}
-	for _, m := range hooked {
-		agentwebhook.Wake(s.nc, m.AgentID)
-	}
-	return len(committed), nil
-}
-
-// place moves each copy into the conversation in which its tenant knows the mail, or
-// a mail that it names. The same round trip reads the agents of the copies.
-func place(ctx context.Context, tx pgx.Tx, named []string, copies []copied) (mailbox.Agents, error) {
-	tenants, addresses := make([]events.TenantID, len(copies)), make([]string, len(copies))
-	for i, c := range copies {
-		tenants[i], addresses[i] = c.event.TenantID, c.event.AgentID
-	}
-	b := &pgx.Batch{}
-	agents := make(mailbox.Agents, len(copies))
-	chosen := make(map[events.TenantID]mailbox.ConversationKey, 1)
-	mailbox.QueueConversation(b, named, tenants, chosen)
-	mailbox.QueueAgents(b, addresses, agents)
-	if err := tx.SendBatch(ctx, b).Close(); err != nil {
-		return nil, fmt.Errorf("find the mail's conversation and agents: %w", err)
-	}
-	for i := range copies {
-		if conversation, ok := chosen[copies[i].event.TenantID]; ok {
-			copies[i].move(conversation.String())
-		}
-	}
-	return agents, nil
 }

@@ -5,8 +5,11 @@
 //
 //   - The reply is 250 only after the commit of one transaction with the raw mail,
 //     and a message, an event and an outbox row for each addressed agent. If the
-//     database is away the reply is 451 and nothing is written.
-//   - An unknown address is refused with 550 at RCPT. A mail over the limit is
+//     database is away the reply is 451 and nothing is written. The transaction may
+//     hold mails of several sessions; a mail that the database refuses, or that has to
+//     wait for others, delays and spoils none of them.
+//   - An unknown address is refused with 550 at RCPT. If its agent is deleted after
+//     that, the mail is refused after DATA: the transaction reads the agents again. A mail over the limit is
 //     refused with 552, at MAIL already if the client announced its size.
 //   - The same mail accepted twice for the same agent is one event. Mails are the
 //     same if their Message-ID, the header fields of the author and the body are

@@ -7,6 +7,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/events/email"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
+	"github.com/fanmail-dev/fanmail/outbox"
 )
 
 // recipient is an address of the envelope that belongs to an agent.
@@ -42,13 +43,6 @@ type copied struct {
 	id    events.MessageID
 	event events.Event
 	data  *email.Received // the event's, before it is cut to fit
-}
 
-// move puts the copy into the conversation.
-func (c *copied) move(conversation string) {
-	if c.event.ConversationID == conversation {
-		return
-	}
-	c.event.ConversationID, c.data.ConversationID = conversation, conversation
-	c.event.Data = encode(c.data)
+	prepared []outbox.Prepared // the event, and that about a report
 }

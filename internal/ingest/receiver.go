@@ -44,6 +44,10 @@ type receiver struct {
 	small   *semaphore.Weighted
 	large   *semaphore.Weighted
 
+	recipients recipients
+	group      group
+	alone      *semaphore.Weighted // bounds the transactions of single mails
+
 	transfers *transfers
 	// held bounds the mails from temporary files that are in memory to be parsed and committed.
 	heldSmall, heldLarge *semaphore.Weighted

@@ -3,6 +3,7 @@ package ingest
 import (
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/events/email"
+	"github.com/fanmail-dev/fanmail/outbox"
 )
 
 // reported returns the event that a report makes besides email.received: email.bounced for a mail that was given up,
@@ -35,3 +36,30 @@ func (c *copied) reported() (ev events.Event, ok bool) {
 
 // maxReportFixed bounds what an event about a report has besides the report, in bytes.
 const maxReportFixed = 8 << 10
+
+// prepare encodes the events. It fails if one is not valid.
+func (c *copied) prepare() error {
+	evs := []events.Event{c.event}
+	if report, ok := c.reported(); ok {
+		evs = append(evs, report)
+	}
+	c.prepared = c.prepared[:0]
+	for _, ev := range evs {
+		p, err := outbox.Prepare(ev)
+		if err != nil {
+			return err
+		}
+		c.prepared = append(c.prepared, p)
+	}
+	return nil
+}
+
+// move puts the copy into the conversation.
+func (c *copied) move(conversation string) error {
+	if c.event.ConversationID == conversation {
+		return nil
+	}
+	c.event.ConversationID, c.data.ConversationID = conversation, conversation
+	c.event.Data = encode(c.data)
+	return c.prepare()
+}

@@ -36,6 +36,12 @@ func NewServer(pool *pgxpool.Pool, nc *nats.Conn, o Options) (*Server, error) {
 	}
 	s.pool, s.nc = pool, nc
 	s.to = s.receiver
+	s.group.commit = s.commitGroup
+	connections := int32(0)
+	if pool != nil { // nil: no recipient can be looked up
+		connections = pool.Stat().MaxConns()
+	}
+	s.alone = semaphore.NewWeighted(int64(max(1, connections-2)))
 	if s.o.Authenticate {
 		s.checker = mailauth.New(s.o.Domain, s.o.DNSServer, s.o.AuthTimeout)
 	}

@@ -40,8 +40,8 @@ func (c *session) Mail(from string, _ *smtp.MailOptions) error {
 	return nil
 }
 
-// Rcpt asks the database for each address, so that an agent that was created a moment ago is known. An address
-// that the transaction has already is not asked for again. The gate bounds how often a client may ask in vain.
+// Rcpt looks up each address once in a transaction. The database is asked for all that are unknown, so that an agent that
+// was created a moment ago is known. The gate bounds how often a client may ask in vain.
 func (c *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	for _, known := range c.to {
 		again := known

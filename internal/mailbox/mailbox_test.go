@@ -71,7 +71,7 @@ func TestMessagesOfAMailShareItsRawMail(t *testing.T) {
 		{ID: events.NewRandom[events.MessageKind](), TenantID: two, AgentID: "b@example.com", EventID: events.NewID()},
 	}
 	b := &pgx.Batch{}
-	mailbox.QueueMessages(b, at, mail, list)
+	mailbox.QueueMails(b, at, []mailbox.Mail{{Raw: mail, Messages: list}})
 	found := make(map[events.MessageID]mailbox.Message)
 	gone := events.NewRandom[events.MessageKind]()
 	mailbox.QueueFind(b, []events.MessageID{list[0].ID, list[1].ID, gone}, []time.Time{at, at, at}, found)

@@ -21,25 +21,39 @@ type Message struct {
 	Raw       Raw
 }
 
-const insertRaw = `INSERT INTO fanmail.message_raws (id, created_at, raw) VALUES ($1, $2, $3)`
+const insertRaws = `
+INSERT INTO fanmail.message_raws (id, created_at, raw) SELECT id, $2, raw FROM unnest($1::uuid[], $3::bytea[]) AS t (id, raw)`
 
 const insertMessages = `
 INSERT INTO fanmail.messages (id, created_at, tenant_id, agent_id, event_id, raw_id, raw_size)
-SELECT id, $2, tenant_id, agent_id, event_id, $3, $4
-FROM unnest($1::uuid[], $5::uuid[], $6::text[], $7::uuid[]) AS t (id, tenant_id, agent_id, event_id)`
+SELECT id, $2, tenant_id, agent_id, event_id, raw_id, raw_size
+FROM unnest($1::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::uuid[], $7::bigint[]) AS t (id, tenant_id, agent_id, event_id, raw_id, raw_size)`
 
-// QueueMessages adds to a batch the insertion of a raw mail and of its messages,
-// of which ID, TenantID, AgentID and EventID are read. at is the creation time of
-// all.
-func QueueMessages(b *pgx.Batch, at time.Time, raw []byte, list []Message) {
-	ids, tenants := make([]events.MessageID, len(list)), make([]events.TenantID, len(list))
-	agents, evs := make([]string, len(list)), make([]events.ID, len(list))
-	for i, m := range list {
-		ids[i], tenants[i], agents[i], evs[i] = m.ID, m.TenantID, m.AgentID, m.EventID
+// Mail is a raw mail and its messages, of which ID, TenantID, AgentID and EventID are read.
+type Mail struct {
+	Raw      []byte
+	Messages []Message
+}
+
+// QueueMails adds to a batch the insertion of mails. at is the creation time of all.
+func QueueMails(b *pgx.Batch, at time.Time, mails []Mail) {
+	rawIDs, raws := make([]events.ID, len(mails)), make([][]byte, len(mails))
+	var (
+		ids          []events.MessageID
+		tenants      []events.TenantID
+		agents       []string
+		evs, ofMails []events.ID
+		sizes        []int64
+	)
+	for i, mail := range mails {
+		rawIDs[i], raws[i] = events.NewID(), mail.Raw
+		for _, m := range mail.Messages {
+			ids, tenants, agents, evs = append(ids, m.ID), append(tenants, m.TenantID), append(agents, m.AgentID), append(evs, m.EventID)
+			ofMails, sizes = append(ofMails, rawIDs[i]), append(sizes, int64(len(mail.Raw)))
+		}
 	}
-	rawID := events.NewID()
-	b.Queue(insertRaw, rawID, at, raw)
-	b.Queue(insertMessages, ids, at, rawID, int64(len(raw)), tenants, agents, evs)
+	b.Queue(insertRaws, rawIDs, at, raws)
+	b.Queue(insertMessages, ids, at, tenants, agents, evs, ofMails, sizes)
 }
 
 const messageColumns = `id, created_at, tenant_id, agent_id, event_id, raw_id, raw_size`
