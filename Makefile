@@ -1,7 +1,7 @@
 # Fanmail. `make help` lists the targets.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: quickstart help setup run demo test build lint generate bench-quick bench bench-latency chaos chaos-long soak pooler model replicas replay-long observability-check chart-check
+.PHONY: quickstart help setup run demo test build lint generate bench-quick bench bench-latency bench-smtp chaos chaos-long soak pooler model replicas replay-long observability-check chart-check
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X github.com/fanmail-dev/fanmail/internal/app.version=$(VERSION)
@@ -53,6 +53,10 @@ bench: setup build ## run the whole benchmark; writes test/bench/results/latest.
 
 bench-latency: setup build ## run the workloads of endpoints that take time, with River's numbers of workers; short form
 	@cd test/bench && go run . --quick --workloads latency --systems fanmail,river,river-2000,river-5000
+
+bench-smtp: setup ## compare the acceptance of mail with Postfix's; needs root, because Postfix does
+	@scripts/postfix.sh
+	@cd test/bench && go run . smtp
 
 chaos: setup ## inject faults for two minutes, then check that no event was lost
 	@go -C test/chaos run . --seed 1

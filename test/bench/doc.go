@@ -16,6 +16,9 @@
 //   - The healthy endpoints' times with bad neighbours are compared with the same traffic without them, in the same run on
 //     the same processes.
 //
+// The subcommand smtp compares the acceptance of mail with Postfix's, by Postfix's own client: each in turn on empty
+// storage. Postfix delivers to its discard transport, Fanmail has its events in the outbox.
+//
 // It prints a table and writes the same as JSON and as SVG plots. Compare ratios of figures from one machine and one call,
 // never absolute figures. It reads CPU, memory and written bytes from /proc, so it needs Linux.
 package main

@@ -24,6 +24,9 @@ func main() {
 			os.Exit(dispatch())
 		}
 	}
+	if len(os.Args) > 1 && os.Args[1] == smtpCommand {
+		exit(benchSMTP(ctx, os.Args[2:]))
+	}
 	var s Session
 	var systems, only string
 	flag.BoolVar(&s.Quick, "quick", false, "short workloads, one round: a first look in under three minutes")
