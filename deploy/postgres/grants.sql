@@ -40,7 +40,7 @@ GRANT SELECT, UPDATE, DELETE ON fanmail.replays TO fanmail_dispatcher;
 GRANT SELECT, INSERT, UPDATE, DELETE ON fanmail.replay_deliveries TO fanmail_dispatcher;
 
 -- ingest: finds agents, puts mail and events in. No webhook, no delivery.
-GRANT SELECT ON fanmail.agents, fanmail.tenants, fanmail.strict_tenants TO fanmail_ingest;
+GRANT SELECT ON fanmail.agents, fanmail.released_names, fanmail.tenants, fanmail.strict_tenants TO fanmail_ingest;
 GRANT SELECT, INSERT ON fanmail.events, fanmail.event_keys, fanmail.outbox, fanmail.messages, fanmail.message_raws, fanmail.conversation_keys TO fanmail_ingest;
 GRANT SELECT, INSERT ON fanmail.webhook_deliveries TO fanmail_ingest;
 GRANT USAGE ON SEQUENCE fanmail.outbox_seq TO fanmail_ingest;

@@ -9,7 +9,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/internal/api"
-	"github.com/fanmail-dev/fanmail/internal/rawmail"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -98,7 +97,6 @@ func (p *process) addAPI(ctx context.Context, c APIConfig, l net.Listener) error
 		return fmt.Errorf("register the API's metrics: %w", err)
 	}
 	limited := limitConnections(l, c.MaxPerAddress, refused)
-	p.add("recipients", rawmail.NewKeeper(p.pool, p.js, p.streams, p.log).Run)
 	p.log.Info("serving the API", zap.String("addr", l.Addr().String()))
 	p.add("api", func(ctx context.Context) error {
 		return serveHTTP(ctx, limited, p.traces.Requests(h), p.drain, p.log.Named("api"))

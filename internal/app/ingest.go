@@ -184,6 +184,7 @@ func (p *process) addIngest(c SMTP, flag string) (*ingest.Server, error) {
 	o := ingest.IntakeOptions{Drain: p.drain, Streams: p.streams, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer()}
 	p.add("intake", ingest.NewIntake(p.pool, p.js, p.nc, o).Run)
 	p.add("raw", ingest.NewRawIntake(srv, p.js, o).Run)
+	p.add("recipients", rawmail.NewKeeper(p.pool, p.js, p.streams, p.log).Run)
 	return srv, nil
 }
 

@@ -184,10 +184,7 @@ func (q *Queue) sweep(ctx context.Context, now time.Time) (n int, err error) {
 		return 0, err
 	}
 	objects, err := store.List(ctx)
-	if errors.Is(err, jetstream.ErrNoObjectsFound) {
-		return 0, nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, jetstream.ErrNoObjectsFound) {
 		return 0, fmt.Errorf("list the objects of raw mails: %w", err)
 	}
 	s, err := q.js.Stream(ctx, stream.Raw)
@@ -199,17 +196,54 @@ func (q *Queue) sweep(ctx context.Context, now time.Time) (n int, err error) {
 	if state.Msgs > 0 {
 		oldest = state.FirstTime
 	}
+	named := make(map[string]bool, len(objects))
 	for _, o := range objects {
 		until := oldest.Add(-orphaned)
 		if strings.HasPrefix(o.Name, keptPrefix) {
 			until = now.Add(-keptFor)
 		}
-		if o.ModTime.Before(until) {
-			if err := store.Delete(ctx, o.Name); err != nil {
-				return n, fmt.Errorf("remove object %s: %w", o.Name, err)
-			}
-			n++
+		if !o.ModTime.Before(until) {
+			named[chunkPrefix+o.NUID] = true
+			continue
 		}
+		if err := store.Delete(ctx, o.Name); err != nil {
+			return n, fmt.Errorf("remove object %s: %w", o.Name, err)
+		}
+		n++
+	}
+	chunks, err := q.sweepChunks(ctx, named, now.Add(-orphaned))
+	return n + chunks, err
+}
+
+// chunkPrefix begins the subjects of an object's bytes.
+const chunkPrefix = "$O." + stream.RawObjects + ".C."
+
+// sweepChunks removes the bytes that belong to no object and are older than a time: a
+// publisher ended while it stored them, and has no right to remove anything.
+func (q *Queue) sweepChunks(ctx context.Context, named map[string]bool, until time.Time) (n int, err error) {
+	s, err := q.js.Stream(ctx, "OBJ_"+stream.RawObjects)
+	if err != nil {
+		return 0, fmt.Errorf("look up the stream of raw mails' objects: %w", err)
+	}
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(chunkPrefix+">"))
+	if err != nil {
+		return 0, fmt.Errorf("list the bytes of raw mails' objects: %w", err)
+	}
+	for subject := range info.State.Subjects {
+		if named[subject] {
+			continue
+		}
+		last, err := s.GetLastMsgForSubject(ctx, subject)
+		if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && !last.Time.Before(until) {
+			continue
+		}
+		if err == nil {
+			err = s.Purge(ctx, jetstream.WithPurgeSubject(subject))
+		}
+		if err != nil {
+			return n, fmt.Errorf("remove the bytes of an unfinished object: %w", err)
+		}
+		n++
 	}
 	return n, nil
 }

@@ -35,7 +35,7 @@ func NewDirectory(js jetstream.JetStream) *Directory { return &Directory{js} }
 func (d *Directory) Knows(ctx context.Context, address string) (bool, error) {
 	kv, err := d.js.KeyValue(ctx, stream.Recipients)
 	if err != nil {
-		return false, fmt.Errorf("open bucket %s, which the API makes: %w", stream.Recipients, err)
+		return false, fmt.Errorf("open bucket %s, which an ingest with a database makes: %w", stream.Recipients, err)
 	}
 	for _, agent := range mailbox.Candidates(address) {
 		_, err = kv.Get(ctx, key(agent))

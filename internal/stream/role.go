@@ -18,7 +18,7 @@ const (
 	Dispatcher Role = "dispatcher"
 	// Ingest consumes MAIL_INTAKE and MAIL_RAW, and publishes dead letters to MAIL_DEAD.
 	Ingest Role = "ingest"
-	// API uses core NATS, and the bucket of recipients.
+	// API uses core NATS only.
 	API Role = "api"
 	// Edge publishes to MAIL_RAW. It creates nothing.
 	Edge Role = "edge"

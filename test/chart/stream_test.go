@@ -59,7 +59,10 @@ func TestNACKMakesTheStreamsOfTheCode(t *testing.T) {
 		require.Equal(t, text(w.Storage), got.Storage, w.Name)
 		require.Equal(t, text(w.Discard), got.Discard, w.Name)
 		require.Equal(t, w.MaxAge, duration(got.MaxAge), w.Name)
-		if w.MaxBytes == 0 {
+		switch {
+		case w.Name == stream.Raw:
+			w.MaxBytes = 8 << 30 // for an account without limits
+		case w.MaxBytes == 0:
 			w.MaxBytes = -1 // both mean no limit
 		}
 		require.Equal(t, w.MaxBytes, got.MaxBytes, w.Name)
@@ -72,6 +75,7 @@ func TestNACKMakesTheStreamsOfTheCode(t *testing.T) {
 	}
 	durable := map[string]jetstream.ConsumerConfig{
 		stream.Events + "/" + stream.Fanout: stream.FanoutConsumer(), stream.Intake + "/" + stream.IntakeConsumer: stream.IntakeConsumerConfig(),
+		stream.Raw + "/" + stream.RawConsumer: stream.RawConsumerConfig(),
 	}
 	for p := range events.Partitions {
 		durable[stream.Deliveries+"/"+stream.PartitionConsumerName(p)] = stream.PartitionConsumer(p)

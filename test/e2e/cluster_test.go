@@ -45,7 +45,7 @@ func clusterNode(t *testing.T, name string, port int, change func(config string)
 
 // TestAServerWithoutThePasswordDoesNotJoinTheCluster: a server that joins sees every subject, past the users' permissions.
 func TestAServerWithoutThePasswordDoesNotJoinTheCluster(t *testing.T) {
-	for _, user := range []string{"PUBLISHER", "DISPATCHER", "INGEST", "API", "INTAKE", "OPERATOR", "ROUTE"} {
+	for _, user := range []string{"PUBLISHER", "DISPATCHER", "INGEST", "EDGE", "API", "INTAKE", "OPERATOR", "ROUTE"} {
 		t.Setenv("FANMAIL_NATS_"+user+"_PASSWORD", "p-"+user)
 	}
 	var ports []int

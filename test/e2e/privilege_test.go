@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -69,18 +68,7 @@ func newGuarded(ctx context.Context, t *testing.T) *guarded {
 	}
 	t.Cleanup(g.end)
 
-	_, port, err := net.SplitHostPort(g.broker)
-	require.NoError(t, err)
-	accounts, err := filepath.Abs("../../deploy/nats/accounts.conf")
-	require.NoError(t, err)
-	var passwords []string
-	for _, user := range []string{"publisher", "dispatcher", "ingest", "api", "intake", "operator"} {
-		passwords = append(passwords, "FANMAIL_NATS_"+strings.ToUpper(user)+"_PASSWORD="+password(user))
-	}
-	g.start(ctx, process.Spec{
-		Name: "nats", Bin: filepath.Join(g.bin, "natsd"), Logs: g.logs, Ready: g.broker, Env: passwords,
-		Args: []string{"-dir", g.natsDir, "-port", port, "-config", accounts},
-	})
+	startBroker(ctx, t, g)
 	g.cli(ctx, "migrate", "--grants")
 	for _, c := range commands {
 		health := freeAddr(t)
@@ -97,6 +85,14 @@ func newGuarded(ctx context.Context, t *testing.T) *guarded {
 }
 
 func password(user string) string { return "not-a-secret-" + user }
+
+// passwords are those of all users of deploy/nats, as the broker's environment.
+func passwords() (env []string) {
+	for _, user := range []string{"publisher", "dispatcher", "ingest", "edge", "api", "intake", "operator"} {
+		env = append(env, "FANMAIL_NATS_"+strings.ToUpper(user)+"_PASSWORD="+password(user))
+	}
+	return env
+}
 
 // url is the connection string of a role.
 func (g *guarded) url(role string) string {
