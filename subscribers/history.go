@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -158,6 +159,30 @@ func (s *Store) ListDeliveries(ctx context.Context, tenant events.TenantID, webh
 	return list, end, nil
 }
 
+// deliveryOf returns a tenant's delivery. The error wraps [pgx.ErrNoRows] if there is none.
+func deliveryOf(ctx context.Context, db pg.DB, tenant events.TenantID, id events.DeliveryID) (DeliveryRow, error) {
+	within := func(from time.Time, length time.Duration) (DeliveryRow, error) {
+		rows, err := db.Query(ctx, `SELECT `+deliveryColumns+` FROM fanmail.webhook_subscriber_deliveries
+			WHERE tenant_id = $1 AND id = $2 AND created_at >= $3 AND created_at < $4`, tenant, id, from, from.Add(length))
+		if err != nil {
+			return DeliveryRow{}, err
+		}
+		return pgx.CollectExactlyOneRow(rows, scanDeliveryRow)
+	}
+	// An id of ours begins with created_at's millisecond: one partition is read.
+	d, err := within(events.CreatedAt(id), time.Millisecond)
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return d, err
+	}
+	// An imported delivery has any id: one lookup by key in each partition.
+	var at time.Time
+	if err := db.QueryRow(ctx, `SELECT created_at FROM fanmail.webhook_subscriber_deliveries
+		WHERE tenant_id = $1 AND id = $2 ORDER BY created_at DESC LIMIT 1`, tenant, id).Scan(&at); err != nil {
+		return d, err
+	}
+	return within(at, time.Microsecond)
+}
+
 // GetDelivery returns one delivery, its attempts in order, and the envelope, which
 // is the body of each POST. The envelope is nil if the event is past its retention.
 // It returns [ErrNotFound] if the tenant has no such delivery.
@@ -165,19 +190,12 @@ func (s *Store) GetDelivery(ctx context.Context, tenant events.TenantID, id even
 	fail := func(err error) (DeliveryRow, []AttemptRow, json.RawMessage, error) {
 		return DeliveryRow{}, nil, nil, err
 	}
-	// The id begins with created_at's millisecond: one partition is read.
-	ms := events.CreatedAt(id)
-	rows, err := s.db.Query(ctx, `SELECT `+deliveryColumns+` FROM fanmail.webhook_subscriber_deliveries
-		WHERE tenant_id = $1 AND id = $2 AND created_at >= $3 AND created_at < $4`, tenant, id, ms, ms.Add(time.Millisecond))
-	if err != nil {
-		return fail(fmt.Errorf("read a delivery: %w", err))
-	}
-	d, err := pgx.CollectExactlyOneRow(rows, scanDeliveryRow)
+	d, err := deliveryOf(ctx, s.db, tenant, id)
 	if err != nil {
 		return fail(found(err, "read a delivery"))
 	}
 	// The tenant was checked by the statement above.
-	rows, err = s.db.Query(ctx, `SELECT attempt, at, duration_ms, status_code, reason, coalesce(error, ''), coalesce(response, '')
+	rows, err := s.db.Query(ctx, `SELECT attempt, at, duration_ms, status_code, reason, coalesce(error, ''), coalesce(response, '')
 		FROM fanmail.webhook_delivery_attempts WHERE delivery_id = $1 AND created_at = $2 ORDER BY at, attempt`, d.ID, d.CreatedAt)
 	if err != nil {
 		return fail(fmt.Errorf("read attempts: %w", err))

@@ -147,17 +147,19 @@ func (s *Store) insertDue(ctx context.Context, tenant events.TenantID, src event
 // was delivered, [ErrDeleted] if its webhook was deleted, and [ErrExpired] if its
 // retention is over.
 func (s *Store) Retry(ctx context.Context, tenant events.TenantID, id events.DeliveryID) (DeliveryRow, error) {
-	ms := events.CreatedAt(id)
-	var d DeliveryRow
-	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		var created time.Time
+	d, err := deliveryOf(ctx, s.db, tenant, id)
+	if err != nil {
+		return DeliveryRow{}, found(err, "read a delivery")
+	}
+	created := d.CreatedAt
+	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		var status string
 		var deleted, expired bool
 		var more int
-		err := tx.QueryRow(ctx, `SELECT d.created_at, d.status, w.deleted_at IS NOT NULL, d.expires_at <= now(), w.max_attempts
+		err := tx.QueryRow(ctx, `SELECT d.status, w.deleted_at IS NOT NULL, d.expires_at <= now(), w.max_attempts
 			FROM fanmail.webhook_subscriber_deliveries AS d JOIN fanmail.webhooks AS w ON w.id = d.webhook_id AND w.tenant_id = $1
-			WHERE d.tenant_id = $1 AND d.id = $2 AND d.created_at >= $3 AND d.created_at < $4 FOR UPDATE OF d`,
-			tenant, id, ms, ms.Add(time.Millisecond)).Scan(&created, &status, &deleted, &expired, &more)
+			WHERE d.tenant_id = $1 AND d.id = $2 AND d.created_at = $3 FOR UPDATE OF d`,
+			tenant, id, created).Scan(&status, &deleted, &expired, &more)
 		switch {
 		case err != nil:
 			return found(err, "read a delivery")

@@ -148,6 +148,14 @@ func TestHistoryReadsOneWebhooksRowsByItsIndex(t *testing.T) {
 	}, "FROM fanmail.webhook_subscriber_deliveries")
 	require.Equal(t, 1, strings.Count(rows, "Index Scan"), "the id determines the partition:\n%s", rows)
 	require.NotContains(t, rows, "Seq Scan")
+
+	imported := events.DeliveryID{0xff, 0xff}
+	s.exec(t, `UPDATE fanmail.webhook_subscriber_deliveries SET id = $2 WHERE id = $1`, d.ID, imported)
+	rows = plan(ctx, t, s, func(tx pgx.Tx) error {
+		_, _, _, err := s.In(tx).GetDelivery(ctx, s.tenant, imported)
+		return err
+	}, "FROM fanmail.webhook_subscriber_deliveries")
+	require.NotContains(t, rows, "Seq Scan", "one lookup by key in each partition")
 }
 
 // plan returns the plans of those statements of f that contain a text. It runs them

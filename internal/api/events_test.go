@@ -224,6 +224,15 @@ func TestATestDeliveryGoesToItsWebhookAlone(t *testing.T) {
 	require.Equal(t, []string{d.text("id")}, c.do("GET", "/v1/webhooks/"+hook+"/deliveries?status=pending&event_type=email.bounced", nil).ids(t, "id"))
 	require.Empty(t, c.do("GET", "/v1/webhooks/"+hook+"/deliveries?status=failed", nil).ids(t, "id"))
 
+	// An imported delivery has an id that says nothing about its time.
+	imported := "whd_ffffffffffffffffffffffffffffffff"
+	_, err = w.pool.Exec(ctx, `UPDATE fanmail.webhook_subscriber_deliveries SET id = $1, status = 'failed', next_retry_at = NULL, finished_at = now()`,
+		id[events.DeliveryKind](t, imported))
+	require.NoError(t, err)
+	require.Equal(t, imported, c.do("GET", "/v1/deliveries/"+imported, nil).want(t, 200).text("id"))
+	require.Equal(t, "pending", c.do("POST", "/v1/deliveries/"+imported+"/retry", nil).want(t, 200).text("status"))
+	w.tenant().do("GET", "/v1/deliveries/"+imported, nil).want(t, 404)
+
 	c.do("PATCH", "/v1/webhooks/"+hook, map[string]any{"enabled": false}).want(t, 200)
 	require.Contains(t, c.do("POST", "/v1/webhooks/"+hook+"/test", nil).want(t, 409).text("detail"), subscribers.ErrDisabled.Error())
 }
