@@ -60,6 +60,7 @@ CREATE TABLE fanmail.agents (
     created_at  timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX agents_tenant ON fanmail.agents (tenant_id, address);
+CREATE INDEX agents_domain ON fanmail.agents (domain);
 CREATE INDEX agents_created ON fanmail.agents (created_at);
 
 -- Mail domains. Several tenants may claim one; one has verified it.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"net/mail"
 	"net/url"
 	"os"
 	"strings"
@@ -30,6 +31,7 @@ type IngestConfig struct {
 type SMTP struct {
 	Addr             string        `name:"smtp-addr" env:"FANMAIL_SMTP_ADDR" default:"127.0.0.1:2525" help:"Address of the SMTP server."`
 	Domain           string        `name:"smtp-domain" env:"FANMAIL_SMTP_DOMAIN" default:"localhost" help:"Name that the SMTP server greets with."`
+	Postmaster       string        `name:"postmaster" env:"FANMAIL_POSTMASTER" placeholder:"ADDRESS" help:"Agent that takes mail to postmaster and abuse, of every domain that receives, where no agent of the domain does. Without it such mail is refused."`
 	TLSCert          string        `name:"smtp-tls-cert" env:"FANMAIL_SMTP_TLS_CERT" placeholder:"FILE" help:"Certificate for STARTTLS, PEM; none means no STARTTLS."`
 	TLSKey           string        `name:"smtp-tls-key" env:"FANMAIL_SMTP_TLS_KEY" placeholder:"FILE" help:"Key of the certificate, PEM."`
 	MaxMessageBytes  int64         `name:"max-message-bytes" env:"FANMAIL_MAX_MESSAGE_BYTES" default:"36700160" help:"Largest mail that is accepted."`
@@ -78,6 +80,11 @@ func (c IngestConfig) Validate() error {
 func (c *SMTP) validate() error {
 	if err := address(c.Addr, "--smtp-addr", "FANMAIL_SMTP_ADDR"); err != nil {
 		return err
+	}
+	if c.Postmaster != "" {
+		if a, err := mail.ParseAddress(c.Postmaster); err != nil || a.Address != c.Postmaster {
+			return wrong("--postmaster", "FANMAIL_POSTMASTER", "is not the address of an agent, such as postmaster@example.com")
+		}
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return wrong("--smtp-tls-cert and --smtp-tls-key", "FANMAIL_SMTP_TLS_CERT, FANMAIL_SMTP_TLS_KEY", "belong together: set both or neither")
@@ -190,7 +197,7 @@ func (p *process) addIngest(c SMTP, flag string) (*ingest.Server, error) {
 
 func (p *process) smtpOptions(c SMTP, tlsConfig *tls.Config) ingest.Options {
 	return ingest.Options{
-		Addr: c.Addr, Domain: c.Domain, TLS: tlsConfig, MaxMessageBytes: c.MaxMessageBytes, MaxRecipients: c.MaxRecipients,
+		Addr: c.Addr, Domain: c.Domain, Postmaster: c.Postmaster, TLS: tlsConfig, MaxMessageBytes: c.MaxMessageBytes, MaxRecipients: c.MaxRecipients,
 		MaxConnections: c.MaxConnections, MaxBufferedBytes: c.MaxBufferedBytes, SpoolDir: cmp.Or(c.SpoolDir, os.TempDir()), ReadTimeout: c.ReadTimeout, DataTimeout: c.DataTimeout,
 		Authenticate: c.Authenticate, DNSServer: c.DNSServer, AuthTimeout: c.AuthTimeout,
 		PublicURL: c.PublicURL, Drain: p.drain, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer(),

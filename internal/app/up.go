@@ -25,6 +25,7 @@ type UpConfig struct {
 	DatabaseURL secret.Text   `name:"database-url" env:"FANMAIL_DATABASE_URL" placeholder:"postgres://…" help:"URL of Postgres; without it a private one is started, with its data in DIR."`
 	NATSURL     secret.Text   `name:"nats-url" env:"FANMAIL_NATS_URL" placeholder:"nats://…" help:"URL of NATS with JetStream; without it an embedded one is started, with its data in DIR."`
 	HTTPAddr    string        `name:"http-addr" env:"FANMAIL_HTTP_ADDR" default:"off" help:"Address of /healthz, /readyz and /metrics."`
+	Postmaster  string        `name:"postmaster" env:"FANMAIL_POSTMASTER" placeholder:"ADDRESS" help:"Agent that takes mail to postmaster and abuse where no agent of the domain does. Without it such mail is refused."`
 	MailAuth    bool          `name:"mail-auth" env:"FANMAIL_MAIL_AUTH" help:"Check SPF, DKIM and DMARC of each mail. Off by default: mail from a developer's machine never passes."`
 	DNSServer   string        `name:"dns-server" env:"FANMAIL_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server for the checks of mail and for the records that prove domains; without it the system's servers are used."`
 	Drain       time.Duration `name:"drain" env:"FANMAIL_DRAIN" default:"25s" help:"How long a stopping process may take to finish the work in flight."`
@@ -161,7 +162,7 @@ func (c *UpConfig) addAll(ctx context.Context, p *process, api net.Listener, cre
 		return err
 	}
 	smtp, err := p.addIngest(SMTP{ //nolint:contextcheck // listening takes none
-		Addr: c.SMTPAddr, Domain: "localhost", PublicURL: creds.API, Authenticate: c.MailAuth, DNSServer: c.DNSServer,
+		Addr: c.SMTPAddr, Domain: "localhost", Postmaster: c.Postmaster, PublicURL: creds.API, Authenticate: c.MailAuth, DNSServer: c.DNSServer,
 	}, "--smtp")
 	if err != nil {
 		return err

@@ -87,3 +87,46 @@ func TestMailLoopsAreStopped(t *testing.T) {
 	}
 	require.Equal(t, []string{"ann@example.com", "robot@example.com", "eve@example.org"}, got)
 }
+
+func TestPostmasterAndAbuseGoToTheOperatorsAgent(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t)
+	tenant(t, pool, "desk@ops.example", "robot@example.com", "*@example.org")
+	id := tenant(t, pool)
+	_, err := pool.Exec(t.Context(), `INSERT INTO fanmail.domains (name, tenant_id, token, verified_at) VALUES ('example.net', $1, 'x', now()), ('claimed.example', $1, 'x', NULL)`, id)
+	require.NoError(t, err)
+	without := hello(t, serve(t, pool, ingest.Options{Domain: "mx.example"}))
+	without.say(250, "MAIL FROM:<>")
+	without.say(550, "RCPT TO:<postmaster>")
+	without.say(550, "RCPT TO:<postmaster@example.com>")
+	without.say(250, "RCPT TO:<postmaster@example.org>")
+
+	w := hello(t, serve(t, pool, ingest.Options{Domain: "mx.example", Postmaster: "desk@ops.example"}))
+	w.say(250, "MAIL FROM:<>")
+	for _, to := range []string{"Postmaster", "POSTMASTER@Example.com", "abuse@example.com", "postmaster@sub.example.net", "abuse@example.org"} {
+		w.say(250, "RCPT TO:<"+to+">")
+	}
+	for _, to := range []string{"abuse", "postmaster@elsewhere.example", "abuse@claimed.example", "webmaster@example.com", "postmaster@", "root"} {
+		w.send("RCPT TO:<" + to + ">\r\n")
+		_, _, err := w.r.ReadResponse(5)
+		require.NoError(t, err, to)
+	}
+	w.data(250, shortMail+"RCPT TO:<postmaster>\r\n")
+	w.say(250, "MAIL FROM:<>")
+	w.send("rcpt to:<POSTMASTER> \r\nRSET\r\n")
+	w.expect(250)
+	w.expect(250)
+	// What looks like the command within a chunk is a mail.
+	w.begin("robot@example.com")
+	chunk := "Subject: x\r\n\r\nRCPT TO:<postmaster>\r\n"
+	w.bdat(250, []byte(chunk))
+	var got [][2]string
+	for _, m := range mails(t, pool) {
+		got = append(got, [2]string{m.Agent, m.Data.Recipient})
+	}
+	require.Equal(t, [][2]string{
+		{"desk@ops.example", "postmaster@mx.example"}, {"desk@ops.example", "postmaster@example.com"}, {"desk@ops.example", "abuse@example.com"},
+		{"desk@ops.example", "postmaster@sub.example.net"}, {"*@example.org", "abuse@example.org"}, {"robot@example.com", "robot@example.com"},
+	}, got)
+	require.Equal(t, chunk, string(mails(t, pool)[5].Raw))
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +37,8 @@ type conn struct {
 	r        *bufio.Reader
 	inject   string // read by go-smtp before anything else
 	partial  bool   // a reply was written in part
+	within   bool   // the last byte read did not end a line
+	naming   bool   // a transaction names its recipients: no mail has begun
 	greeted  bool
 	muted    bool // replies are dropped: STARTTLS was answered
 	secure   bool
@@ -69,6 +72,7 @@ const (
 
 // connOptions are the same for all connections.
 type connOptions struct {
+	host        string // the server's own domain
 	maxCommands int
 	delay       time.Duration // of a reply to a client over a limit
 	window      time.Duration // how long a client may be idle or slow under pressure
@@ -118,8 +122,37 @@ func (c *conn) read(p []byte) (int, error) {
 	if lf := bytes.IndexByte(line, '\n'); lf >= 0 {
 		line = line[:lf+1]
 	}
+	if bare := c.bare(line); bare > 0 {
+		c.within = true
+		if _, err := c.r.Discard(bare); err != nil {
+			return 0, err
+		}
+		full := "RCPT TO:<postmaster@" + c.o.host + ">"
+		n := copy(p, full)
+		c.inject = full[n:]
+		return n, nil
+	}
 	n := copy(p, line)
+	c.within = n > 0 && p[n-1] != '\n'
 	return c.r.Discard(n)
+}
+
+// bareRecipient is the one recipient that has no domain (RFC 5321, 4.5.1). go-smtp refuses it.
+const bareRecipient = "RCPT TO:<postmaster>"
+
+// bare returns the length of that command at the beginning of a line, or 0. From a chunk of BDAT on, what looks like a
+// command may be a mail.
+func (c *conn) bare(line []byte) int {
+	if c.within || !c.naming {
+		return 0
+	}
+	if line[0] == 'b' || line[0] == 'B' {
+		c.naming = false
+	}
+	if len(line) < len(bareRecipient) || !strings.EqualFold(string(line[:len(bareRecipient)]), bareRecipient) {
+		return 0
+	}
+	return len(bareRecipient)
 }
 
 // count counts n bytes that were read.
@@ -356,7 +389,7 @@ func (c *conn) begin() bool {
 	if c.draining || c.broken {
 		return false
 	}
-	c.busy = true
+	c.busy, c.naming = true, true
 	return true
 }
 

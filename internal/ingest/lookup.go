@@ -29,6 +29,9 @@ func (s *receiver) lookUp(ctx context.Context, address string) (recipient, time.
 	ctx, cancel := context.WithTimeoutCause(ctx, lookUpTimeout, errors.New("looking up a recipient took over 10 s"))
 	defer cancel()
 	agent, theirs, err := mailbox.FindRoute(ctx, s.pool, address)
+	if errors.Is(err, pgx.ErrNoRows) && s.o.Postmaster != "" && mailbox.HasRole(address) {
+		agent, theirs, err = mailbox.FindPostmaster(ctx, s.pool, address, mailbox.Postmaster{Agent: s.o.Postmaster, Host: s.o.Domain})
+	}
 	if errors.Is(err, pgx.ErrNoRows) {
 		return r, now, errUnknown
 	}

@@ -23,6 +23,9 @@ type Options struct {
 	Addr string
 	// Domain is the name in the greeting. Defaults to "localhost".
 	Domain string
+	// Postmaster is the agent that takes mail to postmaster and abuse where no agent of the domain does. Where it is
+	// empty such mail is refused like that to other unknown addresses.
+	Postmaster string
 	// TLS offers STARTTLS where it is not nil.
 	TLS *tls.Config
 	// MaxMessageBytes is announced as SIZE: the largest mail. Defaults to 35 MiB,

@@ -45,7 +45,7 @@ func (b *broker) lookUp(ctx context.Context, address string) (recipient, time.Ti
 	ctx, cancel := context.WithTimeoutCause(ctx, lookUpTimeout, errors.New("looking up a recipient took over 10 s"))
 	defer cancel()
 	known, err := b.directory.Knows(ctx, address)
-	if err == nil && !known {
+	if err == nil && !known && (b.o.Postmaster == "" || !mailbox.HasRole(address)) {
 		err = errUnknown
 	}
 	return r, now, err

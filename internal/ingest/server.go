@@ -92,6 +92,7 @@ func (s *Server) Listen() error {
 		return fmt.Errorf("ingest Addr: %w", err)
 	}
 	s.gate = newGate(l, s.o.MaxConnections, s.o.TLS, connOptions{
+		host:        s.o.Domain,
 		maxCommands: maxCommands + s.o.MaxRecipients, delay: s.o.Tarpit, window: s.o.EvictAfter, refuse: s.m.refuse, delayed: s.m.delayed.Inc,
 	}, func() { s.m.evicted.WithLabelValues(evictedConnection).Inc() })
 	return nil

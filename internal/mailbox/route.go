@@ -79,6 +79,41 @@ WHERE address = ANY($1) AND (address = ($1::text[])[1] OR NOT EXISTS (
 	WHERE r.name = ANY($1) AND r.tenant_id <> a.tenant_id AND r.released_at > now() - make_interval(secs => $2)))
 ORDER BY array_position($1::text[], address) LIMIT 1`
 
+// Postmaster is the agent that takes the mail to postmaster and abuse (RFC 5321, 4.5.1; RFC 2142) of every domain that
+// receives, where no agent of the domain does. Its zero value is none.
+type Postmaster struct {
+	Agent string // folded
+	Host  string // the server's own domain, which receives
+}
+
+// HasRole reports whether an address is one of those that a [Postmaster] takes mail for.
+func HasRole(address string) bool {
+	local, _, ok := cutAddress(Fold(address))
+	return ok && (local == "postmaster" || local == "abuse")
+}
+
+const findPostmaster = `
+SELECT ` + agentColumns + `, clock_timestamp() FROM fanmail.agents
+WHERE address = $1 AND ($2
+	OR EXISTS (SELECT 1 FROM fanmail.domains WHERE name = ANY($3) AND verified_at IS NOT NULL)
+	OR EXISTS (SELECT 1 FROM fanmail.agents WHERE domain = $4))`
+
+// FindPostmaster returns the postmaster's agent for an address of a role, and the database's time. It returns
+// [pgx.ErrNoRows] for other addresses, for domains that do not receive, and if there is no such agent.
+func FindPostmaster(ctx context.Context, db pg.DB, address string, p Postmaster) (a Agent, now time.Time, err error) {
+	_, domain, _ := cutAddress(Fold(address))
+	if p.Agent == "" || !HasRole(address) {
+		return a, now, fmt.Errorf("look up the postmaster: %w", pgx.ErrNoRows)
+	}
+	own := strings.EqualFold(domain, p.Host)
+	err = db.QueryRow(ctx, findPostmaster, Fold(p.Agent), own, append(above(domain), EveryDomain), domain).
+		Scan(&a.Address, &a.TenantID, &a.WebhookURL, &a.CreatedAt, &now)
+	if err != nil {
+		return a, now, fmt.Errorf("look up the postmaster: %w", err)
+	}
+	return a, now, nil
+}
+
 // FindRoute returns the agent that takes mail for an address, and the database's time: the first of [Candidates] that
 // exists. An agent takes no mail for a more exact address that another tenant released less than [Quarantine] ago. It
 // returns [pgx.ErrNoRows] if no agent takes it.
