@@ -67,18 +67,17 @@ func (c *check) twice() {
 }
 
 // repeated reports whether a POST repeats the one before within an attempt: the receiver closed a connection without an
-// answer, and a request is sent again once.
+// answer, and a request is sent again once. POSTs of the same attempt under earlier leases do not count.
 func repeated(earlier []*history.Post, p *history.Post) bool {
-	var same []*history.Post
-	for _, q := range earlier {
-		if q.OK() {
-			return false
-		}
+	if slices.ContainsFunc(earlier, (*history.Post).OK) {
+		return false
+	}
+	for i, q := range slices.Backward(earlier) {
 		if q.Attempt == p.Attempt {
-			same = append(same, q)
+			return q.Status == 0 && !q.Left && !repeated(earlier[:i], q)
 		}
 	}
-	return len(same) == 1 && same[0].Status == 0 && !same[0].Left
+	return false
 }
 
 // explanation finds the likeliest fault behind a second POST: the first one that lasted during or
