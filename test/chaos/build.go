@@ -22,7 +22,7 @@ var quick = []patch{
 	{"outbox/lease.go", "FirstLease = 30 * time.Second", "FirstLease = 6 * time.Second"},
 	{"outbox/lease.go", "MaxLease = 5 * time.Minute", "MaxLease = 12 * time.Second"},
 	{
-		"internal/attempt/retry.go",
+		"internal/retry/backoff.go",
 		"0, time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 4 * time.Hour, 8 * time.Hour, 16 * time.Hour,",
 		"0, time.Second, 3 * time.Second, 6 * time.Second, 10 * time.Second, 15 * time.Second, 20 * time.Second, 20 * time.Second,",
 	},
