@@ -50,16 +50,17 @@ type streamsCmd struct {
 	app.NATS
 	app.Waiting
 	app.Logging
+	Every time.Duration `help:"Repeat it at this interval, so that streams which the broker loses are created again. Defaults to one round."`
 }
 
-// Run creates or updates the broker's streams. It waits until the broker is
-// available.
+// Run creates or updates the broker's streams once, or again and again until ctx
+// ends. It waits until the broker is available.
 func (c *streamsCmd) Run(ctx context.Context, s *session) error {
 	log, err := c.Logger()
 	if err != nil {
 		return err
 	}
-	if err := app.MakeStreams(ctx, c.NATS, c.Waiting, log); err != nil {
+	if err := app.MakeStreams(ctx, c.NATS, c.Every, c.Waiting, log); err != nil {
 		return err
 	}
 	s.say("the streams are up to date")

@@ -400,6 +400,38 @@ CREATE TABLE fanmail.operational_events (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 
 -- +goose StatementBegin
+-- Inserts operational events into the event log and the outbox, with the rights of its owner: a dispatcher may insert no
+-- other event. It leaves out an event of another type, and one that is not about a webhook of its tenant; an operator's
+-- tenant has the events of all. "heads" and "tails" are the envelopes before and after the creation time.
+CREATE FUNCTION fanmail.insert_operational_events(ids uuid[], tenants uuid[], types text[], heads bytea[], tails bytea[])
+    RETURNS TABLE (event_id uuid, event_created_at timestamptz)
+    LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+WITH input AS MATERIALIZED (
+    SELECT t.id, t.tenant_id, t.type, e.envelope, convert_from(e.envelope, 'UTF8')::jsonb AS body, t.n
+    FROM unnest($1, $2, $3, $4, $5) WITH ORDINALITY AS t (id, tenant_id, type, head, tail, n),
+         LATERAL (SELECT t.head || convert_to(to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'UTF8') || t.tail AS envelope) AS e
+), proper AS (
+    SELECT i.* FROM input AS i
+    WHERE i.type IN ('webhook.disabled', 'webhook.recovered', 'delivery.exhausted') AND i.body ->> 'type' = i.type
+      AND i.body ->> 'id' = 'evt_' || replace(i.id::text, '-', '')
+      AND EXISTS (
+          SELECT 1 FROM fanmail.webhooks AS w
+          WHERE w.id = CASE WHEN i.body #>> '{data,webhook_id}' ~ '^wh_[0-9a-f]{32}$' THEN substr(i.body #>> '{data,webhook_id}', 4)::uuid END
+            AND i.body #>> '{data,tenant_id}' = 'ten_' || replace(w.tenant_id::text, '-', '')
+            AND (w.tenant_id = i.tenant_id OR EXISTS (SELECT 1 FROM fanmail.tenants AS t WHERE t.id = i.tenant_id AND t.operator)))
+), numbered AS (
+    SELECT p.*, nextval('fanmail.outbox_seq') AS seq FROM (SELECT * FROM proper ORDER BY n) AS p
+), logged AS (
+    INSERT INTO fanmail.events (id, created_at, tenant_id, type, seq, envelope)
+    SELECT id, now(), tenant_id, type, seq, envelope FROM numbered ORDER BY seq
+)
+INSERT INTO fanmail.outbox (tenant_id, seq, event_id, created_at)
+SELECT tenant_id, seq, id, now() FROM numbered ORDER BY seq
+RETURNING event_id, created_at
+$$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
 -- Makes the partitions that are missing: of each table partitioned by
 -- created_at, "days" days from "from_day" on; of each table partitioned by
 -- bucket, the buckets of 30 days that these days need. Returns how many it made.

@@ -5,7 +5,8 @@
 
 REVOKE ALL ON ALL TABLES IN SCHEMA fanmail FROM PUBLIC, fanmail_publisher, fanmail_dispatcher, fanmail_ingest, fanmail_api;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA fanmail FROM PUBLIC, fanmail_publisher, fanmail_dispatcher, fanmail_ingest, fanmail_api;
-REVOKE ALL ON FUNCTION fanmail.make_partitions(date, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION fanmail.make_partitions(date, integer), fanmail.insert_operational_events(uuid[], uuid[], text[], bytea[], bytea[])
+    FROM PUBLIC, fanmail_publisher, fanmail_dispatcher, fanmail_ingest, fanmail_api;
 
 GRANT USAGE ON SCHEMA fanmail TO fanmail_publisher, fanmail_dispatcher, fanmail_ingest, fanmail_api;
 
@@ -29,11 +30,10 @@ GRANT UPDATE (enabled, last_delivered_at, auto_disabled_at, disabled_reason, rec
     previous_secrets, previous_until) ON fanmail.webhooks TO fanmail_dispatcher;
 GRANT SELECT, INSERT, UPDATE, DELETE ON fanmail.dispatchers TO fanmail_dispatcher;
 GRANT SELECT, UPDATE ON fanmail.partition_owners TO fanmail_dispatcher;
--- It inserts operational events. To lock a row takes the right to update it.
+-- It inserts operational events, and no others. To lock a row takes the right to update it.
 GRANT SELECT, INSERT, DELETE, UPDATE (data) ON fanmail.operational_events TO fanmail_dispatcher;
-GRANT INSERT ON fanmail.events, fanmail.outbox TO fanmail_dispatcher;
-GRANT SELECT, INSERT ON fanmail.event_keys TO fanmail_dispatcher;
-GRANT SELECT, USAGE ON SEQUENCE fanmail.outbox_seq TO fanmail_dispatcher;
+GRANT EXECUTE ON FUNCTION fanmail.insert_operational_events(uuid[], uuid[], text[], bytea[], bytea[]) TO fanmail_dispatcher;
+GRANT SELECT ON SEQUENCE fanmail.outbox_seq TO fanmail_dispatcher;
 GRANT SELECT ON fanmail.agents, fanmail.messages, fanmail.message_raws TO fanmail_dispatcher;
 GRANT SELECT, INSERT, UPDATE ON fanmail.webhook_deliveries TO fanmail_dispatcher;
 GRANT SELECT, UPDATE, DELETE ON fanmail.replays TO fanmail_dispatcher;

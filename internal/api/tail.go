@@ -5,20 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
-	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
-	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/internal/mailbox"
-	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 
@@ -26,16 +18,7 @@ const (
 	// tailPulse is how often an idle tail sends a comment, so that no proxy
 	// closes the connection as idle.
 	tailPulse = 15 * time.Second
-	// tailStartTimeout bounds the broker's answer when a tail starts.
-	tailStartTimeout = 5 * time.Second
 )
-
-type tailInput struct {
-	Types  []eventType  `query:"types,explode" maxItems:"32" doc:"Only events of these types."`
-	Agents []storedText `query:"agent_id,explode" maxItems:"50" doc:"Only events of these agents."`
-	Since  instant      `query:"since" doc:"Start with the events of this time. Defaults to now."`
-	LastID string       `header:"Last-Event-ID" maxLength:"20" pattern:"^[0-9]+$" doc:"Start after the event with this id of the stream."`
-}
 
 func (s *server) tailRoutes() {
 	register(s, tenants, huma.Operation{
@@ -61,7 +44,7 @@ func (s *server) tail(ctx context.Context, in *tailInput) (*streamed, error) {
 	if !s.tails.open(of, limit) {
 		return nil, s.overQuota("event_streams", http.StatusTooManyRequests, "this tenant may have %d open tails in a process", limit)
 	}
-	consumer, err := s.tailConsumer(ctx, s.js, in)
+	feed, err := s.tailFeed(ctx, in)
 	if err != nil {
 		s.tails.close(of)
 		s.log.Warn("starting a tail failed", zap.Error(err))
@@ -69,68 +52,26 @@ func (s *server) tail(ctx context.Context, in *tailInput) (*streamed, error) {
 	}
 	valid, stop, err := s.whileValid(ctx, key)
 	if err != nil {
+		feed.close()
 		s.tails.close(of)
 		return nil, err
 	}
-	agents := make([]string, len(in.Agents))
-	for i, a := range in.Agents {
-		agents[i] = mailbox.Fold(string(a))
-	}
 	return &streamed{Body: func(hc huma.Context) {
 		defer s.tails.close(of)
+		defer feed.close()
 		_, w := humago.Unwrap(hc)
 		hc.SetHeader("Content-Type", "text/event-stream")
 		hc.SetStatus(http.StatusOK)
 		defer stop()
-		if err := s.watch(valid, w, consumer, agents); err != nil && ctx.Err() == nil {
+		if err := s.watch(valid, w, feed); err != nil && ctx.Err() == nil {
 			s.log.Warn("a tail broke off", zap.Error(err))
 		}
 	}}, nil
 }
 
-// tailConsumer makes an ordered consumer of the tenant's subjects only.
-func (s *server) tailConsumer(ctx context.Context, js jetstream.JetStream, in *tailInput) (jetstream.Consumer, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, tailStartTimeout, fmt.Errorf("the broker did not answer within %s", tailStartTimeout))
-	defer cancel()
-	c := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy}
-	for _, t := range in.Types {
-		c.FilterSubjects = append(c.FilterSubjects, events.EventSubject(tenant(ctx), events.Type(t)))
-	}
-	if len(c.FilterSubjects) == 0 {
-		c.FilterSubjects = []string{events.EventSubject(tenant(ctx), ">")}
-	}
-	st, err := js.Stream(ctx, stream.Events)
-	if err != nil {
-		return nil, err
-	}
-	if !in.Since.IsZero() {
-		c.DeliverPolicy, c.OptStartTime = jetstream.DeliverByStartTimePolicy, &in.Since.Time
-	}
-	if last, err := strconv.ParseUint(in.LastID, 10, 64); err == nil {
-		// A stream that was created again begins at 1: its ids are other ones.
-		if last <= st.CachedInfo().State.LastSeq {
-			c.DeliverPolicy, c.OptStartTime, c.OptStartSeq = jetstream.DeliverByStartSequencePolicy, nil, last+1
-		}
-	}
-	return st.OrderedConsumer(ctx, c)
-}
-
 // watch writes events until the client closes the connection or the process
 // stops.
-func (s *server) watch(ctx context.Context, w http.ResponseWriter, consumer jetstream.Consumer, agents []string) error {
-	msgs := make(chan jetstream.Msg)
-	over := make(chan struct{})
-	defer close(over)
-	feed, err := consumer.Consume(func(m jetstream.Msg) {
-		select {
-		case msgs <- m:
-		case <-over:
-		}
-	}, jetstream.PullMaxMessages(100))
-	if err != nil {
-		return fmt.Errorf("tail events: %w", err)
-	}
-	defer feed.Stop()
+func (s *server) watch(ctx context.Context, w http.ResponseWriter, feed *tailFeed) error {
 	control := http.NewResponseController(w)
 	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
 	send := func(text []byte) error {
@@ -147,6 +88,9 @@ func (s *server) watch(ctx context.Context, w http.ResponseWriter, consumer jets
 	}
 	pulse := time.NewTicker(tailPulse)
 	defer pulse.Stop()
+	pause := tailPause
+	due := time.NewTimer(0)
+	defer due.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -154,31 +98,33 @@ func (s *server) watch(ctx context.Context, w http.ResponseWriter, consumer jets
 		case <-s.stopping:
 			return nil
 		case <-pulse.C:
-			err = send([]byte(":\n\n"))
-		case m := <-msgs:
-			if text := tailed(m, agents); text != nil {
-				err = send(text)
+			feed.verify(ctx)
+			if err := send([]byte(":\n\n")); err != nil {
+				return err
 			}
-		}
-		if err != nil {
-			return err
+		case <-feed.woken:
+			if pause > tailPause {
+				pause = tailPause
+				due.Reset(pause)
+			}
+		case <-due.C:
+			found, more := feed.next(ctx)
+			for _, m := range found {
+				if text := feed.encode(m); text != nil {
+					if err := send(text); err != nil {
+						return err
+					}
+				}
+			}
+			switch {
+			case more:
+				pause = 0
+			case len(found) > 0:
+				pause = tailPause
+			default:
+				pause = min(max(2*pause, tailPause), tailPoll)
+			}
+			due.Reset(pause)
 		}
 	}
-}
-
-// tailed encodes a message as a server-sent event; nil if its agent is not one
-// of the wanted agents. An envelope is compact JSON and so is one line.
-func tailed(m jetstream.Msg, agents []string) []byte {
-	if len(agents) > 0 {
-		if of, err := url.PathUnescape(m.Headers().Get(stream.HeaderAgent)); err != nil || !slices.Contains(agents, of) {
-			return nil
-		}
-	}
-	meta, err := m.Metadata()
-	if err != nil {
-		return nil
-	}
-	// mail.events.<tenant>.<type>
-	_, typ, _ := strings.Cut(strings.TrimPrefix(m.Subject(), events.EventsPrefix), ".")
-	return fmt.Appendf(nil, "id: %d\nevent: %s\ndata: %s\n\n", meta.Sequence.Stream, typ, m.Data())
 }

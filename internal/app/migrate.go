@@ -85,23 +85,51 @@ func (p *process) maintenance(pool *pgxpool.Pool, every time.Duration) *dispatch
 }
 
 // MakeStreams waits for the broker and creates or updates the streams and
-// consumers of all processes, for processes that run with --streams=external.
-func MakeStreams(ctx context.Context, c NATS, wait Waiting, log *zap.Logger) error {
+// consumers of all processes, for processes that run with --streams=external. With
+// every it repeats that until ctx ends, so that what the broker loses comes back.
+func MakeStreams(ctx context.Context, c NATS, every time.Duration, wait Waiting, log *zap.Logger) error {
 	if err := firstError(c.validate, wait.validate); err != nil {
 		return err
 	}
-	ctx, stop := wait.bound(ctx)
-	defer stop()
-	nc, _, err := awaitBroker(ctx, c, "streams", func(ctx context.Context, js jetstream.JetStream) error {
-		o := c.streams(stream.Everything)
-		o.Log = log
-		return stream.EnsureAll(ctx, js, o)
-	}, log)
+	o := c.streams(stream.Everything)
+	o.Log = log
+	ensure := func(ctx context.Context, js jetstream.JetStream) error { return stream.EnsureAll(ctx, js, o) }
+	starting, started := wait.bound(ctx)
+	defer started()
+	nc, js, err := awaitBroker(starting, c, "streams", ensure, log)
 	if err != nil {
 		return err
 	}
-	nc.Close()
+	defer nc.Close()
+	if every > 0 {
+		log.Info("the streams are up to date", zap.Duration("every", every))
+		keepStreams(ctx, js, every, ensure, log)
+	}
 	return nil
+}
+
+// keepStreams calls ensure at an interval until ctx ends. A failure is logged when it begins or changes.
+func keepStreams(ctx context.Context, js jetstream.JetStream, every time.Duration, ensure func(context.Context, jetstream.JetStream) error, log *zap.Logger) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	last := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		ask, cancel := context.WithTimeoutCause(ctx, 2*stream.AckTime, stream.ErrNoAck)
+		err := ensure(ask, js)
+		cancel()
+		switch {
+		case err == nil:
+			last = ""
+		case ctx.Err() == nil && err.Error() != last:
+			last = err.Error()
+			log.Warn("the broker's streams can't be created or updated; trying again", zap.Error(err))
+		}
+	}
 }
 
 // NewOperatorKey creates an operator's key in the database and returns its

@@ -3,7 +3,6 @@ package opevents
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -90,10 +89,11 @@ func (w *Worker) Round(ctx context.Context) (int, error) {
 			}
 			evs = append(evs, ev)
 		}
-		if _, err := outbox.InsertMany(ctx, tx, evs); err != nil {
-			return fmt.Errorf("insert operational events: %w", err)
+		inserted, err := outbox.InsertOperational(ctx, tx, evs)
+		if err == nil && inserted < len(evs) {
+			w.log.Warn("operational events about webhooks that are gone are dropped", zap.Int("events", len(evs)-inserted))
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return 0, err

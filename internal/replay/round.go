@@ -34,7 +34,7 @@ func (r *Runner) roundOf(ctx context.Context, c claim) (moved bool, err error) {
 	if p.work, err = r.load(ctx, c, p.log); err != nil {
 		return false, err
 	}
-	defer p.forget(context.WithoutCancel(ctx))
+	defer p.forget()
 	for did := true; did && !p.work.finished && ctx.Err() == nil; {
 		if did, err = p.work.step(ctx); err != nil {
 			return moved, err

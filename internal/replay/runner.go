@@ -145,7 +145,7 @@ func (r *Runner) turn(ctx context.Context, c claim) {
 	// A step does not end with ctx: it is short, and aborting it would undo it.
 	steady := context.WithoutCancel(ctx)
 	p := &progress{claim: c, log: r.log.With(zap.Stringer("replay", c.id)), began: time.Now(), moved: time.Now()}
-	defer p.forget(steady)
+	defer p.forget()
 	tick := time.NewTicker(r.o.StepInterval)
 	defer tick.Stop()
 	for {
@@ -192,7 +192,7 @@ func (r *Runner) step(ctx context.Context, p *progress) (over bool) {
 		if p.failures++; p.failures == 1 {
 			p.log.Warn("a step of a replay failed; trying again", zap.Error(err))
 		}
-		p.forget(context.WithoutCancel(ctx)) // its counts may be wrong
+		p.forget() // its counts may be wrong
 		return false
 	}
 	p.failures = 0
@@ -200,11 +200,8 @@ func (r *Runner) step(ctx context.Context, p *progress) (over bool) {
 }
 
 // forget drops the state in memory. The next step loads it from the tables.
-func (p *progress) forget(ctx context.Context) {
-	if p.work != nil {
-		p.work.close(ctx)
-		p.work = nil
-	}
+func (p *progress) forget() {
+	p.work = nil
 }
 
 // release ends the lease. The replay is due at once if it makes progress, else after a

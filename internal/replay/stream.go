@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -61,39 +62,20 @@ func (w *work) streamExtent(ctx context.Context) (extent, error) {
 	return e, nil
 }
 
-// subjects returns the filter of the consumer.
-func (w *work) subjects() []string {
-	if len(w.request.Types) == 0 {
-		return []string{events.EventsPrefix + w.ref.TenantID.String() + ".>"}
-	}
-	var out []string
-	for _, t := range w.request.Types {
-		out = append(out, events.EventSubject(w.ref.TenantID, t))
-	}
-	return out
-}
-
-// createConsumer creates a consumer that continues behind the cursor: at first by time,
-// at the boundary, later by sequence. It gets headers only, which suffice for matching.
-func (w *work) createConsumer(ctx context.Context) error {
-	c := jetstream.ConsumerConfig{
-		Description:    "Replay " + w.id.String() + ".",
-		FilterSubjects: w.subjects(), AckPolicy: jetstream.AckNonePolicy, HeadersOnly: true,
-		MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
+// page returns the next request of messages. It continues behind the cursor: at first by time, at the boundary, later by
+// sequence.
+func (w *work) page() stream.Page {
+	p := stream.Page{Stream: stream.Events, Subject: events.EventSubject(w.ref.TenantID, ">"), Limit: readBatch}
+	if len(w.request.Types) == 1 {
+		p.Subject = events.EventSubject(w.ref.TenantID, w.request.Types[0])
 	}
 	if w.cursor.atSeq > 0 {
-		c.DeliverPolicy, c.OptStartSeq = jetstream.DeliverByStartSequencePolicy, uint64(w.cursor.atSeq)+1
+		p.From = uint64(w.cursor.atSeq) + 1
 	} else {
 		// A message is stored after its event was created. The two clocks may differ.
-		start := w.cursor.boundary.Add(-w.skew)
-		c.DeliverPolicy, c.OptStartTime = jetstream.DeliverByStartTimePolicy, &start
+		p.Since = w.cursor.boundary.Add(-w.skew)
 	}
-	consumer, err := w.js.CreateConsumer(ctx, stream.Events, c)
-	if err != nil {
-		return fmt.Errorf("create a consumer on stream %s: %w", stream.Events, err)
-	}
-	w.consumer, w.next = consumer, 1
-	return nil
+	return p
 }
 
 // readStream reads the next messages of the window and reports whether there were any.
@@ -103,33 +85,15 @@ func (w *work) readStream(ctx context.Context) (bool, error) {
 	if w.cursor.atSeq >= w.cursor.endSeq {
 		return true, w.endStream(ctx)
 	}
-	if w.consumer == nil {
-		if err := w.createConsumer(ask); err != nil {
-			return false, w.fault(ctx, err)
-		}
-	}
-	batch, err := w.consumer.FetchNoWait(readBatch)
-	if err != nil {
-		return false, w.fault(ctx, fmt.Errorf("fetch from stream %s: %w", stream.Events, err))
-	}
-	next := w.cursor
-	list, copies, err := w.decode(batch, &next)
+	batch, err := stream.Read(ask, w.js, w.page())
 	if err != nil {
 		return false, w.fault(ctx, err)
 	}
-	if err := batch.Error(); err != nil {
-		return false, w.fault(ctx, fmt.Errorf("fetch from stream %s: %w", stream.Events, err))
+	if len(batch) == 0 {
+		return true, w.endStream(ctx)
 	}
-	if next.atSeq == w.cursor.atSeq {
-		info, err := w.consumer.Info(ask)
-		if err != nil {
-			return false, w.fault(ctx, fmt.Errorf("look up the consumer on stream %s: %w", stream.Events, err))
-		}
-		if info.NumPending == 0 {
-			return true, w.endStream(ctx)
-		}
-		return false, w.renew(ctx)
-	}
+	next := w.cursor
+	list, copies := w.decode(batch, &next)
 	w.faults = 0
 	w.metrics.events.WithLabelValues("jetstream").Add(float64(len(list) + len(copies)))
 	next.seen += int64(len(list))
@@ -139,23 +103,18 @@ func (w *work) readStream(ctx context.Context) (bool, error) {
 
 // decode decodes a batch of messages and moves next behind it. list holds the events
 // of the window, copies further messages of events that were published repeatedly.
-func (w *work) decode(batch jetstream.MessageBatch, next *cursor) (list, copies []events.Record, err error) {
-	for m := range batch.Messages() {
-		meta, err := m.Metadata()
-		if err != nil {
-			return nil, nil, fmt.Errorf("read a message of stream %s: %w", stream.Events, err)
-		}
-		if meta.Sequence.Consumer != w.next {
-			return nil, nil, fmt.Errorf("read stream %s: consumer sequence %d follows %d; messages were lost on the way", stream.Events, meta.Sequence.Consumer, w.next-1)
-		}
-		w.next++
-		next.atSeq = int64(meta.Sequence.Stream) //nolint:gosec // a stream does not reach 2^63 messages
+func (w *work) decode(batch []*jetstream.RawStreamMsg, next *cursor) (list, copies []events.Record) {
+	for _, m := range batch {
+		next.atSeq = int64(m.Sequence) //nolint:gosec // a stream does not reach 2^63 messages
 		if next.atSeq > next.endSeq {
 			continue
 		}
-		e, err := stream.DecodeEvent(m.Subject(), m.Headers())
+		e, err := stream.DecodeEvent(m.Subject, m.Header)
 		if err != nil {
-			w.log.Warn("ignoring a message on the event stream that is not Fanmail's", zap.String("subject", m.Subject()), zap.Error(err))
+			w.log.Warn("ignoring a message on the event stream that is not Fanmail's", zap.String("subject", m.Subject), zap.Error(err))
+			continue
+		}
+		if len(w.request.Types) > 1 && !slices.Contains(w.request.Types, e.Type) {
 			continue
 		}
 		if e.CreatedAt.Before(next.boundary) || !e.CreatedAt.Before(w.request.Until) {
@@ -163,13 +122,13 @@ func (w *work) decode(batch jetstream.MessageBatch, next *cursor) (list, copies 
 		}
 		// An event that was published repeatedly has several messages, under different
 		// message ids. Only the first one is counted; phaseCheck notices if it is missing.
-		if m.Headers().Get(jetstream.MsgIDHeader) == e.ID.String() {
+		if m.Header.Get(jetstream.MsgIDHeader) == e.ID.String() {
 			list = append(list, e)
 		} else {
 			copies = append(copies, e)
 		}
 	}
-	return list, copies, nil
+	return list, copies
 }
 
 // endStream ends phaseStream.
@@ -179,14 +138,13 @@ func (w *work) endStream(ctx context.Context) error {
 	return w.advanceTo(ctx, next, nil, 0)
 }
 
-// fault handles a failure of the broker. The next step creates a new consumer at the
-// cursor. After maxFaults in a row, and if the broker does not answer at all, the
+// fault handles a failure of the broker. The next step reads at the cursor again. After
+// maxFaults in a row, and if the broker does not answer at all, the
 // events are read from the table.
 func (w *work) fault(ctx context.Context, err error) error {
 	w.metrics.failures.WithLabelValues("broker").Inc()
-	w.dropConsumer(ctx)
 	w.faults++
-	lost := errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout)
+	lost := errors.Is(err, nats.ErrNoResponders) || errors.Is(err, stream.ErrNoAck) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout)
 	if !lost && w.faults < maxFaults {
 		w.log.Warn("the broker failed a step of a replay; trying again", zap.Error(err))
 		return w.renew(ctx)
@@ -198,17 +156,3 @@ func (w *work) fault(ctx context.Context, err error) error {
 	}
 	return w.switchToTable(ctx)
 }
-
-// dropConsumer deletes the consumer, if there is one.
-func (w *work) dropConsumer(ctx context.Context) {
-	if w.consumer == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	_ = w.js.DeleteConsumer(ctx, stream.Events, w.consumer.CachedInfo().Name) // if it fails, the broker deletes it after InactiveThreshold
-	w.consumer = nil
-}
-
-// close deletes the consumer. The work can still take steps.
-func (w *work) close(ctx context.Context) { w.dropConsumer(ctx) }

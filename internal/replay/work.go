@@ -86,10 +86,8 @@ type work struct {
 	pacedAt   time.Time          // when paces were last updated
 	attempted attemptedCursor
 
-	consumer jetstream.Consumer // nil: to be created
-	next     uint64             // the consumer sequence expected next
-	faults   int                // consecutive failures of the broker
-	counted  tableCount
+	faults  int // consecutive failures of the broker
+	counted tableCount
 }
 
 // load reads a claimed replay. It returns errLost if the claim no longer holds.

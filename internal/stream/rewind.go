@@ -14,28 +14,14 @@ import (
 const drainTime = AckWait + 5*time.Second
 
 // SequenceAt returns the sequence of a stream's first message that was stored at t or
-// later. Without such a message it returns the last sequence plus one.
+// later. The stream must allow direct gets. Without such a message it returns the last sequence plus one.
 func SequenceAt(ctx context.Context, js jetstream.JetStream, name string, t time.Time) (uint64, error) {
-	c, err := js.CreateConsumer(ctx, name, jetstream.ConsumerConfig{
-		Description: "Finds the first message after a time.", DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &t,
-		AckPolicy: jetstream.AckNonePolicy, HeadersOnly: true, MemoryStorage: true, Replicas: 1, InactiveThreshold: 10 * time.Second,
-	})
+	found, err := Read(ctx, js, Page{Stream: name, Subject: ">", Since: t, Limit: 1})
 	if err != nil {
 		return 0, fmt.Errorf("find the sequence of a time: %w", err)
 	}
-	batch, err := c.FetchNoWait(1)
-	if err != nil {
-		return 0, fmt.Errorf("find the sequence of a time: %w", err)
-	}
-	if m, ok := <-batch.Messages(); ok {
-		meta, err := m.Metadata()
-		if err != nil {
-			return 0, fmt.Errorf("find the sequence of a time: %w", err)
-		}
-		return meta.Sequence.Stream, nil
-	}
-	if err := batch.Error(); err != nil {
-		return 0, fmt.Errorf("find the sequence of a time: %w", err)
+	if len(found) > 0 {
+		return found[0].Sequence, nil
 	}
 	s, err := js.Stream(ctx, name)
 	if err != nil {

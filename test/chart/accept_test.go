@@ -21,6 +21,7 @@ import (
 	autoscalingvalidation "k8s.io/kubernetes/pkg/apis/autoscaling/validation"
 	"k8s.io/kubernetes/pkg/apis/batch"
 	batchinstall "k8s.io/kubernetes/pkg/apis/batch/install"
+	batchvalidation "k8s.io/kubernetes/pkg/apis/batch/validation"
 	"k8s.io/kubernetes/pkg/apis/core"
 	coreinstall "k8s.io/kubernetes/pkg/apis/core/install"
 	corevalidation "k8s.io/kubernetes/pkg/apis/core/validation"
@@ -54,6 +55,8 @@ func faults(o runtime.Object) (field.ErrorList, error) {
 		return appsvalidation.ValidateDeployment(o, pod(&o.Spec.Template)), nil
 	case *apps.StatefulSet:
 		return appsvalidation.ValidateStatefulSet(o, appsvalidation.StatefulSetValidationOptions{}, pod(&o.Spec.Template)), nil
+	case *batch.CronJob:
+		return batchvalidation.ValidateCronJobCreate(o, pod(&o.Spec.JobTemplate.Spec.Template)), nil
 	case *batch.Job: // the server creates its selector
 		return corevalidation.ValidatePodTemplateSpec(&o.Spec.Template, field.NewPath("spec", "template"), pod(&o.Spec.Template)), nil
 	case *core.Pod:

@@ -45,7 +45,7 @@ func clusterNode(t *testing.T, name string, port int, change func(config string)
 
 // TestAServerWithoutThePasswordDoesNotJoinTheCluster: a server that joins sees every subject, past the users' permissions.
 func TestAServerWithoutThePasswordDoesNotJoinTheCluster(t *testing.T) {
-	for _, user := range []string{"PUBLISHER", "DISPATCHER", "INGEST", "EDGE", "API", "INTAKE", "OPERATOR", "ROUTE"} {
+	for _, user := range []string{"PUBLISHER", "DISPATCHER", "INGEST", "EDGE", "API", "OPERATOR", "ROUTE"} {
 		t.Setenv("FANMAIL_NATS_"+user+"_PASSWORD", "p-"+user)
 	}
 	var ports []int
@@ -72,7 +72,7 @@ func TestAServerWithoutThePasswordDoesNotJoinTheCluster(t *testing.T) {
 	heard, err := spy.SubscribeSync("mail.intake.>")
 	require.NoError(t, err)
 	require.NoError(t, spy.Flush())
-	inside, err := nats.Connect(servers[0].ClientURL(), nats.UserInfo("intake", "p-INTAKE"), nats.CustomInboxPrefix("_INBOX"))
+	inside, err := nats.Connect(servers[0].ClientURL(), nats.UserInfo("operator", "p-OPERATOR"))
 	require.NoError(t, err)
 	t.Cleanup(inside.Close)
 	require.Never(t, func() bool {

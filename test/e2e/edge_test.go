@@ -110,11 +110,15 @@ func startBroker(ctx context.Context, t *testing.T, g *guarded) {
 	t.Helper()
 	_, port, err := net.SplitHostPort(g.broker)
 	require.NoError(t, err)
-	accounts, err := filepath.Abs("../../deploy/nats/accounts.conf")
-	require.NoError(t, err)
+	if g.accounts == "" {
+		accounts, err := os.ReadFile("../../deploy/nats/accounts.conf")
+		require.NoError(t, err)
+		g.accounts = filepath.Join(filepath.Dir(g.natsDir), "accounts.conf")
+		require.NoError(t, os.WriteFile(g.accounts, accounts, 0o600))
+	}
 	g.start(ctx, process.Spec{
 		Name: "nats", Bin: filepath.Join(g.bin, "natsd"), Logs: g.logs, Ready: g.broker, Env: passwords(),
-		Args: []string{"-dir", g.natsDir, "-port", port, "-config", accounts},
+		Args: []string{"-dir", g.natsDir, "-port", port, "-config", g.accounts},
 	})
 }
 
@@ -124,6 +128,6 @@ func processSpec(t *testing.T, g *guarded, name, command string, env ...string) 
 	health := freeAddr(t)
 	return process.Spec{
 		Name: name, Bin: filepath.Join(g.bin, command), Logs: g.logs, Ready: "http://" + health + "/readyz",
-		Env: append([]string{"FANMAIL_NATS_URL=" + g.nats(name), "FANMAIL_HTTP_ADDR=" + health}, env...),
+		Env: append([]string{"FANMAIL_NATS_URL=" + g.nats(name), "FANMAIL_HTTP_ADDR=" + health, "FANMAIL_STREAMS=external"}, env...),
 	}
 }

@@ -1,6 +1,8 @@
 package e2e_test
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,10 +34,11 @@ import (
 // deploy/postgres and deploy/nats.
 type guarded struct {
 	*rig
-	pg     *devserver.Postgres
-	broker string
-	bin    string
-	logs   string
+	pg       *devserver.Postgres
+	broker   string
+	accounts string // the file with the broker's users
+	bin      string
+	logs     string
 }
 
 // guardedDatabase is the name that operators are told to use.
@@ -70,13 +74,18 @@ func newGuarded(ctx context.Context, t *testing.T) *guarded {
 
 	startBroker(ctx, t, g)
 	g.cli(ctx, "migrate", "--grants")
+	g.cli(ctx, "streams")
+	g.start(ctx, process.Spec{
+		Name: "streams", Bin: filepath.Join(g.bin, "fanmail"), Logs: g.logs, Args: []string{"streams", "--every", "500ms"},
+		Env: []string{"FANMAIL_NATS_URL=" + g.nats("operator")},
+	})
 	for _, c := range commands {
 		health := freeAddr(t)
 		g.start(ctx, process.Spec{
 			Name: c, Bin: filepath.Join(g.bin, c), Logs: g.logs, Ready: "http://" + health + "/readyz",
 			Env: []string{
 				"FANMAIL_DATABASE_URL=" + g.url("fanmail_"+c), "FANMAIL_NATS_URL=" + g.nats(c),
-				"FANMAIL_MAINTENANCE=off", "FANMAIL_ALLOW_HTTP=true", "FANMAIL_ALLOW_NETWORKS=127.0.0.0/8",
+				"FANMAIL_STREAMS=external", "FANMAIL_MAINTENANCE=off", "FANMAIL_ALLOW_HTTP=true", "FANMAIL_ALLOW_NETWORKS=127.0.0.0/8",
 				"FANMAIL_SMTP_ADDR=" + g.smtp, "FANMAIL_API_ADDR=" + g.api, "FANMAIL_HTTP_ADDR=" + health,
 			},
 		})
@@ -88,7 +97,7 @@ func password(user string) string { return "not-a-secret-" + user }
 
 // passwords are those of all users of deploy/nats, as the broker's environment.
 func passwords() (env []string) {
-	for _, user := range []string{"publisher", "dispatcher", "ingest", "edge", "api", "intake", "operator"} {
+	for _, user := range []string{"publisher", "dispatcher", "ingest", "edge", "api", "operator"} {
 		env = append(env, "FANMAIL_NATS_"+strings.ToUpper(user)+"_PASSWORD="+password(user))
 	}
 	return env
@@ -104,8 +113,24 @@ func (g *guarded) nats(user string) string {
 	return fmt.Sprintf("nats://%s:%s@%s", user, password(user), g.broker)
 }
 
-// cli runs fanmail as the tables' owner and the broker's operator.
-func (g *guarded) cli(ctx context.Context, args ...string) {
+// tenantUser adds the user that 'fanmail nats-user' prints to the broker's users, and returns its URL.
+func (g *guarded) tenantUser(ctx context.Context, tenant string) string {
+	g.t.Helper()
+	_, user, found := strings.Cut(g.cli(ctx, "nats-user", tenant), "{")
+	require.True(g.t, found)
+	user = "{" + user
+	accounts, err := os.ReadFile(g.accounts)
+	require.NoError(g.t, err)
+	changed := strings.Replace(string(accounts), "users: [", "users: [\n"+user, 1)
+	require.NotEqual(g.t, string(accounts), changed)
+	g.crash(ctx, "nats", func() { require.NoError(g.t, os.WriteFile(g.accounts, []byte(changed), 0o600)) })
+	secret := regexp.MustCompile(`password: "([^"]*)"`).FindStringSubmatch(user)
+	require.NotNil(g.t, secret)
+	return fmt.Sprintf("nats://intake-%s:%s@%s", tenant, secret[1], g.broker)
+}
+
+// cli runs fanmail as the tables' owner and the broker's operator, and returns its output.
+func (g *guarded) cli(ctx context.Context, args ...string) string {
 	g.t.Helper()
 	p, err := process.Start(ctx, process.Spec{
 		Name: "fanmail-" + args[0], Bin: filepath.Join(g.bin, "fanmail"), Logs: g.logs, Args: args,
@@ -118,13 +143,14 @@ func (g *guarded) cli(ctx context.Context, args ...string) {
 		p.Kill()
 	}
 	require.Zero(g.t, p.ExitCode(), "fanmail %v:\n%s", args, p.Tail(5))
+	return p.Tail(1000)
 }
 
 // refusals are the lines of all processes' output that report a missing right.
 func (g *guarded) refusals() []string {
 	var lines []string
 	for name, p := range g.running {
-		if name == "nats" {
+		if name == "nats" || name == "streams" {
 			continue
 		}
 		for line := range strings.SplitSeq(p.Tail(1_000_000), "\n") {
@@ -167,7 +193,8 @@ func TestEachProcessHasTheRightsItNeedsAndNoOthers(t *testing.T) {
 	require.NoError(t, s.WaitForPath(ctx, "/ok", 2), "the mail arrives at the second attempt")
 	require.NoError(t, s.WaitForPath(ctx, "/agent", 1), "and at the agent's own URL")
 
-	g.intake(ctx, tenant.ID)
+	producer := g.tenantUser(ctx, tenant.ID)
+	g.intake(ctx, tenant.ID, producer)
 	g.retryNow(ctx)
 	require.NoError(t, s.WaitForPath(ctx, "/ok", 4), "so does an event from the broker")
 	g.gone(ctx, key.Secret, s)
@@ -176,21 +203,49 @@ func TestEachProcessHasTheRightsItNeedsAndNoOthers(t *testing.T) {
 	g.cli(ctx, "maintain")
 	g.cli(ctx, "streams")
 
-	// If the broker has lost everything, each process creates its own streams again.
+	g.tail(ctx, key.Secret)
+
+	// If the broker has lost everything, the operator's process creates the streams again.
 	g.crash(ctx, "nats", func() { require.NoError(t, os.RemoveAll(g.natsDir)) })
 	g.call(ctx, key.Secret, http.MethodPost, "/v1/events", map[string]any{"type": "email.sent", "data": map[string]any{}}, nil)
 	g.call(ctx, key.Secret, http.MethodDelete, "/v1/webhooks/"+webhook.ID, nil, nil)
-	g.intake(ctx, tenant.ID)
+	g.intake(ctx, tenant.ID, producer)
 	require.Eventually(t, func() bool { return g.count(ctx, `SELECT count(*) FROM fanmail.outbox`) == 0 }, time.Minute, 50*time.Millisecond)
 	g.deniedByPostgres(ctx)
-	g.deniedByNATS(ctx)
+	g.mayTellOfWebhooksAlone(ctx, tenant.ID)
+	g.deniedByNATS(ctx, map[string]string{"intake": producer})
+	g.answersAreNoEvents(ctx, tenant.ID)
 	g.stop(ctx)
 }
 
-// intake publishes one valid event and one that is refused.
-func (g *guarded) intake(ctx context.Context, tenant string) {
+// tail reads an event from the stream of a tail that begins before it.
+func (g *guarded) tail(ctx context.Context, key string) {
 	g.t.Helper()
-	nc, err := nats.Connect(g.nats("intake"))
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+g.api+"/v1/events/tail?types=email.bounced", nil)
+	require.NoError(g.t, err)
+	req.Header.Set("Authorization", "Bearer "+key)
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(g.t, err)
+	defer func() { _ = resp.Body.Close() }()
+	require.Equal(g.t, http.StatusOK, resp.StatusCode)
+	for _, typ := range []string{"email.sent", "email.bounced"} {
+		g.call(ctx, key, http.MethodPost, "/v1/events", map[string]any{"type": typ, "data": map[string]any{}}, nil)
+	}
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		if event, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+			require.Equal(g.t, "email.bounced", event)
+			return
+		}
+	}
+	require.NoError(g.t, lines.Err())
+	require.Fail(g.t, "the tail ended without the event")
+}
+
+// intake publishes one valid event and one that is refused.
+func (g *guarded) intake(ctx context.Context, tenant, producer string) {
+	g.t.Helper()
+	nc, err := nats.Connect(producer, nats.CustomInboxPrefix("_INBOX_"+tenant))
 	require.NoError(g.t, err)
 	defer nc.Close()
 	js, err := jetstream.New(nc)
@@ -331,11 +386,16 @@ func (g *guarded) deniedByPostgres(ctx context.Context) {
 		"dispatcher": {
 			`DELETE FROM fanmail.message_raws`, `SELECT secret_hash FROM fanmail.api_keys`, `UPDATE fanmail.webhooks SET url = 'https://example.com'`,
 			`UPDATE fanmail.events SET envelope = ''`, `DELETE FROM fanmail.webhook_subscriber_deliveries`, `DROP TABLE ` + day, `DELETE FROM fanmail.tenants`,
-			`SELECT fanmail.make_partitions(current_date, 1)`,
+			`SELECT fanmail.make_partitions(current_date, 1)`, `SELECT nextval('fanmail.outbox_seq')`,
+			`INSERT INTO fanmail.events (id, created_at, tenant_id, type, seq, envelope)
+				SELECT gen_random_uuid(), now(), id, 'email.received', 1, '' FROM fanmail.tenants`,
+			`INSERT INTO fanmail.outbox (tenant_id, seq, event_id, created_at) SELECT id, 1, gen_random_uuid(), now() FROM fanmail.tenants`,
+			`INSERT INTO fanmail.event_keys (bucket, event_id) VALUES (fanmail.bucket(now()), gen_random_uuid())`,
 		},
 		"ingest": {
 			`SELECT signing_secret FROM fanmail.webhooks`, `SELECT secret_hash FROM fanmail.api_keys`, `SELECT id FROM fanmail.webhook_subscriber_deliveries`,
 			`DELETE FROM fanmail.message_raws`, `UPDATE fanmail.events SET envelope = ''`,
+			`SELECT * FROM fanmail.insert_operational_events('{}', '{}', '{}', '{}', '{}')`,
 		},
 		"api": {
 			`DELETE FROM fanmail.events`, `UPDATE fanmail.events SET envelope = ''`, `DELETE FROM fanmail.outbox`, `UPDATE fanmail.messages SET tenant_id = tenant_id`,
@@ -389,8 +449,15 @@ func (g *guarded) kedaMayAsk(ctx context.Context) {
 }
 
 // deniedByNATS tries what each user must not do.
-func (g *guarded) deniedByNATS(ctx context.Context) {
+func (g *guarded) deniedByNATS(ctx context.Context, urls map[string]string) {
 	g.t.Helper()
+	// Each of these makes the server publish to a subject of the request's choice.
+	var creates []string
+	for _, name := range []string{"MAIL_EVENTS", "DELIVERIES", "MAIL_INTAKE", "MAIL_DEAD", "MAIL_RAW", "OTHER"} {
+		creates = append(creates, "$JS.API.STREAM.CREATE."+name, "$JS.API.STREAM.UPDATE."+name, "$JS.API.STREAM.RESTORE."+name,
+			"$JS.API.CONSUMER.CREATE."+name, "$JS.API.CONSUMER.CREATE."+name+".mine", "$JS.API.CONSUMER.CREATE."+name+".fanout",
+			"$JS.API.CONSUMER.CREATE."+name+".mine.mail.events.x.email.sent", "$JS.API.CONSUMER.DURABLE.CREATE."+name+".mine")
+	}
 	for user, tries := range map[string]struct{ publish, subscribe []string }{
 		"publisher": {
 			[]string{"fanmail.deliveries.0", "mail.intake.x", "$JS.API.STREAM.DELETE.MAIL_EVENTS", "$JS.API.STREAM.MSG.GET.MAIL_EVENTS"},
@@ -408,13 +475,18 @@ func (g *guarded) deniedByNATS(ctx context.Context) {
 			[]string{"mail.events.x.email.sent", "mail.intake.x", "fanmail.deliveries.0", "$JS.API.STREAM.UPDATE.MAIL_EVENTS", "$JS.API.CONSUMER.MSG.NEXT.MAIL_EVENTS.fanout"},
 			[]string{"mail.events.>", "fanmail.deliveries.*"},
 		},
+		"edge": {
+			[]string{"mail.events.x.email.sent", "mail.intake.x", "fanmail.deliveries.0", "$JS.API.CONSUMER.CREATE.OBJ_mail-raw", "$JS.API.STREAM.UPDATE.KV_mail-recipients"},
+			[]string{"mail.events.>", "mail.intake.*", "mail.raw.*"},
+		},
 		"intake": {
-			[]string{"mail.events.x.email.sent", "$JS.API.STREAM.INFO.MAIL_INTAKE"},
+			[]string{"mail.intake.x", "mail.events.x.email.sent", "$JS.API.STREAM.INFO.MAIL_INTAKE"},
 			[]string{"mail.events.>", "mail.intake.*", "fanmail.>"},
 		},
 	} {
 		refused := make(chan error, 1)
-		nc, err := nats.Connect(g.nats(user), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))
+		url := cmp.Or(urls[user], g.nats(user))
+		nc, err := nats.Connect(url, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))
 		require.NoError(g.t, err)
 		expect := func(what, subject string) {
 			select {
@@ -424,7 +496,7 @@ func (g *guarded) deniedByNATS(ctx context.Context) {
 				require.Fail(g.t, "not refused", "%s may %s %s", user, what, subject)
 			}
 		}
-		for _, subject := range tries.publish {
+		for _, subject := range slices.Concat(tries.publish, creates) {
 			require.NoError(g.t, nc.Publish(subject, nil))
 			expect("publish to", subject)
 		}
@@ -440,4 +512,75 @@ func (g *guarded) deniedByNATS(ctx context.Context) {
 		anybody.Close()
 	}
 	require.ErrorIs(g.t, err, nats.ErrAuthorization)
+}
+
+// mayTellOfWebhooksAlone calls the function that inserts operational events as the dispatcher: about a webhook of the
+// tenant, and about everything else.
+func (g *guarded) mayTellOfWebhooksAlone(ctx context.Context, tenant string) {
+	g.t.Helper()
+	conn, err := pgx.Connect(ctx, g.url("fanmail_dispatcher"))
+	require.NoError(g.t, err)
+	defer func() { _ = conn.Close(ctx) }()
+	plain := func(id string) string { return id[strings.Index(id, "_")+1:] }
+	var webhook string
+	require.NoError(g.t, g.pool.QueryRow(ctx, `SELECT id::text FROM fanmail.webhooks WHERE tenant_id = $1::uuid LIMIT 1`, plain(tenant)).Scan(&webhook))
+	webhook = "wh_" + strings.ReplaceAll(webhook, "-", "")
+	other := "ten_" + strings.Repeat("0b", 16)
+	for name, try := range map[string]struct {
+		receiver, typ, encoded, owner, webhook string
+		want                                   int
+	}{
+		"its own":            {tenant, "webhook.disabled", "webhook.disabled", tenant, webhook, 1},
+		"another's":          {other, "webhook.disabled", "webhook.disabled", tenant, webhook, 0},
+		"a false owner":      {other, "webhook.disabled", "webhook.disabled", other, webhook, 0},
+		"mail":               {tenant, "email.received", "email.received", tenant, webhook, 0},
+		"mail in disguise":   {tenant, "webhook.disabled", "email.received", tenant, webhook, 0},
+		"no webhook":         {tenant, "webhook.disabled", "webhook.disabled", tenant, "wh_" + strings.Repeat("0c", 16), 0},
+		"not even a webhook": {tenant, "webhook.disabled", "webhook.disabled", tenant, "x", 0},
+	} {
+		tx, err := conn.Begin(ctx)
+		require.NoError(g.t, err)
+		id := strings.Repeat("0d", 16)
+		var n int
+		err = tx.QueryRow(ctx, `SELECT count(*)::int FROM fanmail.insert_operational_events($1::text[]::uuid[], $2::text[]::uuid[], $3, $4, $5)`,
+			[]string{id}, []string{plain(try.receiver)}, []string{try.typ},
+			[][]byte{[]byte(`{"type":"` + try.encoded + `","id":"evt_` + id + `","created_at":"`)},
+			[][]byte{[]byte(`","data":{"tenant_id":"` + try.owner + `","webhook_id":"` + try.webhook + `"}}`)}).Scan(&n)
+		require.NoError(g.t, err, name)
+		require.Equal(g.t, try.want, n, name)
+		require.NoError(g.t, tx.Rollback(ctx))
+	}
+}
+
+// answersAreNoEvents sends requests whose answers go to subjects that the users may not publish to. The server checks no
+// permission for a reply, so what hears there must take no answer for an event.
+func (g *guarded) answersAreNoEvents(ctx context.Context, tenant string) {
+	g.t.Helper()
+	total := `SELECT count(*) FROM fanmail.events`
+	before := g.count(ctx, total)
+	for user, request := range map[string]struct{ subject, body string }{
+		"api":        {"$JS.API.DIRECT.GET.MAIL_EVENTS", `{"seq":1,"next_by_subj":"mail.events.>"}`},
+		"publisher":  {"$JS.API.STREAM.INFO.MAIL_EVENTS", ``},
+		"dispatcher": {"$JS.API.DIRECT.GET.MAIL_EVENTS", `{"seq":1,"next_by_subj":"mail.events.>"}`},
+	} {
+		nc, err := nats.Connect(g.nats(user), nats.CustomInboxPrefix("_INBOX_"+user))
+		require.NoError(g.t, err)
+		require.NoError(g.t, nc.PublishRequest(request.subject, "mail.intake."+tenant, []byte(request.body)))
+		_, err = nc.RequestWithContext(ctx, request.subject, []byte(request.body))
+		require.NoError(g.t, err, "%s gets an answer of its own after that", user)
+		nc.Close()
+	}
+	// The stream has this message after the answers, if it has those, and ingest takes them in order.
+	operator, err := nats.Connect(g.nats("operator"))
+	require.NoError(g.t, err)
+	defer operator.Close()
+	letters, err := operator.SubscribeSync("mail.dead.>")
+	require.NoError(g.t, err)
+	require.NoError(g.t, operator.Publish("mail.intake."+tenant, []byte("the last")))
+	for last := ""; last != "the last"; {
+		m, err := letters.NextMsgWithContext(ctx)
+		require.NoError(g.t, err)
+		last = string(m.Data)
+	}
+	require.Equal(g.t, before, g.count(ctx, total))
 }
