@@ -14,6 +14,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
 	"github.com/fanmail-dev/fanmail/internal/engine"
+	"github.com/fanmail-dev/fanmail/internal/keyring"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/replay"
@@ -37,6 +38,10 @@ type Config struct {
 	// JetStreamDomain is the domain of the streams, where the broker is a leaf node
 	// of the cluster that has them. "": the broker's own.
 	JetStreamDomain string
+	// SecretsKey is the keyset with which signing secrets are encrypted in the
+	// database: Tink's JSON format, or its base64, as `fanmail secrets new-key` writes
+	// it. "": they are stored in clear.
+	SecretsKey Secret
 }
 
 // Client manages tenants, webhooks, deliveries and replays, and delivers events.
@@ -49,6 +54,7 @@ type Client struct {
 	config  Config
 	store   *subscribers.Store
 	replays *replay.Store
+	keys    *keyring.Keyring
 }
 
 // Migrate creates or updates the schema "fanmail" in the database. It may be
@@ -76,7 +82,11 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, config Config) (*Client, error) {
 	c := &Client{
 		pool: pool, db: pg.Typed(pool), nc: nc, config: config,
 	}
-	c.store, c.replays = subscribers.NewStore(c.db, c.limits()), replay.NewStore(c.db)
+	var err error
+	if c.keys, err = keyring.Load(keyring.Source{Key: config.SecretsKey}); err != nil {
+		return nil, fmt.Errorf("fanmail: Config.SecretsKey: %w", err)
+	}
+	c.store, c.replays = subscribers.NewStore(c.db, c.limits()).WithKeyring(c.keys), replay.NewStore(c.db)
 	if nc != nil {
 		js, err := stream.Open(nc, stream.DomainPrefix(config.JetStreamDomain))
 		if err != nil {
@@ -132,7 +142,7 @@ func (c *Client) Wake() {
 
 func (c *Client) options() engine.Options {
 	return engine.Options{
-		AllowHTTP: c.config.AllowHTTP, AllowNetworks: c.config.AllowNetworks, AllowPorts: c.config.AllowPorts, Maintain: true, Log: c.config.Logger,
+		AllowHTTP: c.config.AllowHTTP, AllowNetworks: c.config.AllowNetworks, AllowPorts: c.config.AllowPorts, Secrets: c.keys, Maintain: true, Log: c.config.Logger,
 	}
 }
 

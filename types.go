@@ -5,6 +5,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/replay"
+	"github.com/fanmail-dev/fanmail/internal/secret"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -80,6 +81,9 @@ type Stats = subscribers.Stats
 // place before the first row; a list returns it when it has ended. The limit of a list
 // is from 1 to [MaxList]; another one is a [*FieldError].
 type Cursor = subscribers.Place
+
+// Secret is a text that is not printed: in every format it shows as "(hidden)".
+type Secret = secret.Text
 
 // FieldError says which field of an input is wrong, and why. UnknownTypeError
 // names an event type that is not in the catalogue. LimitError says that the

@@ -28,6 +28,7 @@ func (c *doctorCmd) Run(ctx context.Context, s *session) error {
 			c.NATS.URL = secret.Text(creds.NATSURL)
 		}
 	}
+	orDir(s, &c.Secrets)
 	found := app.Diagnose(ctx, c.DoctorConfig)
 	healthy := true
 	for _, f := range found {

@@ -34,6 +34,7 @@ type cli struct {
 	Keys       keysCmd                   `cmd:"" help:"List, create and revoke API keys."`
 	Tenants    tenantsCmd                `cmd:"" help:"List and create tenants."`
 	Stats      statsCmd                  `cmd:"" help:"Print counts, latencies and the backlog of deliveries."`
+	Secrets    secretsCmd                `cmd:"" help:"Encrypt secrets in the database, and manage the keys (for operators)."`
 	Doctor     doctorCmd                 `cmd:"" help:"Check database, broker, streams, clocks and DNS, and print the fixes."`
 	Status     statusCmd                 `cmd:"" help:"Print how each process stands: the last error of each component, its age and its remedy."`
 	Capacity   capacityCmd               `cmd:"" help:"Plan the machines for a load, and place tenants on databases."`

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/keyring"
 	"github.com/fanmail-dev/fanmail/internal/replay"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/subscribers"
@@ -38,6 +39,8 @@ type Options struct {
 	JS jetstream.JetStream
 	// Limits are the limits of webhooks, and the URLs that they may have.
 	Limits subscribers.Limits
+	// Secrets seals signing secrets; nil: they are stored in clear.
+	Secrets *keyring.Keyring
 	// Log takes log messages; nil: silent.
 	Log *zap.Logger
 	// Registerer takes the metrics; nil: they are not registered.
@@ -83,7 +86,7 @@ func NewHandler(o Options) (http.Handler, error) {
 		return nil, fmt.Errorf("api: Options.Registerer: %w", err)
 	}
 	s := &server{
-		pool: o.Pool, nc: o.NC, js: o.JS, resolver: resolver(o.DNSServer), limits: o.Limits.WithDefaults(), store: subscribers.NewStore(o.Pool, o.Limits), replays: replay.NewStore(o.Pool),
+		pool: o.Pool, nc: o.NC, js: o.JS, resolver: resolver(o.DNSServer), limits: o.Limits.WithDefaults(), store: subscribers.NewStore(o.Pool, o.Limits).WithKeyring(o.Secrets), secrets: o.Secrets, replays: replay.NewStore(o.Pool),
 		log: o.Log, metrics: m, maxBody: o.MaxBodyBytes, rates: newRates(), rateLimit: o.RateLimit, usage: newUsage(o.Pool), memory: newMemoryBudget(), ready: o.Ready,
 		tails: tails{byTenant: map[events.TenantID]int64{}}, stopping: o.Stopping,
 	}

@@ -30,6 +30,7 @@ type server struct {
 	store    *subscribers.Store
 	replays  *replay.Store
 	limits   subscribers.Limits
+	secrets  *keyring.Keyring
 	log      *zap.Logger
 	metrics  *metrics
 	maxBody  int64

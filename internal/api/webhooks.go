@@ -211,7 +211,7 @@ func (s *server) createWebhook(ctx context.Context, in *struct{ Body webhookSett
 	err := s.change(ctx, func(u *unit) error {
 		limits := s.limits
 		limits.WebhooksPerTenant = int(s.quotaOf(ctx).Webhooks)
-		made, secret, err := subscribers.NewStore(s.pool, limits).In(u).Create(ctx, tenant(ctx), w)
+		made, secret, err := subscribers.NewStore(s.pool, limits).WithKeyring(s.secrets).In(u).Create(ctx, tenant(ctx), w)
 		out = newWebhook{Webhook: showWebhook(made), SigningSecret: secret}
 		u.then(s.wakeWebhooks)
 		return err

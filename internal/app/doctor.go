@@ -44,6 +44,7 @@ type Finding struct {
 type DoctorConfig struct {
 	Database Database `embed:""`
 	NATS     NATS     `embed:""`
+	Secrets  Secrets  `embed:""`
 }
 
 const (
@@ -69,12 +70,12 @@ func (e *examination) add(check, status, fix, format string, args ...any) {
 // and the DNS names of webhooks. It changes nothing.
 func Diagnose(ctx context.Context, c DoctorConfig) []Finding {
 	e := &examination{}
-	e.database(ctx, c.Database)
+	e.database(ctx, c.Database, c.Secrets)
 	e.broker(ctx, c.NATS)
 	return e.found
 }
 
-func (e *examination) database(ctx context.Context, c Database) {
+func (e *examination) database(ctx context.Context, c Database, secrets Secrets) {
 	ctx, cancel := context.WithTimeoutCause(ctx, checkTimeout, fmt.Errorf("no answer within %s", checkTimeout))
 	defer cancel()
 	if err := c.validate(); err != nil {
@@ -121,6 +122,7 @@ func (e *examination) database(ctx context.Context, c Database) {
 		return
 	}
 	e.writes(ctx, conn)
+	e.secrets(ctx, conn, secrets)
 	e.partitions(ctx, conn)
 	e.work(ctx, conn)
 	e.processes(ctx, conn)
@@ -155,6 +157,35 @@ func (e *examination) writes(ctx context.Context, conn *pgx.Conn) {
 		return
 	}
 	e.add("writes", FindingOK, "", "the database takes them: one was made and rolled back")
+}
+
+// secrets checks that secrets are encrypted, with a key that is set here.
+func (e *examination) secrets(ctx context.Context, conn *pgx.Conn, c Secrets) {
+	keys, err := c.load()
+	if err == nil {
+		err = keys.Check(ctx, conn)
+	}
+	if err != nil {
+		e.add(secretsName, FindingFail, remedy(err, "set --secrets-key-file (FANMAIL_SECRETS_KEY_FILE) to the keyset of the processes"), "%w", err)
+		return
+	}
+	stale, err := subscribers.CountStale(ctx, conn, keys)
+	if err != nil {
+		e.add(secretsName, FindingFail, remedy(err, "see the server's log"), "%w", err)
+		return
+	}
+	bad := func(code string) {
+		f, _ := health.Lookup(health.Secrets, code)
+		e.add(secretsName, FindingWarn, f.Remedy, "%s (%d webhooks)", f.Means, stale)
+	}
+	switch {
+	case keys.Primary() == "":
+		bad(health.NoSecretsKey)
+	case stale > 0:
+		bad(health.StaleSecrets)
+	default:
+		e.add(secretsName, FindingOK, "", "all are encrypted with key %s", keys.Primary())
+	}
 }
 
 // processes tells which components of the running processes are not well.

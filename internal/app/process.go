@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/fanmail-dev/fanmail/internal/engine"
+	"github.com/fanmail-dev/fanmail/internal/keyring"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/internal/telemetry/export"
 )
@@ -33,7 +34,8 @@ type process struct {
 	state    *condition
 	drain    time.Duration
 	streams  stream.Options
-	traces   *export.Tracing // nil without traces
+	keys     *keyring.Keyring // set by useSecrets
+	traces   *export.Tracing  // nil without traces
 
 	pool *pgxpool.Pool // nil for an edge
 	nc   *nats.Conn    // nil if the process needs no broker

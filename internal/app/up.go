@@ -30,6 +30,7 @@ type UpConfig struct {
 	DNSServer   string        `name:"dns-server" env:"FANMAIL_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server for the checks of mail and for the records that prove domains; without it the system's servers are used."`
 	Drain       time.Duration `name:"drain" env:"FANMAIL_DRAIN" default:"25s" help:"How long a stopping process may take to finish the work in flight."`
 	Waiting
+	Secrets
 
 	// Dir holds the data, the lock and the credentials.
 	Dir string `kong:"-"`
@@ -63,6 +64,7 @@ func (c UpConfig) Validate() error {
 			}
 			return address(c.DNSServer, "--dns-server", "FANMAIL_DNS_SERVER")
 		},
+		c.Secrets.validate,
 		(&Lifecycle{HTTPAddr: c.HTTPAddr, Drain: c.Drain, Waiting: c.Waiting}).validate,
 	)
 }
@@ -102,6 +104,9 @@ func RunUp(ctx context.Context, c UpConfig, log *zap.Logger) error {
 		return err
 	}
 	_ = probe.Close()
+	if err := c.orMake(c.Dir); err != nil {
+		return err
+	}
 	last, err := shelveCredentials(c.Dir)
 	if err != nil {
 		return err
@@ -157,6 +162,9 @@ func (c *UpConfig) addAll(ctx context.Context, p *process, api net.Listener, cre
 	out := Outbound{AllowHTTP: true, AllowNetworks: []netip.Prefix{
 		netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"),
 	}}
+	if err := p.useSecrets(ctx, c.Secrets); err != nil {
+		return err
+	}
 	p.addPublisher()
 	if err := p.addDispatcher(ctx, DispatcherConfig{Outbound: out}); err != nil {
 		return err

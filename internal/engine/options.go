@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
+	"github.com/fanmail-dev/fanmail/internal/keyring"
 	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/retention"
 	"github.com/fanmail-dev/fanmail/internal/stream"
@@ -35,6 +36,8 @@ type Options struct {
 	Proxy *url.URL
 	// ProxyFilters says that the proxy itself refuses what is not public.
 	ProxyFilters bool
+	// Secrets opens the signing secrets; nil: they are in clear.
+	Secrets *keyring.Keyring
 	// ReplayRate is the most deliveries of replays a second; zero: 500.
 	ReplayRate int
 	// Agents configures the agents' own webhooks.

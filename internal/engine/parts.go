@@ -57,7 +57,7 @@ func NewDispatcher(ctx context.Context, c Conn, o Options) (*Dispatcher, error) 
 	if err != nil {
 		return nil, err
 	}
-	d := &Dispatcher{registry: subscribers.NewRegistry(c.Pool, c.NC, o.log()), close: own.Close}
+	d := &Dispatcher{registry: subscribers.NewRegistry(c.Pool, c.NC, o.log()).WithKeyring(o.Secrets), close: own.Close}
 	d.dispatch, err = dispatch.New(c.Pool, c.NC, c.JS, d.registry, dispatch.Options{
 		Name: o.Name, Slots: o.Slots, SlowSlots: o.SlowSlots, AllowHTTP: o.AllowHTTP, AllowNetworks: o.AllowNetworks,
 		AllowPorts: o.AllowPorts, Proxy: o.Proxy, ProxyFilters: o.ProxyFilters, Drain: o.Drain, Streams: o.Streams, Log: o.Log, Registerer: o.Registerer, Tracer: o.Tracer,

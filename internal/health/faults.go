@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/fanmail-dev/fanmail/internal/keyring"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 )
 
@@ -15,11 +16,18 @@ import (
 const (
 	Database = "database"
 	Broker   = "broker"
+	Secrets  = "secrets"
+)
+
+// Codes of faults that are found by counting and are no errors.
+const (
+	NoSecretsKey = "no secrets key"
+	StaleSecrets = "stale secrets"
 )
 
 // Fault is a known cause of errors.
 type Fault struct {
-	// Party is [Database] or [Broker].
+	// Party is [Database], [Broker] or [Secrets].
 	Party string
 	// Code is the SQLSTATE, JetStream's error code, or a word for an error without one.
 	Code string
@@ -75,6 +83,11 @@ var faults = []Fault{
 	{Broker, "no stream", false, "no stream takes the message", "run `fanmail streams`, or any Fanmail process that may make streams"},
 	{Broker, "no answer", false, "the broker does not answer", "bring a majority of the stream's replicas up, and look at the servers' disks and logs"},
 	{Broker, "unreachable", false, "the broker is away", "start NATS, or correct the hosts in FANMAIL_NATS_URL"},
+
+	{Secrets, NoSecretsKey, true, "no secrets key: secrets are stored in clear", "make a key with `fanmail secrets new-key`, set FANMAIL_SECRETS_KEY_FILE in dispatchers and API, then run `fanmail secrets rotate`"},
+	{Secrets, "missing key", true, "secrets are sealed with a key that this process does not have; their webhooks' deliveries wait", "set FANMAIL_SECRETS_KEY_FILE, or FANMAIL_SECRETS_KEY, to the keyset that sealed them"},
+	{Secrets, "wrong key", true, "the key has the id of the one in use, and is another", "set FANMAIL_SECRETS_KEY_FILE, or FANMAIL_SECRETS_KEY, to the keyset that sealed the secrets"},
+	{Secrets, StaleSecrets, true, "secrets are in clear, or sealed with an earlier key", "run `fanmail secrets rotate`"},
 }
 
 // Faults returns a copy of the table.
@@ -99,9 +112,14 @@ func Explain(err error) (f Fault, known bool) {
 	var overlap *stream.OverlapError
 	var foreign *stream.ForeignError
 	var mismatch *stream.MismatchError
+	var missing *keyring.MissingKeyError
 	switch {
 	case err == nil:
 		return Fault{}, false
+	case errors.As(err, &missing):
+		return Lookup(Secrets, "missing key")
+	case errors.Is(err, keyring.ErrDamaged):
+		return Lookup(Secrets, "wrong key")
 	case errors.As(err, &answer):
 		return Lookup(Database, answer.Code)
 	case errors.As(err, &connect):

@@ -102,9 +102,11 @@ var ErrDamaged = errors.New("open a secret: it was changed, or moved from anothe
 
 // What a stored value begins with. Anything else is a value in clear.
 const (
-	sealedPrefix = "sealed:"
-	sealedV1     = sealedPrefix + "v1:" // key id in hexadecimal, ":", base64
-	clearPrefix  = "clear:"             // before a clear value that begins like one of these
+	// SealedPrefix begins all sealed values.
+	SealedPrefix = "sealed:"
+
+	sealedV1    = SealedPrefix + "v1:" // key id in hexadecimal, ":", base64
+	clearPrefix = "clear:"             // before a clear value that begins like one of these
 )
 
 // Seal returns the form of a secret that is stored at a place. Without a key it is
@@ -112,7 +114,7 @@ const (
 func (k *Keyring) Seal(plain string, at Place) (string, error) {
 	keys := k.current()
 	if keys == nil {
-		if strings.HasPrefix(plain, sealedPrefix) || strings.HasPrefix(plain, clearPrefix) {
+		if strings.HasPrefix(plain, SealedPrefix) || strings.HasPrefix(plain, clearPrefix) {
 			return clearPrefix + plain, nil
 		}
 		return plain, nil
@@ -122,7 +124,7 @@ func (k *Keyring) Seal(plain string, at Place) (string, error) {
 		return "", errors.New("seal a secret: the key could not encrypt it") // what Tink says is not ours to vouch for
 	}
 	id := hex.EncodeToString(sealed[1:tinkPrefix])
-	return sealedV1 + id + ":" + base64.RawStdEncoding.EncodeToString(sealed[tinkPrefix:]), nil
+	return PrefixOf(id) + base64.RawStdEncoding.EncodeToString(sealed[tinkPrefix:]), nil
 }
 
 // Open returns the secret that is stored at a place. The error is a
@@ -158,7 +160,7 @@ func (k *Keyring) Open(stored string, at Place) (string, error) {
 func split(stored string) (id string, sealed []byte, err error) {
 	rest, ok := strings.CutPrefix(stored, sealedV1)
 	if !ok {
-		version, _, _ := strings.Cut(strings.TrimPrefix(stored, sealedPrefix), ":")
+		version, _, _ := strings.Cut(strings.TrimPrefix(stored, SealedPrefix), ":")
 		return "", nil, &MissingKeyError{Written: version[:min(len(version), 8)]}
 	}
 	id, text, _ := strings.Cut(rest, ":")
@@ -174,17 +176,32 @@ func split(stored string) (id string, sealed []byte, err error) {
 }
 
 // Sealed reports whether a stored value is sealed.
-func Sealed(stored string) bool { return strings.HasPrefix(stored, sealedPrefix) }
+func Sealed(stored string) bool { return strings.HasPrefix(stored, SealedPrefix) }
 
-// Current reports whether a stored value is what [Keyring.Seal] would make of its
-// secret now: sealed with the primary key, or in clear if there is no key.
-func (k *Keyring) Current(stored string) bool {
-	keys := k.current()
-	if keys == nil {
-		return !Sealed(stored)
+// Reseal returns a stored value sealed with the primary key. A value that is sealed
+// with it already stays as it is.
+func (k *Keyring) Reseal(stored string, at Place) (string, error) {
+	if prefix := k.Prefix(); prefix != "" && strings.HasPrefix(stored, prefix) {
+		return stored, nil
 	}
-	return strings.HasPrefix(stored, sealedV1+keys.primary+":")
+	plain, err := k.Open(stored, at)
+	if err != nil {
+		return "", err
+	}
+	return k.Seal(plain, at)
 }
+
+// Prefix is what all values begin with that are sealed with the primary key. It is ""
+// without a key.
+func (k *Keyring) Prefix() string {
+	if id := k.Primary(); id != "" {
+		return PrefixOf(id)
+	}
+	return ""
+}
+
+// PrefixOf is what all values begin with that are sealed with a key.
+func PrefixOf(id string) string { return sealedV1 + id + ":" }
 
 // Primary returns the id of the key that seals, in hexadecimal. It is "" without a
 // key.

@@ -33,7 +33,7 @@ func TestASealedValueOpensAtItsPlaceOnly(t *testing.T) {
 		stored, err := k.Seal(plain, here)
 		require.NoError(t, err)
 		require.True(t, keyring.Sealed(stored))
-		require.True(t, k.Current(stored))
+		require.True(t, strings.HasPrefix(stored, k.Prefix()))
 		require.Contains(t, stored, ":"+k.Primary()+":")
 		for _, form := range []string{"hunter2", base64.StdEncoding.EncodeToString([]byte("hunter2")), hex.EncodeToString([]byte("hunter2"))} {
 			require.NotContains(t, stored, form)
@@ -86,15 +86,13 @@ func TestWithoutAKeyValuesAreInClear(t *testing.T) {
 			stored, err := k.Seal(plain, here)
 			require.NoError(t, err)
 			require.False(t, keyring.Sealed(stored))
-			require.True(t, k.Current(stored))
-			require.False(t, keyed.Current(stored))
 			for _, reader := range []*keyring.Keyring{k, keyed} {
 				opened, err := reader.Open(stored, here)
 				require.NoError(t, err)
 				require.Equal(t, plain, opened)
 			}
 		}
-		require.False(t, k.Current(sealed))
+		require.Empty(t, k.Prefix())
 		_, err := k.Open(sealed, here)
 		var missing *keyring.MissingKeyError
 		require.ErrorAs(t, err, &missing)
@@ -128,10 +126,20 @@ func TestAnAddedKeySealsAndTheOldOneOpens(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, id, k.Primary())
 	require.ElementsMatch(t, []string{old.Primary(), id}, k.IDs())
-	require.False(t, k.Current(sealed))
 	opened, err := k.Open(sealed, here)
 	require.NoError(t, err)
 	require.Equal(t, "hunter2", opened)
+	again, err := k.Reseal(sealed, here)
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(again, keyring.PrefixOf(id)))
+	same, err := k.Reseal(again, here)
+	require.NoError(t, err)
+	require.Equal(t, again, same)
+	opened, err = k.Open(again, here)
+	require.NoError(t, err)
+	require.Equal(t, "hunter2", opened)
+	_, err = old.Open(again, here)
+	require.Error(t, err)
 }
 
 // A process reads its file again when it meets a value of a key that it lacks.
@@ -177,7 +185,7 @@ func TestABadKeysetIsRefusedWithoutItsText(t *testing.T) {
 	require.NotEqual(t, raw, string(text))
 	for name, bad := range map[string]string{
 		"empty": "", "no JSON": "hunter2", "other JSON": `{"hunter2": 1}`, "broken JSON": `{"primaryKeyId": "hunter2`, "without a primary": strings.Replace(string(text), `"primaryKeyId":`, `"primaryKeyID2":`, 1),
-		"without prefix": raw, "disabled": strings.Replace(string(text), "ENABLED", "DISABLED", 1), "long": strings.Repeat("A", 1<<20+1),
+		"without prefix": raw, "a KMS": "gcp-kms://projects/hunter2", "disabled": strings.Replace(string(text), "ENABLED", "DISABLED", 1), "long": strings.Repeat("A", 1<<20+1),
 	} {
 		_, err := keyring.Parse(secret.Text(bad))
 		require.Error(t, err, name)

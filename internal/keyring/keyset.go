@@ -48,11 +48,16 @@ const maxKeysetBytes = 1 << 20
 
 var errKeyset = errors.New("it is not a keyset of keys for AEAD in Tink's JSON format, nor its base64; make one with `fanmail secrets new-key`")
 
+var errKMS = errors.New("it is a URL; keys in a KMS are not supported: give a keyset as a file (--secrets-key-file) or as text (FANMAIL_SECRETS_KEY)")
+
 // decode and encode are the text form of a keyset.
 func decode(text []byte) (*tinkset.Handle, error) {
 	text = bytes.TrimSpace(text)
 	if len(text) > maxKeysetBytes {
 		return nil, fmt.Errorf("it has %d bytes; the limit is %d", len(text), maxKeysetBytes)
+	}
+	if bytes.Contains(text, []byte("://")) {
+		return nil, errKMS
 	}
 	if !bytes.HasPrefix(text, []byte("{")) {
 		plain, err := base64.StdEncoding.DecodeString(string(text))

@@ -83,8 +83,8 @@ var Rules = []Rule{
 		Because: "producers trace their inserts by it, and must not pull in what records metrics and logs",
 	},
 	{
-		Package: "internal/health", May: []string{"internal/pg", "internal/stream"},
-		Because: "it knows errors of the database and the broker, and nothing of what the parts do",
+		Package: "internal/health", May: []string{"internal/keyring", "internal/pg", "internal/stream"},
+		Because: "it knows errors of the database, the broker and the secrets' keys, and nothing of what the parts do",
 	},
 	{
 		Package: "internal/retention", May: []string{"internal/pg"},
@@ -179,15 +179,15 @@ var Rules = []Rule{
 		Because: "it is for other programs' tests, which see Fanmail as those programs do: through the client",
 	},
 	{
-		Package: "internal/engine", May: []string{"deploy/migrations", "events", "fanout", "internal/agentwebhook", "internal/attempt", "internal/dispatch", "internal/health", "internal/mailbox", "internal/opevents", "internal/pg", "internal/relay", "internal/replay", "internal/retention", "internal/stream", "outbox", "subscribers"},
+		Package: "internal/engine", May: []string{"deploy/migrations", "events", "fanout", "internal/agentwebhook", "internal/attempt", "internal/dispatch", "internal/health", "internal/keyring", "internal/mailbox", "internal/opevents", "internal/pg", "internal/relay", "internal/replay", "internal/retention", "internal/stream", "outbox", "subscribers"},
 		Because: "it wires the engine for the client and for the processes, so neither may be below it",
 	},
 	{
-		Package: ".", May: []string{"deploy/migrations", "events", "internal/engine", "internal/input", "internal/mailbox", "internal/pg", "internal/replay", "internal/stream", "internal/tenancy", "outbox", "subscribers"},
+		Package: ".", May: []string{"deploy/migrations", "events", "internal/engine", "internal/input", "internal/keyring", "internal/mailbox", "internal/pg", "internal/replay", "internal/secret", "internal/stream", "internal/tenancy", "outbox", "subscribers"},
 		Because: "the client is small: it manages through the owners of the tables, and runs the engine",
 	},
 	{
-		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/devserver", "internal/dispatch", "internal/engine", "internal/faults", "internal/health", "internal/ingest", "internal/mailbox", "internal/opevents", "internal/pg", "internal/rawmail", "internal/relay", "internal/replay", "internal/retention", "internal/secret", "internal/stream", "internal/telemetry/export", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/devserver", "internal/dispatch", "internal/engine", "internal/faults", "internal/health", "internal/ingest", "internal/keyring", "internal/mailbox", "internal/opevents", "internal/pg", "internal/rawmail", "internal/relay", "internal/replay", "internal/retention", "internal/secret", "internal/stream", "internal/telemetry/export", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
 		Because: "app wires everything, so only commands may stand above it",
 	},
 	{
@@ -199,7 +199,7 @@ var Rules = []Rule{
 		Because: "it is arithmetic about the system and runs none of it",
 	},
 	{
-		Package: "cmd/*", May: []string{"internal/api", "internal/app", "internal/input", "internal/apiclient", "internal/capacity", "deploy/migrations", "internal/devserver", "events", "internal/health", "internal/stream", "internal/pg", "internal/secret", "subscribers/signature"},
+		Package: "cmd/*", May: []string{"internal/api", "internal/app", "internal/input", "internal/apiclient", "internal/capacity", "deploy/migrations", "internal/devserver", "events", "internal/health", "internal/keyring", "internal/stream", "internal/pg", "internal/secret", "subscribers/signature"},
 		Because: "a command reads its configuration and runs app; what it does itself nobody could test or reuse",
 	},
 }

@@ -1,0 +1,290 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/health"
+	"github.com/fanmail-dev/fanmail/internal/keyring"
+	"github.com/fanmail-dev/fanmail/internal/secret"
+	"github.com/fanmail-dev/fanmail/subscribers"
+)
+
+// Secrets configures the keys that encrypt secrets in the database.
+type Secrets struct {
+	File string      `name:"secrets-key-file" env:"FANMAIL_SECRETS_KEY_FILE" placeholder:"FILE" help:"Keyset that encrypts secrets in the database, as 'fanmail secrets new-key' writes it. It is read again when it changes."`
+	Key  secret.Text `name:"secrets-key" env:"FANMAIL_SECRETS_KEY" placeholder:"KEYSET" help:"The keyset itself instead of a file. Without both, secrets are stored in clear."`
+}
+
+// load reads the keyset.
+func (c *Secrets) load() (*keyring.Keyring, error) {
+	if c.File != "" && c.Key != "" {
+		return nil, wrong("--secrets-key-file and --secrets-key", "FANMAIL_SECRETS_KEY_FILE, FANMAIL_SECRETS_KEY", "exclude each other")
+	}
+	keys, err := keyring.Load(keyring.Source{File: c.File, Key: c.Key})
+	switch {
+	case err != nil && c.File != "":
+		return nil, wrong("--secrets-key-file", "FANMAIL_SECRETS_KEY_FILE", err.Error())
+	case err != nil:
+		return nil, wrong("--secrets-key", "FANMAIL_SECRETS_KEY", err.Error())
+	}
+	return keys, nil
+}
+
+func (c *Secrets) validate() error {
+	_, err := c.load()
+	return err
+}
+
+// UpKeyFile is the keyset of `fanmail up` in its directory.
+const UpKeyFile = "secrets-key.json"
+
+// orMake sets the key file of a directory if no key is set, and makes the file if
+// there is none.
+func (c *Secrets) orMake(dir string) error {
+	if c.File != "" || c.Key != "" {
+		return nil
+	}
+	c.File = filepath.Join(dir, UpKeyFile)
+	text, err := keyring.NewKeyset()
+	if err != nil {
+		return err
+	}
+	if err := keyring.CreateFile(c.File, text); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// secretsEvery is the time between two checks of the keys in use.
+const secretsEvery = health.BeatEvery
+
+// secretsName is the name of the component.
+const secretsName = "secrets"
+
+// useSecrets loads the process's keys and adds the component that checks them. The
+// process is not ready while secrets are sealed with a key that it does not have.
+func (p *process) useSecrets(ctx context.Context, c Secrets) error {
+	keys, err := c.load()
+	if err != nil {
+		return err
+	}
+	p.keys = keys
+	component := p.state.registry.Component(secretsName, true, 0)
+	check := func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, beatTimeout)
+		defer cancel()
+		err := keys.Check(ctx, p.pool)
+		if err != nil && ctx.Err() != nil {
+			return // the database says nothing about the keys
+		}
+		if component.Report(err) {
+			if err != nil {
+				p.log.Error("secrets can't be opened", zap.Error(err))
+			} else {
+				p.log.Info("secrets can be opened")
+			}
+		}
+	}
+	check(ctx)
+	p.add(secretsName, func(ctx context.Context) error {
+		tick := time.NewTicker(secretsEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+				check(ctx)
+			}
+		}
+	})
+	return nil
+}
+
+// Rotation is the progress and the result of [RotateSecrets].
+type Rotation struct {
+	Key      string   // the id of the primary key
+	Total    int64    // webhooks that had secrets to encrypt at the beginning
+	Done     int64    // webhooks whose secrets are encrypted now
+	Failed   []string // webhooks with secrets that can't be opened, 10 at most
+	Unopened int      // how many those are
+	Retired  []string // keys that seal nothing any more
+}
+
+// resealBatch bounds the webhooks of a transaction.
+const resealBatch = 200
+
+// RotateSecrets encrypts all secrets with the primary key: those in clear, and those
+// of earlier keys. Processes keep working meanwhile. It may be called again at any
+// time, also after it was killed: what is done stays done. With a new key it first
+// waits until all running processes have it. progress is called with each step of the
+// wait, "" after each batch.
+func RotateSecrets(ctx context.Context, db Database, c Secrets, log *zap.Logger, progress func(Rotation, string)) (Rotation, error) {
+	if err := firstError(db.validate, c.validate); err != nil {
+		return Rotation{}, err
+	}
+	keys, err := c.load()
+	if err != nil {
+		return Rotation{}, err
+	}
+	if keys.Primary() == "" {
+		return Rotation{}, missing("--secrets-key-file", "FANMAIL_SECRETS_KEY_FILE", "the keyset with which to encrypt; `fanmail secrets new-key` makes one")
+	}
+	pool, err := connectDatabase(ctx, db, newCondition("secrets", log), nil)
+	if err != nil {
+		return Rotation{}, err
+	}
+	defer pool.Close()
+	r := &rotation{pool: pool, keys: keys, progress: progress, Rotation: Rotation{Key: keys.Primary()}}
+	if err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error { return keys.Enroll(ctx, tx) }); err != nil {
+		return r.Rotation, err
+	}
+	if err := r.awaitProcesses(ctx); err != nil {
+		return r.Rotation, err
+	}
+	if r.Total, err = subscribers.CountStale(ctx, pool, keys); err != nil {
+		return r.Rotation, err
+	}
+	if err := r.reseal(ctx); err != nil {
+		return r.Rotation, err
+	}
+	return r.Rotation, r.retire(ctx)
+}
+
+type rotation struct {
+	Rotation
+	pool     *pgxpool.Pool
+	keys     *keyring.Keyring
+	progress func(Rotation, string)
+}
+
+// keyWait bounds the wait for processes to read a new key.
+const keyWait = 3 * time.Minute
+
+// awaitProcesses waits until each running process has checked the keys in use since
+// the primary key was recorded, and has them all. Otherwise deliveries would wait
+// there for the key.
+func (r *rotation) awaitProcesses(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, keyWait)
+	defer cancel()
+	said := ""
+	for {
+		age, err := keyring.Age(ctx, r.pool, r.Key)
+		if err != nil {
+			return err
+		}
+		waiting, err := r.behind(ctx, age)
+		if err != nil {
+			return err
+		}
+		if waiting == "" {
+			return nil
+		}
+		if waiting != said {
+			said = waiting
+			r.progress(r.Rotation, "waiting for "+waiting+" to have key "+r.Key)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not have key %s after %s: give it the keyset; a file is read again by itself, a variable when the process starts", waiting, r.Key, keyWait)
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// behind names a process that may lack the primary key, which was recorded so long
+// ago; "" if there is none.
+func (r *rotation) behind(ctx context.Context, age time.Duration) (string, error) {
+	list, err := health.Processes(ctx, r.pool)
+	if err != nil {
+		return "", err
+	}
+	for _, p := range list {
+		for i := range p.Components {
+			s := &p.Components[i]
+			if s.Name != secretsName || p.Age > health.Gone {
+				continue
+			}
+			if s.Status == health.Failing || age-p.Age < 2*secretsEvery {
+				return p.Kind + " " + p.Name, nil
+			}
+		}
+	}
+	return "", nil
+}
+
+// reseal goes through the webhooks until all that can be opened are done.
+func (r *rotation) reseal(ctx context.Context) error {
+	failed := map[events.WebhookID]struct{}{}
+	for {
+		var after events.WebhookID
+		var why error
+		for {
+			got, err := subscribers.Reseal(ctx, r.pool, r.keys, after, resealBatch)
+			if err != nil {
+				return err
+			}
+			r.Done += int64(got.Webhooks)
+			for _, id := range got.Failed {
+				failed[id] = struct{}{}
+			}
+			if why == nil {
+				why = got.Err
+			}
+			r.progress(r.Rotation, "")
+			if after = got.Last; after == (events.WebhookID{}) {
+				break
+			}
+		}
+		left, err := subscribers.CountStale(ctx, r.pool, r.keys)
+		if err != nil {
+			return err
+		}
+		if left > int64(len(failed)) {
+			continue // rows that were locked
+		}
+		r.Unopened = len(failed)
+		for id := range failed {
+			if len(r.Failed) == 10 {
+				break
+			}
+			r.Failed = append(r.Failed, id.String())
+		}
+		if why != nil {
+			return fmt.Errorf("the secrets of %d webhooks stay as they are (%s): %w", len(failed), strings.Join(r.Failed, ", "), why)
+		}
+		return nil
+	}
+}
+
+// retire forgets the keys that seal nothing any more.
+func (r *rotation) retire(ctx context.Context) error {
+	ids, err := keyring.InUse(ctx, r.pool)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if id == r.Key {
+			continue
+		}
+		gone, err := keyring.Forget(ctx, r.pool, id, func(tx pgx.Tx) (bool, error) { return subscribers.KeyUsed(ctx, tx, id) })
+		if err != nil {
+			return err
+		}
+		if gone {
+			r.Retired = append(r.Retired, id)
+		}
+	}
+	return nil
+}
