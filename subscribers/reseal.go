@@ -64,7 +64,7 @@ func Reseal(ctx context.Context, db pg.TxDB, keys *keyring.Keyring, after events
 		}
 		// Outcomes lock several webhooks in any order: to wait for a row could be a deadlock.
 		rows, err := tx.Query(ctx, `SELECT id, ARRAY[`+strings.Join(sealedColumns, `, `)+`]::text[], `+columnPrevious+` FROM fanmail.webhooks
-			WHERE id > $2 AND `+stale()+` ORDER BY id LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED`, keys.Prefix(), after, limit)
+			WHERE id > coalesce($2::uuid, '00000000-0000-0000-0000-000000000000') AND `+stale()+` ORDER BY id LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED`, keys.Prefix(), after, limit)
 		if err != nil {
 			return fmt.Errorf("read secrets to encrypt: %w", err)
 		}

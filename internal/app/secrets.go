@@ -122,6 +122,9 @@ type Rotation struct {
 	Retired  []string // keys that seal nothing any more
 }
 
+// maxIdlePasses bounds the passes in a row, a second apart, that encrypt nothing.
+const maxIdlePasses = 60
+
 // resealBatch bounds the webhooks of a transaction.
 const resealBatch = 200
 
@@ -227,7 +230,8 @@ func (r *rotation) behind(ctx context.Context, age time.Duration) (string, error
 // reseal goes through the webhooks until all that can be opened are done.
 func (r *rotation) reseal(ctx context.Context) error {
 	failed := map[events.WebhookID]struct{}{}
-	for {
+	for idle := 0; ; {
+		before := r.Done
 		var after events.WebhookID
 		var why error
 		for {
@@ -251,8 +255,19 @@ func (r *rotation) reseal(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if left > int64(len(failed)) {
-			continue // rows that were locked
+		if left > int64(len(failed)) { // rows that were locked, or have changed
+			if idle = idle + 1; r.Done > before {
+				idle = 0
+			}
+			if idle > maxIdlePasses {
+				return fmt.Errorf("%d webhooks stay locked by other transactions; run `fanmail secrets rotate` again", left-int64(len(failed)))
+			}
+			select {
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-time.After(time.Second):
+			}
+			continue
 		}
 		r.Unopened = len(failed)
 		for id := range failed {

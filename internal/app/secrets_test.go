@@ -1,0 +1,141 @@
+package app
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/keyring"
+	"github.com/fanmail-dev/fanmail/internal/secret"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
+	"github.com/fanmail-dev/fanmail/subscribers"
+	"github.com/fanmail-dev/fanmail/test/pgtest"
+)
+
+// dump returns what a backup holds of the webhooks.
+func dump(t *testing.T, pool *pgxpool.Pool) (text string) {
+	t.Helper()
+	require.NoError(t, pool.QueryRow(t.Context(), `SELECT string_agg(w::text, E'\n') FROM fanmail.webhooks AS w`).Scan(&text))
+	return text
+}
+
+// Secrets that were stored in clear are encrypted by a rotation, and then with a new
+// key. Each rotated secret keeps signing, and no other key and no other row opens them.
+func TestARotationEncryptsAllSecrets(t *testing.T) {
+	t.Parallel()
+	ctx, log, url := t.Context(), zaptest.NewLogger(t), pgtest.URL(t)
+	pool := pgtest.Open(t, url)
+	tenant, err := tenancy.Create(ctx, pool, tenancy.NewTenant{Name: "acme"})
+	require.NoError(t, err)
+	clear := subscribers.NewStore(pool, subscribers.Limits{})
+	var planted []string
+	var hooks []events.WebhookID
+	for range 3 {
+		w, first, err := clear.Create(ctx, tenant.ID, subscribers.Webhook{
+			URL: "https://hooks.example.com/", Events: []events.Type{"email.received"}, Enabled: true, Headers: map[string]string{"X-Api-Key": "marker-hunter2"},
+		})
+		require.NoError(t, err)
+		second, _, err := clear.Rotate(ctx, tenant.ID, w.ID, "")
+		require.NoError(t, err)
+		third, _, err := clear.Rotate(ctx, tenant.ID, w.ID, "")
+		require.NoError(t, err)
+		planted, hooks = append(planted, first, second, third), append(hooks, w.ID)
+	}
+	require.Contains(t, dump(t, pool), planted[0])
+	require.Contains(t, dump(t, pool), "marker-hunter2")
+
+	file := filepath.Join(t.TempDir(), UpKeyFile)
+	text, err := keyring.NewKeyset()
+	require.NoError(t, err)
+	require.NoError(t, keyring.CreateFile(file, text))
+	rotate := func() (Rotation, error) {
+		return RotateSecrets(ctx, Database{URL: secret.Text(url)}, Secrets{File: file}, log, func(Rotation, string) {})
+	}
+	r, err := rotate()
+	require.NoError(t, err)
+	require.Equal(t, int64(3), r.Done)
+	require.Empty(t, r.Retired)
+	for _, marker := range append(planted, "marker-hunter2") {
+		bare := strings.TrimPrefix(marker, "whsec_")
+		for _, form := range []string{marker, bare, base64.StdEncoding.EncodeToString([]byte(marker)), hex.EncodeToString([]byte(marker))} {
+			require.NotContains(t, dump(t, pool), form)
+		}
+	}
+	r, err = rotate()
+	require.NoError(t, err)
+	require.Zero(t, r.Done, "what is done stays done")
+
+	opens := func(text []byte) (locked int) {
+		keys, err := keyring.Parse(secret.Text(text))
+		require.NoError(t, err)
+		registry := subscribers.NewRegistry(pool, nil, log).WithKeyring(keys)
+		require.NoError(t, registry.Load(ctx))
+		for _, id := range hooks {
+			if registry.Get(id).Locked() {
+				locked++
+				continue
+			}
+			_, err := registry.Get(id).Signer(time.Now())
+			require.NoError(t, err)
+		}
+		return locked
+	}
+	require.Zero(t, opens(text))
+	more, id, err := keyring.AddKey(text)
+	require.NoError(t, err)
+	require.NoError(t, keyring.ReplaceFile(file, more))
+	r, err = rotate()
+	require.NoError(t, err)
+	require.Equal(t, id, r.Key)
+	require.Equal(t, int64(3), r.Done)
+	require.Len(t, r.Retired, 1)
+	require.Zero(t, opens(more))
+	require.Equal(t, 3, opens(text), "the first key opens nothing any more")
+
+	// Without the key, or with another, nothing is written and the check says why.
+	var missing *keyring.MissingKeyError
+	_, _, err = clear.Create(ctx, tenant.ID, subscribers.Webhook{URL: "https://hooks.example.com/", Events: []events.Type{"email.received"}})
+	require.ErrorAs(t, err, &missing)
+	old, err := keyring.Parse(secret.Text(text))
+	require.NoError(t, err)
+	require.ErrorAs(t, old.Check(ctx, pool), &missing)
+	require.Equal(t, id, missing.ID)
+
+	// A ciphertext in another row does not open, and the rotation names that row.
+	_, err = pool.Exec(ctx, `UPDATE fanmail.webhooks SET signing_secret = (SELECT signing_secret FROM fanmail.webhooks WHERE id = $1) WHERE id = $2`, hooks[0], hooks[1])
+	require.NoError(t, err)
+	require.Equal(t, 1, opens(more))
+	third, _, err := keyring.AddKey(more)
+	require.NoError(t, err)
+	require.NoError(t, keyring.ReplaceFile(file, third))
+	r, err = rotate()
+	require.ErrorIs(t, err, keyring.ErrDamaged)
+	require.Equal(t, []string{hooks[1].String()}, r.Failed)
+	require.Equal(t, int64(2), r.Done)
+}
+
+func TestUpMakesItsKeyOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var c, again Secrets
+	require.NoError(t, c.orMake(dir))
+	info, err := os.Stat(c.File)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+	before, err := os.ReadFile(c.File)
+	require.NoError(t, err)
+	require.NoError(t, again.orMake(dir))
+	after, err := os.ReadFile(again.File)
+	require.NoError(t, err)
+	require.Equal(t, before, after)
+	require.NoError(t, c.validate())
+}
