@@ -256,7 +256,8 @@ func (r *rotation) reseal(ctx context.Context) error {
 			return err
 		}
 		if left > int64(len(failed)) { // rows that were locked, or have changed
-			if idle = idle + 1; r.Done > before {
+			idle++
+			if r.Done > before {
 				idle = 0
 			}
 			if idle > maxIdlePasses {

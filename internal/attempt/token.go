@@ -68,7 +68,7 @@ func (t *tokens) get(ctx context.Context) (string, error) {
 		return value, err
 	}
 	select {
-	case r := <-t.flight.DoChan("", func() (any, error) { return t.fetch() }):
+	case r := <-t.flight.DoChan("", func() (any, error) { return t.fetch() }): //nolint:contextcheck // attempts share it, so it outlives each of them
 		value, _ := r.Val.(string)
 		return value, r.Err
 	case <-ctx.Done():

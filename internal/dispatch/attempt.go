@@ -18,9 +18,10 @@ const (
 	AttemptTimeout = subscribers.DefaultTimeout
 	// HeaderDelivery is the header with the delivery's id.
 	HeaderDelivery = "Fanmail-Delivery-Id"
-	// HeaderEventType and HeaderSchemaVersion are the headers with the type and the
-	// schema version of the envelope, in the canonical form of net/http.
-	HeaderEventType     = "X-E2a-Event-Type"
+	// HeaderEventType is the header with the type of the event, in the canonical form
+	// of net/http.
+	HeaderEventType = "X-E2a-Event-Type"
+	// HeaderSchemaVersion is the header with the schema version of the envelope.
 	HeaderSchemaVersion = "X-E2a-Schema-Version"
 )
 

@@ -125,8 +125,12 @@ func TestPostmasterAndAbuseGoToTheOperatorsAgent(t *testing.T) {
 		got = append(got, [2]string{m.Agent, m.Data.Recipient})
 	}
 	require.Equal(t, [][2]string{
-		{"desk@ops.example", "postmaster@mx.example"}, {"desk@ops.example", "postmaster@example.com"}, {"desk@ops.example", "abuse@example.com"},
-		{"desk@ops.example", "postmaster@sub.example.net"}, {"*@example.org", "abuse@example.org"}, {"robot@example.com", "robot@example.com"},
+		{"desk@ops.example", "postmaster@mx.example"},
+		{"desk@ops.example", "postmaster@example.com"},
+		{"desk@ops.example", "abuse@example.com"},
+		{"desk@ops.example", "postmaster@sub.example.net"},
+		{"*@example.org", "abuse@example.org"},
+		{"robot@example.com", "robot@example.com"},
 	}, got)
 	require.Equal(t, chunk, string(mails(t, pool)[5].Raw))
 }

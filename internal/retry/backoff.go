@@ -38,7 +38,7 @@ func (p *Policy) BackOff() backoff.BackOff {
 	return backoff.WithMaxRetries(backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(p.Initial), backoff.WithMultiplier(p.Factor), backoff.WithMaxInterval(p.Max),
 		backoff.WithRandomizationFactor(p.jitter()), backoff.WithMaxElapsedTime(0),
-	), uint64(p.Attempts-1)) //nolint:gosec // at least 1
+	), uint64(p.Attempts-1))
 }
 
 func (p *Policy) jitter() float64 {

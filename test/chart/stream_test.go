@@ -60,8 +60,10 @@ func TestNACKMakesTheStreamsOfTheCode(t *testing.T) {
 		require.Equal(t, text(w.Discard), got.Discard, w.Name)
 		require.Equal(t, w.MaxAge, duration(got.MaxAge), w.Name)
 		switch {
-		case w.Name == stream.Raw:
-			w.MaxBytes = 8 << 30 // for an account without limits
+		case w.Name == stream.Raw: // the bounds in an account without limits
+			w.MaxBytes = 8 << 30
+		case w.Name == stream.Intake:
+			w.MaxBytes = 1 << 30
 		case w.MaxBytes == 0:
 			w.MaxBytes = -1 // both mean no limit
 		}

@@ -27,14 +27,12 @@ func TestAnEdgeTakesMailWhileTheDatabaseIsAway(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Minute, errors.New("the test of an edge took too long"))
 	t.Cleanup(cancel)
-	dir, err := os.MkdirTemp("", "fanmail-e2e-")
-	require.NoError(t, err)
-	require.NoError(t, os.Chmod(dir, 0o755))
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	dir := openDir(t)
 	g := &guarded{bin: built(t), logs: filepath.Join(dir, "logs"), broker: freeAddr(t)}
 	require.NoError(t, os.Mkdir(g.logs, 0o700))
 	g.rig = &rig{t: t, natsDir: filepath.Join(dir, "nats"), smtp: freeAddr(t), api: freeAddr(t), running: map[string]*process.Process{}}
 	t.Cleanup(g.end)
+	var err error
 	g.pg, err = devserver.StartPostgres(ctx, devserver.PostgresOptions{Dir: dir})
 	require.NoError(t, err)
 	t.Cleanup(g.pg.Stop)
@@ -93,6 +91,16 @@ func TestAnEdgeTakesMailWhileTheDatabaseIsAway(t *testing.T) {
 	require.Eventually(t, func() bool { return len(subjects()) > len(sizes) }, 2*time.Minute, 50*time.Millisecond)
 	require.Equal(t, []string{"0", "1", "2", "3", "4"}, subjects())
 	require.Empty(t, g.refusals())
+}
+
+// openDir is a folder for the test that Postgres's user can enter.
+func openDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "fanmail-e2e-") //nolint:usetesting // nobody else can enter those of t.TempDir
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(dir, 0o755))
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 // sendMail sends one mail over a connection of its own.

@@ -46,10 +46,8 @@ const guardedDatabase = "fanmail"
 
 func newGuarded(ctx context.Context, t *testing.T) *guarded {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "fanmail-e2e-")
-	require.NoError(t, err)
-	require.NoError(t, os.Chmod(dir, 0o755))
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	dir := openDir(t)
+	var err error
 	g := &guarded{bin: built(t), logs: filepath.Join(dir, "logs"), broker: freeAddr(t)}
 	require.NoError(t, os.Mkdir(g.logs, 0o700))
 

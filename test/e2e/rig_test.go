@@ -89,11 +89,7 @@ func programs() []string {
 // newRigOf starts a rig of the programs in bin.
 func newRigOf(ctx context.Context, t testing.TB, bin string, env ...string) *rig {
 	t.Helper()
-	// Not t.TempDir: Postgres's user must be able to enter it.
-	dir, err := os.MkdirTemp("", "fanmail-e2e-")
-	require.NoError(t, err)
-	require.NoError(t, os.Chmod(dir, 0o755))
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	dir := openDir(t)
 
 	logs := filepath.Join(dir, "logs")
 	require.NoError(t, os.Mkdir(logs, 0o700))
