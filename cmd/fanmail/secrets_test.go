@@ -44,6 +44,8 @@ var templates = map[string][]string{
 	"proxy":    {"http://fan:%s@127.0.0.1:1", "socks5://fan:%s@127.0.0.1:1", "ftp://fan:%s@127.0.0.1:1", "http//fan:%s@h", "fan:%s@127.0.0.1", "%s"},
 	"api":      {"http://fan:%s@127.0.0.1:1", "https://fan:%s@127.0.0.1:1/", "http//fan:%s@127.0.0.1", "fan:%s@127.0.0.1", "%s"},
 	"key":      {"%s", "fm_%s"},
+
+	"secrets-key": {"%s", "file:%s", "kms://%s", "hcvault://%s", "aws-kms://%s", `{"primaryKeyId":1,"key":[{"keyData":"%s"}]}`, `{"primaryKeyId":"%s"}`, "sealed:v1:%s"},
 }
 
 // secretFlags returns the names of a node's flags that hold a secret.

@@ -23,7 +23,7 @@ func TestNoSecretIsLoggedOrRecorded(t *testing.T) {
 	fine, failing, gone, broken := r.webhook("/fine"), r.webhook("/failing"), r.webhook("/gone"), r.webhook("/broken")
 	r.sink.Script("/failing", sink.Status(http.StatusInternalServerError))
 	r.sink.Script("/gone", sink.Status(http.StatusGone))
-	const unreadable = "whsec_hunter2, not base64"
+	const unreadable = "whsk_hunter2, not base64"
 	r.exec(`UPDATE fanmail.webhooks SET signing_secret = $2 WHERE id = $1`, broken, unreadable)
 	r.relay()
 	stop := r.dispatcher()
@@ -32,7 +32,7 @@ func TestNoSecretIsLoggedOrRecorded(t *testing.T) {
 	r.until(failing, func(v row) bool { return v.Attempts == 1 })
 	r.until(gone, func(v row) bool { return v.Status == "failed" && v.Disabled })
 	v := r.until(broken, func(v row) bool { return v.Attempts == 1 })
-	require.Equal(t, "a signing secret is whsec_ followed by base64", *v.Error)
+	require.Equal(t, "a signing secret is a text that is not empty; a key of Ed25519 is whpk_ or whsk_ followed by base64", *v.Error)
 	stop()
 
 	var secrets []string
