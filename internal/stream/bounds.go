@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"errors"
 	"strconv"
 	"strings"
@@ -19,18 +20,23 @@ type part struct {
 	unlimited int64
 	// most is the highest bound in bytes; zero: no limit.
 	most int64
+	// least is the lowest bound in bytes; zero: [leastBytes].
+	least int64
 }
 
 var parts = map[string]part{
 	Events:     {divisor: 2, unlimited: 8 << 30},
 	Deliveries: {divisor: 2, onDisk: 8, unlimited: 512 << 20, most: 512 << 20},
-	Raw:        {divisor: 8, unlimited: 8 << 30},
-	Intake:     {divisor: 8, unlimited: 1 << 30},
-	Dead:       {divisor: 16, unlimited: 1 << 30, most: 1 << 30},
+	// A small account has no large share for mails of servers that it may not have.
+	Raw:    {divisor: 16, unlimited: 8 << 30, least: 256 << 10},
+	Intake: {divisor: 8, unlimited: 1 << 30},
+	Dead:   {divisor: 16, unlimited: 1 << 30, most: 1 << 30},
 }
 
 // leastBytes is the lowest bound, with room for a few events of any size.
 const leastBytes = 2 << 20
+
+func (p part) floor() int64 { return cmp.Or(p.least, leastBytes) }
 
 // bytes returns the stream's bound in bytes. A nil info means an account without limits.
 func (p part) bytes(info *jetstream.AccountInfo, c *jetstream.StreamConfig) int64 {
@@ -54,7 +60,7 @@ func (p part) bytes(info *jetstream.AccountInfo, c *jetstream.StreamConfig) int6
 	if p.most > 0 {
 		bytes = min(bytes, p.most)
 	}
-	return max(bytes, leastBytes)
+	return max(bytes, p.floor())
 }
 
 // noRoom reports whether the broker refused a stream because of its size. A cluster

@@ -195,10 +195,11 @@ func same(have, merged jetstream.StreamConfig) bool {
 // of its servers, nor what other streams have reserved, so fit halves a refused bound. Of
 // an accepted one it leaves half to the other streams.
 func (e *ensurer) fit(ctx context.Context, c jetstream.StreamConfig, put, shrink func(jetstream.StreamConfig) error) error {
-	want := parts[c.Name].bytes(e.account(ctx), &c)
+	p := parts[c.Name]
+	want := p.bytes(e.account(ctx), &c)
 	c.MaxBytes = want
 	err := put(c)
-	for ; noRoom(err) && c.MaxBytes/2 >= leastBytes; err = put(c) {
+	for ; noRoom(err) && c.MaxBytes/2 >= p.floor(); err = put(c) {
 		c.MaxBytes /= 2
 	}
 	switch {
@@ -209,7 +210,7 @@ func (e *ensurer) fit(ctx context.Context, c jetstream.StreamConfig, put, shrink
 	case err != nil:
 		return err
 	}
-	if c.MaxBytes < want && c.MaxBytes/2 >= leastBytes {
+	if c.MaxBytes < want && c.MaxBytes/2 >= p.floor() {
 		c.MaxBytes /= 2
 		if err := shrink(c); err != nil {
 			return fmt.Errorf("bound stream %s: %w", c.Name, err)
