@@ -27,6 +27,24 @@ import (
 // patience is how long a test waits for what must come.
 const patience = 20 * time.Second
 
+// running runs f until the test ends, or until stop is called.
+func running(t testing.TB, f func(context.Context) error) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- f(ctx) }()
+	stopped := false
+	stop = func() {
+		if !stopped {
+			stopped = true
+			cancel()
+			require.NoError(t, <-done)
+		}
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
 // serve runs a server until the test ends.
 func serve(t testing.TB, pool *pgxpool.Pool, o ingest.Options) *ingest.Server {
 	t.Helper()
@@ -35,13 +53,7 @@ func serve(t testing.TB, pool *pgxpool.Pool, o ingest.Options) *ingest.Server {
 	s, err := ingest.NewServer(pool, nil, o)
 	require.NoError(t, err)
 	require.NoError(t, s.Listen())
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		require.NoError(t, <-done)
-	})
+	running(t, s.Run)
 	return s
 }
 

@@ -57,11 +57,7 @@ func next(ctx context.Context, consumer jetstream.Consumer) ([]jetstream.Msg, er
 	return batch, nil
 }
 
-// mend creates the streams again if err says that the broker has lost them. It
-// returns err, joined with the error of creating them.
+// mend creates the streams again if err says that the broker has lost them.
 func (s *intakeStream) mend(ctx context.Context, err error) error {
-	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrNoStreamResponse) {
-		return errors.Join(err, stream.Ensure(ctx, s.js, s.options))
-	}
-	return err
+	return stream.Mend(ctx, s.js, s.options, err)
 }

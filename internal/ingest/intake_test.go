@@ -26,19 +26,7 @@ import (
 func takeIn(t testing.TB, pool *pgxpool.Pool, js jetstream.JetStream, reg prometheus.Registerer) (stop func()) {
 	t.Helper()
 	in := ingest.NewIntake(pool, js, js.Conn(), ingest.IntakeOptions{Registerer: reg, Log: zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel))})
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- in.Run(ctx) }()
-	stopped := false
-	stop = func() {
-		if !stopped {
-			stopped = true
-			cancel()
-			require.NoError(t, <-done)
-		}
-	}
-	t.Cleanup(stop)
-	return stop
+	return running(t, in.Run)
 }
 
 func publish(t testing.TB, js jetstream.JetStream, subject, body string, header ...string) {

@@ -1,7 +1,6 @@
 package ingest_test
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -31,24 +30,6 @@ func publishing(t testing.TB, js jetstream.JetStream, d *rawmail.Directory) *ing
 	require.NoError(t, s.Listen())
 	running(t, s.Run)
 	return s
-}
-
-// running runs f until the test ends.
-func running(t testing.TB, f func(context.Context) error) (stop func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- f(ctx) }()
-	stopped := false
-	stop = func() {
-		if !stopped {
-			stopped = true
-			cancel()
-			require.NoError(t, <-done)
-		}
-	}
-	t.Cleanup(stop)
-	return stop
 }
 
 // takingRaw runs an intake of raw mails until stop is called or the test ends.

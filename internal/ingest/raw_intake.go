@@ -22,8 +22,8 @@ const (
 	rawWorkers = 32
 	// rawRetry is how long a raw mail waits after a failure.
 	rawRetry = 5 * time.Second
-	// sweepEvery is how often objects that no message names are removed.
-	sweepEvery = time.Hour
+	// orphansEvery is how often objects that no message names are removed.
+	orphansEvery = time.Hour
 	// deadRawPrefix is the prefix of the subjects of raw mails that are refused.
 	deadRawPrefix = "mail.dead.raw."
 )
@@ -68,7 +68,7 @@ func (in *RawIntake) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(in.drain, stop) })()
 	var workers sync.WaitGroup
 	defer workers.Wait()
-	workers.Go(func() { in.sweep(ctx) })
+	workers.Go(func() { in.removeOrphans(ctx) })
 	free := make(chan struct{}, rawWorkers)
 	for ctx.Err() == nil {
 		var msg *rawmail.Message
@@ -183,11 +183,11 @@ func (in *RawIntake) refuse(ctx context.Context, msg *rawmail.Message) error {
 	return nil
 }
 
-// sweep removes the objects that no message names.
-func (in *RawIntake) sweep(ctx context.Context) {
+// removeOrphans removes the objects that no message names.
+func (in *RawIntake) removeOrphans(ctx context.Context) {
 	for ctx.Err() == nil {
 		persist(ctx, in.log, "remove objects that no raw mail names", func() error {
-			n, err := in.queue.Sweep(ctx)
+			n, err := in.queue.RemoveOrphans(ctx)
 			if n > 0 {
 				in.log.Info("removed objects that no raw mail names", zap.Int("objects", n))
 			}
@@ -195,7 +195,7 @@ func (in *RawIntake) sweep(ctx context.Context) {
 		})
 		select {
 		case <-ctx.Done():
-		case <-time.After(sweepEvery):
+		case <-time.After(orphansEvery):
 		}
 	}
 }

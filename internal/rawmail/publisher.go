@@ -62,12 +62,21 @@ func (p *Publisher) Publish(ctx context.Context, m *Mail) error {
 // put stores the mail's bytes as an object. If the message is never published, a
 // [Queue] removes the object later.
 func (p *Publisher) put(ctx context.Context, name string, raw []byte) error {
-	store, err := p.js.ObjectStore(ctx, stream.RawObjects)
+	store, err := objects(ctx, p.js)
 	if err != nil {
-		return fmt.Errorf("open object store %s: %w", stream.RawObjects, err)
+		return err
 	}
 	_, err = store.Put(ctx, jetstream.ObjectMeta{Name: name}, bytes.NewReader(raw))
 	return err
+}
+
+// objects opens the store of the mails that exceed the broker's message size.
+func objects(ctx context.Context, js jetstream.JetStream) (jetstream.ObjectStore, error) {
+	store, err := js.ObjectStore(ctx, stream.RawObjects)
+	if err != nil {
+		return nil, fmt.Errorf("open object store %s: %w", stream.RawObjects, err)
+	}
+	return store, nil
 }
 
 func unpublished(err error) error {

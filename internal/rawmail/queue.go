@@ -75,7 +75,7 @@ func (q *Queue) Next(ctx context.Context) (*Message, error) {
 	if q.consumer == nil {
 		c, err := q.js.Consumer(ctx, stream.Raw, stream.RawConsumer)
 		if err != nil {
-			return nil, q.mend(ctx, err)
+			return nil, stream.Mend(ctx, q.js, q.o, err)
 		}
 		q.consumer = c
 	}
@@ -103,9 +103,9 @@ func (m *Message) Size(ctx context.Context) (int64, error) {
 	if m.object == "" {
 		return int64(len(m.Raw)), nil
 	}
-	store, err := m.queue.js.ObjectStore(ctx, stream.RawObjects)
+	store, err := objects(ctx, m.queue.js)
 	if err != nil {
-		return 0, fmt.Errorf("open object store %s: %w", stream.RawObjects, err)
+		return 0, err
 	}
 	info, err := store.GetInfo(ctx, m.object)
 	if errors.Is(err, jetstream.ErrObjectNotFound) {
@@ -123,7 +123,7 @@ func (m *Message) Load(ctx context.Context) error {
 	if m.object == "" || m.Refused != "" {
 		return nil
 	}
-	store, err := m.queue.js.ObjectStore(ctx, stream.RawObjects)
+	store, err := objects(ctx, m.queue.js)
 	if err == nil {
 		m.Raw, err = store.GetBytes(ctx, m.object)
 	}
@@ -144,9 +144,9 @@ func (m *Message) Keep(ctx context.Context) error {
 	if m.object == "" {
 		return nil
 	}
-	store, err := m.queue.js.ObjectStore(ctx, stream.RawObjects)
+	store, err := objects(ctx, m.queue.js)
 	if err != nil {
-		return fmt.Errorf("open object store %s: %w", stream.RawObjects, err)
+		return err
 	}
 	from, err := store.Get(ctx, m.object)
 	if errors.Is(err, jetstream.ErrObjectNotFound) {
@@ -163,22 +163,24 @@ func (m *Message) Keep(ctx context.Context) error {
 	return nil
 }
 
-// remove deletes an object. If that fails, [Queue.Sweep] does it later.
+// remove deletes an object. If that fails, [Queue.RemoveOrphans] does it later.
 func (q *Queue) remove(ctx context.Context, object string) {
 	if object == "" {
 		return
 	}
-	if store, err := q.js.ObjectStore(ctx, stream.RawObjects); err == nil {
+	if store, err := objects(ctx, q.js); err == nil {
 		_ = store.Delete(ctx, object)
 	}
 }
 
-// Sweep removes the objects that no message names: their publisher ended before it
+// RemoveOrphans removes the objects that no message names: their publisher ended before it
 // published the message, or the message was acknowledged and the object was not
 // removed. It returns how many it removed.
-func (q *Queue) Sweep(ctx context.Context) (n int, err error) { return q.sweep(ctx, time.Now()) }
+func (q *Queue) RemoveOrphans(ctx context.Context) (n int, err error) {
+	return q.removeOrphans(ctx, time.Now())
+}
 
-func (q *Queue) sweep(ctx context.Context, now time.Time) (n int, err error) {
+func (q *Queue) removeOrphans(ctx context.Context, now time.Time) (n int, err error) {
 	store, err := stream.EnsureObjects(ctx, q.js, q.o)
 	if err != nil {
 		return 0, err
@@ -189,7 +191,7 @@ func (q *Queue) sweep(ctx context.Context, now time.Time) (n int, err error) {
 	}
 	s, err := q.js.Stream(ctx, stream.Raw)
 	if err != nil {
-		return 0, q.mend(ctx, err)
+		return 0, stream.Mend(ctx, q.js, q.o, err)
 	}
 	state := s.CachedInfo().State
 	oldest := now
@@ -211,16 +213,16 @@ func (q *Queue) sweep(ctx context.Context, now time.Time) (n int, err error) {
 		}
 		n++
 	}
-	chunks, err := q.sweepChunks(ctx, named, now.Add(-orphaned))
+	chunks, err := q.removeUnfinished(ctx, named, now.Add(-orphaned))
 	return n + chunks, err
 }
 
 // chunkPrefix begins the subjects of an object's bytes.
 const chunkPrefix = "$O." + stream.RawObjects + ".C."
 
-// sweepChunks removes the bytes that belong to no object and are older than a time: a
+// removeUnfinished removes the bytes that belong to no object and are older than a time: a
 // publisher ended while it stored them, and has no right to remove anything.
-func (q *Queue) sweepChunks(ctx context.Context, named map[string]bool, until time.Time) (n int, err error) {
+func (q *Queue) removeUnfinished(ctx context.Context, named map[string]bool, until time.Time) (n int, err error) {
 	s, err := q.js.Stream(ctx, "OBJ_"+stream.RawObjects)
 	if err != nil {
 		return 0, fmt.Errorf("look up the stream of raw mails' objects: %w", err)
@@ -246,13 +248,4 @@ func (q *Queue) sweepChunks(ctx context.Context, named map[string]bool, until ti
 		n++
 	}
 	return n, nil
-}
-
-// mend creates the streams again if err says that the broker has lost them. It returns
-// err, joined with the error of creating them.
-func (q *Queue) mend(ctx context.Context, err error) error {
-	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrNoStreamResponse) {
-		return errors.Join(err, stream.Ensure(ctx, q.js, q.o))
-	}
-	return err
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/fanmail-dev/fanmail/test/natstest"
 )
 
-func TestSweepRemovesOnlyObjectsThatNoMessageCanName(t *testing.T) {
+func TestOnlyObjectsThatNoMessageCanNameAreRemoved(t *testing.T) {
 	t.Parallel()
 	_, js := natstest.Connect(t)
 	require.NoError(t, stream.EnsureAll(t.Context(), js, stream.Options{}))
@@ -27,23 +27,23 @@ func TestSweepRemovesOnlyObjectsThatNoMessageCanName(t *testing.T) {
 		require.NoError(t, err)
 	}
 	q := NewQueue(js, stream.Options{})
-	sweep := func(now time.Time) int {
-		n, err := q.sweep(t.Context(), now)
+	remove := func(now time.Time) int {
+		n, err := q.removeOrphans(t.Context(), now)
 		require.NoError(t, err)
 		return n
 	}
-	require.Zero(t, sweep(time.Now().Add(orphaned/2)), "its message may still come")
+	require.Zero(t, remove(time.Now().Add(orphaned/2)), "its message may still come")
 	large := Mail{To: []string{"robot@example.com"}, At: time.Now(), Raw: []byte(strings.Repeat("x", 2<<20))}
 	require.NoError(t, NewPublisher(js, "edge").Publish(t.Context(), &large))
-	require.Equal(t, 1, sweep(time.Now().Add(2*orphaned)), "a message of its time waits, but nobody finishes the object")
+	require.Equal(t, 1, remove(time.Now().Add(2*orphaned)), "a message of its time waits, but nobody finishes the object")
 
 	m, err := q.Next(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, m.Load(t.Context()))
 	require.Equal(t, large.Raw, m.Raw)
 	require.NoError(t, m.Ack(t.Context()))
-	require.Equal(t, 1, sweep(time.Now().Add(2*orphaned)))
-	require.Equal(t, 1, sweep(time.Now().Add(keptFor+orphaned)))
+	require.Equal(t, 1, remove(time.Now().Add(2*orphaned)))
+	require.Equal(t, 1, remove(time.Now().Add(keptFor+orphaned)))
 	_, err = store.List(t.Context())
 	require.ErrorIs(t, err, jetstream.ErrNoObjectsFound)
 }
