@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/attempt"
 	"github.com/fanmail-dev/fanmail/internal/tracecontext"
 	"github.com/fanmail-dev/fanmail/subscribers"
@@ -18,24 +17,6 @@ const (
 	AttemptTimeout = subscribers.DefaultTimeout
 	// HeaderDelivery is the header with the delivery's id.
 	HeaderDelivery = "Fanmail-Delivery-Id"
-	// HeaderEventType is the header with the type of the event, in the canonical form
-	// of net/http.
-	HeaderEventType = "X-E2a-Event-Type"
-	// HeaderSchemaVersion is the header with the schema version of the envelope.
-	HeaderSchemaVersion = "X-E2a-Schema-Version"
-)
-
-// schemaVersion and typeValues are values of headers that all requests share; nobody
-// changes them.
-var (
-	schemaVersion = []string{events.SchemaVersion}
-	typeValues    = func() map[events.Type][]string {
-		values := make(map[events.Type][]string)
-		for _, t := range events.Catalogue() {
-			values[t] = []string{string(t)}
-		}
-		return values
-	}()
 )
 
 // headerTraceparent is [tracecontext.Header] as net/http writes it.
@@ -82,7 +63,7 @@ func (p *poster) post(ctx context.Context, w *subscribers.Entry, q *delivery) at
 		return attempt.Unsent(err, now)
 	}
 	h := make(http.Header, 12)
-	describe(h, q.Envelope)
+	q.head.set(h)
 	values := [2]string{q.ID.String(), strconv.Itoa(q.Attempts + 1)}
 	h[HeaderDelivery] = values[0:1:1]
 	h[attempt.HeaderAttempt] = values[1:2:2]
@@ -96,19 +77,4 @@ func (p *poster) post(ctx context.Context, w *subscribers.Entry, q *delivery) at
 		URL: u, Header: h, Body: attempt.Bytes(q.Envelope), Length: int64(len(q.Envelope)), Endpoint: endpoint,
 		LeaseValid: func() bool { return p.leaseValid() && !q.tenure.ended() },
 	})
-}
-
-// describe sets the headers that say what the envelope is.
-func describe(h http.Header, envelope []byte) {
-	eventType, version := events.Head(envelope)
-	if value, ok := typeValues[events.Type(eventType)]; ok {
-		h[HeaderEventType] = value
-	} else if len(eventType) > 0 {
-		h[HeaderEventType] = []string{string(eventType)}
-	}
-	if string(version) == events.SchemaVersion {
-		h[HeaderSchemaVersion] = schemaVersion
-	} else if len(version) > 0 {
-		h[HeaderSchemaVersion] = []string{string(version)}
-	}
 }

@@ -24,18 +24,20 @@ type delivery struct {
 	eventID     events.ID
 	maxAttempts int
 	traceparent string // "": not traced
+	head        *head
 	source      source
 	message     *message           // nil unless it came fromStream
 	webhook     *subscribers.Entry // as it was when the attempt began
 	tenure      *tenure            // under which its message came or, later, its attempt began; nil: none
 }
 
-func newDelivery(l *subscribers.Leased, from source) *delivery {
+func newDelivery(l *subscribers.Leased, from source, heads *headReader) *delivery {
 	q := &delivery{
 		Delivery: scheduler.Delivery{
 			ID: l.ID, WebhookID: l.WebhookID, Lease: l.Lease, Attempts: l.Attempts, IsReplay: l.IsReplay, Envelope: l.Envelope,
 		},
 		createdAt: l.CreatedAt, eventID: l.EventID, maxAttempts: l.MaxAttempts, traceparent: l.Traceparent, source: from,
+		head: heads.read(l.Envelope),
 	}
 	q.Payload = q
 	return q

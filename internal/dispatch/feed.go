@@ -53,13 +53,14 @@ func (d *Dispatcher) feed(batch []subscribers.Leased, from, to int, valid bool, 
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.clock.now()
+	var heads headReader
 	for i := from; i < to; i++ {
 		e := d.registry.Get(batch[i].WebhookID)
 		if !valid || e == nil || e.Deleted || e.Strict {
 			left = append(left, i)
 			continue
 		}
-		q, w := newDelivery(&batch[i], fromFanout), scheduled(e)
+		q, w := newDelivery(&batch[i], fromFanout, &heads), scheduled(e)
 		switch d.sched.Add(now, &q.Delivery, &w) {
 		case scheduler.Queued, scheduler.Duplicate:
 		case scheduler.Full:

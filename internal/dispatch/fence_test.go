@@ -52,7 +52,7 @@ func stranger(t *testing.T, url string) (*Dispatcher, *delivery) {
 	require.NoError(t, err)
 	require.Len(t, leased, 1)
 	leased[0].Envelope = []byte(`{"subject":"hello"}`)
-	return d, newDelivery(&leased[0], fromTable)
+	return d, newDelivery(&leased[0], fromTable, &headReader{})
 }
 
 func TestWhatWasLeasedForAPartitionThatWentIsDueAtOnce(t *testing.T) {

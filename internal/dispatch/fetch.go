@@ -49,9 +49,10 @@ func (d *Dispatcher) fetchRows(ctx context.Context, requests []subscribers.Fetch
 	}
 	d.metrics.fetched.Add(float64(len(leased)))
 	rows := make(map[events.WebhookID]int, len(requests))
+	var heads headReader
 	for i := range leased {
 		rows[leased[i].WebhookID]++
-		d.admitWaiting(ctx, newDelivery(&leased[i], fromTable))
+		d.admitWaiting(ctx, newDelivery(&leased[i], fromTable, &heads))
 	}
 	d.fetched(requests, rows, next)
 }

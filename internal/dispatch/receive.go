@@ -115,6 +115,7 @@ func (d *Dispatcher) deliveries(m jetstream.Msg, dm *stream.DeliveryMessage) []*
 		traces = stream.Traceparents(m.Headers(), len(dm.Events))
 	}
 	out := make([]*delivery, len(dm.Deliveries))
+	var heads headReader
 	for i := range dm.Deliveries {
 		md := &dm.Deliveries[i]
 		ev := &dm.Events[md.Event]
@@ -122,7 +123,7 @@ func (d *Dispatcher) deliveries(m jetstream.Msg, dm *stream.DeliveryMessage) []*
 			Ref:       subscribers.Ref{ID: md.ID, CreatedAt: ev.CreatedAt},
 			WebhookID: md.WebhookID, EventID: ev.ID, MaxAttempts: d.maxAttempts(md.WebhookID),
 			Lease: dm.Lease, Envelope: envelopes[md.Event],
-		}, fromStream)
+		}, fromStream, &heads)
 		if traces != nil {
 			out[i].traceparent = traces[md.Event]
 		}
