@@ -1,7 +1,7 @@
 # Fanmail. `make help` lists the targets.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: quickstart help setup run demo test build lint generate bench-quick bench bench-latency bench-smtp chaos chaos-long soak pooler model replicas replay-long observability-check chart-check
+.PHONY: quickstart help setup run demo test build lint generate bench-quick bench bench-latency bench-smtp chaos chaos-long soak pooler model replicas replay-long observability-check chart-check vulns
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X github.com/fanmail-dev/fanmail/internal/app.version=$(VERSION)
@@ -37,6 +37,10 @@ build: ## build the commands into bin/, with their version
 	@echo "· building bin/ ($(VERSION))"
 	@mkdir -p bin
 	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+VULNDB ?= https://vuln.go.dev
+vulns: ## check all modules against the Go vulnerability database, if it can be reached
+	@go run ./test/vulns --db $(VULNDB) $(MODULES) tools test/chart
 
 lint: ## run golangci-lint
 	@lint=$$(go tool -n -modfile=tools/go.mod golangci-lint); root=$$PWD; set -e; \

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -14,8 +15,8 @@ import (
 	"github.com/fanmail-dev/fanmail/test/chaos/history"
 )
 
-// An attack is a client without a key that does its worst beside the honest senders. Attacks come one by one after
-// all faults, so that the checker can compare the honest senders with the time before.
+// An attack is a client that does its worst beside the honest senders. It has no key, or one of a tenant of its own.
+// Attacks come one by one after all faults, so that the checker can compare the honest senders with the time before.
 
 const (
 	attackLasts = 16 * time.Second
@@ -57,8 +58,9 @@ type attacker struct {
 	lasts time.Duration
 	group sync.WaitGroup
 
-	mu  sync.Mutex
-	did history.Attack
+	mu     sync.Mutex
+	did    history.Attack
+	failed error // the attack was not the one that was meant
 }
 
 // besiege waits for the calm before, attacks, and records what happened.
@@ -79,7 +81,7 @@ func besiege(name, via string, lasts time.Duration, begin func(*attacker, contex
 		a.group.Wait()
 		a.did.End = a.did.Start + lasts.Microseconds()
 		r.history.Append(history.Record{Kind: history.KindAttack, Attack: &a.did})
-		return fmt.Sprintf("%d requests", a.did.Sent), err
+		return fmt.Sprintf("%d requests", a.did.Sent), errors.Join(err, a.failed)
 	}
 }
 
@@ -111,6 +113,14 @@ func (a *attacker) count(f func(*history.Attack)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	f(&a.did)
+}
+
+func (a *attacker) fail(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.failed == nil {
+		a.failed = err
+	}
 }
 
 // loop runs copies of do, each again and again with a pause between, until ctx ends.

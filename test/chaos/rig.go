@@ -49,6 +49,8 @@ type rig struct {
 	api      string
 	env      []string // more variables for every process
 
+	attackedKey string // of the tenant that attackers send to
+
 	mu      sync.Mutex // guards what follows
 	running map[string]*process.Process
 	doomed  map[*process.Process]bool // ended by the rig

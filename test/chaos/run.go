@@ -171,8 +171,8 @@ func (o *outcome) report() string {
 	}
 	for _, a := range o.Attacks {
 		ms := func(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
-		fmt.Fprintf(&b, "%s: %d requests, %d answered, %d cut off; at most %d refusals and %d commands on a connection; %d of %d MiB; by %s %.1f events a second were accepted, %.1f before, 99 %% within %s, %s before\n",
-			a.Name, a.Sent, a.Answered, a.Cut, a.Refusals, a.Commands, a.Memory>>20, a.Limit>>20, a.Via, a.Pace, a.CalmPace, ms(a.Accepted), ms(a.CalmAccepted))
+		fmt.Fprintf(&b, "%s: %d requests, %d answered, %d cut off; %d of %d refusals waited for bodies; at most %d refusals and %d commands on a connection; %d of %d MiB; by %s %.1f events a second were accepted, %.1f before, 99 %% within %s, %s before\n",
+			a.Name, a.Sent, a.Answered, a.Cut, a.Late, a.Pairs, a.Refusals, a.Commands, a.Memory>>20, a.Limit>>20, a.Via, a.Pace, a.CalmPace, ms(a.Accepted), ms(a.CalmAccepted))
 	}
 	shown := map[promise.Promise]int{}
 	for _, br := range o.Breaches {

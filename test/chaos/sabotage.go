@@ -97,6 +97,16 @@ var sabotages = map[string]sabotage{
 		},
 		faults: []string{attackProbes}, duration: 3 * time.Second, breaks: promise.Bounded,
 	},
+	// A body may take for ever.
+	"bodies-without-deadline": {
+		patches: []patch{{"internal/api/reading.go", "	_ = b.control.SetReadDeadline(time.Now().Add(bodyTimeout))\n", "	_ = bodyTimeout\n"}},
+		faults:  []string{attackSlow}, duration: 3 * time.Second, breaks: promise.Bounded,
+	},
+	// A refusal reads the body first, within its deadline.
+	"refusals-after-bodies": {
+		patches: []patch{{"internal/api/reading.go", "	if !b.ended {\n		_ = b.control.SetReadDeadline(time.Now())\n", "	if !b.ended && bodyTimeout == 0 {\n		_ = b.control.SetReadDeadline(time.Now())\n"}},
+		faults:  []string{attackSlow}, duration: 3 * time.Second, breaks: promise.Bounded,
+	},
 	// A webhook's window has no limit.
 	"cap-ignored": {
 		patches: []patch{{"internal/dispatch/scheduler/lane.go", "return max(1, min(l.webhook.MaxInFlight, int(l.window.size)))", "return 256"}},

@@ -76,6 +76,9 @@ func (r *rig) settle(ctx context.Context, hooks []wish) (map[string]*tenant, err
 			return nil, err
 		}
 		t.key = made.Secret
+		if name == attackedTenant {
+			r.attackedKey = t.key
+		}
 		domain := map[string]any{"tenant_id": t.id, "domain": name + ".example.com"}
 		if err := r.ask(ctx, operator, http.MethodPost, "/v1/domains", domain, &struct{}{}); err != nil {
 			return nil, err

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/dotenv"
+	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -19,6 +21,9 @@ import (
 	"github.com/moby/patternmatcher/ignorefile"
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
+
+	"github.com/fanmail-dev/fanmail/internal/keyring"
+	"github.com/fanmail-dev/fanmail/internal/secret"
 )
 
 // lint returns the breaches of BuildKit's rules, each with its line.
@@ -95,10 +100,19 @@ func TestTheImagesContextHasAllThatIsBuilt(t *testing.T) {
 // TestCompose loads the file as Compose does.
 func TestCompose(t *testing.T) {
 	t.Parallel()
-	secrets, err := exec.CommandContext(t.Context(), "../../deploy/compose/secrets.sh").Output()
+	printed, err := exec.CommandContext(t.Context(), "../../deploy/compose/secrets.sh").Output()
 	require.NoError(t, err)
+	parsed, err := dotenv.Parse(bytes.NewReader(printed))
+	require.NoError(t, err)
+	secrets := []string{}
+	for name, value := range parsed {
+		secrets = append(secrets, name+"="+value)
+	}
+	keys, err := keyring.Load(keyring.Source{Key: secret.Text(parsed["FANMAIL_SECRETS_KEY"])})
+	require.NoError(t, err, "the keyset is one")
+	require.NotEmpty(t, keys.Primary())
 	load := func(env []string) (err error) {
-		opts, err := cli.NewProjectOptions([]string{"../../deploy/compose.yaml"}, cli.WithEnv(env), cli.WithName("fanmail"))
+		opts, err := cli.NewProjectOptions([]string{"../../deploy/compose.yaml"}, cli.WithEnv(env), cli.WithName("fanmail"), cli.WithProfiles([]string{"edge"}))
 		require.NoError(t, err)
 		project, err := opts.LoadProject(context.Background())
 		if err != nil {
@@ -108,6 +122,7 @@ func TestCompose(t *testing.T) {
 		for _, c := range []string{"publisher", "dispatcher", "ingest", "api"} {
 			known[c] = environment(t, c, "--help")
 		}
+		known["edge"] = known["ingest"]
 		known["maintain"] = environment(t, "fanmail", "maintain", "--help")
 		scraped := targets(t)
 		for name, s := range project.Services {
@@ -133,10 +148,52 @@ func TestCompose(t *testing.T) {
 		for _, want := range []string{"postgres", "nats-0", "nats-1", "nats-2", "publisher", "ingest", "api", "prometheus", "grafana"} {
 			require.Contains(t, project.Services, want)
 		}
+		separated(t, project)
 		return nil
 	}
-	require.NoError(t, load(strings.Fields(string(secrets))))
+	require.NoError(t, load(secrets))
 	require.ErrorContains(t, load(nil), "secrets.sh", "without passwords nothing starts")
+}
+
+// separated checks what each service of Compose reaches: routes of NATS are on a network of their own with a
+// certificate for each server, no server has the authority's key, and an edge reaches no database.
+func separated(t *testing.T, project *types.Project) {
+	t.Helper()
+	certificates := project.Services["certificates"]
+	require.Equal(t, "none", certificates.NetworkMode)
+	made := map[string]string{} // the volume of each host's certificate
+	for _, v := range certificates.Volumes {
+		if v.Type == "volume" {
+			made[strings.TrimPrefix(v.Target, "/certificates")] = v.Source
+		}
+	}
+	for name, s := range project.Services {
+		if name == "certificates" {
+			continue
+		}
+		mounted := map[string]string{}
+		for _, v := range s.Volumes {
+			require.NotEqual(t, made[""], v.Source, "%s has the key of the authority", name)
+			mounted[v.Target] = v.Source
+		}
+		if !strings.HasPrefix(name, "nats-") {
+			require.NotContains(t, s.Networks, "routes", name)
+			continue
+		}
+		host := name + "-route"
+		require.Equal(t, types.ServiceDependency{Condition: "service_completed_successfully", Required: true}, s.DependsOn["certificates"], name)
+		require.Contains(t, certificates.Command, host)
+		require.Equal(t, made["/"+host], mounted["/etc/nats-tls"], name)
+		require.Equal(t, []string{host}, s.Networks["routes"].Aliases, name)
+		require.Equal(t, host+":6222", *s.Environment["FANMAIL_NATS_ROUTE_LISTEN"], "%s: no other network reaches its routes", name)
+		require.Contains(t, *s.Environment["FANMAIL_NATS_ROUTES"], "@"+host+":6222", name)
+		require.Equal(t, "/etc/nats-tls/ca.crt", *s.Environment["FANMAIL_NATS_ROUTE_CA"], name)
+	}
+	require.True(t, project.Networks["routes"].Internal)
+	require.True(t, project.Networks["edge"].Internal)
+	require.NotContains(t, project.Services["edge"].Networks, "data", "an edge reaches no database")
+	require.NotContains(t, project.Services["edge"].Environment, "FANMAIL_DATABASE_URL")
+	require.NotContains(t, project.Services["postgres"].Networks, "edge")
 }
 
 // targets are the addresses that deploy/observability/prometheus.yml scrapes, by service. A job is

@@ -88,6 +88,8 @@ func TestEnvironmentsAreKnown(t *testing.T) {
 	for _, c := range []string{"migrate", "maintain", "streams"} {
 		known[c] = environment(t, "fanmail", c, "--help")
 	}
+	known["edge"] = known["ingest"]
+	known["secrets"] = environment(t, "fanmail", "secrets", "rotate", "--help")
 	seen := map[string]bool{}
 	for name, args := range values(t) {
 		for pod, p := range pods(t, render(t, args...)) {
@@ -163,7 +165,7 @@ func TestDeploymentsLiveAndLeaveAsTheyShould(t *testing.T) {
 				require.Equal(t, d.Spec.Selector.MatchLabels, spread.LabelSelector.MatchLabels)
 			}
 		}
-		require.Equal(t, map[bool]int{true: 5, false: 4}[name == "default" || name == "large-values.yaml"], checked, name)
+		require.Equal(t, map[string]int{"default": 5, "large-values.yaml": 6, "plain-values.yaml": 4, "bundled-values.yaml": 4}[name], checked, name)
 	}
 }
 
@@ -183,7 +185,7 @@ func TestBudgetsNeverHoldUpANode(t *testing.T) {
 			require.Equal(t, 1, b.Spec.MaxUnavailable.IntValue(), "%s: %s", name, o.Metadata.Name)
 			require.Equal(t, policyv1.AlwaysAllow, *b.Spec.UnhealthyPodEvictionPolicy)
 		}
-		require.Equal(t, 4, budgets)
+		require.Equal(t, map[bool]int{true: 5, false: 4}[name == "large-values.yaml"], budgets, name)
 	}
 }
 
@@ -260,4 +262,66 @@ func TestThePageCountsConnections(t *testing.T) {
 		}
 		require.Contains(t, string(page), fmt.Sprintf(" = %d", sum), "%v", args)
 	}
+}
+
+// TestTheSecretsKeyReachesThoseWhoEncrypt: the Secret's file is where the setting names it, for those processes alone that
+// read secrets, and for the Job that encrypts what was stored before.
+func TestTheSecretsKeyReachesThoseWhoEncrypt(t *testing.T) {
+	t.Parallel()
+	for _, set := range []string{"", "secretsKey.secret.name=mine,secretsKey.secret.key=keyset"} {
+		var have []string
+		for pod, p := range pods(t, render(t, "--set", set)) {
+			var file, dir string
+			for _, c := range p.Spec.Containers {
+				for _, e := range c.Env {
+					if e.Name == "FANMAIL_SECRETS_KEY_FILE" {
+						file = e.Value
+					}
+				}
+				for _, m := range c.VolumeMounts {
+					if m.Name == "secrets-key" {
+						dir = m.MountPath
+						require.True(t, m.ReadOnly, pod)
+					}
+				}
+			}
+			require.Equal(t, file == "", dir == "", pod)
+			if file == "" {
+				continue
+			}
+			have = append(have, pod)
+			for _, v := range p.Spec.Volumes {
+				if v.Name == "secrets-key" {
+					require.Equal(t, "mine", v.Secret.SecretName, pod)
+					require.Equal(t, "keyset", v.Secret.Items[0].Key, pod)
+					require.Equal(t, dir+"/"+v.Secret.Items[0].Path, file, pod)
+				}
+			}
+		}
+		if set == "" {
+			require.Empty(t, have)
+			continue
+		}
+		require.ElementsMatch(t, []string{"Deployment/mx-fanmail-api", "Deployment/mx-fanmail-dispatcher", "Job/mx-fanmail-secrets"}, have)
+	}
+}
+
+// TestAnEdgeHasNoDatabase: its pod publishes to the broker as the user edge, and knows no database.
+func TestAnEdgeHasNoDatabase(t *testing.T) {
+	t.Parallel()
+	require.NotContains(t, pods(t, render(t)), "Deployment/mx-fanmail-edge", "it is off unless it is asked for")
+	edge, ok := pods(t, render(t, "--set", "edge.enabled=true,ingest.postmaster=desk@example.com"))["Deployment/mx-fanmail-edge"]
+	require.True(t, ok)
+	c := edge.Spec.Containers[0]
+	require.Equal(t, []string{"/usr/bin/ingest"}, c.Command)
+	env := map[string]corev1.EnvVar{}
+	for _, e := range c.Env {
+		env[e.Name] = e
+		require.NotContains(t, e.Name, "DATABASE")
+	}
+	require.Equal(t, "true", env["FANMAIL_PUBLISH"].Value)
+	require.Equal(t, "fanmail-nats-edge", env["FANMAIL_NATS_URL"].ValueFrom.SecretKeyRef.Name)
+	require.Equal(t, "metadata.name", env["FANMAIL_NODE"].ValueFrom.FieldRef.FieldPath)
+	require.Equal(t, "refuse", env["FANMAIL_UNKNOWN_RECIPIENTS"].Value)
+	require.Equal(t, "desk@example.com", env["FANMAIL_POSTMASTER"].Value)
 }

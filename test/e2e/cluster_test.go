@@ -2,7 +2,7 @@ package e2e_test
 
 import (
 	"fmt"
-	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,23 +15,31 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/devserver/freeport"
 )
 
-// clusterNode starts a server with deploy/nats/cluster.conf, moved to loopback and changed by change.
-func clusterNode(t *testing.T, name string, port int, change func(config string) string) *server.Server {
+// routeCertificates runs deploy/nats/certificates.sh and returns its folder.
+func routeCertificates(t *testing.T, hosts ...string) string {
 	t.Helper()
-	config, err := os.ReadFile("../../deploy/nats/cluster.conf")
-	require.NoError(t, err)
 	dir := t.TempDir()
-	accounts, err := os.ReadFile("../../deploy/nats/accounts.conf")
+	for range 2 { // a second run changes nothing
+		out, err := exec.CommandContext(t.Context(), "../../deploy/nats/certificates.sh", append([]string{dir}, hosts...)...).CombinedOutput()
+		require.NoError(t, err, string(out))
+	}
+	return dir
+}
+
+// clusterNode starts a server with deploy/nats/cluster.conf as it stands, with the environment that the file asks for.
+// Clients reach it on loopback, and change changes its options.
+func clusterNode(t *testing.T, name, host string, port int, certificates string, change func(*server.Options)) *server.Server {
+	t.Helper()
+	t.Setenv("NATS_NAME", name)
+	t.Setenv("FANMAIL_NATS_ROUTE_LISTEN", fmt.Sprintf("%s:%d", host, port))
+	t.Setenv("FANMAIL_NATS_ROUTE_CERT", filepath.Join(certificates, host, "tls.crt"))
+	t.Setenv("FANMAIL_NATS_ROUTE_KEY", filepath.Join(certificates, host, "tls.key"))
+	t.Setenv("FANMAIL_NATS_ROUTE_CA", filepath.Join(certificates, host, "ca.crt"))
+	o, err := server.ProcessConfigFile("../../deploy/nats/cluster.conf")
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "accounts.conf"), accounts, 0o600))
-	text := string(config)
-	replace := []string{"0.0.0.0:4222", "127.0.0.1:-1", "0.0.0.0:8222", "127.0.0.1:-1", "0.0.0.0:6222", fmt.Sprintf("127.0.0.1:%d", port), "/data", dir, "$NATS_NAME", name}
-	text = change(strings.NewReplacer(replace...).Replace(text))
-	file := filepath.Join(dir, "cluster.conf")
-	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
-	o, err := server.ProcessConfigFile(file)
-	require.NoError(t, err)
-	o.NoSigs, o.NoLog = true, true
+	o.Host, o.Port, o.HTTPHost, o.HTTPPort = "127.0.0.1", server.RANDOM_PORT, "127.0.0.1", server.RANDOM_PORT
+	o.StoreDir, o.NoSigs, o.NoLog = t.TempDir(), true, true
+	change(o)
 	s, err := server.NewServer(o)
 	require.NoError(t, err)
 	s.Start()
@@ -43,41 +51,104 @@ func clusterNode(t *testing.T, name string, port int, change func(config string)
 	return s
 }
 
-// TestAServerWithoutThePasswordDoesNotJoinTheCluster: a server that joins sees every subject, past the users' permissions.
-func TestAServerWithoutThePasswordDoesNotJoinTheCluster(t *testing.T) {
-	for _, user := range []string{"PUBLISHER", "DISPATCHER", "INGEST", "EDGE", "API", "OPERATOR", "ROUTE"} {
+// peers are the names of the servers that a server has routes with.
+func peers(t *testing.T, s *server.Server) map[string]bool {
+	t.Helper()
+	z, err := s.Routez(nil)
+	require.NoError(t, err)
+	names := map[string]bool{}
+	for _, r := range z.Routes {
+		names[r.RemoteName] = true
+	}
+	return names
+}
+
+// listener subscribes, as the operator of the server's own account, to what must not leave the cluster.
+func listener(t *testing.T, s *server.Server) *nats.Subscription {
+	t.Helper()
+	nc, err := nats.Connect(s.ClientURL(), nats.UserInfo("operator", "p-OPERATOR"))
+	require.NoError(t, err)
+	t.Cleanup(nc.Close)
+	heard, err := nc.SubscribeSync("mail.intake.>")
+	require.NoError(t, err)
+	require.NoError(t, nc.Flush())
+	return heard
+}
+
+// TestAServerWithoutPasswordAndCertificateDoesNotJoinTheCluster: a server that joins sees every subject, past the users'
+// permissions. The cluster's servers know the addresses of the intruders as routes, so either side connects.
+func TestAServerWithoutPasswordAndCertificateDoesNotJoinTheCluster(t *testing.T) {
+	for _, user := range []string{"PUBLISHER", "DISPATCHER", "INGEST", "EDGE", "API", "OPERATOR"} {
 		t.Setenv("FANMAIL_NATS_"+user+"_PASSWORD", "p-"+user)
 	}
+	t.Setenv("FANMAIL_NATS_ROUTE_PASSWORD", "p-ROUTE")
+	hosts := []string{"127.0.0.1", "localhost", "127.0.0.1"}
+	intruders := []struct {
+		name   string
+		ours   bool // its certificate is of the cluster's authority
+		change func(*server.Options)
+	}{
+		{"another-authority", false, func(*server.Options) {}},
+		{"no-certificate", true, func(o *server.Options) { o.Cluster.TLSConfig = nil }},
+		{"another-password", true, func(o *server.Options) {
+			o.Cluster.Password = "guess"
+			for _, u := range o.Routes {
+				u.User = nil
+			}
+		}},
+	}
 	var ports []int
-	for range 4 {
+	var routes []string
+	for i := range len(hosts) + len(intruders) {
 		p, err := freeport.Find()
 		require.NoError(t, err)
 		ports = append(ports, p)
+		host := "127.0.0.1"
+		if i < len(hosts) {
+			host = hosts[i]
+		}
+		routes = append(routes, fmt.Sprintf("nats://route:p-ROUTE@%s:%d", host, p))
 	}
-	t.Setenv("FANMAIL_NATS_ROUTES", fmt.Sprintf("[nats://route:p-ROUTE@127.0.0.1:%d, nats://route:p-ROUTE@127.0.0.1:%d, nats://route:p-ROUTE@127.0.0.1:%d]", ports[0], ports[1], ports[2]))
-	same := func(config string) string { return config }
+	t.Setenv("FANMAIL_NATS_ROUTES", "["+strings.Join(routes, ", ")+"]")
+
+	certificates := routeCertificates(t, hosts...)
 	var servers []*server.Server
-	for i := range 3 {
-		servers = append(servers, clusterNode(t, fmt.Sprintf("nats-%d", i), ports[i], same))
+	for i, host := range hosts {
+		servers = append(servers, clusterNode(t, fmt.Sprintf("nats-%d", i), host, ports[i], certificates, func(*server.Options) {}))
 	}
-	require.Eventually(t, func() bool { return servers[0].NumRoutes() > 0 && servers[2].NumRoutes() > 0 }, time.Minute, 20*time.Millisecond,
-		"the servers with the password are a cluster")
-	intruder := clusterNode(t, "nats-9", ports[3], func(config string) string {
-		config = strings.ReplaceAll(config, "$FANMAIL_NATS_ROUTE_PASSWORD", "guess")
-		return strings.ReplaceAll(config, "$FANMAIL_NATS_ROUTES", fmt.Sprintf("[nats://route:guess@127.0.0.1:%d]", ports[0]))
-	})
-	spy, err := nats.Connect(intruder.ClientURL(), nats.UserInfo("operator", "p-OPERATOR"))
+	require.Eventually(t, func() bool {
+		return len(peers(t, servers[0])) == 2 && len(peers(t, servers[1])) == 2 && len(peers(t, servers[2])) == 2
+	}, time.Minute, 20*time.Millisecond, "the servers with password and certificate are a cluster")
+	seen, err := servers[0].Varz(nil)
 	require.NoError(t, err)
-	t.Cleanup(spy.Close)
-	heard, err := spy.SubscribeSync("mail.intake.>")
+	require.True(t, seen.Cluster.TLSRequired && seen.Cluster.TLSVerify, "an operator sees it at /varz")
+	inside := listener(t, servers[2])
+	var outside []*nats.Subscription
+	var joined []*server.Server
+	for i, in := range intruders {
+		of := certificates
+		if !in.ours {
+			of = routeCertificates(t, "127.0.0.1")
+		}
+		s := clusterNode(t, in.name, "127.0.0.1", ports[len(hosts)+i], of, in.change)
+		joined, outside = append(joined, s), append(outside, listener(t, s))
+	}
+	nc, err := nats.Connect(servers[0].ClientURL(), nats.UserInfo("operator", "p-OPERATOR"))
 	require.NoError(t, err)
-	require.NoError(t, spy.Flush())
-	inside, err := nats.Connect(servers[0].ClientURL(), nats.UserInfo("operator", "p-OPERATOR"))
-	require.NoError(t, err)
-	t.Cleanup(inside.Close)
+	t.Cleanup(nc.Close)
+	require.Eventually(t, func() bool {
+		require.NoError(t, nc.Publish("mail.intake.ten_1", []byte("secret")))
+		n, _, err := inside.Pending()
+		return err == nil && n > 0
+	}, time.Minute, 20*time.Millisecond, "the third server hears what the first is told")
 	require.Never(t, func() bool {
-		_ = inside.Publish("mail.intake.ten_1", []byte("secret"))
-		n, _, err := heard.Pending()
-		return err != nil || n > 0 || intruder.NumRoutes() > 0
+		_ = nc.Publish("mail.intake.ten_1", []byte("secret"))
+		for i, s := range joined {
+			if n, _, err := outside[i].Pending(); err != nil || n > 0 || len(peers(t, s)) > 0 {
+				t.Logf("%s joined", intruders[i].name)
+				return true
+			}
+		}
+		return false
 	}, 3*time.Second, 50*time.Millisecond)
 }

@@ -108,6 +108,74 @@ pods. Hooks run before the ConfigMap is there. */}}
 - {name: settings, configMap: {name: {{ include "fanmail.fullname" . }}-settings}}
 {{- end -}}
 
+{{/* The keyset that encrypts secrets in the database: strings that begin with a newline, or nothing. */}}
+{{- define "fanmail.secretsKeyEnv" -}}
+{{- if .Values.secretsKey.secret.name }}
+- {name: FANMAIL_SECRETS_KEY_FILE, value: /etc/fanmail/secrets-key/secrets-key.json}
+{{- end }}
+{{- end -}}
+
+{{- define "fanmail.secretsKeyMount" -}}
+{{- if .Values.secretsKey.secret.name }}
+- {name: secrets-key, mountPath: /etc/fanmail/secrets-key, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "fanmail.secretsKeyVolume" -}}
+{{- with .Values.secretsKey.secret }}{{ if .name }}
+- {name: secrets-key, secret: {secretName: {{ .name | quote }}, defaultMode: 0440, items: [{key: {{ .key | quote }}, path: secrets-key.json}]}}
+{{- end }}{{ end }}
+{{- end -}}
+
+{{/* The settings of an SMTP server: its values. */}}
+{{- define "fanmail.smtpEnv" -}}
+- {name: FANMAIL_SMTP_ADDR, value: ":2525"}
+- {name: FANMAIL_SMTP_DOMAIN, value: {{ .domain | quote }}}
+- {name: FANMAIL_MAX_MESSAGE_BYTES, value: {{ .maxMessageBytes | int64 | quote }}}
+- {name: FANMAIL_MAX_RECIPIENTS, value: {{ .maxRecipients | int64 | quote }}}
+- {name: FANMAIL_MAX_CONNECTIONS, value: {{ .maxSMTPConnections | int64 | quote }}}
+- {name: FANMAIL_MAX_BUFFERED_BYTES, value: {{ .maxBufferedBytes | int64 | quote }}}
+- {name: FANMAIL_SPOOL_DIR, value: /var/spool/fanmail}
+{{- if .tlsSecret }}
+- {name: FANMAIL_SMTP_TLS_CERT, value: /etc/fanmail/smtp-tls/tls.crt}
+- {name: FANMAIL_SMTP_TLS_KEY, value: /etc/fanmail/smtp-tls/tls.key}
+{{- end }}
+{{- end -}}
+
+{{- define "fanmail.smtpMounts" }}
+- {name: spool, mountPath: /var/spool/fanmail}
+{{- if .tlsSecret }}
+- {name: smtp-tls, mountPath: /etc/fanmail/smtp-tls, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "fanmail.smtpVolumes" }}
+- {name: spool, emptyDir: {}}
+{{- with .tlsSecret }}
+- {name: smtp-tls, secret: {secretName: {{ . | quote }}, defaultMode: 0440}}
+{{- end }}
+{{- end -}}
+
+{{/* The Service of an SMTP server: dict root, component. */}}
+{{- define "fanmail.smtpService" -}}
+{{- $service := (index .root.Values .component).service -}}
+apiVersion: v1
+kind: Service
+metadata:
+  name: {{ include "fanmail.fullname" .root }}-{{ .component }}
+  labels: {{- include "fanmail.labels" . | nindent 4 }}
+  {{- with $service.annotations }}
+  annotations: {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  type: {{ $service.type }}
+  {{- if ne $service.type "ClusterIP" }}
+  externalTrafficPolicy: {{ $service.externalTrafficPolicy }}
+  {{- end }}
+  selector: {{- include "fanmail.selector" . | nindent 4 }}
+  ports: [{name: smtp, port: {{ $service.port }}, targetPort: smtp, protocol: TCP}]
+{{- end -}}
+
 {{- define "fanmail.outboundEnv" -}}
 - {name: FANMAIL_ALLOW_HTTP, value: {{ .Values.outbound.allowHTTP | quote }}}
 {{- with .Values.outbound.allowNetworks }}

@@ -1,11 +1,13 @@
 {{/*
 The objects that every process has: a ServiceAccount, a Deployment and a
 PodDisruptionBudget. dict root, component, port (of /healthz, /readyz and
-/metrics), and the strings env, ports, mounts, volumes.
+/metrics), command (the component's, unless given), and the strings env, ports,
+mounts, volumes. An edge has no database.
 */}}
 {{- define "fanmail.process" -}}
 {{- $root := .root -}}
 {{- $c := index $root.Values .component -}}
+{{- $command := .command | default .component -}}
 {{- $preStop := $c.preStopSeconds | default 0 | int -}}
 {{- $drain := include "fanmail.seconds" $c.drain | int -}}
 {{- /* The process adds a tenth to its drain, and closes within 3 s. */ -}}
@@ -79,16 +81,18 @@ spec:
       {{- end }}
       containers:
         - name: {{ .component }}
-          image: {{ include "fanmail.image" (dict "root" $root "command" .component) }}
+          image: {{ include "fanmail.image" (dict "root" $root "command" $command) }}
           imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-          command: [{{ include "fanmail.command" (dict "root" $root "command" .component) }}]
+          command: [{{ include "fanmail.command" (dict "root" $root "command" $command) }}]
           securityContext: {{- include "fanmail.containerSecurity" $root | nindent 12 }}
           env:
+            {{- if ne .component "edge" }}
             {{- include "fanmail.databaseEnv" (dict "root" $root "role" .component) | nindent 12 }}
             {{- if $root.Values.bundled.enabled }}
             - {name: FANMAIL_MIGRATE, value: "true"}
             {{- end }}
             - {name: FANMAIL_DATABASE_MAX_CONNS, value: {{ $c.maxConnections | quote }}}
+            {{- end }}
             {{- include "fanmail.natsEnv" (dict "root" $root "role" .component) | nindent 12 }}
             {{- include "fanmail.settingsEnv" $root | nindent 12 }}
             - {name: FANMAIL_HTTP_ADDR, value: ":{{ .port }}"}

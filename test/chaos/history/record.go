@@ -120,8 +120,8 @@ type Fault struct {
 	Note  string `json:"note,omitempty"`
 }
 
-// Attack is what a client without a key did, and how the attacked process answered. The client used other addresses
-// than the honest senders.
+// Attack is what a client did that is no honest sender, and how the attacked process answered. The client used other
+// addresses than the honest senders.
 type Attack struct {
 	Name string `json:"name"`
 	// Via is the way in that was attacked: ViaSMTP or ViaAPI.
@@ -135,8 +135,13 @@ type Attack struct {
 	Sent     int `json:"sent"`
 	Answered int `json:"answered"`
 	Cut      int `json:"cut"`
-	// Unanswered counts the requests that waited for half of the attack at its end.
+	// Unanswered counts the requests that waited for half of the attack at its end, and slow bodies that were sent for a
+	// minute.
 	Unanswered int `json:"unanswered"`
+	// Pairs counts pairs of requests with slow bodies: one whose body is read, and a later one that is refused. Late counts
+	// those whose refusal came after the end of the other.
+	Pairs int `json:"pairs,omitempty"`
+	Late  int `json:"late,omitempty"`
 	// Refusals and Commands are the most on one connection that had sent no mail.
 	Refusals int `json:"refusals"`
 	Commands int `json:"commands"`

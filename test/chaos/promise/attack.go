@@ -55,6 +55,9 @@ func (c *check) attacked() {
 		if a.Unanswered > 0 {
 			c.breach(Bounded, a.End, "%d of %d requests of %s got neither an answer nor an end", a.Unanswered, a.Sent, a.Name)
 		}
+		if a.Late*2 > a.Pairs {
+			c.breach(Bounded, a.End, "%d of %d refusals of %s waited for bodies that never end", a.Late, a.Pairs, a.Name)
+		}
 		if a.Refusals > mostRefusals || a.Commands > mostCommands {
 			c.breach(Bounded, a.End, "a connection of %s got %d refusals and %d commands before it was cut off", a.Name, a.Refusals, a.Commands)
 		}

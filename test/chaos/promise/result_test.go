@@ -45,7 +45,7 @@ func tale() *story {
 	s.add(history.Record{Kind: history.KindFault, Fault: &history.Fault{Name: promise.NoQuorum, Party: "nats", Start: -11 * second, End: 11 * second}})
 	// A stranger attacked the API while the last two events came.
 	s.add(history.Record{Kind: history.KindAttack, Attack: &history.Attack{
-		Name: "attack.slow bodies", Via: history.ViaAPI, Start: 180, End: 1000, Sent: 10, Answered: 9, Cut: 1, Refusals: 20, Commands: 200, Memory: 10, Limit: 20,
+		Name: "attack.slow bodies", Via: history.ViaAPI, Start: 180, End: 1000, Sent: 10, Answered: 9, Cut: 1, Pairs: 5, Late: 1, Refusals: 20, Commands: 200, Memory: 10, Limit: 20,
 	}})
 	// This webhook was created disabled, enabled and deleted.
 	s.add(history.Record{Kind: history.KindHook, Hook: &history.Hook{ID: "wh_change", Name: "change", Tenant: "b", Cap: 8, Off: true}})
@@ -153,6 +153,9 @@ func TestDoctoredHistoriesAreRejectedForTheRightPromise(t *testing.T) {
 		}, promise.Unhindered},
 		"an attacker without an answer": {func(s *story) {
 			s.attack().Unanswered = 1
+		}, promise.Bounded},
+		"refusals that wait for bodies": {func(s *story) {
+			s.attack().Late = 3
 		}, promise.Bounded},
 		"an attacker that is not cut off": {func(s *story) {
 			s.attack().Refusals = 100
