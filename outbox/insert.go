@@ -181,12 +181,12 @@ const freshOfKeys = `bucket AS (
 	SELECT i.* FROM input AS i, bucket WHERE i.keyed
 		AND (SELECT count(*) FROM claimed WHERE event_id = i.id) = CASE WHEN first_day THEN 2 ELSE 1 END
 		AND NOT EXISTS (SELECT 1 FROM fanmail.event_keys AS k WHERE k.bucket = present - 1 AND k.event_id = i.id)
-), `
+)`
 
-const freshWithoutKeys = `fresh AS (SELECT * FROM input), `
+const freshWithoutKeys = `fresh AS (SELECT * FROM input)`
 
 // logged numbers the fresh events and writes them to the event log.
-const logged = `numbered AS (
+const logged = `, numbered AS (
 	SELECT *, nextval('fanmail.outbox_seq') AS seq FROM (SELECT * FROM fresh ORDER BY n) AS f
 ), logged AS (
 	INSERT INTO fanmail.events (id, created_at, tenant_id, type, seq, agent_id, conversation_id, labels, message_id, envelope, traceparent)

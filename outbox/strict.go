@@ -24,6 +24,10 @@ const tryLockStrict = `SELECT tenant_id FROM (
 	FROM (SELECT tenant_id FROM fanmail.strict_tenants WHERE tenant_id = ANY($1::uuid[]) ORDER BY tenant_id) AS strict
 ) AS tried WHERE NOT locked`
 
+// QueueLock adds to a batch the statement that takes the locks of those tenants that are strict, as an insert does. It
+// waits for the transactions that hold them.
+func QueueLock(b *pgx.Batch, tenants []events.TenantID) { b.Queue(lockStrict, tenants) }
+
 // QueueTryLock adds to a batch a statement that takes the locks of those tenants that are strict, as an insert does, and
 // puts the tenants whose lock another transaction holds into busy. An insert for one of them would wait.
 func QueueTryLock(b *pgx.Batch, tenants []events.TenantID, busy map[events.TenantID]bool) {

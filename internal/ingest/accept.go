@@ -26,19 +26,20 @@ func (s *receiver) accept(ctx context.Context, m mail) error {
 		return answer
 	}
 	s.authenticate(ctx, &m, p)
+	m.parsed()
 	start := time.Now()
 	copies := s.copies(m, p)
-	made, err := s.commit(ctx, m.raw, p.named, copies)
+	made, err := s.commit(ctx, m, p.named, copies)
 	if errors.Is(err, errStale) {
 		if answer := s.lookUpAgain(ctx, &m); answer != nil {
 			return answer
 		}
 		copies = s.copies(m, p)
-		made, err = s.commit(ctx, m.raw, p.named, copies)
+		made, err = s.commit(ctx, m, p.named, copies)
 	}
 	if err != nil {
 		s.m.refuse(refusedDatabase)
-		s.log.Warn("cannot commit a mail", zap.Error(err), zap.Int("bytes", len(m.raw)), zap.Int("agents", len(copies)), telemetry.ID(ctx))
+		s.log.Warn("cannot commit a mail", zap.Error(err), zap.Int64("bytes", m.size), zap.Int("agents", len(copies)), telemetry.ID(ctx))
 		return errDatabase
 	}
 	took := time.Since(start)
@@ -49,7 +50,7 @@ func (s *receiver) accept(ctx context.Context, m mail) error {
 	if p.problem != "" {
 		s.m.parseErrors.Inc()
 	}
-	s.log.Info("mail accepted", zap.Int("bytes", len(m.raw)), zap.Int("events", made), zap.Int("duplicates", len(copies)-made),
+	s.log.Info("mail accepted", zap.Int64("bytes", m.size), zap.Int("events", made), zap.Int("duplicates", len(copies)-made),
 		zap.Stringer("message", copies[0].id), zap.Bool("parsed", p.problem == ""), zap.Duration("took", took), telemetry.ID(ctx))
 	return nil
 }
@@ -87,7 +88,7 @@ func (s *receiver) copies(m mail, p *parsed) []copied {
 			continue
 		}
 		delete(own, r.key)
-		id, key := identify(r.tenant, r.key, p, m.raw)
+		id, key := identify(r.tenant, r.key, p)
 		ev := events.Event{
 			TenantID: r.tenant, Type: events.EmailReceived, AgentID: r.agent,
 			ConversationID: p.conversation(r.tenant, id), MessageID: id.String(), IdempotencyKey: key,

@@ -3,43 +3,50 @@ package ingest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
-	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/outbox"
 )
-
-// errStale says that a recipient is no longer the agent's that it was at RCPT.
-var errStale = errors.New("a recipient has changed since it was looked up")
 
 // commit writes what is new of the copies and the raw mail once, in one transaction,
 // and returns how many were new. The transaction may have the mails of other sessions
 // too. Agents with a webhook of their own get a delivery in the same transaction, and
 // its deliverers a hint. named are the Message-IDs that place this mail in a
 // conversation. It returns errStale if an agent has gone.
-func (s *receiver) commit(ctx context.Context, raw []byte, named []string, copies []copied) (int, error) {
-	m := &submission{ctx: ctx, raw: raw, named: named, copies: copies}
+func (s *receiver) commit(ctx context.Context, in mail, named []string, copies []copied) (int, error) {
+	m := &submission{ctx: ctx, mail: in, named: named, copies: copies}
 	for i := range copies {
 		if err := copies[i].prepare(); err != nil {
 			return 0, err
 		}
 	}
-	m.alone = len(raw) > groupedMail || len(copies) > groupCopies || m.names() > groupedNames
-	if !m.alone {
+	grouped := in.size <= groupedMail && len(copies) <= groupCopies && m.names() <= groupedNames
+	if grouped {
 		s.group.add(m)
-	}
-	if m.alone {
-		if err := s.commitAlone(ctx, m); err != nil {
-			return 0, err
+		if !m.alone {
+			return m.made, m.err
 		}
 	}
+	err := s.commitAlone(ctx, m)
+	if !grouped && lost(err) {
+		err = s.commitAlone(ctx, m)
+	}
+	if err != nil {
+		return 0, err
+	}
 	return m.made, m.err
+}
+
+// lost reports whether the connection failed, so that it is not known whether the transaction was committed. If it is
+// repeated with the same events, those that were committed are not new.
+func lost(err error) bool {
+	var answer *pgconn.PgError
+	return err != nil && !errors.As(err, &answer) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled)
 }
 
 // commitAlone commits the mail in a transaction of its own, which waits for others. Some of the pool's connections are
@@ -66,158 +73,49 @@ func (s *receiver) commitGroup(mails []*submission) error {
 func (s *receiver) transact(ctx context.Context, mails []*submission, wait bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, commitTimeout, errors.New("the transaction took over a minute"))
 	defer cancel()
-	p := placement{agents: make(mailbox.Agents)}
-	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		sound, err := p.place(ctx, tx, mails, wait)
-		if err != nil || len(sound) == 0 {
-			return err
-		}
-		done, err := insert(ctx, tx, prepared(sound))
+	for len(mails) > 0 {
+		sound, err := s.try(ctx, mails, wait)
 		if err != nil {
 			return err
 		}
-		stored, at := p.stored(sound, done)
-		b := &pgx.Batch{}
-		p.conversations.QueueNote(b)
-		if len(stored) > 0 {
-			mailbox.QueueMails(b, at, stored)
-			agentwebhook.QueueDeliver(b, at, p.hooked)
+		if len(sound) == len(mails) {
+			break
 		}
-		if err := tx.SendBatch(ctx, b).Close(); err != nil {
-			return fmt.Errorf("insert raw mails and their messages: %w", err)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
+		mails = sound
 	}
 	if slices.ContainsFunc(mails, func(m *submission) bool { return m.made > 0 }) {
 		outbox.Wake(s.nc)
 	}
-	for _, m := range p.hooked {
-		agentwebhook.Wake(s.nc, m.AgentID)
+	for _, m := range mails {
+		for _, agent := range m.hooked {
+			agentwebhook.Wake(s.nc, agent)
+		}
 	}
 	return nil
 }
 
-// prepared returns the events of mails: of each copy its own, then that about a report.
-func prepared(mails []*submission) (evs []outbox.Prepared) {
-	for _, m := range mails {
-		for i := range m.copies {
-			for _, ev := range m.copies[i].prepared {
-				if len(mails) > 1 {
-					ev = ev.Traced(m.ctx)
-				}
-				evs = append(evs, ev)
-			}
-		}
+// try commits the mails in a transaction of two round trips. Where some cannot be inserted now, it sets their results,
+// commits nothing and returns the others.
+func (s *receiver) try(ctx context.Context, mails []*submission, wait bool) (sound []*submission, err error) {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return evs
+	defer conn.Release()
+	defer rollBack(ctx, conn.Conn())
+	t := &transaction{conn: conn.Conn(), mails: mails, agents: make(mailbox.Agents)}
+	if sound, err = t.begin(ctx, wait); err != nil || len(sound) < len(mails) {
+		return sound, err
+	}
+	return sound, t.commit(ctx)
 }
 
-func insert(ctx context.Context, tx pgx.Tx, evs []outbox.Prepared) (done []outbox.Inserted, err error) {
-	for some := range slices.Chunk(evs, outbox.MaxInsert) {
-		inserted, err := outbox.InsertPrepared(ctx, tx, some)
-		if err != nil {
-			return nil, err
-		}
-		done = append(done, inserted...)
+// rollBack ends a transaction that may be open. If it fails, the pool closes the connection.
+func rollBack(ctx context.Context, conn *pgx.Conn) {
+	if conn.IsClosed() || conn.PgConn().TxStatus() == 'I' {
+		return
 	}
-	return done, nil
-}
-
-// placement is what a transaction finds out about its mails.
-type placement struct {
-	agents        mailbox.Agents
-	conversations mailbox.Conversations
-	hooked        []mailbox.Message // new ones of agents that have a webhook
-}
-
-// stored returns the new messages of mails whose events were inserted, and the transaction's time. It sets the results.
-func (p *placement) stored(mails []*submission, done []outbox.Inserted) (stored []mailbox.Mail, at time.Time) {
-	i := 0
-	for _, m := range mails {
-		mail := mailbox.Mail{Raw: m.raw}
-		for c := range m.copies {
-			ev, d := &m.copies[c].event, done[i]
-			i += len(m.copies[c].prepared)
-			if !d.New {
-				continue
-			}
-			at = d.CreatedAt
-			one := mailbox.Message{ID: m.copies[c].id, TenantID: ev.TenantID, AgentID: ev.AgentID, EventID: d.ID}
-			mail.Messages = append(mail.Messages, one)
-			if a, ok := p.agents.Of(ev.TenantID, ev.AgentID); ok && a.WebhookURL != nil {
-				p.hooked = append(p.hooked, one)
-			}
-		}
-		if m.made = len(mail.Messages); m.made > 0 {
-			stored = append(stored, mail)
-		}
-	}
-	return stored, at
-}
-
-// place moves each copy into the conversation in which its tenant knows the mail, or
-// a mail that it names. It returns the mails that can be inserted now. The same round
-// trip reads the agents of the copies.
-func (p *placement) place(ctx context.Context, tx pgx.Tx, mails []*submission, wait bool) ([]*submission, error) {
-	var tenants []events.TenantID
-	var addresses []string
-	for _, m := range mails {
-		for i := range m.copies {
-			ev := &m.copies[i].event
-			addresses = append(addresses, ev.AgentID)
-			if !slices.Contains(tenants, ev.TenantID) {
-				tenants = append(tenants, ev.TenantID)
-			}
-			p.conversations.Add(ev.TenantID, m.named)
-		}
-	}
-	b := &pgx.Batch{}
-	busy := make(map[events.TenantID]bool)
-	p.conversations.QueueLock(b, wait)
-	if !wait {
-		outbox.QueueTryLock(b, tenants, busy)
-	}
-	mailbox.QueueAgents(b, addresses, p.agents)
-	if err := tx.SendBatch(ctx, b).Close(); err != nil {
-		return nil, fmt.Errorf("find the conversations and agents of mails: %w", err)
-	}
-	var sound []*submission
-	for _, m := range mails {
-		if p.ready(m, busy) && p.move(m) {
-			sound = append(sound, m)
-		}
-	}
-	return sound, nil
-}
-
-// ready reports whether the mail can be inserted now, and sets its result if it cannot.
-func (p *placement) ready(m *submission, busy map[events.TenantID]bool) bool {
-	for i := range m.copies {
-		ev := &m.copies[i].event
-		if _, ok := p.agents.Of(ev.TenantID, ev.AgentID); !ok {
-			m.err = errStale
-			return false
-		}
-		if busy[ev.TenantID] || p.conversations.Busy(ev.TenantID, m.named) {
-			m.alone = true
-		}
-	}
-	return !m.alone
-}
-
-func (p *placement) move(m *submission) bool {
-	for i := range m.copies {
-		c := &m.copies[i]
-		conversation, ok := p.conversations.Place(c.event.TenantID, m.named)
-		if !ok {
-			continue
-		}
-		if m.err = c.move(conversation.String()); m.err != nil {
-			return false
-		}
-	}
-	return true
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookUpTimeout)
+	defer cancel()
+	_, _ = conn.Exec(ctx, "rollback")
 }

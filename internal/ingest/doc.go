@@ -7,7 +7,10 @@
 //     and a message, an event and an outbox row for each addressed agent. If the
 //     database is away the reply is 451 and nothing is written. The transaction may
 //     hold mails of several sessions; a mail that the database refuses, or that has to
-//     wait for others, delays and spoils none of them.
+//     wait for others, delays and spoils none of them. If the answer to its COMMIT is
+//     lost, a mail is tried again under the same keys.
+//   - A mail over 64 KiB is received into a temporary file. It is in memory only while
+//     it is parsed, within a bound for all such mails.
 //   - An unknown address is refused with 550 at RCPT. If its agent is deleted after
 //     that, the mail is refused after DATA: the transaction reads the agents again. A mail over the limit is
 //     refused with 552, at MAIL already if the client announced its size.

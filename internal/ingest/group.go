@@ -16,16 +16,18 @@ const (
 
 // submission is a mail with its copies, on the way into the database.
 type submission struct {
+	mail
+
 	ctx    context.Context //nolint:containedctx // the span of the mail, for a transaction of several mails
-	raw    []byte
 	named  []string
 	copies []copied
 
 	// The result.
-	made  int
-	err   error
-	alone bool // not committed: it has to wait for another transaction, or its group failed
-	done  chan struct{}
+	made   int
+	hooked []string // agents with a webhook that have a new message
+	err    error
+	alone  bool // not committed: it has to wait for another transaction, or its group failed
+	done   chan struct{}
 }
 
 func (m *submission) names() int { return len(m.named) * len(m.copies) }
@@ -40,7 +42,8 @@ type group struct {
 	running bool
 }
 
-// add waits until the mail's group has been tried.
+// add returns when the mail's group has been tried. If no group runs, the caller commits its own, so that a mail without
+// company passes through no other goroutine.
 func (g *group) add(m *submission) {
 	m.done = make(chan struct{})
 	g.mu.Lock()
@@ -48,31 +51,40 @@ func (g *group) add(m *submission) {
 	first := !g.running
 	g.running = true
 	g.mu.Unlock()
-	if first {
-		go g.run()
+	if !first {
+		<-m.done
+		return
 	}
-	<-m.done
+	g.try(g.next())
+	if next := g.next(); len(next) > 0 {
+		go g.run(next)
+	}
 }
 
-func (g *group) run() {
-	for next := g.next(); len(next) > 0; next = g.next() {
-		err := g.commit(next)
-		for _, m := range next {
-			if err != nil {
-				m.alone, m.made = true, 0
-			}
-			close(m.done)
+// run commits the group and all that form meanwhile.
+func (g *group) run(next []*submission) {
+	for ; len(next) > 0; next = g.next() {
+		g.try(next)
+	}
+}
+
+func (g *group) try(mails []*submission) {
+	err := g.commit(mails)
+	for _, m := range mails {
+		if err != nil {
+			m.alone, m.made = true, 0
 		}
+		close(m.done)
 	}
 }
 
-// next takes the next group, in the order of arrival. If nothing waits, [group.run] ends.
+// next takes the next group, in the order of arrival. If nothing waits, the next mail begins to run groups.
 func (g *group) next() []*submission {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	n, size, copies, names := 0, 0, 0, 0
+	n, size, copies, names := 0, int64(0), 0, 0
 	for _, m := range g.waiting {
-		size, copies, names = size+len(m.raw), copies+len(m.copies), names+m.names()
+		size, copies, names = size+m.size, copies+len(m.copies), names+m.names()
 		if n > 0 && (size > groupBytes || copies > groupCopies || names > groupedNames) {
 			break
 		}

@@ -25,9 +25,9 @@ func TestAGroupFormsWhileTheOneBeforeCommits(t *testing.T) {
 	}
 	list := make([]*submission, 6)
 	for i := range list {
-		list[i] = &submission{raw: make([]byte, 10), copies: make([]copied, 1), named: make([]string, 1)}
+		list[i] = &submission{mail: mail{size: 10}, copies: make([]copied, 1), named: make([]string, 1)}
 	}
-	list[3].raw = make([]byte, groupBytes)
+	list[3].size = groupBytes
 	list[4].named = make([]string, groupedNames)
 	submit(list[0])
 	require.Equal(t, list[:1], <-started)

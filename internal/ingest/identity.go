@@ -60,17 +60,17 @@ func writeSized(h hash.Hash, s string) {
 // A Message-ID names the mail, and the fingerprint verifies it. A sending server
 // that retries a mail without a Message-ID sends the same bytes: they count as the
 // same mail if a Date or Received field makes two equal mails unlikely. Without
-// either, each is a mail of its own and the key is empty: a duplicate is better than
-// a loss.
-func identify(tenant events.TenantID, recipient string, p *parsed, raw []byte) (events.MessageID, string) {
-	print := p.print
-	if p.messageID == "" {
-		if p.header.Get("Date") == "" && p.header.Get("Received") == "" {
-			return events.NewRandom[events.MessageKind](), ""
-		}
-		sum := sha256.Sum256(raw)
-		print = sum[:]
+// either, each is a mail of its own: a duplicate is better than a loss. Its key still
+// keeps a transaction that is repeated from making a second event.
+func identify(tenant events.TenantID, recipient string, p *parsed) (events.MessageID, string) {
+	id := events.NewRandom[events.MessageKind]()
+	if p.recognizable() {
+		id = events.DeriveMessageID(tenant[:], []byte(recipient), []byte(p.messageID), p.print)
 	}
-	id := events.DeriveMessageID(tenant[:], []byte(recipient), []byte(p.messageID), print)
 	return id, "mail:" + id.String()
+}
+
+// recognizable reports whether the same mail, sent again, can be told from another one.
+func (p *parsed) recognizable() bool {
+	return p.messageID != "" || p.header.Get("Date") != "" || p.header.Get("Received") != ""
 }

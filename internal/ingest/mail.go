@@ -30,12 +30,26 @@ type mail struct {
 	from string
 	to   []recipient
 	raw  []byte
+	size int64
 	at   time.Time // by the database's clock
+
+	// spool has a mail in a temporary file, from which the transaction reads it. It is nil for other mails.
+	spool *spool
+	// small tells that raw is not in memory any more. It is nil where spool is.
+	small func()
 
 	client         netip.Addr
 	helo           string
 	authentication email.Authentication
 	moreSignatures bool // than authentication tells of
+}
+
+// parsed lets go of the bytes that nobody reads again.
+func (m *mail) parsed() {
+	if m.spool != nil {
+		m.raw = nil
+		m.small()
+	}
 }
 
 // copied is one agent's copy of a mail.

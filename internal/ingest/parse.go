@@ -37,12 +37,12 @@ func parseMail(ctx context.Context, raw []byte) *parsed {
 		header: m.Header, print: fingerprint(m.Header, m.Body), problem: m.Problem, cut: m.Cut,
 		headers: [][2]string{}, attachments: []email.Attachment{}, references: []string{},
 	}
-	if m.Strays > 0 || m.Over {
+	p.messageID = mailparse.Cut(firstID(p.header.Get("Message-ID")), maxIDBytes)
+	if m.Strays > 0 || m.Over || p.messageID == "" {
 		// Two mails may differ in something that the fingerprint leaves out.
 		sum := sha256.Sum256(raw)
 		p.print = sum[:]
 	}
-	p.messageID = mailparse.Cut(firstID(p.header.Get("Message-ID")), maxIDBytes)
 	p.readHeaders()
 	p.readDetails(m)
 	p.readThread()

@@ -147,7 +147,7 @@ func (in *RawIntake) takeIn(ctx context.Context, msg *rawmail.Message) error {
 		msg.Refused = "no agent has an address of its recipients"
 		return nil
 	}
-	release, err := in.hold(ctx, size)
+	_, release, err := in.hold(ctx, size)
 	if err != nil {
 		return err
 	}
@@ -155,8 +155,8 @@ func (in *RawIntake) takeIn(ctx context.Context, msg *rawmail.Message) error {
 	if err := msg.Load(ctx); err != nil {
 		return err
 	}
-	m.raw = msg.Raw
-	ctx, end := in.trace(ctx, time.Now(), len(m.raw), len(m.to))
+	m.raw, m.size = msg.Raw, int64(len(msg.Raw))
+	ctx, end := in.trace(ctx, time.Now(), m.size, len(m.to))
 	err = in.accept(ctx, m)
 	end(err)
 	if refused, ok := errors.AsType[*smtp.SMTPError](err); ok && refused.Code/100 == 5 {

@@ -35,7 +35,7 @@ func (p *parsed) received(m mail) *email.Received {
 		Headers:         p.headers,
 		Attachments:     p.attachments,
 		Authentication:  m.authentication,
-		Size:            int64(len(m.raw)),
+		Size:            m.size,
 		ReceivedAt:      m.at.UTC().Format(time.RFC3339Nano),
 		ParseError:      p.problem,
 		Truncated:       []string{},

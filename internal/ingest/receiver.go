@@ -26,10 +26,12 @@ const (
 	smallBytes = 16 << 20
 )
 
-// Bounds of the mails that are read back from temporary files at the same time, in bytes.
+// Bounds of the mails that are read back from temporary files at the same time, in bytes. parsedBytes is what a large
+// mail counts from the time on when it is parsed.
 const (
 	heldLargeBytes = 96 << 20
 	heldSmallBytes = 32 << 20
+	parsedBytes    = 1 << 20
 )
 
 // receiver handles the mails of all sessions.
@@ -66,17 +68,24 @@ type target interface {
 	accept(ctx context.Context, m mail) error
 }
 
-// hold waits until a mail of that size may be in memory. The caller calls release. It fails only if ctx ends.
-func (s *receiver) hold(ctx context.Context, size int64) (release func(), err error) {
+// hold waits until a mail of that size may be in memory. The caller calls release. It may call parsed before, when only
+// the event is needed, which is far smaller than a large mail. hold fails only if ctx ends.
+func (s *receiver) hold(ctx context.Context, size int64) (parsed, release func(), err error) {
 	lot, weight := s.heldSmall, size
 	switch {
 	case size < spoolAfter: // in memory already; the number of connections bounds these
-		return func() {}, nil
+		return func() {}, func() {}, nil
 	case size > largeMail:
 		lot, weight = s.heldLarge, min(size, heldLargeBytes)
 	}
 	if err := lot.Acquire(ctx, weight); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return func() { lot.Release(weight) }, nil
+	parsed = func() {
+		if rest := min(weight, parsedBytes); rest < weight {
+			lot.Release(weight - rest)
+			weight = rest
+		}
+	}
+	return parsed, func() { lot.Release(weight) }, nil
 }

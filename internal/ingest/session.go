@@ -77,21 +77,23 @@ func (c *session) Data(r io.Reader) error {
 	if err := c.receive(r, &received, &reserved); err != nil {
 		return err
 	}
-	release, err := c.s.hold(c.s.work, received.size)
+	parsed, release, err := c.s.hold(c.s.work, received.size)
 	if err != nil {
 		c.s.m.refuse(refusedStopping)
 		return errStopping
 	}
 	defer release()
-	raw, err := received.bytes()
-	if err != nil {
+	m := mail{from: c.from, to: c.to, size: received.size, at: time.Now().Add(c.ahead), helo: c.smtp.Hostname()}
+	if m.raw, err = received.bytes(); err != nil {
 		return c.notStored(err)
 	}
-	m := mail{from: c.from, to: c.to, raw: raw, at: time.Now().Add(c.ahead), helo: c.smtp.Hostname()}
+	if received.file != nil {
+		m.spool, m.small = &received, parsed
+	}
 	if client, ok := c.conn.RemoteAddr().(*net.TCPAddr); ok {
 		m.client = client.AddrPort().Addr()
 	}
-	ctx, end := c.s.trace(c.s.work, began, len(raw), len(c.to))
+	ctx, end := c.s.trace(c.s.work, began, m.size, len(c.to))
 	err = c.s.to.accept(ctx, m)
 	end(err)
 	if refused, ok := errors.AsType[*smtp.SMTPError](err); err != nil && (!ok || refused.Code/100 != 5) { // our fault

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -70,11 +71,19 @@ func (s *spool) bytes() ([]byte, error) {
 		return s.mem, nil
 	}
 	raw := make([]byte, s.size)
-	n := copy(raw[s.size-int64(len(s.mem)):], s.mem)
-	if _, err := io.ReadFull(io.NewSectionReader(s.file, 0, s.size-int64(n)), raw[:s.size-int64(n)]); err != nil {
+	if _, err := io.ReadFull(s.reader(), raw); err != nil {
 		return nil, fmt.Errorf("read a mail from its temporary file: %w", err)
 	}
 	return raw, nil
+}
+
+// reader reads the whole mail. A mail in a file is not read into memory.
+func (s *spool) reader() io.Reader {
+	mem := bytes.NewReader(s.mem)
+	if s.file == nil {
+		return mem
+	}
+	return io.MultiReader(io.NewSectionReader(s.file, 0, s.size-int64(len(s.mem))), mem)
 }
 
 // close frees the memory and the file.

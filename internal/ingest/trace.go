@@ -12,12 +12,12 @@ import (
 
 // trace begins the span of a mail, from DATA to the reply: the root span of its
 // events. end ends it.
-func (s *receiver) trace(ctx context.Context, began time.Time, size, recipients int) (_ context.Context, end func(error)) {
+func (s *receiver) trace(ctx context.Context, began time.Time, size int64, recipients int) (_ context.Context, end func(error)) {
 	if s.o.Tracer == nil {
 		return ctx, untraced
 	}
 	ctx, span := s.o.Tracer.Start(ctx, "receive mail", trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(began),
-		trace.WithAttributes(attribute.Int("fanmail.mail.bytes", size), attribute.Int("fanmail.mail.recipients", recipients)))
+		trace.WithAttributes(attribute.Int64("fanmail.mail.bytes", size), attribute.Int("fanmail.mail.recipients", recipients)))
 	return ctx, func(err error) { telemetry.End(span, err) }
 }
 

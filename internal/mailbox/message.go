@@ -31,28 +31,38 @@ FROM unnest($1::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::uuid[], $7::bigi
 
 // Mail is a raw mail and its messages, of which ID, TenantID, AgentID and EventID are read.
 type Mail struct {
-	Raw      []byte
+	Raw []byte
+	// Stored is the raw mail if [StoreRaw] has stored it in the same transaction; Raw is not read then.
+	Stored   *Raw
 	Messages []Message
 }
 
 // QueueMails adds to a batch the insertion of mails. at is the creation time of all.
 func QueueMails(b *pgx.Batch, at time.Time, mails []Mail) {
-	rawIDs, raws := make([]events.ID, len(mails)), make([][]byte, len(mails))
 	var (
+		rawIDs       []events.ID
+		raws         [][]byte
 		ids          []events.MessageID
 		tenants      []events.TenantID
 		agents       []string
 		evs, ofMails []events.ID
 		sizes        []int64
 	)
-	for i, mail := range mails {
-		rawIDs[i], raws[i] = events.NewID(), mail.Raw
+	for _, mail := range mails {
+		of, size := events.NewID(), int64(len(mail.Raw))
+		if mail.Stored == nil {
+			rawIDs, raws = append(rawIDs, of), append(raws, mail.Raw)
+		} else {
+			of, size = mail.Stored.ID, mail.Stored.Size
+		}
 		for _, m := range mail.Messages {
 			ids, tenants, agents, evs = append(ids, m.ID), append(tenants, m.TenantID), append(agents, m.AgentID), append(evs, m.EventID)
-			ofMails, sizes = append(ofMails, rawIDs[i]), append(sizes, int64(len(mail.Raw)))
+			ofMails, sizes = append(ofMails, of), append(sizes, size)
 		}
 	}
-	b.Queue(insertRaws, rawIDs, at, raws)
+	if len(raws) > 0 {
+		b.Queue(insertRaws, rawIDs, at, raws)
+	}
 	b.Queue(insertMessages, ids, at, tenants, agents, evs, ofMails, sizes)
 }
 

@@ -69,6 +69,7 @@ func benchSMTP(ctx context.Context, args []string) error {
 	rounds := flags.Int("rounds", 3, "rounds of each load")
 	mails := flags.Int("mails", 4000, "mails of a load with small mails")
 	large := flags.Int("large", 200, "mails of 25 MB that are sent at once; 0 for none")
+	big := flags.Bool("big", false, "send only the mails of 25 MB")
 	profile := flags.String("profile", "", "file for a CPU profile of ingest; none by default")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -77,6 +78,9 @@ func benchSMTP(ctx context.Context, args []string) error {
 		{name: "50 connections", sessions: 50, n: *mails, bytes: 2048},
 		{name: "one connection", sessions: 1, n: *mails / 2, bytes: 2048},
 	}}
+	if *big {
+		b.loads = nil
+	}
 	if *large > 0 {
 		b.loads = append(b.loads, smtpLoad{name: fmt.Sprintf("%d mails of 25 MB at once", *large), sessions: *large, n: *large, bytes: 25_000_000, large: true})
 	}
