@@ -11,6 +11,9 @@ func (s *Scheduler) Finish(now Now, d *Delivery, r Result) {
 	if r.Outcome == Stopped {
 		s.record(Release, d)
 	}
+	if r.Outcome == Delivered && r.Latency > 0 && l.window.base > 0 {
+		s.fast.throttle.answered(r.Latency > l.window.allowed(), now.Time)
+	}
 	l.learn(d, r, now.Time)
 	if l.breaker.open() {
 		s.empty(l, Release)

@@ -12,11 +12,12 @@ import (
 // the last slots: it gets one only while it holds fewer than are free. Alone it
 // gets half of the pool, and the next tenant finds the other half free.
 type pool struct {
-	free   int
-	shares map[events.TenantID]*share
-	heap   shareHeap
-	turns  uint64
-	passed []*share // those that next passes over; kept for its memory
+	free     int
+	throttle throttle
+	shares   map[events.TenantID]*share
+	heap     shareHeap
+	turns    uint64
+	passed   []*share // those that next passes over; kept for its memory
 }
 
 // share is a tenant's part of a pool.
@@ -28,8 +29,8 @@ type share struct {
 	at       int          // index in the heap; -1: not in it
 }
 
-func newPool(slots int) *pool {
-	return &pool{free: slots, shares: make(map[events.TenantID]*share)}
+func newPool(slots int, t throttle) *pool {
+	return &pool{free: slots, throttle: t, shares: make(map[events.TenantID]*share)}
 }
 
 func (p *pool) share(t events.TenantID) *share {
@@ -78,8 +79,12 @@ func (p *pool) first() *lane {
 		return nil
 	}
 	s := p.heap[0]
-	if s.inFlight >= p.free {
+	switch {
+	case s.inFlight >= p.free:
 		return nil // nor may any other tenant, which has as many or more
+	case s.inFlight >= p.free-p.throttle.closed():
+		p.throttle.reached = true
+		return nil
 	}
 	l := s.lanes.pop()
 	l.turn = turnNone

@@ -35,7 +35,7 @@ func TestAFreeSlotGoesToTheTenantWithTheFewestInFlight(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		slots := rapid.IntRange(1, 12).Draw(rt, "slots")
-		p := newPool(slots)
+		p := newPool(slots, throttle{})
 		m := poolModel{inFlight: map[events.TenantID]int{}, ready: map[events.TenantID][]*lane{}}
 		tenants := make([]events.TenantID, rapid.IntRange(1, 6).Draw(rt, "tenants"))
 		tenantOf := map[*lane]events.TenantID{}
@@ -94,7 +94,7 @@ func TestAFreeSlotGoesToTheTenantWithTheFewestInFlight(t *testing.T) {
 func TestAFloodingTenantGetsItsShareAndNoMore(t *testing.T) {
 	t.Parallel()
 	const slots = 40
-	p := newPool(slots)
+	p := newPool(slots, throttle{})
 	big, small := events.TenantID{1}, events.TenantID{2}
 	for range 10_000 {
 		p.enlist(&lane{timer: -1, webhook: *hook(1, 1, 1)}, p.share(big))

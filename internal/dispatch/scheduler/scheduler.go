@@ -60,7 +60,7 @@ type Scheduler struct {
 // New returns a scheduler that owns no partition.
 func New(o Options) *Scheduler {
 	return &Scheduler{
-		o: o, fast: newPool(o.FastSlots), slow: newPool(o.SlowSlots),
+		o: o, fast: newPool(o.FastSlots, newThrottle(o.Cores, o.FastSlots)), slow: newPool(o.SlowSlots, throttle{}),
 		lanes:     make(map[events.WebhookID]*lane),
 		held:      make(map[events.DeliveryID]*Delivery),
 		budget:    budget{shared: make(map[*byte]int)},

@@ -81,11 +81,11 @@ func (e *endings) Pop() any {
 	return x
 }
 
-// simulation is a scheduler with one webhook that always has a backlog, and its
+// simulation is a scheduler with webhooks that always have a backlog, and their
 // endpoint, in simulated time.
 type simulation struct {
 	*bench
-	w        *Webhook
+	webhooks []*Webhook
 	e        endpoint
 	t        time.Duration
 	inFlight endings
@@ -93,7 +93,7 @@ type simulation struct {
 
 func simulate(t *testing.T, most int, e endpoint) *simulation {
 	t.Helper()
-	return &simulation{bench: newBench(t, 8192, 32768), w: hook(1, 1, most), e: e}
+	return &simulation{bench: newBench(t, 8192, 32768), webhooks: []*Webhook{hook(1, 1, most)}, e: e}
 }
 
 // second is what the endpoint saw within one second.
@@ -111,8 +111,10 @@ func (s *simulation) runSecond() (out second) {
 	end := s.t + time.Second
 	for {
 		for more := true; more; {
-			for a := Queued; a == Queued && s.queued < 64; {
-				a, _ = s.offer(s.w, 0)
+			for _, w := range s.webhooks {
+				for a := Queued; a == Queued && s.waiting(w) < 64; {
+					a, _ = s.offer(w, 0)
+				}
 			}
 			started := s.begin()
 			for _, d := range started {
@@ -137,6 +139,24 @@ func (s *simulation) runSecond() (out second) {
 		s.Recorded(s.now, x.d, 0)
 		out.completed++
 	}
+}
+
+// waiting returns how many deliveries of the webhook are queued.
+func (s *simulation) waiting(w *Webhook) int {
+	if l := s.lanes[w.ID]; l != nil {
+		return l.queued()
+	}
+	return 0
+}
+
+// hundred is a simulation of a hundred webhooks of one tenant, all at one endpoint.
+func hundred(t *testing.T, e endpoint) *simulation {
+	t.Helper()
+	s := simulate(t, most, e)
+	for i := range byte(99) {
+		s.webhooks = append(s.webhooks, hook(i+2, 1, most))
+	}
+	return s
 }
 
 const (
@@ -180,6 +200,26 @@ func TestAnEndpointThatServesOneAtATimeGetsFew(t *testing.T) {
 	completed, atOnce := total(s.run(60))
 	require.Greater(t, completed, 60*10*90/100, "its capacity")
 	require.LessOrEqual(t, atOnce, 16)
+}
+
+// A hundred windows see the queue that stands before all of them much later than
+// the answers of all show it.
+func TestAHundredEndpointsBehindOneQueueGetNoMoreSlotsThanTheProcessHasAtLeast(t *testing.T) {
+	t.Parallel()
+	s := hundred(t, &serving{service: ms / 2, free: make([]time.Duration, 8)})
+	completed, atOnce := total(s.run(5))
+	require.Greater(t, completed, 5*16_000*95/100, "its capacity")
+	require.LessOrEqual(t, atOnce, 2*leastPerCore)
+}
+
+func TestAHundredEndpointsFarAwayGetAllSlotsOfATenant(t *testing.T) {
+	t.Parallel()
+	for _, e := range []endpoint{fixed(150 * ms), &spread{120 * ms, 0.866, rand.New(rand.NewPCG(1, 2))}} {
+		s := hundred(t, e)
+		s.run(10)
+		_, atOnce := total(s.run(5))
+		require.Greater(t, atOnce, 8192/2*9/10)
+	}
 }
 
 // The median is 120 ms, the 99th percentile 900 ms.

@@ -70,11 +70,12 @@ func newWindow(size float64) window { return window{size: size, threshold: math.
 // started notes the attempts in flight when one has begun.
 func (w *window) started(inFlight int) { w.peak = max(w.peak, inFlight) }
 
-// grow follows a success. Only a window of which half was used has shown that
-// it can be larger.
-func (w *window) grow(most int, now time.Time) {
+// grow follows a success with the latency given; 0: not known. Only a window of
+// which half was used has shown that it can be larger, and only an answer without
+// a queue says that one more at once costs less than waiting for a connection.
+func (w *window) grow(latency time.Duration, most int, now time.Time) {
 	switch {
-	case w.queues || w.before > 0 || 2*w.peak < int(w.size):
+	case w.queues || w.before > 0 || 2*w.peak < int(w.size) || w.base > 0 && latency > w.allowed():
 		return
 	case w.size < w.threshold:
 		w.size++
@@ -123,7 +124,7 @@ func (w *window) ended(median time.Duration, inFlight int, now time.Time) {
 	case median < w.base:
 		w.base -= time.Duration(baseWeight * float64(w.base-median))
 	}
-	allowed := max(time.Duration(slower*float64(w.base)), w.base+latencyNoise)
+	allowed := w.allowed()
 	switch {
 	case median <= allowed:
 		w.queues, w.shrunkFrom = false, 0
@@ -139,6 +140,11 @@ func (w *window) ended(median time.Duration, inFlight int, now time.Time) {
 	case used:
 		w.shrink(float64(allowed)/float64(median), median, inFlight, now)
 	}
+}
+
+// allowed is the longest latency at which the endpoint keeps up.
+func (w *window) allowed() time.Duration {
+	return max(time.Duration(slower*float64(w.base)), w.base+latencyNoise)
 }
 
 // measured takes a new base.
