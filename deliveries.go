@@ -34,7 +34,8 @@ func (c *Client) GetDelivery(ctx context.Context, tenant TenantID, id DeliveryID
 }
 
 // RetryDelivery makes a failed or waiting delivery due now, with all its attempts
-// to go. It returns [ErrNotFound], [ErrDelivered], [ErrDeleted] or [ErrExpired].
+// to go. It returns [ErrNotFound], [ErrDelivered], [ErrDeleted], [ErrExpired] or
+// [ErrInFlight].
 func (c *Client) RetryDelivery(ctx context.Context, tenant TenantID, id DeliveryID) (Delivery, error) {
 	d, err := c.store.Retry(ctx, tenant, id)
 	if err == nil {

@@ -111,6 +111,8 @@ var (
 	ErrDeleted = subscribers.ErrDeleted
 	// ErrExpired: the delivery's 30 days are over.
 	ErrExpired = subscribers.ErrExpired
+	// ErrInFlight: an attempt of the delivery is in flight, or about to start.
+	ErrInFlight = subscribers.ErrInFlight
 	// ErrCompleted: the replay has ended, so there is nothing to cancel.
 	ErrCompleted = replay.ErrCompleted
 )

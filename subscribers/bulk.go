@@ -16,7 +16,7 @@ const BulkRetry = 1000
 
 // A cancelled replay's delivery was ended on purpose, and nobody waits for a test.
 const retryFailed = `
-UPDATE fanmail.webhook_subscriber_deliveries AS d SET status = 'pending', finished_at = NULL, next_retry_at = now(), max_attempts = d.attempts + failed.more
+UPDATE fanmail.webhook_subscriber_deliveries AS d SET status = 'pending', finished_at = NULL, next_retry_at = now(), leased = false, max_attempts = d.attempts + failed.more
 FROM (SELECT d.id, d.created_at, h.max_attempts AS more FROM unnest($3::uuid[], $4::timestamptz[]) AS w (id, created_at)
       JOIN fanmail.webhook_subscriber_deliveries AS d ON d.id = w.id AND d.created_at = w.created_at
       JOIN fanmail.webhooks AS h ON h.id = d.webhook_id

@@ -58,9 +58,9 @@ type NewDelivery struct {
 
 const insertDeliveries = `
 INSERT INTO fanmail.webhook_subscriber_deliveries (id, created_at, webhook_id, tenant_id, event_id, event_created_at,
-       next_retry_at, expires_at, seq, max_attempts, event_type, message_id, strict)
+       next_retry_at, leased, expires_at, seq, max_attempts, event_type, message_id, strict)
 SELECT id, created_at, webhook_id, tenant_id, event_id, created_at,
-       CASE WHEN strict OR due THEN now() ELSE now() + make_interval(secs => $12) END, created_at + make_interval(secs => $11),
+       CASE WHEN strict OR due THEN now() ELSE now() + make_interval(secs => $12) END, NOT (strict OR due), created_at + make_interval(secs => $11),
        seq, attempts, event_type, nullif(message_id, ''), strict
 FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::bigint[], $9::boolean[], $10::boolean[], $13::smallint[])
      AS t (id, created_at, webhook_id, tenant_id, event_id, event_type, message_id, seq, strict, due, attempts)
@@ -119,8 +119,12 @@ type FetchRequest struct {
 	Strict    bool
 }
 
+// held is true for rows that a dispatcher holds: an attempt may be in flight. Only the
+// holder may end such a row or make it due.
+const held = `(leased AND next_retry_at > clock_timestamp())`
+
 const leaseTail = `
-UPDATE fanmail.webhook_subscriber_deliveries AS d SET next_retry_at = now() + make_interval(secs => $1)
+UPDATE fanmail.webhook_subscriber_deliveries AS d SET next_retry_at = now() + make_interval(secs => $1), leased = true
 FROM due WHERE d.id = due.id AND d.created_at = due.created_at
 RETURNING d.id, d.created_at, d.webhook_id, d.event_id, d.event_created_at, d.seq, d.attempts, d.max_attempts, d.kind = 'replay', d.next_retry_at`
 

@@ -119,6 +119,7 @@ SET attempts = CASE WHEN o.unsent THEN d.attempts ELSE d.attempts + 1 END, last_
     last_error = o.error, last_attempt_at = CASE WHEN o.unsent THEN d.last_attempt_at ELSE now() END,
     status        = CASE WHEN ` + endsDelivery + ` THEN 'failed' ELSE 'pending' END,
     finished_at   = CASE WHEN ` + endsDelivery + ` THEN now() END,
+    leased        = d.leased AND d.next_retry_at > o.lease,
     next_retry_at = CASE WHEN d.next_retry_at > o.lease THEN d.next_retry_at WHEN ` + endsDelivery + ` THEN NULL ELSE now() + make_interval(secs => o.retry) END
 FROM (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[], $4::smallint[], $5::text[], $6::boolean[], $7::float8[], $8::boolean[], $9::timestamptz[]) ` + expectOne + `)
      AS o (id, created_at, code, attempt, error, final, retry, unsent, lease)
@@ -134,7 +135,7 @@ FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[], $4::integer[], $5::sm
 ON CONFLICT DO NOTHING`
 
 const releaseRows = `
-UPDATE fanmail.webhook_subscriber_deliveries AS d SET next_retry_at = now()
+UPDATE fanmail.webhook_subscriber_deliveries AS d SET next_retry_at = now(), leased = false
 FROM (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) ` + expectOne + `) AS o (id, created_at, lease)
 WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending' AND d.next_retry_at = o.lease
   AND ` + ofDay

@@ -141,11 +141,11 @@ func (s *Store) insertDue(ctx context.Context, tenant events.TenantID, src event
 
 // Retry makes a delivery due at once. A failed delivery becomes pending again, with as
 // many more attempts as its webhook's policy has. Its earlier attempts stay in the log, and the numbers
-// of new ones follow theirs. A pending delivery without an attempt stays as it is.
+// of new ones follow theirs. A pending delivery that is due already stays as it is.
 //
 // It returns [ErrNotFound] if the tenant has no such delivery, [ErrDelivered] if it
-// was delivered, [ErrDeleted] if its webhook was deleted, and [ErrExpired] if its
-// retention is over.
+// was delivered, [ErrDeleted] if its webhook was deleted, [ErrExpired] if its
+// retention is over, and [ErrInFlight] if a dispatcher holds it for an attempt.
 func (s *Store) Retry(ctx context.Context, tenant events.TenantID, id events.DeliveryID) (DeliveryRow, error) {
 	d, err := deliveryOf(ctx, s.db, tenant, id)
 	if err != nil {
@@ -156,10 +156,13 @@ func (s *Store) Retry(ctx context.Context, tenant events.TenantID, id events.Del
 		var status string
 		var deleted, expired bool
 		var more int
-		err := tx.QueryRow(ctx, `SELECT d.status, w.deleted_at IS NOT NULL, d.expires_at <= now(), w.max_attempts
+		var lease *time.Time // its end, if a dispatcher holds the row
+		// clock_timestamp, because the transaction may have waited for the row.
+		err := tx.QueryRow(ctx, `SELECT d.status, w.deleted_at IS NOT NULL, d.expires_at <= now(), w.max_attempts,
+				CASE WHEN d.leased AND d.next_retry_at > clock_timestamp() THEN d.next_retry_at END
 			FROM fanmail.webhook_subscriber_deliveries AS d JOIN fanmail.webhooks AS w ON w.id = d.webhook_id AND w.tenant_id = $1
 			WHERE d.tenant_id = $1 AND d.id = $2 AND d.created_at = $3 FOR UPDATE OF d`,
-			tenant, id, created).Scan(&status, &deleted, &expired, &more)
+			tenant, id, created).Scan(&status, &deleted, &expired, &more, &lease)
 		switch {
 		case err != nil:
 			return found(err, "read a delivery")
@@ -169,10 +172,11 @@ func (s *Store) Retry(ctx context.Context, tenant events.TenantID, id events.Del
 			return ErrDeleted
 		case expired:
 			return ErrExpired
+		case lease != nil:
+			return fmt.Errorf("%w; retry it after its lease ends at %s", ErrInFlight, lease.UTC().Format(time.RFC3339))
 		}
-		rows, err := tx.Query(ctx, `UPDATE fanmail.webhook_subscriber_deliveries SET status = 'pending', finished_at = NULL,
-				-- a delivery without an attempt is due already, or leased while its message travels
-				next_retry_at = CASE WHEN status = 'pending' AND attempts = 0 THEN next_retry_at ELSE now() END,
+		rows, err := tx.Query(ctx, `UPDATE fanmail.webhook_subscriber_deliveries SET status = 'pending', finished_at = NULL, leased = false,
+				next_retry_at = least(next_retry_at, now()),
 				max_attempts = CASE WHEN status = 'failed' THEN attempts + $4 ELSE max_attempts END
 			WHERE tenant_id = $1 AND id = $2 AND created_at = $3 RETURNING `+deliveryColumns, tenant, id, created, more)
 		if err != nil {

@@ -192,19 +192,19 @@ func ReplayOutcomes(ctx context.Context, tx pgx.Tx, r *ReplayRef, ids []events.D
 // cancelled.
 const ReasonCancelled = "cancelled"
 
-// A leased row without an attempt is in a lane or in flight. Its attempt ends it, or
-// it becomes due again and the next call ends it.
+// A row that a dispatcher holds is in a lane or in flight. Its attempt ends it, or it
+// gets a time for the next attempt, and the next call ends it.
 const cancelReplayed = `
 UPDATE fanmail.webhook_subscriber_deliveries AS d SET status = 'failed', last_error = $3, finished_at = now(), next_retry_at = NULL
 FROM (SELECT id, created_at FROM fanmail.webhook_subscriber_deliveries
-      WHERE id = ANY($1::uuid[]) AND created_at = $2 AND status = 'pending' AND (next_retry_at <= now() OR attempts > 0)
+      WHERE id = ANY($1::uuid[]) AND created_at = $2 AND status = 'pending' AND NOT ` + held + `
       ORDER BY id FOR UPDATE SKIP LOCKED) AS c
 WHERE d.id = c.id AND d.created_at = c.created_at
 RETURNING d.id`
 
 // CancelReplayed ends pending deliveries of a replay as failed, with the error
 // [ReasonCancelled], and returns the ids of those that it ended. It leaves out
-// deliveries that a dispatcher holds for their first attempt.
+// deliveries that a dispatcher holds for an attempt.
 func CancelReplayed(ctx context.Context, tx pgx.Tx, r *ReplayRef, ids []events.DeliveryID) ([]events.DeliveryID, error) {
 	rows, err := tx.Query(ctx, cancelReplayed, ids, r.CreatedAt, ReasonCancelled)
 	if err != nil {

@@ -18,7 +18,7 @@ const expirePending = `
 UPDATE fanmail.webhook_subscriber_deliveries AS d
 SET status = 'failed', last_error = 'expired', finished_at = now(), next_retry_at = NULL
 FROM (SELECT id, created_at FROM fanmail.webhook_subscriber_deliveries
-      WHERE status = 'pending' AND created_at < now() - make_interval(secs => $1) LIMIT 5000 FOR UPDATE SKIP LOCKED) AS old
+      WHERE status = 'pending' AND created_at < now() - make_interval(secs => $1) AND NOT ` + held + ` LIMIT 5000 FOR UPDATE SKIP LOCKED) AS old
 WHERE d.id = old.id AND d.created_at = old.created_at`
 
 //nolint:gosec // the names of columns, no secret

@@ -64,6 +64,9 @@ var (
 	ErrDeleted = errors.New("the webhook is deleted")
 	// ErrExpired means that the delivery is older than its [Retention].
 	ErrExpired = errors.New("the delivery has expired")
+	// ErrInFlight means that a dispatcher holds the delivery: its attempt is in flight,
+	// or about to start.
+	ErrInFlight = errors.New("an attempt of the delivery is in flight or about to start")
 )
 
 // LimitError means that the tenant has reached a limit.

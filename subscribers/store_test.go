@@ -71,7 +71,7 @@ func TestEnablingMakesWaitingDeliveriesDue(t *testing.T) {
 	s.pending(t, w.ID, 20)
 	s.pending(t, other.ID, 3)
 	// A message carries this one to a lane; its lease must stay valid.
-	_, err := s.pool.Exec(ctx, `UPDATE fanmail.webhook_subscriber_deliveries SET attempts = 0 WHERE webhook_id = $1 AND seq = 1`, w.ID)
+	_, err := s.pool.Exec(ctx, `UPDATE fanmail.webhook_subscriber_deliveries SET attempts = 0, leased = true WHERE webhook_id = $1 AND seq = 1`, w.ID)
 	require.NoError(t, err)
 	off, on := false, true
 	_, err = s.Update(ctx, s.tenant, w.ID, subscribers.Patch{Enabled: &off})

@@ -128,9 +128,8 @@ func (s *Store) Update(ctx context.Context, tenant events.TenantID, id events.We
 		if w, err = s.write(ctx, tx, &w, enable, p.settings()); err != nil || !enable {
 			return err
 		}
-		// A row without an attempt may be travelling in a message, whose lease must
-		// stay valid.
-		err = eachPending(ctx, tx, tenant, id, maxMadeDue, `SET next_retry_at = now()`, `AND d.attempts > 0 AND d.next_retry_at > now()`)
+		// A lease stays with its dispatcher, which may have an attempt in flight.
+		err = eachPending(ctx, tx, tenant, id, maxMadeDue, `SET next_retry_at = now()`, `AND NOT leased AND next_retry_at > now()`)
 		if err != nil {
 			return fmt.Errorf("make waiting deliveries due: %w", err)
 		}
@@ -189,11 +188,8 @@ func (s *Store) write(ctx context.Context, tx pgx.Tx, w *Webhook, enable, sent b
 	return updated, nil
 }
 
-// maybeLeased is true for rows whose next_retry_at may be the end of a lease.
-var maybeLeased = fmt.Sprintf(`(d.next_retry_at > now() AND d.next_retry_at <= now() + interval '%d seconds')`, int(LeaseDuration.Seconds()))
-
 // Delete deletes a webhook: no further attempt starts, and its pending deliveries become
-// failed. A row that an attempt may hold waits for its outcome or the end of its lease,
+// failed. A row that a dispatcher holds waits for its outcome or the end of its lease,
 // so that it says what the receiver saw. The history stays readable. It returns
 // [ErrNotFound].
 func (s *Store) Delete(ctx context.Context, tenant events.TenantID, id events.WebhookID) error {
@@ -208,7 +204,7 @@ func (s *Store) Delete(ctx context.Context, tenant events.TenantID, id events.We
 		}
 		err = eachPending(ctx, tx, tenant, id, maxEnded,
 			`SET status = 'failed', finished_at = now(), next_retry_at = NULL, last_error = 'webhook deleted'`,
-			`AND NOT `+maybeLeased)
+			`AND NOT `+held)
 		if err != nil {
 			return fmt.Errorf("end a deleted webhook's deliveries: %w", err)
 		}

@@ -202,6 +202,7 @@ CREATE TABLE fanmail.webhook_subscriber_deliveries (
     max_attempts     smallint NOT NULL,
     last_status_code smallint,
     strict           boolean NOT NULL DEFAULT false, -- its webhook is in strict order
+    leased           boolean NOT NULL DEFAULT false, -- next_retry_at is the end of a lease
     kind             text NOT NULL DEFAULT 'live' CHECK (kind IN ('live', 'test', 'replay')),
     status           text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'delivered', 'failed')),
     event_type       text NOT NULL,

@@ -106,7 +106,7 @@ func (s *server) deliveryRoutes() {
 	register(s, tenants, huma.Operation{
 		OperationID: "retry-delivery", Method: http.MethodPost, Path: "/v1/deliveries/{id}/retry",
 		Summary: "Retry a delivery now",
-		Description: fmt.Sprintf("A failed delivery gets %d more attempts. A delivery that succeeded, or whose webhook is deleted, is a 409.",
+		Description: fmt.Sprintf("A failed delivery gets %d more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409.",
 			subscribers.MaxAttempts),
 	}, s.retryDelivery)
 }

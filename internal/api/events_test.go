@@ -143,7 +143,9 @@ func TestADeliverysDetailsAndItsRetry(t *testing.T) {
 		_, err := w.pool.Exec(ctx, `UPDATE fanmail.webhook_subscriber_deliveries SET `+sql)
 		require.NoError(t, err)
 	}
-	set(`status = 'failed', attempts = 8, finished_at = now(), next_retry_at = NULL, last_error = 'status 500', last_status_code = 500, last_attempt_at = now()`)
+	set(`leased = true, next_retry_at = now() + interval '1 minute'`)
+	require.Contains(t, c.do("POST", "/v1/deliveries/"+dID+"/retry", nil).want(t, 409).text("detail"), "in flight or about to start")
+	set(`status = 'failed', leased = false, attempts = 8, finished_at = now(), next_retry_at = NULL, last_error = 'status 500', last_status_code = 500, last_attempt_at = now()`)
 	_, err := w.pool.Exec(ctx, `INSERT INTO fanmail.webhook_delivery_attempts (delivery_id, created_at, attempt, at, duration_ms, status_code, reason, error, response)
 		SELECT id, created_at, n, created_at + n * interval '1 minute', 12, 500, 'status', 'status 500', '<oops>' FROM fanmail.webhook_subscriber_deliveries, generate_series(1, 8) AS n`)
 	require.NoError(t, err)

@@ -103,33 +103,9 @@ func MakeStreams(ctx context.Context, c NATS, every time.Duration, wait Waiting,
 	defer nc.Close()
 	if every > 0 {
 		log.Info("the streams are up to date", zap.Duration("every", every))
-		keepStreams(ctx, js, every, ensure, log)
+		engine.KeepStreams(ctx, every, func(ctx context.Context) error { return ensure(ctx, js) }, log)
 	}
 	return nil
-}
-
-// keepStreams calls ensure at an interval until ctx ends. A failure is logged when it begins or changes.
-func keepStreams(ctx context.Context, js jetstream.JetStream, every time.Duration, ensure func(context.Context, jetstream.JetStream) error, log *zap.Logger) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	last := ""
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		ask, cancel := context.WithTimeoutCause(ctx, 2*stream.AckTime, stream.ErrNoAck)
-		err := ensure(ask, js)
-		cancel()
-		switch {
-		case err == nil:
-			last = ""
-		case ctx.Err() == nil && err.Error() != last:
-			last = err.Error()
-			log.Warn("the broker's streams can't be created or updated; trying again", zap.Error(err))
-		}
-	}
 }
 
 // NewOperatorKey creates an operator's key in the database and returns its

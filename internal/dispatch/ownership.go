@@ -18,6 +18,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/faults"
+	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
 const (
@@ -88,6 +89,9 @@ type ownership struct {
 type tenure struct {
 	owner *ownership
 	over  atomic.Bool
+	// former is the database's time, in Unix microseconds, until which an owner before
+	// may have begun attempts that nobody knows the end of; 0: it handed over.
+	former atomic.Int64
 }
 
 // holds says that the partition has been owned without interruption, and that its
@@ -100,6 +104,15 @@ func (t *tenure) ended() bool { return t != nil && t.over.Load() }
 // tenure returns a partition's present ownership, or the next one if it is not
 // owned.
 func (o *ownership) tenure(partition int) *tenure { return o.tenures[partition].Load() }
+
+// formerEnds returns how long an attempt that takes at most so long may still run for
+// an owner before.
+func (t *tenure) formerEnds(attempt time.Duration) time.Duration {
+	if t == nil || t.former.Load() == 0 {
+		return 0
+	}
+	return attempt + time.Duration(t.former.Load()-t.owner.clock.now().Earliest)*time.Microsecond
+}
 
 func (o *ownership) endTenure(partition int) {
 	if t := o.tenures[partition].Swap(&tenure{owner: o}); t != nil {
@@ -215,26 +228,6 @@ func (o *ownership) run(ctx context.Context, holder partitionHolder) {
 	}
 }
 
-const (
-	recordAlive = `
-INSERT INTO fanmail.dispatchers (id, name, alive_until) VALUES ($1, $2, now() + make_interval(secs => $3))
-ON CONFLICT (id) DO UPDATE SET alive_until = excluded.alive_until`
-	// A lease that ran out is renewed too, unless somebody else has claimed it.
-	renewPartitions = `
-UPDATE fanmail.partition_owners SET leased_until = now() + make_interval(secs => $2) WHERE owner = $1 RETURNING partition`
-	countAlive = `SELECT count(*), count(*) FILTER (WHERE id < $1), clock_timestamp() FROM fanmail.dispatchers WHERE alive_until > now()`
-	claimFree  = `
-UPDATE fanmail.partition_owners SET owner = $1, epoch = epoch + 1, leased_until = now() + make_interval(secs => $2)
-WHERE partition IN (
-	SELECT partition FROM fanmail.partition_owners WHERE owner IS NULL OR leased_until <= now()
-	ORDER BY partition LIMIT $3 FOR UPDATE SKIP LOCKED)
-RETURNING partition`
-	releasePartitions = `UPDATE fanmail.partition_owners SET owner = NULL, leased_until = '-infinity' WHERE owner = $1 AND partition = ANY($2::smallint[])`
-	releaseAll        = `
-WITH gone AS (DELETE FROM fanmail.dispatchers WHERE id = $1 OR alive_until < now() - interval '1 hour')
-UPDATE fanmail.partition_owners SET owner = NULL, leased_until = '-infinity' WHERE owner = $1`
-)
-
 // beat is one heartbeat: renew, claim what is missing, hand over what is too
 // much.
 func (o *ownership) beat(ctx context.Context, holder partitionHolder) error {
@@ -246,25 +239,52 @@ func (o *ownership) beat(ctx context.Context, holder partitionHolder) error {
 		return err
 	}
 	holder.peers(alive - 1)
+	o.unheard(mine)
 	share := (events.Partitions + max(alive, 1) - 1) / max(alive, 1)
 	if missing := share - len(mine); missing > 0 {
 		// Give up first what has gone: if it is claimed again in this beat, another
 		// owner may have worked on it meanwhile.
 		o.giveUp(mine, holder)
-		rows, err := o.pool.Query(call, claimFree, o.id, partitionLease.Seconds(), missing)
+		got, err := o.claim(call, missing)
 		if err != nil {
 			return fmt.Errorf("claim free partitions: %w", err)
 		}
-		got, err := pgx.CollectRows(rows, pgx.RowTo[int16])
-		if err != nil {
-			return fmt.Errorf("claim free partitions: %w", err)
-		}
-		o.moves.WithLabelValues(moveClaimed).Add(float64(len(got)))
 		mine = append(mine, got...)
 	}
 	o.adopt(ctx, mine, sent.Add(partitionLease-leaseMargin), holder)
 	o.shed(ctx, len(mine)-share, holder)
 	return nil
+}
+
+// unheard finds partitions whose claim was committed though its answer was lost: how
+// they came is not known.
+func (o *ownership) unheard(mine []int16) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, p := range mine {
+		if _, leaving := o.leaving[int(p)]; !leaving && o.consumers[int(p)] == nil {
+			o.tenure(int(p)).former.Store(o.clock.latest())
+		}
+	}
+}
+
+// claim takes up to n free partitions, and notes which of them were not handed over.
+func (o *ownership) claim(ctx context.Context, n int) (got []int16, err error) {
+	rows, err := o.pool.Query(ctx, claimFree, o.id, partitionLease.Seconds(), n)
+	if err != nil {
+		return nil, err
+	}
+	var p int16
+	var former *time.Time
+	_, err = pgx.ForEachRow(rows, []any{&p, &former}, func() error {
+		got = append(got, p)
+		if former != nil {
+			o.tenure(int(p)).former.Store(former.UnixMicro())
+		}
+		return nil
+	})
+	o.moves.WithLabelValues(moveClaimed).Add(float64(len(got)))
+	return got, err
 }
 
 // renew extends the leases, and returns the partitions that are still owned and
@@ -377,14 +397,19 @@ func (o *ownership) shed(ctx context.Context, surplus int, holder partitionHolde
 	faults.At(faults.PartitionMoving)
 	var free []int16
 	for p, since := range leaving {
-		if holder.unrecorded(p) == 0 || time.Since(since) > handover {
-			free = append(free, int16(p)) //nolint:gosec // under 32
+		switch unrecorded := holder.unrecorded(p); {
+		case unrecorded > 0 && time.Since(since) <= handover:
+			continue
+		case unrecorded > 0:
+			o.tenure(p).former.Store(o.clock.latest())
 		}
+		free = append(free, int16(p)) //nolint:gosec // under 32
 	}
 	if len(free) == 0 {
 		return
 	}
-	if _, err := o.pool.Exec(ctx, releasePartitions, o.id, free); err != nil {
+	unsure, former := o.formers()
+	if _, err := o.pool.Exec(ctx, releasePartitions, o.id, unsure, former, free); err != nil {
 		o.log.Warn("partitions can't be handed over yet", zap.Error(err))
 		return
 	}
@@ -396,6 +421,18 @@ func (o *ownership) shed(ctx context.Context, surplus int, holder partitionHolde
 	o.mu.Unlock()
 	o.moves.WithLabelValues(moveReleased).Add(float64(len(free)))
 	o.tellFree()
+}
+
+// formers returns the partitions for which attempts of an owner before may still run,
+// and the times of [tenure.former], for the next owner.
+func (o *ownership) formers() (partitions []int16, until []time.Time) {
+	for p := range o.tenures {
+		if t := o.tenure(p); t.formerEnds(subscribers.MaxTimeout) > 0 {
+			partitions = append(partitions, int16(p)) //nolint:gosec // under 32
+			until = append(until, time.UnixMicro(t.former.Load()))
+		}
+	}
+	return partitions, until
 }
 
 // leave stops receiving for the surplus, and returns all partitions that are
@@ -422,7 +459,8 @@ func (o *ownership) release(ctx context.Context) {
 	o.mu.Lock()
 	clear(o.leaving)
 	o.mu.Unlock()
-	if _, err := o.pool.Exec(ctx, releaseAll, o.id); err != nil {
+	unsure, former := o.formers()
+	if _, err := o.pool.Exec(ctx, releaseAll, o.id, unsure, former); err != nil {
 		o.log.Warn("partitions were not handed over; their leases run out", zap.Error(err))
 		return
 	}

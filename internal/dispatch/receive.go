@@ -19,9 +19,10 @@ import (
 // aheadMessages of a partition may be fetched before they are handled.
 const aheadMessages = 4
 
-// envelopePause is how long the broker waits before it sends a message again
-// whose envelopes could not be read.
-const envelopePause = time.Second
+// receivePause is how long the broker waits before it sends a message again that
+// could not be taken: its envelopes could not be read, or the partitions' lease has
+// run out.
+const receivePause = time.Second
 
 // inbox is what is known of the messages of a partition that this process owns.
 type inbox struct {
@@ -53,6 +54,12 @@ func (d *Dispatcher) receive(ctx context.Context, partition int, t *tenure, star
 
 // handle takes a message apart.
 func (d *Dispatcher) handle(ctx context.Context, m jetstream.Msg, in *inbox) {
+	if !in.tenure.holds() {
+		// The message may be younger than the next owner's time. What this process
+		// does to its rows would be unknown to that owner.
+		_ = m.NakWithDelay(receivePause)
+		return
+	}
 	dm, err := stream.DecodeDelivery(m.Data())
 	if err != nil {
 		d.log.Error("a delivery message can't be read; its rows are fetched from the table", zap.Error(err))
@@ -65,14 +72,19 @@ func (d *Dispatcher) handle(ctx context.Context, m jetstream.Msg, in *inbox) {
 		_ = m.Ack()
 		return
 	}
+	redelivered := in.redelivered(m, dm.Lease)
+	if wait := in.tenure.formerEnds(d.longestAttempt(dm)); redelivered && wait > 0 {
+		// A former owner that died or is paused may have begun to send it.
+		_ = m.NakWithDelay(wait)
+		return
+	}
 	if err := d.readEnvelopes(ctx, dm); err != nil {
 		d.log.Warn("envelopes can't be read; the message is received again", zap.Error(err))
-		_ = m.NakWithDelay(envelopePause)
+		_ = m.NakWithDelay(receivePause)
 		return
 	}
 	src := &message{msg: m}
 	src.left.Store(int32(len(dm.Deliveries)) + 1) //nolint:gosec // a few thousand at most
-	redelivered := in.redelivered(m, dm.Lease)
 	for _, q := range d.deliveries(m, dm) {
 		q.message, q.tenure = src, in.tenure
 		if redelivered {
@@ -83,6 +95,17 @@ func (d *Dispatcher) handle(ctx context.Context, m jetstream.Msg, in *inbox) {
 	}
 	src.done() // its own share: the message is taken apart
 	d.input(func(*scheduler.Scheduler, scheduler.Now) {})
+}
+
+// longestAttempt bounds an attempt of any of the message's deliveries.
+func (d *Dispatcher) longestAttempt(dm *stream.DeliveryMessage) time.Duration {
+	longest := AttemptTimeout
+	for i := range dm.Deliveries {
+		if e := d.registry.Get(dm.Deliveries[i].WebhookID); e != nil {
+			longest = max(longest, e.Timeout)
+		}
+	}
+	return longest
 }
 
 // redelivered says that some of the message's deliveries may be finished, so

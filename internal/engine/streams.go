@@ -23,7 +23,9 @@ func Streams(ctx context.Context, js jetstream.JetStream, o stream.Options, log 
 		Name: "streams", Run: func(ctx context.Context) error { <-ctx.Done(); return nil },
 		Publishing: func() stream.Publishing { return state.Publishing("") },
 	}
-	err := ensure(ctx, js, o)
+	ask, cancel := bounded(ctx)
+	defer cancel()
+	err := ensure(ask, js, o)
 	state.Set(err)
 	var mismatch *stream.MismatchError
 	switch {
@@ -40,33 +42,52 @@ func ensure(ctx context.Context, js jetstream.JetStream, o stream.Options) error
 	if !js.Conn().IsConnected() {
 		return stream.ErrAway
 	}
-	// A stream without a leader does not answer.
-	ctx, cancel := context.WithTimeoutCause(ctx, 2*stream.AckTime, stream.ErrNoAck)
-	defer cancel()
 	return stream.Ensure(ctx, js, o)
 }
 
 // retry makes the streams as soon as the broker lets it, and waits for ctx to end.
 func retry(ctx context.Context, js jetstream.JetStream, o stream.Options, state *stream.Health, log *zap.Logger) {
-	tick := time.NewTicker(streamsEvery)
-	defer tick.Stop()
-	last := ""
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	made, done := context.WithCancel(ctx)
+	defer done()
+	KeepStreams(made, streamsEvery, func(ctx context.Context) error {
 		err := ensure(ctx, js, o)
 		state.Set(err)
+		if err == nil {
+			log.Info("the broker's streams are there")
+			done()
+		}
+		return err
+	}, log)
+	<-ctx.Done()
+}
+
+// KeepStreams calls ensure at an interval until ctx ends. Each call has a time limit. A
+// failure is logged when it begins or changes.
+func KeepStreams(ctx context.Context, every time.Duration, ensure func(context.Context) error, log *zap.Logger) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for last := ""; ; {
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		ask, cancel := bounded(ctx)
+		err := ensure(ask)
+		cancel()
 		switch {
 		case err == nil:
-			log.Info("the broker's streams are there")
-			<-ctx.Done()
-			return
+			last = ""
 		case ctx.Err() == nil && err.Error() != last:
 			last = err.Error()
-			log.Warn("the broker's streams can't be made yet", zap.Error(err))
+			log.Warn("the broker's streams can't be created or updated; trying again", zap.Error(err))
 		}
 	}
+}
+
+// bounded limits one call: a stream without a leader does not answer.
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, 2*stream.AckTime, stream.ErrNoAck)
 }

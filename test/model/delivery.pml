@@ -38,6 +38,9 @@
 #ifndef MOVES
 #define MOVES 1 /* partitions that a live owner hands over */
 #endif
+#ifndef OPERATIONS
+#define OPERATIONS 0 /* changes that people ask for: a retry, enabling or deleting the webhook */
+#endif
 
 #define NOBODY N       /* partition_owners.owner IS NULL */
 #define DEAD   (N + 1) /* a dispatcher that died: its id never comes back */
@@ -51,11 +54,14 @@ mtype:stall   = { running, paused, cut, dead };
 /* The row of webhook_subscriber_deliveries. */
 mtype:status status = none;
 byte attempts;
+byte maxAttempts = MAX_ATTEMPTS;
 byte nextRetryAt;
+bool leased; /* nextRetryAt is the end of a lease */
 
 /* The row of partition_owners. */
 byte owner = NOBODY;
 byte leasedUntil;
+byte former; /* tenure.former, and an attempt more: attempts of an owner before may run so long */
 
 /* The message: copies that the broker may still deliver. */
 byte copies;
@@ -74,7 +80,6 @@ typedef dispatcher {
 	/* the consumer */
 	bool old;  /* the message is older than since */
 	bool seen; /* the message's sequence came before, to this consumer */
-	bool late; /* somebody else took the message after this consumer began */
 	mtype:hand hand;
 	bool stopped; /* the context of the consumer that the hand belongs to */
 	/* the fetch */
@@ -100,14 +105,14 @@ typedef dispatcher {
 dispatcher d[N];
 
 /* Faults that are left. */
-byte stalls = STALLS, crashes = CRASHES, repeats = REPEATS, doubts = DOUBTS, moves = MOVES;
+byte stalls = STALLS, crashes = CRASHES, repeats = REPEATS, doubts = DOUBTS, moves = MOVES, operations = OPERATIONS;
 
 /* Ghosts: what the properties speak of. */
 byte right;      /* how long the last POST may still run at the receiver */
 byte poster = N; /* whose it is */
 bool answered;   /* a dispatcher has read a 2xx */
 bool excuse;     /* a process died, or a lease ran out, between a POST and its recorded outcome */
-bool fanoutWaits, brokerWaits;
+bool fanoutWaits, brokerWaits, operatorWaits;
 
 #define LIVE(i)     (d[i].stall == running || d[i].stall == cut)
 #define DATABASE(i) (d[i].stall == running)
@@ -141,15 +146,14 @@ inline record(i, what) {
 }
 
 inline stopConsumer(i) {
-	d[i].consumer = false; d[i].old = false; d[i].seen = false; d[i].late = false;
+	d[i].consumer = false; d[i].old = false; d[i].seen = false;
 	if
 	:: d[i].hand != handEmpty -> d[i].stopped = true
 	:: else
 	fi
 }
 
-/* Left out: the broker forgets a message while the process that took it dies or stalls in the message's attempt. A
- * broker that forgets nothing sends it again after AckWait, when the first lease is over. */
+/* A broker that forgets nothing sends a message again after AckWait, when the first lease is over. */
 #define EARLY(i) (right > 0 && poster != i)
 
 /* Any step may be the last before a stall or a death. */
@@ -212,7 +216,8 @@ inline beat(i) {
 #ifdef NO_CLAIM_CHECK
 		:: true -> owner = i; leasedUntil = PARTITION_LEASE
 #else
-		:: owner == NOBODY || leasedUntil == 0 -> owner = i; leasedUntil = PARTITION_LEASE
+		:: owner == NOBODY -> owner = i; leasedUntil = PARTITION_LEASE
+		:: owner != NOBODY && leasedUntil == 0 -> owner = i; leasedUntil = PARTITION_LEASE; former = ATTEMPT
 #endif
 		:: owner != NOBODY && leasedUntil > 0 -> giveUp(i)
 		fi
@@ -244,8 +249,25 @@ inline shed(i) {
 	excuse = excuse || UNRECORDED(i);
 	printf("%d: hands its partition over\n", i);
 	d[i].leaving = false;
+#ifdef NO_FORMER_KEPT
+	former = 0;
+#endif
 	owner = NOBODY; leasedUntil = 0
 }
+
+/* The message may not be taken: its broker is to send it again. */
+inline refuse(i) {
+	printf("%d: hands the message back\n", i);
+	deliveredOnce = true;
+	brokerWaits = true
+}
+
+/* Attempts of a former owner may still run. */
+#ifdef NO_FORMER
+#define WAITS false
+#else
+#define WAITS (former > 0)
+#endif
 
 /* handle takes the message apart. */
 inline take(i, forgotten) {
@@ -253,20 +275,20 @@ inline take(i, forgotten) {
 	copies--;
 	if
 	:: firstLease == 0 -> skip /* it has expired */
+	:: firstLease > 0 && WAITS && (deliveredOnce && !forgotten || d[i].old || d[i].seen) -> copies++; refuse(i)
 #ifndef NO_REDELIVERED
-	:: firstLease > 0 && deliveredOnce && !forgotten -> d[i].hand = handReclaim
+	:: firstLease > 0 && !WAITS && deliveredOnce && !forgotten -> d[i].hand = handReclaim
 #endif
 #ifndef NO_SINCE
-	:: firstLease > 0 && d[i].old -> d[i].hand = handReclaim
+	:: firstLease > 0 && !WAITS && d[i].old -> d[i].hand = handReclaim
 #endif
 #ifndef NO_SEEN
-	:: firstLease > 0 && d[i].seen -> d[i].hand = handReclaim
+	:: firstLease > 0 && !WAITS && d[i].seen -> d[i].hand = handReclaim
 #endif
 	:: else -> d[i].hand = handFresh
 	fi;
 	deliveredOnce = true;
-	d[i].seen = true;
-	d[1 - i].late = d[1 - i].consumer
+	d[i].seen = true
 }
 
 /* Add, of the message's delivery. */
@@ -312,7 +334,7 @@ inline reclaim(i) {
 		status == pending && firstCurrent ->
 #endif
 		changed();
-		nextRetryAt = LEASE;
+		nextRetryAt = LEASE; leased = true;
 		d[i].lease = LEASE; d[i].current = true; d[i].attempt = 0;
 		if
 		:: d[i].owned -> d[i].phase = phaseQueued
@@ -334,7 +356,7 @@ inline fetchDue(i) {
 	:: status == pending && nextRetryAt == 0 ->
 #endif
 		changed();
-		nextRetryAt = LEASE;
+		nextRetryAt = LEASE; leased = true;
 		d[i].has = true; d[i].hasCurrent = true; d[i].hasLease = LEASE; d[i].hasAttempts = attempts
 	:: else
 	fi
@@ -414,7 +436,7 @@ inline recordDelivered(i) {
 		assert(!d[i].counted);
 		d[i].counted = true;
 		status = delivered; attempts++;
-		changed(); nextRetryAt = 0
+		changed(); nextRetryAt = 0; leased = false
 	:: else
 	fi
 }
@@ -438,9 +460,9 @@ inline recordFailed(i) {
 #endif
 		:: else ->
 			assert(d[i].current);        /* the outcome of a lost lease overwrites nothing */
-			changed();
+			changed(); leased = false;
 			if
-			:: attempts >= MAX_ATTEMPTS -> status = failed; nextRetryAt = 0
+			:: attempts >= maxAttempts -> status = failed; nextRetryAt = 0
 			:: else -> nextRetryAt = RETRY; d[i].known = d[i].owned
 			fi
 		fi
@@ -461,14 +483,14 @@ inline write(i) {
 		:: doubts > 0 -> doubts-- /* the answer is lost: it is written again */
 		:: true -> forget(i)
 		fi
-	:: d[i].entry == entryRelease -> /* parkRows */
+	:: d[i].entry == entryRelease -> /* releaseRows */
 		if
 #ifdef NO_RELEASE_LEASE
 		:: status == pending ->
 #else
 		:: status == pending && d[i].current ->
 #endif
-			changed(); nextRetryAt = 0; d[i].known = d[i].owned
+			changed(); nextRetryAt = 0; leased = false; d[i].known = d[i].owned
 		:: else
 		fi;
 		forget(i)
@@ -480,7 +502,7 @@ inline write(i) {
 		:: status == pending && d[i].current ->
 #endif
 			changed();
-			nextRetryAt = LEASE; d[i].lease = LEASE; d[i].current = true;
+			nextRetryAt = LEASE; leased = true; d[i].lease = LEASE; d[i].current = true;
 			if
 			:: d[i].owned -> d[i].phase = phaseQueued
 			:: else -> record(i, entryRelease)
@@ -504,10 +526,16 @@ end:
 	:: atomic { DATABASE(i) && d[i].leaving && owner == i &&
 		(d[i].phase == phaseNew || HANDOVER(i))
 		-> shed(i); fault(i) }
-	:: atomic { LIVE(i) && d[i].consumer && d[i].hand == handEmpty && copies > 0 && !brokerWaits && !EARLY(i) ->
+	:: atomic { LIVE(i) && d[i].consumer && d[i].hand == handEmpty && copies > 0 && !brokerWaits ->
 		if
-		:: take(i, false)
-		:: deliveredOnce && !d[i].late -> take(i, true)
+#ifndef NO_RECEIVE_LEASE
+		:: d[i].until == 0 -> refuse(i)
+		:: d[i].until > 0 && !(deliveredOnce && EARLY(i)) -> take(i, false)
+		:: d[i].until > 0 && deliveredOnce -> take(i, true)
+#else
+		:: !(deliveredOnce && EARLY(i)) -> take(i, false)
+		:: deliveredOnce -> take(i, true)
+#endif
 		:: brokerWaits = true
 		:: copies--; printf("a copy of the message is lost\n")
 		fi;
@@ -532,7 +560,46 @@ end:
 	:: atomic { status == none && !fanoutWaits ->
 		if
 		:: fanoutWaits = true
-		:: printf("the row is inserted\n"); status = pending; nextRetryAt = FIRST_LEASE; firstLease = FIRST_LEASE; firstCurrent = true; copies = 1 + repeats
+		:: printf("the row is inserted\n"); status = pending; nextRetryAt = FIRST_LEASE; leased = true; firstLease = FIRST_LEASE; firstCurrent = true; copies = 1 + repeats
+		fi }
+	od
+}
+
+/* A dispatcher holds the row. */
+#define HELD (leased && nextRetryAt > 0)
+
+/* A person retries the delivery, enables its webhook, or deletes it; a cancelled replay and the end of the retention do
+ * what the deletion does. */
+proctype Operator() {
+end:
+	do
+	:: atomic { operations > 0 && status != none && !operatorWaits ->
+		if
+		:: operatorWaits = true
+		:: status == failed -> operations--; printf("the failed delivery is retried\n");
+			status = pending; nextRetryAt = 0; leased = false; maxAttempts = attempts + MAX_ATTEMPTS
+#ifdef NO_RETRY_LEASED
+		:: status == pending ->
+#else
+		:: status == pending && !HELD ->
+#endif
+			operations--; printf("the delivery is retried\n");
+			changed(); nextRetryAt = 0; leased = false
+#ifdef NO_ENABLE_LEASED
+		:: status == pending ->
+#else
+		:: status == pending && !leased ->
+#endif
+			operations--; printf("the webhook is enabled\n");
+			changed(); nextRetryAt = 0; leased = false
+#ifdef NO_END_LEASED
+		:: status == pending ->
+#else
+		:: status == pending && !HELD ->
+#endif
+			operations--; printf("the delivery is ended\n");
+			assert(right == 0);          /* a row says what the receiver saw */
+			changed(); status = failed; nextRetryAt = 0; leased = false
 		fi }
 	od
 }
@@ -586,7 +653,7 @@ end:
 	do
 	:: atomic { timeout && !OVER ->
 		printf("tick\n");
-		down(nextRetryAt); down(leasedUntil); down(firstLease); down(right);
+		down(nextRetryAt); down(leasedUntil); down(firstLease); down(right); down(former);
 		if
 		:: firstLease == 0 && status != none -> copies = 0
 		:: else
@@ -595,7 +662,7 @@ end:
 		:: right == 0 -> poster = N
 		:: else
 		fi;
-		fanoutWaits = false; brokerWaits = false;
+		fanoutWaits = false; brokerWaits = false; operatorWaits = false;
 		pass(0); pass(1); resume(0); resume(1) }
 	od
 }
@@ -606,7 +673,7 @@ init {
 		d[0].phase = phaseNew; d[1].phase = phaseNew;
 		d[0].hand = handEmpty; d[1].hand = handEmpty;
 		d[0].entry = entryOutcome; d[1].entry = entryOutcome;
-		run Dispatcher(0); run Dispatcher(1); run Fanout(); run Clock()
+		run Dispatcher(0); run Dispatcher(1); run Fanout(); run Operator(); run Clock()
 	}
 }
 
