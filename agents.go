@@ -36,6 +36,9 @@ func fromMailbox(a mailbox.Agent) Agent {
 // POSTed to, "" for none. It returns a [*FieldError] for a bad address or URL,
 // [ErrAddressTaken] (also for 30 days after another tenant has deleted it), and [ErrNotFound] where there is no such tenant.
 func (c *Client) CreateAgent(ctx context.Context, tenant TenantID, address, webhookURL string) (Agent, error) {
+	if err := c.ready(); err != nil {
+		return Agent{}, err
+	}
 	if webhookURL != "" {
 		var err error
 		if webhookURL, err = c.limits().NormalizeURL("webhook_url", webhookURL); err != nil {
@@ -58,6 +61,9 @@ func (c *Client) CreateAgent(ctx context.Context, tenant TenantID, address, webh
 
 // GetAgent returns one agent, or [ErrNotFound].
 func (c *Client) GetAgent(ctx context.Context, tenant TenantID, address string) (Agent, error) {
+	if err := c.ready(); err != nil {
+		return Agent{}, err
+	}
 	a, err := mailbox.GetAgent(ctx, c.db, tenant, mailbox.Fold(address))
 	return fromMailbox(a), notFound(err)
 }
@@ -65,6 +71,9 @@ func (c *Client) GetAgent(ctx context.Context, tenant TenantID, address string) 
 // ListAgents returns up to limit agents after an address, in the order of their
 // addresses; "" is the beginning. Fewer than limit are the end.
 func (c *Client) ListAgents(ctx context.Context, tenant TenantID, after string, limit int) ([]Agent, error) {
+	if err := c.ready(); err != nil {
+		return nil, err
+	}
 	if err := checkLimit(limit); err != nil {
 		return nil, err
 	}
@@ -78,6 +87,9 @@ func (c *Client) ListAgents(ctx context.Context, tenant TenantID, after string, 
 
 // ChangeAgent sets the agent's own webhook; "" removes it. It returns [ErrNotFound].
 func (c *Client) ChangeAgent(ctx context.Context, tenant TenantID, address, webhookURL string) (Agent, error) {
+	if err := c.ready(); err != nil {
+		return Agent{}, err
+	}
 	var url *string
 	if webhookURL != "" {
 		normal, err := c.limits().NormalizeURL("webhook_url", webhookURL)
@@ -93,6 +105,9 @@ func (c *Client) ChangeAgent(ctx context.Context, tenant TenantID, address, webh
 // DeleteAgent deletes an agent: its address refuses mail from then on; what it has
 // received stays. It returns [ErrNotFound].
 func (c *Client) DeleteAgent(ctx context.Context, tenant TenantID, address string) error {
+	if err := c.ready(); err != nil {
+		return err
+	}
 	return notFound(mailbox.DeleteAgent(ctx, c.db, tenant, mailbox.Fold(address)))
 }
 

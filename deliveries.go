@@ -12,6 +12,9 @@ import (
 // history: with a filter, a page may have fewer rows than limit, or none, before
 // the list's end. Only a zero cursor is the end.
 func (c *Client) ListDeliveries(ctx context.Context, tenant TenantID, webhook WebhookID, f DeliveryFilter, after Cursor, limit int) ([]Delivery, Cursor, error) {
+	if err := c.ready(); err != nil {
+		return nil, Cursor{}, err
+	}
 	if err := checkLimit(limit); err != nil {
 		return nil, Cursor{}, err
 	}
@@ -30,6 +33,9 @@ func (c *Client) ListDeliveries(ctx context.Context, tenant TenantID, webhook We
 // that was POSTed, nil where the event is no longer kept. It returns [ErrNotFound].
 // A delivery that succeeded at once has no logged attempt.
 func (c *Client) GetDelivery(ctx context.Context, tenant TenantID, id DeliveryID) (Delivery, []Attempt, json.RawMessage, error) {
+	if err := c.ready(); err != nil {
+		return Delivery{}, nil, nil, err
+	}
 	return c.store.GetDelivery(ctx, tenant, id)
 }
 
@@ -37,6 +43,9 @@ func (c *Client) GetDelivery(ctx context.Context, tenant TenantID, id DeliveryID
 // to go. It returns [ErrNotFound], [ErrDelivered], [ErrDeleted], [ErrExpired] or
 // [ErrInFlight].
 func (c *Client) RetryDelivery(ctx context.Context, tenant TenantID, id DeliveryID) (Delivery, error) {
+	if err := c.ready(); err != nil {
+		return Delivery{}, err
+	}
 	d, err := c.store.Retry(ctx, tenant, id)
 	if err == nil {
 		subscribers.WakeLane(c.nc, d.WebhookID)
@@ -48,6 +57,9 @@ func (c *Client) RetryDelivery(ctx context.Context, tenant TenantID, id Delivery
 // 1,000 in a call, and returns how many and the cursor to go on from; a zero cursor
 // is the end.
 func (c *Client) RetryWebhookDeliveries(ctx context.Context, tenant TenantID, webhook WebhookID, f DeliveryFilter, after Cursor) (int, Cursor, error) {
+	if err := c.ready(); err != nil {
+		return 0, Cursor{}, err
+	}
 	n, next, err := c.store.RetryFailed(ctx, tenant, webhook, f, after)
 	if err == nil && n > 0 {
 		subscribers.WakeLane(c.nc, webhook)

@@ -25,6 +25,9 @@ type EventFilter struct {
 // and the cursor of the next page. As with [Client.ListDeliveries], only a zero
 // cursor is the end.
 func (c *Client) ListEvents(ctx context.Context, tenant TenantID, f EventFilter, after Cursor, limit int) ([]EventRecord, Cursor, error) {
+	if err := c.ready(); err != nil {
+		return nil, Cursor{}, err
+	}
 	if err := checkLimit(limit); err != nil {
 		return nil, Cursor{}, err
 	}
@@ -42,6 +45,9 @@ func (c *Client) ListEvents(ctx context.Context, tenant TenantID, f EventFilter,
 // GetEvent returns one event, its envelope byte for byte, and its newest
 // deliveries, up to 1,000. It returns [ErrNotFound].
 func (c *Client) GetEvent(ctx context.Context, tenant TenantID, id EventID) (EventRecord, json.RawMessage, []Delivery, error) {
+	if err := c.ready(); err != nil {
+		return EventRecord{}, nil, nil, err
+	}
 	rec, envelope, err := outbox.Find(ctx, c.db, tenant, id)
 	if err != nil {
 		return EventRecord{}, nil, nil, notFound(err)
@@ -55,6 +61,9 @@ func (c *Client) GetEvent(ctx context.Context, tenant TenantID, id EventID) (Eve
 // deliveries, or [ErrNotFound]. A delivery to a disabled webhook waits until the webhook
 // is enabled.
 func (c *Client) RedeliverEvent(ctx context.Context, tenant TenantID, id EventID, webhook WebhookID) ([]Delivery, error) {
+	if err := c.ready(); err != nil {
+		return nil, err
+	}
 	_, rows, err := c.store.Redeliver(ctx, tenant, id, webhook)
 	for _, d := range rows {
 		subscribers.WakeLane(c.nc, d.WebhookID)

@@ -45,7 +45,8 @@ type Config struct {
 }
 
 // Client manages tenants, webhooks, deliveries and replays, and delivers events.
-// Create one with [New]. It is safe for concurrent use.
+// Create one with [New]: the methods of a nil or a zero Client return an error. It is
+// safe for concurrent use.
 type Client struct {
 	pool    *pgxpool.Pool
 	db      pg.TxDB // the pool, for the calls
@@ -68,6 +69,14 @@ func Migrate(ctx context.Context, pool *pgxpool.Pool) error {
 }
 
 var errNoPool = errors.New("fanmail: a pool is required")
+
+// ready returns an error for a client that [New] did not create.
+func (c *Client) ready() error {
+	if c == nil || c.pool == nil {
+		return errors.New("fanmail: the client is nil or empty: create it with fanmail.New")
+	}
+	return nil
+}
 
 // New creates a client. It connects nothing: a missing database or broker is an
 // error of the first call that needs it. nc may be nil where [Client.Run] is not
@@ -107,6 +116,11 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, config Config) (*Client, error) {
 // Insert does not check that the tenant and the agent exist: an event of an unknown
 // tenant is kept in the log and goes to no webhook.
 //
+// The event counts for the tenant's quotas events_per_day and bytes_per_day, with the
+// bytes of its data, when it is fanned out. Insert itself never refuses an event above
+// them: the transaction is the program's own, and a quota must not undo what the event
+// is about. A program that wants to refuse asks before it begins.
+//
 // The event is delivered soon after the commit; [Client.Wake] makes it at once.
 func Insert(ctx context.Context, tx pgx.Tx, ev Event) (EventID, error) {
 	if tx == nil {
@@ -133,9 +147,10 @@ func (e unknownType) Error() string   { return e.field.Error() }
 func (e unknownType) Unwrap() []error { return []error{e.field, e.unknown} }
 
 // Wake hints to the running clients that events have been committed. Without it
-// they notice within a second. A lost hint does no harm.
+// they notice within a second. A lost hint does no harm. A client that [New] did not
+// create does nothing.
 func (c *Client) Wake() {
-	if c.nc != nil {
+	if c != nil && c.nc != nil {
 		outbox.Wake(c.nc)
 	}
 }

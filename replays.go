@@ -61,6 +61,9 @@ func fromReplay(r replay.Replay) Replay {
 // [*FieldError], a [*LimitError] where the tenant has 10 unfinished replays, and
 // [ErrNotFound] or [ErrDisabled] for the webhook.
 func (c *Client) CreateReplay(ctx context.Context, tenant TenantID, q ReplayRequest) (Replay, error) {
+	if err := c.ready(); err != nil {
+		return Replay{}, err
+	}
 	r, err := c.replays.Create(ctx, tenant, replay.Request{
 		Since: q.Since, Until: q.Until, WebhookID: q.WebhookID, Types: q.Types, AgentIDs: q.AgentIDs, Mode: replay.Mode(q.Mode),
 	})
@@ -73,6 +76,9 @@ func (c *Client) CreateReplay(ctx context.Context, tenant TenantID, q ReplayRequ
 
 // GetReplay returns a replay and its progress, or [ErrNotFound].
 func (c *Client) GetReplay(ctx context.Context, tenant TenantID, id ReplayID) (Replay, error) {
+	if err := c.ready(); err != nil {
+		return Replay{}, err
+	}
 	r, err := c.replays.Get(ctx, tenant, id)
 	if err != nil {
 		return Replay{}, err
@@ -83,6 +89,9 @@ func (c *Client) GetReplay(ctx context.Context, tenant TenantID, id ReplayID) (R
 // ListReplays returns up to limit replays after a cursor, newest first, and the
 // cursor of the next page.
 func (c *Client) ListReplays(ctx context.Context, tenant TenantID, after Cursor, limit int) ([]Replay, Cursor, error) {
+	if err := c.ready(); err != nil {
+		return nil, Cursor{}, err
+	}
 	if err := checkLimit(limit); err != nil {
 		return nil, Cursor{}, err
 	}
@@ -102,6 +111,9 @@ func (c *Client) ListReplays(ctx context.Context, tenant TenantID, after Cursor,
 // A second call changes nothing. It returns [ErrNotFound], or [ErrCompleted] for a
 // replay that ended before it was cancelled.
 func (c *Client) CancelReplay(ctx context.Context, tenant TenantID, id ReplayID) (Replay, error) {
+	if err := c.ready(); err != nil {
+		return Replay{}, err
+	}
 	r, err := c.replays.Cancel(ctx, tenant, id)
 	if err != nil {
 		return Replay{}, err

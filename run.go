@@ -31,6 +31,9 @@ const runConns = 12
 // one that dies is replaced by the others. Run opens at most 16 connections of its
 // own to the database; the pool given to [New] keeps its settings.
 func (c *Client) Run(ctx context.Context) error {
+	if err := c.ready(); err != nil {
+		return err
+	}
 	if c.nc == nil {
 		return errors.New("fanmail: Run needs a broker connection: give New a *nats.Conn, or call Tick")
 	}

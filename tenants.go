@@ -18,6 +18,9 @@ type Tenant struct {
 // CreateTenant creates a tenant. The name is for people: at most 200 bytes, not
 // empty. A bad name is a [*FieldError].
 func (c *Client) CreateTenant(ctx context.Context, name string) (Tenant, error) {
+	if err := c.ready(); err != nil {
+		return Tenant{}, err
+	}
 	t, err := tenancy.Create(ctx, c.db, tenancy.NewTenant{Name: name})
 	return Tenant{ID: t.ID, Name: t.Name, CreatedAt: t.CreatedAt}, err
 }
@@ -25,6 +28,9 @@ func (c *Client) CreateTenant(ctx context.Context, name string) (Tenant, error) 
 // ListTenants returns up to limit tenants after a cursor, newest first, and the
 // cursor of the next page.
 func (c *Client) ListTenants(ctx context.Context, after Cursor, limit int) ([]Tenant, Cursor, error) {
+	if err := c.ready(); err != nil {
+		return nil, Cursor{}, err
+	}
 	if err := checkLimit(limit); err != nil {
 		return nil, Cursor{}, err
 	}

@@ -18,6 +18,9 @@ import (
 // Tick returns an error; deliveries that were not sent stay due, and one whose POST
 // was cut off is due again within minutes. Tick opens as many connections as Run.
 func (c *Client) Tick(ctx context.Context) error {
+	if err := c.ready(); err != nil {
+		return err
+	}
 	pool, err := engine.Pool(ctx, c.pool, runConns)
 	if err != nil {
 		return fmt.Errorf("fanmail: %w", err)

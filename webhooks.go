@@ -16,6 +16,9 @@ const maxWindow = subscribers.Retention
 // setting, a [*LimitError] where the tenant has 50 webhooks, and [ErrNotFound]
 // where there is no such tenant.
 func (c *Client) CreateWebhook(ctx context.Context, tenant TenantID, w Webhook) (Webhook, error) {
+	if err := c.ready(); err != nil {
+		return Webhook{}, err
+	}
 	made, secret, err := c.store.Create(ctx, tenant, subscribers.Webhook{
 		URL: w.URL, Events: w.Events, Filters: w.Filters, Description: w.Description,
 		MaxInFlight: w.MaxInFlight, RateLimit: w.RateLimit, Ordering: w.Ordering, Enabled: !w.Disabled,
@@ -33,6 +36,9 @@ func (c *Client) CreateWebhook(ctx context.Context, tenant TenantID, w Webhook) 
 
 // GetWebhook returns one webhook, or [ErrNotFound].
 func (c *Client) GetWebhook(ctx context.Context, tenant TenantID, id WebhookID) (Webhook, error) {
+	if err := c.ready(); err != nil {
+		return Webhook{}, err
+	}
 	w, err := c.store.Get(ctx, tenant, id)
 	if err != nil {
 		return Webhook{}, err
@@ -43,6 +49,9 @@ func (c *Client) GetWebhook(ctx context.Context, tenant TenantID, id WebhookID) 
 // ListWebhooks returns up to limit webhooks after a cursor, newest first, and the
 // cursor of the next page.
 func (c *Client) ListWebhooks(ctx context.Context, tenant TenantID, after Cursor, limit int) ([]Webhook, Cursor, error) {
+	if err := c.ready(); err != nil {
+		return nil, Cursor{}, err
+	}
 	if err := checkLimit(limit); err != nil {
 		return nil, Cursor{}, err
 	}
@@ -62,6 +71,9 @@ func (c *Client) ListWebhooks(ctx context.Context, tenant TenantID, after Cursor
 // Enabling a webhook that was disabled automatically less than 5 minutes ago is
 // [ErrCooldown].
 func (c *Client) ChangeWebhook(ctx context.Context, tenant TenantID, id WebhookID, change WebhookChange) (Webhook, error) {
+	if err := c.ready(); err != nil {
+		return Webhook{}, err
+	}
 	w, err := c.store.Update(ctx, tenant, id, change)
 	if err != nil {
 		return Webhook{}, err
@@ -75,6 +87,9 @@ func (c *Client) ChangeWebhook(ctx context.Context, tenant TenantID, id WebhookI
 
 // DeleteWebhook deletes a webhook. Its pending deliveries end as failed.
 func (c *Client) DeleteWebhook(ctx context.Context, tenant TenantID, id WebhookID) error {
+	if err := c.ready(); err != nil {
+		return err
+	}
 	err := c.store.Delete(ctx, tenant, id)
 	if err == nil {
 		subscribers.WakeRegistry(c.nc)
@@ -87,6 +102,9 @@ func (c *Client) DeleteWebhook(ctx context.Context, tenant TenantID, id WebhookI
 // previous secret signs too, and each earlier one until its own time. It returns a
 // [*RotationLimitError] where 10 previous secrets still sign.
 func (c *Client) RotateWebhookSecret(ctx context.Context, tenant TenantID, id WebhookID, brought string) (secret string, previousUntil time.Time, err error) {
+	if err := c.ready(); err != nil {
+		return "", time.Time{}, err
+	}
 	secret, previousUntil, err = c.store.Rotate(ctx, tenant, id, brought)
 	if err == nil {
 		subscribers.WakeRegistry(c.nc)
@@ -97,6 +115,9 @@ func (c *Client) RotateWebhookSecret(ctx context.Context, tenant TenantID, id We
 // TestWebhook sends a webhook a test delivery, past its filters. It returns
 // [ErrDisabled] where the webhook is disabled.
 func (c *Client) TestWebhook(ctx context.Context, tenant TenantID, id WebhookID) (Delivery, error) {
+	if err := c.ready(); err != nil {
+		return Delivery{}, err
+	}
 	d, err := c.store.InsertTest(ctx, tenant, id)
 	if err == nil {
 		subscribers.WakeLane(c.nc, id)
@@ -108,6 +129,9 @@ func (c *Client) TestWebhook(ctx context.Context, tenant TenantID, id WebhookID)
 // tenant, and of each webhook, or of one webhook where id is not zero. The window
 // is at most 30 days.
 func (c *Client) GetStats(ctx context.Context, tenant TenantID, id WebhookID, window time.Duration) (Stats, []Stats, error) {
+	if err := c.ready(); err != nil {
+		return Stats{}, nil, err
+	}
 	if window <= 0 || window > maxWindow {
 		return Stats{}, nil, &FieldError{Field: "window", Reason: fmt.Sprintf("is %s; it must be positive and at most %s", window, maxWindow)}
 	}

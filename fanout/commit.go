@@ -21,6 +21,7 @@ const insertRows = 2000
 type committer struct {
 	pool     *pgxpool.Pool
 	registry *subscribers.Registry
+	counted  func(events.TenantID, int64) // see Options.Count
 }
 
 // committed is the result of one batch.
@@ -29,6 +30,14 @@ type committed struct {
 	fresh int       // events whose outbox rows were taken
 	rows  []subscribers.NewDelivery
 	of    []*event // the event of each row
+
+	uncounted []uncounted
+}
+
+// uncounted is an event that was not counted for its tenant when it was inserted.
+type uncounted struct {
+	tenant events.TenantID
+	bytes  int64
 }
 
 // commit runs the batch's transaction in two round trips. The new rows of webhooks
@@ -52,13 +61,18 @@ func (c *committer) commit(ctx context.Context, batch []event, due func(events.W
 		}
 		return nil
 	})
+	if err == nil && c.counted != nil {
+		for _, u := range b.uncounted {
+			c.counted(u.tenant, u.bytes)
+		}
+	}
 	return b, err
 }
 
 // take begins the transaction, deletes the batch's outbox rows and updates the
 // registry to the transaction's snapshot. It returns the sequences of the deleted
 // rows.
-func (c *committer) take(ctx context.Context, conn *pgxpool.Conn, batch []event, b *committed) (map[int64]bool, error) {
+func (c *committer) take(ctx context.Context, conn *pgxpool.Conn, batch []event, b *committed) (map[int64]int64, error) {
 	tenants, seqs := make([]events.TenantID, len(batch)), make([]int64, len(batch))
 	for i := range batch {
 		tenants[i], seqs[i] = batch[i].TenantID, batch[i].Seq
@@ -89,15 +103,19 @@ func (c *committer) take(ctx context.Context, conn *pgxpool.Conn, batch []event,
 
 // match makes a delivery row for each taken event and each webhook that matches
 // it.
-func (c *committer) match(batch []event, taken map[int64]bool, b *committed, due func(events.WebhookID) bool) {
+func (c *committer) match(batch []event, taken map[int64]int64, b *committed, due func(events.WebhookID) bool) {
 	var matched []*subscribers.Entry
 	for i := range batch {
 		e := &batch[i]
-		if !taken[e.Seq] {
+		size, fresh := taken[e.Seq]
+		if !fresh {
 			continue
 		}
 		delete(taken, e.Seq) // a batch may hold the same event twice
 		b.fresh++
+		if size > 0 {
+			b.uncounted = append(b.uncounted, uncounted{e.TenantID, size})
+		}
 		matched = c.registry.Match(matched[:0], &e.Record)
 		for _, w := range matched {
 			b.rows = append(b.rows, subscribers.NewDelivery{

@@ -42,6 +42,9 @@ type Options struct {
 	Lanes Lanes
 	// Tracer makes the spans of traced events; nil: none are made.
 	Tracer trace.Tracer
+	// Count is called after the commit for each event that was not counted for its
+	// tenant when it was inserted, with the bytes of its data; nil: nothing counts.
+	Count func(tenant events.TenantID, bytes int64)
 }
 
 // Fanout turns events into deliveries. Create one with [New].
@@ -64,7 +67,7 @@ func New(pool *pgxpool.Pool, js jetstream.JetStream, registry *subscribers.Regis
 		o.Log = zap.NewNop()
 	}
 	f := &Fanout{
-		committer: committer{pool: pool, registry: registry},
+		committer: committer{pool: pool, registry: registry, counted: o.Count},
 		publisher: publisher{table: pool, js: js, lanes: o.Lanes},
 		past:      past{pool: pool, lanes: o.Lanes, log: o.Log.Named("fanout")},
 		streams:   o.Streams, lanes: o.Lanes, log: o.Log.Named("fanout"), tracer: o.Tracer,

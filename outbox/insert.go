@@ -160,8 +160,8 @@ func Log(ctx context.Context, tx pg.DB, ev *events.Event) (events.Record, error)
 
 const eventInput = `
 WITH input AS (
-	SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::boolean[], $9::bytea[], $10::bytea[], $11::text[])
-		WITH ORDINALITY AS t (id, tenant_id, type, agent_id, conversation_id, labels, message_id, keyed, head, tail, traceparent, n)
+	SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::boolean[], $9::bytea[], $10::bytea[], $11::text[],
+		$12::integer[]) WITH ORDINALITY AS t (id, tenant_id, type, agent_id, conversation_id, labels, message_id, keyed, head, tail, traceparent, uncounted, n)
 ), `
 
 // A key counts in the present bucket and the one before. On a bucket's first day
@@ -198,8 +198,8 @@ const logged = `, numbered AS (
 )
 `
 
-const queueLogged = `INSERT INTO fanmail.outbox (tenant_id, seq, event_id, created_at)
-SELECT tenant_id, seq, id, now() FROM numbered ORDER BY seq
+const queueLogged = `INSERT INTO fanmail.outbox (tenant_id, seq, event_id, created_at, uncounted)
+SELECT tenant_id, seq, id, now(), nullif(uncounted, 0) FROM numbered ORDER BY seq
 RETURNING event_id, created_at`
 
 // The event, its key and its outbox row are written by one statement.
@@ -221,6 +221,7 @@ type insertColumns struct {
 	traces                                         []string
 	keyed                                          []bool
 	heads, tails                                   [][]byte
+	uncounted                                      []int32
 }
 
 func (c *insertColumns) grow(n int) {
@@ -241,6 +242,7 @@ func (c *insertColumns) add(p *Prepared) {
 	c.heads = append(c.heads, p.head)
 	c.tails = append(c.tails, p.tail)
 	c.traces = append(c.traces, p.trace)
+	c.uncounted = append(c.uncounted, p.uncounted)
 }
 
 // args are the arguments of the statements that begin with eventInput.
@@ -250,7 +252,7 @@ func (c *insertColumns) args(ctx context.Context) []any {
 			c.traces[i] = cmp.Or(c.traces[i], trace)
 		}
 	}
-	return []any{c.ids, c.tenants, c.types, c.agents, c.conversations, c.labels, c.messages, c.keyed, c.heads, c.tails, c.traces}
+	return []any{c.ids, c.tenants, c.types, c.agents, c.conversations, c.labels, c.messages, c.keyed, c.heads, c.tails, c.traces, c.uncounted}
 }
 
 // insert picks the statement: the one for keys costs more.

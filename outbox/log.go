@@ -118,12 +118,14 @@ SELECT *, true FROM (
 // ListLog returns up to limit events of the tenant after a place, newest first.
 // With a filter on type or agent it looks through [LogScan] events at most. It
 // then also returns the place to continue from; that is zero if limit was reached
-// or nothing is left.
+// or nothing is left. An [*events.FieldError] is for a type that does not exist, and
+// for text that Postgres does not store.
 func ListLog(ctx context.Context, db pg.DB, tenant events.TenantID, f LogFilter, after pg.Place, limit int) ([]events.Record, pg.Place, error) {
-	for _, t := range []struct{ field, text string }{{"type", string(f.Type)}, {"agent_id", f.AgentID}} {
-		if wrong := input.Text(t.text); wrong != "" {
-			return nil, pg.Place{}, &events.FieldError{Field: t.field, Reason: wrong}
-		}
+	if wrong := input.Choice(f.Type, events.Catalogue()); wrong != "" {
+		return nil, pg.Place{}, &events.FieldError{Field: "type", Reason: wrong}
+	}
+	if wrong := input.Text(f.AgentID); wrong != "" {
+		return nil, pg.Place{}, &events.FieldError{Field: "agent_id", Reason: wrong}
 	}
 	at, id := after.Bound()
 	since, until := pg.Range(f.Since, f.Until)

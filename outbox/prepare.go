@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"math"
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/tracecontext"
@@ -13,6 +14,7 @@ type Prepared struct {
 	event      events.Event // without Data, which the envelope contains
 	head, tail []byte       // the envelope before and after the creation time
 	trace      string       // the traceparent; "": that of the insert
+	uncounted  int32        // bytes that the fan-out counts for the tenant; 0: nothing
 }
 
 // Prepare validates and encodes an event for [InsertPrepared]. It needs no database, so a caller can do this work before
@@ -26,13 +28,21 @@ func Prepare(ev events.Event) (Prepared, error) {
 	if err != nil {
 		return Prepared{}, err
 	}
+	size := min(len(ev.Data), math.MaxInt32)
 	ev.Data = nil
-	return Prepared{id: id, event: ev, head: head, tail: tail}, nil
+	return Prepared{id: id, event: ev, head: head, tail: tail, uncounted: int32(size)}, nil
 }
 
 // Traced returns the event with its deliveries traced under the span of ctx. Use it to insert events of several traces in
 // one call. Without a sampled span, the span of the insert counts.
 func (p Prepared) Traced(ctx context.Context) Prepared {
 	p.trace = tracecontext.Of(ctx)
+	return p
+}
+
+// Counted returns the event for a caller that counts it against the tenant's quota itself. Other events are counted when
+// they are fanned out, with the bytes of their data.
+func (p Prepared) Counted() Prepared {
+	p.uncounted = 0
 	return p
 }

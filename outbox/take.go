@@ -21,9 +21,9 @@ WITH due AS MATERIALIZED (
 	CROSS JOIN LATERAL (` + rowOfKey + ` FOR UPDATE) AS o
 ), taken AS (
 	DELETE FROM fanmail.outbox AS o USING (SELECT unnest(ARRAY(SELECT at FROM due)) LIMIT cardinality($2)) AS due (at)
-	WHERE o.ctid = due.at RETURNING o.seq
+	WHERE o.ctid = due.at RETURNING o.seq, o.uncounted
 )
-SELECT seq, 0 FROM taken UNION ALL SELECT 0, count(DISTINCT at) FROM due`
+SELECT seq, coalesce(uncounted, 0) FROM taken UNION ALL SELECT 0, count(DISTINCT at) FROM due`
 
 // ErrMoved means that a row was leased again between the snapshot of the
 // statement and its lock. Nothing is lost: roll back and try again.
@@ -37,21 +37,22 @@ func QueueTake(b *pgx.Batch, tenants []events.TenantID, seqs []int64) {
 }
 
 // ReadTaken reads the next result of a batch, that of [QueueTake]: the sequences
-// of the rows that were there. A row that is missing was fanned out before. It
-// returns an error that wraps [ErrMoved], after which the transaction must roll
+// of the rows that were there, each with the bytes that the caller counts for the
+// event's tenant after the commit, 0 for nothing to count (see [Prepared.Counted]).
+// A row that is missing was fanned out before. It returns an error that wraps [ErrMoved], after which the transaction must roll
 // back.
-func ReadTaken(results pgx.BatchResults) (map[int64]bool, error) {
+func ReadTaken(results pgx.BatchResults) (map[int64]int64, error) {
 	rows, err := results.Query()
 	if err != nil {
 		return nil, fmt.Errorf("take outbox rows: %w", err)
 	}
-	taken := map[int64]bool{}
-	var seq, rowLocks, locked int64
-	if _, err := pgx.ForEachRow(rows, []any{&seq, &rowLocks}, func() error {
+	taken := map[int64]int64{}
+	var seq, n, locked int64
+	if _, err := pgx.ForEachRow(rows, []any{&seq, &n}, func() error {
 		if seq == 0 {
-			locked = rowLocks
+			locked = n
 		} else {
-			taken[seq] = true
+			taken[seq] = n
 		}
 		return nil
 	}); err != nil {

@@ -37,10 +37,14 @@ WHERE d.id = failed.id AND d.created_at = failed.created_at AND d.tenant_id = $1
 // is pending is not changed again.
 //
 // It returns [ErrNotFound] if the tenant has no such webhook, and an
-// [*events.FieldError] if the filter's Since is not before its Until.
+// [*events.FieldError] if the filter's Since is not before its Until, or for a status
+// or a type that does not exist.
 func (s *Store) RetryFailed(ctx context.Context, tenant events.TenantID, webhook events.WebhookID, f DeliveryFilter, after Place) (int, Place, error) {
 	if !f.Until.IsZero() && !f.Since.Before(f.Until) {
 		return 0, Place{}, &events.FieldError{Field: "since", Reason: "must lie before until"}
+	}
+	if err := f.check(); err != nil {
+		return 0, Place{}, err
 	}
 	f.Status = "failed"
 	list, next, err := s.ListDeliveries(ctx, tenant, webhook, f, after, BulkRetry)

@@ -110,18 +110,31 @@ SELECT *, true FROM (
 	SELECT `+deliveryColumns+strings.Replace(deliveryHistory, "WHERE", "WHERE (SELECT count(*) FROM wanted) < $7 AND", 1)+` OFFSET %[1]d - 1 LIMIT 1
 ) AS last`, ListScan)
 
+// statuses are those of a delivery.
+var statuses = []string{"pending", "delivered", "failed"}
+
+// check returns an [*events.FieldError] for a value that no delivery can have.
+func (f *DeliveryFilter) check() error {
+	if wrong := input.Choice(f.Status, statuses); wrong != "" {
+		return &events.FieldError{Field: "status", Reason: wrong}
+	}
+	if wrong := input.Choice(f.EventType, events.Catalogue()); wrong != "" {
+		return &events.FieldError{Field: "event_type", Reason: wrong}
+	}
+	return nil
+}
+
 // ListDeliveries returns up to limit deliveries of a webhook after a place, newest
 // first. With a filter on status or type it reads at most [ListScan] rows. It then
 // also returns the place to continue from; that is zero if limit was reached or
-// nothing is left. It returns [ErrNotFound] if the tenant has no such webhook.
+// nothing is left. It returns [ErrNotFound] if the tenant has no such webhook,
+// and an [*events.FieldError] for a status or a type that does not exist.
 func (s *Store) ListDeliveries(ctx context.Context, tenant events.TenantID, webhook events.WebhookID, f DeliveryFilter, after Place, limit int) ([]DeliveryRow, Place, error) {
 	if _, err := s.Get(ctx, tenant, webhook); err != nil {
 		return nil, Place{}, err
 	}
-	for _, t := range []struct{ field, text string }{{"status", f.Status}, {"event_type", string(f.EventType)}} {
-		if wrong := input.Text(t.text); wrong != "" {
-			return nil, Place{}, &events.FieldError{Field: t.field, Reason: wrong}
-		}
+	if err := f.check(); err != nil {
+		return nil, Place{}, err
 	}
 	at, id := after.Bound()
 	since, until := pg.Range(f.Since, f.Until)

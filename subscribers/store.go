@@ -118,6 +118,15 @@ func utc(t *time.Time) *time.Time {
 	return &u
 }
 
+// Count returns how many webhooks the tenant has.
+func (s *Store) Count(ctx context.Context, tenant events.TenantID) (n int, err error) {
+	err = s.db.QueryRow(ctx, `SELECT count(*) FROM fanmail.webhooks WHERE tenant_id = $1 AND deleted_at IS NULL`, tenant).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("count webhooks: %w", err)
+	}
+	return n, nil
+}
+
 // Create inserts a webhook and returns it with its signing secret. The secret cannot
 // be read later. A zero MaxInFlight means that of [Limits], and an empty Ordering means
 // [OrderingNone]. Create sets the id, the tenant and the times.
@@ -152,9 +161,9 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, w Webhook) (
 		if err := tenancy.Lock(ctx, tx, tenant); err != nil {
 			return found(err, "lock the tenant")
 		}
-		var have int
-		if err := tx.QueryRow(ctx, `SELECT count(*) FROM fanmail.webhooks WHERE tenant_id = $1 AND deleted_at IS NULL`, tenant).Scan(&have); err != nil {
-			return fmt.Errorf("count webhooks: %w", err)
+		have, err := s.In(tx).Count(ctx, tenant)
+		if err != nil {
+			return err
 		}
 		if have >= s.limits.WebhooksPerTenant {
 			return &LimitError{Name: "webhooks", Limit: s.limits.WebhooksPerTenant}

@@ -80,6 +80,7 @@ func (c *keysBootstrap) Run(ctx context.Context, s *session) error {
 type tenantsCmd struct {
 	List   tenantsList   `cmd:"" help:"List tenants."`
 	Create tenantsCreate `cmd:"" help:"Create a tenant."`
+	Quota  tenantsQuota  `cmd:"" help:"Show what a tenant uses and may use. With flags, change its limits (for operators)."`
 }
 
 type tenantsList struct {

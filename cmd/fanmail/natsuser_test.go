@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -52,6 +53,18 @@ func TestANATSUserHandsInEventsOfItsTenantAlone(t *testing.T) {
 		require.NoError(t, nc.Flush())
 		require.ErrorContains(t, <-refused, "Permissions Violation", subject)
 	}
+	heard, err := nc.SubscribeSync("mail.dead.intake." + tenant) // which of its messages were refused
+	require.NoError(t, err)
+	require.NoError(t, nc.Flush())
+	for _, of := range []string{other, tenant} {
+		require.NoError(t, all.Publish("mail.dead.intake."+of, []byte(of)))
+	}
+	refusal, err := heard.NextMsg(time.Minute)
+	require.NoError(t, err)
+	require.Equal(t, tenant, string(refusal.Data))
+	_, err = nc.SubscribeSync("mail.dead.intake." + other)
+	require.NoError(t, err)
+	require.ErrorContains(t, <-refused, "Permissions Violation")
 	_, err = nc.SubscribeSync("mail.intake.>")
 	require.NoError(t, err)
 	require.ErrorContains(t, <-refused, "Permissions Violation")

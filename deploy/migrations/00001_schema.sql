@@ -43,12 +43,12 @@ CREATE TABLE fanmail.tenant_quotas (
     replays_per_hour    bigint CHECK (replays_per_hour > 0)
 );
 
--- What the API took from a tenant on a UTC day.
+-- What a tenant has created on a UTC day.
 CREATE TABLE fanmail.tenant_usage (
     tenant_id uuid NOT NULL,
     day       date NOT NULL,
     events    bigint NOT NULL DEFAULT 0,
-    bytes     bigint NOT NULL DEFAULT 0,       -- of the events' bodies
+    bytes     bigint NOT NULL DEFAULT 0,       -- of requests, messages and mails, as they came
     PRIMARY KEY (tenant_id, day)
 ) WITH (fillfactor = 50);
 
@@ -179,6 +179,7 @@ CREATE TABLE fanmail.outbox (
     created_at   timestamptz NOT NULL,         -- the event's
     leased_until timestamptz NOT NULL DEFAULT '-infinity',
     publishes    smallint NOT NULL DEFAULT 0,
+    uncounted    integer,                      -- bytes that fan-out adds to what the tenant uses of the day; NULL: nothing
     PRIMARY KEY (tenant_id, seq)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 1000000000);

@@ -37,6 +37,7 @@ GRANT SELECT ON SEQUENCE fanmail.outbox_seq TO fanmail_dispatcher;
 GRANT SELECT ON fanmail.agents, fanmail.messages, fanmail.message_raws TO fanmail_dispatcher;
 GRANT SELECT, INSERT, UPDATE ON fanmail.webhook_deliveries TO fanmail_dispatcher;
 GRANT SELECT, UPDATE, DELETE ON fanmail.replays TO fanmail_dispatcher;
+GRANT SELECT, INSERT, UPDATE ON fanmail.tenant_usage TO fanmail_dispatcher; -- it counts the events of programs' own transactions
 GRANT SELECT, INSERT, UPDATE, DELETE ON fanmail.replay_deliveries TO fanmail_dispatcher;
 
 -- ingest: finds agents, puts mail and events in. No webhook, no delivery.
@@ -44,6 +45,8 @@ GRANT SELECT ON fanmail.agents, fanmail.released_names, fanmail.tenants, fanmail
 GRANT SELECT, INSERT ON fanmail.events, fanmail.event_keys, fanmail.outbox, fanmail.messages, fanmail.message_raws, fanmail.conversation_keys TO fanmail_ingest;
 GRANT SELECT, INSERT ON fanmail.webhook_deliveries TO fanmail_ingest;
 GRANT USAGE ON SEQUENCE fanmail.outbox_seq TO fanmail_ingest;
+GRANT SELECT ON fanmail.tenant_quotas TO fanmail_ingest;
+GRANT SELECT, INSERT, UPDATE ON fanmail.tenant_usage TO fanmail_ingest;
 
 -- api: what tenants and the operator may ask for.
 GRANT SELECT, INSERT, UPDATE ON fanmail.tenant_quotas, fanmail.tenant_usage TO fanmail_api;

@@ -2,11 +2,13 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
+	"github.com/fanmail-dev/fanmail/internal/usage"
 )
 
 // defaultQuota is the quota of a tenant for which nothing is set, with the
@@ -46,18 +48,13 @@ func (s *server) room(ctx context.Context, u *unit, of events.TenantID, name str
 	return nil
 }
 
-// dailyRoom returns a 429 if the tenant may send no event of that size today.
-func (s *server) dailyRoom(ctx context.Context, size int) error {
-	q := s.quotaOf(ctx)
-	have, err := s.usage.of(ctx, tenant(ctx))
-	if err != nil {
-		return err
+// reserve takes room for an event of that size on this day, or returns a 429.
+func (s *server) reserve(ctx context.Context, size int) (*usage.Reservation, error) {
+	within := s.quotaOf(ctx)
+	r, err := s.usage.Reserve(ctx, tenant(ctx), &within, usage.Amount{Events: 1, Bytes: int64(size)})
+	if over, ok := errors.AsType[*usage.OverError](err); ok {
+		s.metrics.overQuota.WithLabelValues(over.Quota).Inc()
+		return nil, problem(http.StatusTooManyRequests, "%s", over.Error())
 	}
-	if have.events >= q.EventsPerDay {
-		return s.overQuota("events_per_day", http.StatusTooManyRequests, "this tenant may create %d events on a UTC day", q.EventsPerDay)
-	}
-	if have.bytes+int64(size) > q.BytesPerDay {
-		return s.overQuota("bytes_per_day", http.StatusTooManyRequests, "this tenant may send %d bytes of events on a UTC day", q.BytesPerDay)
-	}
-	return nil
+	return r, err
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
+	"github.com/fanmail-dev/fanmail/internal/usage"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -187,21 +188,26 @@ func (s *server) createEvent(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.dailyRoom(ctx, len(in.RawBody)); err != nil {
+	reserved, err := s.reserve(ctx, len(in.RawBody))
+	if err != nil {
 		return nil, err
 	}
+	var used usage.Amount
+	defer func() { reserved.Settle(used) }()
 	var out accepted
 	err = s.change(ctx, func(u *unit) error {
 		if err := mailbox.CheckAgents(ctx, u, ev.TenantID, "agent_id", ev.AgentID); err != nil {
 			return err
 		}
-		done, err := outbox.InsertPrepared(ctx, u, []outbox.Prepared{prepared})
+		done, err := outbox.InsertPrepared(ctx, u, []outbox.Prepared{prepared.Counted()})
 		if err != nil {
 			return err
 		}
 		out.ID = done[0].ID
 		u.then(s.wakeOutbox)
-		u.then(func() { s.usage.add(tenant(ctx), amount{events: 1, bytes: int64(len(in.RawBody))}) })
+		if done[0].New {
+			u.then(func() { used = usage.Amount{Events: 1, Bytes: int64(len(in.RawBody))} })
+		}
 		return nil
 	})
 	if err != nil {

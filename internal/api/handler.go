@@ -18,6 +18,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/keyring"
 	"github.com/fanmail-dev/fanmail/internal/replay"
 	"github.com/fanmail-dev/fanmail/internal/stream"
+	"github.com/fanmail-dev/fanmail/internal/usage"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -41,6 +42,9 @@ type Options struct {
 	Limits subscribers.Limits
 	// Secrets seals signing secrets; nil: they are stored in clear.
 	Secrets *keyring.Keyring
+	// Usage holds tenants to their quotas of the day. Close it when the handler has
+	// ended. nil: a counter of the handler's own.
+	Usage *usage.Counter
 	// Log takes log messages; nil: silent.
 	Log *zap.Logger
 	// Registerer takes the metrics; nil: they are not registered.
@@ -87,13 +91,16 @@ func NewHandler(o Options) (http.Handler, error) {
 	}
 	s := &server{
 		pool: o.Pool, nc: o.NC, js: o.JS, resolver: resolver(o.DNSServer), limits: o.Limits.WithDefaults(), store: subscribers.NewStore(o.Pool, o.Limits).WithKeyring(o.Secrets), secrets: o.Secrets, replays: replay.NewStore(o.Pool),
-		log: o.Log, metrics: m, maxBody: o.MaxBodyBytes, rates: newRates(), rateLimit: o.RateLimit, usage: newUsage(o.Pool), memory: newMemoryBudget(), ready: o.Ready,
+		log: o.Log, metrics: m, maxBody: o.MaxBodyBytes, rates: newRates(), rateLimit: o.RateLimit, usage: o.Usage, memory: newMemoryBudget(), ready: o.Ready,
 		tails: tails{byTenant: map[events.TenantID]int64{}}, stopping: o.Stopping,
 	}
 	if s.log == nil {
 		s.log = zap.NewNop()
 	}
 	s.log = s.log.Named("api")
+	if s.usage == nil {
+		s.usage = usage.New(o.Pool, nil)
+	}
 	if s.maxBody == 0 {
 		s.maxBody = DefaultMaxBodyBytes
 	}

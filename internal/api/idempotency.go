@@ -176,9 +176,8 @@ func (k *storedResponse) store(ctx context.Context, tx pgx.Tx, c *captured) erro
 	return nil
 }
 
-// RetentionRules deletes stored responses after 24 hours, and the usage of tenants
-// after a month. Requests ignore older ones, so that a late run does no harm.
+// RetentionRules deletes stored responses after 24 hours. Requests ignore older ones, so that a late run does no harm.
 func RetentionRules() []retention.Rule {
-	return append(usageRules(), retention.Rows("delete old idempotency keys",
-		`DELETE FROM fanmail.idempotency_keys WHERE created_at < now() - make_interval(secs => $1)`, idempotencyTTL.Seconds()))
+	return []retention.Rule{retention.Rows("delete old idempotency keys",
+		`DELETE FROM fanmail.idempotency_keys WHERE created_at < now() - make_interval(secs => $1)`, idempotencyTTL.Seconds())}
 }

@@ -19,8 +19,8 @@ type quotaValues struct {
 	Keys              int64 `json:"keys" doc:"Keys that are not revoked."`
 	Agents            int64 `json:"agents"`
 	Webhooks          int64 `json:"webhooks"`
-	EventsPerDay      int64 `json:"events_per_day" doc:"Events of POST /v1/events on a UTC day."`
-	BytesPerDay       int64 `json:"bytes_per_day" doc:"Bytes of the bodies of POST /v1/events on a UTC day."`
+	EventsPerDay      int64 `json:"events_per_day" doc:"Events on a UTC day: of mail, of requests and of messages."`
+	BytesPerDay       int64 `json:"bytes_per_day" doc:"Bytes of mails, bodies of POST /v1/events and messages on a UTC day. A mail counts once for each tenant."`
 	ReplaysPerHour    int64 `json:"replays_per_hour" doc:"Replays created within an hour."`
 }
 
@@ -29,7 +29,8 @@ type quotaUse struct {
 	EventStreams int64 `json:"event_streams" doc:"In the process that answers."`
 	Keys         int64 `json:"keys"`
 	Agents       int64 `json:"agents"`
-	EventsToday  int64 `json:"events_today" doc:"Other processes' events of the last second can be missing."`
+	Webhooks     int64 `json:"webhooks"`
+	EventsToday  int64 `json:"events_today" doc:"Events of all ways in. Those of the last seconds can be missing."`
 	BytesToday   int64 `json:"bytes_today"`
 	ReplaysHour  int64 `json:"replays_last_hour"`
 }
@@ -119,14 +120,19 @@ func (s *server) showQuota(ctx context.Context, of events.TenantID, set tenancy.
 	if out.Used.Agents, err = mailbox.CountAgents(ctx, s.pool, of); err != nil {
 		return nil, err
 	}
-	if out.Used.ReplaysHour, err = s.replays.LastHour(ctx, of); err != nil {
-		return nil, err
-	}
-	today, err := s.usage.of(ctx, of)
+	webhooks, err := s.store.Count(ctx, of)
 	if err != nil {
 		return nil, err
 	}
-	out.Used.EventStreams, out.Used.EventsToday, out.Used.BytesToday = s.tails.count(of), today.events, today.bytes
+	out.Used.Webhooks = int64(webhooks)
+	if out.Used.ReplaysHour, err = s.replays.LastHour(ctx, of); err != nil {
+		return nil, err
+	}
+	today, err := s.usage.Today(ctx, of)
+	if err != nil {
+		return nil, err
+	}
+	out.Used.EventStreams, out.Used.EventsToday, out.Used.BytesToday = s.tails.count(of), today.Events, today.Bytes
 	return reply(out), nil
 }
 

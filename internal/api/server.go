@@ -17,6 +17,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/keyring"
 	"github.com/fanmail-dev/fanmail/internal/replay"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
+	"github.com/fanmail-dev/fanmail/internal/usage"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -37,7 +38,7 @@ type server struct {
 	rates    *rates
 	// rateLimit is in requests a second of a tenant; 0: none.
 	rateLimit int
-	usage     *usage
+	usage     *usage.Counter
 	memory    *memoryBudget
 	tails     tails
 	// stopping is closed when the process stops.

@@ -87,7 +87,7 @@ func (p *process) addAPI(ctx context.Context, c APIConfig, l net.Listener) error
 			WebhooksPerTenant: c.MaxWebhooks, IDsPerFilter: c.MaxFilterIDs, MaxInFlight: c.MaxInFlight,
 			AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks, AllowPorts: c.AllowPorts,
 		},
-		Secrets: p.keys, Log: p.log, Registerer: p.registry,
+		Secrets: p.keys, Usage: p.counter(), Log: p.log, Registerer: p.registry,
 	})
 	if err != nil {
 		_ = l.Close()

@@ -67,7 +67,7 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 	}
 	d, err := engine.NewDispatcher(ctx, p.conn(), engine.Options{
 		Name: c.Name, Slots: c.Slots, SlowSlots: c.SlowSlots, AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks,
-		AllowPorts: c.AllowPorts, Proxy: proxy, ProxyFilters: c.ProxyFilters, Secrets: p.keys,
+		AllowPorts: c.AllowPorts, Proxy: proxy, ProxyFilters: c.ProxyFilters, Secrets: p.keys, Usage: p.counter(),
 		ReplayRate: c.ReplayRate, Agents: engine.AgentOptions{Slots: c.AgentSlots, Deprecated: c.Deprecated, Sunset: c.Sunset},
 		Maintain: c.Maintenance != off, Retention: retentionRules(), Drain: p.drain, Streams: p.streams, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer(),
 	})

@@ -180,6 +180,7 @@ func (p *process) addIngest(c SMTP, flag string) (*ingest.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	counter := p.counter()
 	srv, err := ingest.NewServer(p.pool, p.nc, p.smtpOptions(c, tlsConfig))
 	if err != nil {
 		return nil, err
@@ -188,7 +189,7 @@ func (p *process) addIngest(c SMTP, flag string) (*ingest.Server, error) {
 		return nil, portError(err, c.Addr, flag, "FANMAIL_SMTP_ADDR")
 	}
 	p.add("smtp", srv.Run)
-	o := ingest.IntakeOptions{Drain: p.drain, Streams: p.streams, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer()}
+	o := ingest.IntakeOptions{Drain: p.drain, Usage: counter, Streams: p.streams, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer()}
 	p.add("intake", ingest.NewIntake(p.pool, p.js, p.nc, o).Run)
 	p.add("raw", ingest.NewRawIntake(srv, p.js, o).Run)
 	p.add("recipients", rawmail.NewKeeper(p.pool, p.js, p.streams, p.log).Run)
@@ -200,7 +201,7 @@ func (p *process) smtpOptions(c SMTP, tlsConfig *tls.Config) ingest.Options {
 		Addr: c.Addr, Domain: c.Domain, Postmaster: c.Postmaster, TLS: tlsConfig, MaxMessageBytes: c.MaxMessageBytes, MaxRecipients: c.MaxRecipients,
 		MaxConnections: c.MaxConnections, MaxBufferedBytes: c.MaxBufferedBytes, SpoolDir: cmp.Or(c.SpoolDir, os.TempDir()), ReadTimeout: c.ReadTimeout, DataTimeout: c.DataTimeout,
 		Authenticate: c.Authenticate, DNSServer: c.DNSServer, AuthTimeout: c.AuthTimeout,
-		PublicURL: c.PublicURL, Drain: p.drain, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer(),
+		PublicURL: c.PublicURL, Drain: p.drain, Usage: p.usage, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer(),
 	}
 }
 

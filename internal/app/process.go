@@ -22,6 +22,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/keyring"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/internal/telemetry/export"
+	"github.com/fanmail-dev/fanmail/internal/usage"
 )
 
 // process is a running Fanmail process: its connections, and the components
@@ -36,6 +37,7 @@ type process struct {
 	streams  stream.Options
 	keys     *keyring.Keyring // set by useSecrets
 	traces   *export.Tracing  // nil without traces
+	usage    *usage.Counter   // made by counter
 
 	pool *pgxpool.Pool // nil for an edge
 	nc   *nats.Conn    // nil if the process needs no broker
@@ -161,6 +163,15 @@ func (p *process) live(ctx context.Context, db Database, broker NATS, life Lifec
 }
 
 func (p *process) conn() engine.Conn { return engine.Conn{Pool: p.pool, NC: p.nc, JS: p.js} }
+
+// counter counts for all components of the process.
+func (p *process) counter() *usage.Counter {
+	if p.usage == nil {
+		p.usage = usage.New(p.pool, p.log)
+		p.closers = append(p.closers, p.usage.Close)
+	}
+	return p.usage
+}
 
 func (p *process) close() {
 	for _, c := range p.closers {

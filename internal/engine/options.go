@@ -16,6 +16,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/retention"
 	"github.com/fanmail-dev/fanmail/internal/stream"
+	"github.com/fanmail-dev/fanmail/internal/usage"
 )
 
 // Options configure the engine. The zero value works.
@@ -47,6 +48,9 @@ type Options struct {
 	Maintain bool
 	// Retention are rules for tables of packages that the engine does not know.
 	Retention []retention.Rule
+	// Usage counts the events of programs' own transactions when they are fanned out;
+	// nil: a counter of the engine's own.
+	Usage *usage.Counter
 	// Drain bounds how long stopping may take; zero: each part's own default.
 	Drain time.Duration
 	// Streams are created again where the broker has lost them.

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/fanout"
 	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
 	"github.com/fanmail-dev/fanmail/internal/dispatch"
@@ -19,6 +20,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/relay"
 	"github.com/fanmail-dev/fanmail/internal/replay"
+	"github.com/fanmail-dev/fanmail/internal/usage"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -58,6 +60,14 @@ func NewDispatcher(ctx context.Context, c Conn, o Options) (*Dispatcher, error) 
 		return nil, err
 	}
 	d := &Dispatcher{registry: subscribers.NewRegistry(c.Pool, c.NC, o.log()).WithKeyring(o.Secrets), close: own.Close}
+	counter := o.Usage
+	if counter == nil {
+		counter = usage.New(c.Pool, o.log())
+		d.close = func() {
+			counter.Close()
+			own.Close()
+		}
+	}
 	d.dispatch, err = dispatch.New(c.Pool, c.NC, c.JS, d.registry, dispatch.Options{
 		Name: o.Name, Slots: o.Slots, SlowSlots: o.SlowSlots, AllowHTTP: o.AllowHTTP, AllowNetworks: o.AllowNetworks,
 		AllowPorts: o.AllowPorts, Proxy: o.Proxy, ProxyFilters: o.ProxyFilters, Drain: o.Drain, Streams: o.Streams, Log: o.Log, Registerer: o.Registerer, Tracer: o.Tracer,
@@ -66,7 +76,10 @@ func NewDispatcher(ctx context.Context, c Conn, o Options) (*Dispatcher, error) 
 		own.Close()
 		return nil, err
 	}
-	d.fanout = fanout.New(c.Pool, c.JS, d.registry, fanout.Options{Streams: o.Streams, Lanes: d.dispatch, Log: o.Log, Registerer: o.Registerer, Tracer: o.Tracer})
+	d.fanout = fanout.New(c.Pool, c.JS, d.registry, fanout.Options{
+		Streams: o.Streams, Lanes: d.dispatch, Log: o.Log, Registerer: o.Registerer, Tracer: o.Tracer,
+		Count: func(tenant events.TenantID, bytes int64) { counter.Add(tenant, usage.Amount{Events: 1, Bytes: bytes}) },
+	})
 	d.replay = replay.NewRunner(c.Pool, c.NC, c.JS, d.registry, replay.Options{Rate: o.ReplayRate, Log: o.Log, Registerer: o.Registerer})
 	d.opevents = opevents.New(c.Pool, opevents.Options{NC: c.NC, Log: o.Log, Registerer: o.Registerer})
 	d.agents = agentwebhook.New(own, c.NC, agentwebhook.Options{
@@ -89,7 +102,7 @@ func Maintenance(pool *pgxpool.Pool, every time.Duration, o Options) *dispatch.M
 func newMaintenance(pool *pgxpool.Pool, agents *agentwebhook.Deliverer, every time.Duration, o Options) *dispatch.Maintenance {
 	// Deliveries come before the events that they need.
 	rules := slices.Concat(subscribers.RetentionRules(), mailbox.RetentionRules(), outbox.RetentionRules(), replay.RetentionRules(), dispatch.RetentionRules(),
-		agents.RetentionRules(), o.Retention)
+		agents.RetentionRules(), usage.RetentionRules(), o.Retention)
 	return dispatch.NewMaintenance(pool, dispatch.MaintenanceOptions{Every: every, Retention: rules, Log: o.Log, Registerer: o.Registerer})
 }
 

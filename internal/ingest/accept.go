@@ -28,14 +28,15 @@ func (s *receiver) accept(ctx context.Context, m mail) error {
 	s.authenticate(ctx, &m, p)
 	m.parsed()
 	start := time.Now()
-	copies := s.copies(m, p)
-	made, err := s.commit(ctx, m, p.named, copies)
+	copies, made, err := s.store(ctx, m, p)
 	if errors.Is(err, errStale) {
 		if answer := s.lookUpAgain(ctx, &m); answer != nil {
 			return answer
 		}
-		copies = s.copies(m, p)
-		made, err = s.commit(ctx, m, p.named, copies)
+		copies, made, err = s.store(ctx, m, p)
+	}
+	if isReply(err) {
+		return err
 	}
 	if err != nil {
 		s.m.refuse(refusedDatabase)
@@ -53,6 +54,22 @@ func (s *receiver) accept(ctx context.Context, m mail) error {
 	s.log.Info("mail accepted", zap.Int64("bytes", m.size), zap.Int("events", made), zap.Int("duplicates", len(copies)-made),
 		zap.Stringer("message", copies[0].id), zap.Bool("parsed", p.problem == ""), zap.Duration("took", took), telemetry.ID(ctx))
 	return nil
+}
+
+// store commits the copies of the mail within the quotas of their tenants. made is how many of them are new.
+func (s *receiver) store(ctx context.Context, m mail, p *parsed) (copies []copied, made int, err error) {
+	copies = s.copies(m, p)
+	reserved, err := s.claim(ctx, m, copies)
+	if err != nil {
+		return copies, 0, err
+	}
+	made, err = s.commit(ctx, m, p.named, copies)
+	if err != nil {
+		reserved.settle(nil)
+		return copies, 0, err
+	}
+	reserved.settle(copies)
+	return copies, made, nil
 }
 
 // authenticate fills in the authentication results. It takes Options.AuthTimeout

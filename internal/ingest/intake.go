@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -23,6 +24,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/telemetry"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/internal/tracecontext"
+	"github.com/fanmail-dev/fanmail/internal/usage"
 	"github.com/fanmail-dev/fanmail/outbox"
 )
 
@@ -33,6 +35,8 @@ type IntakeOptions struct {
 	Drain time.Duration
 	// Streams are created again if the broker has lost them.
 	Streams stream.Options
+	// Usage holds tenants to their quotas of the day. nil: a counter of the intake's own.
+	Usage *usage.Counter
 	// Log may be nil: silent.
 	Log *zap.Logger
 	// Registerer receives the metrics; nil: none.
@@ -46,6 +50,7 @@ type IntakeOptions struct {
 type Intake struct {
 	pool   *pgxpool.Pool
 	nc     *nats.Conn
+	usage  *usage.Counter
 	drain  time.Duration
 	stream *intakeStream
 	dead   deadLetters
@@ -63,8 +68,11 @@ func NewIntake(pool *pgxpool.Pool, js jetstream.JetStream, nc *nats.Conn, o Inta
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
+	if o.Usage == nil {
+		o.Usage = usage.New(pool, nil)
+	}
 	from, log, m := &intakeStream{js: js, options: o.Streams}, o.Log.Named("intake"), newIntakeMetrics(o.Registerer)
-	return &Intake{pool: pool, nc: nc, drain: o.Drain, stream: from, dead: deadLetters{from, log, m.dead}, log: log, m: m, trace: o.Tracer}
+	return &Intake{pool: pool, nc: nc, usage: o.Usage, drain: o.Drain, stream: from, dead: deadLetters{from, log, m.dead}, log: log, m: m, trace: o.Tracer}
 }
 
 // Run works until ctx ends. Then it fetches no more, finishes the current batch within
@@ -176,7 +184,9 @@ func unfitness(err error) (reason string, unfit bool) {
 }
 
 // transact inserts the messages that are not refused in one transaction, and
-// refuses those of unknown tenants and agents.
+// refuses those of unknown tenants and agents, and those above a quota. These become
+// dead letters: a message that waited for the next day would take the place of
+// other tenants' messages in the stream and in the consumer.
 func (in *Intake) transact(ctx context.Context, messages []intakeMessage) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, commitTimeout, errors.New("the transaction took over a minute"))
 	defer cancel()
@@ -189,6 +199,20 @@ func (in *Intake) transact(ctx context.Context, messages []intakeMessage) error 
 	if len(sound) == 0 {
 		return nil
 	}
+	if err := in.claim(ctx, sound); err != nil {
+		return err
+	}
+	committed := make(map[*intakeMessage]bool, len(sound))
+	defer func(all []*intakeMessage) { settle(all, committed) }(slices.Clone(sound))
+	sound = slices.DeleteFunc(sound, func(m *intakeMessage) bool { return m.refused != "" })
+	if len(sound) == 0 {
+		return nil
+	}
+	return in.insert(ctx, sound, committed)
+}
+
+// insert inserts the messages, and marks those that became events as committed.
+func (in *Intake) insert(ctx context.Context, sound []*intakeMessage, committed map[*intakeMessage]bool) error {
 	start := time.Now()
 	var done []outbox.Inserted
 	var refused []string
@@ -203,22 +227,54 @@ func (in *Intake) transact(ctx context.Context, messages []intakeMessage) error 
 	if err != nil {
 		return err
 	}
+	inserted := len(done)
 	for i, why := range refused {
-		sound[i].refused = why
-	}
-	made := 0
-	for _, d := range done {
-		if d.New {
-			made++
+		if sound[i].refused = why; why != "" {
+			continue
 		}
+		if done[0].New {
+			committed[sound[i]] = true
+		}
+		done = done[1:]
 	}
+	made := len(committed)
+	duplicates := inserted - made
 	if made > 0 {
 		outbox.Wake(in.nc)
 	}
 	telemetry.Observe(ctx, in.m.transaction, time.Since(start).Seconds())
 	in.m.accepted.Add(float64(made))
-	in.m.duplicates.Add(float64(len(done) - made))
-	in.log.Debug("events taken in", zap.Int("events", made), zap.Int("duplicates", len(done)-made), telemetry.ID(ctx))
+	in.m.duplicates.Add(float64(duplicates))
+	in.log.Debug("events taken in", zap.Int("events", made), zap.Int("duplicates", duplicates), telemetry.ID(ctx))
+	return nil
+}
+
+// claim reserves an event and its bytes for each message that is not refused, and refuses those for which their tenant has
+// no room. Messages of unknown tenants get no reservation. They are settled by [settle].
+func (in *Intake) claim(ctx context.Context, messages []*intakeMessage) error {
+	tenants := make([]events.TenantID, len(messages))
+	for i, m := range messages {
+		tenants[i] = m.tenant
+	}
+	known, err := in.usage.Follow(ctx, tenants)
+	if err != nil {
+		return err
+	}
+	for _, m := range messages {
+		if !known[m.tenant] {
+			continue
+		}
+		m.reserved, err = in.usage.Reserve(ctx, m.tenant, nil, m.amount())
+		if over, ok := errors.AsType[*usage.OverError](err); ok {
+			m.refused = over.Error()
+			in.m.overQuota.WithLabelValues(doorIntake, over.Quota).Inc()
+			continue
+		}
+		if err != nil {
+			settle(messages, nil)
+			return err
+		}
+	}
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/usage"
 	"github.com/fanmail-dev/fanmail/outbox"
 )
 
@@ -18,6 +19,13 @@ type intakeMessage struct {
 	agent   string // its address, "" for none
 	event   outbox.Prepared
 	refused string
+
+	reserved *usage.Reservation // while its transaction runs
+}
+
+// amount is what the message uses of its tenant's quota.
+func (m *intakeMessage) amount() usage.Amount {
+	return usage.Amount{Events: 1, Bytes: int64(len(m.msg.Data()))}
 }
 
 // read decodes, validates and encodes the event of a message. A message that is not an event is refused.
@@ -27,6 +35,7 @@ func read(msg jetstream.Msg) intakeMessage {
 	if err == nil {
 		m.tenant, m.agent = ev.TenantID, ev.AgentID
 		m.event, err = outbox.Prepare(ev)
+		m.event = m.event.Counted()
 	}
 	if err != nil {
 		m.refused = err.Error()
@@ -59,4 +68,19 @@ func ownKey(msg jetstream.Msg) (string, error) {
 		return "", fmt.Errorf("not a message of a stream: %w", err)
 	}
 	return "intake:" + strconv.FormatUint(meta.Sequence.Stream, 10) + ":" + strconv.FormatInt(meta.Timestamp.UnixNano(), 10), nil
+}
+
+// settle ends the reservations of the messages; made says which of them became events.
+func settle(messages []*intakeMessage, made map[*intakeMessage]bool) {
+	for _, m := range messages {
+		if m.reserved == nil {
+			continue
+		}
+		var used usage.Amount
+		if made[m] {
+			used = m.amount()
+		}
+		m.reserved.Settle(used)
+		m.reserved = nil
+	}
 }

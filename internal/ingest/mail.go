@@ -38,6 +38,7 @@ type mail struct {
 	// small tells that raw is not in memory any more. It is nil where spool is.
 	small func()
 
+	promised       bool // it was answered with 250 already, so no quota refuses it
 	client         netip.Addr
 	helo           string
 	authentication email.Authentication
@@ -59,4 +60,5 @@ type copied struct {
 	data  *email.Received // the event's, before it is cut to fit
 
 	prepared []outbox.Prepared // the event, and that about a report
+	made     int               // how many of them the commit inserted
 }

@@ -1,11 +1,13 @@
 package ingest
 
 import (
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/fanmail-dev/fanmail/events/email"
+	"github.com/fanmail-dev/fanmail/internal/usage"
 )
 
 // reason says why mail or a connection was refused. The set is closed.
@@ -27,13 +29,14 @@ const (
 	refusedBroker      reason = "broker"
 	refusedBrokerFull  reason = "broker_full"
 
+	refusedQuota             reason = "quota"
 	refusedClientMemory      reason = "client_memory"
 	refusedClientConnections reason = "client_connections"
 )
 
 var reasons = []reason{
 	refusedRecipient, refusedLoop, refusedSize, refusedDatabase, refusedMemory, refusedConnections, refusedAborted, refusedStopping, refusedSpool,
-	refusedSlow, refusedErrors, refusedCommands, refusedBroker, refusedBrokerFull, refusedClientMemory, refusedClientConnections,
+	refusedSlow, refusedErrors, refusedCommands, refusedBroker, refusedBrokerFull, refusedQuota, refusedClientMemory, refusedClientConnections,
 }
 
 // What is cut off to make room. The set is closed.
@@ -42,12 +45,20 @@ const (
 	evictedTransfer   = "transfer"
 )
 
+// The ways in that are held to a tenant's quotas. The set is closed.
+const (
+	doorSMTP   = "smtp"
+	doorRaw    = "raw" // mails that were answered with 250 already
+	doorIntake = "intake"
+)
+
 type metrics struct {
 	mails       prometheus.Counter
 	events      prometheus.Counter
 	duplicates  prometheus.Counter
 	parseErrors prometheus.Counter
 	refused     *prometheus.CounterVec
+	overQuota   *prometheus.CounterVec
 	evicted     *prometheus.CounterVec
 	delayed     prometheus.Counter
 	transaction prometheus.Histogram
@@ -81,6 +92,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	for _, why := range reasons {
 		m.refused.WithLabelValues(string(why))
 	}
+	m.overQuota = newOverQuota(r)
 	register(r, m.mails, m.events, m.duplicates, m.parseErrors, m.refused, m.evicted, m.delayed, m.transaction, m.checks, m.checking)
 	return m
 }
@@ -104,9 +116,32 @@ func (m *metrics) mailauth(a *email.Authentication, took time.Duration) {
 	m.checks.WithLabelValues("dmarc", string(a.DMARC.Result)).Inc()
 }
 
+// newOverQuota returns the counter that the ways in of one registry share.
+func newOverQuota(r prometheus.Registerer) *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "fanmail_ingest_over_quota_total",
+		Help: "Mails and messages above a tenant's quota of the day, by way in: smtp and intake refuse them, raw counts them only.",
+	}, []string{"door", "quota"})
+	if r == nil {
+		return c
+	}
+	if err := r.Register(c); err != nil {
+		if before, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
+			return before.ExistingCollector.(*prometheus.CounterVec) //nolint:forcetypeassert // it has the same descriptor
+		}
+		panic(err)
+	}
+	for _, door := range []string{doorSMTP, doorRaw, doorIntake} {
+		c.WithLabelValues(door, usage.EventsPerDay)
+		c.WithLabelValues(door, usage.BytesPerDay)
+	}
+	return c
+}
+
 type intakeMetrics struct {
 	accepted, duplicates, dead prometheus.Counter
 	transaction                prometheus.Histogram
+	overQuota                  *prometheus.CounterVec
 }
 
 func newIntakeMetrics(r prometheus.Registerer) *intakeMetrics {
@@ -119,6 +154,7 @@ func newIntakeMetrics(r prometheus.Registerer) *intakeMetrics {
 			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12),
 		}),
 	}
+	m.overQuota = newOverQuota(r)
 	register(r, m.accepted, m.duplicates, m.dead, m.transaction)
 	return m
 }

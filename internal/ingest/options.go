@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
+	"github.com/fanmail-dev/fanmail/internal/usage"
 	"github.com/fanmail-dev/fanmail/outbox"
 )
 
@@ -72,6 +73,8 @@ type Options struct {
 	// Drain is how long open transactions may take to end after Run's context
 	// has. Defaults to 10 seconds.
 	Drain time.Duration
+	// Usage holds tenants to their quotas of the day. nil: a counter of the server's own.
+	Usage *usage.Counter
 	// Log may be nil: silent.
 	Log *zap.Logger
 	// Registerer receives the metrics; nil: none.

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/fanmail-dev/fanmail/internal/mailauth"
+	"github.com/fanmail-dev/fanmail/internal/usage"
 )
 
 // Time limits of one operation on the database.
@@ -41,6 +42,7 @@ type receiver struct {
 	nc      *nats.Conn
 	log     *zap.Logger
 	m       *metrics
+	usage   *usage.Counter
 	checker *mailauth.Checker // nil: senders are not authenticated
 	to      target            // where mails go
 	small   *semaphore.Weighted
@@ -64,6 +66,8 @@ type target interface {
 	// lookUp returns the recipient of an address, and the time by the clock of the
 	// target. It fails with errUnknown if nobody has the address.
 	lookUp(ctx context.Context, address string) (recipient, time.Time, error)
+	// room returns the reply to a recipient who may get no mail now.
+	room(ctx context.Context, r recipient, size int64) error
 	// accept takes the mail. An error is the reply to the client.
 	accept(ctx context.Context, m mail) error
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/fanmail-dev/fanmail/internal/mailauth"
+	"github.com/fanmail-dev/fanmail/internal/usage"
 )
 
 // Server takes mail over SMTP. Create one with [NewServer].
@@ -34,7 +35,10 @@ func NewServer(pool *pgxpool.Pool, nc *nats.Conn, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.pool, s.nc = pool, nc
+	s.pool, s.nc, s.usage = pool, nc, s.o.Usage
+	if s.usage == nil {
+		s.usage = usage.New(pool, nil)
+	}
 	s.to = s.receiver
 	s.group.commit = s.commitGroup
 	connections := int32(0)

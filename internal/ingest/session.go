@@ -17,6 +17,7 @@ type session struct {
 	conn *conn
 	smtp *smtp.Conn
 	from string
+	size int64 // of the mail, by the client's word; 0: not given
 	to   []recipient
 	// ahead is how far the database's clock is ahead of this machine's.
 	ahead time.Duration
@@ -31,12 +32,15 @@ func (s *receiver) newSession(c *smtp.Conn) (smtp.Session, error) {
 }
 
 // Mail begins a transaction.
-func (c *session) Mail(from string, _ *smtp.MailOptions) error {
+func (c *session) Mail(from string, o *smtp.MailOptions) error {
 	if !c.conn.begin() {
 		c.s.m.refuse(refusedStopping)
 		return errStopping
 	}
 	c.from = from
+	if o != nil {
+		c.size = o.Size
+	}
 	return nil
 }
 
@@ -52,10 +56,15 @@ func (c *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 		}
 	}
 	r, now, err := c.s.to.lookUp(c.s.work, to)
+	if err == nil {
+		err = c.s.to.room(c.s.work, r, c.size)
+	}
 	switch {
 	case errors.Is(err, errUnknown):
 		c.s.m.refuse(refusedRecipient)
 		return errUnknown
+	case isReply(err):
+		return err
 	case err != nil:
 		c.conn.excuse()
 		c.s.m.refuse(refusedDatabase)
@@ -65,6 +74,12 @@ func (c *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	c.ahead = time.Until(now)
 	c.to = append(c.to, r)
 	return nil
+}
+
+// isReply reports whether an error is a reply to the client.
+func isReply(err error) bool {
+	_, ok := errors.AsType[*smtp.SMTPError](err)
+	return ok
 }
 
 // Data reads the mail and commits it.
@@ -108,7 +123,7 @@ func (c *session) Data(r io.Reader) error {
 
 // Reset drops the transaction.
 func (c *session) Reset() {
-	c.from, c.to = "", nil
+	c.from, c.size, c.to = "", 0, nil
 	c.conn.end()
 }
 

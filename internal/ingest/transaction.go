@@ -117,6 +117,7 @@ func prepared(mails []*submission) (evs []outbox.Prepared) {
 	for _, m := range mails {
 		for i := range m.copies {
 			for _, ev := range m.copies[i].prepared {
+				ev = ev.Counted()
 				if len(mails) > 1 {
 					ev = ev.Traced(m.ctx)
 				}
@@ -155,7 +156,13 @@ func (t *transaction) stored(done []outbox.Inserted) (stored []newMail, hooked [
 		m.hooked = nil
 		for c := range m.copies {
 			ev, d := &m.copies[c].event, done[i]
-			i += len(m.copies[c].prepared)
+			m.copies[c].made = 0
+			for range m.copies[c].prepared {
+				if done[i].New {
+					m.copies[c].made++
+				}
+				i++
+			}
 			if !d.New {
 				continue
 			}

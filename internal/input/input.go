@@ -1,6 +1,8 @@
 package input
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -39,3 +41,20 @@ func Text(s string) (fault string) {
 // looks the same is the same. Text that programs compare with other text must stay
 // as it is.
 func Shown(s string) string { return norm.NFC.String(s) }
+
+// Choice returns what is wrong with a value that must be one of a list, or "". An
+// empty value is right: it chooses nothing.
+func Choice[T ~string](value T, allowed []T) (fault string) {
+	if value == "" || slices.Contains(allowed, value) {
+		return ""
+	}
+	names := make([]string, len(allowed))
+	for i, a := range allowed {
+		names[i] = string(a)
+	}
+	shown := string(value)
+	if len(shown) > 64 {
+		shown = shown[:64] + "…"
+	}
+	return fmt.Sprintf("is %q; it must be one of: %s", shown, strings.Join(names, ", "))
+}

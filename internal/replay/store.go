@@ -86,6 +86,9 @@ func (q *Request) normalize() error {
 	q.Types = slices.Compact(types)
 	agents := make([]string, 0, len(q.AgentIDs))
 	for _, a := range q.AgentIDs {
+		if a == "" {
+			return fault("agent_ids", "holds an empty address; leave the list empty for all events")
+		}
 		if wrong := input.Text(a); wrong != "" {
 			return fault("agent_ids", "holds a value that %s", wrong)
 		}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/fanmail-dev/fanmail/events"
 )
 
@@ -69,6 +71,18 @@ func GetQuota(ctx context.Context, db DB, tenant events.TenantID) (Quota, error)
 		return Quota{}, fmt.Errorf("read a quota: %w", err)
 	}
 	return q, nil
+}
+
+// QueueQuotas adds the lookup of quotas to a batch. When the batch's results are read,
+// it sets found[id] for each tenant that exists, to what is set for it.
+func QueueQuotas(b *pgx.Batch, tenants []events.TenantID, found map[events.TenantID]Quota) {
+	b.Queue(`SELECT t.id, `+quotaColumns+` FROM fanmail.tenants AS t LEFT JOIN fanmail.tenant_quotas AS q ON q.tenant_id = t.id
+		WHERE t.id = ANY($1::uuid[])`, tenants).Query(func(rows pgx.Rows) error {
+		var id events.TenantID
+		var q Quota
+		_, err := pgx.ForEachRow(rows, append([]any{&id}, q.scan()...), func() error { found[id] = q; return nil })
+		return err
+	})
 }
 
 // SetQuota replaces what is set for a tenant. The tenant must exist.

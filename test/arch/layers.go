@@ -17,7 +17,7 @@ var Layered = []string{
 	"internal/capacity", "internal/devserver", "internal/devserver/freeport", "internal/dispatch",
 	"internal/dispatch/scheduler", "internal/engine", "internal/faults", "internal/ingest", "internal/input", "internal/keyring", "internal/mailauth", "internal/mailparse", "internal/opevents", "internal/pg",
 	"internal/relay", "internal/replay", "internal/retention", "internal/stream", "internal/telemetry", "internal/telemetry/export", "internal/tenancy",
-	"internal/tracecontext", "outbox", "subscribers", "subscribers/signature",
+	"internal/tracecontext", "internal/usage", "outbox", "subscribers", "subscribers/signature",
 }
 
 // Layers finds the cycles among the files of one package, which must be type-checked together with info. The result has a

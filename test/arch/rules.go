@@ -123,7 +123,7 @@ var Rules = []Rule{
 		Because: "who sent a mail is between the mail and DNS; nothing else of ours has a say",
 	},
 	{
-		Package: "internal/ingest", May: []string{"events", "events/email", "internal/agentwebhook", "internal/mailauth", "internal/mailbox", "internal/mailparse", "internal/pg", "internal/rawmail", "internal/stream", "internal/telemetry", "internal/tenancy", "internal/tracecontext", "outbox"},
+		Package: "internal/ingest", May: []string{"events", "events/email", "internal/agentwebhook", "internal/mailauth", "internal/mailbox", "internal/mailparse", "internal/pg", "internal/rawmail", "internal/stream", "internal/telemetry", "internal/tenancy", "internal/tracecontext", "internal/usage", "outbox"},
 		Because: "ingest ends at the outbox and the agents' deliveries; it must not wait for subscribers",
 	},
 	{
@@ -167,7 +167,11 @@ var Rules = []Rule{
 		Because: "whose something is is asked by everybody, so it knows nobody else",
 	},
 	{
-		Package: "internal/api", May: []string{"deploy/migrations", "events", "internal/input", "internal/keyring", "internal/mailbox", "internal/mailparse", "internal/pg", "internal/replay", "internal/retention", "internal/retry", "internal/stream", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/usage", May: []string{"events", "internal/retention", "internal/tenancy"},
+		Because: "all ways in count with it, so it knows none of them",
+	},
+	{
+		Package: "internal/api", May: []string{"deploy/migrations", "events", "internal/input", "internal/keyring", "internal/mailbox", "internal/mailparse", "internal/pg", "internal/replay", "internal/retention", "internal/retry", "internal/stream", "internal/tenancy", "internal/usage", "outbox", "subscribers", "subscribers/signature"},
 		Because: "handlers translate; what moves events runs in other processes",
 	},
 	{
@@ -179,7 +183,7 @@ var Rules = []Rule{
 		Because: "it is for other programs' tests, which see Fanmail as those programs do: through the client",
 	},
 	{
-		Package: "internal/engine", May: []string{"deploy/migrations", "events", "fanout", "internal/agentwebhook", "internal/attempt", "internal/dispatch", "internal/health", "internal/keyring", "internal/mailbox", "internal/opevents", "internal/pg", "internal/relay", "internal/replay", "internal/retention", "internal/stream", "outbox", "subscribers"},
+		Package: "internal/engine", May: []string{"deploy/migrations", "events", "fanout", "internal/agentwebhook", "internal/attempt", "internal/dispatch", "internal/health", "internal/keyring", "internal/mailbox", "internal/opevents", "internal/pg", "internal/relay", "internal/replay", "internal/retention", "internal/stream", "internal/usage", "outbox", "subscribers"},
 		Because: "it wires the engine for the client and for the processes, so neither may be below it",
 	},
 	{
@@ -187,7 +191,7 @@ var Rules = []Rule{
 		Because: "the client is small: it manages through the owners of the tables, and runs the engine",
 	},
 	{
-		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/devserver", "internal/dispatch", "internal/engine", "internal/faults", "internal/health", "internal/ingest", "internal/keyring", "internal/mailbox", "internal/opevents", "internal/pg", "internal/rawmail", "internal/relay", "internal/replay", "internal/retention", "internal/secret", "internal/stream", "internal/telemetry/export", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/devserver", "internal/dispatch", "internal/engine", "internal/faults", "internal/health", "internal/ingest", "internal/keyring", "internal/mailbox", "internal/opevents", "internal/pg", "internal/rawmail", "internal/relay", "internal/replay", "internal/retention", "internal/secret", "internal/stream", "internal/telemetry/export", "internal/tenancy", "internal/usage", "outbox", "subscribers", "subscribers/signature"},
 		Because: "app wires everything, so only commands may stand above it",
 	},
 	{
