@@ -104,8 +104,11 @@ var sabotages = map[string]sabotage{
 	},
 	// A refusal reads the body first, within its deadline.
 	"refusals-after-bodies": {
-		patches: []patch{{"internal/api/reading.go", "	if !b.ended {\n		_ = b.control.SetReadDeadline(time.Now())\n", "	if !b.ended && bodyTimeout == 0 {\n		_ = b.control.SetReadDeadline(time.Now())\n"}},
-		faults:  []string{attackSlow}, duration: 3 * time.Second, breaks: promise.Bounded,
+		patches: []patch{
+			{"internal/api/handler.go", "		if o.body != nil && !o.body.ended {\n", "		if o.body != nil && o.body.ended {\n"},
+			{"internal/api/reading.go", "	if !b.ended {\n		_ = b.control.SetReadDeadline(time.Now())\n", "	if !b.ended && bodyTimeout == 0 {\n		_ = b.control.SetReadDeadline(time.Now())\n"},
+		},
+		faults: []string{attackSlow}, duration: 3 * time.Second, breaks: promise.Bounded,
 	},
 	// A webhook's window has no limit.
 	"cap-ignored": {
