@@ -21,10 +21,10 @@ type Message struct {
 	Raw       Raw
 }
 
-const insertRaws = `
-INSERT INTO fanmail.message_raws (id, created_at, raw) SELECT id, $2, raw FROM unnest($1::uuid[], $3::bytea[]) AS t (id, raw)`
-
-const insertMessages = `
+const insertMails = `
+WITH raws AS (
+	INSERT INTO fanmail.message_raws (id, created_at, raw) SELECT id, $2, raw FROM unnest($8::uuid[], $9::bytea[]) AS t (id, raw)
+)
 INSERT INTO fanmail.messages (id, created_at, tenant_id, agent_id, event_id, raw_id, raw_size)
 SELECT id, $2, tenant_id, agent_id, event_id, raw_id, raw_size
 FROM unnest($1::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::uuid[], $7::bigint[]) AS t (id, tenant_id, agent_id, event_id, raw_id, raw_size)`
@@ -60,10 +60,7 @@ func QueueMails(b *pgx.Batch, at time.Time, mails []Mail) {
 			ofMails, sizes = append(ofMails, of), append(sizes, size)
 		}
 	}
-	if len(raws) > 0 {
-		b.Queue(insertRaws, rawIDs, at, raws)
-	}
-	b.Queue(insertMessages, ids, at, tenants, agents, evs, ofMails, sizes)
+	b.Queue(insertMails, ids, at, tenants, agents, evs, ofMails, sizes, rawIDs, raws)
 }
 
 const messageColumns = `id, created_at, tenant_id, agent_id, event_id, raw_id, raw_size`

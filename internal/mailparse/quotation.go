@@ -41,7 +41,12 @@ func (q *quoteLines) field(i int) headerField {
 	}
 	f := headerField{known: true}
 	line := strings.TrimSpace(q.lines[i])
-	if m := headerLine.FindStringSubmatch(Cut(line, maxLabel)); m != nil {
+	label := Cut(line, maxLabel)
+	if !hasColon(label) { // the expression costs far more
+		q.fields[i] = f
+		return f
+	}
+	if m := headerLine.FindStringSubmatch(label); m != nil {
 		short := Cut(line, maxShortLine)
 		f.field, f.sender = true, m[1] != ""
 		f.timed = year.MatchString(short) && clock.MatchString(short)
@@ -49,6 +54,9 @@ func (q *quoteLines) field(i int) headerField {
 	q.fields[i] = f
 	return f
 }
+
+// hasColon reports whether a text has a colon, or the wide one.
+func hasColon(s string) bool { return strings.IndexByte(s, ':') >= 0 || strings.Contains(s, "：") }
 
 func newQuoteLines(lines []string) *quoteLines {
 	n := len(lines)
@@ -118,7 +126,7 @@ func (q *quoteLines) begins(i int) (start int, ok bool) {
 		return i, q.toTheEnd[i]
 	case len(line) > maxShortLine && !strings.ContainsAny(line, "<@"):
 		return q.attribution(i)
-	case len(line) <= maxShortLine && (isSeparator(line) || forwarded.MatchString(strings.TrimSpace(line))):
+	case len(line) <= maxShortLine && (isSeparator(line) || hasColon(line) && forwarded.MatchString(strings.TrimSpace(line))):
 		return i, true
 	case len(line) <= maxShortLine && isRule(line):
 		next := q.next[i+1]
