@@ -1,7 +1,7 @@
 # Fanmail. `make help` lists the targets.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: quickstart help setup run demo test build lint generate bench-quick bench bench-latency bench-smtp chaos chaos-long soak pooler model replicas replay-long observability-check chart-check vulns
+.PHONY: quickstart help setup run demo test build lint generate bench-quick bench bench-latency bench-smtp chaos chaos-long soak pooler milters model replicas replay-long observability-check chart-check vulns
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X github.com/fanmail-dev/fanmail/internal/app.version=$(VERSION)
@@ -74,6 +74,10 @@ soak: setup ## run 300 deliveries a second for an hour while partitions rotate; 
 pooler: setup ## run all of Fanmail through PgBouncer, in session and in transaction mode
 	@scripts/pgbouncer.sh
 	@go test -count=1 -tags pooler -run Pooler ./cmd/fanmail
+
+milters: setup ## send mail through rspamd, ClamAV and OpenDKIM, and check that their decisions are obeyed
+	@scripts/milters.sh
+	@go test -count=1 -tags milters -run RealMilters ./internal/ingest
 
 model: ## check the model of one delivery with spin, and that each of its guards is needed
 	@scripts/spin.sh

@@ -69,6 +69,10 @@ type Received struct {
 	Headers [][2]string `json:"headers"`
 	// Attachments describe the parts that are not a body, in order.
 	Attachments []Attachment `json:"attachments"`
+	// Milters are what the filters said that the operator has the server ask, in order; empty for none.
+	Milters []Milter `json:"milters"`
+	// Quarantined is true if a milter wants the mail held back.
+	Quarantined bool `json:"quarantined"`
 	// Authentication has the results of authenticating the sender.
 	Authentication Authentication `json:"authentication"`
 	// Size of the raw mail in bytes.

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/internal/ingest"
+	"github.com/fanmail-dev/fanmail/internal/milter"
 	"github.com/fanmail-dev/fanmail/internal/rawmail"
 )
 
@@ -44,6 +45,7 @@ type SMTP struct {
 	Authenticate     bool          `name:"mail-auth" env:"FANMAIL_MAIL_AUTH" default:"true" negatable:"" help:"Check SPF, DKIM and DMARC of each mail."`
 	DNSServer        string        `name:"dns-server" env:"FANMAIL_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server for the checks of mail; without it the system's servers are used."`
 	AuthTimeout      time.Duration `name:"mail-auth-timeout" env:"FANMAIL_MAIL_AUTH_TIMEOUT" default:"5s" help:"How long the checks of one mail may take; a check that has not finished by then is temperror."`
+	Milters          []string      `name:"milter" env:"FANMAIL_MILTER" sep:"," placeholder:"ADDRESS,…" help:"Mail filters that speak the milter protocol, asked about each mail in this order: inet:HOST:PORT or unix:/PATH, with ?name=NAME and &on_failure=accept to let mail pass without an answer. Otherwise the client is told to try again."`
 	PublicURL        string        `name:"public-url" env:"FANMAIL_PUBLIC_URL" placeholder:"URL" help:"URL at which receivers reach the API; links to raw mail begin with it. Without it they begin with /v1."`
 }
 
@@ -116,12 +118,23 @@ func (c *SMTP) validate() error {
 			return err
 		}
 	}
+	if _, err := c.milters(); err != nil {
+		return err
+	}
 	if c.PublicURL != "" {
 		if u, err := url.Parse(c.PublicURL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 			return wrong("--public-url", "FANMAIL_PUBLIC_URL", "is not a URL, such as https://fanmail.example.com")
 		}
 	}
 	return nil
+}
+
+func (c *SMTP) milters() ([]milter.Address, error) {
+	list, err := milter.Parse(c.Milters)
+	if err != nil {
+		return nil, wrong("--milter", "FANMAIL_MILTER", err.Error())
+	}
+	return list, nil
 }
 
 // tls is nil without a certificate.
@@ -176,39 +189,54 @@ func RunIngest(ctx context.Context, c IngestConfig, log *zap.Logger) error {
 
 // addIngest listens immediately, so that the server's address is known.
 func (p *process) addIngest(c SMTP, flag string) (*ingest.Server, error) {
-	tlsConfig, err := c.tls(p.log)
+	counter := p.counter()
+	o, err := p.smtpOptions(c)
 	if err != nil {
 		return nil, err
 	}
-	counter := p.counter()
-	srv, err := ingest.NewServer(p.pool, p.nc, p.smtpOptions(c, tlsConfig))
+	srv, err := ingest.NewServer(p.pool, p.nc, o)
 	if err != nil {
 		return nil, err
 	}
 	if err := srv.Listen(); err != nil {
 		return nil, portError(err, c.Addr, flag, "FANMAIL_SMTP_ADDR")
 	}
-	p.add("smtp", srv.Run)
-	o := ingest.IntakeOptions{Drain: p.drain, Usage: counter, Streams: p.streams, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer()}
-	p.add("intake", ingest.NewIntake(p.pool, p.js, p.nc, o).Run)
-	p.add("raw", ingest.NewRawIntake(srv, p.js, o).Run)
+	p.addSMTP(srv)
+	in := ingest.IntakeOptions{Drain: p.drain, Usage: counter, Streams: p.streams, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer()}
+	p.add("intake", ingest.NewIntake(p.pool, p.js, p.nc, in).Run)
+	p.add("raw", ingest.NewRawIntake(srv, p.js, in).Run)
 	p.add("recipients", rawmail.NewKeeper(p.pool, p.js, p.streams, p.log).Run)
 	return srv, nil
 }
 
-func (p *process) smtpOptions(c SMTP, tlsConfig *tls.Config) ingest.Options {
+// addSMTP runs the server, and asks its milters now and then whether they answer.
+func (p *process) addSMTP(srv *ingest.Server) {
+	p.add("smtp", srv.Run)
+	p.add("milters", srv.WatchMilters)
+}
+
+func (p *process) smtpOptions(c SMTP) (o ingest.Options, err error) {
+	tlsConfig, err := c.tls(p.log)
+	if err != nil {
+		return o, err
+	}
+	milters, err := c.milters()
+	if err != nil {
+		return o, err
+	}
 	return ingest.Options{
 		Addr: c.Addr, Domain: c.Domain, Postmaster: c.Postmaster, TLS: tlsConfig, MaxMessageBytes: c.MaxMessageBytes, MaxRecipients: c.MaxRecipients,
 		MaxConnections: c.MaxConnections, MaxBufferedBytes: c.MaxBufferedBytes, SpoolDir: cmp.Or(c.SpoolDir, os.TempDir()), ReadTimeout: c.ReadTimeout, DataTimeout: c.DataTimeout,
 		Authenticate: c.Authenticate, DNSServer: c.DNSServer, AuthTimeout: c.AuthTimeout,
 		PublicURL: c.PublicURL, Drain: p.drain, Usage: p.usage, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer(),
-	}
+		Milters: milters, ReportMilter: p.state.watchMilters(milters),
+	}, nil
 }
 
 // runEdge accepts mail and publishes it until ctx ends.
 func runEdge(ctx context.Context, c IngestConfig, log *zap.Logger) error {
 	return runProcess(ctx, edge, Database{}, c.NATS, c.Lifecycle, log, func(_ context.Context, p *process) error {
-		tlsConfig, err := c.tls(p.log)
+		o, err := p.smtpOptions(c.SMTP)
 		if err != nil {
 			return err
 		}
@@ -216,14 +244,14 @@ func runEdge(ctx context.Context, c IngestConfig, log *zap.Logger) error {
 		if c.UnknownRecipients != "accept" {
 			directory = rawmail.NewDirectory(p.js)
 		}
-		srv, err := ingest.NewPublishingServer(rawmail.NewPublisher(p.js, c.node()), directory, p.smtpOptions(c.SMTP, tlsConfig))
+		srv, err := ingest.NewPublishingServer(rawmail.NewPublisher(p.js, c.node()), directory, o)
 		if err != nil {
 			return err
 		}
 		if err := srv.Listen(); err != nil { //nolint:contextcheck // listening takes none
 			return portError(err, c.Addr, "--smtp-addr", "FANMAIL_SMTP_ADDR")
 		}
-		p.add("smtp", srv.Run)
+		p.addSMTP(srv)
 		return nil
 	})
 }

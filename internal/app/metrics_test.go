@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/fanmail-dev/fanmail/internal/secret"
+	"github.com/fanmail-dev/fanmail/test/miltertest"
 	"github.com/fanmail-dev/fanmail/test/natstest"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
@@ -38,7 +39,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 			return RunDispatcher(t.Context(), DispatcherConfig{Database: db, NATS: broker, Lifecycle: life}, l)
 		},
 		"ingest": func(l *zap.Logger) error {
-			return RunIngest(t.Context(), IngestConfig{Database: db, NATS: broker, Lifecycle: life, SMTP: SMTP{Addr: "127.0.0.1:0"}}, l)
+			return RunIngest(t.Context(), IngestConfig{Database: db, NATS: broker, Lifecycle: life, SMTP: SMTP{Addr: "127.0.0.1:0", Milters: []string{miltertest.Serve(t, miltertest.Filter{})}}}, l)
 		},
 		"api": func(l *zap.Logger) error {
 			return RunAPI(t.Context(), APIConfig{Database: db, NATS: broker, Lifecycle: life, Addr: "127.0.0.1:0"}, l)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/internal/engine"
 	"github.com/fanmail-dev/fanmail/internal/health"
+	"github.com/fanmail-dev/fanmail/internal/milter"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 )
 
@@ -90,6 +91,16 @@ func (c *condition) watchPart(part engine.Part) {
 	if part.Publishing != nil {
 		c.published = append(c.published, published{c.registry.Component(part.Name, c.needsBroker(), 0), part.Publishing})
 	}
+}
+
+// watchMilters adds a component for each milter, and returns what reports to them. The process is ready while one
+// fails: clients are told to try again, which they would not learn from a closed port.
+func (c *condition) watchMilters(list []milter.Address) func(milter.Address, error) {
+	components := make(map[string]*health.Component)
+	for _, a := range list {
+		components[a.Name] = c.registry.Component("milter "+a.Name, false, 0)
+	}
+	return func(a milter.Address, err error) { components[a.Name].Report(err) }
 }
 
 // observe brings the components up to date whose state is asked for.

@@ -28,6 +28,7 @@ type UpConfig struct {
 	Postmaster  string        `name:"postmaster" env:"FANMAIL_POSTMASTER" placeholder:"ADDRESS" help:"Agent that takes mail to postmaster and abuse where no agent of the domain does. Without it such mail is refused."`
 	MailAuth    bool          `name:"mail-auth" env:"FANMAIL_MAIL_AUTH" help:"Check SPF, DKIM and DMARC of each mail. Off by default: mail from a developer's machine never passes."`
 	DNSServer   string        `name:"dns-server" env:"FANMAIL_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server for the checks of mail and for the records that prove domains; without it the system's servers are used."`
+	Milters     []string      `name:"milter" env:"FANMAIL_MILTER" sep:"," placeholder:"ADDRESS,…" help:"Mail filters that speak the milter protocol, asked about each mail in this order: inet:HOST:PORT or unix:/PATH, with ?name=NAME and &on_failure=accept to let mail pass without an answer. Otherwise the client is told to try again."`
 	Drain       time.Duration `name:"drain" env:"FANMAIL_DRAIN" default:"25s" help:"How long a stopping process may take to finish the work in flight."`
 	Waiting
 	Secrets
@@ -63,6 +64,10 @@ func (c UpConfig) Validate() error {
 				return nil
 			}
 			return address(c.DNSServer, "--dns-server", "FANMAIL_DNS_SERVER")
+		},
+		func() error {
+			_, err := (&SMTP{Milters: c.Milters}).milters()
+			return err
 		},
 		c.Secrets.validate,
 		(&Lifecycle{HTTPAddr: c.HTTPAddr, Drain: c.Drain, Waiting: c.Waiting}).validate,
@@ -171,6 +176,7 @@ func (c *UpConfig) addAll(ctx context.Context, p *process, api net.Listener, cre
 	}
 	smtp, err := p.addIngest(SMTP{ //nolint:contextcheck // listening takes none
 		Addr: c.SMTPAddr, Domain: "localhost", Postmaster: c.Postmaster, PublicURL: creds.API, Authenticate: c.MailAuth, DNSServer: c.DNSServer,
+		Milters: c.Milters,
 	}, "--smtp")
 	if err != nil {
 		return err

@@ -17,6 +17,7 @@ const (
 	Database = "database"
 	Broker   = "broker"
 	Secrets  = "secrets"
+	Milter   = "milter"
 )
 
 // Codes of faults that are found by counting and are no errors.
@@ -27,7 +28,7 @@ const (
 
 // Fault is a known cause of errors.
 type Fault struct {
-	// Party is [Database], [Broker] or [Secrets].
+	// Party is [Database], [Broker], [Secrets] or [Milter].
 	Party string
 	// Code is the SQLSTATE, JetStream's error code, or a word for an error without one.
 	Code string
@@ -88,6 +89,10 @@ var faults = []Fault{
 	{Secrets, "missing key", true, "secrets are sealed with a key that this process does not have; their webhooks' deliveries wait", "set FANMAIL_SECRETS_KEY_FILE, or FANMAIL_SECRETS_KEY, to the keyset that sealed them"},
 	{Secrets, "wrong key", true, "the key has the id of the one in use, and is another", "set FANMAIL_SECRETS_KEY_FILE, or FANMAIL_SECRETS_KEY, to the keyset that sealed the secrets"},
 	{Secrets, StaleSecrets, true, "secrets are in clear, or sealed with an earlier key", "run `fanmail secrets rotate`"},
+
+	{Milter, "unreachable", false, "the mail filter is away; mail is put off, unless it has on_failure=accept", "start the filter, give this process the right to its socket, or correct FANMAIL_MILTER"},
+	{Milter, "no answer", false, "the mail filter does not answer; mail is put off, unless it has on_failure=accept", "look at the filter's log and load: it may have too few workers"},
+	{Milter, "broken", false, "the mail filter does not keep to the milter protocol; mail is put off, unless it has on_failure=accept", "look at the filter's log, and whether FANMAIL_MILTER names its milter port and no other"},
 }
 
 // Faults returns a copy of the table.
@@ -103,6 +108,12 @@ func Lookup(party, code string) (f Fault, known bool) {
 	return Fault{}, false
 }
 
+// faulty is an error that knows its entry of the table, so that this package need not know its type.
+type faulty interface {
+	error
+	Fault() (party, code string)
+}
+
 // Explain returns the known cause of an error. known is false for an error that is
 // not in the table, and for nil.
 func Explain(err error) (f Fault, known bool) {
@@ -113,9 +124,12 @@ func Explain(err error) (f Fault, known bool) {
 	var foreign *stream.ForeignError
 	var mismatch *stream.MismatchError
 	var missing *keyring.MissingKeyError
+	var own faulty
 	switch {
 	case err == nil:
 		return Fault{}, false
+	case errors.As(err, &own):
+		return Lookup(own.Fault())
 	case errors.As(err, &missing):
 		return Lookup(Secrets, "missing key")
 	case errors.Is(err, keyring.ErrDamaged):

@@ -25,6 +25,9 @@ func (s *receiver) accept(ctx context.Context, m mail) error {
 	if answer := s.stopLoop(&m, p.header); answer != nil {
 		return answer
 	}
+	if p.whole && m.received != nil {
+		p.print = m.received
+	}
 	s.authenticate(ctx, &m, p)
 	m.parsed()
 	start := time.Now()

@@ -44,6 +44,11 @@ func TestTheEnvelopesOfMails(t *testing.T) {
 			},
 		}
 		if strings.HasSuffix(f, "full.eml") {
+			score, spam := 1.2, false
+			m.milters = []email.Milter{
+				{Name: "rspamd", Action: email.MilterAccept, Spam: &spam, Score: &score, Headers: [][2]string{{"X-Spam-Status", "No, score=1.20"}}},
+				{Name: "clamav", Action: email.MilterAccept, Headers: [][2]string{{"X-Virus-Status", "Clean"}}},
+			}
 			m.to = []recipient{recipient{address: "A+Order.17@example.com", agent: "a@example.com", tenant: tenant}.addressed()}
 		}
 		if strings.HasSuffix(f, "bare.eml") {

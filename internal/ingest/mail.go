@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"io"
 	"net/netip"
 	"time"
 
@@ -34,13 +35,15 @@ type mail struct {
 	at   time.Time // by the database's clock
 
 	// spool has a mail in a temporary file, from which the transaction reads it. It is nil for other mails.
-	spool *spool
+	spool interface{ reader() io.Reader }
 	// small tells that raw is not in memory any more. It is nil where spool is.
 	small func()
 
 	promised       bool // it was answered with 250 already, so no quota refuses it
 	client         netip.Addr
 	helo           string
+	milters        []email.Milter // what they said; nil for none
+	received       []byte         // the hash of the mail as the client sent it, if a milter changed it
 	authentication email.Authentication
 	moreSignatures bool // than authentication tells of
 }

@@ -29,6 +29,9 @@ const (
 	refusedBroker      reason = "broker"
 	refusedBrokerFull  reason = "broker_full"
 
+	refusedMilter       reason = "milter"
+	refusedMilterFailed reason = "milter_failed"
+
 	refusedQuota             reason = "quota"
 	refusedClientMemory      reason = "client_memory"
 	refusedClientConnections reason = "client_connections"
@@ -37,6 +40,7 @@ const (
 var reasons = []reason{
 	refusedRecipient, refusedLoop, refusedSize, refusedDatabase, refusedMemory, refusedConnections, refusedAborted, refusedStopping, refusedSpool,
 	refusedSlow, refusedErrors, refusedCommands, refusedBroker, refusedBrokerFull, refusedQuota, refusedClientMemory, refusedClientConnections,
+	refusedMilter, refusedMilterFailed,
 }
 
 // What is cut off to make room. The set is closed.

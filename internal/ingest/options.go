@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
+	"github.com/fanmail-dev/fanmail/internal/milter"
 	"github.com/fanmail-dev/fanmail/internal/usage"
 	"github.com/fanmail-dev/fanmail/outbox"
 )
@@ -58,6 +59,12 @@ type Options struct {
 	WriteTimeout time.Duration
 	// DataTimeout is how long a mail may take as a whole. Defaults to 15 minutes.
 	DataTimeout time.Duration
+	// Milters are asked about each mail, in order.
+	Milters []milter.Address
+	// MilterTimeout is how long a milter may take for one SMTP command. Defaults to 30 seconds.
+	MilterTimeout time.Duration
+	// ReportMilter is called with the outcome of each try to ask a milter; nil: it answered. It may be nil.
+	ReportMilter func(milter.Address, error)
 	// PublicURL is the API's base URL, for links to raw mails. Where it is
 	// empty the links are paths.
 	PublicURL string

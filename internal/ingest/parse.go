@@ -41,7 +41,7 @@ func parseMail(ctx context.Context, raw []byte) *parsed {
 	if m.Strays > 0 || m.Over || p.messageID == "" {
 		// Two mails may differ in something that the fingerprint leaves out.
 		sum := sha256.Sum256(raw)
-		p.print = sum[:]
+		p.print, p.whole = sum[:], true
 	}
 	p.readHeaders()
 	p.readDetails(m)

@@ -9,6 +9,7 @@ import (
 type parsed struct {
 	header                mailparse.Header
 	print                 []byte // the fingerprint
+	whole                 bool   // print is of all bytes
 	messageID, inReplyTo  string
 	references            []string // the oldest first
 	named                 []string // what places it in a conversation, the root last

@@ -56,7 +56,7 @@ func (b *broker) room(context.Context, recipient, int64) error { return nil }
 
 func (b *broker) accept(ctx context.Context, m mail) error {
 	start := time.Now()
-	out := rawmail.Mail{From: m.from, Client: m.client, Helo: m.helo, At: m.at, Raw: m.raw}
+	out := rawmail.Mail{From: m.from, Client: m.client, Helo: m.helo, At: m.at, Raw: m.raw, Milters: m.milters, Received: m.received}
 	for _, r := range m.to {
 		out.To = append(out.To, r.address)
 	}

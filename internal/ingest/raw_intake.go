@@ -131,7 +131,7 @@ func (in *RawIntake) takeIn(ctx context.Context, msg *rawmail.Message) error {
 	if msg.Refused != "" {
 		return nil
 	}
-	m := mail{promised: true, from: msg.From, at: msg.At, client: msg.Client, helo: msg.Helo}
+	m := mail{promised: true, from: msg.From, at: msg.At, client: msg.Client, helo: msg.Helo, milters: msg.Milters, received: msg.Received}
 	for _, address := range msg.To {
 		r, _, err := in.lookUp(ctx, address)
 		if errors.Is(err, errUnknown) {

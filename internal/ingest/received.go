@@ -34,6 +34,8 @@ func (p *parsed) received(m mail) *email.Received {
 		Calendar:        p.calendar,
 		Headers:         p.headers,
 		Attachments:     p.attachments,
+		Milters:         append([]email.Milter{}, m.milters...), // a list, also of none
+		Quarantined:     quarantined(m.milters),
 		Authentication:  m.authentication,
 		Size:            m.size,
 		ReceivedAt:      m.at.UTC().Format(time.RFC3339Nano),

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/fanmail-dev/fanmail/internal/mailauth"
+	"github.com/fanmail-dev/fanmail/internal/milter"
 	"github.com/fanmail-dev/fanmail/internal/usage"
 )
 
@@ -44,6 +45,7 @@ type receiver struct {
 	m       *metrics
 	usage   *usage.Counter
 	checker *mailauth.Checker // nil: senders are not authenticated
+	milters *milter.Chain     // nil: no milters are asked
 	to      target            // where mails go
 	small   *semaphore.Weighted
 	large   *semaphore.Weighted

@@ -66,6 +66,9 @@ func newServer(o Options) (*Server, error) {
 	r.work, stop = context.WithCancel(context.Background())
 	r.transfers = newTransfers(o.MaxBufferedBytes, o.MaxMessageBytes, func() { r.m.evicted.WithLabelValues(evictedTransfer).Inc() })
 	r.m.watch(o.Registerer, r.transfers.held)
+	if len(o.Milters) > 0 {
+		r.milters = r.newMilters()
+	}
 	return &Server{receiver: r, smtp: r.library(o.TLS), secure: r.library(nil), stop: stop}, nil
 }
 
@@ -160,4 +163,30 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("accept SMTP connections: %w", failed)
 	}
 	return nil
+}
+
+// Milters are asked whether they answer so often, and again so soon after one did not.
+const (
+	milterCheck = 30 * time.Second
+	milterAgain = 5 * time.Second
+)
+
+// WatchMilters asks the milters now and then whether they answer, until ctx ends, and reports the outcome to
+// Options.ReportMilter. It returns nil.
+func (s *Server) WatchMilters(ctx context.Context) error {
+	if s.milters == nil {
+		<-ctx.Done()
+		return nil
+	}
+	for {
+		pause := milterCheck
+		if !s.milters.Check(ctx) {
+			pause = milterAgain
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -13,12 +12,13 @@ import (
 
 // session is one client's connection from its greeting on.
 type session struct {
-	s    *receiver
-	conn *conn
-	smtp *smtp.Conn
-	from string
-	size int64 // of the mail, by the client's word; 0: not given
-	to   []recipient
+	s      *receiver
+	conn   *conn
+	smtp   *smtp.Conn
+	from   string
+	size   int64 // of the mail, by the client's word; 0: not given
+	to     []recipient
+	filter filter
 	// ahead is how far the database's clock is ahead of this machine's.
 	ahead time.Duration
 }
@@ -28,7 +28,7 @@ func (s *receiver) newSession(c *smtp.Conn) (smtp.Session, error) {
 	if !ok {
 		return nil, fmt.Errorf("connection of type %T did not come through the gate", c.Conn())
 	}
-	return &session{s: s, conn: gated, smtp: c}, nil
+	return &session{s: s, conn: gated, smtp: c, filter: filter{s: s, conn: gated}}, nil
 }
 
 // Mail begins a transaction.
@@ -36,6 +36,10 @@ func (c *session) Mail(from string, o *smtp.MailOptions) error {
 	if !c.conn.begin() {
 		c.s.m.refuse(refusedStopping)
 		return errStopping
+	}
+	if refused := c.filter.sender(c.smtp.Hostname(), from); refused != nil {
+		c.conn.end()
+		return refused
 	}
 	c.from = from
 	if o != nil {
@@ -51,6 +55,9 @@ func (c *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 		again := known
 		again.address = to
 		if again = again.addressed(); again.key == known.key {
+			if refused := c.filter.recipient(to); refused != nil {
+				return refused
+			}
 			c.to = append(c.to, again)
 			return nil
 		}
@@ -70,6 +77,9 @@ func (c *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 		c.s.m.refuse(refusedDatabase)
 		c.s.log.Warn("cannot look up a recipient", zap.Error(err))
 		return errDatabase
+	}
+	if refused := c.filter.recipient(to); refused != nil {
+		return refused
 	}
 	c.ahead = time.Until(now)
 	c.to = append(c.to, r)
@@ -92,25 +102,15 @@ func (c *session) Data(r io.Reader) error {
 	if err := c.receive(r, &received, &reserved); err != nil {
 		return err
 	}
-	parsed, release, err := c.s.hold(c.s.work, received.size)
+	m := mail{from: c.from, to: c.to, at: time.Now().Add(c.ahead), helo: c.smtp.Hostname(), client: peer(c.conn).Addr()}
+	content, err := c.filter.content(&received, &m)
 	if err != nil {
-		c.s.m.refuse(refusedStopping)
-		return errStopping
+		return err
 	}
-	defer release()
-	m := mail{from: c.from, to: c.to, size: received.size, at: time.Now().Add(c.ahead), helo: c.smtp.Hostname()}
-	if m.raw, err = received.bytes(); err != nil {
-		return c.notStored(err)
+	defer content.close()
+	if !content.discarded {
+		err = c.submit(&m, content, began)
 	}
-	if received.file != nil {
-		m.spool, m.small = &received, parsed
-	}
-	if client, ok := c.conn.RemoteAddr().(*net.TCPAddr); ok {
-		m.client = client.AddrPort().Addr()
-	}
-	ctx, end := c.s.trace(c.s.work, began, m.size, len(c.to))
-	err = c.s.to.accept(ctx, m)
-	end(err)
 	if refused, ok := errors.AsType[*smtp.SMTPError](err); err != nil && (!ok || refused.Code/100 != 5) { // our fault
 		c.conn.excuse()
 	}
@@ -121,14 +121,37 @@ func (c *session) Data(r io.Reader) error {
 	return nil
 }
 
+// submit reads the mail into memory and hands it over. An error is the reply to the client.
+func (c *session) submit(m *mail, content *content, began time.Time) error {
+	m.size = content.size()
+	parsed, release, err := c.s.hold(c.s.work, m.size)
+	if err != nil {
+		c.s.m.refuse(refusedStopping)
+		return errStopping
+	}
+	defer release()
+	if m.raw, err = content.bytes(); err != nil {
+		return c.s.notStored(c.conn, err)
+	}
+	if m.size >= spoolAfter {
+		m.spool, m.small = content, parsed
+	}
+	ctx, end := c.s.trace(c.s.work, began, m.size, len(m.to))
+	err = c.s.to.accept(ctx, *m)
+	end(err)
+	return err
+}
+
 // Reset drops the transaction.
 func (c *session) Reset() {
+	c.filter.end()
 	c.from, c.size, c.to = "", 0, nil
 	c.conn.end()
 }
 
 // Logout ends the session.
 func (c *session) Logout() error {
+	c.filter.end()
 	c.conn.end()
 	return nil
 }
@@ -177,7 +200,7 @@ func (c *session) read(r io.Reader, to *spool, reserved *transfer, end time.Time
 			}
 		}
 		if spooling := to.wrote(n); spooling != nil {
-			return c.notStored(spooling), true
+			return c.s.notStored(c.conn, spooling), true
 		}
 		var refused *smtp.SMTPError
 		switch {
@@ -202,14 +225,6 @@ func (c *session) reserve(t *transfer, size int64) error {
 		return tooMuchMail(c.s.transfers.share)
 	}
 	return nil
-}
-
-// notStored returns the reply to a mail that no file could take.
-func (c *session) notStored(err error) error {
-	c.conn.excuse()
-	c.s.m.refuse(refusedSpool)
-	c.s.log.Error("cannot store a mail while it arrives: see to the spool folder", zap.String("spool_dir", c.s.o.SpoolDir), zap.Error(err))
-	return errSpool
 }
 
 // brokeOff returns the reply to a mail that broke off.

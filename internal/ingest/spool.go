@@ -86,6 +86,24 @@ func (s *spool) reader() io.Reader {
 	return io.MultiReader(io.NewSectionReader(s.file, 0, s.size-int64(len(s.mem))), mem)
 }
 
+// ReadAt is [io.ReaderAt] for what was received so far.
+func (s *spool) ReadAt(p []byte, at int64) (n int, err error) {
+	filed := s.size - int64(len(s.mem))
+	if at < filed {
+		n, err = s.file.ReadAt(p[:min(int64(len(p)), filed-at)], at)
+		if err != nil {
+			return n, fmt.Errorf("read a mail from its temporary file: %w", err)
+		}
+	}
+	if from := at + int64(n); n < len(p) && from < s.size {
+		n += copy(p[n:], s.mem[from-filed:])
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
 // close frees the memory and the file.
 func (s *spool) close() {
 	s.mem = nil

@@ -17,7 +17,7 @@ const dataBytes = events.MaxEnvelopeBytes - 512
 // fields are the names that "truncated" may hold, in the order of the data.
 var fields = []string{
 	"envelope", "from", "to", "cc", "reply_to", "sender", "resent", "subject", "message_id_header", "in_reply_to", "references",
-	"text", "html", "reply_text", "reply_html", "list", "bounce", "complaint", "calendar", "headers", "attachments", "authentication",
+	"text", "html", "reply_text", "reply_html", "list", "bounce", "complaint", "calendar", "headers", "attachments", "authentication", "milters",
 }
 
 // Limits of single values, in bytes before encoding.
@@ -75,6 +75,7 @@ func variable(c *email.Received) []room {
 		{"references", encodedSize(c.References), func(n int) bool { return cutList(&c.References, n) }},
 		{"headers", encodedSize(c.Headers), func(n int) bool { return cutList(&c.Headers, n) }},
 		{"attachments", encodedSize(c.Attachments), func(n int) bool { return cutList(&c.Attachments, n) }},
+		{"milters", encodedSize(c.Milters), func(n int) bool { return cutList(&c.Milters, n) }},
 		{"text", encodedSize(c.Text), func(n int) bool { return cutString(&c.Text, n) }},
 		{"html", encodedSize(c.HTML), func(n int) bool { return cutString(&c.HTML, n) }},
 		{"sender", encodedSize(c.Sender), func(n int) bool { return leaveOut(&c.Sender, n) }},
@@ -100,6 +101,7 @@ func variable(c *email.Received) []room {
 // fixedSize is the size of the data without the variable fields, if all fields are named as cut.
 func fixedSize(c email.Received) int {
 	c.Envelope.To, c.From, c.To, c.Cc, c.ReplyTo = nil, nil, nil, nil, nil
+	c.Milters = nil
 	c.Headers, c.Attachments, c.Text, c.HTML, c.References, c.ReplyText, c.ReplyHTML = nil, nil, "", "", nil, nil, nil
 	c.Sender, c.Resent, c.List, c.Bounce, c.Complaint, c.Calendar = nil, nil, nil, nil, nil, nil
 	c.Truncated = fields

@@ -1,6 +1,8 @@
 package rawmail
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -9,6 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/fanmail-dev/fanmail/events/email"
+	"github.com/fanmail-dev/fanmail/internal/milter"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 )
 
@@ -24,6 +28,11 @@ const (
 	HeaderHelo = "Fanmail-Helo"
 	// HeaderReceived is when the mail was received, as in RFC 3339.
 	HeaderReceived = "Fanmail-Received-At"
+	// HeaderMilters is what the milters said, as [milter.Encode] writes it; absent if none was asked.
+	HeaderMilters = "Fanmail-Milters"
+	// HeaderSum is the SHA-256 of the mail before milters changed it, in hex; absent if none did. A mail without a
+	// Message-ID that is sent twice is recognised by it.
+	HeaderSum = "Fanmail-Received-Sha256"
 	// HeaderObject names the object that has the mail's bytes; the body is empty then.
 	HeaderObject = "Fanmail-Object"
 )
@@ -43,6 +52,10 @@ type Mail struct {
 	Helo   string
 	At     time.Time // when it was received
 	Raw    []byte
+	// Milters are what they said; nil if none was asked.
+	Milters []email.Milter
+	// Received is the SHA-256 of the mail before milters changed it; nil if none did.
+	Received []byte
 }
 
 // encode returns the message of a mail, without its bytes.
@@ -56,6 +69,12 @@ func encode(subject string, m *Mail) *nats.Msg {
 	}
 	h.Set(HeaderHelo, m.Helo)
 	h.Set(HeaderReceived, m.At.UTC().Format(time.RFC3339Nano))
+	if len(m.Milters) > 0 {
+		h.Set(HeaderMilters, milter.Encode(m.Milters))
+	}
+	if m.Received != nil {
+		h.Set(HeaderSum, hex.EncodeToString(m.Received))
+	}
 	return msg
 }
 
@@ -66,7 +85,7 @@ func Decode(subject string, h nats.Header, body []byte) (m Mail, object string, 
 	if !ok || CheckNode(node) != nil {
 		return m, "", fmt.Errorf("the subject is not %s<node>", stream.RawPrefix)
 	}
-	for _, name := range []string{HeaderFrom, HeaderTo, HeaderClient, HeaderHelo, HeaderReceived, HeaderObject} {
+	for _, name := range []string{HeaderFrom, HeaderTo, HeaderClient, HeaderHelo, HeaderReceived, HeaderSum, HeaderObject} {
 		for _, value := range h[name] {
 			if len(value) > maxField {
 				return m, "", fmt.Errorf("%s has %d bytes; the limit is %d", name, len(value), maxField)
@@ -88,6 +107,16 @@ func Decode(subject string, h nats.Header, body []byte) (m Mail, object string, 
 	if v := h.Get(HeaderReceived); v != "" {
 		if m.At, err = time.Parse(time.RFC3339, v); err != nil {
 			return m, "", errors.New(HeaderReceived + " is not a time of RFC 3339")
+		}
+	}
+	if v := h.Get(HeaderMilters); v != "" {
+		if m.Milters, err = milter.Decode(v); err != nil {
+			return m, "", fmt.Errorf("%s %w", HeaderMilters, err)
+		}
+	}
+	if v := h.Get(HeaderSum); v != "" {
+		if m.Received, err = hex.DecodeString(v); err != nil || len(m.Received) != sha256.Size {
+			return m, "", errors.New(HeaderSum + " is not a SHA-256 in hex")
 		}
 	}
 	object = h.Get(HeaderObject)

@@ -76,6 +76,8 @@ func generate(t *testing.T, typ events.Type) []byte {
 			for _, name := range []string{"reply_text", "reply_html", "sender", "resent", "list", "bounce", "complaint", "calendar"} {
 				nullable(t, data, name)
 			}
+			nullable(t, s.Definitions["Milter"], "spam")
+			nullable(t, s.Definitions["Milter"], "score")
 		}
 	}
 	s.Properties.Set("data", data)
