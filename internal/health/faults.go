@@ -85,7 +85,7 @@ var faults = []Fault{
 	{Broker, "no answer", false, "the broker does not answer", "bring a majority of the stream's replicas up, and look at the servers' disks and logs"},
 	{Broker, "unreachable", false, "the broker is away", "start NATS, or correct the hosts in FANMAIL_NATS_URL"},
 
-	{Secrets, NoSecretsKey, true, "no secrets key: secrets are stored in clear", "make a key with `fanmail secrets new-key`, set FANMAIL_SECRETS_KEY_FILE in dispatchers and API, then run `fanmail secrets rotate`"},
+	{Secrets, NoSecretsKey, true, "no secrets key: secrets are stored in clear", "make a key with `fanmail secrets new-key`, set FANMAIL_SECRETS_KEY_FILE in dispatchers and API (with the chart: secretsKey.secret.name), then run `fanmail secrets rotate`"},
 	{Secrets, "missing key", true, "secrets are sealed with a key that this process does not have; their webhooks' deliveries wait", "set FANMAIL_SECRETS_KEY_FILE, or FANMAIL_SECRETS_KEY, to the keyset that sealed them"},
 	{Secrets, "wrong key", true, "the key has the id of the one in use, and is another", "set FANMAIL_SECRETS_KEY_FILE, or FANMAIL_SECRETS_KEY, to the keyset that sealed the secrets"},
 	{Secrets, StaleSecrets, true, "secrets are in clear, or sealed with an earlier key", "run `fanmail secrets rotate`"},

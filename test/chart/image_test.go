@@ -112,7 +112,7 @@ func TestCompose(t *testing.T) {
 	require.NoError(t, err, "the keyset is one")
 	require.NotEmpty(t, keys.Primary())
 	load := func(env []string) (err error) {
-		opts, err := cli.NewProjectOptions([]string{"../../deploy/compose.yaml"}, cli.WithEnv(env), cli.WithName("fanmail"), cli.WithProfiles([]string{"edge"}))
+		opts, err := cli.NewProjectOptions([]string{"../../deploy/compose.yaml"}, cli.WithEnv(env), cli.WithName("fanmail"), cli.WithProfiles([]string{"edge", "secrets"}))
 		require.NoError(t, err)
 		project, err := opts.LoadProject(context.Background())
 		if err != nil {
@@ -123,6 +123,7 @@ func TestCompose(t *testing.T) {
 			known[c] = environment(t, c, "--help")
 		}
 		known["edge"] = known["ingest"]
+		known["secrets"] = environment(t, "fanmail", "secrets", "rotate", "--help")
 		known["maintain"] = environment(t, "fanmail", "maintain", "--help")
 		scraped := targets(t)
 		for name, s := range project.Services {

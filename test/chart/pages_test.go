@@ -25,7 +25,8 @@ func TestTheChartHasTheValuesThatPagesName(t *testing.T) {
 	var values map[string]any
 	require.NoError(t, yaml.Unmarshal(readFile(t, "../../deploy/chart/values.yaml"), &values))
 	named := 0
-	for _, page := range []string{"docs/how-to/deploy-on-kubernetes.md", "docs/how-to/observe.md", "docs/reference/alerts.md"} {
+	for _, page := range []string{"docs/how-to/deploy-on-kubernetes.md", "docs/how-to/observe.md", "docs/how-to/encrypt-secrets.md", "docs/how-to/accept-mail-without-a-database.md",
+		"docs/explanation/security.md", "docs/reference/alerts.md"} {
 		for _, m := range regexp.MustCompile("[`= ]([a-z][A-Za-z]*(?:\\.[a-zA-Z]+)+)\\b").FindAllStringSubmatch(string(readFile(t, "../../"+page)), -1) {
 			path := strings.Split(m[1], ".")
 			if _, ours := values[path[0]]; !ours || slices.Contains([]string{"md", "yaml", "conf", "sql"}, path[len(path)-1]) {
