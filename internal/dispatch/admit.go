@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/dispatch/scheduler"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -61,11 +62,22 @@ func (d *Dispatcher) admitted(q *delivery, a scheduler.Admission) {
 		q.message.done()
 	case scheduler.Ended:
 		d.end(q, reasonDeleted, textDeleted)
+	case scheduler.Suspect:
+		d.renewFirst(q)
 	case scheduler.Full, scheduler.Busy, scheduler.Foreign:
 		// The partition may have gone while its rows were fetched: the new owner
 		// need not wait for the lease to run out.
 		d.release(q)
 	}
+}
+
+// renewFirst has the lease of a delivery renewed before it is queued. Nothing is queued
+// if the row has another lease by then.
+func (d *Dispatcher) renewFirst(q *delivery) {
+	if q.tenure == nil {
+		q.tenure = d.owner.tenure(events.Partition(q.WebhookID))
+	}
+	d.outcomes.add(entry{kind: entryReclaim, d: q})
 }
 
 // waitForRoom offers a delivery to a quick lane until it fits, for roomWait at

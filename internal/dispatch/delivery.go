@@ -34,7 +34,7 @@ type delivery struct {
 func newDelivery(l *subscribers.Leased, from source, heads *headReader) *delivery {
 	q := &delivery{
 		Delivery: scheduler.Delivery{
-			ID: l.ID, WebhookID: l.WebhookID, Lease: l.Lease, Attempts: l.Attempts, IsReplay: l.IsReplay, Envelope: l.Envelope,
+			ID: l.ID, WebhookID: l.WebhookID, Lease: l.Lease, Attempts: l.Attempts, IsReplay: l.IsReplay, Envelope: l.Envelope, Own: from == fromTable,
 		},
 		createdAt: l.CreatedAt, eventID: l.EventID, maxAttempts: l.MaxAttempts, traceparent: l.Traceparent, source: from,
 		head: heads.read(l.Envelope),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -12,6 +13,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 
+	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/dispatch/scheduler"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -32,6 +34,10 @@ type Dispatcher struct {
 	owner    *ownership
 	// details bounds the log lines about attempts without an answer.
 	details rate.Sometimes
+
+	inboxes [events.Partitions]atomic.Pointer[inbox] // of the owned partitions
+	// taking says that rows are taken from the table whose messages did not come.
+	taking atomic.Bool
 
 	mu    sync.Mutex // serializes all that follows
 	sched *scheduler.Scheduler

@@ -65,6 +65,8 @@ func (d *Dispatcher) feed(batch []subscribers.Leased, from, to int, valid bool, 
 		case scheduler.Queued, scheduler.Duplicate:
 		case scheduler.Full:
 			d.release(q)
+		case scheduler.Suspect:
+			d.renewFirst(q)
 		case scheduler.Busy, scheduler.Foreign, scheduler.Ended:
 			left = append(left, i)
 		}

@@ -48,8 +48,8 @@ func (l *handedOut) handled(t *testing.T) (deliveries uint64, untouched bool) {
 	require.NoError(t, err)
 	meta, err := m.Metadata()
 	require.NoError(t, err)
-	in := &inbox{tenure: l.d.owner.tenure(l.partition)}
-	in.begins(l.d.clock.latest() + time.Hour.Microseconds())
+	in := newInbox(l.partition, l.d.owner.tenure(l.partition), 0)
+	l.d.suspect(l.partition, l.d.clock.latest()+time.Hour.Microseconds())
 	l.d.handle(t.Context(), m, in)
 	require.NoError(t, l.d.outcomes.flush(t.Context()))
 	require.NoError(t, l.d.pool.QueryRow(t.Context(), `SELECT status = 'pending' AND next_retry_at = $1 FROM fanmail.webhook_subscriber_deliveries`,

@@ -13,6 +13,7 @@ type metrics struct {
 	duration      prometheus.Histogram
 	lag           prometheus.Histogram
 	released      prometheus.Counter
+	unheard       prometheus.Counter
 	fetched       prometheus.Counter
 	expired       prometheus.Counter
 	stale         prometheus.Counter
@@ -55,6 +56,9 @@ func (m *metrics) registerAttempts(f promauto.Factory) {
 func (m *metrics) registerRows(f promauto.Factory) {
 	m.released = f.NewCounter(prometheus.CounterOpts{
 		Name: "fanmail_dispatch_released_total", Help: "Deliveries released to the table, or inserted as due, because their lane had no room.",
+	})
+	m.unheard = f.NewCounter(prometheus.CounterOpts{
+		Name: "fanmail_dispatch_unheard_total", Help: "New deliveries taken from the table because the broker handed out no message of their partition.",
 	})
 	m.fetched = f.NewCounter(prometheus.CounterOpts{
 		Name: "fanmail_dispatch_fetched_total", Help: "Due rows fetched from the table.",

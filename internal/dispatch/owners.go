@@ -23,6 +23,7 @@ FROM (
 	ORDER BY partition LIMIT $3 FOR UPDATE SKIP LOCKED) AS free
 WHERE p.partition = free.partition
 RETURNING p.partition, CASE WHEN isfinite(free.former) THEN free.former END`
+	askOwner = `SELECT EXISTS (SELECT FROM fanmail.partition_owners WHERE owner = $1 AND partition = $2)`
 	// A free partition has a finite leased_until if attempts of an owner may still run.
 	freed = `
 UPDATE fanmail.partition_owners AS p SET owner = NULL,

@@ -228,6 +228,15 @@ func (o *ownership) run(ctx context.Context, holder partitionHolder) {
 	}
 }
 
+// stillOwns asks the database whether nobody has claimed a partition of this process.
+// If so, every row that was read before this call was leased before the next owner's time.
+func (o *ownership) stillOwns(ctx context.Context, partition int) (mine bool, err error) {
+	if err := o.pool.QueryRow(ctx, askOwner, o.id, partition).Scan(&mine); err != nil {
+		return false, fmt.Errorf("ask who owns partition %d: %w", partition, err)
+	}
+	return mine, nil
+}
+
 // beat is one heartbeat: renew, claim what is missing, hand over what is too
 // much.
 func (o *ownership) beat(ctx context.Context, holder partitionHolder) error {

@@ -3,7 +3,6 @@ package dispatch
 import (
 	"context"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -24,32 +23,62 @@ const aheadMessages = 4
 // run out.
 const receivePause = time.Second
 
-// inbox is what is known of the messages of a partition that this process owns.
-type inbox struct {
-	tenure *tenure
-	since  atomic.Int64  // the database's time when they began to come
-	last   atomic.Uint64 // the highest sequence of the stream that has come since
-}
-
-// begins says that messages begin to come.
-func (b *inbox) begins(now int64) {
-	b.since.Store(now)
-	b.last.Store(0)
-}
-
 // receive takes a partition's messages until ctx ends, and calls started when
 // they begin to come.
 func (d *Dispatcher) receive(ctx context.Context, partition int, t *tenure, started func()) {
-	in := &inbox{tenure: t}
-	in.begins(d.clock.latest())
+	in := newInbox(partition, t, d.clock.latest())
+	d.begin(in)
+	d.inboxes[partition].Store(in)
+	defer d.inboxes[partition].CompareAndSwap(in, nil)
 	source := stream.Source{
 		JS: d.js, Streams: d.o.Streams, Stream: stream.Deliveries, Consumer: stream.PartitionConsumer(partition),
-		Ahead: aheadMessages, Log: d.log, Started: func() {
-			in.begins(d.clock.latest())
+		Ahead: aheadMessages, Heartbeat: inboxHeartbeat, Log: d.log,
+		Started: func() {
+			d.begin(in)
+			d.ask(in)
 			started()
 		},
+		Silent: in.doubt,
 	}
-	_ = source.Run(ctx, func(m jetstream.Msg) { d.handle(ctx, m, in) })
+	_ = source.Run(ctx, func(m jetstream.Msg) {
+		in.busy.Store(true)
+		d.handle(ctx, m, in)
+		in.hear()
+		in.busy.Store(false)
+	})
+}
+
+// begin says that the inbox's messages begin to come: older leases are suspect.
+func (d *Dispatcher) begin(in *inbox) {
+	in.last.Store(0)
+	d.suspect(in.partition, d.clock.latest())
+}
+
+// suspect says that somebody else may have had the rows of a partition whose first
+// lease began before a time: their lease must be renewed before they are queued.
+func (d *Dispatcher) suspect(partition int, began int64) {
+	d.input(func(s *scheduler.Scheduler, _ scheduler.Now) {
+		s.Suspect(partition, began+subscribers.FirstLease.Microseconds())
+	})
+}
+
+// suspected says that a lease of a partition is suspect.
+func (d *Dispatcher) suspected(partition int, lease int64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.sched.Suspected(partition, lease)
+}
+
+// emptyMessage is a message without deliveries.
+var emptyMessage = (&stream.DeliveryMessage{}).AppendTo(nil)
+
+// ask sends a message without deliveries to an inbox of this process, which ends the
+// doubt when it comes.
+func (d *Dispatcher) ask(in *inbox) {
+	in.doubt()
+	if d.nc.IsConnected() {
+		_ = d.nc.Publish(stream.PartitionSubject(in.partition), emptyMessage)
+	}
 }
 
 // handle takes a message apart.
@@ -72,7 +101,7 @@ func (d *Dispatcher) handle(ctx context.Context, m jetstream.Msg, in *inbox) {
 		_ = m.Ack()
 		return
 	}
-	redelivered := in.redelivered(m, dm.Lease)
+	redelivered := in.redelivered(m) || d.suspected(in.partition, dm.Lease)
 	if wait := in.tenure.formerEnds(d.longestAttempt(dm)); redelivered && wait > 0 {
 		// A former owner that died or is paused may have begun to send it.
 		_ = m.NakWithDelay(wait)
@@ -106,23 +135,6 @@ func (d *Dispatcher) longestAttempt(dm *stream.DeliveryMessage) time.Duration {
 		}
 	}
 	return longest
-}
-
-// redelivered says that some of the message's deliveries may be finished, so
-// that each must prove that its row is still under the message's lease. That
-// holds too for messages older than our ownership: the previous owner may have
-// finished them, and the broker's count of deliveries is lost with its nodes. So
-// this process remembers how far the stream has come.
-func (b *inbox) redelivered(m jetstream.Msg, lease int64) bool {
-	meta, err := m.Metadata()
-	if err != nil || meta.NumDelivered > 1 {
-		return true
-	}
-	if meta.Sequence.Stream <= b.last.Load() {
-		return true
-	}
-	b.last.Store(meta.Sequence.Stream)
-	return lease-subscribers.FirstLease.Microseconds() < b.since.Load()
 }
 
 // deliveries returns the deliveries of a message.

@@ -14,12 +14,8 @@ import (
 // rescueEvery is how often the owned partitions are searched for rows that no
 // message and no memory of this process tells of: rows whose message was lost,
 // or whose dispatcher died.
-// Without a broker no hint tells of rows that other processes made due, and
-// rescueAlone holds.
-const (
-	rescueEvery = 5 * time.Second
-	rescueAlone = time.Second
-)
+// Partitions whose messages don't come are searched more often; see runSilent.
+const rescueEvery = 5 * time.Second
 
 // runRescues searches the owned partitions until ctx ends, one after the other
 // over rescueEvery, so that thousands of webhooks with pending rows make no
@@ -28,11 +24,7 @@ const (
 func (d *Dispatcher) runRescues(ctx context.Context) {
 	for atOnce := true; ctx.Err() == nil; {
 		owned := d.ownedPartitions()
-		every := rescueEvery
-		if !d.nc.IsConnected() {
-			every = rescueAlone
-		}
-		gap := every / time.Duration(max(len(owned), 1))
+		gap := rescueEvery / time.Duration(max(len(owned), 1))
 		if atOnce || len(owned) == 0 {
 			for _, p := range owned {
 				d.rescueLogged(ctx, p)
@@ -107,6 +99,9 @@ func (d *Dispatcher) rescue(ctx context.Context, partition int) (due int, err er
 			}
 			s.Due(now, &w, f.Next)
 		})
+	}
+	if in := d.inboxes[partition].Load(); in != nil {
+		return due, d.unheard(ctx, in, found)
 	}
 	return due, nil
 }

@@ -49,6 +49,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	workers.Go(func() { d.owner.run(ctx, partitions{d}) })
 	workers.Go(func() { d.runFetches(ctx) })
 	workers.Go(func() { d.runRescues(ctx) })
+	workers.Go(func() { d.runSilent(ctx) })
 	workers.Go(func() { d.runTimer(ctx.Done()) })
 	<-ctx.Done()
 

@@ -44,7 +44,7 @@ func (d *Dispatcher) apply(ctx context.Context, r *report) {
 			d.metrics.expired.Inc()
 			e.d.message.done()
 		case e.kind == entryReclaim:
-			e.d.Lease = e.at
+			e.d.Lease, e.d.Own = e.at, true
 			d.admit(ctx, e.d)
 			reclaimed = true
 		}

@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"math"
 	"testing"
 	"time"
 
@@ -71,12 +70,13 @@ func TestAMessageThatComesTwiceAsNewIsKnownByItsSequence(t *testing.T) {
 		require.NoError(t, err)
 		return m
 	}
-	in := &inbox{}
-	in.begins(0)
-	require.False(t, in.redelivered(first(), math.MaxInt64))
-	require.True(t, in.redelivered(first(), math.MaxInt64))
-	in.begins(0)
-	require.False(t, in.redelivered(first(), math.MaxInt64), "a stream that was made anew begins at 1 again")
+	d, _ := stranger(t, "http://127.0.0.1:65535/")
+	in := newInbox(0, nil, 0)
+	d.begin(in)
+	require.False(t, in.redelivered(first()))
+	require.True(t, in.redelivered(first()))
+	d.begin(in)
+	require.False(t, in.redelivered(first()), "a stream that was made anew begins at 1 again")
 }
 
 // The registry can't be read for a moment: the webhook may be there all the same.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -62,6 +63,7 @@ type Relay struct {
 	metrics *metrics
 	tracer  trace.Tracer
 	broker  stream.Health
+	looker  looker
 	// singly is set once the stream has refused atomic batches.
 	singly bool
 }
@@ -74,7 +76,9 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, js jetstream.JetStream, o Options) *
 	if o.Registerer != nil {
 		o.Registerer.MustRegister(newBacklog(pool))
 	}
-	return &Relay{pool: pool, nc: nc, js: js, streams: o.Streams, log: o.Log.Named("relay"), metrics: newMetrics(o.Registerer), tracer: o.Tracer}
+	r := &Relay{pool: pool, nc: nc, js: js, streams: o.Streams, log: o.Log.Named("relay"), metrics: newMetrics(o.Registerer), tracer: o.Tracer}
+	r.looker.nc, r.looker.js, r.looker.streams, r.looker.log, r.looker.broker = nc, js, o.Streams, r.log, &r.broker
+	return r
 }
 
 // Publishing returns how publishing to MAIL_EVENTS stands. While it fails, a
@@ -99,6 +103,10 @@ func (r *Relay) Run(ctx context.Context) error {
 		return fmt.Errorf("subscribe to %s: %w", events.WakeOutbox, err)
 	}
 	defer func() { _ = sub.Unsubscribe() }()
+
+	var looks sync.WaitGroup
+	looks.Go(func() { r.looker.run(ctx) })
+	defer looks.Wait()
 
 	// A round ignores the end of ctx, so that leased events are published.
 	round := context.WithoutCancel(ctx)
@@ -225,6 +233,9 @@ func (r *Relay) round(ctx context.Context) (int, error) {
 	faults.At(faults.OutboxLeased)
 	r.metrics.batch.Observe(float64(len(msgs)))
 	if err := traced(ctx, r.tracer, msgs, r.publish); err != nil {
+		for _, m := range msgs {
+			r.looker.largest.Store(max(r.looker.largest.Load(), int64(len(m.Data))))
+		}
 		err = r.failed(fmt.Errorf("publish: %w", err))
 		release := outbox.Release(ctx, r.pool, entries)
 		// Without a leader nobody answers; the next round asks again.
@@ -234,6 +245,7 @@ func (r *Relay) round(ctx context.Context) (int, error) {
 		return 0, errors.Join(err, release, ensure)
 	}
 	faults.At(faults.OutboxPublished)
+	r.looker.largest.Store(0)
 	if r.broker.Set(nil) {
 		r.log.Info("the broker takes events again")
 	}

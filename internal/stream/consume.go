@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,9 +26,15 @@ type Source struct {
 	// and a channel that closes when it changes. The broker sends messages to the lowest
 	// rank that has a pull request open. nil: rank 0.
 	Rank func() (rank int, changed <-chan struct{})
+	// Heartbeat is how often the broker says that it is there while it has no messages. Zero
+	// means 5 s, and 5 s is the most.
+	Heartbeat time.Duration
 	// Started is called after each start of the subscription; nil: not called.
 	Started func()
-	Log     *zap.Logger
+	// Silent is called each time that the broker has said nothing for two heartbeats,
+	// and when a subscription has ended; nil: not called. It must not block.
+	Silent func()
+	Log    *zap.Logger
 }
 
 // Run calls handle for each message, one at a time, until ctx ends. It creates a consumer
@@ -47,6 +54,7 @@ func (s Source) Run(ctx context.Context, handle func(jetstream.Msg)) error {
 		if errors.Is(err, errRank) {
 			continue
 		}
+		s.silent()
 		if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrConsumerDeleted) {
 			err = errors.Join(err, Ensure(ctx, s.JS, s.Streams))
 		}
@@ -92,17 +100,44 @@ func (s Source) remove(ctx context.Context) error {
 	return err
 }
 
+// silenceEnds is how long a broker may say nothing until the subscription is started again.
+const silenceEnds = 10 * time.Second
+
+// silent calls Silent.
+func (s Source) silent() {
+	if s.Silent != nil {
+		s.Silent()
+	}
+}
+
+// silence returns a function to call whenever two heartbeats are missing. It
+// returns true once the broker has said nothing for [silenceEnds].
+func (s Source) silence(heartbeat time.Duration) func() bool {
+	var since, last time.Time
+	return func() bool {
+		s.silent()
+		now := time.Now()
+		if now.Sub(last) > 3*heartbeat {
+			since = now.Add(-2 * heartbeat) // something came in between
+		}
+		last = now
+		return now.Sub(since) >= silenceEnds
+	}
+}
+
 func (s Source) consume(ctx context.Context, started func(), handle func(jetstream.Msg)) error {
 	c, err := consumer(ctx, s.JS, s.Stream, s.Consumer, s.Streams.External)
 	if err != nil {
 		return err
 	}
 	lost := make(chan error, 1)
+	heartbeat := cmp.Or(s.Heartbeat, 5*time.Second)
+	silence := s.silence(heartbeat)
 	options := []jetstream.PullConsumeOpt{
-		jetstream.PullMaxMessages(s.Ahead), jetstream.PullExpiry(10 * time.Second),
+		jetstream.PullMaxMessages(s.Ahead), jetstream.PullExpiry(10 * time.Second), jetstream.PullHeartbeat(heartbeat),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 			if errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrConsumerNotFound) ||
-				errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrNoHeartbeat) {
+				errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrNoHeartbeat) && silence() {
 				select {
 				case lost <- err:
 				default:

@@ -46,6 +46,18 @@ func (h *Health) Set(err error) (changed bool) {
 	return changed
 }
 
+// Clear ends the failures, if the last one was at a time: what caused them is over, though
+// nothing was published. It reports whether it did.
+func (h *Health) Clear(last time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.err == nil || !h.last.Equal(last) {
+		return false
+	}
+	h.err, h.since, h.last = nil, time.Time{}, time.Time{}
+	return true
+}
+
 // Failing reports whether the last publication failed.
 func (h *Health) Failing() bool {
 	h.mu.Lock()

@@ -78,7 +78,8 @@ typedef dispatcher {
 	bool leaving;
 	byte until;
 	/* the consumer */
-	bool old;  /* the message is older than since */
+	bool old;  /* the message's lease is suspect */
+	bool spare; /* the row was found under its first lease */
 	bool seen; /* the message's sequence came before, to this consumer */
 	mtype:hand hand;
 	bool stopped; /* the context of the consumer that the hand belongs to */
@@ -165,7 +166,7 @@ inline fault(i) {
 		excuse = excuse || UNRECORDED(i);
 		forget(i); dropFetched(i);
 		d[i].stall = dead; d[i].owned = false; d[i].leaving = false; d[i].until = 0;
-		d[i].want = false; d[i].known = false;
+		d[i].want = false; d[i].known = false; d[i].spare = false;
 		stopConsumer(i);
 		d[i].hand = handEmpty; d[i].stopped = false;
 		if
@@ -296,13 +297,20 @@ inline addFresh(i) {
 	printf("%d: adds the message's delivery\n", i);
 	d[i].hand = handEmpty;
 	if
+#ifndef NO_SINCE
+	:: d[i].phase == phaseNew && d[i].owned && !d[i].stopped && d[i].old -> d[i].hand = handReclaim /* Suspect */
+#endif
 #ifndef NO_HELD
 	:: d[i].phase != phaseNew -> skip /* Duplicate */
 #else
 	:: d[i].phase != phaseNew && d[i].phase != phaseQueued -> assert(right == 0 || poster != i)
 	:: d[i].phase == phaseQueued -> skip
 #endif
-	:: d[i].phase == phaseNew ->
+	:: d[i].phase == phaseNew &&
+#ifndef NO_SINCE
+		!(d[i].owned && !d[i].stopped && d[i].old) &&
+#endif
+		true ->
 		d[i].lease = firstLease; d[i].current = firstCurrent; d[i].attempt = 0;
 #ifdef NO_STOPPED
 		d[i].stopped = false;
@@ -343,6 +351,41 @@ inline reclaim(i) {
 	:: else
 	fi;
 	d[i].stopped = false
+}
+
+/* takeLeased finds the row: its first lease began under this ownership, and its message did not come. */
+#ifdef NO_LEASED_SINCE
+#define LEASED_SINCE(i) true
+#else
+#define LEASED_SINCE(i) (!d[i].old)
+#endif
+/* stillOwns is asked after the row was found, and before it is released. */
+#ifdef NO_LEASED_OWNER
+#define STILL_OWNS(i) true
+#else
+#define STILL_OWNS(i) (owner == i)
+#endif
+inline findLeased(i) {
+	printf("%d: finds the row under its first lease\n", i);
+#ifndef NO_SUSPECT
+	d[i].old = true;
+#endif
+	d[i].spare = true
+}
+
+/* takeLeased releases it. */
+inline releaseLeased(i) {
+	printf("%d: releases the row\n", i);
+	d[i].spare = false;
+	if
+#ifdef NO_RELEASE_LEASE
+	:: status == pending ->
+#else
+	:: status == pending && firstCurrent ->
+#endif
+		changed(); nextRetryAt = 0; leased = false; d[i].known = d[i].owned
+	:: else
+	fi
 }
 
 /* FetchDue. It knows nothing of owners. */
@@ -542,6 +585,9 @@ end:
 		fault(i) }
 	:: atomic { LIVE(i) && d[i].hand == handFresh -> addFresh(i); fault(i) }
 	:: atomic { DATABASE(i) && d[i].hand == handReclaim -> reclaim(i); fault(i) }
+	:: atomic { DATABASE(i) && d[i].owned && d[i].consumer && !d[i].spare && d[i].phase == phaseNew &&
+		status == pending && firstCurrent && nextRetryAt > 0 && LEASED_SINCE(i) && STILL_OWNS(i) -> findLeased(i); fault(i) }
+	:: atomic { DATABASE(i) && d[i].spare -> releaseLeased(i); fault(i) }
 	:: atomic { LIVE(i) && d[i].owned && d[i].until > 0 && !d[i].want && !d[i].has &&
 		status == pending && nextRetryAt == 0 && FOUND(i) -> d[i].want = true; fault(i) }
 	:: atomic { DATABASE(i) && d[i].want && !d[i].has -> fetchDue(i); fault(i) }
@@ -645,8 +691,8 @@ inline resume(i) {
 
 /* Nothing is left that could change the row. */
 #define OVER (status != none && status != pending && copies == 0 && \
-	d[0].phase == phaseNew && d[0].hand == handEmpty && !d[0].has && !d[0].want && \
-	d[1].phase == phaseNew && d[1].hand == handEmpty && !d[1].has && !d[1].want)
+	d[0].phase == phaseNew && d[0].hand == handEmpty && !d[0].has && !d[0].want && !d[0].spare && \
+	d[1].phase == phaseNew && d[1].hand == handEmpty && !d[1].has && !d[1].want && !d[1].spare)
 
 proctype Clock() {
 end:

@@ -20,6 +20,10 @@ const (
 	Foreign
 	// Ended: the webhook is deleted. End the delivery.
 	Ended
+	// Suspect: somebody else may have had the row since its lease began; see
+	// [Scheduler.Suspect]. Renew the lease. If it was still the row's, add the
+	// delivery again with the new lease, as its own.
+	Suspect
 )
 
 // Add offers a leased delivery to its webhook's lane. w is the webhook's
@@ -36,6 +40,8 @@ func (s *Scheduler) Add(now Now, d *Delivery, w *Webhook) Admission {
 		return Foreign
 	case w.Status == Deleted:
 		return Ended
+	case !d.Own && s.Suspected(events.Partition(w.ID), d.Lease):
+		return Suspect
 	}
 	l := s.laneOf(w, now)
 	if w.Status == Disabled {
@@ -56,6 +62,16 @@ func (s *Scheduler) Add(now Now, d *Delivery, w *Webhook) Admission {
 	s.consider(l, now)
 	return Queued
 }
+
+// Suspect says that somebody else may have had the rows of a partition whose lease ends
+// before a time, in Unix microseconds. Add queues none of them, unless the lease is
+// this process's own.
+func (s *Scheduler) Suspect(partition int, before int64) {
+	s.suspect[partition] = max(s.suspect[partition], before)
+}
+
+// Suspected says that a partition's lease that ends at a time is suspect.
+func (s *Scheduler) Suspected(partition int, end int64) bool { return end < s.suspect[partition] }
 
 // noRoom says that the lane can take no more deliveries.
 func (s *Scheduler) noRoom(l *lane) bool {

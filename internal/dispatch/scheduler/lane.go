@@ -49,6 +49,8 @@ type Delivery struct {
 	// Lease is when the row's lease ends, in Unix microseconds of the
 	// database's clock.
 	Lease int64
+	// Own says that this process took the lease, by a fetch or a renewal.
+	Own bool
 	// Attempts made so far.
 	Attempts int
 	// IsReplay lets what is new go first.

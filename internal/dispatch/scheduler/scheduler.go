@@ -35,6 +35,7 @@ type Scheduler struct {
 	mode       mode
 	leaseUntil time.Time // no attempt starts from then on
 	owned      [events.Partitions]bool
+	suspect    [events.Partitions]int64 // leases that end before must be renewed first
 
 	lanes map[events.WebhookID]*lane
 	held  map[events.DeliveryID]*Delivery
