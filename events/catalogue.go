@@ -20,6 +20,20 @@ const (
 	EmailBounced         Type = "email.bounced"
 	EmailComplained      Type = "email.complained"
 
+	// Types that mail platforms produce: what became of a mail that they were to send, and what concerns their
+	// sending domains and suppression lists.
+
+	EmailFailed            Type = "email.failed"
+	EmailFlagged           Type = "email.flagged"
+	EmailBlocked           Type = "email.blocked"
+	EmailReviewRequested   Type = "email.review_requested"
+	EmailReviewApproved    Type = "email.review_approved"
+	EmailReviewRejected    Type = "email.review_rejected"
+	DomainSendingVerified  Type = "domain.sending_verified"
+	DomainSendingFailed    Type = "domain.sending_failed"
+	DomainSuppressionAdded Type = "domain.suppression_added"
+	AgentSuppressionAdded  Type = "agent.suppression_added"
+
 	// The operational types: events about Fanmail itself, which only Fanmail produces.
 
 	// WebhookDisabled means that a webhook was disabled automatically.
@@ -34,6 +48,8 @@ const (
 var catalogue = []Type{
 	EmailReceived, EmailSent, EmailPendingApproval, EmailApproved, EmailRejected,
 	EmailDelivered, EmailBounced, EmailComplained,
+	EmailFailed, EmailFlagged, EmailBlocked, EmailReviewRequested, EmailReviewApproved, EmailReviewRejected,
+	DomainSendingVerified, DomainSendingFailed, DomainSuppressionAdded, AgentSuppressionAdded,
 	WebhookDisabled, WebhookRecovered, DeliveryExhausted,
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -18,10 +19,12 @@ type filters struct {
 	AgentIDs        []storedText `json:"agent_ids,omitempty" doc:"Addresses of agents of this tenant."`
 	ConversationIDs []storedText `json:"conversation_ids,omitempty"`
 	Labels          []storedText `json:"labels,omitempty"`
+	AgentEmails     []storedText `json:"agent_emails,omitempty" doc:"Another name of agent_ids, for requests; answers have agent_ids. Where both are given, both count."`
 }
 
 func (f *filters) settings() subscribers.Filters {
-	return subscribers.Filters{AgentIDs: texts(f.AgentIDs), ConversationIDs: texts(f.ConversationIDs), Labels: texts(f.Labels)}
+	agents := texts(slices.Concat(f.AgentIDs, f.AgentEmails))
+	return subscribers.Filters{AgentIDs: agents, ConversationIDs: texts(f.ConversationIDs), Labels: texts(f.Labels)}
 }
 
 // Webhook is a subscriber, without its secrets.

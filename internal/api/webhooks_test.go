@@ -53,6 +53,8 @@ func TestAWebhooksLife(t *testing.T) {
 	require.Nil(t, changed.json["rate_limit"])
 	require.Equal(t, "strict", changed.json["ordering"])
 	require.Empty(t, changed.json["filters"])
+	changed = c.do("PATCH", "/v1/webhooks/"+id, map[string]any{"filters": map[string]any{"agent_emails": []string{"SALES@example.com"}}}).want(t, 200)
+	require.Equal(t, map[string]any{"agent_ids": []any{"sales@example.com"}}, changed.json["filters"], "another name of agent_ids")
 	require.Equal(t, "CRM", changed.json["description"], "absent fields stay")
 	require.NotContains(t, string(changed.raw), "secret")
 	var strict bool

@@ -58,7 +58,7 @@ func generate(t *testing.T, typ events.Type) []byte {
 	s := r.Reflect(&events.Envelope{})
 	s.Title = string(typ)
 	article := "a "
-	if strings.HasPrefix(string(typ), "e") {
+	if strings.ContainsRune("aeiou", rune(typ[0])) {
 		article = "an "
 	}
 	s.Description = "The envelope of " + article + string(typ) + " event, POSTed byte for byte."
