@@ -44,6 +44,11 @@ var templates = map[string][]string{
 	"proxy":    {"http://fan:%s@127.0.0.1:1", "socks5://fan:%s@127.0.0.1:1", "ftp://fan:%s@127.0.0.1:1", "http//fan:%s@h", "fan:%s@127.0.0.1", "%s"},
 	"api":      {"http://fan:%s@127.0.0.1:1", "https://fan:%s@127.0.0.1:1/", "http//fan:%s@127.0.0.1", "fan:%s@127.0.0.1", "%s"},
 	"key":      {"%s", "fm_%s"},
+	"blobs": {
+		"s3://fan:%s@bucket?endpoint=http://127.0.0.1:1", "s3://%s@bucket", "s3://%s:x@bucket/prefix", "s3//fan:%s@bucket", "s3:fan:%s@bucket", "fan:%s@bucket", "%s",
+		"s3://bucket?secret=%s", "s3://bucket?%s", "s3://bucket?endpoint=http://fan:%s@127.0.0.1:1", "s3://bucket?endpoint=%s", "s3://bucket?region=%s&endpoint=http://127.0.0.1:1",
+		"gs://%s@bucket", "file://%s/dir", "file://fan:%s@/dir", "file:%s",
+	},
 
 	"secrets-key": {"%s", "file:%s", "kms://%s", "hcvault://%s", "aws-kms://%s", `{"primaryKeyId":1,"key":[{"keyData":"%s"}]}`, `{"primaryKeyId":"%s"}`, "sealed:v1:%s"},
 }

@@ -244,12 +244,15 @@ CREATE TABLE fanmail.webhook_delivery_attempts (
     PRIMARY KEY (delivery_id, created_at, attempt, at)
 ) PARTITION BY RANGE (created_at);
 
--- Raw mail, once for each SMTP transaction, whatever the number of agents.
+-- Raw mail, once for each SMTP transaction, whatever the number of agents. A large one may be in the blob store.
 CREATE TABLE fanmail.message_raws (
     id         uuid NOT NULL,
     created_at timestamptz NOT NULL,
-    raw        bytea NOT NULL,
-    PRIMARY KEY (id, created_at)
+    raw        bytea,                          -- NULL: in the blob store
+    blob       text,                           -- its key there
+    sha256     bytea,                          -- of the blob's content
+    PRIMARY KEY (id, created_at),
+    CHECK ((raw IS NULL) = (blob IS NOT NULL) AND (blob IS NULL) = (sha256 IS NULL))
 ) PARTITION BY RANGE (created_at);
 ALTER TABLE fanmail.message_raws ALTER COLUMN raw SET STORAGE EXTERNAL; -- substring() then reads only what it gives
 

@@ -73,6 +73,7 @@ func (d *Deliverer) attempt(attemptCtx, writeCtx context.Context, c *claimed) (r
 		d.log.Warn("a delivery to an agent's webhook ended", zap.Stringer("message_id", c.id), zap.String("agent_id", c.agent), zap.String("reason", ended))
 		return attempt.Result{Reason: attempt.ReasonRequest, Error: ended}, false
 	}
+	defer b.close()
 	if c.attempts == 0 {
 		d.metrics.lag.Observe(max(0, time.Since(c.createdAt).Seconds()))
 	}
@@ -108,12 +109,15 @@ func (d *Deliverer) prepare(ctx context.Context, c *claimed) (p *Payload, b *bod
 		return nil, nil, mailbox.ErrGone.Error(), nil
 	}
 	if p, err = newPayload(c.agent, c.envelope); err == nil {
-		b, err = newBody(ctx, d.pool, p, c.raw)
+		b, err = newBody(ctx, d.pool, d.o.Blobs, p, c.raw)
 	}
 	for _, last := range []error{mailbox.ErrGone, errEvent} {
 		if errors.Is(err, last) {
 			return nil, nil, last.Error(), nil
 		}
+	}
+	if lost, ok := errors.AsType[*mailbox.BlobError](err); ok {
+		return nil, nil, lost.Error(), nil
 	}
 	return p, b, "", err
 }

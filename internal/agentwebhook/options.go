@@ -7,6 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/internal/blobs"
 )
 
 // Options configure a [Deliverer]. The zero value is usable.
@@ -34,6 +36,8 @@ type Options struct {
 	// Sunset is when the agents' own webhooks end, for the header Sunset
 	// (RFC 8594). Zero: no header.
 	Sunset time.Time
+	// Blobs holds large raw mails; nil: the database has all.
+	Blobs blobs.Store
 	// Drain is the longest time that stopping may take; zero: 20 s.
 	Drain      time.Duration
 	Log        *zap.Logger           // nil: silent

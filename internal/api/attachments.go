@@ -38,7 +38,7 @@ func (s *server) attachmentRoutes() {
 			Description: "The decoded content.",
 			Content:     map[string]*huma.MediaType{"*/*": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}},
 		}},
-		Errors: []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusTooManyRequests},
+		Errors: []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusTooManyRequests, http.StatusBadGateway},
 	}, s.attachment)
 }
 
@@ -60,9 +60,9 @@ func (s *server) attachment(ctx context.Context, in *attachmentPath) (*streamed,
 	}()
 	reading, cancel := context.WithTimeoutCause(ctx, readAttachmentTimeout, fmt.Errorf("reading an attachment took over %s", readAttachmentTimeout))
 	defer cancel()
-	mail, err := m.Raw.Whole(reading, s.pool)
+	mail, err := m.Raw.Whole(reading, s.pool, s.blobs)
 	if err != nil {
-		return nil, goneMail(err)
+		return nil, s.unreadable(err)
 	}
 	about, content, err := mailparse.ReadAttachment(reading, mail, in.N)
 	if errors.Is(err, mailparse.ErrNoAttachment) {

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/blobs"
 	"github.com/fanmail-dev/fanmail/internal/keyring"
 	"github.com/fanmail-dev/fanmail/internal/replay"
 	"github.com/fanmail-dev/fanmail/internal/stream"
@@ -45,6 +46,8 @@ type Options struct {
 	// Usage holds tenants to their quotas of the day. Close it when the handler has
 	// ended. nil: a counter of the handler's own.
 	Usage *usage.Counter
+	// Blobs holds large raw mails; nil: the database has all.
+	Blobs blobs.Store
 	// Log takes log messages; nil: silent.
 	Log *zap.Logger
 	// Registerer takes the metrics; nil: they are not registered.
@@ -90,7 +93,7 @@ func NewHandler(o Options) (http.Handler, error) {
 		return nil, fmt.Errorf("api: Options.Registerer: %w", err)
 	}
 	s := &server{
-		pool: o.Pool, nc: o.NC, js: o.JS, resolver: resolver(o.DNSServer), limits: o.Limits.WithDefaults(), store: subscribers.NewStore(o.Pool, o.Limits).WithKeyring(o.Secrets), secrets: o.Secrets, replays: replay.NewStore(o.Pool),
+		pool: o.Pool, nc: o.NC, js: o.JS, resolver: resolver(o.DNSServer), limits: o.Limits.WithDefaults(), store: subscribers.NewStore(o.Pool, o.Limits).WithKeyring(o.Secrets), secrets: o.Secrets, blobs: o.Blobs, replays: replay.NewStore(o.Pool),
 		log: o.Log, metrics: m, maxBody: o.MaxBodyBytes, rates: newRates(), rateLimit: o.RateLimit, usage: o.Usage, memory: newMemoryBudget(), ready: o.Ready,
 		tails: tails{byTenant: map[events.TenantID]int64{}}, stopping: o.Stopping,
 	}

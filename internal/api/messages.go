@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/blobs"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/outbox"
 )
@@ -46,7 +48,7 @@ func (s *server) messageRoutes() {
 			Description: "The message, byte for byte as it was received.",
 			Content:     map[string]*huma.MediaType{"message/rfc822": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}},
 		}},
-		Errors: []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound},
+		Errors: []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusBadGateway},
 	}, s.rawMessage)
 }
 
@@ -79,22 +81,22 @@ func (s *server) rawMessage(ctx context.Context, in *messagePath) (*streamed, er
 	if err != nil {
 		return nil, err // no rows: 404
 	}
-	raw := m.Raw
-	// Read before the status is written, so that an unavailable database is a
-	// 503 instead of a truncated response.
-	chunk, err := raw.Chunk(ctx, s.pool, 0)
+	// Read before the status is written, so that an unavailable database or blob store
+	// is a 503 instead of a truncated response.
+	raw, err := m.Raw.Open(ctx, s.pool, s.blobs)
 	if err != nil {
-		return nil, goneMail(err)
+		return nil, s.unreadable(err)
 	}
 	return &streamed{Body: func(hc huma.Context) {
+		defer raw.Close()
 		_, w := humago.Unwrap(hc)
 		hc.SetHeader("Content-Type", "message/rfc822")
-		hc.SetHeader("Content-Length", strconv.FormatInt(raw.Size, 10))
+		hc.SetHeader("Content-Length", strconv.FormatInt(m.Raw.Size, 10))
 		// The message is a stranger's text: a browser must not run it.
 		hc.SetHeader("Content-Disposition", `attachment; filename="`+in.ID.String()+`.eml"`)
 		hc.SetHeader("Content-Security-Policy", "sandbox")
 		hc.SetStatus(http.StatusOK)
-		if err := s.stream(ctx, w, raw, chunk); err != nil {
+		if err := s.stream(ctx, w, raw); err != nil {
 			if ctx.Err() == nil {
 				s.log.Warn("sending a raw message broke off", zap.Stringer("message_id", in.ID), zap.Error(err))
 			}
@@ -103,31 +105,40 @@ func (s *server) rawMessage(ctx context.Context, in *messagePath) (*streamed, er
 	}}, nil
 }
 
-// goneMail turns the error for a raw mail past its retention into a 404.
-func goneMail(err error) error {
-	if errors.Is(err, mailbox.ErrGone) {
+// unreadable turns the error for a raw mail that can't be read into an answer, and logs it
+// if an operator must act.
+func (s *server) unreadable(err error) error {
+	lost, isLost := errors.AsType[*mailbox.BlobError](err)
+	switch {
+	case errors.Is(err, mailbox.ErrGone):
 		return problem(http.StatusNotFound, "the raw message is gone")
+	case isLost:
+		s.log.Error("a raw message is lost", zap.Error(err))
+		return problem(http.StatusBadGateway, "%v", lost)
+	case errors.Is(err, mailbox.ErrNoBlobs), blobs.KindOf(err) != "":
+		s.log.Warn("a raw message can't be read now", zap.Error(err))
+		return problem(http.StatusServiceUnavailable, "the raw message is in the blob store, which can't be read now; try again later")
 	}
 	return err
 }
 
-func (s *server) stream(ctx context.Context, w http.ResponseWriter, raw mailbox.Raw, chunk []byte) error {
+// stream sends the raw mail, each chunk within [chunkTimeout].
+func (s *server) stream(ctx context.Context, w http.ResponseWriter, raw *mailbox.RawReader) error {
 	control := http.NewResponseController(w)
 	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
-	var sent int64
 	for {
+		chunk, err := raw.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 		if err := control.SetWriteDeadline(time.Now().Add(chunkTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 			return fmt.Errorf("send a raw message: %w", err)
 		}
 		if _, err := w.Write(chunk); err != nil {
 			return fmt.Errorf("send a raw message: %w", err)
-		}
-		if sent += int64(len(chunk)); sent >= raw.Size {
-			return nil
-		}
-		var err error
-		if chunk, err = raw.Chunk(ctx, s.pool, sent); err != nil {
-			return err
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/blobs"
 	"github.com/fanmail-dev/fanmail/internal/keyring"
 	"github.com/fanmail-dev/fanmail/internal/replay"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
@@ -32,6 +33,7 @@ type server struct {
 	replays  *replay.Store
 	limits   subscribers.Limits
 	secrets  *keyring.Keyring
+	blobs    blobs.Store // nil: none
 	log      *zap.Logger
 	metrics  *metrics
 	maxBody  int64

@@ -20,6 +20,7 @@ type APIConfig struct {
 	Logging
 	Outbound
 	Secrets
+	Blobs
 	Addr          string `name:"api-addr" env:"FANMAIL_API_ADDR" default:"127.0.0.1:8080" help:"Address of the API."`
 	MaxBodyBytes  int64  `name:"max-body-bytes" env:"FANMAIL_MAX_BODY_BYTES" default:"1048576" help:"Largest body of a request."`
 	DNSServer     string `name:"dns-server" env:"FANMAIL_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server for the records that prove domains; without it the system's servers are used."`
@@ -32,7 +33,7 @@ type APIConfig struct {
 
 // Validate returns an error for the first setting that is wrong.
 func (c APIConfig) Validate() error {
-	return firstError(c.Database.validate, c.NATS.validate, c.Lifecycle.validate, c.Secrets.validate, func() error {
+	return firstError(c.Database.validate, c.NATS.validate, c.Lifecycle.validate, c.Secrets.validate, c.Blobs.validate, func() error {
 		if err := address(c.Addr, "--api-addr", "FANMAIL_API_ADDR"); err != nil {
 			return err
 		}
@@ -71,6 +72,9 @@ func RunAPI(ctx context.Context, c APIConfig, log *zap.Logger) error {
 		if err := p.useSecrets(ctx, c.Secrets); err != nil {
 			return err
 		}
+		if err := p.useBlobs(c.Blobs); err != nil {
+			return err
+		}
 		l, err := listen(ctx, c.Addr, "--api-addr", "FANMAIL_API_ADDR")
 		if err != nil {
 			return err
@@ -87,7 +91,7 @@ func (p *process) addAPI(ctx context.Context, c APIConfig, l net.Listener) error
 			WebhooksPerTenant: c.MaxWebhooks, IDsPerFilter: c.MaxFilterIDs, MaxInFlight: c.MaxInFlight,
 			AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks, AllowPorts: c.AllowPorts,
 		},
-		Secrets: p.keys, Usage: p.counter(), Log: p.log, Registerer: p.registry,
+		Secrets: p.keys, Blobs: p.blobStore(), Usage: p.counter(), Log: p.log, Registerer: p.registry,
 	})
 	if err != nil {
 		_ = l.Close()

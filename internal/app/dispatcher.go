@@ -19,6 +19,7 @@ type DispatcherConfig struct {
 	Outbound
 	Proxy
 	Secrets
+	Blobs
 	Name      string `name:"name" env:"FANMAIL_DISPATCHER_NAME" help:"Name of this replica in the table of dispatchers. Defaults to the host's name and the process id."`
 	Slots     int    `name:"slots" env:"FANMAIL_SLOTS" default:"0" help:"Most POSTs in flight to endpoints that answer within a second; 0 means as many as half of the memory limit and the file descriptors suffice for, 64 to 4096."`
 	SlowSlots int    `name:"slow-slots" env:"FANMAIL_SLOW_SLOTS" default:"0" help:"Most POSTs in flight to slower endpoints; 0 means four times --slots."`
@@ -30,7 +31,7 @@ type DispatcherConfig struct {
 
 // Validate names the first setting that cannot work.
 func (c DispatcherConfig) Validate() error {
-	return firstError(c.Database.validate, c.NATS.validate, c.Lifecycle.validate, c.Proxy.validate, c.Secrets.validate, c.AgentWebhooks.validate, func() error {
+	return firstError(c.Database.validate, c.NATS.validate, c.Lifecycle.validate, c.Proxy.validate, c.Secrets.validate, c.Blobs.validate, c.AgentWebhooks.validate, func() error {
 		if c.Slots < 0 {
 			return wrong("--slots", "FANMAIL_SLOTS", "must not be negative")
 		}
@@ -53,6 +54,9 @@ func RunDispatcher(ctx context.Context, c DispatcherConfig, log *zap.Logger) err
 		if err := p.useSecrets(ctx, c.Secrets); err != nil {
 			return err
 		}
+		if err := p.useBlobs(c.Blobs); err != nil {
+			return err
+		}
 		return p.addDispatcher(ctx, c)
 	})
 }
@@ -67,7 +71,7 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 	}
 	d, err := engine.NewDispatcher(ctx, p.conn(), engine.Options{
 		Name: c.Name, Slots: c.Slots, SlowSlots: c.SlowSlots, AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks,
-		AllowPorts: c.AllowPorts, Proxy: proxy, ProxyFilters: c.ProxyFilters, Secrets: p.keys, Usage: p.counter(),
+		AllowPorts: c.AllowPorts, Proxy: proxy, ProxyFilters: c.ProxyFilters, Secrets: p.keys, Blobs: p.blobStore(), Usage: p.counter(),
 		ReplayRate: c.ReplayRate, Agents: engine.AgentOptions{Slots: c.AgentSlots, Deprecated: c.Deprecated, Sunset: c.Sunset},
 		Maintain: c.Maintenance != off, Retention: retentionRules(), Drain: p.drain, Streams: p.streams, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer(),
 	})
@@ -83,6 +87,7 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 	for _, part := range d.Parts() {
 		p.addPart(part)
 	}
+	p.removeOrphans()
 	return nil
 }
 

@@ -16,8 +16,10 @@ import (
 
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/blobs"
 	"github.com/fanmail-dev/fanmail/internal/dispatch"
 	"github.com/fanmail-dev/fanmail/internal/health"
+	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/outbox"
@@ -45,6 +47,7 @@ type DoctorConfig struct {
 	Database Database `embed:""`
 	NATS     NATS     `embed:""`
 	Secrets  Secrets  `embed:""`
+	Blobs    Blobs    `embed:""`
 }
 
 const (
@@ -67,17 +70,19 @@ func (e *examination) add(check, status, fix, format string, args ...any) {
 }
 
 // Diagnose checks the database, its schema, the broker, its streams, the clocks,
-// and the DNS names of webhooks. It changes nothing.
+// the blob store and the DNS names of webhooks. It changes nothing, except that a blob
+// store without an owner becomes the database's.
 func Diagnose(ctx context.Context, c DoctorConfig) []Finding {
 	e := &examination{}
-	e.database(ctx, c.Database, c.Secrets)
+	e.database(ctx, c)
 	e.broker(ctx, c.NATS)
 	return e.found
 }
 
-func (e *examination) database(ctx context.Context, c Database, secrets Secrets) {
+func (e *examination) database(ctx context.Context, d DoctorConfig) {
 	ctx, cancel := context.WithTimeoutCause(ctx, checkTimeout, fmt.Errorf("no answer within %s", checkTimeout))
 	defer cancel()
+	c := d.Database
 	if err := c.validate(); err != nil {
 		e.add("database", FindingFail, "set --database-url (FANMAIL_DATABASE_URL), or --dir to that of `fanmail up`", "%w", err)
 		return
@@ -122,7 +127,8 @@ func (e *examination) database(ctx context.Context, c Database, secrets Secrets)
 		return
 	}
 	e.writes(ctx, conn)
-	e.secrets(ctx, conn, secrets)
+	e.secrets(ctx, conn, d.Secrets)
+	e.blobs(ctx, conn, d.Blobs)
 	e.partitions(ctx, conn)
 	e.work(ctx, conn)
 	e.processes(ctx, conn)
@@ -186,6 +192,34 @@ func (e *examination) secrets(ctx context.Context, conn *pgx.Conn, c Secrets) {
 	default:
 		e.add(secretsName, FindingOK, "", "all are encrypted with key %s", keys.Primary())
 	}
+}
+
+// blobs writes, reads and deletes a blob.
+func (e *examination) blobs(ctx context.Context, conn *pgx.Conn, c Blobs) {
+	const check = "blob store"
+	store, err := c.open()
+	if err != nil {
+		e.add(check, FindingFail, "correct --blobs (FANMAIL_BLOBS)", "%w", err)
+		return
+	}
+	if store == nil {
+		return
+	}
+	fail := func(err error) {
+		e.add(check, FindingFail, remedy(err, "correct --blobs (FANMAIL_BLOBS), and look at the store's log"), "%w", err)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, blobsTimeout, errBlobsSlow)
+	defer cancel()
+	if err := blobs.Probe(ctx, store, trialKey()); err != nil {
+		fail(err)
+		return
+	}
+	owned := blobs.NewOwned(store, func(ctx context.Context) (string, error) { return mailbox.BlobOwner(ctx, conn) })
+	if err := owned.Claim(ctx); err != nil {
+		fail(err)
+		return
+	}
+	e.add(check, FindingOK, "", "a blob was written, read and deleted")
 }
 
 // processes tells which components of the running processes are not well.

@@ -26,6 +26,7 @@ type IngestConfig struct {
 	Logging
 	SMTP
 	Edge
+	Blobs
 }
 
 // SMTP configures the SMTP server.
@@ -76,7 +77,7 @@ func (c IngestConfig) Validate() error {
 	if c.Publish {
 		database = c.Edge.validate
 	}
-	return firstError(database, c.NATS.validate, c.Lifecycle.validate, c.SMTP.validate)
+	return firstError(database, c.NATS.validate, c.Lifecycle.validate, c.SMTP.validate, c.Blobs.validate)
 }
 
 func (c *SMTP) validate() error {
@@ -182,6 +183,9 @@ func RunIngest(ctx context.Context, c IngestConfig, log *zap.Logger) error {
 		return runEdge(ctx, c, log)
 	}
 	return runProcess(ctx, "ingest", c.Database, c.NATS, c.Lifecycle, log, func(_ context.Context, p *process) error {
+		if err := p.useBlobs(c.Blobs); err != nil {
+			return err
+		}
 		_, err := p.addIngest(c.SMTP, "--smtp-addr") //nolint:contextcheck // listening takes none
 		return err
 	})
@@ -228,7 +232,7 @@ func (p *process) smtpOptions(c SMTP) (o ingest.Options, err error) {
 		Addr: c.Addr, Domain: c.Domain, Postmaster: c.Postmaster, TLS: tlsConfig, MaxMessageBytes: c.MaxMessageBytes, MaxRecipients: c.MaxRecipients,
 		MaxConnections: c.MaxConnections, MaxBufferedBytes: c.MaxBufferedBytes, SpoolDir: cmp.Or(c.SpoolDir, os.TempDir()), ReadTimeout: c.ReadTimeout, DataTimeout: c.DataTimeout,
 		Authenticate: c.Authenticate, DNSServer: c.DNSServer, AuthTimeout: c.AuthTimeout,
-		PublicURL: c.PublicURL, Drain: p.drain, Usage: p.usage, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer(),
+		PublicURL: c.PublicURL, Blobs: p.blobStore(), Drain: p.drain, Usage: p.usage, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer(),
 		Milters: milters, ReportMilter: p.state.watchMilters(milters),
 	}, nil
 }

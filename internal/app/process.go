@@ -36,6 +36,7 @@ type process struct {
 	drain    time.Duration
 	streams  stream.Options
 	keys     *keyring.Keyring // set by useSecrets
+	blobs    *watchedBlobs    // nil without a blob store; set by useBlobs
 	traces   *export.Tracing  // nil without traces
 	usage    *usage.Counter   // made by counter
 

@@ -131,7 +131,7 @@ func (c *condition) readiness() readiness {
 	for i := range r.Components {
 		s := &r.Components[i]
 		written = written || s.Name == health.Database && !s.LastSuccess.IsZero()
-		past = past || s.Name != health.Database && s.Status == health.Failing
+		past = past || s.Name != health.Database && s.Name != health.Blobs && s.Status == health.Failing
 		switch {
 		case s.Status == health.Failing && s.Needed:
 			failing = append(failing, s.Line(now))

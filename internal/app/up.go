@@ -32,6 +32,7 @@ type UpConfig struct {
 	Drain       time.Duration `name:"drain" env:"FANMAIL_DRAIN" default:"25s" help:"How long a stopping process may take to finish the work in flight."`
 	Waiting
 	Secrets
+	Blobs
 
 	// Dir holds the data, the lock and the credentials.
 	Dir string `kong:"-"`
@@ -70,6 +71,7 @@ func (c UpConfig) Validate() error {
 			return err
 		},
 		c.Secrets.validate,
+		c.Blobs.validate,
 		(&Lifecycle{HTTPAddr: c.HTTPAddr, Drain: c.Drain, Waiting: c.Waiting}).validate,
 	)
 }
@@ -168,6 +170,9 @@ func (c *UpConfig) addAll(ctx context.Context, p *process, api net.Listener, cre
 		netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"),
 	}}
 	if err := p.useSecrets(ctx, c.Secrets); err != nil {
+		return err
+	}
+	if err := p.useBlobs(c.Blobs); err != nil {
 		return err
 	}
 	p.addPublisher()

@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
+	"github.com/fanmail-dev/fanmail/internal/blobs"
 	"github.com/fanmail-dev/fanmail/internal/keyring"
 	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/retention"
@@ -39,6 +40,8 @@ type Options struct {
 	ProxyFilters bool
 	// Secrets opens the signing secrets; nil: they are in clear.
 	Secrets *keyring.Keyring
+	// Blobs holds large raw mails; nil: the database has all.
+	Blobs blobs.Store
 	// ReplayRate is the most deliveries of replays a second; zero: 500.
 	ReplayRate int
 	// Agents configures the agents' own webhooks.

@@ -85,7 +85,7 @@ func NewDispatcher(ctx context.Context, c Conn, o Options) (*Dispatcher, error) 
 	d.agents = agentwebhook.New(own, c.NC, agentwebhook.Options{
 		Slots: o.Agents.Slots, AllowHTTP: o.AllowHTTP, AllowNetworks: o.AllowNetworks,
 		AllowPorts: o.AllowPorts, Proxy: o.Proxy, ProxyFilters: o.ProxyFilters,
-		Deprecated: o.Agents.Deprecated, Sunset: o.Agents.Sunset, Drain: o.Drain, Log: o.Log, Registerer: o.Registerer,
+		Deprecated: o.Agents.Deprecated, Sunset: o.Agents.Sunset, Blobs: o.Blobs, Drain: o.Drain, Log: o.Log, Registerer: o.Registerer,
 	})
 	if o.Maintain {
 		d.maintain = newMaintenance(c.Pool, d.agents, 0, o)

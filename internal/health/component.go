@@ -62,6 +62,13 @@ func (c *Component) Report(err error) (changed bool) {
 	return changed
 }
 
+// Failing reports whether the last try failed.
+func (c *Component) Failing() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.failing
+}
+
 // Note records an error that another part met, and that ended no try of this one.
 func (c *Component) Note(err error) {
 	c.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/fanmail-dev/fanmail/internal/blobs"
 	"github.com/fanmail-dev/fanmail/internal/keyring"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 )
@@ -18,6 +19,7 @@ const (
 	Broker   = "broker"
 	Secrets  = "secrets"
 	Milter   = "milter"
+	Blobs    = "blobs"
 )
 
 // Codes of faults that are found by counting and are no errors.
@@ -28,7 +30,7 @@ const (
 
 // Fault is a known cause of errors.
 type Fault struct {
-	// Party is [Database], [Broker], [Secrets] or [Milter].
+	// Party is [Database], [Broker], [Secrets], [Milter] or [Blobs].
 	Party string
 	// Code is the SQLSTATE, JetStream's error code, or a word for an error without one.
 	Code string
@@ -93,6 +95,12 @@ var faults = []Fault{
 	{Milter, "unreachable", false, "the mail filter is away; mail is put off, unless it has on_failure=accept", "start the filter, give this process the right to its socket, or correct FANMAIL_MILTER"},
 	{Milter, "no answer", false, "the mail filter does not answer; mail is put off, unless it has on_failure=accept", "look at the filter's log and load: it may have too few workers"},
 	{Milter, "broken", false, "the mail filter does not keep to the milter protocol; mail is put off, unless it has on_failure=accept", "look at the filter's log, and whether FANMAIL_MILTER names its milter port and no other"},
+
+	{Blobs, string(blobs.Unreachable), false, "the blob store does not answer; mails over 128 KiB are refused for now", "bring the store up, or correct the endpoint in FANMAIL_BLOBS"},
+	{Blobs, string(blobs.Denied), true, "the blob store refuses this user", "correct the keys in FANMAIL_BLOBS or of the environment, and grant s3:PutObject, s3:GetObject, s3:DeleteObject and s3:ListBucket; for a folder, let the processes' user write to it"},
+	{Blobs, string(blobs.NoBucket), true, "the bucket or the folder does not exist", "create it, mount its volume, or correct FANMAIL_BLOBS"},
+	{Blobs, string(blobs.Full), true, "the blob store has no room left; mails over 128 KiB are refused for now", "give it more room"},
+	{Blobs, string(blobs.Foreign), true, "the blob store belongs to another database", "give this database a bucket or a prefix of its own; if it has replaced the other one for good, delete the blob `owner` in the store"},
 }
 
 // Faults returns a copy of the table.
@@ -130,6 +138,8 @@ func Explain(err error) (f Fault, known bool) {
 		return Fault{}, false
 	case errors.As(err, &own):
 		return Lookup(own.Fault())
+	case blobs.KindOf(err) != "":
+		return Lookup(Blobs, string(blobs.KindOf(err)))
 	case errors.As(err, &missing):
 		return Lookup(Secrets, "missing key")
 	case errors.Is(err, keyring.ErrDamaged):

@@ -11,6 +11,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/mailauth"
+	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/mailparse"
 	"github.com/fanmail-dev/fanmail/internal/telemetry"
 )
@@ -31,6 +32,15 @@ func (s *receiver) accept(ctx context.Context, m mail) error {
 	s.authenticate(ctx, &m, p)
 	m.parsed()
 	start := time.Now()
+	answer := s.putBlob(ctx, &m)
+	if answer != nil {
+		return answer
+	}
+	if m.blob != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, mailbox.BlobTimeout, errLate)
+		defer cancel()
+	}
 	copies, made, err := s.store(ctx, m, p)
 	if errors.Is(err, errStale) {
 		if answer := s.lookUpAgain(ctx, &m); answer != nil {

@@ -1,6 +1,8 @@
 package ingest
 
 import (
+	"bytes"
+	"errors"
 	"io"
 	"net/netip"
 	"time"
@@ -36,6 +38,8 @@ type mail struct {
 
 	// spool has a mail in a temporary file, from which the transaction reads it. It is nil for other mails.
 	spool interface{ reader() io.Reader }
+	// blob is the raw mail in the blob store, if it is there.
+	blob *mailbox.Blob
 	// small tells that raw is not in memory any more. It is nil where spool is.
 	small func()
 
@@ -46,6 +50,38 @@ type mail struct {
 	received       []byte         // the hash of the mail as the client sent it, if a milter changed it
 	authentication email.Authentication
 	moreSignatures bool // than authentication tells of
+}
+
+// content is the raw mail.
+func (m *mail) content() *io.SectionReader {
+	if m.spool != nil {
+		return io.NewSectionReader(&sequence{open: m.spool.reader}, 0, m.size)
+	}
+	return io.NewSectionReader(bytes.NewReader(m.raw), 0, m.size)
+}
+
+// sequence reads a mail from any place on. What is read in order is read once.
+type sequence struct {
+	open func() io.Reader
+	r    io.Reader // nil: not opened
+	at   int64
+}
+
+// ReadAt is [io.ReaderAt] for one caller at a time.
+func (s *sequence) ReadAt(p []byte, from int64) (int, error) {
+	if s.r == nil || from != s.at {
+		s.r, s.at = s.open(), from
+		if _, err := io.CopyN(io.Discard, s.r, from); err != nil {
+			s.r = nil
+			return 0, err
+		}
+	}
+	n, err := io.ReadFull(s.r, p)
+	s.at += int64(n)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = io.EOF
+	}
+	return n, err
 }
 
 // parsed lets go of the bytes that nobody reads again.

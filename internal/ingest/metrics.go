@@ -28,6 +28,7 @@ const (
 	refusedCommands    reason = "commands"
 	refusedBroker      reason = "broker"
 	refusedBrokerFull  reason = "broker_full"
+	refusedBlobs       reason = "blobs"
 
 	refusedMilter       reason = "milter"
 	refusedMilterFailed reason = "milter_failed"
@@ -39,7 +40,7 @@ const (
 
 var reasons = []reason{
 	refusedRecipient, refusedLoop, refusedSize, refusedDatabase, refusedMemory, refusedConnections, refusedAborted, refusedStopping, refusedSpool,
-	refusedSlow, refusedErrors, refusedCommands, refusedBroker, refusedBrokerFull, refusedQuota, refusedClientMemory, refusedClientConnections,
+	refusedSlow, refusedErrors, refusedCommands, refusedBroker, refusedBrokerFull, refusedBlobs, refusedQuota, refusedClientMemory, refusedClientConnections,
 	refusedMilter, refusedMilterFailed,
 }
 

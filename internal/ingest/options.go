@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
+	"github.com/fanmail-dev/fanmail/internal/blobs"
 	"github.com/fanmail-dev/fanmail/internal/milter"
 	"github.com/fanmail-dev/fanmail/internal/usage"
 	"github.com/fanmail-dev/fanmail/outbox"
@@ -68,6 +69,9 @@ type Options struct {
 	// PublicURL is the API's base URL, for links to raw mails. Where it is
 	// empty the links are paths.
 	PublicURL string
+	// Blobs takes the raw mails that are larger than mailbox.BlobOver; nil: the database
+	// takes all.
+	Blobs blobs.Store
 	// Authenticate checks SPF, DKIM and DMARC of each mail. Where it is false
 	// the events say that nothing was checked.
 	Authenticate bool

@@ -137,7 +137,7 @@ type newMail struct {
 
 // store sends a mail from a temporary file to the database.
 func (n *newMail) store(ctx context.Context, conn *pgx.Conn, at time.Time) error {
-	if n.from.spool == nil {
+	if n.from.spool == nil || n.from.blob != nil {
 		return nil
 	}
 	raw, err := mailbox.StoreRaw(ctx, conn, at, n.from.spool.reader(), n.from.size)
@@ -152,7 +152,7 @@ func (n *newMail) store(ctx context.Context, conn *pgx.Conn, at time.Time) error
 func (t *transaction) stored(done []outbox.Inserted) (stored []newMail, hooked []mailbox.Message, at time.Time) {
 	i := 0
 	for _, m := range t.mails {
-		mail := newMail{Mail: mailbox.Mail{Raw: m.raw}, from: m}
+		mail := newMail{Mail: mailbox.Mail{Raw: m.raw, Blob: m.blob}, from: m}
 		m.hooked = nil
 		for c := range m.copies {
 			ev, d := &m.copies[c].event, done[i]

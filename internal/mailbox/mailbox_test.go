@@ -87,18 +87,20 @@ func TestMessagesOfAMailShareItsRawMail(t *testing.T) {
 	_, err = mailbox.GetMessage(ctx, pool, two, list[0].ID)
 	require.ErrorIs(t, err, pgx.ErrNoRows, "the other tenant's")
 
-	first, err := m.Raw.Chunk(ctx, pool, 0)
+	reader, err := m.Raw.Open(ctx, pool, nil)
+	require.NoError(t, err)
+	first, err := reader.Next(ctx)
 	require.NoError(t, err)
 	require.Equal(t, mail[:mailbox.ChunkSize], first)
-	whole, err := m.Raw.Whole(ctx, pool)
+	whole, err := m.Raw.Whole(ctx, pool, nil)
 	require.NoError(t, err)
 	require.Equal(t, mail, whole)
 
 	longer := m.Raw
 	longer.Size++
-	_, err = longer.Whole(ctx, pool)
+	_, err = longer.Whole(ctx, pool, nil)
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 	longer.ID = [16]byte{1}
-	_, err = longer.Whole(ctx, pool)
+	_, err = longer.Whole(ctx, pool, nil)
 	require.ErrorIs(t, err, mailbox.ErrGone)
 }

@@ -33,7 +33,9 @@ FROM unnest($1::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::uuid[], $7::bigi
 type Mail struct {
 	Raw []byte
 	// Stored is the raw mail if [StoreRaw] has stored it in the same transaction; Raw is not read then.
-	Stored   *Raw
+	Stored *Raw
+	// Blob is the raw mail if [PutBlob] has stored it; Raw is not read then.
+	Blob     *Blob
 	Messages []Message
 }
 
@@ -50,10 +52,14 @@ func QueueMails(b *pgx.Batch, at time.Time, mails []Mail) {
 	)
 	for _, mail := range mails {
 		of, size := events.NewID(), int64(len(mail.Raw))
-		if mail.Stored == nil {
-			rawIDs, raws = append(rawIDs, of), append(raws, mail.Raw)
-		} else {
+		switch {
+		case mail.Blob != nil:
+			of, size = mail.Blob.id, mail.Blob.size
+			mail.Blob.queue(b, at)
+		case mail.Stored != nil:
 			of, size = mail.Stored.ID, mail.Stored.Size
+		default:
+			rawIDs, raws = append(rawIDs, of), append(raws, mail.Raw)
 		}
 		for _, m := range mail.Messages {
 			ids, tenants, agents, evs = append(ids, m.ID), append(tenants, m.TenantID), append(agents, m.AgentID), append(evs, m.EventID)

@@ -56,7 +56,7 @@ func TestARawMailIsStoredInPieces(t *testing.T) {
 	m, err := mailbox.GetMessage(ctx, pool, one, message.ID)
 	require.NoError(t, err)
 	require.EqualValues(t, size, m.Raw.Size)
-	whole, err := m.Raw.Whole(ctx, pool)
+	whole, err := m.Raw.Whole(ctx, pool, nil)
 	require.NoError(t, err)
 	want := make([]byte, size)
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(want)

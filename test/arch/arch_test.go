@@ -130,6 +130,22 @@ func TestForeignModulesThatPackagesCompile(t *testing.T) {
 	}
 }
 
+// An embedding program compiles no client of a blob store.
+func TestTheClientCompilesNoS3(t *testing.T) {
+	t.Parallel()
+	deps := func(pkg string) string {
+		cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", pkg)
+		cmd.Dir = "../.."
+		out, err := cmd.Output()
+		require.NoError(t, err)
+		return string(out)
+	}
+	require.Contains(t, deps("./internal/app"), "github.com/minio/minio-go")
+	for _, pkg := range []string{".", "./outbox", "./fanmailtest"} {
+		require.NotContains(t, deps(pkg), "github.com/minio/minio-go", pkg)
+	}
+}
+
 func TestWhatTheRulesAllow(t *testing.T) {
 	t.Parallel()
 	tree := fstest.MapFS{}

@@ -59,6 +59,14 @@ var Rules = []Rule{
 		Because: "anything may stand at a crash point, so it knows nothing",
 	},
 	{
+		Package: "internal/blobs",
+		Because: "a blob store knows keys and bytes, and nothing of mail",
+	},
+	{
+		Package: "internal/blobs/s3", May: []string{"internal/blobs"},
+		Because: "it speaks one protocol; only app chooses a store, so that an embedding program compiles no S3 client",
+	},
+	{
 		Package: "internal/secret",
 		Because: "any package may have a setting that holds a password",
 	},
@@ -83,8 +91,8 @@ var Rules = []Rule{
 		Because: "producers trace their inserts by it, and must not pull in what records metrics and logs",
 	},
 	{
-		Package: "internal/health", May: []string{"internal/keyring", "internal/pg", "internal/stream"},
-		Because: "it knows errors of the database, the broker and the secrets' keys, and nothing of what the parts do",
+		Package: "internal/health", May: []string{"internal/blobs", "internal/keyring", "internal/pg", "internal/stream"},
+		Because: "it knows errors of the database, the broker, the blob store and the secrets' keys, and nothing of what the parts do",
 	},
 	{
 		Package: "internal/retention", May: []string{"internal/pg"},
@@ -127,7 +135,7 @@ var Rules = []Rule{
 		Because: "what filters say of a mail is between them and the mail; whose mail it is does not matter",
 	},
 	{
-		Package: "internal/ingest", May: []string{"events", "events/email", "internal/agentwebhook", "internal/mailauth", "internal/mailbox", "internal/mailparse", "internal/milter", "internal/pg", "internal/rawmail", "internal/stream", "internal/telemetry", "internal/tenancy", "internal/tracecontext", "internal/usage", "outbox"},
+		Package: "internal/ingest", May: []string{"events", "events/email", "internal/agentwebhook", "internal/blobs", "internal/mailauth", "internal/mailbox", "internal/mailparse", "internal/milter", "internal/pg", "internal/rawmail", "internal/stream", "internal/telemetry", "internal/tenancy", "internal/tracecontext", "internal/usage", "outbox"},
 		Because: "ingest ends at the outbox and the agents' deliveries; it must not wait for subscribers",
 	},
 	{
@@ -159,11 +167,11 @@ var Rules = []Rule{
 		Because: "a replay makes deliveries of past events, as the fan-out does of new ones; who sends them is not its concern",
 	},
 	{
-		Package: "internal/mailbox", May: []string{"events", "internal/input", "internal/pg", "internal/retention"},
+		Package: "internal/mailbox", May: []string{"events", "internal/blobs", "internal/input", "internal/pg", "internal/retention"},
 		Because: "what agents received is read by every path, so it knows none of them",
 	},
 	{
-		Package: "internal/agentwebhook", May: []string{"events", "events/email", "internal/attempt", "internal/mailbox", "internal/pg", "internal/retention", "internal/retry", "outbox"},
+		Package: "internal/agentwebhook", May: []string{"events", "events/email", "internal/attempt", "internal/blobs", "internal/mailbox", "internal/pg", "internal/retention", "internal/retry", "outbox"},
 		Because: "the per-agent webhook runs beside the subscribers' path and neither disturbs the other",
 	},
 	{
@@ -175,7 +183,7 @@ var Rules = []Rule{
 		Because: "all ways in count with it, so it knows none of them",
 	},
 	{
-		Package: "internal/api", May: []string{"deploy/migrations", "events", "internal/input", "internal/keyring", "internal/mailbox", "internal/mailparse", "internal/pg", "internal/replay", "internal/retention", "internal/retry", "internal/stream", "internal/tenancy", "internal/usage", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/api", May: []string{"deploy/migrations", "events", "internal/blobs", "internal/input", "internal/keyring", "internal/mailbox", "internal/mailparse", "internal/pg", "internal/replay", "internal/retention", "internal/retry", "internal/stream", "internal/tenancy", "internal/usage", "outbox", "subscribers", "subscribers/signature"},
 		Because: "handlers translate; what moves events runs in other processes",
 	},
 	{
@@ -187,7 +195,7 @@ var Rules = []Rule{
 		Because: "it is for other programs' tests, which see Fanmail as those programs do: through the client",
 	},
 	{
-		Package: "internal/engine", May: []string{"deploy/migrations", "events", "fanout", "internal/agentwebhook", "internal/attempt", "internal/dispatch", "internal/health", "internal/keyring", "internal/mailbox", "internal/opevents", "internal/pg", "internal/relay", "internal/replay", "internal/retention", "internal/stream", "internal/usage", "outbox", "subscribers"},
+		Package: "internal/engine", May: []string{"deploy/migrations", "events", "fanout", "internal/agentwebhook", "internal/attempt", "internal/blobs", "internal/dispatch", "internal/health", "internal/keyring", "internal/mailbox", "internal/opevents", "internal/pg", "internal/relay", "internal/replay", "internal/retention", "internal/stream", "internal/usage", "outbox", "subscribers"},
 		Because: "it wires the engine for the client and for the processes, so neither may be below it",
 	},
 	{
@@ -195,7 +203,7 @@ var Rules = []Rule{
 		Because: "the client is small: it manages through the owners of the tables, and runs the engine",
 	},
 	{
-		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/devserver", "internal/dispatch", "internal/engine", "internal/faults", "internal/health", "internal/ingest", "internal/keyring", "internal/mailbox", "internal/opevents", "internal/milter", "internal/pg", "internal/rawmail", "internal/relay", "internal/replay", "internal/retention", "internal/secret", "internal/stream", "internal/telemetry/export", "internal/tenancy", "internal/usage", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/blobs", "internal/blobs/s3", "internal/devserver", "internal/dispatch", "internal/engine", "internal/faults", "internal/health", "internal/ingest", "internal/keyring", "internal/mailbox", "internal/opevents", "internal/milter", "internal/pg", "internal/rawmail", "internal/relay", "internal/replay", "internal/retention", "internal/secret", "internal/stream", "internal/telemetry/export", "internal/tenancy", "internal/usage", "outbox", "subscribers", "subscribers/signature"},
 		Because: "app wires everything, so only commands may stand above it",
 	},
 	{

@@ -127,6 +127,13 @@ pods. Hooks run before the ConfigMap is there. */}}
 {{- end }}{{ end }}
 {{- end -}}
 
+{{/* The blob store of large raw mails: a string that begins with a newline, or nothing. */}}
+{{- define "fanmail.blobsEnv" -}}
+{{- with .Values.blobs.secret }}{{ if .name }}
+- {name: FANMAIL_BLOBS, valueFrom: {secretKeyRef: {name: {{ .name | quote }}, key: {{ .key | quote }}}}}
+{{- end }}{{ end }}
+{{- end -}}
+
 {{/* The settings of an SMTP server: its values. */}}
 {{- define "fanmail.smtpEnv" -}}
 - {name: FANMAIL_SMTP_ADDR, value: ":2525"}
