@@ -310,7 +310,7 @@ func TestTheSecretsKeyReachesThoseWhoEncrypt(t *testing.T) {
 func TestAnEdgeHasNoDatabase(t *testing.T) {
 	t.Parallel()
 	require.NotContains(t, pods(t, render(t)), "Deployment/mx-fanmail-edge", "it is off unless it is asked for")
-	edge, ok := pods(t, render(t, "--set", "edge.enabled=true,ingest.postmaster=desk@example.com"))["Deployment/mx-fanmail-edge"]
+	edge, ok := pods(t, render(t, "--set", "edge.enabled=true,ingest.postmaster=desk@example.com,ingest.milters={inet:rspamd.mail:11332?name=rspamd,unix:/run/clamav}"))["Deployment/mx-fanmail-edge"]
 	require.True(t, ok)
 	c := edge.Spec.Containers[0]
 	require.Equal(t, []string{"/usr/bin/ingest"}, c.Command)
@@ -324,4 +324,5 @@ func TestAnEdgeHasNoDatabase(t *testing.T) {
 	require.Equal(t, "metadata.name", env["FANMAIL_NODE"].ValueFrom.FieldRef.FieldPath)
 	require.Equal(t, "refuse", env["FANMAIL_UNKNOWN_RECIPIENTS"].Value)
 	require.Equal(t, "desk@example.com", env["FANMAIL_POSTMASTER"].Value)
+	require.Equal(t, "inet:rspamd.mail:11332?name=rspamd,unix:/run/clamav", env["FANMAIL_MILTER"].Value)
 }

@@ -134,6 +134,7 @@ func TestValuesThatCannotWorkAreRefused(t *testing.T) {
 		"image.digest=latest":                         "digest",
 		"image.layout=ko,image.digest=sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa": "image.digest is one image's",
 		"ingest.publicURL=api.example.org":                    "publicURL",
+		"ingest.milters={rspamd:11332}":                       "milters",
 		"ingest.postmaster=postmaster":                        "postmaster",
 		"edge.unknownRecipients=perhaps":                      "unknownRecipients",
 		"edge.publicURL=https://example.com":                  "publicURL",
