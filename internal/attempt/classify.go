@@ -24,6 +24,8 @@ const (
 	drainBytes = 8 << 10
 	// codedBytes is how much of a compressed body is read to decode its beginning.
 	codedBytes = 8 << 10
+	// trimBytes is how much the headers of an answer may take while its body is read.
+	trimBytes = 16 << 10
 )
 
 // Classify sets Delivered, StatusCode, Reason, Error and RetryAfter by the
@@ -54,6 +56,31 @@ func Classify(resp *http.Response, now time.Time) Result {
 		r.RetryAfter = parseRetryAfter(resp.Header.Get("Retry-After"), now)
 	}
 	return r
+}
+
+// keptHeaders are those of an answer that are read.
+var keptHeaders = [...]string{"Content-Encoding", "Retry-After"}
+
+// trim returns the headers of an answer without those that nobody reads, if they take
+// much memory: the body may be slow.
+func trim(h http.Header) http.Header {
+	size := 0
+	for name, values := range h {
+		size += len(name)
+		for _, v := range values {
+			size += len(v)
+		}
+	}
+	if size <= trimBytes {
+		return h
+	}
+	kept := make(http.Header, len(keptHeaders))
+	for _, name := range keptHeaders {
+		if v := h.Get(name); v != "" {
+			kept[name] = []string{v[:min(len(v), trimBytes)]}
+		}
+	}
+	return kept
 }
 
 // readHead reads a bounded part of an answer's body and returns its beginning

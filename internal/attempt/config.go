@@ -32,6 +32,9 @@ type Config struct {
 	// Conns bounds all connections, if there are idle ones: before another one is
 	// opened, they are closed. Zero: no bound.
 	Conns int
+	// HTTP2Conns bounds the connections that speak HTTP/2, each of which may hold 1 MiB of
+	// an answer's headers. Further ones speak HTTP/1.1. Zero: 256.
+	HTTP2Conns int
 
 	roots *x509.CertPool // nil: the system's
 }

@@ -223,16 +223,18 @@ func TestAStatusLineIsAnAnswerWhateverTheHeadersAre(t *testing.T) {
 		return strings.Repeat("X-Padding: "+strings.Repeat("p", 1011)+"\r\n", bytes/1024)
 	}
 	for head, code := range map[string]int{
-		"HTTP/1.1 200 OK\r\n" + many(20<<10) + "Content-Length: 0\r\n\r\n":                       200,
-		"HTTP/1.1 204 No Content\r\n" + many(1<<20) + "\r\n":                                     204,
-		"HTTP/1.1 202\r\nX: " + strings.Repeat("y", 200<<10) + "\r\nContent-Length: 0\r\n\r\n":   202,
-		"HTTP/1.1 200 OK\r\nthis is no header\r\n\r\n":                                           200,
-		"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 201 Created\r\n" + many(100<<10):    201,
-		"HTTP/1.1 503 Service Unavailable\r\n" + many(100<<10) + "Content-Length: 0\r\n\r\n":     503,
-		"HTTP/1.1 301 Moved Permanently\r\nno header either\r\n\r\n":                             301,
-		"HTTP/1.1 200 OK\r\nTransfer-Encoding: rot13\r\n\r\n":                                    200,
-		"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n":                                          200,
-		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + many(100<<10) + "Connection: close\r\n\r\n": 200,
+		"HTTP/1.1 103 Early Hints\r\n" + many(70<<10) + "\r\nHTTP/1.1 103 Early Hints\r\n" + many(70<<10) + "\r\nHTTP/1.1 204 No Content\r\n\r\n": 204,
+		"HTTP/1.1 200 OK\r\n" + many(headBytes-2048) + "Content-Length: 0\r\n\r\n":                                                                200,
+		"HTTP/1.1 200 OK\r\n" + many(20<<10) + "Content-Length: 0\r\n\r\n":                                                                        200,
+		"HTTP/1.1 204 No Content\r\n" + many(1<<20) + "\r\n":                                                                                      204,
+		"HTTP/1.1 202\r\nX: " + strings.Repeat("y", 200<<10) + "\r\nContent-Length: 0\r\n\r\n":                                                    202,
+		"HTTP/1.1 200 OK\r\nthis is no header\r\n\r\n":                                                                                            200,
+		"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 201 Created\r\n" + many(100<<10):                                                     201,
+		"HTTP/1.1 503 Service Unavailable\r\n" + many(100<<10) + "Content-Length: 0\r\n\r\n":                                                      503,
+		"HTTP/1.1 301 Moved Permanently\r\nno header either\r\n\r\n":                                                                              301,
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: rot13\r\n\r\n":                                                                                     200,
+		"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n":                                                                                           200,
+		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + many(100<<10) + "Connection: close\r\n\r\n":                                                  200,
 	} {
 		for _, secure := range []bool{false, true} {
 			var certificate *tls.Certificate
@@ -247,7 +249,7 @@ func TestAStatusLineIsAnAnswerWhateverTheHeadersAre(t *testing.T) {
 			}
 		}
 	}
-	for _, head := range []string{"HTTP/1.1 2OO OK\r\n\r\n", "SSH-2.0-x\r\n", "HTTP/1.1 200"} {
+	for _, head := range []string{"HTTP/1.1 103 Early Hints\r\n" + many(2*earlyBytes), "HTTP/1.1 2OO OK\r\n\r\n", "SSH-2.0-x\r\n", "HTTP/1.1 200"} {
 		addr := receiver(t, func(_ int, conn net.Conn) {
 			_ = readRequest(bufio.NewReader(conn))
 			_, _ = io.WriteString(conn, head)

@@ -2,6 +2,7 @@ package attempt
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/base64"
@@ -23,9 +24,9 @@ import (
 const (
 	dialTimeout      = 10 * time.Second
 	handshakeTimeout = 10 * time.Second
-	// headerBytes bounds the headers of an answer. Of a longer one the status line
-	// counts.
-	headerBytes = 64 << 10
+	// headerBytes bounds the headers of an answer over HTTP/2, and those of all 1xx
+	// answers before one.
+	headerBytes = 1 << 20
 	// proxyAddresses is how many of a name's addresses are tried through a proxy.
 	proxyAddresses = 3
 )
@@ -58,7 +59,7 @@ type dialer struct {
 	resolver *net.Resolver
 	proxy    *url.URL
 	filters  bool
-	tls      *tls.Config
+	tls      *tls.Config // its NextProtos are those where HTTP/2 may be spoken
 	conns    *conns
 }
 
@@ -72,8 +73,11 @@ func newDialer(c *Config, resolver *net.Resolver) *dialer {
 	direct.Control, direct.Resolver = guard.control(), resolver
 	return &dialer{
 		guard: guard, direct: &direct, open: &open, resolver: resolver, proxy: c.Proxy, filters: c.ProxyFilters,
-		tls:   &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, RootCAs: c.roots},
-		conns: &conns{most: int64(c.Conns)},
+		tls: &tls.Config{
+			MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, RootCAs: c.roots,
+			ClientSessionCache: tls.NewLRUClientSessionCache(sharedSessions),
+		},
+		conns: &conns{most: int64(c.Conns), mostHTTP2: int64(cmp.Or(c.HTTP2Conns, defaultHTTP2Conns))},
 	}
 }
 
@@ -109,7 +113,7 @@ func (d *dialer) secure(ctx context.Context, network, addr string) (net.Conn, er
 	if trace != nil && trace.TLSHandshakeStart != nil {
 		trace.TLSHandshakeStart()
 	}
-	secured, err := d.handshake(ctx, conn, host)
+	secured, err := d.handshake(ctx, conn, host, addr)
 	if trace != nil && trace.TLSHandshakeDone != nil {
 		trace.TLSHandshakeDone(tls.ConnectionState{}, err)
 	}
@@ -117,18 +121,24 @@ func (d *dialer) secure(ctx context.Context, network, addr string) (net.Conn, er
 		return nil, err
 	}
 	if secured.ConnectionState().NegotiatedProtocol == "h2" {
+		conn.multiplexed()
 		return secured, nil
 	}
 	return &statusConn{Conn: secured}, nil
 }
 
 // handshake closes conn if it fails.
-func (d *dialer) handshake(ctx context.Context, conn net.Conn, host string) (*tls.Conn, error) {
+func (d *dialer) handshake(ctx context.Context, conn *countedConn, host, addr string) (*tls.Conn, error) {
 	late, cancel := context.WithTimeoutCause(ctx, handshakeTimeout, fmt.Errorf("no TLS handshake within %g s", handshakeTimeout.Seconds()))
 	defer cancel()
 	config := d.tls.Clone()
 	config.ServerName = host
+	config.ClientSessionCache = sessions{cache: config.ClientSessionCache, addr: addr}
+	if d.conns.enoughHTTP2() {
+		config.NextProtos = []string{"http/1.1"}
+	}
 	secured := tls.Client(conn, config)
+	conn.secured = secured
 	err := secured.HandshakeContext(late)
 	if err == nil {
 		return secured, nil
@@ -142,7 +152,7 @@ func (d *dialer) handshake(ctx context.Context, conn net.Conn, host string) (*tl
 	return nil, &handshakeError{fmt.Errorf("TLS handshake: %w", err)}
 }
 
-func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+func (d *dialer) dial(ctx context.Context, network, addr string) (*countedConn, error) {
 	d.conns.room()
 	conn, err := d.reach(ctx, network, addr)
 	if err != nil {
@@ -259,7 +269,7 @@ func (d *dialer) connect(conn net.Conn, target string) error {
 	if err := req.Write(conn); err != nil {
 		return throughProxy(err)
 	}
-	r := bufio.NewReader(io.LimitReader(conn, headerBytes))
+	r := bufio.NewReader(io.LimitReader(conn, headBytes))
 	resp, err := http.ReadResponse(r, req)
 	if err != nil {
 		return throughProxy(err)

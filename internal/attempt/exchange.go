@@ -11,6 +11,10 @@ import (
 	"time"
 )
 
+// alertTimeout bounds how long the reading of an alert takes from a connection that has
+// ended already.
+const alertTimeout = time.Second
+
 // exchange watches one request on its way, over each connection that it gets.
 type exchange struct {
 	leaseValid func() bool // nil: always
@@ -67,11 +71,54 @@ func (x *exchange) unanswered(ctx context.Context, err error, start time.Time) R
 		result.Duration = time.Since(start)
 		return result
 	}
+	if ctx.Err() == nil {
+		if refused := x.alert(err); refused != nil {
+			err = refused
+		}
+	}
 	var late *timeoutError
 	if x.conn.Load() == nil && x.handshaking.Load() && errors.As(context.Cause(ctx), &late) {
 		return Result{Reason: ReasonTLS, Error: textTLS + ": " + late.Error(), Detail: oneLine(err), Duration: time.Since(start)}
 	}
 	return failed(ctx, err, start)
+}
+
+// alert is the TLS alert that has ended the last connection, or nil. TLS 1.3 refuses a
+// client after the handshake, when the request is on its way: what net/http reports
+// first may be that it could not be written.
+func (x *exchange) alert(err error) error {
+	if !ended(err) {
+		return nil
+	}
+	secured := x.secured(err)
+	if secured == nil {
+		return nil
+	}
+	// The connection is of no use any more: this read returns why, or what is left.
+	_ = secured.SetReadDeadline(time.Now().Add(alertTimeout))
+	if _, err := secured.Read(make([]byte, 1)); err != nil && isAlert(err) {
+		return err
+	}
+	return nil
+}
+
+// secured is the TLS connection of the request, nil if there was none. One that broke
+// before net/http had it for the request is known by the error.
+func (x *exchange) secured(err error) *tls.Conn {
+	var broken *writeError
+	if errors.As(err, &broken) {
+		return broken.conn.secured
+	}
+	conn := x.conn.Load()
+	if conn == nil {
+		return nil
+	}
+	if c, ok := (*conn).(*statusConn); ok {
+		secured, _ := c.Conn.(*tls.Conn)
+		return secured
+	}
+	secured, _ := (*conn).(*tls.Conn)
+	return secured
 }
 
 // status is the code of the status line that the last connection has read, or 0.

@@ -82,6 +82,8 @@ const (
 	textRefused     = "the endpoint refused the connection"
 	textReset       = "the endpoint closed the connection before a complete answer came"
 	textAnswer      = "what the endpoint answered is not HTTP"
+	textHead        = "a 1xx answer of the endpoint has more than 128 KiB of headers"
+	textHTTP2       = "what the endpoint answered over HTTP/2 can't be read: it has more than 1 MiB of headers, or breaks the protocol"
 	textConnection  = "the connection to the endpoint failed"
 )
 
@@ -107,12 +109,16 @@ func describe(err error) (reason, text string) {
 		return ReasonDNS, textAddress
 	case errors.As(err, &cert), errors.As(err, &unknown):
 		return ReasonTLS, textCertificate
-	case errors.As(err, &record), errors.As(err, &handshake), alert(err):
+	case errors.As(err, &record), errors.As(err, &handshake), isAlert(err):
 		return ReasonTLS, textTLS
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return ReasonRefused, textRefused
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return ReasonConnection, textReset
+	case errors.Is(err, errLongHead):
+		return ReasonConnection, textHead
+	case strings.Contains(err.Error(), "response header list larger"), strings.Contains(err.Error(), "connection error: "):
+		return ReasonConnection, textHTTP2
 	case errors.As(err, &op):
 		return ReasonConnection, textConnection
 	case strings.Contains(err.Error(), "malformed HTTP"), strings.Contains(err.Error(), "HTTP/1.x transport connection broken"):
@@ -130,11 +136,20 @@ func Shown(reason string) string {
 	return reason
 }
 
-// alert reports whether the error is a TLS alert, which may come after the handshake:
+// isAlert reports whether the error is a TLS alert, which may come after the handshake:
 // TLS 1.3 refuses a client without a certificate so. The type of alerts is not exported.
-func alert(err error) bool {
+func isAlert(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
+}
+
+// ended reports whether an error means that the connection can't be used any more. Of
+// some errors net/http exports nothing but the text.
+func ended(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed) ||
+		strings.Contains(err.Error(), "client conn could not be established")
 }
 
 // oneLine is an error's text as one line of valid UTF-8 without NUL, cut at

@@ -81,6 +81,7 @@ func (o *owns) of(e *Endpoint) (*own, error) {
 // trust is the TLS configuration of an endpoint with a client certificate or a CA.
 func (o *owns) trust(e *Endpoint) (*tls.Config, error) {
 	config := o.shared.dialer.tls.Clone()
+	config.ClientSessionCache = tls.NewLRUClientSessionCache(ownSessions)
 	if e.pair != nil {
 		// The certificate is presented whatever authorities the server names: its alert
 		// then says more than a missing certificate would.

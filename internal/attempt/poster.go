@@ -97,6 +97,7 @@ func (p *Poster) Post(ctx context.Context, r Request) Result {
 		return x.unanswered(ctx, err, start)
 	}
 	defer func() { _ = resp.Body.Close() }()
+	resp.Header = trim(resp.Header)
 	head, err := readHead(resp)
 	result := Classify(resp, time.Now())
 	if err != nil && !result.Delivered && ctx.Err() != nil {

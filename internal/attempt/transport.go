@@ -14,6 +14,9 @@ const (
 	// connectionAge bounds how long a connection takes new requests. A busy one would
 	// otherwise never notice that its name has another address.
 	connectionAge = 3 * time.Minute
+	// streamBytes is how much of an answer's body a server may send over HTTP/2 before it
+	// is read.
+	streamBytes = 64 << 10
 	// shards spread the hosts, so that their connections are not all replaced at once.
 	shards = 16
 )
@@ -30,6 +33,8 @@ func newTransport(d *dialer, idle int) *http.Transport {
 		MaxIdleConnsPerHost:    idle, // all attempts of one webhook keep their connections
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: headerBytes,
+		// Of a body some KiB are read; the rest waits at the server.
+		HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: streamBytes},
 	}
 }
 

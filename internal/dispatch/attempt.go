@@ -32,7 +32,7 @@ func newPoster(o Options, leaseValid func() bool) *poster {
 	return &poster{leaseValid: leaseValid, Poster: attempt.NewPoster(attempt.Config{
 		Timeout: AttemptTimeout, UserAgent: "Fanmail/1 (webhooks)",
 		AllowHTTP: o.AllowHTTP, AllowNetworks: o.AllowNetworks, AllowPorts: o.AllowPorts, Proxy: o.Proxy, ProxyFilters: o.ProxyFilters,
-		IdleConns: o.Slots / 2, Conns: o.conns,
+		IdleConns: o.Slots / 2, Conns: o.conns, HTTP2Conns: o.http2Conns,
 	})}
 }
 

@@ -46,7 +46,8 @@ type Options struct {
 	// receivers get no traceparent header.
 	Tracer trace.Tracer
 
-	conns int // at most, to endpoints; 0: no bound
+	conns      int // at most, to endpoints; 0: no bound
+	http2Conns int // of them, at most
 }
 
 // withDefaults checks the options and fills in the defaults.
@@ -58,7 +59,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Slots == 0 {
 		o.Slots = defaultSlots(memory, descriptors)
 	}
-	o.conns = mostConns(descriptors)
+	o.conns, o.http2Conns = mostConns(descriptors), mostHTTP2Conns(memory)
 	if o.SlowSlots == 0 {
 		o.SlowSlots = slowSlotsPerSlot * o.Slots
 	}

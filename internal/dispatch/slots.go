@@ -22,6 +22,8 @@ const (
 	// attemptBytes is what an attempt in flight takes at most beside its
 	// envelope: a TLS connection, its buffers and three goroutines.
 	attemptBytes = 64 << 10
+	// http2Bytes is what the headers of an answer take at most over HTTP/2 while they come.
+	http2Bytes = 3 << 19
 	// ownDescriptors are kept for the database, the broker and the like.
 	ownDescriptors = 512
 )
@@ -45,6 +47,10 @@ func mostConns(descriptors int64) int {
 	}
 	return int(max(leastSlots*connsPerSlot, descriptors-ownDescriptors))
 }
+
+// mostHTTP2Conns returns for how many connections an eighth of the memory suffices where
+// each holds as much of an answer's headers as it may.
+func mostHTTP2Conns(memory int64) int { return int(min(max(memory/8/http2Bytes, 16), 1024)) }
 
 // processLimits returns the memory limit of the Go runtime and the limit of
 // file descriptors, -1 where that can't be read.
