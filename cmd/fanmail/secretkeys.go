@@ -105,13 +105,25 @@ func (c *rotateSecretsCmd) Run(ctx context.Context, s *session) error {
 		s.note(step)
 	})
 	if err != nil {
-		return err
+		return cutOff(ctx, r, err)
 	}
 	s.say("the secrets of %d webhooks were encrypted; all are encrypted with key %s", r.Done, r.Key)
 	if len(r.Retired) > 0 {
 		s.say("no secret in the database needs key %s any more; backups from before may", strings.Join(r.Retired, ", "))
 	}
 	return nil
+}
+
+// cutOff says where a rotation stands that was stopped, such as with Ctrl-C.
+func cutOff(ctx context.Context, r app.Rotation, err error) error {
+	switch {
+	case ctx.Err() == nil:
+		return err
+	case r.Total == 0:
+		return errors.New("stopped before anything was encrypted; run `fanmail secrets rotate` again")
+	}
+	return fmt.Errorf("stopped: the secrets of %d of %d webhooks are encrypted, and all of them can be opened; run `fanmail secrets rotate` again to go on",
+		r.Done, max(r.Total, r.Done))
 }
 
 // orDir uses the keyset of `fanmail up` if no other is set and there is one.

@@ -1,15 +1,19 @@
 package app
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/hex"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap/zaptest"
 
@@ -18,6 +22,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/secret"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/subscribers"
+	"github.com/fanmail-dev/fanmail/subscribers/signature"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
@@ -138,4 +143,88 @@ func TestUpMakesItsKeyOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, before, after)
 	require.NoError(t, c.validate())
+}
+
+// TestARotationThatIsCutOffGoesOnAndEveryWebhookSigns ends rotations after their first batch. A process signs for all
+// webhooks meanwhile.
+func TestARotationThatIsCutOffGoesOnAndEveryWebhookSigns(t *testing.T) {
+	t.Parallel()
+	ctx, log, url := t.Context(), zaptest.NewLogger(t), pgtest.URL(t)
+	pool := pgtest.Open(t, url)
+	var tenant tenancy.Tenant
+	var err error
+	store := subscribers.NewStore(pool, subscribers.Limits{})
+	valid := map[events.WebhookID][]string{} // the secrets that sign
+	for i := range 2*resealBatch + 40 {
+		if i%40 == 0 { // a tenant may have 50
+			tenant, err = tenancy.Create(ctx, pool, tenancy.NewTenant{Name: "acme" + strconv.Itoa(i)})
+			require.NoError(t, err)
+		}
+		w, first, err := store.Create(ctx, tenant.ID, subscribers.Webhook{URL: "https://hooks.example.com/", Events: []events.Type{"email.received"}, Enabled: true})
+		require.NoError(t, err)
+		valid[w.ID] = []string{first}
+		for i < 3 && len(valid[w.ID]) <= subscribers.MaxPreviousSecrets {
+			next, _, err := store.Rotate(ctx, tenant.ID, w.ID, "")
+			require.NoError(t, err)
+			valid[w.ID] = append(valid[w.ID], next)
+		}
+	}
+	file := filepath.Join(t.TempDir(), UpKeyFile)
+	text, err := keyring.NewKeyset()
+	require.NoError(t, err)
+	require.NoError(t, keyring.CreateFile(file, text))
+	keys, err := keyring.Load(keyring.Source{File: file})
+	require.NoError(t, err)
+	registry := subscribers.NewRegistry(pool, nil, log).WithKeyring(keys)
+	signAll := func() {
+		assert.NoError(t, registry.Load(ctx))
+		body := []byte(`{}`)
+		for id, secrets := range valid {
+			signer, err := registry.Get(id).Signer(time.Now())
+			if !assert.NoError(t, err) {
+				return
+			}
+			h := http.Header{}
+			signer.Sign(h, "msg_1", time.Now(), body)
+			for _, s := range secrets {
+				if !assert.NoError(t, signature.Verify(s, h, body, time.Now(), 0)) {
+					return
+				}
+			}
+		}
+	}
+	rotate := func(stops bool) (Rotation, error) {
+		cut, cancel := context.WithCancel(ctx)
+		defer cancel()
+		return RotateSecrets(cut, Database{URL: secret.Text(url)}, Secrets{File: file}, log, func(Rotation, string) {
+			if signAll(); stops {
+				cancel()
+			}
+		})
+	}
+	for range 2 {
+		for range 2 {
+			r, err := rotate(true)
+			require.ErrorIs(t, err, context.Canceled)
+			require.Less(t, r.Done, r.Total)
+			require.Positive(t, r.Done)
+			signAll()
+		}
+		r, err := rotate(false)
+		require.NoError(t, err)
+		require.Less(t, r.Total, int64(len(valid)), "what is done stays done")
+		left, err := subscribers.CountStale(ctx, pool, keys)
+		require.NoError(t, err)
+		require.Zero(t, left)
+		signAll()
+		more, id, err := keyring.AddKey(text)
+		require.NoError(t, err)
+		require.NoError(t, keyring.ReplaceFile(file, more))
+		require.NoError(t, os.Chtimes(file, time.Time{}, time.Now().Add(time.Hour)))
+		text = more
+		require.Eventually(t, func() bool { // a rotation waits for it where processes run
+			keys.Refresh()
+			return keys.Primary() == id
+		}, time.Minute, 50*time.Millisecond)
+	}
 }
