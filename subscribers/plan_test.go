@@ -160,6 +160,15 @@ func (b *backlog) statements(when string) {
 	}
 	require.Equal(b.t, 2+lightHooks, found)
 
+	// The heavy webhook's due rows are not read, nor what is due after the range.
+	b.Reset()
+	soon := time.Now().Add(time.Minute).UnixMicro()
+	_, err = subscribers.FindLeased(ctx, b.Pool, append([]events.WebhookID{b.heavy}, b.light...), time.Now().UnixMicro(), soon, 100)
+	require.NoError(b.t, err)
+	b.within("leasedRows", "AND leased AND attempts = 0", pgplan.Bound{
+		Indexes: []string{byDue}, Rows: 20 * (1 + lightHooks), Blocks: 100 * (1 + lightHooks),
+	})
+
 	b.disabling()
 	b.counting()
 

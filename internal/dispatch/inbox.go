@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,7 +24,8 @@ type inbox struct {
 	owned     int64         // the database's time when the ownership had begun
 	last      atomic.Uint64 // the highest sequence of the stream that has come since the consumer began
 
-	busy atomic.Bool // a message is being handled
+	busy   atomic.Bool // a message is being handled
+	taking sync.Mutex  // held while rows are taken from the table
 	// doubted is since when it is not known whether messages come, in Unix nanoseconds; 0:
 	// the last message came after the last doubt.
 	doubted atomic.Int64

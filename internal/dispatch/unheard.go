@@ -55,6 +55,10 @@ func (d *Dispatcher) unheard(ctx context.Context, in *inbox, found []subscribers
 // time, unless this process holds them. From then on the messages of such rows must
 // prove their lease.
 func (d *Dispatcher) takeLeased(ctx context.Context, in *inbox, webhooks []events.WebhookID, began int64) error {
+	if !in.taking.TryLock() {
+		return nil // two searches run
+	}
+	defer in.taking.Unlock()
 	d.suspect(in.partition, began)
 	first := subscribers.FirstLease.Microseconds()
 	rows, err := subscribers.FindLeased(ctx, d.pool, webhooks, in.owned+first, began+first, silentRows)
