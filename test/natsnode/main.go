@@ -28,6 +28,9 @@ func main() {
 
 	o := &server.Options{
 		ServerName: *name, Host: "127.0.0.1", Port: *port, JetStream: true, StoreDir: *dir, NoSigs: true,
+		// Otherwise the limits follow what is free on the disk and in memory as the node starts, and streams
+		// that fitted before do not fit after it has started again.
+		JetStreamMaxStore: 64 << 30, JetStreamMaxMemory: 4 << 30,
 		// Clients and nodes connect through proxies and must not learn ways around them. So nodes
 		// advertise a port on which nobody listens.
 		Cluster: server.ClusterOpts{Name: "chaos", Host: "127.0.0.1", Port: *clusterPort, NoAdvertise: true, Advertise: "127.0.0.1:1", PoolSize: -1},
