@@ -278,3 +278,19 @@ func TestEachDayOfBlobsIsListedOnceADay(t *testing.T) {
 		}
 	}
 }
+
+// The processes' roles have no right to anything but Fanmail's tables.
+func TestTheOwnerOfABlobStoreIsReadWithoutRights(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t)
+	want, err := BlobOwner(t.Context(), pool)
+	require.NoError(t, err)
+	require.Regexp(t, `^postgres \d+ \d+$`, want)
+	require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+		_, err := tx.Exec(t.Context(), `SET LOCAL ROLE pg_signal_backend`)
+		require.NoError(t, err)
+		got, err := BlobOwner(t.Context(), tx)
+		require.Equal(t, want, got)
+		return err
+	}))
+}
