@@ -63,7 +63,8 @@ func normalizeHeaders(headers map[string]string) (map[string]string, error) {
 }
 
 func checkHeader(name, value string) error {
-	known := canonical(name)
+	// CGI, WSGI and others read an underscore as a hyphen: Webhook_Signature would be the signature there.
+	known := canonical(strings.ReplaceAll(name, "_", "-"))
 	switch {
 	case !httpguts.ValidHeaderFieldName(name):
 		return fault("headers", "names %q, which is no valid name of a header", clip(name))
