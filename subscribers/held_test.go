@@ -3,6 +3,7 @@ package subscribers_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -119,4 +120,22 @@ func TestADeliveryThatIsRetriedOnRequestCanBeRetriedAgain(t *testing.T) {
 		require.Equal(t, "pending", d.Status)
 		require.Equal(t, 1, e.count(t, `next_retry_at <= now() AND NOT leased`))
 	}
+}
+
+// The answer to a commit can be lost, and the batch is written again.
+func TestALeaseThatWasRenewedInDoubtIsStillTheCallers(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	e.rows(e.hook.ID, 2)
+	l := e.lease(2)
+	renewal := subscribers.OutcomeBatch{RenewTo: l[0].Lease + time.Minute.Microseconds()}
+	for _, r := range l {
+		renewal.Renew = append(renewal.Renew, subscribers.Lease{Ref: r.Ref, Lease: r.Lease})
+	}
+	for range 2 {
+		require.Equal(t, map[events.DeliveryID]int64{l[0].ID: renewal.RenewTo, l[1].ID: renewal.RenewTo}, e.write(renewal).Renewed)
+	}
+	e.write(subscribers.OutcomeBatch{Release: []subscribers.Lease{{Ref: l[0].Ref, Lease: renewal.RenewTo}}})
+	require.Len(t, e.lease(1), 1, "another has leased it since")
+	require.Equal(t, map[events.DeliveryID]int64{l[1].ID: renewal.RenewTo}, e.write(renewal).Renewed)
 }

@@ -73,14 +73,25 @@ type OutcomeBatch struct {
 	// Release ends leases: their rows are due at once, with as many attempts as
 	// before.
 	Release []Lease
-	// Renew extends leases to [LeaseDuration] from now.
-	Renew []Lease
+	// Renew extends leases to RenewTo, in Unix microseconds; 0: [LeaseDuration] from
+	// now. A lease that ends then is the caller's: an earlier call with this batch
+	// may have been committed.
+	Renew   []Lease
+	RenewTo int64
 	// Touch sets last_delivered_at of these webhooks to now.
 	Touch []events.WebhookID
 	// Delivered sets it for successes before now, unless it is later already.
 	Delivered []Success
 	// Disable disables these webhooks, which answered 410 Gone.
 	Disable []events.WebhookID
+}
+
+func (l *OutcomeBatch) renewTo() *time.Time {
+	if l.RenewTo == 0 {
+		return nil
+	}
+	at := time.UnixMicro(l.RenewTo)
+	return &at
 }
 
 // OutcomeResult is the result of writing an [OutcomeBatch].
@@ -141,9 +152,9 @@ WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending' AND d
   AND ` + ofDay
 
 const renewRows = `
-UPDATE fanmail.webhook_subscriber_deliveries AS d SET next_retry_at = now() + make_interval(secs => $4)
+UPDATE fanmail.webhook_subscriber_deliveries AS d SET next_retry_at = coalesce($5, now() + make_interval(secs => $4))
 FROM (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) ` + expectOne + `) AS o (id, created_at, lease)
-WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending' AND d.next_retry_at = o.lease
+WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending' AND (d.next_retry_at = o.lease OR d.next_retry_at = $5)
   AND ` + ofDay + `
 RETURNING d.id, d.next_retry_at`
 
@@ -173,7 +184,7 @@ func WriteOutcomes(ctx context.Context, pool *pgxpool.Pool, l *OutcomeBatch) (Ou
 	})
 	eachDay(l.Renew, Lease.created, func(d pg.Day, rows []Lease) {
 		ids, created, leases := leaseColumns(rows)
-		b.Queue(d.In(renewRows), ids, created, leases, LeaseDuration.Seconds()).Query(func(rows pgx.Rows) error {
+		b.Queue(d.In(renewRows), ids, created, leases, LeaseDuration.Seconds(), l.renewTo()).Query(func(rows pgx.Rows) error {
 			var id events.DeliveryID
 			var at time.Time
 			_, err := pgx.ForEachRow(rows, []any{&id, &at}, func() error { w.Renewed[id] = at.UnixMicro(); return nil })

@@ -290,5 +290,5 @@ func (b *backlog) record(rows []subscribers.NewDelivery, part int) {
 	b.within("recordDelivered", "SET status = 'delivered'", each)
 	b.within("recordFailed", "CASE WHEN (o.final", each)
 	b.within("releaseRows", "SET next_retry_at = now(), leased = false", each)
-	b.within("renewRows", "SET next_retry_at = now() + make_interval(secs => $4)", each)
+	b.within("renewRows", "SET next_retry_at = coalesce($5", each)
 }

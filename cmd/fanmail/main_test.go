@@ -23,14 +23,29 @@ import (
 // patience bounds each wait. No test asserts a duration.
 const patience = time.Minute
 
-// asCommand makes this test binary run as the command, so that a test can kill it.
+// asCommand makes this test binary run as the command, so that a test can kill it. Its
+// value is the first argument.
 const asCommand = "FANMAIL_TEST_IS_THE_COMMAND"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asCommand) != "" {
+	first := os.Getenv(asCommand)
+	serve, ok := servers[first]
+	switch {
+	case ok:
+		os.Args = os.Args[1:]
+		os.Exit(serve())
+	case first != "":
 		main()
 	}
 	os.Exit(m.Run())
+}
+
+// servers are the processes that commands of their own run.
+var servers = map[string]func() int{
+	"api":        func() int { return app.Main("api", "", "off", app.RunAPI) },
+	"publisher":  func() int { return app.Main("publisher", "", "off", app.RunPublisher) },
+	"dispatcher": func() int { return app.Main("dispatcher", "", "off", app.RunDispatcher) },
+	"ingest":     func() int { return app.Main("ingest", "", "off", app.RunIngest) },
 }
 
 // screen holds the output of a command so far.

@@ -16,11 +16,12 @@ type clock struct{ last atomic.Pointer[sample] }
 type sample struct {
 	db             int64     // Unix microseconds
 	sent, received time.Time // just before and just after it was taken
+	wall           time.Time // sent, by the wall clock alone
 }
 
 // observe takes a sample: sent is when the database was asked, db its answer.
 func (c *clock) observe(sent time.Time, db time.Time) {
-	c.last.Store(&sample{db: db.UnixMicro(), sent: sent, received: time.Now()})
+	c.last.Store(&sample{db: db.UnixMicro(), sent: sent, received: time.Now(), wall: sent.Round(0)})
 }
 
 // now reads both clocks.
@@ -29,8 +30,10 @@ func (c *clock) now() scheduler.Now {
 	if s == nil {
 		return scheduler.Now{Time: at}
 	}
+	// The monotonic clock stands still while the machine is suspended.
+	most := max(at.Sub(s.sent), at.Round(0).Sub(s.wall))
 	return scheduler.Now{
-		Time: at, Earliest: s.db + at.Sub(s.received).Microseconds(), Latest: s.db + at.Sub(s.sent).Microseconds(),
+		Time: at, Earliest: s.db + at.Sub(s.received).Microseconds(), Latest: s.db + most.Microseconds(),
 	}
 }
 

@@ -140,3 +140,23 @@ func (u unfinished) unrecorded(p int) int {
 	}
 	return 0
 }
+
+// A suspended machine's monotonic clock stands still; its wall clock has gone on when it
+// wakes up.
+func TestASuspendedMachineHoldsNoLeaseWhenItWakesUp(t *testing.T) {
+	t.Parallel()
+	l := handOut(t)
+	l.claims(t, nil, `'-infinity'`)
+	o := l.d.owner
+	require.True(t, o.leaseValid())
+	o.wall.Add(-time.Minute.Nanoseconds())
+	require.False(t, o.leaseValid())
+
+	before := l.d.clock.now()
+	last := *l.d.clock.last.Load()
+	last.wall = last.wall.Add(-time.Hour)
+	l.d.clock.last.Store(&last)
+	after := l.d.clock.now()
+	require.GreaterOrEqual(t, after.Latest-before.Latest, time.Hour.Microseconds()-partitionLease.Microseconds(), "rows' leases may have run out")
+	require.Less(t, after.Earliest-before.Earliest, time.Hour.Microseconds(), "nothing is known to be due")
+}

@@ -87,6 +87,7 @@ type outcomeWriter struct {
 	pool    *pgxpool.Pool
 	log     *zap.Logger
 	metrics *metrics
+	clock   *clock
 	reports chan report
 	// blocked says that no attempt should start: too much waits, or Postgres
 	// is away. A report follows each time it becomes false.
@@ -107,9 +108,9 @@ type outcomeWriter struct {
 	successes successes
 }
 
-func newOutcomeWriter(pool *pgxpool.Pool, log *zap.Logger, m *metrics) *outcomeWriter {
+func newOutcomeWriter(pool *pgxpool.Pool, log *zap.Logger, m *metrics, c *clock) *outcomeWriter {
 	w := &outcomeWriter{
-		pool: pool, log: log, metrics: m, reports: make(chan report),
+		pool: pool, log: log, metrics: m, clock: c, reports: make(chan report),
 		work: make(chan struct{}, 1), hurry: make(chan struct{}, 1), enough: make(chan struct{}, 1), successes: newSuccesses(),
 	}
 	w.settled = sync.NewCond(&w.mu)
@@ -336,6 +337,9 @@ func (w *outcomeWriter) unblock() {
 // rows turns entries into what one commit writes.
 func (w *outcomeWriter) rows(batch []entry) *subscribers.OutcomeBatch {
 	b := &subscribers.OutcomeBatch{}
+	if at := w.clock.latest(); at > 0 {
+		b.RenewTo = at + subscribers.LeaseDuration.Microseconds()
+	}
 	now := time.Now()
 	for i := range batch {
 		e := &batch[i]

@@ -16,7 +16,7 @@ import (
 // commits hold while hundreds of attempts time out together.
 func TestSuccessesDoNotWaitBehindAFloodOfFailures(t *testing.T) {
 	t.Parallel()
-	w := newOutcomeWriter(nil, zap.NewNop(), newMetrics(nil, nil))
+	w := newOutcomeWriter(nil, zap.NewNop(), newMetrics(nil, nil), &clock{})
 	add := func(n int, e entry) {
 		for range n {
 			w.add(e)
@@ -85,7 +85,7 @@ func TestOutcomeWritersOfAFleetLeaveRoomForEachOther(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				w := newOutcomeWriter(nil, zap.NewNop(), newMetrics(nil, nil))
+				w := newOutcomeWriter(nil, zap.NewNop(), newMetrics(nil, nil), &clock{})
 				w.peers.Store(c.peers)
 				rested := func(ctx context.Context) time.Duration {
 					start := time.Now()
@@ -142,7 +142,7 @@ func TestOutcomesAreGatheredWhileNobodyWaits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				w := newOutcomeWriter(nil, zap.NewNop(), newMetrics(nil, nil))
+				w := newOutcomeWriter(nil, zap.NewNop(), newMetrics(nil, nil), &clock{})
 				w.gathers.Store(true)
 				w.peers.Store(c.peers)
 				start := time.Now()

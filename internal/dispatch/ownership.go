@@ -70,6 +70,7 @@ type ownership struct {
 
 	id      [16]byte
 	until   atomic.Int64 // no attempt starts from then on; nanoseconds since base
+	wall    atomic.Int64 // the same by the wall clock, in Unix nanoseconds
 	base    time.Time
 	claimed chan struct{} // partitions came in
 
@@ -149,8 +150,12 @@ func newOwnership(c ownershipConfig) *ownership {
 }
 
 // leaseValid says that the partitions' lease has not run out, by this process's
-// clock.
-func (o *ownership) leaseValid() bool { return time.Since(o.base).Nanoseconds() < o.until.Load() }
+// clocks. The monotonic clock stands still while the machine is suspended; the wall
+// clock can be set back.
+func (o *ownership) leaseValid() bool {
+	now := time.Now()
+	return now.Sub(o.base).Nanoseconds() < o.until.Load() && now.UnixNano() < o.wall.Load()
+}
 
 // owning returns an error until the first share of partitions is decided.
 func (o *ownership) owning() error {
@@ -361,6 +366,7 @@ func (o *ownership) giveUp(mine []int16, holder partitionHolder) [events.Partiti
 func (o *ownership) adopt(ctx context.Context, mine []int16, until time.Time, holder partitionHolder) {
 	owned := o.giveUp(mine, holder)
 	o.until.Store(until.Sub(o.base).Nanoseconds())
+	o.wall.Store(until.UnixNano())
 	fresh := false
 	o.mu.Lock()
 	for p, own := range owned {

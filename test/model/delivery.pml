@@ -81,6 +81,9 @@ typedef dispatcher {
 	bool old;  /* the message's lease is suspect */
 	bool spare; /* the row was found under its first lease */
 	bool seen; /* the message's sequence came before, to this consumer */
+#ifdef REMEMBERS
+	bool late; /* somebody else took the message after this consumer began */
+#endif
 	mtype:hand hand;
 	bool stopped; /* the context of the consumer that the hand belongs to */
 	/* the fetch */
@@ -148,6 +151,9 @@ inline record(i, what) {
 
 inline stopConsumer(i) {
 	d[i].consumer = false; d[i].old = false; d[i].seen = false;
+#ifdef REMEMBERS
+	d[i].late = false;
+#endif
 	if
 	:: d[i].hand != handEmpty -> d[i].stopped = true
 	:: else
@@ -156,6 +162,14 @@ inline stopConsumer(i) {
 
 /* A broker that forgets nothing sends a message again after AckWait, when the first lease is over. */
 #define EARLY(i) (right > 0 && poster != i)
+
+/* With REMEMBERS the broker forgets a message only if nobody else may have it in flight or took it after the consumer
+ * began. Guards that are backed up by another one are shown to be needed in such a world. */
+#ifdef REMEMBERS
+#define MAY_FORGET(i) (!EARLY(i) && !d[i].late)
+#else
+#define MAY_FORGET(i) true
+#endif
 
 /* Any step may be the last before a stall or a death. */
 inline fault(i) {
@@ -270,25 +284,38 @@ inline refuse(i) {
 #define WAITS (former > 0)
 #endif
 
+/* redelivered: the message's row may not be under the message's lease any more. */
+#ifdef NO_REDELIVERED
+#define REPEATED(forgotten) false
+#else
+#define REPEATED(forgotten) (deliveredOnce && !forgotten)
+#endif
+#ifdef NO_SINCE
+#define OLD(i) false
+#else
+#define OLD(i) d[i].old
+#endif
+#ifdef NO_SEEN
+#define SEEN(i) false
+#else
+#define SEEN(i) d[i].seen
+#endif
+#define REDELIVERED(i, forgotten) (REPEATED(forgotten) || OLD(i) || SEEN(i))
+
 /* handle takes the message apart. */
 inline take(i, forgotten) {
 	printf("%d: takes the message, redelivered %d, forgotten %d\n", i, deliveredOnce, forgotten);
 	copies--;
 	if
 	:: firstLease == 0 -> skip /* it has expired */
-	:: firstLease > 0 && WAITS && (deliveredOnce && !forgotten || d[i].old || d[i].seen) -> copies++; refuse(i)
-#ifndef NO_REDELIVERED
-	:: firstLease > 0 && !WAITS && deliveredOnce && !forgotten -> d[i].hand = handReclaim
-#endif
-#ifndef NO_SINCE
-	:: firstLease > 0 && !WAITS && d[i].old -> d[i].hand = handReclaim
-#endif
-#ifndef NO_SEEN
-	:: firstLease > 0 && !WAITS && d[i].seen -> d[i].hand = handReclaim
-#endif
+	:: firstLease > 0 && REDELIVERED(i, forgotten) && WAITS -> copies++; refuse(i)
+	:: firstLease > 0 && REDELIVERED(i, forgotten) && !WAITS -> d[i].hand = handReclaim
 	:: else -> d[i].hand = handFresh
 	fi;
 	deliveredOnce = true;
+#ifdef REMEMBERS
+	d[1 - i].late = d[1 - i].consumer;
+#endif
 	d[i].seen = true
 }
 
@@ -574,10 +601,10 @@ end:
 #ifndef NO_RECEIVE_LEASE
 		:: d[i].until == 0 -> refuse(i)
 		:: d[i].until > 0 && !(deliveredOnce && EARLY(i)) -> take(i, false)
-		:: d[i].until > 0 && deliveredOnce -> take(i, true)
+		:: d[i].until > 0 && deliveredOnce && MAY_FORGET(i) -> take(i, true)
 #else
 		:: !(deliveredOnce && EARLY(i)) -> take(i, false)
-		:: deliveredOnce -> take(i, true)
+		:: deliveredOnce && MAY_FORGET(i) -> take(i, true)
 #endif
 		:: brokerWaits = true
 		:: copies--; printf("a copy of the message is lost\n")
