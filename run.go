@@ -79,7 +79,7 @@ func prepareDatabase(ctx context.Context, pool *pgxpool.Pool) error {
 	}
 	var unfit *migrations.SchemaError
 	if errors.As(err, &unfit) {
-		return engine.Permanent(fmt.Errorf("fanmail: %w (in a program: call fanmail.Migrate)", err))
+		return engine.Permanent(fmt.Errorf("fanmail: %w", err))
 	}
 	if err != nil {
 		return engine.PermanentUnlessAway(fmt.Errorf("fanmail: %w", err))

@@ -58,6 +58,7 @@ func main() {
 
 // run runs a command and returns the exit code.
 func run(ctx context.Context, args []string, s *session) int {
+	app.NameVariables()
 	var c cli
 	k, err := kong.New(&c, kong.Name("fanmail"),
 		kong.Description("Fanmail turns inbound mail into signed webhooks."),

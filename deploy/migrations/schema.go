@@ -8,6 +8,8 @@ import (
 	"strconv"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/fanmail-dev/fanmail/internal/setting"
 )
 
 // Schema says how a database's schema and this build stand to each other.
@@ -82,5 +84,5 @@ func (e *SchemaError) Error() string {
 	if e.shutOut() {
 		return fmt.Sprintf("the database has schema version %d, on which only binaries of version %d or later may run, and this one is of version %d: run a newer Fanmail against it", e.Have, e.Oldest, e.Want)
 	}
-	return fmt.Sprintf("the database has schema version %d, this binary needs %d: run `fanmail migrate`, or set FANMAIL_MIGRATE=true", e.Have, e.Want)
+	return fmt.Sprintf("the database has schema version %d, this binary needs %d: %s", e.Have, e.Want, setting.Named("run `fanmail migrate`, or set FANMAIL_MIGRATE=true"))
 }

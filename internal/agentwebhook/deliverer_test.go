@@ -213,7 +213,7 @@ func TestPrivateAddressesAndPlainHTTPAreRefused(t *testing.T) {
 	r.run(r.deliverer(func(o *agentwebhook.Options) { o.AllowHTTP = false }).Run)
 	v = r.until(a, func(v row) bool { return v.Attempts == 2 })
 	require.Equal(t, "pending", v.Status)
-	require.Contains(t, *v.Error, "FANMAIL_ALLOW_HTTP")
+	require.Contains(t, *v.Error, "Config.AllowHTTP")
 	require.Zero(t, r.sink.Count())
 }
 

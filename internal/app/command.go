@@ -12,6 +12,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/internal/faults"
 	"github.com/fanmail-dev/fanmail/internal/secret"
+	"github.com/fanmail-dev/fanmail/internal/setting"
 )
 
 // Signals returns a context that ends at SIGINT or SIGTERM. A second signal kills
@@ -51,6 +52,7 @@ func Parse[C Config](args []string, name, description, httpAddr string) (C, erro
 // SIGINT or SIGTERM and returns the exit code. It prints an error on one line of
 // standard error. httpAddr is the default of --http-addr.
 func Main[C Config](name, description, httpAddr string, run func(context.Context, C, *zap.Logger) error) int {
+	NameVariables()
 	if err := ArmFaults(); err != nil {
 		return fail(name, err)
 	}
@@ -74,6 +76,9 @@ func Main[C Config](name, description, httpAddr string, run func(context.Context
 	log.Info("stopped", zap.String("process", name))
 	return 0
 }
+
+// NameVariables makes errors name variables and flags, as an operator knows them.
+func NameVariables() { setting.FromEnvironment() }
 
 // ArmFaults arms package faults from the environment. Only a command's main function calls it.
 func ArmFaults() error {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/internal/engine"
 	"github.com/fanmail-dev/fanmail/internal/keyring"
+	"github.com/fanmail-dev/fanmail/internal/setting"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/internal/telemetry/export"
 	"github.com/fanmail-dev/fanmail/internal/usage"
@@ -110,6 +111,7 @@ func (p *process) serveStatus(ctx context.Context, life Lifecycle) (stop func(),
 // runProcess opens the connections, calls build to add components and runs them
 // until ctx ends. It returns nil if ctx ends first, even while it waits.
 func runProcess(ctx context.Context, name string, db Database, broker NATS, life Lifecycle, log *zap.Logger, build func(context.Context, *process) error) error {
+	setting.FromEnvironment()
 	p := newProcess(name, life, log)
 	p.streams = broker.streams(role(name))
 	p.streams.Log = log

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"code.dny.dev/ssrf"
+
+	"github.com/fanmail-dev/fanmail/internal/setting"
 )
 
 // errorBytes is the longest error line.
@@ -36,7 +38,13 @@ type timeoutError struct{ text string }
 func (e *timeoutError) Error() string { return e.text }
 
 // errPlainHTTP is the error of a URL without TLS where only https is allowed.
-var errPlainHTTP = errors.New("the webhook's URL is not https, and plain http is off (FANMAIL_ALLOW_HTTP)")
+var errPlainHTTP error = plainHTTPError{}
+
+type plainHTTPError struct{}
+
+func (plainHTTPError) Error() string {
+	return setting.Named("the webhook's URL is not https, and plain http is off (FANMAIL_ALLOW_HTTP)")
+}
 
 // unmade is the error of an attempt whose request could not be made.
 type unmade struct{ reason, text, detail string }
@@ -98,15 +106,15 @@ func describe(err error) (reason, text string) {
 	var proxy *proxyError
 	switch {
 	case errors.Is(err, ssrf.ErrProhibitedPort):
-		return ReasonBlocked, textPort
+		return ReasonBlocked, setting.Named(textPort)
 	case errors.Is(err, ssrf.ErrProhibitedIP), errors.Is(err, ssrf.ErrProhibitedNetwork):
-		return ReasonBlocked, textAddress
+		return ReasonBlocked, setting.Named(textAddress)
 	case errors.As(err, &proxy) && proxy.status == http.StatusForbidden:
-		return ReasonBlocked, textAddress
+		return ReasonBlocked, setting.Named(textAddress)
 	case errors.As(err, &proxy):
 		return ReasonConnection, textConnection
 	case errors.As(err, &dns):
-		return ReasonDNS, textAddress
+		return ReasonDNS, setting.Named(textAddress)
 	case errors.As(err, &cert), errors.As(err, &unknown):
 		return ReasonTLS, textCertificate
 	case errors.As(err, &record), errors.As(err, &handshake), isAlert(err):

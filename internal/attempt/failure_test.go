@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/fanmail-dev/fanmail/internal/setting"
 	"github.com/fanmail-dev/fanmail/test/sink"
 )
 
@@ -93,7 +94,7 @@ func TestTheErrorsOfATenantTellNothingOfTheNetwork(t *testing.T) {
 		}
 		require.NotEmpty(t, r.Detail, "the operator's log has the cause: %s", name)
 		require.NotContains(t, r.Detail, "hunter2", name)
-		require.Contains(t, []string{textAddress, textCertificate, textTLS, textRefused, textReset, textAnswer, textConnection}, r.Error, name)
+		require.Contains(t, []string{setting.Named(textAddress), textCertificate, textTLS, textRefused, textReset, textAnswer, textConnection}, r.Error, name)
 	}
 	there, nowhere := post(t, "http://there.example/", inside, nil), post(t, "http://nowhere.example/", inside, nil)
 	require.Equal(t, there.Error, nowhere.Error, "which names exist inside is not told")

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/fanmail-dev/fanmail/internal/endpoint"
+	"github.com/fanmail-dev/fanmail/internal/setting"
 )
 
 const (
@@ -164,7 +165,7 @@ func tokenFault(err error) error {
 		}
 		return tokenless(text, "")
 	case errors.Is(err, errPlainHTTP):
-		return tokenless("it is not https, and plain http is off (FANMAIL_ALLOW_HTTP)", "")
+		return tokenless(setting.Named("it is not https, and plain http is off (FANMAIL_ALLOW_HTTP)"), "")
 	case errors.As(err, &sent):
 		_, text := describe(sent.Err)
 		return tokenless(text, oneLine(sent.Err))

@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
+
+	"github.com/fanmail-dev/fanmail/internal/setting"
 )
 
 // hostNames maps host names as browsers do for a lookup. Underscores are allowed: hosts
@@ -46,7 +48,7 @@ func (g Guard) NormalizeURL(raw string, allowHTTP bool) (string, error) {
 		return "", errors.New("must be an https URL")
 	}
 	if scheme == "http" && !allowHTTP {
-		return "", errors.New("must be an https URL; plain http is off (FANMAIL_ALLOW_HTTP)")
+		return "", errors.New(setting.Named("must be an https URL; plain http is off (FANMAIL_ALLOW_HTTP)"))
 	}
 	end := strings.IndexAny(rest, "/?")
 	if end < 0 {
@@ -90,7 +92,7 @@ func (g Guard) authority(scheme, raw string) (string, error) {
 		}
 	}
 	if !g.allowsPort(uint16(number)) { //nolint:gosec // checked above
-		return "", fmt.Errorf("names the port %d; 80, 443 and those above 1023 are allowed, and the operator can allow others (FANMAIL_ALLOW_PORTS)", number)
+		return "", fmt.Errorf("names the port %d; %s", number, setting.Named("80, 443 and those above 1023 are allowed, and the operator can allow others (FANMAIL_ALLOW_PORTS)"))
 	}
 	host, err := g.host(host)
 	if err != nil {
@@ -138,14 +140,14 @@ func (g Guard) host(raw string) (string, error) {
 		return "", errors.New("has a number as its host; write an IPv4 address as four decimal numbers, such as 192.0.2.1")
 	}
 	if (host == "localhost" || strings.HasSuffix(host, ".localhost")) && !g.Reachable(netip.AddrFrom4([4]byte{127, 0, 0, 1})) {
-		return "", errors.New("names this machine; the operator can allow its network (FANMAIL_ALLOW_NETWORKS)")
+		return "", errors.New(setting.Named("names this machine; the operator can allow its network (FANMAIL_ALLOW_NETWORKS)"))
 	}
 	return host, nil
 }
 
 func (g Guard) address(addr netip.Addr) (string, error) {
 	if addr = addr.Unmap(); !g.Reachable(addr) {
-		return "", errors.New("names an address that is not public; the operator can allow its network (FANMAIL_ALLOW_NETWORKS)")
+		return "", errors.New(setting.Named("names an address that is not public; the operator can allow its network (FANMAIL_ALLOW_NETWORKS)"))
 	}
 	if addr.Is6() {
 		return "[" + addr.String() + "]", nil

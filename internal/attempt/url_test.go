@@ -58,7 +58,7 @@ func TestURLsThatCanNotBeDialledAreRefusedAtTheDoor(t *testing.T) {
 		"https://hooks.example:-1/":                        "not a number",
 		"https://hooks.example:８０８０/":                      "not a number",
 		"https://hooks.example:25/":                        "port 25",
-		"https://hooks.example:1023/":                      "FANMAIL_ALLOW_PORTS",
+		"https://hooks.example:1023/":                      "Config.AllowPorts",
 		"https://2130706433/":                              "number as its host",
 		"https://127.1/":                                   "number as its host",
 		"https://0x7f000001/":                              "number as its host",
@@ -105,7 +105,7 @@ func TestURLsThatCanNotBeDialledAreRefusedAtTheDoor(t *testing.T) {
 	_, err := Guard{Ports: []uint16{25}}.NormalizeURL("https://hooks.example:25/", false)
 	require.NoError(t, err)
 	_, err = Guard{}.NormalizeURL("http://hooks.example/", false)
-	require.ErrorContains(t, err, "FANMAIL_ALLOW_HTTP")
+	require.ErrorContains(t, err, "Config.AllowHTTP")
 }
 
 // What the receiver sees of a URL: the Host header is the name that was looked up, and

@@ -171,7 +171,7 @@ func TestPlainHTTPIsSentOnlyWhereTheOperatorAllowsIt(t *testing.T) {
 	off.AllowHTTP = false
 	r := newPoster(off, valid).post(context.Background(), e, q)
 	require.Equal(t, attempt.ReasonRequest, r.Reason)
-	require.Contains(t, r.Error, "FANMAIL_ALLOW_HTTP")
+	require.Contains(t, r.Error, "Config.AllowHTTP")
 	require.Zero(t, r.StatusCode)
 	require.Zero(t, arrived.Load())
 	r = newPoster(d.o, valid).post(context.Background(), e, q)

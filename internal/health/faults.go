@@ -10,6 +10,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/internal/blobs"
 	"github.com/fanmail-dev/fanmail/internal/keyring"
+	"github.com/fanmail-dev/fanmail/internal/setting"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 )
 
@@ -110,6 +111,7 @@ func Faults() []Fault { return append([]Fault(nil), faults...) }
 func Lookup(party, code string) (f Fault, known bool) {
 	for _, f := range faults {
 		if f.Party == party && f.Code == code {
+			f.Remedy = setting.Named(f.Remedy)
 			return f, true
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/fanmail-dev/fanmail/internal/secret"
+	"github.com/fanmail-dev/fanmail/internal/setting"
 )
 
 // Place is where a value is stored. It is authenticated with the value, so that a
@@ -91,9 +92,9 @@ func (e *MissingKeyError) Error() string {
 	case e.Written != "":
 		return fmt.Sprintf("open a secret: it is sealed in the form %q, which this release does not know; run the release that sealed it, or a later one", e.Written)
 	case e.NoKeys:
-		return fmt.Sprintf("open a secret: it is sealed with key %s, and this process has no key; set --secrets-key-file (FANMAIL_SECRETS_KEY_FILE)", e.ID)
+		return fmt.Sprintf("open a secret: it is sealed with key %s, and this process has no key; set %s", e.ID, setting.Named("--secrets-key-file (FANMAIL_SECRETS_KEY_FILE)"))
 	default:
-		return fmt.Sprintf("open a secret: it is sealed with key %s, which this process does not have; add the key to --secrets-key-file (FANMAIL_SECRETS_KEY_FILE)", e.ID)
+		return fmt.Sprintf("open a secret: it is sealed with key %s, which this process does not have; add the key to %s", e.ID, setting.Named("--secrets-key-file (FANMAIL_SECRETS_KEY_FILE)"))
 	}
 }
 

@@ -98,7 +98,7 @@ func TestWithoutAKeyValuesAreInClear(t *testing.T) {
 		require.ErrorAs(t, err, &missing)
 		require.True(t, missing.NoKeys)
 		require.Equal(t, keyed.Primary(), missing.ID)
-		require.Contains(t, err.Error(), "--secrets-key-file")
+		require.Contains(t, err.Error(), "Config.SecretsKey")
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/tink"
 
 	"github.com/fanmail-dev/fanmail/internal/secret"
+	"github.com/fanmail-dev/fanmail/internal/setting"
 )
 
 // Source says where the keyset is. The zero value is no keyset.
@@ -48,7 +49,14 @@ const maxKeysetBytes = 1 << 20
 
 var errKeyset = errors.New("it is not a keyset of keys for AEAD in Tink's JSON format, nor its base64; make one with `fanmail secrets new-key`")
 
-var errKMS = errors.New("it is a URL; keys in a KMS are not supported: give a keyset as a file (--secrets-key-file) or as text (FANMAIL_SECRETS_KEY)")
+// errKMS is the error of a keyset that is in a KMS.
+var errKMS error = kmsError{}
+
+type kmsError struct{}
+
+func (kmsError) Error() string {
+	return setting.Named("it is a URL; keys in a KMS are not supported: give a keyset as a file (--secrets-key-file) or as text (FANMAIL_SECRETS_KEY)")
+}
 
 // decode and encode are the text form of a keyset.
 func decode(text []byte) (*tinkset.Handle, error) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/internal/blobs"
 	"github.com/fanmail-dev/fanmail/internal/pg"
+	"github.com/fanmail-dev/fanmail/internal/setting"
 )
 
 // ChunkSize is how much of a raw mail is read at a time, in bytes. It is a
@@ -38,7 +39,13 @@ const (
 )
 
 // ErrNoBlobs means that a raw mail is in a blob store and that this process has none.
-var ErrNoBlobs = errors.New("this process has no blob store: set --blobs (FANMAIL_BLOBS) to that of ingest")
+var ErrNoBlobs error = noBlobsError{}
+
+type noBlobsError struct{}
+
+func (noBlobsError) Error() string {
+	return setting.Named("this process has no blob store: set --blobs (FANMAIL_BLOBS) to that of ingest")
+}
 
 // readTimeout bounds one read of the blob store.
 const readTimeout = 30 * time.Second

@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/fanmail-dev/fanmail/internal/setting"
 )
 
 // AckTime is how long a publisher waits for each acknowledgement. A broker without a
@@ -29,8 +31,8 @@ type ForeignError struct {
 
 // Error names the other stream and the remedy.
 func (e *ForeignError) Error() string {
-	return fmt.Sprintf("stream %[2]s, which is not Fanmail's, took a message that was meant for stream %[1]s: "+
-		"take Fanmail's subjects out of it with `nats stream edit %[2]s`, or point FANMAIL_NATS_URL at another account", e.Stream, e.Foreign)
+	return fmt.Sprintf(setting.Named("stream %[2]s, which is not Fanmail's, took a message that was meant for stream %[1]s: "+
+		"take Fanmail's subjects out of it with `nats stream edit %[2]s`, or point FANMAIL_NATS_URL at another account"), e.Stream, e.Foreign)
 }
 
 // DomainPrefix returns the API prefix of a JetStream domain. The empty domain has the

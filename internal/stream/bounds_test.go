@@ -133,7 +133,7 @@ func TestABoundOverTheLimitIsRefusedWithTheRemedy(t *testing.T) {
 		err := stream.Ensure(t.Context(), js, stream.Options{EventsMaxBytes: 1 << 30})
 		require.ErrorContains(t, err, "stream MAIL_EVENTS with at most 1073741824 bytes")
 		require.ErrorContains(t, err, "max_file")
-		require.ErrorContains(t, err, "--events-max-bytes")
+		require.ErrorContains(t, err, "raise them (max_file, max_mem)")
 		require.True(t, stream.NeedsOperator(err))
 	}
 }

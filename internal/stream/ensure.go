@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/internal/setting"
 )
 
 // OverlapError says that the broker can't create a stream, because streams that are not
@@ -27,7 +29,7 @@ func (e *OverlapError) Error() string {
 	if len(e.Foreign) > 0 {
 		foreign, edit = "stream "+strings.Join(e.Foreign, ", "), e.Foreign[0]
 	}
-	return fmt.Sprintf("stream %s can't be made: %s takes subjects of its %s: take them out with `nats stream edit %s`, or point FANMAIL_NATS_URL at another account",
+	return fmt.Sprintf(setting.Named("stream %s can't be made: %s takes subjects of its %s: take them out with `nats stream edit %s`, or point FANMAIL_NATS_URL at another account"),
 		e.Stream, foreign, strings.Join(e.Subjects, ", "), edit)
 }
 
@@ -99,7 +101,7 @@ func (e *ensurer) account(ctx context.Context) *jetstream.AccountInfo {
 func (e *ensurer) stream(ctx context.Context, want jetstream.StreamConfig) error {
 	s, err := e.js.Stream(ctx, want.Name)
 	if e.o.External && errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Errorf("look up stream %s: it does not exist, and FANMAIL_STREAMS=external lets this process create none: create it with `fanmail streams`: %w", want.Name, err)
+		return fmt.Errorf("look up stream %s: it does not exist, and %s: create it with `fanmail streams`: %w", want.Name, setting.Named("FANMAIL_STREAMS=external lets this process create none"), err)
 	}
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		err = e.create(ctx, want)
@@ -242,8 +244,8 @@ func (e *ensurer) named(ctx context.Context, c *jetstream.StreamConfig, err erro
 		}
 		return overlap
 	case noRoom(err):
-		return fmt.Errorf("stream %s with at most %d bytes does not fit the limits of the broker's account or servers: raise them (max_file, max_mem), or lower --events-max-bytes (FANMAIL_EVENTS_MAX_BYTES): %w",
-			c.Name, c.MaxBytes, err)
+		return fmt.Errorf("stream %s with at most %d bytes does not fit the limits of the broker's account or servers: raise them %s: %w",
+			c.Name, c.MaxBytes, setting.Named("(max_file, max_mem), or lower --events-max-bytes (FANMAIL_EVENTS_MAX_BYTES)"), err)
 	}
 	return fmt.Errorf("stream %s: %w", c.Name, err)
 }

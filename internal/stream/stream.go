@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/setting"
 )
 
 // HeaderReason is the header of a dead letter that gives the reason.
@@ -197,7 +198,7 @@ func (e *MismatchError) Error() string {
 	case e.Fixed:
 		remedy = "the broker can't change that, so remove it with `nats stream rm %[1]s`: Fanmail creates it again and publishes what is in the outbox, and replays read the tables"
 	}
-	return fmt.Sprintf("stream %[1]s on the broker has %[2]s %[3]s, Fanmail needs %[4]s: "+remedy+"; or point FANMAIL_NATS_URL at another account",
+	return fmt.Sprintf(setting.Named("stream %[1]s on the broker has %[2]s %[3]s, Fanmail needs %[4]s: "+remedy+"; or point FANMAIL_NATS_URL at another account"),
 		e.Stream, e.Field, e.Have, e.Want)
 }
 

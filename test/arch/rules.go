@@ -19,7 +19,7 @@ var Rules = []Rule{
 		Because: "events is what everybody speaks, receivers in other modules too, so it depends on nothing here",
 	},
 	{
-		Package: "internal/stream", May: []string{"events"},
+		Package: "internal/stream", May: []string{"internal/setting", "events"},
 		Because: "stream definitions are the broker's half of events and must not know who uses them",
 	},
 	{
@@ -27,7 +27,7 @@ var Rules = []Rule{
 		Because: "receivers import it on its own to verify, and must not pull Fanmail in",
 	},
 	{
-		Package: "deploy/migrations", May: []string{"internal/faults"},
+		Package: "deploy/migrations", May: []string{"internal/faults", "internal/setting"},
 		Because: "the schema is older than any code that uses it",
 	},
 	{
@@ -39,7 +39,7 @@ var Rules = []Rule{
 		Because: "how connections are opened is nobody's domain, so it knows none",
 	},
 	{
-		Package: "internal/attempt", May: []string{"internal/endpoint", "internal/retry"},
+		Package: "internal/attempt", May: []string{"internal/endpoint", "internal/retry", "internal/setting"},
 		Because: "how an endpoint is reached and judged is the same for whoever is sent something, so it knows nobody",
 	},
 	{
@@ -71,7 +71,7 @@ var Rules = []Rule{
 		Because: "any package may have a setting that holds a password",
 	},
 	{
-		Package: "internal/keyring", May: []string{"internal/pg", "internal/secret"},
+		Package: "internal/keyring", May: []string{"internal/pg", "internal/secret", "internal/setting"},
 		Because: "any owner of a table may have secrets to encrypt, so it knows none of them",
 	},
 	{
@@ -91,7 +91,7 @@ var Rules = []Rule{
 		Because: "producers trace their inserts by it, and must not pull in what records metrics and logs",
 	},
 	{
-		Package: "internal/health", May: []string{"internal/blobs", "internal/keyring", "internal/pg", "internal/stream"},
+		Package: "internal/health", May: []string{"internal/blobs", "internal/keyring", "internal/pg", "internal/setting", "internal/stream"},
 		Because: "it knows errors of the database, the broker, the blob store and the secrets' keys, and nothing of what the parts do",
 	},
 	{
@@ -167,7 +167,7 @@ var Rules = []Rule{
 		Because: "a replay makes deliveries of past events, as the fan-out does of new ones; who sends them is not its concern",
 	},
 	{
-		Package: "internal/mailbox", May: []string{"events", "internal/blobs", "internal/input", "internal/pg", "internal/retention"},
+		Package: "internal/mailbox", May: []string{"events", "internal/blobs", "internal/input", "internal/pg", "internal/retention", "internal/setting"},
 		Because: "what agents received is read by every path, so it knows none of them",
 	},
 	{
@@ -177,6 +177,10 @@ var Rules = []Rule{
 	{
 		Package: "internal/tenancy", May: []string{"events", "internal/input"},
 		Because: "whose something is is asked by everybody, so it knows nobody else",
+	},
+	{
+		Package: "internal/setting",
+		Because: "every package that names a setting in an error uses it",
 	},
 	{
 		Package: "internal/usage", May: []string{"events", "internal/retention", "internal/tenancy"},
@@ -203,7 +207,7 @@ var Rules = []Rule{
 		Because: "the client is small: it manages through the owners of the tables, and runs the engine",
 	},
 	{
-		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/blobs", "internal/blobs/s3", "internal/devserver", "internal/dispatch", "internal/engine", "internal/faults", "internal/health", "internal/ingest", "internal/keyring", "internal/mailbox", "internal/opevents", "internal/milter", "internal/pg", "internal/rawmail", "internal/relay", "internal/replay", "internal/retention", "internal/secret", "internal/stream", "internal/telemetry/export", "internal/tenancy", "internal/usage", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/blobs", "internal/blobs/s3", "internal/devserver", "internal/dispatch", "internal/engine", "internal/faults", "internal/health", "internal/ingest", "internal/keyring", "internal/mailbox", "internal/opevents", "internal/milter", "internal/pg", "internal/rawmail", "internal/relay", "internal/replay", "internal/retention", "internal/secret", "internal/setting", "internal/stream", "internal/telemetry/export", "internal/tenancy", "internal/usage", "outbox", "subscribers", "subscribers/signature"},
 		Because: "app wires everything, so only commands may stand above it",
 	},
 	{
