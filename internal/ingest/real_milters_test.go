@@ -31,7 +31,7 @@ import (
 // folder gives a folder that the user of the filters owns. Their configuration is in it.
 func folder(t *testing.T, files map[string]string) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "fanmail-milter-")
+	dir, err := os.MkdirTemp("", "fanmail-milter-") //nolint:usetesting // another user must enter it
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	files["."] = ""

@@ -46,8 +46,11 @@ func Serve(t testing.TB, f Filter) string {
 		actions = milter.OptAddHeader | milter.OptChangeHeader | milter.OptChangeBody | milter.OptQuarantine
 	}
 	s := milter.NewServer(milter.WithAction(actions), milter.WithProtocol(f.Protocol), milter.WithMilter(func() milter.Milter { return &session{f: f} }))
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = s.Serve(l) // it ends because it is closed
+	}()
 	t.Cleanup(func() {
 		_ = s.Close()
 		<-done
