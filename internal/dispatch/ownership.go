@@ -443,7 +443,7 @@ func (o *ownership) shed(ctx context.Context, surplus int, holder partitionHolde
 func (o *ownership) formers() (partitions []int16, until []time.Time) {
 	for p := range o.tenures {
 		if t := o.tenure(p); t.formerEnds(subscribers.MaxTimeout) > 0 {
-			partitions = append(partitions, int16(p)) //nolint:gosec // under 32
+			partitions = append(partitions, int16(p))
 			until = append(until, time.UnixMicro(t.former.Load()))
 		}
 	}

@@ -45,7 +45,7 @@ func (r *Room) Look(ctx context.Context, need int) error {
 		}
 		return fmt.Errorf("look up stream %s: %w", r.Stream, err)
 	}
-	room := uint64(max(need, leastRoom)) //nolint:gosec // not negative
+	room := uint64(max(need, leastRoom))
 	info := s.CachedInfo()
 	if err := streamFull(info, room); err != nil {
 		return err
