@@ -29,6 +29,9 @@ func (c *doctorCmd) Run(ctx context.Context, s *session) error {
 		}
 	}
 	orDir(s, &c.Secrets)
+	if c.Domain != "" && !c.JSON {
+		c.Waiting = func(what string) { s.note("waiting for " + printable(what)) }
+	}
 	found := app.Diagnose(ctx, c.DoctorConfig)
 	healthy := true
 	for _, f := range found {
@@ -44,9 +47,9 @@ func (c *doctorCmd) Run(ctx context.Context, s *session) error {
 		}
 	} else {
 		for _, f := range found {
-			s.say("%s  %s: %s", s.paint(tones[f.Status], fmt.Sprintf("%-4s", f.Status)), f.Check, printable(f.Detail))
+			s.say("%s  %s: %s", s.paint(tones[f.Status], fmt.Sprintf("%-4s", f.Status)), printable(f.Check), printable(f.Detail))
 			if f.Fix != "" {
-				s.say("      → %s", f.Fix)
+				s.say("      → %s", printable(f.Fix))
 			}
 		}
 	}

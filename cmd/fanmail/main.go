@@ -35,7 +35,7 @@ type cli struct {
 	Tenants    tenantsCmd                `cmd:"" help:"List and create tenants."`
 	Stats      statsCmd                  `cmd:"" help:"Print counts, latencies and the backlog of deliveries."`
 	Secrets    secretsCmd                `cmd:"" help:"Encrypt secrets in the database, and manage the keys (for operators)."`
-	Doctor     doctorCmd                 `cmd:"" help:"Check database, broker, streams, clocks and DNS, and print the fixes."`
+	Doctor     doctorCmd                 `cmd:"" help:"Check database, broker, streams, clocks and DNS, and a mail domain where --domain names one, and print the fixes."`
 	Status     statusCmd                 `cmd:"" help:"Print how each process stands: the last error of each component, its age and its remedy."`
 	Capacity   capacityCmd               `cmd:"" help:"Plan the machines for a load, and place tenants on databases."`
 	Migrate    migrateCmd                `cmd:"" help:"Create or migrate a database's schema."`

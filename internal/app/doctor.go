@@ -4,10 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -26,28 +22,14 @@ import (
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
-// The values of Status of a [Finding].
-const (
-	FindingOK   = "ok"
-	FindingWarn = "warn" // works, but needs attention
-	FindingFail = "fail" // does not work
-)
-
-// Finding is what one check of [Diagnose] found.
-type Finding struct {
-	Check  string `json:"check"`
-	Status string `json:"status"`
-	Detail string `json:"detail"`
-	// Fix says what to do; "" for nothing.
-	Fix string `json:"fix,omitempty"`
-}
-
 // DoctorConfig configures [Diagnose].
 type DoctorConfig struct {
 	Database Database `embed:""`
 	NATS     NATS     `embed:""`
 	Secrets  Secrets  `embed:""`
 	Blobs    Blobs    `embed:""`
+
+	MailDomain `embed:""`
 }
 
 const (
@@ -58,24 +40,16 @@ const (
 	skewFail = 4 * time.Minute
 	// checkTimeout bounds each group of checks.
 	checkTimeout = 10 * time.Second
-	// maxHosts bounds the hosts of webhooks that are looked up.
-	maxHosts = 50
 )
 
-// examination collects findings.
-type examination struct{ found []Finding }
-
-func (e *examination) add(check, status, fix, format string, args ...any) {
-	e.found = append(e.found, Finding{Check: check, Status: status, Fix: fix, Detail: oneLine(fmt.Errorf(format, args...))})
-}
-
 // Diagnose checks the database, its schema, the broker, its streams, the clocks,
-// the blob store and the DNS names of webhooks. It changes nothing, except that a blob
-// store without an owner becomes the database's.
+// the blob store, the DNS names of webhooks, and a mail domain where one is named. It
+// changes nothing, except that a blob store without an owner becomes the database's.
 func Diagnose(ctx context.Context, c DoctorConfig) []Finding {
 	e := &examination{}
 	e.database(ctx, c)
 	e.broker(ctx, c.NATS)
+	e.mailDomain(ctx, c.MailDomain)
 	return e.found
 }
 
@@ -133,6 +107,7 @@ func (e *examination) database(ctx context.Context, d DoctorConfig) {
 	e.work(ctx, conn)
 	e.processes(ctx, conn)
 	e.hosts(ctx, conn)
+	e.standing(ctx, conn, d.Domain)
 }
 
 // schema checks the schema. It returns false if the tables cannot be read.
@@ -256,14 +231,6 @@ func (e *examination) processes(ctx context.Context, conn *pgx.Conn) {
 	}
 }
 
-// remedy returns what to do about a known error, or else fix.
-func remedy(err error, fix string) string {
-	if f, known := health.Explain(err); known {
-		return f.Remedy
-	}
-	return fix
-}
-
 func (e *examination) partitions(ctx context.Context, conn *pgx.Conn) {
 	var days int
 	err := conn.QueryRow(ctx, `SELECT count(*) FROM generate_series(0, 6) AS i
@@ -306,35 +273,6 @@ func (e *examination) work(ctx context.Context, conn *pgx.Conn) {
 	default:
 		e.add("outbox", FindingOK, "", "no event has waited for over a minute")
 	}
-}
-
-// hosts looks up the hosts of webhooks, as a dispatcher on this machine would.
-func (e *examination) hosts(ctx context.Context, conn *pgx.Conn) {
-	authorities, err := subscribers.Hosts(ctx, conn, maxHosts)
-	if err != nil {
-		e.add("DNS", FindingFail, "see the server's log", "the webhooks could not be read: %w", err)
-		return
-	}
-	var lost []string
-	looked := 0
-	for _, a := range authorities {
-		u, err := url.Parse("https://" + a)
-		if err != nil || u.Hostname() == "" {
-			continue
-		}
-		if _, err := netip.ParseAddr(u.Hostname()); err == nil {
-			continue
-		}
-		looked++
-		if _, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname()); err != nil {
-			lost = append(lost, u.Hostname())
-		}
-	}
-	if len(lost) > 0 {
-		e.add("DNS", FindingWarn, "check this machine's resolver; if it finds other names, tell the webhooks' owners", "%d of %d hosts of webhooks are not found: %s", len(lost), looked, strings.Join(lost, ", "))
-		return
-	}
-	e.add("DNS", FindingOK, "", "%d hosts of webhooks, all found", looked)
 }
 
 func (e *examination) broker(ctx context.Context, c NATS) {

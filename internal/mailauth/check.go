@@ -20,7 +20,7 @@ type Checker struct {
 // results (RFC 8601). server is the DNS server, "host:port"; empty: the system's.
 // timeout bounds the check of one mail.
 func New(identity, server string, timeout time.Duration) *Checker {
-	return &Checker{dns: newResolver(server), identity: identity, timeout: timeout}
+	return &Checker{dns: NewResolver(server), identity: identity, timeout: timeout}
 }
 
 // Check returns the authentication results. more reports that the mail has more DKIM

@@ -20,9 +20,9 @@ const (
 	packetWait = 1500 * time.Millisecond
 )
 
-// newResolver returns a resolver that asks the server, "host:port"; empty: the
+// NewResolver returns a resolver that asks the server, "host:port"; empty: the
 // system's servers.
-func newResolver(server string) *net.Resolver {
+func NewResolver(server string) *net.Resolver {
 	return &net.Resolver{
 		PreferGo: true,
 		// A partial answer, such as A without AAAA, is a failure.

@@ -155,6 +155,31 @@ func OwnsDomain(ctx context.Context, db pg.DB, tenant events.TenantID, name stri
 	return owns, nil
 }
 
+// Standing is what the tables say about mail for a domain.
+type Standing struct {
+	// Claims are the domains that are it or above it, [EveryDomain] included, of any
+	// tenant: verified ones first, the most specific first.
+	Claims []Domain
+	// CatchAll: an agent takes the mail of the whole domain. Agents: some agent is on it.
+	CatchAll, Agents bool
+}
+
+// DomainStanding returns the standing of a domain's clean name. It is for operators: the
+// claims are those of all tenants.
+func DomainStanding(ctx context.Context, db pg.DB, name string) (s Standing, err error) {
+	s.Claims, err = readDomains(ctx, db, `SELECT `+domainColumns+` FROM fanmail.domains WHERE name = ANY($1)
+		ORDER BY verified_at IS NULL, length(name) DESC, created_at LIMIT 10`, append(above(name), EveryDomain))
+	if err != nil {
+		return s, err
+	}
+	err = db.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM fanmail.agents WHERE address = '*@' || $1::text), EXISTS (SELECT 1 FROM fanmail.agents WHERE domain = $1::text)`, name).
+		Scan(&s.CatchAll, &s.Agents)
+	if err != nil {
+		return s, fmt.Errorf("look up the agents of a domain: %w", err)
+	}
+	return s, nil
+}
+
 // above returns a domain and those above it: a.b.c, b.c, c.
 func above(name string) []string {
 	out := []string{name}

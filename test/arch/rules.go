@@ -131,6 +131,10 @@ var Rules = []Rule{
 		Because: "who sent a mail is between the mail and DNS; nothing else of ours has a say",
 	},
 	{
+		Package: "internal/domaincheck", May: []string{"events/email", "internal/mailauth"},
+		Because: "what a domain needs is said by DNS and by its SMTP servers; whose domain it is does not matter",
+	},
+	{
 		Package: "internal/milter", May: []string{"events/email"},
 		Because: "what filters say of a mail is between them and the mail; whose mail it is does not matter",
 	},
@@ -207,7 +211,7 @@ var Rules = []Rule{
 		Because: "the client is small: it manages through the owners of the tables, and runs the engine",
 	},
 	{
-		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/blobs", "internal/blobs/s3", "internal/devserver", "internal/dispatch", "internal/engine", "internal/faults", "internal/health", "internal/ingest", "internal/keyring", "internal/mailbox", "internal/opevents", "internal/milter", "internal/pg", "internal/rawmail", "internal/relay", "internal/replay", "internal/retention", "internal/secret", "internal/setting", "internal/stream", "internal/telemetry/export", "internal/tenancy", "internal/usage", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/blobs", "internal/blobs/s3", "internal/devserver", "internal/dispatch", "internal/domaincheck", "internal/engine", "internal/faults", "internal/health", "internal/ingest", "internal/keyring", "internal/mailbox", "internal/milter", "internal/opevents", "internal/pg", "internal/rawmail", "internal/relay", "internal/replay", "internal/retention", "internal/secret", "internal/setting", "internal/stream", "internal/telemetry/export", "internal/tenancy", "internal/usage", "outbox", "subscribers", "subscribers/signature"},
 		Because: "app wires everything, so only commands may stand above it",
 	},
 	{

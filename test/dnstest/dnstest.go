@@ -21,7 +21,9 @@ import (
 )
 
 // Zone holds what a server answers. The key is a lower-case name and a type, such as "name. TXT"; the types are TXT, A,
-// AAAA and MX. The value is a list of records, such as "192.0.2.1" or "10 mx.example.com.", or one of the failures. A name without a key does not exist.
+// AAAA, MX, PTR and CNAME. The value is a list of records, such as "192.0.2.1" or "10 mx.example.com.", or one of the
+// failures. "CNAME other.example.com." may stand first; the records that follow are those of that name then. A name without
+// a key does not exist.
 type Zone map[string][]string
 
 // The failures. One of them stands first in a value.
@@ -179,16 +181,7 @@ func (s *Server) reply(packed []byte, udp bool) []byte {
 			}
 		}
 	}
-	for _, r := range records {
-		body, err := resource(kind, r)
-		if err != nil {
-			s.failed.Store(&err)
-			continue
-		}
-		m.Answers = append(m.Answers, dnsmessage.Resource{
-			Header: dnsmessage.ResourceHeader{Name: question.Name, Class: dnsmessage.ClassINET, TTL: 1}, Body: body,
-		})
-	}
+	m.Answers = s.answers(question.Name, kind, records)
 	out, err := m.Pack()
 	if err == nil && udp && len(out) > maxUDP {
 		m.Truncated, m.Answers = true, nil
@@ -197,6 +190,26 @@ func (s *Server) reply(packed []byte, udp bool) []byte {
 	if err != nil {
 		s.failed.Store(&err)
 		return nil
+	}
+	return out
+}
+
+// answers packs the records of a name. Those after an alias are those of its target.
+func (s *Server) answers(owner dnsmessage.Name, kind string, records []string) (out []dnsmessage.Resource) {
+	for _, r := range records {
+		of := kind
+		if target, alias := strings.CutPrefix(r, "CNAME "); alias {
+			of, r = "CNAME", target
+		}
+		body, err := resource(of, r)
+		if err != nil {
+			s.failed.Store(&err)
+			continue
+		}
+		out = append(out, dnsmessage.Resource{Header: dnsmessage.ResourceHeader{Name: owner, Class: dnsmessage.ClassINET, TTL: 1}, Body: body})
+		if alias, is := body.(*dnsmessage.CNAMEResource); is {
+			owner = alias.CNAME
+		}
 	}
 	return out
 }
@@ -219,6 +232,12 @@ func resource(kind, record string) (dnsmessage.ResourceBody, error) {
 		var err error
 		mx.MX, err = dnsmessage.NewName(host)
 		return mx, err
+	case "PTR":
+		name, err := dnsmessage.NewName(record)
+		return &dnsmessage.PTRResource{PTR: name}, err
+	case "CNAME":
+		name, err := dnsmessage.NewName(record)
+		return &dnsmessage.CNAMEResource{CNAME: name}, err
 	}
 	addr, err := netip.ParseAddr(record)
 	switch {
