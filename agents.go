@@ -21,11 +21,20 @@ var ErrAddressTaken = errors.New("the address is taken")
 type Agent struct {
 	Address    string // in lower case
 	WebhookURL string // the agent's own webhook; "" for none
+	Senders    SenderRules
 	CreatedAt  time.Time
 }
 
+// SenderRules say from whom an agent accepts mail; the zero value accepts all. An entry is an address, @example.com for a
+// domain, or *.example.com for its subdomains. A list has at most 1,000 entries.
+type SenderRules struct {
+	Allow        []string // only mail of these authors, by From; empty for all
+	Deny         []string // no mail of these senders, by From or the envelope; it comes before Allow
+	RequireDMARC bool     // only mail of which the domain in From passes DMARC
+}
+
 func fromMailbox(a mailbox.Agent) Agent {
-	out := Agent{Address: a.Address, CreatedAt: a.CreatedAt}
+	out := Agent{Address: a.Address, Senders: SenderRules(a.Senders), CreatedAt: a.CreatedAt}
 	if a.WebhookURL != nil {
 		out.WebhookURL = *a.WebhookURL
 	}
@@ -99,6 +108,17 @@ func (c *Client) ChangeAgent(ctx context.Context, tenant TenantID, address, webh
 		url = &normal
 	}
 	a, err := mailbox.SetWebhook(ctx, c.db, tenant, mailbox.Fold(address), url)
+	return fromMailbox(a), notFound(err)
+}
+
+// ChangeSenders replaces the agent's rules for senders. It returns a [*FieldError] for a bad entry, and [ErrNotFound].
+func (c *Client) ChangeSenders(ctx context.Context, tenant TenantID, address string, rules SenderRules) (Agent, error) {
+	if err := c.ready(); err != nil {
+		return Agent{}, err
+	}
+	a, err := mailbox.ChangeAgent(ctx, c.db, tenant, mailbox.Fold(address), mailbox.AgentChange{
+		Allow: &rules.Allow, Deny: &rules.Deny, RequireDMARC: &rules.RequireDMARC,
+	})
 	return fromMailbox(a), notFound(err)
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 )
@@ -10,7 +11,7 @@ type agentsCmd struct {
 	List   agentsList   `cmd:"" help:"List agents."`
 	Get    agentsGet    `cmd:"" help:"Show an agent."`
 	Create agentsCreate `cmd:"" help:"Create an agent."`
-	Update agentsUpdate `cmd:"" help:"Change an agent's own webhook."`
+	Update agentsUpdate `cmd:"" help:"Change an agent's own webhook, and from whom it accepts mail."`
 	Delete agentsDelete `cmd:"" help:"Delete an agent. Its address then rejects mail, unless an agent *@domain takes it."`
 }
 
@@ -33,8 +34,28 @@ func (c *agentsGet) Run(ctx context.Context, s *session) error {
 	return c.show(ctx, s, asTenant, http.MethodGet, "/v1/agents/"+url.PathEscape(c.Address), nil)
 }
 
+// senderFlags say from whom an agent accepts mail; nil means absent.
+type senderFlags struct {
+	Allow        []string `name:"allow-sender" placeholder:"SENDER" help:"Accept only mail of this author: name@example.com, @example.com, or *.example.com for subdomains. May be repeated."`
+	Deny         []string `name:"deny-sender" placeholder:"SENDER" help:"Refuse mail of this sender, in the same forms. May be repeated."`
+	RequireDMARC *bool    `name:"require-dmarc" negatable:"" help:"Accept only mail of which the domain in From passes DMARC."`
+}
+
+func (f *senderFlags) into(body map[string]any) {
+	if len(f.Allow) > 0 {
+		body["allow_senders"] = f.Allow
+	}
+	if len(f.Deny) > 0 {
+		body["deny_senders"] = f.Deny
+	}
+	if f.RequireDMARC != nil {
+		body["require_dmarc"] = *f.RequireDMARC
+	}
+}
+
 type agentsCreate struct {
 	target
+	senderFlags
 	Address    string `arg:"" help:"The mail address; *@example.com takes what no other agent of the domain does."`
 	WebhookURL string `name:"webhook-url" help:"The agent's own webhook."`
 }
@@ -44,19 +65,35 @@ func (c *agentsCreate) Run(ctx context.Context, s *session) error {
 	if c.WebhookURL != "" {
 		body["webhook_url"] = c.WebhookURL
 	}
+	c.into(body)
 	return c.show(ctx, s, asTenant, http.MethodPost, "/v1/agents", body)
 }
 
 type agentsUpdate struct {
 	target
-	Address    string `arg:""`
-	WebhookURL string `name:"webhook-url" help:"The agent's own webhook. Without the flag, the agent has none."`
+	senderFlags
+	Clear      []string `enum:"webhook,allow_senders,deny_senders" placeholder:"SETTING,…" help:"Settings to clear: webhook, allow_senders, deny_senders."`
+	Address    string   `arg:""`
+	WebhookURL string   `name:"webhook-url" help:"The agent's own webhook. Without any flag, the agent has none."`
 }
 
 func (c *agentsUpdate) Run(ctx context.Context, s *session) error {
-	body := map[string]any{"webhook_url": nil}
+	body := map[string]any{}
 	if c.WebhookURL != "" {
 		body["webhook_url"] = c.WebhookURL
+	}
+	c.into(body)
+	for _, name := range c.Clear {
+		if name == "webhook" {
+			name = "webhook_url"
+		}
+		if _, set := body[name]; set {
+			return fmt.Errorf("change an agent: %s is both set and cleared", name)
+		}
+		body[name] = nil
+	}
+	if len(body) == 0 {
+		body["webhook_url"] = nil
 	}
 	return c.show(ctx, s, asTenant, http.MethodPatch, "/v1/agents/"+url.PathEscape(c.Address), body)
 }

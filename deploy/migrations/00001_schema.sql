@@ -57,6 +57,10 @@ CREATE TABLE fanmail.agents (
     domain      text GENERATED ALWAYS AS (split_part(address, '@', -1)) STORED,
     tenant_id   uuid NOT NULL REFERENCES fanmail.tenants (id),
     webhook_url text,
+    -- From whom it accepts mail: sorted addresses, @domain, *.domain. An empty list allows all.
+    allow_senders text[] NOT NULL DEFAULT '{}',
+    deny_senders  text[] NOT NULL DEFAULT '{}',
+    require_dmarc boolean NOT NULL DEFAULT false,
     created_at  timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX agents_tenant ON fanmail.agents (tenant_id, address);

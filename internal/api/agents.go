@@ -14,13 +14,46 @@ import (
 
 // agent is a mail address that receives mail.
 type agent struct {
-	Address    string    `json:"address" example:"support@example.com" doc:"In lower case. Other objects have it as agent_id."`
-	WebhookURL *string   `json:"webhook_url" doc:"The agent's own webhook; null for none."`
-	CreatedAt  time.Time `json:"created_at"`
+	Address      string    `json:"address" example:"support@example.com" doc:"In lower case. Other objects have it as agent_id."`
+	WebhookURL   *string   `json:"webhook_url" doc:"The agent's own webhook; null for none."`
+	AllowSenders []string  `json:"allow_senders" nullable:"false" doc:"Only mail of these authors is accepted; empty for all."`
+	DenySenders  []string  `json:"deny_senders" nullable:"false" doc:"Mail of these senders is refused."`
+	RequireDMARC bool      `json:"require_dmarc" doc:"Only mail of which the domain in From passes DMARC is accepted."`
+	CreatedAt    time.Time `json:"created_at"`
 }
 
 func showAgent(a mailbox.Agent) agent {
-	return agent{Address: a.Address, WebhookURL: a.WebhookURL, CreatedAt: a.CreatedAt}
+	return agent{
+		Address: a.Address, WebhookURL: a.WebhookURL, AllowSenders: append([]string{}, a.Senders.Allow...),
+		DenySenders: append([]string{}, a.Senders.Deny...), RequireDMARC: a.Senders.RequireDMARC, CreatedAt: a.CreatedAt,
+	}
+}
+
+// SenderRules are the settings that say from whom an agent accepts mail.
+type SenderRules struct {
+	AllowSenders optional[[]storedText] `json:"allow_senders,omitempty" nullable:"true" maxItems:"1000" example:"[\"@example.com\"]" doc:"Accept only mail of these authors, by From: name@example.com, @example.com for a domain, *.example.com for its subdomains. null or [] for all."`
+	DenySenders  optional[[]storedText] `json:"deny_senders,omitempty" nullable:"true" maxItems:"1000" example:"[\"spam@example.net\"]" doc:"Refuse mail of these senders, by From or the envelope, in the same forms. It comes before allow_senders. null or [] for none."`
+	RequireDMARC optional[bool]         `json:"require_dmarc,omitempty" nullable:"true" doc:"Accept only mail of which the domain in From passes DMARC. null for false."`
+}
+
+// change returns the settings that are present.
+func (r *SenderRules) change() mailbox.AgentChange {
+	texts := func(o *optional[[]storedText]) *[]string {
+		list := o.orZero()
+		if list == nil {
+			return nil
+		}
+		out := make([]string, len(*list))
+		for i, v := range *list {
+			out[i] = string(v)
+		}
+		return &out
+	}
+	return mailbox.AgentChange{Allow: texts(&r.AllowSenders), Deny: texts(&r.DenySenders), RequireDMARC: r.RequireDMARC.orZero()}
+}
+
+func (r *SenderRules) set() bool {
+	return r.AllowSenders.Set || r.DenySenders.Set || r.RequireDMARC.Set
 }
 
 // AgentPath has the address of an agent.
@@ -32,6 +65,7 @@ type createAgentInput struct {
 	Body struct {
 		Address    storedText `json:"address" doc:"A mail address. It is stored in lower case, with its domain in ASCII. *@example.com takes what no other agent of the domain does."`
 		WebhookURL storedText `json:"webhook_url,omitempty"`
+		SenderRules
 	} `nameHint:"AgentSettings"`
 }
 
@@ -39,6 +73,7 @@ type changeAgentInput struct {
 	AgentPath
 	Body struct {
 		WebhookURL optional[storedText] `json:"webhook_url,omitempty" nullable:"true" doc:"null for none."`
+		SenderRules
 	} `nameHint:"AgentChange"`
 }
 
@@ -83,6 +118,9 @@ func (s *server) createAgent(ctx context.Context, in *createAgentInput) (*body[a
 			return err
 		}
 		a, created, err = mailbox.CreateAgent(ctx, u, tenant(ctx), string(in.Body.Address), string(in.Body.WebhookURL))
+		if err == nil && created && in.Body.set() {
+			a, err = mailbox.ChangeAgent(ctx, u, tenant(ctx), a.Address, in.Body.change())
+		}
 		return err
 	})
 	if err != nil {
@@ -106,7 +144,7 @@ func (s *server) getAgent(ctx context.Context, in *AgentPath) (*body[agent], err
 
 func (s *server) changeAgent(ctx context.Context, in *changeAgentInput) (*body[agent], error) {
 	url := in.Body.WebhookURL
-	if !url.Set {
+	if !url.Set && !in.Body.set() {
 		return s.oneAgent(ctx, in.Address, mailbox.GetAgent)
 	}
 	if url.value != nil {
@@ -118,7 +156,9 @@ func (s *server) changeAgent(ctx context.Context, in *changeAgentInput) (*body[a
 		url.value = &stored
 	}
 	return s.oneAgent(ctx, in.Address, func(ctx context.Context, db pg.DB, tenant events.TenantID, address string) (mailbox.Agent, error) {
-		return mailbox.SetWebhook(ctx, db, tenant, address, (*string)(url.value))
+		change := in.Body.change()
+		change.SetWebhook, change.WebhookURL = url.Set, (*string)(url.value)
+		return mailbox.ChangeAgent(ctx, db, tenant, address, change)
 	})
 }
 

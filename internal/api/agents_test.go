@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,4 +50,37 @@ func TestAnAgentsLife(t *testing.T) {
 	for _, bad := range []string{"", "x", "x@", "@y", "a b@example.com", "Name <a@example.com>", "a@example.com, b@example.com", "a@example.com\r\n", strings.Repeat("l", 250) + "@example.com"} {
 		c.do("POST", "/v1/agents", map[string]any{"address": bad}).want(t, 422).names(t, "body.address")
 	}
+}
+
+func TestAnAgentsRulesForSenders(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	c := w.tenant()
+	const at = "/v1/agents/help@example.com"
+	made := c.do("POST", "/v1/agents", map[string]any{
+		"address": "help@example.com", "webhook_url": hookURL, "allow_senders": []string{"@Friend.example", "ann@EXAMPLE.org", "@friend.example"}, "require_dmarc": true,
+	}).want(t, 201)
+	require.Equal(t, []any{"@friend.example", "ann@example.org"}, made.json["allow_senders"])
+	require.Equal(t, []any{}, made.json["deny_senders"])
+	require.Equal(t, true, made.json["require_dmarc"])
+	require.Equal(t, made.json, c.do("GET", at, nil).want(t, 200).json)
+	require.Equal(t, made.json, c.do("PATCH", at, map[string]any{}).want(t, 200).json)
+
+	changed := c.do("PATCH", at, map[string]any{"deny_senders": []string{"*.spam.example"}, "require_dmarc": nil}).want(t, 200)
+	require.Equal(t, []any{"@friend.example", "ann@example.org"}, changed.json["allow_senders"], "what is absent stays")
+	require.Equal(t, []any{"*.spam.example"}, changed.json["deny_senders"])
+	require.Equal(t, false, changed.json["require_dmarc"])
+	require.Equal(t, hookURL, changed.text("webhook_url"))
+	cleared := c.do("PATCH", at, map[string]any{"allow_senders": nil, "deny_senders": []string{}}).want(t, 200)
+	require.Equal(t, []any{}, cleared.json["allow_senders"])
+	require.Equal(t, []any{}, cleared.json["deny_senders"])
+
+	for _, field := range []string{"allow_senders", "deny_senders"} {
+		c.do("PATCH", at, map[string]any{field: []string{"ok@example.com", "example.com"}}).want(t, 422).names(t, "body."+field+"[1]")
+		c.do("PATCH", at, map[string]any{field: []string{"a\x00@example.com"}}).want(t, 422).names(t, "body."+field+"[0]")
+		c.do("PATCH", at, map[string]any{field: slices.Repeat([]string{"@example.com"}, 1001)}).want(t, 422).names(t, "body."+field)
+		c.do("PATCH", at, map[string]any{field: "@example.com"}).want(t, 422).names(t, "body."+field)
+		c.do("POST", "/v1/agents", map[string]any{"address": "new@example.com", field: []string{"x"}}).want(t, 422).names(t, "body."+field+"[0]")
+	}
+	c.do("GET", "/v1/agents/new@example.com", nil).want(t, 404)
 }

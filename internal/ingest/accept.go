@@ -16,7 +16,8 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/telemetry"
 )
 
-// accept parses the mail and commits it. An error is the reply to the client.
+// accept parses the mail and commits it. An error is the reply to the client: if a recipient may accept the mail when it
+// is sent again, it comes although others have the mail now.
 func (s *receiver) accept(ctx context.Context, m mail) error {
 	p, err := s.parse(ctx, m.raw)
 	if err != nil {
@@ -32,7 +33,11 @@ func (s *receiver) accept(ctx context.Context, m mail) error {
 	s.authenticate(ctx, &m, p)
 	m.parsed()
 	start := time.Now()
-	answer := s.putBlob(ctx, &m)
+	all := m.to
+	later, answer := s.screen(ctx, &m, p)
+	if answer == nil {
+		answer = s.putBlob(ctx, &m)
+	}
 	if answer != nil {
 		return answer
 	}
@@ -43,10 +48,8 @@ func (s *receiver) accept(ctx context.Context, m mail) error {
 	}
 	copies, made, err := s.store(ctx, m, p)
 	if errors.Is(err, errStale) {
-		if answer := s.lookUpAgain(ctx, &m); answer != nil {
-			return answer
-		}
-		copies, made, err = s.store(ctx, m, p)
+		m.to = all
+		copies, made, later, err = s.storeAgain(ctx, &m, p)
 	}
 	if isReply(err) {
 		return err
@@ -66,7 +69,19 @@ func (s *receiver) accept(ctx context.Context, m mail) error {
 	}
 	s.log.Info("mail accepted", zap.Int64("bytes", m.size), zap.Int("events", made), zap.Int("duplicates", len(copies)-made),
 		zap.Stringer("message", copies[0].id), zap.Bool("parsed", p.problem == ""), zap.Duration("took", took), telemetry.ID(ctx))
-	return nil
+	return later
+}
+
+// storeAgain stores a mail of which a recipient has changed since it was looked up, for the recipients that it has now.
+func (s *receiver) storeAgain(ctx context.Context, m *mail, p *parsed) (copies []copied, made int, later, err error) { //nolint:revive // later is no failure of the call
+	if err = s.lookUpAgain(ctx, m); err != nil {
+		return nil, 0, nil, err
+	}
+	if later, err = s.screen(ctx, m, p); err != nil {
+		return nil, 0, nil, err
+	}
+	copies, made, err = s.store(ctx, *m, p)
+	return copies, made, later, err
 }
 
 // store commits the copies of the mail within the quotas of their tenants. made is how many of them are new.
@@ -133,7 +148,7 @@ func (s *receiver) copies(m mail, p *parsed) []copied {
 			rec.Attachments[i].URL = s.o.PublicURL + "/v1/messages/" + ev.MessageID + "/attachments/" + strconv.Itoa(i)
 		}
 		ev.Data = encode(rec)
-		out = append(out, copied{id: id, event: ev, data: rec})
+		out = append(out, copied{id: id, event: ev, senders: r.senders, data: rec})
 	}
 	return out
 }

@@ -38,10 +38,10 @@ func (s *receiver) lookUp(ctx context.Context, address string) (recipient, time.
 	if err != nil {
 		return r, now, err
 	}
-	r.agent, r.tenant = agent.Address, agent.TenantID
+	r.agent, r.tenant, r.senders = agent.Address, agent.TenantID, agent.Senders
 	r = r.addressed()
 	// Only while an agent has the address itself is there no agent that would come before it.
-	if r.agent == lower {
+	if r.agent == lower && len(r.senders.Allow)+len(r.senders.Deny) <= rememberedSenders {
 		s.recipients.add(lower, r, now, time.Until(theirs))
 	}
 	return r, theirs, nil

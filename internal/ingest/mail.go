@@ -20,6 +20,7 @@ type recipient struct {
 	tenant  events.TenantID
 	key     string // the address as it tells copies apart
 	tag     string
+	senders mailbox.SenderRules
 }
 
 // addressed fills in what the address says.
@@ -94,9 +95,10 @@ func (m *mail) parsed() {
 
 // copied is one agent's copy of a mail.
 type copied struct {
-	id    events.MessageID
-	event events.Event
-	data  *email.Received // the event's, before it is cut to fit
+	id      events.MessageID
+	event   events.Event
+	senders mailbox.SenderRules // that the mail was checked against
+	data    *email.Received     // the event's, before it is cut to fit
 
 	prepared []outbox.Prepared // the event, and that about a report
 	made     int               // how many of them the commit inserted

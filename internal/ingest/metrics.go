@@ -33,6 +33,11 @@ const (
 	refusedMilter       reason = "milter"
 	refusedMilterFailed reason = "milter_failed"
 
+	refusedDenied   reason = "sender_denied"
+	refusedOutsider reason = "sender_not_allowed"
+	refusedDMARC    reason = "sender_dmarc"
+	deferredDMARC   reason = "sender_dmarc_unknown"
+
 	refusedQuota             reason = "quota"
 	refusedClientMemory      reason = "client_memory"
 	refusedClientConnections reason = "client_connections"
@@ -41,7 +46,7 @@ const (
 var reasons = []reason{
 	refusedRecipient, refusedLoop, refusedSize, refusedDatabase, refusedMemory, refusedConnections, refusedAborted, refusedStopping, refusedSpool,
 	refusedSlow, refusedErrors, refusedCommands, refusedBroker, refusedBrokerFull, refusedBlobs, refusedQuota, refusedClientMemory, refusedClientConnections,
-	refusedMilter, refusedMilterFailed,
+	refusedMilter, refusedMilterFailed, refusedDenied, refusedOutsider, refusedDMARC, deferredDMARC,
 }
 
 // What is cut off to make room. The set is closed.

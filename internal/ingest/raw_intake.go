@@ -22,6 +22,8 @@ const (
 	rawWorkers = 32
 	// rawRetry is how long a raw mail waits after a failure.
 	rawRetry = 5 * time.Second
+	// rawUndecided is how long it waits for DNS to answer for its sender.
+	rawUndecided = time.Minute
 	// orphansEvery is how often objects that no message names are removed.
 	orphansEvery = time.Hour
 	// deadRawPrefix is the prefix of the subjects of raw mails that are refused.
@@ -110,8 +112,12 @@ func (in *RawIntake) handle(ctx context.Context, msg *rawmail.Message) {
 		err = msg.Ack(ctx)
 	}
 	if err != nil {
-		in.log.Warn("cannot take a raw mail in; it stays on the broker", zap.Error(err), zap.Duration("again_in", rawRetry))
-		msg.Retry(rawRetry)
+		wait := rawRetry
+		if errors.Is(err, errUndecided) {
+			wait = rawUndecided
+		}
+		in.log.Warn("cannot take a raw mail in; it stays on the broker", zap.Error(err), zap.Duration("again_in", wait))
+		msg.Retry(wait)
 	}
 }
 
@@ -159,6 +165,9 @@ func (in *RawIntake) takeIn(ctx context.Context, msg *rawmail.Message) error {
 	ctx, end := in.trace(ctx, time.Now(), m.size, len(m.to))
 	err = in.accept(ctx, m)
 	end(err)
+	if why := refusedSender(err); why != "" && why != deferredDMARC {
+		return nil // no agent wants it, so it is no dead letter
+	}
 	if refused, ok := errors.AsType[*smtp.SMTPError](err); ok && refused.Code/100 == 5 {
 		msg.Refused = refused.Message
 		return nil

@@ -9,6 +9,8 @@ import (
 const (
 	rememberedFor = time.Minute
 	remembered    = 10_000
+	// rememberedSenders is how many senders the lists of a remembered agent have at most. Others are looked up each time.
+	rememberedSenders = 50
 )
 
 // recipients remembers whose an address was, so that RCPT needs no round trip. The transaction that stores a mail checks

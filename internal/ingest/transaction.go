@@ -16,7 +16,8 @@ import (
 	"github.com/fanmail-dev/fanmail/outbox"
 )
 
-// errStale says that a recipient is no longer the agent's that it was at RCPT.
+// errStale says that a recipient is no longer the agent's that it was at RCPT, or that the agent has other rules for
+// senders now.
 var errStale = errors.New("a recipient has changed since it was looked up")
 
 // transaction inserts mails in two batches: BEGIN is the first statement of one, COMMIT the last of the other.
@@ -184,7 +185,7 @@ func (t *transaction) stored(done []outbox.Inserted) (stored []newMail, hooked [
 func (t *transaction) ready(m *submission, busy map[events.TenantID]bool) bool {
 	for i := range m.copies {
 		ev := &m.copies[i].event
-		if _, ok := t.agents.Of(ev.TenantID, ev.AgentID); !ok {
+		if a, ok := t.agents.Of(ev.TenantID, ev.AgentID); !ok || !a.Senders.Equal(m.copies[i].senders) {
 			m.err = errStale
 			return false
 		}

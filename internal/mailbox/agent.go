@@ -18,14 +18,20 @@ type Agent struct {
 	Address    string // folded; the agent_id everywhere
 	TenantID   events.TenantID
 	WebhookURL *string // nil: it has no webhook of its own
+	Senders    SenderRules
 	CreatedAt  time.Time
 }
 
-const agentColumns = `address, tenant_id, webhook_url, created_at`
+const agentColumns = `address, tenant_id, webhook_url, allow_senders, deny_senders, require_dmarc, created_at`
+
+// columns are where [agentColumns] are read into.
+func (a *Agent) columns() []any {
+	return []any{&a.Address, &a.TenantID, &a.WebhookURL, &a.Senders.Allow, &a.Senders.Deny, &a.Senders.RequireDMARC, &a.CreatedAt}
+}
 
 func scanAgent(row pgx.CollectableRow) (Agent, error) {
 	var a Agent
-	err := row.Scan(&a.Address, &a.TenantID, &a.WebhookURL, &a.CreatedAt)
+	err := row.Scan(a.columns()...)
 	a.CreatedAt = a.CreatedAt.UTC()
 	return a, err
 }
@@ -81,7 +87,7 @@ func CountAgents(ctx context.Context, db pg.DB, tenant events.TenantID) (n int64
 	return n, nil
 }
 
-// GetAgent returns one agent. Like [SetWebhook] and [DeleteAgent] it returns
+// GetAgent returns one agent. Like [ChangeAgent], [SetWebhook] and [DeleteAgent] it returns
 // [pgx.ErrNoRows] if the tenant has no such agent.
 func GetAgent(ctx context.Context, db pg.DB, tenant events.TenantID, address string) (Agent, error) {
 	return readAgent(ctx, db, `SELECT `+agentColumns+` FROM fanmail.agents WHERE tenant_id = $1 AND address = $2`, tenant, address)
@@ -91,6 +97,36 @@ func GetAgent(ctx context.Context, db pg.DB, tenant events.TenantID, address str
 // still wait for it then end as failed.
 func SetWebhook(ctx context.Context, db pg.DB, tenant events.TenantID, address string, url *string) (Agent, error) {
 	return readAgent(ctx, db, `UPDATE fanmail.agents SET webhook_url = $3 WHERE tenant_id = $1 AND address = $2 RETURNING `+agentColumns, tenant, address, url)
+}
+
+// AgentChange has the settings of an agent that change; the zero value changes none.
+type AgentChange struct {
+	SetWebhook   bool
+	WebhookURL   *string // where SetWebhook is true; nil removes it
+	Allow, Deny  *[]string
+	RequireDMARC *bool
+}
+
+// ChangeAgent changes settings of an agent. Wrong senders are an [*events.FieldError].
+func ChangeAgent(ctx context.Context, db pg.DB, tenant events.TenantID, address string, c AgentChange) (Agent, error) {
+	var lists [2][]string // nil: unchanged
+	for i, l := range []struct {
+		field string
+		list  *[]string
+	}{{"allow_senders", c.Allow}, {"deny_senders", c.Deny}} {
+		if l.list == nil {
+			continue
+		}
+		clean, err := CleanSenders(l.field, *l.list)
+		if err != nil {
+			return Agent{}, err
+		}
+		lists[i] = clean
+	}
+	return readAgent(ctx, db, `UPDATE fanmail.agents SET webhook_url = CASE WHEN $3 THEN $4 ELSE webhook_url END,
+		allow_senders = coalesce($5::text[], allow_senders), deny_senders = coalesce($6::text[], deny_senders),
+		require_dmarc = coalesce($7, require_dmarc) WHERE tenant_id = $1 AND address = $2 RETURNING `+agentColumns,
+		tenant, address, c.SetWebhook, c.WebhookURL, lists[0], lists[1], c.RequireDMARC)
 }
 
 // DeleteAgent deletes an agent. Its address takes no more mail, and other tenants

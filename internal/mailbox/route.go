@@ -107,7 +107,7 @@ func FindPostmaster(ctx context.Context, db pg.DB, address string, p Postmaster)
 	}
 	own := strings.EqualFold(domain, p.Host)
 	err = db.QueryRow(ctx, findPostmaster, Fold(p.Agent), own, append(above(domain), EveryDomain), domain).
-		Scan(&a.Address, &a.TenantID, &a.WebhookURL, &a.CreatedAt, &now)
+		Scan(append(a.columns(), &now)...)
 	if err != nil {
 		return a, now, fmt.Errorf("look up the postmaster: %w", err)
 	}
@@ -122,7 +122,7 @@ func FindRoute(ctx context.Context, db pg.DB, address string) (a Agent, now time
 	if len(candidates) == 0 {
 		return a, now, fmt.Errorf("look up a recipient: %w", pgx.ErrNoRows)
 	}
-	err = db.QueryRow(ctx, findRoute, candidates, Quarantine.Seconds()).Scan(&a.Address, &a.TenantID, &a.WebhookURL, &a.CreatedAt, &now)
+	err = db.QueryRow(ctx, findRoute, candidates, Quarantine.Seconds()).Scan(append(a.columns(), &now)...)
 	if err != nil {
 		return a, now, fmt.Errorf("look up a recipient: %w", err)
 	}
