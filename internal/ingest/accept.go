@@ -11,7 +11,6 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/mailauth"
-	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/mailparse"
 	"github.com/fanmail-dev/fanmail/internal/telemetry"
 )
@@ -35,18 +34,10 @@ func (s *receiver) accept(ctx context.Context, m mail) error {
 	start := time.Now()
 	all := m.to
 	later, answer := s.screen(ctx, &m, p)
-	if answer == nil {
-		answer = s.putBlob(ctx, &m)
-	}
 	if answer != nil {
 		return answer
 	}
-	if m.blob != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, mailbox.BlobTimeout, errLate)
-		defer cancel()
-	}
-	copies, made, err := s.store(ctx, m, p)
+	copies, made, err := s.store(ctx, &m, p)
 	if errors.Is(err, errStale) {
 		m.to = all
 		copies, made, later, err = s.storeAgain(ctx, &m, p)
@@ -80,18 +71,21 @@ func (s *receiver) storeAgain(ctx context.Context, m *mail, p *parsed) (copies [
 	if later, err = s.screen(ctx, m, p); err != nil {
 		return nil, 0, nil, err
 	}
-	copies, made, err = s.store(ctx, *m, p)
+	copies, made, err = s.store(ctx, m, p)
 	return copies, made, later, err
 }
 
-// store commits the copies of the mail within the quotas of their tenants. made is how many of them are new.
-func (s *receiver) store(ctx context.Context, m mail, p *parsed) (copies []copied, made int, err error) {
-	copies = s.copies(m, p)
+// store commits the copies of the mail within the quotas of their tenants. made is how many of them are new. A large raw
+// mail goes to the blob store after the reservation, so that a mail above a quota leaves no blob.
+func (s *receiver) store(ctx context.Context, m *mail, p *parsed) (copies []copied, made int, err error) {
+	copies = s.copies(*m, p)
 	reserved, err := s.claim(ctx, m, copies)
 	if err != nil {
 		return copies, 0, err
 	}
-	made, err = s.commit(ctx, m, p.named, copies)
+	if err = s.putBlob(ctx, m); err == nil {
+		made, err = s.commit(ctx, m, p.named, copies)
+	}
 	if err != nil {
 		reserved.settle(nil)
 		return copies, 0, err

@@ -20,6 +20,8 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/blobs/s3"
 	"github.com/fanmail-dev/fanmail/internal/ingest"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
+	"github.com/fanmail-dev/fanmail/internal/usage"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 	"github.com/fanmail-dev/fanmail/test/s3test"
 )
@@ -59,7 +61,7 @@ func TestLargeMailGoesToTheBlobStore(t *testing.T) {
 		sent := bigMail(id, size)
 		deliverTo(t, s, "a@example.com", sent)
 		raw, key := rawOf(t, pool, store, id)
-		require.True(t, strings.Contains(string(raw), sent), id)
+		require.Contains(t, string(raw), sent, id)
 		require.Equal(t, size > mailbox.BlobOver, key != nil, id)
 	}
 	require.Len(t, server.Keys(), 2)
@@ -91,7 +93,7 @@ func TestWhileTheBlobStoreIsAwaySmallMailIsAccepted(t *testing.T) {
 	w.begin("a@example.com")
 	w.data(250, bigMail("large@x", 200<<10))
 	raw, _ := rawOf(t, pool, store, "large@x")
-	require.True(t, strings.Contains(string(raw), bigMail("large@x", 200<<10)))
+	require.Contains(t, string(raw), bigMail("large@x", 200<<10))
 }
 
 // heldStore holds writes until it is released, or fails them.
@@ -122,6 +124,49 @@ func TestAFullBlobStoreIsOutOfStorage(t *testing.T) {
 	require.Len(t, mails(t, pool), 1)
 }
 
+// rawKeys returns the keys of all raw mails in the store.
+func rawKeys(t *testing.T, store blobs.Store) (keys []string) {
+	t.Helper()
+	for day, err := range store.List(t.Context(), "raw/") {
+		require.NoError(t, err)
+		for blob, err := range store.List(t.Context(), day) {
+			require.NoError(t, err)
+			keys = append(keys, blob)
+		}
+	}
+	return keys
+}
+
+func TestMailAboveAQuotaLeavesNoBlob(t *testing.T) {
+	t.Parallel()
+	store, pool := blobs.NewFolder(t.TempDir()), pgtest.Pool(t)
+	limited(t, pool, tenancy.Quota{BytesPerDay: 150 << 10}, "small@example.com")
+	tenant(t, pool, "free@example.com")
+	w := hello(t, serve(t, pool, ingest.Options{Blobs: store, Usage: usage.New(pool, nil)}))
+	w.begin("free@example.com")
+	w.data(250, bigMail("first@x", 200<<10))
+	require.Len(t, rawKeys(t, store), 1)
+	w.begin("small@example.com")
+	require.Contains(t, w.data(452, bigMail("large@x", 200<<10)), "quota bytes_per_day")
+	require.Len(t, rawKeys(t, store), 1, "a sender that repeats it must not fill the store")
+}
+
+func TestAFailureOfTheBlobStoreUsesNoQuota(t *testing.T) {
+	t.Parallel()
+	store := &heldStore{err: errors.New("no space left on device")}
+	pool := pgtest.Pool(t)
+	counter := usage.New(pool, nil)
+	few := limited(t, pool, tenancy.Quota{EventsPerDay: 1}, "few@example.com")
+	w := hello(t, serve(t, pool, ingest.Options{Blobs: store, Usage: counter}))
+	for range 3 {
+		w.begin("few@example.com")
+		require.Contains(t, w.data(452, bigMail("large@x", 200<<10)), "4.3.1")
+	}
+	w.begin("few@example.com")
+	w.data(250, letter(1, 300))
+	uses(t, counter, few, 1, 300)
+}
+
 // A mail whose transaction fails is refused. Its blob has no row, and the next try writes another one.
 func TestAMailWhoseTransactionFailsLeavesABlobWithoutARow(t *testing.T) {
 	t.Parallel()
@@ -140,14 +185,7 @@ func TestAMailWhoseTransactionFailsLeavesABlobWithoutARow(t *testing.T) {
 	w.data(250, bigMail("large@x", 200<<10))
 	_, key := rawOf(t, pool, store, "large@x")
 	require.NotNil(t, key)
-	var keys []string
-	for day, err := range store.List(t.Context(), "raw/") {
-		require.NoError(t, err)
-		for blob, err := range store.List(t.Context(), day) {
-			require.NoError(t, err)
-			keys = append(keys, blob)
-		}
-	}
+	keys := rawKeys(t, store)
 	require.Len(t, keys, 2)
 	require.Contains(t, keys, *key)
 }

@@ -18,8 +18,13 @@ import (
 // too. Agents with a webhook of their own get a delivery in the same transaction, and
 // its deliverers a hint. named are the Message-IDs that place this mail in a
 // conversation. It returns errStale if an agent has gone.
-func (s *receiver) commit(ctx context.Context, in mail, named []string, copies []copied) (int, error) {
-	m := &submission{ctx: ctx, mail: in, named: named, copies: copies}
+func (s *receiver) commit(ctx context.Context, in *mail, named []string, copies []copied) (int, error) {
+	if in.blob != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadlineCause(ctx, in.blobEnd, errLate)
+		defer cancel()
+	}
+	m := &submission{ctx: ctx, mail: *in, named: named, copies: copies}
 	for i := range copies {
 		if err := copies[i].prepare(); err != nil {
 			return 0, err

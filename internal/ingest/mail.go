@@ -39,8 +39,9 @@ type mail struct {
 
 	// spool has a mail in a temporary file, from which the transaction reads it. It is nil for other mails.
 	spool interface{ reader() io.Reader }
-	// blob is the raw mail in the blob store, if it is there.
-	blob *mailbox.Blob
+	// blob is the raw mail in the blob store, if it is there. Its transaction ends before blobEnd.
+	blob    *mailbox.Blob
+	blobEnd time.Time
 	// small tells that raw is not in memory any more. It is nil where spool is.
 	small func()
 

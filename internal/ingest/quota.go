@@ -41,7 +41,7 @@ type claims struct {
 // claim reserves what the copies need: an event each, and the mail's bytes once for each tenant. It returns the reply if no
 // tenant of them has room. One reply is for all recipients, so a tenant without room gets a mail that another one has room
 // for: the recipients of the other must not suffer. RCPT refuses the next mail.
-func (s *receiver) claim(ctx context.Context, m mail, copies []copied) (*claims, error) {
+func (s *receiver) claim(ctx context.Context, m *mail, copies []copied) (*claims, error) {
 	need := make(map[events.TenantID]usage.Amount, 1)
 	for i := range copies {
 		t := copies[i].event.TenantID
