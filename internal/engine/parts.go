@@ -49,7 +49,7 @@ type Dispatcher struct {
 	opevents *opevents.Worker
 	replay   *replay.Runner
 	maintain *dispatch.Maintenance // nil: another process maintains
-	close    func()
+	opened   []func()              // close what NewDispatcher opened
 }
 
 // NewDispatcher creates the parts. Call [Dispatcher.Load] before they run. What
@@ -59,14 +59,11 @@ func NewDispatcher(ctx context.Context, c Conn, o Options) (*Dispatcher, error) 
 	if err != nil {
 		return nil, err
 	}
-	d := &Dispatcher{registry: subscribers.NewRegistry(c.Pool, c.NC, o.log()).WithKeyring(o.Secrets), close: own.Close}
+	d := &Dispatcher{registry: subscribers.NewRegistry(c.Pool, c.NC, o.log()).WithKeyring(o.Secrets), opened: []func(){own.Close}}
 	counter := o.Usage
 	if counter == nil {
 		counter = usage.New(c.Pool, o.log())
-		d.close = func() {
-			counter.Close()
-			own.Close()
-		}
+		d.opened = append(d.opened, counter.Close)
 	}
 	d.dispatch, err = dispatch.New(c.Pool, c.NC, c.JS, d.registry, dispatch.Options{
 		Name: o.Name, Slots: o.Slots, SlowSlots: o.SlowSlots, AllowHTTP: o.AllowHTTP, AllowNetworks: o.AllowNetworks,
@@ -146,4 +143,8 @@ func (d *Dispatcher) Parts() []Part {
 
 // Close closes the connections that [NewDispatcher] opened, once the parts have
 // ended.
-func (d *Dispatcher) Close() { d.close() }
+func (d *Dispatcher) Close() {
+	for _, end := range d.opened {
+		end()
+	}
+}

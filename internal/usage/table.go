@@ -54,8 +54,12 @@ func (c *Counter) exchange(ctx context.Context, of []*day) error {
 func (c *Counter) exchangeSome(ctx context.Context, of []*day) error {
 	for _, d := range of {
 		d.exchange.Lock()
-		defer d.exchange.Unlock()
 	}
+	defer func() {
+		for _, d := range of {
+			d.exchange.Unlock()
+		}
+	}()
 	if err := c.write(ctx, of); err != nil {
 		return err
 	}
@@ -136,9 +140,12 @@ func (c *Counter) read(ctx context.Context, of []*day) error {
 // plan plans the next exchange, if none is. c.mu is held.
 func (c *Counter) plan() {
 	if c.planned == nil && !c.closed {
-		c.planned = time.AfterFunc(every, func() { c.Flush(context.Background()) })
+		c.planned = time.AfterFunc(every, c.flushDue)
 	}
 }
+
+// flushDue is the planned exchange. Nobody waits for it, so it has no caller's context.
+func (c *Counter) flushDue() { c.Flush(context.Background()) }
 
 // Flush adds all that was counted to the table. If that fails, it is logged, and done
 // again with what is counted next.

@@ -23,7 +23,7 @@ import (
 // The server's account. The secret has characters that a URL must escape.
 const (
 	AccessKey = "fanmail"
-	SecretKey = "se/cr+et @ke:y"
+	SecretKey = "se/cr+et @ke:y" //nolint:gosec // of a server that lives as long as a test
 	Bucket    = "mails"
 	Region    = "us-east-1"
 )
@@ -34,7 +34,7 @@ var program = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.Command("go", "tool", "-n", "-modfile=tools/s3.mod", "versitygw") //nolint:noctx // it ends by itself
+	cmd := exec.Command("go", "tool", "-n", "-modfile=tools/s3.mod", "versitygw")
 	cmd.Dir = root
 	out, err := cmd.Output()
 	if err != nil {
