@@ -42,6 +42,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON fanmail.replay_deliveries TO fanmail_dis
 
 -- ingest: finds agents, puts mail and events in. No webhook, no delivery.
 GRANT SELECT ON fanmail.agents, fanmail.released_names, fanmail.tenants, fanmail.strict_tenants TO fanmail_ingest;
+GRANT SELECT (name, verified_at) ON fanmail.domains TO fanmail_ingest; -- whose mail to postmaster it takes
 GRANT SELECT, INSERT ON fanmail.events, fanmail.event_keys, fanmail.outbox, fanmail.messages, fanmail.message_raws, fanmail.conversation_keys TO fanmail_ingest;
 GRANT SELECT, INSERT ON fanmail.webhook_deliveries TO fanmail_ingest;
 GRANT USAGE ON SEQUENCE fanmail.outbox_seq TO fanmail_ingest;

@@ -66,6 +66,8 @@ func newGuarded(ctx context.Context, t *testing.T) *guarded {
 		Name: "streams", Bin: filepath.Join(g.bin, "fanmail"), Logs: g.logs, Args: []string{"streams", "--every", "500ms"},
 		Env: []string{"FANMAIL_NATS_URL=" + g.nats("operator")},
 	})
+	blobs := filepath.Join(dir, "blobs")
+	require.NoError(t, os.Mkdir(blobs, 0o700))
 	for _, c := range commands {
 		health := freeAddr(t)
 		g.start(ctx, process.Spec{
@@ -74,6 +76,7 @@ func newGuarded(ctx context.Context, t *testing.T) *guarded {
 				"FANMAIL_DATABASE_URL=" + g.url("fanmail_"+c), "FANMAIL_NATS_URL=" + g.nats(c),
 				"FANMAIL_STREAMS=external", "FANMAIL_MAINTENANCE=off", "FANMAIL_ALLOW_HTTP=true", "FANMAIL_ALLOW_NETWORKS=127.0.0.0/8",
 				"FANMAIL_SMTP_ADDR=" + g.smtp, "FANMAIL_API_ADDR=" + g.api, "FANMAIL_HTTP_ADDR=" + health,
+				"FANMAIL_POSTMASTER=robot@example.com", "FANMAIL_BLOBS=file://" + blobs,
 			},
 		})
 	}

@@ -49,6 +49,8 @@ func TestEachProcessHasTheRightsItNeedsAndNoOthers(t *testing.T) {
 	client, err := smtp.Dial(g.smtp)
 	require.NoError(t, err)
 	require.NoError(t, client.SendMail("a@example.net", []string{"robot@example.com"}, strings.NewReader(mail)))
+	require.NoError(t, client.Mail("a@example.net", nil))
+	require.NoError(t, client.Rcpt("postmaster@example.com", nil), "ingest knows which domains receive")
 	require.NoError(t, client.Quit())
 	g.retryNow(ctx)
 	require.NoError(t, s.WaitForPath(ctx, "/ok", 2), "the mail arrives at the second attempt")
