@@ -23,8 +23,8 @@ var sabotages = map[string]sabotage{
 	// SMTP answers 250 while the transaction still runs.
 	"ack-before-commit": {
 		patches: []patch{{
-			"internal/ingest/accept.go", "	made, err := s.commit(ctx, m, p.named, copies)\n",
-			"	made, err := 1, error(nil)\n	go func() { time.Sleep(200 * time.Millisecond); _, _ = s.commit(context.WithoutCancel(ctx), m, p.named, copies) }()\n",
+			"internal/ingest/accept.go", "		made, err = s.commit(ctx, m, p.named, copies)\n",
+			"		made = 1\n		go func() { time.Sleep(200 * time.Millisecond); _, _ = s.commit(context.WithoutCancel(ctx), m, p.named, copies) }()\n",
 		}},
 		faults: []string{"kill@ingest", "postgres.immediate"}, duration: 40 * time.Second, breaks: promise.NothingLost,
 	},
@@ -57,7 +57,7 @@ var sabotages = map[string]sabotage{
 	"outbox-row-deleted-early": {
 		patches: []patch{
 			{"internal/relay/relay.go", "	faults.At(faults.OutboxPublished)\n", "	tenants, seqs := make([]events.TenantID, len(entries)), make([]int64, len(entries))\n	for i := range entries {\n		tenants[i], seqs[i] = entries[i].TenantID, entries[i].Seq\n	}\n	_, _ = r.pool.Exec(ctx, `DELETE FROM fanmail.outbox AS o USING unnest($1::uuid[], $2::bigint[]) AS u (tenant_id, seq) WHERE o.tenant_id = u.tenant_id AND o.seq = u.seq`, tenants, seqs)\n"},
-			{"fanout/commit.go", "if !taken[e.Seq] {", "if false {"},
+			{"fanout/commit.go", "if !fresh {", "if !fresh && false {"},
 		},
 		faults: []string{"nats.wipe", "flood", "postgres.immediate"}, duration: 40 * time.Second, breaks: promise.NothingLost,
 	},
