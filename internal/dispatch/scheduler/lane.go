@@ -235,7 +235,7 @@ func (l *lane) learn(d *Delivery, r Result, now time.Time) {
 			l.pace = paceSlow
 			return
 		}
-		l.window.grow(r.Latency, l.webhook.MaxInFlight, now)
+		l.window.grow(l.webhook.MaxInFlight, now)
 		return
 	case TimedOut:
 		l.pace = paceSlow

@@ -8,15 +8,15 @@ const (
 	leastPerCore = 256
 	// A round with at least this part of its answers out of queues lowers the
 	// limit by a fifth.
-	manyQueued = 0.6
+	manyQueued = 0.7
 	// One with at most this part doubles it, if it held an attempt back. Endpoints
 	// without a queue whose latency is spread like that of the internet have a
 	// third of their answers later than their window allows.
-	fewQueued = 0.4
+	fewQueued = 0.5
 	// A higher limit stays if it brought at least this part of the answers a second
 	// that it made room for. Otherwise the next trial comes after trialPause.
-	paid       = 0.25
-	trialPause = 5 * time.Second
+	paid       = 0.2
+	trialPause = time.Second
 )
 
 // throttle bounds the attempts on fast slots of all lanes together by their answers.

@@ -70,12 +70,11 @@ func newWindow(size float64) window { return window{size: size, threshold: math.
 // started notes the attempts in flight when one has begun.
 func (w *window) started(inFlight int) { w.peak = max(w.peak, inFlight) }
 
-// grow follows a success with the latency given; 0: not known. Only a window of
-// which half was used has shown that it can be larger, and only an answer without
-// a queue says that one more at once costs less than waiting for a connection.
-func (w *window) grow(latency time.Duration, most int, now time.Time) {
+// grow follows a success. Only a window of which half was used has shown that
+// it can be larger.
+func (w *window) grow(most int, now time.Time) {
 	switch {
-	case w.queues || w.before > 0 || 2*w.peak < int(w.size) || w.base > 0 && latency > w.allowed():
+	case w.queues || w.before > 0 || 2*w.peak < int(w.size):
 		return
 	case w.size < w.threshold:
 		w.size++
