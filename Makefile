@@ -93,8 +93,9 @@ replay-long: setup ## replay 100,000 events beside 200 live events a second, wit
 observability-check: setup ## run the dashboard's queries and the alerts on a real Prometheus that scrapes a real Fanmail
 	@go -C test/e2e run ./observability --prometheus "$$(scripts/prometheus.sh)"
 
-quickstart: setup build ## run the commands of docs/tutorials/quickstart.md in an empty folder
-	@scripts/quickstart.sh
+quickstart: setup build ## run the commands of the tutorials, each in an empty folder
+	@scripts/quickstart.sh docs/tutorials/quickstart.md
+	@scripts/quickstart.sh docs/tutorials/receive-mail-for-a-domain.md
 
 chart-check: ## check the chart, Compose, the Dockerfile and reproducible builds with the real tools
 	@scripts/chart-check.sh

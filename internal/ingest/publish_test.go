@@ -155,6 +155,40 @@ func TestAnEdgeRefusesRecipientsThatTheBucketDoesNotHave(t *testing.T) {
 	knows("gone@example.com", false)
 }
 
+// TestABucketThatWasLostIsFilledAgainAndRefusesNobodyMeanwhile: the broker has lost its data, and a bucket without
+// addresses must not turn mail away for good.
+func TestABucketThatWasLostIsFilledAgainAndRefusesNobodyMeanwhile(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t)
+	_, js := natstest.Connect(t)
+	tenant(t, pool, "robot@example.com")
+	directory := rawmail.NewDirectory(js)
+	_, err := stream.EnsureRecipients(t.Context(), js, stream.Options{})
+	require.NoError(t, err)
+	_, err = directory.Knows(t.Context(), "robot@example.com")
+	require.ErrorContains(t, err, "not filled yet")
+
+	running(t, rawmail.NewKeeper(pool, js, stream.Options{}, nil).Run)
+	filled := func() {
+		require.Eventually(t, func() bool {
+			known, err := directory.Knows(t.Context(), "robot@example.com")
+			if err != nil {
+				return false
+			}
+			require.True(t, known, "an address that receives is never unknown")
+			unknown, err := directory.Knows(t.Context(), "nobody@example.com")
+			return err == nil && !unknown
+		}, patience, 10*time.Millisecond)
+	}
+	filled()
+	require.NoError(t, js.DeleteKeyValue(t.Context(), stream.Recipients))
+	filled()
+	require.NoError(t, js.DeleteKeyValue(t.Context(), stream.Recipients))
+	_, err = stream.EnsureRecipients(t.Context(), js, stream.Options{}) // as another process does
+	require.NoError(t, err)
+	filled()
+}
+
 func TestWhatIsNoRawMailIsADeadLetter(t *testing.T) {
 	t.Parallel()
 	pool, js := pgtest.Pool(t), broker(t)

@@ -18,6 +18,17 @@ var zones = map[string]int{
 
 var months = []string{"jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"}
 
+// localMonths are the beginnings of months that programs write in the language of their users, where they differ from
+// the English ones.
+var localMonths = map[string]int{
+	"ene": 1, "gen": 1, "fév": 2, "fev": 2, "mär": 3, "mrz": 3, "mrt": 3, "maa": 3, "avr": 4, "abr": 4, "mai": 5, "mag": 5, "mei": 5,
+	"maj": 5, "jui": 6, "giu": 6, "lug": 7, "aoû": 8, "aou": 8, "ago": 8, "set": 9, "okt": 10, "out": 10, "ott": 10,
+	"dez": 12, "déc": 12, "dic": 12, "des": 12,
+}
+
+// maxMonth is how much of a month is looked at, in bytes.
+const maxMonth = 12
+
 // maxDate is how much of a Date field is read, in bytes.
 const maxDate = 256
 
@@ -101,7 +112,11 @@ func month(w string) int {
 			return i + 1
 		}
 	}
-	return 0
+	if strings.HasPrefix(w, "juil") {
+		return 7
+	}
+	short := []rune(Cut(w, maxMonth))
+	return localMonths[string(short[:min(len(short), 3)])]
 }
 
 // number reads a day, a year, or a date in one word: 17-Jul-2024, 2024-07-17, 2024-07-17T15:02:19Z.

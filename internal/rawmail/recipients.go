@@ -24,6 +24,10 @@ func key(address string) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// completeKey is in a bucket that has all addresses. A bucket without it was made anew,
+// such as after the broker lost its data: that it lacks an address means nothing.
+const completeKey = "complete"
+
 // Directory answers whether an address receives, from the bucket.
 type Directory struct{ js jetstream.JetStream }
 
@@ -31,7 +35,7 @@ type Directory struct{ js jetstream.JetStream }
 func NewDirectory(js jetstream.JetStream) *Directory { return &Directory{js} }
 
 // Knows reports whether an agent takes the mails to an address. It fails if the bucket
-// can't be read.
+// can't be read, and if it lacks the address and does not have all addresses yet.
 func (d *Directory) Knows(ctx context.Context, address string) (bool, error) {
 	kv, err := d.js.KeyValue(ctx, stream.Recipients)
 	if err != nil {
@@ -45,6 +49,9 @@ func (d *Directory) Knows(ctx context.Context, address string) (bool, error) {
 		if !errors.Is(err, jetstream.ErrKeyNotFound) {
 			return false, fmt.Errorf("look up a recipient in bucket %s: %w", stream.Recipients, err)
 		}
+	}
+	if _, err := kv.Get(ctx, completeKey); err != nil {
+		return false, fmt.Errorf("look up a recipient in bucket %s, which an ingest with a database has not filled yet: %w", stream.Recipients, err)
 	}
 	return false, nil
 }
@@ -114,6 +121,9 @@ func (k *Keeper) follow(ctx context.Context, b backoff.BackOff) error {
 			return nil
 		case <-tick.C:
 		}
+		if _, err := kv.Get(ctx, completeKey); err != nil {
+			return fmt.Errorf("bucket %s has lost its addresses, or can't be read: %w", stream.Recipients, err)
+		}
 		changes, now, err := mailbox.ChangedAddresses(ctx, k.pool, since.Add(-overlap))
 		if err != nil {
 			return err
@@ -132,7 +142,7 @@ func (k *Keeper) follow(ctx context.Context, b backoff.BackOff) error {
 	return nil
 }
 
-// compare makes the bucket equal to the table.
+// compare makes the bucket equal to the table, and marks it as complete.
 func (k *Keeper) compare(ctx context.Context, kv jetstream.KeyValue) error {
 	have := make(map[string]bool)
 	lister, err := kv.ListKeys(ctx)
@@ -144,6 +154,8 @@ func (k *Keeper) compare(ctx context.Context, kv jetstream.KeyValue) error {
 			have[name] = true
 		}
 	}
+	complete := have[completeKey]
+	delete(have, completeKey)
 	added := 0
 	for after := ""; ; {
 		page, err := mailbox.AddressesAfter(ctx, k.pool, after)
@@ -167,6 +179,11 @@ func (k *Keeper) compare(ctx context.Context, kv jetstream.KeyValue) error {
 	}
 	for name := range have { // agents that were deleted
 		if err := put(ctx, kv, name, false); err != nil {
+			return err
+		}
+	}
+	if !complete {
+		if err := put(ctx, kv, completeKey, true); err != nil {
 			return err
 		}
 	}

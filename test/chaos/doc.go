@@ -1,9 +1,9 @@
 // Command chaos runs a whole Fanmail, injects faults on a seeded schedule, and checks from the outside that its promises
 // held.
 //
-// It runs the built commands as processes, with two publishers and two dispatchers, on a durable Postgres and a cluster of
-// three NATS nodes. Each process has proxies of its own, and the receivers follow a script. Everything that is offered,
-// accepted, POSTed, answered and injected is written to a history. Package promise checks it.
+// It runs the built commands as processes, with an edge, two publishers and two dispatchers, on a durable Postgres and a
+// cluster of three NATS nodes. Each process has proxies of its own, and the receivers follow a script. Everything that is
+// offered, accepted, POSTed, answered and injected is written to a history. Package promise checks it.
 //
 // Three lanes of faults run side by side:
 //

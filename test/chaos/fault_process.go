@@ -17,7 +17,7 @@ func processFaults() []fault {
 	for _, p := range processes {
 		out = append(out, fault{"kill", p, kill(p)})
 	}
-	for _, p := range []string{"api", "ingest", "publisher-1", "dispatcher-1"} {
+	for _, p := range []string{"api", "ingest", edge, "publisher-1", "dispatcher-1"} {
 		out = append(out, fault{"pause", p, pause(p, 2*time.Second, 4*time.Second)})
 	}
 	// The pauses are longer than the partitions' lease of 6 s, and longer than a delivery's first

@@ -50,6 +50,7 @@ func (l *load) run(ctx, hard context.Context) {
 	}{
 		{"a", history.ViaSMTP, 300 * time.Millisecond, l.mail},
 		{"a", history.ViaSMTP, 300 * time.Millisecond, l.mailAnew},
+		{"a", history.ViaEdge, 400 * time.Millisecond, l.mailEdge},
 		{"b", history.ViaAPI, 300 * time.Millisecond, l.post},
 		{"b", history.ViaIntake, 400 * time.Millisecond, l.intake},
 		{"c", "insert", 700 * time.Millisecond, l.insert},
@@ -116,18 +117,21 @@ const (
 )
 
 // mail sends over SMTP, on one connection as long as it works.
-func (l *load) mail() way { return l.mailOn(false) }
+func (l *load) mail() way { return l.mailOn(l.r.smtp, false) }
 
 // mailAnew sends over SMTP, on a new connection for each mail.
-func (l *load) mailAnew() way { return l.mailOn(true) }
+func (l *load) mailAnew() way { return l.mailOn(l.r.smtp, true) }
 
-func (l *load) mailOn(anew bool) way {
+// mailEdge sends to the edge, which has no database. Until a mail is taken in, only the broker has acknowledged it.
+func (l *load) mailEdge() way { return l.mailOn(l.r.edge, false) }
+
+func (l *load) mailOn(addr string, anew bool) way {
 	var c *smtp.Client
 	sent := 0
 	return func(_ context.Context, _ *tenant, token, agent string) (string, error) {
 		if c == nil {
 			var err error
-			if c, err = smtp.Dial(l.r.smtp); err != nil {
+			if c, err = smtp.Dial(addr); err != nil {
 				c = nil
 				return "", err
 			}

@@ -25,9 +25,12 @@ import (
 
 // The processes and the broker's nodes.
 var (
-	processes = []string{"api", "ingest", "publisher-1", "publisher-2", "dispatcher-1", "dispatcher-2"}
+	processes = []string{"api", "ingest", edge, "publisher-1", "publisher-2", "dispatcher-1", "dispatcher-2"}
 	nodes     = []string{"nats-1", "nats-2", "nats-3"}
 )
+
+// edge is the ingest without a database. It starts after the one that makes its stream and fills its bucket.
+const edge = "edge"
 
 // rig is the whole system, and the means to break it.
 type rig struct {
@@ -46,6 +49,7 @@ type rig struct {
 	broker   *nats.Conn                // the rig's own connection
 	links    links
 	smtp     string
+	edge     string // the SMTP address of the edge
 	api      string
 	env      []string // more variables for every process
 
@@ -74,7 +78,7 @@ func newRig(ctx context.Context, dir string, patches []patch, say func(string, .
 	if err := os.Mkdir(filepath.Join(dir, "logs"), 0o700); err != nil {
 		return r, fmt.Errorf("create the directory of logs: %w", err)
 	}
-	say("starting Postgres, three NATS nodes and six processes")
+	say("starting Postgres, three NATS nodes and seven processes")
 	if r.receiver, err = startReceiver(ctx, r.history, r.now); err != nil {
 		return r, fmt.Errorf("start the receiver: %w", err)
 	}
@@ -215,6 +219,9 @@ func (r *rig) startProcesses(ctx context.Context) error {
 	if r.smtp, err = process.FreeAddr(); err != nil {
 		return err
 	}
+	if r.edge, err = process.FreeAddr(); err != nil {
+		return err
+	}
 	if r.api, err = process.FreeAddr(); err != nil {
 		return err
 	}
@@ -254,14 +261,20 @@ func (r *rig) spec(p string) (process.Spec, error) {
 	if p == "ingest" || p == "api" {
 		env = append(env, "GOMEMLIMIT="+strconv.Itoa(doorMemory), "FANMAIL_MAX_BUFFERED_BYTES="+strconv.Itoa(doorBuffered))
 	}
+	smtp := r.smtp
+	if p == edge {
+		name, smtp = "ingest", r.edge
+		env = append(env, "FANMAIL_PUBLISH=true", "FANMAIL_NODE="+edge)
+	} else {
+		env = append(env, "FANMAIL_DATABASE_URL=postgres://fanmail@"+r.links[p]["postgres"].addr()+"/postgres?sslmode=disable", "FANMAIL_MIGRATE=true")
+	}
 	return process.Spec{
 		Name: p, Bin: filepath.Join(r.dir, "bin", name), Logs: filepath.Join(r.dir, "logs"), Ready: "http://" + health + "/readyz",
 		Env: append(env,
-			"FANMAIL_DATABASE_URL=postgres://fanmail@"+r.links[p]["postgres"].addr()+"/postgres?sslmode=disable",
-			"FANMAIL_NATS_URL="+strings.Join(broker, ","), "FANMAIL_STREAM_REPLICAS=3", "FANMAIL_MIGRATE=true",
+			"FANMAIL_NATS_URL="+strings.Join(broker, ","), "FANMAIL_STREAM_REPLICAS=3",
 			"FANMAIL_ALLOW_HTTP=true", "FANMAIL_ALLOW_NETWORKS=127.0.0.0/8", "FANMAIL_DISPATCHER_NAME="+p,
 			"FANMAIL_MAIL_AUTH=false", // it needs DNS
-			"FANMAIL_SMTP_ADDR="+r.smtp, "FANMAIL_API_ADDR="+r.api, "FANMAIL_HTTP_ADDR="+health),
+			"FANMAIL_SMTP_ADDR="+smtp, "FANMAIL_API_ADDR="+r.api, "FANMAIL_HTTP_ADDR="+health),
 	}, nil
 }
 

@@ -103,18 +103,21 @@ func (r *rig) await(ctx context.Context, patience time.Duration) {
 	}
 }
 
-// untaken returns how many messages the intake has not acknowledged.
-func (r *rig) untaken(ctx context.Context) (uint64, error) {
+// untaken returns how many messages and raw mails of the broker are not taken in.
+func (r *rig) untaken(ctx context.Context) (n uint64, err error) {
 	js, err := jetstream.New(r.broker)
 	if err != nil {
-		return 0, fmt.Errorf("read the intake consumer: %w", err)
+		return 0, fmt.Errorf("read the consumers of the intake: %w", err)
 	}
-	c, err := js.Consumer(ctx, stream.Intake, stream.IntakeConsumer)
-	if err != nil {
-		return 0, fmt.Errorf("read the intake consumer: %w", err)
+	for s, consumer := range map[string]string{stream.Intake: stream.IntakeConsumer, stream.Raw: stream.RawConsumer} {
+		c, err := js.Consumer(ctx, s, consumer)
+		if err != nil {
+			return 0, fmt.Errorf("read the consumers of the intake: %w", err)
+		}
+		info := c.CachedInfo()
+		n += info.NumPending + uint64(info.NumAckPending) //nolint:gosec // not negative
 	}
-	info := c.CachedInfo()
-	return info.NumPending + uint64(info.NumAckPending), nil //nolint:gosec // not negative
+	return n, nil
 }
 
 // finish records what is left in the tables.

@@ -28,6 +28,14 @@ var sabotages = map[string]sabotage{
 		}},
 		faults: []string{"kill@ingest", "postgres.immediate"}, duration: 40 * time.Second, breaks: promise.NothingLost,
 	},
+	// An edge answers 250 while it still publishes.
+	"ack-before-publish": {
+		patches: []patch{{
+			"internal/ingest/publish.go", "	switch err := b.publisher.Publish(ctx, &out); {\n",
+			"	out.Raw = append([]byte(nil), out.Raw...)\n	go func() { time.Sleep(200 * time.Millisecond); _ = b.publisher.Publish(context.WithoutCancel(ctx), &out) }()\n	switch err := error(nil); {\n",
+		}},
+		faults: []string{"kill@edge", "nats.two nodes"}, duration: 40 * time.Second, breaks: promise.NothingLost,
+	},
 	// The relay's lease never ends, and a failed round releases nothing.
 	"publish-without-retry": {
 		patches: []patch{

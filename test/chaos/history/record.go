@@ -68,12 +68,16 @@ type Change struct {
 	Agents []string `json:"agents,omitempty"`
 }
 
-// The ways in. On ViaIntake, the intake subject, the broker acknowledges.
+// The ways in. On ViaIntake, the intake subject, and ViaEdge, SMTP without a database, the broker acknowledges.
 const (
 	ViaSMTP   = "smtp"
+	ViaEdge   = "edge"
 	ViaAPI    = "api"
 	ViaIntake = "intake"
 )
+
+// WithBroker reports whether only the broker has the event when it is accepted.
+func (o *Offer) WithBroker() bool { return o.Via == ViaIntake || o.Via == ViaEdge }
 
 // Offer is an event on its way in. It is offered when it is first sent, and accepted when it is
 // acknowledged: SMTP 250, API 202, or the commit of a transaction.

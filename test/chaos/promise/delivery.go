@@ -66,7 +66,7 @@ func (c *check) deliveries() {
 				}
 				continue
 			}
-			if a.Via == history.ViaIntake && c.firstPost[token] == 0 && c.wipedAfter(a.At) {
+			if a.WithBroker() && c.firstPost[token] == 0 && c.wipedAfter(a.At) {
 				c.WithBroker++
 				continue
 			}

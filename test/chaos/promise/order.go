@@ -56,8 +56,8 @@ func (c *check) sequence() {
 		slices.SortFunc(out, func(a, b *history.Offer) int { return cmp.Compare(a.At, b.At) })
 		return out
 	}
-	// The broker acknowledges an intake message before there is a commit.
-	accepted := slices.DeleteFunc(known(c.accepted), func(o *history.Offer) bool { return o.Via == history.ViaIntake })
+	// The broker acknowledges these before there is a commit.
+	accepted := slices.DeleteFunc(known(c.accepted), func(o *history.Offer) bool { return o.WithBroker() })
 	highest, of := int64(0), ""
 	for _, o := range known(c.offered) {
 		for len(accepted) > 0 && accepted[0].At < o.At {

@@ -22,8 +22,8 @@ const (
 	outageArrives = 10 * time.Second
 )
 
-// outages checks that events that are accepted during an outage are POSTed while it lasts. Events from
-// the intake need JetStream, and strict webhooks wait for their earlier events.
+// outages checks that events that are accepted during an outage are POSTed while it lasts. Events that
+// the broker acknowledges need JetStream, and strict webhooks wait for their earlier events.
 func (c *check) outages() {
 	posted := map[pair]int64{}
 	for _, p := range c.posts {
@@ -39,7 +39,7 @@ func (c *check) outages() {
 			continue
 		}
 		for token, a := range c.accepted {
-			if a.Via == history.ViaIntake || a.At < f.Start+outageNoticed.Microseconds() || a.At+outageArrives.Microseconds() > f.End {
+			if a.WithBroker() || a.At < f.Start+outageNoticed.Microseconds() || a.At+outageArrives.Microseconds() > f.End {
 				continue
 			}
 			for _, id := range c.hookIDs {

@@ -70,9 +70,9 @@ type Result struct {
 	Posts, Twice, Overlaps, GivenUp      int
 	// Deleted counts deliveries that ended with their webhook. Either counts deliveries that may exist
 	// or not, because their webhook changed around their event. Waiting counts deliveries whose next
-	// attempt comes after the run, as scheduled. WithBroker counts deliveries of events that the
-	// broker acknowledged on the intake subject and lost with all of its data before they were taken
-	// in, which no promise covers.
+	// attempt comes after the run, as scheduled. WithBroker counts deliveries of events that only the
+	// broker had acknowledged, on the intake subject or through an edge, and lost with all of its data
+	// before they were taken in, which no promise covers.
 	Deleted, Either, Waiting, WithBroker int
 
 	// Attacks are in the order of time.

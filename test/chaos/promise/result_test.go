@@ -394,6 +394,8 @@ func TestWhatTheBrokerLostBeforeItWasTakenInIsNobodysPromise(t *testing.T) {
 		"wiped":            {history.ViaIntake, "nats.wipe", 9 * second, true},
 		"wiped before":     {history.ViaIntake, "nats.wipe", 100, false},
 		"not wiped":        {history.ViaIntake, "nats.node", 9 * second, false},
+		"an edge's, wiped": {history.ViaEdge, "nats.wipe", 9 * second, true},
+		"an edge's, kept":  {history.ViaEdge, "nats.node", 9 * second, false},
 		"another's answer": {"api", "nats.wipe", 9 * second, false},
 	} {
 		t.Run(name, func(t *testing.T) {
