@@ -55,7 +55,7 @@ func SplitMail(raw []byte) Split { return split(raw, MaxHeaderBytes) }
 
 func split(raw []byte, limit int) Split {
 	var s Split
-	rest := raw
+	rest := bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf")) // the byte order mark of a mail that was a file
 	for len(rest) > 0 {
 		line, next := cutLine(rest)
 		if len(line) == 0 {

@@ -187,7 +187,7 @@ func joinExtended(parts []piece) string {
 		return DecodeWords(string(raw))
 	}
 	s, _ := decodeCharset(raw, label)
-	return Text(s)
+	return oneLine(Text(s))
 }
 
 func appendPercent(dst []byte, v string) []byte {

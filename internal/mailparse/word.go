@@ -10,7 +10,32 @@ import (
 func DecodeWords(v string) string { return decodeWords(Cut(v, MaxField), "") }
 
 // decodeWords decodes a value. label is the charset of bytes outside the encoded words, "" for unknown.
-func decodeWords(v, label string) string {
+func decodeWords(v, label string) string { return oneLine(decodeField(v, label)) }
+
+// oneLine replaces each run of control characters by a space: a field is one line, and an encoded line break must not
+// begin another where somebody writes the text into a header.
+func oneLine(s string) string {
+	control := func(r rune) bool { return r < ' ' || r == 0x7f }
+	if strings.IndexFunc(s, control) < 0 {
+		return s
+	}
+	var out strings.Builder
+	in := false
+	for _, r := range s {
+		if control(r) {
+			in = true
+			continue
+		}
+		if in && out.Len() > 0 && r != ' ' {
+			out.WriteByte(' ')
+		}
+		in = false
+		out.WriteRune(r)
+	}
+	return out.String()
+}
+
+func decodeField(v, label string) string {
 	if !strings.Contains(v, "=?") {
 		return textIn(v, label)
 	}

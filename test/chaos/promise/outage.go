@@ -1,10 +1,6 @@
 package promise
 
-import (
-	"time"
-
-	"github.com/fanmail-dev/fanmail/test/chaos/history"
-)
+import "time"
 
 // The faults in which JetStream takes nothing. Nothing else is broken meanwhile.
 const (
