@@ -40,7 +40,7 @@ func TestTheDoctorFollowsADomainUntilItReceivesMail(t *testing.T) {
 	diagnose := func(domain string) map[string]Finding {
 		by := map[string]Finding{}
 		for _, f := range Diagnose(t.Context(), DoctorConfig{
-			Database: db, NATS: broker, MailDomain: MailDomain{Domain: domain, DNSServer: dns, SMTPPort: uint16(port)}, //nolint:gosec // a port
+			Database: db, NATS: broker, MailDomain: MailDomain{Domain: domain, DNSServer: dns, SMTPPort: uint16(port)},
 		}) {
 			by[f.Check] = f
 			require.Equal(t, f.Status == FindingOK, f.Fix == "", "a finding that is not ok has a fix: %+v", f)

@@ -77,7 +77,7 @@ func TestMoreMailsOfTheWorld(t *testing.T) {
 		"reply cs":    {plain("Ano.\npá 5. 1. 2024 v 10:00 odesílatel Jan Novák <jan@example.cz> napsal:" + quote1), saying{reply: "Ano."}},
 		"reply fi":    {plain("Kyllä.\npe 5. tammik. 2024 klo 10.00 Matti (matti@example.fi) kirjoitti:" + quote1), saying{reply: "Kyllä."}},
 		"reply el":    {plain("Ναι.\nΣτις Παρ 5 Ιαν 2024 στις 10:00 π.μ., ο/η Nikos <nikos@example.gr> έγραψε:" + quote1), saying{reply: "Ναι."}},
-		"reply he":    {plain("כן.\n‫בתאריך יום ו׳, 5 בינו׳ 2024 ב-10:00 מאת ‪Dan‬‏ <‪dan@example.co.il‬‏>:‬" + quote1), saying{reply: "כן."}},
+		"reply he":    {plain("כן.\n\u202bבתאריך יום ו׳, 5 בינו׳ 2024 ב-10:00 מאת \u202aDan\u202c\u200f <\u202adan@example.co.il\u202c\u200f>:\u202c" + quote1), saying{reply: "כן."}},
 		"reply ar":    {plain("نعم.\nفي الجمعة، 5 يناير 2024 في 10:00 ص تمت كتابة ما يلي بواسطة Ali <ali@example.com>:" + quote1), saying{reply: "نعم."}},
 		"reply uk":    {plain("Так.\nпт, 5 січ. 2024 р. о 10:00 Іван <ivan@example.ua> пише:" + quote1), saying{reply: "Так."}},
 		"reply vi":    {plain("Vâng.\nVào Th 6, 5 thg 1, 2024 vào lúc 10:00 An <an@example.vn> đã viết:" + quote1), saying{reply: "Vâng."}},
