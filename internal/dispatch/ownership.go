@@ -418,7 +418,7 @@ func (o *ownership) shed(ctx context.Context, surplus int, holder partitionHolde
 		case unrecorded > 0:
 			o.tenure(p).former.Store(o.clock.latest())
 		}
-		free = append(free, int16(p))
+		free = append(free, int16(p)) //nolint:gosec // under 32
 	}
 	if len(free) == 0 {
 		return

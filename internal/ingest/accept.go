@@ -64,7 +64,7 @@ func (s *receiver) accept(ctx context.Context, m mail) error {
 }
 
 // storeAgain stores a mail of which a recipient has changed since it was looked up, for the recipients that it has now.
-func (s *receiver) storeAgain(ctx context.Context, m *mail, p *parsed) (copies []copied, made int, later, err error) { //nolint:revive // later is no failure of the call
+func (s *receiver) storeAgain(ctx context.Context, m *mail, p *parsed) (copies []copied, made int, later, err error) {
 	if err = s.lookUpAgain(ctx, m); err != nil {
 		return nil, 0, nil, err
 	}

@@ -51,7 +51,7 @@ func refusedSender(answer error) reason {
 // screen drops the recipients that do not accept the mail from its sender. answer is the reply if none is left. The
 // reply to DATA is for all recipients, so those that are left get the mail. later is then the reply to give after that,
 // if one of the others may accept the mail when it is sent again; nil for none.
-func (s *receiver) screen(ctx context.Context, m *mail, p *parsed) (later, answer error) { //nolint:revive // they are no failures of the call
+func (s *receiver) screen(ctx context.Context, m *mail, p *parsed) (later, answer error) {
 	var kept []recipient
 	for _, r := range m.to {
 		refused := judge(r.senders, m, p)

@@ -31,16 +31,17 @@ func TestScoresAreReadFromTheFieldsOfFilters(t *testing.T) {
 		"X-Rspamd-Score: 11":                   {11.0, nil},
 		"X-Spam-Status: Yes, score=15.00":      {15.0, true},
 		"X-Spam-Status: No, hits=1 required=5": {1.0, false},
+		"X-Spam: Yes":                          {nil, true},
+		"X-Spam-Flag: YES":                     {nil, true},
+		"X-Spam-Score: NaN":                    {nil, nil},
+		"X-Spam-Score: 1e999":                  {nil, nil},
+		"X-Spam-Score: high":                   {nil, nil},
+		"X-Spam-Level: *****":                  {nil, nil},
+		"X-Spamd-Result: default: [":           {nil, nil},
+		"X-Spam-Status: score=, maybe":         {nil, nil},
+		"Subject: X-Spam-Score: 5":             {nil, nil},
+
 		"X-Spamd-Result: default: False [5.20 / 15.00];\n\tGTUBE(0.00)[]": {5.2, nil},
-		"X-Spam: Yes":                  {nil, true},
-		"X-Spam-Flag: YES":             {nil, true},
-		"X-Spam-Score: NaN":            {nil, nil},
-		"X-Spam-Score: 1e999":          {nil, nil},
-		"X-Spam-Score: high":           {nil, nil},
-		"X-Spam-Level: *****":          {nil, nil},
-		"X-Spamd-Result: default: [":   {nil, nil},
-		"X-Spam-Status: score=, maybe": {nil, nil},
-		"Subject: X-Spam-Score: 5":     {nil, nil},
 	} {
 		m := told(header)
 		if want.score == nil {
