@@ -81,7 +81,7 @@ milters: setup ## send mail through rspamd, ClamAV and OpenDKIM, and check that 
 
 model: ## check the model of one delivery with spin, and that each of its guards is needed
 	@scripts/spin.sh
-	@go test -count=1 -tags model ./test/model
+	@go test -count=1 -timeout 20m -tags model ./test/model
 
 replicas: setup ## start and stop dispatchers for two minutes, with a million due rows for endpoints that do not answer
 	@FANMAIL_LONG=1 go -C test/e2e test -count=1 -parallel 1 -v -run 'TestCapsAndOrderHold|TestABacklogOfTheDead' .

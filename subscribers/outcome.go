@@ -113,7 +113,7 @@ type OutcomeResult struct {
 // A success counts even if it comes late. A final row stays as it is.
 const recordDelivered = `
 UPDATE fanmail.webhook_subscriber_deliveries AS d
-SET status = 'delivered', attempts = d.attempts + 1, last_status_code = o.code, last_error = NULL,
+SET status = 'delivered', attempts = least(d.attempts + 1, 32767), last_status_code = o.code, last_error = NULL,
     last_attempt_at = now(), finished_at = now(), next_retry_at = NULL
 FROM (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[]) ` + expectOne + `) AS o (id, created_at, code)
 WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending' AND ` + ofDay
@@ -126,7 +126,7 @@ const endsDelivery = `(o.final OR d.attempts + 1 >= d.max_attempts) AND d.next_r
 // or is still under the attempt's lease.
 const recordFailed = `
 UPDATE fanmail.webhook_subscriber_deliveries AS d
-SET attempts = CASE WHEN o.unsent THEN d.attempts ELSE d.attempts + 1 END, last_status_code = CASE WHEN o.unsent THEN d.last_status_code ELSE o.code END,
+SET attempts = CASE WHEN o.unsent THEN d.attempts ELSE least(d.attempts + 1, 32767) END, last_status_code = CASE WHEN o.unsent THEN d.last_status_code ELSE o.code END,
     last_error = o.error, last_attempt_at = CASE WHEN o.unsent THEN d.last_attempt_at ELSE now() END,
     status        = CASE WHEN ` + endsDelivery + ` THEN 'failed' ELSE 'pending' END,
     finished_at   = CASE WHEN ` + endsDelivery + ` THEN now() END,
@@ -331,13 +331,18 @@ func leaseColumns(ls []Lease) (ids []events.DeliveryID, created, leases []time.T
 	return ids, created, leases
 }
 
-// Refused reports whether the database refused a batch because of its content. The
-// same batch would fail again.
+// Refused reports whether the database refused a batch because of its content: a value
+// (class 22), a constraint (23, 44), a limit of Postgres (54), a trigger's exception (P0),
+// or a damaged page (XX). The same batch would fail again. A missing right or table (42) is not the
+// batch's fault: nothing can be written until the operator has mended it.
 func Refused(err error) bool {
 	var pe interface{ SQLState() string }
 	if !errors.As(err, &pe) {
 		return false
 	}
-	class := pe.SQLState()[:2]
-	return class == "22" || class == "23" || class == "42"
+	switch state := pe.SQLState(); state[:min(2, len(state))] {
+	case "22", "23", "44", "54", "P0", "XX":
+		return true
+	}
+	return false
 }

@@ -45,6 +45,12 @@ func newDelivery(l *subscribers.Leased, from source, heads *headReader) *deliver
 
 func (q *delivery) ref() subscribers.Ref { return subscribers.Ref{ID: q.ID, CreatedAt: q.createdAt} }
 
+// finished says that the delivery is written or released. Its message counts that once.
+func (q *delivery) finished() {
+	q.message.done()
+	q.message = nil
+}
+
 // scheduled returns the settings that the scheduler needs of a webhook.
 func scheduled(e *subscribers.Entry) scheduler.Webhook {
 	w := scheduler.Webhook{

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -33,6 +34,13 @@ const (
 	outcomeLimit = 4096
 	// outcomeTimeout bounds one commit.
 	outcomeTimeout = 30 * time.Second
+	// refusedRest is the time until an outcome is tried again that the database refuses
+	// even with fixed values.
+	refusedRest = time.Minute
+	// refusedRetry bounds the time to the next attempt after such an outcome.
+	refusedRetry = 24 * time.Hour
+	// textRefused stands for an error that the database refuses.
+	textRefused = "the database refused the result of this attempt"
 )
 
 type entryKind uint8
@@ -50,6 +58,23 @@ type entry struct {
 	kind    entryKind
 	d       *delivery
 	outcome subscribers.Outcome // of entryOutcome
+	plain   bool                // the outcome has fixed values: the database refused its own
+	kept    bool                // it refused these too, which is logged
+}
+
+// replace gives an outcome fixed values in place of those that came from outside.
+func (e *entry) replace() {
+	e.plain = true
+	o := &e.outcome
+	o.Response = ""
+	o.Retry = min(max(o.Retry, 0), refusedRetry)
+	o.StatusCode = http.StatusOK
+	if !o.Delivered {
+		o.StatusCode, o.Error = 0, textRefused
+	}
+	if !slices.Contains(attempt.Reasons(), o.Reason) && !o.Unsent {
+		o.Reason = attempt.ReasonOther
+	}
 }
 
 // strict says that it is the outcome of an attempt of a strict webhook.
@@ -103,6 +128,8 @@ type outcomeWriter struct {
 
 	mu        sync.Mutex
 	waiting   []entry
+	refused   []entry    // kept by keep
+	flushing  bool       // nothing is kept any more
 	open      int        // entries that were added and not applied yet
 	settled   *sync.Cond // open is 0
 	successes successes
@@ -122,7 +149,7 @@ func (w *outcomeWriter) add(e entry) {
 	w.mu.Lock()
 	w.waiting = append(w.waiting, e)
 	w.open++
-	if len(w.waiting) > outcomeLimit {
+	if len(w.waiting)+len(w.refused) > outcomeLimit {
 		w.blocked.Store(true)
 	}
 	enough := len(w.waiting) >= gatheredBatch || e.awaited()
@@ -154,10 +181,11 @@ func (w *outcomeWriter) idle() bool {
 }
 
 // flush waits until everything that was added is applied, or ctx ends. From then
-// on the writer gathers no more.
+// on the writer gathers no more, and keeps no outcome that the database refuses.
 func (w *outcomeWriter) flush(ctx context.Context) error {
 	w.gathers.Store(false)
 	wake(w.enough)
+	w.retryRefused(true)
 	stop := context.AfterFunc(ctx, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -272,8 +300,7 @@ func (w *outcomeWriter) take() (batch []entry, more bool) {
 }
 
 // write commits a batch, and retries while the database is away. A batch that
-// the database refuses is halved until the entry at fault is alone; its lease
-// runs out, and it is tried again with its next attempt.
+// the database refuses is halved until the entry at fault is alone.
 func (w *outcomeWriter) write(ctx context.Context, batch []entry) {
 	rows := w.rows(batch)
 	pause := backoff.NewExponentialBackOff(
@@ -288,9 +315,7 @@ func (w *outcomeWriter) write(ctx context.Context, batch []entry) {
 		case ctx.Err() != nil:
 			return
 		case subscribers.Refused(err) && len(batch) == 1:
-			w.log.Error("the database refuses an outcome", zap.Stringer("delivery", batch[0].d.ID), zap.Error(err))
-			w.unblock()
-			w.report(ctx, batch, &subscribers.OutcomeResult{}, false)
+			w.writeRefused(ctx, batch[0], err)
 			return
 		case subscribers.Refused(err):
 			half := len(batch) / 2
@@ -307,6 +332,54 @@ func (w *outcomeWriter) write(ctx context.Context, batch []entry) {
 		case <-time.After(pause.NextBackOff()):
 		}
 	}
+}
+
+// writeRefused writes an outcome that the database refuses with fixed values. If it
+// refuses these too, the entry is kept and tried again later: without an outcome the
+// delivery would be sent again after each lease. A refused lease runs out.
+func (w *outcomeWriter) writeRefused(ctx context.Context, e entry, err error) {
+	switch {
+	case e.kind == entryOutcome && !e.plain:
+		w.log.Error("the database refuses an outcome; fixed values are written in its place",
+			zap.Stringer("delivery", e.d.ID), zap.Stringer("webhook", e.d.WebhookID), zap.Error(err))
+		e.replace()
+		w.write(ctx, []entry{e})
+		return
+	case !e.kept:
+		w.log.Error("the database refuses what is to be written about a delivery",
+			zap.Stringer("delivery", e.d.ID), zap.Stringer("webhook", e.d.WebhookID), zap.Error(err))
+	}
+	kept := e.kind == entryOutcome && w.keep(e)
+	w.unblock()
+	if !kept {
+		w.report(ctx, []entry{e}, &subscribers.OutcomeResult{}, false)
+	}
+}
+
+// keep keeps an entry until its next try. It returns false if the writer is to end.
+func (w *outcomeWriter) keep(e entry) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.flushing {
+		return false
+	}
+	e.kept = true
+	w.refused = append(w.refused, e)
+	if len(w.refused) == 1 {
+		time.AfterFunc(refusedRest, func() { w.retryRefused(false) })
+	}
+	return true
+}
+
+// retryRefused has the kept entries written again, for the last time if the writer is
+// to end.
+func (w *outcomeWriter) retryRefused(last bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.flushing = w.flushing || last
+	w.waiting = append(w.waiting, w.refused...)
+	w.refused = nil
+	wake(w.work)
 }
 
 func (w *outcomeWriter) commit(ctx context.Context, rows *subscribers.OutcomeBatch, n int) (subscribers.OutcomeResult, error) {
@@ -329,7 +402,7 @@ func (w *outcomeWriter) commit(ctx context.Context, rows *subscribers.OutcomeBat
 func (w *outcomeWriter) unblock() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.waiting) <= outcomeLimit/2 {
+	if len(w.waiting)+len(w.refused) <= outcomeLimit/2 {
 		w.blocked.Store(false)
 	}
 }

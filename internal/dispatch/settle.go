@@ -39,10 +39,10 @@ func (d *Dispatcher) apply(ctx context.Context, r *report) {
 	for i := range r.entries {
 		switch e := &r.entries[i]; {
 		case e.kind == entryOutcome, e.kind == entryRelease:
-			e.d.message.done()
+			e.d.finished()
 		case e.at == 0: // its lease is somebody else's
 			d.metrics.expired.Inc()
-			e.d.message.done()
+			e.d.finished()
 		case e.kind == entryReclaim:
 			e.d.Lease, e.d.Own = e.at, true
 			d.admit(ctx, e.d)

@@ -101,6 +101,7 @@ typedef dispatcher {
 	bool current; /* nextRetryAt is this lease */
 	bool ok;      /* the answer was 2xx */
 	bool waits;   /* for the answer, until the next tick */
+	bool later;   /* nextRetryAt is a lease that the row got meanwhile */
 	bool counted; /* ghost: the outcome has been written */
 	byte lease;
 	byte left;    /* until the attempt's deadline */
@@ -130,13 +131,14 @@ bool fanoutWaits, brokerWaits, operatorWaits;
 inline changed() {
 	firstCurrent = false;
 	d[0].current = false; d[1].current = false;
+	d[0].later = false; d[1].later = false;
 	d[0].hasCurrent = false; d[1].hasCurrent = false
 }
 
 inline forget(i) {
 	d[i].phase = phaseNew;
 	d[i].sent = false; d[i].tenure = false; d[i].current = false; d[i].ok = false;
-	d[i].waits = false; d[i].counted = false; d[i].lease = 0; d[i].left = 0; d[i].attempt = 0;
+	d[i].waits = false; d[i].later = false; d[i].counted = false; d[i].lease = 0; d[i].left = 0; d[i].attempt = 0;
 	d[i].entry = entryOutcome
 }
 
@@ -147,6 +149,14 @@ inline dropFetched(i) {
 inline record(i, what) {
 	d[i].phase = phaseRecording;
 	d[i].entry = what
+}
+
+/* Recorded. */
+inline recorded(i) {
+	if
+	:: d[i].later -> forget(i); d[i].current = true; record(i, entryRelease)
+	:: else -> forget(i)
+	fi
 }
 
 inline stopConsumer(i) {
@@ -443,8 +453,14 @@ inline addFetched(i) {
 		:: d[i].owned -> d[i].phase = phaseQueued
 		:: else -> record(i, entryRelease)
 		fi
-	:: else /* Duplicate */
+	:: else -> /* Duplicate */
+#ifndef NO_LATER
+		d[i].later = d[i].later || d[i].hasCurrent
+#else
+		skip
+#endif
 	fi;
+	assert(!d[i].hasCurrent || d[i].current || d[i].later); /* no row is leased to nobody */
 	dropFetched(i)
 }
 
@@ -551,7 +567,7 @@ inline write(i) {
 		fi;
 		if
 		:: doubts > 0 -> doubts-- /* the answer is lost: it is written again */
-		:: true -> forget(i)
+		:: true -> recorded(i)
 		fi
 	:: d[i].entry == entryRelease -> /* releaseRows */
 		if
@@ -563,7 +579,7 @@ inline write(i) {
 			changed(); nextRetryAt = 0; leased = false; d[i].known = d[i].owned
 		:: else
 		fi;
-		forget(i)
+		recorded(i)
 	:: d[i].entry == entryRenew -> /* renewRows */
 		if
 #ifdef NO_RENEW_LEASE
@@ -577,7 +593,7 @@ inline write(i) {
 			:: d[i].owned -> d[i].phase = phaseQueued
 			:: else -> record(i, entryRelease)
 			fi
-		:: else -> forget(i)
+		:: else -> recorded(i)
 		fi
 	fi
 }

@@ -4,10 +4,12 @@ package model_test
 
 import (
 	"context"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -87,12 +89,17 @@ func search(t *testing.T, liveness bool, defines ...string) string {
 }
 
 func TestTheModelKeepsItsPromises(t *testing.T) {
+	t.Parallel()
 	for _, c := range configurations {
-		t.Run(c.name, func(t *testing.T) { require.Empty(t, search(t, false, c.defines...)) })
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			require.Empty(t, search(t, false, c.defines...))
+		})
 	}
 }
 
 func TestNoRowOfTheModelIsStuck(t *testing.T) {
+	t.Parallel()
 	require.Empty(t, search(t, true, stuck...))
 }
 
@@ -112,7 +119,19 @@ var backedUp = map[string]string{
 // stuck are the faults of the search for rows that never end.
 var stuck = []string{"STALLS=1", "CRASHES=1", "DOUBTS=0", "MOVES=0", "REPEATS=0", "MAX_ATTEMPTS=1"}
 
+func TestGuardsThatAreBackedUpSufficeWhereTheBrokerRemembers(t *testing.T) {
+	t.Parallel()
+	seconds := slices.Compact(slices.Sorted(maps.Values(backedUp)))
+	for _, second := range seconds {
+		t.Run(second, func(t *testing.T) {
+			t.Parallel()
+			require.Empty(t, search(t, false, append([]string{"REMEMBERS", second}, configurations[0].defines...)...))
+		})
+	}
+}
+
 func TestTheCheckerFindsATraceForEachBrokenGuard(t *testing.T) {
+	t.Parallel()
 	done := map[string]bool{} // a guard may stand in several places of the code
 	for _, g := range guards(t) {
 		for _, name := range switchName.FindAllString(g.switches, -1) {
@@ -129,7 +148,6 @@ func TestTheCheckerFindsATraceForEachBrokenGuard(t *testing.T) {
 				faults := configurations[needs[name]].defines
 				if second, ok := backedUp[name]; ok {
 					faults = append([]string{"REMEMBERS", second}, faults...)
-					require.Empty(t, search(t, false, faults...))
 				}
 				found := search(t, false, append([]string{name}, faults...)...)
 				require.NotEmpty(t, found, "the model holds without this guard")

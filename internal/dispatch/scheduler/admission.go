@@ -30,8 +30,8 @@ const (
 // settings, which a lane that exists already does not take over.
 func (s *Scheduler) Add(now Now, d *Delivery, w *Webhook) Admission {
 	if h := s.held[d.ID]; h != nil {
-		if h.phase == phaseQueued && d.Lease > h.Lease {
-			h.Lease = d.Lease // the row was fetched again
+		if d.Lease > h.Lease { // the row was fetched again
+			h.supersede(d.Lease)
 		}
 		return Duplicate
 	}

@@ -22,12 +22,18 @@ func (s *Scheduler) Finish(now Now, d *Delivery, r Result) {
 	s.consider(l, now)
 }
 
-// Recorded says that the delivery's row was written and its lease given up; the
-// scheduler forgets the delivery. nextDue is when the row is due again (Unix
+// Recorded says that the delivery's row was written and its lease given up. The
+// scheduler forgets the delivery, or asks to release the lease that the row got
+// meanwhile: nobody would use it. nextDue is when the row is due again (Unix
 // microseconds of the database's clock), 0 where it is final. Deliveries that
 // [Scheduler.Add] did not queue may be passed too.
 func (s *Scheduler) Recorded(now Now, d *Delivery, nextDue int64) {
 	if s.held[d.ID] == d { // and not a later lease of the same row
+		if d.later > d.Lease {
+			d.Lease, d.later = d.later, 0
+			s.record(Release, d)
+			return
+		}
 		delete(s.held, d.ID)
 		s.budget.remove(d.Envelope)
 		d.phase = phaseNew

@@ -61,11 +61,24 @@ type Delivery struct {
 	// Payload is the caller's; the scheduler does not read it.
 	Payload any
 
+	// later is a lease that the row got by a fetch while this delivery was in flight
+	// or its outcome waited; 0: none. It is released once the outcome is written.
+	later      int64
 	lane       *lane // nil: never admitted
 	phase      phase
 	unproven   bool // its attempt counts as its tenant's on unproven lanes
 	started    time.Time
 	prev, next *Delivery // in the in-flight list, while phaseFast
+}
+
+// supersede takes over a later lease of the row. The lease of an attempt that has begun
+// stays: its outcome is written under it.
+func (d *Delivery) supersede(lease int64) {
+	if d.phase == phaseQueued {
+		d.Lease = lease
+		return
+	}
+	d.later = max(d.later, lease)
 }
 
 // Webhook returns the settings that the delivery's lane has now. The delivery

@@ -106,6 +106,17 @@ func TestASecondMessageOfAHeldDeliveryIsDropped(t *testing.T) {
 	require.Equal(t, second.Lease, d.Lease, "the newer lease is the row's")
 	require.Len(t, b.begin(), 1)
 	require.Equal(t, Duplicate, b.Add(b.now, &second, w), "also while it is in flight")
+	third := second
+	third.Lease++
+	require.Equal(t, Duplicate, b.Add(b.now, &third, w))
+	require.Equal(t, second.Lease, d.Lease, "the attempt's lease stays")
+	b.Finish(b.now, d, fine)
+	b.Recorded(b.now, d, third.Lease)
+	require.True(t, b.Holds(d.ID))
+	require.Len(t, b.took(Release), 1, "nobody would use the later lease")
+	require.Equal(t, third.Lease, d.Lease)
+	b.Recorded(b.now, d, b.now.Latest)
+	require.False(t, b.Holds(d.ID))
 }
 
 func TestWhatIsNotOwnedIsNotTaken(t *testing.T) {

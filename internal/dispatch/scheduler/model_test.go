@@ -323,6 +323,7 @@ func (w *world) write(i int) {
 	}
 	w.forget(d)
 	w.s.Recorded(w.now, d, next)
+	w.carryOut() // a later lease is released
 }
 
 func (w *world) forget(d *Delivery) {
