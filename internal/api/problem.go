@@ -78,10 +78,11 @@ func plainProblem(_ huma.Context, _ string, v any) (any, error) {
 }
 
 // maxProblemErrors bounds the list of errors of a problem, and maxProblemText each
-// text in it, which can hold a name that the client has made up.
+// text in it, which can hold a name that the client has made up. The list of all event
+// types fits.
 const (
 	maxProblemErrors = 20
-	maxProblemText   = 300
+	maxProblemText   = 1000
 )
 
 // clip shortens a text to maxProblemText bytes of UTF-8.

@@ -36,7 +36,7 @@ func TestUnknownRecipientsEndTheConnection(t *testing.T) {
 func TestOneConnectionAsksTheDatabaseSeldom(t *testing.T) {
 	t.Parallel()
 	pool, s := quick(t, ingest.Options{Tarpit: time.Millisecond})
-	for address, most := range map[string]int64{"nobody@example.com": 20, "a@example.com": 1} {
+	for address, most := range map[string]int64{"nobody@example.com": 20, "a@example.com": 2} { // the agent, and its tenant's quota
 		before := pool.Stat().AcquireCount()
 		w := hello(t, s)
 		w.say(250, "MAIL FROM:<s@example.org>")

@@ -108,7 +108,7 @@ func TestOneMailIsOneTrace(t *testing.T) {
 		streams[attribute(sp.GetAttributes(), "fanmail.via")] = true
 	}
 	require.Equal(t, map[string]bool{"feed": true, "stream": true, "table": true}, streams, "deliveries took each way to a lane")
-	for _, parent := range []string{"insert events", "fan out event"} {
+	for _, parent := range []string{"receive mail", "fan out event"} {
 		require.True(t, slices.ContainsFunc(keys(tree), func(k string) bool {
 			p := ancestry(tree, k)
 			return len(p) > 1 && p[len(p)-2] == parent && attribute(tree[k].GetAttributes(), "db.system.name")+attribute(tree[k].GetAttributes(), "db.system") != ""
