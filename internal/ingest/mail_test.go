@@ -216,7 +216,7 @@ func TestLongFieldsAndListsAreCutAndNamed(t *testing.T) {
 	t.Parallel()
 	pool, s := quick(t, ingest.Options{})
 	var b strings.Builder
-	b.WriteString("From: x@example.org\r\nSubject: " + strings.Repeat("\x01", 9000) + "\r\nTo: ")
+	b.WriteString("From: x@example.org\r\nSubject: " + strings.Repeat(`"`, 9000) + "\r\nTo: ")
 	for i := range 5000 {
 		fmt.Fprintf(&b, "u%d@example.com, ", i)
 	}
