@@ -172,6 +172,10 @@ func TestTenantsNeverSeeEachOther(t *testing.T) {
 		},
 		"GetAgent":    func() error { _, err := c.GetAgent(ctx, other.ID, "robot@example.com"); return err },
 		"ChangeAgent": func() error { _, err := c.ChangeAgent(ctx, other.ID, "robot@example.com", ""); return err },
+		"ChangeSenders": func() error {
+			_, err := c.ChangeSenders(ctx, other.ID, "robot@example.com", fanmail.SenderRules{})
+			return err
+		},
 		"DeleteAgent": func() error { return c.DeleteAgent(ctx, other.ID, "robot@example.com") },
 	} {
 		require.ErrorIs(t, call(), fanmail.ErrNotFound, name)
@@ -367,6 +371,17 @@ func TestAnAgentsLife(t *testing.T) {
 	list, err := c.ListAgents(ctx, tenant, "", 10)
 	require.NoError(t, err)
 	require.Equal(t, []fanmail.Agent{changed}, list)
+	ruled, err := c.ChangeSenders(ctx, tenant, "Robot@Example.com", fanmail.SenderRules{Allow: []string{"@Friend.example"}, Deny: []string{"*.spam.example"}, RequireDMARC: true})
+	require.NoError(t, err)
+	require.Equal(t, fanmail.SenderRules{Allow: []string{"@friend.example"}, Deny: []string{"*.spam.example"}, RequireDMARC: true}, ruled.Senders)
+	require.Equal(t, changed.WebhookURL, ruled.WebhookURL)
+	_, err = c.ChangeSenders(ctx, tenant, made.Address, fanmail.SenderRules{Deny: []string{"no address"}})
+	require.ErrorContains(t, err, "deny_senders[0]")
+	_, err = c.ChangeSenders(ctx, tenant, "nobody@example.com", fanmail.SenderRules{})
+	require.ErrorIs(t, err, fanmail.ErrNotFound)
+	ruled, err = c.ChangeSenders(ctx, tenant, made.Address, fanmail.SenderRules{})
+	require.NoError(t, err)
+	require.Equal(t, made.Senders, ruled.Senders)
 	changed, err = c.ChangeAgent(ctx, tenant, made.Address, "")
 	require.NoError(t, err)
 	require.Empty(t, changed.WebhookURL)

@@ -85,6 +85,9 @@ type Received struct {
 	ParseError string `json:"parse_error,omitempty"`
 	// Truncated names the fields that were cut to fit the size of an event.
 	Truncated []string `json:"truncated"`
+	// TruncatedURLs has the address of each of these fields in full, by its name; a request needs an API key. The
+	// fields envelope, authentication and milters have none: the mail does not hold them.
+	TruncatedURLs map[string]string `json:"truncated_urls"`
 }
 
 // Envelope is the SMTP envelope as far as it concerns the agent.

@@ -1,6 +1,6 @@
 package email
 
-// Bounce is what a mail server reports about a mail that was sent before (RFC 3464).
+// Bounce is what a mail server reports about a mail that was sent before, by RFC 3464 or in a form of its own.
 type Bounce struct {
 	// Recipient is the first that the mail could not be delivered to, or the first at all.
 	Recipient string `json:"recipient"`

@@ -43,51 +43,64 @@ func (s *server) attachmentRoutes() {
 }
 
 func (s *server) attachment(ctx context.Context, in *attachmentPath) (*streamed, error) {
-	m, err := mailbox.GetMessage(ctx, s.pool, tenant(ctx), in.ID)
-	if err != nil {
-		return nil, err // no rows: 404
-	}
-	release, ok := s.memory.take(tenant(ctx), 2*m.Raw.Size)
-	if !ok {
-		return nil, problem(http.StatusTooManyRequests, "too many attachments are being read: the limit is %d bytes of messages and their parts for each tenant, and %d for all tenants",
-			tenantAttachmentBytes, attachmentBytes)
-	}
-	streaming := false // the response then releases the memory
-	defer func() {
-		if !streaming {
-			release()
-		}
-	}()
-	reading, cancel := context.WithTimeoutCause(ctx, readAttachmentTimeout, fmt.Errorf("reading an attachment took over %s", readAttachmentTimeout))
+	reading, cancel := withinReadTime(ctx)
 	defer cancel()
-	mail, err := m.Raw.Whole(reading, s.pool, s.blobs)
-	if err != nil {
-		return nil, s.unreadable(err)
-	}
-	about, content, err := mailparse.ReadAttachment(reading, mail, in.N)
-	if errors.Is(err, mailparse.ErrNoAttachment) {
-		return nil, problem(http.StatusNotFound, "%v", err)
-	}
+	mail, release, err := s.borrow(reading, in.ID, 2)
 	if err != nil {
 		return nil, err
 	}
-	streaming = true
+	about, content, err := mailparse.ReadAttachment(reading, mail, in.N)
+	if err != nil {
+		release()
+		if errors.Is(err, mailparse.ErrNoAttachment) {
+			return nil, problem(http.StatusNotFound, "%v", err)
+		}
+		return nil, err
+	}
+	return s.sendFile(ctx, in.ID, content, harmless(about.ContentType), download(about.Filename, in.N), release), nil
+}
+
+// withinReadTime bounds reading and decoding a message.
+func withinReadTime(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, readAttachmentTimeout, fmt.Errorf("reading the message took over %s", readAttachmentTimeout))
+}
+
+// borrow reads a whole message, and reserves so many times its size. The caller releases that.
+func (s *server) borrow(ctx context.Context, id events.MessageID, times int64) (mail []byte, release func(), err error) {
+	m, err := mailbox.GetMessage(ctx, s.pool, tenant(ctx), id)
+	if err != nil {
+		return nil, nil, err // no rows: 404
+	}
+	release, ok := s.memory.take(tenant(ctx), times*m.Raw.Size)
+	if !ok {
+		return nil, nil, problem(http.StatusTooManyRequests, "too many attachments and fields are being read: the limit is %d bytes of messages and their parts for each tenant, and %d for all tenants",
+			tenantAttachmentBytes, attachmentBytes)
+	}
+	if mail, err = m.Raw.Whole(ctx, s.pool, s.blobs); err != nil {
+		release()
+		return nil, nil, s.unreadable(err)
+	}
+	return mail, release, nil
+}
+
+// sendFile answers with content of a message, and then releases its memory.
+func (s *server) sendFile(ctx context.Context, id events.MessageID, content []byte, contentType, disposition string, release func()) *streamed {
 	return &streamed{Body: func(hc huma.Context) {
 		defer release()
 		_, w := humago.Unwrap(hc)
-		hc.SetHeader("Content-Type", harmless(about.ContentType))
+		hc.SetHeader("Content-Type", contentType)
 		hc.SetHeader("Content-Length", strconv.Itoa(len(content)))
-		// The file is a stranger's: a browser must not run it, nor show it as a page of this site.
-		hc.SetHeader("Content-Disposition", download(about.Filename, in.N))
+		// The content is a stranger's: a browser must not run it, nor show it as a page of this site.
+		hc.SetHeader("Content-Disposition", disposition)
 		hc.SetHeader("Content-Security-Policy", "sandbox")
 		hc.SetStatus(http.StatusOK)
 		if err := send(w, content); err != nil {
 			if ctx.Err() == nil {
-				s.log.Warn("sending an attachment broke off", zap.Stringer("message_id", in.ID), zap.Error(err))
+				s.log.Warn("sending a part of a message broke off", zap.Stringer("message_id", id), zap.Error(err))
 			}
 			panic(http.ErrAbortHandler) // the only way to tell the client
 		}
-	}}, nil
+	}}
 }
 
 // send writes b in chunks, each within [chunkTimeout].

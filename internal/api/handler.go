@@ -136,6 +136,7 @@ func (s *server) routes() {
 	s.bulkRetryRoutes()
 	s.messageRoutes()
 	s.attachmentRoutes()
+	s.fieldRoutes()
 	s.statsRoutes()
 	s.tailRoutes()
 }

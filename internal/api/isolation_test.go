@@ -71,8 +71,8 @@ func TestAnotherTenantsKeySeesNothingOnAnyRoute(t *testing.T) {
 				name, after, _ := strings.Cut(rest, "}")
 				value, known := params[before+"{"+name+"}"]
 				require.True(t, known, "this test has no id for %s", path)
-				// Other parameters of a path are numbers.
-				url, want = strings.NewReplacer("{n}", "0").Replace(before+value+after), 404
+				// Other parameters of a path name a part of a message.
+				url, want = strings.NewReplacer("{n}", "0", "{field}", "text").Replace(before+value+after), 404
 			} else {
 				require.True(t, listed, "this test doesn't know %s", op.OperationID)
 			}

@@ -3,8 +3,6 @@ package ingest
 import (
 	"context"
 	"errors"
-	"slices"
-	"strconv"
 	"time"
 
 	"go.uber.org/zap"
@@ -137,10 +135,7 @@ func (s *receiver) copies(m mail, p *parsed) []copied {
 		rec.Recipient, rec.Tag = mailparse.Text(r.key), mailparse.Text(r.tag)
 		rec.Envelope.To = to
 		rec.RawURL = s.o.PublicURL + "/v1/messages/" + ev.MessageID + "/raw"
-		rec.Attachments = slices.Clone(p.attachments)
-		for i := range rec.Attachments {
-			rec.Attachments[i].URL = s.o.PublicURL + "/v1/messages/" + ev.MessageID + "/attachments/" + strconv.Itoa(i)
-		}
+		rec.Attachments = linked(p.attachments, s.o.PublicURL+"/v1/messages/"+ev.MessageID)
 		ev.Data = encode(rec)
 		out = append(out, copied{id: id, event: ev, senders: r.senders, data: rec})
 	}

@@ -16,14 +16,18 @@ func (p *parsed) readDetails(m *mailparse.Mail) {
 		p.sender = &p.addresses("sender", []mailparse.Address{*m.Sender})[0]
 	}
 	if r := m.Resent; r != nil {
+		most := maxResent
+		if p.full {
+			most = max(len(r.From), len(r.To))
+		}
 		p.resent = &email.Resent{
-			From: p.addresses("resent", r.From[:min(len(r.From), maxResent)]), To: p.addresses("resent", r.To[:min(len(r.To), maxResent)]),
+			From: p.addresses("resent", r.From[:min(len(r.From), most)]), To: p.addresses("resent", r.To[:min(len(r.To), most)]),
 			MessageIDHeader: p.limit("resent", r.MessageID, maxIDBytes),
 		}
 		if r.HasDate {
 			p.resent.Date = r.Date.Format(time.RFC3339)
 		}
-		if len(r.From) > maxResent || len(r.To) > maxResent {
+		if len(r.From) > most || len(r.To) > most {
 			p.cut["resent"] = true
 		}
 	}

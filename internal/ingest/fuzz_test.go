@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,6 +62,11 @@ func FuzzMailToEvent(f *testing.F) {
 			require.NoError(t, report.Validate())
 			_, _, err := report.Encode(events.NewID())
 			require.NoError(t, err)
+		}
+		for name, url := range r.TruncatedURLs {
+			require.Equal(t, "/v1/messages/"+r.MessageID+"/fields/"+name, url)
+			_, err := ReadField(context.Background(), raw, name, "")
+			require.True(t, err == nil || errors.Is(err, ErrPartOfField), "%s: %v", name, err)
 		}
 		if parseMail(context.Background(), raw).recognizable() {
 			again := s.copies(m, parseMail(context.Background(), raw))

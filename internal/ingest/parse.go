@@ -32,8 +32,13 @@ func (s *receiver) parse(ctx context.Context, raw []byte) (*parsed, error) {
 // parseMail reads the mail as far as it can be read until ctx ends, and cuts each field to its limit. It never fails
 // and never panics.
 func parseMail(ctx context.Context, raw []byte) *parsed {
-	m := mailparse.Parse(ctx, raw)
+	return fieldsOf(mailparse.Parse(ctx, raw), raw, false)
+}
+
+// fieldsOf returns the fields of a mail, each cut to its limit unless they are to be in full.
+func fieldsOf(m *mailparse.Mail, raw []byte, full bool) *parsed {
 	p := &parsed{
+		full:   full,
 		header: m.Header, print: fingerprint(m.Header, m.Body), problem: m.Problem, cut: m.Cut,
 		headers: [][2]string{}, attachments: []email.Attachment{}, references: []string{},
 	}
@@ -71,7 +76,7 @@ func parseMail(ctx context.Context, raw []byte) *parsed {
 
 func (p *parsed) readHeaders() {
 	for _, f := range p.header {
-		if len(p.headers) == maxHeaders {
+		if len(p.headers) == maxHeaders && !p.full {
 			p.cut["headers"] = true
 			break
 		}
@@ -79,9 +84,7 @@ func (p *parsed) readHeaders() {
 			p.limit("headers", f.Name, maxNameBytes), p.limit("headers", mailparse.Text(f.Value), maxFieldBytes),
 		})
 	}
-	if len(firstID(p.header.Get("Message-ID"))) > maxIDBytes {
-		p.cut["message_id_header"] = true
-	}
+	p.limit("message_id_header", firstID(p.header.Get("Message-ID")), maxIDBytes)
 }
 
 func (p *parsed) parts(list []mailparse.Part) []email.Part {

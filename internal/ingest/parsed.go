@@ -7,6 +7,7 @@ import (
 
 // parsed is the readable content of a mail, each field cut to its limit.
 type parsed struct {
+	full                  bool // fields are not cut to their limits
 	header                mailparse.Header
 	print                 []byte // the fingerprint
 	whole                 bool   // print is of all bytes
@@ -26,8 +27,11 @@ type parsed struct {
 	problem               string          // everything that could not be read, in one line; "" for nothing
 }
 
-// limit cuts a value to n bytes, and notes the field if it does.
+// limit cuts a value to n bytes, and notes the field if it does. Fields in full are not cut.
 func (p *parsed) limit(name, v string, n int) string {
+	if p.full {
+		return v
+	}
 	if len(v) > n {
 		p.cut[name] = true
 	}

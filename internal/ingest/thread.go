@@ -10,8 +10,12 @@ import (
 func (p *parsed) readThread() {
 	first := firstID(p.header.Get("In-Reply-To"))
 	p.inReplyTo = p.limit("in_reply_to", mailparse.Text(first), maxIDBytes)
-	list := ids(mailparse.Cut(p.header.Get("References"), mailparse.MaxField))
-	if len(list) > maxReferences {
+	field := p.header.Get("References")
+	if !p.full {
+		field = mailparse.Cut(field, mailparse.MaxField)
+	}
+	list := ids(field)
+	if len(list) > maxReferences && !p.full {
 		// The root identifies the thread, the newest ids the position in it.
 		p.cut["references"] = true
 		list = append(list[:1], list[len(list)-maxReferences+1:]...)

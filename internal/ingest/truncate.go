@@ -39,21 +39,33 @@ const (
 // is cut and named in Truncated. Long fields share the room: each gets what it needs,
 // up to an even share of what is left.
 func encode(r *email.Received) json.RawMessage {
-	if b := appendJSON(r); len(b) <= dataBytes {
+	c := *r
+	c.TruncatedURLs = fieldURLs(r.RawURL, c.Truncated)
+	if b := appendJSON(c); len(b) <= dataBytes {
 		return b
 	}
-	c := *r
 	parts := variable(&c)
 	sizes := make([]int, len(parts))
 	for i, l := range parts {
 		sizes[i] = l.size
 	}
-	rooms := share(dataBytes-fixedSize(c), sizes)
+	// The names and the addresses of the fields that are cut need room too.
+	named := c.Truncated
+	var rooms []int
+	for more := true; more; {
+		rooms, more = share(dataBytes-fixedSize(c, named), sizes), false
+		for i, l := range parts {
+			if l.size > rooms[i] && !slices.Contains(named, l.name) {
+				named, more = append(slices.Clip(named), l.name), true
+			}
+		}
+	}
 	for i, l := range parts {
 		if l.cut(rooms[i]) && !slices.Contains(c.Truncated, l.name) {
 			c.Truncated = append(slices.Clone(c.Truncated), l.name)
 		}
 	}
+	c.TruncatedURLs = fieldURLs(r.RawURL, c.Truncated)
 	return appendJSON(c)
 }
 
@@ -98,13 +110,13 @@ func variable(c *email.Received) []room {
 	return list
 }
 
-// fixedSize is the size of the data without the variable fields, if all fields are named as cut.
-func fixedSize(c email.Received) int {
+// fixedSize is the size of the data without the variable fields, if those named are cut.
+func fixedSize(c email.Received, named []string) int {
 	c.Envelope.To, c.From, c.To, c.Cc, c.ReplyTo = nil, nil, nil, nil, nil
 	c.Milters = nil
 	c.Headers, c.Attachments, c.Text, c.HTML, c.References, c.ReplyText, c.ReplyHTML = nil, nil, "", "", nil, nil, nil
 	c.Sender, c.Resent, c.List, c.Bounce, c.Complaint, c.Calendar = nil, nil, nil, nil, nil, nil
-	c.Truncated = fields
+	c.Truncated, c.TruncatedURLs = named, fieldURLs(c.RawURL, named)
 	return encodedSize(c)
 }
 

@@ -10,11 +10,16 @@ const maxAddresses = 1000
 // Addresses reads the address lists of fields as mail programs do. It leaves out entries that nobody can read; ok is
 // then false. It reads at most max addresses, and at most 64 KiB of a field; cut means that there were more.
 func Addresses(values []string, max int) (list []Address, ok, cut bool) {
+	return addresses(values, max, MaxField)
+}
+
+// addresses is [Addresses] with another limit for the length of a field, in bytes.
+func addresses(values []string, max, field int) (list []Address, ok, cut bool) {
 	list, ok = []Address{}, true
 	for _, v := range values {
-		if len(v) > MaxField {
+		if len(v) > field {
 			cut = true
-			v = Cut(v, MaxField)
+			v = Cut(v, field)
 			if i := strings.LastIndexByte(v, ','); i > 0 {
 				v = v[:i]
 			}

@@ -10,9 +10,6 @@ import (
 	"golang.org/x/net/html/charset"
 )
 
-// MaxBody is how much of the text and of the HTML is read, in bytes of each before decoding its charset.
-const MaxBody = 512 << 10
-
 // Attachment is a part of a mail that is not shown in its text, decoded.
 type Attachment struct {
 	Filename    string // as the sender gave it, "" for none: nothing to trust as a path
@@ -41,6 +38,7 @@ const maxListed = 100
 type reader struct {
 	b           *budget
 	attachments []Attachment
+	much        extent
 	want        int    // the attachment whose content is kept, -1 for none
 	wanted      []byte // its content
 }

@@ -30,7 +30,9 @@ type Mail struct {
 	Calendar      *Calendar // nil if it has no calendar event
 
 	Problem string // what could not be read, in one line; "" for nothing
-	Steps   int64  // the work that it took: bytes looked at, each time
+	// Incomplete means that the budget or the context ended before the mail, or that its header is too long.
+	Incomplete bool
+	Steps      int64 // the work that it took: bytes looked at, each time
 }
 
 // Resent is what whoever redirected a mail added to it (RFC 5322, 3.6.6). The newest is at the top of a header.

@@ -10,7 +10,15 @@ import (
 // Parse reads a mail as far as it can be read until ctx ends. It never fails and never panics. Its work is bounded by
 // the mail's size.
 func Parse(ctx context.Context, raw []byte) *Mail {
-	m, _ := parse(ctx, raw, -1)
+	m, _ := parse(ctx, raw, -1, usual)
+	return m
+}
+
+// ParseWhole is [Parse] without its limits for bodies, for the number of addresses, and for the length of their fields
+// and of the subject. The budget and the limits of the header stay.
+func ParseWhole(ctx context.Context, raw []byte) *Mail {
+	// No charset makes more than 4 bytes of one.
+	m, _ := parse(ctx, raw, -1, extent{body: 4*len(raw) + 1, field: MaxHeaderBytes, addresses: MaxHeaderBytes})
 	return m
 }
 
@@ -21,7 +29,7 @@ var ErrNoAttachment = errors.New("the mail has no such attachment")
 // content. It has the bounds of [Parse]. Its errors are [ErrNoAttachment] and, if ctx ends before the mail is read, the
 // context's.
 func ReadAttachment(ctx context.Context, raw []byte, n int) (Attachment, []byte, error) {
-	m, content := parse(ctx, raw, n)
+	m, content := parse(ctx, raw, n, usual)
 	if err := ctx.Err(); err != nil {
 		// The content may be incomplete.
 		return Attachment{}, nil, fmt.Errorf("read an attachment: %w", context.Cause(ctx))
@@ -32,16 +40,16 @@ func ReadAttachment(ctx context.Context, raw []byte, n int) (Attachment, []byte,
 	return m.Attachments[n], content, nil
 }
 
-func parse(ctx context.Context, raw []byte, want int) (*Mail, []byte) {
+func parse(ctx context.Context, raw []byte, want int, much extent) (*Mail, []byte) {
 	b := newBudget(ctx, len(raw))
 	s := SplitMail(raw)
 	m := &Mail{Header: s.Header, Body: s.Body, Strays: s.Strays, Over: s.Over, Cut: map[string]bool{}, AutoSubmitted: NotAuto}
-	r := &reader{b: b, want: want}
+	r := &reader{b: b, want: want, much: much}
 	b.used += int64(len(raw) - len(s.Body))
 	if s.Strays > 0 {
 		b.mark(fmt.Sprintf("%d lines of the header are no fields", s.Strays))
 	}
-	b.guard("header", func() { m.readHeader(b) })
+	b.guard("header", func() { m.readHeader(b, much) })
 	switch {
 	case len(raw) == 0:
 		b.mark("the mail is empty")
@@ -58,11 +66,11 @@ func parse(ctx context.Context, raw []byte, want int) (*Mail, []byte) {
 	if !s.Header.Has("From") {
 		b.mark("there is no From")
 	}
-	m.Problem, m.Steps = b.problem(), b.used
+	m.Problem, m.Steps, m.Incomplete = b.problem(), b.used, b.over || s.Over
 	return m, r.wanted
 }
 
-func (m *Mail) readHeader(b *budget) {
+func (m *Mail) readHeader(b *budget, much extent) {
 	for _, f := range m.Header {
 		if !utf8.ValidString(f.Value) {
 			b.mark("the field " + f.Name + " is not UTF-8")
@@ -71,7 +79,7 @@ func (m *Mail) readHeader(b *budget) {
 	b.spend(4 * headerSize(m.Header))
 	// Bytes that are not encoded have the charset of the text, if they are not UTF-8.
 	label := parseMediaField(m.Header.Get("Content-Type"), "").params["charset"]
-	m.Subject = decodeWords(Cut(m.Header.Get("Subject"), MaxField), label)
+	m.Subject = decodeWords(Cut(m.Header.Get("Subject"), much.field), label)
 	if v := m.Header.Get("Date"); v != "" {
 		if m.Date, m.HasDate = Date(v); !m.HasDate {
 			b.mark("the field Date is no date")
@@ -81,7 +89,7 @@ func (m *Mail) readHeader(b *budget) {
 		field, name string
 		list        *[]Address
 	}{{"from", "From", &m.From}, {"to", "To", &m.To}, {"cc", "Cc", &m.Cc}, {"reply_to", "Reply-To", &m.ReplyTo}} {
-		list, ok, cut := Addresses(m.Header.All(l.name), maxAddresses)
+		list, ok, cut := addresses(m.Header.All(l.name), much.addresses, much.field)
 		if !ok {
 			b.mark("the field " + l.name + " is no list of addresses")
 		}
@@ -105,7 +113,7 @@ func (r *reader) read(m *Mail, root *part) {
 	shown := classify(root)
 	order := append(append([]*part{}, shown.text...), shown.html...)
 	texts := map[*part]string{}
-	room := map[bool]int{true: MaxBody, false: MaxBody} // by whether it is HTML
+	room := map[bool]int{true: r.much.body, false: r.much.body} // by whether it is HTML
 	for _, p := range order {
 		if _, ok := texts[p]; ok {
 			continue
@@ -130,6 +138,9 @@ func (r *reader) read(m *Mail, root *part) {
 		r.attach(p)
 	}
 	m.Report, m.Calendar = r.readReport(root), r.readCalendar(root)
+	if m.Report == nil {
+		m.Report = r.readBounce(m, root)
+	}
 }
 
 func bodyName(p *part) string {
