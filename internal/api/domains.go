@@ -21,6 +21,10 @@ import (
 // lookupTimeout bounds the lookup of a domain's TXT record.
 const lookupTimeout = 10 * time.Second
 
+// maxLookups is how many records of its domains one tenant may have looked up at the
+// same time, in each process.
+const maxLookups = 4
+
 // domain is a mail domain of a tenant.
 type domain struct {
 	Domain     string     `json:"domain" example:"example.com" doc:"In lower case and ASCII. '*' is every domain that no other tenant has; only an operator gives it."`
@@ -76,7 +80,8 @@ func (s *server) domainRoutes() {
 	}, s.getDomain)
 	register(s, anybody, huma.Operation{
 		OperationID: "verify-domain", Method: http.MethodPost, Path: "/v1/domains/{domain}/verify", Summary: "Verify a domain by its DNS record",
-		Description: "Looks up the TXT record. It is a 409 if the record is not found, or if another tenant has verified the domain or released it less than 30 days ago.",
+		Description: "Looks up the TXT record. It is a 409 if the record is not found, or if another tenant has verified the domain or released it less than 30 days ago. " +
+			fmt.Sprintf("One tenant verifies at most %d domains at the same time; one more is a 429.", maxLookups),
 	}, s.verifyDomain)
 	register(s, anybody, huma.Operation{
 		OperationID: "delete-domain", Method: http.MethodDelete, Path: "/v1/domains/{domain}", DefaultStatus: http.StatusNoContent,
@@ -172,7 +177,14 @@ func (s *server) verifyDomain(ctx context.Context, in *DomainPath) (*body[domain
 		return nil, err
 	}
 	if d.VerifiedAt == nil {
-		if err := s.prove(ctx, recordOf(d)); err != nil {
+		if !s.lookups.open(of, maxLookups) {
+			return nil, huma.ErrorWithHeaders(problem(http.StatusTooManyRequests,
+				"this tenant verifies %d domains already, which is the limit at one time; try again when one of them is done", maxLookups),
+				http.Header{"Retry-After": {"1"}})
+		}
+		err = s.prove(ctx, recordOf(d))
+		s.lookups.close(of)
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -14,8 +14,10 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/retention"
 )
 
@@ -57,12 +59,13 @@ func (c *captured) send(w http.ResponseWriter) {
 	_, _ = w.Write(c.body.Bytes())
 }
 
-// errRefused rolls the request's transaction back. The response is captured.
-var errRefused = errors.New("the request was rejected")
+// errAnswered ends a handler whose Idempotency-Key has got a response since the request began.
+var errAnswered = problem(http.StatusConflict, "this request has a response already")
 
-// once makes a request with an Idempotency-Key take effect once: the handler
-// runs in a transaction that also stores the response. Only a 2xx is stored. The
-// response is replayed to the same API key only.
+// once makes a request with an Idempotency-Key take effect once: the transaction of
+// its change also stores the response. Only a 2xx is stored. The response is
+// replayed to the same API key only. No connection is held before the change, so
+// that a handler may wait for a network until then.
 func (s *server) once(ctx huma.Context, next func(huma.Context)) {
 	key := ctx.Header(idempotencyHeader)
 	if key == "" {
@@ -73,44 +76,95 @@ func (s *server) once(ctx huma.Context, next func(huma.Context)) {
 		s.refuse(ctx, fault("header."+idempotencyHeader, "must be at most %d printable ASCII characters", maxIdempotencyKey))
 		return
 	}
+	// The handler reads these bytes again. It rejects a body that is too large.
 	sent, err := io.ReadAll(io.LimitReader(ctx.BodyReader(), s.maxBody))
 	if err != nil {
 		s.refuse(ctx, problem(http.StatusRequestTimeout, "the request's body could not be read in time"))
 		return
 	}
 	r, w := humago.Unwrap(ctx)
-	// The handler reads these bytes again. It rejects a body that is too large.
-	answer := &captured{header: make(http.Header)}
-	u := &unit{}
-	err = pgx.BeginFunc(ctx.Context(), s.pool, func(tx pgx.Tx) error {
-		u.Tx = tx
-		who := caller(ctx.Context())
-		k := storedResponse{tenant: who.TenantID, key: key, seal: sealOf(ctx.Context())}
-		k.hash = k.seal.sum(fmt.Appendf(nil, "%s %s?%s\n", r.Method, r.URL.EscapedPath(), r.URL.RawQuery), sent)
-		stored, err := k.load(ctx.Context(), tx)
-		if err != nil {
-			return err
-		}
-		if stored != nil {
-			answer = stored
-			return nil
-		}
-		request := r.WithContext(context.WithValue(ctx.Context(), unitKey{}, u))
+	k := &storedResponse{tenant: caller(ctx.Context()).TenantID, key: key, seal: sealOf(ctx.Context())}
+	k.hash = k.seal.sum(fmt.Appendf(nil, "%s %s?%s\n", r.Method, r.URL.EscapedPath(), r.URL.RawQuery), sent)
+	answer, err := k.load(ctx.Context(), s.pool)
+	if err == nil && answer == nil {
+		u := &keyedUnit{key: k}
+		u.begin = func(ctx context.Context) error { return u.claim(ctx, s.pool) }
+		request := r.WithContext(context.WithValue(ctx.Context(), unitKey{}, &u.unit))
 		request.Body = io.NopCloser(bytes.NewReader(sent))
-		next(humago.NewContext(ctx.Operation(), request, answer))
-		if answer.status < 200 || answer.status > 299 {
-			return errRefused
-		}
-		return k.store(ctx.Context(), tx, answer)
-	})
-	switch {
-	case err == nil:
-		u.committed()
-		answer.send(w)
-	case errors.Is(err, errRefused):
-		answer.send(w)
-	default:
+		answer, err = s.run(ctx.Context(), u, func(answer *captured) { next(humago.NewContext(ctx.Operation(), request, answer)) })
+	}
+	if err != nil {
 		s.refuse(ctx, err)
+		return
+	}
+	answer.send(w)
+}
+
+// run runs a handler, stores its response in the transaction of its change, and commits.
+func (s *server) run(ctx context.Context, u *keyedUnit, handle func(*captured)) (*captured, error) {
+	defer u.discard(ctx)
+	answer := &captured{header: make(http.Header)}
+	handle(answer)
+	if u.stored != nil {
+		return u.stored, nil
+	}
+	if answer.status < 200 || answer.status > 299 {
+		return answer, nil
+	}
+	if err := u.begin(ctx); err != nil {
+		if u.stored != nil {
+			return u.stored, nil
+		}
+		return nil, err
+	}
+	if err := u.key.store(ctx, u, answer); err != nil {
+		return nil, err
+	}
+	if err := u.Commit(ctx); err != nil {
+		return nil, fmt.Errorf("commit a change: %w", err)
+	}
+	u.committed()
+	return answer, nil
+}
+
+// keyedUnit is the unit of a request with an Idempotency-Key.
+type keyedUnit struct {
+	unit
+	key    *storedResponse
+	stored *captured // the response that the key has got since the request began; nil: none
+}
+
+// claim opens the transaction, if it is not open, and claims the key until its end. It
+// returns [errAnswered] if the key has a response.
+func (u *keyedUnit) claim(ctx context.Context, pool *pgxpool.Pool) error {
+	switch {
+	case u.stored != nil:
+		return errAnswered
+	case u.Tx != nil:
+		return nil
+	}
+	tx, err := pool.Begin(ctx)
+	if err != nil {
+		return fmt.Errorf("begin a change: %w", err)
+	}
+	if err = u.key.claim(ctx, tx); err == nil {
+		u.stored, err = u.key.load(ctx, tx)
+	}
+	if err == nil && u.stored != nil {
+		err = errAnswered
+	}
+	if err != nil {
+		_ = tx.Rollback(ctx)
+		return err
+	}
+	u.Tx = tx
+	return nil
+}
+
+// discard rolls back what was not committed.
+func (u *keyedUnit) discard(ctx context.Context) {
+	if u.Tx != nil {
+		_ = u.Rollback(ctx)
 	}
 }
 
@@ -125,21 +179,26 @@ type storedResponse struct {
 // id is the tenant as the table stores it: all zeros for an operator.
 func (k *storedResponse) id() pgtype.UUID { return pgtype.UUID{Bytes: k.tenant, Valid: true} }
 
-// load returns the stored response, nil for a new request. While another
-// request with the same key runs, it returns a 409.
-func (k *storedResponse) load(ctx context.Context, tx pgx.Tx) (*captured, error) {
+// claim locks the key until the transaction ends. While another request with it
+// has the lock, it returns a 409.
+func (k *storedResponse) claim(ctx context.Context, tx pgx.Tx) error {
 	var mine bool
 	err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock(hashtextextended($1::uuid::text || $2, 7))`, k.id(), k.key).Scan(&mine)
 	if err != nil {
-		return nil, fmt.Errorf("lock an idempotency key: %w", err)
+		return fmt.Errorf("lock an idempotency key: %w", err)
 	}
 	if !mine {
-		return nil, huma.ErrorWithHeaders(problem(http.StatusConflict, "a request with this %s is still running", idempotencyHeader),
+		return huma.ErrorWithHeaders(problem(http.StatusConflict, "a request with this %s is still running", idempotencyHeader),
 			http.Header{"Retry-After": {"1"}})
 	}
+	return nil
+}
+
+// load returns the stored response, nil for a new request.
+func (k *storedResponse) load(ctx context.Context, db pg.DB) (*captured, error) {
 	var was, response []byte
 	var status int
-	err = tx.QueryRow(ctx, `SELECT request_hash, status, response FROM fanmail.idempotency_keys
+	err := db.QueryRow(ctx, `SELECT request_hash, status, response FROM fanmail.idempotency_keys
 		WHERE tenant_id = $1 AND key = $2 AND created_at > now() - make_interval(secs => $3)`, k.id(), k.key, idempotencyTTL.Seconds()).Scan(&was, &status, &response)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil //nolint:nilnil // a new request has no response yet, which is no error

@@ -42,7 +42,8 @@ type server struct {
 	rateLimit int
 	usage     *usage.Counter
 	memory    *memoryBudget
-	tails     tails
+	tails     openCounts
+	lookups   openCounts // of domains' records
 	// stopping is closed when the process stops.
 	stopping <-chan struct{}
 	ready    func(context.Context) error
@@ -53,6 +54,8 @@ type server struct {
 type unit struct {
 	pgx.Tx
 	after []func()
+	// begin opens the transaction of a request with an Idempotency-Key, if it is not open; nil for other requests.
+	begin func(context.Context) error
 }
 
 // then runs f after the commit.
@@ -66,10 +69,14 @@ func (u *unit) committed() {
 
 type unitKey struct{}
 
-// change runs f in a transaction. A request with an Idempotency-Key already has
-// a transaction, which also stores its response; other requests get a new one.
+// change runs f in a transaction. That of a request with an Idempotency-Key also
+// stores its response, and is open until the handler has returned: from here on the
+// handler must neither wait for a network nor use the pool.
 func (s *server) change(ctx context.Context, f func(u *unit) error) error {
 	if u, ok := ctx.Value(unitKey{}).(*unit); ok {
+		if err := u.begin(ctx); err != nil {
+			return err
+		}
 		return f(u)
 	}
 	u := &unit{}

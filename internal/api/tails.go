@@ -6,14 +6,14 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 )
 
-// tails counts the open tails of each tenant. Each is a consumer on the broker.
-type tails struct {
+// openCounts counts what each tenant has open in this process: tails, or lookups of records.
+type openCounts struct {
 	mu       sync.Mutex
 	byTenant map[events.TenantID]int64
 }
 
-// open counts one more tail; false where the tenant has limit.
-func (t *tails) open(id events.TenantID, limit int64) bool {
+// open counts one more; false where the tenant has limit.
+func (t *openCounts) open(id events.TenantID, limit int64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.byTenant[id] >= limit {
@@ -23,13 +23,13 @@ func (t *tails) open(id events.TenantID, limit int64) bool {
 	return true
 }
 
-func (t *tails) count(id events.TenantID) int64 {
+func (t *openCounts) count(id events.TenantID) int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.byTenant[id]
 }
 
-func (t *tails) close(id events.TenantID) {
+func (t *openCounts) close(id events.TenantID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.byTenant[id]--; t.byTenant[id] == 0 {

@@ -1,0 +1,153 @@
+package api_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/internal/api"
+	"github.com/fanmail-dev/fanmail/test/dnstest"
+	"github.com/fanmail-dev/fanmail/test/pgtest"
+)
+
+// narrow is a pool of so many connections.
+func narrow(t *testing.T, conns int32) *pgxpool.Pool {
+	t.Helper()
+	c, err := pgxpool.ParseConfig(pgtest.URL(t))
+	require.NoError(t, err)
+	c.MaxConns = conns
+	pool, err := pgxpool.NewWithConfig(context.Background(), c)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+// silentDNS takes questions and answers none.
+func silentDNS(t *testing.T) (server string, asked *atomic.Int64) {
+	t.Helper()
+	conn, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	asked = new(atomic.Int64)
+	go func() {
+		for b := make([]byte, 1500); ; {
+			if _, _, err := conn.ReadFrom(b); err != nil {
+				return
+			}
+			asked.Add(1)
+		}
+	}()
+	return conn.LocalAddr().String(), asked
+}
+
+func TestNoTenantStopsTheOthersByVerifyingDomains(t *testing.T) {
+	t.Parallel()
+	server, asked := silentDNS(t)
+	w := start(t, func(o *api.Options) { o.Pool, o.DNSServer = narrow(t, 2), server })
+	c, other := w.stranger(), w.tenant()
+	c.do("POST", "/v1/domains", map[string]any{"domain": "example.net"}).want(t, 201)
+	waits, stop := context.WithCancel(t.Context())
+	ended, refused := make(chan int, 40), 0
+	for n := range 40 {
+		go func() {
+			r, err := http.NewRequestWithContext(waits, http.MethodPost, w.url+"/v1/domains/example.net/verify", nil)
+			if err != nil {
+				ended <- 0
+				return
+			}
+			r.Header.Set("Authorization", "Bearer "+c.key)
+			r.Header.Set("Idempotency-Key", fmt.Sprint(n))
+			resp, err := http.DefaultClient.Do(r)
+			if err != nil {
+				ended <- 0
+				return
+			}
+			_ = resp.Body.Close()
+			ended <- resp.StatusCode
+		}()
+	}
+	require.Eventually(t, func() bool { return asked.Load() >= 4 }, time.Minute, time.Millisecond, "four lookups run")
+	for range 10 {
+		other.do("GET", "/v1/agents", nil).want(t, 200)
+	}
+	require.Eventually(t, func() bool { return w.pool.Stat().AcquiredConns() == 0 }, time.Minute, time.Millisecond,
+		"requests that wait for DNS hold no connection")
+	stop()
+	for range 40 {
+		if status := <-ended; status == http.StatusTooManyRequests {
+			refused++
+		}
+	}
+	require.GreaterOrEqual(t, refused, 20, "the others are refused at once")
+}
+
+// With one connection, a handler that takes a second one waits for ever.
+func TestNoHandlerHoldsTwoConnections(t *testing.T) {
+	t.Parallel()
+	z := &zone{txt: map[string]string{}}
+	server, _ := dnstest.ServeFunc(t, z.answer)
+	w := start(t, func(o *api.Options) { o.Pool, o.DNSServer = narrow(t, 1), server })
+	c := w.tenant()
+	n := 0
+	once := func(from client, path string, body any, status int) *answer {
+		t.Helper()
+		n++
+		key := fmt.Sprint("k", n)
+		made := from.do("POST", path, body, "Idempotency-Key", key).want(t, status)
+		again := from.do("POST", path, body, "Idempotency-Key", key).want(t, status)
+		require.Equal(t, string(made.raw), string(again.raw))
+		require.Equal(t, "true", again.header.Get("Idempotent-Replayed"))
+		return made
+	}
+	once(w.operator, "/v1/tenants", map[string]any{"name": "n"}, 201)
+	once(w.operator, "/v1/keys", map[string]any{"tenant_id": c.tenantID}, 201)
+	once(w.operator, "/v1/domains", map[string]any{"tenant_id": c.tenantID, "domain": "given.example"}, 201)
+	once(c, "/v1/keys", map[string]any{"name": "second"}, 201)
+	once(c, "/v1/agents", map[string]any{"address": "a@example.com", "webhook_url": hookURL}, 201)
+	claimed := once(c, "/v1/domains", map[string]any{"domain": "example.net"}, 201)
+	z.set("_fanmail.example.net", claimed.json["record"].(map[string]any)["value"].(string))
+	once(c, "/v1/domains/example.net/verify", nil, 200)
+	hook := once(c, "/v1/webhooks", map[string]any{"url": hookURL, "events": []string{"email.received"}, "filters": map[string]any{"agent_ids": []string{"a@example.com"}}}, 201).text("id")
+	once(c, "/v1/webhooks/"+hook+"/rotate-secret", nil, 200)
+	test := once(c, "/v1/webhooks/"+hook+"/test", nil, 202)
+	once(c, "/v1/webhooks/"+hook+"/retry", map[string]any{"since": "2020-01-01T00:00:00Z"}, 200)
+	once(c, "/v1/deliveries/"+test.text("id")+"/retry", nil, 200)
+	event := once(c, "/v1/events", map[string]any{"type": "email.received", "agent_id": "a@example.com", "data": map[string]any{}}, 202).text("id")
+	once(c, "/v1/events/"+event+"/redeliver", map[string]any{"webhook_id": hook}, 202)
+	once(c, "/v1/replays", map[string]any{"since": "2020-01-01T00:00:00Z", "mode": "all"}, 202)
+
+	// Every POST of the document was called.
+	var doc struct {
+		Paths map[string]map[string]any `json:"paths"`
+	}
+	raw, err := api.OpenAPI("")
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(raw, &doc))
+	posts := 0
+	for path, methods := range doc.Paths {
+		if _, ok := methods["post"]; ok && strings.HasPrefix(path, "/v1/") {
+			posts++
+		}
+	}
+	require.Equal(t, 13, posts, "a new POST needs a call above")
+	w.setQuota(c, map[string]any{"agents": 10})
+	for _, path := range []string{
+		"/v1/tenants/" + c.tenantID + "/quota", "/v1/keys", "/v1/agents", "/v1/domains", "/v1/webhooks", "/v1/webhooks/" + hook,
+		"/v1/webhooks/" + hook + "/deliveries", "/v1/deliveries/" + test.text("id"), "/v1/events", "/v1/events/" + event, "/v1/replays",
+	} {
+		c.do("GET", path, nil).want(t, 200)
+	}
+	c.do("PATCH", "/v1/agents/a@example.com", map[string]any{"webhook_url": nil}).want(t, 200)
+	c.do("PATCH", "/v1/webhooks/"+hook, map[string]any{"enabled": false}).want(t, 200)
+	c.do("DELETE", "/v1/webhooks/"+hook, nil).want(t, 204)
+	c.do("DELETE", "/v1/agents/a@example.com", nil).want(t, 204)
+}
