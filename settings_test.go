@@ -66,3 +66,30 @@ func TestAMissingSchemaNamesTheFunctionToCall(t *testing.T) {
 	require.NoError(t, fanmail.Migrate(t.Context(), pool))
 	require.NoError(t, c.Tick(t.Context()))
 }
+
+func TestAClientKeepsSecretsFromAnotherOrigin(t *testing.T) {
+	t.Parallel()
+	kit := fanmailtest.New(t)
+	ctx := t.Context()
+	hook, err := kit.Client.CreateWebhook(ctx, kit.Tenant.ID, fanmail.Webhook{
+		URL: "https://hooks.example.com/", Events: []fanmail.EventType{"email.sent"}, Headers: map[string]string{"X-Secret": "hunter2"},
+		Auth: &fanmail.Auth{Type: fanmail.AuthOAuth2, TokenURL: "https://tokens.example.com/", ClientID: "me", ClientSecret: "hunter2"},
+	})
+	require.NoError(t, err)
+	away, masked, anew := "https://away.example.com/", map[string]string{"X-Secret": fanmail.Masked}, map[string]string{"X-Secret": "n"}
+	kept := *hook.Auth
+	moved := kept
+	moved.TokenURL = away
+	given := moved
+	given.ClientSecret = "n"
+	for _, change := range []fanmail.WebhookChange{
+		{URL: &away}, {URL: &away, Headers: &masked, Auth: &given}, {URL: &away, Headers: &anew}, {URL: &away, Headers: &anew, Auth: &kept}, {Auth: &moved},
+	} {
+		_, err := kit.Client.ChangeWebhook(ctx, kit.Tenant.ID, hook.ID, change)
+		var field *fanmail.FieldError
+		require.ErrorAs(t, err, &field)
+		require.ErrorContains(t, err, "another scheme, host or port")
+	}
+	_, err = kit.Client.ChangeWebhook(ctx, kit.Tenant.ID, hook.ID, fanmail.WebhookChange{URL: &away, Headers: &anew, Auth: &given})
+	require.NoError(t, err)
+}

@@ -40,10 +40,14 @@ func (w Webhook) masked() Webhook {
 // secrets of before, and makes or removes the key pair.
 func (w *Webhook) normalizeSettings(l Limits, before *Webhook) error {
 	s, was := w.settings(), before.settings()
+	given := s
 	if err := s.Keep(&was); err != nil {
 		return err
 	}
 	if err := s.Normalize(time.Now(), l.NormalizeURL); err != nil {
+		return err
+	}
+	if err := s.CheckToken(&given, &was); err != nil {
 		return err
 	}
 	switch {

@@ -11,7 +11,9 @@ import (
 )
 
 // Patch is a change of a webhook. A nil field is not changed. In Headers and Auth,
-// [Masked] keeps a secret as it is.
+// [Masked] keeps a secret as it is. A URL of another scheme, host or port needs the secrets
+// of Headers and Auth anew, or removed, in the same change: stored ones are not sent there.
+// So does another token URL for the client secret. A private key and the signing secret stay.
 type Patch struct {
 	URL         *string
 	Description *string
@@ -57,6 +59,12 @@ func (p *Patch) apply(w *Webhook) {
 // settings reports whether the patch changes what requests need beside the URL.
 func (p *Patch) settings() bool {
 	return p.Headers != nil || p.Auth != nil || p.CA != nil || p.Ed25519 != nil
+}
+
+// checkMove returns an [*events.FieldError] if a change of the URL would send stored secrets to another origin.
+func (p *Patch) checkMove(was, w *Webhook) error {
+	before, s := was.settings(), w.settings()
+	return s.CheckMove(&before, was.URL, w.URL, p.Headers != nil, p.Auth != nil)
 }
 
 func set[T any](to, from *T) {
@@ -110,6 +118,9 @@ func (s *Store) Update(ctx context.Context, tenant events.TenantID, id events.We
 			if err := checkAgents(ctx, tx, tenant, w.Filters.AgentIDs); err != nil {
 				return err
 			}
+		}
+		if err := p.checkMove(&was, &w); err != nil {
+			return err
 		}
 		if p.settings() {
 			if err := w.normalizeSettings(s.limits, &was); err != nil {

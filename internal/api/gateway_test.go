@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"maps"
 	"net/http"
 	"os"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/fanmail-dev/fanmail/internal/api"
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
 	"github.com/fanmail-dev/fanmail/test/tlstest"
 )
@@ -161,5 +163,81 @@ func TestABadSettingOfAWebhookIsNamedWithItsLimit(t *testing.T) {
 		a.names(t, bad.location)
 		require.Contains(t, string(a.raw), bad.names)
 		require.NotContains(t, string(a.raw), "hunter2")
+	}
+}
+
+func TestAStoredSecretIsNotSentToAnotherOrigin(t *testing.T) {
+	t.Parallel()
+	c := start(t, func(o *api.Options) { o.Limits.AllowHTTP = true }).tenant()
+	cert, key, _ := pemOf(t)
+	basic := map[string]any{"type": "basic", "username": "u", "password": "hunter2"}
+	oauth := map[string]any{"type": "oauth2", "token_url": "https://tokens.example.com/t", "client_id": "me", "client_secret": "hunter2"}
+	mtls := map[string]any{"type": "mtls", "certificate": cert, "private_key": key}
+	but := func(m map[string]any, name string, value any) map[string]any {
+		m = maps.Clone(m)
+		m[name] = value
+		return m
+	}
+	secret := map[string]any{"X-Secret": "hunter2"}
+	type change = map[string]any
+	const away = "https://away.example.com/"
+	for name, of := range map[string]struct {
+		headers, auth, change change
+		names                 string // "": the change is accepted
+	}{
+		"headers stay":                   {secret, nil, change{}, "headers"},
+		"headers are masked":             {secret, nil, change{"headers": change{"x-secret": "***", "X-New": "n"}}, "headers"},
+		"headers anew":                   {secret, nil, change{"headers": change{"X-Secret": "n"}}, ""},
+		"headers cleared":                {secret, nil, change{"headers": nil}, ""},
+		"a password stays":               {nil, basic, change{}, "auth.password"},
+		"a password is masked":           {nil, basic, change{"auth": but(basic, "password", "***")}, "auth.password"},
+		"a password anew":                {nil, basic, change{"auth": but(basic, "password", "n")}, ""},
+		"a password cleared":             {nil, basic, change{"auth": nil}, ""},
+		"a password becomes a key":       {nil, basic, change{"auth": mtls}, ""},
+		"a client secret stays":          {nil, oauth, change{}, "auth.client_secret"},
+		"a client secret is masked":      {nil, oauth, change{"auth": but(oauth, "client_secret", "***")}, "auth.client_secret"},
+		"a client secret anew":           {nil, oauth, change{"auth": but(oauth, "client_secret", "n")}, ""},
+		"headers anew, a password stays": {secret, basic, change{"headers": change{"X-Secret": "n"}}, "auth.password"},
+		"a password anew, headers stay":  {secret, basic, change{"auth": but(basic, "password", "n")}, "headers"},
+		"both stay":                      {secret, basic, change{}, "headers and auth.password"},
+		"a private key is not sent":      {nil, mtls, change{}, ""},
+		"a private key is masked":        {nil, mtls, change{"auth": but(mtls, "private_key", "***")}, ""},
+		"the signing secret is not sent": {nil, nil, change{}, ""},
+		"a token URL moves, masked":      {nil, oauth, change{"url": hookURL, "auth": but(but(oauth, "client_secret", "***"), "token_url", away)}, "auth.client_secret"},
+		"a token URL becomes http":       {nil, oauth, change{"url": hookURL, "auth": but(but(oauth, "client_secret", "***"), "token_url", "http://tokens.example.com/t")}, "auth.client_secret"},
+		"a token URL gets another port":  {nil, oauth, change{"url": hookURL, "auth": but(but(oauth, "client_secret", "***"), "token_url", "https://tokens.example.com:8443/t")}, "auth.client_secret"},
+		"a token URL moves, anew":        {nil, oauth, change{"url": hookURL, "auth": but(but(oauth, "client_secret", "n"), "token_url", away)}, ""},
+		"a token URL gets another path":  {nil, oauth, change{"url": hookURL, "auth": but(but(oauth, "client_secret", "***"), "token_url", "https://TOKENS.example.com:443/u")}, ""},
+		"a URL becomes http":             {secret, nil, change{"url": strings.Replace(hookURL, "https:", "http:", 1)}, "headers"},
+		"a URL gets another port":        {secret, nil, change{"url": "https://hooks.example.com:8443/"}, "headers"},
+		"a URL gets a subdomain":         {secret, nil, change{"url": "https://x.hooks.example.com/"}, "headers"},
+		"a URL gets another path":        {secret, basic, change{"url": "HTTPS://Hooks.Example.com:443/other?x=1"}, ""},
+		"the same URL with masks":        {secret, basic, change{"url": hookURL, "headers": change{"X-Secret": "***"}, "auth": but(basic, "password", "***")}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var more []any
+			if of.headers != nil {
+				more = append(more, "headers", of.headers)
+			}
+			if of.auth != nil {
+				more = append(more, "auth", of.auth)
+			}
+			path := "/v1/webhooks/" + c.webhook(more...)
+			before := c.do("GET", path, nil).want(t, 200).json
+			body := maps.Clone(of.change)
+			if body["url"] == nil {
+				body["url"] = away
+			}
+			if of.names == "" {
+				c.do("PATCH", path, body).want(t, 200)
+			} else {
+				refused := string(c.do("PATCH", path, body).want(t, 422).raw)
+				require.Contains(t, refused, "scheme, host or port")
+				require.Contains(t, refused, "give "+of.names+" anew")
+				require.NotContains(t, refused, "hunter2")
+				require.Equal(t, before, c.do("GET", path, nil).want(t, 200).json, "a refused change changes nothing")
+			}
+			c.do("DELETE", path, nil).want(t, 204)
+		})
 	}
 }

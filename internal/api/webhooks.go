@@ -176,7 +176,8 @@ func (s *server) webhookRoutes() {
 	}, s.getWebhook)
 	register(s, tenants, huma.Operation{
 		OperationID: "change-webhook", Method: http.MethodPatch, Path: "/v1/webhooks/{id}", Summary: "Change a webhook",
-		Description: fmt.Sprintf("After Fanmail has disabled a webhook automatically, enabling it is a 409 for %.0f minutes.",
+		Description: fmt.Sprintf("After Fanmail has disabled a webhook automatically, enabling it is a 409 for %.0f minutes. "+
+			"A `url` of another scheme, host or port needs headers, password and client secret anew or cleared; so does the client secret for another `token_url`.",
 			subscribers.ReenableCooldown.Minutes()),
 	}, s.changeWebhook)
 	register(s, tenants, huma.Operation{
