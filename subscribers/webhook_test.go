@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -115,6 +116,93 @@ func TestARotatedSecretSignsForADay(t *testing.T) {
 	require.Empty(t, kept, "the old secret is deleted")
 	_, _, err = s.Rotate(ctx, events.NewRandom[events.TenantKind](), w.ID, "")
 	require.ErrorIs(t, err, subscribers.ErrNotFound)
+}
+
+// Secrets end in another order than they were rotated away: each keeps its own time.
+func TestTenOverlappingRotationsKeepTheirOwnTimes(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	s := newTenantStore(t)
+	w, first, err := s.Create(ctx, s.tenant, subscribers.Webhook{
+		URL: "https://hooks.example.com/", Events: []events.Type{events.EmailReceived}, Enabled: true, SigningSecret: "brought along at creation",
+	})
+	require.NoError(t, err)
+	require.Equal(t, "brought along at creation", first)
+	secrets := []string{first} // oldest first
+	for i := range subscribers.MaxPreviousSecrets {
+		brought := ""
+		if i%2 == 1 {
+			brought = "brought along at rotation " + strconv.Itoa(i)
+		}
+		next, _, err := s.Rotate(ctx, s.tenant, w.ID, brought)
+		require.NoError(t, err)
+		if brought != "" {
+			require.Equal(t, brought, next)
+		}
+		secrets = append(secrets, next)
+	}
+	base := time.Now().Truncate(time.Second)
+	ends := map[string]time.Time{}
+	var stored []time.Time // newest first
+	for i := len(secrets) - 2; i >= 0; i-- {
+		end := base.Add(time.Duration(1+(i*7)%10) * time.Hour)
+		ends[secrets[i]], stored = end, append(stored, end)
+	}
+	s.exec(t, `UPDATE fanmail.webhooks SET previous_until = $1`, stored)
+	r := subscribers.NewRegistry(s.pool, nil, zaptest.NewLogger(t))
+	require.NoError(t, r.Load(ctx))
+	signsAt := func(at time.Time) {
+		signer, err := r.Get(w.ID).Signer(at)
+		require.NoError(t, err)
+		h, body, want := http.Header{}, []byte("{}"), 1
+		signer.Sign(h, "evt_1", at, body)
+		for _, secret := range secrets {
+			err := signature.Verify(secret, h, body, at, 0)
+			if end, previous := ends[secret]; previous && !at.Before(end) {
+				require.Error(t, err, "%q at %s signs until %s", secret, at, end)
+				continue
+			}
+			require.NoError(t, err, "%q at %s", secret, at)
+			if secret != secrets[len(secrets)-1] {
+				want++
+			}
+		}
+		require.Equal(t, want, signatures(signer))
+	}
+	for _, end := range stored {
+		for _, d := range []time.Duration{-time.Second, -1, 0, time.Second} {
+			signsAt(end.Add(d))
+		}
+	}
+
+	_, _, err = s.Rotate(ctx, s.tenant, w.ID, "")
+	var limit *subscribers.RotationLimitError
+	require.ErrorAs(t, err, &limit)
+	require.WithinDuration(t, base.Add(time.Hour), limit.Until, 0)
+	// Two of them end. The maintenance and the next rotation drop these, and no other.
+	move := -2*time.Hour - time.Minute
+	for i := range stored {
+		stored[i] = stored[i].Add(move)
+	}
+	for secret := range ends {
+		ends[secret] = ends[secret].Add(move)
+	}
+	s.exec(t, `UPDATE fanmail.webhooks SET previous_until = $1`, stored)
+	_, err = retention.Run(ctx, s.pool, subscribers.RetentionRules())
+	require.NoError(t, err)
+	require.NoError(t, r.Load(ctx))
+	signsAt(time.Now())
+	next, until, err := s.Rotate(ctx, s.tenant, w.ID, "")
+	require.NoError(t, err)
+	ends[secrets[len(secrets)-1]] = until
+	secrets = append(secrets, next)
+	require.NoError(t, r.Load(ctx))
+	for _, end := range ends {
+		if end.After(time.Now()) {
+			signsAt(end.Add(-time.Second))
+			signsAt(end)
+		}
+	}
 }
 
 func signatures(s *signature.Signer) int {

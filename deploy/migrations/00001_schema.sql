@@ -290,6 +290,7 @@ CREATE TABLE fanmail.processes (
     name        text NOT NULL,
     version     text NOT NULL,
     components  jsonb NOT NULL,
+    secret_keys text[] NOT NULL DEFAULT '{}', -- ids of the keys with which it opens secrets
     started     timestamptz NOT NULL DEFAULT now(),
     seen        timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 50);

@@ -159,6 +159,9 @@ func (p *process) live(ctx context.Context, db Database, broker NATS, life Lifec
 	}
 	p.addPart(streams)
 	if err := build(ctx, p); err != nil {
+		if p.keys != nil {
+			p.state.end(ctx, p.pool)
+		}
 		p.close()
 		return err
 	}

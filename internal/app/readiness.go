@@ -16,6 +16,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/internal/engine"
 	"github.com/fanmail-dev/fanmail/internal/health"
+	"github.com/fanmail-dev/fanmail/internal/keyring"
 	"github.com/fanmail-dev/fanmail/internal/milter"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 )
@@ -63,6 +64,8 @@ type condition struct {
 	database *health.Component // nil for an edge
 	broker   *health.Component // nil before there is a connection, and without a broker
 	nc       *nats.Conn        // nil as broker is
+	keys     *keyring.Keyring  // nil in a process that opens no secrets
+	self     health.Process    // as it was written last
 
 	published []published
 	ready     []func() error // each returns nil once a part can do its work
@@ -71,6 +74,8 @@ type condition struct {
 
 func newCondition(process string, log *zap.Logger) *condition {
 	c := &condition{process: process, log: log, registry: health.NewRegistry()}
+	c.self = health.Process{Kind: process, Name: replica(), Version: Version()}
+	_, _ = rand.Read(c.self.ID[:])
 	if process != edge {
 		c.database = c.registry.Component(health.Database, true, beatStale)
 	}
@@ -163,22 +168,16 @@ func (c *condition) readiness() readiness {
 
 // beats writes how the process stands until ctx ends, and then forgets it.
 func (c *condition) beats(ctx context.Context, pool *pgxpool.Pool) error {
-	self := &health.Process{Kind: c.process, Name: replica(), Version: Version()}
-	_, _ = rand.Read(self.ID[:])
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-			_ = health.End(bye, pool, self.ID) // otherwise it counts as gone soon
-			cancel()
+			c.end(ctx, pool)
 			return nil
 		case <-timer.C:
 		}
-		c.observe()
-		self.Components = c.registry.States()
-		if c.beat(ctx, pool, self) {
+		if c.beat(ctx, pool) {
 			timer.Reset(health.BeatEvery)
 		} else {
 			timer.Reset(beatAgain)
@@ -186,12 +185,22 @@ func (c *condition) beats(ctx context.Context, pool *pgxpool.Pool) error {
 	}
 }
 
-// beat writes once. A beat without an answer is no error: all connections may be in
+// end forgets the process, which would otherwise count as gone soon.
+func (c *condition) end(ctx context.Context, pool *pgxpool.Pool) {
+	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_ = health.End(bye, pool, c.self.ID)
+}
+
+// beat writes once how the process stands. A beat without an answer is no error: all connections may be in
 // use. If none succeeds for beatStale, the database counts as away.
-func (c *condition) beat(ctx context.Context, pool *pgxpool.Pool, self *health.Process) bool {
+func (c *condition) beat(ctx context.Context, pool *pgxpool.Pool) bool {
 	beat, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
-	err := health.Beat(beat, pool, self)
+	c.observe()
+	c.keys.Refresh()
+	c.self.Components, c.self.SecretKeys = c.registry.States(), c.keys.IDs()
+	err := health.Beat(beat, pool, &c.self)
 	switch {
 	case err == nil:
 		c.database.Report(nil)

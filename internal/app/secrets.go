@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -79,7 +80,7 @@ func (p *process) useSecrets(ctx context.Context, c Secrets) error {
 	if err != nil {
 		return err
 	}
-	p.keys = keys
+	p.keys, p.state.keys = keys, keys
 	component := p.state.registry.Component(secretsName, true, 0)
 	check := func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, beatTimeout)
@@ -96,6 +97,9 @@ func (p *process) useSecrets(ctx context.Context, c Secrets) error {
 			}
 		}
 	}
+	// A rotation records its key and then looks for processes. Whichever comes first: it finds this
+	// process, or the check finds the key.
+	p.state.beat(ctx, p.pool)
 	check(ctx)
 	p.add(secretsName, func(ctx context.Context) error {
 		tick := time.NewTicker(secretsEvery)
@@ -130,9 +134,9 @@ const resealBatch = 200
 
 // RotateSecrets encrypts all secrets with the primary key: those in clear, and those
 // of earlier keys. Processes keep working meanwhile. It may be called again at any
-// time, also after it was killed: what is done stays done. With a new key it first
-// waits until all running processes have it. progress is called with each step of the
-// wait, "" after each batch.
+// time, also after it was killed: what is done stays done. It waits until all running
+// processes have the key. progress is called with each step of the wait, and with ""
+// after each batch.
 func RotateSecrets(ctx context.Context, db Database, c Secrets, log *zap.Logger, progress func(Rotation, string)) (Rotation, error) {
 	if err := firstError(db.validate, c.validate); err != nil {
 		return Rotation{}, err
@@ -151,9 +155,6 @@ func RotateSecrets(ctx context.Context, db Database, c Secrets, log *zap.Logger,
 	defer pool.Close()
 	r := &rotation{pool: pool, keys: keys, progress: progress, Rotation: Rotation{Key: keys.Primary()}}
 	if err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error { return keys.Enroll(ctx, tx) }); err != nil {
-		return r.Rotation, err
-	}
-	if err := r.awaitProcesses(ctx); err != nil {
 		return r.Rotation, err
 	}
 	if r.Total, err = subscribers.CountStale(ctx, pool, keys); err != nil {
@@ -175,19 +176,14 @@ type rotation struct {
 // keyWait bounds the wait for processes to read a new key.
 const keyWait = 3 * time.Minute
 
-// awaitProcesses waits until each running process has checked the keys in use since
-// the primary key was recorded, and has them all. Otherwise deliveries would wait
+// awaitProcesses waits until each running process has the primary key. Otherwise deliveries would wait
 // there for the key.
 func (r *rotation) awaitProcesses(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, keyWait)
 	defer cancel()
 	said := ""
 	for {
-		age, err := keyring.Age(ctx, r.pool, r.Key)
-		if err != nil {
-			return err
-		}
-		waiting, err := r.behind(ctx, age)
+		waiting, err := r.behind(ctx)
 		if err != nil {
 			return err
 		}
@@ -200,15 +196,17 @@ func (r *rotation) awaitProcesses(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
+			if err := context.Cause(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				return err
+			}
 			return fmt.Errorf("%s does not have key %s after %s: give it the keyset; a file is read again by itself, a variable when the process starts", waiting, r.Key, keyWait)
 		case <-time.After(time.Second):
 		}
 	}
 }
 
-// behind names a process that may lack the primary key, which was recorded so long
-// ago; "" if there is none.
-func (r *rotation) behind(ctx context.Context, age time.Duration) (string, error) {
+// behind names a process that may lack the primary key; "" if there is none.
+func (r *rotation) behind(ctx context.Context) (string, error) {
 	list, err := health.Processes(ctx, r.pool)
 	if err != nil {
 		return "", err
@@ -219,7 +217,7 @@ func (r *rotation) behind(ctx context.Context, age time.Duration) (string, error
 			if s.Name != secretsName || p.Age > health.Gone {
 				continue
 			}
-			if s.Status == health.Failing || age-p.Age < 2*secretsEvery {
+			if s.Status == health.Failing || !slices.Contains(p.SecretKeys, r.Key) {
 				return p.Kind + " " + p.Name, nil
 			}
 		}
@@ -235,6 +233,10 @@ func (r *rotation) reseal(ctx context.Context) error {
 		var after events.WebhookID
 		var why error
 		for {
+			// Before each batch: a process may have started since the last with an earlier keyset.
+			if err := r.awaitProcesses(ctx); err != nil {
+				return err
+			}
 			got, err := subscribers.Reseal(ctx, r.pool, r.keys, after, resealBatch)
 			if err != nil {
 				return err

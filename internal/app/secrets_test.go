@@ -228,3 +228,73 @@ func TestARotationThatIsCutOffGoesOnAndEveryWebhookSigns(t *testing.T) {
 		}, time.Minute, 50*time.Millisecond)
 	}
 }
+
+// starting is a dispatcher that has loaded its keys and has not begun to work.
+func starting(t *testing.T, pool *pgxpool.Pool, c Secrets) *process {
+	t.Helper()
+	p := newProcess("dispatcher", Lifecycle{}, zaptest.NewLogger(t))
+	p.pool = pool
+	assert.NoError(t, p.useSecrets(t.Context(), c))
+	return p
+}
+
+// TestARotationWaitsForProcessesThatAreStarting rotates while a process has not told that it works: one that started
+// before the rotation, and one that starts between its batches. Nothing is encrypted until they have the key, or end.
+func TestARotationWaitsForProcessesThatAreStarting(t *testing.T) {
+	t.Parallel()
+	ctx, log, url := t.Context(), zaptest.NewLogger(t), pgtest.URL(t)
+	pool := pgtest.Open(t, url)
+	tenant, err := tenancy.Create(ctx, pool, tenancy.NewTenant{Name: "acme"})
+	require.NoError(t, err)
+	manyWebhooks(t, pool, tenant.ID, resealBatch+40)
+	text, err := keyring.NewKeyset()
+	require.NoError(t, err)
+	before := Secrets{Key: secret.Text(text)}
+	more, id, err := keyring.AddKey(text)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	following := Secrets{File: filepath.Join(dir, "following.json")}
+	require.NoError(t, keyring.CreateFile(following.File, text))
+
+	early := map[string]*process{"file": starting(t, pool, following), "text": starting(t, pool, before)}
+	var late *process
+	sealed := func() (n int64) {
+		assert.NoError(t, pool.QueryRow(ctx, `SELECT count(*) FROM fanmail.webhooks WHERE starts_with(signing_secret, $1)`, keyring.PrefixOf(id)).Scan(&n))
+		return n
+	}
+	waits := 0
+	r, err := RotateSecrets(ctx, Database{URL: secret.Text(url)}, Secrets{Key: secret.Text(more)}, log, func(r Rotation, step string) {
+		switch {
+		case step == "" && late == nil:
+			late = starting(t, pool, before)
+			return
+		case step == "":
+			return
+		case waits == 0:
+			assert.Zero(t, sealed())
+			assert.NoError(t, keyring.ReplaceFile(following.File, more))
+			assert.NoError(t, os.Chtimes(following.File, time.Time{}, time.Now().Add(time.Hour)))
+			assert.Eventually(t, func() bool { // as its component does
+				return early["file"].state.beat(ctx, pool) && early["file"].keys.Primary() == id
+			}, time.Minute, 50*time.Millisecond)
+			early["text"].state.end(ctx, pool)
+		case waits == 1:
+			assert.Equal(t, int64(resealBatch), sealed(), "the next batch waits")
+			late.state.end(ctx, pool)
+		}
+		assert.Contains(t, step, "waiting for dispatcher "+replica()+" to have key "+id)
+		waits++
+	})
+	require.NoError(t, err)
+	require.Equal(t, 2, waits)
+	require.Equal(t, int64(resealBatch+40), r.Done)
+	require.Equal(t, r.Done, sealed())
+}
+
+// manyWebhooks creates webhooks without events, with their secrets in clear.
+func manyWebhooks(t *testing.T, pool *pgxpool.Pool, tenant events.TenantID, n int) {
+	t.Helper()
+	_, err := pool.Exec(t.Context(), `INSERT INTO fanmail.webhooks (id, tenant_id, url, events, signing_secret)
+		SELECT gen_random_uuid(), $1, 'https://hooks.example.com/', '{email.received}', 'whsec_number' || n FROM generate_series(1, $2) AS n`, tenant, n)
+	require.NoError(t, err)
+}

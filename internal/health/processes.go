@@ -22,6 +22,8 @@ type Process struct {
 	Version string `json:"version"`
 	// Components are those of the process. [Overall] says how it stands.
 	Components []State `json:"components"`
+	// SecretKeys are the ids of the keys with which the process opens secrets.
+	SecretKeys []string `json:"-"`
 	// Started and Seen are times of the database. [Beat] ignores them.
 	Started time.Time `json:"started"`
 	Seen    time.Time `json:"seen"`
@@ -43,8 +45,9 @@ func Beat(ctx context.Context, db pg.DB, p *Process) error {
 		return fmt.Errorf("encode the components: %w", err)
 	}
 	_, err = db.Exec(ctx, `WITH gone AS (DELETE FROM fanmail.processes WHERE seen < now() - interval '1 day' AND id <> $1)
-		INSERT INTO fanmail.processes (id, kind, name, version, components) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (id) DO UPDATE SET seen = now(), components = EXCLUDED.components`, p.ID, p.Kind, p.Name, p.Version, components)
+		INSERT INTO fanmail.processes (id, kind, name, version, components, secret_keys) VALUES ($1, $2, $3, $4, $5, coalesce($6::text[], '{}'))
+		ON CONFLICT (id) DO UPDATE SET seen = now(), components = EXCLUDED.components, secret_keys = EXCLUDED.secret_keys`,
+		p.ID, p.Kind, p.Name, p.Version, components, p.SecretKeys)
 	if err != nil {
 		return fmt.Errorf("write the state of the process: %w", err)
 	}
@@ -59,14 +62,14 @@ func End(ctx context.Context, db pg.DB, id [16]byte) error {
 
 // Processes returns how each process stood at its last beat, by kind and name.
 func Processes(ctx context.Context, db pg.DB) ([]Process, error) {
-	rows, err := db.Query(ctx, `SELECT id, kind, name, version, components, started, seen, extract(epoch FROM clock_timestamp() - seen)::float8
+	rows, err := db.Query(ctx, `SELECT id, kind, name, version, components, secret_keys, started, seen, extract(epoch FROM clock_timestamp() - seen)::float8
 		FROM fanmail.processes ORDER BY kind, name, started LIMIT 1000`)
 	if err != nil {
 		return nil, fmt.Errorf("read the states of the processes: %w", err)
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (p Process, err error) {
 		var seconds float64
-		err = row.Scan(&p.ID, &p.Kind, &p.Name, &p.Version, &p.Components, &p.Started, &p.Seen, &seconds)
+		err = row.Scan(&p.ID, &p.Kind, &p.Name, &p.Version, &p.Components, &p.SecretKeys, &p.Started, &p.Seen, &seconds)
 		p.Age = time.Duration(seconds * float64(time.Second))
 		return p, err
 	})

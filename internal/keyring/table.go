@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -79,16 +78,6 @@ func InUse(ctx context.Context, db pg.DB) ([]string, error) {
 		return nil, fmt.Errorf("read the keys in use: %w", err)
 	}
 	return ids, nil
-}
-
-// Age returns how long ago a key in use was recorded, by the database's clock.
-func Age(ctx context.Context, db pg.DB, id string) (time.Duration, error) {
-	var seconds float64
-	err := db.QueryRow(ctx, `SELECT extract(epoch FROM clock_timestamp() - created_at)::float8 FROM fanmail.secret_keys WHERE id = $1`, id).Scan(&seconds)
-	if err != nil {
-		return 0, fmt.Errorf("read the age of a key: %w", err)
-	}
-	return time.Duration(seconds * float64(time.Second)), nil
 }
 
 // Forget records that no row is sealed with a key any more, unless used finds one.
