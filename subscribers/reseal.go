@@ -75,6 +75,7 @@ func Reseal(ctx context.Context, db pg.TxDB, keys *keyring.Keyring, after events
 		if err != nil {
 			return fmt.Errorf("read secrets to encrypt: %w", err)
 		}
+		writes := &pgx.Batch{} // in one round trip: outcomes of these webhooks wait for the rows
 		for i := range list {
 			if err := list[i].reseal(keys); err != nil {
 				out.Failed = append(out.Failed, list[i].id)
@@ -83,10 +84,11 @@ func Reseal(ctx context.Context, db pg.TxDB, keys *keyring.Keyring, after events
 				}
 				continue
 			}
-			if err := list[i].write(ctx, tx); err != nil {
-				return err
-			}
+			list[i].queue(writes)
 			out.Webhooks++
+		}
+		if err := tx.SendBatch(ctx, writes).Close(); err != nil {
+			return fmt.Errorf("store encrypted secrets: %w", err)
 		}
 		if len(list) == limit {
 			out.Last = list[limit-1].id
@@ -126,17 +128,15 @@ func (r *sealedRow) reseal(keys *keyring.Keyring) error {
 	return nil
 }
 
-func (r *sealedRow) write(ctx context.Context, tx pgx.Tx) error {
+// queue adds the write of the row to a batch.
+func (r *sealedRow) queue(writes *pgx.Batch) {
 	args := []any{r.id, r.previous}
 	set := columnPrevious + ` = $2`
 	for i, column := range sealedColumns {
 		args = append(args, r.columns[i])
 		set += fmt.Sprintf(`, %s = $%d`, column, len(args))
 	}
-	if _, err := tx.Exec(ctx, `UPDATE fanmail.webhooks SET `+set+` WHERE id = $1`, args...); err != nil {
-		return fmt.Errorf("store an encrypted secret: %w", err)
-	}
-	return nil
+	writes.Queue(`UPDATE fanmail.webhooks SET `+set+` WHERE id = $1`, args...)
 }
 
 // KeyUsed reports whether a secret is sealed with a key.

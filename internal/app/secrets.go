@@ -225,33 +225,39 @@ func (r *rotation) behind(ctx context.Context) (string, error) {
 	return "", nil
 }
 
+// pass goes once through the webhooks, and adds to those that can't be opened. why is the reason of the first of them.
+func (r *rotation) pass(ctx context.Context, failed map[events.WebhookID]struct{}) (why, err error) {
+	for after := (events.WebhookID{}); ; {
+		// Before each batch: a process may have started since the last with an earlier keyset.
+		if err := r.awaitProcesses(ctx); err != nil {
+			return nil, err
+		}
+		got, err := subscribers.Reseal(ctx, r.pool, r.keys, after, resealBatch)
+		if err != nil {
+			return nil, err
+		}
+		r.Done += int64(got.Webhooks)
+		for _, id := range got.Failed {
+			failed[id] = struct{}{}
+		}
+		if why == nil {
+			why = got.Err
+		}
+		r.progress(r.Rotation, "")
+		if after = got.Last; after == (events.WebhookID{}) {
+			return why, nil
+		}
+	}
+}
+
 // reseal goes through the webhooks until all that can be opened are done.
 func (r *rotation) reseal(ctx context.Context) error {
 	failed := map[events.WebhookID]struct{}{}
 	for idle := 0; ; {
 		before := r.Done
-		var after events.WebhookID
-		var why error
-		for {
-			// Before each batch: a process may have started since the last with an earlier keyset.
-			if err := r.awaitProcesses(ctx); err != nil {
-				return err
-			}
-			got, err := subscribers.Reseal(ctx, r.pool, r.keys, after, resealBatch)
-			if err != nil {
-				return err
-			}
-			r.Done += int64(got.Webhooks)
-			for _, id := range got.Failed {
-				failed[id] = struct{}{}
-			}
-			if why == nil {
-				why = got.Err
-			}
-			r.progress(r.Rotation, "")
-			if after = got.Last; after == (events.WebhookID{}) {
-				break
-			}
+		why, err := r.pass(ctx, failed)
+		if err != nil {
+			return err
 		}
 		left, err := subscribers.CountStale(ctx, r.pool, r.keys)
 		if err != nil {
