@@ -28,6 +28,12 @@ UPDATE fanmail.webhooks SET
 	previous_until = ARRAY(SELECT until FROM unnest(previous_until) WITH ORDINALITY AS p (until, n) WHERE until > now() ORDER BY n)
 WHERE now() >= ANY (previous_until)`
 
+// A deleted webhook's row stays while it has deliveries, which can be read.
+const deleteWebhooks = `
+DELETE FROM fanmail.webhooks WHERE id = ANY (ARRAY(
+	SELECT id FROM fanmail.webhooks AS w WHERE deleted_at < now() - make_interval(secs => $1)
+		AND NOT EXISTS (SELECT 1 FROM fanmail.webhook_subscriber_deliveries AS d WHERE d.webhook_id = w.id) LIMIT 1000))`
+
 // RetentionRules returns the rules for the tables of this package. A delivery that is
 // still pending after [Retention] becomes failed with the error "expired". It can be
 // read for one more day; then its partition is dropped. A rotated secret is deleted
@@ -35,6 +41,7 @@ WHERE now() >= ANY (previous_until)`
 func RetentionRules() []retention.Rule {
 	return []retention.Rule{
 		retention.Rows("forget rotated secrets", forgetSecrets),
+		retention.Rows("delete the webhooks whose deliveries are gone", deleteWebhooks, Retention.Seconds()),
 		retention.Rows(ExpirePending, expirePending, Retention.Seconds()),
 		retention.Days("webhook_subscriber_deliveries", Retention, hasPending),
 		retention.Days("webhook_delivery_attempts", Retention, nil),

@@ -205,7 +205,8 @@ func (s *Store) write(ctx context.Context, tx pgx.Tx, w *Webhook, enable, sent b
 // [ErrNotFound].
 func (s *Store) Delete(ctx context.Context, tenant events.TenantID, id events.WebhookID) error {
 	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `UPDATE fanmail.webhooks SET deleted_at = now(), signing_secret = '', request_settings = NULL, previous_secrets = '{}', previous_until = '{}'
+		tag, err := tx.Exec(ctx, `UPDATE fanmail.webhooks SET deleted_at = now(), signing_secret = '', request_settings = NULL, previous_secrets = '{}', previous_until = '{}',
+				description = '', filter_agent_ids = '{}', filter_conversation_ids = '{}', filter_labels = '{}', retry = NULL
 			WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL`, tenant, id)
 		if err != nil {
 			return fmt.Errorf("delete a webhook: %w", err)

@@ -21,6 +21,8 @@ type tenantsQuota struct {
 	EventsPerDay      limit  `name:"events-a-day" placeholder:"N" help:"Events on a UTC day. 'default' stands for the server's default, here and for the other limits."`
 	BytesPerDay       limit  `name:"bytes-a-day" placeholder:"N" help:"Bytes of mails, requests and messages on a UTC day."`
 	ReplaysPerHour    limit  `name:"replays-an-hour" placeholder:"N" help:"Replays created within an hour."`
+	Domains           limit  `name:"domains" placeholder:"N" help:"Domains, verified or not."`
+	ChangesPerDay     limit  `name:"changes-a-day" placeholder:"N" help:"Keys, agents, webhooks and domains created on a UTC day."`
 }
 
 // limit is the value of a flag: a whole number from 1, "default", or nothing.
@@ -54,6 +56,8 @@ func (c *tenantsQuota) limits() []namedLimit {
 		{"events_per_day", "events_today", c.EventsPerDay},
 		{"bytes_per_day", "bytes_today", c.BytesPerDay},
 		{"replays_per_hour", "replays_last_hour", c.ReplaysPerHour},
+		{"domains", "domains", c.Domains},
+		{"changes_per_day", "changes_today", c.ChangesPerDay},
 	}
 }
 

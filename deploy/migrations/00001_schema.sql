@@ -40,7 +40,9 @@ CREATE TABLE fanmail.tenant_quotas (
     webhooks            bigint CHECK (webhooks > 0),
     events_per_day      bigint CHECK (events_per_day > 0),
     bytes_per_day       bigint CHECK (bytes_per_day > 0),
-    replays_per_hour    bigint CHECK (replays_per_hour > 0)
+    replays_per_hour    bigint CHECK (replays_per_hour > 0),
+    domains             bigint CHECK (domains > 0),
+    changes_per_day     bigint CHECK (changes_per_day > 0)
 );
 
 -- What a tenant has created on a UTC day.
@@ -49,6 +51,7 @@ CREATE TABLE fanmail.tenant_usage (
     day       date NOT NULL,
     events    bigint NOT NULL DEFAULT 0,
     bytes     bigint NOT NULL DEFAULT 0,       -- of requests, messages and mails, as they came
+    changes   bigint NOT NULL DEFAULT 0,       -- keys, agents, domains and webhooks
     PRIMARY KEY (tenant_id, day)
 ) WITH (fillfactor = 50);
 
@@ -77,6 +80,7 @@ CREATE TABLE fanmail.domains (
     PRIMARY KEY (name, tenant_id)
 );
 CREATE INDEX domains_tenant ON fanmail.domains (tenant_id, name);
+CREATE INDEX domains_unproven ON fanmail.domains (created_at) WHERE verified_at IS NULL;
 CREATE UNIQUE INDEX domains_owner ON fanmail.domains (name) WHERE verified_at IS NOT NULL;
 
 -- Addresses and domains that were deleted: other tenants can't have them for 30 days.

@@ -48,13 +48,53 @@ func (s *server) room(ctx context.Context, u *unit, of events.TenantID, name str
 	return nil
 }
 
-// reserve takes room for an event of that size on this day, or returns a 429.
-func (s *server) reserve(ctx context.Context, size int) (*usage.Reservation, error) {
-	within := s.quotaOf(ctx)
-	r, err := s.usage.Reserve(ctx, tenant(ctx), &within, usage.Amount{Events: 1, Bytes: int64(size)})
+// create is a change that creates something for the caller. It counts against the
+// changes of the tenant's day, or returns a 429. Operators create without a limit.
+func (s *server) create(ctx context.Context, f func(u *unit) error) error {
+	return s.change(ctx, func(u *unit) error {
+		if !caller(ctx).Operator() {
+			if err := s.overDay(usage.CountChange(ctx, u, tenant(ctx), s.quotaOf(ctx).ChangesPerDay)); err != nil {
+				return err
+			}
+		}
+		return f(u)
+	})
+}
+
+// overDay turns an [*usage.OverError] into a 429.
+func (s *server) overDay(err error) error {
 	if over, ok := errors.AsType[*usage.OverError](err); ok {
 		s.metrics.overQuota.WithLabelValues(over.Quota).Inc()
-		return nil, problem(http.StatusTooManyRequests, "%s", over.Error())
+		return problem(http.StatusTooManyRequests, "%s", over.Error())
 	}
-	return r, err
+	return err
+}
+
+// spend is a change that uses at most so much of the tenant's day, or a 429. f returns
+// what it has used. It counts once the transaction is committed.
+func (s *server) spend(ctx context.Context, most usage.Amount, f func(u *unit) (usage.Amount, error)) error {
+	within := s.quotaOf(ctx)
+	reserved, err := s.usage.Reserve(ctx, tenant(ctx), &within, most)
+	if err != nil {
+		return s.overDay(err)
+	}
+	began := false
+	defer func() {
+		if !began {
+			reserved.Settle(usage.Amount{})
+		}
+	}()
+	return s.change(ctx, func(u *unit) error {
+		var used usage.Amount
+		began = true
+		u.ended = append(u.ended, func(committed bool) {
+			if !committed {
+				used = usage.Amount{}
+			}
+			reserved.Settle(used)
+		})
+		var err error
+		used, err = f(u)
+		return err
+	})
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
@@ -69,7 +70,7 @@ func (s *server) domainRoutes() {
 	register(s, anybody, huma.Operation{
 		OperationID: "create-domain", Method: http.MethodPost, Path: "/v1/domains", DefaultStatus: http.StatusCreated,
 		Summary: "Add a domain",
-		Description: "A tenant's key adds a domain that is not verified; publish its `record` in DNS, then verify it. " +
+		Description: "A tenant's key adds a domain that is not verified; publish its `record` in DNS, then verify it within 7 days. " +
 			"An operator's key gives a verified domain to the tenant `tenant_id`. A domain that the tenant has already is returned as it is.",
 	}, s.createDomain)
 	register(s, anybody, huma.Operation{
@@ -118,9 +119,23 @@ func (s *server) createDomain(ctx context.Context, in *createDomainInput) (*body
 		}
 	}
 	var d mailbox.Domain
-	err = s.change(ctx, func(u *unit) (err error) {
+	if !operator {
+		if d, err = mailbox.GetDomain(ctx, s.pool, of, name); err == nil {
+			return reply(showDomain(d)), nil
+		}
+		if !errors.Is(err, pgx.ErrNoRows) {
+			return nil, err
+		}
+	}
+	err = s.create(ctx, func(u *unit) (err error) {
 		if operator {
 			d, err = mailbox.GiveDomain(ctx, u, of, name)
+			return err
+		}
+		err = s.room(ctx, u, of, "domains", s.quotaOf(ctx).Domains, func(ctx context.Context, u *unit) (int64, error) {
+			return mailbox.CountDomains(ctx, u, of)
+		})
+		if err != nil {
 			return err
 		}
 		d, err = mailbox.ClaimDomain(ctx, u, of, name)

@@ -114,8 +114,9 @@ func (s *server) eventRoutes() {
 	}, s.getEvent)
 	register(s, tenants, huma.Operation{
 		OperationID: "redeliver-event", Method: http.MethodPost, Path: "/v1/events/{id}/redeliver", DefaultStatus: http.StatusAccepted,
-		Summary:     "Redeliver an event",
-		Description: "Sends the event to `webhook_id`. Without it, to every webhook that has a delivery of the event and still exists.",
+		Summary: "Redeliver an event",
+		Description: "Sends the event to `webhook_id`. Without it, to every webhook that has a delivery of the event and still exists. " +
+			"Each delivery counts as an event of the quota `events_per_day`; one above it is a 429.",
 	}, s.redeliverEvent)
 }
 
@@ -155,8 +156,15 @@ func (s *server) redeliverEvent(ctx context.Context, in *redeliverInput) (*body[
 	if in.Body != nil {
 		to = in.Body.WebhookID
 	}
+	most := 1
+	if to.IsZero() {
+		var err error
+		if most, err = s.store.Count(ctx, tenant(ctx)); err != nil {
+			return nil, err
+		}
+	}
 	var out redelivery
-	err := s.change(ctx, func(u *unit) error {
+	err := s.spend(ctx, usage.Amount{Events: int64(most)}, func(u *unit) (usage.Amount, error) {
 		replay, rows, err := s.store.In(u).Redeliver(ctx, tenant(ctx), in.ID, to)
 		out = redelivery{ReplayID: replay, Deliveries: showDeliveries(rows)}
 		u.then(func() {
@@ -164,7 +172,7 @@ func (s *server) redeliverEvent(ctx context.Context, in *redeliverInput) (*body[
 				s.wakeLane(d.WebhookID)
 			}
 		})
-		return err
+		return usage.Amount{Events: int64(len(rows))}, err
 	})
 	if err != nil {
 		return nil, err
@@ -188,27 +196,22 @@ func (s *server) createEvent(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	reserved, err := s.reserve(ctx, len(in.RawBody))
-	if err != nil {
-		return nil, err
-	}
-	var used usage.Amount
-	defer func() { reserved.Settle(used) }()
+	size := usage.Amount{Events: 1, Bytes: int64(len(in.RawBody))}
 	var out accepted
-	err = s.change(ctx, func(u *unit) error {
+	err = s.spend(ctx, size, func(u *unit) (used usage.Amount, err error) {
 		if err := mailbox.CheckAgents(ctx, u, ev.TenantID, "agent_id", ev.AgentID); err != nil {
-			return err
+			return used, err
 		}
 		done, err := outbox.InsertPrepared(ctx, u, []outbox.Prepared{prepared.Counted()})
 		if err != nil {
-			return err
+			return used, err
 		}
 		out.ID = done[0].ID
 		u.then(s.wakeOutbox)
 		if done[0].New {
-			u.then(func() { used = usage.Amount{Events: 1, Bytes: int64(len(in.RawBody))} })
+			used = size
 		}
-		return nil
+		return used, nil
 	})
 	if err != nil {
 		return nil, err

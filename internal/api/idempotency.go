@@ -19,6 +19,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/retention"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 
 const (
@@ -102,6 +103,7 @@ func (s *server) once(ctx huma.Context, next func(huma.Context)) {
 
 // run runs a handler, stores its response in the transaction of its change, and commits.
 func (s *server) run(ctx context.Context, u *keyedUnit, handle func(*captured)) (*captured, error) {
+	defer u.close()
 	defer u.discard(ctx)
 	answer := &captured{header: make(http.Header)}
 	handle(answer)
@@ -235,8 +237,12 @@ func (k *storedResponse) store(ctx context.Context, tx pgx.Tx, c *captured) erro
 	return nil
 }
 
-// RetentionRules deletes stored responses after 24 hours. Requests ignore older ones, so that a late run does no harm.
+// RetentionRules deletes stored responses after 24 hours, and revoked keys after 30 days. Requests ignore older
+// responses, so that a late run does no harm.
 func RetentionRules() []retention.Rule {
-	return []retention.Rule{retention.Rows("delete old idempotency keys",
-		`DELETE FROM fanmail.idempotency_keys WHERE created_at < now() - make_interval(secs => $1)`, idempotencyTTL.Seconds())}
+	return []retention.Rule{
+		retention.Rows("delete the keys that were revoked long ago", tenancy.DeleteRevoked, tenancy.KeepRevoked.Seconds()),
+		retention.Rows("delete old idempotency keys",
+			`DELETE FROM fanmail.idempotency_keys WHERE created_at < now() - make_interval(secs => $1)`, idempotencyTTL.Seconds()),
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -88,6 +89,10 @@ var jsonFormat = huma.Format{
 	Unmarshal: func(body []byte, v any) error {
 		if events.Depth(body) > events.MaxDepth {
 			return fmt.Errorf("nests deeper than %d objects and lists", events.MaxDepth)
+		}
+		// Package json would replace the bytes, and store another text than was sent.
+		if !utf8.Valid(body) {
+			return errors.New("is not valid UTF-8")
 		}
 		return huma.DefaultJSONFormat.Unmarshal(body, v)
 	},

@@ -75,7 +75,7 @@ func (s *server) createKey(ctx context.Context, in *createKeyInput) (*body[newKe
 		return nil, fault("body.rate_limit", "must be at most %d, the limit of the key that creates it", me.RateLimit)
 	}
 	var out newKey
-	err := s.change(ctx, func(u *unit) (err error) {
+	err := s.create(ctx, func(u *unit) (err error) {
 		if err := s.roomForKey(ctx, u, want.TenantID); err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
+	"github.com/fanmail-dev/fanmail/internal/usage"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -22,6 +23,8 @@ type quotaValues struct {
 	EventsPerDay      int64 `json:"events_per_day" doc:"Events on a UTC day: of mail, of requests and of messages."`
 	BytesPerDay       int64 `json:"bytes_per_day" doc:"Bytes of mails, bodies of POST /v1/events and messages on a UTC day. A mail counts once for each tenant."`
 	ReplaysPerHour    int64 `json:"replays_per_hour" doc:"Replays created within an hour."`
+	Domains           int64 `json:"domains" doc:"Domains, verified or not. One that is not verified is deleted after 7 days."`
+	ChangesPerDay     int64 `json:"changes_per_day" doc:"Keys, agents, webhooks and domains created on a UTC day with the tenant's keys, also those that are deleted since."`
 }
 
 // quotaUse is what a tenant uses of its quota.
@@ -33,6 +36,8 @@ type quotaUse struct {
 	EventsToday  int64 `json:"events_today" doc:"Events of all ways in. Those of the last seconds can be missing."`
 	BytesToday   int64 `json:"bytes_today"`
 	ReplaysHour  int64 `json:"replays_last_hour"`
+	Domains      int64 `json:"domains"`
+	ChangesToday int64 `json:"changes_today"`
 }
 
 // quota is the response of the quota's operations.
@@ -53,6 +58,8 @@ type quotaChange struct {
 	EventsPerDay      optional[int64] `json:"events_per_day,omitempty" minimum:"1" maximum:"1000000000000" nullable:"true"`
 	BytesPerDay       optional[int64] `json:"bytes_per_day,omitempty" minimum:"1" maximum:"1000000000000000" nullable:"true"`
 	ReplaysPerHour    optional[int64] `json:"replays_per_hour,omitempty" minimum:"1" maximum:"1000000" nullable:"true"`
+	Domains           optional[int64] `json:"domains,omitempty" minimum:"1" maximum:"1000000" nullable:"true"`
+	ChangesPerDay     optional[int64] `json:"changes_per_day,omitempty" minimum:"1" maximum:"1000000000" nullable:"true"`
 }
 
 type tenantPath struct {
@@ -108,6 +115,8 @@ func (s *server) showQuota(ctx context.Context, of events.TenantID, set tenancy.
 		{"events_per_day", set.EventsPerDay},
 		{"bytes_per_day", set.BytesPerDay},
 		{"replays_per_hour", set.ReplaysPerHour},
+		{"domains", set.Domains},
+		{"changes_per_day", set.ChangesPerDay},
 	} {
 		if f.value > 0 {
 			out.Set = append(out.Set, f.name)
@@ -126,6 +135,12 @@ func (s *server) showQuota(ctx context.Context, of events.TenantID, set tenancy.
 	}
 	out.Used.Webhooks = int64(webhooks)
 	if out.Used.ReplaysHour, err = s.replays.LastHour(ctx, of); err != nil {
+		return nil, err
+	}
+	if out.Used.Domains, err = mailbox.CountDomains(ctx, s.pool, of); err != nil {
+		return nil, err
+	}
+	if out.Used.ChangesToday, err = usage.Changes(ctx, s.pool, of); err != nil {
 		return nil, err
 	}
 	today, err := s.usage.Today(ctx, of)
@@ -164,6 +179,8 @@ func (s *server) changeQuota(ctx context.Context, in *changeQuotaInput) (*body[q
 			{b.EventsPerDay, &set.EventsPerDay},
 			{b.BytesPerDay, &set.BytesPerDay},
 			{b.ReplaysPerHour, &set.ReplaysPerHour},
+			{b.Domains, &set.Domains},
+			{b.ChangesPerDay, &set.ChangesPerDay},
 		} {
 			switch {
 			case f.change.value != nil:

@@ -203,7 +203,7 @@ func TestAQuotaIsReadAndChanged(t *testing.T) {
 	got := c.do("GET", path, nil).want(t, 200)
 	require.Equal(t, map[string]any{
 		"requests_per_second": 700.0, "event_streams": 16.0, "keys": 100.0, "agents": 10_000.0, "webhooks": 50.0,
-		"events_per_day": 5_000_000.0, "bytes_per_day": 21474836480.0, "replays_per_hour": 60.0,
+		"events_per_day": 5_000_000.0, "bytes_per_day": 21474836480.0, "replays_per_hour": 60.0, "domains": 100.0, "changes_per_day": 20_000.0,
 	}, got.json["limits"])
 	require.Empty(t, got.json["set"])
 	require.EqualValues(t, 1, got.json["used"].(map[string]any)["keys"])

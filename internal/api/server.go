@@ -54,6 +54,9 @@ type server struct {
 type unit struct {
 	pgx.Tx
 	after []func()
+	// ended are called when the transaction has ended, with whether it is committed.
+	ended []func(committed bool)
+	done  bool // it is committed
 	// begin opens the transaction of a request with an Idempotency-Key, if it is not open; nil for other requests.
 	begin func(context.Context) error
 }
@@ -62,8 +65,15 @@ type unit struct {
 func (u *unit) then(f func()) { u.after = append(u.after, f) }
 
 func (u *unit) committed() {
+	u.done = true
 	for _, f := range u.after {
 		f()
+	}
+}
+
+func (u *unit) close() {
+	for _, f := range u.ended {
+		f(u.done)
 	}
 }
 
@@ -80,6 +90,7 @@ func (s *server) change(ctx context.Context, f func(u *unit) error) error {
 		return f(u)
 	}
 	u := &unit{}
+	defer u.close()
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		u.Tx = tx
 		return f(u)

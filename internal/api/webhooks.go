@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/usage"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -197,7 +198,7 @@ func (s *server) webhookRoutes() {
 	}, s.getWebhookLane)
 	register(s, tenants, huma.Operation{
 		OperationID: "test-webhook", Method: http.MethodPost, Path: "/v1/webhooks/{id}/test", DefaultStatus: http.StatusAccepted,
-		Summary: "Send a test delivery to a webhook", Description: "The webhook's filters do not apply. A disabled webhook is a 409.",
+		Summary: "Send a test delivery to a webhook", Description: "The webhook's filters do not apply. A disabled webhook is a 409. A test counts as an event of the quota `events_per_day`; one above it is a 429.",
 	}, s.testWebhook)
 }
 
@@ -212,7 +213,7 @@ func (s *server) createWebhook(ctx context.Context, in *struct{ Body webhookSett
 		return nil, err
 	}
 	var out newWebhook
-	err := s.change(ctx, func(u *unit) error {
+	err := s.create(ctx, func(u *unit) error {
 		limits := s.limits
 		limits.WebhooksPerTenant = int(s.quotaOf(ctx).Webhooks)
 		made, secret, err := subscribers.NewStore(s.pool, limits).WithKeyring(s.secrets).In(u).Create(ctx, tenant(ctx), w)
@@ -308,10 +309,11 @@ func (s *server) getWebhookLane(ctx context.Context, in *webhookPath) (*body[sub
 
 func (s *server) testWebhook(ctx context.Context, in *bareWebhookPost) (*body[Delivery], error) {
 	var d subscribers.DeliveryRow
-	err := s.change(ctx, func(u *unit) (err error) {
+	one := usage.Amount{Events: 1}
+	err := s.spend(ctx, one, func(u *unit) (_ usage.Amount, err error) {
 		u.then(func() { s.wakeLane(in.ID) })
 		d, err = s.store.In(u).InsertTest(ctx, tenant(ctx), in.ID)
-		return err
+		return one, err
 	})
 	if err != nil {
 		return nil, err

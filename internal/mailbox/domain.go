@@ -119,6 +119,14 @@ func ListDomains(ctx context.Context, db pg.DB, tenant events.TenantID, after st
 	return readDomains(ctx, db, `SELECT `+domainColumns+` FROM fanmail.domains WHERE tenant_id = $1 AND name > $2 ORDER BY name LIMIT $3`, tenant, after, limit)
 }
 
+// CountDomains returns how many domains a tenant has, verified or not.
+func CountDomains(ctx context.Context, db pg.DB, tenant events.TenantID) (n int64, err error) {
+	if err = db.QueryRow(ctx, `SELECT count(*) FROM fanmail.domains WHERE tenant_id = $1`, tenant).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count domains: %w", err)
+	}
+	return n, nil
+}
+
 // GetDomain returns one domain of the tenant, or [pgx.ErrNoRows].
 func GetDomain(ctx context.Context, db pg.DB, tenant events.TenantID, name string) (Domain, error) {
 	return oneDomain(ctx, db, `SELECT `+domainColumns+` FROM fanmail.domains WHERE tenant_id = $1 AND name = $2`, tenant, name)

@@ -235,3 +235,11 @@ func Authenticate(ctx context.Context, db DB, secret string) (Principal, error) 
 	}
 	return p, nil
 }
+
+// KeepRevoked is how long the row of a revoked key is kept.
+const KeepRevoked = 30 * 24 * time.Hour
+
+// DeleteRevoked is a statement that deletes some of the keys that were revoked so many
+// seconds ago.
+const DeleteRevoked = `DELETE FROM fanmail.api_keys WHERE id = ANY (ARRAY(
+	SELECT id FROM fanmail.api_keys WHERE revoked_at < now() - make_interval(secs => $1) LIMIT 5000))`

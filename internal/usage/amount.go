@@ -11,6 +11,8 @@ import (
 const (
 	EventsPerDay = "events_per_day"
 	BytesPerDay  = "bytes_per_day"
+	// ChangesPerDay counts in the transaction of each change; see [CountChange].
+	ChangesPerDay = "changes_per_day"
 )
 
 // Amount is what a tenant uses. Neither number is negative.
@@ -35,15 +37,18 @@ func sum(a, b int64) int64 {
 
 // OverError says which quota of a day is used up.
 type OverError struct {
-	Quota string // [EventsPerDay] or [BytesPerDay]
+	Quota string // [EventsPerDay], [BytesPerDay] or [ChangesPerDay]
 	Limit int64
 }
 
 // Error names the quota and its limit.
 func (e *OverError) Error() string {
 	what := fmt.Sprintf("create %d events", e.Limit)
-	if e.Quota == BytesPerDay {
+	switch e.Quota {
+	case BytesPerDay:
 		what = fmt.Sprintf("send %d bytes of events", e.Limit)
+	case ChangesPerDay:
+		what = fmt.Sprintf("create %d keys, agents, webhooks and domains", e.Limit)
 	}
 	return fmt.Sprintf("quota %s: this tenant may %s on a UTC day, which are used up; the operator can change it", e.Quota, what)
 }

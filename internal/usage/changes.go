@@ -1,0 +1,38 @@
+package usage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
+)
+
+// CountChange counts a creation of a tenant in the transaction that creates. It
+// returns an [*OverError] above limit. Other creations of the tenant wait until the
+// transaction ends, so that the count is exact.
+func CountChange(ctx context.Context, tx pgx.Tx, tenant events.TenantID, limit int64) error {
+	var n int64
+	err := tx.QueryRow(ctx, `INSERT INTO fanmail.tenant_usage AS u (tenant_id, day, changes) VALUES ($1, (now() AT TIME ZONE 'UTC')::date, 1)
+		ON CONFLICT (tenant_id, day) DO UPDATE SET changes = u.changes + 1 WHERE u.changes < $2 RETURNING changes`, tenant, limit).Scan(&n)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return &OverError{ChangesPerDay, limit}
+	}
+	if err != nil {
+		return fmt.Errorf("count a change: %w", err)
+	}
+	return nil
+}
+
+// Changes returns how much a tenant has created on this UTC day.
+func Changes(ctx context.Context, db tenancy.DB, tenant events.TenantID) (n int64, err error) {
+	err = db.QueryRow(ctx, `SELECT coalesce(sum(changes), 0)::bigint FROM fanmail.tenant_usage
+		WHERE tenant_id = $1 AND day = (now() AT TIME ZONE 'UTC')::date`, tenant).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("read a tenant's changes: %w", err)
+	}
+	return n, nil
+}
