@@ -22,11 +22,12 @@ type secretsCmd struct {
 
 type newKeyCmd struct {
 	File string `arg:"" optional:"" help:"File to create. Without it the keyset is printed in one line, for FANMAIL_SECRETS_KEY."`
+	app.KeyService
 }
 
 // Run makes a keyset. It overwrites no file.
-func (c *newKeyCmd) Run(s *session) error {
-	text, err := keyring.NewKeyset()
+func (c *newKeyCmd) Run(ctx context.Context, s *session) error {
+	text, err := c.NewKeyset(ctx)
 	if err != nil {
 		return err
 	}
@@ -50,7 +51,7 @@ type addKeyCmd struct {
 }
 
 // Run adds a key to the file, or prints the new keyset.
-func (c *addKeyCmd) Run(s *session) error {
+func (c *addKeyCmd) Run(ctx context.Context, s *session) error {
 	orDir(s, &c.Secrets)
 	switch {
 	case c.File != "" && c.Key != "":
@@ -60,7 +61,7 @@ func (c *addKeyCmd) Run(s *session) error {
 		if err != nil {
 			return fmt.Errorf("--secrets-key-file (FANMAIL_SECRETS_KEY_FILE): %w", err)
 		}
-		more, id, err := keyring.AddKey(text)
+		more, id, err := c.AddKey(ctx, text)
 		if err != nil {
 			return err
 		}
@@ -69,7 +70,7 @@ func (c *addKeyCmd) Run(s *session) error {
 		}
 		s.say("added key %s to %s", id, c.File)
 	case c.Key != "":
-		more, id, err := keyring.AddKey([]byte(c.Key.Reveal()))
+		more, id, err := c.AddKey(ctx, []byte(c.Key.Reveal()))
 		if err != nil {
 			return err
 		}
@@ -129,7 +130,7 @@ func cutOff(ctx context.Context, r app.Rotation, err error) error {
 // orDir uses the keyset of `fanmail up` if no other is set and there is one.
 func orDir(s *session, c *app.Secrets) {
 	path := filepath.Join(s.dir, app.UpKeyFile)
-	if c.File == "" && c.Key == "" {
+	if c.File == "" && c.Key == "" && c.KMS == "" {
 		if _, err := os.Stat(path); err == nil {
 			c.File = path
 		}

@@ -142,7 +142,7 @@ func (e *examination) writes(ctx context.Context, conn *pgx.Conn) {
 
 // secrets checks that secrets are encrypted, with a key that is set here.
 func (e *examination) secrets(ctx context.Context, conn *pgx.Conn, c Secrets) {
-	keys, err := c.load()
+	keys, err := c.load(ctx)
 	if err == nil {
 		err = keys.Check(ctx, conn)
 	}
@@ -164,6 +164,8 @@ func (e *examination) secrets(ctx context.Context, conn *pgx.Conn, c Secrets) {
 		bad(health.NoSecretsKey)
 	case stale > 0:
 		bad(health.StaleSecrets)
+	case c.KMS != "":
+		e.add(secretsName, FindingOK, "", "all are encrypted with key %s, and the keyset with %s", keys.Primary(), c.KMS)
 	default:
 		e.add(secretsName, FindingOK, "", "all are encrypted with key %s", keys.Primary())
 	}

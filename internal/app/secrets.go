@@ -15,36 +15,126 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/engine"
 	"github.com/fanmail-dev/fanmail/internal/health"
 	"github.com/fanmail-dev/fanmail/internal/keyring"
+	"github.com/fanmail-dev/fanmail/internal/kms"
 	"github.com/fanmail-dev/fanmail/internal/secret"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
+
+// KeyService configures the KMS that decrypts the keyset.
+type KeyService struct {
+	KMS string `name:"secrets-kms" aliases:"kms" env:"FANMAIL_SECRETS_KMS" placeholder:"URL" help:"Key of AWS KMS that decrypts the keyset when the process starts: aws-kms://ARN, with the credentials of the AWS SDK. Without it the keyset is in clear."`
+}
+
+func (c *KeyService) key() (keyring.KMS, error) {
+	if c.KMS == "" {
+		return nil, nil
+	}
+	key, err := kms.Parse(c.KMS)
+	if err != nil {
+		return nil, wrong("--secrets-kms", "FANMAIL_SECRETS_KMS", err.Error())
+	}
+	return key, nil
+}
+
+// NewKeyset returns the text of a keyset with one new key, encrypted by the KMS if
+// there is one.
+func (c *KeyService) NewKeyset(ctx context.Context) ([]byte, error) {
+	key, err := c.key()
+	if err != nil {
+		return nil, err
+	}
+	text, err := keyring.NewWrapped(ctx, key)
+	return text, advised(err)
+}
+
+// AddKey returns the text of a keyset with one more key, and the id of that key. If
+// there is a KMS, the result is encrypted by it, also if the keyset was in clear.
+func (c *KeyService) AddKey(ctx context.Context, text []byte) (added []byte, id string, err error) {
+	key, err := c.key()
+	if err != nil {
+		return nil, "", err
+	}
+	added, id, err = keyring.AddWrapped(ctx, text, key)
+	return added, id, advised(err)
+}
+
+// advised adds what to do to an error of the KMS.
+func advised(err error) error {
+	var refused *kms.Error
+	if !errors.As(err, &refused) {
+		return err
+	}
+	return fmt.Errorf("%w; %s", err, remedy(err, ""))
+}
 
 // Secrets configures the keys that encrypt secrets in the database.
 type Secrets struct {
 	File string      `name:"secrets-key-file" env:"FANMAIL_SECRETS_KEY_FILE" placeholder:"FILE" help:"Keyset that encrypts secrets in the database, as 'fanmail secrets new-key' writes it. It is read again when it changes."`
 	Key  secret.Text `name:"secrets-key" env:"FANMAIL_SECRETS_KEY" placeholder:"KEYSET" help:"The keyset itself instead of a file. Without both, secrets are stored in clear."`
+	KeyService
 }
 
-// load reads the keyset.
-func (c *Secrets) load() (*keyring.Keyring, error) {
+func (c *Secrets) source() (keyring.Source, error) {
 	if c.File != "" && c.Key != "" {
-		return nil, wrong("--secrets-key-file and --secrets-key", "FANMAIL_SECRETS_KEY_FILE, FANMAIL_SECRETS_KEY", "exclude each other")
+		return keyring.Source{}, wrong("--secrets-key-file and --secrets-key", "FANMAIL_SECRETS_KEY_FILE, FANMAIL_SECRETS_KEY", "exclude each other")
 	}
-	keys, err := keyring.Load(keyring.Source{File: c.File, Key: c.Key})
-	switch {
-	case err != nil && c.File != "":
-		return nil, wrong("--secrets-key-file", "FANMAIL_SECRETS_KEY_FILE", err.Error())
-	case err != nil:
-		return nil, wrong("--secrets-key", "FANMAIL_SECRETS_KEY", err.Error())
+	key, err := c.key()
+	if err == nil && key != nil && c.File == "" && c.Key == "" {
+		err = missing("--secrets-key-file", "FANMAIL_SECRETS_KEY_FILE", "the keyset that the key of --secrets-kms decrypts; `fanmail secrets new-key` makes one")
 	}
-	return keys, nil
+	return keyring.Source{File: c.File, Key: c.Key, KMS: key}, err
+}
+
+// load reads the keyset, with a request to the KMS if there is one.
+func (c *Secrets) load(ctx context.Context) (*keyring.Keyring, error) {
+	s, err := c.source()
+	if err != nil {
+		return nil, err
+	}
+	keys, err := keyring.LoadContext(ctx, s)
+	return keys, c.named(err)
 }
 
 func (c *Secrets) validate() error {
-	_, err := c.load()
-	return err
+	s, err := c.source()
+	if err != nil {
+		return err
+	}
+	return c.named(s.Check())
+}
+
+// named names the setting of an error that reading the keyset gave, except for one of
+// the KMS.
+func (c *Secrets) named(err error) error {
+	var refused *kms.Error
+	switch {
+	case err == nil, errors.As(err, &refused):
+		return err
+	case c.File != "":
+		return wrong("--secrets-key-file", "FANMAIL_SECRETS_KEY_FILE", err.Error())
+	default:
+		return wrong("--secrets-key", "FANMAIL_SECRETS_KEY", err.Error())
+	}
+}
+
+// await reads the keyset as soon as the KMS answers, if there is one. What waiting
+// can't end is permanent.
+func (c *Secrets) await(ctx context.Context, component *health.Component, log *zap.Logger) (keys *keyring.Keyring, err error) {
+	err = engine.Await(ctx, log, "the KMS", func(ctx context.Context) error {
+		var refused *kms.Error
+		if keys, err = c.load(ctx); err == nil {
+			return nil
+		}
+		if !errors.As(err, &refused) || !refused.Temporary() {
+			return engine.Permanent(advised(err))
+		}
+		component.Report(err)
+		return err
+	})
+	return keys, err
 }
 
 // UpKeyFile is the keyset of `fanmail up` in its directory.
@@ -53,7 +143,7 @@ const UpKeyFile = "secrets-key.json"
 // orMake sets the key file of a directory if no key is set, and makes the file if
 // there is none.
 func (c *Secrets) orMake(dir string) error {
-	if c.File != "" || c.Key != "" {
+	if c.File != "" || c.Key != "" || c.KMS != "" {
 		return nil
 	}
 	c.File = filepath.Join(dir, UpKeyFile)
@@ -76,12 +166,16 @@ const secretsName = "secrets"
 // useSecrets loads the process's keys and adds the component that checks them. The
 // process is not ready while secrets are sealed with a key that it does not have.
 func (p *process) useSecrets(ctx context.Context, c Secrets) error {
-	keys, err := c.load()
+	component := p.state.registry.Component(secretsName, true, 0)
+	if c.KMS != "" {
+		p.status.set("waiting for the KMS")
+	}
+	keys, err := c.await(ctx, component, p.log)
 	if err != nil {
 		return err
 	}
+	p.status.set("reading the webhooks")
 	p.keys, p.state.keys = keys, keys
-	component := p.state.registry.Component(secretsName, true, 0)
 	check := func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, beatTimeout)
 		defer cancel()
@@ -141,9 +235,9 @@ func RotateSecrets(ctx context.Context, db Database, c Secrets, log *zap.Logger,
 	if err := firstError(db.validate, c.validate); err != nil {
 		return Rotation{}, err
 	}
-	keys, err := c.load()
+	keys, err := c.load(ctx)
 	if err != nil {
-		return Rotation{}, err
+		return Rotation{}, advised(err)
 	}
 	if keys.Primary() == "" {
 		return Rotation{}, missing("--secrets-key-file", "FANMAIL_SECRETS_KEY_FILE", "the keyset with which to encrypt; `fanmail secrets new-key` makes one")

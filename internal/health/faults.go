@@ -91,6 +91,10 @@ var faults = []Fault{
 	{Secrets, NoSecretsKey, true, "no secrets key: secrets are stored in clear", "make a key with `fanmail secrets new-key`, set FANMAIL_SECRETS_KEY_FILE in dispatchers and API (with the chart: secretsKey.secret.name), then run `fanmail secrets rotate`"},
 	{Secrets, "missing key", true, "secrets are sealed with a key that this process does not have; their webhooks' deliveries wait", "set FANMAIL_SECRETS_KEY_FILE, or FANMAIL_SECRETS_KEY, to the keyset that sealed them"},
 	{Secrets, "wrong key", true, "the key has the id of the one in use, and is another", "set FANMAIL_SECRETS_KEY_FILE, or FANMAIL_SECRETS_KEY, to the keyset that sealed the secrets"},
+	{Secrets, "kms away", false, "the KMS that decrypts the secrets key does not answer; the process starts when it does", "bring AWS KMS within reach: look at DNS, routes, the VPC endpoint and AWS_ENDPOINT_URL_KMS"},
+	{Secrets, "kms credentials", false, "the process has no AWS credentials for the KMS that decrypts the secrets key", "give it a role, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"},
+	{Secrets, "kms denied", true, "the KMS refuses this process the key that decrypts the secrets key", "grant its role kms:Decrypt on the key of FANMAIL_SECRETS_KMS (kms:Encrypt to make or change a keyset), or correct its AWS credentials"},
+	{Secrets, "kms key", true, "the KMS key does not decrypt the secrets key: it is another one, is disabled, or does not exist", "set FANMAIL_SECRETS_KMS to the key that encrypted the keyset, and enable it"},
 	{Secrets, StaleSecrets, true, "secrets are in clear, or sealed with an earlier key", "run `fanmail secrets rotate`"},
 
 	{Milter, "unreachable", false, "the mail filter is away; mail is put off, unless it has on_failure=accept", "start the filter, give this process the right to its socket, or correct FANMAIL_MILTER"},

@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -29,6 +30,7 @@ func (p Place) data() []byte { return []byte(p.Table + "." + p.Column + "/" + p.
 type Keyring struct {
 	keys   atomic.Pointer[keyset]
 	source Source
+	form   codec // of the file
 
 	generation atomic.Uint64
 
@@ -43,17 +45,30 @@ const reloadEvery = 2 * time.Second
 // Load reads the keyset of a source. Without one it returns a keyring without a key.
 // A keyring from a file follows the file: a key that was added while the process runs
 // is used within seconds.
-func Load(s Source) (*Keyring, error) {
+func Load(s Source) (*Keyring, error) { return load(s, inClear) }
+
+// LoadContext is [Load], and asks the KMS of the source, if it has one. It wraps the
+// error of that request.
+func LoadContext(ctx context.Context, s Source) (*Keyring, error) {
+	k, err := load(s, wrappedBy(ctx, s.KMS))
+	if err != nil {
+		return nil, err
+	}
+	k.form = wrappedBy(context.WithoutCancel(ctx), s.KMS)
+	return k, nil
+}
+
+func load(s Source, form codec) (*Keyring, error) {
 	switch {
 	case s.File != "" && s.Key != "":
 		return nil, errors.New("read the secrets key: both a file and a text are given; give one")
 	case s.Key != "":
-		return Parse(s.Key)
+		return parse(s.Key, form)
 	case s.File == "":
 		return &Keyring{}, nil
 	}
-	k := &Keyring{source: s}
-	keys, renewed, err := readFile(s.File)
+	k := &Keyring{source: s, form: form}
+	keys, renewed, err := readFile(s.File, form)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +80,11 @@ func Load(s Source) (*Keyring, error) {
 // Parse reads a keyset from text: Tink's JSON format, or its base64. The error does
 // not show the text.
 func Parse(text secret.Text) (*Keyring, error) {
-	handle, err := decode([]byte(text.Reveal()))
+	return parse(text, inClear)
+}
+
+func parse(text secret.Text, form codec) (*Keyring, error) {
+	handle, err := form.decode([]byte(text.Reveal()))
 	if err != nil {
 		return nil, fmt.Errorf("read the secrets key: %w", err)
 	}
@@ -76,6 +95,32 @@ func Parse(text secret.Text) (*Keyring, error) {
 	k := &Keyring{}
 	k.keys.Store(keys)
 	return k, nil
+}
+
+// Check reads the source as far as it can without its KMS. The error does not show the
+// keyset.
+func (s Source) Check() error {
+	if s.KMS == nil {
+		_, err := Load(s)
+		return err
+	}
+	text := []byte(s.Key.Reveal())
+	switch {
+	case s.File != "" && s.Key != "":
+		_, err := Load(s)
+		return err
+	case s.File == "" && s.Key == "":
+		return errors.New("read the secrets key: there is a KMS, and no keyset that it decrypts")
+	case s.File != "":
+		var err error
+		if text, err = os.ReadFile(s.File); err != nil {
+			return fmt.Errorf("read the secrets key: %w", err)
+		}
+	}
+	if _, err := checkForm(text, true); err != nil {
+		return fmt.Errorf("read the secrets key: %w", err)
+	}
+	return nil
 }
 
 // MissingKeyError means that a value is sealed with a key that this process does not
@@ -253,7 +298,9 @@ func (k *Keyring) reload() {
 	if info, err := os.Stat(k.source.File); err != nil || info.ModTime().Equal(k.renewed) {
 		return
 	}
-	if keys, renewed, err := readFile(k.source.File); err == nil {
+	keys, renewed, err := readFile(k.source.File, k.form)
+	k.read = time.Now() // the KMS may have taken long, and others wait
+	if err == nil {
 		k.keys.Store(keys)
 		k.renewed = renewed
 		k.generation.Add(1)

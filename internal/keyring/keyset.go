@@ -2,9 +2,11 @@ package keyring
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,6 +31,8 @@ type Source struct {
 	File string
 	// Key is the same as text.
 	Key secret.Text
+	// KMS decrypts the keyset; nil: the keyset is in clear.
+	KMS KMS
 }
 
 // keyset is what a keyring works with at a time.
@@ -49,30 +53,41 @@ const maxKeysetBytes = 1 << 20
 
 var errKeyset = errors.New("it is not a keyset of keys for AEAD in Tink's JSON format, nor its base64; make one with `fanmail secrets new-key`")
 
-// errKMS is the error of a keyset that is in a KMS.
-var errKMS error = kmsError{}
+var errEncode = errors.New("write a keyset: Tink could not encode it")
 
-type kmsError struct{}
+// errURL is the error of a keyset that is a URL.
+var errURL error = urlError{}
 
-func (kmsError) Error() string {
-	return setting.Named("it is a URL; keys in a KMS are not supported: give a keyset as a file (--secrets-key-file) or as text (FANMAIL_SECRETS_KEY)")
+type urlError struct{}
+
+func (urlError) Error() string {
+	return setting.Named("it is a URL: give a keyset as a file (--secrets-key-file) or as text (FANMAIL_SECRETS_KEY), and the key of a KMS that decrypts it as --secrets-kms (FANMAIL_SECRETS_KMS)")
 }
 
-// decode and encode are the text form of a keyset.
-func decode(text []byte) (*tinkset.Handle, error) {
+// plainJSON returns the JSON of a keyset from one of its two text forms.
+func plainJSON(text []byte) ([]byte, error) {
 	text = bytes.TrimSpace(text)
 	if len(text) > maxKeysetBytes {
 		return nil, fmt.Errorf("it has %d bytes; the limit is %d", len(text), maxKeysetBytes)
 	}
 	if bytes.Contains(text, []byte("://")) {
-		return nil, errKMS
+		return nil, errURL
 	}
-	if !bytes.HasPrefix(text, []byte("{")) {
-		plain, err := base64.StdEncoding.DecodeString(string(text))
-		if err != nil {
-			return nil, errKeyset
-		}
-		text = plain
+	if bytes.HasPrefix(text, []byte("{")) {
+		return text, nil
+	}
+	plain, err := base64.StdEncoding.DecodeString(string(text))
+	if err != nil {
+		return nil, errKeyset
+	}
+	return plain, nil
+}
+
+// decodeClear and encodeClear are the text form of a keyset in clear.
+func decodeClear(text []byte) (*tinkset.Handle, error) {
+	text, err := checkForm(text, false)
+	if err != nil {
+		return nil, err
 	}
 	handle, err := insecurecleartextkeyset.Read(tinkset.NewJSONReader(bytes.NewReader(text)))
 	if err != nil {
@@ -81,13 +96,16 @@ func decode(text []byte) (*tinkset.Handle, error) {
 	return handle, nil
 }
 
-func encode(handle *tinkset.Handle) ([]byte, error) {
+func encodeClear(handle *tinkset.Handle) ([]byte, error) {
 	var out bytes.Buffer
 	if err := insecurecleartextkeyset.Write(handle, tinkset.NewJSONWriter(&out)); err != nil {
-		return nil, errors.New("write a keyset: Tink could not encode it")
+		return nil, errEncode
 	}
-	return append(bytes.TrimSpace(out.Bytes()), '\n'), nil
+	return line(out.Bytes()), nil
 }
+
+// line returns the JSON of a keyset as one line of a file.
+func line(text []byte) []byte { return append(bytes.TrimSpace(text), '\n') }
 
 // use makes the primitive of a keyset.
 func use(handle *tinkset.Handle) (*keyset, error) {
@@ -116,7 +134,7 @@ func use(handle *tinkset.Handle) (*keyset, error) {
 	return keys, nil
 }
 
-func readFile(path string) (*keyset, time.Time, error) {
+func readFile(path string, form codec) (*keyset, time.Time, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, time.Time{}, fmt.Errorf("read the secrets key: %w", err)
@@ -125,7 +143,7 @@ func readFile(path string) (*keyset, time.Time, error) {
 	if err != nil {
 		return nil, time.Time{}, fmt.Errorf("read the secrets key: %w", err)
 	}
-	handle, err := decode(b)
+	handle, err := form.decode(b)
 	if err != nil {
 		return nil, time.Time{}, fmt.Errorf("read the secrets key %s: %w", path, err)
 	}
@@ -136,20 +154,40 @@ func readFile(path string) (*keyset, time.Time, error) {
 	return keys, info.ModTime(), nil
 }
 
-// NewKeyset returns the text of a keyset with one new key.
-func NewKeyset() ([]byte, error) {
+// NewKeyset returns the text of a keyset with one new key, in clear.
+func NewKeyset() ([]byte, error) { return newKeyset(inClear) }
+
+// NewWrapped is [NewKeyset], encrypted by a KMS unless that is nil.
+func NewWrapped(ctx context.Context, kms KMS) ([]byte, error) {
+	return newKeyset(wrappedBy(ctx, kms))
+}
+
+func newKeyset(form codec) ([]byte, error) {
 	handle, err := tinkset.NewHandle(aead.AES256GCMKeyTemplate())
 	if err != nil {
 		return nil, errors.New("make a keyset: Tink could not make a key")
 	}
-	return encode(handle)
+	return form.encode(handle)
 }
 
 // AddKey returns the text of a keyset with one more key, which becomes its primary.
 // The others stay, so that what they sealed can be opened. The id is that of the new
 // key, in hexadecimal.
 func AddKey(text []byte) (added []byte, id string, err error) {
-	handle, err := decode(text)
+	return addKey(text, inClear)
+}
+
+// AddWrapped is [AddKey], and the result is encrypted by a KMS unless that is nil. The
+// text may still be in clear then.
+func AddWrapped(ctx context.Context, text []byte, kms KMS) (added []byte, id string, err error) {
+	return addKey(text, wrappedBy(ctx, kms))
+}
+
+func addKey(text []byte, form codec) (added []byte, id string, err error) {
+	handle, err := form.decode(text)
+	if errors.Is(err, errClear) {
+		handle, err = decodeClear(text)
+	}
 	if err != nil {
 		return nil, "", fmt.Errorf("read the secrets key: %w", err)
 	}
@@ -164,7 +202,7 @@ func AddKey(text []byte) (added []byte, id string, err error) {
 	if handle, err = m.Handle(); err != nil {
 		return nil, "", errors.New("add a key: Tink could not use it")
 	}
-	added, err = encode(handle)
+	added, err = form.encode(handle)
 	return added, hexID(number), err
 }
 
@@ -214,4 +252,112 @@ func hexID(id uint32) string {
 	var b [4]byte
 	binary.BigEndian.PutUint32(b[:], id)
 	return hex.EncodeToString(b[:])
+}
+
+// KMS encrypts and decrypts keysets with a key that stays in a key management service.
+// It bounds its requests itself.
+type KMS = tink.AEADWithContext
+
+// errClear means that a keyset is in clear though there is a KMS.
+var errClear error = clearError{}
+
+type clearError struct{}
+
+func (clearError) Error() string {
+	return setting.Named("it is in clear, and --secrets-kms (FANMAIL_SECRETS_KMS) is set; `fanmail secrets add-key` with that setting encrypts it, and adds a key")
+}
+
+// wrappedError means that a keyset is encrypted and there is no KMS.
+type wrappedError struct{}
+
+func (wrappedError) Error() string {
+	return setting.Named("it is encrypted by a KMS; set --secrets-kms (FANMAIL_SECRETS_KMS) to the key that encrypted it")
+}
+
+// codec is one of the two forms of a keyset's text.
+type codec struct {
+	decode func(text []byte) (*tinkset.Handle, error)
+	encode func(handle *tinkset.Handle) ([]byte, error)
+}
+
+var inClear = codec{decodeClear, encodeClear}
+
+// wrappedBy is the form that a KMS encrypts and decrypts; nil: the one in clear.
+func wrappedBy(ctx context.Context, kms KMS) codec {
+	if kms == nil {
+		return inClear
+	}
+	return codec{
+		func(text []byte) (*tinkset.Handle, error) { return unwrap(ctx, text, kms) },
+		func(handle *tinkset.Handle) ([]byte, error) { return wrap(ctx, handle, kms) },
+	}
+}
+
+// checkForm returns the JSON of a keyset, and an error if it is in the other form.
+func checkForm(text []byte, wrapped bool) ([]byte, error) {
+	text, err := plainJSON(text)
+	if err != nil {
+		return nil, err
+	}
+	var outer struct {
+		EncryptedKeyset string          `json:"encryptedKeyset"`
+		Key             json.RawMessage `json:"key"`
+	}
+	err = json.Unmarshal(text, &outer)
+	switch {
+	case err != nil:
+		return nil, errKeyset // the parser's text may hold a part of a key
+	case outer.EncryptedKeyset != "" && !wrapped:
+		return nil, wrappedError{}
+	case outer.EncryptedKeyset == "" && wrapped && outer.Key != nil:
+		return nil, errClear
+	case outer.EncryptedKeyset == "" && wrapped:
+		return nil, errKeyset
+	}
+	return text, nil
+}
+
+// keeper keeps the error of a KMS, which Tink's error does not wrap.
+type keeper struct {
+	KMS
+	err error
+}
+
+func (k *keeper) EncryptWithContext(ctx context.Context, plain, associated []byte) (sealed []byte, err error) {
+	sealed, k.err = k.KMS.EncryptWithContext(ctx, plain, associated)
+	return sealed, k.err
+}
+
+func (k *keeper) DecryptWithContext(ctx context.Context, sealed, associated []byte) (plain []byte, err error) {
+	plain, k.err = k.KMS.DecryptWithContext(ctx, sealed, associated)
+	return plain, k.err
+}
+
+func unwrap(ctx context.Context, text []byte, kms KMS) (*tinkset.Handle, error) {
+	text, err := checkForm(text, true)
+	if err != nil {
+		return nil, err
+	}
+	k := &keeper{KMS: kms}
+	handle, err := tinkset.ReadWithContext(ctx, tinkset.NewJSONReader(bytes.NewReader(text)), k, nil)
+	switch {
+	case k.err != nil:
+		return nil, fmt.Errorf("decrypt it: %w", k.err)
+	case err != nil:
+		return nil, errKeyset
+	}
+	return handle, nil
+}
+
+func wrap(ctx context.Context, handle *tinkset.Handle, kms KMS) ([]byte, error) {
+	var out bytes.Buffer
+	k := &keeper{KMS: kms}
+	err := handle.WriteWithContext(ctx, tinkset.NewJSONWriter(&out), k, nil)
+	switch {
+	case k.err != nil:
+		return nil, fmt.Errorf("encrypt the keyset: %w", k.err)
+	case err != nil:
+		return nil, errEncode
+	}
+	return line(out.Bytes()), nil
 }

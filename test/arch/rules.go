@@ -71,6 +71,10 @@ var Rules = []Rule{
 		Because: "any package may have a setting that holds a password",
 	},
 	{
+		Package: "internal/kms",
+		Because: "it speaks to one service; only app chooses a KMS, so that an embedding program compiles no AWS SDK",
+	},
+	{
 		Package: "internal/keyring", May: []string{"internal/pg", "internal/secret", "internal/setting"},
 		Because: "any owner of a table may have secrets to encrypt, so it knows none of them",
 	},
@@ -211,7 +215,7 @@ var Rules = []Rule{
 		Because: "the client is small: it manages through the owners of the tables, and runs the engine",
 	},
 	{
-		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/blobs", "internal/blobs/s3", "internal/devserver", "internal/dispatch", "internal/domaincheck", "internal/engine", "internal/faults", "internal/health", "internal/ingest", "internal/keyring", "internal/mailbox", "internal/milter", "internal/opevents", "internal/pg", "internal/rawmail", "internal/relay", "internal/replay", "internal/retention", "internal/secret", "internal/setting", "internal/stream", "internal/telemetry/export", "internal/tenancy", "internal/usage", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/blobs", "internal/blobs/s3", "internal/devserver", "internal/dispatch", "internal/domaincheck", "internal/engine", "internal/faults", "internal/health", "internal/ingest", "internal/keyring", "internal/kms", "internal/mailbox", "internal/milter", "internal/opevents", "internal/pg", "internal/rawmail", "internal/relay", "internal/replay", "internal/retention", "internal/secret", "internal/setting", "internal/stream", "internal/telemetry/export", "internal/tenancy", "internal/usage", "outbox", "subscribers", "subscribers/signature"},
 		Because: "app wires everything, so only commands may stand above it",
 	},
 	{

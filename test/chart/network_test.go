@@ -79,6 +79,25 @@ func TestDispatchersReachTheInternetAndNotTheCluster(t *testing.T) {
 	require.False(t, reaches(allowed, "10.8.1.1", 8443))
 }
 
+// TestTheKMSOpensNoPrivateAddressToDispatchers: they reach the KMS's public addresses anyway, and a private one if it is
+// named.
+func TestTheKMSOpensNoPrivateAddressToDispatchers(t *testing.T) {
+	t.Parallel()
+	const kms = "secretsKey.secret.name=mine,secretsKey.kms=aws-kms://arn:aws:kms:eu-central-1:111122223333:key/1"
+	open := policies(t, "--set", kms)
+	for _, component := range []string{"dispatcher", "api", "migrate"} {
+		require.True(t, reaches(open[component], "8.8.8.8", 443), component)
+	}
+	require.False(t, reaches(open["dispatcher"], "10.7.0.1", 443))
+	require.False(t, reaches(open["publisher"], "8.8.8.8", 443))
+	named := policies(t, "--set", kms+",networkPolicy.kms.to[0].ipBlock.cidr=10.7.0.0/16")
+	for _, component := range []string{"dispatcher", "api", "migrate"} {
+		require.True(t, reaches(named[component], "10.7.0.1", 443), component)
+		require.False(t, reaches(named[component], "10.8.0.1", 443), component)
+	}
+	require.False(t, reaches(named["api"], "8.8.8.8", 443))
+}
+
 func TestOnlyTheirOwnPortsAreOpen(t *testing.T) {
 	t.Parallel()
 	want := map[string][]int32{

@@ -306,6 +306,30 @@ func TestTheSecretsKeyReachesThoseWhoEncrypt(t *testing.T) {
 	}
 }
 
+// TestTheKMSReachesThoseWhoReadTheKeyset: its URL and the variables for its credentials stand beside the keyset's file.
+func TestTheKMSReachesThoseWhoReadTheKeyset(t *testing.T) {
+	t.Parallel()
+	const url = "aws-kms://arn:aws:kms:eu-central-1:111122223333:key/1"
+	have := map[string]int{}
+	for pod, p := range pods(t, render(t, "--set", "secretsKey.secret.name=mine,secretsKey.kms="+url+",secretsKey.extraEnv[0].name=AWS_PROFILE,secretsKey.extraEnv[0].value=fanmail")) {
+		for _, c := range p.Spec.Containers {
+			for _, e := range c.Env {
+				switch e.Name {
+				case "FANMAIL_SECRETS_KMS":
+					require.Equal(t, url, e.Value, pod)
+				case "AWS_PROFILE":
+					require.Equal(t, "fanmail", e.Value, pod)
+				case "FANMAIL_SECRETS_KEY_FILE":
+				default:
+					continue
+				}
+				have[pod]++
+			}
+		}
+	}
+	require.Equal(t, map[string]int{"Deployment/mx-fanmail-api": 3, "Deployment/mx-fanmail-dispatcher": 3, "Job/mx-fanmail-secrets": 3}, have)
+}
+
 // TestAnEdgeHasNoDatabase: its pod publishes to the broker as the user edge, and knows no database.
 func TestAnEdgeHasNoDatabase(t *testing.T) {
 	t.Parallel()

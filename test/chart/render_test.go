@@ -139,6 +139,7 @@ func TestValuesThatCannotWorkAreRefused(t *testing.T) {
 		"edge.unknownRecipients=perhaps":                      "unknownRecipients",
 		"edge.publicURL=https://example.com":                  "publicURL",
 		"edge.autoscaling.min=9":                              "edge.autoscaling.min is 9 and max is 6",
+		"secretsKey.kms=hcvault://vault/transit":              "secretsKey/kms",
 		"secretsKey.secret.key=":                              "secretsKey/secret/key",
 		"log.level=loud":                                      "log/level",
 		"nats.streams.replicas=2":                             "nats/streams/replicas",

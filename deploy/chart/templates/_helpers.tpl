@@ -112,6 +112,10 @@ pods. Hooks run before the ConfigMap is there. */}}
 {{- define "fanmail.secretsKeyEnv" -}}
 {{- if .Values.secretsKey.secret.name }}
 - {name: FANMAIL_SECRETS_KEY_FILE, value: /etc/fanmail/secrets-key/secrets-key.json}
+{{- with .Values.secretsKey.kms }}
+- {name: FANMAIL_SECRETS_KMS, value: {{ . | quote }}}
+{{- end }}
+{{- with .Values.secretsKey.extraEnv }}{{ toYaml . | nindent 0 }}{{ end }}
 {{- end }}
 {{- end -}}
 
