@@ -26,10 +26,11 @@ type committer struct {
 
 // committed is the result of one batch.
 type committed struct {
-	lease time.Time // when the new rows' lease ends
-	fresh int       // events whose outbox rows were taken
-	rows  []subscribers.NewDelivery
-	of    []*event // the event of each row
+	lease  time.Time   // when the new rows' lease ends
+	fresh  int         // events whose outbox rows were taken
+	forged []events.ID // events whose outbox rows are another event's
+	rows   []subscribers.NewDelivery
+	of     []*event // the event of each row
 
 	uncounted []uncounted
 }
@@ -50,7 +51,8 @@ func (c *committer) commit(ctx context.Context, batch []event, due func(events.W
 		if err != nil {
 			return err
 		}
-		c.match(batch, taken, b, due)
+		b.forged = taken.Forged
+		c.match(batch, taken.Bytes, b, due)
 		q := &pgx.Batch{}
 		for chunk := range slices.Chunk(b.rows, insertRows) {
 			subscribers.QueueInsert(q, chunk)
@@ -70,48 +72,48 @@ func (c *committer) commit(ctx context.Context, batch []event, due func(events.W
 }
 
 // take begins the transaction, deletes the batch's outbox rows and updates the
-// registry to the transaction's snapshot. It returns the sequences of the deleted
-// rows.
-func (c *committer) take(ctx context.Context, conn *pgxpool.Conn, batch []event, b *committed) (map[int64]int64, error) {
-	tenants, seqs := make([]events.TenantID, len(batch)), make([]int64, len(batch))
-	for i := range batch {
-		tenants[i], seqs[i] = batch[i].TenantID, batch[i].Seq
-	}
+// registry to the transaction's snapshot. It returns the events of the deleted rows.
+func (c *committer) take(ctx context.Context, conn *pgxpool.Conn, batch []event, b *committed) (taken outbox.Taken, err error) {
 	q := &pgx.Batch{}
 	q.Queue("BEGIN")
 	q.Queue(`SELECT now() + make_interval(secs => $1), set_config('synchronous_commit', 'off', true)`, subscribers.FirstLease.Seconds())
-	outbox.QueueTake(q, tenants, seqs)
+	outbox.QueueTake(q, func(yield func(*events.Record) bool) {
+		for i := range batch {
+			if !yield(&batch[i].Record) {
+				return
+			}
+		}
+	})
 	c.registry.Queue(q)
 	results := conn.SendBatch(ctx, q)
 	defer func() { _ = results.Close() }()
 	if _, err := results.Exec(); err != nil {
-		return nil, fmt.Errorf("begin a batch: %w", err)
+		return taken, fmt.Errorf("begin a batch: %w", err)
 	}
 	var setting string
 	if err := results.QueryRow().Scan(&b.lease, &setting); err != nil {
-		return nil, fmt.Errorf("begin a batch: %w", err)
+		return taken, fmt.Errorf("begin a batch: %w", err)
 	}
-	taken, err := outbox.ReadTaken(results)
-	if err != nil {
-		return nil, err
+	if taken, err = outbox.ReadTaken(results); err != nil {
+		return taken, err
 	}
 	if err := c.registry.Read(results); err != nil {
-		return nil, err
+		return taken, err
 	}
 	return taken, results.Close()
 }
 
 // match makes a delivery row for each taken event and each webhook that matches
 // it.
-func (c *committer) match(batch []event, taken map[int64]int64, b *committed, due func(events.WebhookID) bool) {
+func (c *committer) match(batch []event, taken map[events.ID]int64, b *committed, due func(events.WebhookID) bool) {
 	var matched []*subscribers.Entry
 	for i := range batch {
 		e := &batch[i]
-		size, fresh := taken[e.Seq]
+		size, fresh := taken[e.ID]
 		if !fresh {
 			continue
 		}
-		delete(taken, e.Seq) // a batch may hold the same event twice
+		delete(taken, e.ID) // a batch may hold the same event twice
 		b.fresh++
 		if size > 0 {
 			b.uncounted = append(b.uncounted, uncounted{e.TenantID, size})

@@ -24,6 +24,9 @@ type event struct {
 
 // fromMessage reads a message of MAIL_EVENTS.
 func fromMessage(msg jetstream.Msg) (event, error) {
+	if err := stream.NoAnswer(msg.Headers()); err != nil {
+		return event{}, err
+	}
 	rec, err := stream.DecodeEvent(msg.Subject(), msg.Headers())
 	return event{Record: rec, envelope: msg.Data(), parent: msg.Headers().Get(tracecontext.Header), msg: msg}, err
 }

@@ -199,7 +199,11 @@ func (f *Fanout) gather(ctx context.Context, from <-chan jetstream.Msg) (batch [
 func (f *Fanout) add(batch []event, m jetstream.Msg) []event {
 	e, err := fromMessage(m)
 	if err != nil {
-		f.metrics.events.WithLabelValues(resultMalformed).Inc()
+		result := resultMalformed
+		if errors.Is(err, stream.ErrAnswer) {
+			result = resultForged
+		}
+		f.metrics.events.WithLabelValues(result).Inc()
 		f.log.Error("an unreadable message on the event stream was dropped", zap.String("subject", m.Subject()), zap.Error(err))
 		_ = m.TermWithReason("malformed")
 		return batch
@@ -257,6 +261,10 @@ var errBatchTime = errors.New("a batch of the fan-out took over 50 s")
 // count adds a committed batch of n events to the metrics.
 func (f *Fanout) count(n int, b *committed) {
 	f.metrics.events.WithLabelValues(resultFannedOut).Add(float64(b.fresh))
-	f.metrics.events.WithLabelValues(resultAlready).Add(float64(n - b.fresh))
+	f.metrics.events.WithLabelValues(resultForged).Add(float64(len(b.forged)))
+	f.metrics.events.WithLabelValues(resultAlready).Add(float64(n - b.fresh - len(b.forged)))
+	for _, id := range b.forged {
+		f.log.Error("a message on the event stream was dropped: its sequence is another event's, so no relay published it", zap.Stringer("event", id))
+	}
 	f.metrics.deliveries.Add(float64(len(b.rows)))
 }

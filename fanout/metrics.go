@@ -7,8 +7,8 @@ import (
 
 // The values of labels.
 const (
-	resultFannedOut, resultAlready, resultMalformed = "fanned_out", "already", "malformed"
-	partyDatabase, partyBroker                      = "database", "broker"
+	resultFannedOut, resultAlready, resultMalformed, resultForged = "fanned_out", "already", "malformed", "forged"
+	partyDatabase, partyBroker                                    = "database", "broker"
 )
 
 type metrics struct {
@@ -33,7 +33,7 @@ func newMetrics(reg prometheus.Registerer, past, away func() bool) *metrics {
 	gauge("fanmail_fanout_messages_refused", "1 while the broker takes no delivery messages and their rows are due at once; else 0.", away)
 	m := &metrics{
 		events: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "fanmail_fanout_events_total", Help: "Events taken, by result: fanned_out, already (fanned out before), malformed.",
+			Name: "fanmail_fanout_events_total", Help: "Events taken, by result: fanned_out, already (fanned out before), malformed, forged (published by no relay).",
 		}, []string{"result"}),
 		deliveries: f.NewCounter(prometheus.CounterOpts{
 			Name: "fanmail_fanout_deliveries_total", Help: "Delivery rows inserted.",
@@ -49,7 +49,7 @@ func newMetrics(reg prometheus.Registerer, past, away func() bool) *metrics {
 		}),
 	}
 	// rate() misses the first increment of a series that begins with it.
-	for _, result := range []string{resultFannedOut, resultAlready, resultMalformed} {
+	for _, result := range []string{resultFannedOut, resultAlready, resultMalformed, resultForged} {
 		m.events.WithLabelValues(result)
 	}
 	for _, party := range []string{partyDatabase, partyBroker} {

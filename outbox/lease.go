@@ -73,9 +73,9 @@ FROM leased AS l LEFT JOIN LATERAL (
 ) AS e ON true ORDER BY l.seq`
 
 // rowOfKey is a query, to stand in a LATERAL, for where the outbox row of the key
-// u (tenant_id, seq) lies; its column is "at". The range holds one key, for which
+// u (tenant_id, seq) lies; its column "at" says so. The range holds one key, for which
 // only the primary key's index fits, whatever the statistics say.
-const rowOfKey = `SELECT ctid AS at FROM fanmail.outbox
+const rowOfKey = `SELECT ctid AS at, event_id, created_at FROM fanmail.outbox
 	WHERE (tenant_id, seq) >= (u.tenant_id, u.seq) AND (tenant_id, seq) <= (u.tenant_id, u.seq) LIMIT 1`
 
 // This updates rows as [leaseRows] does: the outbox is long when the broker is

@@ -16,6 +16,7 @@ type metrics struct {
 	unheard       prometheus.Counter
 	fetched       prometheus.Counter
 	expired       prometheus.Counter
+	forged        prometheus.Counter
 	stale         prometheus.Counter
 	duplicates    prometheus.Counter
 	commitSeconds prometheus.Histogram
@@ -65,6 +66,9 @@ func (m *metrics) registerRows(f promauto.Factory) {
 	})
 	m.expired = f.NewCounter(prometheus.CounterOpts{
 		Name: "fanmail_dispatch_expired_messages_total", Help: "Deliveries dropped because their lease had run out; they are fetched from the table instead.",
+	})
+	m.forged = f.NewCounter(prometheus.CounterOpts{
+		Name: "fanmail_dispatch_forged_messages_total", Help: "Delivery messages dropped because they are answers of the broker: no fan-out published them.",
 	})
 	m.stale = f.NewCounter(prometheus.CounterOpts{
 		Name: "fanmail_dispatch_stale_outcomes_total", Help: "Outcomes that changed nothing, because the row had changed meanwhile.",

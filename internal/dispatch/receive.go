@@ -89,6 +89,12 @@ func (d *Dispatcher) handle(ctx context.Context, m jetstream.Msg, in *inbox) {
 		_ = m.NakWithDelay(receivePause)
 		return
 	}
+	if err := stream.NoAnswer(m.Headers()); err != nil {
+		d.metrics.forged.Inc()
+		d.log.Error("a delivery message was dropped", zap.Int("partition", in.partition), zap.Error(err))
+		_ = m.TermWithReason("forged")
+		return
+	}
 	dm, err := stream.DecodeDelivery(m.Data())
 	if err != nil {
 		d.log.Error("a delivery message can't be read; its rows are fetched from the table", zap.Error(err))

@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/internal/usage"
 	"github.com/fanmail-dev/fanmail/outbox"
 )
@@ -49,6 +50,9 @@ func decode(msg jetstream.Msg) (events.Event, error) {
 	tenant, err := events.ParseIntakeSubject(msg.Subject())
 	if err != nil {
 		return events.Event{}, &events.FieldError{Field: "subject", Reason: err.Error()}
+	}
+	if err := stream.NoAnswer(msg.Headers()); err != nil {
+		return events.Event{}, err
 	}
 	ev, err := events.DecodeIntake(tenant, msg.Data())
 	if err != nil || ev.IdempotencyKey != "" {

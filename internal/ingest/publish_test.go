@@ -57,10 +57,9 @@ func emptied(t testing.TB, js jetstream.JetStream) {
 	require.Eventually(t, func() bool {
 		s, err := js.Stream(ctx, stream.Raw)
 		require.NoError(t, err)
-		store, err := js.ObjectStore(ctx, stream.RawObjects)
+		objects, err := js.Stream(ctx, stream.RawObjectsStream)
 		require.NoError(t, err)
-		_, err = store.List(ctx)
-		return s.CachedInfo().State.Msgs == 0 && err != nil
+		return s.CachedInfo().State.Msgs == 0 && objects.CachedInfo().State.Msgs == 0
 	}, patience, 10*time.Millisecond)
 }
 

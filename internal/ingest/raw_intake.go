@@ -158,7 +158,7 @@ func (in *RawIntake) takeIn(ctx context.Context, msg *rawmail.Message) error {
 		return err
 	}
 	defer release()
-	if err := msg.Load(ctx); err != nil {
+	if err := msg.Load(ctx); err != nil || msg.Refused != "" {
 		return err
 	}
 	m.raw, m.size = msg.Raw, int64(len(msg.Raw))

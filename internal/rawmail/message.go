@@ -81,6 +81,9 @@ func encode(subject string, m *Mail) *nats.Msg {
 // Decode returns the mail of a message, and the name of the object with its bytes; ""
 // if they are in the message. An error says which field is wrong.
 func Decode(subject string, h nats.Header, body []byte) (m Mail, object string, err error) {
+	if err := stream.NoAnswer(h); err != nil {
+		return m, "", err
+	}
 	node, ok := strings.CutPrefix(subject, stream.RawPrefix)
 	if !ok || CheckNode(node) != nil {
 		return m, "", fmt.Errorf("the subject is not %s<node>", stream.RawPrefix)

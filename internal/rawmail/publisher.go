@@ -1,7 +1,6 @@
 package rawmail
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -47,9 +46,10 @@ func (p *Publisher) Publish(ctx context.Context, m *Mail) error {
 	msg.Header.Set(jetstream.MsgIDHeader, id) // a repetition by the client library is the same mail
 	msg.Data = m.Raw
 	if int64(msg.Size()+headerRoom) > p.js.Conn().MaxPayload() {
+		// If the message is never published, a [Queue] removes the object later.
 		msg.Data = nil
 		msg.Header.Set(HeaderObject, id)
-		if err := p.put(ctx, id, m.Raw); err != nil {
+		if err := putObject(ctx, p.js, id, id, m.Raw); err != nil {
 			return unpublished(err)
 		}
 	}
@@ -57,26 +57,6 @@ func (p *Publisher) Publish(ctx context.Context, m *Mail) error {
 		return unpublished(err)
 	}
 	return nil
-}
-
-// put stores the mail's bytes as an object. If the message is never published, a
-// [Queue] removes the object later.
-func (p *Publisher) put(ctx context.Context, name string, raw []byte) error {
-	store, err := objects(ctx, p.js)
-	if err != nil {
-		return err
-	}
-	_, err = store.Put(ctx, jetstream.ObjectMeta{Name: name}, bytes.NewReader(raw))
-	return err
-}
-
-// objects opens the store of the mails that exceed the broker's message size.
-func objects(ctx context.Context, js jetstream.JetStream) (jetstream.ObjectStore, error) {
-	store, err := js.ObjectStore(ctx, stream.RawObjects)
-	if err != nil {
-		return nil, fmt.Errorf("open object store %s: %w", stream.RawObjects, err)
-	}
-	return store, nil
 }
 
 func unpublished(err error) error {

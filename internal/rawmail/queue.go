@@ -2,6 +2,7 @@ package rawmail
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -103,12 +104,12 @@ func (m *Message) Size(ctx context.Context) (int64, error) {
 	if m.object == "" {
 		return int64(len(m.Raw)), nil
 	}
-	store, err := objects(ctx, m.queue.js)
+	store, err := openObjects(ctx, m.queue.js)
 	if err != nil {
 		return 0, err
 	}
-	info, err := store.GetInfo(ctx, m.object)
-	if errors.Is(err, jetstream.ErrObjectNotFound) {
+	info, err := store.info(ctx, m.object)
+	if errors.Is(err, errNoObject) || err == nil && info.Deleted {
 		m.Refused = "object " + m.object + " does not exist"
 		return 0, nil
 	}
@@ -118,19 +119,20 @@ func (m *Message) Size(ctx context.Context) (int64, error) {
 	return int64(info.Size), nil //nolint:gosec // far below 2^63
 }
 
-// Load reads the mail's bytes, if they are not in the message.
+// Load reads the mail's bytes, if they are not in the message. It sets Refused if they are
+// not those that were stored.
 func (m *Message) Load(ctx context.Context) error {
 	if m.object == "" || m.Refused != "" {
 		return nil
 	}
-	store, err := objects(ctx, m.queue.js)
+	store, err := openObjects(ctx, m.queue.js)
 	if err == nil {
-		m.Raw, err = store.GetBytes(ctx, m.object)
+		m.Raw, err = store.read(ctx, m.object)
 	}
-	if err != nil {
-		return fmt.Errorf("read object %s: %w", m.object, err)
+	if errors.Is(err, errNoObject) || errors.Is(err, errBroken) {
+		m.Refused, err = m.object+": "+err.Error(), nil
 	}
-	return nil
+	return err
 }
 
 // keptPrefix begins the names of objects that dead letters name.
@@ -144,17 +146,17 @@ func (m *Message) Keep(ctx context.Context) error {
 	if m.object == "" {
 		return nil
 	}
-	store, err := objects(ctx, m.queue.js)
+	store, err := openObjects(ctx, m.queue.js)
 	if err != nil {
 		return err
 	}
-	from, err := store.Get(ctx, m.object)
-	if errors.Is(err, jetstream.ErrObjectNotFound) {
+	raw, err := store.read(ctx, m.object)
+	if errors.Is(err, errNoObject) || errors.Is(err, errBroken) {
 		return nil
 	}
 	if err == nil {
-		_, err = store.Put(ctx, jetstream.ObjectMeta{Name: keptPrefix + m.object}, from)
-		err = errors.Join(err, from.Close())
+		// After an earlier try the name may exist; its old bytes are removed as unfinished ones.
+		err = putObject(ctx, m.queue.js, keptPrefix+m.object, strings.ToLower(rand.Text()), raw)
 	}
 	if err != nil {
 		return fmt.Errorf("keep object %s for a dead letter: %w", m.object, err)
@@ -168,8 +170,8 @@ func (q *Queue) remove(ctx context.Context, object string) {
 	if object == "" {
 		return
 	}
-	if store, err := objects(ctx, q.js); err == nil {
-		_ = store.Delete(ctx, object)
+	if store, err := openObjects(ctx, q.js); err == nil {
+		_ = store.remove(ctx, object)
 	}
 }
 
@@ -181,13 +183,16 @@ func (q *Queue) RemoveOrphans(ctx context.Context) (n int, err error) {
 }
 
 func (q *Queue) removeOrphans(ctx context.Context, now time.Time) (n int, err error) {
-	store, err := stream.EnsureObjects(ctx, q.js, q.o)
+	if err := stream.EnsureObjects(ctx, q.js, q.o); err != nil {
+		return 0, err
+	}
+	store, err := openObjects(ctx, q.js)
 	if err != nil {
 		return 0, err
 	}
-	objects, err := store.List(ctx)
-	if err != nil && !errors.Is(err, jetstream.ErrNoObjectsFound) {
-		return 0, fmt.Errorf("list the objects of raw mails: %w", err)
+	descriptions, err := store.subjects(ctx, metaPrefix)
+	if err != nil {
+		return 0, err
 	}
 	s, err := q.js.Stream(ctx, stream.Raw)
 	if err != nil {
@@ -198,8 +203,15 @@ func (q *Queue) removeOrphans(ctx context.Context, now time.Time) (n int, err er
 	if state.Msgs > 0 {
 		oldest = state.FirstTime
 	}
-	named := make(map[string]bool, len(objects))
-	for _, o := range objects {
+	named := make(map[string]bool, len(descriptions))
+	for subject := range descriptions {
+		o, err := store.describe(ctx, subject)
+		if errors.Is(err, errNoObject) {
+			continue // removed meanwhile
+		}
+		if err != nil {
+			return n, err
+		}
 		until := oldest.Add(-orphaned)
 		if strings.HasPrefix(o.Name, keptPrefix) {
 			until = now.Add(-keptFor)
@@ -208,44 +220,34 @@ func (q *Queue) removeOrphans(ctx context.Context, now time.Time) (n int, err er
 			named[chunkPrefix+o.NUID] = true
 			continue
 		}
-		if err := store.Delete(ctx, o.Name); err != nil {
+		if err := store.purge(ctx, subject, o); err != nil {
 			return n, fmt.Errorf("remove object %s: %w", o.Name, err)
 		}
 		n++
 	}
-	chunks, err := q.removeUnfinished(ctx, named, now.Add(-orphaned))
+	chunks, err := store.removeUnfinished(ctx, named, now.Add(-orphaned))
 	return n + chunks, err
 }
 
-// chunkPrefix begins the subjects of an object's bytes.
-const chunkPrefix = "$O." + stream.RawObjects + ".C."
-
 // removeUnfinished removes the bytes that belong to no object and are older than a time: a
 // publisher ended while it stored them, and has no right to remove anything.
-func (q *Queue) removeUnfinished(ctx context.Context, named map[string]bool, until time.Time) (n int, err error) {
-	s, err := q.js.Stream(ctx, "OBJ_"+stream.RawObjects)
+func (o objects) removeUnfinished(ctx context.Context, named map[string]bool, until time.Time) (n int, err error) {
+	subjects, err := o.subjects(ctx, chunkPrefix)
 	if err != nil {
-		return 0, fmt.Errorf("look up the stream of raw mails' objects: %w", err)
+		return 0, err
 	}
-	info, err := s.Info(ctx, jetstream.WithSubjectFilter(chunkPrefix+">"))
-	if err != nil {
-		return 0, fmt.Errorf("list the bytes of raw mails' objects: %w", err)
-	}
-	for subject := range info.State.Subjects {
+	for subject := range subjects {
 		if named[subject] {
 			continue
 		}
-		last, err := s.GetLastMsgForSubject(ctx, subject)
-		if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && !last.Time.Before(until) {
-			continue
-		}
-		if err == nil {
-			err = s.Purge(ctx, jetstream.WithPurgeSubject(subject))
+		stored, has, err := o.age(ctx, subject)
+		if err == nil && has && stored.Before(until) {
+			n++
+			err = o.Purge(ctx, jetstream.WithPurgeSubject(subject))
 		}
 		if err != nil {
 			return n, fmt.Errorf("remove the bytes of an unfinished object: %w", err)
 		}
-		n++
 	}
 	return n, nil
 }

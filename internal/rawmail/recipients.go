@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -144,15 +145,9 @@ func (k *Keeper) follow(ctx context.Context, b backoff.BackOff) error {
 
 // compare makes the bucket equal to the table, and marks it as complete.
 func (k *Keeper) compare(ctx context.Context, kv jetstream.KeyValue) error {
-	have := make(map[string]bool)
-	lister, err := kv.ListKeys(ctx)
-	if err != nil && !errors.Is(err, jetstream.ErrNoKeysFound) {
+	have, err := keys(ctx, k.js)
+	if err != nil {
 		return fmt.Errorf("list bucket %s: %w", stream.Recipients, err)
-	}
-	if err == nil {
-		for name := range lister.Keys() {
-			have[name] = true
-		}
 	}
 	complete := have[completeKey]
 	delete(have, completeKey)
@@ -191,6 +186,28 @@ func (k *Keeper) compare(ctx context.Context, kv jetstream.KeyValue) error {
 		k.log.Info("compared the bucket of recipients", zap.Int("added", added), zap.Int("removed", len(have)))
 	}
 	return nil
+}
+
+const (
+	keyPage   = 5_000 // keys of one page
+	keyPrefix = "$KV." + stream.Recipients + "."
+)
+
+// keys returns the bucket's keys. The client library would create a consumer, for which this process has no right.
+func keys(ctx context.Context, js jetstream.JetStream) (map[string]bool, error) {
+	have := make(map[string]bool)
+	for from := uint64(1); ; {
+		page, err := stream.Read(ctx, js, stream.Page{Stream: "KV_" + stream.Recipients, Subject: keyPrefix + ">", From: from, Limit: keyPage})
+		if err != nil || len(page) == 0 {
+			return have, err
+		}
+		for _, m := range page {
+			if m.Header.Get("KV-Operation") == "" { // else it says that the key was removed
+				have[strings.TrimPrefix(m.Subject, keyPrefix)] = true
+			}
+			from = m.Sequence + 1
+		}
+	}
 }
 
 func put(ctx context.Context, kv jetstream.KeyValue, name string, receives bool) error {

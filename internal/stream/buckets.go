@@ -12,23 +12,31 @@ import (
 )
 
 // EnsureObjects creates the object store of raw mails, or looks it up if the streams are
-// external.
-func EnsureObjects(ctx context.Context, js jetstream.JetStream, o Options) (jetstream.ObjectStore, error) {
-	store, err := js.ObjectStore(ctx, RawObjects)
-	if !errors.Is(err, jetstream.ErrBucketNotFound) || o.External {
-		return store, bucketError(RawObjects, err)
+// external. Its stream refuses what the client library's stores permit. A publisher would
+// else remove the mails of others by a header, or have the broker publish bytes as an answer.
+func EnsureObjects(ctx context.Context, js jetstream.JetStream, o Options) error {
+	s, err := js.Stream(ctx, RawObjectsStream)
+	if err == nil {
+		c := s.CachedInfo().Config
+		if o.External || !c.AllowRollup && !c.AllowDirect {
+			return nil
+		}
+		c.AllowRollup, c.AllowDirect = false, false
+		_, err = js.UpdateStream(ctx, c)
+		return bucketError(RawObjects, err)
+	}
+	if !errors.Is(err, jetstream.ErrStreamNotFound) || o.External {
+		return bucketError(RawObjects, err)
 	}
 	e := &ensurer{js: js, o: o, log: zap.NewNop()}
-	var made jetstream.ObjectStore
-	put := func(c jetstream.StreamConfig) (err error) {
-		made, err = js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{
-			Bucket: RawObjects, Description: "Raw mails that exceed the broker's message size.",
-			Storage: c.Storage, Replicas: c.Replicas, MaxBytes: c.MaxBytes,
-		})
+	put := func(c jetstream.StreamConfig) error {
+		c.Name, c.Subjects, c.Discard = RawObjectsStream, []string{"$O." + RawObjects + ".C.>", "$O." + RawObjects + ".M.>"}, jetstream.DiscardNew
+		c.Description = "Raw mails that exceed the broker's message size."
+		_, err := js.CreateOrUpdateStream(ctx, c)
 		return err
 	}
 	err = e.fit(ctx, jetstream.StreamConfig{Name: Raw, Storage: jetstream.FileStorage, Replicas: max(o.Replicas, 1)}, put, put)
-	return made, bucketError(RawObjects, err)
+	return bucketError(RawObjects, err)
 }
 
 // EnsureRecipients creates the bucket of the addresses that receive, or looks it up if
@@ -64,7 +72,7 @@ func EnsureAll(ctx context.Context, js jetstream.JetStream, o Options) error {
 			return err
 		}
 	}
-	if _, err := EnsureObjects(ctx, js, o); err != nil {
+	if err := EnsureObjects(ctx, js, o); err != nil {
 		return err
 	}
 	_, err := EnsureRecipients(ctx, js, o)

@@ -22,6 +22,8 @@ const (
 	RawPrefix = "mail.raw."
 	// RawObjects has the mails that exceed the broker's message size.
 	RawObjects = "mail-raw"
+	// RawObjectsStream is its stream.
+	RawObjectsStream = "OBJ_" + RawObjects
 	// Recipients has a key for each address that receives.
 	Recipients = "mail-recipients"
 )
