@@ -30,13 +30,22 @@ func EnsureObjects(ctx context.Context, js jetstream.JetStream, o Options) error
 	}
 	e := &ensurer{js: js, o: o, log: zap.NewNop()}
 	put := func(c jetstream.StreamConfig) error {
-		c.Name, c.Subjects, c.Discard = RawObjectsStream, []string{"$O." + RawObjects + ".C.>", "$O." + RawObjects + ".M.>"}, jetstream.DiscardNew
-		c.Description = "Raw mails that exceed the broker's message size."
+		c.Name = RawObjectsStream
 		_, err := js.CreateOrUpdateStream(ctx, c)
 		return err
 	}
-	err = e.fit(ctx, jetstream.StreamConfig{Name: Raw, Storage: jetstream.FileStorage, Replicas: max(o.Replicas, 1)}, put, put)
-	return bucketError(RawObjects, err)
+	c := ObjectsConfig(max(o.Replicas, 1))
+	c.Name = Raw // it has the same share of the account
+	return bucketError(RawObjects, e.fit(ctx, c, put, put))
+}
+
+// ObjectsConfig is the stream of the object store of raw mails, without its bound.
+func ObjectsConfig(replicas int) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: RawObjectsStream, Description: "Raw mails that exceed the broker's message size.",
+		Subjects: []string{"$O." + RawObjects + ".C.>", "$O." + RawObjects + ".M.>"},
+		Storage:  jetstream.FileStorage, Discard: jetstream.DiscardNew, MaxAge: 0, Replicas: replicas,
+	}
 }
 
 // EnsureRecipients creates the bucket of the addresses that receive, or looks it up if

@@ -51,6 +51,7 @@ func TestNACKMakesTheStreamsOfTheCode(t *testing.T) {
 		return d
 	}
 	want := stream.Configs(stream.Options{Replicas: 3, EventsMaxBytes: 100 << 30})
+	want = append(want, stream.ObjectsConfig(3))
 	require.Len(t, streams, len(want))
 	for _, w := range want {
 		got := streams[w.Name]
@@ -60,7 +61,7 @@ func TestNACKMakesTheStreamsOfTheCode(t *testing.T) {
 		require.Equal(t, text(w.Discard), got.Discard, w.Name)
 		require.Equal(t, w.MaxAge, duration(got.MaxAge), w.Name)
 		switch {
-		case w.Name == stream.Raw: // the bounds in an account without limits
+		case w.Name == stream.Raw, w.Name == stream.RawObjectsStream: // the bounds in an account without limits
 			w.MaxBytes = 8 << 30
 		case w.Name == stream.Intake:
 			w.MaxBytes = 1 << 30

@@ -78,6 +78,7 @@ func TestEachProcessHasTheRightsItNeedsAndNoOthers(t *testing.T) {
 	g.mayTellOfWebhooksAlone(ctx, tenant.ID)
 	g.deniedByNATS(ctx, map[string]string{"intake": producer})
 	g.answersAreNoEvents(ctx, tenant.ID)
+	g.storedContentIsNoEvent(ctx, tenant.ID, key.Secret, s)
 	g.stop(ctx)
 }
 
@@ -300,7 +301,7 @@ func (g *guarded) deniedByNATS(ctx context.Context, urls map[string]string) {
 	g.t.Helper()
 	// Each of these makes the server publish to a subject of the request's choice.
 	var creates []string
-	for _, name := range []string{"MAIL_EVENTS", "DELIVERIES", "MAIL_INTAKE", "MAIL_DEAD", "MAIL_RAW", "OTHER"} {
+	for _, name := range []string{"MAIL_EVENTS", "DELIVERIES", "MAIL_INTAKE", "MAIL_DEAD", "MAIL_RAW", "OBJ_mail-raw", "KV_mail-recipients", "OTHER"} {
 		creates = append(creates, "$JS.API.STREAM.CREATE."+name, "$JS.API.STREAM.UPDATE."+name, "$JS.API.STREAM.RESTORE."+name,
 			"$JS.API.CONSUMER.CREATE."+name, "$JS.API.CONSUMER.CREATE."+name+".mine", "$JS.API.CONSUMER.CREATE."+name+".fanout",
 			"$JS.API.CONSUMER.CREATE."+name+".mine.mail.events.x.email.sent", "$JS.API.CONSUMER.DURABLE.CREATE."+name+".mine")
@@ -315,7 +316,7 @@ func (g *guarded) deniedByNATS(ctx context.Context, urls map[string]string) {
 			[]string{"mail.events.>", "mail.intake.*"},
 		},
 		"ingest": {
-			[]string{"mail.events.x.email.sent", "fanmail.deliveries.0", "$JS.API.STREAM.DELETE.MAIL_INTAKE"},
+			[]string{"mail.events.x.email.sent", "fanmail.deliveries.0", "$JS.API.STREAM.DELETE.MAIL_INTAKE", "$JS.API.DIRECT.GET.OBJ_mail-raw", "$JS.API.DIRECT.GET.OBJ_mail-raw.$O.mail-raw.C.x"},
 			[]string{"mail.events.>", "mail.intake.*", "_INBOX_publisher.>"},
 		},
 		"api": {
@@ -323,7 +324,8 @@ func (g *guarded) deniedByNATS(ctx context.Context, urls map[string]string) {
 			[]string{"mail.events.>", "fanmail.deliveries.*"},
 		},
 		"edge": {
-			[]string{"mail.events.x.email.sent", "mail.intake.x", "fanmail.deliveries.0", "$JS.API.CONSUMER.CREATE.OBJ_mail-raw", "$JS.API.STREAM.UPDATE.KV_mail-recipients"},
+			[]string{"mail.events.x.email.sent", "mail.intake.x", "fanmail.deliveries.0", "$KV.mail-recipients.x", "$JS.API.STREAM.INFO.OBJ_mail-raw", "$JS.API.STREAM.MSG.GET.OBJ_mail-raw",
+				"$JS.API.DIRECT.GET.OBJ_mail-raw", "$JS.API.DIRECT.GET.OBJ_mail-raw.$O.mail-raw.C.x", "$JS.API.STREAM.PURGE.OBJ_mail-raw"},
 			[]string{"mail.events.>", "mail.intake.*", "mail.raw.*"},
 		},
 		"intake": {
