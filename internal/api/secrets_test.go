@@ -58,6 +58,7 @@ func plant(t *testing.T, c client) *planted {
 	p.id("/v1/replays/{id}", none)
 	p.id("/v1/messages/{id}", none)
 	p.id("/v1/messages/{id}/attachments/{n}", "1")
+	p.id("/v1/messages/{id}/fields/{field}", "text")
 	p.id("/v1/agents/{address}", "robot@example.com")
 	p.id("/v1/domains/{domain}", "example.com")
 	return p
