@@ -25,8 +25,8 @@ type Agent struct {
 	CreatedAt  time.Time
 }
 
-// SenderRules say from whom an agent accepts mail; the zero value accepts all. An entry is an address, @example.com for a
-// domain, or *.example.com for its subdomains. A list has at most 1,000 entries.
+// SenderRules say from whom an agent accepts mail; the zero value accepts all. An entry is an address, @example.com for
+// a domain, or *.example.com for its subdomains. A list has at most 1,000 entries.
 type SenderRules struct {
 	Allow        []string // only mail of these authors, by From; empty for all
 	Deny         []string // no mail of these senders, by From or the envelope; it comes before Allow
@@ -43,7 +43,8 @@ func fromMailbox(a mailbox.Agent) Agent {
 
 // CreateAgent creates an agent. webhookURL is a URL of its own that its mail is
 // POSTed to, "" for none. It returns a [*FieldError] for a bad address or URL,
-// [ErrAddressTaken] (also for 30 days after another tenant has deleted it), and [ErrNotFound] where there is no such tenant.
+// [ErrAddressTaken] (also for 30 days after another tenant has deleted it, or the
+// address *@ of its domain), and [ErrNotFound] where there is no such tenant.
 func (c *Client) CreateAgent(ctx context.Context, tenant TenantID, address, webhookURL string) (Agent, error) {
 	if err := c.ready(); err != nil {
 		return Agent{}, err

@@ -80,7 +80,7 @@ type changeAgentInput struct {
 func (s *server) agentRoutes() {
 	register(s, tenants, huma.Operation{
 		OperationID: "create-agent", Method: http.MethodPost, Path: "/v1/agents", DefaultStatus: http.StatusCreated,
-		Summary: "Create an agent", Description: "The tenant must own the address's domain; see `POST /v1/domains`. An address that is taken, or that another tenant released less than 30 days ago, is a 409.",
+		Summary: "Create an agent", Description: "The tenant must own the address's domain; see `POST /v1/domains`. An address that is taken is a 409. So is one that another tenant released less than 30 days ago, with its tags, and each of a domain of which it released *@.",
 	}, s.createAgent)
 	register(s, tenants, huma.Operation{
 		OperationID: "list-agents", Method: http.MethodGet, Path: "/v1/agents", Summary: "List agents, sorted by address",

@@ -81,12 +81,12 @@ func (s *server) domainRoutes() {
 	}, s.getDomain)
 	register(s, anybody, huma.Operation{
 		OperationID: "verify-domain", Method: http.MethodPost, Path: "/v1/domains/{domain}/verify", Summary: "Verify a domain by its DNS record",
-		Description: "Looks up the TXT record. It is a 409 if the record is not found, or if another tenant has verified the domain or released it less than 30 days ago. " +
+		Description: "Looks up the TXT record. It is a 409 if the record is not found, or if another tenant has verified the domain, or released it or one above it less than 30 days ago. " +
 			fmt.Sprintf("One tenant verifies at most %d domains at the same time; one more is a 429.", maxLookups),
 	}, s.verifyDomain)
 	register(s, anybody, huma.Operation{
 		OperationID: "delete-domain", Method: http.MethodDelete, Path: "/v1/domains/{domain}", DefaultStatus: http.StatusNoContent,
-		Summary: "Delete a domain", Description: "It is a 409 while the tenant has agents on the domain. Other tenants can't verify it for 30 days.",
+		Summary: "Delete a domain", Description: "It is a 409 while the tenant has agents on the domain. Other tenants can't have it, or agents and domains below it, for 30 days.",
 	}, s.deleteDomain)
 }
 

@@ -38,8 +38,8 @@ func scanAgent(row pgx.CollectableRow) (Agent, error) {
 
 // CreateAgent creates an agent of the tenant; webhookURL is "" for none. The
 // address is stored as [Fold] returns it; a wrong one is an [*events.FieldError]. created
-// is false if any tenant has an agent of that address, or another tenant released it
-// less than [Quarantine] ago. Whether the tenant owns the domain is not checked; see
+// is false if any tenant has an agent of that address, or another tenant released one
+// of its [Candidates] less than [Quarantine] ago: mail for that one would come here. Whether the tenant owns the domain is not checked; see
 // [CheckOwner].
 func CreateAgent(ctx context.Context, db pg.DB, tenant events.TenantID, address, webhookURL string) (a Agent, created bool, err error) {
 	address, err = cleanAddress(address)
@@ -48,8 +48,8 @@ func CreateAgent(ctx context.Context, db pg.DB, tenant events.TenantID, address,
 	}
 	list, err := readAgents(ctx, db, `INSERT INTO fanmail.agents (tenant_id, address, webhook_url)
 		SELECT $1, $2, nullif($3, '') WHERE NOT EXISTS (
-			SELECT 1 FROM fanmail.released_names WHERE name = $2 AND tenant_id <> $1 AND released_at > now() - make_interval(secs => $4))
-		ON CONFLICT (address) DO NOTHING RETURNING `+agentColumns, tenant, address, webhookURL, Quarantine.Seconds())
+			SELECT 1 FROM fanmail.released_names WHERE name = ANY($5) AND tenant_id <> $1 AND released_at > now() - make_interval(secs => $4))
+		ON CONFLICT (address) DO NOTHING RETURNING `+agentColumns, tenant, address, webhookURL, Quarantine.Seconds(), append(Candidates(address), address))
 	if err != nil || len(list) == 0 {
 		return a, false, err
 	}

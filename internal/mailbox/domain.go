@@ -40,9 +40,9 @@ type Domain struct {
 var (
 	// ErrDomainTaken means that another tenant has verified the domain.
 	ErrDomainTaken = errors.New("the domain belongs to another tenant")
-	// ErrDomainReleased means that another tenant has released the domain, less than
-	// [Quarantine] ago.
-	ErrDomainReleased = errors.New("the domain was released by another tenant less than 30 days ago")
+	// ErrDomainReleased means that another tenant has released the domain, or one above
+	// it, less than [Quarantine] ago.
+	ErrDomainReleased = errors.New("the domain, or one above it, was released by another tenant less than 30 days ago; an operator can give it before that")
 	// ErrDomainInUse means that the tenant has agents on the domain.
 	ErrDomainInUse = errors.New("the tenant has agents on the domain: delete them first")
 )
@@ -80,36 +80,56 @@ func ClaimDomain(ctx context.Context, db pg.DB, tenant events.TenantID, name str
 }
 
 // GiveDomain gives a verified domain, or [EveryDomain], to a tenant, on an
-// operator's word. A quarantine of the name ends. It returns [ErrDomainTaken].
+// operator's word. A quarantine of the name and of its agent *@ ends; one of a name
+// below, or of another address, stays. It returns [ErrDomainTaken].
 func GiveDomain(ctx context.Context, tx pgx.Tx, tenant events.TenantID, name string) (Domain, error) {
 	if _, err := ClaimDomain(ctx, tx, tenant, name); err != nil {
 		return Domain{}, err
 	}
-	if _, err := tx.Exec(ctx, `DELETE FROM fanmail.released_names WHERE name = $1`, name); err != nil {
+	if err := checkTaken(ctx, tx, tenant, name); err != nil {
+		return Domain{}, err
+	}
+	if _, err := tx.Exec(ctx, `DELETE FROM fanmail.released_names WHERE name = $1 OR name = '*@' || $1`, name); err != nil {
 		return Domain{}, fmt.Errorf("give a domain: %w", err)
 	}
-	return VerifyDomain(ctx, tx, tenant, name)
+	return markVerified(ctx, tx, tenant, name)
 }
 
 // VerifyDomain marks a domain of the tenant as verified. The caller has proof of
 // it. It returns [ErrDomainTaken], [ErrDomainReleased] or [pgx.ErrNoRows].
 func VerifyDomain(ctx context.Context, tx pgx.Tx, tenant events.TenantID, name string) (Domain, error) {
-	// One name at a time: two tenants may verify it at the same moment.
-	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended($1, 11))`, name); err != nil {
+	if err := checkTaken(ctx, tx, tenant, name); err != nil {
+		return Domain{}, err
+	}
+	var released bool
+	err := tx.QueryRow(ctx, `SELECT `+inQuarantine, tenant, above(name), above(name), Quarantine.Seconds()).Scan(&released)
+	if err != nil {
 		return Domain{}, fmt.Errorf("verify a domain: %w", err)
 	}
-	var taken, released bool
-	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM fanmail.domains WHERE name = $2 AND tenant_id <> $1 AND verified_at IS NOT NULL),
-		EXISTS (SELECT 1 FROM fanmail.released_names WHERE name = $2 AND tenant_id <> $1 AND released_at > now() - make_interval(secs => $3))`,
-		tenant, name, Quarantine.Seconds()).Scan(&taken, &released)
-	switch {
-	case err != nil:
-		return Domain{}, fmt.Errorf("verify a domain: %w", err)
-	case taken:
-		return Domain{}, ErrDomainTaken
-	case released:
+	if released {
 		return Domain{}, ErrDomainReleased
 	}
+	return markVerified(ctx, tx, tenant, name)
+}
+
+// checkTaken returns [ErrDomainTaken] if another tenant has verified the domain.
+func checkTaken(ctx context.Context, tx pgx.Tx, tenant events.TenantID, name string) error {
+	// One name at a time: two tenants may verify it at the same moment.
+	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended($1, 11))`, name); err != nil {
+		return fmt.Errorf("verify a domain: %w", err)
+	}
+	var taken bool
+	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM fanmail.domains WHERE name = $2 AND tenant_id <> $1 AND verified_at IS NOT NULL)`, tenant, name).Scan(&taken)
+	if err != nil {
+		return fmt.Errorf("verify a domain: %w", err)
+	}
+	if taken {
+		return ErrDomainTaken
+	}
+	return nil
+}
+
+func markVerified(ctx context.Context, tx pgx.Tx, tenant events.TenantID, name string) (Domain, error) {
 	return oneDomain(ctx, tx, `UPDATE fanmail.domains SET verified_at = coalesce(verified_at, now()) WHERE tenant_id = $1 AND name = $2 RETURNING `+domainColumns, tenant, name)
 }
 
@@ -151,12 +171,22 @@ func DeleteDomain(ctx context.Context, tx pgx.Tx, tenant events.TenantID, name s
 	return release(ctx, tx, tenant, name)
 }
 
+// inQuarantine is the condition that another tenant than $1 has released one of the domains $3, which are one and
+// those above it, less than $4 seconds ago. A verified domain of $1 that is as specific ends it for what is below.
+const inQuarantine = `EXISTS (SELECT 1 FROM fanmail.released_names AS r
+	WHERE r.name = ANY($3) AND r.tenant_id <> $1 AND r.released_at > now() - make_interval(secs => $4)
+	AND NOT EXISTS (SELECT 1 FROM fanmail.domains AS d
+		WHERE d.name = ANY($2) AND d.tenant_id = $1 AND d.verified_at IS NOT NULL AND length(d.name) >= length(r.name)))`
+
 // OwnsDomain reports whether the tenant may have agents on a domain: of the
-// verified domains that are it or above it, the most specific is the tenant's.
+// verified domains that are it or above it, the most specific is the tenant's, and
+// none between them is in quarantine.
 func OwnsDomain(ctx context.Context, db pg.DB, tenant events.TenantID, name string) (bool, error) {
+	names := above(name)
 	var owns bool
 	err := db.QueryRow(ctx, `SELECT coalesce((SELECT tenant_id = $1 FROM fanmail.domains WHERE name = ANY($2) AND verified_at IS NOT NULL
-		ORDER BY length(name) DESC LIMIT 1), false)`, tenant, append(above(name), EveryDomain)).Scan(&owns)
+		ORDER BY length(name) DESC LIMIT 1), false) AND NOT `+inQuarantine,
+		tenant, append(names[:len(names):len(names)], EveryDomain), names, Quarantine.Seconds()).Scan(&owns)
 	if err != nil {
 		return false, fmt.Errorf("look up the owner of a domain: %w", err)
 	}

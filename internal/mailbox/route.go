@@ -74,9 +74,10 @@ func Recipient(agent, address string) (recipient, tag string) {
 
 const findRoute = `
 SELECT ` + agentColumns + `, clock_timestamp() FROM fanmail.agents AS a
-WHERE address = ANY($1) AND (address = ($1::text[])[1] OR NOT EXISTS (
+WHERE address = ANY($1) AND NOT EXISTS (
 	SELECT 1 FROM fanmail.released_names AS r
-	WHERE r.name = ANY($1) AND r.tenant_id <> a.tenant_id AND r.released_at > now() - make_interval(secs => $2)))
+	WHERE r.name = ANY($1) AND array_position($1::text[], r.name) < array_position($1::text[], address)
+	AND r.tenant_id <> a.tenant_id AND r.released_at > now() - make_interval(secs => $2))
 ORDER BY array_position($1::text[], address) LIMIT 1`
 
 // Postmaster is the agent that takes the mail to postmaster and abuse (RFC 5321, 4.5.1; RFC 2142) of every domain that
