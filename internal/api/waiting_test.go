@@ -32,21 +32,21 @@ func narrow(t *testing.T, conns int32) *pgxpool.Pool {
 }
 
 // silentDNS takes questions and answers none.
-func silentDNS(t *testing.T) (server string, asked *atomic.Int64) {
+func silentDNS(t *testing.T) (string, *atomic.Int64) {
 	t.Helper()
 	conn, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
-	asked = new(atomic.Int64)
+	var count atomic.Int64
 	go func() {
 		for b := make([]byte, 1500); ; {
 			if _, _, err := conn.ReadFrom(b); err != nil {
 				return
 			}
-			asked.Add(1)
+			count.Add(1)
 		}
 	}()
-	return conn.LocalAddr().String(), asked
+	return conn.LocalAddr().String(), &count
 }
 
 func TestNoTenantStopsTheOthersByVerifyingDomains(t *testing.T) {

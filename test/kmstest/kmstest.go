@@ -31,7 +31,7 @@ var program = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.Command("go", "tool", "-n", "kms") //nolint:noctx // it ends by itself
+	cmd := exec.Command("go", "tool", "-n", "kms")
 	cmd.Dir = filepath.Join(root, "tools", "_kms")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -66,7 +66,7 @@ func Start(t testing.TB) *Server {
 // Use points this process at the server, with credentials. Such a test can't be parallel.
 func (s *Server) Use(t *testing.T) {
 	t.Helper()
-	for name, value := range map[string]string{
+	for name, value := range map[string]string{ //nolint:gosec // the test server checks no credentials
 		"AWS_ENDPOINT_URL_KMS": "http://" + s.addr, "AWS_ACCESS_KEY_ID": "fanmail", "AWS_SECRET_ACCESS_KEY": SecretKey, "AWS_SESSION_TOKEN": "",
 		"AWS_PROFILE": "", "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
 	} {
