@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -90,7 +91,8 @@ func (s *sealing) killAt(ctx context.Context, statement string) {
 	s.t.Logf("killed at %s; it said: %s", statement, p.Tail(20))
 	_, err = conn.Exec(ctx, `SELECT pg_advisory_unlock($1)`, haltKey)
 	require.NoError(s.t, err)
-	s.sql(ctx, `DROP TRIGGER halt ON `+strings.Fields(statement[strings.Index(statement, "ON "):])[1])
+	_, table, _ := strings.Cut(statement, "ON ")
+	s.sql(ctx, `DROP TRIGGER halt ON `+strings.Fields(table)[0])
 	s.verified(ctx, 10)
 }
 
@@ -200,12 +202,12 @@ func TestDeliveriesWaitForTheKeyOfTheirSecret(t *testing.T) {
 	s.ends(ctx, 0, s.fanmail(ctx, "secrets", "rotate"))
 
 	addr, env := freeAddr(t), s.env
-	s.env = append(env[:len(env):len(env)], "FANMAIL_SECRETS_KEY_FILE="+old)
+	s.env = slices.Concat(env, []string{"FANMAIL_SECRETS_KEY_FILE=" + old})
 	s.run(ctx, process.Spec{
 		Name: "dispatcher-1", Bin: filepath.Join(s.bin, "dispatcher"), Logs: s.logs, Env: append([]string{"FANMAIL_HTTP_ADDR=" + addr, "FANMAIL_DISPATCHER_NAME=dispatcher-1"}, s.env...),
 	})
 	stands := func(status int, says string) bool {
-		resp, err := http.Get("http://" + addr + "/readyz") //nolint:noctx // it answers at once
+		resp, err := http.Get("http://" + addr + "/readyz")
 		if err != nil {
 			return false
 		}

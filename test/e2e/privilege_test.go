@@ -324,8 +324,10 @@ func (g *guarded) deniedByNATS(ctx context.Context, urls map[string]string) {
 			[]string{"mail.events.>", "fanmail.deliveries.*"},
 		},
 		"edge": {
-			[]string{"mail.events.x.email.sent", "mail.intake.x", "fanmail.deliveries.0", "$KV.mail-recipients.x", "$JS.API.STREAM.INFO.OBJ_mail-raw", "$JS.API.STREAM.MSG.GET.OBJ_mail-raw",
-				"$JS.API.DIRECT.GET.OBJ_mail-raw", "$JS.API.DIRECT.GET.OBJ_mail-raw.$O.mail-raw.C.x", "$JS.API.STREAM.PURGE.OBJ_mail-raw"},
+			[]string{
+				"mail.events.x.email.sent", "mail.intake.x", "fanmail.deliveries.0", "$KV.mail-recipients.x", "$JS.API.STREAM.INFO.OBJ_mail-raw", "$JS.API.STREAM.MSG.GET.OBJ_mail-raw",
+				"$JS.API.DIRECT.GET.OBJ_mail-raw", "$JS.API.DIRECT.GET.OBJ_mail-raw.$O.mail-raw.C.x", "$JS.API.STREAM.PURGE.OBJ_mail-raw",
+			},
 			[]string{"mail.events.>", "mail.intake.*", "mail.raw.*"},
 		},
 		"intake": {
