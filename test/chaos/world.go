@@ -9,6 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
+	"github.com/emersion/go-smtp"
+
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/test/chaos/history"
@@ -96,7 +99,34 @@ func (r *rig) settle(ctx context.Context, hooks []wish) (map[string]*tenant, err
 			return nil, err
 		}
 	}
+	for _, t := range tenants {
+		for _, address := range t.agents {
+			if err := r.knownAtEdge(ctx, address); err != nil {
+				return nil, err
+			}
+		}
+	}
 	return tenants, nil
+}
+
+// knownAtEdge waits until the edge takes mail for a new agent, of which it hears a second late.
+func (r *rig) knownAtEdge(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return backoff.Retry(func() error {
+		c, err := smtp.Dial(r.edge)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = c.Close() }()
+		if err := c.Mail("sender@example.net", nil); err != nil {
+			return err
+		}
+		if err := c.Rcpt(address, nil); err != nil {
+			return fmt.Errorf("the edge does not know %s: %w", address, err)
+		}
+		return nil
+	}, backoff.WithContext(backoff.NewConstantBackOff(100*time.Millisecond), ctx))
 }
 
 func (r *rig) makeHook(ctx context.Context, t *tenant, w wish) (*changing, error) {
