@@ -244,11 +244,19 @@ func TestRemovalWaitsForTransactionsThatMayHaveARow(t *testing.T) {
 	require.NoError(t, err)
 	ended := make(chan error, 1)
 	go func() {
-		_, err := RemoveOrphans(context.WithoutCancel(t.Context()), pool, store)
-		ended <- err
+		for { // until the lock is free
+			done, err := RemoveOrphans(context.WithoutCancel(t.Context()), pool, store)
+			if err != nil || !done.Skipped {
+				ended <- err
+				return
+			}
+		}
 	}()
-	require.Eventually(t, func() bool { // it holds the lock, and asks about transactions
-		done, err := RemoveOrphans(t.Context(), pool, store)
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }() // the pool can't close before
+	require.Eventually(t, func() bool {                                    // it holds the lock, and asks about transactions
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		done, err := RemoveOrphans(ctx, pool, store)
 		return err == nil && done.Skipped
 	}, time.Minute, 10*time.Millisecond)
 	require.NoError(t, tx.Commit(t.Context()))

@@ -146,6 +146,7 @@ func (a *actor) furnish(ctx context.Context, smtpAddr, hookURL, address string, 
 		"/v1/agents/": address, "/v1/webhooks/": hook["id"].(string), "/v1/deliveries/": post.DeliveryID, "/v1/events/": post.EventID,
 		"/v1/keys/": key["id"].(string), "/v1/replays/": replay["id"].(string), "/v1/messages/": env.Data["message_id"].(string),
 		"/v1/messages/" + env.Data["message_id"].(string) + "/attachments/": "0",
+		"/v1/messages/" + env.Data["message_id"].(string) + "/fields/":      "text",
 	}
 }
 
@@ -226,7 +227,7 @@ func lists(ctx context.Context, a *actor) []any {
 // exercise calls what is neither a list nor part of furnish, deletions last.
 func (a *actor) exercise(ctx context.Context) {
 	a.t.Helper()
-	for _, op := range []string{"get-agent", "get-webhook", "get-delivery", "get-event", "get-message", "get-raw-message", "get-attachment", "get-replay", "get-domain", "get-quota", "verify-domain", "list-deliveries", "tail-events"} {
+	for _, op := range []string{"get-agent", "get-webhook", "get-delivery", "get-event", "get-message", "get-raw-message", "get-attachment", "get-message-field", "get-replay", "get-domain", "get-quota", "verify-domain", "list-deliveries", "tail-events"} {
 		a.do(ctx, op, "", nil, 200)
 	}
 	require.Eventually(a.t, func() bool { // its owner gets it within seconds
