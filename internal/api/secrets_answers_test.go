@@ -17,8 +17,6 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/fanmail-dev/fanmail/internal/api"
-	"github.com/fanmail-dev/fanmail/internal/keyring"
-	"github.com/fanmail-dev/fanmail/internal/secret"
 )
 
 // brought is in each secret of the requests of this file.
@@ -230,22 +228,10 @@ func TestNoAnswerShowsASecretOfItsRequest(t *testing.T) {
 // show.
 func TestAPostShowsNoOtherSecret(t *testing.T) {
 	t.Parallel()
-	text, err := keyring.NewKeyset()
-	require.NoError(t, err)
-	keys, err := keyring.Parse(secret.Text(text))
-	require.NoError(t, err)
-	w := start(t, func(o *api.Options) { o.Secrets = keys })
-	c := w.tenant()
-	p := plant(t, c)
-	doc, err := api.OpenAPI("")
-	require.NoError(t, err)
-	var parsed struct {
-		Paths map[string]map[string]json.RawMessage `json:"paths"`
-	}
-	require.NoError(t, json.Unmarshal(doc, &parsed))
+	w, c, p, paths := planting(t)
 	shows := map[string]bool{}
 	succeeded := 0
-	for pattern, item := range parsed.Paths {
+	for pattern, item := range paths {
 		if item["post"] == nil {
 			continue
 		}

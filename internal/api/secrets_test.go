@@ -88,26 +88,33 @@ func (p *planted) paths(t *testing.T, pattern string) []string {
 	return out
 }
 
-// TestNoReadAndNoDumpShowsASecret calls each operation of the document that reads or changes, and looks into each column
-// of each table of the database.
-func TestNoReadAndNoDumpShowsASecret(t *testing.T) {
-	t.Parallel()
+// planting starts an API that encrypts secrets, plants some for a tenant, and returns the document's paths, each with its
+// operations by method.
+func planting(t *testing.T) (w *world, c client, p *planted, paths map[string]map[string]json.RawMessage) {
+	t.Helper()
 	text, err := keyring.NewKeyset()
 	require.NoError(t, err)
 	keys, err := keyring.Parse(secret.Text(text))
 	require.NoError(t, err)
-	w := start(t, func(o *api.Options) { o.Secrets = keys })
-	c := w.tenant()
-	p := plant(t, c)
-
+	w = start(t, func(o *api.Options) { o.Secrets = keys })
+	c = w.tenant()
+	p = plant(t, c)
 	doc, err := api.OpenAPI("")
 	require.NoError(t, err)
 	var parsed struct {
 		Paths map[string]map[string]json.RawMessage `json:"paths"`
 	}
 	require.NoError(t, json.Unmarshal(doc, &parsed))
+	return w, c, p, parsed.Paths
+}
+
+// TestNoReadAndNoDumpShowsASecret calls each operation of the document that reads or changes, and looks into each column
+// of each table of the database.
+func TestNoReadAndNoDumpShowsASecret(t *testing.T) {
+	t.Parallel()
+	w, c, p, paths := planting(t)
 	read := 0
-	for pattern, item := range parsed.Paths {
+	for pattern, item := range paths {
 		for method := range item {
 			method = strings.ToUpper(method)
 			var body any

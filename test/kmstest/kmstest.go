@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -27,17 +25,7 @@ const SecretKey = "s3cretmark3r"
 // program builds the server once for all tests of a package. Go's build cache keeps it. Its module is its own, because
 // it brings the first AWS SDK.
 var program = sync.OnceValues(func() (string, error) {
-	root, err := process.Root()
-	if err != nil {
-		return "", err
-	}
-	cmd := exec.Command("go", "tool", "-n", "kms")
-	cmd.Dir = filepath.Join(root, "tools", "_kms")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("build the KMS: %w\n%s", err, out)
-	}
-	return strings.TrimSpace(string(out)), nil
+	return process.Tool(context.Background(), "tools/_kms", "kms")
 })
 
 // Server is a running KMS.

@@ -31,6 +31,24 @@ func Build(ctx context.Context, dir string, commands ...string) error {
 	return nil
 }
 
+// Tool builds a tool that a go.mod file in dir, a folder below the module's root, names, unless Go's build cache has it,
+// and returns its program. args are flags of "go tool" and the tool's name. An error holds the compiler's output.
+func Tool(ctx context.Context, dir string, args ...string) (string, error) {
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, "go", append([]string{"tool", "-n"}, args...)...) //nolint:gosec // our own tools
+	cmd.Dir = filepath.Join(root, dir)
+	var said strings.Builder
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("build %s: %w\n%s", strings.Join(args, " "), err, said.String())
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
 // Root is the directory of the module github.com/fanmail-dev/fanmail. It works from anywhere inside that
 // directory, also from the test modules.
 func Root() (string, error) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"net/url"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -30,17 +29,7 @@ const (
 
 // program builds the server once for all tests of a package. Go's build cache keeps it.
 var program = sync.OnceValues(func() (string, error) {
-	root, err := process.Root()
-	if err != nil {
-		return "", err
-	}
-	cmd := exec.Command("go", "tool", "-n", "-modfile=tools/s3.mod", "versitygw")
-	cmd.Dir = root
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("build the S3 server: %w", err)
-	}
-	return strings.TrimSpace(string(out)), nil
+	return process.Tool(context.Background(), ".", "-modfile=tools/s3.mod", "versitygw")
 })
 
 // Server is a running S3 server with an empty bucket.
