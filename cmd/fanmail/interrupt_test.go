@@ -30,11 +30,15 @@ func openDir(t *testing.T) string {
 	return dir
 }
 
-// command returns this test's binary as the command.
+// command runs the command fanmail, or one of the processes by its name and flags.
 func command(t *testing.T, out *screen, args ...string) *exec.Cmd {
 	t.Helper()
-	c := exec.CommandContext(t.Context(), os.Args[0], args...)
-	c.Env = append(os.Environ(), asCommand+"="+args[0])
+	name := "fanmail"
+	switch args[0] {
+	case "api", "publisher", "dispatcher", "ingest":
+		name, args = args[0], args[1:]
+	}
+	c := exec.CommandContext(t.Context(), program(t, name), args...)
 	c.Stdout, c.Stderr = out, out
 	return c
 }
@@ -213,7 +217,7 @@ func TestAFullDiskIsNamed(t *testing.T) {
 	var out screen
 	c := command(t, &out, "--dir", openDir(t), "up", "--api=127.0.0.1:0", "--smtp=127.0.0.1:0")
 	// A bound of files' sizes, which needs no rights, is met like the end of a disk.
-	c.Args = append([]string{"sh", "-c", `ulimit -f 64; exec "$0" "$@"`, os.Args[0]}, c.Args[1:]...)
+	c.Args = append([]string{"sh", "-c", `ulimit -f 64; exec "$0" "$@"`, c.Path}, c.Args[1:]...)
 	c.Path = "/bin/sh"
 	require.Error(t, c.Run())
 	require.Contains(t, out.String(), "could not write")

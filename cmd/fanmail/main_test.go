@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,34 +19,35 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/secret"
 	"github.com/fanmail-dev/fanmail/test/natstest"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
+	"github.com/fanmail-dev/fanmail/test/process"
 )
 
 // patience bounds each wait. No test asserts a duration.
 const patience = time.Minute
 
-// asCommand makes this test binary run as the command, so that a test can kill it. Its
-// value is the first argument.
-const asCommand = "FANMAIL_TEST_IS_THE_COMMAND"
+// programs is the directory of the commands, built as they are shipped, so that tests can kill them. [program] fills it.
+var programs string
 
 func TestMain(m *testing.M) {
-	first := os.Getenv(asCommand)
-	serve, ok := servers[first]
-	switch {
-	case ok:
-		os.Args = os.Args[1:]
-		os.Exit(serve())
-	case first != "":
-		main()
+	dir, err := os.MkdirTemp("", "fanmail-programs-")
+	if err != nil {
+		panic(err)
 	}
-	os.Exit(m.Run())
+	programs = dir
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
 }
 
-// servers are the processes that commands of their own run.
-var servers = map[string]func() int{
-	"api":        func() int { return app.Main("api", "", "off", app.RunAPI) },
-	"publisher":  func() int { return app.Main("publisher", "", "off", app.RunPublisher) },
-	"dispatcher": func() int { return app.Main("dispatcher", "", "off", app.RunDispatcher) },
-	"ingest":     func() int { return app.Main("ingest", "", "off", app.RunIngest) },
+var build = sync.OnceValue(func() error {
+	return process.Build(context.Background(), programs, "cmd/fanmail", "cmd/api", "cmd/publisher", "cmd/dispatcher", "cmd/ingest")
+})
+
+// program returns the file of a command, such as "publisher".
+func program(t *testing.T, name string) string {
+	t.Helper()
+	require.NoError(t, build())
+	return filepath.Join(programs, name)
 }
 
 // screen holds the output of a command so far.
@@ -167,8 +169,7 @@ func TestAKilledUpLeavesNoPostgresAndTheNextGoesOn(t *testing.T) {
 	require.NoError(t, os.Chmod(dir, 0o755))
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 
-	killed := exec.CommandContext(t.Context(), os.Args[0], "--dir", dir, "up", "--api", "127.0.0.1:0", "--smtp", "127.0.0.1:0")
-	killed.Env = append(os.Environ(), asCommand+"=1")
+	killed := exec.CommandContext(t.Context(), program(t, "fanmail"), "--dir", dir, "up", "--api", "127.0.0.1:0", "--smtp", "127.0.0.1:0")
 	var said screen
 	killed.Stdout, killed.Stderr = &said, &said
 	require.NoError(t, killed.Start())

@@ -76,8 +76,8 @@ func TestColoursAreForTerminals(t *testing.T) {
 
 func TestTheShellIsToldWhatALineCouldBecome(t *testing.T) {
 	t.Parallel()
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), asCommand+"=1", "COMP_LINE=fanmail webhooks r", "COMP_POINT=20")
+	cmd := exec.CommandContext(t.Context(), program(t, "fanmail"))
+	cmd.Env = append(os.Environ(), "COMP_LINE=fanmail webhooks r", "COMP_POINT=20")
 	out, err := cmd.Output()
 	require.NoError(t, err)
 	require.Contains(t, strings.Fields(string(out)), "rotate")

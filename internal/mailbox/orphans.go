@@ -82,12 +82,13 @@ type collection struct {
 	skipped bool
 }
 
-// settle waits until every transaction that has written anything until now has ended.
+// settle waits until every transaction that has written anything until now has ended. Those have lower ids than one that
+// begins now. The xmax of a snapshot is no such bound: it follows the last transaction that ended, not the last that began.
 func (c *collection) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, settleTimeout, fmt.Errorf("a transaction that writes has been open for over %s", settleTimeout))
 	defer cancel()
 	var next string
-	if err := c.pool.QueryRow(ctx, `SELECT pg_snapshot_xmax(pg_current_snapshot())::text`).Scan(&next); err != nil {
+	if err := c.pool.QueryRow(ctx, `SELECT pg_current_xact_id()::text`).Scan(&next); err != nil {
 		return fmt.Errorf("read the open transactions: %w", err)
 	}
 	for {
