@@ -37,13 +37,25 @@ func (l *latencies) add(d time.Duration) {
 
 // median interpolates within the median's bucket. There must be a sample.
 func (l *latencies) median() time.Duration {
-	half, below := float64(l.n)/2, 0.0
+	return time.Duration(float64(leastLatency) * math.Exp2(l.quantile(0.5)))
+}
+
+// deviation is the standard deviation, in octaves, of latencies whose logarithms are
+// distributed normally with the same quartiles.
+func (l *latencies) deviation() float64 {
+	const quartiles = 1.349 // deviations between them
+	return (l.quantile(0.75) - l.quantile(0.25)) / quartiles
+}
+
+// quantile returns the octaves above leastLatency below which the given part of the
+// samples is. There must be a sample.
+func (l *latencies) quantile(part float64) float64 {
+	wanted, below := part*float64(l.n), 0.0
 	for i, n := range l.counts {
-		if count := float64(n); below+count >= half && n > 0 {
-			at := (float64(i) + (half-below)/count) / bucketsPerOctave
-			return time.Duration(float64(leastLatency) * math.Exp2(at))
+		if count := float64(n); below+count >= wanted && n > 0 {
+			return (float64(i) + (wanted-below)/count) / bucketsPerOctave
 		}
 		below += float64(n)
 	}
-	return leastLatency // not reached: some bucket holds the median
+	return 0 // not reached: some bucket holds it
 }

@@ -23,6 +23,10 @@ const (
 	// the endpoint's or this process's own, are no reason to send less.
 	slower       = 1.5
 	latencyNoise = 10 * time.Millisecond
+	// A median of few answers is above its base by chance, too: up to so many
+	// standard deviations of the difference. With two, one endpoint in a hundred
+	// whose latency is spread like that of the internet had too small a window.
+	chance = 3
 	// baseWeight is the part by which the base follows a lower median.
 	baseWeight = 0.1
 
@@ -55,6 +59,7 @@ type window struct {
 	skip   int           // answers to attempts that began before the window changed
 	base   time.Duration // the median latency without a queue; 0: not measured yet
 	baseAt time.Time     // when it was measured
+	baseOf float64       // the answers that it rests on
 	before float64       // the size before the base is measured anew; 0: it is not
 	queues bool          // the last round was slower than the base allows
 
@@ -102,13 +107,14 @@ func (w *window) answered(latency time.Duration, inFlight int, now time.Time) {
 		need = max(leastProbe, min(int(w.before), mostSamples))
 	}
 	if w.round.n >= need {
-		w.ended(w.round.median(), inFlight, now)
+		w.ended(inFlight, now)
 		w.round, w.peak = latencies{}, inFlight
 	}
 }
 
-// ended follows the median latency of a round.
-func (w *window) ended(median time.Duration, inFlight int, now time.Time) {
+// ended follows a round.
+func (w *window) ended(inFlight int, now time.Time) {
+	median := w.round.median()
 	used := 2*w.peak >= int(w.size)
 	old := now.Sub(w.baseAt) > max(baseAge, baseAnswers*w.base)
 	switch {
@@ -122,8 +128,9 @@ func (w *window) ended(median time.Duration, inFlight int, now time.Time) {
 		return
 	case median < w.base:
 		w.base -= time.Duration(baseWeight * float64(w.base-median))
+		w.baseOf += baseWeight * float64(w.round.n)
 	}
-	allowed := w.allowed()
+	allowed := max(w.allowed(), w.byChance())
 	switch {
 	case median <= allowed:
 		w.queues, w.shrunkFrom = false, 0
@@ -136,6 +143,8 @@ func (w *window) ended(median time.Duration, inFlight int, now time.Time) {
 		// One round may be chance, and its attempts began while the window
 		// grew. The next one has a window that does not.
 		w.queues, w.skip = true, inFlight
+	case used && w.size <= leastByLatency:
+		w.slowByItself(median, now)
 	case used:
 		w.shrink(float64(allowed)/float64(median), median, inFlight, now)
 	}
@@ -146,9 +155,23 @@ func (w *window) allowed() time.Duration {
 	return max(time.Duration(slower*float64(w.base)), w.base+latencyNoise)
 }
 
+// byChance is the longest median of the round that may be chance: medians of
+// answers of one kind differ by 1.25 deviations, divided by the root of their number.
+func (w *window) byChance() time.Duration {
+	error := 1.25 * w.round.deviation() * math.Sqrt(1/float64(w.round.n)+1/w.baseOf)
+	return time.Duration(float64(w.base) * math.Exp2(chance*error))
+}
+
+// slowByItself takes the latency of an endpoint that a smaller window did not make
+// quicker.
+func (w *window) slowByItself(median time.Duration, now time.Time) {
+	w.threshold = math.Inf(1)
+	w.measured(median, now)
+}
+
 // measured takes a new base.
 func (w *window) measured(median time.Duration, now time.Time) {
-	w.base, w.baseAt, w.before = median, now, 0
+	w.base, w.baseAt, w.baseOf, w.before = median, now, float64(w.round.n), 0
 	w.queues, w.shrunkFrom = false, 0
 }
 
@@ -160,9 +183,7 @@ func (w *window) shrink(part float64, median time.Duration, inFlight int, now ti
 		w.shrunkFrom, w.slowFrom = w.size, median
 	case w.size > w.shrunkFrom/2:
 	case float64(median) > unmoved*float64(w.slowFrom):
-		// The endpoint has become slow by itself: that is its latency now.
-		w.threshold = math.Inf(1)
-		w.measured(median, now)
+		w.slowByItself(median, now)
 		return
 	default:
 		w.shrunkFrom, w.slowFrom = w.size, median

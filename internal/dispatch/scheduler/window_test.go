@@ -1,6 +1,10 @@
 package scheduler
 
 import (
+	"cmp"
+	"math"
+	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -53,4 +57,68 @@ func TestTheWindowKeepsItsBounds(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestSpreadLatenciesAreNoQueue sends what a hundred endpoints get for a minute, 65 a second each, to endpoints that answer
+// as those of the internet do, at once to any number of requests: no window leaves deliveries waiting for long.
+func TestSpreadLatenciesAreNoQueue(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(100) {
+		chance := rand.New(rand.NewPCG(1, seed))
+		e := endpointTrial{window: newWindow(firstWindow), latency: func() time.Duration { return lognormal(chance) }}
+		require.Less(t, e.run(65, time.Minute), 3*time.Second/2, "seed %d: window %g, base %s", seed, e.window.size, e.window.base)
+	}
+}
+
+// TestAnEndpointThatBecomesSlowKeepsNoSmallWindow answers ten times as late after an overload.
+func TestAnEndpointThatBecomesSlowKeepsNoSmallWindow(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(100) {
+		chance := rand.New(rand.NewPCG(2, seed))
+		quick := endpointTrial{window: newWindow(firstWindow), latency: func() time.Duration { return lognormal(chance) / 10 }}
+		quick.run(200, 20*time.Second)
+		for at := time.Unix(0, int64(quick.now)); quick.window.size > leastByLatency; at = at.Add(1) {
+			quick.window.cut(at.Add(1), at.Add(1), 0)
+		}
+		slow := endpointTrial{window: quick.window, latency: func() time.Duration { return lognormal(chance) }, now: quick.now}
+		slow.run(200, time.Minute)
+		require.Greater(t, slow.window.size, 20.0, "seed %d", seed) // a second's 200 take 120 ms each
+	}
+}
+
+// lognormal is a latency with the median 120 ms; one in a hundred is over 900 ms.
+func lognormal(chance *rand.Rand) time.Duration {
+	return time.Duration(120 * math.Exp(0.866*chance.NormFloat64()) * float64(time.Millisecond))
+}
+
+// endpointTrial is an endpoint with any number of servers, behind a window.
+type endpointTrial struct {
+	window  window
+	latency func() time.Duration
+	now     time.Duration
+	flying  []flight // by their end
+}
+
+type flight struct{ began, ends time.Duration }
+
+// run lets deliveries come at a constant rate, and returns the longest that one waited for the window.
+func (e *endpointTrial) run(perSecond int, lasts time.Duration) (longest time.Duration) {
+	begin := e.now
+	for due := e.now; due < begin+lasts; due += time.Second / time.Duration(perSecond) {
+		e.now = max(e.now, due)
+		for len(e.flying) > 0 && (e.flying[0].ends <= e.now || len(e.flying) >= int(e.window.size)) {
+			f := e.flying[0]
+			e.flying = e.flying[1:]
+			e.now = max(e.now, f.ends)
+			at := time.Unix(0, int64(f.ends))
+			e.window.answered(f.ends-f.began, len(e.flying), at)
+			e.window.grow(1024, at)
+		}
+		longest = max(longest, e.now-due)
+		f := flight{e.now, e.now + e.latency()}
+		i, _ := slices.BinarySearchFunc(e.flying, f, func(a, b flight) int { return cmp.Compare(a.ends, b.ends) })
+		e.flying = slices.Insert(e.flying, i, f)
+		e.window.started(len(e.flying))
+	}
+	return longest
 }
