@@ -56,6 +56,7 @@ type Client struct {
 	store   *subscribers.Store
 	replays *replay.Store
 	keys    *keyring.Keyring
+	posters *posters
 }
 
 // Migrate creates or updates the schema "fanmail" in the database. It may be
@@ -95,6 +96,7 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, config Config) (*Client, error) {
 	if c.keys, err = keyring.Load(keyring.Source{Key: config.SecretsKey}); err != nil {
 		return nil, fmt.Errorf("fanmail: Config.SecretsKey: %w", err)
 	}
+	c.posters = newPosters(pool, c.options())
 	c.store, c.replays = subscribers.NewStore(c.db, c.limits()).WithKeyring(c.keys), replay.NewStore(c.db)
 	if nc != nil {
 		js, err := stream.Open(nc, stream.DomainPrefix(config.JetStreamDomain))

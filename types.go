@@ -16,6 +16,7 @@ type (
 	WebhookID  = events.WebhookID
 	DeliveryID = events.DeliveryID
 	ReplayID   = events.ReplayID
+	MessageID  = events.MessageID
 )
 
 // Event is a fact to tell subscribers of; see [events.Event].

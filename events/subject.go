@@ -36,6 +36,9 @@ const (
 	// AskLanePrefix is the prefix of requests for the state of a webhook's lane:
 	// fanmail.ask.lane.<webhook>. The dispatcher that owns the lane answers.
 	AskLanePrefix = "fanmail.ask.lane."
+	// AskDeliver is the subject of requests to deliver a message to its agent's own
+	// webhook now. One dispatcher answers with the outcome.
+	AskDeliver = "fanmail.ask.deliver"
 )
 
 // Partitions is the number of partitions of deliveries. At most this many dispatchers

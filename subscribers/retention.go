@@ -40,13 +40,16 @@ DELETE FROM fanmail.webhooks WHERE id = ANY (ARRAY(
 // after [RotationGrace].
 func RetentionRules() []retention.Rule {
 	return []retention.Rule{
-		retention.Rows("forget rotated secrets", forgetSecrets),
+		ForgetRotated(),
 		retention.Rows("delete the webhooks whose deliveries are gone", deleteWebhooks, Retention.Seconds()),
 		retention.Rows(ExpirePending, expirePending, Retention.Seconds()),
 		retention.Days("webhook_subscriber_deliveries", Retention, hasPending),
 		retention.Days("webhook_delivery_attempts", Retention, nil),
 	}
 }
+
+// ForgetRotated deletes the previous signing secrets whose time is over.
+func ForgetRotated() retention.Rule { return retention.Rows("forget rotated secrets", forgetSecrets) }
 
 // hasPending keeps a partition with pending rows; the next round expires them.
 func hasPending(ctx context.Context, db pg.DB, partition string) (pending bool, err error) {

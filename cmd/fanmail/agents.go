@@ -13,6 +13,8 @@ type agentsCmd struct {
 	Create agentsCreate `cmd:"" help:"Create an agent."`
 	Update agentsUpdate `cmd:"" help:"Change an agent's own webhook, and from whom it accepts mail."`
 	Delete agentsDelete `cmd:"" help:"Delete an agent. Its address then rejects mail, unless an agent *@domain takes it."`
+
+	Deliveries agentsDeliveries `cmd:"" help:"List the deliveries to an agent's own webhook, newest first."`
 }
 
 type agentsList struct {
@@ -23,6 +25,19 @@ type agentsList struct {
 func (c *agentsList) Run(ctx context.Context, s *session) error {
 	return c.list(ctx, s, asTenant, "/v1/agents", c.page, nil,
 		column{"ADDRESS", "address"}, column{"WEBHOOK", "webhook_url"}, column{"CREATED", "created_at"})
+}
+
+type agentsDeliveries struct {
+	target
+	page
+	Address string `arg:""`
+	Status  string `help:"Only deliveries with this status: pending, delivered or failed."`
+}
+
+func (c *agentsDeliveries) Run(ctx context.Context, s *session) error {
+	return c.list(ctx, s, asTenant, "/v1/agents/"+url.PathEscape(c.Address)+"/deliveries", c.page, queryOf("status", c.Status),
+		column{"MESSAGE", "message_id"}, column{"STATUS", "status"}, column{"ATTEMPTS", "attempts"}, column{"ERROR", "last_error"},
+		column{"NEXT", "next_retry_at"}, column{"CREATED", "created_at"})
 }
 
 type agentsGet struct {

@@ -29,6 +29,7 @@ type cli struct {
 	Domains    domainsCmd                `cmd:"" help:"List, add, verify and delete domains of mail addresses."`
 	Events     eventsCmd                 `cmd:"" help:"Read, create and redeliver events."`
 	Deliveries deliveriesCmd             `cmd:"" help:"Read and retry deliveries."`
+	Messages   messagesCmd               `cmd:"" help:"Read messages, and deliver them to the agents' own webhooks."`
 	Replay     replayCmd                 `cmd:"" help:"Replay past events."`
 	Fanout     fanoutCmd                 `cmd:"" help:"Reset the consumer that fans events out (for operators)."`
 	Keys       keysCmd                   `cmd:"" help:"List, create and revoke API keys."`

@@ -232,6 +232,9 @@ CREATE INDEX webhook_subscriber_deliveries_history ON fanmail.webhook_subscriber
 -- Deliveries of an event outside its own millisecond: tests and replays.
 CREATE INDEX webhook_subscriber_deliveries_not_live ON fanmail.webhook_subscriber_deliveries (event_id)
     WHERE kind <> 'live';
+-- Deliveries of replays by the time of their end: a replay counts these.
+CREATE INDEX webhook_subscriber_deliveries_replayed ON fanmail.webhook_subscriber_deliveries (replay_id, finished_at)
+    WHERE kind = 'replay' AND finished_at IS NOT NULL;
 
 -- Live deliveries that failed, by the time of their end: automatic disabling
 -- counts these. A delivery that succeeds never enters the index.
@@ -327,12 +330,15 @@ CREATE TABLE fanmail.webhook_deliveries (
     attempts         smallint NOT NULL DEFAULT 0,
     max_attempts     smallint NOT NULL,
     last_status_code smallint,                 -- 0: no answer came
+    leased           boolean NOT NULL DEFAULT false, -- next_retry_at is the end of a lease
     status           text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'delivered', 'failed')),
     last_error       text,
     PRIMARY KEY (message_id, created_at)
 ) PARTITION BY RANGE (created_at);
 -- Pending rows by agent and due time. The index is as small as the backlog.
 CREATE INDEX webhook_deliveries_due ON fanmail.webhook_deliveries (agent_id, next_retry_at) WHERE status = 'pending';
+-- An agent's history, newest first.
+CREATE INDEX webhook_deliveries_history ON fanmail.webhook_deliveries (tenant_id, agent_id, created_at DESC, message_id DESC);
 
 -- One row for each replay of past events: the request, its progress, and the
 -- process that works on it.

@@ -57,4 +57,5 @@ GRANT SELECT, INSERT ON fanmail.events, fanmail.event_keys, fanmail.outbox, fanm
 -- It seals secrets. To lock a row takes the right to update it.
 GRANT SELECT, INSERT, UPDATE (proof) ON fanmail.secret_keys TO fanmail_api;
 GRANT SELECT ON fanmail.messages, fanmail.message_raws, fanmail.webhook_delivery_attempts, fanmail.replay_deliveries TO fanmail_api;
+GRANT SELECT, UPDATE ON fanmail.webhook_deliveries TO fanmail_api; -- a retry makes one due
 GRANT USAGE ON SEQUENCE fanmail.outbox_seq TO fanmail_api;

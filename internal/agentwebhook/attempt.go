@@ -39,16 +39,11 @@ func newPoster(o Options) *poster {
 	return p
 }
 
-// post makes one attempt. The payload is the body; its authentication results are also
-// headers.
-func (p *poster) post(ctx context.Context, c *claimed, pay *Payload, b *body) attempt.Result {
-	u, err := url.Parse(*c.url)
-	if err != nil {
-		return attempt.Unsent(errURL, time.Now())
-	}
+// header returns the headers of an attempt, which is the n-th.
+func (p *poster) header(auth map[string]string, n int) http.Header {
 	h := make(http.Header, 8)
-	h.Set(attempt.HeaderAttempt, strconv.Itoa(c.attempts+1))
-	for name, value := range pay.AuthHeaders {
+	h.Set(attempt.HeaderAttempt, strconv.Itoa(n))
+	for name, value := range auth {
 		h.Set(name, value)
 	}
 	if p.deprecation != "" {
@@ -57,5 +52,15 @@ func (p *poster) post(ctx context.Context, c *claimed, pay *Payload, b *body) at
 	if p.sunset != "" {
 		h.Set("Sunset", p.sunset)
 	}
-	return p.Post(ctx, attempt.Request{URL: u, Header: h, Body: b.reader, Length: b.length(), LeaseValid: c.leaseValid})
+	return h
+}
+
+// post makes one attempt. The payload is the body; its authentication results are also
+// headers.
+func (p *poster) post(ctx context.Context, c *claimed, pay *Payload, b *body) attempt.Result {
+	u, err := url.Parse(*c.url)
+	if err != nil {
+		return attempt.Unsent(errURL, time.Now())
+	}
+	return p.Post(ctx, attempt.Request{URL: u, Header: p.header(pay.AuthHeaders, c.attempts+1), Body: b.reader, Length: b.length(), LeaseValid: c.leaseValid})
 }

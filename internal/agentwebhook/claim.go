@@ -26,16 +26,6 @@ const (
 	leaseMargin = 10 * time.Second
 )
 
-// The errors of [Deliverer.DeliverSync] if there is nothing to attempt.
-var (
-	// ErrNoDelivery means that the tenant has no such message, or that the agent has
-	// no webhook of its own.
-	ErrNoDelivery = errors.New("no such message, or its agent has no webhook of its own")
-	// ErrNotDue means that the message's delivery has ended, is being attempted, or
-	// waits for its next attempt.
-	ErrNotDue = errors.New("the message's delivery has ended, is being attempted, or waits for its next attempt")
-)
-
 // claimed is a leased delivery with the data of its POST.
 type claimed struct {
 	id        events.MessageID
@@ -81,7 +71,7 @@ WITH due AS MATERIALIZED (
 		FOR UPDATE SKIP LOCKED
 	) AS d
 ), leased AS (
-	UPDATE fanmail.webhook_deliveries AS d SET next_retry_at = now() + make_interval(secs => $1)
+	UPDATE fanmail.webhook_deliveries AS d SET next_retry_at = now() + make_interval(secs => $1), leased = true
 	FROM due WHERE d.message_id = due.message_id AND d.created_at = due.created_at
 	RETURNING d.message_id, d.created_at, d.tenant_id, d.agent_id, d.attempts, d.next_retry_at, d.expires_at <= now() AS expired
 )
@@ -143,15 +133,17 @@ func complete(ctx context.Context, db pg.DB, got []claimed) error {
 
 // Inserts a leased delivery of the message, or leases the one that is due.
 const claimOne = `
-INSERT INTO fanmail.webhook_deliveries AS d (message_id, created_at, tenant_id, agent_id, next_retry_at, expires_at, max_attempts)
-VALUES ($1, $2, $3, $4, now() + make_interval(secs => $5), $2::timestamptz + make_interval(secs => $6), $7)
-ON CONFLICT (message_id, created_at) DO UPDATE SET next_retry_at = excluded.next_retry_at
+INSERT INTO fanmail.webhook_deliveries AS d (message_id, created_at, tenant_id, agent_id, next_retry_at, leased, expires_at, max_attempts)
+VALUES ($1, $2, $3, $4, now() + make_interval(secs => $5), true, $2::timestamptz + make_interval(secs => $6), $7)
+ON CONFLICT (message_id, created_at) DO UPDATE SET next_retry_at = excluded.next_retry_at, leased = true
 	WHERE d.status = 'pending' AND d.next_retry_at <= now()
 RETURNING ` + claimColumns
 
 // claimMessage leases the delivery of one message. If there is none yet, it inserts
-// one. It returns [ErrNoDelivery] or [ErrNotDue] if there is nothing to attempt.
-func claimMessage(ctx context.Context, pool *pgxpool.Pool, tenant events.TenantID, id events.MessageID) (c claimed, err error) {
+// one. With now, a delivery that waits or has failed is made due before. It returns
+// [ErrNoDelivery] or [ErrNotDue] if there is nothing to attempt, and with now the errors
+// of [Retry] too.
+func claimMessage(ctx context.Context, pool *pgxpool.Pool, tenant events.TenantID, id events.MessageID, now bool) (c claimed, err error) {
 	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		m, err := mailbox.GetMessage(ctx, tx, tenant, id)
 		if errors.Is(err, pgx.ErrNoRows) {
@@ -160,12 +152,23 @@ func claimMessage(ctx context.Context, pool *pgxpool.Pool, tenant events.TenantI
 		if err != nil {
 			return err
 		}
+		if time.Since(m.CreatedAt) >= DeliveryTTL {
+			return ErrExpired // the table may have no partition for it
+		}
 		a, err := mailbox.GetAgent(ctx, tx, tenant, m.AgentID)
 		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 			return err
 		}
 		if a.WebhookURL == nil {
+			if now {
+				return ErrNoDelivery
+			}
 			return withoutWebhook(ctx, tx, tenant, id)
+		}
+		if now {
+			if err := makeDue(ctx, tx, tenant, id); err != nil && !errors.Is(err, ErrNoDelivery) {
+				return err
+			}
 		}
 		rows, err := tx.Query(ctx, claimOne, m.ID, m.CreatedAt, tenant, m.AgentID, LeaseDuration.Seconds(), DeliveryTTL.Seconds(), retry.MaxAttempts)
 		if err != nil {
@@ -182,7 +185,7 @@ func claimMessage(ctx context.Context, pool *pgxpool.Pool, tenant events.TenantI
 		c = got[0]
 		return err
 	})
-	if err != nil && !errors.Is(err, ErrNoDelivery) && !errors.Is(err, ErrNotDue) {
+	if err != nil && !refusal(err) {
 		err = fmt.Errorf("claim the delivery of message %s: %w", id, err)
 	}
 	return c, err
@@ -192,7 +195,7 @@ func claimMessage(ctx context.Context, pool *pgxpool.Pool, tenant events.TenantI
 // claimed.
 func withoutWebhook(ctx context.Context, db pg.DB, tenant events.TenantID, id events.MessageID) error {
 	var exists bool
-	err := db.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM fanmail.webhook_deliveries WHERE tenant_id = $1 AND message_id = $2)`, tenant, id).Scan(&exists)
+	err := db.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM fanmail.webhook_deliveries WHERE tenant_id IS NOT DISTINCT FROM $1 AND message_id = $2)`, tenant, id).Scan(&exists)
 	switch {
 	case err != nil:
 		return fmt.Errorf("look up the delivery of message %s: %w", id, err)

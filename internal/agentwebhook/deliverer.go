@@ -52,6 +52,9 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, o Options) *Deliverer {
 	return d
 }
 
+// Close closes idle connections of a deliverer that does not run.
+func (d *Deliverer) Close() { d.poster.Close() }
+
 // attempt makes one attempt of a claimed delivery. It reads the mail and POSTs it under
 // the attempt context, and records the outcome under the write context. sent is false
 // if there was no POST. The result then holds the reason why the delivery ended, or

@@ -18,7 +18,7 @@ import (
 const recordDelivered = `
 UPDATE fanmail.webhook_deliveries
 SET status = 'delivered', attempts = attempts + 1, last_status_code = $3, last_error = NULL,
-    last_attempt_at = now(), finished_at = now(), next_retry_at = NULL
+    last_attempt_at = now(), finished_at = now(), next_retry_at = NULL, leased = false
 WHERE message_id = $1 AND created_at = $2 AND status = 'pending'
 RETURNING status`
 
@@ -29,7 +29,7 @@ UPDATE fanmail.webhook_deliveries
 SET attempts = $3::smallint, last_status_code = $4, last_error = $5, last_attempt_at = now(),
     status        = CASE WHEN o.final THEN 'failed' ELSE 'pending' END,
     finished_at   = CASE WHEN o.final THEN now() END,
-    next_retry_at = CASE WHEN o.final THEN NULL ELSE o.next END
+    next_retry_at = CASE WHEN o.final THEN NULL ELSE o.next END, leased = false
 FROM (SELECT d.message_id, d.created_at, n.next, d.attempts + 1 >= d.max_attempts OR n.next >= d.expires_at AS final
       FROM fanmail.webhook_deliveries AS d, (SELECT now() + make_interval(secs => $6) AS next) AS n
       WHERE d.message_id = $1 AND d.created_at = $2 FOR UPDATE OF d) AS o
@@ -57,7 +57,7 @@ func record(ctx context.Context, db pg.DB, c *claimed, r *attempt.Result) (statu
 
 // fail ends a delivery as failed without an attempt.
 func fail(ctx context.Context, db pg.DB, c *claimed, reason string) error {
-	_, err := db.Exec(ctx, `UPDATE fanmail.webhook_deliveries SET status = 'failed', last_error = $3, finished_at = now(), next_retry_at = NULL
+	_, err := db.Exec(ctx, `UPDATE fanmail.webhook_deliveries SET status = 'failed', last_error = $3, finished_at = now(), next_retry_at = NULL, leased = false
 		WHERE message_id = $1 AND created_at = $2 AND status = 'pending'`, c.id, c.createdAt, reason)
 	if err != nil {
 		return fmt.Errorf("end the delivery of message %s: %w", c.id, err)
@@ -68,7 +68,7 @@ func fail(ctx context.Context, db pg.DB, c *claimed, reason string) error {
 // release makes a claimed delivery due again after a delay, without counting an attempt.
 // It changes nothing if the lease has passed to another deliverer.
 func release(ctx context.Context, db pg.DB, c *claimed, after time.Duration) error {
-	_, err := db.Exec(ctx, `UPDATE fanmail.webhook_deliveries SET next_retry_at = now() + make_interval(secs => $4)
+	_, err := db.Exec(ctx, `UPDATE fanmail.webhook_deliveries SET next_retry_at = now() + make_interval(secs => $4), leased = false
 		WHERE message_id = $1 AND created_at = $2 AND status = 'pending' AND next_retry_at = $3`, c.id, c.createdAt, c.lease, after.Seconds())
 	if err != nil {
 		return fmt.Errorf("release the delivery of message %s: %w", c.id, err)

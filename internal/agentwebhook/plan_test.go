@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/test/pgplan"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
@@ -52,4 +53,47 @@ func TestSearchAndClaimReadOnlyTheirRows(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, due, 7)
 	require.Equal(t, due[6], last, "the next search goes on from here")
+}
+
+// TestListsReadABoundedPartOfTheHistory lists deliveries of an agent among many others, and of one with more deliveries of
+// another status than one call reads.
+func TestListsReadABoundedPartOfTheHistory(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	url := pgtest.URL(t)
+	pool := pgtest.Open(t, url)
+	tenant := events.NewRandom[events.TenantKind]()
+	rows := func(n int, agent, status string) {
+		_, err := pool.Exec(ctx, `INSERT INTO fanmail.webhook_deliveries (message_id, created_at, tenant_id, agent_id, next_retry_at, expires_at, max_attempts, status)
+			SELECT gen_random_uuid(), now() - make_interval(secs => i * 0.1), $4, $2, CASE WHEN $3 = 'pending' THEN now() END, now() + interval '48 hours', 8, $3
+			FROM generate_series(1, $1::int) AS i`, n, agent, status, tenant)
+		require.NoError(t, err)
+	}
+	rows(60_000, "busy@example.com", "delivered")
+	rows(ListScan+5_000, "one@example.com", "delivered")
+	rec := pgplan.Open(t, url)
+	for range 2 {
+		rec.Reset()
+		page, end, err := List(ctx, rec.Pool, tenant, "one@example.com", "", Place{}, 20)
+		require.NoError(t, err)
+		require.Len(t, page, 20)
+		require.Zero(t, end)
+		rec.Of(t, "LIMIT $5").Within(t, pgplan.Bound{Indexes: []string{"webhook_deliveries_history"}, Rows: 200, Blocks: 600})
+		page, end, err = List(ctx, rec.Pool, tenant, "one@example.com", "failed", Place{}, 20)
+		require.NoError(t, err)
+		require.Empty(t, page)
+		require.False(t, end.CreatedAt.IsZero(), "there is more to read")
+		p := rec.Of(t, "WITH wanted")
+		require.Subset(t, []string{"webhook_deliveries_history"}, p.Indexes())
+		require.LessOrEqual(t, p.Rows(), 5*ListScan, "rows read:\n%s", p)
+		page, end, err = List(ctx, rec.Pool, tenant, "one@example.com", "failed", end, 20)
+		require.NoError(t, err)
+		require.Empty(t, page)
+		require.Zero(t, end)
+		_, err = Get(ctx, rec.Pool, tenant, events.NewRandom[events.MessageKind]())
+		require.ErrorIs(t, err, ErrNoDelivery)
+		rec.Of(t, "WHERE message_id = $2").Within(t, pgplan.Bound{Indexes: []string{"webhook_deliveries_pkey"}, Rows: 10, Blocks: 100})
+		_, err = pool.Exec(ctx, `ANALYZE fanmail.webhook_deliveries`)
+		require.NoError(t, err)
+	}
 }

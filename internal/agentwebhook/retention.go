@@ -8,7 +8,7 @@ import (
 
 // The condition on created_at prunes partitions.
 const expirePending = `
-UPDATE fanmail.webhook_deliveries AS d SET status = 'failed', last_error = 'expired', finished_at = now(), next_retry_at = NULL
+UPDATE fanmail.webhook_deliveries AS d SET status = 'failed', last_error = 'expired', finished_at = now(), next_retry_at = NULL, leased = false
 FROM (SELECT message_id, created_at FROM fanmail.webhook_deliveries
       WHERE status = 'pending' AND created_at <= now() - make_interval(secs => $1) AND expires_at <= now() LIMIT 5000 FOR UPDATE SKIP LOCKED) AS old
 WHERE d.message_id = old.message_id AND d.created_at = old.created_at`

@@ -27,12 +27,26 @@ func (d *Deliverer) Run(ctx context.Context) error {
 		}
 		defer func() { _ = sub.Unsubscribe() }()
 	}
+	asked := make(chan *nats.Msg, maxAsked)
+	if d.nc != nil {
+		sub, err := d.nc.ChanQueueSubscribe(events.AskDeliver, askGroup, asked)
+		if err != nil {
+			return fmt.Errorf("subscribe to %s: %w", events.AskDeliver, err)
+		}
+		defer func() { _ = sub.Unsubscribe() }()
+	}
 	// Attempts and writes may outlast ctx by Options.Drain.
 	attemptCtx, cut := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cut(nil)
 	writeCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	answering := make(chan struct{})
+	go func() {
+		defer close(answering)
+		d.serveAsked(ctx, attemptCtx, asked)
+	}()
 	d.loop(ctx, attemptCtx, writeCtx)
+	<-answering
 
 	late := time.AfterFunc(d.o.Drain*3/4, func() { cut(attempt.ErrStopped) })
 	defer late.Stop()

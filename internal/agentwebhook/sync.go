@@ -19,7 +19,17 @@ const writeTimeout = callTimeout
 // [ErrNoDelivery] or [ErrNotDue] if there is nothing to attempt. If ctx ends first,
 // the attempt is cut short and counts as failed.
 func (d *Deliverer) DeliverSync(ctx context.Context, tenant events.TenantID, message events.MessageID) (attempt.Result, error) {
-	c, err := claimMessage(ctx, d.pool, tenant, message)
+	return d.deliver(ctx, tenant, message, false)
+}
+
+// DeliverNow is DeliverSync for a delivery that also may wait for its next attempt or have failed: it is made due first, as
+// by [Retry]. It returns the errors of both.
+func (d *Deliverer) DeliverNow(ctx context.Context, tenant events.TenantID, message events.MessageID) (attempt.Result, error) {
+	return d.deliver(ctx, tenant, message, true)
+}
+
+func (d *Deliverer) deliver(ctx context.Context, tenant events.TenantID, message events.MessageID, now bool) (attempt.Result, error) {
+	c, err := claimMessage(ctx, d.pool, tenant, message, now)
 	if err != nil {
 		return attempt.Result{}, err
 	}

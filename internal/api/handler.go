@@ -95,7 +95,7 @@ func NewHandler(o Options) (http.Handler, error) {
 	s := &server{
 		pool: o.Pool, nc: o.NC, js: o.JS, resolver: resolver(o.DNSServer), limits: o.Limits.WithDefaults(), store: subscribers.NewStore(o.Pool, o.Limits).WithKeyring(o.Secrets), secrets: o.Secrets, blobs: o.Blobs, replays: replay.NewStore(o.Pool),
 		log: o.Log, metrics: m, maxBody: o.MaxBodyBytes, rates: newRates(), rateLimit: o.RateLimit, usage: o.Usage, memory: newMemoryBudget(), ready: o.Ready,
-		tails: openCounts{byTenant: map[events.TenantID]int64{}}, lookups: openCounts{byTenant: map[events.TenantID]int64{}}, stopping: o.Stopping,
+		tails: openCounts{byTenant: map[events.TenantID]int64{}}, lookups: openCounts{byTenant: map[events.TenantID]int64{}}, delivering: openCounts{byTenant: map[events.TenantID]int64{}}, stopping: o.Stopping,
 	}
 	if s.log == nil {
 		s.log = zap.NewNop()
@@ -128,6 +128,7 @@ func (s *server) routes() {
 	s.quotaRoutes()
 	s.keyRoutes()
 	s.agentRoutes()
+	s.agentDeliveryRoutes()
 	s.domainRoutes()
 	s.webhookRoutes()
 	s.deliveryRoutes()

@@ -32,6 +32,7 @@ type message struct {
 	Size      int64            `json:"size" doc:"The size of the raw message, in bytes."`
 	RawURL    string           `json:"raw_url"`
 	Message   json.RawMessage  `json:"message" doc:"The parsed message: the data of its event. It is null if the event is gone, or if its envelope has another form."`
+	Delivery  *AgentDelivery   `json:"delivery" doc:"The delivery to the agent's own webhook; null if there was none, or if it is over three days old."`
 }
 
 type messagePath struct {
@@ -72,6 +73,9 @@ func (s *server) getMessage(ctx context.Context, in *messagePath) (*body[message
 		if env, err := events.DecodeEnvelope(p.Envelope); err == nil {
 			m.Message = env.Data
 		}
+	}
+	if m.Delivery, err = s.deliveryOfMessage(ctx, in.ID); err != nil {
+		return nil, err
 	}
 	return reply(m), nil
 }

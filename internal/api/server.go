@@ -44,6 +44,8 @@ type server struct {
 	memory    *memoryBudget
 	tails     openCounts
 	lookups   openCounts // of domains' records
+	// delivering counts messages that are delivered on request.
+	delivering openCounts
 	// stopping is closed when the process stops.
 	stopping <-chan struct{}
 	ready    func(context.Context) error

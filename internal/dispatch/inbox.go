@@ -24,6 +24,8 @@ type inbox struct {
 	owned     int64         // the database's time when the ownership had begun
 	last      atomic.Uint64 // the highest sequence of the stream that has come since the consumer began
 
+	orphans atomic.Bool // the rows that an owner before held are released
+
 	busy   atomic.Bool // a message is being handled
 	taking sync.Mutex  // held while rows are taken from the table
 	// doubted is since when it is not known whether messages come, in Unix nanoseconds; 0:

@@ -87,7 +87,16 @@ func (m *Maintenance) Run(ctx context.Context) error {
 }
 
 // Round does all of it once. It does nothing while another replica does a round.
-func (m *Maintenance) Round(ctx context.Context) error {
+func (m *Maintenance) Round(ctx context.Context) error { return m.alone(ctx, m.locked) }
+
+// Disable is the part of a round that disables failing webhooks and applies the
+// retention rules. It makes no partitions.
+func (m *Maintenance) Disable(ctx context.Context) error {
+	return m.alone(ctx, func(ctx context.Context) error { return errors.Join(m.disable(ctx), m.retain(ctx)) })
+}
+
+// alone calls do under the lock, unless another replica holds it.
+func (m *Maintenance) alone(ctx context.Context, do func(context.Context) error) error {
 	// The lock ends with its transaction, which does nothing else and so holds back no VACUUM. With a connection pooler, a
 	// lock of the session may stay with another one.
 	return pgx.BeginFunc(ctx, m.pool, func(lock pgx.Tx) error {
@@ -100,7 +109,7 @@ func (m *Maintenance) Round(ctx context.Context) error {
 		if !first {
 			return nil
 		}
-		return m.locked(ctx)
+		return do(ctx)
 	})
 }
 

@@ -14,6 +14,7 @@ type metrics struct {
 	lag           prometheus.Histogram
 	released      prometheus.Counter
 	unheard       prometheus.Counter
+	orphans       prometheus.Counter
 	fetched       prometheus.Counter
 	expired       prometheus.Counter
 	forged        prometheus.Counter
@@ -57,6 +58,9 @@ func (m *metrics) registerAttempts(f promauto.Factory) {
 func (m *metrics) registerRows(f promauto.Factory) {
 	m.released = f.NewCounter(prometheus.CounterOpts{
 		Name: "fanmail_dispatch_released_total", Help: "Deliveries released to the table, or inserted as due, because their lane had no room.",
+	})
+	m.orphans = f.NewCounter(prometheus.CounterOpts{
+		Name: "fanmail_dispatch_orphans_total", Help: "Deliveries that an earlier owner of their partition, such as one that died, had fetched and not finished, and that were released before their leases ended.",
 	})
 	m.unheard = f.NewCounter(prometheus.CounterOpts{
 		Name: "fanmail_dispatch_unheard_total", Help: "New deliveries taken from the table because the broker handed out no message of their partition.",

@@ -22,7 +22,7 @@ FROM (
 	SELECT partition, leased_until AS former FROM fanmail.partition_owners WHERE owner IS NULL OR leased_until <= now()
 	ORDER BY partition LIMIT $3 FOR UPDATE SKIP LOCKED) AS free
 WHERE p.partition = free.partition
-RETURNING p.partition, CASE WHEN isfinite(free.former) THEN free.former END`
+RETURNING p.partition, CASE WHEN isfinite(free.former) THEN free.former END, now()`
 	askOwner = `SELECT EXISTS (SELECT FROM fanmail.partition_owners WHERE owner = $1 AND partition = $2)`
 	// A free partition has a finite leased_until if attempts of an owner may still run.
 	freed = `

@@ -93,6 +93,9 @@ type tenure struct {
 	// former is the database's time, in Unix microseconds, until which an owner before
 	// may have begun attempts that nobody knows the end of; 0: it handed over.
 	former atomic.Int64
+	// began is the database's time of the claim, in Unix microseconds: every lease that this process took of a row of
+	// the partition began later. 0: the answer to the claim was lost.
+	began atomic.Int64
 }
 
 // holds says that the partition has been owned without interruption, and that its
@@ -290,8 +293,10 @@ func (o *ownership) claim(ctx context.Context, n int) (got []int16, err error) {
 	}
 	var p int16
 	var former *time.Time
-	_, err = pgx.ForEachRow(rows, []any{&p, &former}, func() error {
+	var now time.Time
+	_, err = pgx.ForEachRow(rows, []any{&p, &former, &now}, func() error {
 		got = append(got, p)
+		o.tenure(int(p)).began.Store(now.UnixMicro())
 		if former != nil {
 			o.tenure(int(p)).former.Store(former.UnixMicro())
 		}

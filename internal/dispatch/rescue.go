@@ -101,6 +101,9 @@ func (d *Dispatcher) rescue(ctx context.Context, partition int) (due int, err er
 		})
 	}
 	if in := d.inboxes[partition].Load(); in != nil {
+		if err := d.takeOrphans(ctx, in, found); err != nil {
+			return due, err
+		}
 		return due, d.unheard(ctx, in, found)
 	}
 	return due, nil

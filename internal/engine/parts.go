@@ -79,15 +79,20 @@ func NewDispatcher(ctx context.Context, c Conn, o Options) (*Dispatcher, error) 
 	})
 	d.replay = replay.NewRunner(c.Pool, c.NC, c.JS, d.registry, replay.Options{Rate: o.ReplayRate, Log: o.Log, Registerer: o.Registerer})
 	d.opevents = opevents.New(c.Pool, opevents.Options{NC: c.NC, Log: o.Log, Registerer: o.Registerer})
-	d.agents = agentwebhook.New(own, c.NC, agentwebhook.Options{
-		Slots: o.Agents.Slots, AllowHTTP: o.AllowHTTP, AllowNetworks: o.AllowNetworks,
-		AllowPorts: o.AllowPorts, Proxy: o.Proxy, ProxyFilters: o.ProxyFilters,
-		Deprecated: o.Agents.Deprecated, Sunset: o.Agents.Sunset, Blobs: o.Blobs, Drain: o.Drain, Log: o.Log, Registerer: o.Registerer,
-	})
+	d.agents = Agents(own, c.NC, o)
 	if o.Maintain {
 		d.maintain = newMaintenance(c.Pool, d.agents, 0, o)
 	}
 	return d, nil
+}
+
+// Agents delivers to the agents' own webhooks.
+func Agents(pool *pgxpool.Pool, nc *nats.Conn, o Options) *agentwebhook.Deliverer {
+	return agentwebhook.New(pool, nc, agentwebhook.Options{
+		Slots: o.Agents.Slots, AllowHTTP: o.AllowHTTP, AllowNetworks: o.AllowNetworks,
+		AllowPorts: o.AllowPorts, Proxy: o.Proxy, ProxyFilters: o.ProxyFilters,
+		Deprecated: o.Agents.Deprecated, Sunset: o.Agents.Sunset, Blobs: o.Blobs, Drain: o.Drain, Log: o.Log, Registerer: o.Registerer,
+	})
 }
 
 // Maintenance is what a dispatcher maintains, for a process that does it in the

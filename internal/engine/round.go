@@ -4,6 +4,10 @@ import (
 	"context"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/fanmail-dev/fanmail/internal/dispatch"
+	"github.com/fanmail-dev/fanmail/internal/retention"
+	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
 // roundReplayRate lifts the bound on a replay's pace: in a round nothing else
@@ -42,6 +46,35 @@ func Round(ctx context.Context, pool *pgxpool.Pool, o Options) error {
 		return d.maintain.Round(ctx)
 	}
 	return nil
+}
+
+// RoundDeliveries attempts every delivery to a webhook that is due, once, and returns when the outcomes are recorded. It
+// fans out nothing.
+func RoundDeliveries(ctx context.Context, pool *pgxpool.Pool, o Options) error {
+	o.Registerer = nil
+	d, err := NewDispatcher(ctx, Conn{Pool: pool}, o)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Load(ctx); err != nil {
+		return err
+	}
+	return d.dispatch.Round(ctx)
+}
+
+// RoundAgents does the same for the deliveries to the agents' own webhooks.
+func RoundAgents(ctx context.Context, pool *pgxpool.Pool, o Options) error {
+	o.Registerer = nil
+	d := Agents(pool, nil, o)
+	defer d.Close()
+	return d.Round(ctx)
+}
+
+// RoundAutoDisable disables the webhooks whose deliveries only fail, and deletes the previous signing secrets whose time
+// is over.
+func RoundAutoDisable(ctx context.Context, pool *pgxpool.Pool, o Options) error {
+	return dispatch.NewMaintenance(pool, dispatch.MaintenanceOptions{Retention: []retention.Rule{subscribers.ForgetRotated()}, Log: o.Log}).Disable(ctx)
 }
 
 // prepare makes deliveries of what waits, and reports whether there was any.

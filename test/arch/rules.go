@@ -195,7 +195,7 @@ var Rules = []Rule{
 		Because: "all ways in count with it, so it knows none of them",
 	},
 	{
-		Package: "internal/api", May: []string{"deploy/migrations", "events", "internal/blobs", "internal/ingest", "internal/input", "internal/keyring", "internal/mailbox", "internal/mailparse", "internal/pg", "internal/replay", "internal/retention", "internal/retry", "internal/stream", "internal/tenancy", "internal/usage", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/api", May: []string{"deploy/migrations", "events", "internal/agentwebhook", "internal/blobs", "internal/ingest", "internal/input", "internal/keyring", "internal/mailbox", "internal/mailparse", "internal/pg", "internal/replay", "internal/retention", "internal/retry", "internal/stream", "internal/tenancy", "internal/usage", "outbox", "subscribers", "subscribers/signature"},
 		Because: "handlers translate, and read a mail as ingest did; what moves events runs in other processes",
 	},
 	{
@@ -211,7 +211,7 @@ var Rules = []Rule{
 		Because: "it wires the engine for the client and for the processes, so neither may be below it",
 	},
 	{
-		Package: ".", May: []string{"deploy/migrations", "events", "internal/engine", "internal/input", "internal/keyring", "internal/mailbox", "internal/pg", "internal/replay", "internal/secret", "internal/stream", "internal/tenancy", "outbox", "subscribers"},
+		Package: ".", May: []string{"deploy/migrations", "events", "internal/agentwebhook", "internal/attempt", "internal/engine", "internal/input", "internal/keyring", "internal/mailbox", "internal/pg", "internal/replay", "internal/secret", "internal/stream", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
 		Because: "the client is small: it manages through the owners of the tables, and runs the engine",
 	},
 	{

@@ -66,6 +66,7 @@ func readContract(ctx context.Context, t *testing.T, base string) *contract {
 type actor struct {
 	*contract
 	key string
+	own string            // a URL for its agent's own webhook
 	ids map[string]string // the owner's, by path up to the parameter
 }
 
@@ -208,7 +209,7 @@ func (c *contract) tenant(ctx context.Context, operator *actor, creds app.Creden
 	c.t.Helper()
 	ten := operator.do(ctx, "create-tenant", "", map[string]any{"name": name}, 201)
 	key := operator.do(ctx, "create-key", "", map[string]any{"tenant_id": ten["id"]}, 201)
-	a := &actor{contract: c, key: key["secret"].(string)}
+	a := &actor{contract: c, key: key["secret"].(string), own: s.URL("/" + name + "/own")}
 	domain := name + ".example"
 	operator.do(ctx, "create-domain", "", map[string]any{"tenant_id": ten["id"], "domain": domain}, 201)
 	a.furnish(ctx, creds.SMTP, s.URL("/"+name), "robot@"+domain, s, "/"+name)
@@ -247,6 +248,10 @@ func (a *actor) exercise(ctx context.Context) {
 	a.do(ctx, "get-webhook-lane", "", nil, 200)
 	a.do(ctx, "create-event", "", map[string]any{"type": "email.sent", "data": map[string]any{"n": 1}, "labels": []string{"vip"}}, 202)
 	a.do(ctx, "create-event", "", map[string]any{"type": "webhook.disabled", "data": map[string]any{}}, 422)
+	a.do(ctx, "retry-message", "", nil, 409) // it has no delivery yet
+	a.do(ctx, "change-agent", "", map[string]any{"webhook_url": a.own}, 200)
+	require.Equal(a.t, true, a.do(ctx, "deliver-message", "", nil, 200)["success"])
+	require.Len(a.t, a.do(ctx, "list-agent-deliveries", "?status=delivered", nil, 200)["data"], 1)
 	a.do(ctx, "change-agent", "", map[string]any{"webhook_url": nil}, 200)
 	a.do(ctx, "change-webhook", "", map[string]any{"description": "changed", "rate_limit": nil}, 200)
 	a.do(ctx, "rotate-webhook-secret", "", nil, 200)
