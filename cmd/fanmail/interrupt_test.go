@@ -176,9 +176,9 @@ func TestACommandMayBeInterruptedAtAnyMoment(t *testing.T) {
 // whole runs the command to the end of its work, and returns how long that took.
 func (c *interruptible) whole(t *testing.T, args []string) (took time.Duration) {
 	t.Helper()
-	began := time.Now()
 	var out screen
 	run := command(t, &out, args...)
+	began := time.Now()
 	require.NoError(t, run.Start())
 	if c.done != "" {
 		out.shows(t, c.done)

@@ -67,11 +67,9 @@ func (c *check) twice() {
 }
 
 // repeated reports whether a POST repeats the one before within an attempt: the receiver closed a connection without an
-// answer, and a request is sent again once. POSTs of the same attempt under earlier leases do not count.
+// answer, and a request is sent again once. POSTs of the same attempt under earlier leases do not count, whatever their
+// end: the first POST of a lease is judged by itself.
 func repeated(earlier []*history.Post, p *history.Post) bool {
-	if slices.ContainsFunc(earlier, (*history.Post).OK) {
-		return false
-	}
 	for i, q := range slices.Backward(earlier) {
 		if q.Attempt == p.Attempt {
 			return q.Status == 0 && !q.Left && !repeated(earlier[:i], q)

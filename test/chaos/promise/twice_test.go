@@ -25,7 +25,9 @@ func TestOnlyOneRepetitionWithinAnAttemptIsExpected(t *testing.T) {
 		"a second one under a later lease": {[]*history.Post{left, closed, closed}, false},
 		"after an answer":                  {[]*history.Post{answered}, false},
 		"after a sender that was killed":   {[]*history.Post{left}, false},
-		"after a success":                  {[]*history.Post{ok, closed}, false},
+		"after a success":                  {[]*history.Post{ok}, false},
+		"the same under a lease after it":  {[]*history.Post{ok, closed}, true},
+		"and a second one":                 {[]*history.Post{ok, closed, closed}, false},
 	} {
 		require.Equal(t, c.want, repeated(c.earlier, &history.Post{Attempt: 1}), name)
 	}
