@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/pg"
 )
 
 const claimKeys = `
@@ -86,6 +87,42 @@ func (c *Claim) QueueInsert(ctx context.Context, b *pgx.Batch, evs []Prepared) e
 	b.Queue(insertEvents, columns.args(ctx)...).Exec(func(pgconn.CommandTag) error {
 		ended()
 		return nil
+	})
+	return nil
+}
+
+// insertNew closes the gate if the event is not new. Behind a closed gate it writes nothing.
+const insertNew = `
+WITH input AS (
+	SELECT * FROM (` + inputRows + `) AS t WHERE ` + pg.GateOpen + `
+), ` + freshOfKeys + logged + `, queued AS (` + queueLogged + `)
+SELECT event_id, created_at, CASE WHEN event_id IS NULL THEN ` + pg.CloseGate + ` END FROM (VALUES (1)) AS one (n) LEFT JOIN queued ON true`
+
+// QueueNew adds to a batch the statement that inserts an event, as [InsertPrepared] does, behind a gate of the
+// transaction; see [pg.GateOpen]. done is the result once the batch has been read: if it is not New, the gate is closed.
+// Before it, the batch must have the locks of [QueueGateLock].
+func QueueNew(ctx context.Context, b *pgx.Batch, ev Prepared, done *Inserted) error {
+	if ev.id.IsZero() {
+		return &events.FieldError{Field: "events", Reason: "the event was not created by Prepare"}
+	}
+	var columns insertColumns
+	columns.add(&ev)
+	*done = Inserted{ID: ev.id}
+	ended := func() {}
+	if parent := trace.SpanFromContext(ctx); parent.IsRecording() {
+		var span trace.Span
+		ctx, span = begin(ctx, parent, 1)
+		ended = func() { span.End() }
+	}
+	b.Queue(insertNew, columns.args(ctx)...).QueryRow(func(row pgx.Row) error {
+		defer ended()
+		var id *events.ID
+		var created *time.Time
+		err := row.Scan(&id, &created, nil)
+		if err == nil && id != nil && created != nil {
+			done.New, done.CreatedAt = true, created.UTC()
+		}
+		return err
 	})
 	return nil
 }

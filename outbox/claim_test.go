@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
@@ -120,4 +121,54 @@ func TestTwoClaimsOfAKeyAreOneEvent(t *testing.T) {
 		}
 		require.Equal(t, !commits, (<-second)[0].New, key)
 	}
+}
+
+// TestAnEventBehindAGateIsInsertedIfItIsOpenAndNew runs transactions of one round trip, of which a last statement writes if
+// the gate is open.
+func TestAnEventBehindAGateIsInsertedIfItIsOpenAndNew(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	pool := pgtest.Pool(t)
+	_, err := pool.Exec(ctx, `CREATE TABLE behind (n integer)`)
+	require.NoError(t, err)
+	strict := tenant(t, pool, true)
+	insert := func(ev events.Event, before string) outbox.Inserted {
+		var done outbox.Inserted
+		require.NoError(t, pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+			b := &pgx.Batch{}
+			b.Queue(before)
+			outbox.QueueGateLock(b, ev.TenantID)
+			require.NoError(t, outbox.QueueNew(ctx, b, prepare(t, ev), &done))
+			b.Queue(`INSERT INTO behind SELECT 1 WHERE ` + pg.GateOpen)
+			return tx.SendBatch(ctx, b).Close()
+		}))
+		return done
+	}
+	count := func(table string) (n int) {
+		require.NoError(t, pool.QueryRow(ctx, `SELECT count(*) FROM `+table).Scan(&n))
+		return n
+	}
+	ev := events.Event{TenantID: strict, Type: events.EmailSent, Data: json.RawMessage(`{"n":1}`), IdempotencyKey: "k"}
+	closed := insert(ev, `SELECT `+pg.CloseGate)
+	require.False(t, closed.New)
+	require.Zero(t, count("fanmail.events")+count("fanmail.outbox")+count("fanmail.event_keys")+count("behind"))
+	first := insert(ev, `SELECT 1`)
+	require.True(t, first.New)
+	require.Equal(t, closed.ID, first.ID)
+	var at time.Time
+	require.NoError(t, pool.QueryRow(ctx, `SELECT created_at FROM fanmail.events WHERE id = $1`, first.ID).Scan(&at))
+	require.True(t, at.Equal(first.CreatedAt))
+	require.False(t, insert(ev, `SELECT 1`).New, "it is known")
+	require.Equal(t, []int{1, 1, 1}, []int{count("fanmail.events"), count("fanmail.outbox"), count("behind")})
+
+	holder, err := pool.Begin(ctx)
+	require.NoError(t, err)
+	_, err = holder.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended($1::uuid::text, 0))`, strict)
+	require.NoError(t, err)
+	ev.IdempotencyKey = ""
+	require.False(t, insert(ev, `SELECT 1`).New, "another transaction holds the tenant's order")
+	require.NoError(t, holder.Rollback(ctx))
+	require.True(t, insert(ev, `SELECT 1`).New)
+	var unprepared outbox.Inserted
+	require.Error(t, outbox.QueueNew(ctx, &pgx.Batch{}, outbox.Prepared{}, &unprepared))
 }

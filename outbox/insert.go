@@ -158,11 +158,13 @@ func Log(ctx context.Context, tx pg.DB, ev *events.Event) (events.Record, error)
 	return rec, nil
 }
 
-const eventInput = `
-WITH input AS (
+const inputRows = `
 	SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::boolean[], $9::bytea[], $10::bytea[], $11::text[],
 		$12::integer[]) WITH ORDINALITY AS t (id, tenant_id, type, agent_id, conversation_id, labels, message_id, keyed, head, tail, traceparent, uncounted, n)
-), `
+`
+
+const eventInput = `
+WITH input AS (` + inputRows + `), `
 
 // A key counts in the present bucket and the one before. On a bucket's first day
 // it is written to both, so that two transactions on either side of the boundary

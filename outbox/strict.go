@@ -38,6 +38,13 @@ func QueueTryLock(b *pgx.Batch, tenants []events.TenantID, busy map[events.Tenan
 	})
 }
 
+const gateLockStrict = `SELECT ` + pg.CloseGate + ` FROM fanmail.strict_tenants
+WHERE tenant_id = $1 AND NOT pg_try_advisory_xact_lock(hashtextextended(tenant_id::text, 0))`
+
+// QueueGateLock adds to a batch a statement that takes the lock of the tenant if it is strict. If another transaction
+// holds it, the statement closes the gate of this one; see [pg.GateOpen].
+func QueueGateLock(b *pgx.Batch, tenant events.TenantID) { b.Queue(gateLockStrict, tenant) }
+
 // MarkStrict makes the tenant's inserts take its lock from the commit of tx on.
 // Call it in the transaction that creates the tenant's first strict webhook. It
 // may be called again; nothing removes the mark.

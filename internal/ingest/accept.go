@@ -81,15 +81,17 @@ func (s *receiver) store(ctx context.Context, m *mail, p *parsed) (copies []copi
 	if err != nil {
 		return copies, 0, err
 	}
-	if err = s.putBlob(ctx, m); err == nil {
-		made, err = s.commit(ctx, m, p.named, copies)
-	}
-	if err != nil {
+	if err = s.putBlob(ctx, m); err != nil {
 		reserved.settle(nil)
 		return copies, 0, err
 	}
-	reserved.settle(copies)
-	return copies, made, nil
+	sub := &submission{mail: *m, rawID: events.NewID(), named: p.named, copies: copies}
+	err = s.commit(ctx, sub)
+	s.settle(ctx, reserved, sub, err)
+	if err != nil {
+		return copies, 0, err
+	}
+	return copies, sub.made, nil
 }
 
 // authenticate fills in the authentication results. It takes Options.AuthTimeout
@@ -137,7 +139,7 @@ func (s *receiver) copies(m mail, p *parsed) []copied {
 		rec.RawURL = s.o.PublicURL + "/v1/messages/" + ev.MessageID + "/raw"
 		rec.Attachments = linked(p.attachments, s.o.PublicURL+"/v1/messages/"+ev.MessageID)
 		ev.Data = encode(rec)
-		out = append(out, copied{id: id, event: ev, senders: r.senders, data: rec})
+		out = append(out, copied{id: id, event: ev, senders: r.senders, hooked: r.hooked, data: rec})
 	}
 	return out
 }

@@ -14,27 +14,27 @@ import (
 )
 
 // commit writes what is new of the copies and the raw mail once, in one transaction,
-// and returns how many were new. The transaction may have the mails of other sessions
+// and sets how many were new. The transaction may have the mails of other sessions
 // too. Agents with a webhook of their own get a delivery in the same transaction, and
-// its deliverers a hint. named are the Message-IDs that place this mail in a
-// conversation. It returns errStale if an agent has gone.
-func (s *receiver) commit(ctx context.Context, in *mail, named []string, copies []copied) (int, error) {
-	if in.blob != nil {
+// its deliverers a hint. It returns errStale if an agent has gone.
+func (s *receiver) commit(ctx context.Context, m *submission) error {
+	m.ctx = ctx
+	if m.blob != nil {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadlineCause(ctx, in.blobEnd, errLate)
+		ctx, cancel = context.WithDeadlineCause(ctx, m.blobEnd, errLate)
 		defer cancel()
+		m.ctx, m.rawID = ctx, m.blob.ID()
 	}
-	m := &submission{ctx: ctx, mail: *in, named: named, copies: copies}
-	for i := range copies {
-		if err := copies[i].prepare(); err != nil {
-			return 0, err
+	for i := range m.copies {
+		if err := m.copies[i].prepare(); err != nil {
+			return err
 		}
 	}
-	grouped := in.size <= groupedMail && len(copies) <= groupCopies && m.names() <= groupedNames
+	grouped := m.size <= groupedMail && len(m.copies) <= groupCopies && m.names() <= groupedNames
 	if grouped {
 		s.group.add(m)
 		if !m.alone {
-			return m.made, m.err
+			return m.err
 		}
 	}
 	err := s.commitAlone(ctx, m)
@@ -42,9 +42,9 @@ func (s *receiver) commit(ctx context.Context, in *mail, named []string, copies 
 		err = s.commitAlone(ctx, m)
 	}
 	if err != nil {
-		return 0, err
+		return err
 	}
-	return m.made, m.err
+	return m.err
 }
 
 // lost reports whether the connection failed, so that it is not known whether the transaction was committed. If it is
@@ -99,8 +99,8 @@ func (s *receiver) transact(ctx context.Context, mails []*submission, wait bool)
 	return nil
 }
 
-// try commits the mails in a transaction of two round trips. Where some cannot be inserted now, it sets their results,
-// commits nothing and returns the others.
+// try commits the mails in a transaction of two round trips, or of one if that is possible. Where some cannot be
+// inserted now, it sets their results, commits nothing and returns the others.
 func (s *receiver) try(ctx context.Context, mails []*submission, wait bool) (sound []*submission, err error) {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
@@ -109,6 +109,11 @@ func (s *receiver) try(ctx context.Context, mails []*submission, wait bool) (sou
 	defer conn.Release()
 	defer rollBack(ctx, conn.Conn())
 	t := &transaction{conn: conn.Conn(), mails: mails, agents: make(mailbox.Agents)}
+	if len(mails) == 1 && !wait && mails[0].expressible() {
+		if done, err := t.express(ctx); done || err != nil {
+			return mails, err
+		}
+	}
 	if sound, err = t.begin(ctx, wait); err != nil || len(sound) < len(mails) {
 		return sound, err
 	}

@@ -35,6 +35,7 @@ type conn struct {
 	// Used by go-smtp's goroutine alone.
 	stream   io.ReadWriteCloser // the socket, or TLS
 	r        *bufio.Reader
+	out      replies
 	inject   string // read by go-smtp before anything else
 	partial  bool   // a reply was written in part
 	within   bool   // the last byte read did not end a line
@@ -74,6 +75,7 @@ const (
 type connOptions struct {
 	host        string // the server's own domain
 	maxCommands int
+	writing     time.Duration // the most that a write may take
 	delay       time.Duration // of a reply to a client over a limit
 	window      time.Duration // how long a client may be idle or slow under pressure
 	refuse      func(reason)
@@ -83,10 +85,20 @@ type connOptions struct {
 }
 
 func newConn(nc net.Conn, cl *client, o connOptions) *conn {
-	return &conn{
-		Conn: nc, o: o, client: cl, stream: nc, r: bufio.NewReader(nc), budget: commandBytes,
-		since: time.Now(), done: make(chan struct{}),
-	}
+	c := &conn{Conn: nc, o: o, client: cl, r: bufio.NewReader(nil), budget: commandBytes, since: time.Now(), done: make(chan struct{})}
+	c.attach(nc)
+	return c
+}
+
+// attach reads from the client and writes to it through stream: the socket, or TLS above it.
+func (c *conn) attach(stream io.ReadWriteCloser) {
+	c.stream = stream
+	c.out = replies{to: stream, late: func() {
+		if c.o.writing > 0 {
+			_ = c.SetWriteDeadline(time.Now().Add(c.o.writing))
+		}
+	}}
+	c.r.Reset(flushing{stream, &c.out})
 }
 
 var longAgo = time.Unix(1, 0)
@@ -177,7 +189,7 @@ func (c *conn) over() bool {
 	c.mu.Unlock()
 	if farewell != nil {
 		_ = c.SetWriteDeadline(time.Now().Add(10 * time.Second))
-		_, _ = io.WriteString(c.stream, line(farewell))
+		_, _ = c.out.send([]byte(line(farewell)))
 	}
 	return over
 }
@@ -195,17 +207,23 @@ func (c *conn) Write(p []byte) (int, error) {
 	final := !c.partial && len(p) > 4 && p[3] == ' '
 	c.partial = !bytes.HasSuffix(p, []byte("\n"))
 	if !final {
-		return c.stream.Write(p)
+		return c.out.hold(p)
 	}
 	if bytes.HasPrefix(p, []byte("220")) {
 		return c.ready(p)
 	}
 	c.dataMode.Store(bytes.HasPrefix(p, []byte("354")))
 	if !bytes.HasPrefix(p, []byte("221")) && c.judge(p[0]) {
+		if err := c.out.flush(); err != nil {
+			return 0, err
+		}
 		c.o.delayed()
 		c.wait(c.o.delay)
 	}
-	return c.stream.Write(p)
+	if pipelined(c.r) {
+		return c.out.hold(p)
+	}
+	return c.out.send(p)
 }
 
 // ready sends a 220: the greeting, or the answer to STARTTLS. After STARTTLS go-smtp expects to read TLS. The
@@ -217,9 +235,9 @@ func (c *conn) ready(p []byte) (int, error) {
 		return len(p), nil
 	case !c.greeted:
 		c.greeted = true
-		return c.stream.Write(p)
+		return c.out.send(p)
 	}
-	n, err := c.stream.Write(p)
+	n, err := c.out.send(p)
 	c.muted = true
 	c.mu.Lock()
 	c.upgrading = err == nil
@@ -351,6 +369,7 @@ func (c *conn) Close() error {
 		c.o.upgrade(c)
 		return nil
 	}
+	_ = c.out.flush()
 	if c.secure {
 		_ = c.stream.Close() // says goodbye, within 5 s
 	}
@@ -366,7 +385,7 @@ func (c *conn) cut() error {
 
 // secured continues the connection above TLS. The client must greet again.
 func (c *conn) secured(stream io.ReadWriteCloser) {
-	c.stream, c.r = stream, bufio.NewReader(stream)
+	c.attach(stream) // what the client sent before is dropped
 	c.secure, c.greeted, c.muted, c.partial = true, false, false, false
 	c.mu.Lock()
 	defer c.mu.Unlock()

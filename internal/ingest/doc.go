@@ -8,7 +8,7 @@
 //     database is away the reply is 451 and nothing is written. The transaction may
 //     hold mails of several sessions; a mail that the database refuses, or that has to
 //     wait for others, delays and spoils none of them. If the answer to its COMMIT is
-//     lost, a mail is tried again under the same keys.
+//     lost, a mail is tried again under the same keys, and counts once for the quota.
 //   - A mail over 64 KiB is received into a temporary file. It is in memory only while
 //     it is parsed, within a bound for all such mails.
 //   - An unknown address is refused with 550 at RCPT. If its agent is deleted after

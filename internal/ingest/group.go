@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"sync"
+
+	"github.com/fanmail-dev/fanmail/events"
 )
 
 // Bounds of one group of mails. A larger mail is committed alone, so that no small one waits for it.
@@ -19,6 +21,7 @@ type submission struct {
 	mail
 
 	ctx    context.Context //nolint:containedctx // the span of the mail, for a transaction of several mails
+	rawID  events.ID       // of the raw mail's row, in each transaction that inserts it
 	named  []string
 	copies []copied
 
@@ -27,7 +30,9 @@ type submission struct {
 	hooked []string // agents with a webhook that have a new message
 	err    error
 	alone  bool // not committed: it has to wait for another transaction, or its group failed
-	done   chan struct{}
+	// doubtful means that a transaction may have committed it though it failed.
+	doubtful bool
+	done     chan struct{}
 }
 
 func (m *submission) names() int { return len(m.named) * len(m.copies) }

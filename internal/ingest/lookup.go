@@ -38,7 +38,7 @@ func (s *receiver) lookUp(ctx context.Context, address string) (recipient, time.
 	if err != nil {
 		return r, now, err
 	}
-	r.agent, r.tenant, r.senders = agent.Address, agent.TenantID, agent.Senders
+	r.agent, r.tenant, r.senders, r.hooked = agent.Address, agent.TenantID, agent.Senders, agent.WebhookURL != nil
 	r = r.addressed()
 	// Only while an agent has the address itself is there no agent that would come before it.
 	if r.agent == lower && len(r.senders.Allow)+len(r.senders.Deny) <= rememberedSenders {

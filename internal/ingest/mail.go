@@ -21,6 +21,7 @@ type recipient struct {
 	key     string // the address as it tells copies apart
 	tag     string
 	senders mailbox.SenderRules
+	hooked  bool // the agent has a webhook of its own
 }
 
 // addressed fills in what the address says.
@@ -99,8 +100,10 @@ type copied struct {
 	id      events.MessageID
 	event   events.Event
 	senders mailbox.SenderRules // that the mail was checked against
+	hooked  bool                // the agent had a webhook of its own when it was looked up
 	data    *email.Received     // the event's, before it is cut to fit
 
 	prepared []outbox.Prepared // the event, and that about a report
+	events   int               // how many those are
 	made     int               // how many of them the commit inserted
 }

@@ -51,6 +51,7 @@ func (c *copied) prepare() error {
 		}
 		c.prepared = append(c.prepared, p)
 	}
+	c.events = len(c.prepared)
 	return nil
 }
 

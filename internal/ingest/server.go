@@ -94,13 +94,13 @@ func (s *Server) Listen() error {
 	if err := probe.create(); err != nil {
 		return fmt.Errorf("ingest SpoolDir %q: %w", s.o.SpoolDir, err)
 	}
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", s.o.Addr)
+	l, err := (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), "tcp", s.o.Addr)
 	if err != nil {
 		return fmt.Errorf("ingest Addr: %w", err)
 	}
 	s.gate = newGate(l, s.o.MaxConnections, s.o.TLS, connOptions{
 		host:        s.o.Domain,
-		maxCommands: maxCommands + s.o.MaxRecipients, delay: s.o.Tarpit, window: s.o.EvictAfter, refuse: s.m.refuse, delayed: s.m.delayed.Inc,
+		maxCommands: maxCommands + s.o.MaxRecipients, writing: s.o.WriteTimeout, delay: s.o.Tarpit, window: s.o.EvictAfter, refuse: s.m.refuse, delayed: s.m.delayed.Inc,
 	}, func() { s.m.evicted.WithLabelValues(evictedConnection).Inc() })
 	return nil
 }

@@ -101,16 +101,23 @@ func (t *transaction) commit(ctx context.Context) error {
 		mailbox.QueueMails(b, at, mails)
 		agentwebhook.QueueDeliver(b, at, hooked)
 	}
+	queueCommit(b)
+	if err := t.conn.SendBatch(ctx, b).Close(); err != nil {
+		for _, m := range t.mails {
+			m.doubt(err)
+		}
+		return fmt.Errorf("insert mails: %w", err)
+	}
+	return nil
+}
+
+func queueCommit(b *pgx.Batch) {
 	b.Queue("commit").Exec(func(tag pgconn.CommandTag) error {
 		if tag.String() == "ROLLBACK" {
 			return pgx.ErrTxCommitRollback
 		}
 		return nil
 	})
-	if err := t.conn.SendBatch(ctx, b).Close(); err != nil {
-		return fmt.Errorf("insert mails: %w", err)
-	}
-	return nil
 }
 
 // prepared returns the events of mails: of each copy its own, then that about a report.
@@ -141,7 +148,7 @@ func (n *newMail) store(ctx context.Context, conn *pgx.Conn, at time.Time) error
 	if n.from.spool == nil || n.from.blob != nil {
 		return nil
 	}
-	raw, err := mailbox.StoreRaw(ctx, conn, at, n.from.spool.reader(), n.from.size)
+	raw, err := mailbox.StoreRaw(ctx, conn, at, n.from.rawID, n.from.spool.reader(), n.from.size)
 	if err == nil {
 		n.Stored = &raw
 	}
@@ -153,7 +160,7 @@ func (n *newMail) store(ctx context.Context, conn *pgx.Conn, at time.Time) error
 func (t *transaction) stored(done []outbox.Inserted) (stored []newMail, hooked []mailbox.Message, at time.Time) {
 	i := 0
 	for _, m := range t.mails {
-		mail := newMail{Mail: mailbox.Mail{Raw: m.raw, Blob: m.blob}, from: m}
+		mail := newMail{Mail: mailbox.Mail{ID: m.rawID, Raw: m.raw, Blob: m.blob}, from: m}
 		m.hooked = nil
 		for c := range m.copies {
 			ev, d := &m.copies[c].event, done[i]

@@ -58,6 +58,9 @@ func PutBlob(ctx context.Context, store blobs.Store, raw *io.SectionReader) (*Bl
 	return b, nil
 }
 
+// ID is the id of the raw mail's row.
+func (b *Blob) ID() events.ID { return b.id }
+
 // Key is the blob's key. The id begins with the time at which the blob was written.
 func (b *Blob) Key() string { return blobKey(b.id) }
 

@@ -108,7 +108,7 @@ func (c *Conversations) QueueLock(b *pgx.Batch, wait bool) {
 	owners, keys, locks := make([]events.TenantID, len(c.order)), make([]ConversationKey, len(c.order)), make([]int64, len(c.order))
 	for i, k := range c.order {
 		owners[i], keys[i] = k.tenant, k.mail
-		locks[i] = int64(binary.BigEndian.Uint64(k.mail[:8])) //nolint:gosec // any number will do
+		locks[i] = lockOf(k.mail)
 	}
 	var k tenantMail
 	if wait {

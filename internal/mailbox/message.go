@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/pg"
@@ -23,14 +24,18 @@ type Message struct {
 
 const insertMails = `
 WITH raws AS (
-	INSERT INTO fanmail.message_raws (id, created_at, raw) SELECT id, $2, raw FROM unnest($8::uuid[], $9::bytea[]) AS t (id, raw)
+	INSERT INTO fanmail.message_raws (id, created_at, raw) SELECT id, coalesce($2, now()), raw FROM unnest($8::uuid[], $9::bytea[]) AS t (id, raw)
+	WHERE ` + pg.GateOpen + `
 )
 INSERT INTO fanmail.messages (id, created_at, tenant_id, agent_id, event_id, raw_id, raw_size)
-SELECT id, $2, tenant_id, agent_id, event_id, raw_id, raw_size
-FROM unnest($1::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::uuid[], $7::bigint[]) AS t (id, tenant_id, agent_id, event_id, raw_id, raw_size)`
+SELECT id, coalesce($2, now()), tenant_id, agent_id, event_id, raw_id, raw_size
+FROM unnest($1::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::uuid[], $7::bigint[]) AS t (id, tenant_id, agent_id, event_id, raw_id, raw_size)
+WHERE ` + pg.GateOpen
 
 // Mail is a raw mail and its messages, of which ID, TenantID, AgentID and EventID are read.
 type Mail struct {
+	// ID becomes the id of the raw mail in Raw; zero for a new one. Others have their own.
+	ID  events.ID
 	Raw []byte
 	// Stored is the raw mail if [StoreRaw] has stored it in the same transaction; Raw is not read then.
 	Stored *Raw
@@ -39,7 +44,8 @@ type Mail struct {
 	Messages []Message
 }
 
-// QueueMails adds to a batch the insertion of mails. at is the creation time of all.
+// QueueMails adds to a batch the insertion of mails. at is the creation time of all; zero is the transaction's time, for
+// mails in Raw only. Those are not inserted behind a closed gate; see [pg.GateOpen].
 func QueueMails(b *pgx.Batch, at time.Time, mails []Mail) {
 	var (
 		rawIDs       []events.ID
@@ -51,7 +57,7 @@ func QueueMails(b *pgx.Batch, at time.Time, mails []Mail) {
 		sizes        []int64
 	)
 	for _, mail := range mails {
-		of, size := events.NewID(), int64(len(mail.Raw))
+		of, size := mail.ID, int64(len(mail.Raw))
 		switch {
 		case mail.Blob != nil:
 			of, size = mail.Blob.id, mail.Blob.size
@@ -59,6 +65,9 @@ func QueueMails(b *pgx.Batch, at time.Time, mails []Mail) {
 		case mail.Stored != nil:
 			of, size = mail.Stored.ID, mail.Stored.Size
 		default:
+			if of.IsZero() {
+				of = events.NewID()
+			}
 			rawIDs, raws = append(rawIDs, of), append(raws, mail.Raw)
 		}
 		for _, m := range mail.Messages {
@@ -66,7 +75,7 @@ func QueueMails(b *pgx.Batch, at time.Time, mails []Mail) {
 			ofMails, sizes = append(ofMails, of), append(sizes, size)
 		}
 	}
-	b.Queue(insertMails, ids, at, tenants, agents, evs, ofMails, sizes, rawIDs, raws)
+	b.Queue(insertMails, ids, pgtype.Timestamptz{Time: at, Valid: !at.IsZero()}, tenants, agents, evs, ofMails, sizes, rawIDs, raws)
 }
 
 const messageColumns = `id, created_at, tenant_id, agent_id, event_id, raw_id, raw_size`
@@ -106,4 +115,18 @@ func QueueFind(b *pgx.Batch, ids []events.MessageID, createdAt []time.Time, foun
 		}
 		return err
 	})
+}
+
+// WithRaw returns those of the messages that have the raw mail of that id. A transaction of which the answer was lost has
+// committed a message if it has the raw mail of the transaction.
+func WithRaw(ctx context.Context, db pg.DB, raw events.ID, ids []events.MessageID) ([]events.MessageID, error) {
+	rows, err := db.Query(ctx, `SELECT id FROM fanmail.messages WHERE id = ANY($1::uuid[]) AND raw_id = $2`, ids, raw)
+	if err != nil {
+		return nil, fmt.Errorf("look up the messages of a raw mail: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowTo[events.MessageID])
+	if err != nil {
+		return nil, fmt.Errorf("look up the messages of a raw mail: %w", err)
+	}
+	return list, nil
 }

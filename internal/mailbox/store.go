@@ -21,11 +21,11 @@ const copyRaw = `COPY fanmail.message_raws (id, created_at, raw) FROM STDIN (FOR
 // postgresEpoch is where Postgres's timestamps begin.
 var postgresEpoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// StoreRaw stores a raw mail of size bytes, which it reads from r in pieces of some 64 KiB. conn has the transaction open
+// StoreRaw stores a raw mail of size bytes under the id, which it reads from r in pieces of some 64 KiB. conn has the transaction open
 // that stores the mail's messages too; at is the creation time of all. If r has another number of bytes, StoreRaw returns
 // an error. After an error roll the transaction back.
-func StoreRaw(ctx context.Context, conn *pgx.Conn, at time.Time, r io.Reader, size int64) (Raw, error) {
-	raw := Raw{ID: events.NewID(), CreatedAt: at, Size: size}
+func StoreRaw(ctx context.Context, conn *pgx.Conn, at time.Time, id events.ID, r io.Reader, size int64) (Raw, error) {
+	raw := Raw{ID: id, CreatedAt: at, Size: size}
 	if _, err := conn.PgConn().CopyFrom(ctx, raw.row(r), copyRaw); err != nil {
 		return Raw{}, fmt.Errorf("store a raw mail: %w", err)
 	}

@@ -46,7 +46,7 @@ func TestARawMailIsStoredInPieces(t *testing.T) {
 	var at time.Time
 	require.NoError(t, pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		require.NoError(t, tx.QueryRow(ctx, `SELECT now()`).Scan(&at))
-		stored, err := mailbox.StoreRaw(ctx, tx.Conn(), at, content, size)
+		stored, err := mailbox.StoreRaw(ctx, tx.Conn(), at, events.NewID(), content, size)
 		require.NoError(t, err)
 		b := &pgx.Batch{}
 		mailbox.QueueMails(b, at, []mailbox.Mail{{Stored: &stored, Messages: []mailbox.Message{message}}})
@@ -73,10 +73,10 @@ func TestARawMailOfAnotherSizeIsNotStored(t *testing.T) {
 	require.NoError(t, err)
 	defer conn.Release()
 	for _, size := range []int64{0, 4, 6, 1 << 20} {
-		_, err = mailbox.StoreRaw(ctx, conn.Conn(), time.Now(), strings.NewReader("12345"), size)
+		_, err = mailbox.StoreRaw(ctx, conn.Conn(), time.Now(), events.NewID(), strings.NewReader("12345"), size)
 		require.ErrorContains(t, err, "another size", size)
 	}
-	_, err = mailbox.StoreRaw(ctx, conn.Conn(), time.Now(), strings.NewReader(""), 0)
+	_, err = mailbox.StoreRaw(ctx, conn.Conn(), time.Now(), events.NewID(), strings.NewReader(""), 0)
 	require.NoError(t, err)
 	var rows int
 	require.NoError(t, conn.QueryRow(ctx, `SELECT count(*) FROM fanmail.message_raws`).Scan(&rows), "the connection goes on")

@@ -1,7 +1,10 @@
 package mailparse
 
 import (
+	"regexp"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // Calendar is the first event of an invitation or of an answer to one (RFC 5545, 5546).
@@ -69,6 +72,7 @@ func parseCalendar(text, method string) *Calendar {
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	text = strings.NewReplacer("\n ", "", "\n\t", "").Replace(text) // folded lines
 	inside := 0                                                     // components within the event, counted with it
+	lasts := ""
 	for line := range strings.SplitSeq(text, "\n") {
 		name, params, value := property(line)
 		switch {
@@ -79,7 +83,10 @@ func parseCalendar(text, method string) *Calendar {
 		case name == "END" && inside > 1:
 			inside-- // a component within the event
 		case name == "END" && inside == 1:
+			c.endAfter(lasts)
 			return c
+		case inside == 1 && name == "DURATION":
+			lasts = value
 		case inside == 1:
 			c.set(name, params, value)
 		}
@@ -87,7 +94,30 @@ func parseCalendar(text, method string) *Calendar {
 	if inside == 0 {
 		return nil
 	}
+	c.endAfter(lasts)
 	return c
+}
+
+// duration is that of RFC 5545, 3.3.6.
+var duration = regexp.MustCompile(`^\+?P(?:(\d{1,4})W)?(?:(\d{1,5})D)?(?:T(?:(\d{1,6})H)?(?:(\d{1,7})M)?(?:(\d{1,9})S)?)?$`)
+
+// endAfter sets the end of an event that says how long it lasts.
+func (c *Calendar) endAfter(lasts string) {
+	found := duration.FindStringSubmatch(strings.ToUpper(lasts))
+	if found == nil || c.End.Value != "" || c.Start.Value == "" {
+		return
+	}
+	var sum time.Duration
+	for i, unit := range []time.Duration{7 * 24 * time.Hour, 24 * time.Hour, time.Hour, time.Minute, time.Second} {
+		n, _ := strconv.Atoi(found[i+1]) // "" is 0
+		sum += time.Duration(n) * unit
+	}
+	for _, layout := range []string{"2006-01-02T15:04:05Z", "2006-01-02T15:04:05", time.DateOnly} {
+		if start, err := time.Parse(layout, c.Start.Value); err == nil {
+			c.End = CalendarTime{Value: start.Add(sum).Format(layout), Zone: c.Start.Zone}
+			return
+		}
+	}
 }
 
 func (c *Calendar) set(name string, params map[string]string, value string) {

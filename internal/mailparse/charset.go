@@ -90,6 +90,14 @@ func decodeCharset(b []byte, label string) (s string, known bool) {
 	case !wide && utf8.Valid(b) && !isASCII(b) && !multiByte(e):
 		return string(b), true // text in another charset is hardly ever valid UTF-8
 	}
+	if !wide && !multiByte(e) && e != japanese.ISO2022JP {
+		return byLine(b, func(line []byte) string {
+			if utf8.Valid(line) {
+				return string(line) // somebody has added text of another charset
+			}
+			return decodeWith(e, line)
+		}), true
+	}
 	s = decodeWith(e, b)
 	if !wide && strings.ContainsRune(s, utf8.RuneError) && utf8.Valid(b) {
 		return string(b), true
@@ -147,10 +155,25 @@ func guess(b []byte) string {
 	if utf8.Valid(b) {
 		return string(b)
 	}
-	if good, bad := countUTF8(b); good > bad {
-		return strings.ToValidUTF8(string(b), "\uFFFD") // UTF-8 with a few broken bytes
+	if good, _ := countUTF8(b); good == 0 {
+		return decodeWith(charmap.Windows1252, b)
 	}
-	return decodeWith(charmap.Windows1252, b)
+	return byLine(b, func(line []byte) string {
+		if good, bad := countUTF8(line); good > bad || bad == 0 {
+			return strings.ToValidUTF8(string(line), "\uFFFD") // UTF-8 with a few broken bytes
+		}
+		return decodeWith(charmap.Windows1252, line)
+	})
+}
+
+// byLine decodes each line for itself: a list or a gateway may have added some in a charset of its own.
+func byLine(b []byte, decode func([]byte) string) string {
+	var out strings.Builder
+	out.Grow(len(b))
+	for line := range bytes.Lines(b) {
+		out.WriteString(decode(line))
+	}
+	return out.String()
 }
 
 // countUTF8 counts the multi-byte sequences and the bytes that belong to none.

@@ -60,10 +60,17 @@ func (r *reader) attach(p *part) {
 	}
 	a.Inline = p.disposition.value == "inline" || p.disposition.value == "" && a.ContentID != ""
 	keep := len(r.attachments) == r.want
+	content := p.content
+	if _, ok := d.(*base64Decoder); ok {
+		content, _ = splitFooter(d, content)
+	}
+	if len(content) < len(p.content) {
+		r.b.mark("behind the content of an attachment stands a text that is not encoded")
+	}
 	encoded := p.isMail() && !p.message // its parts were not found by the scan
 	var inner []byte
 	sum := sha256.New()
-	decodeTransfer(r.b, d, p.content, func(piece []byte) bool {
+	decodeTransfer(r.b, d, content, func(piece []byte) bool {
 		sum.Write(piece)
 		a.Size += int64(len(piece))
 		if keep {
@@ -133,7 +140,8 @@ func (r *reader) body(p *part, room int) (s string, cut bool) {
 		d = identity{}
 	}
 	var raw []byte
-	decodeTransfer(r.b, d, p.content, func(piece []byte) bool {
+	content, footer := splitFooter(d, p.content)
+	decodeTransfer(r.b, d, content, func(piece []byte) bool {
 		raw = append(raw, piece...)
 		cut = len(raw) > room
 		return !cut
@@ -148,8 +156,8 @@ func (r *reader) body(p *part, room int) (s string, cut bool) {
 	if d.broken() {
 		r.b.mark("the text is no valid " + strings.ToLower(strings.TrimSpace(p.encoding)))
 	}
-	if b, ok := d.(*base64Decoder); ok && b.strays > len(raw)/10+3 {
-		raw = p.content[:min(len(p.content), room)] // it was not encoded at all
+	if b, ok := d.(*base64Decoder); ok && (b.strays > len(raw)/10+3 || neverEncoded(p.content)) {
+		raw, footer = p.content[:min(len(p.content), room)], nil // it was not encoded at all
 	}
 	if !r.b.spend(8 * len(raw)) {
 		return "", true
@@ -163,6 +171,10 @@ func (r *reader) body(p *part, room int) (s string, cut bool) {
 	s, known = decodeCharset(raw, label)
 	if !known {
 		r.b.mark(fmt.Sprintf("the charset %q is unknown", Cut(label, 40)))
+	}
+	if len(footer) > 0 && !cut && r.b.spend(8*len(footer)) {
+		end, _ := decodeCharset(footer, label)
+		s = withFooter(s, end, p.isHTML())
 	}
 	s = Text(s)
 	if !p.isHTML() && strings.EqualFold(strings.TrimSpace(p.kind.params["format"]), "flowed") && r.b.spend(2*len(s)) {

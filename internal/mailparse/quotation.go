@@ -103,12 +103,16 @@ func StripQuotation(body string) (reply string, ok bool) {
 // lineMarks are what programs draw lines with.
 const lineMarks = "-_*="
 
-// isSeparator reports whether a line is "----- Original Message -----" in any language.
+// isSeparator reports whether a line is "----- Original Message -----" or "---- On …, … wrote ----" in any language.
 func isSeparator(line string) bool {
 	line = strings.TrimSpace(line)
 	words := strings.TrimRight(strings.TrimLeft(line, lineMarks), lineMarks)
 	before := len(line) - len(strings.TrimLeft(line, lineMarks))
-	return before >= 2 && len(line)-before-len(words) >= 2 && words != "" && separated.MatchString(strings.TrimSpace(words))
+	if before < 2 || len(line)-before-len(words) < 2 || words == "" {
+		return false
+	}
+	words = strings.TrimSpace(words)
+	return separated.MatchString(words) || strings.Contains(words, "@") && isAttribution(words, false)
 }
 
 // isRule reports whether a line is the one that Outlook draws above the header of the previous mail.
@@ -147,7 +151,9 @@ func (q *quoteLines) attribution(i int) (start int, ok bool) {
 	next := q.next[i+1]
 	quoted := next < len(q.lines)
 	if quoted && !(isQuoted(q.lines[next]) && q.toTheEnd[next]) {
-		return 0, false // unmarked text could be the author's own
+		// Unmarked text could be the author's own, unless a program wrote the line above.
+		line := q.lines[i]
+		return i, strings.HasPrefix(line, "    ") && mayBeginAttribution(strings.TrimSpace(line)) && byProgram(strings.TrimSpace(line))
 	}
 	whole := ""
 	for n := 0; n < maxAttribution && i-n >= 0; n++ {
@@ -170,6 +176,12 @@ func isAttribution(whole string, quoted bool) bool {
 		return false
 	}
 	return verb.MatchString(whole) || quoted && addressed.MatchString(whole)
+}
+
+// byProgram reports whether a line is an attribution as nobody writes it: with a year, a time of day, an address and a
+// verb.
+func byProgram(line string) bool {
+	return year.MatchString(line) && clock.MatchString(line) && strings.Contains(line, "@") && strings.Contains(line, ">") && isAttribution(line, false)
 }
 
 // mayBeginAttribution reports whether a line looks like the first of a folded attribution.

@@ -32,7 +32,7 @@ var verb = regexp.MustCompile(`(?i)` + strings.Join([]string{
 }, "|"))
 
 // dated is a time or a date.
-var dated = regexp.MustCompile(`\d{1,2}[:.h]\d{2}|\d{4}|\d{1,2}[./-]\s?\d{1,2}|\d\s*[年월월日]`)
+var dated = regexp.MustCompile(`\p{Nd}{1,2}[:.h]\p{Nd}{2}|\p{Nd}{4}|\d{1,2}[./-]\s?\d{1,2}|\d\s*[年월월日]`)
 
 // clock is a time of day, and year a year.
 var (
@@ -40,8 +40,8 @@ var (
 	year  = regexp.MustCompile(`(?:19|20)\d{2}`)
 )
 
-// addressed is an attribution in any language: it ends with an address.
-var addressed = regexp.MustCompile(`\d.*[<(]\s?[^<>()\s]+@[^<>()\s]+[>)][^<>]{0,60}[:：]`)
+// addressed is an attribution in any language: it ends with an address, or with a time behind one.
+var addressed = regexp.MustCompile(`\p{Nd}.*[<(]\s?[^<>()\s]+@[^<>()\s]+[>)][^<>]{0,60}[:：]|[<(]\s?[^<>()\s]+@[^<>()\s]+[>)][^<>]{0,80}\d{1,2}[:.h]\d{2}\s*[:：]$`)
 
 // nameWrote is an attribution without a time: a name alone, and a verb.
 var nameWrote = regexp.MustCompile(`^(?:["'*]?\p{Lu}[\p{L}.'-]*["'*]?,?\s+){1,4}(?:<[^<>\s]+>\s+|\([^()\s]+\)\s+)?(?:wrote|writes|schrieb|a écrit|escribió|escreveu|ha scritto|skrev|napisał(?:\(a\))?|schreef|пишет|написал\(?а?\)?)\s*[:：]$`)
@@ -59,7 +59,7 @@ var sentence = regexp.MustCompile(`(?:[^\s.]{3,}[.]|[!?…])\s*$`)
 
 // separated is what stands between dashes in a line of its own above a quoted mail.
 var separated = regexp.MustCompile(`(?i)^(?:` +
-	`(?:original|forwarded|reply|replied)\s+(?:message|mail|appointment)|begin forwarded message|reply to message|` +
+	`(?:original|forwarded|reply|replied)(?:\s+(?:message|mail|appointment))?|begin forwarded message|reply to message|` +
 	`ursprüngliche\s+(?:nachricht|mail)|original-?nachricht|weitergeleitete\s+nachricht|` +
 	`message\s+(?:d['’]origine|original|transféré|initial)|mensaje\s+(?:original|reenviado)|mensagem\s+(?:original|encaminhada)|` +
 	`messaggio\s+(?:originale|inoltrato)|oorspronkelijk\s+bericht|doorgestuurd bericht|` +

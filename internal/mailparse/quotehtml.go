@@ -14,6 +14,7 @@ var (
 	quoteClasses = []string{
 		"gmail_quote", "gmail_quote_container", "yahoo_quoted", "moz-cite-prefix", "moz-forward-container", "protonmail_quote",
 		"tutanota_quote", "zmail_extra", "ms-outlook-mobile-reference-message", "hmquote", "mail_quote_collapse",
+		"history-quote-wrapper", "sh-quoted-content", "missive_quote",
 	}
 	quoteIDs = []string{
 		"mail-editor-reference-message-container", "ms-outlook-mobile-reference-message", "isforwardcontent", "isreplycontent",
@@ -44,13 +45,13 @@ func markOf(tag atom.Atom, a attributes) quoteMark {
 	if slices.Contains(dividerIDs, id) || strings.Contains(a["data-marker"], "__DIVIDER__") {
 		return isDivide
 	}
-	if slices.Contains(quoteIDs, id) || a["name"] == "messageReplySection" || a["data-marker"] == "__QUOTED_TEXT__" {
+	if slices.Contains(quoteIDs, id) || a["name"] == "messageReplySection" || tag == atom.Div && a["name"] == "quote" || a["data-marker"] == "__QUOTED_TEXT__" {
 		return isQuote
 	}
 	for class := range strings.FieldsSeq(strings.ToLower(a["class"])) {
 		class = strings.TrimPrefix(class, "x_")
 		switch {
-		case slices.Contains(quoteClasses, class):
+		case slices.Contains(quoteClasses, class) || strings.HasSuffix(class, "yahoo_quoted"):
 			return isQuote
 		case slices.Contains(dividerClasses, class):
 			return isDivide
@@ -82,10 +83,10 @@ type htmlStripper struct {
 	kept   strings.Builder
 	from   int // where what is not copied yet begins
 
-	open   []string // elements
-	skip   skipped  // the quotation or the hidden element that is being read
-	quoted bool     // it is a quotation
-	start  int      // where it began
+	open   []openElement
+	skip   skipped // the quotation or the hidden element that is being read
+	quoted bool    // it is a quotation
+	start  int     // where it began
 
 	line        strings.Builder // the last line with text
 	judged      bool            // attribution is known of it
@@ -97,6 +98,12 @@ type htmlStripper struct {
 	shown       bool // there is text outside quotations
 	found       bool
 	below       bool // there is text below a quotation
+}
+
+// openElement is an element that begins at a place.
+type openElement struct {
+	name string
+	at   int
 }
 
 func stripHTML(b *budget, source string) (reply string, ok bool) {
@@ -111,8 +118,10 @@ func stripHTML(b *budget, source string) (reply string, ok bool) {
 		}
 		if s.token(kind, z, pos, pos+raw) {
 			s.kept.WriteString(source[s.from:s.start])
-			for _, name := range slices.Backward(s.open) {
-				s.kept.WriteString("</" + name + ">")
+			for _, e := range slices.Backward(s.open) {
+				if e.at < s.start {
+					s.kept.WriteString("</" + e.name + ">")
+				}
 			}
 			s.found, s.from = true, len(source)
 			break
@@ -138,12 +147,26 @@ func (s *htmlStripper) token(kind html.TokenType, z *html.Tokenizer, pos, end in
 	case html.StartTagToken, html.SelfClosingTagToken:
 		name, more := z.TagName()
 		tag := string(name)
-		return s.startTag(tag, readAttributes(z, more), kind == html.SelfClosingTagToken, pos, end)
+		return s.startTag(tag, readAttributes(z, more), kind == html.SelfClosingTagToken, pos, end) || s.separated()
 	case html.EndTagToken:
 		name, _ := z.TagName()
 		s.endTag(string(name), end)
+		return s.separated()
 	}
 	return false
+}
+
+// separated reports whether a line has just ended that programs write above all that they quote.
+func (s *htmlStripper) separated() bool {
+	if !s.ended || s.skip.depth > 0 || s.line.Len() == 0 || s.line.Len() > maxShortLine || s.lineStart < s.from {
+		return false
+	}
+	line := strings.TrimSpace(strings.ReplaceAll(s.line.String(), "\u00a0", " "))
+	if !isSeparator(line) && !(hasColon(line) && forwarded.MatchString(line)) {
+		return false
+	}
+	s.start, s.shown = s.lineStart, s.before
+	return true
 }
 
 func (s *htmlStripper) text(v string, pos int) {
@@ -215,7 +238,7 @@ func (s *htmlStripper) startTag(name string, a attributes, closed bool, pos, end
 		s.endLine(pos, false)
 	}
 	if !closed && !void(tag) && len(s.open) < maxOpen {
-		s.open = append(s.open, name)
+		s.open = append(s.open, openElement{name, pos})
 	}
 	return false
 }
@@ -244,7 +267,7 @@ func (s *htmlStripper) endTag(name string, end int) {
 		}
 		return
 	}
-	if n := len(s.open); n > 0 && s.open[n-1] == name {
+	if n := len(s.open); n > 0 && s.open[n-1].name == name {
 		s.open = s.open[:n-1]
 	}
 	if tag := atom.Lookup([]byte(name)); blocks[tag] > 0 || tag == atom.Blockquote {

@@ -23,8 +23,8 @@ var sabotages = map[string]sabotage{
 	// SMTP answers 250 while the transaction still runs.
 	"ack-before-commit": {
 		patches: []patch{{
-			"internal/ingest/accept.go", "		made, err = s.commit(ctx, m, p.named, copies)\n",
-			"		made = 1\n		go func() { time.Sleep(200 * time.Millisecond); _, _ = s.commit(context.WithoutCancel(ctx), m, p.named, copies) }()\n",
+			"internal/ingest/accept.go", "	err = s.commit(ctx, sub)\n",
+			"	sub.made = 1\n	go func() { time.Sleep(200 * time.Millisecond); late := *sub; _ = s.commit(context.WithoutCancel(ctx), &late) }()\n",
 		}},
 		faults: []string{"kill@ingest", "postgres.immediate"}, duration: 40 * time.Second, breaks: promise.NothingLost,
 	},

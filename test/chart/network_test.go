@@ -98,6 +98,29 @@ func TestTheKMSOpensNoPrivateAddressToDispatchers(t *testing.T) {
 	require.False(t, reaches(named["api"], "8.8.8.8", 443))
 }
 
+// TestMailIsFilteredWhereThePolicyLetsIngestGo reads the ports of the filters from their addresses.
+func TestMailIsFilteredWhereThePolicyLetsIngestGo(t *testing.T) {
+	t.Parallel()
+	const filters = `ingest.milters=["inet:rspamd.mail:11332?name=rspamd","inet:[fd00::1]:7357","unix:/run/opendkim.sock","inet:second.mail:11332?on_failure=accept"]`
+	anywhere := policies(t, "--set-json", filters, "--set", "edge.enabled=true")
+	only := policies(t, "--set-json", filters, "--set", "edge.enabled=true,networkPolicy.milters.to[0].ipBlock.cidr=10.6.0.0/16")
+	for component, p := range anywhere {
+		filtering := component == "ingest" || component == "edge"
+		for _, port := range []int32{11332, 7357} {
+			if component == "dispatcher" {
+				continue // it has the internet anyway
+			}
+			require.Equal(t, filtering, reaches(p, "10.6.0.1", port), "%s, port %d", component, port)
+			require.Equal(t, filtering, reaches(only[component], "10.6.0.1", port), "%s, port %d", component, port)
+			require.False(t, reaches(only[component], "10.7.0.1", port), "%s, port %d", component, port)
+		}
+		require.False(t, filtering && reaches(p, "10.6.0.1", 8080), component)
+	}
+	for component, p := range policies(t, "--set", "ingest.milters={unix:/run/opendkim.sock},edge.enabled=true") {
+		require.False(t, component != "dispatcher" && reaches(p, "10.6.0.1", 11332), component)
+	}
+}
+
 func TestOnlyTheirOwnPortsAreOpen(t *testing.T) {
 	t.Parallel()
 	want := map[string][]int32{
