@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"net"
+	"net/http"
 	"strconv"
 	"testing"
 	"time"
@@ -28,11 +29,15 @@ func TestTheDoctorFollowsADomainUntilItReceivesMail(t *testing.T) {
 	require.NoError(t, err)
 	url := pgtest.URL(t)
 	db, broker := Database{URL: secret.Text(url)}, NATS{URL: secret.Text(natstest.URL(t))}
-	running(t, func(ctx context.Context, l *zap.Logger) error {
+	base, _ := running(t, func(ctx context.Context, l *zap.Logger) error {
 		return RunIngest(ctx, IngestConfig{
 			Database: db, NATS: broker, Lifecycle: Lifecycle{HTTPAddr: "127.0.0.1:0"}, SMTP: SMTP{Addr: net.JoinHostPort(host, strconv.Itoa(port))},
 		}, l)
 	})
+	require.Eventually(t, func() bool {
+		code, _ := standing(t, base)
+		return code == http.StatusOK
+	}, patience, 50*time.Millisecond, "it takes mail")
 	dns, _ := dnstest.Serve(t, dnstest.Zone{
 		"example.com. MX": {"10 mx.example.com."}, "mx.example.com. A": {host}, "2.0.18.127.in-addr.arpa. PTR": {"mx.example.com."},
 	})
