@@ -62,6 +62,9 @@ const (
 	RetryExponential = subscribers.RetryExponential
 )
 
+// EnvelopeV04 is the envelope of e2a v0.4, the system that Fanmail's users come from.
+const EnvelopeV04 = subscribers.EnvelopeV04
+
 // Masked stands for a secret in what is read of a webhook: a header's value, a
 // credential. In a change it means that the secret stays as it is.
 const Masked = subscribers.Masked
@@ -161,6 +164,10 @@ type Webhook struct {
 	PublicKey string
 	// Disabled: no events are sent. Events that come meanwhile can be replayed.
 	Disabled bool
+	// Envelope is [EnvelopeV04] for a receiver that can't read Fanmail's envelope yet; "": Fanmail's own. It is sent until
+	// EnvelopeUntil, which is at most 366 days from now; nil: 90 days from now.
+	Envelope      string
+	EnvelopeUntil *time.Time
 
 	CreatedAt       time.Time
 	LastDeliveredAt *time.Time // nil: never
@@ -178,6 +185,7 @@ func fromStore(w subscribers.Webhook) Webhook {
 		ID: w.ID, TenantID: w.TenantID, URL: w.URL, Events: w.Events, Filters: w.Filters, Description: w.Description,
 		MaxInFlight: w.MaxInFlight, RateLimit: w.RateLimit, Ordering: w.Ordering, Disabled: !w.Enabled,
 		Timeout: w.Timeout, Retry: w.Retry, Headers: w.Headers, Auth: w.Auth, CA: w.CA, Ed25519: w.Ed25519, PublicKey: w.PublicKey,
+		Envelope: w.Envelope, EnvelopeUntil: w.EnvelopeUntil,
 		CreatedAt: w.CreatedAt, LastDeliveredAt: w.LastDeliveredAt, AutoDisabledAt: w.AutoDisabledAt, DisabledReason: w.DisabledReason,
 	}
 }

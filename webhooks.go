@@ -23,7 +23,7 @@ func (c *Client) CreateWebhook(ctx context.Context, tenant TenantID, w Webhook) 
 		URL: w.URL, Events: w.Events, Filters: w.Filters, Description: w.Description,
 		MaxInFlight: w.MaxInFlight, RateLimit: w.RateLimit, Ordering: w.Ordering, Enabled: !w.Disabled,
 		Timeout: w.Timeout, Retry: w.Retry, Headers: w.Headers, Auth: w.Auth, CA: w.CA, Ed25519: w.Ed25519,
-		SigningSecret: w.SigningSecret,
+		SigningSecret: w.SigningSecret, Envelope: w.Envelope, EnvelopeUntil: w.EnvelopeUntil,
 	})
 	if err != nil {
 		return Webhook{}, err

@@ -165,7 +165,8 @@ func ListLog(ctx context.Context, db pg.DB, tenant events.TenantID, f LogFilter,
 }
 
 // Window names the events of a tenant that were created from Since on and before
-// Until, less those whose envelope is short and holds Without.
+// Until, less those whose envelope is short and holds Without, and those that were
+// imported as [Imported.Unlisted].
 type Window struct {
 	TenantID events.TenantID
 	Since    time.Time
@@ -182,7 +183,7 @@ func (w *Window) place(after *events.Record) (time.Time, [16]byte) {
 	return after.CreatedAt, after.ID
 }
 
-const ofWindow = ` FROM fanmail.events WHERE tenant_id = $1 AND created_at >= $2 AND created_at < $4 AND (created_at, id) > ($2, $3)
+const ofWindow = ` FROM fanmail.events WHERE tenant_id = $1 AND created_at >= $2 AND created_at < $4 AND (created_at, id) > ($2, $3) AND seq > 0
 	AND (cardinality($5::text[]) = 0 OR type = ANY($5)) AND NOT (octet_length(envelope) < 1024 AND position($6::bytea IN envelope) > 0)
 	ORDER BY created_at, id LIMIT $7`
 

@@ -9,7 +9,8 @@
 //   - [Registry] holds all webhooks in memory. The fan-out asks it which webhooks
 //     get an event, and the dispatcher asks it where to send and how to sign.
 //   - [QueueInsert], [FetchDue], [WriteOutcomes] and [FindPending] are the engine's
-//     statements on deliveries.
+//     statements on deliveries. [ImportDeliveries] and [Store.ImportWebhooks] are for
+//     what comes from another system.
 //
 // Most programs need only the root package, whose client has the methods of
 // [Store]. A program that uses this package itself begins like this:

@@ -42,6 +42,9 @@ type Entry struct {
 	Retry *Retry
 	// MaxAttempts is the number of attempts of each of its deliveries.
 	MaxAttempts int
+	// Envelope is [EnvelopeV04] until EnvelopeUntil, or "" for Fanmail's own.
+	Envelope      string
+	EnvelopeUntil *time.Time
 
 	xid      uint64
 	secrets  secrets
@@ -58,6 +61,11 @@ type Entry struct {
 // filters. It does not look at the tenant.
 func (e *Entry) Wants(ev *events.Record) bool {
 	return (slices.Contains(e.Events, ev.Type) || wantsEvery(e.Events)) && e.Filters.Match(ev.AgentID, ev.ConversationID, ev.Labels)
+}
+
+// OldEnvelope reports whether the webhook gets an older envelope at a time.
+func (e *Entry) OldEnvelope(now time.Time) bool {
+	return e.Envelope != "" && e.EnvelopeUntil != nil && now.Before(*e.EnvelopeUntil)
 }
 
 // Target returns the webhook's URL, parsed. Callers share the result and must not
@@ -193,7 +201,7 @@ const (
 SELECT id, tenant_id, url, events, filter_agent_ids, filter_conversation_ids, filter_labels,
        enabled, deleted_at IS NOT NULL, max_in_flight, coalesce(rate_limit, 0), ordering = 'strict',
        coalesce(timeout_seconds, 0), retry, max_attempts, coalesce(request_settings, ''),
-       signing_secret, previous_secrets, previous_until, changed_xid::text
+       signing_secret, previous_secrets, previous_until, changed_xid::text, coalesce(envelope, ''), envelope_until
 FROM fanmail.webhooks WHERE changed_xid >= CASE WHEN ` + databaseLife + ` = $2 THEN $1 ELSE '0' END::text::xid8`
 )
 
@@ -241,7 +249,7 @@ func (r *Registry) scanEntry(row pgx.CollectableRow) (*Entry, error) {
 	var stored storedSecrets
 	err := row.Scan(&e.ID, &e.TenantID, &e.URL, &e.Events, &e.Filters.AgentIDs, &e.Filters.ConversationIDs, &e.Filters.Labels,
 		&e.Enabled, &e.Deleted, &e.MaxInFlight, &e.RateLimit, &e.Strict, &seconds, &e.Retry, &e.MaxAttempts, &e.sealed,
-		&stored.present, &stored.previous, &stored.until, &xid)
+		&stored.present, &stored.previous, &stored.until, &xid, &e.Envelope, &e.EnvelopeUntil)
 	if err != nil {
 		return nil, err
 	}
@@ -301,7 +309,7 @@ func (r *Registry) apply(known, life string, since uint64, changed []*Entry) err
 // same compares the fields that two statements of one transaction may change.
 func (e *Entry) same(o *Entry) bool {
 	return e.Enabled == o.Enabled && e.Deleted == o.Deleted && e.secrets.same(&o.secrets) && e.URL == o.URL &&
-		e.sealed == o.sealed && e.Timeout == o.Timeout && reflect.DeepEqual(e.Retry, o.Retry)
+		e.sealed == o.sealed && e.Timeout == o.Timeout && e.Envelope == o.Envelope && reflect.DeepEqual(e.EnvelopeUntil, o.EnvelopeUntil) && reflect.DeepEqual(e.Retry, o.Retry)
 }
 
 // note keeps the set of locked webhooks.

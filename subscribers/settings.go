@@ -39,7 +39,7 @@ type Auth = endpoint.Auth
 // Retry is a webhook's own retry policy.
 type Retry = retry.Policy
 
-// Limits of an attempt's time and of a signing secret that is brought along. An error
+// Limits of an attempt's time, of a signing secret that is brought along, and of an older envelope. An error
 // that a limit causes names it.
 const (
 	// DefaultTimeout bounds an attempt, from dialling to the end of the answer, unless
@@ -50,6 +50,10 @@ const (
 	// MinSecretLength and MaxSecretLength bound a signing secret.
 	MinSecretLength = 16
 	MaxSecretLength = 200
+	// EnvelopePeriod is how long a webhook gets an older envelope unless it sets a time,
+	// and MaxEnvelopePeriod the longest time that it may set.
+	EnvelopePeriod    = 90 * 24 * time.Hour
+	MaxEnvelopePeriod = 366 * 24 * time.Hour
 )
 
 // checkAttempts checks the settings of attempts.
@@ -76,6 +80,23 @@ func checkRetry(p *Retry) error {
 		return &events.FieldError{Field: "retry." + f.Field, Reason: f.Reason}
 	}
 	return err
+}
+
+// EnvelopeV04 is the envelope of e2a v0.4, for receivers that can't read Fanmail's yet.
+const EnvelopeV04 = "v0.4"
+
+func checkEnvelope(form string, until *time.Time, now time.Time) error {
+	switch {
+	case form != "" && form != EnvelopeV04:
+		return &events.FieldError{Field: "envelope", Reason: fmt.Sprintf("is %q; it must be %q, or absent for Fanmail's own", form, EnvelopeV04)}
+	case until == nil:
+		return nil
+	case form == "":
+		return &events.FieldError{Field: "envelope_until", Reason: fmt.Sprintf("is set without envelope; set envelope to %q too", EnvelopeV04)}
+	case !until.After(now) || until.Sub(now) > MaxEnvelopePeriod:
+		return &events.FieldError{Field: "envelope_until", Reason: fmt.Sprintf("must lie within the next %.0f days", MaxEnvelopePeriod.Hours()/24)}
+	}
+	return nil
 }
 
 // CheckSecret checks a signing secret that is brought along; "": none is. The error is an

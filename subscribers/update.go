@@ -29,6 +29,10 @@ type Patch struct {
 	Auth        *Auth              // the zero value removes it
 	CA          *string            // "" removes it
 	Ed25519     *bool              // true makes a key pair if there is none; false removes it
+	// Envelope is [EnvelopeV04], or "" for Fanmail's own. A change of it without EnvelopeUntil
+	// sets that to [EnvelopePeriod] from now.
+	Envelope      *string
+	EnvelopeUntil *time.Time
 }
 
 func (p *Patch) apply(w *Webhook) {
@@ -44,6 +48,12 @@ func (p *Patch) apply(w *Webhook) {
 	set(&w.Headers, p.Headers)
 	set(&w.CA, p.CA)
 	set(&w.Ed25519, p.Ed25519)
+	if p.Envelope != nil {
+		w.Envelope, w.EnvelopeUntil = *p.Envelope, nil
+	}
+	if p.EnvelopeUntil != nil {
+		w.EnvelopeUntil = p.EnvelopeUntil
+	}
 	if p.Retry != nil {
 		if w.Retry = p.Retry; w.Retry.IsZero() {
 			w.Retry = nil
@@ -61,6 +71,21 @@ func (p *Patch) settings() bool {
 	return p.Headers != nil || p.Auth != nil || p.CA != nil || p.Ed25519 != nil
 }
 
+// finish checks the changed webhook against what it was, and sets the end of its envelope if the patch does not.
+func (p *Patch) finish(was, w *Webhook, now time.Time) error {
+	if err := p.checkMove(was, w); err != nil {
+		return err
+	}
+	if p.Envelope == nil && p.EnvelopeUntil == nil {
+		return nil
+	}
+	if err := checkEnvelope(w.Envelope, w.EnvelopeUntil, now); err != nil {
+		return err
+	}
+	w.normalizeEnvelope(now)
+	return nil
+}
+
 // checkMove returns an [*events.FieldError] if a change of the URL would send stored secrets to another origin.
 func (p *Patch) checkMove(was, w *Webhook) error {
 	before, s := was.settings(), w.settings()
@@ -76,7 +101,7 @@ func set[T any](to, from *T) {
 // validate checks only the fields that the patch sets: a webhook that was accepted
 // under older limits can still be disabled.
 func (p *Patch) validate(l Limits) error {
-	w := Webhook{URL: "https://example.com/", Events: []events.Type{events.EmailReceived}, MaxInFlight: 1, Ordering: OrderingNone}
+	w := Webhook{URL: "https://example.com/", Events: []events.Type{events.EmailReceived}, MaxInFlight: 1, Ordering: OrderingNone, Envelope: EnvelopeV04}
 	p.apply(&w)
 	return w.Validate(l)
 }
@@ -119,7 +144,7 @@ func (s *Store) Update(ctx context.Context, tenant events.TenantID, id events.We
 				return err
 			}
 		}
-		if err := p.checkMove(&was, &w); err != nil {
+		if err := p.finish(&was, &w, time.Now()); err != nil {
 			return err
 		}
 		if p.settings() {
@@ -181,14 +206,14 @@ func (s *Store) write(ctx context.Context, tx pgx.Tx, w *Webhook, enable, sent b
 	rows, err := tx.Query(ctx, `UPDATE fanmail.webhooks SET url = $3, description = $4, events = $5, filter_agent_ids = $6,
 			filter_conversation_ids = $7, filter_labels = $8, enabled = $9, max_in_flight = $10, rate_limit = nullif($11, 0), ordering = $12,
 			timeout_seconds = nullif($14, 0), retry = $15, max_attempts = $16,
-			request_settings = CASE WHEN $17 THEN $18 ELSE request_settings END,
+			request_settings = CASE WHEN $17 THEN $18 ELSE request_settings END, envelope = nullif($19, ''), envelope_until = $20,
 			enabled_at = CASE WHEN $13 THEN now() ELSE enabled_at END,
 			auto_disabled_at = CASE WHEN $13 THEN NULL ELSE auto_disabled_at END,
 			disabled_reason = CASE WHEN $13 THEN NULL ELSE disabled_reason END,
 			recovering = recovering OR $13 AND auto_disabled_at IS NOT NULL
 		WHERE tenant_id = $1 AND id = $2 RETURNING `+webhookColumns,
 		w.TenantID, w.ID, w.URL, w.Description, w.Events, w.Filters.AgentIDs, w.Filters.ConversationIDs, w.Filters.Labels,
-		w.Enabled, w.MaxInFlight, w.RateLimit, w.Ordering, enable, int(w.Timeout.Seconds()), w.Retry, w.Retry.Count(), sent, sealed)
+		w.Enabled, w.MaxInFlight, w.RateLimit, w.Ordering, enable, int(w.Timeout.Seconds()), w.Retry, w.Retry.Count(), sent, sealed, w.Envelope, w.EnvelopeUntil)
 	if err != nil {
 		return Webhook{}, fmt.Errorf("update a webhook: %w", err)
 	}

@@ -87,6 +87,8 @@ type Webhook struct {
 	Auth            *Auth             // nil for none
 	CA              string            // certificates in PEM to trust beside the system's; "" for none
 	Ed25519         bool              // requests have a v1a signature too
+	Envelope        string            // [EnvelopeV04], or "" for Fanmail's own
+	EnvelopeUntil   *time.Time        // from when on it gets Fanmail's own; nil without Envelope
 	PublicKey       string            // verifies it, "whpk_…"; set by the store, "" without Ed25519
 	CreatedAt       time.Time
 	LastDeliveredAt *time.Time // the last success; nil before the first
@@ -188,7 +190,24 @@ func (w *Webhook) Validate(l Limits) error {
 	if err := CheckSecret(w.SigningSecret); err != nil {
 		return err
 	}
+	if err := checkEnvelope(w.Envelope, w.EnvelopeUntil, time.Now()); err != nil {
+		return err
+	}
 	return checkAttempts(w.Timeout, w.Retry)
+}
+
+// normalizeEnvelope sets the time that an older envelope ends, if none is set.
+func (w *Webhook) normalizeEnvelope(now time.Time) {
+	switch {
+	case w.Envelope == "":
+		w.EnvelopeUntil = nil
+	case w.EnvelopeUntil == nil:
+		until := now.Add(EnvelopePeriod).UTC().Truncate(time.Second)
+		w.EnvelopeUntil = &until
+	default:
+		until := w.EnvelopeUntil.UTC().Truncate(time.Microsecond)
+		w.EnvelopeUntil = &until
+	}
 }
 
 // NormalizeURL checks the URL of a webhook and returns the form of it that is stored,

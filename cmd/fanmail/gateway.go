@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 )
 
 // gatewayFlags are the settings that gateways in front of an endpoint ask for. A value
@@ -21,6 +22,8 @@ type gatewayFlags struct {
 	CA             *string  `name:"ca" placeholder:"FILE" help:"Certificates to trust beside the system's, PEM."`
 	Timeout        *int     `help:"The time for an attempt in seconds, 1 to 30."`
 	Ed25519        *bool    `name:"ed25519" negatable:"" help:"Sign with an Ed25519 key pair too (v1a)."`
+	Envelope       *string  `placeholder:"v0.4" help:"The envelope of e2a v0.4, for a receiver that can't read Fanmail's yet."`
+	EnvelopeUntil  *string  `placeholder:"DATE" help:"Until when it gets that envelope, such as 2027-03-01; by default for 90 days."`
 	RetryDelays    []string `placeholder:"1m,5m,…" help:"The waits between attempts."`
 	RetryInitial   *string  `placeholder:"30s" help:"Exponential retries: the first wait."`
 	RetryFactor    *float64 `placeholder:"2" help:"Exponential retries: the growth of the waits."`
@@ -59,6 +62,15 @@ func (g *gatewayFlags) into(b map[string]any) error {
 	}
 	if retry := g.retry(); retry != nil {
 		b["retry"] = retry
+	}
+	if g.Envelope != nil {
+		b["envelope"] = *g.Envelope
+	}
+	if g.EnvelopeUntil != nil {
+		b["envelope_until"] = *g.EnvelopeUntil
+		if day, err := time.Parse(time.DateOnly, *g.EnvelopeUntil); err == nil {
+			b["envelope_until"] = day
+		}
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/internal/keyring"
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
+	"github.com/fanmail-dev/fanmail/test/e2atest"
 	"github.com/fanmail-dev/fanmail/test/natstest"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 	"github.com/fanmail-dev/fanmail/test/sink"
@@ -85,8 +86,10 @@ func interruptibles() map[string]interruptible {
 			must(t, t.TempDir(), "", "streams", at)
 			return []string{"fanout", "reset", "--to-sequence=1", at}
 		}, "the fan-out goes on from", false},
-		"secrets rotate": {rotation, "are encrypted with key", false},
-		"replay":         {func(t *testing.T) []string { return replaying(t, nil) }, "completed", false},
+		"import e2a":        {importing(), "the import is complete", false},
+		"import e2a follow": {importing("--follow"), "a pass is complete", true},
+		"secrets rotate":    {rotation, "are encrypted with key", false},
+		"replay":            {func(t *testing.T) []string { return replaying(t, nil) }, "completed", false},
 		"replay watch": {func(t *testing.T) []string {
 			hold := make(chan struct{})
 			t.Cleanup(func() { close(hold) })
@@ -118,6 +121,15 @@ func replaying(t *testing.T, hold chan struct{}) []string {
 		receiver.Script("/in", sink.Hang(hold))
 	}
 	return []string{"--dir", dir, "replay", "--since=1h", "--mode=all"}
+}
+
+// importing returns a function that returns a command with an e2a database to import.
+func importing(more ...string) func(t *testing.T) []string {
+	return func(t *testing.T) []string {
+		there := e2atest.New(t, "https://hooks.example.com")
+		there.Fill(t, 1000)
+		return append([]string{"import", "e2a", "--from=" + there.URL, "--database-url=" + pgtest.URL(t)}, more...)
+	}
 }
 
 // rotation returns a command that encrypts the secrets of a hundred webhooks.

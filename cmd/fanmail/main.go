@@ -32,6 +32,7 @@ type cli struct {
 	Messages   messagesCmd               `cmd:"" help:"Read messages, and deliver them to the agents' own webhooks."`
 	Replay     replayCmd                 `cmd:"" help:"Replay past events."`
 	Fanout     fanoutCmd                 `cmd:"" help:"Reset the consumer that fans events out (for operators)."`
+	Import     importCmd                 `cmd:"" help:"Import from another system (for operators)."`
 	Keys       keysCmd                   `cmd:"" help:"List, create and revoke API keys."`
 	Tenants    tenantsCmd                `cmd:"" help:"List and create tenants."`
 	Stats      statsCmd                  `cmd:"" help:"Print counts, latencies and the backlog of deliveries."`

@@ -40,6 +40,9 @@ var templates = map[string][]string{
 		"host=127.0.0.1 port=1 user=fan password=%s dbname=db", "host=127.0.0.1 port=1 password='%s dbname=db", "host=127.0.0.1 port=1 password='a' %s",
 		"host=127.0.0.1 port=1 passwrd=%s", "%s",
 	},
+	"from": {
+		"postgres://fan:%s@127.0.0.1:1/db", "postgres//fan:%s@127.0.0.1:1/db", "fan:%s@127.0.0.1:1/db", "host=127.0.0.1 port=1 user=fan password=%s dbname=db", "%s",
+	},
 	"nats-url": {"nats://fan:%s@127.0.0.1:1", "nats://%s@127.0.0.1:1", "tls://fan:%s@127.0.0.1:1,nats://fan:%s@127.0.0.1:2", "fan:%s@127.0.0.1:1", "nats//fan:%s@h", "%s"},
 	"proxy":    {"http://fan:%s@127.0.0.1:1", "socks5://fan:%s@127.0.0.1:1", "ftp://fan:%s@127.0.0.1:1", "http//fan:%s@h", "fan:%s@127.0.0.1", "%s"},
 	"api":      {"http://fan:%s@127.0.0.1:1", "https://fan:%s@127.0.0.1:1/", "http//fan:%s@127.0.0.1", "fan:%s@127.0.0.1", "%s"},
@@ -154,6 +157,8 @@ func closed(command *kong.Node, flag string) []string {
 		switch f.Name {
 		case "database-url":
 			out = append(out, "--database-url=postgres://fan@127.0.0.1:1/db")
+		case "from":
+			out = append(out, "--from=postgres://fan@127.0.0.1:1/db")
 		case "nats-url":
 			out = append(out, "--nats-url=nats://127.0.0.1:1")
 		case "api", "smtp":
@@ -184,7 +189,7 @@ func TestNoBrokenSettingOfAProcessIsPrinted(t *testing.T) {
 	cancel()
 	whole := map[string]string{"database-url": "postgres://fan@127.0.0.1:1/db", "nats-url": "nats://127.0.0.1:1"}
 	for flag := range templates {
-		if flag == "api" || flag == "key" {
+		if flag == "api" || flag == "key" || flag == "from" {
 			continue
 		}
 		for _, value := range shapes(t, flag, 1) {

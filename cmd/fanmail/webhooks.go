@@ -106,7 +106,7 @@ func (c *webhooksCreate) Run(ctx context.Context, s *session) error {
 type webhooksUpdate struct {
 	target
 	webhookSettings
-	Clear []string `enum:"headers,auth,ca,retry,timeout,ed25519,rate_limit" placeholder:"SETTING,…" help:"Settings to clear: headers, auth, ca, retry, timeout, ed25519, rate_limit."`
+	Clear []string `enum:"headers,auth,ca,retry,timeout,ed25519,rate_limit,envelope" placeholder:"SETTING,…" help:"Settings to clear: headers, auth, ca, retry, timeout, ed25519, rate_limit, envelope."`
 	ID    string   `arg:""`
 }
 

@@ -26,7 +26,8 @@ CREATE TABLE fanmail.api_keys (
     rate_limit   integer CHECK (rate_limit > 0), -- requests a second; NULL: the server's limit
     created_at   timestamptz NOT NULL DEFAULT now(),
     last_used_at timestamptz,
-    revoked_at   timestamptz
+    revoked_at   timestamptz,
+    expires_at   timestamptz                   -- NULL: never
 );
 CREATE INDEX api_keys_tenant ON fanmail.api_keys (tenant_id, created_at DESC, id DESC);
 
@@ -116,6 +117,9 @@ CREATE TABLE fanmail.webhooks (
     max_attempts             smallint NOT NULL DEFAULT 8 CHECK (max_attempts BETWEEN 1 AND 30), -- of each delivery, by the policy
     -- Headers, credentials, certificates and the key of Ed25519, as JSON, sealed if there is a key; NULL: none.
     request_settings         text,
+    -- The form of the envelope that it gets until a time; NULL: Fanmail's own.
+    envelope                 text CHECK (envelope = 'v0.4'),
+    envelope_until           timestamptz CHECK ((envelope IS NULL) = (envelope_until IS NULL)),
     signing_secret           text NOT NULL,    -- sealed if there is a key; '' of a deleted webhook
     previous_secrets         text[] NOT NULL DEFAULT '{}', -- rotated away, newest first; sealed likewise
     previous_until           timestamptz[] NOT NULL DEFAULT '{}', -- until when each of them signs
@@ -145,7 +149,7 @@ END $$;
 CREATE TRIGGER webhooks_stamp BEFORE UPDATE OF
     url, description, events, filter_agent_ids, filter_conversation_ids, filter_labels, enabled,
     max_in_flight, rate_limit, ordering, timeout_seconds, retry, max_attempts, request_settings,
-    signing_secret, previous_secrets, previous_until, deleted_at
+    envelope, envelope_until, signing_secret, previous_secrets, previous_until, deleted_at
     ON fanmail.webhooks FOR EACH ROW EXECUTE FUNCTION fanmail.webhooks_stamp();
 
 -- The event log. The envelope is POSTed byte for byte, hence bytea.
@@ -154,7 +158,7 @@ CREATE TABLE fanmail.events (
     created_at      timestamptz NOT NULL,
     tenant_id       uuid NOT NULL,
     type            text NOT NULL,
-    seq             bigint NOT NULL,           -- the outbox sequence
+    seq             bigint NOT NULL,           -- the outbox sequence; negative if replays leave the event out
     agent_id        text,
     conversation_id text,
     labels          text[],
@@ -418,6 +422,27 @@ CREATE TABLE fanmail.operational_events (
     type       text NOT NULL,
     data       jsonb NOT NULL                  -- the event's data
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+
+-- What `fanmail import` has brought from another system: one row for each, named by its first user.
+CREATE TABLE fanmail.imports (
+    source        uuid PRIMARY KEY,
+    started_at    timestamptz NOT NULL DEFAULT now(),
+    passed_at     timestamptz,                 -- the end of the last whole pass
+    -- Rows of the other system that were created before these times have been taken, and have ended.
+    events_at     timestamptz NOT NULL DEFAULT '-infinity',
+    messages_at   timestamptz NOT NULL DEFAULT '-infinity',
+    deliveries_at timestamptz NOT NULL DEFAULT '-infinity',
+    agent_deliveries_at timestamptz NOT NULL DEFAULT '-infinity'
+);
+-- The tenants, keys, agents and webhooks of the other system as the last pass read them. A row that is changed here and
+-- not there stays as it is here.
+CREATE TABLE fanmail.imported_rows (
+    source uuid NOT NULL,
+    kind   text NOT NULL,
+    id     text NOT NULL,                      -- there
+    digest bytea NOT NULL,                     -- SHA-256 of the row
+    PRIMARY KEY (source, kind, id)
+);
 
 -- +goose StatementBegin
 -- Inserts operational events into the event log and the outbox, with the rights of its owner: a dispatcher may insert no

@@ -91,6 +91,16 @@ func MakePartitions(ctx context.Context, pool *pgxpool.Pool) error {
 	return nil
 }
 
+// MakePastPartitions makes the day partitions of the last days, today's included, that are missing: for rows that come
+// from elsewhere with their own times.
+func MakePastPartitions(ctx context.Context, pool *pgxpool.Pool, days int) error {
+	_, err := pool.Exec(ctx, `SELECT fanmail.make_partitions((now() AT TIME ZONE 'UTC')::date - $1::integer, $1::integer + 1)`, days)
+	if err != nil {
+		return fmt.Errorf("make partitions of past days: %w", err)
+	}
+	return nil
+}
+
 // makeSchema makes the schema fanmail, in which goose keeps its own table. It
 // looks first: CREATE SCHEMA needs a right even where IF NOT EXISTS does nothing.
 func makeSchema(ctx context.Context, pool *pgxpool.Pool) error {

@@ -4,12 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"mime"
-	"strings"
 	"time"
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/events/email"
+	"github.com/fanmail-dev/fanmail/internal/e2aenvelope"
 )
 
 // Payload is the body of a POST.
@@ -41,11 +40,11 @@ type Payload struct {
 const (
 	// HeaderVerified is "true" only if DMARC passed: the domain of the From address
 	// authenticated the mail. Otherwise it is "false".
-	HeaderVerified = "X-E2A-Auth-Verified"
+	HeaderVerified = e2aenvelope.HeaderVerified
 	// HeaderSender is the From address, to which HeaderVerified refers.
-	HeaderSender = "X-E2A-Auth-Sender"
+	HeaderSender = e2aenvelope.HeaderSender
 	// HeaderDomainCheck are the results, as in "spf=pass; dkim=fail; dmarc=none".
-	HeaderDomainCheck = "X-E2A-Auth-Domain-Check"
+	HeaderDomainCheck = e2aenvelope.HeaderDomainCheck
 )
 
 // errEvent means that the stored event of a mail is not one that Fanmail writes.
@@ -56,6 +55,9 @@ var errEvent = errors.New("the mail's stored event can't be decoded")
 func newPayload(agent string, envelope []byte) (*Payload, error) {
 	env, err := events.DecodeEnvelope(envelope)
 	if err != nil {
+		if p, err := importedPayload(agent, envelope); err == nil {
+			return p, nil
+		}
 		return nil, fmt.Errorf("%w: %w", errEvent, err)
 	}
 	var r email.Received
@@ -74,32 +76,20 @@ func newPayload(agent string, envelope []byte) (*Payload, error) {
 	if len(r.From) > 0 {
 		p.From = r.From[0].Address
 	}
-	p.AuthHeaders = authHeaders(&r.Authentication, p.From)
+	p.AuthHeaders = e2aenvelope.AuthHeaders(&r.Authentication, p.From)
 	return p, nil
 }
 
-func authHeaders(a *email.Authentication, from string) map[string]string {
-	dkim := email.Result("none")
-	for _, d := range a.DKIM {
-		// One valid signature is enough.
-		if dkim == "none" || d.Result == "pass" {
-			dkim = d.Result
-		}
+// importedPayload makes the payload of a mail that e2a received: its results of authentication are kept as they were.
+func importedPayload(agent string, envelope []byte) (*Payload, error) {
+	r, err := e2aenvelope.DecodeReceived(envelope)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errEvent, err)
 	}
-	verified := "false"
-	if a.Checked && a.DMARC.Result == "pass" {
-		verified = "true"
-	}
-	return map[string]string{
-		HeaderVerified:    verified,
-		HeaderSender:      headerValue(from),
-		HeaderDomainCheck: headerValue(fmt.Sprintf("spf=%s; dkim=%s; dmarc=%s", a.SPF.Result, dkim, a.DMARC.Result)),
-	}
-}
-
-// headerValue encodes text that is not printable ASCII as an RFC 2047 word.
-func headerValue(s string) string {
-	return mime.QEncoding.Encode("utf-8", strings.TrimSpace(s))
+	return &Payload{
+		MessageID: r.MessageID, ConversationID: r.ConversationID, From: string(r.From), To: r.To, CC: r.CC, ReplyTo: r.ReplyTo, Recipient: agent,
+		RawMessage: []byte{}, AuthHeaders: r.AuthHeaders, ReceivedAt: r.ReceivedAt,
+	}, nil
 }
 
 func addresses(list []email.Address) []string {

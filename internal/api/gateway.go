@@ -119,11 +119,26 @@ type GatewaySettings struct {
 	Retry   *retrySettings    `json:"retry,omitempty" doc:"When a delivery is attempted again; absent: the default schedule."`
 	Timeout int               `json:"timeout,omitempty" minimum:"1" maximum:"30" default:"15" doc:"The time for an attempt, in seconds, from dialling to the end of the answer."`
 	Ed25519 bool              `json:"ed25519,omitempty" doc:"Gives each request a v1a signature of Standard Webhooks beside the HMAC. public_key verifies it."`
+	EnvelopeSettings
+}
+
+// EnvelopeSettings choose the form of the envelope.
+type EnvelopeSettings struct {
+	Envelope      string    `json:"envelope,omitempty" enum:"v0.4" doc:"The envelope of e2a v0.4, for a receiver that can't read Fanmail's yet. Absent: Fanmail's own."`
+	EnvelopeUntil time.Time `json:"envelope_until,omitzero" doc:"Until when the webhook gets that envelope: at most 366 days from now. Absent: 90 days from now."`
+}
+
+func (e *EnvelopeSettings) apply(w *subscribers.Webhook) {
+	w.Envelope = e.Envelope
+	if !e.EnvelopeUntil.IsZero() {
+		w.EnvelopeUntil = &e.EnvelopeUntil
+	}
 }
 
 func (g *GatewaySettings) apply(w *subscribers.Webhook) (err error) {
 	w.Headers, w.Auth, w.CA, w.Ed25519 = g.Headers, g.Auth.settings(), g.CA, g.Ed25519
 	w.Timeout = time.Duration(g.Timeout) * time.Second
+	g.EnvelopeSettings.apply(w)
 	w.Retry, err = g.Retry.settings()
 	return err
 }
@@ -137,6 +152,9 @@ type GatewayChange struct {
 	Retry   optional[retrySettings]     `json:"retry,omitempty" nullable:"true" doc:"null: the default schedule. Deliveries that exist keep their number of attempts."`
 	Timeout optional[int]               `json:"timeout,omitempty" minimum:"1" maximum:"30" nullable:"true" doc:"null: the default."`
 	Ed25519 optional[bool]              `json:"ed25519,omitempty" nullable:"true" doc:"true makes a key pair if there is none; false or null removes it."`
+
+	Envelope      optional[string]    `json:"envelope,omitempty" nullable:"true" enum:"v0.4" doc:"The envelope of e2a v0.4; null: Fanmail's own, from now on."`
+	EnvelopeUntil optional[time.Time] `json:"envelope_until,omitempty" doc:"Until when the webhook gets that envelope: at most 366 days from now. Absent where envelope is set: 90 days from now."`
 }
 
 func (g *GatewayChange) apply(p *subscribers.Patch) (err error) {
@@ -159,8 +177,9 @@ func (g *GatewayChange) apply(p *subscribers.Patch) (err error) {
 			*p.Timeout = time.Duration(*g.Timeout.value) * time.Second
 		}
 	}
-	p.Headers, p.CA, p.Ed25519 = g.Headers.orZero(), g.CA.orZero(), g.Ed25519.orZero()
-	return nil
+	p.Headers, p.CA, p.Ed25519, p.Envelope = g.Headers.orZero(), g.CA.orZero(), g.Ed25519.orZero(), g.Envelope.orZero()
+	p.EnvelopeUntil, err = g.EnvelopeUntil.required("body.envelope_until")
+	return err
 }
 
 // Gateway are the same settings in an answer, without secrets.
@@ -172,12 +191,16 @@ type Gateway struct {
 	Timeout   int               `json:"timeout" doc:"The time for an attempt, in seconds."`
 	Ed25519   bool              `json:"ed25519"`
 	PublicKey *string           `json:"public_key" doc:"The public key of the v1a signatures; null without ed25519."`
+
+	Envelope      *string    `json:"envelope" doc:"v0.4: the envelope of e2a v0.4, until envelope_until; null: Fanmail's own."`
+	EnvelopeUntil *time.Time `json:"envelope_until"`
 }
 
 func showGateway(w *subscribers.Webhook) Gateway {
 	g := Gateway{
 		Headers: map[string]string{}, Auth: showAuth(w.Auth), CA: text(w.CA), Retry: showRetry(w.Retry),
 		Timeout: int(subscribers.DefaultTimeout.Seconds()), Ed25519: w.Ed25519, PublicKey: text(w.PublicKey),
+		Envelope: text(w.Envelope), EnvelopeUntil: w.EnvelopeUntil,
 	}
 	maps.Copy(g.Headers, w.Headers)
 	if w.Timeout > 0 {

@@ -2,10 +2,12 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
 
+	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/attempt"
 	"github.com/fanmail-dev/fanmail/internal/tracecontext"
 	"github.com/fanmail-dev/fanmail/subscribers"
@@ -25,11 +27,15 @@ var headerTraceparent = http.CanonicalHeaderKey(tracecontext.Header)
 // poster signs and sends deliveries.
 type poster struct {
 	*attempt.Poster
-	leaseValid func() bool // whether this process still owns the partitions
+	leaseValid  func() bool // whether this process still owns the partitions
+	oldEnvelope func(context.Context, events.TenantID, []byte) ([]byte, func(), error)
 }
 
+// errOldEnvelope is what a tenant reads of an error in making an older envelope.
+var errOldEnvelope = errors.New("the mail can't be read for the envelope v0.4 now")
+
 func newPoster(o Options, leaseValid func() bool) *poster {
-	return &poster{leaseValid: leaseValid, Poster: attempt.NewPoster(attempt.Config{
+	return &poster{leaseValid: leaseValid, oldEnvelope: o.OldEnvelope, Poster: attempt.NewPoster(attempt.Config{
 		Timeout: AttemptTimeout, UserAgent: "Fanmail/1 (webhooks)",
 		AllowHTTP: o.AllowHTTP, AllowNetworks: o.AllowNetworks, AllowPorts: o.AllowPorts, Proxy: o.Proxy, ProxyFilters: o.ProxyFilters,
 		IdleConns: o.Slots / 2, Conns: o.conns, HTTP2Conns: o.http2Conns,
@@ -47,7 +53,7 @@ func (p *poster) changed(w *subscribers.Entry) {
 	})
 }
 
-// post makes one attempt: it signs the stored bytes and sends them.
+// post makes one attempt: it signs the stored bytes, or their older form, and sends them.
 func (p *poster) post(ctx context.Context, w *subscribers.Entry, q *delivery) attempt.Result {
 	now := time.Now()
 	u, err := w.Target()
@@ -62,6 +68,17 @@ func (p *poster) post(ctx context.Context, w *subscribers.Entry, q *delivery) at
 	if err != nil {
 		return attempt.Unsent(err, now)
 	}
+	envelope := q.Envelope
+	if p.oldEnvelope != nil && w.OldEnvelope(now) {
+		old, release, err := p.oldEnvelope(ctx, w.TenantID, envelope)
+		if err != nil {
+			r := attempt.Unsent(errOldEnvelope, now)
+			r.Detail = err.Error()
+			return r
+		}
+		defer release()
+		envelope = old
+	}
 	h := make(http.Header, 12)
 	q.head.set(h)
 	values := [2]string{q.ID.String(), strconv.Itoa(q.Attempts + 1)}
@@ -72,9 +89,9 @@ func (p *poster) post(ctx context.Context, w *subscribers.Entry, q *delivery) at
 			h[headerTraceparent] = []string{own}
 		}
 	}
-	signer.Sign(h, q.eventID.String(), now, q.Envelope)
+	signer.Sign(h, q.eventID.String(), now, envelope)
 	return p.Post(ctx, attempt.Request{
-		URL: u, Header: h, Body: attempt.Bytes(q.Envelope), Length: int64(len(q.Envelope)), Endpoint: endpoint,
+		URL: u, Header: h, Body: attempt.Bytes(envelope), Length: int64(len(envelope)), Endpoint: endpoint,
 		LeaseValid: func() bool { return p.leaseValid() && !q.tenure.ended() },
 	})
 }

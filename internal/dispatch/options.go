@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"net/url"
@@ -11,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
+	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 )
 
@@ -45,6 +47,9 @@ type Options struct {
 	// Tracer makes the spans of traced events. Nil: none are made, and
 	// receivers get no traceparent header.
 	Tracer trace.Tracer
+	// OldEnvelope returns an event's envelope in the form that webhooks with an older envelope get. release is called once
+	// it is sent. Nil: such webhooks get the stored envelope.
+	OldEnvelope func(ctx context.Context, tenant events.TenantID, envelope []byte) (old []byte, release func(), err error)
 
 	conns      int // at most, to endpoints; 0: no bound
 	http2Conns int // of them, at most

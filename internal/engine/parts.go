@@ -68,6 +68,7 @@ func NewDispatcher(ctx context.Context, c Conn, o Options) (*Dispatcher, error) 
 	d.dispatch, err = dispatch.New(c.Pool, c.NC, c.JS, d.registry, dispatch.Options{
 		Name: o.Name, Slots: o.Slots, SlowSlots: o.SlowSlots, AllowHTTP: o.AllowHTTP, AllowNetworks: o.AllowNetworks,
 		AllowPorts: o.AllowPorts, Proxy: o.Proxy, ProxyFilters: o.ProxyFilters, Drain: o.Drain, Streams: o.Streams, Log: o.Log, Registerer: o.Registerer, Tracer: o.Tracer,
+		OldEnvelope: oldEnvelopes(c.Pool, o.Blobs),
 	})
 	if err != nil {
 		own.Close()

@@ -32,7 +32,7 @@ const KeyPrefix = "fm_"
 const MaxRateLimit = 100_000
 
 var (
-	// ErrUnauthenticated means that a secret belongs to no key, or to a revoked one.
+	// ErrUnauthenticated means that a secret belongs to no key, or to one that is revoked or has expired.
 	ErrUnauthenticated = errors.New("no such key")
 	// ErrNoKey means that there is no such key, that it is revoked already, or that
 	// it belongs to another tenant.
@@ -48,6 +48,7 @@ type Key struct {
 	RateLimit  *int             `json:"rate_limit" doc:"Requests a second; null for the limit of the server."`
 	CreatedAt  time.Time        `json:"created_at"`
 	LastUsedAt *time.Time       `json:"last_used_at" doc:"The last use; updated at most once a minute."`
+	ExpiresAt  *time.Time       `json:"expires_at" doc:"From when on the key is refused; null for never. Only imported keys have it."`
 }
 
 // NewKey describes a key to create.
@@ -122,12 +123,12 @@ func hash(secret string) []byte {
 	return sum[:]
 }
 
-const keyColumns = `id, tenant_id, name, scopes, rate_limit, created_at, last_used_at`
+const keyColumns = `id, tenant_id, name, scopes, rate_limit, created_at, last_used_at, expires_at`
 
 func scanKey(row pgx.CollectableRow) (Key, error) {
 	var k Key
 	var tenant events.TenantID
-	err := row.Scan(&k.ID, &tenant, &k.Name, &k.Scopes, &k.RateLimit, &k.CreatedAt, &k.LastUsedAt)
+	err := row.Scan(&k.ID, &tenant, &k.Name, &k.Scopes, &k.RateLimit, &k.CreatedAt, &k.LastUsedAt, &k.ExpiresAt)
 	if !tenant.IsZero() {
 		k.TenantID = &tenant
 	}
@@ -135,6 +136,10 @@ func scanKey(row pgx.CollectableRow) (Key, error) {
 	if k.LastUsedAt != nil {
 		used := k.LastUsedAt.UTC()
 		k.LastUsedAt = &used
+	}
+	if k.ExpiresAt != nil {
+		ends := k.ExpiresAt.UTC()
+		k.ExpiresAt = &ends
 	}
 	return k, err
 }
@@ -179,10 +184,10 @@ func RevokeKey(ctx context.Context, db DB, tenant events.TenantID, id events.API
 	return nil
 }
 
-// Valid reports whether a key exists and is not revoked.
+// Valid reports whether a key exists, is not revoked and has not expired.
 func Valid(ctx context.Context, db DB, id events.APIKeyID) (bool, error) {
 	var ok bool
-	err := db.QueryRow(ctx, `SELECT EXISTS (SELECT FROM fanmail.api_keys WHERE id = $1 AND revoked_at IS NULL)`, id).Scan(&ok)
+	err := db.QueryRow(ctx, `SELECT EXISTS (SELECT FROM fanmail.api_keys WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()))`, id).Scan(&ok)
 	if err != nil {
 		return false, fmt.Errorf("look up a key: %w", err)
 	}
@@ -219,7 +224,7 @@ func Authenticate(ctx context.Context, db DB, secret string) (Principal, error) 
 	into := append([]any{&p.KeyID, &p.TenantID, &p.Scopes, &p.RateLimit, &stale}, p.Quota.scan()...)
 	err := db.QueryRow(ctx, `SELECT k.id, k.tenant_id, k.scopes, coalesce(k.rate_limit, 0), coalesce(k.last_used_at < now() - interval '1 minute', true), `+quotaColumns+`
 		FROM fanmail.api_keys AS k LEFT JOIN fanmail.tenant_quotas AS q ON q.tenant_id = k.tenant_id
-		WHERE k.secret_hash = $1 AND k.revoked_at IS NULL`, hash(secret)).Scan(into...)
+		WHERE k.secret_hash = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())`, hash(secret)).Scan(into...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Principal{}, ErrUnauthenticated
 	}

@@ -95,6 +95,10 @@ var Owners = []Owner{
 		Because: "a process's state is read as it was written",
 	},
 	{
+		Package: "internal/importe2a", Tables: []string{"imports", "imported_rows"},
+		Because: "they say how far one import has come",
+	},
+	{
 		Package: "internal/api", Tables: []string{"idempotency_keys"},
 		Because: "it stores answers of the API",
 	},

@@ -1,0 +1,442 @@
+package importe2a_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail"
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
+	"github.com/fanmail-dev/fanmail/internal/importe2a"
+	"github.com/fanmail-dev/fanmail/internal/keyring"
+	"github.com/fanmail-dev/fanmail/internal/pg"
+	"github.com/fanmail-dev/fanmail/internal/secret"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
+	"github.com/fanmail-dev/fanmail/subscribers"
+	"github.com/fanmail-dev/fanmail/subscribers/signature"
+	"github.com/fanmail-dev/fanmail/test/e2atest"
+	"github.com/fanmail-dev/fanmail/test/natstest"
+	"github.com/fanmail-dev/fanmail/test/pgtest"
+	"github.com/fanmail-dev/fanmail/test/sink"
+)
+
+// patience is how long tests wait for a condition.
+const patience = 3 * time.Minute
+
+var local = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+
+// rig has an e2a database, an empty Fanmail and a receiver.
+type rig struct {
+	t      *testing.T
+	there  *e2atest.Database
+	pool   *pgxpool.Pool
+	sink   *sink.Sink
+	keyset string
+	ann    events.TenantID
+}
+
+func newRig(t *testing.T, evs int) *rig {
+	t.Helper()
+	r := &rig{t: t, sink: sink.New(t)}
+	r.there = e2atest.New(t, strings.TrimSuffix(r.sink.URL("/"), "/"))
+	if evs > 0 {
+		r.there.Fill(t, evs)
+	}
+	var err error
+	r.pool, err = pg.Open(t.Context(), pgtest.URL(t), 8)
+	require.NoError(t, err)
+	t.Cleanup(r.pool.Close)
+	text, err := keyring.NewKeyset()
+	require.NoError(t, err)
+	r.keyset = string(text)
+	r.ann, err = events.Parse[events.TenantKind]("ten_" + e2atest.Ann)
+	require.NoError(t, err)
+	return r
+}
+
+func (r *rig) options() importe2a.Options {
+	keys, err := keyring.Parse(secret.Text(r.keyset))
+	require.NoError(r.t, err)
+	limits := subscribers.Limits{AllowHTTP: true, AllowNetworks: local}
+	return importe2a.Options{
+		Pool: r.pool, Store: subscribers.NewStore(r.pool, limits).WithKeyring(keys), Registry: subscribers.NewRegistry(r.pool, nil, nil).WithKeyring(keys),
+		Limits: limits, Progress: func(string, int64, int64) {},
+	}
+}
+
+func (r *rig) source() *importe2a.Source {
+	r.t.Helper()
+	src, err := importe2a.Open(r.t.Context(), secret.Text(r.there.URL))
+	require.NoError(r.t, err)
+	r.t.Cleanup(src.Close)
+	return src
+}
+
+// run makes a pass.
+func (r *rig) run(o importe2a.Options) *importe2a.Report {
+	r.t.Helper()
+	report, err := importe2a.Import(r.t.Context(), r.source(), o, func(*importe2a.Report) {})
+	require.NoError(r.t, err, "%v", report.Problems)
+	return report
+}
+
+// check compares both sides.
+func (r *rig) check() *importe2a.Report {
+	r.t.Helper()
+	report, err := importe2a.Check(r.t.Context(), r.source(), r.options())
+	require.NoError(r.t, err)
+	return report
+}
+
+func added(report *importe2a.Report) (n int64) {
+	for _, row := range report.Rows {
+		n += row.Added
+	}
+	return n
+}
+
+func rowOf(t *testing.T, report *importe2a.Report, what string) *importe2a.Row {
+	t.Helper()
+	for _, row := range report.Rows {
+		if row.What == what {
+			return row
+		}
+	}
+	require.Fail(t, "no such row", what)
+	return nil
+}
+
+// start runs Fanmail until the test ends.
+func (r *rig) start() *fanmail.Client {
+	r.t.Helper()
+	nc, err := nats.Connect(natstest.URL(r.t))
+	require.NoError(r.t, err)
+	r.t.Cleanup(nc.Close)
+	c, err := fanmail.New(r.pool, nc, fanmail.Config{AllowHTTP: true, AllowNetworks: local, SecretsKey: secret.Text(r.keyset), Logger: zap.NewNop()})
+	require.NoError(r.t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- c.Run(ctx) }()
+	r.t.Cleanup(func() {
+		stop()
+		require.NoError(r.t, <-ended)
+	})
+	return c
+}
+
+// wait waits until the receiver has what it should.
+func (r *rig) wait(cond func() bool) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
+	defer cancel()
+	require.NoError(r.t, r.sink.Wait(ctx, cond), "%d requests came", r.sink.Count())
+}
+
+// arrived counts the POSTs of each event to each path from a number on.
+func (r *rig) arrived(from int) map[e2atest.Pair]int {
+	pairs := map[e2atest.Pair]int{}
+	for _, p := range r.sink.Posts(from) {
+		pairs[e2atest.Pair{Event: p.EventID, Path: p.Path}]++
+	}
+	return pairs
+}
+
+// idle waits until nothing is pending any more, but for a disabled webhook.
+func (r *rig) idle() {
+	r.t.Helper()
+	require.Eventually(r.t, func() bool {
+		var n int
+		err := r.pool.QueryRow(context.Background(), `SELECT (SELECT count(*) FROM fanmail.outbox) +
+			(SELECT count(*) FROM fanmail.webhook_subscriber_deliveries AS d JOIN fanmail.webhooks AS w ON w.id = d.webhook_id WHERE d.status = 'pending' AND w.enabled) +
+			(SELECT count(*) FROM fanmail.webhook_deliveries WHERE status = 'pending')`).Scan(&n)
+		return err == nil && n == 0
+	}, patience, 50*time.Millisecond)
+}
+
+func TestWhatE2AHasIsImportedOnceAndNothingIsSentTwice(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 5000)
+	first := r.run(r.options())
+	require.Empty(t, first.Problems)
+	require.Zero(t, first.Missing())
+	require.Zero(t, r.check().Missing())
+	second := r.run(r.options())
+	require.Zero(t, added(second), "a second import adds nothing: %+v", second)
+
+	// What must arrive: each pending delivery of an enabled webhook, and each event that was not fanned out.
+	want := r.there.Pairs(t, "pending")
+	for n := 1; n <= e2atest.Waiting; n++ {
+		var id string
+		require.NoError(t, r.there.Pool.QueryRow(t.Context(), `SELECT 'evt_' || md5('waiting ' || $1::integer)`, n).Scan(&id))
+		for _, path := range []string{"/A", "/B", "/C"} {
+			want[e2atest.Pair{Event: id, Path: path}] = 1
+		}
+	}
+	disabled := 0
+	for pair := range want {
+		if pair.Path == "/D" {
+			disabled++
+			delete(want, pair)
+		}
+	}
+	require.Greater(t, len(want), 300)
+	for _, path := range []string{"/A", "/B", "/C"} {
+		r.sink.Secret(path, e2atest.Secret(map[string]string{"/A": e2atest.HookA, "/B": e2atest.HookB, "/C": e2atest.HookC}[path], false))
+	}
+	c := r.start()
+	mails := e2atest.Mails / 4
+	r.wait(func() bool { return r.sink.Count() >= len(want)+mails })
+	r.idle()
+	got := r.arrived(0)
+	delete(got, e2atest.Pair{Path: "/clerk"})
+	require.Equal(t, want, got, "every pending one arrives once")
+	r.checkRequests()
+	r.checkClerk(mails)
+
+	// The deliveries of a disabled webhook waited.
+	_, err := c.ChangeWebhook(t.Context(), r.ann, hookID(t, e2atest.HookD), fanmail.WebhookChange{Enabled: new(true)})
+	require.NoError(t, err)
+	r.wait(func() bool { return r.sink.CountTo("/D") >= disabled })
+	r.idle()
+
+	// A replay of what was missed sends what had failed, and nothing that was delivered.
+	before := r.sink.Count()
+	run, err := c.CreateReplay(t.Context(), r.ann, fanmail.ReplayRequest{Since: time.Now().Add(-29 * 24 * time.Hour), Mode: fanmail.ReplayMissed, WebhookID: hookID(t, e2atest.HookA)})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		run, err = c.GetReplay(context.Background(), r.ann, run.ID)
+		return err == nil && run.State == "completed"
+	}, patience, 50*time.Millisecond)
+	again := r.arrived(before)
+	for _, status := range []string{"delivered", "pending"} {
+		for pair := range r.there.Pairs(t, status) {
+			require.Zero(t, again[pair], "%s was %s", pair, status)
+		}
+	}
+	for pair := range r.there.Pairs(t, "failed") {
+		if pair.Path == "/A" {
+			require.Equal(t, 1, again[pair], "%s had failed", pair)
+		}
+	}
+	require.Zero(t, added(r.run(r.options())), "an import after all was delivered adds nothing")
+	r.checkKeys()
+}
+
+func hookID(t *testing.T, text string) events.WebhookID {
+	t.Helper()
+	id, err := events.Parse[events.WebhookKind](text)
+	require.NoError(t, err)
+	return id
+}
+
+// checkRequests checks signatures, bodies and attempts of what arrived.
+func (r *rig) checkRequests() {
+	t := r.t
+	attempts := map[string]int{}
+	rows, err := r.there.Pool.Query(t.Context(), `SELECT coalesce(event_id, event_payload ->> 'id') || webhook_id, attempts FROM webhook_subscriber_deliveries WHERE status = 'pending'`)
+	require.NoError(t, err)
+	for rows.Next() {
+		var key string
+		var n int
+		require.NoError(t, rows.Scan(&key, &n))
+		attempts[key] = n
+	}
+	require.NoError(t, rows.Err())
+	hooks := map[string]string{"/A": e2atest.HookA, "/B": e2atest.HookB, "/C": e2atest.HookC}
+	for _, p := range r.sink.Posts(0) {
+		hook, ok := hooks[p.Path]
+		if !ok {
+			continue
+		}
+		require.NoError(t, p.VerifyErr, "the present secret signs, in both schemes")
+		err := signature.Verify(e2atest.Secret(hook, true), p.Header, p.Body, p.At, 0)
+		if hook == e2atest.HookA {
+			require.NoError(t, err, "the previous secret signs too")
+		} else {
+			require.ErrorIs(t, err, signature.ErrMismatch)
+		}
+		require.Equal(t, attempts[p.EventID+hook]+1, p.Attempt, "attempts go on")
+		var body struct{ ID string }
+		require.NoError(t, json.Unmarshal(p.Body, &body))
+		require.Equal(t, p.EventID, body.ID)
+	}
+	var stored string
+	id := r.sink.PostsTo("/B")[0]
+	require.NoError(t, r.there.Pool.QueryRow(t.Context(), `SELECT coalesce((SELECT envelope::text FROM webhook_events WHERE id = $1),
+		(SELECT event_payload::text FROM webhook_subscriber_deliveries WHERE event_payload ->> 'id' = $1 LIMIT 1))`, id.EventID).Scan(&stored))
+	require.Equal(t, stored, string(id.Body), "the envelope is e2a's, byte for byte")
+}
+
+// checkClerk checks the mails that came to the agent's own webhook.
+func (r *rig) checkClerk(mails int) {
+	seen := map[string]bool{}
+	for _, p := range r.sink.PostsTo("/clerk") {
+		var pay agentwebhook.Payload
+		require.NoError(r.t, json.Unmarshal(p.Body, &pay))
+		require.False(r.t, seen[pay.MessageID], "once")
+		seen[pay.MessageID] = true
+		n := strings.TrimPrefix(pay.MessageID, "msg_mail")
+		require.Equal(r.t, fmt.Sprintf("Subject: Mail %s\r\n\r\nHello.\r\n", n), string(pay.RawMessage))
+		require.Equal(r.t, []string{"reply@example.com"}, pay.ReplyTo)
+		require.Equal(r.t, "someone@example.com", pay.From)
+		require.Equal(r.t, "sig"+n, p.Header.Get("X-E2A-Auth-Signature"), "the results of authentication are e2a's")
+		require.Equal(r.t, 3, p.Attempt)
+	}
+	require.Len(r.t, seen, mails)
+}
+
+func (r *rig) checkKeys() {
+	who, err := tenancy.Authenticate(r.t.Context(), r.pool, e2atest.KeyValid)
+	require.NoError(r.t, err)
+	require.Equal(r.t, r.ann, who.TenantID)
+	for _, key := range []string{e2atest.KeyRevoked, e2atest.KeyExpired} {
+		_, err := tenancy.Authenticate(r.t.Context(), r.pool, key)
+		require.ErrorIs(r.t, err, tenancy.ErrUnauthenticated, key)
+	}
+}
+
+func TestWhileE2ARunsItKeepsWhatItWillSend(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 200)
+	o := r.options()
+	o.Follow = true
+	report := r.run(o)
+	require.Zero(t, report.Missing())
+	pending := rowOf(t, report, "pending deliveries")
+	require.Equal(t, pending.There, pending.Left)
+	require.Equal(t, int64(e2atest.Waiting), rowOf(t, report, "events").Left)
+	require.Positive(t, rowOf(t, report, "pending deliveries to agents' own webhooks").Left)
+	var n int
+	count := func(sql string) int {
+		t.Helper()
+		require.NoError(t, r.pool.QueryRow(t.Context(), sql).Scan(&n))
+		return n
+	}
+	const waiting = `SELECT (SELECT count(*) FROM fanmail.outbox) + (SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE status = 'pending')`
+	require.Zero(t, count(waiting), "nothing that e2a will send is here")
+
+	// e2a goes on: it delivers what was pending, a webhook is rotated and another changed, and a mail comes.
+	r.there.Exec(t, `UPDATE webhook_subscriber_deliveries SET status = 'delivered', attempts = attempts + 1 WHERE status = 'pending' AND webhook_id = $1`, e2atest.HookA)
+	r.there.Exec(t, `UPDATE webhooks SET signing_secret_prev = signing_secret, signing_secret = $2, signing_secret_prev_expires_at = now() + interval '24 hours' WHERE id = $1`, e2atest.HookC, "whsec_"+strings.Repeat("ab", 32))
+	r.there.Exec(t, `UPDATE webhooks SET enabled = false WHERE id = $1`, e2atest.HookB)
+	r.there.Exec(t, `UPDATE api_keys SET revoked_at = now() WHERE id = 'k1'`)
+	c, err := fanmail.New(r.pool, nil, fanmail.Config{AllowHTTP: true, AllowNetworks: local, SecretsKey: secret.Text(r.keyset)})
+	require.NoError(t, err)
+	_, err = c.ChangeWebhook(t.Context(), r.ann, hookID(t, e2atest.HookA), fanmail.WebhookChange{Description: new("changed here")})
+	require.NoError(t, err)
+
+	last := r.run(r.options())
+	require.Zero(t, last.Missing())
+	require.Positive(t, rowOf(t, last, "delivered deliveries").Added, "a second pass takes what came since")
+	require.Positive(t, count(waiting))
+	require.Equal(t, 1, count(`SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE status = 'pending' AND webhook_id = 'a0000000-0000-0000-0000-000000000001'`),
+		"the event that the import fans out itself")
+	_, err = tenancy.Authenticate(t.Context(), r.pool, e2atest.KeyValid)
+	require.ErrorIs(t, err, tenancy.ErrUnauthenticated, "a key that was revoked there is revoked here")
+	w, err := c.GetWebhook(t.Context(), r.ann, hookID(t, e2atest.HookB))
+	require.NoError(t, err)
+	require.True(t, w.Disabled)
+	w, err = c.GetWebhook(t.Context(), r.ann, hookID(t, e2atest.HookA))
+	require.NoError(t, err)
+	require.Equal(t, "changed here", w.Description, "what changed here alone stays")
+	require.Equal(t, 1, w.MaxInFlight)
+	require.Equal(t, 1, count(`SELECT count(*) FROM fanmail.webhooks WHERE id = '70000000-0000-0000-0000-000000000003' AND cardinality(previous_secrets) = 1 AND signing_secret LIKE 'sealed:%'`))
+}
+
+// What e2a delivered after a pass took it over ends here too, so that a pass in the wrong order doubles as little as it can.
+func TestWhatHasEndedThereEndsHere(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 200)
+	r.run(r.options())
+	r.there.Exec(t, `UPDATE webhook_subscriber_deliveries SET status = 'delivered', attempts = attempts + 1 WHERE status = 'pending'`)
+	r.run(r.options())
+	var pending int
+	require.NoError(t, r.pool.QueryRow(t.Context(), `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE status = 'pending'`).Scan(&pending))
+	require.Equal(t, 3, pending, "those of the event that the import fans out itself")
+}
+
+func TestAnInterruptedImportGoesOn(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1500)
+	for _, stop := range []string{"events", "received mails", "deliveries"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		o := r.options()
+		o.Progress = func(what string, done, total int64) {
+			if what == stop && done*2 > total {
+				cancel()
+			}
+		}
+		_, err := importe2a.Import(ctx, r.source(), o, func(*importe2a.Report) {})
+		cancel()
+		require.Error(t, err, stop)
+	}
+	r.run(r.options())
+	report := r.check()
+	require.Zero(t, report.Missing(), "%+v", report)
+}
+
+func TestProblemsStopAnImportUntilTheyAreAccepted(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 20)
+	r.there.Exec(t, `INSERT INTO agent_identities (id, domain, user_id, webhook_url) VALUES ('not an address', '', $1, ''), ('ROBOT@mail.example', '', $1, ''), ('x@mail.example', '', $1, 'ftp://x/')`, e2atest.Ann)
+	r.there.Exec(t, `INSERT INTO webhooks (id, user_id, url, events, filters, signing_secret) VALUES
+		('wh_1', $1, 'ftp://x/', '{email.received}', '{}', 'whsec_x'), ('wh_2', $1, 'https://x.example/', '{email.eaten}', '{}', 'whsec_x'), ('wh_3', $1, 'https://x.example/', '{email.received}', '{"subjects": ["a"]}', 'whsec_x'),
+		('wh_4', $1, 'https://x.example/', '{email.received,email.eaten}', '{}', $2)`, e2atest.Ann, e2atest.Secret("4", false))
+	r.there.Exec(t, `ALTER TABLE api_keys ADD scope text NOT NULL DEFAULT 'account', ADD read_only boolean; UPDATE api_keys SET scope = 'agent' WHERE id = 'k2'`)
+	for range 2 {
+		report := r.check()
+		text := strings.Join(report.Problems, "\n")
+		for _, want := range []string{"agent not an address: ", "ROBOT@mail.example", "agent x@mail.example: webhook_url", "webhook wh_1: url", "webhook wh_2: ", "webhook wh_3: ", `"email.eaten"`, `"read_only"`} {
+			require.Contains(t, text, want)
+		}
+		require.Contains(t, strings.Join(report.Notes, "\n"), "1 API keys are left out: they are restricted to one agent")
+	}
+	_, err := importe2a.Import(t.Context(), r.source(), r.options(), func(*importe2a.Report) {})
+	require.ErrorIs(t, err, importe2a.ErrProblems)
+	var n int
+	require.NoError(t, r.pool.QueryRow(t.Context(), `SELECT count(*) FROM fanmail.tenants`).Scan(&n))
+	require.Zero(t, n, "nothing was written")
+	o := r.options()
+	o.AcceptProblems = true
+	report := r.run(o)
+	require.Equal(t, int64(3), rowOf(t, report, "webhooks").Out)
+	require.Zero(t, report.Missing())
+}
+
+func TestALaterReleaseHasNoWebhooksOfAgents(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 50)
+	r.there.Exec(t, `DROP TABLE webhook_deliveries; ALTER TABLE agent_identities DROP COLUMN webhook_url, DROP COLUMN agent_mode; ALTER TABLE messages DROP COLUMN auth_headers;
+		ALTER TABLE webhook_subscriber_deliveries DROP COLUMN replay_id`)
+	report := r.run(r.options())
+	require.Equal(t, "later than v0.4", report.Release)
+	require.Zero(t, report.Missing())
+	require.Zero(t, r.check().Missing())
+}
+
+func TestAnotherDatabaseIsNamedAsSuch(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 0)
+	r.there.Exec(t, `ALTER TABLE webhooks DROP COLUMN signing_secret`)
+	_, err := importe2a.Open(t.Context(), secret.Text(r.there.URL))
+	require.ErrorIs(t, err, importe2a.ErrNoE2A)
+	require.ErrorContains(t, err, "webhooks.signing_secret")
+	_, err = importe2a.Open(t.Context(), secret.Text(pgtest.EmptyURL(t)))
+	require.ErrorIs(t, err, importe2a.ErrNoE2A)
+	r.there.Exec(t, `ALTER TABLE webhooks ADD COLUMN signing_secret text; CREATE SCHEMA other`)
+	for _, table := range []string{"users", "api_keys", "agent_identities", "webhooks", "webhook_events", "webhook_subscriber_deliveries", "messages"} {
+		r.there.Exec(t, `CREATE TABLE other.`+table+` (LIKE public.`+table+`)`)
+	}
+	_, err = importe2a.Open(t.Context(), secret.Text(r.there.URL))
+	require.ErrorContains(t, err, "other, public")
+}
