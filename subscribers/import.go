@@ -114,8 +114,11 @@ FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::uuid[], $
 JOIN fanmail.webhooks AS w ON w.id = t.webhook_id AND w.tenant_id = t.tenant_id AND (t.status <> 'pending' OR w.deleted_at IS NULL)
 ON CONFLICT (id, created_at) DO UPDATE SET status = excluded.status, attempts = excluded.attempts, last_error = excluded.last_error,
 	last_status_code = excluded.last_status_code, last_attempt_at = excluded.last_attempt_at, next_retry_at = NULL, finished_at = excluded.finished_at
-	WHERE d.status = 'pending' AND excluded.status <> 'pending' AND d.attempts <= excluded.attempts AND NOT ` + heldOfD + `
+	WHERE d.status = 'pending' AND excluded.status <> 'pending' AND d.attempts <= excluded.attempts AND excluded.last_error IS DISTINCT FROM '` + TakenOver + `' AND NOT ` + heldOfD + `
 RETURNING d.id`
+
+// TakenOver is the error of deliveries that were ended there because they had been imported. They do not end here.
+const TakenOver = "taken over by Fanmail"
 
 // heldOfD is [held] of a row d.
 const heldOfD = `(d.leased AND d.next_retry_at > clock_timestamp())`

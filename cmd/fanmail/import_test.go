@@ -1,12 +1,17 @@
 package main
 
 import (
+	"encoding/base64"
+	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/test/e2atest"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
+	"github.com/fanmail-dev/fanmail/test/sink"
 )
 
 func TestAnImportIsReportedDoneAndCompared(t *testing.T) {
@@ -27,7 +32,8 @@ func TestAnImportIsReportedDoneAndCompared(t *testing.T) {
 	require.Regexp(t, `webhooks +5 +5 +5 +0 +0 +0\n`, out)
 	require.Contains(t, out, "deliveries: 321 of 321")
 	require.Contains(t, must(t, t.TempDir(), "", args("--check")...), "everything that e2a has is here")
-	report := object(t, must(t, t.TempDir(), "", args("--check", "--json")...))
+	out = must(t, t.TempDir(), "", args("--check", "--json")...)
+	report := object(t, out[strings.Index(out, "{"):]) // behind the progress
 	require.Equal(t, "v0.4", report["release"])
 
 	// Receivers of e2a v0.4 get its envelope, until a date.
@@ -49,5 +55,51 @@ func TestAnImportIsReportedDoneAndCompared(t *testing.T) {
 	} {
 		_, code := fanmail(t, t.TempDir(), "", args(wrong...)...)
 		require.Equal(t, 1, code, wrong)
+	}
+}
+
+func TestAWebhookKeepsTheEnvelopeOfE2AUntilADate(t *testing.T) {
+	t.Parallel()
+	dir := up(t)
+	receiver := sink.New(t)
+	must(t, dir, "", "agents", "create", "agent@fanmail.example")
+	const key = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+	receiver.Secret("/old", key)
+	made := object(t, must(t, dir, "", "webhooks", "create", "--url", receiver.URL("/old"), "--events", "email.received,email.sent", "--signing-secret", key,
+		"--envelope", "v0.4", "--envelope-until", time.Now().AddDate(0, 2, 0).Format(time.DateOnly), "--json"))
+	require.Equal(t, "v0.4", made["envelope"])
+	id := made["id"].(string)
+	mail := func(n int) map[string]any {
+		t.Helper()
+		must(t, dir, strings.Replace(mailText, "<one@", fmt.Sprintf("<n%d@", n), 1), "send", "-", "--to", "agent@fanmail.example")
+		require.NoError(t, receiver.WaitForPath(t.Context(), "/old", n))
+		post := receiver.PostsTo("/old")[n-1]
+		require.NoError(t, post.VerifyErr, "what is sent is signed")
+		return object(t, string(post.Body))
+	}
+	old := mail(1)
+	require.Equal(t, "email.received", old["event"])
+	require.NotContains(t, old, "type")
+	data := old["data"].(map[string]any)
+	require.Equal(t, "someone@example.com", data["from"])
+	require.Equal(t, []any{"agent@fanmail.example"}, data["to"])
+	require.Equal(t, "Tea at four", data["subject"])
+	require.Equal(t, "false", data["auth_headers"].(map[string]any)["X-E2A-Auth-Verified"])
+	raw, err := base64.StdEncoding.DecodeString(data["raw_message"].(string))
+	require.NoError(t, err)
+	require.Contains(t, string(raw), "Come by.")
+	must(t, dir, `{"n":1}`, "events", "create", "email.sent")
+	require.NoError(t, receiver.WaitForPath(t.Context(), "/old", 2))
+	require.Equal(t, map[string]any{"n": 1.0}, object(t, string(receiver.PostsTo("/old")[1].Body))["data"])
+
+	require.Nil(t, object(t, must(t, dir, "", "webhooks", "update", id, "--clear", "envelope", "--json"))["envelope_until"])
+	present := mail(3)
+	require.Equal(t, "email.received", present["type"])
+	require.IsType(t, map[string]any{}, present["data"].(map[string]any)["from"].([]any)[0])
+
+	for _, wrong := range [][]string{{"--envelope", "v0.3"}, {"--envelope-until", "2999-01-01"}, {"--envelope", "v0.4", "--envelope-until", "2001-01-01"}} {
+		out, code := fanmail(t, dir, "", append([]string{"webhooks", "update", id}, wrong...)...)
+		require.Equal(t, 1, code, wrong)
+		require.Contains(t, out, "envelope", wrong)
 	}
 }

@@ -35,7 +35,7 @@ FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::text[], $5::text[], $
 	AS t (message_id, created_at, tenant_id, agent_id, status, attempts, max_attempts, last_error, last_attempt_at, next_retry_at, expires_at)
 ON CONFLICT (message_id, created_at) DO UPDATE SET status = excluded.status, attempts = excluded.attempts, last_error = excluded.last_error,
 	last_attempt_at = excluded.last_attempt_at, next_retry_at = NULL, finished_at = excluded.finished_at
-	WHERE d.status = 'pending' AND excluded.status <> 'pending' AND d.attempts <= excluded.attempts
+	WHERE d.status = 'pending' AND excluded.status <> 'pending' AND d.attempts <= excluded.attempts AND excluded.last_error IS DISTINCT FROM 'taken over by Fanmail'
 RETURNING d.message_id`
 
 // Import inserts deliveries, and returns how many are new or have ended since. A pending row ends as the given one has,

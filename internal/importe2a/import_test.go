@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -363,6 +365,28 @@ func TestWhatHasEndedThereEndsHere(t *testing.T) {
 	var pending int
 	require.NoError(t, r.pool.QueryRow(t.Context(), `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE status = 'pending'`).Scan(&pending))
 	require.Equal(t, 3, pending, "those of the event that the import fans out itself")
+}
+
+// The statements of the guide end in e2a what was taken over, and the next import does not end it here.
+func TestTheWayBackEndsInE2AWhatWasTakenOver(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 100)
+	r.run(r.options())
+	const waiting = `SELECT (SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE status = 'pending') + (SELECT count(*) FROM fanmail.webhook_deliveries WHERE status = 'pending')`
+	var before, after int
+	require.NoError(t, r.pool.QueryRow(t.Context(), waiting).Scan(&before))
+	require.Positive(t, before)
+	page, err := os.ReadFile("../../docs/how-to/move-from-e2a.md")
+	require.NoError(t, err)
+	_, text, found := strings.Cut(string(page), "## Go back")
+	require.True(t, found)
+	statements := regexp.MustCompile("(?s)```sql\n(.*?)```").FindStringSubmatch(text)
+	require.Len(t, statements, 2)
+	r.there.Exec(t, statements[1])
+	require.Empty(t, r.there.Pairs(t, "pending"))
+	r.run(r.options())
+	require.NoError(t, r.pool.QueryRow(t.Context(), waiting).Scan(&after))
+	require.Equal(t, before, after)
 }
 
 func TestAnInterruptedImportGoesOn(t *testing.T) {
