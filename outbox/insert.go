@@ -115,6 +115,30 @@ func InsertPrepared(ctx context.Context, tx pgx.Tx, evs []Prepared) ([]Inserted,
 	return done, results.Close()
 }
 
+// Accepted reports for each event whether its key is that of an event that was accepted within 30 days. [InsertPrepared]
+// would write nothing for it.
+func Accepted(ctx context.Context, db pg.DB, evs []Prepared) ([]bool, error) {
+	ids := make([]pgtype.UUID, len(evs))
+	for i := range evs {
+		ids[i] = pgtype.UUID{Bytes: evs[i].id, Valid: true}
+	}
+	rows, err := db.Query(ctx, `SELECT event_id FROM fanmail.event_keys
+		WHERE bucket IN (fanmail.bucket(now()), fanmail.bucket(now()) - 1) AND event_id = ANY ($1::uuid[])`, ids)
+	if err != nil {
+		return nil, fmt.Errorf("look up events: %w", err)
+	}
+	found := make(map[events.ID]bool)
+	var id events.ID
+	if _, err = pgx.ForEachRow(rows, []any{&id}, func() error { found[id] = true; return nil }); err != nil {
+		return nil, fmt.Errorf("look up events: %w", err)
+	}
+	accepted := make([]bool, len(evs))
+	for i := range evs {
+		accepted[i] = found[evs[i].id]
+	}
+	return accepted, nil
+}
+
 // arrange returns a result with its id for each event, and the columns of the events to insert. Two events with the same
 // id are inserted once. at holds the position in evs of each inserted event.
 func arrange(evs []Prepared) (done []Inserted, at map[events.ID]int, c insertColumns, err error) {

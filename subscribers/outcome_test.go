@@ -364,6 +364,17 @@ func TestTheRegistrySeesWhatWasCommittedBeforeAndMissesNoLateCommitter(t *testin
 	require.NoError(t, r.Load(ctx))
 	require.Empty(t, r.Match(nil, &events.Record{TenantID: e.tenant, Type: events.EmailReceived}))
 	require.True(t, r.Get(e.hook.ID).Deleted)
+
+	// It stays in memory as long as its row, and no longer.
+	require.NoError(t, r.Forget(ctx, 0))
+	require.True(t, r.Get(e.hook.ID).Deleted)
+	_, err = e.pool.Exec(ctx, `DELETE FROM fanmail.webhooks WHERE deleted_at IS NOT NULL`)
+	require.NoError(t, err)
+	require.NoError(t, r.Forget(ctx, time.Hour))
+	require.NotNil(t, r.Get(e.hook.ID), "a read from before the removal may be under way")
+	require.NoError(t, r.Forget(ctx, 0))
+	require.Nil(t, r.Get(e.hook.ID))
+	require.NotNil(t, r.Get(other.ID))
 }
 
 func TestFiltersAreAndAcrossKeysAndOrWithinOne(t *testing.T) {

@@ -127,8 +127,9 @@ type Registry struct {
 	life     string                       // the databaseLife in which all webhooks were last read
 	watchers []func(*Entry)
 	locked   map[events.WebhookID]struct{}
-	keyed    uint64 // the generation of the keys with which the locked were last tried
-	warned   bool   // about locked webhooks
+	removed  map[events.WebhookID]time.Time // removed webhooks, and when that was read
+	keyed    uint64                         // the generation of the keys with which the locked were last tried
+	warned   bool                           // about locked webhooks
 }
 
 // NewRegistry returns an empty registry. Call [Registry.Load] before use, and
@@ -143,6 +144,7 @@ func NewRegistry(pool *pgxpool.Pool, nc *nats.Conn, log *zap.Logger) *Registry {
 		byID:     make(map[events.WebhookID]*Entry),
 		byTenant: make(map[events.TenantID][]*Entry),
 		locked:   make(map[events.WebhookID]struct{}),
+		removed:  make(map[events.WebhookID]time.Time),
 	}
 }
 
@@ -277,6 +279,7 @@ func (r *Registry) apply(known, life string, since uint64, changed []*Entry) err
 		clear(r.byID)
 		clear(r.byTenant)
 		clear(r.locked)
+		clear(r.removed)
 	default:
 		r.mu.Unlock()
 		return errors.New("read changed webhooks: the database crashed or failed over meanwhile, so the result may be out of date; read again")
@@ -312,8 +315,11 @@ func (e *Entry) same(o *Entry) bool {
 		e.sealed == o.sealed && e.Timeout == o.Timeout && e.Envelope == o.Envelope && reflect.DeepEqual(e.EnvelopeUntil, o.EnvelopeUntil) && reflect.DeepEqual(e.Retry, o.Retry)
 }
 
-// note keeps the set of locked webhooks.
+// note keeps the sets of locked and of removed webhooks.
 func (r *Registry) note(e *Entry) {
+	if e.Deleted {
+		r.removed[e.ID] = time.Now()
+	}
 	if e.Locked() {
 		r.locked[e.ID] = struct{}{}
 	} else {
@@ -354,7 +360,7 @@ func (r *Registry) unlist(e *Entry) {
 	r.byTenant[e.TenantID] = list
 }
 
-// Get returns a webhook, also a disabled or deleted one. It returns nil if there is
+// Get returns a webhook, also a disabled one, and a deleted one that has a row. It returns nil if there is
 // no such webhook.
 func (r *Registry) Get(id events.WebhookID) *Entry {
 	r.mu.RLock()
@@ -395,7 +401,7 @@ func (r *Registry) Run(ctx context.Context) error {
 	}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	failing := false
+	failing, forgot := false, time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -404,9 +410,56 @@ func (r *Registry) Run(ctx context.Context) error {
 		case <-hints:
 		}
 		err := r.Load(ctx)
+		if err == nil && time.Since(forgot) >= removedCheck {
+			forgot, err = time.Now(), r.forget(ctx, removedCheck)
+		}
 		if err != nil && ctx.Err() == nil && !failing {
 			r.log.Warn("cannot read changed webhooks; continuing with those known", zap.Error(err))
 		}
 		failing = err != nil
 	}
+}
+
+const (
+	// removedCheck is how often a registry looks which removed webhooks have no row any more. It asks about those only
+	// that it has known to be removed for as long, so that no read from before the removal is still under way.
+	removedCheck = time.Hour
+	// removedBatch bounds one such statement.
+	removedBatch = 5000
+)
+
+// forget drops removed webhooks whose rows the retention has deleted. It asks about those that the registry has known to
+// be removed for the time given. The rows of the others are still there: their pending deliveries must end.
+func (r *Registry) forget(ctx context.Context, known time.Duration) error {
+	var ids []events.WebhookID
+	r.mu.RLock()
+	for id, at := range r.removed {
+		if time.Since(at) >= known {
+			if ids = append(ids, id); len(ids) == removedBatch {
+				break
+			}
+		}
+	}
+	r.mu.RUnlock()
+	if len(ids) == 0 {
+		return nil
+	}
+	rows, err := r.pool.Query(ctx, `SELECT id FROM fanmail.webhooks WHERE id = ANY ($1::uuid[])`, ids)
+	if err != nil {
+		return fmt.Errorf("look up removed webhooks: %w", err)
+	}
+	kept := make(map[events.WebhookID]bool)
+	var id events.WebhookID
+	if _, err := pgx.ForEachRow(rows, []any{&id}, func() error { kept[id] = true; return nil }); err != nil {
+		return fmt.Errorf("look up removed webhooks: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, id := range ids {
+		if e := r.byID[id]; !kept[id] && e != nil && e.Deleted {
+			delete(r.byID, id)
+			delete(r.removed, id)
+		}
+	}
+	return nil
 }

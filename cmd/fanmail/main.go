@@ -43,7 +43,7 @@ type cli struct {
 	Migrate    migrateCmd                `cmd:"" help:"Create or migrate a database's schema."`
 	Maintain   maintainCmd               `cmd:"" help:"Run one round of maintenance: create the next partitions, drop expired ones."`
 	Streams    streamsCmd                `cmd:"" help:"Create the broker's streams and consumers."`
-	NATSUser   natsUserCmd               `cmd:"" name:"nats-user" help:"Print a NATS user that may publish events of one tenant."`
+	NATSUser   natsUserCmd               `cmd:"" name:"nats-user" help:"Print a NATS account whose user may publish events of one tenant."`
 	Completion kongcompletion.Completion `cmd:"" help:"Print the shell's completion script."`
 }
 

@@ -12,20 +12,28 @@ type natsUserCmd struct {
 	Tenant string `arg:"" help:"The tenant's id."`
 }
 
-// Run prints a NATS user that may hand in events of one tenant, hear which of them were refused, and nothing else.
+// Run prints an account of NATS with a user that may hand in events of one tenant, hear which of them were refused, and
+// nothing else.
 func (c *natsUserCmd) Run(s *session) error {
 	var tenant events.TenantID
 	if err := tenant.UnmarshalText([]byte(c.Tenant)); err != nil {
 		return fmt.Errorf("%q is not a tenant's id, such as ten_ and 32 hexadecimal digits", c.Tenant)
 	}
-	s.note("Put this into the users of account FANMAIL in accounts.conf. The password is shown only now. Its clients use the inbox prefix _INBOX_" + tenant.String() + ". They hear on " + events.DeadIntakePrefix + tenant.String() + " which messages were refused, and why.")
-	s.say(`{
-  user: "intake-%[1]s"
-  password: "%[2]s"
-  permissions {
-    publish: ["%[3]s"]
-    subscribe: ["_INBOX_%[1]s.>", "%[4]s"]
-  }
+	s.note("Put this into the accounts of accounts.conf, beside FANMAIL. The password is shown only now. Its clients use the inbox prefix _INBOX_" + tenant.String() + ". They hear on " + events.DeadIntakePrefix + tenant.String() + " which messages were refused, and why.")
+	// The account imports the user's own subjects alone, so that answers of the broker reach no others.
+	s.say(`"intake-%[1]s" {
+  users: [{
+    user: "intake-%[1]s"
+    password: "%[2]s"
+    permissions {
+      publish: ["%[3]s"]
+      subscribe: ["_INBOX_%[1]s.>", "%[4]s"]
+    }
+  }]
+  imports: [
+    {service: {account: FANMAIL, subject: "%[3]s"}}
+    {stream: {account: INGEST, subject: "%[4]s"}}
+  ]
 }`, tenant, strings.ToLower(rand.Text()), events.IntakePrefix+tenant.String(), events.DeadIntakePrefix+tenant.String())
 	return nil
 }

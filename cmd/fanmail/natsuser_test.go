@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -19,19 +18,22 @@ import (
 func TestANATSUserHandsInEventsOfItsTenantAlone(t *testing.T) {
 	t.Parallel()
 	tenant, other := "ten_"+strings.Repeat("0a", 16), "ten_"+strings.Repeat("0b", 16)
-	_, printed, found := strings.Cut(must(t, t.TempDir(), "", "nats-user", tenant), "{")
+	_, printed, found := strings.Cut(must(t, t.TempDir(), "", "nats-user", tenant), `"intake-`)
 	require.True(t, found)
-	printed = "{" + printed
+	printed = `"intake-` + printed
 	field := func(name string) string {
 		return regexp.MustCompile(name + `: "([^"]*)"`).FindStringSubmatch(printed)[1]
 	}
 	file := filepath.Join(t.TempDir(), "nats.conf")
-	config := fmt.Sprintf("accounts { FANMAIL { jetstream: enabled, users: [ {user: all, password: all}\n%s ] } }", printed)
+	accounts, err := os.ReadFile("../../deploy/nats/accounts.conf")
+	require.NoError(t, err)
+	users := regexp.MustCompile(`\$FANMAIL_NATS_\w+_PASSWORD`).ReplaceAllString(string(accounts), "all")
+	config := strings.Replace(users, "accounts {", "accounts {\n"+printed, 1)
 	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
 	srv, err := devserver.StartNATS(devserver.NATSOptions{Dir: t.TempDir(), Config: file})
 	require.NoError(t, err)
 	t.Cleanup(srv.Stop)
-	all, err := nats.Connect(srv.URL(), nats.UserInfo("all", "all"))
+	all, err := nats.Connect(srv.URL(), nats.UserInfo("operator", "all"))
 	require.NoError(t, err)
 	t.Cleanup(all.Close)
 	js, err := jetstream.New(all)
@@ -46,6 +48,14 @@ func TestANATSUserHandsInEventsOfItsTenantAlone(t *testing.T) {
 	require.NoError(t, err)
 	_, err = own.Publish(t.Context(), "mail.intake."+tenant, []byte("{}"))
 	require.NoError(t, err)
+	// The broker checks no permission for the subject of its answer.
+	require.NoError(t, nc.PublishRequest("mail.intake."+tenant, "mail.intake."+other, []byte("{}")))
+	_, err = own.Publish(t.Context(), "mail.intake."+tenant, []byte("{}"))
+	require.NoError(t, err)
+	kept, err := js.Stream(t.Context(), "MAIL_INTAKE")
+	require.NoError(t, err)
+	_, err = kept.GetLastMsgForSubject(t.Context(), "mail.intake."+other)
+	require.ErrorIs(t, err, jetstream.ErrMsgNotFound)
 	refused := make(chan error, 8)
 	nc.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err })
 	for _, subject := range []string{"mail.intake." + other, "mail.events." + tenant + ".email.received", "$JS.API.STREAM.INFO.MAIL_INTAKE"} {
@@ -53,11 +63,14 @@ func TestANATSUserHandsInEventsOfItsTenantAlone(t *testing.T) {
 		require.NoError(t, nc.Flush())
 		require.ErrorContains(t, <-refused, "Permissions Violation", subject)
 	}
+	refuses, err := nats.Connect(srv.URL(), nats.UserInfo("ingest", "all"))
+	require.NoError(t, err)
+	t.Cleanup(refuses.Close)
 	heard, err := nc.SubscribeSync("mail.dead.intake." + tenant) // which of its messages were refused
 	require.NoError(t, err)
 	require.NoError(t, nc.Flush())
 	for _, of := range []string{other, tenant} {
-		require.NoError(t, all.Publish("mail.dead.intake."+of, []byte(of)))
+		require.NoError(t, refuses.Publish("mail.dead.intake."+of, []byte(of)))
 	}
 	refusal, err := heard.NextMsg(time.Minute)
 	require.NoError(t, err)

@@ -30,6 +30,7 @@ CREATE TABLE fanmail.api_keys (
     expires_at   timestamptz                   -- NULL: never
 );
 CREATE INDEX api_keys_tenant ON fanmail.api_keys (tenant_id, created_at DESC, id DESC);
+CREATE INDEX api_keys_revoked ON fanmail.api_keys (revoked_at) WHERE revoked_at IS NOT NULL;
 
 -- What the operator has set for a tenant. NULL: the server's default.
 CREATE TABLE fanmail.tenant_quotas (

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
@@ -61,11 +64,13 @@ func (s *server) create(ctx context.Context, f func(u *unit) error) error {
 	})
 }
 
-// overDay turns an [*usage.OverError] into a 429.
+// overDay turns an [*usage.OverError] into a 429 that says when the next day begins.
 func (s *server) overDay(err error) error {
 	if over, ok := errors.AsType[*usage.OverError](err); ok {
 		s.metrics.overQuota.WithLabelValues(over.Quota).Inc()
-		return problem(http.StatusTooManyRequests, "%s", over.Error())
+		now := time.Now().UTC()
+		left := now.Truncate(24 * time.Hour).Add(24 * time.Hour).Sub(now)
+		return huma.ErrorWithHeaders(problem(http.StatusTooManyRequests, "%s", over.Error()), http.Header{"Retry-After": {seconds(left)}})
 	}
 	return err
 }

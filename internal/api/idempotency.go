@@ -80,7 +80,7 @@ func (s *server) once(ctx huma.Context, next func(huma.Context)) {
 	// The handler reads these bytes again. It rejects a body that is too large.
 	sent, err := io.ReadAll(io.LimitReader(ctx.BodyReader(), s.maxBody))
 	if err != nil {
-		s.refuse(ctx, problem(http.StatusRequestTimeout, "the request's body could not be read in time"))
+		s.refuse(ctx, unreadable(err))
 		return
 	}
 	r, w := humago.Unwrap(ctx)

@@ -45,7 +45,7 @@ func (s *server) keyRoutes() {
 		OperationID: "create-key", Method: http.MethodPost, Path: "/v1/keys", DefaultStatus: http.StatusCreated,
 		Summary: "Create a key",
 		Description: "A tenant's key creates keys of its own tenant. An operator's key creates keys of any tenant or, without `tenant_id`, of operators. " +
-			"No key creates a key with a scope that it does not have itself, or with a higher rate limit than its own.",
+			"No key creates a key with a scope that it does not have itself. A key with a rate limit of its own creates no keys.",
 	}, s.createKey)
 	register(s, anybody, huma.Operation{
 		OperationID: "list-keys", Method: http.MethodGet, Path: "/v1/keys", Summary: "List the keys that are not revoked",
@@ -73,6 +73,10 @@ func (s *server) createKey(ctx context.Context, in *createKeyInput) (*body[newKe
 	}
 	if me.RateLimit > 0 && (want.RateLimit == 0 || want.RateLimit > me.RateLimit) {
 		return nil, fault("body.rate_limit", "must be at most %d, the limit of the key that creates it", me.RateLimit)
+	}
+	if me.RateLimit > 0 {
+		// Each key has its own count: with keys of its making, it could do more than its limit.
+		return nil, problem(http.StatusForbidden, "this key has a rate limit of its own, of %d requests a second, so it creates no keys; use a key without one", me.RateLimit)
 	}
 	var out newKey
 	err := s.create(ctx, func(u *unit) (err error) {

@@ -68,6 +68,7 @@ func register[I, O any](s *server, w who, op huma.Operation, handle func(context
 		},
 		s.authenticate(w, scope),
 		s.throttle,
+		s.whole,
 	}
 	if op.Method == http.MethodPost {
 		one, most := 1, maxIdempotencyKey

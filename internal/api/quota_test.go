@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -177,13 +178,16 @@ func TestEventsAndBytesOfADayAreBounded(t *testing.T) {
 		here.event()
 		a := here.do("POST", "/v1/events", map[string]any{"type": "email.received", "data": map[string]any{"n": 1}}).want(t, http.StatusTooManyRequests)
 		require.Contains(t, a.text("detail"), "quota "+name)
+		wait, err := strconv.Atoi(a.header.Get("Retry-After"))
+		require.NoError(t, err)
+		require.True(t, wait >= 1 && wait <= 24*60*60, "until the next UTC day: %d s", wait)
 		require.Eventually(t, func() bool {
 			w.operator.do("GET", "/v1/tenants/"+here.tenantID+"/quota", nil).want(t, 200) // a request adds what its process has counted
 			return there.do("POST", "/v1/events", map[string]any{"type": "email.received", "data": map[string]any{"n": 1}}).status == 429
 		}, time.Minute, 50*time.Millisecond)
 		w.tenant().event()
 		// On another day there is room again.
-		_, err := w.pool.Exec(t.Context(), `UPDATE fanmail.tenant_usage SET day = day - 1`)
+		_, err = w.pool.Exec(t.Context(), `UPDATE fanmail.tenant_usage SET day = day - 1`)
 		require.NoError(t, err)
 		fresh, err := api.NewHandler(api.Options{Pool: w.pool})
 		require.NoError(t, err)

@@ -52,8 +52,9 @@ func TestAKeyMayHaveALowerRateOfItsOwn(t *testing.T) {
 	made := c.do("POST", "/v1/keys", map[string]any{"rate_limit": 1}).want(t, 201)
 	require.EqualValues(t, 1, made.json["rate_limit"])
 	slow := client{w: w, key: made.text("secret")}
-	// A key cannot create a key with a higher limit.
+	// With keys of its making, its limit would be no limit.
 	slow.do("POST", "/v1/keys", map[string]any{"rate_limit": 2}).want(t, 422).names(t, "body.rate_limit")
+	require.Contains(t, slow.do("POST", "/v1/keys", map[string]any{"rate_limit": 1}).want(t, 403).text("detail"), "rate limit of its own, of 1 requests a second")
 	refused, _ := spend(t, slow)
 	require.Contains(t, refused.text("detail"), "1 requests a second, and 2 at once")
 	for range 10 {

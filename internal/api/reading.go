@@ -1,10 +1,15 @@
 package api
 
 import (
+	"bytes"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
 // bodyTimeout is how long a client may take to send a request's body, from the
@@ -43,4 +48,34 @@ func (b *boundedBody) abandon() {
 	if !b.ended {
 		_ = b.control.SetReadDeadline(time.Now())
 	}
+}
+
+// whole reads the body of an operation that has one. Package huma would answer a body that ends early or is framed
+// badly with a 500.
+func (s *server) whole(ctx huma.Context, next func(huma.Context)) {
+	if ctx.Operation().RequestBody == nil {
+		next(ctx)
+		return
+	}
+	// The handler rejects a body of this size.
+	sent, err := io.ReadAll(io.LimitReader(ctx.BodyReader(), s.maxBody))
+	if err != nil {
+		s.refuse(ctx, unreadable(err))
+		return
+	}
+	r, w := humago.Unwrap(ctx)
+	request := r.WithContext(ctx.Context())
+	request.Body = io.NopCloser(bytes.NewReader(sent))
+	next(humago.NewContext(ctx.Operation(), request, w))
+}
+
+// unreadable is the response to a body that can't be read.
+func unreadable(err error) error {
+	var n net.Error
+	if errors.As(err, &n) && n.Timeout() {
+		return problem(http.StatusRequestTimeout, "the request's body could not be read within %.0f s", bodyTimeout.Seconds())
+	}
+	// The limits are those of package net/http.
+	return problem(http.StatusBadRequest, "the request's body can't be read: it ends early, or its chunks are malformed; "+
+		"the limits are 4096 bytes for the line before a chunk, and 16384 bytes for all chunk extensions beyond 16 bytes a chunk and twice the data")
 }

@@ -79,3 +79,36 @@ func TestABodyThatDoesNotComeIsARequestTimeout(t *testing.T) {
 	}
 	require.Equal(t, 408, c.unfinished("POST", "/v1/agents", "Content-Length: 1000\r\nIdempotency-Key: k").StatusCode)
 }
+
+// A body that breaks the framing is the client's fault, and the answer names the limits.
+func TestABodyThatIsFramedBadlyIsABadRequest(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	c := w.tenant()
+	chunked := "Transfer-Encoding: chunked\r\n\r\n"
+	for name, rest := range map[string]string{
+		"a long extension":  chunked + "1;" + strings.Repeat("x", 6000) + "\r\n{\r\n0\r\n\r\n",
+		"many extensions":   chunked + strings.Repeat("1;"+strings.Repeat("x", 1000)+"\r\n \r\n", 40) + "0\r\n\r\n",
+		"no size":           chunked + "zz\r\n{}\r\n0\r\n\r\n",
+		"a chunk too short": chunked + "5\r\n{}\r\n0\r\n\r\n",
+		"an early end":      "Content-Length: 1000\r\n\r\n{}",
+		"no last chunk":     chunked + "2\r\n{}\r\n",
+	} {
+		for _, key := range []string{"", "Idempotency-Key: " + strings.ReplaceAll(name, " ", "-") + "\r\n"} {
+			conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+			require.NoError(t, err)
+			require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
+			_, err = fmt.Fprintf(conn, "POST /v1/agents HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer %s\r\n%s%s", c.key, key, rest)
+			require.NoError(t, err)
+			require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			require.NoError(t, err, name)
+			text, err := io.ReadAll(resp.Body)
+			require.NoError(t, err, name)
+			require.NoError(t, resp.Body.Close())
+			require.NoError(t, conn.Close())
+			require.Equal(t, http.StatusBadRequest, resp.StatusCode, "%s: %s", name, text)
+			require.Contains(t, string(text), "4096 bytes for the line before a chunk")
+		}
+	}
+}

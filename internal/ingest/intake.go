@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -204,7 +205,7 @@ func (in *Intake) transact(ctx context.Context, messages []intakeMessage) error 
 	}
 	committed := make(map[*intakeMessage]bool, len(sound))
 	defer func(all []*intakeMessage) { settle(all, committed) }(slices.Clone(sound))
-	sound = slices.DeleteFunc(sound, func(m *intakeMessage) bool { return m.refused != "" })
+	sound = slices.DeleteFunc(sound, func(m *intakeMessage) bool { return m.refused != "" || m.accepted })
 	if len(sound) == 0 {
 		return nil
 	}
@@ -250,7 +251,7 @@ func (in *Intake) insert(ctx context.Context, sound []*intakeMessage, committed 
 }
 
 // claim reserves an event and its bytes for each message that is not refused, and refuses those for which their tenant has
-// no room. Messages of unknown tenants get no reservation. They are settled by [settle].
+// no room, unless their event exists. Messages of unknown tenants get no reservation. They are settled by [settle].
 func (in *Intake) claim(ctx context.Context, messages []*intakeMessage) error {
 	tenants := make([]events.TenantID, len(messages))
 	for i, m := range messages {
@@ -260,20 +261,51 @@ func (in *Intake) claim(ctx context.Context, messages []*intakeMessage) error {
 	if err != nil {
 		return err
 	}
+	above := make(map[*intakeMessage]*usage.OverError)
 	for _, m := range messages {
 		if !known[m.tenant] {
 			continue
 		}
 		m.reserved, err = in.usage.Reserve(ctx, m.tenant, nil, m.amount())
 		if over, ok := errors.AsType[*usage.OverError](err); ok {
-			m.refused = over.Error()
-			in.m.overQuota.WithLabelValues(doorIntake, over.Quota).Inc()
+			above[m] = over
 			continue
 		}
 		if err != nil {
 			settle(messages, nil)
 			return err
 		}
+	}
+	if err := in.refuse(ctx, above); err != nil {
+		settle(messages, nil)
+		return err
+	}
+	return nil
+}
+
+// refuse refuses the messages that are above a quota, except those whose event exists: the broker delivers again what was
+// committed and not acknowledged, and a producer may repeat what it sent.
+func (in *Intake) refuse(ctx context.Context, above map[*intakeMessage]*usage.OverError) error {
+	if len(above) == 0 {
+		return nil
+	}
+	messages := slices.Collect(maps.Keys(above))
+	evs := make([]outbox.Prepared, len(messages))
+	for i, m := range messages {
+		evs[i] = m.event
+	}
+	accepted, err := outbox.Accepted(ctx, in.pool, evs)
+	if err != nil {
+		return err
+	}
+	for i, m := range messages {
+		if accepted[i] {
+			m.accepted = true
+			in.m.duplicates.Inc()
+			continue
+		}
+		m.refused = above[m].Error()
+		in.m.overQuota.WithLabelValues(doorIntake, above[m].Quota).Inc()
 	}
 	return nil
 }

@@ -20,6 +20,8 @@ type intakeMessage struct {
 	agent   string // its address, "" for none
 	event   outbox.Prepared
 	refused string
+	// accepted says that the message is above its tenant's quota, and that its event exists: it comes again.
+	accepted bool
 
 	reserved *usage.Reservation // while its transaction runs
 }

@@ -3,6 +3,8 @@ package ingest_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -297,4 +299,35 @@ func TestManyIntakeMessagesAreFewTransactions(t *testing.T) {
 		FROM (SELECT *, row_number() OVER (ORDER BY seq) AS r FROM fanmail.events) AS e`).Scan(&transactions, &inOrder))
 	require.Less(t, transactions, 20)
 	require.Equal(t, n, inOrder)
+}
+
+// With the accounts of deploy/nats, the broker forwards no answer to a request after one without a header and a body.
+func TestEmptyMessagesOfAProducerDelayNobody(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t)
+	accounts, err := os.ReadFile("../../deploy/nats/accounts.conf")
+	require.NoError(t, err)
+	url, _ := natstest.Configured(t, regexp.MustCompile(`\$FANMAIL_NATS_\w+_PASSWORD`).ReplaceAllString(string(accounts), "secret"))
+	as := func(user string) (*nats.Conn, jetstream.JetStream) {
+		nc, err := nats.Connect(url, nats.UserInfo(user, "secret"), nats.CustomInboxPrefix("_INBOX_"+user))
+		require.NoError(t, err)
+		t.Cleanup(nc.Close)
+		js, err := jetstream.New(nc)
+		require.NoError(t, err)
+		return nc, js
+	}
+	operator, all := as("operator")
+	require.NoError(t, stream.Ensure(t.Context(), all, stream.Options{}))
+	subject := events.IntakePrefix + tenant(t, pool).String()
+	for range 20 {
+		publish(t, all, subject, `{"type":"email.sent","data":{}}`)
+		_, err := all.Publish(t.Context(), subject, nil)
+		require.NoError(t, err)
+	}
+	require.NoError(t, operator.Flush())
+	nc, js := as("ingest")
+	running(t, ingest.NewIntake(pool, js, nc, ingest.IntakeOptions{Streams: stream.Options{External: true}}).Run)
+	settled(t, all)
+	evs, _, _, _ := counts(t, pool)
+	require.Equal(t, 20, evs)
 }

@@ -183,6 +183,28 @@ func TestIntakeMessagesAboveAQuotaAreDeadLettersAndDelayNobody(t *testing.T) {
 	require.EqualValues(t, 5, metric(t, reg, "fanmail_intake_dead_total"))
 }
 
+// The broker delivers again what was committed and not acknowledged. A producer may repeat a message too.
+func TestAnEventThatExistsIsNoDeadLetterAboveAQuota(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t)
+	_, js := natstest.Connect(t)
+	few := limited(t, pool, tenancy.Quota{EventsPerDay: 1})
+	reg, counter := prometheus.NewPedanticRegistry(), usage.New(pool, nil)
+	in := ingest.NewIntake(pool, js, nil, ingest.IntakeOptions{Usage: counter, Registerer: reg})
+	running(t, in.Run)
+	known := `{"type":"email.sent","idempotency_key":"known","data":{"n":1}}`
+	publish(t, js, events.IntakePrefix+few.String(), known)
+	settled(t, js)
+	publish(t, js, events.IntakePrefix+few.String(), `{"type":"email.sent","idempotency_key":"new","data":{"n":2}}`)
+	publish(t, js, events.IntakePrefix+few.String(), known)
+	settled(t, js)
+	evs, _, _, _ := counts(t, pool)
+	require.Equal(t, 1, evs)
+	uses(t, counter, few, 1, len(known))
+	require.EqualValues(t, 1, metric(t, reg, "fanmail_intake_duplicates_total"))
+	require.EqualValues(t, 1, metric(t, reg, "fanmail_intake_dead_total"), "the new one alone")
+}
+
 // The edge has answered with 250, so the mail must come in.
 func TestMailThatAnEdgeAcceptedIsCountedAndNeverRefused(t *testing.T) {
 	t.Parallel()

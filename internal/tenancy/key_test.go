@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/events"
@@ -306,4 +307,26 @@ func TestAnErrorOfTheDatabaseHoldsNoSecret(t *testing.T) {
 	require.ErrorContains(t, err, "look up a key: ")
 	require.NotErrorIs(t, err, tenancy.ErrUnauthenticated, "a failing database is not a wrong secret")
 	requireNoSecret(t, secret, fmt.Sprintf("%v %+v", err, err))
+}
+
+// A busy installation revokes few of its keys: finding them reads no others.
+func TestExpiryReadsRevokedKeysAlone(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	pool := pgtest.Pool(t)
+	_, err := pool.Exec(ctx, `INSERT INTO fanmail.api_keys (id, secret_hash, revoked_at)
+		SELECT gen_random_uuid(), decode(md5(n::text), 'hex'), CASE WHEN n % 1000 = 0 THEN now() - interval '31 days' WHEN n % 100 = 0 THEN now() END
+		FROM generate_series(1, 20000) AS n`)
+	require.NoError(t, err)
+	_, err = pool.Exec(ctx, `ANALYZE fanmail.api_keys`)
+	require.NoError(t, err)
+	rows, err := pool.Query(ctx, "EXPLAIN "+tenancy.DeleteRevoked, tenancy.KeepRevoked.Seconds())
+	require.NoError(t, err)
+	plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	require.Contains(t, strings.Join(plan, "\n"), "api_keys_revoked")
+	require.NotContains(t, strings.Join(plan, "\n"), "Seq Scan")
+	gone, err := pool.Exec(ctx, tenancy.DeleteRevoked, tenancy.KeepRevoked.Seconds())
+	require.NoError(t, err)
+	require.EqualValues(t, 20, gone.RowsAffected())
 }

@@ -103,18 +103,17 @@ func (g *guarded) nats(user string) string {
 	return fmt.Sprintf("nats://%s:%s@%s", user, password(user), g.broker)
 }
 
-// tenantUser adds the user that 'fanmail nats-user' prints to the broker's users, and returns its URL.
+// tenantUser adds the account that 'fanmail nats-user' prints to the broker's accounts, and returns its user's URL.
 func (g *guarded) tenantUser(ctx context.Context, tenant string) string {
 	g.t.Helper()
-	_, user, found := strings.Cut(g.cli(ctx, "nats-user", tenant), "{")
+	_, account, found := strings.Cut(g.cli(ctx, "nats-user", tenant), `"intake-`)
 	require.True(g.t, found)
-	user = "{" + user
 	accounts, err := os.ReadFile(g.accounts)
 	require.NoError(g.t, err)
-	changed := strings.Replace(string(accounts), "users: [", "users: [\n"+user, 1)
+	changed := strings.Replace(string(accounts), "accounts {", "accounts {\n\"intake-"+account, 1)
 	require.NotEqual(g.t, string(accounts), changed)
 	g.crash(ctx, "nats", func() { require.NoError(g.t, os.WriteFile(g.accounts, []byte(changed), 0o600)) })
-	secret := regexp.MustCompile(`password: "([^"]*)"`).FindStringSubmatch(user)
+	secret := regexp.MustCompile(`password: "([^"]*)"`).FindStringSubmatch(account)
 	require.NotNil(g.t, secret)
 	return fmt.Sprintf("nats://intake-%s:%s@%s", tenant, secret[1], g.broker)
 }
