@@ -19,9 +19,14 @@ func (c *natsUserCmd) Run(s *session) error {
 	if err := tenant.UnmarshalText([]byte(c.Tenant)); err != nil {
 		return fmt.Errorf("%q is not a tenant's id, such as ten_ and 32 hexadecimal digits", c.Tenant)
 	}
-	s.note("Put this into the accounts of accounts.conf, beside FANMAIL. The password is shown only now. Its clients use the inbox prefix _INBOX_" + tenant.String() + ". They hear on " + events.DeadIntakePrefix + tenant.String() + " which messages were refused, and why.")
-	// The account imports the user's own subjects alone, so that answers of the broker reach no others.
+	s.note("Put this into the accounts of accounts.conf, beside FANMAIL, and run 'nats-server --signal reload' twice: the server connects the imports of a new account at the second time. The password is shown only now. Its clients use the inbox prefix _INBOX_" + tenant.String() + ". They hear on " + events.DeadIntakePrefix + tenant.String() + " which messages were refused, and why.")
+	// The account imports the user's own subjects alone, so that answers of the broker reach no others. Its limits keep
+	// one producer from taking all of the broker's connections.
 	s.say(`"intake-%[1]s" {
+  limits {
+    max_connections: 64
+    max_subscriptions: 1024
+  }
   users: [{
     user: "intake-%[1]s"
     password: "%[2]s"

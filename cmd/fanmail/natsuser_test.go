@@ -81,6 +81,13 @@ func TestANATSUserHandsInEventsOfItsTenantAlone(t *testing.T) {
 	_, err = nc.SubscribeSync("mail.intake.>")
 	require.NoError(t, err)
 	require.ErrorContains(t, <-refused, "Permissions Violation")
+	for range 63 {
+		more, err := nats.Connect(srv.URL(), nats.UserInfo(field("user"), field("password")))
+		require.NoError(t, err)
+		t.Cleanup(more.Close)
+	}
+	_, err = nats.Connect(srv.URL(), nats.UserInfo(field("user"), field("password")))
+	require.ErrorContains(t, err, "maximum account active connections exceeded")
 	out, code := fanmail(t, t.TempDir(), "", "nats-user", "ten_x")
 	require.Equal(t, 1, code)
 	require.Contains(t, out, "is not a tenant's id")

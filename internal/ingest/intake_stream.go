@@ -14,8 +14,15 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/stream"
 )
 
-// maxBatch is the most messages of one transaction.
-const maxBatch = 500
+const (
+	// maxBatch is the most messages of one transaction.
+	maxBatch = 500
+	// maxBatchBytes is the size from which a batch gets no further messages, so that large ones of one producer do not
+	// use up the process's memory. Requests under way may exceed it by maxPulls messages.
+	maxBatchBytes = 8 << 20
+	// maxPulls is how many requests for a message are under way at once.
+	maxPulls = 8
+)
 
 // intakeStream is the broker's stream of intake messages. One goroutine fetches from it.
 type intakeStream struct {
@@ -54,24 +61,23 @@ func next(ctx context.Context, consumer jetstream.Consumer) ([]jetstream.Msg, er
 	if err != nil {
 		return []jetstream.Msg{first}, nil //nolint:nilerr // it is refused for that
 	}
-	return append([]jetstream.Msg{first}, pending(consumer, int(min(meta.NumPending, maxBatch-1)))...), nil
+	n := int(min(meta.NumPending, maxBatch-1))
+	return append([]jetstream.Msg{first}, pending(consumer, n, maxBatchBytes-len(first.Data()))...), nil
 }
 
-// maxPulls is how many requests for a message are under way at once.
-const maxPulls = 32
-
-// pending takes up to n messages, each by a request of its own: where the streams are in another account, a message
+// pending takes up to n messages of about so many bytes together, each by a request of its own: where the streams are in another account, a message
 // without a header and a body ends the answers to its request, and what the broker sends after it is lost until it comes
 // again. A producer must not delay others with such messages.
-func pending(consumer jetstream.Consumer, n int) []jetstream.Msg {
+func pending(consumer jetstream.Consumer, n, bytes int) []jetstream.Msg {
 	var mu sync.Mutex
 	var taken []jetstream.Msg
-	var left atomic.Int64
+	var left, room atomic.Int64
 	left.Store(int64(n))
+	room.Store(int64(bytes))
 	var pulls sync.WaitGroup
 	for range min(n, maxPulls) {
 		pulls.Go(func() {
-			for left.Add(-1) >= 0 {
+			for room.Load() > 0 && left.Add(-1) >= 0 {
 				got, err := consumer.FetchNoWait(1)
 				if err != nil {
 					return // the next fetch will tell
@@ -80,6 +86,7 @@ func pending(consumer jetstream.Consumer, n int) []jetstream.Msg {
 				if !ok {
 					return
 				}
+				room.Add(-int64(len(m.Data())))
 				mu.Lock()
 				taken = append(taken, m)
 				mu.Unlock()

@@ -331,3 +331,26 @@ func TestEmptyMessagesOfAProducerDelayNobody(t *testing.T) {
 	evs, _, _, _ := counts(t, pool)
 	require.Equal(t, 20, evs)
 }
+
+func TestABatchOfLargeMessagesIsBounded(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t)
+	_, js := natstest.Connect(t)
+	subject := events.IntakePrefix + tenant(t, pool).String()
+	body := `{"type":"email.sent","data":{"x":"` + strings.Repeat("x", 200<<10) + `"}}`
+	for range 120 {
+		publish(t, js, subject, body)
+	}
+	reg := prometheus.NewPedanticRegistry()
+	takeIn(t, pool, js, reg)
+	settled(t, js)
+	found, err := reg.Gather()
+	require.NoError(t, err)
+	for _, f := range found {
+		if f.GetName() == "fanmail_intake_transaction_seconds" {
+			require.GreaterOrEqual(t, f.GetMetric()[0].GetHistogram().GetSampleCount(), uint64(3), "24 MB are one batch")
+			return
+		}
+	}
+	require.Fail(t, "there is no histogram of transactions")
+}
