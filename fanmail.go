@@ -52,6 +52,7 @@ type Client struct {
 	db      pg.TxDB // the pool, for the calls
 	nc      *nats.Conn
 	js      jetstream.JetStream
+	waker   *outbox.Waker // nil without nc
 	config  Config
 	store   *subscribers.Store
 	replays *replay.Store
@@ -103,7 +104,7 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, config Config) (*Client, error) {
 		if err != nil {
 			return nil, fmt.Errorf("fanmail: %w", err)
 		}
-		c.js = js
+		c.js, c.waker = js, outbox.NewWaker(nc)
 	}
 	return c, nil
 }
@@ -152,8 +153,8 @@ func (e unknownType) Unwrap() []error { return []error{e.field, e.unknown} }
 // they notice within a second. A lost hint does no harm. A client that [New] did not
 // create does nothing.
 func (c *Client) Wake() {
-	if c != nil && c.nc != nil {
-		outbox.Wake(c.nc)
+	if c != nil {
+		c.waker.Wake()
 	}
 }
 

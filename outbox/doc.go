@@ -19,7 +19,7 @@
 //	outbox.Wake(nc) // optional: the event is published at once
 //
 // The database must have Fanmail's schema; the root package's Migrate creates it.
-// [Insert], [InsertMany], [Wake] and [MaxInsert] are for producers. The other
+// [Insert], [InsertMany], [Wake], [Waker] and [MaxInsert] are for producers. The other
 // functions are for Fanmail's own processes. The package owns the tables outbox,
 // events, event_keys and strict_tenants: all SQL on them is here.
 //

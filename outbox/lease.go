@@ -70,7 +70,7 @@ SELECT l.tenant_id, l.seq, l.event_id, l.created_at, l.publishes, extract(epoch 
 FROM leased AS l LEFT JOIN LATERAL (
 	SELECT * FROM fanmail.events
 	WHERE tenant_id = l.tenant_id AND id = l.event_id AND created_at = l.created_at AND created_at >= '{day}' AND created_at < '{next day}' LIMIT 1
-) AS e ON true ORDER BY l.seq`
+) AS e ON true CROSS JOIN (SELECT set_config('synchronous_commit', 'off', true)) AS unsynced ORDER BY l.seq`
 
 // rowOfKey is a query, to stand in a LATERAL, for where the outbox row of the key
 // u (tenant_id, seq) lies; its column "at" says so. The range holds one key, for which
@@ -120,7 +120,6 @@ func TakeOver(ctx context.Context, db pg.DB, limit int) ([]Entry, error) {
 func lease(ctx context.Context, db pg.DB, limit int, left time.Duration) ([]Entry, error) {
 	var list []Entry
 	b := &pgx.Batch{}
-	b.Queue(`SELECT set_config('synchronous_commit', 'off', true)`)
 	today := pg.DayOf(time.Now())
 	b.Queue(pg.Between(leaseRows, today-1, today+2), limit, FirstLease.Seconds(), MaxLease.Seconds(), left.Seconds()).Query(func(rows pgx.Rows) (err error) {
 		list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (e Entry, err error) {

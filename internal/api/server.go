@@ -26,7 +26,8 @@ import (
 // server holds what the handlers work with.
 type server struct {
 	pool     *pgxpool.Pool
-	nc       *nats.Conn          // may be nil
+	nc       *nats.Conn // may be nil
+	waker    *outbox.Waker
 	js       jetstream.JetStream // nil as nc
 	resolver *net.Resolver
 	store    *subscribers.Store
@@ -165,7 +166,7 @@ func (s *server) refuse(ctx huma.Context, err error) {
 
 // The wake-up hints. Publish each after the commit of its change.
 
-func (s *server) wakeOutbox() { outbox.Wake(s.nc) }
+func (s *server) wakeOutbox() { s.waker.Wake() }
 
 func (s *server) wakeWebhooks() { subscribers.WakeRegistry(s.nc) }
 

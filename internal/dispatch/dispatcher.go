@@ -47,6 +47,7 @@ type Dispatcher struct {
 	cut      context.CancelCauseFunc
 	timer    *time.Timer
 	fetches  []subscribers.FetchRequest // of the fetch that is asked for
+	free     chan *delivery             // received by workers without an attempt
 	room     chan struct{}              // closed when lanes have room, and made anew
 	idle     chan struct{}              // closed when the scheduler is stopped and no attempt is in flight
 
@@ -68,7 +69,7 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, js jetstream.JetStream, registry *su
 		sched: scheduler.New(scheduler.Options{
 			FastSlots: o.Slots, SlowSlots: o.SlowSlots, Cores: runtime.GOMAXPROCS(0), LeaseLeft: AttemptTimeout + time.Second,
 		}),
-		timer: time.NewTimer(0), room: make(chan struct{}), idle: make(chan struct{}),
+		timer: time.NewTimer(0), free: make(chan *delivery), room: make(chan struct{}), idle: make(chan struct{}),
 		fetch: make(chan struct{}, 1), changed: make(chan struct{}, 1),
 	}
 	d.attempts, d.cut = context.WithCancelCause(context.Background())

@@ -1,6 +1,8 @@
 package dispatch
 
 import (
+	"time"
+
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
@@ -32,7 +34,7 @@ func (d *Dispatcher) input(f func(s *scheduler.Scheduler, now scheduler.Now)) {
 // advance carries out what the scheduler asks for. d.mu must be held.
 func (d *Dispatcher) advance(now scheduler.Now) {
 	if q := d.advanceTo(now); q != nil {
-		go d.work(q) // waited for by way of d.idle
+		d.start(q)
 	}
 }
 
@@ -55,7 +57,7 @@ func (d *Dispatcher) advanceTo(now scheduler.Now) (first *delivery) {
 			if first == nil {
 				first = q
 			} else {
-				go d.work(q)
+				d.start(q)
 			}
 		case scheduler.Renew:
 			d.outcomes.add(entry{kind: entryRenew, d: q})
@@ -83,9 +85,43 @@ func (d *Dispatcher) advanceTo(now scheduler.Now) (first *delivery) {
 	return first
 }
 
-// work makes attempts until none may start: the slot that one frees is used by
-// the same goroutine.
+// workerIdle is how long a worker without an attempt is kept. A POST makes a goroutine's
+// stack grow, which costs more than to wait.
+const workerIdle = 100 * time.Millisecond
+
+// start hands an attempt to a worker that has none, or to a new one. d.idle tells when
+// all have ended.
+func (d *Dispatcher) start(q *delivery) {
+	select {
+	case d.free <- q:
+	default:
+		go d.work(q)
+	}
+}
+
+// next waits for a worker's next attempt; nil: it is to end.
+func (d *Dispatcher) next(timer *time.Timer) *delivery {
+	timer.Reset(workerIdle)
+	select {
+	case q := <-d.free:
+		return q
+	case <-timer.C:
+	case <-d.idle:
+	}
+	return nil
+}
+
+// work makes attempts: the slot that one frees is used by the same goroutine.
 func (d *Dispatcher) work(q *delivery) {
+	timer := time.NewTimer(workerIdle)
+	defer timer.Stop()
+	for ; q != nil; q = d.next(timer) {
+		d.makeAttempts(q)
+	}
+}
+
+// makeAttempts makes attempts until none may start.
+func (d *Dispatcher) makeAttempts(q *delivery) {
 	for q != nil {
 		r := d.attempt(q)
 		d.mu.Lock()

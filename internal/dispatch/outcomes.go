@@ -25,10 +25,12 @@ const (
 	// took. Otherwise hundreds of endpoints that time out together would take
 	// a core, and the disk, from everybody's deliveries.
 	gentleBatch = 64
-	// outcomeRest is the longest rest after a commit. A writer that gathers rests
-	// as long, unless gatheredBatch entries wait: at low rates a commit of ten rows
-	// costs little more than one of a single row.
-	outcomeRest   = 20 * time.Millisecond
+	// outcomeRest is the longest rest after a commit that leaves room to others.
+	outcomeRest = 20 * time.Millisecond
+	// A writer that gathers rests for gatherRest after a commit, unless gatheredBatch
+	// entries wait: at low rates a commit of twenty rows costs little more than one of
+	// a single row.
+	gatherRest    = 50 * time.Millisecond
 	gatheredBatch = 64
 	// outcomeLimit waiting entries stop new attempts.
 	outcomeLimit = 4096
@@ -241,7 +243,7 @@ func (w *outcomeWriter) rest(ctx context.Context, took time.Duration, more bool)
 	if !pause(ctx, others, hurry, nil) || more || !w.gathers.Load() {
 		return
 	}
-	pause(ctx, outcomeRest-others, hurry, w.enough)
+	pause(ctx, gatherRest-others, hurry, w.enough)
 }
 
 // pause waits for d. It returns false if ctx or one of the channels has ended it.

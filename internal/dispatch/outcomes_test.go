@@ -124,14 +124,14 @@ func TestOutcomesAreGatheredWhileNobodyWaits(t *testing.T) {
 		what  func(*outcomeWriter) // happens after 1 ms
 		want  time.Duration
 	}{
-		"a few successes":           {what: add(gatheredBatch-1, plain), want: outcomeRest},
+		"a few successes":           {what: add(gatheredBatch-1, plain), want: gatherRest},
 		"enough successes":          {what: add(gatheredBatch, plain), want: time.Millisecond},
 		"a strict webhook":          {what: add(1, strict), want: time.Millisecond},
-		"a renewal":                 {what: add(1, entry{kind: entryRenew}), want: outcomeRest},
+		"a renewal":                 {what: add(1, entry{kind: entryRenew}), want: gatherRest},
 		"a release":                 {what: add(1, entry{kind: entryRelease}), want: time.Millisecond},
 		"a delivery without a lane": {what: add(1, entry{kind: entryReclaim}), want: time.Millisecond},
 		"one of three, enough":      {peers: 2, what: add(gatheredBatch, plain), want: 6 * time.Millisecond},
-		"one of three, a few":       {peers: 2, what: add(1, plain), want: outcomeRest},
+		"one of three, a few":       {peers: 2, what: add(1, plain), want: gatherRest},
 		"the process stops": {want: time.Millisecond, what: func(w *outcomeWriter) {
 			w.add(plain)
 			ended, cancel := context.WithCancel(context.Background())
@@ -154,7 +154,7 @@ func TestOutcomesAreGatheredWhileNobodyWaits(t *testing.T) {
 				start = time.Now()
 				w.gathers.Store(true)
 				w.rest(t.Context(), 3*time.Millisecond, false)
-				require.Equal(t, outcomeRest, time.Since(start), "what has been taken is waited for by nobody")
+				require.Equal(t, gatherRest, time.Since(start), "what has been taken is waited for by nobody")
 			})
 		})
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
-	"github.com/fanmail-dev/fanmail/outbox"
 )
 
 // commit writes what is new of the copies and the raw mail once, in one transaction,
@@ -89,7 +88,7 @@ func (s *receiver) transact(ctx context.Context, mails []*submission, wait bool)
 		mails = sound
 	}
 	if slices.ContainsFunc(mails, func(m *submission) bool { return m.made > 0 }) {
-		outbox.Wake(s.nc)
+		s.waker.Wake()
 	}
 	for _, m := range mails {
 		for _, agent := range m.hooked {

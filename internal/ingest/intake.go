@@ -50,7 +50,7 @@ type IntakeOptions struct {
 // intakes may run. Create one with [NewIntake].
 type Intake struct {
 	pool   *pgxpool.Pool
-	nc     *nats.Conn
+	waker  *outbox.Waker
 	usage  *usage.Counter
 	drain  time.Duration
 	stream *intakeStream
@@ -73,7 +73,7 @@ func NewIntake(pool *pgxpool.Pool, js jetstream.JetStream, nc *nats.Conn, o Inta
 		o.Usage = usage.New(pool, nil)
 	}
 	from, log, m := &intakeStream{js: js, options: o.Streams}, o.Log.Named("intake"), newIntakeMetrics(o.Registerer)
-	return &Intake{pool: pool, nc: nc, usage: o.Usage, drain: o.Drain, stream: from, dead: deadLetters{from, log, m.dead}, log: log, m: m, trace: o.Tracer}
+	return &Intake{pool: pool, waker: outbox.NewWaker(nc), usage: o.Usage, drain: o.Drain, stream: from, dead: deadLetters{from, log, m.dead}, log: log, m: m, trace: o.Tracer}
 }
 
 // Run works until ctx ends. Then it fetches no more, finishes the current batch within
@@ -241,7 +241,7 @@ func (in *Intake) insert(ctx context.Context, sound []*intakeMessage, committed 
 	made := len(committed)
 	duplicates := inserted - made
 	if made > 0 {
-		outbox.Wake(in.nc)
+		in.waker.Wake()
 	}
 	telemetry.Observe(ctx, in.m.transaction, time.Since(start).Seconds())
 	in.m.accepted.Add(float64(made))

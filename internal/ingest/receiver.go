@@ -12,6 +12,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/mailauth"
 	"github.com/fanmail-dev/fanmail/internal/milter"
 	"github.com/fanmail-dev/fanmail/internal/usage"
+	"github.com/fanmail-dev/fanmail/outbox"
 )
 
 // Time limits of one operation on the database.
@@ -41,6 +42,7 @@ type receiver struct {
 	o       Options
 	pool    *pgxpool.Pool
 	nc      *nats.Conn
+	waker   *outbox.Waker
 	log     *zap.Logger
 	m       *metrics
 	usage   *usage.Counter

@@ -16,6 +16,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/internal/mailauth"
 	"github.com/fanmail-dev/fanmail/internal/usage"
+	"github.com/fanmail-dev/fanmail/outbox"
 )
 
 // Server takes mail over SMTP. Create one with [NewServer].
@@ -35,7 +36,7 @@ func NewServer(pool *pgxpool.Pool, nc *nats.Conn, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.pool, s.nc, s.usage = pool, nc, s.o.Usage
+	s.pool, s.nc, s.waker, s.usage = pool, nc, outbox.NewWaker(nc), s.o.Usage
 	if s.usage == nil {
 		s.usage = usage.New(pool, nil)
 	}

@@ -26,5 +26,5 @@ func (d Day) In(statement string) string { return Between(statement, d, d+1) }
 // Between is [Day.In] for the days from first up to, but not including, before.
 func Between(statement string, first, before Day) string {
 	at := func(d Day) string { return time.Unix(int64(d)*24*60*60, 0).UTC().Format(time.RFC3339) }
-	return strings.NewReplacer("{day}", at(first), "{next day}", at(before)).Replace(statement)
+	return strings.ReplaceAll(strings.ReplaceAll(statement, "{day}", at(first)), "{next day}", at(before))
 }

@@ -11,9 +11,9 @@ const (
 	pace = 4 * time.Millisecond
 	// linger is the longest time from the start of one round to the next that the
 	// rate of arrival alone causes. lingerOf is its part for each event a second:
-	// below 200 events a second, pace is longer.
+	// below 250 events a second, pace is longer.
 	linger   = 10 * time.Millisecond
-	lingerOf = 20 * time.Microsecond
+	lingerOf = 16 * time.Microsecond
 	// After a round of several events, the relay also waits as long as the round
 	// took, up to maxGather.
 	maxGather = 20 * time.Millisecond
@@ -33,13 +33,23 @@ type pacer struct {
 // pause returns how long to wait at now after a round of n events that began at
 // began.
 func (p *pacer) pause(n int, began, now time.Time) time.Duration {
-	p.recent = p.recent*math.Exp(-float64(now.Sub(p.at))/float64(rateTime)) + float64(n)
+	p.recent = p.rate(now)*rateTime.Seconds() + float64(n)
 	p.at = now
-	rate := p.recent / rateTime.Seconds()
 	took := now.Sub(began)
-	pause := max(pace, min(time.Duration(rate*float64(lingerOf)), linger)) - took
+	pause := p.spacing(now) - took
 	if n > 1 {
 		pause = max(pause, min(took, maxGather))
 	}
 	return max(pause, 0)
+}
+
+// rate returns the rate of arrival at now, in events a second.
+func (p *pacer) rate(now time.Time) float64 {
+	return p.recent * math.Exp(-float64(now.Sub(p.at))/float64(rateTime)) / rateTime.Seconds()
+}
+
+// spacing returns the time from the start of one round to the next that the rate of
+// arrival asks for at now.
+func (p *pacer) spacing(now time.Time) time.Duration {
+	return max(pace, min(time.Duration(p.rate(now)*float64(lingerOf)), linger))
 }

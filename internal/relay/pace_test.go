@@ -33,7 +33,7 @@ func TestRoundsAreSpacedByTheRateOfArrival(t *testing.T) {
 		}
 		return last, longest
 	}
-	for rate, want := range map[float64]time.Duration{1: pace, 50: pace, 100: pace, 200: pace, 500: linger, 5000: linger, 50_000: linger} {
+	for rate, want := range map[float64]time.Duration{1: pace, 50: pace, 100: pace, 200: pace, 500: 500 * lingerOf, 5000: linger, 50_000: linger} {
 		last, longest := spacing(rate)
 		require.InDelta(t, want, last, float64(time.Millisecond), "at %v events a second", rate)
 		require.LessOrEqual(t, longest, linger, "at %v events a second", rate)

@@ -17,7 +17,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
-	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/faults"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/internal/tracecontext"
@@ -92,17 +91,11 @@ func (r *Relay) Publishing() stream.Publishing {
 // Run relays until ctx ends, and returns once the round under way is done. While
 // the database or the broker is down it retries with exponential backoff.
 func (r *Relay) Run(ctx context.Context) error {
-	wake := make(chan struct{}, 1)
-	sub, err := r.nc.Subscribe(events.WakeOutbox, func(*nats.Msg) {
-		select {
-		case wake <- struct{}{}:
-		default:
-		}
-	})
+	hints, err := newHints(r.nc)
 	if err != nil {
-		return fmt.Errorf("subscribe to %s: %w", events.WakeOutbox, err)
+		return err
 	}
-	defer func() { _ = sub.Unsubscribe() }()
+	defer hints.end()
 
 	var looks sync.WaitGroup
 	looks.Go(func() { r.looker.run(ctx) })
@@ -115,12 +108,12 @@ func (r *Relay) Run(ctx context.Context) error {
 	poll, pacing := poller{}, pacer{at: time.Now()}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	hinted := true
+	hinted, paced := true, false
 	for {
 		began := time.Now()
 		n, err := r.turn(round, hinted)
 		wait := poll.next(n, hinted, time.Now())
-		hint := wake
+		hint := hints.wake
 		if n > 0 && n < batchEvents {
 			// Under load, wait a little so that the next round is larger: all
 			// later steps then work in larger batches too.
@@ -128,6 +121,8 @@ func (r *Relay) Run(ctx context.Context) error {
 				return nil
 			}
 		}
+		before := paced
+		paced = !hints.follow(pacing.rate(time.Now()))
 		switch {
 		case err != nil:
 			wait = pause.NextBackOff()
@@ -135,13 +130,16 @@ func (r *Relay) Run(ctx context.Context) error {
 			r.log.Warn("a round failed; trying again", zap.Error(err), zap.Duration("in", wait))
 		case n > 0 || !r.broker.Failing(): // an empty round says nothing about the broker
 			pause.Reset()
+			if paced || before { // before: a hint may have been lost meanwhile
+				wait = min(wait, pacing.spacing(time.Now())-time.Since(began))
+			}
 		}
 		timer.Reset(wait)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-timer.C:
-			hinted = n == batchEvents
+			hinted = n == batchEvents || paced
 		case <-hint:
 			hinted = true
 		}

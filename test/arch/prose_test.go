@@ -101,6 +101,9 @@ func TestTimersOfTheDesignAreThoseOfTheCode(t *testing.T) {
 	t.Parallel()
 	requireFigures(t, "docs/explanation/design.md", []figure{
 		{"| relay | 4 ms from the start of a round to the next |", `\bpace += 4 \* time\.Millisecond`},
+		{"| relay | 16 µs for each event that arrives a second, 10 ms at most,", `\blinger += 10 \* time\.Millisecond\s+lingerOf = 16 \* time\.Microsecond`},
+		{"| outcome writer | 50 ms, or until 64 entries wait |", `\bgatherRest += 50 \* time\.Millisecond\s+gatheredBatch = 64\b`},
+		{"From 250 events a second on", `\bhintsEnd, hintsBegin = 250, 150\b`},
 		{"| relay | as long as the round took, 20 ms at most |", `\bmaxGather += 20 \* time\.Millisecond`},
 		{"| fan-out | 5 ms before a second batch may start beside the first |", `\bpatience += 5 \* time\.Millisecond`},
 		{"| outcome writer | as long as the commit took, for each other dispatcher, 20 ms at most |", `\boutcomeRest += 20 \* time\.Millisecond`},

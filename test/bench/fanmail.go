@@ -32,6 +32,7 @@ type Fanmail struct {
 	bin       string // directory of the built commands
 	pg        *postgres
 	nc        *nats.Conn
+	waker     *outbox.Waker
 	hooks     []events.WebhookID // webhooks that are subscribed
 	processes []*process.Process
 	debug     map[string]string
@@ -75,6 +76,7 @@ func (f *Fanmail) Start(ctx context.Context, dir string, w *Workload) (err error
 	if f.nc, err = nats.Connect(broker); err != nil {
 		return fmt.Errorf("connect to NATS: %w", err)
 	}
+	f.waker = outbox.NewWaker(f.nc)
 	if err := f.shared(ctx, max(w.Dispatchers, 1)); err != nil {
 		return err
 	}
@@ -178,7 +180,7 @@ func (f *Fanmail) Accept(ctx context.Context, evs []Event) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	outbox.Wake(f.nc)
+	f.waker.Wake()
 	ids := make([]string, len(done))
 	for i, d := range done {
 		ids[i] = d.ID.String()
