@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/fanmail-dev/fanmail/internal/app"
 	"github.com/fanmail-dev/fanmail/internal/importe2a"
@@ -33,22 +34,18 @@ func (c *importE2A) Run(ctx context.Context, s *session) error {
 		c.AllowHTTP = true // as `fanmail up` does
 	}
 	var last *importe2a.Report
-	said := ""
+	said := &said{s: s, lines: map[string]bool{}}
 	err = app.ImportFromE2A(ctx, c.ImportE2A, app.ImportHooks{
 		Found: func(r *importe2a.Report) {
 			s.note("e2a " + r.Release)
-			c.remarks(s, r)
+			said.remarks(r)
 		},
-		Progress: func(what string, done, total int64) {
-			if line := fmt.Sprintf("%s: %d of %d", what, done, total); line != said {
-				said = line
-				s.note(line)
-			}
-		},
+		Progress: said.progress,
 		Passed: func(r *importe2a.Report) {
 			last = r
 			if c.Follow && !c.Once {
-				s.note("a pass is complete; following e2a until interrupted")
+				said.remarks(r)
+				said.once("a pass is complete; following e2a until interrupted")
 			}
 		},
 	}, log)
@@ -56,6 +53,7 @@ func (c *importE2A) Run(ctx context.Context, s *session) error {
 		if err := c.print(s, last); err != nil {
 			return err
 		}
+		said.remarks(last)
 	}
 	switch {
 	case errors.Is(err, importe2a.ErrProblems):
@@ -87,9 +85,6 @@ func (c *importE2A) print(s *session, r *importe2a.Report) error {
 	for _, line := range fit(lines, 1000) {
 		s.say("%s", strings.TrimRight(strings.Join(line, gap), " "))
 	}
-	if c.DryRun || c.Check {
-		c.remarks(s, r)
-	}
 	switch {
 	case c.DryRun:
 		s.say("nothing was changed")
@@ -103,12 +98,34 @@ func (c *importE2A) print(s *session, r *importe2a.Report) error {
 
 func number(n int64) string { return fmt.Sprint(n) }
 
+// said prints lines for people, each once.
+type said struct {
+	s     *session
+	lines map[string]bool
+	at    time.Time // of the last progress
+}
+
+func (w *said) once(line string) {
+	if !w.lines[line] {
+		w.lines[line] = true
+		w.s.note(line)
+	}
+}
+
 // remarks prints the problems and notes of a report.
-func (c *importE2A) remarks(s *session, r *importe2a.Report) {
+func (w *said) remarks(r *importe2a.Report) {
 	for _, p := range r.Problems {
-		s.note("problem: " + p)
+		w.once("problem: " + p)
 	}
 	for _, n := range r.Notes {
-		s.note("note: " + n)
+		w.once("note: " + n)
+	}
+}
+
+// progress prints how far a step has come: its end, and before that a line a second.
+func (w *said) progress(what string, done, total int64) {
+	if done == total || time.Since(w.at) > time.Second {
+		w.at = time.Now()
+		w.once(fmt.Sprintf("%s: %d of %d", what, done, total))
 	}
 }

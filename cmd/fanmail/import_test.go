@@ -33,7 +33,8 @@ func TestAnImportIsReportedDoneAndCompared(t *testing.T) {
 	require.Contains(t, out, "deliveries: 321 of 321")
 	require.Contains(t, must(t, t.TempDir(), "", args("--check")...), "everything that e2a has is here")
 	out = must(t, t.TempDir(), "", args("--check", "--json")...)
-	report := object(t, out[strings.Index(out, "{"):]) // behind the progress
+	_, text, _ := strings.Cut(out, "{") // behind the progress
+	report := object(t, "{"+text)
 	require.Equal(t, "v0.4", report["release"])
 
 	// Receivers of e2a v0.4 get its envelope, until a date.

@@ -451,6 +451,8 @@ func TestALaterReleaseHasNoWebhooksOfAgents(t *testing.T) {
 func TestAnotherDatabaseIsNamedAsSuch(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 0)
+	report := r.run(r.options())
+	require.Zero(t, report.Missing())
 	r.there.Exec(t, `ALTER TABLE webhooks DROP COLUMN signing_secret`)
 	_, err := importe2a.Open(t.Context(), secret.Text(r.there.URL))
 	require.ErrorIs(t, err, importe2a.ErrNoE2A)

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
+	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/e2aenvelope"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
@@ -97,6 +98,9 @@ func (p *pass) prepare(ctx context.Context) error {
 	p.since = p.since.Add(-outbox.Retention)
 	if err := p.readAccounts(ctx); err != nil {
 		return err
+	}
+	if p.accounts.source.IsZero() {
+		p.accounts.source = derived[events.TenantKind]("users", "none yet")
 	}
 	var err error
 	if p.state, err = loadState(ctx, p.o.Pool, p.accounts.source, !p.check); err != nil {

@@ -47,8 +47,8 @@ const (
 	Ann = "0a000000000000000000000000000001"
 	Ben = "0b000000000000000000000000000002"
 
-	// Robot has no webhook of its own; Clerk has one, at /clerk.
-	Robot, Clerk = "Robot@mail.example", "clerk@mail.example"
+	Robot = "Robot@mail.example" // has no webhook of its own
+	Clerk = "clerk@mail.example" // has one, at /clerk
 
 	HookA = "wh_a0000000000000000000000000000001" // rotated: both secrets sign
 	HookB = "wh_40000000000000000000000000000002" // rotated long ago
@@ -56,8 +56,9 @@ const (
 	HookD = "wh_c0000000000000000000000000000004" // disabled
 	HookE = "wh_e0000000000000000000000000000005" // Ben's
 
-	// KeyValid is Ann's key; the others are refused.
-	KeyValid, KeyRevoked, KeyExpired = "e2a_live_ann", "e2a_old_ann", "e2a_expired_ann"
+	KeyValid   = "e2a_live_ann" // Ann's; the others are refused
+	KeyRevoked = "e2a_old_ann"
+	KeyExpired = "e2a_expired_ann"
 )
 
 // Secret returns the signing secret of a webhook, or the one before it.
