@@ -111,7 +111,7 @@ var ErrForm = errors.New("not an envelope of e2a for a received mail")
 
 // DecodeReceived reads the envelope of an email.received event as e2a wrote it. AuthHeaders has canonical names of the
 // headers that begin with X-E2A-Auth-, with values that a header can hold. A missing ReceivedAt is the event's time.
-// The error wraps [ErrForm].
+// Without a message id and a time it is an error. Every error wraps [ErrForm].
 func DecodeReceived(b []byte) (Received, error) {
 	var env envelope
 	if err := json.Unmarshal(b, &env); err != nil {
@@ -126,6 +126,9 @@ func DecodeReceived(b []byte) (Received, error) {
 	}
 	if r.ReceivedAt.IsZero() {
 		r.ReceivedAt = env.CreatedAt
+	}
+	if r.MessageID == "" || r.ReceivedAt.IsZero() {
+		return Received{}, fmt.Errorf("%w: message or time is missing", ErrForm)
 	}
 	return r, nil
 }

@@ -61,7 +61,7 @@ func TestTheEnvelopeOfAnotherTypeKeepsItsData(t *testing.T) {
 
 func TestWhatE2AStoredIsReadAsFarAsItCanBe(t *testing.T) {
 	t.Parallel()
-	r, err := e2aenvelope.DecodeReceived([]byte(`{"event":"email.received","id":"x","created_at":"2026-01-02T03:04:05Z","data":{"message_id":7,"from":{"email":"a@example.com"},"to":"b@example.com","cc":null,
+	r, err := e2aenvelope.DecodeReceived([]byte(`{"event":"email.received","id":"x","created_at":"2026-01-02T03:04:05Z","data":{"message_id":"msg_7","subject":7,"from":{"email":"a@example.com"},"to":"b@example.com","cc":null,
 		"reply_to":[{"address":"c@example.com"},5],"received_at":"yesterday","auth_headers":{"X-E2A-Auth-Verified":"true","X-E2A-Auth-Sender":"a\r\nX-Evil: 1","Authorization":"x","X-E2A-Auth-a b":"x"}}}`))
 	require.NoError(t, err)
 	require.Equal(t, e2aenvelope.Text("a@example.com"), r.From)
@@ -69,7 +69,7 @@ func TestWhatE2AStoredIsReadAsFarAsItCanBe(t *testing.T) {
 	require.Equal(t, e2aenvelope.Texts{"c@example.com"}, r.ReplyTo)
 	require.Equal(t, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), r.ReceivedAt)
 	require.Equal(t, map[string]string{"X-E2A-Auth-Verified": "true", "X-E2A-Auth-Sender": "=?utf-8?q?a=0D=0AX-Evil:_1?="}, r.AuthHeaders)
-	for _, bad := range []string{``, `null`, `{}`, `{"event":"email.sent","data":{}}`, `{"event":"email.received","data":[]}`, `{"event":"email.received"}`} {
+	for _, bad := range []string{``, `null`, `{}`, `{"event":"email.sent","data":{}}`, `{"event":"email.received","data":[]}`, `{"event":"email.received"}`, `{"event":"email.received","created_at":"2026-01-02T03:04:05Z","data":{"message_id":7}}`, `{"event":"email.received","data":{"message_id":"msg_7"}}`} {
 		_, err := e2aenvelope.DecodeReceived([]byte(bad))
 		require.ErrorIs(t, err, e2aenvelope.ErrForm, bad)
 	}
