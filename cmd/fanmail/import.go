@@ -31,7 +31,7 @@ func (c *importE2A) Run(ctx context.Context, s *session) error {
 	orDir(s, &c.Secrets)
 	if creds, err := credentials(s); err == nil && c.URL == "" {
 		c.URL = secret.Text(creds.DatabaseURL)
-		c.AllowHTTP = true // as `fanmail up` does
+		c.Outbound = app.UpOutbound()
 	}
 	var last *importe2a.Report
 	said := &said{s: s, lines: map[string]bool{}}

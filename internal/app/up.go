@@ -162,13 +162,15 @@ func (c *UpConfig) startServers(ctx context.Context, creds *Credentials, log *za
 	return stop, nil
 }
 
+// UpOutbound is where `fanmail up` sends: in development, receivers are on this machine.
+func UpOutbound() Outbound {
+	return Outbound{AllowHTTP: true, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}}
+}
+
 // addAll adds the components of all processes, and writes the credentials once
 // they work. last holds the credentials of the last run.
 func (c *UpConfig) addAll(ctx context.Context, p *process, api net.Listener, creds, last Credentials) error {
-	// In development, receivers are on this machine or in its networks.
-	out := Outbound{AllowHTTP: true, AllowNetworks: []netip.Prefix{
-		netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"),
-	}}
+	out := UpOutbound()
 	if err := p.useSecrets(ctx, c.Secrets); err != nil {
 		return err
 	}

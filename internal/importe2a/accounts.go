@@ -5,7 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"net/netip"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -152,9 +155,9 @@ func (p *pass) readAgents(ctx context.Context) error {
 		p.src.from(t, "a") + ` ORDER BY a.created_at, a.id`
 	seen := map[string]string{}
 	return p.all(ctx, t, query, func(r pgx.CollectableRow) error {
-		var id, user, url, mode string
+		var id, user, own, mode string
 		var at time.Time
-		if err := r.Scan(&id, &user, &url, &mode, &at); err != nil {
+		if err := r.Scan(&id, &user, &own, &mode, &at); err != nil {
 			return err
 		}
 		count := p.report.row(rowAgents)
@@ -177,8 +180,8 @@ func (p *pass) readAgents(ctx context.Context) error {
 		}
 		seen[address] = id
 		a := mailbox.ImportedAgent{Address: address, TenantID: tenant, CreatedAt: at}
-		if url != "" && mode != "local" {
-			if a.WebhookURL, err = p.o.Limits.NormalizeURL("webhook_url", url); err != nil {
+		if own != "" && mode != "local" {
+			if a.WebhookURL, err = p.url("webhook_url", own); err != nil {
 				p.report.problem("agent %s: %v: it is imported without a webhook of its own", id, err)
 			}
 		}
@@ -186,6 +189,29 @@ func (p *pass) readAgents(ctx context.Context) error {
 		p.accounts.agents = append(p.accounts.agents, newRow(id, a, tenant, a.WebhookURL))
 		return nil
 	})
+}
+
+// everywhere are all addresses.
+var everywhere = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
+
+// url returns the normal form of a URL. One that only the given settings do not allow gets a note: each attempt is checked
+// by the settings of the process that makes it.
+func (p *pass) url(field, raw string) (string, error) {
+	normal, err := p.o.Limits.NormalizeURL(field, raw)
+	if err == nil {
+		return normal, nil
+	}
+	open := subscribers.Limits{AllowHTTP: true, AllowNetworks: everywhere}
+	if u, err := url.Parse(raw); err == nil {
+		if port, err := strconv.ParseUint(u.Port(), 10, 16); err == nil {
+			open.AllowPorts = append(open.AllowPorts, uint16(port))
+		}
+	}
+	if normal, openErr := open.NormalizeURL(field, raw); openErr == nil {
+		p.report.note("%d URLs are of plain HTTP, of an address that is not public, or of a port that is not allowed: they are imported; the dispatchers need --allow-http, --allow-networks or --allow-ports to send there")
+		return normal, nil
+	}
+	return "", err
 }
 
 // hook is a row of e2a's webhooks.
@@ -231,7 +257,7 @@ func (p *pass) webhook(h *hook) (*subscribers.ImportedWebhook, string) {
 	}
 	w := &subscribers.ImportedWebhook{}
 	var err error
-	if w.URL, err = p.o.Limits.NormalizeURL("url", h.url); err != nil {
+	if w.URL, err = p.url("url", h.url); err != nil {
 		return nil, err.Error()
 	}
 	for _, t := range h.events {

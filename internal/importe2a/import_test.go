@@ -391,7 +391,7 @@ func TestTheWayBackEndsInE2AWhatWasTakenOver(t *testing.T) {
 
 func TestAnInterruptedImportGoesOn(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 1500)
+	r := newRig(t, 700)
 	for _, stop := range []string{"events", "received mails", "deliveries"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		o := r.options()
@@ -425,14 +425,19 @@ func TestProblemsStopAnImportUntilTheyAreAccepted(t *testing.T) {
 		}
 		require.Contains(t, strings.Join(report.Notes, "\n"), "1 API keys are left out: they are restricted to one agent")
 	}
-	_, err := importe2a.Import(t.Context(), r.source(), r.options(), func(*importe2a.Report) {})
+	strict := r.options()
+	strict.Limits = subscribers.Limits{}
+	report, err := importe2a.Check(t.Context(), r.source(), strict)
+	require.NoError(t, err)
+	require.Contains(t, strings.Join(report.Notes, "\n"), "6 URLs are of plain HTTP", "they are no problem: each attempt is checked")
+	_, err = importe2a.Import(t.Context(), r.source(), r.options(), func(*importe2a.Report) {})
 	require.ErrorIs(t, err, importe2a.ErrProblems)
 	var n int
 	require.NoError(t, r.pool.QueryRow(t.Context(), `SELECT count(*) FROM fanmail.tenants`).Scan(&n))
 	require.Zero(t, n, "nothing was written")
 	o := r.options()
 	o.AcceptProblems = true
-	report := r.run(o)
+	report = r.run(o)
 	require.Equal(t, int64(3), rowOf(t, report, "webhooks").Out)
 	require.Zero(t, report.Missing())
 }

@@ -24,7 +24,7 @@ type Options struct {
 	Store *subscribers.Store
 	// Registry finds the webhooks of events that are too large for the broker.
 	Registry *subscribers.Registry
-	// Limits say which URLs may be used.
+	// Limits say which URLs may be used; others are imported with a note.
 	Limits subscribers.Limits
 	// Follow says that e2a runs: what it will still send stays with it until a pass without Follow.
 	Follow bool
