@@ -1,11 +1,17 @@
 package api_test
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
 	"maps"
+	"math/big"
 	"net/http"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -96,6 +102,8 @@ func TestABadSettingOfAWebhookIsNamedWithItsLimit(t *testing.T) {
 	c := start(t).tenant()
 	cert, key, _ := pemOf(t)
 	_, otherKey, _ := pemOf(t)
+	slow, slowKey := largeRSA(t, 2203, 2281)
+	slowCA, _ := largeRSA(t, 4253, 4423)
 	many := map[string]any{}
 	for _, r := range "abcdefghijklmnopqrstu" {
 		many["X-"+string(r)] = "v"
@@ -142,6 +150,9 @@ func TestABadSettingOfAWebhookIsNamedWithItsLimit(t *testing.T) {
 		{auth("type", "oauth2", "token_url", "https://example.com/t", "client_id", "c"), "body.auth.client_secret", "required"},
 		{auth("type", "mtls", "certificate", cert, "private_key", otherKey), "body.auth.private_key", "does not belong"},
 		{auth("type", "mtls", "certificate", "hunter2", "private_key", key), "body.auth.certificate", "PEM"},
+		{auth("type", "mtls", "certificate", slow, "private_key", slowKey), "body.auth.private_key", "4096"},
+		{auth("type", "mtls", "certificate", cert, "private_key", key+strings.Repeat("\n", 8<<10)), "body.auth.private_key", "8192"},
+		{map[string]any{"ca": slowCA}, "body.ca", "8192"},
 		{map[string]any{"ca": key}, "body.ca", "not a certificate"},
 		{map[string]any{"timeout": 31}, "body.timeout", "30"},
 		{map[string]any{"signing_secret": "hunter2"}, "body.signing_secret", "16"},
@@ -240,4 +251,25 @@ func TestAStoredSecretIsNotSentToAnotherOrigin(t *testing.T) {
 			c.do("DELETE", path, nil).want(t, 204)
 		})
 	}
+}
+
+// largeRSA returns a certificate and its key in PEM, of the Mersenne primes with the exponents: whoever wants a large key
+// need not search for primes.
+func largeRSA(t *testing.T, p, q uint) (certificate, key string) {
+	t.Helper()
+	one := big.NewInt(1)
+	prime := func(exponent uint) *big.Int { return new(big.Int).Sub(new(big.Int).Lsh(one, exponent), one) }
+	a, b := prime(p), prime(q)
+	totient := new(big.Int).Mul(new(big.Int).Sub(a, one), new(big.Int).Sub(b, one))
+	k := &rsa.PrivateKey{
+		PublicKey: rsa.PublicKey{N: new(big.Int).Mul(a, b), E: 65537},
+		D:         new(big.Int).ModInverse(big.NewInt(65537), totient), Primes: []*big.Int{a, b},
+	}
+	template := &x509.Certificate{SerialNumber: one, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &k.PublicKey, k)
+	require.NoError(t, err)
+	encode := func(kind string, b []byte) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}))
+	}
+	return encode("CERTIFICATE", der), encode("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(k))
 }

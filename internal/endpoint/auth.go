@@ -30,8 +30,13 @@ const (
 	// MaxScopes bounds the scopes, and MaxScopeBytes each of them.
 	MaxScopes     = 20
 	MaxScopeBytes = 200
-	// MaxPEMBytes bounds a certificate with its chain, a private key, and a CA.
+	// MaxPEMBytes bounds a certificate with its chain, and a CA. MaxKeyBytes bounds a private key.
 	MaxPEMBytes = 64 << 10
+	MaxKeyBytes = 8 << 10
+	// MaxKeyBits bounds an RSA key that signs, and MaxCAKeyBits that of a certificate. A handshake with larger ones takes
+	// seconds of a processor, whatever its time limit.
+	MaxKeyBits   = 4096
+	MaxCAKeyBits = 8192
 )
 
 // Auth are the credentials that an endpoint asks for. Which fields belong to which Type

@@ -1,6 +1,7 @@
 package endpoint
 
 import (
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -14,8 +15,12 @@ const dateFormat = "2006-01-02 15:04 UTC"
 
 func (a *Auth) checkCertificate(now time.Time) error {
 	for _, f := range a.texts(MTLS) {
-		if len(*f.value) > MaxPEMBytes {
-			return fault("auth."+f.name, "has %d bytes; the limit is %d", len(*f.value), MaxPEMBytes)
+		limit := MaxPEMBytes
+		if f.value == &a.PrivateKey {
+			limit = MaxKeyBytes
+		}
+		if len(*f.value) > limit {
+			return fault("auth."+f.name, "has %d bytes; the limit is %d", len(*f.value), limit)
 		}
 	}
 	chain, err := certificates(a.Certificate)
@@ -25,7 +30,9 @@ func (a *Auth) checkCertificate(now time.Time) error {
 	if err := checkKey(a.PrivateKey); err != nil {
 		return fault("auth.private_key", "%s", err)
 	}
-	if _, err := a.Pair(); err != nil {
+	if _, err := a.Pair(); errors.Is(err, errLargeKey) {
+		return fault("auth.private_key", "%s", errLargeKey)
+	} else if err != nil {
 		return fault("auth.private_key", "does not belong to the first certificate of auth.certificate")
 	}
 	switch leaf := chain[0]; {
@@ -43,8 +50,13 @@ func (a *Auth) Pair() (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, errors.New("the webhook's client certificate and its key do not fit")
 	}
+	if key, ok := pair.PrivateKey.(*rsa.PrivateKey); ok && key.N.BitLen() > MaxKeyBits {
+		return tls.Certificate{}, errLargeKey
+	}
 	return pair, nil
 }
+
+var errLargeKey = fmt.Errorf("is an RSA key of more than %d bits, which is the limit", MaxKeyBits)
 
 // Expired returns why a client certificate can't be used at a time, nil if it can.
 func Expired(pair *tls.Certificate, now time.Time) error {
@@ -91,6 +103,9 @@ func certificates(text string) ([]*x509.Certificate, error) {
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
 			return nil, fmt.Errorf("holds a certificate, number %d, that can't be read", len(out)+1)
+		}
+		if key, ok := cert.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() > MaxCAKeyBits {
+			return nil, fmt.Errorf("holds a certificate, number %d, with an RSA key of %d bits; the limit is %d", len(out)+1, key.N.BitLen(), MaxCAKeyBits)
 		}
 		out = append(out, cert)
 	}

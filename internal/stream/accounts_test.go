@@ -265,7 +265,7 @@ func TestHintsAndQuestionsCrossTheAccounts(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, conns[h.to].Flush())
 		from := conns[h.from]
-		if h.from == h.to && h.from == "dispatcher" {
+		if h.from == "dispatcher" && h.to == "dispatcher" {
 			from = again
 		}
 		require.NoError(t, from.Publish(h.subject, []byte("x")))
