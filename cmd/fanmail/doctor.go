@@ -33,6 +33,9 @@ func (c *doctorCmd) Run(ctx context.Context, s *session) error {
 		c.Waiting = func(what string) { s.note("waiting for " + printable(what)) }
 	}
 	found := app.Diagnose(ctx, c.DoctorConfig)
+	if ctx.Err() != nil { // what was interrupted would count as a fault
+		return errors.New("stopped before everything was checked")
+	}
 	healthy := true
 	for _, f := range found {
 		healthy = healthy && f.Status != app.FindingFail

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -95,4 +97,31 @@ func TestTheDoctorNamesEachFaultAndItsFix(t *testing.T) {
 	require.Contains(t, found["database"].Fix, "FANMAIL_DATABASE_URL")
 	found = examine(t, 1)
 	require.Contains(t, found["database"].Fix, "fanmail up")
+}
+
+// TestTheDoctorNamesTheDomainWithoutJetStream asks for a domain that no server has.
+func TestTheDoctorNamesTheDomainWithoutJetStream(t *testing.T) {
+	t.Parallel()
+	found := examine(t, 1, "--database-url", pgtest.EmptyURL(t), "--nats-url", natstest.URL(t), "--nats-js-domain", "nowhere")
+	require.Equal(t, app.FindingFail, found["broker"].Status)
+	require.Contains(t, found["broker"].Detail, "without JetStream in domain nowhere")
+	require.Contains(t, found["broker"].Fix, "connect the leaf node")
+}
+
+// TestAnInterruptedDoctorNamesNoFault interrupts it while it waits for a server that never answers.
+func TestAnInterruptedDoctorNamesNoFault(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = silent.Close() })
+	var out screen
+	at := silent.Addr().String()
+	c := command(t, &out, "doctor", "--database-url=postgres://fan@"+at+"/x", "--nats-url=nats://"+at)
+	require.NoError(t, c.Start())
+	conn, err := silent.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	require.NoError(t, c.Process.Signal(os.Interrupt))
+	require.Error(t, c.Wait())
+	require.Equal(t, "fanmail: stopped before everything was checked\n", out.String())
 }

@@ -220,6 +220,7 @@ func interrupted(t *testing.T, err error, out string) {
 		return
 	}
 	require.Equal(t, 1, exit.ExitCode(), out)
+	require.NotContains(t, out, "fanmail: context canceled", "it says what was stopped")
 	// A line of the log, written at the same moment, may follow it.
 	require.Regexp(t, "stopped|canceled|interrupt signal received", out)
 }

@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -81,6 +82,9 @@ func run(ctx context.Context, args []string, s *session) int {
 	s.dir = c.Dir
 	command.BindTo(ctx, (*context.Context)(nil))
 	if err := command.Run(s); err != nil {
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			err = fmt.Errorf("%s: stopped before it was done; run it again", command.Command())
+		}
 		return s.fail(err)
 	}
 	return 0

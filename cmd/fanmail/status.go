@@ -26,9 +26,9 @@ func (c *statusCmd) Run(ctx context.Context, s *session) error {
 	if creds, err := credentials(s); err == nil && c.Database.URL == "" {
 		c.Database.URL = secret.Text(creds.DatabaseURL)
 	}
-	list, err := app.Standing(ctx, c.Database)
-	if err != nil {
-		return err
+	list, stale := app.Standing(ctx, c.Database)
+	if stale != nil && len(list) == 0 {
+		return stale
 	}
 	failing, running := false, 0
 	for i := range list {
@@ -38,7 +38,7 @@ func (c *statusCmd) Run(ctx context.Context, s *session) error {
 		}
 	}
 	if c.JSON {
-		b, err := json.Marshal(map[string]any{"ok": running > 0 && !failing, "processes": list})
+		b, err := json.Marshal(map[string]any{"ok": running > 0 && !failing && stale == nil, "processes": list})
 		if err != nil {
 			return fmt.Errorf("encode the processes: %w", err)
 		}
@@ -51,6 +51,8 @@ func (c *statusCmd) Run(ctx context.Context, s *session) error {
 		}
 	}
 	switch {
+	case stale != nil:
+		return stale
 	case running == 0:
 		return errors.New("no process has been seen for " + health.Gone.String() + ": start one, or correct --database-url (FANMAIL_DATABASE_URL)")
 	case failing:
@@ -76,11 +78,13 @@ func (s *session) showProcess(p *health.Process) {
 	for i := range p.Components {
 		c := &p.Components[i]
 		if c.Error == "" {
-			s.say("          %-10s  %s", c.Name, c.Status)
+			if p.Age <= health.Gone {
+				s.say("          %-10s  %s", c.Name, c.Status)
+			}
 			continue
 		}
 		s.say("          %-10s  %s; last error %s ago: %s", c.Name, s.paint(words[c.Status].tone, string(c.Status)), p.Seen.Add(p.Age).Sub(c.LastError).Round(time.Second), printable(c.Why()))
-		if c.Remedy != "" && c.Status != health.OK {
+		if c.Remedy != "" && c.Status != health.OK && p.Age <= health.Gone {
 			s.say("                      → %s", c.Remedy)
 		}
 	}

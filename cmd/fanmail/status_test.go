@@ -30,11 +30,16 @@ func TestStatusShowsWhatTheProcessesLastMet(t *testing.T) {
 	r.Component(health.Database, true, 0).Report(nil)
 	require.NoError(t, health.Beat(ctx, pool, &health.Process{ID: [16]byte{1}, Kind: "dispatcher", Name: "well-1", Version: "v1", Components: r.States()}))
 	require.NoError(t, health.Beat(ctx, pool, &health.Process{ID: [16]byte{2}, Kind: "dispatcher", Name: "gone-1", Version: "v1", Components: r.States()}))
+	lost := health.NewRegistry()
+	lost.Component(health.Broker, true, 0).Report(&jetstream.APIError{ErrorCode: 10027, Description: "maximum number of streams reached"})
+	require.NoError(t, health.Beat(ctx, pool, &health.Process{ID: [16]byte{2}, Kind: "dispatcher", Name: "gone-1", Version: "v1", Components: lost.States()}))
 	_, err := pool.Exec(ctx, `UPDATE fanmail.processes SET seen = seen - interval '5 minutes' WHERE name = 'gone-1'`)
 	require.NoError(t, err)
 	out := must(t, t.TempDir(), "", "status", "--database-url", url)
 	require.Regexp(t, `ok +dispatcher +well-1`, out)
 	require.Regexp(t, `gone +dispatcher +gone-1`, out)
+	require.Contains(t, out, "maximum number of streams reached", "its last error may be why")
+	require.NotContains(t, out, "raise the account's max_streams", "nothing needs to be done for a process that is gone")
 
 	r.Component("relay", true, 0).Report(&jetstream.APIError{ErrorCode: 10023, Description: "insufficient resources"})
 	require.NoError(t, health.Beat(ctx, pool, &health.Process{ID: [16]byte{3}, Kind: "publisher", Name: "stuck-1", Version: "v1", Components: r.States()}))
@@ -86,12 +91,18 @@ func TestTheDoctorSeesWhatKeepsProcessesFromWorking(t *testing.T) {
 	require.Equal(t, 1, code)
 	for _, text := range []string{
 		"writes: the database takes none", "look at default_transaction_read_only",
+		"it can't be told which are alive", "from before the database took no writes",
 		"stream FOREIGN takes subjects of MAIL_EVENTS", "nats stream edit",
 		"may have 20 consumers; Fanmail needs 34", "may have 4 streams and has 1", "MB of storage are used",
 	} {
 		require.Contains(t, out, text)
 	}
-	require.NotContains(t, out, "it creates the missing stream", "no process can")
+	require.NotContains(t, out, "they create it", "no process can")
+	require.NotContains(t, out, "none is alive", "dispatchers may run")
+
+	out, code = fanmail(t, t.TempDir(), "", "status", "--database-url", url)
+	require.Equal(t, 1, code)
+	require.Contains(t, out, "look at default_transaction_read_only")
 }
 
 // TestARefusedStatusNamesTheRemedy connects with a database that is not there.

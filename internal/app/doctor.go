@@ -134,6 +134,7 @@ func (e *examination) schema(ctx context.Context, conn *pgx.Conn) bool {
 // writes makes a write and rolls it back.
 func (e *examination) writes(ctx context.Context, conn *pgx.Conn) {
 	if err := health.TryWrite(ctx, conn); err != nil {
+		e.writeless = true
 		e.add("writes", FindingFail, remedy(err, "see the server's log"), "the database takes none: %w", err)
 		return
 	}
@@ -207,6 +208,10 @@ func (e *examination) processes(ctx context.Context, conn *pgx.Conn) {
 		return
 	}
 	running, well := 0, true
+	if e.writeless {
+		well = false
+		e.add("processes", FindingWarn, "read /readyz of each process", "what they wrote about themselves is from before the database took no writes")
+	}
 	for _, p := range list {
 		if p.Age > health.Gone {
 			continue
@@ -258,6 +263,8 @@ func (e *examination) work(ctx context.Context, conn *pgx.Conn) {
 		return
 	}
 	switch {
+	case dispatchers == 0 && e.writeless:
+		e.add("dispatchers", FindingWarn, "let the database take writes; meanwhile read /readyz of the dispatchers", "it can't be told which are alive: they renew their leases in this database")
 	case dispatchers == 0:
 		e.add("dispatchers", FindingFail, "start a dispatcher", "none is alive: no event is delivered")
 	case unowned > 0:
@@ -304,7 +311,7 @@ func (e *examination) broker(ctx context.Context, c NATS) {
 		account, err = js.AccountInfo(ctx)
 	}
 	if err != nil {
-		e.add("broker", FindingFail, remedy(err, "enable JetStream in its configuration, and for this account"), "NATS %s without JetStream: %w", nc.ConnectedServerVersion(), err)
+		e.add("broker", FindingFail, remedy(err, "enable JetStream in its configuration, and for this account"), "NATS %s without JetStream%s: %w", nc.ConnectedServerVersion(), c.where(), err)
 		return
 	}
 	e.add("broker", FindingOK, "", "NATS %s with JetStream", nc.ConnectedServerVersion())
@@ -338,7 +345,7 @@ const (
 // room checks whether the account has room for the streams, and whether others take
 // their subjects. It returns what to do about a stream that is missing.
 func (e *examination) room(ctx context.Context, js jetstream.JetStream, c NATS, account *jetstream.AccountInfo) (fix string) {
-	fix = "start a publisher or a dispatcher: it creates the missing stream, and lost messages are published again from Postgres"
+	fix = "wait some seconds if publishers and dispatchers run, else start them: they create it, and lost messages are published again from Postgres"
 	if c.Streams == streamsExternal {
 		fix = "run `fanmail streams`, or the tool that makes this account's streams"
 	}

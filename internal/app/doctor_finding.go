@@ -23,7 +23,11 @@ type Finding struct {
 }
 
 // examination collects findings.
-type examination struct{ found []Finding }
+type examination struct {
+	found []Finding
+	// writeless says that the database takes no writes: what processes wrote about themselves is old.
+	writeless bool
+}
 
 func (e *examination) add(check, status, fix, format string, args ...any) {
 	e.found = append(e.found, Finding{Check: check, Status: status, Fix: fix, Detail: oneLine(fmt.Errorf(format, args...))})
@@ -35,4 +39,15 @@ func remedy(err error, fix string) string {
 		return f.Remedy
 	}
 	return fix
+}
+
+// where says which JetStream is meant, after the name; "" for that of the server itself.
+func (c *NATS) where() string {
+	switch {
+	case c.Domain != "":
+		return " in domain " + c.Domain
+	case c.Prefix != "":
+		return " at " + c.Prefix
+	}
+	return ""
 }

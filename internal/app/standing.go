@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -12,6 +13,7 @@ import (
 
 // Standing returns how each process that works on the database stood at its last beat.
 // The error of a database that can't be asked names the remedy, if there is a known one.
+// The list may come with an error: that the database takes no writes, so that it is old.
 func Standing(ctx context.Context, c Database) ([]health.Process, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, checkTimeout, fmt.Errorf("no answer within %s", checkTimeout))
 	defer cancel()
@@ -28,7 +30,21 @@ func Standing(ctx context.Context, c Database) ([]health.Process, error) {
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	list, err := health.Processes(ctx, conn)
-	return list, remedied(err)
+	if err != nil {
+		return nil, remedied(err)
+	}
+	fresh := slices.ContainsFunc(list, func(p health.Process) bool { return p.Age <= 2*health.BeatEvery })
+	if fresh { // a standby, or a session that only reads, shows what the processes write elsewhere
+		return list, nil
+	}
+	var readOnly bool
+	if err := conn.QueryRow(ctx, `SELECT current_setting('transaction_read_only')::boolean`).Scan(&readOnly); err != nil {
+		return nil, remedied(fmt.Errorf("ask whether the database takes writes: %w", err))
+	}
+	if f, _ := health.Lookup(health.Database, "25006"); readOnly {
+		return list, errors.New("the database takes no writes, so what the processes wrote about themselves is old: read /readyz of each; to do: " + f.Remedy)
+	}
+	return list, nil
 }
 
 // remedied adds what to do about a known error.

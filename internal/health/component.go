@@ -188,7 +188,7 @@ func Overall(states []State) Status {
 
 // Why says what is wrong with a component, on one line.
 func (s *State) Why() string {
-	if s.Means == "" {
+	if strings.HasPrefix(s.Error, s.Means) { // also without a meaning
 		return s.Error
 	}
 	return s.Means + ": " + s.Error

@@ -48,7 +48,7 @@ type Fault struct {
 var faults = []Fault{
 	{Database, "25006", true, "the server, or this session, is read-only", "after a failover wait until the new primary takes writes, or name all hosts in FANMAIL_DATABASE_URL; else look at default_transaction_read_only of server, database and role"},
 	{Database, "28000", true, "the server refuses this role from this machine", "correct pg_hba.conf, or the user in FANMAIL_DATABASE_URL"},
-	{Database, "28P01", true, "the password is wrong", "correct the password in FANMAIL_DATABASE_URL"},
+	{Database, "28P01", true, "the user or the password is wrong", "correct user and password in FANMAIL_DATABASE_URL"},
 	{Database, "3D000", true, "the database does not exist", "create it, or correct its name in FANMAIL_DATABASE_URL"},
 	{Database, "3F000", true, "the schema fanmail is missing", "run `fanmail migrate`"},
 	{Database, "42501", true, "the role lacks a right", "run `fanmail migrate --grants` as the owner, or grant what the error names"},
@@ -71,7 +71,7 @@ var faults = []Fault{
 	{Broker, "10014", false, "a consumer is missing", "run `fanmail streams`, or any Fanmail process that may make consumers"},
 	{Broker, "10023", true, "the server's JetStream storage is full", "raise max_file or max_mem of the server, free its disk, or purge streams that nobody needs"},
 	{Broker, "10026", true, "the account may have no more consumers", "raise the account's max_consumers: Fanmail needs 34"},
-	{Broker, "10027", true, "the account may have no more streams", "raise the account's max_streams: Fanmail needs 4"},
+	{Broker, "10027", true, "the account may have no more streams", "raise the account's max_streams: Fanmail needs 5, and 2 more if servers without a database accept mail"},
 	{Broker, "10028", true, "the account has no memory left for a stream", "raise max_mem of the server or the account, or lower the bounds of other streams"},
 	{Broker, "10039", true, "JetStream is off for this account", "enable JetStream for the account, or correct the user of FANMAIL_NATS_URL"},
 	{Broker, "10047", true, "the account has no storage left for a stream", "raise max_file of the server or the account, or lower --events-max-bytes"},
@@ -79,13 +79,13 @@ var faults = []Fault{
 	{Broker, "10059", false, "a stream is missing", "run `fanmail streams`, or any Fanmail process that may make streams"},
 	{Broker, "10065", true, "a stream that is not Fanmail's takes its subjects", "take Fanmail's subjects out of that stream with `nats stream edit`, or point FANMAIL_NATS_URL at another account"},
 	{Broker, "10074", true, "a single server can't replicate streams", "set --stream-replicas to 1, or use a cluster"},
-	{Broker, "10076", true, "JetStream is off", "enable JetStream in the server's configuration"},
-	{Broker, "10077", true, "the stream takes no message: it is full, or its store fails", "raise max_bytes or max_msgs of the stream or set discard to old, and look at the server's disk and log"},
+	{Broker, "10076", true, "JetStream is off, or no server of its domain answers", "enable JetStream in the server's configuration; with FANMAIL_NATS_JS_DOMAIN or FANMAIL_NATS_JS_API_PREFIX start the servers that have the streams, connect the leaf node to them, or correct that setting"},
+	{Broker, "10077", true, "the stream takes no message: it is full, or its store fails", "raise max_bytes or max_msgs of the stream or set discard to old, and look at the server's disk and log; restart a server whose disk was full"},
 	{Broker, "10120", true, "the account has no JetStream limits for this number of replicas", "add limits for it to the account, or change --stream-replicas"},
 	{Broker, "mismatch", true, "a stream has settings with which events would be lost", "change the stream with `nats stream edit`, or point FANMAIL_NATS_URL at another account"},
 	{Broker, "refused", true, "the server refuses this user", "correct the user, password or credentials file of FANMAIL_NATS_URL"},
 	{Broker, "no stream", false, "no stream takes the message", "run `fanmail streams`, or any Fanmail process that may make streams"},
-	{Broker, "no answer", false, "the broker does not answer", "bring a majority of the stream's replicas up, and look at the servers' disks and logs"},
+	{Broker, "no answer", false, "the broker does not answer", "bring a majority of the stream's replicas up, and look at the servers' disks and logs; restart a server whose disk was full, because it stores nothing until then"},
 	{Broker, "unreachable", false, "the broker is away", "start NATS, or correct the hosts in FANMAIL_NATS_URL"},
 
 	{Secrets, NoSecretsKey, true, "no secrets key: secrets are stored in clear", "make a key with `fanmail secrets new-key`, set FANMAIL_SECRETS_KEY_FILE in dispatchers and API (with the chart: secretsKey.secret.name), then run `fanmail secrets rotate`"},
@@ -160,6 +160,8 @@ func Explain(err error) (f Fault, known bool) {
 		return Lookup(Broker, "mismatch")
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
 		return Lookup(Broker, "no stream")
+	case errors.Is(err, nats.ErrNoResponders): // of JetStream's API
+		return Lookup(Broker, "10076")
 	case errors.As(err, &refused):
 		return Lookup(Broker, strconv.Itoa(int(refused.ErrorCode)))
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked), errors.Is(err, nats.ErrPermissionViolation):

@@ -85,6 +85,8 @@ func TestErrorsAreExplained(t *testing.T) {
 		{fmt.Errorf("%w: %w", stream.ErrAway, nats.ErrAuthorization), "refused", true},
 		{fmt.Errorf("%w: %w", stream.ErrAway, nats.ErrNoServers), "unreachable", false},
 		{stream.ErrNoAck, "no answer", false},
+		{fmt.Errorf("look up stream X: %w", nats.ErrNoResponders), "10076", true},
+		{jetstream.ErrJetStreamNotEnabled, "10076", true},
 		{jetstream.ErrNoStreamResponse, "no stream", false},
 		{errors.New("other"), "", false},
 		{nil, "", false},
@@ -122,4 +124,19 @@ func TestAComponentKeepsItsLastErrorAndWhatItMeans(t *testing.T) {
 	other := health.NewRegistry()
 	other.Component("y", false, 0).Report(errors.New("no"))
 	require.Equal(t, health.Degraded, health.Overall(other.States()), "a process works without it")
+}
+
+// TestTheRemedyCountsFanmailsStreams compares the remedy of an account without room for streams with the streams.
+func TestTheRemedyCountsFanmailsStreams(t *testing.T) {
+	t.Parallel()
+	f, known := health.Lookup(health.Broker, "10027")
+	require.True(t, known)
+	require.Contains(t, f.Remedy, fmt.Sprintf("Fanmail needs %d,", len(stream.Configs(stream.Options{Role: stream.Everything}))))
+}
+
+func TestAMeaningIsNotSaidTwice(t *testing.T) {
+	t.Parallel()
+	r := health.NewRegistry()
+	r.Component(health.Broker, true, 0).Report(stream.ErrAway)
+	require.Equal(t, "the broker is away", r.States()[0].Why())
 }

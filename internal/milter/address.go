@@ -61,6 +61,14 @@ func Parse(list []string) ([]Address, error) {
 	return out, nil
 }
 
+// shown returns an address for an error. A milter has no password, but an operator may give it one.
+func shown(where string) string {
+	if strings.Contains(where, "@") {
+		return "an address with an @, whose text is not shown because it may contain a password,"
+	}
+	return fmt.Sprintf("%.100q", where)
+}
+
 func parse(s string) (a Address, err error) {
 	where, options, _ := strings.Cut(s, "?")
 	kind, host, _ := strings.Cut(where, ":")
@@ -68,16 +76,16 @@ func parse(s string) (a Address, err error) {
 	case "inet":
 		name, port, err := net.SplitHostPort(host)
 		if n, bad := strconv.ParseUint(port, 10, 16); err != nil || name == "" || bad != nil || n == 0 {
-			return a, fmt.Errorf("%.100q is not inet:HOST:PORT, such as inet:127.0.0.1:11332", where)
+			return a, fmt.Errorf("%s is not inet:HOST:PORT, such as inet:127.0.0.1:11332", shown(where))
 		}
 		a.Network = "tcp"
 	case "unix":
 		if !strings.HasPrefix(host, "/") {
-			return a, fmt.Errorf("%.100q is not unix:/PATH, such as unix:/run/clamav/clamav-milter.ctl", where)
+			return a, fmt.Errorf("%s is not unix:/PATH, such as unix:/run/clamav/clamav-milter.ctl", shown(where))
 		}
 		a.Network = "unix"
 	default:
-		return a, fmt.Errorf("%.100q is neither inet:HOST:PORT nor unix:/PATH", where)
+		return a, fmt.Errorf("%s is neither inet:HOST:PORT nor unix:/PATH", shown(where))
 	}
 	a.Host = host
 	values, err := url.ParseQuery(options)

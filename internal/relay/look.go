@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,8 @@ type looker struct {
 // run looks until ctx ends.
 func (l *looker) run(ctx context.Context) {
 	room := &stream.Room{JS: l.js, Stream: stream.Events}
+	// doubted is the time of the last success before a look last ended a silence.
+	doubted := time.Unix(0, 1)
 	tick := time.NewTicker(stream.RoomEvery)
 	defer tick.Stop()
 	for {
@@ -52,8 +55,14 @@ func (l *looker) run(ctx context.Context) {
 			if err = stream.Mend(ctx, l.js, l.streams, err); l.broker.Set(err) {
 				l.log.Warn("the broker would take no event", zap.Error(err))
 			}
-		case before.Err != nil && room.Shows(before.Err) && l.broker.Clear(before.Last):
-			l.log.Info("the broker can take events again")
+		case before.Err == nil || !room.Shows(before.Err):
+		case errors.Is(before.Err, stream.ErrNoAck) && before.LastSuccess.Equal(doubted):
+			// It answers, and acknowledges no event: its disk may be full. Only an event shows the end of that.
+		case l.broker.Clear(before.Last):
+			if errors.Is(before.Err, stream.ErrNoAck) {
+				doubted = before.LastSuccess
+			}
+			l.log.Info("the broker answers again")
 		}
 	}
 }

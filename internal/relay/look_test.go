@@ -2,13 +2,16 @@ package relay_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/fanmail-dev/fanmail/internal/health"
 	"github.com/fanmail-dev/fanmail/internal/relay"
@@ -83,4 +86,45 @@ func TestAnIdleRelayTellsHowTheBrokerStands(t *testing.T) {
 			require.Zero(t, s.CachedInfo().State.LastSeq)
 		})
 	}
+}
+
+// TestALookDoesNotEndTheSilenceOfAStreamTwice has a stream that answers and acknowledges nothing, like one whose disk is
+// full.
+func TestALookDoesNotEndTheSilenceOfAStreamTwice(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	pool := pgtest.Pool(t)
+	nc, js := natstest.Connect(t)
+	ten := newTenant(t, pool)
+	acknowledge := func(does bool) {
+		s, err := js.Stream(ctx, stream.Events)
+		require.NoError(t, err)
+		config := s.CachedInfo().Config
+		config.NoAck = !does
+		_, err = js.UpdateStream(ctx, config)
+		require.NoError(t, err)
+	}
+	acknowledge(false)
+	run, cancel := context.WithCancel(ctx)
+	logs, seen := observer.New(zap.InfoLevel)
+	r := relay.New(pool, nc, js, relay.Options{Log: zap.New(logs), Streams: stream.Options{Role: stream.Publisher}})
+	done := make(chan error, 1)
+	go func() { done <- r.Run(run) }()
+	t.Cleanup(func() { cancel(); require.NoError(t, <-done) })
+	answers := func() int { return seen.FilterMessage("the broker answers again").Len() }
+
+	insert(t, pool, numbered(ten, 0, 1)...)
+	require.Eventually(t, func() bool { return answers() == 1 }, 2*time.Minute, 10*time.Millisecond)
+	first := r.Publishing().Last
+	var silent stream.Publishing
+	require.Eventually(t, func() bool {
+		silent = r.Publishing()
+		return errors.Is(silent.Err, stream.ErrNoAck) && silent.Last.After(first)
+	}, 2*time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return r.Publishing().Last.Sub(silent.Last) > 2*stream.RoomEvery }, 2*time.Minute, 10*time.Millisecond)
+	require.Equal(t, 1, answers())
+	require.ErrorIs(t, r.Publishing().Err, stream.ErrNoAck)
+
+	acknowledge(true)
+	require.Eventually(t, func() bool { return r.Publishing().Err == nil && !r.Publishing().LastSuccess.IsZero() }, 2*time.Minute, 10*time.Millisecond)
 }

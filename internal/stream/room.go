@@ -64,7 +64,11 @@ func streamFull(info *jetstream.StreamInfo, room uint64) error {
 	if !bytes && (c.MaxMsgs <= 0 || state.Msgs < uint64(c.MaxMsgs)) {
 		return nil
 	}
-	return fmt.Errorf("stream %s has %d bytes in %d messages of at most %d and %d: %w", c.Name, state.Bytes, state.Msgs, c.MaxBytes, c.MaxMsgs,
+	used, most, unit := state.Msgs, c.MaxMsgs, "messages"
+	if bytes {
+		used, most, unit = state.Bytes, c.MaxBytes, "bytes"
+	}
+	return fmt.Errorf("stream %s has %d %s of at most %d: %w", c.Name, used, unit, most,
 		&jetstream.APIError{Code: 503, ErrorCode: 10077, Description: "maximum bytes or messages exceeded"})
 }
 

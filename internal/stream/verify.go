@@ -25,7 +25,7 @@ type Verified struct {
 // Differences that [Ensure] would remove.
 var (
 	// ErrMissing says that a stream or a shared consumer does not exist.
-	ErrMissing = errors.New("is missing; a starting process creates it")
+	ErrMissing = errors.New("is missing")
 	// ErrOutdated says that a setting differs from those of this build and process.
 	ErrOutdated = errors.New("has other settings; a starting process updates them")
 )
