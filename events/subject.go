@@ -30,6 +30,9 @@ const (
 	// WakeAgents is the hint that an agent has deliveries to its own webhook. The
 	// payload is the agent's address.
 	WakeAgents = "fanmail.wake.agents"
+	// SeenFanout is the subject on which the fan-out says that it has met events which
+	// were fanned out before. The payload is a JSON object; see package fanout.
+	SeenFanout = "fanmail.wake.seen"
 	// WakeLanePrefix is the prefix of the hint that a webhook has due deliveries in the
 	// table: fanmail.wake.lane.<partition>. The payload is the webhook's id.
 	WakeLanePrefix = "fanmail.wake.lane."

@@ -236,6 +236,7 @@ func (f *Fanout) process(ctx context.Context, batch []event) bool {
 		f.log.Warn("delivery messages were not published; their rows are fetched from the table", zap.Error(err), zap.Int("deliveries", len(b.rows)))
 	}
 	faults.At(faults.FanoutPublished)
+	tell(f.js, batch, len(batch)-b.fresh-len(b.forged))
 	for i := range batch {
 		batch[i].ack()
 	}

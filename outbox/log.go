@@ -227,3 +227,18 @@ func CountWindow(ctx context.Context, db pg.DB, w *Window, after *events.Record,
 	last.CreatedAt = *lastTime
 	return n, &last, nil
 }
+
+// TenantsSince returns those of the tenants that have an event in the log which was created at a time or later, in the
+// order of their ids. It looks up one event of each.
+func TenantsSince(ctx context.Context, db pg.DB, tenants []events.TenantID, since time.Time) ([]events.TenantID, error) {
+	rows, err := db.Query(ctx, `SELECT t.id FROM unnest($1::uuid[]) AS t (id)
+		CROSS JOIN LATERAL (SELECT 1 FROM fanmail.events WHERE tenant_id = t.id AND created_at >= $2 LIMIT 1) AS event ORDER BY t.id`, tenants, since)
+	if err != nil {
+		return nil, fmt.Errorf("look for tenants with events: %w", err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowTo[events.TenantID])
+	if err != nil {
+		return nil, fmt.Errorf("look for tenants with events: %w", err)
+	}
+	return found, nil
+}

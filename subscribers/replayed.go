@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/outbox"
 )
 
@@ -215,4 +216,55 @@ func CancelReplayed(ctx context.Context, tx pgx.Tx, r *ReplayRef, ids []events.D
 		return nil, fmt.Errorf("cancel replayed deliveries: %w", err)
 	}
 	return ended, nil
+}
+
+// ReplayEnded is a delivery of a replay that has ended.
+type ReplayEnded struct {
+	WebhookID events.WebhookID
+	Seq       int64
+	Delivered bool // else it failed
+}
+
+const replayEnded = `
+SELECT webhook_id, seq, status = 'delivered' FROM fanmail.webhook_subscriber_deliveries
+WHERE replay_id = $1 AND created_at = $2 AND kind = 'replay' AND finished_at IS NOT NULL AND finished_at > $3
+ORDER BY finished_at DESC LIMIT $4`
+
+// EndedOfReplay returns the deliveries of a replay that ended after a time, those that ended last first, at most limit.
+func EndedOfReplay(ctx context.Context, db pg.DB, id events.ReplayID, createdAt, after time.Time, limit int) ([]ReplayEnded, error) {
+	rows, err := db.Query(ctx, replayEnded, id, createdAt, after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("look for ended deliveries of a replay: %w", err)
+	}
+	ended, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (ReplayEnded, error) {
+		var e ReplayEnded
+		err := row.Scan(&e.WebhookID, &e.Seq, &e.Delivered)
+		return e, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for ended deliveries of a replay: %w", err)
+	}
+	return ended, nil
+}
+
+// One lookup for each replay.
+const replaysWithEnded = `
+SELECT w.id FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) AS w (id, created_at, after)
+CROSS JOIN LATERAL (
+	SELECT 1 FROM fanmail.webhook_subscriber_deliveries AS d
+	WHERE d.replay_id = w.id AND d.created_at = w.created_at AND d.kind = 'replay' AND d.finished_at IS NOT NULL AND d.finished_at > w.after LIMIT 1
+) AS ended`
+
+// ReplaysWithEnded returns those of the replays of which a delivery ended after a time, each with its creation time and
+// its time.
+func ReplaysWithEnded(ctx context.Context, db pg.DB, ids []events.ReplayID, createdAt, after []time.Time) ([]events.ReplayID, error) {
+	rows, err := db.Query(ctx, replaysWithEnded, ids, createdAt, after)
+	if err != nil {
+		return nil, fmt.Errorf("look for ended deliveries of replays: %w", err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowTo[events.ReplayID])
+	if err != nil {
+		return nil, fmt.Errorf("look for ended deliveries of replays: %w", err)
+	}
+	return found, nil
 }

@@ -92,7 +92,10 @@ func TestTheFanoutIsResetFromTheCommandLine(t *testing.T) {
 	must(t, dir, "", "webhooks", "create", "--url", receiver.URL("/in"), "--events", "email.received")
 	must(t, dir, `{"n":1}`, "events", "create", "email.received")
 	require.NoError(t, receiver.WaitForPath(context.Background(), "/in", 1))
-	require.Contains(t, must(t, dir, "", "fanout", "reset", "--since", "1h"), "goes on from sequence 1")
+	out := must(t, dir, "", "fanout", "reset", "--since", "1h")
+	require.Contains(t, out, "goes on from sequence 1")
+	require.Contains(t, out, "met 1 of 1 events again: 1 were fanned out already and are skipped, 0 were not")
+	require.Contains(t, out, "nothing is sent again by this; to send again: fanmail replay --mode all --since 20")
 	require.Contains(t, must(t, dir, "", "fanout", "reset", "--to-sequence", "1"), "goes on from sequence 1")
 	must(t, dir, `{"n":2}`, "events", "create", "email.received")
 	require.NoError(t, receiver.WaitForPath(context.Background(), "/in", 2))
@@ -101,4 +104,15 @@ func TestTheFanoutIsResetFromTheCommandLine(t *testing.T) {
 	out, code := fanmail(t, dir, "", "fanout", "reset")
 	require.Equal(t, 1, code)
 	require.Contains(t, out, "--to-sequence or --since")
+	out, code = fanmail(t, dir, "", "fanout", "reset", "--to-sequence", "1", "--detach")
+	require.Equal(t, 1, code)
+	require.Contains(t, out, "go with --resend")
+
+	// Then the events are sent again, by a replay of each tenant that has some.
+	out = must(t, dir, "", "fanout", "reset", "--to-sequence", "1", "--resend")
+	require.Contains(t, out, "met 2 of 2 events again: 2 were fanned out already")
+	require.Contains(t, out, "is completed: matched 2, delivered 2, failed 0")
+	require.Equal(t, 4, receiver.CountTo("/in"), "each event once more")
+	out = must(t, dir, "", "fanout", "reset", "--since", "1h", "--resend", "--detach", "--tenant", "ten_0123456789abcdef0123456789abcdef")
+	require.Contains(t, out, "no tenant has an event to send again")
 }

@@ -381,6 +381,7 @@ CREATE TABLE fanmail.replays (
     leased_until   timestamptz NOT NULL DEFAULT '-infinity',
     due_at         timestamptz NOT NULL DEFAULT now(), -- when a runner looks at it next
     moved_at       timestamptz NOT NULL DEFAULT now(), -- when it last made progress
+    looked_at      timestamptz NOT NULL DEFAULT now(), -- when a runner that released it last looked for ended deliveries
     finished_at    timestamptz
 ) WITH (fillfactor = 50);
 CREATE INDEX replays_tenant ON fanmail.replays (tenant_id, created_at DESC, id DESC);

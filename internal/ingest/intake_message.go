@@ -3,10 +3,12 @@ package ingest
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/events/schema"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/internal/usage"
 	"github.com/fanmail-dev/fanmail/outbox"
@@ -40,10 +42,26 @@ func read(msg jetstream.Msg) intakeMessage {
 		m.event, err = outbox.Prepare(ev)
 		m.event = m.event.Counted()
 	}
+	if err == nil && msg.Headers().Get(headerValidate) == "true" {
+		err = validateData(ev)
+	}
 	if err != nil {
 		m.refused = err.Error()
 	}
 	return m
+}
+
+// headerValidate asks for the validation of the data against the schema of its type.
+const headerValidate = "Fanmail-Validate"
+
+// validateData returns an [*events.FieldError] for data that does not fit the schema of
+// its type.
+func validateData(ev events.Event) error {
+	if err := schema.ValidateData(string(ev.Type), ev.Data); err != nil {
+		reason := strings.ToValidUTF8(err.Error(), "")
+		return &events.FieldError{Field: "data", Reason: "does not fit the schema of " + string(ev.Type) + ": " + reason[:min(len(reason), 300)]}
+	}
+	return nil
 }
 
 // decode decodes the event of a message. Its idempotency key is the body's, else the message's Nats-Msg-Id header, else

@@ -354,3 +354,26 @@ func TestABatchOfLargeMessagesIsBounded(t *testing.T) {
 	}
 	require.Fail(t, "there is no histogram of transactions")
 }
+
+func TestIntakeValidatesDataWhereTheMessageAsksForIt(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t)
+	_, js := natstest.Connect(t)
+	ten := tenant(t, pool)
+	subject := events.IntakePrefix + ten.String()
+	const body = `{"type":"email.received","data":{"message_id":1}}`
+	publish(t, js, subject, body)
+	publish(t, js, subject, body, "Fanmail-Validate", "true")
+	publish(t, js, subject, `{"type":"email.sent","data":{"any":"thing"}}`, "Fanmail-Validate", "true")
+	takeIn(t, pool, js, nil)
+	settled(t, js)
+	evs, out, _, _ := counts(t, pool)
+	require.Equal(t, 2, evs, "the schema of email.sent allows any object")
+	require.Equal(t, 2, out)
+	s, err := js.Stream(t.Context(), stream.Dead)
+	require.NoError(t, err)
+	dead, err := s.GetLastMsgForSubject(t.Context(), events.DeadIntakePrefix+ten.String())
+	require.NoError(t, err)
+	require.Equal(t, body, string(dead.Data))
+	require.Contains(t, dead.Header.Get("Fanmail-Reason"), "data: does not fit the schema of email.received: data.")
+}

@@ -70,7 +70,7 @@ func anyDue(ctx context.Context, pool *pgxpool.Pool) bool {
 }
 
 const releaseReplay = `
-UPDATE fanmail.replays SET leased_until = '-infinity', due_at = now() + CASE WHEN $3 THEN interval '0'
+UPDATE fanmail.replays SET leased_until = '-infinity', looked_at = now() - interval '1 second', due_at = now() + CASE WHEN $3 THEN interval '0'
        ELSE least(greatest((now() - moved_at) / 4, make_interval(secs => $4)), make_interval(secs => $5)) END
 WHERE id = $1 AND runner = $2 AND finished_at IS NULL`
 

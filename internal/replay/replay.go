@@ -62,6 +62,8 @@ type Replay struct {
 	// Waiting is the number of matched pairs that are not enqueued yet.
 	Waiting    int64
 	FinishedAt *time.Time // nil while it runs
+
+	movedAt time.Time // when it last made progress
 }
 
 // Limits of a replay. The error that a limit causes names it.

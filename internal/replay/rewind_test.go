@@ -64,7 +64,9 @@ func TestResettingTheFanoutConsumerSendsNothing(t *testing.T) {
 
 	// Reset the consumer while the fan-out runs.
 	began := time.Now()
-	require.NoError(t, stream.Rewind(ctx, r.js, stream.Events, stream.Fanout, 1, nil))
+	delivered, err := stream.Rewind(ctx, r.js, stream.Events, stream.Fanout, 1, nil)
+	require.NoError(t, err)
+	require.EqualValues(t, n, delivered, "the messages up to this come again")
 	r.idle()
 	t.Logf("%d events inserted and fanned out in %s, read again in %s", n, began.Sub(start), time.Since(began))
 	middle, err := stream.SequenceAt(ctx, r.js, stream.Events, time.Now().Add(-time.Hour))

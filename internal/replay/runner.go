@@ -105,7 +105,11 @@ func (r *Runner) Run(ctx context.Context) error {
 	defer tick.Stop()
 	failing := false
 	for {
-		claims, err := claimDue(ctx, r.pool, cap(slots)-len(slots))
+		err := wakeEnded(ctx, r.pool)
+		var claims []claim
+		if err == nil {
+			claims, err = claimDue(ctx, r.pool, cap(slots)-len(slots))
+		}
 		if err != nil && ctx.Err() == nil && !failing {
 			r.log.Warn("looking for replays failed; trying again", zap.Error(err))
 		}

@@ -2,6 +2,7 @@ package replay
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -24,7 +25,8 @@ const (
 )
 
 // settle moves the rows whose deliveries were attempted. It looks at all rows that wait
-// for their first attempt, and every triedInterval at the next of those that had one.
+// for their first attempt. Every triedInterval it also looks at those whose deliveries have
+// ended since, and, for what that search missed, at the next of those that had an attempt.
 func (w *work) settle(ctx context.Context, tx pgx.Tx, d *delta) error {
 	var rows []row
 	var err error
@@ -43,9 +45,27 @@ func (w *work) settle(ctx context.Context, tx pgx.Tx, d *delta) error {
 		if n := len(tried); n == triedBatch {
 			w.attempted.webhook, w.attempted.seq = tried[n-1].WebhookID, tried[n-1].Seq
 		}
-		rows = append(rows, tried...)
+		ended, err := w.endedRows(ctx, tx)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, without(tried, ended)...)
+		rows = append(rows, ended...)
 	}
 	return w.classify(ctx, tx, d, rows)
+}
+
+// without returns the rows that are not among others.
+func without(rows, others []row) []row {
+	type key struct {
+		webhook events.WebhookID
+		seq     int64
+	}
+	known := make(map[key]bool, len(others))
+	for i := range others {
+		known[key{others[i].WebhookID, others[i].Seq}] = true
+	}
+	return slices.DeleteFunc(rows, func(r row) bool { return known[key{r.WebhookID, r.Seq}] })
 }
 
 // classify moves rows according to the status of their deliveries.

@@ -39,19 +39,29 @@ func (s *Store) In(tx pgx.Tx) *Store { return &Store{db: tx, hooks: s.hooks.In(t
 const replayColumns = `id, tenant_id, webhook_id, mode, types, agent_ids, since, until,
 	created_at, state, phase <> 'done' AND finished_at IS NULL,
 	CASE WHEN from_stream AND from_table THEN 'both' WHEN from_stream THEN 'jetstream' WHEN from_table THEN 'postgres' ELSE '' END,
-	matched, enqueued, delivered, failed, finished_at,
+	matched, enqueued, replays.delivered, replays.failed, finished_at, moved_at,
 	(SELECT count(*) FROM fanmail.replay_deliveries AS d WHERE d.replay_id = replays.id AND d.state = 0)`
 
 func scanReplay(row pgx.CollectableRow) (Replay, error) {
 	var r Replay
-	err := row.Scan(&r.ID, &r.TenantID, &r.WebhookID, &r.Mode, &r.Types, &r.AgentIDs, &r.Since, &r.Until, &r.CreatedAt, &r.State,
-		&r.Reading, &r.Source, &r.Matched, &r.Enqueued, &r.Delivered, &r.Failed, &r.FinishedAt, &r.Waiting)
+	err := row.Scan(r.columns()...)
+	return r.inUTC(), err
+}
+
+func (r *Replay) columns() []any {
+	return []any{
+		&r.ID, &r.TenantID, &r.WebhookID, &r.Mode, &r.Types, &r.AgentIDs, &r.Since, &r.Until, &r.CreatedAt, &r.State,
+		&r.Reading, &r.Source, &r.Matched, &r.Enqueued, &r.Delivered, &r.Failed, &r.FinishedAt, &r.movedAt, &r.Waiting,
+	}
+}
+
+func (r Replay) inUTC() Replay {
 	r.Since, r.Until, r.CreatedAt = r.Since.UTC(), r.Until.UTC(), r.CreatedAt.UTC()
 	if r.FinishedAt != nil {
 		at := r.FinishedAt.UTC()
 		r.FinishedAt = &at
 	}
-	return r, err
+	return r
 }
 
 // normalize validates the request, and sorts and deduplicates its lists.
@@ -184,6 +194,43 @@ func (s *Store) Get(ctx context.Context, tenant events.TenantID, id events.Repla
 	if err != nil {
 		return Replay{}, missing(err, "read a replay")
 	}
+	return s.upToDate(ctx, r)
+}
+
+// A delivery that has ended and whose row is still there is not in the counts yet. One statement sees both.
+const countsAtOnce = `
+SELECT ` + replayColumns + `, coalesce(e.delivered, 0), coalesce(e.failed, 0)
+FROM fanmail.replays LEFT JOIN LATERAL (
+	SELECT count(*) FILTER (WHERE e.delivered) AS delivered, count(*) FILTER (WHERE NOT e.delivered) AS failed
+	FROM unnest($3::uuid[], $4::bigint[], $5::boolean[]) AS e (webhook_id, seq, delivered)
+	JOIN fanmail.replay_deliveries AS d ON d.replay_id = replays.id AND d.webhook_id = e.webhook_id AND d.seq = e.seq AND d.state > 0
+) AS e ON true
+WHERE tenant_id = $1 AND id = $2`
+
+// upToDate returns a replay with the deliveries that have ended and that no runner has counted yet.
+func (s *Store) upToDate(ctx context.Context, r Replay) (Replay, error) {
+	if r.FinishedAt != nil {
+		return r, nil
+	}
+	e, err := readEnded(ctx, s.db, r.ID, r.CreatedAt, r.movedAt.Add(-3*endedOverlap))
+	if err != nil || len(e.seqs) == 0 {
+		return r, err
+	}
+	rows, err := s.db.Query(ctx, countsAtOnce, r.TenantID, r.ID, e.webhooks, e.seqs, e.delivered)
+	if err != nil {
+		return Replay{}, fmt.Errorf("read a replay: %w", err)
+	}
+	r, err = pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (Replay, error) {
+		var r Replay
+		var delivered, failed int64
+		err := row.Scan(append(r.columns(), &delivered, &failed)...)
+		r.Delivered += delivered
+		r.Failed += failed
+		return r.inUTC(), err
+	})
+	if err != nil {
+		return Replay{}, missing(err, "read a replay")
+	}
 	return r, nil
 }
 
@@ -198,6 +245,11 @@ func (s *Store) List(ctx context.Context, tenant events.TenantID, after subscrib
 	list, err := pgx.CollectRows(rows, scanReplay)
 	if err != nil {
 		return nil, fmt.Errorf("list replays: %w", err)
+	}
+	for i := range list { // at most MaxActive are unfinished
+		if list[i], err = s.upToDate(ctx, list[i]); err != nil {
+			return nil, err
+		}
 	}
 	return list, nil
 }

@@ -86,6 +86,8 @@ type work struct {
 	pacedAt   time.Time          // when paces were last updated
 	attempted attemptedCursor
 
+	endedAt time.Time // the database's time when ended deliveries were last searched
+
 	faults  int // consecutive failures of the broker
 	counted tableCount
 }
@@ -110,6 +112,7 @@ func (s *shared) load(ctx context.Context, c claim, log *zap.Logger) (*work, err
 	if err != nil {
 		return nil, fmt.Errorf("read a replay: %w", err)
 	}
+	w.endedAt = w.ref.CreatedAt
 	w.ref.ID, w.ref.Missed = c.id, q.Mode == Missed
 	rows, err := s.pool.Query(ctx, `SELECT webhook_id, state, count(*)::int FROM fanmail.replay_deliveries WHERE replay_id = $1 GROUP BY webhook_id, state`, c.id)
 	if err != nil {

@@ -34,14 +34,15 @@ func SequenceAt(ctx context.Context, js jetstream.JetStream, name string, t time
 // pauses the consumer, waits for outstanding acknowledgements, resets the consumer and
 // resumes it. Without the wait, a late acknowledgement would count for the message's next
 // delivery. The server must be 2.14 or later. Rewind calls step, if not nil, with a text
-// before each step.
-func Rewind(ctx context.Context, js jetstream.JetStream, name, consumer string, to uint64, step func(string)) (err error) {
+// before each step. It returns the last sequence that the consumer had delivered: the
+// messages up to it come again.
+func Rewind(ctx context.Context, js jetstream.JetStream, name, consumer string, to uint64, step func(string)) (before uint64, err error) {
 	if step == nil {
 		step = func(string) {}
 	}
 	step("pausing consumer " + consumer)
 	if _, err := js.PauseConsumer(ctx, name, consumer, time.Now().Add(10*time.Minute)); err != nil {
-		return fmt.Errorf("pause consumer %s: %w", consumer, err)
+		return 0, fmt.Errorf("pause consumer %s: %w", consumer, err)
 	}
 	defer func() {
 		// The consumer is resumed after an error too.
@@ -53,32 +54,33 @@ func Rewind(ctx context.Context, js jetstream.JetStream, name, consumer string, 
 		}
 	}()
 	step("waiting for outstanding acknowledgements")
-	if err := drained(ctx, js, name, consumer); err != nil {
-		return err
+	if before, err = drained(ctx, js, name, consumer); err != nil {
+		return before, err
 	}
 	step(fmt.Sprintf("setting it to sequence %d", to))
 	if _, err := js.ResetConsumerToSequence(ctx, name, consumer, to); err != nil {
-		return fmt.Errorf("reset consumer %s (this needs NATS 2.14 or later): %w", consumer, err)
+		return before, fmt.Errorf("reset consumer %s (this needs NATS 2.14 or later): %w", consumer, err)
 	}
-	return nil
+	return before, nil
 }
 
-// drained waits until the consumer has no outstanding acknowledgement, at most drainTime.
-func drained(ctx context.Context, js jetstream.JetStream, name, consumer string) error {
+// drained waits until the consumer has no outstanding acknowledgement, at most drainTime. It
+// returns the last sequence that was delivered.
+func drained(ctx context.Context, js jetstream.JetStream, name, consumer string) (uint64, error) {
 	until := time.Now().Add(drainTime)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		c, err := js.Consumer(ctx, name, consumer)
 		if err != nil {
-			return fmt.Errorf("look up consumer %s: %w", consumer, err)
+			return 0, fmt.Errorf("look up consumer %s: %w", consumer, err)
 		}
-		if c.CachedInfo().NumAckPending == 0 || time.Now().After(until) {
-			return nil
+		if info := c.CachedInfo(); info.NumAckPending == 0 || time.Now().After(until) {
+			return info.Delivered.Stream, nil
 		}
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return 0, context.Cause(ctx)
 		case <-tick.C:
 		}
 	}

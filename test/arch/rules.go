@@ -143,7 +143,7 @@ var Rules = []Rule{
 		Because: "what filters say of a mail is between them and the mail; whose mail it is does not matter",
 	},
 	{
-		Package: "internal/ingest", May: []string{"events", "events/email", "internal/agentwebhook", "internal/blobs", "internal/mailauth", "internal/mailbox", "internal/mailparse", "internal/milter", "internal/pg", "internal/rawmail", "internal/stream", "internal/telemetry", "internal/tenancy", "internal/tracecontext", "internal/usage", "outbox"},
+		Package: "internal/ingest", May: []string{"events", "events/email", "events/schema", "internal/agentwebhook", "internal/blobs", "internal/mailauth", "internal/mailbox", "internal/mailparse", "internal/milter", "internal/pg", "internal/rawmail", "internal/stream", "internal/telemetry", "internal/tenancy", "internal/tracecontext", "internal/usage", "outbox"},
 		Because: "ingest ends at the outbox and the agents' deliveries; it must not wait for subscribers",
 	},
 	{

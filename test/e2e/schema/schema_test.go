@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -183,4 +185,74 @@ func TestEverySchemaTakesItsEnvelope(t *testing.T) {
 		require.NoError(t, validate(t, typ, whole))
 		require.Error(t, validate(t, typ, bytes.Replace(whole, []byte(`{"a":1}`), []byte("[]"), 1)))
 	}
+}
+
+// mutations returns the data without each of its fields and with another value in the place of each, to any depth.
+func mutations(v any) []any {
+	var out []any
+	switch v := v.(type) {
+	case map[string]any:
+		for name, inner := range v {
+			with := func(value any) any {
+				c := maps.Clone(v)
+				c[name] = value
+				return c
+			}
+			c := maps.Clone(v)
+			delete(c, name)
+			out = append(out, c)
+			for _, value := range []any{nil, true, 1.5, 7.0, "text", []any{}, []any{1.0}, map[string]any{}, map[string]any{"x": 1.0}} {
+				out = append(out, with(value))
+			}
+			for _, m := range mutations(inner) {
+				out = append(out, with(m))
+			}
+		}
+	case []any:
+		for i, inner := range v {
+			for _, m := range append(mutations(inner), nil, "text", map[string]any{}, []any{"one"}) {
+				c := slices.Clone(v)
+				c[i] = m
+				out = append(out, c)
+			}
+		}
+	}
+	return out
+}
+
+func TestTheValidationOfDataAgreesWithAThirdPartysLibrary(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../../../events/testdata/envelopes/*.json")
+	require.NoError(t, err)
+	fits, faults := 0, 0
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		require.NoError(t, err)
+		env, err := events.DecodeEnvelope(b)
+		require.NoError(t, err)
+		var data any
+		require.NoError(t, json.Unmarshal(env.Data, &data))
+		reference := compile(t, env.Type)
+		var whole map[string]any
+		require.NoError(t, json.Unmarshal(b, &whole))
+		for _, m := range append(mutations(data), data) {
+			text, err := json.Marshal(m)
+			require.NoError(t, err)
+			whole["data"] = m
+			want, got := reference.Validate(whole), schema.ValidateData(string(env.Type), text)
+			require.Equal(t, want == nil, got == nil, "%s: %v, %v\n%s", f, want, got, text)
+			if got == nil {
+				fits++
+			} else {
+				faults++
+			}
+		}
+	}
+	require.Greater(t, fits, 100)
+	require.Greater(t, faults, 1000)
+	for _, typ := range events.Catalogue() {
+		require.NoError(t, schema.ValidateData(string(events.EmailSent), []byte(`{}`)))
+		require.NotErrorIs(t, schema.ValidateData(string(typ), []byte(`{}`)), schema.ErrUnknown, "%s has a schema", typ)
+	}
+	require.ErrorIs(t, schema.ValidateData("nothing", []byte(`{}`)), schema.ErrUnknown)
 }
