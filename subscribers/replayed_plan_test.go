@@ -13,8 +13,8 @@ import (
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
-// TestEndedDeliveriesOfAReplayAreReadAlone looks for them beside a large history, and with more of the replay that ended
-// long ago.
+// TestEndedDeliveriesOfAReplayAreReadAlone looks for them beside a large history, and with
+// more of the replay that ended long ago.
 func TestEndedDeliveriesOfAReplayAreReadAlone(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

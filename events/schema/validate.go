@@ -17,8 +17,8 @@ import (
 // ErrUnknown means that there is no schema of a type.
 var ErrUnknown = errors.New("there is no schema of this type")
 
-// node is a schema, with the keywords that the schemas of this package use. A keyword that stands here nowhere is a fault of
-// this package; a test reads all files for that.
+// node is a schema, with the keywords that the schemas of this package use. A keyword that
+// is missing here is a fault of this package; a test reads all files for that.
 type node struct {
 	Schema      string           `json:"$schema"`
 	Title       string           `json:"title"`
@@ -61,8 +61,8 @@ var read = sync.OnceValues(func() (map[string]*node, error) {
 	return all, nil
 })
 
-// ValidateData checks the data of an event against the schema of its type. The error names the first place that does not
-// fit, such as data.from[0].address, or is [ErrUnknown]. Fields that the schema does not name are allowed. It checks no
+// ValidateData checks the data of an event against the schema of its type. The error names the first place that does
+// not fit, such as data.from[0].address, or is [ErrUnknown]. Fields that the schema does not name are allowed. It checks no
 // "format".
 func ValidateData(eventType string, data json.RawMessage) error {
 	all, err := read()

@@ -31,7 +31,8 @@ type ResendRequest struct {
 }
 
 // Resend creates a replay in mode all of every tenant that has events since a time, and waits until the replays have
-// ended. It calls progress with how many deliveries have ended, of how many so far. The result has the replays that were created, also after an error.
+// ended. It calls progress with how many deliveries have ended, of how many so far. The result has the replays that
+// were created, also after an error.
 func Resend(ctx context.Context, db Database, c NATS, q ResendRequest, progress func(done, total int64), log *zap.Logger) ([]replay.Replay, error) {
 	if err := firstError(db.validate, c.validate); err != nil {
 		return nil, err
