@@ -59,3 +59,5 @@ GRANT SELECT, INSERT, UPDATE (proof) ON fanmail.secret_keys TO fanmail_api;
 GRANT SELECT ON fanmail.messages, fanmail.message_raws, fanmail.webhook_delivery_attempts, fanmail.replay_deliveries TO fanmail_api;
 GRANT SELECT, UPDATE ON fanmail.webhook_deliveries TO fanmail_api; -- a retry makes one due
 GRANT USAGE ON SEQUENCE fanmail.outbox_seq TO fanmail_api;
+
+-- imports and imported_rows: nobody but the owner, who runs `fanmail import`.
