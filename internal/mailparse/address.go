@@ -45,6 +45,7 @@ type addressParser struct {
 	more    bool // there are more than max
 	noQuote bool // no closing quote follows
 	noWord  bool // no encoded word ends from here on
+	behind  bool // the entry stands behind an address, without a comma between
 }
 
 func (p *addressParser) read() {
@@ -62,7 +63,7 @@ func (p *addressParser) read() {
 		case c == ',' || c == ';':
 			p.at++
 			p.finish()
-			glued = false
+			glued, p.behind = false, false
 			continue
 		case c == ':' && p.group():
 			p.at++
@@ -76,6 +77,7 @@ func (p *addressParser) read() {
 		}
 		if p.entry.hasEnd {
 			p.finish() // a comma is missing
+			p.behind = true
 		}
 		p.entry.any = true
 		if w := p.word(glued); len(p.entry.words) < maxWords {
@@ -182,6 +184,10 @@ func (p *addressParser) finish() {
 		return
 	}
 	found := e.addresses()
+	if last := len(p.list) - 1; len(found) == 0 && p.behind && last >= 0 && p.list[last].Name == "" {
+		p.list[last].Name = e.name(e.words) // "<a@x> Ann"
+		return
+	}
 	p.bad = p.bad || len(found) == 0
 	for _, a := range found {
 		if len(p.list) == p.max {

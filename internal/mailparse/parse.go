@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -79,7 +80,7 @@ func (m *Mail) readHeader(b *budget, much extent) {
 	b.spend(4 * headerSize(m.Header))
 	// Bytes that are not encoded have the charset of the text, if they are not UTF-8.
 	label := parseMediaField(m.Header.Get("Content-Type"), "").params["charset"]
-	m.Subject = decodeWords(Cut(m.Header.Get("Subject"), much.field), label)
+	m.Subject = strings.TrimSpace(decodeWords(Cut(m.Header.Get("Subject"), much.field), label))
 	if v := m.Header.Get("Date"); v != "" {
 		if m.Date, m.HasDate = Date(v); !m.HasDate {
 			b.mark("the field Date is no date")
