@@ -37,7 +37,7 @@ func (c *copied) reported() (ev events.Event, ok bool) {
 // maxReportFixed bounds what an event about a report has besides the report, in bytes.
 const maxReportFixed = 8 << 10
 
-// prepare encodes the events. It fails if one is not valid.
+// prepare encodes the events, once. It fails if one is not valid.
 func (c *copied) prepare() error {
 	evs := []events.Event{c.event}
 	if report, ok := c.reported(); ok {
@@ -52,6 +52,7 @@ func (c *copied) prepare() error {
 		c.prepared = append(c.prepared, p)
 	}
 	c.events = len(c.prepared)
+	c.event.Data = nil // the envelope has it now
 	return nil
 }
 

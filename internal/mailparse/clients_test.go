@@ -79,7 +79,7 @@ func TestMailsOfMoreClients(t *testing.T) {
 		"becky ja":       {plain("行きます。\n\nOn Fri, 5 Jan 2024 10:00:00 +0900\n山田 <taro@example.jp> wrote:\n\n> 来ますか\n"), saying{reply: "行きます。"}, ""},
 		"thunderbird ja": {plain("行きます。\n\nOn 2024/01/05 10:00, 山田 wrote:\n> 来ますか\n"), saying{reply: "行きます。"}, ""},
 		"gmail hi":       {plain("हाँ।\n\nशुक्र, 5 जन॰ 2024 को 10:00 am बजे को Bob <bob@example.in> ने लिखा:\n\n> आओगे?\n"), saying{reply: "हाँ।"}, ""},
-		"gmail fa":       {plain("بله.\n\nدر تاریخ جمعه ۵ ژانویهٔ ۲۰۲۴،‏ ۱۰:۰۰ Bob <bob@example.ir> نوشت:\n\n> می‌آیی؟\n"), saying{reply: "بله."}, ""},
+		"gmail fa":       {plain("بله.\n\nدر تاریخ جمعه ۵ ژانویهٔ ۲۰۲۴،\u200f ۱۰:۰۰ Bob <bob@example.ir> نوشت:\n\n> می\u200cآیی؟\n"), saying{reply: "بله."}, ""},
 		"gmail bg":       {plain("Да.\n\nНа пт, 5.01.2024 г. в 10:00 Bob <bob@example.bg> написа:\n\n> Идваш ли?\n"), saying{reply: "Да."}, ""},
 		"gmail hr":       {plain("Da.\n\npet, 5. sij 2024. u 10:00 Bob <bob@example.hr> napisao je:\n\n> Dolaziš?\n"), saying{reply: "Da."}, ""},
 		"gmail ca":       {plain("Sí.\n\nMissatge de Bob <bob@example.cat> del dia dv., 5 de gen. 2024 a les 10:00:\n\n> Véns?\n"), saying{reply: "Sí."}, ""},
@@ -91,12 +91,14 @@ func TestMailsOfMoreClients(t *testing.T) {
 		// Bodies.
 		"alternative in mixed in alternative": {
 			"From: a@example.com\nContent-Type: multipart/alternative; boundary=o\n\n--o\nContent-Type: multipart/mixed; boundary=i\n\n--i\nContent-Type: text/plain\n\none\n--i\nContent-Type: image/png; name=x.png\n\nx\n--i\nContent-Type: text/plain\n\ntwo\n--i--\n--o\nContent-Type: text/html\n\n<p>one</p><p>two</p>\n--o--\n",
-			saying{text: "one\ntwo", files: "x.png image/png"}, "",
+			saying{text: "one\ntwo", files: "x.png image/png"},
+			"",
 		},
 		"html before plain": {parts("alternative", "Content-Type: text/html\n\n<p>rich</p>", "Content-Type: text/plain\n\nplain"), saying{text: "plain"}, ""},
 		"related in alternative": {
 			parts("alternative", "Content-Type: text/plain\n\nplain", "Content-Type: multipart/related; boundary=r; type=\"text/html\"\n\n--r\nContent-Type: text/html\n\n<img src=cid:a>rich\n--r\nContent-Type: image/png\nContent-ID: <a>\nContent-Disposition: inline; filename=a.png\n\nx\n--r--"),
-			saying{text: "plain", files: "a.png image/png"}, "",
+			saying{text: "plain", files: "a.png image/png"},
+			"",
 		},
 		"empty plain": {parts("alternative", "Content-Type: text/plain\n\n", "Content-Type: text/html\n\n<p>rich</p>"), saying{text: "rich"}, ""},
 		"enriched":    {parts("alternative", "Content-Type: text/plain\n\nplain", "Content-Type: text/enriched\n\n<bold>plain</bold>"), saying{text: "plain"}, ""},
@@ -134,44 +136,54 @@ func TestMailsOfMoreClients(t *testing.T) {
 		// Reports.
 		"postfix": {
 			report("delivery-status", "Content-Type: text/plain\n\nThe mail system", "Content-Type: message/delivery-status\n\nReporting-MTA: dns; mx.example.org\nX-Postfix-Queue-ID: 4T\n\nFinal-Recipient: rfc822; a@example.net\nOriginal-Recipient: rfc822;a@example.net\nAction: failed\nStatus: 5.1.1\nRemote-MTA: dns; mail.example.net\nDiagnostic-Code: smtp; 550 5.1.1 no such user", "Content-Type: message/rfc822\n\nMessage-ID: <1@x>\nSubject: hi\n\nhi"),
-			saying{}, "bounce; of 1@x; a@example.net failed 5.1.1",
+			saying{},
+			"bounce; of 1@x; a@example.net failed 5.1.1",
 		},
 		"gmail dsn": {
 			report("delivery-status", "Content-Type: multipart/related; boundary=r\n\n--r\nContent-Type: text/plain\n\nAddress not found\n--r--", "Content-Type: message/delivery-status\n\nReporting-MTA: dns; googlemail.com\nArrival-Date: Fri, 05 Jan 2024 10:00:00 -0800 (PST)\nX-Original-Message-ID: <2@x>\n\nFinal-Recipient: rfc822; a@example.net\nAction: failed\nStatus: 5.1.1\nDiagnostic-Code: smtp; 550-5.1.1 The email account does not exist.", "Content-Type: message/rfc822\n\nMessage-ID: <2@x>\n\nhi"),
-			saying{}, "bounce; of 2@x; a@example.net failed 5.1.1",
+			saying{},
+			"bounce; of 2@x; a@example.net failed 5.1.1",
 		},
 		"exchange dsn": {
 			report("delivery-status", "Content-Type: multipart/alternative; boundary=r\n\n--r\nContent-Type: text/plain\n\nYour message couldn't be delivered\n--r--", "Content-Type: message/delivery-status\n\nReporting-MTA: dns;AM0PR.example.com\nReceived-From-MTA: dns;x\n\nFinal-Recipient: rfc822;a@example.net\nAction: failed\nStatus: 5.1.10\nDiagnostic-Code: smtp;550 5.1.10 RESOLVER.ADR.RecipientNotFound", "Content-Type: message/rfc822\n\nReceived: x\nMessage-ID:\n <3@x.prod.outlook.com>\n\nhi"),
-			saying{}, "bounce; of 3@x.prod.outlook.com; a@example.net failed 5.1.10",
+			saying{},
+			"bounce; of 3@x.prod.outlook.com; a@example.net failed 5.1.10",
 		},
 		"sendmail delay": {
 			report("delivery-status", "\nwarning", "Content-Type: message/delivery-status\n\nReporting-MTA: dns; mx.example.org\nArrival-Date: Fri, 5 Jan 2024 10:00:00 GMT\n\nFinal-Recipient: RFC822; a@example.net\nAction: delayed\nStatus: 4.2.0\nWill-Retry-Until: Wed, 10 Jan 2024 10:00:00 GMT", "Content-Type: text/rfc822-headers\n\nMessage-ID: <4@x>"),
-			saying{}, "bounce; of 4@x; a@example.net delayed 4.2.0",
+			saying{},
+			"bounce; of 4@x; a@example.net delayed 4.2.0",
 		},
 		"base64 dsn": {
 			report("delivery-status", "\ntext", "Content-Type: message/delivery-status\nContent-Transfer-Encoding: base64\n\nUmVwb3J0aW5nLU1UQTogZG5zOyBteC5leGFtcGxlDQoNCkZpbmFsLVJlY2lwaWVudDogcmZjODIy\nOyBhQGV4YW1wbGUubmV0DQpBY3Rpb246IGZhaWxlZA0KU3RhdHVzOiA1LjAuMA0K", "Content-Type: text/rfc822-headers\n\nMessage-ID: <5@x>"),
-			saying{}, "bounce; of 5@x; a@example.net failed 5.0.0",
+			saying{},
+			"bounce; of 5@x; a@example.net failed 5.0.0",
 		},
 		"utf-8 dsn": {
 			report("delivery-status", "\ntext", "Content-Type: message/global-delivery-status\n\nReporting-MTA: dns; mx.example.org\n\nFinal-Recipient: utf-8; 用户@例え.jp\nAction: failed\nStatus: 5.6.7", "Content-Type: message/global-headers\n\nMessage-ID: <6@x>"),
-			saying{}, "bounce; of 6@x; 用户@例え.jp failed 5.6.7",
+			saying{},
+			"bounce; of 6@x; 用户@例え.jp failed 5.6.7",
 		},
 		"arf": {
 			report("feedback-report", "\nabuse", "Content-Type: message/feedback-report\n\nFeedback-Type: abuse\nUser-Agent: SomeGenerator/1.0\nVersion: 1\nOriginal-Mail-From: <s@example.com>\nOriginal-Rcpt-To: <a@example.net>\nReported-Domain: example.com", "Content-Type: message/rfc822\n\nMessage-ID: <7@x>\n\nhi"),
-			saying{}, "complaint abuse; of 7@x; a@example.net",
+			saying{},
+			"complaint abuse; of 7@x; a@example.net",
 		},
 		"arf of microsoft": {
 			"From: staff@hotmail.com\nContent-Type: multipart/mixed; boundary=b1\n\n--b1\nContent-Type: message/rfc822\nContent-Disposition: inline\n\nX-HmXmrOriginalRecipient: a@example.net\nMessage-ID: <8@x>\nSubject: hi\n\nhi\n--b1--\n",
-			saying{text: "-"}, "",
+			saying{text: "-"},
+			"",
 		},
 		"read receipt": {
 			report("disposition-notification", "\nread", "Content-Type: message/disposition-notification\n\nReporting-UA: x; y\nFinal-Recipient: rfc822;a@example.net\nOriginal-Message-ID: <9@x>\nDisposition: manual-action/MDN-sent-manually; displayed"),
-			saying{}, "-",
+			saying{},
+			"-",
 		},
 		// Calendars.
 		"google invite": {
 			invitation("REQUEST", "BEGIN:VEVENT", "DTSTART:20240105T090000Z", "DTEND:20240105T100000Z", "ORGANIZER;CN=Bob:mailto:bob@example.com", "UID:abc@google.com", "SUMMARY:Party\\, big", "END:VEVENT"),
-			saying{text: "Come."}, "REQUEST abc@google.com 2024-01-05T09:00:00Z 2024-01-05T10:00:00Z Party, big <bob@example.com>",
+			saying{text: "Come."},
+			"REQUEST abc@google.com 2024-01-05T09:00:00Z 2024-01-05T10:00:00Z Party, big <bob@example.com>",
 		},
 		"all day":     {invitation("PUBLISH", "BEGIN:VEVENT", "DTSTART;VALUE=DATE:20240105", "DTEND;VALUE=DATE:20240106", "UID:d", "SUMMARY:Off", "END:VEVENT"), saying{}, "PUBLISH d 2024-01-05 2024-01-06 Off <>"},
 		"with a zone": {invitation("REQUEST", "BEGIN:VTIMEZONE", "TZID:W. Europe Standard Time", "BEGIN:STANDARD", "DTSTART:16010101T030000", "END:STANDARD", "END:VTIMEZONE", "BEGIN:VEVENT", "DTSTART;TZID=W. Europe Standard Time:20240105T100000", "DURATION:PT1H", "UID:z", "SUMMARY:Talk", "ORGANIZER:MAILTO:bob@example.com", "END:VEVENT"), saying{}, "REQUEST z 2024-01-05T10:00:00 2024-01-05T11:00:00 Talk <bob@example.com>"},
@@ -179,7 +191,8 @@ func TestMailsOfMoreClients(t *testing.T) {
 		// Redirected mails.
 		"resent twice": {
 			"Resent-From: carl@example.com\nResent-To: robot@example.com\nResent-Date: Fri, 5 Jan 2024 12:00:00 +0000\nReceived: x\nResent-From: bob@example.com\nResent-To: carl@example.com\nFrom: ann@example.com\nTo: bob@example.com\n\nhi\n",
-			saying{from: "<ann@example.com>", to: "<bob@example.com>"}, "resent carl@example.com; resent robot@example.com",
+			saying{from: "<ann@example.com>", to: "<bob@example.com>"},
+			"resent carl@example.com; resent robot@example.com",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
