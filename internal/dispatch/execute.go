@@ -33,8 +33,8 @@ func (d *Dispatcher) input(f func(s *scheduler.Scheduler, now scheduler.Now)) {
 
 // advance carries out what the scheduler asks for. d.mu must be held.
 func (d *Dispatcher) advance(now scheduler.Now) {
-	if q := d.advanceTo(now); q != nil {
-		d.start(q)
+	if q := d.advanceTo(now); q != nil && !d.reused(q) {
+		go d.work(q) // waited for by way of d.idle
 	}
 }
 
@@ -56,8 +56,8 @@ func (d *Dispatcher) advanceTo(now scheduler.Now) (first *delivery) {
 			q.tenure = d.owner.tenure(events.Partition(q.WebhookID))
 			if first == nil {
 				first = q
-			} else {
-				d.start(q)
+			} else if !d.reused(q) {
+				go d.work(q)
 			}
 		case scheduler.Renew:
 			d.outcomes.add(entry{kind: entryRenew, d: q})
@@ -89,13 +89,14 @@ func (d *Dispatcher) advanceTo(now scheduler.Now) (first *delivery) {
 // stack grow, which costs more than to wait.
 const workerIdle = 100 * time.Millisecond
 
-// start hands an attempt to a worker that has none, or to a new one. d.idle tells when
-// all have ended.
-func (d *Dispatcher) start(q *delivery) {
+// reused hands an attempt to a worker that has none. It returns false if there is no such
+// worker.
+func (d *Dispatcher) reused(q *delivery) bool {
 	select {
 	case d.free <- q:
+		return true
 	default:
-		go d.work(q)
+		return false
 	}
 }
 

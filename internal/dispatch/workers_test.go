@@ -16,7 +16,8 @@ func TestAWorkerWithoutAnAttemptIsUsedAgainAndEnds(t *testing.T) {
 		d := &Dispatcher{free: make(chan *delivery), idle: make(chan struct{})}
 		timer := time.NewTimer(workerIdle)
 		begun, q := time.Now(), &delivery{}
-		time.AfterFunc(workerIdle/2, func() { d.start(q) })
+		require.False(t, d.reused(q), "no worker waits")
+		time.AfterFunc(workerIdle/2, func() { d.reused(q) })
 		require.Same(t, q, d.next(timer))
 		require.Equal(t, workerIdle/2, time.Since(begun))
 
