@@ -32,7 +32,7 @@ type message struct {
 	Size      int64            `json:"size" doc:"The size of the raw message, in bytes."`
 	RawURL    string           `json:"raw_url"`
 	Message   json.RawMessage  `json:"message" doc:"The parsed message: the data of its event. It is null if the event is gone, or if its envelope has another form."`
-	Delivery  *AgentDelivery   `json:"delivery" doc:"The delivery to the agent's own webhook; null if there was none, or if it is over three days old."`
+	Delivery  *AgentDelivery   `json:"delivery,omitempty" doc:"The delivery to the agent's own webhook; absent if there was none, or if it is over three days old."`
 }
 
 type messagePath struct {
