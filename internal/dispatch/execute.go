@@ -112,17 +112,11 @@ func (d *Dispatcher) next(timer *time.Timer) *delivery {
 	return nil
 }
 
-// work makes attempts: the slot that one frees is used by the same goroutine.
+// work makes attempts until none has come for a while: the slot that one frees is used
+// by the same goroutine.
 func (d *Dispatcher) work(q *delivery) {
 	timer := time.NewTimer(workerIdle)
 	defer timer.Stop()
-	for ; q != nil; q = d.next(timer) {
-		d.makeAttempts(q)
-	}
-}
-
-// makeAttempts makes attempts until none may start.
-func (d *Dispatcher) makeAttempts(q *delivery) {
 	for q != nil {
 		r := d.attempt(q)
 		d.mu.Lock()
@@ -130,6 +124,9 @@ func (d *Dispatcher) makeAttempts(q *delivery) {
 		d.sched.Finish(now, &q.Delivery, r)
 		q = d.advanceTo(now)
 		d.mu.Unlock()
+		if q == nil {
+			q = d.next(timer)
+		}
 	}
 }
 
