@@ -2,8 +2,6 @@ package app
 
 import (
 	"context"
-	"os"
-	"runtime"
 
 	"go.uber.org/zap"
 
@@ -27,9 +25,6 @@ func (c PublisherConfig) Validate() error {
 func RunPublisher(ctx context.Context, c PublisherConfig, log *zap.Logger) error {
 	if err := c.Validate(); err != nil {
 		return err
-	}
-	if _, set := os.LookupEnv("GOMAXPROCS"); !set {
-		runtime.GOMAXPROCS(1) // the relay is one goroutine: with more, threads mostly wake each other
 	}
 	return runProcess(ctx, "publisher", c.Database, c.NATS, c.Lifecycle, log, func(_ context.Context, p *process) error {
 		p.addPublisher()
