@@ -19,7 +19,8 @@ const (
 	// Fanmail-Reason gives the reason.
 	DeadIntakePrefix = "mail.dead.intake."
 	// DeliveriesPrefix is the prefix of delivery messages:
-	// fanmail.deliveries.<partition>.
+	// fanmail.deliveries.<partition>.<webhook>, or .batch instead of the webhook for a
+	// message with deliveries of several.
 	DeliveriesPrefix = "fanmail.deliveries."
 	// WakeOutbox is the hint that the outbox has new rows.
 	WakeOutbox = "fanmail.wake.outbox"

@@ -40,6 +40,9 @@ type Options struct {
 	// Lanes are those of the dispatcher in the same process; nil: there is none,
 	// and all deliveries travel through the broker.
 	Lanes Lanes
+	// PerWebhook publishes the deliveries of each webhook in messages of their own, so
+	// that they can be seen and filtered in the broker.
+	PerWebhook bool
 	// Tracer makes the spans of traced events; nil: none are made.
 	Tracer trace.Tracer
 	// Count is called after the commit for each event that was not counted for its
@@ -68,7 +71,7 @@ func New(pool *pgxpool.Pool, js jetstream.JetStream, registry *subscribers.Regis
 	}
 	f := &Fanout{
 		committer: committer{pool: pool, registry: registry, counted: o.Count},
-		publisher: publisher{table: pool, js: js, lanes: o.Lanes},
+		publisher: publisher{table: pool, js: js, lanes: o.Lanes, perWebhook: o.PerWebhook},
 		past:      past{pool: pool, lanes: o.Lanes, log: o.Log.Named("fanout")},
 		streams:   o.Streams, lanes: o.Lanes, log: o.Log.Named("fanout"), tracer: o.Tracer,
 	}

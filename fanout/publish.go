@@ -21,6 +21,8 @@ type publisher struct {
 	js     jetstream.JetStream
 	lanes  Lanes // nil: there is no dispatcher in this process
 	broker stream.Health
+	// perWebhook: a message has deliveries of one webhook alone.
+	perWebhook bool
 }
 
 // away reports whether no delivery message can be published.
@@ -71,23 +73,46 @@ func (p *publisher) hint(webhook events.WebhookID) {
 	}
 }
 
-// send publishes the rows, in a message for each partition and
+// shipment is rows of one subject.
+type shipment struct {
+	subject string
+	rows    []int
+}
+
+// shipments divides rows by their subjects.
+func (p *publisher) shipments(b *committed, rows []int) []shipment {
+	of := make(map[events.WebhookID]int, len(rows))
+	var all []shipment
+	for _, i := range rows {
+		webhook := b.rows[i].WebhookID
+		key, subject := webhook, stream.WebhookSubject
+		if !p.perWebhook {
+			key, _ = events.PartitionRange(events.Partition(webhook))
+			subject = func(id events.WebhookID) string { return stream.PartitionSubject(events.Partition(id)) }
+		}
+		n, ok := of[key]
+		if !ok {
+			n = len(all)
+			of[key] = n
+			all = append(all, shipment{subject: subject(webhook)})
+		}
+		all[n].rows = append(all[n].rows, i)
+	}
+	return all
+}
+
+// send publishes the rows, in a message for each subject and
 // [stream.MessageBytes]. Rows whose message the broker has refused are released.
 func (p *publisher) send(ctx context.Context, b *committed, rows []int) error {
-	var byPartition [events.Partitions][]int
-	for _, i := range rows {
-		n := events.Partition(b.rows[i].WebhookID)
-		byPartition[n] = append(byPartition[n], i)
-	}
 	var futures []jetstream.PubAckFuture
 	var sent [][]int // the rows of each
 	var refused []int
 	var failure error
-	for n, rows := range byPartition {
-		for len(rows) > 0 {
-			m := &nats.Msg{Subject: stream.PartitionSubject(n)}
+	for _, s := range p.shipments(b, rows) {
+		for rows := s.rows; len(rows) > 0; {
+			m := &nats.Msg{Subject: s.subject}
 			all := rows
-			m.Data, rows = encode(b, rows, m)
+			m.Data, rows = p.encode(b, rows, m)
 			in := all[:len(all)-len(rows)]
 			future, err := p.js.PublishMsgAsync(m)
 			if err != nil { // it was not sent
@@ -155,9 +180,12 @@ func (p *publisher) runProbe(ctx context.Context) {
 	}
 }
 
+// idsBytes is about the size of a delivery's ids in headers.
+const idsBytes = 110
+
 // encode makes the data of one message from as many of the rows as fit, and
 // returns the rest. Traceparents go into the message's header.
-func encode(b *committed, rows []int, msg *nats.Msg) (data []byte, rest []int) {
+func (p *publisher) encode(b *committed, rows []int, msg *nats.Msg) (data []byte, rest []int) {
 	m := stream.DeliveryMessage{Lease: b.lease.UnixMicro()}
 	size := 16
 	var last *event
@@ -178,6 +206,10 @@ func encode(b *committed, rows []int, msg *nats.Msg) (data []byte, rest []int) {
 			}
 		}
 		size += 34
+		if p.perWebhook {
+			size += idsBytes
+			stream.AddIDs(msg, row.ID, e.ID)
+		}
 		m.Deliveries = append(m.Deliveries, stream.MessageDelivery{ID: row.ID, WebhookID: row.WebhookID, Event: len(m.Events) - 1})
 	}
 	return m.AppendTo(make([]byte, 0, size)), nil

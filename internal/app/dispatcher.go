@@ -25,6 +25,7 @@ type DispatcherConfig struct {
 	SlowSlots int    `name:"slow-slots" env:"FANMAIL_SLOW_SLOTS" default:"0" help:"Most POSTs in flight to slower endpoints; 0 means four times --slots."`
 
 	ReplayRate  int    `name:"replay-rate" env:"FANMAIL_REPLAY_RATE" default:"500" help:"Most deliveries of replays a second of this process."`
+	Messages    string `name:"delivery-messages" env:"FANMAIL_DELIVERY_MESSAGES" default:"partition" enum:"partition,webhook" help:"What a message to another dispatcher holds: partition: the deliveries of a batch of events to all webhooks of a partition; webhook: those to one webhook, with its id in the subject and those of deliveries and events in headers."`
 	Maintenance string `name:"maintenance" env:"FANMAIL_MAINTENANCE" default:"on" enum:"on,off" help:"on: create and drop the tables' partitions, which needs the rights of their owner; off: 'fanmail maintain' does it."`
 	AgentWebhooks
 }
@@ -72,7 +73,7 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 	d, err := engine.NewDispatcher(ctx, p.conn(), engine.Options{
 		Name: c.Name, Slots: c.Slots, SlowSlots: c.SlowSlots, AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks,
 		AllowPorts: c.AllowPorts, Proxy: proxy, ProxyFilters: c.ProxyFilters, Secrets: p.keys, Blobs: p.blobStore(), Usage: p.counter(),
-		ReplayRate: c.ReplayRate, Agents: engine.AgentOptions{Slots: c.AgentSlots, Deprecated: c.Deprecated, Sunset: c.Sunset},
+		ReplayRate: c.ReplayRate, MessagePerWebhook: c.Messages == "webhook", Agents: engine.AgentOptions{Slots: c.AgentSlots, Deprecated: c.Deprecated, Sunset: c.Sunset},
 		Maintain: c.Maintenance != off, Retention: retentionRules(), Drain: p.drain, Streams: p.streams, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer(),
 	})
 	if err != nil {

@@ -162,6 +162,11 @@ func (r *rig) dispatcher() (stop func()) {
 // replica does the same; unless fed, every delivery travels through the broker.
 func (r *rig) replica(fed bool) (d *dispatch.Dispatcher, stop func()) {
 	r.t.Helper()
+	return r.replicaOf(fanout.Options{}, fed)
+}
+
+func (r *rig) replicaOf(o fanout.Options, fed bool) (d *dispatch.Dispatcher, stop func()) {
+	r.t.Helper()
 	pool := r.open()
 	nc, js := r.connect()
 	registry := subscribers.NewRegistry(pool, nc, r.log)
@@ -170,7 +175,7 @@ func (r *rig) replica(fed bool) (d *dispatch.Dispatcher, stop func()) {
 		Name: "test", AllowHTTP: true, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Drain: 5 * time.Second, Log: r.log,
 	})
 	require.NoError(r.t, err)
-	o := fanout.Options{Log: r.log}
+	o.Log = r.log
 	if fed {
 		o.Lanes = d
 	}

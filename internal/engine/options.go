@@ -44,6 +44,8 @@ type Options struct {
 	Blobs blobs.Store
 	// ReplayRate is the most deliveries of replays a second; zero: 500.
 	ReplayRate int
+	// MessagePerWebhook gives each webhook's deliveries messages of their own.
+	MessagePerWebhook bool
 	// Agents configures the agents' own webhooks.
 	Agents AgentOptions
 	// Maintain makes and drops partitions and disables failing webhooks. It takes

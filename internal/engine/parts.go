@@ -75,7 +75,7 @@ func NewDispatcher(ctx context.Context, c Conn, o Options) (*Dispatcher, error) 
 		return nil, err
 	}
 	d.fanout = fanout.New(c.Pool, c.JS, d.registry, fanout.Options{
-		Streams: o.Streams, Lanes: d.dispatch, Log: o.Log, Registerer: o.Registerer, Tracer: o.Tracer,
+		Streams: o.Streams, Lanes: d.dispatch, PerWebhook: o.MessagePerWebhook, Log: o.Log, Registerer: o.Registerer, Tracer: o.Tracer,
 		Count: func(tenant events.TenantID, bytes int64) { counter.Add(tenant, usage.Amount{Events: 1, Bytes: bytes}) },
 	})
 	d.replay = replay.NewRunner(c.Pool, c.NC, c.JS, d.registry, replay.Options{Rate: o.ReplayRate, Log: o.Log, Registerer: o.Registerer})

@@ -140,7 +140,7 @@ func ask(t *testing.T, nc *nats.Conn, target string) {
 		require.NoError(t, nc.PublishRequest(subject, target, []byte(body)))
 	}
 	subjects := []string{
-		"mail.events.ten_x.email.sent", "fanmail.deliveries.0", "mail.intake.ten_x", "mail.raw.x", "mail.dead.intake.ten_x",
+		"mail.events.ten_x.email.sent", "fanmail.deliveries.0.x", "mail.intake.ten_x", "mail.raw.x", "mail.dead.intake.ten_x",
 		"$O.mail-raw.C.x", "$O.mail-raw.M.x", "$KV.mail-recipients.x", "fanmail.wake.outbox", "fanmail.ask.lane.wh_x",
 	}
 	for _, subject := range subjects {

@@ -13,8 +13,8 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 )
 
-// DeliveryMessage is a message of DELIVERIES: new deliveries of one partition and their
-// events. It contains each event's envelope once.
+// DeliveryMessage is a message of DELIVERIES: new deliveries of one partition, or of one
+// webhook, and their events. It contains each event's envelope once.
 type DeliveryMessage struct {
 	// Lease is the end of the rows' first lease, in Unix microseconds of the database's
 	// clock.
@@ -69,6 +69,20 @@ func (m *DeliveryMessage) AppendTo(b []byte) []byte {
 		b = binary.AppendUvarint(b, uint64(d.Event)) //nolint:gosec // an index
 	}
 	return b
+}
+
+// HeaderDelivery is a header of messages with deliveries of one webhook: the ids of the
+// deliveries. [HeaderEvent] has those of their events, in the same order. They are for
+// people and programs that look at the stream.
+const HeaderDelivery = "Fanmail-Delivery"
+
+// AddIDs names a delivery and its event in the headers.
+func AddIDs(m *nats.Msg, delivery events.DeliveryID, event events.ID) {
+	if m.Header == nil {
+		m.Header = nats.Header{}
+	}
+	m.Header.Add(HeaderDelivery, delivery.String())
+	m.Header.Add(HeaderEvent, event.String())
 }
 
 // HeaderTrace is the header of delivery messages that carries traces. Each value is

@@ -84,7 +84,7 @@ func deliveriesConfig(replicas int) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:        Deliveries,
 		Description: "Delivery messages on their way to the owner of their partition; the table holds the truth.",
-		Subjects:    []string{events.DeliveriesPrefix + "*"},
+		Subjects:    []string{events.DeliveriesPrefix + "*.*"},
 		// In memory: a message is useless after the end of its row's lease, and the rows of lost messages
 		// are fetched from the table.
 		Storage:   jetstream.MemoryStorage,
@@ -151,7 +151,7 @@ func PartitionConsumer(p int) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Durable:       PartitionConsumerName(p),
 		Description:   "Deliveries of partition " + strconv.Itoa(p) + ".",
-		FilterSubject: PartitionSubject(p),
+		FilterSubject: partitionPrefix(p) + "*",
 		AckPolicy:     jetstream.AckExplicitPolicy,
 		AckWait:       AckWait,
 		DeliverPolicy: jetstream.DeliverAllPolicy,
@@ -164,8 +164,16 @@ func PartitionConsumer(p int) jetstream.ConsumerConfig {
 // PartitionConsumerName returns the durable name of a partition's consumer.
 func PartitionConsumerName(p int) string { return "partition-" + strconv.Itoa(p) }
 
-// PartitionSubject returns the subject of a partition's delivery messages.
-func PartitionSubject(p int) string { return events.DeliveriesPrefix + strconv.Itoa(p) }
+// PartitionSubject returns the subject of messages with deliveries of any webhooks of a
+// partition.
+func PartitionSubject(p int) string { return partitionPrefix(p) + "batch" }
+
+// WebhookSubject returns the subject of messages with deliveries of one webhook.
+func WebhookSubject(id events.WebhookID) string {
+	return partitionPrefix(events.Partition(id)) + id.String()
+}
+
+func partitionPrefix(p int) string { return events.DeliveriesPrefix + strconv.Itoa(p) + "." }
 
 // IntakeConsumerConfig returns the configuration of the consumer that all ingests share.
 func IntakeConsumerConfig() jetstream.ConsumerConfig {

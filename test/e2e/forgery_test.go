@@ -47,7 +47,7 @@ func (g *guarded) storedContentIsNoEvent(ctx context.Context, tenant, key string
 	forgeries := map[string]*nats.Msg{
 		"mail.intake." + tenant: {Data: []byte(`{"type":"email.received","data":{"forged":true}}`)},
 		event.Subject:           event,
-		"fanmail.deliveries." + strconv.Itoa(partition): {Data: delivery},
+		"fanmail.deliveries." + strconv.Itoa(partition) + ".batch": {Data: delivery},
 		"$JS.API.STREAM.CREATE.FORGED": {
 			Header: nats.Header{"Nats-Request-Info": {`{"acc":"FANMAIL","rtt":1}`}}, Data: []byte(`{"name":"FORGED","subjects":["forged.>"]}`),
 		},

@@ -308,24 +308,24 @@ func (g *guarded) deniedByNATS(ctx context.Context, urls map[string]string) {
 	}
 	for user, tries := range map[string]struct{ publish, subscribe []string }{
 		"publisher": {
-			[]string{"fanmail.deliveries.0", "mail.intake.x", "$JS.API.STREAM.DELETE.MAIL_EVENTS", "$JS.API.STREAM.MSG.GET.MAIL_EVENTS"},
-			[]string{"mail.events.>", "_INBOX_api.>", "fanmail.deliveries.*"},
+			[]string{"fanmail.deliveries.0.x", "mail.intake.x", "$JS.API.STREAM.DELETE.MAIL_EVENTS", "$JS.API.STREAM.MSG.GET.MAIL_EVENTS"},
+			[]string{"mail.events.>", "_INBOX_api.>", "fanmail.deliveries.*.*"},
 		},
 		"dispatcher": {
 			[]string{"mail.events.x.email.sent", "mail.intake.x", "$JS.API.STREAM.PURGE.DELIVERIES", "$JS.API.CONSUMER.DELETE.MAIL_EVENTS.fanout"},
 			[]string{"mail.events.>", "mail.intake.*"},
 		},
 		"ingest": {
-			[]string{"mail.events.x.email.sent", "fanmail.deliveries.0", "$JS.API.STREAM.DELETE.MAIL_INTAKE", "$JS.API.DIRECT.GET.OBJ_mail-raw", "$JS.API.DIRECT.GET.OBJ_mail-raw.$O.mail-raw.C.x"},
+			[]string{"mail.events.x.email.sent", "fanmail.deliveries.0.x", "$JS.API.STREAM.DELETE.MAIL_INTAKE", "$JS.API.DIRECT.GET.OBJ_mail-raw", "$JS.API.DIRECT.GET.OBJ_mail-raw.$O.mail-raw.C.x"},
 			[]string{"mail.events.>", "mail.intake.*", "_INBOX_publisher.>"},
 		},
 		"api": {
-			[]string{"mail.events.x.email.sent", "mail.intake.x", "fanmail.deliveries.0", "$JS.API.STREAM.UPDATE.MAIL_EVENTS", "$JS.API.CONSUMER.MSG.NEXT.MAIL_EVENTS.fanout"},
-			[]string{"mail.events.>", "fanmail.deliveries.*"},
+			[]string{"mail.events.x.email.sent", "mail.intake.x", "fanmail.deliveries.0.x", "$JS.API.STREAM.UPDATE.MAIL_EVENTS", "$JS.API.CONSUMER.MSG.NEXT.MAIL_EVENTS.fanout"},
+			[]string{"mail.events.>", "fanmail.deliveries.*.*"},
 		},
 		"edge": {
 			[]string{
-				"mail.events.x.email.sent", "mail.intake.x", "fanmail.deliveries.0", "$KV.mail-recipients.x", "$JS.API.STREAM.INFO.OBJ_mail-raw", "$JS.API.STREAM.MSG.GET.OBJ_mail-raw",
+				"mail.events.x.email.sent", "mail.intake.x", "fanmail.deliveries.0.x", "$KV.mail-recipients.x", "$JS.API.STREAM.INFO.OBJ_mail-raw", "$JS.API.STREAM.MSG.GET.OBJ_mail-raw",
 				"$JS.API.DIRECT.GET.OBJ_mail-raw", "$JS.API.DIRECT.GET.OBJ_mail-raw.$O.mail-raw.C.x", "$JS.API.STREAM.PURGE.OBJ_mail-raw",
 			},
 			[]string{"mail.events.>", "mail.intake.*", "mail.raw.*"},
