@@ -244,7 +244,7 @@ func TestHintsAndQuestionsCrossTheAccounts(t *testing.T) {
 	t.Parallel()
 	as := guarded(t)
 	conns := map[string]*nats.Conn{}
-	for _, user := range processUsers {
+	for _, user := range append(slices.Clone(processUsers), "operator") {
 		conns[user], _ = as(user)
 	}
 	again, _ := as("dispatcher")
@@ -260,6 +260,7 @@ func TestHintsAndQuestionsCrossTheAccounts(t *testing.T) {
 		{"dispatcher", "fanmail.wake.webhooks", "dispatcher"},
 		{"api", "fanmail.wake.keys.key_x", "api"},
 		{"publisher", "mail.events.ten_x.email.sent", "api"},
+		{"dispatcher", "fanmail.wake.seen", "operator"},
 	} {
 		heard, err := conns[h.to].SubscribeSync(h.subject)
 		require.NoError(t, err)
