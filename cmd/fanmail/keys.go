@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/fanmail-dev/fanmail/internal/app"
 )
@@ -29,7 +31,7 @@ func (c *keysList) Run(ctx context.Context, s *session) error {
 
 type keysCreate struct {
 	target
-	Tenant string   `help:"The tenant that gets the key. Needs an operator's key."`
+	Tenant string   `help:"The id (ten_...) of the tenant that gets the key. Needs an operator's key."`
 	Name   string   `help:"The purpose of the key."`
 	Scopes []string `name:"scope" help:"What the key may do: read, write. Defaults to all."`
 }
@@ -37,6 +39,9 @@ type keysCreate struct {
 func (c *keysCreate) Run(ctx context.Context, s *session) error {
 	body := map[string]any{}
 	if c.Tenant != "" {
+		if !strings.HasPrefix(c.Tenant, "ten_") {
+			return fmt.Errorf("--tenant must be a tenant's id (ten_...), not %q; `fanmail tenants list` shows names with their ids", c.Tenant)
+		}
 		body["tenant_id"] = c.Tenant
 	}
 	if c.Name != "" {

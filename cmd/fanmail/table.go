@@ -96,7 +96,8 @@ func fit(lines [][]string, width int) [][]string {
 // leading are the fields that are printed first.
 var leading = []string{"id", "address", "name", "type", "url", "status", "secret", "signing_secret"}
 
-func (s *session) printObject(answer json.RawMessage) error {
+// printObject prints each field of a JSON object on a line, except the fields of without.
+func (s *session) printObject(answer json.RawMessage, without ...string) error {
 	var o map[string]any
 	d := json.NewDecoder(bytes.NewReader(answer))
 	d.UseNumber()
@@ -107,7 +108,7 @@ func (s *session) printObject(answer json.RawMessage) error {
 	slices.SortStableFunc(fields, func(a, b string) int { return rank(a) - rank(b) })
 	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
 	for _, f := range fields {
-		if f == "$schema" {
+		if f == "$schema" || slices.Contains(without, f) {
 			continue
 		}
 		_, _ = fmt.Fprintf(w, "%s\t%s\n", f, cell(o[f]))

@@ -128,7 +128,7 @@ func (c *NATS) streams(role stream.Role) stream.Options {
 
 // Waiting bounds the wait for the database and the broker at start.
 type Waiting struct {
-	Wait time.Duration `name:"wait" env:"FANMAIL_WAIT" default:"0s" help:"How long to wait for the database and the broker at start; 0 means until they answer."`
+	Wait time.Duration `name:"wait" env:"FANMAIL_WAIT" default:"0s" help:"How long to wait at start for the database, and for the broker where the process needs it to start; 0 means until they answer."`
 }
 
 func (c *Waiting) validate() error {
