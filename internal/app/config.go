@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
 
 	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/secret"
@@ -92,6 +93,9 @@ func (c *NATS) validate() error {
 			return err
 		}
 	}
+	if c.Creds != "" && !holdsUser(c.Creds) {
+		return wrong("--nats-creds", "FANMAIL_NATS_CREDS", "has no user's JWT and seed; it must be a file such as nsc generate creds writes")
+	}
 	if (c.Cert == "") != (c.Key == "") {
 		return wrong("--nats-cert and --nats-key", "FANMAIL_NATS_CERT, FANMAIL_NATS_KEY", "belong together: set both or neither")
 	}
@@ -117,6 +121,21 @@ func (c *NATS) validate() error {
 		return wrong("--events-max-bytes", "FANMAIL_EVENTS_MAX_BYTES", "must not be negative")
 	}
 	return nil
+}
+
+// holdsUser reports whether a credentials file has a JWT and a seed that signs. The client
+// library reads the seed only when a server asks, and then tries again for ever.
+func holdsUser(creds string) bool {
+	o := nats.GetDefaultOptions()
+	if err := nats.UserCredentials(creds)(&o); err != nil {
+		return false
+	}
+	jwt, err := o.UserJWT()
+	if err != nil || strings.Count(jwt, ".") != 2 {
+		return false
+	}
+	_, err = o.SignatureCB([]byte("nonce"))
+	return err == nil
 }
 
 func (c *NATS) streams(role stream.Role) stream.Options {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -54,6 +55,11 @@ func (t Text) URL(schemes ...string) (*url.URL, error) {
 	}
 	if u.User != nil && strings.ContainsAny(u.User.Username(), ":/@") {
 		return nil, errors.New("has a user name with one of : / @: " + escape)
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return nil, errors.New("has a port that is not from 1 to 65535")
+		}
 	}
 	return u, nil
 }
