@@ -67,7 +67,7 @@ type NATS struct {
 	Streams        string        `name:"streams" env:"FANMAIL_STREAMS" default:"make" enum:"make,external" help:"make: this process creates and updates the streams that it uses; external: another tool does, such as 'fanmail streams' or NACK, and this process only checks them."`
 	StreamReplicas int           `name:"stream-replicas" env:"FANMAIL_STREAM_REPLICAS" default:"1" help:"Replicas of each stream; 3 in production."`
 	EventsMaxAge   time.Duration `name:"events-max-age" env:"FANMAIL_EVENTS_MAX_AGE" default:"0s" help:"How long the broker keeps relayed events; 0 means 720h for a new stream, and leaves an existing one unchanged."`
-	EventsMaxBytes int64         `name:"events-max-bytes" env:"FANMAIL_EVENTS_MAX_BYTES" default:"0" help:"Most bytes of relayed events that the broker keeps; 0 means half of the account's limit, or 8 GiB if it has none, for a new stream, and leaves an existing one unchanged."`
+	EventsMaxBytes int64         `name:"events-max-bytes" env:"FANMAIL_EVENTS_MAX_BYTES" default:"0" help:"Most bytes of relayed events that the broker keeps; 0 means half of the account's limit, or 8 GiB if it has none, or half of what the server has left, for a new stream, and leaves an existing one unchanged."`
 }
 
 func (c *NATS) validate() error {

@@ -30,7 +30,7 @@ var parts = map[string]part{
 	// A small account has no large share for mails of servers that it may not have.
 	Raw:    {divisor: 16, unlimited: 8 << 30, least: 256 << 10},
 	Intake: {divisor: 8, unlimited: 1 << 30},
-	Dead:   {divisor: 16, unlimited: 1 << 30, most: 1 << 30},
+	Dead:   {divisor: 16, unlimited: 1 << 30, most: 1 << 30, least: 256 << 10},
 }
 
 // leastBytes is the lowest bound, with room for a few events of any size.
@@ -38,29 +38,35 @@ const leastBytes = 2 << 20
 
 func (p part) floor() int64 { return cmp.Or(p.least, leastBytes) }
 
-// bytes returns the stream's bound in bytes. A nil info means an account without limits.
-func (p part) bytes(info *jetstream.AccountInfo, c *jetstream.StreamConfig) int64 {
-	bytes := p.unlimited
+// share is what the stream's storage is divided by.
+func (p part) share(c *jetstream.StreamConfig) int64 {
+	if c.Storage == jetstream.FileStorage && p.onDisk > 0 {
+		return p.onDisk
+	}
+	return p.divisor
+}
+
+// bytes returns the stream's bound in bytes, and whether the account limits it. A nil
+// info means an account without limits.
+func (p part) bytes(info *jetstream.AccountInfo, c *jetstream.StreamConfig) (bytes int64, limited bool) {
+	bytes = p.unlimited
 	if info != nil {
 		limits, copies := info.Limits, int64(c.Replicas)
 		if tier, ok := info.Tiers["R"+strconv.Itoa(c.Replicas)]; ok {
 			limits, copies = tier.Limits, 1 // the tier's limit counts a message once
 		}
-		limit, divisor := limits.MaxStore, p.divisor
-		switch {
-		case c.Storage == jetstream.MemoryStorage:
+		limit := limits.MaxStore
+		if c.Storage == jetstream.MemoryStorage {
 			limit = limits.MaxMemory
-		case p.onDisk > 0:
-			divisor = p.onDisk
 		}
-		if limit > 0 {
-			bytes = limit / divisor / copies
+		if limited = limit > 0; limited {
+			bytes = limit / p.share(c) / copies
 		}
 	}
 	if p.most > 0 {
 		bytes = min(bytes, p.most)
 	}
-	return max(bytes, p.floor())
+	return max(bytes, p.floor()), limited
 }
 
 // noRoom reports whether the broker refused a stream because of its size. A cluster

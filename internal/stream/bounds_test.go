@@ -154,3 +154,20 @@ func TestAnOverlappingForeignStreamIsNamedAndTheOthersAreCreated(t *testing.T) {
 	_, err = js.Consumer(t.Context(), stream.Intake, stream.IntakeConsumer)
 	require.NoError(t, err)
 }
+
+// TestASmallBrokerHasRoomForAllStreamsAndBuckets has a limit that the account does not show, and processes that start in any
+// order.
+func TestASmallBrokerHasRoomForAllStreamsAndBuckets(t *testing.T) {
+	t.Parallel()
+	for _, first := range []stream.Role{stream.Publisher, stream.Dispatcher, stream.Ingest} {
+		js := configured(t, `jetstream { max_file: 12582912, max_mem: 1MiB }`)
+		require.NoError(t, stream.Ensure(t.Context(), js, stream.Options{Role: first}))
+		require.NoError(t, stream.EnsureAll(t.Context(), js, stream.Options{}), "%v first", first)
+		_, err := js.Publish(t.Context(), "mail.intake.a", make([]byte, 200<<10))
+		require.NoError(t, err)
+		kv, err := js.KeyValue(t.Context(), stream.Recipients)
+		require.NoError(t, err)
+		_, err = kv.Put(t.Context(), "x", nil)
+		require.NoError(t, err)
+	}
+}

@@ -136,6 +136,10 @@ func (e *ensurer) stream(ctx context.Context, want jetstream.StreamConfig) error
 		return nil
 	}
 	if _, err := e.js.UpdateStream(ctx, merged); err != nil {
+		if noRoom(err) && merged.MaxBytes <= have.MaxBytes {
+			return fmt.Errorf("stream %s can't be changed, because the bounds of all streams together exceed the limits of the broker's account or servers: raise them %s: %w",
+				merged.Name, setting.Named("(max_file, max_mem)"), err)
+		}
 		return e.named(ctx, &merged, err)
 	}
 	e.log.Info("updated a stream", zap.String("stream", merged.Name), zap.Int64("max_bytes", merged.MaxBytes), zap.Duration("max_age", merged.MaxAge))
@@ -194,15 +198,20 @@ func same(have, merged jetstream.StreamConfig) bool {
 }
 
 // fit calls put with a bound that the broker accepts, and shrink if it is to be lower. The account does not show the limits
-// of its servers, nor what other streams have reserved, so fit halves a refused bound. Of
-// an accepted one it leaves half to the other streams.
+// of its servers, nor what other streams have reserved. So fit halves a bound that is refused: what is accepted then is
+// most of the room there is, and the stream gets its share of that. Without a limit of the account, it first asks for
+// twice the bound, so that no stream takes all that a server has.
 func (e *ensurer) fit(ctx context.Context, c jetstream.StreamConfig, put, shrink func(jetstream.StreamConfig) error) error {
 	p := parts[c.Name]
-	want := p.bytes(e.account(ctx), &c)
-	c.MaxBytes = want
+	bound, limited := p.bytes(e.account(ctx), &c)
+	asked := bound
+	if !limited {
+		asked *= 2
+	}
+	c.MaxBytes = asked
 	err := put(c)
-	for ; noRoom(err) && c.MaxBytes/2 >= p.floor(); err = put(c) {
-		c.MaxBytes /= 2
+	for ; noRoom(err) && c.MaxBytes > p.floor(); err = put(c) {
+		c.MaxBytes = max(p.floor(), c.MaxBytes/2)
 	}
 	switch {
 	case err != nil && noRoom(err) && c.Storage == jetstream.MemoryStorage:
@@ -212,8 +221,11 @@ func (e *ensurer) fit(ctx context.Context, c jetstream.StreamConfig, put, shrink
 	case err != nil:
 		return err
 	}
-	if c.MaxBytes < want && c.MaxBytes/2 >= p.floor() {
-		c.MaxBytes /= 2
+	if c.MaxBytes < asked {
+		bound = min(bound, max(p.floor(), c.MaxBytes/p.share(&c)))
+	}
+	if bound < c.MaxBytes {
+		c.MaxBytes = bound
 		if err := shrink(c); err != nil {
 			return fmt.Errorf("bound stream %s: %w", c.Name, err)
 		}
