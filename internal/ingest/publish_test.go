@@ -1,6 +1,8 @@
 package ingest_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -12,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/fanmail-dev/fanmail/internal/ingest"
 	"github.com/fanmail-dev/fanmail/internal/rawmail"
@@ -182,10 +185,26 @@ func TestABucketThatWasLostIsFilledAgainAndRefusesNobodyMeanwhile(t *testing.T) 
 	filled()
 	require.NoError(t, js.DeleteKeyValue(t.Context(), stream.Recipients))
 	filled()
-	require.NoError(t, js.DeleteKeyValue(t.Context(), stream.Recipients))
-	_, err = stream.EnsureRecipients(t.Context(), js, stream.Options{}) // as another process does
-	require.NoError(t, err)
-	filled()
+	ctx, stop := context.WithCancel(t.Context())
+	var asking errgroup.Group
+	for range 4 { // between any two reads of one the bucket may be made anew, and filled
+		asking.Go(func() error {
+			for ctx.Err() == nil {
+				if known, err := directory.Knows(ctx, "robot@example.com"); err == nil && !known {
+					return errors.New("an address that receives was unknown")
+				}
+			}
+			return nil
+		})
+	}
+	for range 3 {
+		require.NoError(t, js.DeleteKeyValue(t.Context(), stream.Recipients))
+		_, err = stream.EnsureRecipients(t.Context(), js, stream.Options{}) // as another process does
+		require.NoError(t, err)
+		filled()
+	}
+	stop()
+	require.NoError(t, asking.Wait())
 }
 
 func TestWhatIsNoRawMailIsADeadLetter(t *testing.T) {

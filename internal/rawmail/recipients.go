@@ -42,8 +42,29 @@ func (d *Directory) Knows(ctx context.Context, address string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("open bucket %s, which an ingest with a database makes: %w", stream.Recipients, err)
 	}
+	if known, err := receives(ctx, kv, address); known || err != nil {
+		return known, err
+	}
+	// The bucket may be made anew or filled between two reads. An address is unknown if it
+	// is missing from one and the same complete bucket.
+	before, err := completed(ctx, kv)
+	if err != nil {
+		return false, err
+	}
+	if known, err := receives(ctx, kv, address); known || err != nil {
+		return known, err
+	}
+	after, err := completed(ctx, kv)
+	if err == nil && !after.Equal(before) {
+		err = fmt.Errorf("look up a recipient in bucket %s: it was made anew meanwhile", stream.Recipients)
+	}
+	return false, err
+}
+
+// receives reports whether the bucket has an agent that takes the mails to an address.
+func receives(ctx context.Context, kv jetstream.KeyValue, address string) (bool, error) {
 	for _, agent := range mailbox.Candidates(address) {
-		_, err = kv.Get(ctx, key(agent))
+		_, err := kv.Get(ctx, key(agent))
 		if err == nil {
 			return true, nil
 		}
@@ -51,10 +72,16 @@ func (d *Directory) Knows(ctx context.Context, address string) (bool, error) {
 			return false, fmt.Errorf("look up a recipient in bucket %s: %w", stream.Recipients, err)
 		}
 	}
-	if _, err := kv.Get(ctx, completeKey); err != nil {
-		return false, fmt.Errorf("look up a recipient in bucket %s, which an ingest with a database has not filled yet: %w", stream.Recipients, err)
-	}
 	return false, nil
+}
+
+// completed returns when the bucket was filled. It fails for one that is not.
+func completed(ctx context.Context, kv jetstream.KeyValue) (time.Time, error) {
+	entry, err := kv.Get(ctx, completeKey)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("look up a recipient in bucket %s, which an ingest with a database has not filled yet: %w", stream.Recipients, err)
+	}
+	return entry.Created(), nil
 }
 
 const (

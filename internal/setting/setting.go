@@ -30,6 +30,7 @@ var options = strings.NewReplacer(
 	"set FANMAIL_MIGRATE=true", "call fanmail.Migrate",
 	", or lower --events-max-bytes (FANMAIL_EVENTS_MAX_BYTES)", "",
 	"point FANMAIL_NATS_URL at another account", "connect the program to another account",
+	"FANMAIL_NATS_JS_DOMAIN or FANMAIL_NATS_JS_API_PREFIX", "a JetStream domain or an API prefix",
 	"FANMAIL_NATS_URL", "the program's broker connection",
 	"FANMAIL_DATABASE_URL", "the connection string of the program's pool",
 	"FANMAIL_DATABASE_MAX_CONNS of the processes", "the MaxConns of the pools",
