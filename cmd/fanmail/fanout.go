@@ -45,7 +45,7 @@ func (c *fanoutReset) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	s.say("the fan-out goes on from sequence %d", r.To)
-	sayRewound(s, r)
+	sayRewound(s, r, c.Resend)
 	if !c.Resend {
 		return nil
 	}
@@ -102,8 +102,8 @@ func (c *fanoutReset) complete(s *session) error {
 	return nil
 }
 
-// sayRewound says what became of the events that came again.
-func sayRewound(s *session, r app.Rewound) {
+// sayRewound says what became of the events that came again, and how to send them again unless that follows.
+func sayRewound(s *session, r app.Rewound, resend bool) {
 	switch {
 	case r.Again == 0:
 		s.say("no event comes again: the fan-out had not met any from there on")
@@ -112,7 +112,7 @@ func sayRewound(s *session, r app.Rewound) {
 	default:
 		s.say("met %d of %d events again: %d were fanned out already and are skipped, %d were not and are fanned out", r.Met, r.Again, r.Already, r.Met-r.Already)
 	}
-	if r.Again > 0 && !r.Since.IsZero() {
+	if r.Again > 0 && !r.Since.IsZero() && !resend {
 		s.say("nothing is sent again by this; to send again: fanmail replay --mode all --since %s, or --resend here", r.Since.UTC().Format(time.RFC3339Nano))
 	}
 }

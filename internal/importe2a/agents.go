@@ -32,7 +32,7 @@ func (p *pass) importAgentDeliveries(ctx context.Context) error {
 	done := int64(0)
 	query := `SELECT m.id::text, m.agent_id::text, m.created_at, e.id, e.created_at, d.status::text, d.attempts::integer, d.max_attempts::integer, ` + p.src.text(t, "d", "last_error") + `, ` +
 		p.src.col(t, "d", "last_attempt_at", "timestamptz") + `, d.next_retry_at, d.expires_at, d.created_at` + tables + p.receivedEvents() + where + ` ORDER BY d.created_at, d.message_id`
-	return each(ctx, p.tx, "agent_deliveries", query, pageRows, scanAgentDelivery, func(list []agentDelivery) error {
+	return each(ctx, p.tx, t, query, pageRows, scanAgentDelivery, func(list []agentDelivery) error {
 		var ended, pending []agentwebhook.Imported
 		for i := range list {
 			d := &list[i]

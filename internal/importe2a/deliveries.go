@@ -52,7 +52,7 @@ func (p *pass) importDeliveries(ctx context.Context) error {
 	}
 	at := &position{step: stepDeliveries}
 	done := int64(0)
-	ids := `SELECT d.id::text, CASE WHEN ` + p.src.col(t, "d", "event_id", "text") + ` IS NULL THEN pg_column_size(d.event_payload)::bigint * 3 ELSE 0 END` + where + ` ORDER BY d.created_at, d.id`
+	ids := `SELECT d.id::text, CASE WHEN ` + p.src.col(t, "d", "event_id", "text") + ` IS NULL THEN coalesce(pg_column_size(d.event_payload), 0)::bigint * 3 ELSE 0 END` + where + ` ORDER BY d.created_at, d.id`
 	return pages(ctx, p.tx, "deliveries", ids, func(ids []string) error {
 		list, err := p.readDeliveries(ctx, ids)
 		if err != nil {
@@ -99,7 +99,7 @@ func (p *pass) readDeliveries(ctx context.Context, ids []string) ([]delivery, er
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (d delivery, err error) {
+	return collect(t, rows, func(r pgx.CollectableRow) (d delivery, err error) {
 		err = r.Scan(&d.id, &d.hook, &d.typ, &d.payload, &d.message, &d.status, &d.attempts, &d.most, &d.lastError, &d.code, &d.lastAttempt, &d.next, &d.at, &d.replay, &d.event, &d.eventAt)
 		return d, err
 	})

@@ -37,7 +37,7 @@ func (p *pass) importEvents(ctx context.Context) error {
 	}
 	at := &position{step: stepEvents}
 	done := int64(0)
-	ids := `SELECT e.id::text, pg_column_size(e.envelope)::bigint * 3` + where + ` ORDER BY e.created_at, e.id`
+	ids := `SELECT e.id::text, coalesce(pg_column_size(e.envelope), 0)::bigint * 3` + where + ` ORDER BY e.created_at, e.id`
 	return pages(ctx, p.tx, "events", ids, func(ids []string) error {
 		list, err := p.readEvents(ctx, ids)
 		if err != nil {
@@ -68,7 +68,7 @@ func (p *pass) readEvents(ctx context.Context, ids []string) ([]event, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (e event, err error) {
+	return collect(t, rows, func(r pgx.CollectableRow) (e event, err error) {
 		err = r.Scan(&e.id, &e.user, &e.typ, &e.envelope, &e.agent, &e.conversation, &e.message, &e.status, &e.labels, &e.at)
 		return e, err
 	})

@@ -85,7 +85,7 @@ func (p *pass) readMessages(ctx context.Context, ids []string) ([]message, error
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (m message, err error) {
+	return collect(t, rows, func(r pgx.CollectableRow) (m message, err error) {
 		err = r.Scan(&m.id, &m.agent, &m.sender, &m.recipient, &m.subject, &m.headers, &m.conversation, &m.to, &m.cc, &m.replyTo, &m.raw, &m.at, &m.event, &m.eventAt)
 		return m, err
 	})

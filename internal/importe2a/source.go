@@ -178,9 +178,9 @@ func each[T any](ctx context.Context, tx pgx.Tx, name, query string, size int, s
 		if err != nil {
 			return fmt.Errorf("read e2a's %s: %w", name, err)
 		}
-		list, err := pgx.CollectRows(rows, scan)
+		list, err := collect(name, rows, scan)
 		if err != nil {
-			return fmt.Errorf("read e2a's %s: %w", name, err)
+			return err
 		}
 		if len(list) > 0 {
 			if err := page(list); err != nil {
@@ -192,6 +192,21 @@ func each[T any](ctx context.Context, tx pgx.Tx, name, query string, size int, s
 			return err
 		}
 	}
+}
+
+// collect returns the rows of a query. A NULL where a value is needed becomes an error that says how to find its rows:
+// e2a writes none, so somebody's statement did.
+func collect[T any](table string, rows pgx.Rows, scan pgx.RowToFunc[T]) ([]T, error) {
+	list, err := pgx.CollectRows(rows, scan)
+	var arg pgx.ScanArgError
+	if errors.As(err, &arg) && arg.FieldName != "" && strings.HasPrefix(arg.Err.Error(), "cannot scan NULL") {
+		return nil, fmt.Errorf("read e2a's %[1]s: %[2]s is NULL, and the import needs a value; see SELECT * FROM %[1]s WHERE %[2]s IS NULL, "+
+			"and set it or delete the rows", table, arg.FieldName)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read e2a's %s: %w", table, err)
+	}
+	return list, nil
 }
 
 // entry is a row to read: a cursor gives entries, so that it sorts no large values.
