@@ -59,6 +59,9 @@ func standing(scale float64) []Workload {
 		w := base
 		w.Events, w.Dispatchers = 20_000, n
 		add("dispatchers", fmt.Sprintf("dispatchers-%d", n), fmt.Sprintf("100 endpoints, dispatchers: %d", n), w)
+		w = fan(100, 200, 10)
+		w.Dispatchers = n
+		add("dispatchers", fmt.Sprintf("dispatchers-wide-%d", n), fmt.Sprintf("each event to 100 endpoints, dispatchers: %d", n), w)
 	}
 
 	drop := with(State{OldDay: 10 * m})
