@@ -56,12 +56,10 @@ func standing(scale float64) []Workload {
 	add("fan-out", "fan-out-5000", "each event to 5,000 endpoints", fan(5000, 4, 1))
 
 	for n := 1; n <= 3; n++ {
-		w := base
-		w.Events, w.Dispatchers = 20_000, n
+		w, wide := base, fan(100, 200, 10)
+		w.Events, w.Dispatchers, wide.Dispatchers = 20_000, n, n
 		add("dispatchers", fmt.Sprintf("dispatchers-%d", n), fmt.Sprintf("100 endpoints, dispatchers: %d", n), w)
-		w = fan(100, 200, 10)
-		w.Dispatchers = n
-		add("dispatchers", fmt.Sprintf("dispatchers-wide-%d", n), fmt.Sprintf("each event to 100 endpoints, dispatchers: %d", n), w)
+		add("dispatchers", fmt.Sprintf("dispatchers-wide-%d", n), fmt.Sprintf("each event to 100 endpoints, dispatchers: %d", n), wide)
 	}
 
 	drop := with(State{OldDay: 10 * m})
