@@ -72,8 +72,13 @@ func (c *eventsGet) Run(ctx context.Context, s *session) error {
 		return nil
 	}
 	return s.printTable(event.Deliveries, []column{
-		{"DELIVERY", "id"}, {"WEBHOOK", "webhook_id"}, {"STATUS", "status"}, {"ATTEMPTS", "attempts"},
-		{"CODE", "last_status_code"}, {"ERROR", "last_error"}, {"NEXT", "next_retry_at"},
+		{"DELIVERY", "id"},
+		{"WEBHOOK", "webhook_id"},
+		{"STATUS", "status"},
+		{"ATTEMPTS", "attempts"},
+		{"CODE", "last_status_code"},
+		{"ERROR", "last_error"},
+		{"NEXT", "next_retry_at"},
 	})
 }
 

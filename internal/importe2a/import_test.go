@@ -445,8 +445,10 @@ func TestProblemsStopAnImportUntilTheyAreAccepted(t *testing.T) {
 func TestANullWhereAValueIsNeededIsNamed(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 20)
-	for _, column := range []string{"users.email", "api_keys.key_hash", "agent_identities.user_id", "webhooks.url", "webhook_events.envelope", "webhook_events.type",
-		"messages.agent_id", "webhook_subscriber_deliveries.attempts", "webhook_deliveries.attempts"} {
+	for _, column := range []string{
+		"users.email", "api_keys.key_hash", "agent_identities.user_id", "webhooks.url", "webhook_events.envelope", "webhook_events.type",
+		"messages.agent_id", "webhook_subscriber_deliveries.attempts", "webhook_deliveries.attempts",
+	} {
 		table, name, _ := strings.Cut(column, ".")
 		r.there.Exec(t, `ALTER TABLE `+table+` ALTER `+name+` DROP NOT NULL; CREATE TABLE kept AS SELECT * FROM `+table+`; UPDATE `+table+` SET `+name+` = NULL`)
 		_, err := importe2a.Check(t.Context(), r.source(), r.options())
