@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -116,6 +117,15 @@ const (
 	someText  = "Some text of a mail.\r\n"
 )
 
+// body is the text of a mail. It is the same whenever the mail is sent again: another text would be another mail.
+func body(token string) string {
+	lines := 30
+	if n, err := strconv.Atoi(token[strings.LastIndexByte(token, '-')+1:]); err == nil && n%8 == 0 {
+		lines = largeMail / len(someText)
+	}
+	return strings.Repeat(someText, lines)
+}
+
 // mail sends over SMTP, on one connection as long as it works.
 func (l *load) mail() way { return l.mailOn(l.r.smtp, false) }
 
@@ -127,7 +137,6 @@ func (l *load) mailEdge() way { return l.mailOn(l.r.edge, false) }
 
 func (l *load) mailOn(addr string, anew bool) way {
 	var c *smtp.Client
-	sent := 0
 	return func(_ context.Context, _ *tenant, token, agent string) (string, error) {
 		if c == nil {
 			var err error
@@ -139,11 +148,7 @@ func (l *load) mailOn(addr string, anew bool) way {
 		}
 		text := "From: Sender <sender@example.net>\r\nTo: <" + agent + ">\r\nSubject: " + token + "\r\nMessage-ID: <" + token +
 			"@example.net>\r\nDate: Mon, 02 Nov 2026 10:00:00 +0000\r\n\r\n"
-		lines := 30
-		if sent++; sent%8 == 0 {
-			lines = largeMail / len(someText)
-		}
-		err := c.SendMail("sender@example.net", []string{agent}, strings.NewReader(text+strings.Repeat(someText, lines)))
+		err := c.SendMail("sender@example.net", []string{agent}, strings.NewReader(text+body(token)))
 		if err == nil && !anew {
 			return "", nil
 		}
