@@ -46,10 +46,9 @@ func (p part) share(c *jetstream.StreamConfig) int64 {
 	return p.divisor
 }
 
-// bytes returns the stream's bound in bytes, and whether the account limits it. A nil
-// info means an account without limits.
-func (p part) bytes(info *jetstream.AccountInfo, c *jetstream.StreamConfig) (bytes int64, limited bool) {
-	bytes = p.unlimited
+// bytes returns the stream's bound in bytes. A nil info means an account without limits.
+func (p part) bytes(info *jetstream.AccountInfo, c *jetstream.StreamConfig) int64 {
+	bytes := p.unlimited
 	if info != nil {
 		limits, copies := info.Limits, int64(c.Replicas)
 		if tier, ok := info.Tiers["R"+strconv.Itoa(c.Replicas)]; ok {
@@ -59,14 +58,14 @@ func (p part) bytes(info *jetstream.AccountInfo, c *jetstream.StreamConfig) (byt
 		if c.Storage == jetstream.MemoryStorage {
 			limit = limits.MaxMemory
 		}
-		if limited = limit > 0; limited {
+		if limit > 0 {
 			bytes = limit / p.share(c) / copies
 		}
 	}
 	if p.most > 0 {
 		bytes = min(bytes, p.most)
 	}
-	return max(bytes, p.floor()), limited
+	return max(bytes, p.floor())
 }
 
 // noRoom reports whether the broker refused a stream because of its size. A cluster

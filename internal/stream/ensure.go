@@ -199,16 +199,11 @@ func same(have, merged jetstream.StreamConfig) bool {
 
 // fit calls put with a bound that the broker accepts, and shrink if it is to be lower. The account does not show the limits
 // of its servers, nor what other streams have reserved. So fit halves a bound that is refused: what is accepted then is
-// most of the room there is, and the stream gets its share of that. Without a limit of the account, it first asks for
-// twice the bound, so that no stream takes all that a server has.
+// most of the room there is, and the stream gets its share of that.
 func (e *ensurer) fit(ctx context.Context, c jetstream.StreamConfig, put, shrink func(jetstream.StreamConfig) error) error {
 	p := parts[c.Name]
-	bound, limited := p.bytes(e.account(ctx), &c)
-	asked := bound
-	if !limited {
-		asked *= 2
-	}
-	c.MaxBytes = asked
+	bound := p.bytes(e.account(ctx), &c)
+	c.MaxBytes = bound
 	err := put(c)
 	for ; noRoom(err) && c.MaxBytes > p.floor(); err = put(c) {
 		c.MaxBytes = max(p.floor(), c.MaxBytes/2)
@@ -221,11 +216,8 @@ func (e *ensurer) fit(ctx context.Context, c jetstream.StreamConfig, put, shrink
 	case err != nil:
 		return err
 	}
-	if c.MaxBytes < asked {
-		bound = min(bound, max(p.floor(), c.MaxBytes/p.share(&c)))
-	}
-	if bound < c.MaxBytes {
-		c.MaxBytes = bound
+	if share := max(p.floor(), c.MaxBytes/p.share(&c)); c.MaxBytes < bound && share < c.MaxBytes {
+		c.MaxBytes = share
 		if err := shrink(c); err != nil {
 			return fmt.Errorf("bound stream %s: %w", c.Name, err)
 		}
