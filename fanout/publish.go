@@ -84,21 +84,27 @@ func (p *publisher) shipments(b *committed, rows []int) []shipment {
 	of := make(map[events.WebhookID]int, len(rows))
 	var all []shipment
 	for _, i := range rows {
-		webhook := b.rows[i].WebhookID
-		key, subject := webhook, stream.WebhookSubject
+		key := b.rows[i].WebhookID
 		if !p.perWebhook {
-			key, _ = events.PartitionRange(events.Partition(webhook))
-			subject = func(id events.WebhookID) string { return stream.PartitionSubject(events.Partition(id)) }
+			key, _ = events.PartitionRange(events.Partition(key)) // the same for the whole partition
 		}
 		n, ok := of[key]
 		if !ok {
 			n = len(all)
 			of[key] = n
-			all = append(all, shipment{subject: subject(webhook)})
+			all = append(all, shipment{subject: p.subject(key)})
 		}
 		all[n].rows = append(all[n].rows, i)
 	}
 	return all
+}
+
+// subject returns the subject of a webhook's deliveries.
+func (p *publisher) subject(webhook events.WebhookID) string {
+	if p.perWebhook {
+		return stream.WebhookSubject(webhook)
+	}
+	return stream.PartitionSubject(events.Partition(webhook))
 }
 
 // send publishes the rows, in a message for each subject and

@@ -7,7 +7,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/pg"
@@ -78,12 +77,7 @@ func (c *Claim) QueueInsert(ctx context.Context, b *pgx.Batch, evs []Prepared) e
 	if len(columns.ids) == 0 {
 		return nil
 	}
-	ended := func() {}
-	if parent := trace.SpanFromContext(ctx); parent.IsRecording() {
-		var span trace.Span
-		ctx, span = begin(ctx, parent, len(columns.ids))
-		ended = func() { span.End() }
-	}
+	ctx, ended := begin(ctx, len(columns.ids))
 	b.Queue(insertEvents, columns.args(ctx)...).Exec(func(pgconn.CommandTag) error {
 		ended()
 		return nil
@@ -108,12 +102,7 @@ func QueueNew(ctx context.Context, b *pgx.Batch, ev Prepared, done *Inserted) er
 	var columns insertColumns
 	columns.add(&ev)
 	*done = Inserted{ID: ev.id}
-	ended := func() {}
-	if parent := trace.SpanFromContext(ctx); parent.IsRecording() {
-		var span trace.Span
-		ctx, span = begin(ctx, parent, 1)
-		ended = func() { span.End() }
-	}
+	ctx, ended := begin(ctx, 1)
 	b.Queue(insertNew, columns.args(ctx)...).QueryRow(func(row pgx.Row) error {
 		defer ended()
 		var id *events.ID

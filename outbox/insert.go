@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/pg"
@@ -85,11 +84,8 @@ func InsertPrepared(ctx context.Context, tx pgx.Tx, evs []Prepared) ([]Inserted,
 	if err != nil {
 		return nil, err
 	}
-	if parent := trace.SpanFromContext(ctx); parent.IsRecording() {
-		var span trace.Span
-		ctx, span = begin(ctx, parent, len(c.ids))
-		defer span.End()
-	}
+	ctx, ended := begin(ctx, len(c.ids))
+	defer ended()
 	b := &pgx.Batch{}
 	c.queueLock(b)
 	b.Queue(c.insert(), c.args(ctx)...)

@@ -53,30 +53,12 @@ func (d *Dispatcher) releaseOrphans(ctx context.Context, in *inbox, webhooks []e
 	if err != nil {
 		return 0, err
 	}
-	var release []subscribers.Lease
-	due := map[events.WebhookID]bool{}
-	d.mu.Lock()
-	for i := range rows {
-		if r := &rows[i]; !d.sched.Holds(r.ID) {
-			release = append(release, subscribers.Lease{Ref: r.Ref, Lease: r.Lease})
-			due[r.WebhookID] = true
-		}
-	}
-	d.mu.Unlock()
-	if len(release) == 0 {
-		return 0, nil
-	}
-	if mine, err := d.owner.stillOwns(ctx, in.partition); err != nil || !mine || in.tenure.ended() {
+	n, err := d.releaseRows(ctx, in, rows)
+	if err != nil || n == 0 {
 		return 0, err
 	}
-	if _, err := subscribers.WriteOutcomes(ctx, d.pool, &subscribers.OutcomeBatch{Release: release}); err != nil {
-		return 0, err
-	}
-	d.metrics.orphans.Add(float64(len(release)))
-	d.log.Info("released deliveries that an owner before had not finished", zap.Int("partition", in.partition), zap.Int("deliveries", len(release)),
+	d.metrics.orphans.Add(float64(n))
+	d.log.Info("released deliveries that an owner before had not finished", zap.Int("partition", in.partition), zap.Int("deliveries", n),
 		zap.Duration("owned_for", time.Duration(d.clock.latest()-in.tenure.began.Load())*time.Microsecond))
-	for w := range due {
-		d.hint(w)
-	}
-	return len(release), nil
+	return n, nil
 }

@@ -65,6 +65,22 @@ func (d *Dispatcher) takeLeased(ctx context.Context, in *inbox, webhooks []event
 	if err != nil {
 		return fmt.Errorf("search partition %d: %w", in.partition, err)
 	}
+	n, err := d.releaseRows(ctx, in, rows)
+	if err != nil || n == 0 {
+		return err
+	}
+	d.metrics.unheard.Add(float64(n))
+	if !d.taking.Swap(true) {
+		d.log.Warn("the broker hands out no delivery messages: new deliveries are taken from the table until it does",
+			zap.Int("partition", in.partition), zap.Int("deliveries", n))
+	}
+	return nil
+}
+
+// releaseRows releases those of a partition's rows that this process does not hold, has them
+// fetched, and returns how many they are. It releases none of a partition that is no longer
+// this process's.
+func (d *Dispatcher) releaseRows(ctx context.Context, in *inbox, rows []subscribers.Leased) (int, error) {
 	var release []subscribers.Lease
 	due := map[events.WebhookID]bool{}
 	d.mu.Lock()
@@ -76,21 +92,16 @@ func (d *Dispatcher) takeLeased(ctx context.Context, in *inbox, webhooks []event
 	}
 	d.mu.Unlock()
 	if len(release) == 0 {
-		return nil
+		return 0, nil
 	}
 	if mine, err := d.owner.stillOwns(ctx, in.partition); err != nil || !mine || in.tenure.ended() {
-		return err
+		return 0, err
 	}
 	if _, err := subscribers.WriteOutcomes(ctx, d.pool, &subscribers.OutcomeBatch{Release: release}); err != nil {
-		return fmt.Errorf("release deliveries of partition %d: %w", in.partition, err)
-	}
-	d.metrics.unheard.Add(float64(len(release)))
-	if !d.taking.Swap(true) {
-		d.log.Warn("the broker hands out no delivery messages: new deliveries are taken from the table until it does",
-			zap.Int("partition", in.partition), zap.Int("deliveries", len(release)))
+		return 0, fmt.Errorf("release deliveries of partition %d: %w", in.partition, err)
 	}
 	for w := range due {
 		d.hint(w)
 	}
-	return nil
+	return len(release), nil
 }

@@ -1,7 +1,6 @@
 package ingest_test
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"sync/atomic"
@@ -12,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/internal/ingest"
-	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/internal/usage"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
@@ -34,19 +32,8 @@ func (c *tripConn) Write(p []byte) (int, error) {
 func tripping(t *testing.T, pool *pgxpool.Pool) (counted *pgxpool.Pool, trips *atomic.Int32) {
 	t.Helper()
 	trips = new(atomic.Int32)
-	cfg, err := pgxpool.ParseConfig(pool.Config().ConnString())
-	require.NoError(t, err)
-	pg.Configure(cfg)
-	cfg.MaxConns, cfg.MinConns, cfg.HealthCheckPeriod = 3, 0, time.Hour
-	dial := cfg.ConnConfig.DialFunc
-	cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		c, err := dial(ctx, network, addr)
-		return &tripConn{c, trips}, err
-	}
-	counted, err = pgxpool.NewWithConfig(t.Context(), cfg)
-	require.NoError(t, err)
-	t.Cleanup(counted.Close)
-	return counted, trips
+	few := func(cfg *pgxpool.Config) { cfg.MaxConns, cfg.MinConns, cfg.HealthCheckPeriod = 3, 0, time.Hour }
+	return wrapped(t, pool, func(c net.Conn) net.Conn { return &tripConn{c, trips} }, few), trips
 }
 
 // TestAMailThatBeginsAConversationTakesOneRoundTrip counts those of mails once their statements are prepared.

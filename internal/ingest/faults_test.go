@@ -127,18 +127,27 @@ func (c *cutConn) Read(p []byte) (int, error) {
 func cutting(t *testing.T, pool *pgxpool.Pool) (cut *pgxpool.Pool, armed *atomic.Int32) {
 	t.Helper()
 	armed = new(atomic.Int32)
+	return wrapped(t, pool, func(c net.Conn) net.Conn { return &cutConn{c, armed} }), armed
+}
+
+// wrapped returns a pool to the same database whose network connections are wrapped, with other settings if any.
+func wrapped(t *testing.T, pool *pgxpool.Pool, wrap func(net.Conn) net.Conn, settings ...func(*pgxpool.Config)) *pgxpool.Pool {
+	t.Helper()
 	cfg, err := pgxpool.ParseConfig(pool.Config().ConnString())
 	require.NoError(t, err)
 	pg.Configure(cfg)
+	for _, set := range settings {
+		set(cfg)
+	}
 	dial := cfg.ConnConfig.DialFunc
 	cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := dial(ctx, network, addr)
-		return &cutConn{c, armed}, err
+		return wrap(c), err
 	}
-	cut, err = pgxpool.NewWithConfig(t.Context(), cfg)
+	other, err := pgxpool.NewWithConfig(t.Context(), cfg)
 	require.NoError(t, err)
-	t.Cleanup(cut.Close)
-	return cut, armed
+	t.Cleanup(other.Close)
+	return other
 }
 
 // TestALostAnswerToCommitMakesNoSecondEvent loses the answer once, and then so often that the client must send the mail
