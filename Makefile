@@ -1,7 +1,7 @@
 # Fanmail. `make help` lists the targets.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: quickstart help setup run demo test build lint generate bench-quick bench bench-latency bench-smtp chaos chaos-long soak pooler milters model replicas replay-long observability-check chart-check vulns
+.PHONY: quickstart help setup run demo test build lint generate bench-quick bench bench-latency bench-smtp chaos chaos-long soak pooler milters model replicas replay-long observability-check chart-check console-check vulns
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X github.com/fanmail-dev/fanmail/internal/app.version=$(VERSION)
@@ -40,11 +40,11 @@ build: ## build the commands into bin/, with their version
 
 VULNDB ?= https://vuln.go.dev
 vulns: ## check all modules against the Go vulnerability database, if it can be reached
-	@go run ./test/vulns --db $(VULNDB) $(MODULES) tools test/chart
+	@go run ./test/vulns --db $(VULNDB) $(LINTED) tools test/chart
 
 lint: ## run golangci-lint
 	@lint=$$(go tool -n -modfile=tools/go.mod golangci-lint); root=$$PWD; set -e; \
-	for module in $(MODULES); do (cd $$module && "$$lint" run --config "$$root/.golangci.yml" ./...); done
+	for module in $(LINTED); do (cd $$module && "$$lint" run --config "$$root/.golangci.yml" ./...); done
 
 generate: ## update the generated files
 	@set -e; for module in . test/e2e; do go -C $$module generate ./...; done
@@ -96,6 +96,11 @@ observability-check: setup ## run the dashboard's queries and the alerts on a re
 quickstart: setup build ## run the commands of the tutorials, each in an empty folder
 	@scripts/quickstart.sh docs/tutorials/quickstart.md
 	@scripts/quickstart.sh docs/tutorials/receive-mail-for-a-domain.md
+
+console-check: setup ## walk the console in Chromium, which is installed if missing: pages, hostile mails, accessibility
+	@scripts/chromium.sh
+	@go -C test/browser vet $(RACE) ./...
+	@go -C test/browser test $(RACE) -count=1 -vet=off -timeout 20m ./...
 
 chart-check: ## check the chart, Compose, the Dockerfile and reproducible builds with the real tools
 	@scripts/chart-check.sh

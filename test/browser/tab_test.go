@@ -1,0 +1,209 @@
+package browser_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/require"
+)
+
+// open loads a page of the console; path begins with "/".
+func (b *tab) open(path string) {
+	b.t.Helper()
+	b.visit(b.base + path)
+}
+
+// visit loads a page of any origin.
+func (b *tab) visit(address string) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	require.NoError(b.t, chromedp.Do(ctx, chromedp.Navigate(address)), "open %s", address)
+}
+
+// eval returns the value of an expression in the page. Promises are waited for. It works with JavaScript off too, since
+// it is the debugger that evaluates.
+func eval[T any](b *tab, expression string) T {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	require.NoError(b.t, err, "evaluate %.200s", expression)
+	return v
+}
+
+// until waits until an expression is true. A page that is being replaced has no value and is asked again.
+func (b *tab) until(what, expression string) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ok, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("Boolean("+expression+")"))
+		if err == nil && ok {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			require.FailNow(b.t, "the page does not show it", "%s; the last error: %v", what, err)
+		case <-tick.C:
+		}
+	}
+}
+
+// quote makes a string an expression of JavaScript.
+func quote(s string) string {
+	j, err := json.Marshal(s)
+	if err != nil {
+		panic(err)
+	}
+	return string(j)
+}
+
+// sees waits until the page's visible text contains each of the texts. White space counts as one space.
+func (b *tab) sees(texts ...string) {
+	b.t.Helper()
+	for _, text := range texts {
+		b.until("the text "+text, `document.body && document.body.innerText.replace(/\s+/g, " ").includes(`+quote(text)+`)`)
+	}
+}
+
+// lacks reports that the page's visible text does not contain the text now.
+func (b *tab) lacks(text string) {
+	b.t.Helper()
+	require.NotContains(b.t, b.text(), text)
+}
+
+// text is the page's visible text; white space is one space.
+func (b *tab) text() string {
+	b.t.Helper()
+	return eval[string](b, `document.body.innerText.replace(/\s+/g, " ")`)
+}
+
+// at waits until the tab's path, without the query, is the given one or begins with what stands before a "*".
+func (b *tab) at(path string) {
+	b.t.Helper()
+	want := `location.pathname === ` + quote(path)
+	if prefix, ok := strings.CutSuffix(path, "*"); ok {
+		want = `location.pathname.startsWith(` + quote(prefix) + `)`
+	}
+	b.until("the path "+path, want+` && document.readyState === "complete"`)
+}
+
+// path is the path of the tab's page.
+func (b *tab) path() string {
+	b.t.Helper()
+	return eval[string](b, "location.pathname")
+}
+
+// finder finds what a reader would press or fill by its words. It returns an expression whose value is the first visible
+// element, or undefined.
+func pressable(words string) string {
+	return `[...document.querySelectorAll("a, button, summary, [role=button], input[type=submit]")].filter(e => e.checkVisibility()).find(e => ` +
+		`[e.innerText, e.value, e.getAttribute("aria-label")].some(w => w && w.trim().replace(/\s+/g, " ") === ` + quote(words) + `))`
+}
+
+// labelled is the visible input, select or textarea with a label or aria-label of these words.
+func labelled(words string) string {
+	return `[...document.querySelectorAll("input, select, textarea")].filter(e => e.checkVisibility()).find(e => ` +
+		`[...(e.labels || [])].map(l => [...l.childNodes].filter(n => n !== e && !(n.contains && n.contains(e))).map(n => n.textContent).join(" "))` +
+		`.concat(e.getAttribute("aria-label") || []).some(w => w.trim().replace(/\s+/g, " ") === ` + quote(words) + `))`
+}
+
+// press clicks the link or button of these words with the mouse, once it is there.
+func (b *tab) press(words string) {
+	b.t.Helper()
+	b.click("something to press called "+words, pressable(words))
+}
+
+// click clicks the middle of the element that the expression finds, once it is there, enabled and not covered.
+func (b *tab) click(what, element string) {
+	b.t.Helper()
+	b.until(what, `(e => e && !e.disabled)(`+element+`)`)
+	point := eval[[]float64](b, `(e => { e.scrollIntoView({block: "center", behavior: "instant"}); const r = e.getClientRects()[0]; `+
+		`return [r.left + r.width / 2, r.top + r.height / 2] })(`+element+`)`)
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	require.NoError(b.t, chromedp.Do(ctx, chromedp.MouseClickXY(point[0], point[1])), "click %s", what)
+}
+
+// fill types text into the input of this label. A select gets the option of this text or value.
+func (b *tab) fill(label, text string) {
+	b.t.Helper()
+	element := labelled(label)
+	b.until("an input called "+label, element)
+	if eval[bool](b, `(e => { if (e.tagName !== "SELECT") return false; `+
+		`const o = [...e.options].find(o => o.text.trim() === `+quote(text)+` || o.value === `+quote(text)+`); `+
+		`e.value = o.value; e.dispatchEvent(new Event("change", {bubbles: true})); return true })(`+element+`)`) {
+		return
+	}
+	eval[bool](b, `(e => { e.focus(); e.value = ""; return true })(`+element+`)`)
+	b.keys(text)
+}
+
+// tick sets the checkbox or radio button of this label.
+func (b *tab) tick(label string) {
+	b.t.Helper()
+	if !eval[bool](b, `(`+labelled(label)+`).checked`) {
+		b.click("a checkbox called "+label, labelled(label))
+	}
+}
+
+// keys types.
+func (b *tab) keys(keys string) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	require.NoError(b.t, chromedp.Do(ctx, chromedp.KeyEvent(keys)), "type")
+}
+
+// fits fails the test if the page scrolls sideways.
+func (b *tab) fits() {
+	b.t.Helper()
+	wide := eval[string](b, `(() => { const w = document.documentElement.clientWidth; if (document.documentElement.scrollWidth <= w) return ""; `+
+		`return [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > w + 1 && e.checkVisibility()).slice(0, 5).map(e => `+
+		`e.tagName + "." + e.className + " ends at " + Math.round(e.getBoundingClientRect().right) + ": " + e.innerText.slice(0, 60)).join("; ") || "something" })()`)
+	require.Empty(b.t, wide, "%s scrolls sideways in a tab of this width (%s)", b.path(), b.look)
+}
+
+// picture is a PNG of what the tab shows.
+func (b *tab) picture() []byte {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	shot, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+	require.NoError(b.t, err)
+	return shot
+}
+
+// frames are the URLs of all frames of the page, its own first.
+func (b *tab) frames() []string {
+	b.t.Helper()
+	tree, err := chromedp.Call(b.ctx, page.GetFrameTree, struct{}{})
+	require.NoError(b.t, err)
+	var all []string
+	var walk func(t *page.FrameTree)
+	walk = func(t *page.FrameTree) {
+		all = append(all, t.Frame.URL)
+		for _, c := range t.ChildFrames {
+			walk(c)
+		}
+	}
+	walk(tree.FrameTree)
+	return all
+}
+
+// origin of a URL.
+func origin(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return raw
+	}
+	return u.Scheme + "://" + u.Host
+}
