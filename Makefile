@@ -10,6 +10,9 @@ LDFLAGS := -X github.com/fanmail-dev/fanmail/internal/app.version=$(VERSION)
 # so the other modules run with -count=1. The tests of test/chart need more tools; `make chart-check` runs them.
 MODULES := . test/e2e test/chaos test/bench
 
+# Tests mostly wait for servers, so more packages than processors run at once.
+PARALLEL ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+
 # The race detector needs a C compiler. CI uses it; set RACE=-race to use it elsewhere.
 RACE ?= $(if $(CI),$(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v "$$(go env CC)" >/dev/null 2>&1 && echo -race))
 

@@ -21,8 +21,10 @@ import (
 const (
 	attackLasts = 16 * time.Second
 	longAttack  = time.Minute
-	// attackCalm is the time before an attack that it is compared with.
-	attackCalm = 10 * time.Second
+	// attackAfter is how long the system has before each to recover from what was before, and attackCalm the time after
+	// that which the attack is compared with.
+	attackAfter = 3 * time.Second
+	attackCalm  = 10 * time.Second
 
 	// doorMemory is the memory limit of the processes that strangers reach, and doorBuffered the ingest's limit of
 	// unfinished mails in temporary files. Attackers send more than both.

@@ -43,10 +43,10 @@ func outages(long bool) []fault {
 	}
 }
 
-// strike makes the faults one after the other.
-func (r *rig) strike(ctx context.Context, faults []fault, rnd *rand.Rand) error {
+// strike makes the faults one after the other, and waits before each.
+func (r *rig) strike(ctx context.Context, before time.Duration, faults []fault, rnd *rand.Rand) error {
 	for _, f := range faults {
-		last(ctx, outageAfter)
+		last(ctx, before)
 		start := r.now()
 		note, err := f.do(ctx, r, rnd)
 		r.fault(f.name, f.party, start, note)

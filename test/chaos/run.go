@@ -117,8 +117,10 @@ func (r *rig) drive(ctx context.Context, p plan, stumbles uint32, patience time.
 	err = group.Wait()
 	<-during.Done()
 	if err == nil {
-		alone := append(outages(p.asIs), attacks(p.asIs)...)
-		err = r.strike(ctx, r.able(choose(alone, p.only)), rand.New(rand.NewPCG(p.seed, 99)))
+		rnd := rand.New(rand.NewPCG(p.seed, 99))
+		if err = r.strike(ctx, outageAfter, r.able(choose(outages(p.asIs), p.only)), rnd); err == nil {
+			err = r.strike(ctx, attackAfter, r.able(choose(attacks(p.asIs), p.only)), rnd)
+		}
 	}
 	unload()
 	late := time.AfterFunc(2*time.Minute, func() {

@@ -20,10 +20,14 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/stream"
 )
 
+// maxStore is what the streams of a test's server may reserve, so that no test depends on how full the disk is. They write
+// some megabytes.
+const maxStore = 64 << 30
+
 // URL starts a server and returns its URL. It has no streams yet.
 func URL(t testing.TB) string {
 	t.Helper()
-	s, err := devserver.StartNATS(devserver.NATSOptions{Dir: t.TempDir()})
+	s, err := devserver.StartNATS(devserver.NATSOptions{Dir: t.TempDir(), MaxStore: maxStore})
 	require.NoError(t, err)
 	t.Cleanup(s.Stop)
 	return s.URL()
