@@ -295,6 +295,30 @@ CREATE TABLE fanmail.idempotency_keys (
 );
 CREATE INDEX idempotency_keys_age ON fanmail.idempotency_keys (created_at);
 
+-- Who is signed in to the console.
+CREATE TABLE fanmail.console_sessions (
+    token_hash       bytea PRIMARY KEY,        -- SHA-256 of the cookie's token
+    key_id           uuid,                     -- the API key that signed in; NULL: an identity of OpenID Connect
+    subject          text NOT NULL,            -- the key's id, or the identity's issuer and subject
+    name             text NOT NULL DEFAULT '', -- of the key or the person, to be shown
+    tenant_id        uuid,                     -- the identity's tenant; NULL: an operator, or a key
+    scopes           text[] NOT NULL DEFAULT '{}', -- of the identity; empty for all
+    viewed_tenant_id uuid,                     -- whom an operator looks at
+    created_at       timestamptz NOT NULL DEFAULT now(),
+    seen_at          timestamptz NOT NULL DEFAULT now(),
+    expires_at       timestamptz NOT NULL
+);
+CREATE INDEX console_sessions_expiry ON fanmail.console_sessions (expires_at);
+CREATE INDEX console_sessions_subject ON fanmail.console_sessions (subject, created_at DESC);
+
+-- One-time links to sign in to the console.
+CREATE TABLE fanmail.console_links (
+    token_hash bytea PRIMARY KEY,              -- SHA-256 of the link's token
+    key_id     uuid NOT NULL,                  -- the API key whose session it opens
+    expires_at timestamptz NOT NULL
+);
+CREATE INDEX console_links_expiry ON fanmail.console_links (expires_at);
+
 -- How each process stood at its last beat. Only people read it.
 CREATE TABLE fanmail.processes (
     id          uuid PRIMARY KEY,

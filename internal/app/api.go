@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/internal/api"
+	"github.com/fanmail-dev/fanmail/internal/console"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -97,6 +100,20 @@ func (p *process) addAPI(ctx context.Context, c APIConfig, l net.Listener) error
 		_ = l.Close()
 		return err
 	}
+	pages, err := console.New(console.Options{API: h, Pool: p.pool, Log: p.log, Stopping: ctx.Done()})
+	if err != nil {
+		_ = l.Close()
+		return err
+	}
+	// The console is not traced: its paths and queries hold tokens of links.
+	traced := p.traces.Requests(h)
+	front := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == console.Base || strings.HasPrefix(r.URL.Path, console.Base+"/") {
+			pages.ServeHTTP(w, r)
+			return
+		}
+		traced.ServeHTTP(w, r)
+	})
 	refused := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "fanmail_api_connections_refused_total", Help: "Connections refused because their client address had reached the limit of open connections.",
 	})
@@ -107,7 +124,7 @@ func (p *process) addAPI(ctx context.Context, c APIConfig, l net.Listener) error
 	limited := limitConnections(l, c.MaxPerAddress, refused)
 	p.log.Info("serving the API", zap.String("addr", l.Addr().String()))
 	p.add("api", func(ctx context.Context) error {
-		return serveHTTP(ctx, limited, p.traces.Requests(h), p.drain, p.log.Named("api"))
+		return serveHTTP(ctx, limited, front, p.drain, p.log.Named("api"))
 	})
 	return nil
 }

@@ -2,10 +2,12 @@ package app
 
 import (
 	"context"
+	"slices"
 
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/internal/api"
+	"github.com/fanmail-dev/fanmail/internal/console"
 	"github.com/fanmail-dev/fanmail/internal/engine"
 	"github.com/fanmail-dev/fanmail/internal/retention"
 )
@@ -94,5 +96,5 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 
 // retentionRules are those of the tables that the engine does not know.
 func retentionRules() []retention.Rule {
-	return api.RetentionRules()
+	return slices.Concat(api.RetentionRules(), console.RetentionRules())
 }

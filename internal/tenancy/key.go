@@ -241,6 +241,33 @@ func Authenticate(ctx context.Context, db DB, secret string) (Principal, error) 
 	return p, nil
 }
 
+// Identify returns the identity behind a key that was authenticated before. It returns
+// [ErrUnauthenticated] if the key is revoked or has expired since.
+func Identify(ctx context.Context, db DB, id events.APIKeyID) (Principal, error) {
+	p := Principal{KeyID: id}
+	into := append([]any{&p.TenantID, &p.Scopes, &p.RateLimit}, p.Quota.scan()...)
+	err := db.QueryRow(ctx, `SELECT k.tenant_id, k.scopes, coalesce(k.rate_limit, 0), `+quotaColumns+`
+		FROM fanmail.api_keys AS k LEFT JOIN fanmail.tenant_quotas AS q ON q.tenant_id = k.tenant_id
+		WHERE k.id = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())`, id).Scan(into...)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Principal{}, ErrUnauthenticated
+	}
+	if err != nil {
+		return Principal{}, fmt.Errorf("look up a key: %w", err)
+	}
+	return p, nil
+}
+
+// Names returns the name of a key and of its tenant, which is empty for an operator's key.
+func Names(ctx context.Context, db DB, id events.APIKeyID) (key, tenant string, err error) {
+	err = db.QueryRow(ctx, `SELECT k.name, coalesce(t.name, '') FROM fanmail.api_keys AS k LEFT JOIN fanmail.tenants AS t ON t.id = k.tenant_id WHERE k.id = $1`, id).
+		Scan(&key, &tenant)
+	if err != nil {
+		return "", "", fmt.Errorf("look up the names of a key: %w", err)
+	}
+	return key, tenant, nil
+}
+
 // KeepRevoked is how long the row of a revoked key is kept.
 const KeepRevoked = 30 * 24 * time.Hour
 

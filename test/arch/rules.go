@@ -207,6 +207,10 @@ var Rules = []Rule{
 		Because: "handlers translate, and read a mail as ingest did; what moves events runs in other processes",
 	},
 	{
+		Package: "internal/console", May: []string{"events", "internal/api", "internal/apiclient", "internal/input", "internal/retention", "internal/secret", "internal/tenancy"},
+		Because: "pages show what the API says and do what it may: the console has rights and SQL of its own for sessions alone",
+	},
+	{
 		Package: "internal/testdb", May: []string{"deploy/migrations", "internal/devserver"},
 		Because: "it gives tests databases with the schema and knows nothing of what is in them",
 	},
@@ -223,7 +227,7 @@ var Rules = []Rule{
 		Because: "the client is small: it manages through the owners of the tables, and runs the engine",
 	},
 	{
-		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/blobs", "internal/blobs/s3", "internal/devserver", "internal/dispatch", "internal/domaincheck", "internal/engine", "internal/faults", "internal/health", "internal/importe2a", "internal/ingest", "internal/keyring", "internal/kms", "internal/mailbox", "internal/milter", "internal/opevents", "internal/pg", "internal/rawmail", "internal/relay", "internal/replay", "internal/retention", "internal/secret", "internal/setting", "internal/stream", "internal/telemetry/export", "internal/tenancy", "internal/usage", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/blobs", "internal/blobs/s3", "internal/console", "internal/devserver", "internal/dispatch", "internal/domaincheck", "internal/engine", "internal/faults", "internal/health", "internal/importe2a", "internal/ingest", "internal/keyring", "internal/kms", "internal/mailbox", "internal/milter", "internal/opevents", "internal/pg", "internal/rawmail", "internal/relay", "internal/replay", "internal/retention", "internal/secret", "internal/setting", "internal/stream", "internal/telemetry/export", "internal/tenancy", "internal/usage", "outbox", "subscribers", "subscribers/signature"},
 		Because: "app wires everything, so only commands may stand above it",
 	},
 	{

@@ -103,6 +103,10 @@ var Owners = []Owner{
 		Because: "it stores answers of the API",
 	},
 	{
+		Package: "internal/console", Tables: []string{"console_sessions", "console_links"},
+		Because: "who is signed in is decided in one place",
+	},
+	{
 		Package: "internal/usage", Tables: []string{"tenant_usage"},
 		Because: "every way in counts the same, in memory first",
 	},

@@ -1,0 +1,98 @@
+package console
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Limits of attempts to sign in that fail, for one client address and for the process.
+const (
+	attemptsBurst    = 10
+	attemptsEvery    = 6 * time.Second
+	allAttemptsBurst = 100
+	allAttemptsEvery = 100 * time.Millisecond
+	// maxAddresses bounds the memory for addresses.
+	maxAddresses = 10_000
+)
+
+// attempts limits attempts to sign in. An IPv6 client counts by its /64.
+type attempts struct {
+	mu      sync.Mutex
+	all     *rate.Limiter
+	address map[netip.Prefix]*rate.Limiter
+}
+
+func newAttempts() *attempts {
+	return &attempts{all: rate.NewLimiter(rate.Every(allAttemptsEvery), allAttemptsBurst), address: map[netip.Prefix]*rate.Limiter{}}
+}
+
+// take counts an attempt. It returns how long the client has to wait, 0 if it may try.
+func (a *attempts) take(r *http.Request, now time.Time) time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	from := network(r)
+	own := a.address[from]
+	if own == nil {
+		a.forget(now)
+		own = rate.NewLimiter(rate.Every(attemptsEvery), attemptsBurst)
+		a.address[from] = own
+	}
+	for _, l := range []*rate.Limiter{own, a.all} {
+		reserved := l.ReserveN(now, 1)
+		if wait := reserved.DelayFrom(now); wait > 0 {
+			reserved.CancelAt(now)
+			return wait
+		}
+	}
+	return 0
+}
+
+// passed gives the attempt of a client that has signed in back.
+func (a *attempts) passed(r *http.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.address, network(r))
+}
+
+// forget removes addresses that have all their attempts again, when there are many; if all
+// are in use, it removes any.
+func (a *attempts) forget(now time.Time) {
+	if len(a.address) < maxAddresses {
+		return
+	}
+	for p, l := range a.address {
+		if l.TokensAt(now) >= attemptsBurst {
+			delete(a.address, p)
+		}
+	}
+	for p := range a.address {
+		if len(a.address) < maxAddresses {
+			return
+		}
+		delete(a.address, p)
+	}
+}
+
+// network is what a client is counted by; zero for an address that is not TCP's.
+func network(r *http.Request) netip.Prefix {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	ip = ip.Unmap().WithZone("")
+	bits := ip.BitLen()
+	if ip.Is6() {
+		bits = 64
+	}
+	prefix, _ := ip.Prefix(bits)
+	return prefix
+}

@@ -1,0 +1,91 @@
+package console
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.uber.org/zap"
+)
+
+// Options configure the console.
+type Options struct {
+	// API is the API's own handler, which is called in process. Required.
+	API http.Handler
+	// Pool is the database, for sessions alone. Required.
+	Pool *pgxpool.Pool
+	// Log takes log messages; nil: silent.
+	Log *zap.Logger
+	// Stopping ends the open live streams when it is closed. nil: only their clients end them.
+	Stopping <-chan struct{}
+}
+
+// New returns the handler of [Base] and everything below it. An error names the option
+// that is wrong.
+func New(o Options) (http.Handler, error) {
+	if o.API == nil {
+		return nil, errors.New("console: Options.API is required")
+	}
+	if o.Pool == nil {
+		return nil, errors.New("console: Options.Pool is required")
+	}
+	s, err := newServer(o)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func newServer(o Options) (*server, error) {
+	files, err := newAssets()
+	if err != nil {
+		return nil, err
+	}
+	all, err := newPages()
+	if err != nil {
+		return nil, err
+	}
+	s := &server{
+		api: o.API, sessions: &sessions{pool: o.Pool}, attempts: newAttempts(), streams: &openStreams{by: map[string]int{}},
+		origin: http.NewCrossOriginProtection(), log: o.Log, assets: files, pages: all, mux: http.NewServeMux(), stopping: o.Stopping,
+	}
+	if s.log == nil {
+		s.log = zap.NewNop()
+	}
+	s.log = s.log.Named("console")
+	s.register()
+	return s, nil
+}
+
+// ServeHTTP answers a request for the console.
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	secure(w.Header())
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler { //nolint:errorlint // compared as net/http does
+				panic(p)
+			}
+			s.log.Error("a page panicked", zap.String("path", r.URL.Path), zap.Any("panic", p), zap.Stack("stack"))
+			http.Error(w, "internal error", http.StatusInternalServerError)
+		}
+	}()
+	if r.URL.Path == Base {
+		http.Redirect(w, r, Base+"/", http.StatusSeeOther)
+		return
+	}
+	if at, ok := strings.CutPrefix(r.URL.Path, Base+"/assets/"); ok {
+		s.assets.serve(w, at)
+		return
+	}
+	if _, pattern := s.mux.Handler(r); pattern == "" {
+		s.serve(w, r, s.nowhere, true)
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+// nowhere answers a request for a path without a page.
+func (s *server) nowhere(c *call) error {
+	return refused(http.StatusNotFound, "There is no such page.")
+}

@@ -1,0 +1,266 @@
+package console
+
+import (
+	"context"
+	"crypto/hmac"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/internal/apiclient"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
+)
+
+// handler answers one request. An error becomes a page with the API's own words.
+type handler func(c *call) error
+
+const (
+	// maxForm bounds the bytes of a form, and formTimeout the time to send one.
+	maxForm     = 2 << 20
+	formTimeout = 10 * time.Second
+)
+
+// policy is the Content-Security-Policy of pages, without frame-ancestors.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; frame-src 'self'; " +
+	"form-action 'self'; base-uri 'none'; frame-ancestors "
+
+// secure sets the headers that every response of the console has.
+func secure(h http.Header) {
+	h.Set("Content-Security-Policy", policy+"'none'")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("X-Content-Type-Options", "nosniff")
+	// no-referrer would also remove the Origin of posted forms.
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
+	h.Set("Cache-Control", "no-store")
+}
+
+// door is how a request came in without a session: by a portal link.
+type door struct {
+	base   string
+	secret string
+	who    tenancy.Principal
+}
+
+type doorKey struct{}
+
+// get, post and open register a handler for a path below the base. Parameters are those
+// of [http.ServeMux].
+
+func (s *server) get(pattern string, h handler) { s.route(http.MethodGet, pattern, h, true) }
+
+// post registers a handler of a form. Its CSRF token has been checked.
+func (s *server) post(pattern string, h handler) { s.route(http.MethodPost, pattern, h, true) }
+
+// open registers a page that needs no session.
+func (s *server) open(method, pattern string, h handler) { s.route(method, pattern, h, false) }
+
+func (s *server) route(method, pattern string, h handler, signedIn bool) {
+	s.routes = append(s.routes, method+" "+pattern)
+	s.mux.HandleFunc(method+" "+Base+pattern, func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, h, signedIn) })
+}
+
+// serve finds the session of a request, checks that a form is the session's own, and calls
+// the handler.
+func (s *server) serve(w http.ResponseWriter, r *http.Request, h handler, signedIn bool) {
+	c := &call{s: s, w: w, r: r, base: Base, block: r.URL.Query().Get("fragment")}
+	err := c.enter(signedIn)
+	if err == nil && r.Method == http.MethodPost {
+		err = c.readForm(signedIn)
+	}
+	if err == nil {
+		err = c.admit(signedIn)
+	}
+	if err == nil {
+		err = h(c)
+	}
+	if err != nil {
+		c.fail(err)
+	}
+}
+
+// enter sets the principal of a call from the portal's door or from the session's cookie.
+func (c *call) enter(signedIn bool) error {
+	if d, ok := c.r.Context().Value(doorKey{}).(door); ok {
+		c.base, c.secret, c.who = d.base, d.secret, d.who
+		return nil
+	}
+	cookie, err := c.r.Cookie(cookieName(c.r))
+	if err != nil || cookie.Value == "" {
+		if signedIn {
+			return errNoSession
+		}
+		return nil
+	}
+	found, err := c.s.sessions.load(c.r.Context(), cookie.Value)
+	if errors.Is(err, errNoSession) && !signedIn {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c.session, c.who, c.secret = found, found.who, cookie.Value
+	return nil
+}
+
+// errDone says that the response is written.
+var errDone = errors.New("the response is written")
+
+// admit keeps tenants from operators' pages, and leads an operator who has chosen no tenant
+// away from tenants' pages.
+func (c *call) admit(signedIn bool) error {
+	if !signedIn || c.session == nil {
+		return nil
+	}
+	operators := strings.HasPrefix(c.inner(), "/operator")
+	switch {
+	case operators && !c.who.Operator():
+		return &apiclient.Problem{Status: http.StatusForbidden, Title: "Forbidden", Detail: "This page is for operators."}
+	case !operators && c.who.Operator() && c.session.viewed.IsZero() && c.inner() != "/sign-out" && c.inner() != "/live":
+		to := "/operator/tenants"
+		if c.inner() == "/" {
+			to = "/operator"
+		}
+		if err := c.redirect(to, ""); err != nil {
+			return err
+		}
+		return errDone
+	}
+	return nil
+}
+
+func refused(status int, words string) error {
+	return &apiclient.Problem{Status: status, Title: http.StatusText(status), Detail: words}
+}
+
+// readForm reads a posted form and checks where it comes from.
+func (c *call) readForm(signedIn bool) error {
+	if err := c.s.origin.Check(c.r); err != nil {
+		return refused(http.StatusForbidden, "The form was sent by another site. Open the console itself and try again.")
+	}
+	control := http.NewResponseController(c.w)
+	_ = control.SetReadDeadline(time.Now().Add(formTimeout))
+	c.r.Body = http.MaxBytesReader(c.w, c.r.Body, maxForm)
+	if err := c.r.ParseForm(); err != nil {
+		var large *http.MaxBytesError
+		if errors.As(err, &large) {
+			return refused(http.StatusRequestEntityTooLarge, "The form has more than 2 MiB.")
+		}
+		return refused(http.StatusBadRequest, "The form can't be read.")
+	}
+	_ = control.SetReadDeadline(time.Time{})
+	if !signedIn {
+		return nil
+	}
+	token := c.r.Header.Get("X-CSRF-Token")
+	if token == "" {
+		token = c.r.PostForm.Get("csrf")
+	}
+	if !hmac.Equal([]byte(token), []byte(c.token())) {
+		return refused(http.StatusForbidden, "The form is not of this session. Reload the page and try again.")
+	}
+	return nil
+}
+
+// fail answers a call whose handler has returned an error.
+func (c *call) fail(err error) {
+	if errors.Is(err, errDone) {
+		return
+	}
+	var p *apiclient.Problem
+	switch {
+	case errors.Is(err, errNoSession), errors.As(err, &p) && p.Status == http.StatusUnauthorized && c.base == Base:
+		c.signInFirst()
+		return
+	case p != nil:
+	case errors.Is(c.r.Context().Err(), context.Canceled):
+		return
+	default:
+		c.s.log.Error("a page failed", zap.String("path", c.inner()), zap.Error(err))
+		p = &apiclient.Problem{Status: http.StatusInternalServerError, Title: "Internal error", Detail: "The page could not be made. The log of the server says why."}
+	}
+	c.status = p.Status
+	if c.block != "" {
+		http.Error(c.w, p.Detail, p.Status)
+		return
+	}
+	if err := c.page("error", p); err != nil {
+		c.s.log.Error("a page failed", zap.String("path", c.inner()), zap.Error(err))
+		http.Error(c.w, p.Detail, p.Status)
+	}
+}
+
+// signInFirst leads to the page to sign in, and from there back.
+func (c *call) signInFirst() {
+	to := Base + "/sign-in"
+	if c.r.Method == http.MethodGet && c.inner() != "/" {
+		to += "?" + url.Values{"next": {strings.TrimPrefix(c.here(), Base)}}.Encode()
+	}
+	switch {
+	case c.r.Header.Get("HX-Request") != "":
+		c.w.Header().Set("HX-Redirect", to)
+		c.w.WriteHeader(http.StatusUnauthorized)
+	case c.block != "" || c.inner() == "/live":
+		http.Error(c.w, "the session has ended", http.StatusUnauthorized)
+	default:
+		http.Redirect(c.w, c.r, to, http.StatusSeeOther)
+	}
+}
+
+// ownPath returns a path below the base that may follow a sign-in: next, or / for one
+// that leads anywhere else.
+func ownPath(next string) string {
+	u, err := url.Parse(next)
+	if err != nil || u.IsAbs() || u.Host != "" || u.User != nil || !strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//") ||
+		strings.ContainsAny(next, "\\\r\n\t") || strings.Contains(u.Path, "/../") || strings.HasSuffix(u.Path, "/..") {
+		return "/"
+	}
+	return next
+}
+
+// plainLoopback reports whether a request came by plain HTTP to this machine: browsers
+// need no Secure cookie there, and some refuse one.
+func plainLoopback(r *http.Request) bool {
+	return r.TLS == nil && loopback(r.Host)
+}
+
+// loopback reports whether host, with or without a port, is this machine.
+func loopback(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.Trim(host, "[]")
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}
+
+// cookieName is the name of the session's cookie. The prefix __Host- makes the browser
+// refuse a cookie that another host of the domain has set.
+func cookieName(r *http.Request) string {
+	if plainLoopback(r) {
+		return "fanmail_console"
+	}
+	return "__Host-fanmail_console"
+}
+
+// setCookie sets the session's cookie; an empty token removes it.
+func setCookie(w http.ResponseWriter, r *http.Request, token string) {
+	cookie := &http.Cookie{
+		Name: cookieName(r), Value: token, Path: "/", HttpOnly: true, Secure: !plainLoopback(r), SameSite: http.SameSiteLaxMode,
+		MaxAge: int(sessionLife.Seconds()),
+	}
+	if token == "" {
+		cookie.MaxAge = -1
+	}
+	http.SetCookie(w, cookie)
+}

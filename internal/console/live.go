@@ -1,0 +1,127 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+const (
+	// liveEvery is how often a live part is rendered.
+	liveEvery = time.Second
+	// livePulse is how often an idle stream sends a comment, so that no proxy closes it.
+	livePulse = 15 * time.Second
+	// liveWrite bounds how long a client may take to read what is sent.
+	liveWrite = 10 * time.Second
+)
+
+func (s *server) liveRoutes() { s.get("/live", s.live) }
+
+// live sends the live part of a page each time it has changed. It ends when the client
+// closes it, the session ends, or the process stops.
+func (s *server) live(c *call) error {
+	inner, ok := strings.CutPrefix(c.query().Get("page"), c.base)
+	at, err := url.Parse(inner)
+	if !ok || err != nil || !strings.HasPrefix(inner, "/") || at.Path == "/live" || c.block != "" {
+		return refused(http.StatusBadRequest, "page is no page of the console")
+	}
+	q := at.Query()
+	q.Set("fragment", "live")
+	at.RawQuery = q.Encode()
+	key := c.who.TenantID.String()
+	if !s.streams.open(key) {
+		c.w.Header().Set("Retry-After", "30")
+		return refused(http.StatusTooManyRequests, fmt.Sprintf("%d live pages are open; the page shows what was true when it was loaded", maxLive))
+	}
+	defer s.streams.close(key)
+	c.w.Header().Set("Content-Type", "text/event-stream")
+	c.w.Header().Set("X-Accel-Buffering", "no")
+	st := &stream{w: c.w, control: http.NewResponseController(c.w)}
+	defer func() { _ = st.control.SetWriteDeadline(time.Time{}) }()
+	if err := st.send(":\n\n"); err != nil {
+		return errDone
+	}
+	s.feed(c, at, st)
+	return errDone
+}
+
+// feed renders until the stream ends.
+func (s *server) feed(c *call, at *url.URL, st *stream) {
+	every := time.NewTicker(liveEvery)
+	defer every.Stop()
+	pulse := time.NewTicker(livePulse)
+	defer pulse.Stop()
+	for {
+		select {
+		case <-c.r.Context().Done():
+			return
+		case <-s.stopping:
+			return
+		case <-pulse.C:
+			if st.send(":\n\n") != nil {
+				return
+			}
+		case <-every.C:
+			status, text := s.fragment(c, at)
+			switch {
+			case status == http.StatusOK:
+				if st.changed(text) != nil {
+					return
+				}
+			case status < 500 && status != http.StatusTooManyRequests:
+				_ = st.send("event: end\ndata:\n\n")
+				return
+			}
+		}
+	}
+}
+
+// fragment renders the live part of a page by the routes themselves: the session is
+// looked up again, and the page's own handler decides what may be seen.
+func (s *server) fragment(c *call, at *url.URL) (status int, text []byte) {
+	ctx, cancel := context.WithTimeoutCause(c.r.Context(), liveWrite, errors.New("rendering a live part took over 10 s"))
+	defer cancel()
+	r := c.r.Clone(ctx)
+	r.URL = &url.URL{Path: Base + at.Path, RawQuery: at.RawQuery}
+	if at.RawPath != "" {
+		r.URL.RawPath = Base + at.RawPath
+	}
+	out := &recorder{header: http.Header{}}
+	s.mux.ServeHTTP(out, r)
+	return out.status, out.body.Bytes()
+}
+
+// stream writes server-sent events.
+type stream struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	last    [sha256.Size]byte
+}
+
+func (s *stream) send(text string) error {
+	if err := s.control.SetWriteDeadline(time.Now().Add(liveWrite)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	if _, err := s.w.Write([]byte(text)); err != nil {
+		return err
+	}
+	return s.control.Flush()
+}
+
+// changed sends a part unless it is the same as the last one. A carriage return would end
+// a line of the stream; in HTML it is white space as a line feed is.
+func (s *stream) changed(text []byte) error {
+	sum := sha256.Sum256(text)
+	if sum == s.last {
+		return nil
+	}
+	s.last = sum
+	text = bytes.ReplaceAll(bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
+	return s.send("event: live\ndata: " + strings.ReplaceAll(string(text), "\n", "\ndata: ") + "\n\n")
+}

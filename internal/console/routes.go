@@ -1,0 +1,10 @@
+package console
+
+// register registers the routes of all pages: one line a noun.
+func (s *server) register() {
+	s.signInRoutes()
+	s.liveRoutes()
+	s.overviewRoutes()
+	s.operatorRoutes()
+	s.eventRoutes()
+}

@@ -1,0 +1,122 @@
+package console
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
+)
+
+// signInPage is the data of pages/sign-in.html.
+type signInPage struct {
+	Next  string
+	Fault string
+}
+
+func (s *server) signInRoutes() {
+	s.open(http.MethodGet, "/sign-in", s.signInForm)
+	s.open(http.MethodPost, "/sign-in", s.signIn)
+	s.post("/sign-out", s.signOut)
+}
+
+func (s *server) signInForm(c *call) error {
+	next := ownPath(c.query().Get("next"))
+	if c.session != nil {
+		return c.redirect(next, "")
+	}
+	return c.page("sign-in", signInPage{Next: next})
+}
+
+func (s *server) signIn(c *call) error {
+	next := ownPath(c.form().Get("next"))
+	again := func(status int, words string) error {
+		c.status = status
+		return c.page("sign-in", signInPage{Next: next, Fault: words})
+	}
+	if words := plainOrigin(c.r); words != "" {
+		return again(http.StatusForbidden, words)
+	}
+	if wait := s.attempts.take(c.r, time.Now()); wait > 0 {
+		seconds := strconv.Itoa(int(math.Ceil(wait.Seconds())))
+		c.w.Header().Set("Retry-After", seconds)
+		return again(http.StatusTooManyRequests, "Too many attempts to sign in. Try again in "+seconds+" s.")
+	}
+	key := strings.TrimSpace(c.form().Get("key"))
+	who, err := tenancy.Authenticate(c.r.Context(), s.sessions.pool, key)
+	if errors.Is(err, tenancy.ErrUnauthenticated) {
+		s.log.Info("a sign-in was refused", zap.String("address", c.r.RemoteAddr))
+		return again(http.StatusUnauthorized, "The key is unknown or revoked.")
+	}
+	if err != nil {
+		return err
+	}
+	s.attempts.passed(c.r)
+	return s.begin(c, who, next)
+}
+
+// begin makes a session for a key and leads to the next page. A session that the browser
+// has already ends, so that no session is ever taken over by another principal.
+func (s *server) begin(c *call, who tenancy.Principal, next string) error {
+	key, tenant, err := tenancy.Names(c.r.Context(), s.sessions.pool, who.KeyID)
+	if err != nil {
+		return err
+	}
+	name := tenant
+	if who.Operator() {
+		name = "Operator"
+	}
+	if key != "" {
+		name += " · " + key
+	}
+	return s.start(c, session{keyID: who.KeyID, subject: who.KeyID.String(), name: name}, next)
+}
+
+// start stores a session, sets its cookie and leads to the next page.
+func (s *server) start(c *call, in session, next string) error {
+	if c.session != nil {
+		if err := s.sessions.end(c.r.Context(), c.session.hash); err != nil {
+			return err
+		}
+	}
+	token, err := s.sessions.create(c.r.Context(), in)
+	if err != nil {
+		return err
+	}
+	setCookie(c.w, c.r, token)
+	s.log.Info("signed in to the console", zap.String("subject", in.subject), zap.String("address", c.r.RemoteAddr))
+	return c.redirect(next, "")
+}
+
+func (s *server) signOut(c *call) error {
+	if c.session == nil {
+		return refused(http.StatusNotFound, "There is no session to end.")
+	}
+	if err := s.sessions.end(c.r.Context(), c.session.hash); err != nil {
+		return err
+	}
+	setCookie(c.w, c.r, "")
+	return c.redirect("/sign-in", "")
+}
+
+// plainOrigin says why a browser could not keep a session: it would not store a Secure
+// cookie of a page that came by plain HTTP. It also refuses a form without any sign of
+// where it comes from, which no CSRF token protects yet.
+func plainOrigin(r *http.Request) string {
+	origin := r.Header.Get("Origin")
+	if origin == "" && r.Header.Get("Sec-Fetch-Site") == "" {
+		return "The request says neither by Origin nor by Sec-Fetch-Site which page it comes from."
+	}
+	u, err := url.Parse(origin)
+	if err == nil && u.Scheme == "http" && !loopback(u.Host) {
+		return fmt.Sprintf("This page was opened by plain HTTP, at %s. Open it by HTTPS: a session's cookie needs it.", u.Host)
+	}
+	return ""
+}
