@@ -170,6 +170,10 @@ func TestTenantsNeverSeeEachOther(t *testing.T) {
 			_, err := c.CreateReplay(ctx, other.ID, fanmail.ReplayRequest{WebhookID: hook.ID, Since: time.Now().Add(-time.Hour), Mode: fanmail.ReplayAll})
 			return err
 		},
+		"PreviewReplay": func() error {
+			_, err := c.PreviewReplay(ctx, other.ID, fanmail.ReplayRequest{WebhookID: hook.ID, Since: time.Now().Add(-time.Hour), Mode: fanmail.ReplayAll})
+			return err
+		},
 		"GetAgent":    func() error { _, err := c.GetAgent(ctx, other.ID, "robot@example.com"); return err },
 		"ChangeAgent": func() error { _, err := c.ChangeAgent(ctx, other.ID, "robot@example.com", ""); return err },
 		"ChangeSenders": func() error {

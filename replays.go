@@ -33,6 +33,10 @@ type ReplayRequest struct {
 	Mode ReplayMode
 }
 
+func (q *ReplayRequest) request() replay.Request {
+	return replay.Request{Since: q.Since, Until: q.Until, WebhookID: q.WebhookID, Types: q.Types, AgentIDs: q.AgentIDs, Mode: replay.Mode(q.Mode)}
+}
+
 // Replay is a request and its progress.
 type Replay struct {
 	ReplayRequest
@@ -64,14 +68,39 @@ func (c *Client) CreateReplay(ctx context.Context, tenant TenantID, q ReplayRequ
 	if err := c.ready(); err != nil {
 		return Replay{}, err
 	}
-	r, err := c.replays.Create(ctx, tenant, replay.Request{
-		Since: q.Since, Until: q.Until, WebhookID: q.WebhookID, Types: q.Types, AgentIDs: q.AgentIDs, Mode: replay.Mode(q.Mode),
-	})
+	r, err := c.replays.Create(ctx, tenant, q.request())
 	if err != nil {
 		return Replay{}, err
 	}
 	replay.Wake(c.nc)
 	return fromReplay(r), nil
+}
+
+// ReplayPreview is what a replay would send.
+type ReplayPreview struct {
+	// Deliveries counts the deliveries that the replay would create; ByWebhook those of
+	// each webhook that would get some. They are lower bounds unless Complete.
+	Deliveries int
+	ByWebhook  map[WebhookID]int
+	// Complete reports whether all events of the window were read: at most 10,000 are.
+	Complete bool
+}
+
+// PreviewReplay counts what a replay would send, and stores nothing. Its errors are
+// those of [Client.CreateReplay], without the limit of unfinished replays.
+func (c *Client) PreviewReplay(ctx context.Context, tenant TenantID, q ReplayRequest) (ReplayPreview, error) {
+	if err := c.ready(); err != nil {
+		return ReplayPreview{}, err
+	}
+	p, err := c.replays.Preview(ctx, tenant, q.request())
+	if err != nil {
+		return ReplayPreview{}, err
+	}
+	out := ReplayPreview{Deliveries: p.Deliveries, Complete: p.Complete, ByWebhook: make(map[WebhookID]int, len(p.Webhooks))}
+	for _, w := range p.Webhooks {
+		out.ByWebhook[w.ID] = w.Deliveries
+	}
+	return out, nil
 }
 
 // GetReplay returns a replay and its progress, or [ErrNotFound].

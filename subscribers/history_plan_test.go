@@ -181,3 +181,33 @@ func TestStatsCountWhatBecameOfAWindowsEvents(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, none)
 }
+
+func TestActivityReadsABoundedPieceOfEachWebhook(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	h := newHistory(t)
+	list, more, err := h.store.Activity(ctx, h.tenant, nil, time.Hour, 24)
+	require.NoError(t, err)
+	require.False(t, more)
+	require.Len(t, list, 2)
+	for _, a := range list {
+		require.Len(t, a.Buckets, 24)
+		require.Equal(t, subscribers.ActivityWaiting, a.Waiting)
+		require.True(t, a.WaitingMore)
+		require.NotNil(t, a.NextDue)
+		// Four rows a second for the last quarter of an hour, which the sample of 41 shows.
+		last := a.Buckets[len(a.Buckets)-1]
+		if !last.Estimated { // the hour has just begun
+			last = a.Buckets[len(a.Buckets)-2]
+		}
+		require.True(t, last.Estimated)
+		require.Greater(t, last.Delivered+last.Failed+last.Pending, subscribers.ActivitySample/24)
+	}
+	h.Of(t, "date_bin").Within(t, pgplan.Bound{
+		Indexes: []string{"webhook_subscriber_deliveries_history", "webhooks_tenant"}, Rows: 2*2*subscribers.ActivitySample + 500, Sorted: 2*24*8 + 200, Blocks: 6 * subscribers.ActivitySample,
+	})
+	h.Of(t, "AS p\nCROSS").Within(t, pgplan.Bound{
+		Indexes: []string{"webhook_subscriber_deliveries_due", "webhook_subscriber_deliveries_strict", "webhooks_tenant"},
+		Rows:    2*2*subscribers.ActivityWaiting + 200, Sorted: 100, Blocks: 8 * subscribers.ActivityWaiting,
+	})
+}

@@ -72,11 +72,23 @@ func (s *Store) Lane(ctx context.Context, nc *nats.Conn, tenant events.TenantID,
 	if err != nil {
 		return LaneState{}, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, laneTimeout)
+	defer cancel()
+	lane, err := AskLane(ctx, nc, id)
+	if err != nil {
+		return LaneState{}, err
+	}
+	backlog.Left(lane.PerSecond)
+	lane.Backlog = &backlog
+	return lane, nil
+}
+
+// AskLane asks the dispatcher that owns the webhook's partition for the state of the
+// webhook's lane, until ctx ends. Backlog is nil. The error wraps [ErrNoLaneOwner].
+func AskLane(ctx context.Context, nc *nats.Conn, id events.WebhookID) (LaneState, error) {
 	if nc == nil {
 		return LaneState{}, fmt.Errorf("%w: there is no broker", ErrNoLaneOwner)
 	}
-	ctx, cancel := context.WithTimeout(ctx, laneTimeout)
-	defer cancel()
 	answer, err := nc.RequestWithContext(ctx, events.AskLane(id), nil)
 	if err != nil {
 		return LaneState{}, fmt.Errorf("%w: %w", ErrNoLaneOwner, err)
@@ -85,7 +97,5 @@ func (s *Store) Lane(ctx context.Context, nc *nats.Conn, tenant events.TenantID,
 	if err := json.Unmarshal(answer.Data, &lane); err != nil {
 		return LaneState{}, fmt.Errorf("%w: %w", ErrNoLaneOwner, err)
 	}
-	backlog.Left(lane.PerSecond)
-	lane.Backlog = &backlog
 	return lane, nil
 }

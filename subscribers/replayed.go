@@ -139,6 +139,33 @@ func DeliveredLive(ctx context.Context, tx pgx.Tx, list []Replayed) ([]bool, err
 	return delivered, nil
 }
 
+const reachedOfThese = `
+SELECT ` + deliveredLive + ` OR ` + replayedBefore + `
+FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::uuid[], $5::uuid[]) WITH ORDINALITY AS c (id, live_id, event_created_at, webhook_id, event_id, n) ORDER BY n`
+
+// Reached reports for each event, in order, whether its webhook needs no delivery of it
+// now: it has received the event, has a pending delivery of it, or gets one because the
+// event is not fanned out yet.
+func Reached(ctx context.Context, db DB, tenant events.TenantID, list []Replayed) ([]bool, error) {
+	c := replayedColumns(&ReplayRef{}, list)
+	waits, err := outbox.StillWaiting(ctx, db, tenant, c.seqs)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := db.Query(ctx, reachedOfThese, c.ids, c.lives, c.created, c.webhooks, c.events)
+	if err != nil {
+		return nil, fmt.Errorf("look for deliveries of events: %w", err)
+	}
+	reached, err := pgx.CollectRows(rows, pgx.RowTo[bool])
+	if err != nil {
+		return nil, fmt.Errorf("look for deliveries of events: %w", err)
+	}
+	for i := range reached {
+		reached[i] = reached[i] || waits[i]
+	}
+	return reached, nil
+}
+
 // replayed are the arguments of the statements, one column each.
 type replayed struct {
 	ids, lives      []events.DeliveryID

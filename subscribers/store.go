@@ -307,3 +307,40 @@ func (s *Store) List(ctx context.Context, tenant events.TenantID, after Place, l
 	}
 	return list, nil
 }
+
+// Takers returns the tenant's enabled webhooks as the fan-out matches them: the named
+// one, or all if webhook is zero, newest first. They have no secrets and can't sign. It
+// returns [ErrNotFound] if the tenant has no such webhook.
+func (s *Store) Takers(ctx context.Context, tenant events.TenantID, webhook events.WebhookID) ([]*Entry, error) {
+	if !webhook.IsZero() {
+		w, err := s.Get(ctx, tenant, webhook)
+		if err != nil {
+			return nil, err
+		}
+		return []*Entry{w.taker()}, nil
+	}
+	var all []*Entry
+	var after Place
+	for {
+		list, err := s.List(ctx, tenant, after, takersPage)
+		if err != nil {
+			return nil, err
+		}
+		for i := range list {
+			if list[i].Enabled {
+				all = append(all, list[i].taker())
+			}
+			after = Place{CreatedAt: list[i].CreatedAt, ID: list[i].ID}
+		}
+		if len(list) < takersPage {
+			return all, nil
+		}
+	}
+}
+
+// takersPage is how many webhooks [Store.Takers] reads at once.
+const takersPage = 500
+
+func (w *Webhook) taker() *Entry {
+	return &Entry{ID: w.ID, TenantID: w.TenantID, URL: w.URL, Events: w.Events, Filters: w.Filters, Enabled: w.Enabled, Strict: w.Ordering == OrderingStrict}
+}

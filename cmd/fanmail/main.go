@@ -36,6 +36,7 @@ type cli struct {
 	Import     importCmd                 `cmd:"" help:"Import from another system (for operators)."`
 	Keys       keysCmd                   `cmd:"" help:"List, create and revoke API keys."`
 	Tenants    tenantsCmd                `cmd:"" help:"List and create tenants."`
+	Activity   activityCmd               `cmd:"" help:"Print the deliveries over time, and what waits."`
 	Stats      statsCmd                  `cmd:"" help:"Print counts, latencies and the backlog of deliveries."`
 	Secrets    secretsCmd                `cmd:"" help:"Encrypt secrets in the database, and manage the keys (for operators)."`
 	Doctor     doctorCmd                 `cmd:"" help:"Check database, broker, streams, clocks and DNS, and a mail domain where --domain names one, and print the fixes."`

@@ -26,6 +26,8 @@ type replayStart struct {
 	Types   []string `name:"type" help:"Only events of these types."`
 	Agents  []string `name:"agent" help:"Only events of these agents."`
 	Mode    string   `default:"missed" enum:"missed,all" help:"missed: matching events without a successful delivery. all: all matching events."`
+	DryRun  bool     `help:"Count what would be sent, and send nothing."`
+	Yes     bool     `short:"y" help:"Do not ask before a replay to more than one webhook."`
 	Detach  bool     `help:"Do not wait for the end."`
 }
 
@@ -50,18 +52,65 @@ func (c *replayStart) Run(ctx context.Context, s *session) error {
 	if len(c.Agents) > 0 {
 		body["agent_ids"] = c.Agents
 	}
-	if c.Detach {
-		return c.show(ctx, s, asTenant, http.MethodPost, "/v1/replays", body)
+	if c.DryRun && c.JSON {
+		return c.show(ctx, s, asTenant, http.MethodPost, "/v1/replays/preview", body)
 	}
 	api, err := c.client(s, asTenant)
 	if err != nil {
 		return err
+	}
+	if c.DryRun || c.Webhook == "" && !c.Yes {
+		if goOn, err := c.preview(ctx, s, api, body); err != nil || !goOn {
+			return err
+		}
+	}
+	if c.Detach {
+		return c.show(ctx, s, asTenant, http.MethodPost, "/v1/replays", body)
 	}
 	var made replayState
 	if err := api.Do(ctx, http.MethodPost, "/v1/replays", nil, body, &made); err != nil {
 		return err
 	}
 	return c.watch(ctx, s, api, made.ID)
+}
+
+// replayPreview is what a replay would send, as the API returns it.
+type replayPreview struct {
+	Deliveries int  `json:"deliveries"`
+	Complete   bool `json:"complete"`
+	Webhooks   []struct {
+		ID         string `json:"webhook_id"`
+		URL        string `json:"url"`
+		Deliveries int    `json:"deliveries"`
+	} `json:"webhooks"`
+}
+
+// preview counts what the replay would send. It shows the counts where this is all that is asked for, or where the
+// replay goes to more than one webhook. Then it asks whether to send.
+func (c *replayStart) preview(ctx context.Context, s *session, api *apiclient.Client, body map[string]any) (goOn bool, err error) {
+	var p replayPreview
+	if err := api.Do(ctx, http.MethodPost, "/v1/replays/preview", nil, body, &p); err != nil {
+		return false, err
+	}
+	if !c.DryRun && len(p.Webhooks) < 2 && p.Complete {
+		return true, nil
+	}
+	least := ""
+	if !p.Complete {
+		least = "at least "
+	}
+	say := s.say
+	if !c.DryRun {
+		say = func(format string, args ...any) { s.note(fmt.Sprintf(format, args...)) }
+	}
+	for _, w := range p.Webhooks {
+		say("%s%d to %s %s", least, w.Deliveries, w.ID, printable(w.URL))
+	}
+	say("%s%d deliveries to %d webhooks", least, p.Deliveries, len(p.Webhooks))
+	if c.DryRun {
+		return false, nil
+	}
+	return true, s.confirm("send them")
 }
 
 type replayList struct {

@@ -32,7 +32,11 @@ func TestWhatWasMissedIsReplayedFromTheCommandLine(t *testing.T) {
 		return object(t, must(t, dir, "", "stats", "--json"))["events"].(map[string]any)["waiting"] == 0.0
 	}, time.Minute, 20*time.Millisecond)
 	hook := object(t, must(t, dir, "", "webhooks", "create", "--url", receiver.URL("/in"), "--events", "email.received", "--json"))["id"].(string)
-	out := must(t, dir, "", "replay", "--since", "1h", "--webhook", hook, "--json")
+	out := must(t, dir, "", "replay", "--since", "1h", "--dry-run")
+	require.Contains(t, out, "3 deliveries to 1 webhooks")
+	require.EqualValues(t, 3, object(t, must(t, dir, "", "replay", "--since", "1h", "--dry-run", "--json"))["deliveries"])
+	require.Empty(t, listing(t, dir, "replay", "list"))
+	out = must(t, dir, "", "replay", "--since", "1h", "--webhook", hook, "--json")
 	done := object(t, out)
 	require.Equal(t, "completed", done["state"])
 	require.EqualValues(t, 3, done["delivered"])
@@ -49,6 +53,18 @@ func TestWhatWasMissedIsReplayedFromTheCommandLine(t *testing.T) {
 	out, code := fanmail(t, dir, "", "replay", "watch", id)
 	require.Equal(t, 1, code)
 	require.Contains(t, out, id+" was cancelled")
+
+	// More than one webhook gets events only after a yes.
+	must(t, dir, "", "webhooks", "create", "--url", receiver.URL("/second"), "--events", "email.received")
+	out, code = fanmail(t, dir, "y\n", "replay", "--since", "1h", "--mode", "all")
+	require.Equal(t, 1, code)
+	require.Contains(t, out, "6 deliveries to 2 webhooks")
+	require.Contains(t, out, "add --yes")
+	require.Zero(t, receiver.CountTo("/second"))
+	must(t, dir, "", "replay", "--since", "1h", "--yes")
+	require.Equal(t, 3, receiver.CountTo("/second"))
+	require.Contains(t, must(t, dir, "", "activity", "--window", "1h"), hook)
+	require.Len(t, object(t, must(t, dir, "", "activity", "--json"))["webhooks"], 2)
 
 	out, code = fanmail(t, dir, "", "replay")
 	require.Equal(t, 1, code)

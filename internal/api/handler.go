@@ -96,7 +96,8 @@ func NewHandler(o Options) (http.Handler, error) {
 	s := &server{
 		pool: o.Pool, nc: o.NC, waker: outbox.NewWaker(o.NC), js: o.JS, resolver: resolver(o.DNSServer), limits: o.Limits.WithDefaults(), store: subscribers.NewStore(o.Pool, o.Limits).WithKeyring(o.Secrets), secrets: o.Secrets, blobs: o.Blobs, replays: replay.NewStore(o.Pool),
 		log: o.Log, metrics: m, maxBody: o.MaxBodyBytes, rates: newRates(), rateLimit: o.RateLimit, usage: o.Usage, memory: newMemoryBudget(), ready: o.Ready,
-		tails: openCounts{byTenant: map[events.TenantID]int64{}}, lookups: openCounts{byTenant: map[events.TenantID]int64{}}, delivering: openCounts{byTenant: map[events.TenantID]int64{}}, stopping: o.Stopping,
+		tails: openCounts{byTenant: map[events.TenantID]int64{}}, lookups: openCounts{byTenant: map[events.TenantID]int64{}}, delivering: openCounts{byTenant: map[events.TenantID]int64{}},
+		previews: openCounts{byTenant: map[events.TenantID]int64{}}, stopping: o.Stopping,
 	}
 	if s.log == nil {
 		s.log = zap.NewNop()
@@ -140,6 +141,7 @@ func (s *server) routes() {
 	s.attachmentRoutes()
 	s.fieldRoutes()
 	s.statsRoutes()
+	s.activityRoutes()
 	s.tailRoutes()
 }
 

@@ -44,12 +44,13 @@ func TestAnotherTenantsKeySeesNothingOnAnyRoute(t *testing.T) {
 		"create-webhook": map[string]any{"url": hookURL, "events": []string{"email.sent"}, "filters": map[string]any{"agent_ids": []string{address}}},
 		"create-event":   map[string]any{"type": "email.sent", "data": map[string]any{}, "agent_id": address},
 		"create-replay":  map[string]any{"since": "2026-01-01T00:00:00Z", "mode": "all", "webhook_id": hook},
+		"preview-replay": map[string]any{"since": "2026-01-01T00:00:00Z", "mode": "all", "webhook_id": hook},
 		"create-key":     map[string]any{"tenant_id": owner.tenantID},
 	}
 	// Routes without an id in their path, with the status for another tenant.
 	without := map[string]int{
 		"create-tenant": 403, "list-tenants": 403, "create-agent": 422, "create-domain": 422, "list-domains": 200, "create-webhook": 422, "create-event": 422, "create-key": 404, "create-replay": 404,
-		"get-stats": 200, "tail-events": 503, "list-agents": 200, "list-webhooks": 200, "list-events": 200, "list-keys": 200, "list-replays": 200,
+		"preview-replay": 404, "get-activity": 200, "get-stats": 200, "tail-events": 503, "list-agents": 200, "list-webhooks": 200, "list-events": 200, "list-keys": 200, "list-replays": 200,
 	}
 	secretWords := []string{address, hook, deliveryID, eventID, key, message, replay, owner.tenantID}
 
@@ -98,6 +99,7 @@ func TestAnotherTenantsKeySeesNothingOnAnyRoute(t *testing.T) {
 
 	// Ids of another tenant in a body or a query are not found either.
 	stranger.do("POST", "/v1/events/"+stranger.event()+"/redeliver", map[string]any{"webhook_id": hook}).want(t, 404)
+	stranger.do("GET", "/v1/activity?webhook_id="+hook, nil).want(t, 404)
 	stranger.do("GET", "/v1/keys?tenant_id="+owner.tenantID, nil).want(t, 404)
 	require.Empty(t, stranger.do("GET", "/v1/events?agent_id="+address, nil).want(t, 200).ids(t, "id"))
 

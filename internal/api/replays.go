@@ -23,6 +23,14 @@ type newReplay struct {
 	Mode      string           `json:"mode" enum:"missed,all" doc:"missed: the events that match the webhook's present filters and have no successful delivery to it. This includes events from before the webhook existed and while it was disabled. all: every matching event, also those delivered before."`
 }
 
+func (b *newReplay) request() replay.Request {
+	q := replay.Request{Since: b.Since.Time, WebhookID: b.WebhookID, Types: eventTypes(b.Types), AgentIDs: texts(b.AgentIDs), Mode: replay.Mode(b.Mode)}
+	if b.Until != nil {
+		q.Until = b.Until.Time
+	}
+	return q
+}
+
 // Replay is a replay and its progress.
 type Replay struct {
 	ID         events.ReplayID   `json:"id" example:"rpl_0123456789abcdef0123456789abcdef"`
@@ -59,6 +67,34 @@ func showReplay(r replay.Replay) Replay {
 	return out
 }
 
+// ReplayPreview is what a replay would send now.
+type ReplayPreview struct {
+	Since      time.Time         `json:"since"`
+	Until      time.Time         `json:"until"`
+	Mode       string            `json:"mode" enum:"missed,all"`
+	Deliveries int               `json:"deliveries" doc:"The deliveries that a replay would create: at least so many if complete is false."`
+	Events     int               `json:"events" doc:"The events of the window that were read, oldest first."`
+	Complete   bool              `json:"complete" doc:"False if the window has more events than one preview reads."`
+	Webhooks   []previewedTarget `json:"webhooks" doc:"The webhooks that would get deliveries, newest first."`
+}
+
+type previewedTarget struct {
+	WebhookID  events.WebhookID `json:"webhook_id"`
+	URL        string           `json:"url"`
+	Deliveries int              `json:"deliveries"`
+}
+
+func showPreview(p replay.Preview, mode replay.Mode) ReplayPreview {
+	out := ReplayPreview{
+		Since: p.Since, Until: p.Until, Mode: string(mode), Deliveries: p.Deliveries, Events: p.Events, Complete: p.Complete,
+		Webhooks: make([]previewedTarget, len(p.Webhooks)),
+	}
+	for i, w := range p.Webhooks {
+		out.Webhooks[i] = previewedTarget{WebhookID: w.ID, URL: w.URL, Deliveries: w.Deliveries}
+	}
+	return out
+}
+
 type replayPath struct {
 	ID events.ReplayID `path:"id"`
 }
@@ -70,6 +106,12 @@ func (s *server) replayRoutes() {
 		Description: fmt.Sprintf("The replay runs in the background and is slow enough not to delay new events. A disabled webhook is a 409. "+
 			"A tenant has at most %d unfinished replays; one more is a 409.", replay.MaxActive),
 	}, s.createReplay)
+	register(s, tenants, huma.Operation{
+		OperationID: "preview-replay", Method: http.MethodPost, Path: "/v1/replays/preview",
+		Summary: "Count what a replay would send",
+		Description: fmt.Sprintf("Takes the body of create-replay and sends and stores nothing. It reads at most %d events, oldest first; where the window has more, "+
+			"`complete` is false and the counts are lower bounds. A tenant has at most %d previews at once; one more is a 429.", replay.PreviewEvents, maxPreviews),
+	}, s.previewReplay)
 	register(s, tenants, huma.Operation{
 		OperationID: "list-replays", Method: http.MethodGet, Path: "/v1/replays", Summary: "List replays",
 	}, s.listReplays)
@@ -85,11 +127,7 @@ func (s *server) replayRoutes() {
 }
 
 func (s *server) createReplay(ctx context.Context, in *struct{ Body newReplay }) (*body[Replay], error) {
-	b := &in.Body
-	q := replay.Request{Since: b.Since.Time, WebhookID: b.WebhookID, Types: eventTypes(b.Types), AgentIDs: texts(b.AgentIDs), Mode: replay.Mode(b.Mode)}
-	if b.Until != nil {
-		q.Until = b.Until.Time
-	}
+	q := in.Body.request()
 	var made replay.Replay
 	err := s.change(ctx, func(u *unit) (err error) {
 		u.then(s.wakeReplays)
@@ -110,6 +148,30 @@ func (s *server) createReplay(ctx context.Context, in *struct{ Body newReplay })
 		return nil, err
 	}
 	return reply(showReplay(made)), nil
+}
+
+// maxPreviews is how many previews of a tenant may run at once in this process.
+const maxPreviews = 2
+
+func (s *server) previewReplay(ctx context.Context, in *struct{ Body newReplay }) (*body[ReplayPreview], error) {
+	p, err := s.preview(ctx, in.Body.request())
+	if err != nil {
+		return nil, err
+	}
+	return reply(p), nil
+}
+
+func (s *server) preview(ctx context.Context, q replay.Request) (ReplayPreview, error) {
+	if !s.previews.open(tenant(ctx), maxPreviews) {
+		return ReplayPreview{}, huma.ErrorWithHeaders(problem(http.StatusTooManyRequests, "this tenant has %d previews of replays running, which is the limit; try again when one has ended", maxPreviews),
+			http.Header{"Retry-After": {"2"}})
+	}
+	defer s.previews.close(tenant(ctx))
+	p, err := s.replays.Preview(ctx, tenant(ctx), q)
+	if err != nil {
+		return ReplayPreview{}, err
+	}
+	return showPreview(p, q.Mode), nil
 }
 
 func (s *server) listReplays(ctx context.Context, in *struct{ Paging }) (*body[list[Replay]], error) {

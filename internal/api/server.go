@@ -47,6 +47,7 @@ type server struct {
 	lookups   openCounts // of domains' records
 	// delivering counts messages that are delivered on request.
 	delivering openCounts
+	previews   openCounts // of replays
 	// stopping is closed when the process stops.
 	stopping <-chan struct{}
 	ready    func(context.Context) error

@@ -124,6 +124,7 @@ func TestNoHandlerHoldsTwoConnections(t *testing.T) {
 	event := once(c, "/v1/events", map[string]any{"type": "email.received", "agent_id": "a@example.com", "data": map[string]any{}}, 202).text("id")
 	once(c, "/v1/events/"+event+"/redeliver", map[string]any{"webhook_id": hook}, 202)
 	once(c, "/v1/replays", map[string]any{"since": "2020-01-01T00:00:00Z", "mode": "all"}, 202)
+	once(c, "/v1/replays/preview", map[string]any{"since": "2020-01-01T00:00:00Z", "mode": "missed"}, 200)
 	message := "/v1/messages/" + insertMessage(t.Context(), t, w, c, event, fmt.Appendf(nil, parcel, "x"))
 	n += 2
 	c.do("POST", message+"/retry", nil, "Idempotency-Key", "retry").want(t, 409)     // it has no delivery
@@ -142,7 +143,7 @@ func TestNoHandlerHoldsTwoConnections(t *testing.T) {
 			posts++
 		}
 	}
-	require.Equal(t, 15, posts, "a new POST needs a call above")
+	require.Equal(t, 16, posts, "a new POST needs a call above")
 	w.setQuota(c, map[string]any{"agents": 10})
 	for _, path := range []string{
 		"/v1/tenants/" + c.tenantID + "/quota", "/v1/keys", "/v1/agents", "/v1/domains", "/v1/webhooks", "/v1/webhooks/" + hook,

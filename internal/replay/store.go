@@ -126,21 +126,8 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, q Request) (
 		if err != nil {
 			return missing(err, "lock the tenant")
 		}
-		agent, err := mailbox.MissingAgent(ctx, tx, tenant, q.AgentIDs...)
-		if err != nil {
+		if err := s.In(tx).check(ctx, tenant, &q); err != nil {
 			return err
-		}
-		if agent != "" {
-			return &events.FieldError{Field: "agent_ids", Reason: "names no agent of this tenant"}
-		}
-		if !q.WebhookID.IsZero() {
-			w, err := s.hooks.In(tx).Get(ctx, tenant, q.WebhookID)
-			if err != nil {
-				return err
-			}
-			if !w.Enabled {
-				return subscribers.ErrDisabled
-			}
 		}
 		var active int
 		err = tx.QueryRow(ctx, `SELECT count(*) FROM fanmail.replays WHERE tenant_id = $1 AND finished_at IS NULL`, tenant).Scan(&active)
@@ -162,7 +149,7 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, q Request) (
 		}
 		created, err = pgx.CollectExactlyOneRow(rows, scanReplay)
 		if errors.Is(err, pgx.ErrNoRows) {
-			return &events.FieldError{Field: "since", Reason: "must lie before until, and before now"}
+			return errWindow
 		}
 		if err != nil {
 			return fmt.Errorf("insert a replay: %w", err)
@@ -173,6 +160,29 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, q Request) (
 		return Replay{}, err
 	}
 	return created, nil
+}
+
+// errWindow is the error for a window that holds no time.
+var errWindow = &events.FieldError{Field: "since", Reason: "must lie before until, and before now"}
+
+// check checks that the request's agents and its webhook are the tenant's, and that the
+// webhook is enabled.
+func (s *Store) check(ctx context.Context, tenant events.TenantID, q *Request) error {
+	agent, err := mailbox.MissingAgent(ctx, s.db, tenant, q.AgentIDs...)
+	if err != nil {
+		return err
+	}
+	if agent != "" {
+		return &events.FieldError{Field: "agent_ids", Reason: "names no agent of this tenant"}
+	}
+	if q.WebhookID.IsZero() {
+		return nil
+	}
+	w, err := s.hooks.Get(ctx, tenant, q.WebhookID)
+	if err == nil && !w.Enabled {
+		err = subscribers.ErrDisabled
+	}
+	return err
 }
 
 // LastHour returns how many replays of a tenant were created within an hour.
