@@ -13,6 +13,7 @@ import (
 
 type eventsCmd struct {
 	List      eventsList      `cmd:"" help:"List events, newest first."`
+	Find      eventsFind      `cmd:"" help:"Find events by id, mail address, Message-ID or subject."`
 	Get       eventsGet       `cmd:"" help:"Show an event with its deliveries."`
 	Tail      eventsTail      `cmd:"" help:"Print events as they are relayed."`
 	Create    eventsCreate    `cmd:"" help:"Create an event."`
