@@ -134,22 +134,8 @@ SELECT *, true FROM (
 	SELECT `+recordColumns+strings.Replace(logHistory, "WHERE", "WHERE (SELECT count(*) FROM wanted) < $6 AND", 1)+` OFFSET %[1]d - 1 LIMIT 1
 ) AS last`, LogScan)
 
-// ListLog returns up to limit events of the tenant after a place, newest first.
-// With a filter on type or agent it looks through [LogScan] events at most, with one on
-// sender, recipient or subject through [SearchScan], and with an id through those of
-// [SearchHours]. It then also returns the place to continue from; that is zero if limit was
-// reached or nothing is left. An [*events.FieldError] is for a type that does not exist, and
-// for text that Postgres does not store.
-func ListLog(ctx context.Context, db pg.DB, tenant events.TenantID, f LogFilter, after pg.Place, limit int) ([]events.Record, pg.Place, error) {
-	if err := f.check(); err != nil {
-		return nil, pg.Place{}, err
-	}
-	switch {
-	case f.exact():
-		return searchIDs(ctx, db, tenant, &f, after, limit)
-	case !f.matcher().IsZero():
-		return searchText(ctx, db, tenant, &f, after, limit)
-	}
+// listByTime lists events without reading their envelopes.
+func listByTime(ctx context.Context, db pg.DB, tenant events.TenantID, f *LogFilter, after pg.Place, limit int) ([]events.Record, pg.Place, error) {
 	at, id := after.Bound()
 	since, until := pg.Range(f.Since, f.Until)
 	statement, args := listLog, []any{tenant, at, id, since, until, limit}

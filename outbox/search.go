@@ -29,12 +29,29 @@ const (
 	searchFirst = 100
 )
 
+// ListLog returns up to limit events of the tenant after a place, newest first.
+// With a filter on type or agent it looks through [LogScan] events at most, with one on
+// sender, recipient or subject through [SearchScan], and with an id through those of
+// [SearchHours]. It then also returns the place to continue from; that is zero if limit was
+// reached or nothing is left. An [*events.FieldError] is for a type that does not exist, and
+// for text that Postgres does not store.
+func ListLog(ctx context.Context, db pg.DB, tenant events.TenantID, f LogFilter, after pg.Place, limit int) ([]events.Record, pg.Place, error) {
+	if err := f.check(); err != nil {
+		return nil, pg.Place{}, err
+	}
+	switch {
+	case f.MessageID != "" || f.MessageIDHeader != "":
+		return searchIDs(ctx, db, tenant, &f, after, limit)
+	case !f.matcher().IsZero():
+		return searchText(ctx, db, tenant, &f, after, limit)
+	}
+	return listByTime(ctx, db, tenant, &f, after, limit)
+}
+
 // matcher returns what compares envelopes with the filter.
 func (f *LogFilter) matcher() mailsearch.Matcher {
 	return mailsearch.New(mailsearch.Terms{From: f.From, To: f.To, Subject: f.Subject})
 }
-
-func (f *LogFilter) exact() bool { return f.MessageID != "" || f.MessageIDHeader != "" }
 
 // found is an event that a search has read.
 type found struct {
