@@ -20,6 +20,9 @@ CREATE TABLE fanmail.tenants (
 );
 
 CREATE INDEX tenants_operator ON fanmail.tenants (id) WHERE operator;
+CREATE INDEX tenants_created ON fanmail.tenants (created_at DESC, id DESC);
+-- Searches by the beginning of a name, in any case.
+CREATE INDEX tenants_name ON fanmail.tenants (lower(name) COLLATE "C", id);
 
 CREATE TABLE fanmail.api_keys (
     id           uuid PRIMARY KEY,

@@ -165,6 +165,7 @@ func TestEveryOperationKeepsItsContractForTwoTenantsSideBySide(t *testing.T) {
 		two = append(two, c.tenant(ctx, operator, creds, name, receiver))
 	}
 	operator.do(ctx, "list-tenants", "", nil, 200)
+	operator.do(ctx, "list-tenants", "?name=A", nil, 200)
 	// Everybody's ids with everybody else's key.
 	for i, owner := range two {
 		stranger := &actor{contract: c, key: two[1-i].key, ids: owner.ids}
@@ -189,6 +190,11 @@ func TestEveryOperationKeepsItsContractForTwoTenantsSideBySide(t *testing.T) {
 		}
 	}
 	clear(c.driven) // a 404 proves nothing about an operation's own answer
+	operator.do(ctx, "get-operator-stats", "", nil, 200)
+	for _, by := range []string{"tenant", "webhook", "agent"} {
+		operator.do(ctx, "get-operator-top", "?window=5m&by="+by, nil, 200)
+	}
+	operator.do(ctx, "get-operator-doctor", "", nil, 200)
 	for _, a := range two {
 		lists(ctx, a)
 		(&actor{contract: c, key: operator.key, ids: a.ids}).do(ctx, "change-quota", "", map[string]any{"agents": 100, "keys": nil}, 200)
@@ -230,7 +236,7 @@ func lists(ctx context.Context, a *actor) []any {
 // exercise calls what is neither a list nor part of furnish, deletions last.
 func (a *actor) exercise(ctx context.Context) {
 	a.t.Helper()
-	for _, op := range []string{"get-agent", "get-webhook", "get-delivery", "get-event", "get-message", "get-raw-message", "get-attachment", "get-message-field", "get-replay", "get-domain", "get-quota", "verify-domain", "list-deliveries", "tail-events"} {
+	for _, op := range []string{"get-agent", "get-webhook", "get-delivery", "get-event", "get-message", "get-raw-message", "get-attachment", "get-message-field", "get-replay", "get-domain", "get-tenant", "get-quota", "verify-domain", "list-deliveries", "tail-events"} {
 		a.do(ctx, op, "", nil, 200)
 	}
 	require.Eventually(a.t, func() bool { // its owner gets it within seconds
