@@ -147,26 +147,18 @@ func (s *Store) ListDeliveries(ctx context.Context, tenant events.TenantID, webh
 	if err != nil {
 		return nil, Place{}, fmt.Errorf("list deliveries: %w", err)
 	}
-	list, end, err := readPage(rows, filtered)
-	if err != nil {
-		return nil, Place{}, fmt.Errorf("list deliveries: %w", err)
-	}
-	return list, end, nil
-}
-
-// readPage reads the deliveries of a page. With marked rows, each tells whether it is not part of the page but is the
-// last one that was read.
-func readPage(rows pgx.Rows, marked bool) (list []DeliveryRow, end Place, err error) {
-	defer rows.Close()
+	var end Place
+	var list []DeliveryRow
 	for rows.Next() {
 		var d DeliveryRow
 		last := false
 		into := d.columns()
-		if marked {
+		if filtered {
 			into = append(into, &last)
 		}
 		if err := rows.Scan(into...); err != nil {
-			return nil, Place{}, err
+			rows.Close()
+			return nil, Place{}, fmt.Errorf("list deliveries: %w", err)
 		}
 		if last {
 			end = Place{CreatedAt: d.CreatedAt.UTC(), ID: d.ID}
@@ -174,7 +166,10 @@ func readPage(rows pgx.Rows, marked bool) (list []DeliveryRow, end Place, err er
 		}
 		list = append(list, d.inUTC())
 	}
-	return list, end, rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, Place{}, fmt.Errorf("list deliveries: %w", err)
+	}
+	return list, end, nil
 }
 
 // deliveryOf returns a tenant's delivery. The error wraps [pgx.ErrNoRows] if there is none.

@@ -171,13 +171,13 @@ func (f *firm) note(subject string) {
 		f.agent, subject, strings.ToLower(rand.Text())))
 }
 
-// event waits for the event of the mail with the subject, and returns its id.
-func (f *firm) event(subject string) string {
+// newest waits for an event and returns the id of the newest one.
+func (f *firm) newest() string {
 	f.t.Helper()
 	var found struct{ Data []struct{ ID string } }
 	require.Eventually(f.t, func() bool {
 		f.get("/v1/events", url.Values{"limit": {"1"}}, &found)
 		return len(found.Data) > 0
-	}, patience, 20*time.Millisecond, "no event of %q", subject)
+	}, patience, 20*time.Millisecond, "no event")
 	return found.Data[0].ID
 }

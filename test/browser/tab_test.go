@@ -7,8 +7,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
 )
 
@@ -133,7 +135,7 @@ func (b *tab) click(what, element string) {
 	require.NoError(b.t, chromedp.Do(ctx, chromedp.MouseClickXY(point[0], point[1])), "click %s", what)
 }
 
-// fill types text into the input of this label. A select gets the option of this text or value.
+// fill pastes text into the input of this label. A select gets the option of this text or value.
 func (b *tab) fill(label, text string) {
 	b.t.Helper()
 	element := labelled(label)
@@ -144,7 +146,10 @@ func (b *tab) fill(label, text string) {
 		return
 	}
 	eval[bool](b, `(e => { e.focus(); e.value = ""; return true })(`+element+`)`)
-	b.keys(text)
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	_, err := chromedp.Call(ctx, input.InsertText, input.InsertTextParams{Text: text})
+	require.NoError(b.t, err, "fill in %s", label)
 }
 
 // tick sets the checkbox or radio button of this label.
@@ -155,12 +160,28 @@ func (b *tab) tick(label string) {
 	}
 }
 
-// keys types.
+// keys presses one key after another. A key with a text is one event, as from a keyboard: a page that prevents it gets no
+// character.
 func (b *tab) keys(keys string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
-	require.NoError(b.t, chromedp.Do(ctx, chromedp.KeyEvent(keys)), "type")
+	for _, r := range keys {
+		k, ok := kb.Keys[r]
+		if !ok {
+			k = &kb.Key{Key: string(r), Text: string(r), Unmodified: string(r)}
+		}
+		down := input.DispatchKeyEventParams{
+			Type: input.DispatchKeyEventTypeKeyDown, Key: k.Key, Code: k.Code, Text: k.Text, UnmodifiedText: k.Unmodified,
+			WindowsVirtualKeyCode: k.Windows, NativeVirtualKeyCode: k.Native,
+		}
+		up := down
+		up.Type, up.Text, up.UnmodifiedText = input.DispatchKeyEventTypeKeyUp, "", ""
+		for _, p := range []input.DispatchKeyEventParams{down, up} {
+			_, err := chromedp.Call(ctx, input.DispatchKeyEvent, p)
+			require.NoError(b.t, err, "press a key")
+		}
+	}
 }
 
 // fits fails the test if the page scrolls sideways.
