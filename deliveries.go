@@ -29,6 +29,27 @@ func (c *Client) ListDeliveries(ctx context.Context, tenant TenantID, webhook We
 	return found, next, nil
 }
 
+// ListAllDeliveries returns up to limit deliveries of all webhooks of a tenant after a cursor, newest first, and the
+// cursor of the next page. It has those of up to 500 webhooks, and of the 500 that were deleted last. As with
+// [Client.ListDeliveries], only a zero cursor is the end.
+func (c *Client) ListAllDeliveries(ctx context.Context, tenant TenantID, f DeliveryFilter, after Cursor, limit int) ([]Delivery, Cursor, error) {
+	if err := c.ready(); err != nil {
+		return nil, Cursor{}, err
+	}
+	if err := checkLimit(limit); err != nil {
+		return nil, Cursor{}, err
+	}
+	found, end, err := c.store.ListAllDeliveries(ctx, tenant, f, after, limit+1)
+	if err != nil {
+		return nil, Cursor{}, err
+	}
+	if len(found) <= limit {
+		return found, end, nil
+	}
+	found, next := cut(found, limit, func(d Delivery) Cursor { return Cursor{CreatedAt: d.CreatedAt, ID: d.ID} })
+	return found, next, nil
+}
+
 // GetDelivery returns one delivery, its logged attempts in order, and the envelope
 // that was POSTed, nil where the event is no longer kept. It returns [ErrNotFound].
 // A delivery that succeeded at once has no logged attempt.

@@ -19,6 +19,11 @@ type EventFilter struct {
 	AgentID string
 	Since   time.Time
 	Until   time.Time // exclusive
+	// MessageID is the event's, MessageIDHeader the Message-ID of its mail, with or without angle brackets.
+	MessageID, MessageIDHeader string
+	// From and To are an address, or a part of an address or a name; a part that begins with "@" is a domain. Subject is
+	// a part of the subject. Letters of either case are the same.
+	From, To, Subject string
 }
 
 // ListEvents returns up to limit events of the log after a cursor, newest first,
@@ -31,7 +36,10 @@ func (c *Client) ListEvents(ctx context.Context, tenant TenantID, f EventFilter,
 	if err := checkLimit(limit); err != nil {
 		return nil, Cursor{}, err
 	}
-	found, end, err := outbox.ListLog(ctx, c.db, tenant, outbox.LogFilter{Type: f.Type, AgentID: mailbox.Fold(f.AgentID), Since: f.Since, Until: f.Until}, after, limit+1)
+	found, end, err := outbox.ListLog(ctx, c.db, tenant, outbox.LogFilter{
+		Type: f.Type, AgentID: mailbox.Fold(f.AgentID), Since: f.Since, Until: f.Until,
+		MessageID: f.MessageID, MessageIDHeader: f.MessageIDHeader, From: f.From, To: f.To, Subject: f.Subject,
+	}, after, limit+1)
 	if err != nil {
 		return nil, Cursor{}, err
 	}

@@ -40,6 +40,9 @@ const (
 	// AskLanePrefix is the prefix of requests for the state of a webhook's lane:
 	// fanmail.ask.lane.<webhook>. The dispatcher that owns the lane answers.
 	AskLanePrefix = "fanmail.ask.lane."
+	// AskDispatcherPrefix is the prefix of requests for what a dispatcher did lately:
+	// fanmail.ask.dispatcher.<id>, by its id in the table of dispatchers.
+	AskDispatcherPrefix = "fanmail.ask.dispatcher."
 	// AskDeliver is the subject of requests to deliver a message to its agent's own
 	// webhook now. One dispatcher answers with the outcome.
 	AskDeliver = "fanmail.ask.deliver"

@@ -28,6 +28,7 @@ type committer struct {
 type committed struct {
 	lease  time.Time   // when the new rows' lease ends
 	fresh  int         // events whose outbox rows were taken
+	taken  []*event    // the same
 	forged []events.ID // events whose outbox rows are another event's
 	rows   []subscribers.NewDelivery
 	of     []*event // the event of each row
@@ -115,6 +116,7 @@ func (c *committer) match(batch []event, taken map[events.ID]int64, b *committed
 		}
 		delete(taken, e.ID) // a batch may hold the same event twice
 		b.fresh++
+		b.taken = append(b.taken, e)
 		if size > 0 {
 			b.uncounted = append(b.uncounted, uncounted{e.TenantID, size})
 		}

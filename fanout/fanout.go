@@ -48,6 +48,9 @@ type Options struct {
 	// Count is called after the commit for each event that was not counted for its
 	// tenant when it was inserted, with the bytes of its data; nil: nothing counts.
 	Count func(tenant events.TenantID, bytes int64)
+	// FannedOut is called after the commit for each event, with the address of its agent, ""
+	// for none, and the bytes of its envelope; nil: nobody is told.
+	FannedOut func(tenant events.TenantID, agent string, bytes int)
 }
 
 // Fanout turns events into deliveries. Create one with [New].
@@ -61,6 +64,7 @@ type Fanout struct {
 	started atomic.Bool
 	past    past
 	tracer  trace.Tracer
+	told    func(tenant events.TenantID, agent string, bytes int) // see Options.FannedOut
 }
 
 // New returns a fan-out; call Run to start it, or Round to fan out once. The
@@ -73,7 +77,7 @@ func New(pool *pgxpool.Pool, js jetstream.JetStream, registry *subscribers.Regis
 		committer: committer{pool: pool, registry: registry, counted: o.Count},
 		publisher: publisher{table: pool, js: js, lanes: o.Lanes, perWebhook: o.PerWebhook},
 		past:      past{pool: pool, lanes: o.Lanes, log: o.Log.Named("fanout")},
-		streams:   o.Streams, lanes: o.Lanes, log: o.Log.Named("fanout"), tracer: o.Tracer,
+		streams:   o.Streams, lanes: o.Lanes, log: o.Log.Named("fanout"), tracer: o.Tracer, told: o.FannedOut,
 	}
 	f.metrics = newMetrics(o.Registerer, f.past.active.Load, f.broker.Failing)
 	f.past.taken, f.past.fanOut = f.metrics.past, f.process
@@ -271,4 +275,10 @@ func (f *Fanout) count(n int, b *committed) {
 		f.log.Error("a message on the event stream was dropped: its sequence is another event's, so no relay published it", zap.Stringer("event", id))
 	}
 	f.metrics.deliveries.Add(float64(len(b.rows)))
+	if f.told == nil {
+		return
+	}
+	for _, e := range b.taken {
+		f.told(e.TenantID, e.AgentID, len(e.envelope))
+	}
 }

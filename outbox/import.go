@@ -15,6 +15,8 @@ import (
 type Imported struct {
 	events.Record // without Seq
 	Envelope      []byte
+	// MessageIDHeader is the Message-ID of the mail; "" for none.
+	MessageIDHeader string
 	// Waiting events are not fanned out yet: they get an outbox row.
 	Waiting bool
 	// Unlisted events are left out by replays, such as those of a test of one webhook.
@@ -24,15 +26,17 @@ type Imported struct {
 // The first statement numbers what is not there yet, in order; a row that another transaction inserts meanwhile stays.
 const importEvents = `
 WITH input AS (
-	SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bytea[], $10::boolean[], $11::boolean[])
-		WITH ORDINALITY AS t (id, created_at, tenant_id, type, agent_id, conversation_id, labels, message_id, envelope, waiting, unlisted, n)
+	SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bytea[], $10::boolean[], $11::boolean[],
+		$12::bigint[], $13::bigint[]) WITH ORDINALITY
+		AS t (id, created_at, tenant_id, type, agent_id, conversation_id, labels, message_id, envelope, waiting, unlisted, message_hash, header_hash, n)
 ), numbered AS MATERIALIZED (
 	SELECT f.*, nextval('fanmail.outbox_seq') AS seq FROM (
 		SELECT * FROM input AS i WHERE NOT EXISTS (SELECT 1 FROM fanmail.events AS e WHERE e.id = i.id AND e.created_at = i.created_at) ORDER BY n) AS f
 ), logged AS (
-	INSERT INTO fanmail.events (id, created_at, tenant_id, type, seq, agent_id, conversation_id, labels, message_id, envelope)
+	INSERT INTO fanmail.events (id, created_at, tenant_id, type, seq, agent_id, conversation_id, labels, message_id, envelope, message_key, header_key)
 	SELECT id, created_at, tenant_id, type, CASE WHEN unlisted THEN -seq ELSE seq END, nullif(agent_id, ''), nullif(conversation_id, ''),
-	       CASE WHEN labels = '' THEN NULL ELSE string_to_array(labels, E'\x01') END, nullif(message_id, ''), envelope
+	       CASE WHEN labels = '' THEN NULL ELSE string_to_array(labels, E'\x01') END, nullif(message_id, ''), envelope,
+	       fanmail.search_key(created_at, message_hash), fanmail.search_key(created_at, header_hash)
 	FROM numbered ORDER BY seq ON CONFLICT DO NOTHING
 	RETURNING id, created_at, tenant_id, seq
 ), queued AS (
@@ -54,8 +58,10 @@ func Import(ctx context.Context, tx pgx.Tx, list []Imported) (map[events.ID]int6
 	ids, created, tenants := make([]events.ID, n), make([]time.Time, n), make([]events.TenantID, n)
 	types, agents, conversations, labels, messages := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 	envelopes, waiting, unlisted := make([][]byte, n), make([]bool, n), make([]bool, n)
+	messageHashes, headerHashes := make([]int64, n), make([]int64, n)
 	for i := range list {
 		e := &list[i]
+		messageHashes[i], headerHashes[i] = messageKeyOf(e.TenantID, e.MessageID), headerKeyOf(e.TenantID, e.MessageIDHeader)
 		ids[i], created[i], tenants[i], types[i] = e.ID, e.CreatedAt, e.TenantID, string(e.Type)
 		agents[i], conversations[i], labels[i], messages[i] = e.AgentID, e.ConversationID, joinLabels(e.Labels), e.MessageID
 		envelopes[i], waiting[i], unlisted[i] = e.Envelope, e.Waiting, e.Unlisted
@@ -63,7 +69,7 @@ func Import(ctx context.Context, tx pgx.Tx, list []Imported) (map[events.ID]int6
 	if _, err := tx.Exec(ctx, lockStrict, tenants); err != nil {
 		return nil, fmt.Errorf("lock tenants with strict webhooks: %w", err)
 	}
-	rows, err := tx.Query(ctx, importEvents, ids, created, tenants, types, agents, conversations, labels, messages, envelopes, waiting, unlisted)
+	rows, err := tx.Query(ctx, importEvents, ids, created, tenants, types, agents, conversations, labels, messages, envelopes, waiting, unlisted, messageHashes, headerHashes)
 	if err != nil {
 		return nil, fmt.Errorf("import events: %w", err)
 	}

@@ -180,7 +180,8 @@ func Log(ctx context.Context, tx pg.DB, ev *events.Event) (events.Record, error)
 
 const inputRows = `
 	SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::boolean[], $9::bytea[], $10::bytea[], $11::text[],
-		$12::integer[]) WITH ORDINALITY AS t (id, tenant_id, type, agent_id, conversation_id, labels, message_id, keyed, head, tail, traceparent, uncounted, n)
+		$12::integer[], $13::bigint[], $14::bigint[]) WITH ORDINALITY
+		AS t (id, tenant_id, type, agent_id, conversation_id, labels, message_id, keyed, head, tail, traceparent, uncounted, message_hash, header_hash, n)
 `
 
 const eventInput = `
@@ -211,11 +212,11 @@ const freshWithoutKeys = `fresh AS (SELECT * FROM input)`
 const logged = `, numbered AS (
 	SELECT *, nextval('fanmail.outbox_seq') AS seq FROM (SELECT * FROM fresh ORDER BY n) AS f
 ), logged AS (
-	INSERT INTO fanmail.events (id, created_at, tenant_id, type, seq, agent_id, conversation_id, labels, message_id, envelope, traceparent)
+	INSERT INTO fanmail.events (id, created_at, tenant_id, type, seq, agent_id, conversation_id, labels, message_id, envelope, traceparent, message_key, header_key)
 	SELECT id, now(), tenant_id, type, seq, nullif(agent_id, ''), nullif(conversation_id, ''),
 	       CASE WHEN labels = '' THEN NULL ELSE string_to_array(labels, E'\x01') END, nullif(message_id, ''),
 	       head || convert_to(to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'UTF8') || tail,
-	       nullif(traceparent, '')
+	       nullif(traceparent, ''), fanmail.search_key(now(), message_hash), fanmail.search_key(now(), header_hash)
 	FROM numbered ORDER BY seq
 )
 `
@@ -244,6 +245,7 @@ type insertColumns struct {
 	keyed                                          []bool
 	heads, tails                                   [][]byte
 	uncounted                                      []int32
+	messageHashes, headerHashes                    []int64
 }
 
 func (c *insertColumns) grow(n int) {
@@ -265,6 +267,7 @@ func (c *insertColumns) add(p *Prepared) {
 	c.tails = append(c.tails, p.tail)
 	c.traces = append(c.traces, p.trace)
 	c.uncounted = append(c.uncounted, p.uncounted)
+	c.messageHashes, c.headerHashes = append(c.messageHashes, p.message), append(c.headerHashes, p.header)
 }
 
 // args are the arguments of the statements that begin with eventInput.
@@ -274,7 +277,7 @@ func (c *insertColumns) args(ctx context.Context) []any {
 			c.traces[i] = cmp.Or(c.traces[i], trace)
 		}
 	}
-	return []any{c.ids, c.tenants, c.types, c.agents, c.conversations, c.labels, c.messages, c.keyed, c.heads, c.tails, c.traces, c.uncounted}
+	return []any{c.ids, c.tenants, c.types, c.agents, c.conversations, c.labels, c.messages, c.keyed, c.heads, c.tails, c.traces, c.uncounted, c.messageHashes, c.headerHashes}
 }
 
 // insert picks the statement: the one for keys costs more.

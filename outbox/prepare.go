@@ -15,6 +15,8 @@ type Prepared struct {
 	head, tail []byte       // the envelope before and after the creation time
 	trace      string       // the traceparent; "": that of the insert
 	uncounted  int32        // bytes that the fan-out counts for the tenant; 0: nothing
+	// The hashes by which it is found; 0: none.
+	message, header int64
 }
 
 // Prepare validates and encodes an event for [InsertPrepared]. It needs no database, so a caller can do this work before
@@ -29,8 +31,9 @@ func Prepare(ev events.Event) (Prepared, error) {
 		return Prepared{}, err
 	}
 	size := min(len(ev.Data), math.MaxInt32)
+	message, header := searchKeys(&ev)
 	ev.Data = nil
-	return Prepared{id: id, event: ev, head: head, tail: tail, uncounted: int32(size)}, nil
+	return Prepared{id: id, event: ev, head: head, tail: tail, uncounted: int32(size), message: message, header: header}, nil
 }
 
 // Traced returns the event with its deliveries traced under the span of ctx. Use it to insert events of several traces in

@@ -97,3 +97,15 @@ func StillWaiting(ctx context.Context, db pg.DB, tenant events.TenantID, seqs []
 	}
 	return waits, nil
 }
+
+// WaitingOfAll counts the events of all tenants that are not fanned out yet, up to [MaxWaiting], and
+// returns the age of the oldest of those: zero if there is none. It reads at most as many rows.
+func WaitingOfAll(ctx context.Context, db pg.DB) (n int, more bool, oldest time.Duration, err error) {
+	var seconds float64
+	err = db.QueryRow(ctx, `SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 FROM (
+		SELECT created_at FROM fanmail.outbox ORDER BY leased_until, seq LIMIT $1) AS waiting`, MaxWaiting+1).Scan(&n, &seconds)
+	if err != nil {
+		return 0, false, 0, fmt.Errorf("count the waiting events of all tenants: %w", err)
+	}
+	return min(n, MaxWaiting), n > MaxWaiting, time.Duration(max(seconds, 0) * float64(time.Second)), nil
+}

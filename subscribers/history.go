@@ -147,18 +147,26 @@ func (s *Store) ListDeliveries(ctx context.Context, tenant events.TenantID, webh
 	if err != nil {
 		return nil, Place{}, fmt.Errorf("list deliveries: %w", err)
 	}
-	var end Place
-	var list []DeliveryRow
+	list, end, err := readPage(rows, filtered)
+	if err != nil {
+		return nil, Place{}, fmt.Errorf("list deliveries: %w", err)
+	}
+	return list, end, nil
+}
+
+// readPage reads the deliveries of a page. With marked rows, each tells whether it is not part of the page but is the
+// last one that was read.
+func readPage(rows pgx.Rows, marked bool) (list []DeliveryRow, end Place, err error) {
+	defer rows.Close()
 	for rows.Next() {
 		var d DeliveryRow
 		last := false
 		into := d.columns()
-		if filtered {
+		if marked {
 			into = append(into, &last)
 		}
 		if err := rows.Scan(into...); err != nil {
-			rows.Close()
-			return nil, Place{}, fmt.Errorf("list deliveries: %w", err)
+			return nil, Place{}, err
 		}
 		if last {
 			end = Place{CreatedAt: d.CreatedAt.UTC(), ID: d.ID}
@@ -166,10 +174,7 @@ func (s *Store) ListDeliveries(ctx context.Context, tenant events.TenantID, webh
 		}
 		list = append(list, d.inUTC())
 	}
-	if err := rows.Err(); err != nil {
-		return nil, Place{}, fmt.Errorf("list deliveries: %w", err)
-	}
-	return list, end, nil
+	return list, end, rows.Err()
 }
 
 // deliveryOf returns a tenant's delivery. The error wraps [pgx.ErrNoRows] if there is none.

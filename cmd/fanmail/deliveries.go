@@ -7,7 +7,7 @@ import (
 )
 
 type deliveriesCmd struct {
-	List  deliveriesList  `cmd:"" help:"List a webhook's deliveries, newest first."`
+	List  deliveriesList  `cmd:"" help:"List deliveries, newest first."`
 	Get   deliveriesGet   `cmd:"" help:"Show a delivery with its attempts."`
 	Retry deliveriesRetry `cmd:"" help:"Retry a delivery now."`
 }
@@ -16,7 +16,7 @@ type deliveriesList struct {
 	target
 	page
 	span
-	Webhook string `arg:"" help:"The webhook's id."`
+	Webhook string `arg:"" optional:"" help:"The webhook's id. Without it, the list has the deliveries of all webhooks."`
 	Status  string `help:"Only deliveries with this status: pending, delivered or failed."`
 	Type    string `help:"Only deliveries of events of this type."`
 }
@@ -26,10 +26,15 @@ func (c *deliveriesList) Run(ctx context.Context, s *session) error {
 	if err := c.set(query); err != nil {
 		return err
 	}
-	return c.list(ctx, s, asTenant, "/v1/webhooks/"+url.PathEscape(c.Webhook)+"/deliveries", c.page, query,
-		column{"ID", "id"}, column{"STATUS", "status"}, column{"TYPE", "event_type"}, column{"EVENT", "event_id"},
+	path, webhook := "/v1/deliveries", []column{{"WEBHOOK", "webhook_id"}}
+	if c.Webhook != "" {
+		path, webhook = "/v1/webhooks/"+url.PathEscape(c.Webhook)+"/deliveries", nil
+	}
+	columns := append([]column{{"ID", "id"}, {"STATUS", "status"}}, webhook...)
+	return c.list(ctx, s, asTenant, path, c.page, query, append(columns,
+		column{"TYPE", "event_type"}, column{"EVENT", "event_id"},
 		column{"ATTEMPTS", "attempts"}, column{"CODE", "last_status_code"}, column{"ERROR", "last_error"},
-		column{"NEXT", "next_retry_at"}, column{"CREATED", "created_at"})
+		column{"NEXT", "next_retry_at"}, column{"CREATED", "created_at"})...)
 }
 
 type deliveriesGet struct {

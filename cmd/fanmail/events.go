@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +12,7 @@ import (
 
 type eventsCmd struct {
 	List      eventsList      `cmd:"" help:"List events, newest first."`
+	Find      eventsFind      `cmd:"" help:"Find events by id, mail address, Message-ID or subject."`
 	Get       eventsGet       `cmd:"" help:"Show an event with its deliveries."`
 	Tail      eventsTail      `cmd:"" help:"Print events as they are relayed."`
 	Create    eventsCreate    `cmd:"" help:"Create an event."`
@@ -35,51 +35,6 @@ func (c *eventsList) Run(ctx context.Context, s *session) error {
 	return c.list(ctx, s, asTenant, "/v1/events", c.page, query,
 		column{"ID", "id"}, column{"TYPE", "type"}, column{"AGENT", "agent_id"},
 		column{"MESSAGE", "message_id"}, column{"CREATED", "created_at"})
-}
-
-type eventsGet struct {
-	target
-	ID string `arg:""`
-}
-
-func (c *eventsGet) Run(ctx context.Context, s *session) error {
-	path := "/v1/events/" + url.PathEscape(c.ID)
-	if c.JSON {
-		return c.show(ctx, s, asTenant, http.MethodGet, path, nil)
-	}
-	api, err := c.client(s, asTenant)
-	if err != nil {
-		return err
-	}
-	var answer json.RawMessage
-	if err := api.Do(ctx, http.MethodGet, path, nil, nil, &answer); err != nil {
-		return err
-	}
-	if err := s.printObject(answer, "deliveries"); err != nil {
-		return err
-	}
-	var event struct {
-		Deliveries []map[string]any `json:"deliveries"`
-	}
-	d := json.NewDecoder(bytes.NewReader(answer))
-	d.UseNumber()
-	if err := d.Decode(&event); err != nil {
-		return fmt.Errorf("decode the event's deliveries: %w", err)
-	}
-	s.say("")
-	if len(event.Deliveries) == 0 {
-		s.say("No deliveries: no enabled webhook matched the event, or it is not fanned out yet.")
-		return nil
-	}
-	return s.printTable(event.Deliveries, []column{
-		{"DELIVERY", "id"},
-		{"WEBHOOK", "webhook_id"},
-		{"STATUS", "status"},
-		{"ATTEMPTS", "attempts"},
-		{"CODE", "last_status_code"},
-		{"ERROR", "last_error"},
-		{"NEXT", "next_retry_at"},
-	})
 }
 
 type eventsCreate struct {

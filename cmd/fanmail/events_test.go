@@ -36,3 +36,35 @@ func TestAKeyForATenantNeedsTheTenantsID(t *testing.T) {
 	require.Contains(t, out, "--tenant must be a tenant's id (ten_...)")
 	require.Contains(t, out, "fanmail tenants list")
 }
+
+func TestEventsAreFound(t *testing.T) {
+	t.Parallel()
+	dir := up(t)
+	create := func(subject string) string {
+		return object(t, must(t, dir, `{"from":"Ann <ann@shop.example>","to":"team@corp.example","message_id_header":"`+subject+`@shop.example","subject":"Order `+subject+`"}`,
+			"events", "create", "email.received", "--message", "mine-"+subject, "--json"))["id"].(string)
+	}
+	first, second := create("1"), create("2")
+	for _, search := range [][]string{
+		{"order 1"}, {"<1@shop.example>"}, {"1@shop.example"}, {"--from", "ann@shop.example", "--subject", "1"}, {"--message", "mine-1"}, {"--message-id", "1@shop.example"}, {first},
+	} {
+		out := must(t, dir, "", append([]string{"events", "find"}, search...)...)
+		require.Contains(t, out, first, search)
+		require.NotContains(t, out, second, search)
+	}
+	for _, search := range [][]string{{"ann@shop.example"}, {"@shop.example"}, {"team@corp.example"}, {"order"}, {}} {
+		out := must(t, dir, "", append([]string{"events", "find"}, search...)...)
+		require.Contains(t, out, first, search)
+		require.Contains(t, out, second, search)
+	}
+	require.NotContains(t, must(t, dir, "", "events", "find", "nothing"), "evt_")
+	out, code := fanmail(t, dir, "", "events", "find", "order", "--subject", "other")
+	require.Equal(t, 1, code)
+	require.Contains(t, out, `the search is for subject "order" already`)
+
+	receiver := sink.New(t)
+	hook := object(t, must(t, dir, "", "webhooks", "create", "--url", receiver.URL("/in"), "--events", "email.sent", "--json"))["id"].(string)
+	delivery := object(t, must(t, dir, "", "webhooks", "test", hook, "--json"))["id"].(string)
+	require.Contains(t, must(t, dir, "", "events", "find", delivery), delivery)
+	require.Regexp(t, `(?m)^`+delivery+` +\S+ +`+hook, must(t, dir, "", "deliveries", "list"))
+}

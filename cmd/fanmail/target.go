@@ -101,48 +101,73 @@ type page struct {
 
 // list calls the API and prints the rows of the response.
 func (t *target) list(ctx context.Context, s *session, as role, path string, p page, query url.Values, columns ...column) error {
-	c, err := t.client(s, as)
-	if err != nil {
-		return err
-	}
 	if query == nil {
 		query = url.Values{}
 	}
-	query.Set("limit", strconv.Itoa(p.Limit))
-	if p.Cursor != "" {
-		query.Set("cursor", p.Cursor)
+	l := listed{target: t, role: as, path: path, page: p, columns: columns}
+	_, err := l.print(ctx, s, query, true)
+	return err
+}
+
+// listed is how a list is read and printed.
+type listed struct {
+	*target
+	role    role
+	path    string
+	page    page
+	columns []column
+	passed  func(time.Time) // is told how far an empty page has searched; nil: nobody is
+}
+
+// print prints the first page with rows, and reports whether there is one. If there is none, it prints nothing unless
+// always is set.
+func (l *listed) print(ctx context.Context, s *session, query url.Values, always bool) (bool, error) {
+	c, err := l.client(s, l.role)
+	if err != nil {
+		return false, err
+	}
+	query.Set("limit", strconv.Itoa(l.page.Limit))
+	if l.page.Cursor != "" {
+		query.Set("cursor", l.page.Cursor)
 	}
 	var answer json.RawMessage
 	var rows struct {
-		Data       []map[string]any `json:"data"`
-		NextCursor *string          `json:"next_cursor"`
+		Data          []map[string]any `json:"data"`
+		NextCursor    *string          `json:"next_cursor"`
+		SearchedUntil *time.Time       `json:"searched_until"`
 	}
 	for {
-		if err := c.Do(ctx, http.MethodGet, path, query, nil, &answer); err != nil {
-			return err
+		if err := c.Do(ctx, http.MethodGet, l.path, query, nil, &answer); err != nil {
+			return false, err
 		}
 		d := json.NewDecoder(bytes.NewReader(answer))
 		d.UseNumber()
-		rows.NextCursor = nil
+		rows.NextCursor, rows.SearchedUntil = nil, nil
 		if err := d.Decode(&rows); err != nil {
-			return fmt.Errorf("decode the list: %w", err)
+			return false, fmt.Errorf("decode the list: %w", err)
 		}
 		if len(rows.Data) > 0 || rows.NextCursor == nil {
 			break
 		}
 		// The filter matched no row of this page; read the next one.
 		query.Set("cursor", *rows.NextCursor)
+		if l.passed != nil && rows.SearchedUntil != nil {
+			l.passed(*rows.SearchedUntil)
+		}
 	}
-	if t.JSON {
-		return s.printJSON(answer)
+	if len(rows.Data) == 0 && !always {
+		return false, nil
 	}
-	if err := s.printTable(rows.Data, columns); err != nil {
-		return err
+	if l.JSON {
+		return true, s.printJSON(answer)
+	}
+	if err := s.printTable(rows.Data, l.columns); err != nil {
+		return false, err
 	}
 	if rows.NextCursor != nil {
 		s.say("more: --cursor %s", *rows.NextCursor)
 	}
-	return nil
+	return true, nil
 }
 
 // span is a window of time: since is inclusive, until exclusive.

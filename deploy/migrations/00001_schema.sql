@@ -7,6 +7,10 @@
 CREATE FUNCTION fanmail.bucket(at timestamptz) RETURNS integer LANGUAGE sql STABLE PARALLEL SAFE
     RETURN floor(extract(epoch FROM at) / 2592000)::integer;
 
+-- The key by which an event is found: the hour of a time, counted from 1970, before 40 bits of a hash. NULL for the hash 0.
+CREATE FUNCTION fanmail.search_key(at timestamptz, hash bigint) RETURNS bigint LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN CASE WHEN hash <> 0 THEN ((floor(date_part('epoch', at) / 3600)::bigint << 40) | hash) END;
+
 CREATE TABLE fanmail.tenants (
     id         uuid PRIMARY KEY,
     name       text NOT NULL,
@@ -16,6 +20,9 @@ CREATE TABLE fanmail.tenants (
 );
 
 CREATE INDEX tenants_operator ON fanmail.tenants (id) WHERE operator;
+CREATE INDEX tenants_created ON fanmail.tenants (created_at DESC, id DESC);
+-- Searches by the beginning of a name, in any case.
+CREATE INDEX tenants_name ON fanmail.tenants (lower(name) COLLATE "C", id);
 
 CREATE TABLE fanmail.api_keys (
     id           uuid PRIMARY KEY,
@@ -132,17 +139,28 @@ CREATE TABLE fanmail.webhooks (
     -- Enabled again after an automatic disabling, and nothing delivered since.
     recovering               boolean NOT NULL DEFAULT false,
     deleted_at               timestamptz,
+    disabled_at              timestamptz,      -- the last time that it was disabled, by whomever
+    -- The last time that events or filters changed; NULL: never.
+    matching_changed_at      timestamptz,
     -- The transaction that changed the row last. Readers ask for everything
     -- from their last snapshot's xmin on, which misses no late committer.
     changed_xid              xid8 NOT NULL DEFAULT pg_current_xact_id()
 ) WITH (fillfactor = 70);
 CREATE INDEX webhooks_tenant ON fanmail.webhooks (tenant_id, created_at DESC, id DESC) WHERE deleted_at IS NULL;
+CREATE INDEX webhooks_deleted ON fanmail.webhooks (tenant_id, deleted_at DESC) WHERE deleted_at IS NOT NULL;
 CREATE INDEX webhooks_changed ON fanmail.webhooks (changed_xid);
 
 -- +goose StatementBegin
 CREATE FUNCTION fanmail.webhooks_stamp() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.changed_xid := pg_current_xact_id();
+    IF OLD.enabled AND NOT NEW.enabled THEN
+        NEW.disabled_at := now();
+    END IF;
+    IF (NEW.events, NEW.filter_agent_ids, NEW.filter_conversation_ids, NEW.filter_labels)
+        IS DISTINCT FROM (OLD.events, OLD.filter_agent_ids, OLD.filter_conversation_ids, OLD.filter_labels) THEN
+        NEW.matching_changed_at := now();
+    END IF;
     RETURN NEW;
 END $$;
 -- +goose StatementEnd
@@ -166,10 +184,16 @@ CREATE TABLE fanmail.events (
     message_id      text,
     envelope        bytea NOT NULL,
     traceparent     text,                      -- W3C; NULL unless the event is sampled
+    -- Hour and hash of message_id, and of the Message-ID header in the envelope. NULL for none, and, in message_key, for
+    -- received mail: the id of its event is derived from message_id.
+    message_key     bigint,
+    header_key      bigint,
     PRIMARY KEY (id, created_at)
 ) PARTITION BY RANGE (created_at);
 ALTER TABLE fanmail.events ALTER COLUMN envelope SET STORAGE EXTERNAL;
 CREATE INDEX events_tenant ON fanmail.events (tenant_id, created_at DESC, id DESC);
+CREATE INDEX events_message ON fanmail.events (message_key, created_at DESC) WHERE message_key IS NOT NULL;
+CREATE INDEX events_header ON fanmail.events (header_key, created_at DESC) WHERE header_key IS NOT NULL;
 
 -- The event ids that were derived from an idempotency key, in buckets of 30 days:
 -- at most one event for a key within 30 days, exact under concurrency.

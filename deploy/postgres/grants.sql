@@ -59,6 +59,7 @@ GRANT SELECT, INSERT ON fanmail.events, fanmail.event_keys, fanmail.outbox, fanm
 GRANT SELECT, INSERT, UPDATE (proof) ON fanmail.secret_keys TO fanmail_api;
 GRANT SELECT ON fanmail.messages, fanmail.message_raws, fanmail.webhook_delivery_attempts, fanmail.replay_deliveries TO fanmail_api;
 GRANT SELECT, UPDATE ON fanmail.webhook_deliveries TO fanmail_api; -- a retry makes one due
+GRANT SELECT ON fanmail.dispatchers, fanmail.partition_owners TO fanmail_api; -- operators see who works
 GRANT USAGE ON SEQUENCE fanmail.outbox_seq TO fanmail_api;
 
 -- imports and imported_rows: nobody but the owner, who runs `fanmail import`.

@@ -12,6 +12,8 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/activity"
 	"github.com/fanmail-dev/fanmail/internal/attempt"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 )
@@ -80,7 +82,9 @@ func (d *Deliverer) attempt(attemptCtx, writeCtx context.Context, c *claimed) (r
 	if c.attempts == 0 {
 		d.metrics.lag.Observe(max(0, time.Since(c.createdAt).Seconds()))
 	}
+	d.o.Activity.Began(c.tenant, events.WebhookID{}, c.agent)
 	r = d.poster.post(attemptCtx, c, p, b)
+	d.o.Activity.Ended(c.tenant, events.WebhookID{}, c.agent, activity.OutcomeOf(r.Delivered, r.StatusCode), int(b.length()))
 	d.metrics.attempts.WithLabelValues(r.Reason).Inc()
 	d.metrics.duration.Observe(r.Duration.Seconds())
 	if r.Detail != "" {

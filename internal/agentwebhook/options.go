@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/fanmail-dev/fanmail/internal/activity"
 	"github.com/fanmail-dev/fanmail/internal/blobs"
 )
 
@@ -38,6 +39,8 @@ type Options struct {
 	Sunset time.Time
 	// Blobs holds large raw mails; nil: the database has all.
 	Blobs blobs.Store
+	// Activity counts the attempts, for the operator's view. Nil: nothing counts.
+	Activity *activity.Recorder
 	// Drain is the longest time that stopping may take; zero: 20 s.
 	Drain      time.Duration
 	Log        *zap.Logger           // nil: silent

@@ -49,6 +49,13 @@ func TestSearchAndClaimReadOnlyTheirRows(t *testing.T) {
 		_, err = pool.Exec(ctx, `ANALYZE fanmail.webhook_deliveries`)
 		require.NoError(t, err)
 	}
+	rec.Reset()
+	late, err := CountLate(ctx, rec.Pool, 15)
+	require.NoError(t, err)
+	require.Len(t, late, 15)
+	require.Equal(t, 2000, late[0].Pending)
+	require.Contains(t, late[0].Agent, "dead", "those that wait longest come first")
+	rec.Of(t, "late AS MATERIALIZED").Within(t, pgplan.Bound{Indexes: []string{"webhook_deliveries_due"}, Rows: 2 * 21_000, Sorted: 100, Blocks: 2 * 21_000})
 	due, last, err := waiting(ctx, rec.Pool, "", 7)
 	require.NoError(t, err)
 	require.Len(t, due, 7)

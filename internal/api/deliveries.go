@@ -94,7 +94,22 @@ type deliveryQuery struct {
 	EventType eventType        `query:"event_type"`
 }
 
+type allDeliveriesQuery struct {
+	Paging
+	Status    string           `query:"status" enum:"pending,delivered,failed"`
+	Since     instant          `query:"since" doc:"Deliveries created at this time or later."`
+	Until     instant          `query:"until" doc:"Deliveries created before this time."`
+	WebhookID events.WebhookID `query:"webhook_id" doc:"Only deliveries to this webhook."`
+	EventType eventType        `query:"event_type"`
+}
+
 func (s *server) deliveryRoutes() {
+	register(s, tenants, huma.Operation{
+		OperationID: "list-all-deliveries", Method: http.MethodGet, Path: "/v1/deliveries",
+		Summary: "List the deliveries of all webhooks",
+		Description: scanNote + fmt.Sprintf(" The list has the deliveries of up to %[1]d webhooks, and of the %[1]d that were deleted last.",
+			subscribers.ListWebhooks),
+	}, s.listAllDeliveries)
 	register(s, tenants, huma.Operation{
 		OperationID: "list-deliveries", Method: http.MethodGet, Path: "/v1/webhooks/{id}/deliveries",
 		Summary: "List a webhook's deliveries", Description: scanNote,
@@ -123,6 +138,25 @@ func (s *server) listDeliveries(ctx context.Context, in *deliveryQuery) (*body[l
 		return nil, err
 	}
 	return pageTo(&in.Paging, found, end, placeDelivery, showDelivery), nil
+}
+
+func (s *server) listAllDeliveries(ctx context.Context, in *allDeliveriesQuery) (*body[searched[Delivery]], error) {
+	after, err := in.after()
+	if err != nil {
+		return nil, err
+	}
+	f := subscribers.DeliveryFilter{Status: in.Status, EventType: events.Type(in.EventType), Since: in.Since.Time, Until: in.Until.Time}
+	var found []subscribers.DeliveryRow
+	var end subscribers.Place
+	if in.WebhookID.IsZero() {
+		found, end, err = s.store.ListAllDeliveries(ctx, tenant(ctx), f, after, in.Limit+1)
+	} else {
+		found, end, err = s.store.ListDeliveries(ctx, tenant(ctx), in.WebhookID, f, after, in.Limit+1)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return searchedTo(&in.Paging, found, end, placeDelivery, showDelivery), nil
 }
 
 func (s *server) getDelivery(ctx context.Context, in *deliveryPath) (*body[deliveryDetail], error) {

@@ -89,6 +89,19 @@ type eventQuery struct {
 	AgentID storedText `query:"agent_id" maxLength:"998"`
 	Since   instant    `query:"since" doc:"Events created at this time or later."`
 	Until   instant    `query:"until" doc:"Events created before this time."`
+
+	MessageID       storedText `query:"message_id" maxLength:"998" doc:"The event's message_id."`
+	MessageIDHeader storedText `query:"message_id_header" maxLength:"998" doc:"The Message-ID of the mail, with or without angle brackets: data.message_id_header of its event."`
+	From            storedText `query:"from" maxLength:"998" doc:"The sender: an address, or a part of an address or of a name. A part that begins with @ is a domain."`
+	To              storedText `query:"to" maxLength:"998" doc:"A recipient, likewise. The event's agent is one."`
+	Subject         storedText `query:"subject" maxLength:"998" doc:"A part of the subject."`
+}
+
+func (q *eventQuery) filter() outbox.LogFilter {
+	return outbox.LogFilter{
+		Type: events.Type(q.Type), AgentID: mailbox.Fold(string(q.AgentID)), Since: q.Since.Time, Until: q.Until.Time,
+		MessageID: string(q.MessageID), MessageIDHeader: string(q.MessageIDHeader), From: string(q.From), To: string(q.To), Subject: string(q.Subject),
+	}
 }
 
 type redeliverInput struct {
@@ -107,7 +120,9 @@ func (s *server) eventRoutes() {
 	doc := s.api.OpenAPI()
 	doc.Paths["/v1/events"].Post.RequestBody.Content[jsonType].Schema = doc.Components.Schemas.Schema(reflect.TypeFor[newEvent](), true, "")
 	register(s, tenants, huma.Operation{
-		OperationID: "list-events", Method: http.MethodGet, Path: "/v1/events", Summary: "List events", Description: scanNote,
+		OperationID: "list-events", Method: http.MethodGet, Path: "/v1/events", Summary: "List and find events",
+		Description: scanNote + " `message_id` and `message_id_header` are looked up by an index. `from`, `to` and `subject` compare the mails in the events' data, " +
+			"in letters of either case. An event is listed if it passes all filters.",
 	}, s.listEvents)
 	register(s, tenants, huma.Operation{
 		OperationID: "get-event", Method: http.MethodGet, Path: "/v1/events/{id}", Summary: "Read an event and its deliveries",
@@ -120,18 +135,17 @@ func (s *server) eventRoutes() {
 	}, s.redeliverEvent)
 }
 
-func (s *server) listEvents(ctx context.Context, in *eventQuery) (*body[list[Event]], error) {
+func (s *server) listEvents(ctx context.Context, in *eventQuery) (*body[searched[Event]], error) {
 	after, err := in.after()
 	if err != nil {
 		return nil, err
 	}
-	f := outbox.LogFilter{Type: events.Type(in.Type), AgentID: mailbox.Fold(string(in.AgentID)), Since: in.Since.Time, Until: in.Until.Time}
-	found, end, err := outbox.ListLog(ctx, s.pool, tenant(ctx), f, after, in.Limit+1)
+	found, end, err := outbox.ListLog(ctx, s.pool, tenant(ctx), in.filter(), after, in.Limit+1)
 	if err != nil {
 		return nil, err
 	}
 	place := func(r events.Record) (time.Time, [16]byte) { return r.CreatedAt, r.ID }
-	return pageTo(&in.Paging, found, end, place, showEvent), nil
+	return searchedTo(&in.Paging, found, end, place, showEvent), nil
 }
 
 func (s *server) getEvent(ctx context.Context, in *EventPath) (*body[eventDetail], error) {

@@ -17,6 +17,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/blobs"
 	"github.com/fanmail-dev/fanmail/internal/keyring"
+	"github.com/fanmail-dev/fanmail/internal/operator"
 	"github.com/fanmail-dev/fanmail/internal/replay"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/internal/usage"
@@ -60,6 +61,9 @@ type Options struct {
 	// another, and a key can have a lower limit of its own. Zero: only quotas that are
 	// set and the keys' own limits apply.
 	RateLimit int
+	// Doctor makes the checks of `fanmail doctor` until ctx ends. Calls do not overlap. nil: the
+	// operation answers 503.
+	Doctor func(ctx context.Context) []Finding
 	// Ready returns an error while the process cannot serve. Defaults to a ping
 	// of the database.
 	Ready func(context.Context) error
@@ -99,6 +103,7 @@ func NewHandler(o Options) (http.Handler, error) {
 		tails: openCounts{byTenant: map[events.TenantID]int64{}}, lookups: openCounts{byTenant: map[events.TenantID]int64{}}, delivering: openCounts{byTenant: map[events.TenantID]int64{}},
 		previews: openCounts{byTenant: map[events.TenantID]int64{}}, stopping: o.Stopping,
 	}
+	s.view, s.doctor.check = operator.New(o.Pool, o.NC, o.JS), o.Doctor
 	if s.log == nil {
 		s.log = zap.NewNop()
 	}
@@ -143,6 +148,7 @@ func (s *server) routes() {
 	s.statsRoutes()
 	s.activityRoutes()
 	s.tailRoutes()
+	s.operatorRoutes()
 }
 
 // OpenAPI returns the API's OpenAPI 3.1 document, the same as GET /openapi.json.

@@ -68,6 +68,29 @@ func page[R, T any](p *Paging, rows []R, place func(R) (time.Time, [16]byte), sh
 // pageTo is page for a list that can stop before it has enough rows: end is
 // where it stopped, zero where it did not.
 func pageTo[R, T any](p *Paging, rows []R, end subscribers.Place, place func(R) (time.Time, [16]byte), show func(R) T) *body[list[T]] {
+	out, _ := cut(p, rows, end, place, show)
+	return reply(out)
+}
+
+// searched is one page of a list that searches.
+type searched[T any] struct {
+	Data          []T        `json:"data"`
+	NextCursor    *string    `json:"next_cursor" doc:"The cursor of the next page; null on the last page."`
+	SearchedUntil *time.Time `json:"searched_until" doc:"How far back the list has been searched: the pages so far have all that was created after this time; null on the last page."`
+}
+
+// searchedTo is pageTo for a list that tells how far it has searched.
+func searchedTo[R, T any](p *Paging, rows []R, end subscribers.Place, place func(R) (time.Time, [16]byte), show func(R) T) *body[searched[T]] {
+	out, end := cut(p, rows, end, place, show)
+	answer := searched[T]{Data: out.Data, NextCursor: out.NextCursor}
+	if !end.CreatedAt.IsZero() {
+		answer.SearchedUntil = &end.CreatedAt
+	}
+	return reply(answer)
+}
+
+// cut makes one page, and returns the place where it ends; zero on the last page.
+func cut[R, T any](p *Paging, rows []R, end subscribers.Place, place func(R) (time.Time, [16]byte), show func(R) T) (list[T], subscribers.Place) {
 	out := list[T]{Data: make([]T, 0, min(len(rows), p.Limit))}
 	if len(rows) > p.Limit {
 		rows = rows[:p.Limit]
@@ -77,7 +100,7 @@ func pageTo[R, T any](p *Paging, rows []R, end subscribers.Place, place func(R) 
 		out.Data = append(out.Data, show(r))
 	}
 	out.NextCursor = cursorOf(end)
-	return reply(out)
+	return out, end
 }
 
 // namedPage reads a page of a list that is sorted by a name, so that its cursor is

@@ -16,6 +16,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/blobs"
 	"github.com/fanmail-dev/fanmail/internal/keyring"
+	"github.com/fanmail-dev/fanmail/internal/operator"
 	"github.com/fanmail-dev/fanmail/internal/replay"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/internal/usage"
@@ -48,6 +49,8 @@ type server struct {
 	// delivering counts messages that are delivered on request.
 	delivering openCounts
 	previews   openCounts // of replays
+	view       *operator.View
+	doctor     doctor
 	// stopping is closed when the process stops.
 	stopping <-chan struct{}
 	ready    func(context.Context) error

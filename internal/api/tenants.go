@@ -25,7 +25,21 @@ func (s *server) tenantRoutes() {
 	}, s.createTenant)
 	register(s, operators, huma.Operation{
 		OperationID: "list-tenants", Method: http.MethodGet, Path: "/v1/tenants", Summary: "List all tenants",
+		Description: "Newest first; with `name`, by name.",
 	}, s.listTenants)
+	register(s, anybody, huma.Operation{
+		OperationID: "get-tenant", Method: http.MethodGet, Path: "/v1/tenants/{id}", Summary: "Read a tenant",
+		Description: "A tenant's key reads its own tenant.",
+	}, func(ctx context.Context, in *tenantPath) (*body[tenancy.Tenant], error) {
+		if err := visible(ctx, in.ID); err != nil {
+			return nil, err
+		}
+		t, err := tenancy.Get(ctx, s.pool, in.ID)
+		if err != nil {
+			return nil, err
+		}
+		return reply(t), nil
+	})
 }
 
 func (s *server) createTenant(ctx context.Context, in *createTenantInput) (*body[tenancy.Tenant], error) {
@@ -40,12 +54,22 @@ func (s *server) createTenant(ctx context.Context, in *createTenantInput) (*body
 	return reply(t), nil
 }
 
-func (s *server) listTenants(ctx context.Context, in *struct{ Paging }) (*body[list[tenancy.Tenant]], error) {
+type listTenantsInput struct {
+	Paging
+	Name storedText `query:"name" maxLength:"200" doc:"Only tenants whose name begins with this; upper and lower case of Latin letters without accents are equal."`
+}
+
+func (s *server) listTenants(ctx context.Context, in *listTenantsInput) (*body[list[tenancy.Tenant]], error) {
 	after, err := in.after()
 	if err != nil {
 		return nil, err
 	}
-	found, err := tenancy.List(ctx, s.pool, position(after), in.Limit+1)
+	var found []tenancy.Tenant
+	if in.Name != "" {
+		found, err = tenancy.Search(ctx, s.pool, string(in.Name), after.ID, in.Limit+1)
+	} else {
+		found, err = tenancy.List(ctx, s.pool, position(after), in.Limit+1)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -95,6 +95,7 @@ func (p *process) addAPI(ctx context.Context, c APIConfig, l net.Listener) error
 			AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks, AllowPorts: c.AllowPorts,
 		},
 		Secrets: p.keys, Blobs: p.blobStore(), Usage: p.counter(), Log: p.log, Registerer: p.registry,
+		Doctor: c.diagnose,
 	})
 	if err != nil {
 		_ = l.Close()
@@ -127,4 +128,13 @@ func (p *process) addAPI(ctx context.Context, c APIConfig, l net.Listener) error
 		return serveHTTP(ctx, limited, front, p.drain, p.log.Named("api"))
 	})
 	return nil
+}
+
+// diagnose makes the checks of [Diagnose] with this process's settings.
+func (c *APIConfig) diagnose(ctx context.Context) []api.Finding {
+	var out []api.Finding
+	for _, f := range Diagnose(ctx, DoctorConfig{Database: c.Database, NATS: c.NATS, Secrets: c.Secrets, Blobs: c.Blobs}) {
+		out = append(out, api.Finding(f))
+	}
+	return out
 }

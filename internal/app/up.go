@@ -189,7 +189,10 @@ func (c *UpConfig) addAll(ctx context.Context, p *process, api net.Listener, cre
 		return err
 	}
 	creds.SMTP = reachable(smtp.Addr())
-	if err := p.addAPI(ctx, APIConfig{Outbound: out, DNSServer: c.DNSServer}, api); err != nil {
+	if err := p.addAPI(ctx, APIConfig{
+		Database: Database{URL: secret.Text(creds.DatabaseURL)}, NATS: NATS{URL: secret.Text(creds.NATSURL)}, Secrets: c.Secrets, Blobs: c.Blobs,
+		Outbound: out, DNSServer: c.DNSServer,
+	}, api); err != nil {
 		return err
 	}
 	p.add("credentials", func(ctx context.Context) error {

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/activity"
 	"github.com/fanmail-dev/fanmail/internal/attempt"
 	"github.com/fanmail-dev/fanmail/internal/dispatch/scheduler"
 	"github.com/fanmail-dev/fanmail/internal/faults"
@@ -138,9 +139,13 @@ func (d *Dispatcher) attempt(q *delivery) scheduler.Result {
 		ctx, span = d.startSpan(ctx, q)
 	}
 	if q.Attempts == 0 && !q.IsReplay {
-		observe(ctx, span, d.metrics.lag, max(0, float64(d.clock.latest()-q.createdAt.UnixMicro())/1e6))
+		lag := time.Duration(max(0, d.clock.latest()-q.createdAt.UnixMicro())) * time.Microsecond
+		observe(ctx, span, d.metrics.lag, lag.Seconds())
+		d.o.Activity.Lag(lag)
 	}
+	d.o.Activity.Began(q.webhook.TenantID, q.WebhookID, "")
 	r := d.poster.post(ctx, q.webhook, q)
+	d.o.Activity.Ended(q.webhook.TenantID, q.WebhookID, "", activity.OutcomeOf(r.Delivered, r.StatusCode), len(q.Envelope))
 	faults.At(faults.DispatchPosted)
 	d.metrics.attempts.WithLabelValues(r.Reason).Inc()
 	observe(ctx, span, d.metrics.duration, r.Duration.Seconds())

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/activity"
 	"github.com/fanmail-dev/fanmail/internal/dispatch/scheduler"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -53,4 +54,45 @@ func (d *Dispatcher) inspect(id events.WebhookID) (subscribers.LaneState, bool) 
 		out.RestsUntil = &t
 	}
 	return out, mine
+}
+
+// answerActivity answers what this process did lately. The request comes on the subject
+// of this dispatcher's id.
+func (d *Dispatcher) answerActivity() (*nats.Subscription, error) {
+	return d.nc.Subscribe(events.AskDispatcherPrefix+uuid(d.owner.id), func(m *nats.Msg) {
+		q, err := activity.DecodeRequest(m.Data)
+		if err != nil {
+			return
+		}
+		if body, err := json.Marshal(d.answer(q)); err == nil {
+			_ = m.Respond(body)
+		}
+	})
+}
+
+func (d *Dispatcher) answer(q activity.Request) activity.Answer {
+	a := activity.Answer{ID: uuid(d.owner.id), Name: d.o.Name, Minutes: d.o.Activity.Minutes(), Rows: d.o.Activity.Top(q)}
+	a.Lately, a.Seconds = d.o.Activity.Lately()
+	d.mu.Lock()
+	now := d.clock.now()
+	held, survey := d.sched.Stats(now), d.sched.Survey(now, activity.MostBehind)
+	d.mu.Unlock()
+	a.Holding = activity.Holding{
+		Lanes: held.Lanes, InFlight: held.InFlight, Queued: held.Queued, OpenBreakers: held.OpenBreakers, Partitions: held.OwnedPartitions,
+		Slots: d.o.Slots, SlowSlots: d.o.SlowSlots, Behind: survey.Behind, OldestDueMS: held.OldestDue.Milliseconds(),
+		PastBroker: d.o.PastBroker != nil && d.o.PastBroker(), Late: concerns(survey.Late), Probing: concerns(survey.Probing),
+	}
+	return a
+}
+
+func concerns(list []scheduler.Concern) []activity.Lane {
+	var out []activity.Lane
+	for _, c := range list {
+		l := activity.Lane{Webhook: c.Webhook.String(), Tenant: c.Tenant.String(), Failures: c.FailuresInARow, Due: c.Due}
+		if !c.RestsUntil.IsZero() {
+			l.RestsUntil = c.RestsUntil.UnixMicro()
+		}
+		out = append(out, l)
+	}
+	return out
 }

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/activity"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 )
 
@@ -47,6 +48,11 @@ type Options struct {
 	// Tracer makes the spans of traced events. Nil: none are made, and
 	// receivers get no traceparent header.
 	Tracer trace.Tracer
+	// Activity counts the attempts, for the operator's view. Nil: nothing counts.
+	Activity *activity.Recorder
+	// PastBroker says that events are taken from the outbox, because the broker does not
+	// deliver them. Nil: never.
+	PastBroker func() bool
 	// OldEnvelope returns an event's envelope in the form that webhooks with an older envelope get. release is called once
 	// it is sent. Nil: such webhooks get the stored envelope.
 	OldEnvelope func(ctx context.Context, tenant events.TenantID, envelope []byte) (old []byte, release func(), err error)

@@ -93,6 +93,11 @@ func (d *Dispatcher) subscribe() (unsubscribe func(), err error) {
 		return unsubscribe, fmt.Errorf("subscribe to %s*: %w", events.AskLanePrefix, err)
 	}
 	all = append(all, questions)
+	activity, err := d.answerActivity()
+	if err != nil {
+		return unsubscribe, fmt.Errorf("subscribe to %s: %w", events.AskDispatcherPrefix, err)
+	}
+	all = append(all, activity)
 	return unsubscribe, nil
 }
 

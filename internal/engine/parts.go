@@ -13,6 +13,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/fanout"
+	"github.com/fanmail-dev/fanmail/internal/activity"
 	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
 	"github.com/fanmail-dev/fanmail/internal/dispatch"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
@@ -65,10 +66,12 @@ func NewDispatcher(ctx context.Context, c Conn, o Options) (*Dispatcher, error) 
 		counter = usage.New(c.Pool, o.log())
 		d.opened = append(d.opened, counter.Close)
 	}
+	lately := activity.NewRecorder()
 	d.dispatch, err = dispatch.New(c.Pool, c.NC, c.JS, d.registry, dispatch.Options{
 		Name: o.Name, Slots: o.Slots, SlowSlots: o.SlowSlots, AllowHTTP: o.AllowHTTP, AllowNetworks: o.AllowNetworks,
 		AllowPorts: o.AllowPorts, Proxy: o.Proxy, ProxyFilters: o.ProxyFilters, Drain: o.Drain, Streams: o.Streams, Log: o.Log, Registerer: o.Registerer, Tracer: o.Tracer,
 		OldEnvelope: oldEnvelopes(c.Pool, o.Blobs),
+		Activity:    lately, PastBroker: func() bool { return d.fanout.Publishing().PastBroker },
 	})
 	if err != nil {
 		own.Close()
@@ -76,11 +79,12 @@ func NewDispatcher(ctx context.Context, c Conn, o Options) (*Dispatcher, error) 
 	}
 	d.fanout = fanout.New(c.Pool, c.JS, d.registry, fanout.Options{
 		Streams: o.Streams, Lanes: d.dispatch, PerWebhook: o.MessagePerWebhook, Log: o.Log, Registerer: o.Registerer, Tracer: o.Tracer,
-		Count: func(tenant events.TenantID, bytes int64) { counter.Add(tenant, usage.Amount{Events: 1, Bytes: bytes}) },
+		Count:     func(tenant events.TenantID, bytes int64) { counter.Add(tenant, usage.Amount{Events: 1, Bytes: bytes}) },
+		FannedOut: lately.Event,
 	})
 	d.replay = replay.NewRunner(c.Pool, c.NC, c.JS, d.registry, replay.Options{Rate: o.ReplayRate, Log: o.Log, Registerer: o.Registerer})
 	d.opevents = opevents.New(c.Pool, opevents.Options{NC: c.NC, Log: o.Log, Registerer: o.Registerer})
-	d.agents = Agents(own, c.NC, o)
+	d.agents = agents(own, c.NC, o, lately)
 	if o.Maintain {
 		d.maintain = newMaintenance(c.Pool, d.agents, 0, o)
 	}
@@ -89,10 +93,15 @@ func NewDispatcher(ctx context.Context, c Conn, o Options) (*Dispatcher, error) 
 
 // Agents delivers to the agents' own webhooks.
 func Agents(pool *pgxpool.Pool, nc *nats.Conn, o Options) *agentwebhook.Deliverer {
+	return agents(pool, nc, o, nil)
+}
+
+func agents(pool *pgxpool.Pool, nc *nats.Conn, o Options, lately *activity.Recorder) *agentwebhook.Deliverer {
 	return agentwebhook.New(pool, nc, agentwebhook.Options{
 		Slots: o.Agents.Slots, AllowHTTP: o.AllowHTTP, AllowNetworks: o.AllowNetworks,
 		AllowPorts: o.AllowPorts, Proxy: o.Proxy, ProxyFilters: o.ProxyFilters,
 		Deprecated: o.Agents.Deprecated, Sunset: o.Agents.Sunset, Blobs: o.Blobs, Drain: o.Drain, Log: o.Log, Registerer: o.Registerer,
+		Activity: lately,
 	})
 }
 

@@ -1,7 +1,9 @@
 package importe2a
 
 import (
+	"bytes"
 	"context"
+	"net/mail"
 	"regexp"
 	"strings"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/e2aenvelope"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
@@ -93,11 +96,32 @@ func (p *pass) event(e *event) (out outbox.Imported, ok bool) {
 		count.Left++
 		return out, false
 	}
-	out = outbox.Imported{Envelope: []byte(e.envelope), Waiting: waits, Record: events.Record{
+	out = outbox.Imported{Envelope: []byte(e.envelope), MessageIDHeader: headerOf(e), Waiting: waits, Record: events.Record{
 		ID: keyOf[events.EventKind](e.id), TenantID: tenant, Type: events.Type(e.typ), CreatedAt: p.placed(e.at),
 		AgentID: mailbox.Fold(clip(e.agent)), ConversationID: clip(e.conversation), MessageID: messageText(e.message), Labels: cleanLabels(e.labels),
 	}}
 	return out, true
+}
+
+// headerOf returns the Message-ID of a received mail, which e2a keeps in the raw mail alone; "" for none.
+func headerOf(e *event) string {
+	if e.typ != string(events.EmailReceived) {
+		return ""
+	}
+	received, err := e2aenvelope.DecodeReceived([]byte(e.envelope))
+	if err != nil {
+		return ""
+	}
+	return messageID(received.RawMessage)
+}
+
+// messageID returns the Message-ID of a raw mail; "" for none.
+func messageID(raw []byte) string {
+	m, err := mail.ReadMessage(bytes.NewReader(raw))
+	if err != nil {
+		return ""
+	}
+	return m.Header.Get("Message-ID")
 }
 
 // messageText is the id of a message here, as text; "" for none.

@@ -125,7 +125,7 @@ func (p *pass) message(m *message) (*mailbox.ImportedMail, *outbox.Imported, err
 		MessageID: m.id, ConversationID: m.conversation, Agent: e2aenvelope.AgentOf(m.agent), From: e2aenvelope.Text(m.sender), To: m.to, CC: m.cc, ReplyTo: m.replyTo,
 		Recipient: e2aenvelope.Text(recipient), Subject: e2aenvelope.Text(m.subject), RawMessage: []byte{}, AuthHeaders: e2aenvelope.CleanHeaders(headers), ReceivedAt: m.at.UTC(),
 	})
-	return mail, &outbox.Imported{Envelope: envelope, Unlisted: true, Record: events.Record{
+	return mail, &outbox.Imported{Envelope: envelope, MessageIDHeader: messageID(m.raw), Unlisted: true, Record: events.Record{
 		ID: event, TenantID: agent.TenantID, Type: events.EmailReceived, CreatedAt: at, AgentID: agent.Address, ConversationID: clip(m.conversation), MessageID: id.String(),
 	}}, err
 }

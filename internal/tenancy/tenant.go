@@ -86,15 +86,17 @@ func List(ctx context.Context, db DB, after Position, limit int) ([]Tenant, erro
 	if err != nil {
 		return nil, fmt.Errorf("list tenants: %w", err)
 	}
-	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t Tenant, err error) {
-		err = row.Scan(&t.ID, &t.Name, &t.Operator, &t.CreatedAt)
-		t.CreatedAt = t.CreatedAt.UTC()
-		return t, err
-	})
+	found, err := pgx.CollectRows(rows, scanTenant)
 	if err != nil {
 		return nil, fmt.Errorf("list tenants: %w", err)
 	}
 	return found, nil
+}
+
+func scanTenant(row pgx.CollectableRow) (t Tenant, err error) {
+	err = row.Scan(&t.ID, &t.Name, &t.Operator, &t.CreatedAt)
+	t.CreatedAt = t.CreatedAt.UTC()
+	return t, err
 }
 
 // Lock makes other callers of Lock for the tenant wait until tx ends. It blocks no
@@ -117,3 +119,18 @@ func QueueKnown(b *pgx.Batch, ids []events.TenantID, known map[events.TenantID]b
 // SelectOperators is a query for the ids of the operators' tenants, for statements
 // that join them. Its column is "id".
 const SelectOperators = `SELECT id FROM fanmail.tenants WHERE operator`
+
+// TenantNames returns the names of the tenants that exist. It reads a row for each id.
+func TenantNames(ctx context.Context, db DB, ids []events.TenantID) (map[events.TenantID]string, error) {
+	rows, err := db.Query(ctx, `SELECT id, name FROM fanmail.tenants WHERE id = ANY($1::uuid[])`, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read tenants' names: %w", err)
+	}
+	names := make(map[events.TenantID]string, len(ids))
+	var id events.TenantID
+	var name string
+	if _, err := pgx.ForEachRow(rows, []any{&id, &name}, func() error { names[id] = name; return nil }); err != nil {
+		return nil, fmt.Errorf("read tenants' names: %w", err)
+	}
+	return names, nil
+}

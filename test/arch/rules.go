@@ -55,6 +55,10 @@ var Rules = []Rule{
 		Because: "every door asks it, so it knows nobody",
 	},
 	{
+		Package: "internal/activity", May: []string{"events"},
+		Because: "it counts what it is told, and need not know who makes attempts",
+	},
+	{
 		Package: "internal/faults",
 		Because: "anything may stand at a crash point, so it knows nothing",
 	},
@@ -111,8 +115,12 @@ var Rules = []Rule{
 		Because: "it ships spans of whatever kind, and only app decides that it does",
 	},
 	{
-		Package: "outbox", May: []string{"events", "internal/input", "internal/pg", "internal/retention", "internal/tracecontext"},
+		Package: "outbox", May: []string{"events", "internal/input", "internal/mailsearch", "internal/pg", "internal/retention", "internal/tracecontext"},
 		Because: "producers call Insert in their own transactions and must not meet what happens afterwards",
+	},
+	{
+		Package: "internal/mailsearch", May: []string{"events"},
+		Because: "whether a mail fits a search is said by its bytes alone; who stored it is not its concern",
 	},
 	{
 		Package: "events/email",
@@ -163,7 +171,7 @@ var Rules = []Rule{
 		Because: "fan-out makes deliveries and hands them to the broker; it never calls the dispatcher",
 	},
 	{
-		Package: "internal/dispatch", May: []string{"deploy/migrations", "events", "internal/attempt", "internal/dispatch/scheduler", "internal/faults", "internal/pg", "internal/retention", "internal/stream", "internal/telemetry", "internal/tracecontext", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/dispatch", May: []string{"deploy/migrations", "events", "internal/activity", "internal/attempt", "internal/dispatch/scheduler", "internal/faults", "internal/pg", "internal/retention", "internal/stream", "internal/telemetry", "internal/tracecontext", "outbox", "subscribers", "subscribers/signature"},
 		Because: "the dispatcher lives on delivery messages and rows, whoever made them; its maintenance makes the partitions of the schema",
 	},
 	{
@@ -187,7 +195,7 @@ var Rules = []Rule{
 		Because: "an import writes through the owners of the tables, and nothing of Fanmail knows where it came from",
 	},
 	{
-		Package: "internal/agentwebhook", May: []string{"events", "events/email", "internal/attempt", "internal/blobs", "internal/e2aenvelope", "internal/mailbox", "internal/pg", "internal/retention", "internal/retry", "outbox"},
+		Package: "internal/agentwebhook", May: []string{"events", "events/email", "internal/activity", "internal/attempt", "internal/blobs", "internal/e2aenvelope", "internal/mailbox", "internal/pg", "internal/retention", "internal/retry", "outbox"},
 		Because: "the per-agent webhook runs beside the subscribers' path and neither disturbs the other",
 	},
 	{
@@ -203,12 +211,16 @@ var Rules = []Rule{
 		Because: "all ways in count with it, so it knows none of them",
 	},
 	{
-		Package: "internal/api", May: []string{"deploy/migrations", "events", "internal/agentwebhook", "internal/blobs", "internal/ingest", "internal/input", "internal/keyring", "internal/mailbox", "internal/mailparse", "internal/pg", "internal/replay", "internal/retention", "internal/retry", "internal/stream", "internal/tenancy", "internal/usage", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/api", May: []string{"deploy/migrations", "events", "internal/agentwebhook", "internal/blobs", "internal/ingest", "internal/input", "internal/keyring", "internal/mailbox", "internal/mailparse", "internal/operator", "internal/pg", "internal/replay", "internal/retention", "internal/retry", "internal/stream", "internal/tenancy", "internal/usage", "outbox", "subscribers", "subscribers/signature"},
 		Because: "handlers translate, and read a mail as ingest did; what moves events runs in other processes",
 	},
 	{
 		Package: "internal/console", May: []string{"events", "internal/api", "internal/apiclient", "internal/input", "internal/retention", "internal/secret", "internal/tenancy"},
 		Because: "pages show what the API says and do what it may: the console has rights and SQL of its own for sessions alone",
+	},
+	{
+		Package: "internal/operator", May: []string{"events", "internal/activity", "internal/agentwebhook", "internal/dispatch", "internal/health", "internal/stream", "internal/tenancy", "outbox", "subscribers"},
+		Because: "it reads what the owners of the tables and the dispatchers know, and runs nothing of them",
 	},
 	{
 		Package: "internal/testdb", May: []string{"deploy/migrations", "internal/devserver"},
@@ -219,7 +231,7 @@ var Rules = []Rule{
 		Because: "it is for other programs' tests, which see Fanmail as those programs do: through the client",
 	},
 	{
-		Package: "internal/engine", May: []string{"deploy/migrations", "events", "fanout", "internal/agentwebhook", "internal/attempt", "internal/blobs", "internal/dispatch", "internal/e2aenvelope", "internal/health", "internal/keyring", "internal/mailbox", "internal/opevents", "internal/pg", "internal/relay", "internal/replay", "internal/retention", "internal/stream", "internal/usage", "outbox", "subscribers"},
+		Package: "internal/engine", May: []string{"deploy/migrations", "events", "fanout", "internal/activity", "internal/agentwebhook", "internal/attempt", "internal/blobs", "internal/dispatch", "internal/e2aenvelope", "internal/health", "internal/keyring", "internal/mailbox", "internal/opevents", "internal/pg", "internal/relay", "internal/replay", "internal/retention", "internal/stream", "internal/usage", "outbox", "subscribers"},
 		Because: "it wires the engine for the client and for the processes, so neither may be below it",
 	},
 	{
@@ -239,7 +251,7 @@ var Rules = []Rule{
 		Because: "it is arithmetic about the system and runs none of it",
 	},
 	{
-		Package: "cmd/*", May: []string{"internal/api", "internal/app", "internal/input", "internal/apiclient", "internal/capacity", "deploy/migrations", "internal/devserver", "events", "internal/health", "internal/importe2a", "internal/keyring", "internal/stream", "internal/pg", "internal/secret", "subscribers/signature"},
+		Package: "cmd/*", May: []string{"internal/api", "internal/app", "internal/input", "internal/apiclient", "internal/capacity", "deploy/migrations", "internal/devserver", "events", "internal/health", "internal/importe2a", "internal/keyring", "internal/mailsearch", "internal/stream", "internal/pg", "internal/secret", "subscribers/signature"},
 		Because: "a command reads its configuration and runs app; what it does itself nobody could test or reuse",
 	},
 }

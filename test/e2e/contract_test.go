@@ -165,6 +165,7 @@ func TestEveryOperationKeepsItsContractForTwoTenantsSideBySide(t *testing.T) {
 		two = append(two, c.tenant(ctx, operator, creds, name, receiver))
 	}
 	operator.do(ctx, "list-tenants", "", nil, 200)
+	operator.do(ctx, "list-tenants", "?name=A", nil, 200)
 	// Everybody's ids with everybody else's key.
 	for i, owner := range two {
 		stranger := &actor{contract: c, key: two[1-i].key, ids: owner.ids}
@@ -189,6 +190,11 @@ func TestEveryOperationKeepsItsContractForTwoTenantsSideBySide(t *testing.T) {
 		}
 	}
 	clear(c.driven) // a 404 proves nothing about an operation's own answer
+	operator.do(ctx, "get-operator-stats", "", nil, 200)
+	for _, by := range []string{"tenant", "webhook", "agent"} {
+		operator.do(ctx, "get-operator-top", "?window=5m&by="+by, nil, 200)
+	}
+	operator.do(ctx, "get-operator-doctor", "", nil, 200)
 	for _, a := range two {
 		lists(ctx, a)
 		(&actor{contract: c, key: operator.key, ids: a.ids}).do(ctx, "change-quota", "", map[string]any{"agents": 100, "keys": nil}, 200)
@@ -221,6 +227,7 @@ func (c *contract) tenant(ctx context.Context, operator *actor, creds app.Creden
 func lists(ctx context.Context, a *actor) []any {
 	return []any{
 		a.do(ctx, "list-agents", "?limit=100", nil, 200), a.do(ctx, "list-webhooks", "", nil, 200), a.do(ctx, "list-events", "?type=email.received", nil, 200),
+		a.do(ctx, "list-events", "?subject=hello&from=@example.org", nil, 200), a.do(ctx, "list-all-deliveries", "?status=delivered", nil, 200),
 		a.do(ctx, "list-keys", "", nil, 200), a.do(ctx, "list-domains", "", nil, 200), a.do(ctx, "list-replays", "", nil, 200), a.do(ctx, "get-stats", "?window=5m", nil, 200), a.do(ctx, "get-activity", "?window=1h&lanes=true", nil, 200),
 		a.do(ctx, "preview-replay", "", map[string]any{"since": anHourAgo(), "mode": "all"}, 200),
 	}
@@ -229,7 +236,7 @@ func lists(ctx context.Context, a *actor) []any {
 // exercise calls what is neither a list nor part of furnish, deletions last.
 func (a *actor) exercise(ctx context.Context) {
 	a.t.Helper()
-	for _, op := range []string{"get-agent", "get-webhook", "get-delivery", "get-event", "get-message", "get-raw-message", "get-attachment", "get-message-field", "get-replay", "get-domain", "get-quota", "verify-domain", "list-deliveries", "tail-events"} {
+	for _, op := range []string{"get-agent", "get-webhook", "get-delivery", "get-event", "get-message", "get-raw-message", "get-attachment", "get-message-field", "get-replay", "get-domain", "get-tenant", "get-quota", "verify-domain", "list-deliveries", "tail-events"} {
 		a.do(ctx, op, "", nil, 200)
 	}
 	require.Eventually(a.t, func() bool { // its owner gets it within seconds

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"slices"
 	"time"
 
 	"github.com/fanmail-dev/fanmail/events"
@@ -34,6 +35,65 @@ func (s *Scheduler) Stats(now Now) Stats {
 		}
 	}
 	return out
+}
+
+// Concern is a lane that needs attention.
+type Concern struct {
+	Webhook        events.WebhookID
+	Tenant         events.TenantID
+	FailuresInARow int
+	RestsUntil     time.Time // zero: it does not rest
+	Due            int64     // since when a row waits in the table, in Unix microseconds; 0: none does
+}
+
+// Survey is what needs attention.
+type Survey struct {
+	// Behind counts the lanes with due rows that wait in the table.
+	Behind int
+	// Late are those of them that have waited longest. Probing are the lanes with an open
+	// breaker that have failed most often.
+	Late, Probing []Concern
+}
+
+// Survey reads all lanes. Each list has at most so many.
+func (s *Scheduler) Survey(now Now, most int) Survey {
+	var out Survey
+	for _, l := range s.lanes {
+		if l.tenure != tenureOwned || l.webhook.Status != Active {
+			continue
+		}
+		late := l.fetch.due != 0 && l.fetch.due <= now.Latest
+		if !late && !l.breaker.open() {
+			continue
+		}
+		c := Concern{Webhook: l.webhook.ID, Tenant: l.webhook.TenantID, FailuresInARow: l.breaker.failures, Due: l.fetch.due}
+		if now.Time.Before(l.restUntil) {
+			c.RestsUntil = l.restUntil
+		}
+		if l.breaker.open() {
+			out.Probing = insert(out.Probing, c, most, func(a, b *Concern) bool { return a.FailuresInARow > b.FailuresInARow })
+		}
+		if late {
+			out.Behind++
+			out.Late = insert(out.Late, c, most, func(a, b *Concern) bool { return a.Due < b.Due })
+		}
+	}
+	return out
+}
+
+// insert keeps the first of a sorted list.
+func insert(list []Concern, c Concern, most int, before func(a, b *Concern) bool) []Concern {
+	at := len(list)
+	for at > 0 && before(&c, &list[at-1]) {
+		at--
+	}
+	if at == most {
+		return list
+	}
+	if len(list) == most {
+		list = list[:most-1]
+	}
+	return slices.Insert(list, at, c)
 }
 
 // Partitions returns the owned partitions.

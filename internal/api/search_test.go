@@ -1,0 +1,77 @@
+package api_test
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestEventsAreFoundByWhatTheirMailSays(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	c, stranger := w.tenant(), w.tenant()
+	mail := func(c client, n int) string {
+		return c.do("POST", "/v1/events", fmt.Sprintf(`{"type":"email.received","message_id":"mine %d","data":{"message_id_header":"%d@shop.example",
+			"from":[{"name":"Ann","address":"ann@shop.example"}],"to":["Team <team@corp.example>"],"subject":"Order %d"}}`, n, n, n)).want(t, 202).text("id")
+	}
+	first, second := mail(c, 1), mail(c, 2)
+	foreign := mail(stranger, 1)
+	find := func(c client, query string) []string {
+		a := c.do("GET", "/v1/events?"+query, nil).want(t, 200)
+		require.Contains(t, a.json, "searched_until")
+		return a.ids(t, "id")
+	}
+	for query, want := range map[string][]string{
+		"message_id=mine+1": {first},
+		"message_id_header=" + url.QueryEscape("<2@shop.example>"):                     {second},
+		"message_id_header=2@shop.example&subject=order":                               {second},
+		"message_id_header=2@shop.example&subject=other":                               {},
+		"from=ANN@shop.example":                                                        {second, first},
+		"to=team@corp.example&subject=order+1":                                         {first},
+		"subject=" + url.QueryEscape("ORDER"):                                          {second, first},
+		"subject=order&type=email.sent":                                                {},
+		"subject=order&until=" + time.Now().UTC().Add(-time.Hour).Format(time.RFC3339): {},
+	} {
+		require.Equal(t, want, find(c, query), query)
+	}
+	require.Equal(t, []string{foreign}, find(stranger, "subject=order"))
+
+	page := c.do("GET", "/v1/events?subject=order&limit=1", nil).want(t, 200)
+	require.Equal(t, []string{second}, page.ids(t, "id"))
+	require.NotEmpty(t, page.text("searched_until"))
+	page = c.do("GET", "/v1/events?subject=order&limit=1&cursor="+page.text("next_cursor"), nil).want(t, 200)
+	require.Equal(t, []string{first}, page.ids(t, "id"))
+	require.Nil(t, page.json["searched_until"], "all was searched")
+
+	for _, name := range []string{"message_id", "message_id_header", "from", "to", "subject"} {
+		c.do("GET", "/v1/events?"+name+"=%00", nil).want(t, 422).names(t, "query."+name)
+		c.do("GET", "/v1/events?"+name+"="+strings.Repeat("x", 999), nil).want(t, 422).names(t, "query."+name)
+	}
+}
+
+func TestTheDeliveriesOfAllWebhooksAreOneList(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	c, stranger := w.tenant(), w.tenant()
+	require.Empty(t, c.do("GET", "/v1/deliveries", nil).ids(t, "id"))
+	hooks := []string{c.webhook(), c.webhook()}
+	stranger.do("POST", "/v1/webhooks/"+stranger.webhook()+"/test", nil).want(t, 202)
+	var all []string
+	for i := range 6 {
+		all = append([]string{c.do("POST", "/v1/webhooks/"+hooks[i%2]+"/test", nil).want(t, 202).text("id")}, all...)
+	}
+	require.Equal(t, all, c.do("GET", "/v1/deliveries", nil).ids(t, "id"))
+	require.Equal(t, all, pages(t, c, "/v1/deliveries?status=pending", "id", 2, func() {}))
+	require.Equal(t, []string{all[1], all[3], all[5]}, c.do("GET", "/v1/deliveries?webhook_id="+hooks[0], nil).ids(t, "id"))
+	require.Empty(t, c.do("GET", "/v1/deliveries?status=failed", nil).ids(t, "id"))
+	require.Empty(t, c.do("GET", "/v1/deliveries?event_type=email.sent", nil).ids(t, "id"))
+	require.Empty(t, c.do("GET", "/v1/deliveries?until=2026-01-01T00:00:00Z", nil).ids(t, "id"))
+	c.do("DELETE", "/v1/webhooks/"+hooks[0], nil).want(t, 204)
+	require.Equal(t, all, c.do("GET", "/v1/deliveries", nil).ids(t, "id"), "those of a deleted webhook too")
+	c.do("GET", "/v1/deliveries?webhook_id="+c.tenantID, nil).want(t, 422).names(t, "query.webhook_id")
+	stranger.do("GET", "/v1/deliveries?webhook_id="+hooks[1], nil).want(t, 404)
+}
