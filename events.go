@@ -64,6 +64,34 @@ func (c *Client) GetEvent(ctx context.Context, tenant TenantID, id EventID) (Eve
 	return rec, envelope, deliveries, err
 }
 
+// EventMatch says whether an event was fanned out to a webhook, and why not.
+type EventMatch = subscribers.Match
+
+// EventMatches returns for up to limit webhooks of the tenant after a cursor whether an event was fanned out to them,
+// newest webhook first, and the cursor of the next page. The first page also has webhooks that were deleted after the
+// event, up to 100. It returns [ErrNotFound].
+func (c *Client) EventMatches(ctx context.Context, tenant TenantID, id EventID, after Cursor, limit int) ([]EventMatch, Cursor, error) {
+	if err := c.ready(); err != nil {
+		return nil, Cursor{}, err
+	}
+	if err := checkLimit(limit); err != nil {
+		return nil, Cursor{}, err
+	}
+	rec, _, err := outbox.Find(ctx, c.db, tenant, id)
+	if err != nil {
+		return nil, Cursor{}, notFound(err)
+	}
+	queued, err := outbox.InOutbox(ctx, c.db, &rec)
+	if err != nil {
+		return nil, Cursor{}, err
+	}
+	sent, err := c.store.EventDeliveries(ctx, tenant, id, rec.CreatedAt, maxEventDeliveries)
+	if err != nil {
+		return nil, Cursor{}, err
+	}
+	return c.store.Matches(ctx, &rec, queued != nil, subscribers.OfTest(sent), after, limit)
+}
+
 // RedeliverEvent sends an event again: to one webhook, or, where webhook is zero, to
 // every webhook that it went to before and that still exists. It returns the new
 // deliveries, or [ErrNotFound]. A delivery to a disabled webhook waits until the webhook

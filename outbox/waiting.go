@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -27,6 +28,26 @@ func Waiting(ctx context.Context, db pg.DB, tenant events.TenantID) (n int, olde
 		oldest = at.UTC()
 	}
 	return n, oldest, nil
+}
+
+// Queued is an event's place in the outbox.
+type Queued struct {
+	Publishes   int        // how often the publisher has published it
+	LeasedUntil *time.Time // when the publisher publishes it again; nil: as soon as it can
+}
+
+// InOutbox returns an event's place in the outbox; nil if it is not there: it was fanned out, or never was to be.
+func InOutbox(ctx context.Context, db pg.DB, ev *events.Record) (*Queued, error) {
+	var q Queued
+	err := db.QueryRow(ctx, `SELECT publishes, CASE WHEN leased_until > now() THEN leased_until END FROM fanmail.outbox
+		WHERE tenant_id = $1 AND seq = $2 AND event_id = $3`, ev.TenantID, max(ev.Seq, -ev.Seq), ev.ID).Scan(&q.Publishes, &q.LeasedUntil)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("look for an event in the outbox: %w", err)
+	}
+	return &q, nil
 }
 
 // WaitsBefore reports whether an event of the tenant that was created before the

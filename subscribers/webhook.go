@@ -45,6 +45,13 @@ const (
 	OrderingStrict Ordering = "strict"
 )
 
+// The names of the filters.
+const (
+	filterAgents        = "agent_ids"
+	filterConversations = "conversation_ids"
+	filterLabels        = "labels"
+)
+
 // Filters select events. An event must match each field that is not empty, by any of
 // the field's values. The zero value selects all events.
 type Filters struct {
@@ -56,16 +63,20 @@ type Filters struct {
 // Match reports whether an event with these values passes. If a filter is set and the
 // event has no value for it, the event does not pass.
 func (f *Filters) Match(agentID, conversationID string, labels []string) bool {
-	if len(f.AgentIDs) > 0 && (agentID == "" || !slices.Contains(f.AgentIDs, agentID)) {
-		return false
+	return f.refuses(agentID, conversationID, labels) == ""
+}
+
+// refuses returns the name of the first filter that an event does not pass; "" if it passes all.
+func (f *Filters) refuses(agentID, conversationID string, labels []string) string {
+	switch {
+	case len(f.AgentIDs) > 0 && (agentID == "" || !slices.Contains(f.AgentIDs, agentID)):
+		return filterAgents
+	case len(f.ConversationIDs) > 0 && (conversationID == "" || !slices.Contains(f.ConversationIDs, conversationID)):
+		return filterConversations
+	case len(f.Labels) > 0 && !slices.ContainsFunc(labels, func(l string) bool { return slices.Contains(f.Labels, l) }):
+		return filterLabels
 	}
-	if len(f.ConversationIDs) > 0 && (conversationID == "" || !slices.Contains(f.ConversationIDs, conversationID)) {
-		return false
-	}
-	if len(f.Labels) > 0 && !slices.ContainsFunc(labels, func(l string) bool { return slices.Contains(f.Labels, l) }) {
-		return false
-	}
-	return true
+	return ""
 }
 
 // Webhook is a subscriber: where to send which events. What a [Store] returns holds no

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
+
+	"github.com/fanmail-dev/fanmail/internal/apiclient"
 )
 
 type eventsGet struct {
@@ -38,18 +41,46 @@ func (c *eventsGet) Run(ctx context.Context, s *session) error {
 	if err := d.Decode(&event); err != nil {
 		return fmt.Errorf("decode the event's deliveries: %w", err)
 	}
+	if len(event.Deliveries) > 0 {
+		s.say("")
+		if err := s.printTable(event.Deliveries, []column{
+			{"DELIVERY", "id"},
+			{"WEBHOOK", "webhook_id"},
+			{"STATUS", "status"},
+			{"ATTEMPTS", "attempts"},
+			{"CODE", "last_status_code"},
+			{"ERROR", "last_error"},
+			{"NEXT", "next_retry_at"},
+		}); err != nil {
+			return err
+		}
+	}
+	return c.explain(ctx, s, api, path)
+}
+
+// explain prints the webhooks that did not get the event, and why.
+func (c *eventsGet) explain(ctx context.Context, s *session, api *apiclient.Client, path string) error {
+	var matches struct {
+		Data       []map[string]any `json:"data"`
+		NextCursor *string          `json:"next_cursor"`
+	}
+	if err := api.Do(ctx, http.MethodGet, path+"/matches", url.Values{"limit": {"100"}}, nil, &matches); err != nil {
+		return err
+	}
 	s.say("")
-	if len(event.Deliveries) == 0 {
-		s.say("No deliveries: no enabled webhook matched the event, or it is not fanned out yet.")
+	if len(matches.Data) == 0 {
+		s.say("No deliveries: there is no webhook. Create one with fanmail webhooks create.")
 		return nil
 	}
-	return s.printTable(event.Deliveries, []column{
-		{"DELIVERY", "id"},
-		{"WEBHOOK", "webhook_id"},
-		{"STATUS", "status"},
-		{"ATTEMPTS", "attempts"},
-		{"CODE", "last_status_code"},
-		{"ERROR", "last_error"},
-		{"NEXT", "next_retry_at"},
-	})
+	others := slices.DeleteFunc(matches.Data, func(m map[string]any) bool { return m["fanned_out"] == true })
+	if len(others) == 0 {
+		return nil
+	}
+	if err := s.printTable(others, []column{{"NOT SENT TO", "webhook_id"}, {"REASON", "reason"}, {"WHY", "text"}}); err != nil {
+		return err
+	}
+	if matches.NextCursor != nil {
+		s.say("There are more webhooks: GET %s/matches has all of them.", path)
+	}
+	return nil
 }

@@ -14,7 +14,7 @@ func TestAnEventIsShownWithATableOfItsDeliveries(t *testing.T) {
 	dir := up(t)
 	receiver := sink.New(t)
 	none := object(t, must(t, dir, `{"n":1}`, "events", "create", "email.received", "--json"))["id"].(string)
-	require.Contains(t, must(t, dir, "", "events", "get", none), "No deliveries: no enabled webhook matched")
+	require.Contains(t, must(t, dir, "", "events", "get", none), "No deliveries: there is no webhook.")
 
 	hook := object(t, must(t, dir, "", "webhooks", "create", "--url", receiver.URL("/in"), "--events", "email.sent", "--json"))["id"].(string)
 	id := object(t, must(t, dir, `{"n":1}`, "events", "create", "email.sent", "--json"))["id"].(string)
@@ -26,6 +26,14 @@ func TestAnEventIsShownWithATableOfItsDeliveries(t *testing.T) {
 	require.Regexp(t, `(?m)^DELIVERY +WEBHOOK +STATUS +ATTEMPTS +CODE +ERROR +NEXT$`, out)
 	require.Regexp(t, `(?m)^\S+ +`+hook+` +delivered +1 +200 +- +-$`, out)
 	require.NotContains(t, out, "{\"attempts", "deliveries are no JSON")
+	require.NotContains(t, out, "NOT SENT TO")
+	require.Regexp(t, `(?m)^`+hook+` +created_later +The webhook was created after the event\.$`, must(t, dir, "", "events", "get", none))
+	other := object(t, must(t, dir, "", "webhooks", "create", "--url", receiver.URL("/other"), "--events", "email.bounced", "--json"))["id"].(string)
+	again := object(t, must(t, dir, `{"n":1}`, "events", "create", "email.sent", "--json"))["id"].(string)
+	require.Eventually(t, func() bool {
+		return len(object(t, must(t, dir, "", "events", "get", again, "--json"))["deliveries"].([]any)) == 1
+	}, time.Minute, 20*time.Millisecond)
+	require.Regexp(t, `(?m)^`+other+` +type +The webhook does not ask for events of this type\.$`, must(t, dir, "", "events", "get", again))
 }
 
 func TestAKeyForATenantNeedsTheTenantsID(t *testing.T) {

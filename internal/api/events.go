@@ -47,6 +47,7 @@ type Event struct {
 // eventDetail is an event with its envelope and its deliveries.
 type eventDetail struct {
 	Event
+	FanOut              fanOut          `json:"fan_out"`
 	Envelope            json.RawMessage `json:"envelope" doc:"The body of the POST, byte for byte."`
 	Deliveries          []Delivery      `json:"deliveries" doc:"Newest first."`
 	DeliveriesTruncated bool            `json:"deliveries_truncated" doc:"There are more than 1000 deliveries."`
@@ -154,6 +155,9 @@ func (s *server) getEvent(ctx context.Context, in *EventPath) (*body[eventDetail
 		return nil, err // no rows: 404
 	}
 	out := eventDetail{Event: showEvent(rec), Envelope: envelope}
+	if out.FanOut, err = s.fanOutOf(ctx, &rec); err != nil {
+		return nil, err
+	}
 	found, err := s.store.EventDeliveries(ctx, tenant(ctx), in.ID, out.CreatedAt, maxEventDeliveries+1)
 	if err != nil {
 		return nil, err

@@ -140,6 +140,7 @@ func (s *server) routes() {
 	s.webhookRoutes()
 	s.deliveryRoutes()
 	s.eventRoutes()
+	s.matchRoutes()
 	s.replayRoutes()
 	s.bulkRetryRoutes()
 	s.messageRoutes()

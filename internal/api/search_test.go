@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"strings"
@@ -8,6 +9,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/internal/api"
+	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
 func TestEventsAreFoundByWhatTheirMailSays(t *testing.T) {
@@ -74,4 +78,56 @@ func TestTheDeliveriesOfAllWebhooksAreOneList(t *testing.T) {
 	require.Equal(t, all, c.do("GET", "/v1/deliveries", nil).ids(t, "id"), "those of a deleted webhook too")
 	c.do("GET", "/v1/deliveries?webhook_id="+c.tenantID, nil).want(t, 422).names(t, "query.webhook_id")
 	stranger.do("GET", "/v1/deliveries?webhook_id="+hooks[1], nil).want(t, 404)
+}
+
+func TestAnEventSaysToWhichWebhooksItWent(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	c, stranger := w.tenant(), w.tenant()
+	early := c.webhook()
+	event := c.event()
+	late := c.webhook()
+	path := "/v1/events/" + event
+	require.Equal(t, "waiting", c.do("GET", path, nil).want(t, 200).json["fan_out"].(map[string]any)["state"])
+	for _, row := range c.do("GET", path+"/matches", nil).want(t, 200).json["data"].([]any) {
+		require.Equal(t, "waiting", row.(map[string]any)["reason"])
+	}
+	_, err := w.pool.Exec(t.Context(), `DELETE FROM fanmail.outbox`)
+	require.NoError(t, err)
+	require.Equal(t, "done", c.do("GET", path, nil).want(t, 200).json["fan_out"].(map[string]any)["state"])
+	a := c.do("GET", path+"/matches", nil).want(t, 200)
+	require.Equal(t, []string{late, early}, a.ids(t, "webhook_id"))
+	rows := a.json["data"].([]any)
+	require.Equal(t, "created_later", rows[0].(map[string]any)["reason"])
+	require.Equal(t, "The webhook was created after the event.", rows[0].(map[string]any)["text"])
+	require.Equal(t, []string{late, early}, pages(t, c, path+"/matches", "webhook_id", 1, func() {}))
+	stranger.do("GET", path+"/matches", nil).want(t, 404)
+
+	test := c.do("POST", "/v1/webhooks/"+early+"/test", nil).want(t, 202).text("event_id")
+	for _, row := range c.do("GET", "/v1/events/"+test+"/matches", nil).want(t, 200).json["data"].([]any) {
+		require.Equal(t, "test", row.(map[string]any)["reason"])
+	}
+}
+
+func TestTheDocumentNamesEveryReasonOfAMatch(t *testing.T) {
+	t.Parallel()
+	text, err := api.OpenAPI("")
+	require.NoError(t, err)
+	var doc struct {
+		Components struct {
+			Schemas map[string]struct {
+				Properties map[string]struct {
+					Enum []any `json:"enum"`
+				} `json:"properties"`
+			} `json:"schemas"`
+		} `json:"components"`
+	}
+	require.NoError(t, json.Unmarshal(text, &doc))
+	var named []string
+	for _, v := range doc.Components.Schemas["Match"].Properties["reason"].Enum {
+		if s, ok := v.(string); ok {
+			named = append(named, s)
+		}
+	}
+	require.Equal(t, subscribers.Reasons(), named)
 }
