@@ -18,9 +18,6 @@ import (
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
-// maxEventDeliveries bounds the deliveries in the response of get-event.
-const maxEventDeliveries = 1000
-
 // newEvent describes the body that [events.DecodeIntake] decodes, for the OpenAPI
 // document.
 type newEvent struct {

@@ -12,6 +12,9 @@ import (
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
+// maxEventDeliveries bounds the deliveries in the responses about one event.
+const maxEventDeliveries = 1000
+
 // fanOut says how far an event is.
 type fanOut struct {
 	State       string     `json:"state" enum:"waiting,done" doc:"waiting: the event is in the outbox. done: it was fanned out, or never was to be, as a test of one webhook."`
@@ -83,7 +86,7 @@ func showMatch(m subscribers.Match) match {
 
 type matchesQuery struct {
 	Paging
-	EventPath
+	ID events.ID `path:"id"`
 }
 
 func (s *server) matchRoutes() {
