@@ -91,10 +91,11 @@ type tenantsCmd struct {
 type tenantsList struct {
 	target
 	page
+	Name string `placeholder:"TEXT" help:"Only tenants whose name begins with this."`
 }
 
 func (c *tenantsList) Run(ctx context.Context, s *session) error {
-	return c.list(ctx, s, asOperator, "/v1/tenants", c.page, nil,
+	return c.list(ctx, s, asOperator, "/v1/tenants", c.page, queryOf("name", c.Name),
 		column{"ID", "id"}, column{"NAME", "name"}, column{"CREATED", "created_at"})
 }
 
