@@ -2,11 +2,13 @@ package subscribers
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/attempt"
 	"github.com/fanmail-dev/fanmail/internal/endpoint"
 	"github.com/fanmail-dev/fanmail/internal/keyring"
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
@@ -15,6 +17,12 @@ import (
 // settings are what requests need beside the URL, with their secrets.
 func (w *Webhook) settings() endpoint.Settings {
 	return endpoint.Settings{Headers: w.Headers, Auth: w.Auth, CA: w.CA, SigningKey: w.signingKey}
+}
+
+// AddHeaders sets the headers that the webhook's settings add to its requests, with every secret masked.
+func (w *Webhook) AddHeaders(h http.Header) {
+	s := w.settings()
+	attempt.AddMasked(h, &s)
 }
 
 func (w *Webhook) setSettings(s endpoint.Settings) error {

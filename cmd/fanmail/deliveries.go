@@ -7,9 +7,10 @@ import (
 )
 
 type deliveriesCmd struct {
-	List  deliveriesList  `cmd:"" help:"List deliveries, newest first."`
-	Get   deliveriesGet   `cmd:"" help:"Show a delivery with its attempts."`
-	Retry deliveriesRetry `cmd:"" help:"Retry a delivery now."`
+	List    deliveriesList    `cmd:"" help:"List deliveries, newest first."`
+	Get     deliveriesGet     `cmd:"" help:"Show a delivery with its attempts."`
+	Request deliveriesRequest `cmd:"" help:"Show the request of a delivery's last attempt: its headers and its body."`
+	Retry   deliveriesRetry   `cmd:"" help:"Retry a delivery now."`
 }
 
 type deliveriesList struct {
@@ -53,4 +54,39 @@ type deliveriesRetry struct {
 
 func (c *deliveriesRetry) Run(ctx context.Context, s *session) error {
 	return c.show(ctx, s, asTenant, http.MethodPost, "/v1/deliveries/"+url.PathEscape(c.ID)+"/retry", nil)
+}
+
+type deliveriesRequest struct {
+	target
+	ID string `arg:""`
+}
+
+func (c *deliveriesRequest) Run(ctx context.Context, s *session) error {
+	path := "/v1/deliveries/" + url.PathEscape(c.ID) + "/request"
+	if c.JSON {
+		return c.show(ctx, s, asTenant, http.MethodGet, path, nil)
+	}
+	api, err := c.client(s, asTenant)
+	if err != nil {
+		return err
+	}
+	var sent struct {
+		Method, URL string
+		Headers     []struct{ Name, Value string }
+		Body        *string
+	}
+	if err := api.Do(ctx, http.MethodGet, path, nil, nil, &sent); err != nil {
+		return err
+	}
+	s.say("%s %s", sent.Method, printable(sent.URL))
+	for _, h := range sent.Headers {
+		s.say("%s: %s", h.Name, printable(h.Value))
+	}
+	s.say("")
+	if sent.Body == nil {
+		s.note("The event has expired, and the body with it.")
+		return nil
+	}
+	s.say("%s", printable(*sent.Body))
+	return nil
 }

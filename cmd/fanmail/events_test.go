@@ -76,3 +76,42 @@ func TestEventsAreFound(t *testing.T) {
 	require.Contains(t, must(t, dir, "", "events", "find", delivery), delivery)
 	require.Regexp(t, `(?m)^`+delivery+` +\S+ +`+hook, must(t, dir, "", "deliveries", "list"))
 }
+
+func TestTheRequestThatIsShownIsTheOneThatWasSent(t *testing.T) {
+	t.Parallel()
+	dir := up(t)
+	receiver := sink.New(t)
+	must(t, dir, "", "webhooks", "create", "--url", receiver.URL("/in"), "--events", "email.sent", "--header", "X-Api-Key=very secret")
+	must(t, dir, `{"n":1}`, "events", "create", "email.sent")
+	require.NoError(t, receiver.WaitForPath(t.Context(), "/in", 1))
+	post := receiver.PostsTo("/in")[0]
+	var shown map[string]any
+	require.Eventually(t, func() bool {
+		shown = object(t, must(t, dir, "", "deliveries", "request", post.DeliveryID, "--json"))
+		return object(t, must(t, dir, "", "deliveries", "get", post.DeliveryID, "--json"))["status"] == "delivered"
+	}, time.Minute, 20*time.Millisecond)
+	require.Equal(t, string(post.Body), shown["body"])
+	require.Equal(t, receiver.URL("/in"), shown["url"])
+	headers := map[string]string{}
+	for _, h := range shown["headers"].([]any) {
+		headers[h.(map[string]any)["name"].(string)] = h.(map[string]any)["value"].(string)
+	}
+	for name := range post.Header {
+		if name != "Content-Length" && name != "Accept-Encoding" && name != "Traceparent" {
+			require.Contains(t, headers, name)
+		}
+	}
+	for name, value := range headers {
+		switch name {
+		case "Webhook-Signature", "X-E2a-Signature", "Webhook-Timestamp", "X-Api-Key":
+			require.Contains(t, post.Header, name)
+		default:
+			require.Equal(t, post.Header.Get(name), value, name)
+		}
+	}
+	require.Equal(t, "***", headers["X-Api-Key"])
+	out := must(t, dir, "", "deliveries", "request", post.DeliveryID)
+	require.Contains(t, out, "POST "+receiver.URL("/in")+"\n")
+	require.Contains(t, out, "Webhook-Id: "+post.EventID+"\n")
+	require.NotContains(t, out, "very secret")
+}

@@ -141,6 +141,7 @@ func (s *server) routes() {
 	s.deliveryRoutes()
 	s.eventRoutes()
 	s.matchRoutes()
+	s.requestRoutes()
 	s.replayRoutes()
 	s.bulkRetryRoutes()
 	s.messageRoutes()

@@ -56,6 +56,33 @@ func NewEndpoint(id [16]byte, s *endpoint.Settings, timeout time.Duration) (*End
 	return e, e.digest(s.Auth)
 }
 
+// add sets the endpoint's headers that are not set yet.
+func (e *Endpoint) add(h http.Header) {
+	for name, values := range e.header {
+		if _, set := h[name]; !set {
+			h[name] = values
+		}
+	}
+}
+
+// AddMasked sets the headers that an endpoint with these settings adds, with every secret masked.
+func AddMasked(h http.Header, s *endpoint.Settings) {
+	e := Endpoint{header: make(http.Header, len(s.Headers)+1)}
+	for name := range s.Headers {
+		e.header[name] = []string{endpoint.Mask}
+	}
+	if s.Auth != nil {
+		switch s.Auth.Type {
+		case endpoint.Basic:
+			e.header["Authorization"] = []string{"Basic " + endpoint.Mask}
+		case endpoint.OAuth2:
+			e.header["Authorization"] = []string{"Bearer " + endpoint.Mask}
+		case endpoint.MTLS: // nothing in the header
+		}
+	}
+	e.add(h)
+}
+
 // digest sets the key.
 func (e *Endpoint) digest(auth *endpoint.Auth) error {
 	b, err := json.Marshal([]any{auth, e.ca})

@@ -129,11 +129,7 @@ func (p *Poster) send(ctx context.Context, r *Request) (*http.Response, error) {
 	if e == nil {
 		return p.transports.of(r.URL.Host).RoundTrip(p.request(ctx, r))
 	}
-	for name, values := range e.header {
-		if _, set := r.Header[name]; !set {
-			r.Header[name] = values
-		}
-	}
+	e.add(r.Header)
 	if !e.own() {
 		return p.transports.of(r.URL.Host).RoundTrip(p.request(ctx, r))
 	}
@@ -181,9 +177,14 @@ func (p *Poster) Close() {
 	p.owns.closeIdle()
 }
 
+// Complete sets the headers that every poster adds.
+func Complete(h http.Header, userAgent []string) {
+	h["Content-Type"] = contentType
+	h["User-Agent"] = userAgent
+}
+
 func (p *Poster) request(ctx context.Context, r *Request) *http.Request {
-	r.Header["Content-Type"] = contentType
-	r.Header["User-Agent"] = p.userAgent
+	Complete(r.Header, p.userAgent)
 	// The key marks the request as idempotent and, without a value, is not sent. So
 	// net/http sends the request again if the server closes a kept-alive connection
 	// just then. Receivers know a repetition by its ids. They get one at most: a

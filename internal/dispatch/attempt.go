@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/attempt"
 	"github.com/fanmail-dev/fanmail/internal/tracecontext"
+	"github.com/fanmail-dev/fanmail/internal/webhookrequest"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -17,8 +17,6 @@ const (
 	// AttemptTimeout bounds a whole attempt, from dialling to the end of the
 	// answer, unless the webhook has a timeout of its own.
 	AttemptTimeout = subscribers.DefaultTimeout
-	// HeaderDelivery is the header with the delivery's id.
-	HeaderDelivery = "Fanmail-Delivery-Id"
 )
 
 // headerTraceparent is [tracecontext.Header] as net/http writes it.
@@ -36,7 +34,7 @@ var errOldEnvelope = errors.New("the mail can't be read for the envelope v0.4 no
 
 func newPoster(o Options, leaseValid func() bool) *poster {
 	return &poster{leaseValid: leaseValid, oldEnvelope: o.OldEnvelope, Poster: attempt.NewPoster(attempt.Config{
-		Timeout: AttemptTimeout, UserAgent: "Fanmail/1 (webhooks)",
+		Timeout: AttemptTimeout, UserAgent: webhookrequest.UserAgent,
 		AllowHTTP: o.AllowHTTP, AllowNetworks: o.AllowNetworks, AllowPorts: o.AllowPorts, Proxy: o.Proxy, ProxyFilters: o.ProxyFilters,
 		IdleConns: o.Slots / 2, Conns: o.conns, HTTP2Conns: o.http2Conns,
 	})}
@@ -79,11 +77,7 @@ func (p *poster) post(ctx context.Context, w *subscribers.Entry, q *delivery) at
 		defer release()
 		envelope = old
 	}
-	h := make(http.Header, 12)
-	q.head.set(h)
-	values := [2]string{q.ID.String(), strconv.Itoa(q.Attempts + 1)}
-	h[HeaderDelivery] = values[0:1:1]
-	h[attempt.HeaderAttempt] = values[1:2:2]
+	h := webhookrequest.Headers(q.head, q.ID, q.Attempts+1)
 	if q.traceparent != "" {
 		if own := tracecontext.Of(ctx); own != "" {
 			h[headerTraceparent] = []string{own}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/dispatch/scheduler"
+	"github.com/fanmail-dev/fanmail/internal/webhookrequest"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -24,20 +25,20 @@ type delivery struct {
 	eventID     events.ID
 	maxAttempts int
 	traceparent string // "": not traced
-	head        *head
+	head        *webhookrequest.Head
 	source      source
 	message     *message           // nil unless it came fromStream
 	webhook     *subscribers.Entry // as it was when the attempt began
 	tenure      *tenure            // under which its message came or, later, its attempt began; nil: none
 }
 
-func newDelivery(l *subscribers.Leased, from source, heads *headReader) *delivery {
+func newDelivery(l *subscribers.Leased, from source, heads *webhookrequest.HeadReader) *delivery {
 	q := &delivery{
 		Delivery: scheduler.Delivery{
 			ID: l.ID, WebhookID: l.WebhookID, Lease: l.Lease, Attempts: l.Attempts, IsReplay: l.IsReplay, Envelope: l.Envelope, Own: from == fromTable,
 		},
 		createdAt: l.CreatedAt, eventID: l.EventID, maxAttempts: l.MaxAttempts, traceparent: l.Traceparent, source: from,
-		head: heads.read(l.Envelope),
+		head: heads.Read(l.Envelope),
 	}
 	q.Payload = q
 	return q

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/dispatch/scheduler"
+	"github.com/fanmail-dev/fanmail/internal/webhookrequest"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -53,7 +54,7 @@ func (d *Dispatcher) feed(batch []subscribers.Leased, from, to int, valid bool, 
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.clock.now()
-	var heads headReader
+	var heads webhookrequest.HeadReader
 	for i := from; i < to; i++ {
 		e := d.registry.Get(batch[i].WebhookID)
 		if !valid || e == nil || e.Deleted || e.Strict {

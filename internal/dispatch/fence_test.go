@@ -17,6 +17,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/attempt"
 	"github.com/fanmail-dev/fanmail/internal/dispatch/scheduler"
 	"github.com/fanmail-dev/fanmail/internal/pg"
+	"github.com/fanmail-dev/fanmail/internal/webhookrequest"
 	"github.com/fanmail-dev/fanmail/subscribers"
 	"github.com/fanmail-dev/fanmail/test/natstest"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
@@ -52,7 +53,7 @@ func stranger(t *testing.T, url string) (*Dispatcher, *delivery) {
 	require.NoError(t, err)
 	require.Len(t, leased, 1)
 	leased[0].Envelope = []byte(`{"subject":"hello"}`)
-	return d, newDelivery(&leased[0], fromTable, &headReader{})
+	return d, newDelivery(&leased[0], fromTable, &webhookrequest.HeadReader{})
 }
 
 func TestWhatWasLeasedForAPartitionThatWentIsDueAtOnce(t *testing.T) {

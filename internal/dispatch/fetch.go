@@ -8,6 +8,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/dispatch/scheduler"
+	"github.com/fanmail-dev/fanmail/internal/webhookrequest"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -49,7 +50,7 @@ func (d *Dispatcher) fetchRows(ctx context.Context, requests []subscribers.Fetch
 	}
 	d.metrics.fetched.Add(float64(len(leased)))
 	rows := make(map[events.WebhookID]int, len(requests))
-	var heads headReader
+	var heads webhookrequest.HeadReader
 	for i := range leased {
 		rows[leased[i].WebhookID]++
 		d.admitWaiting(ctx, newDelivery(&leased[i], fromTable, &heads))

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/internal/dispatch"
+	"github.com/fanmail-dev/fanmail/internal/webhookrequest"
 	"github.com/fanmail-dev/fanmail/subscribers"
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
 	"github.com/fanmail-dev/fanmail/test/sink"
@@ -62,8 +62,8 @@ func TestAWebhooksOwnPolicyIsFollowed(t *testing.T) {
 		posts := r.sink.PostsTo(path)
 		last := posts[len(posts)-1]
 		require.Equal(t, "key", last.Header.Get("X-Api-Key"))
-		require.Equal(t, "email.received", last.Header.Get(dispatch.HeaderEventType))
-		require.Equal(t, events.SchemaVersion, last.Header.Get(dispatch.HeaderSchemaVersion))
+		require.Equal(t, "email.received", last.Header.Get(webhookrequest.HeaderEventType))
+		require.Equal(t, events.SchemaVersion, last.Header.Get(webhookrequest.HeaderSchemaVersion))
 		require.NoError(t, signature.Verify(made.PublicKey, last.Header, last.Body, last.At, 0))
 	}
 }

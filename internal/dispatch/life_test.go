@@ -11,7 +11,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/attempt"
-	"github.com/fanmail-dev/fanmail/internal/dispatch"
+	"github.com/fanmail-dev/fanmail/internal/webhookrequest"
 	"github.com/fanmail-dev/fanmail/subscribers"
 	"github.com/fanmail-dev/fanmail/test/sink"
 )
@@ -241,6 +241,6 @@ func TestTheCatalogueOfHeaders(t *testing.T) {
 	require.Equal(t, "application/json", h.Get("Content-Type"))
 	require.Equal(t, ids[0].String(), h.Get("webhook-id"))
 	require.Equal(t, "1", h.Get(attempt.HeaderAttempt))
-	_, err := events.Parse[events.DeliveryKind](h.Get(dispatch.HeaderDelivery))
+	_, err := events.Parse[events.DeliveryKind](h.Get(webhookrequest.HeaderDelivery))
 	require.NoError(t, err)
 }

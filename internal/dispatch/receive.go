@@ -11,6 +11,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/dispatch/scheduler"
 	"github.com/fanmail-dev/fanmail/internal/stream"
+	"github.com/fanmail-dev/fanmail/internal/webhookrequest"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -156,7 +157,7 @@ func (d *Dispatcher) deliveries(m jetstream.Msg, dm *stream.DeliveryMessage) []*
 		traces = stream.Traceparents(m.Headers(), len(dm.Events))
 	}
 	out := make([]*delivery, len(dm.Deliveries))
-	var heads headReader
+	var heads webhookrequest.HeadReader
 	for i := range dm.Deliveries {
 		md := &dm.Deliveries[i]
 		ev := &dm.Events[md.Event]

@@ -15,6 +15,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/attempt"
 	"github.com/fanmail-dev/fanmail/internal/dispatch/scheduler"
+	"github.com/fanmail-dev/fanmail/internal/webhookrequest"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -30,7 +31,7 @@ func more(t *testing.T, d *Dispatcher, q *delivery, n int) (all []*delivery) {
 	require.NoError(t, err)
 	require.Len(t, leased, n)
 	for i := range leased {
-		l := newDelivery(&leased[i], fromTable, &headReader{})
+		l := newDelivery(&leased[i], fromTable, &webhookrequest.HeadReader{})
 		l.webhook = d.registry.Get(q.WebhookID)
 		all = append(all, l)
 	}
@@ -192,7 +193,7 @@ func fetchedAgain(t *testing.T, d *Dispatcher, q *delivery) *delivery {
 	require.NoError(t, err)
 	require.Len(t, leased, 1)
 	require.Equal(t, q.ID, leased[0].ID)
-	return newDelivery(&leased[0], fromTable, &headReader{})
+	return newDelivery(&leased[0], fromTable, &webhookrequest.HeadReader{})
 }
 
 // While Postgres was away the row's lease ran out; then the row was fetched before the

@@ -163,6 +163,10 @@ var Rules = []Rule{
 		Because: "it owns the tables of webhooks and deliveries; the engine uses it and not the reverse",
 	},
 	{
+		Package: "internal/webhookrequest", May: []string{"events", "internal/attempt", "subscribers/signature"},
+		Because: "what a request holds is said by the event, the delivery and the signature; who sends it, and who shows it, is not its concern",
+	},
+	{
 		Package: "internal/opevents", May: []string{"events", "outbox"},
 		Because: "facts become events as anybody's do, through the outbox, and whoever wrote the fact does not wait for that",
 	},
@@ -211,11 +215,11 @@ var Rules = []Rule{
 		Because: "all ways in count with it, so it knows none of them",
 	},
 	{
-		Package: "internal/api", May: []string{"deploy/migrations", "events", "internal/agentwebhook", "internal/blobs", "internal/ingest", "internal/input", "internal/keyring", "internal/mailbox", "internal/mailparse", "internal/operator", "internal/pg", "internal/replay", "internal/retention", "internal/retry", "internal/stream", "internal/tenancy", "internal/usage", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/api", May: []string{"deploy/migrations", "events", "internal/agentwebhook", "internal/blobs", "internal/ingest", "internal/input", "internal/keyring", "internal/mailbox", "internal/mailparse", "internal/operator", "internal/pg", "internal/replay", "internal/retention", "internal/retry", "internal/stream", "internal/tenancy", "internal/usage", "internal/webhookrequest", "outbox", "subscribers", "subscribers/signature"},
 		Because: "handlers translate, and read a mail as ingest did; what moves events runs in other processes",
 	},
 	{
-		Package: "internal/console", May: []string{"events", "internal/api", "internal/apiclient", "internal/input", "internal/retention", "internal/secret", "internal/tenancy"},
+		Package: "internal/console", May: []string{"events", "internal/api", "internal/apiclient", "internal/input", "internal/mailsearch", "internal/retention", "internal/secret", "internal/tenancy"},
 		Because: "pages show what the API says and do what it may: the console has rights and SQL of its own for sessions alone",
 	},
 	{

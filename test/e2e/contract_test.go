@@ -236,7 +236,7 @@ func lists(ctx context.Context, a *actor) []any {
 // exercise calls what is neither a list nor part of furnish, deletions last.
 func (a *actor) exercise(ctx context.Context) {
 	a.t.Helper()
-	for _, op := range []string{"get-agent", "get-webhook", "get-delivery", "get-event", "get-message", "get-raw-message", "get-attachment", "get-message-field", "get-replay", "get-domain", "get-tenant", "get-quota", "verify-domain", "list-deliveries", "list-event-matches", "tail-events"} {
+	for _, op := range []string{"get-agent", "get-webhook", "get-delivery", "get-event", "get-message", "get-raw-message", "get-attachment", "get-message-field", "get-replay", "get-domain", "get-tenant", "get-quota", "verify-domain", "list-deliveries", "list-event-matches", "get-delivery-request", "tail-events"} {
 		a.do(ctx, op, "", nil, 200)
 	}
 	require.Eventually(a.t, func() bool { // its owner gets it within seconds

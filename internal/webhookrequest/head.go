@@ -1,4 +1,4 @@
-package dispatch
+package webhookrequest
 
 import (
 	"net/http"
@@ -6,36 +6,28 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 )
 
-const (
-	// HeaderEventType is the header with the type of the event, in the canonical form
-	// of net/http.
-	HeaderEventType = "X-E2a-Event-Type"
-	// HeaderSchemaVersion is the header with the schema version of the envelope.
-	HeaderSchemaVersion = "X-E2a-Schema-Version"
-)
-
-// head is what headers say of an envelope. It is immutable: requests share the values.
-type head struct {
+// Head is what headers say of an envelope. It is immutable: requests share the values.
+type Head struct {
 	eventType     []string // of the header; nil: not sent
 	schemaVersion []string
 }
 
 // heads are those of envelopes that this release makes.
-var heads = func() map[events.Type]*head {
-	known := make(map[events.Type]*head)
+var heads = func() map[events.Type]*Head {
+	known := make(map[events.Type]*Head)
 	version := []string{events.SchemaVersion}
 	for _, t := range events.Catalogue() {
-		known[t] = &head{eventType: []string{string(t)}, schemaVersion: version}
+		known[t] = &Head{eventType: []string{string(t)}, schemaVersion: version}
 	}
 	return known
 }()
 
-func readHead(envelope []byte) *head {
+func readHead(envelope []byte) *Head {
 	eventType, version := events.Head(envelope)
 	if h, ok := heads[events.Type(eventType)]; ok && string(version) == events.SchemaVersion {
 		return h
 	}
-	h := &head{}
+	h := &Head{}
 	if len(eventType) > 0 {
 		h.eventType = []string{string(eventType)}
 	}
@@ -45,7 +37,7 @@ func readHead(envelope []byte) *head {
 	return h
 }
 
-func (h *head) set(to http.Header) {
+func (h *Head) set(to http.Header) {
 	if h.eventType != nil {
 		to[HeaderEventType] = h.eventType
 	}
@@ -54,14 +46,15 @@ func (h *head) set(to http.Header) {
 	}
 }
 
-// headReader reads the heads of a batch's envelopes. The deliveries of an event follow
+// HeadReader reads the heads of a batch's envelopes. The deliveries of an event follow
 // each other and share its envelope, which is then read once.
-type headReader struct {
+type HeadReader struct {
 	envelope *byte // the first byte of the last one
-	head     *head
+	head     *Head
 }
 
-func (r *headReader) read(envelope []byte) *head {
+// Read returns the head of an envelope.
+func (r *HeadReader) Read(envelope []byte) *Head {
 	if len(envelope) == 0 {
 		return readHead(nil)
 	}

@@ -1,4 +1,4 @@
-package dispatch
+package webhookrequest
 
 import (
 	"net/http"
@@ -14,20 +14,20 @@ func TestTheHeadOfAnEnvelopeIsReadOncePerBatch(t *testing.T) {
 	t.Parallel()
 	known := []byte(`{"type":"email.received","id":"1","created_at":"2","schema_version":"` + events.SchemaVersion + `","data":{}}`)
 	newer := []byte(`{"type":"email.later","id":"1","created_at":"2","schema_version":"2099-01-01","data":{}}`)
-	var r headReader
-	first := r.read(newer)
-	require.Same(t, first, r.read(newer), "the deliveries of an event share one head")
+	var r HeadReader
+	first := r.Read(newer)
+	require.Same(t, first, r.Read(newer), "the deliveries of an event share one head")
 	h := http.Header{}
 	first.set(h)
 	require.Equal(t, http.Header{HeaderEventType: {"email.later"}, HeaderSchemaVersion: {"2099-01-01"}}, h)
 
 	h = http.Header{}
-	r.read(known).set(h)
+	r.Read(known).set(h)
 	require.Equal(t, http.Header{HeaderEventType: {"email.received"}, HeaderSchemaVersion: {events.SchemaVersion}}, h)
 	for _, none := range [][]byte{nil, []byte(`{"subject":"hello"}`)} {
 		h = http.Header{}
-		r.read(none).set(h)
+		r.Read(none).set(h)
 		require.Empty(t, h)
 	}
-	require.Same(t, r.read(known), r.read(slices.Clone(known)), "all events of a type share one head")
+	require.Same(t, r.Read(known), r.Read(slices.Clone(known)), "all events of a type share one head")
 }
