@@ -175,7 +175,7 @@ var Rules = []Rule{
 		Because: "fan-out makes deliveries and hands them to the broker; it never calls the dispatcher",
 	},
 	{
-		Package: "internal/dispatch", May: []string{"deploy/migrations", "events", "internal/activity", "internal/attempt", "internal/dispatch/scheduler", "internal/faults", "internal/pg", "internal/retention", "internal/stream", "internal/telemetry", "internal/tracecontext", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/dispatch", May: []string{"deploy/migrations", "events", "internal/activity", "internal/attempt", "internal/dispatch/scheduler", "internal/faults", "internal/pg", "internal/retention", "internal/stream", "internal/telemetry", "internal/tracecontext", "internal/webhookrequest", "outbox", "subscribers", "subscribers/signature"},
 		Because: "the dispatcher lives on delivery messages and rows, whoever made them; its maintenance makes the partitions of the schema",
 	},
 	{
