@@ -32,7 +32,7 @@ type Counts struct {
 	Pending     int        `json:"pending" doc:"Pending deliveries of the window's events; waiting counts those of any age."`
 	Attempts    int        `json:"attempts" doc:"Attempts of all these deliveries."`
 	SuccessRate *float64   `json:"success_rate" doc:"delivered divided by delivered plus failed, 0 to 1; null if none has ended."`
-	Latency     *latency   `json:"latency" doc:"From the event's creation to its recorded delivery; null if nothing was delivered."`
+	Latency     *latency   `json:"latency,omitempty" doc:"From the event's creation to its recorded delivery; absent if nothing was delivered."`
 	Complete    bool       `json:"complete" doc:"False if a webhook had more than 1000 deliveries in the window: only the newest 1000 are counted."`
 	Since       *time.Time `json:"since" doc:"The creation time of the oldest counted delivery; null if there is none."`
 	Waiting     int        `json:"waiting" doc:"Unfinished deliveries of any age, at most 5000 for each webhook."`

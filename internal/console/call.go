@@ -83,7 +83,7 @@ func (c *call) do(ctx context.Context, method, path string, query url.Values, in
 		}
 		body = bytes.NewReader(b)
 	}
-	if method == http.MethodGet && c.who.Operator() && c.session != nil && !c.session.viewed.IsZero() && !query.Has("tenant_id") {
+	if method == http.MethodGet && c.who.Operator() && c.session != nil && !c.session.viewed.IsZero() && !query.Has("tenant_id") && !ofAll(path) {
 		more := url.Values{"tenant_id": {c.session.viewed.String()}}
 		for k, v := range query {
 			more[k] = v
@@ -115,6 +115,11 @@ func (c *call) do(ctx context.Context, method, path string, query url.Values, in
 		return nil, problem
 	}
 	return out, nil
+}
+
+// ofAll says that a path of the API is about all tenants, also while the operator looks at one.
+func ofAll(path string) bool {
+	return strings.HasPrefix(path, "/v1/operator/") || path == "/v1/tenants" || strings.HasPrefix(path, "/v1/tenants/")
 }
 
 // get reads a path of the API, such as /v1/webhooks, into out. An error response is an

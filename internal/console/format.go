@@ -190,8 +190,9 @@ func indirect(v any) any {
 // tones are the classes of badges, by the API's words.
 var tones = map[string]string{
 	"delivered": "ok", "enabled": "ok", "completed": "ok", "verified": "ok", "active": "ok", "pass": "ok", "closed": "ok", "ready": "ok", "ok": "ok",
-	"failed": "bad", "disabled": "bad", "expired": "bad", "fail": "bad", "open": "bad", "revoked": "bad", "error": "bad", "refused": "bad",
+	"failed": "bad", "disabled": "bad", "expired": "bad", "fail": "bad", "open": "bad", "revoked": "bad", "error": "bad", "refused": "bad", "critical": "bad", "failing": "bad",
 	"pending": "wait", "running": "wait", "retrying": "wait", "paused": "wait", "waiting": "wait", "unverified": "wait", "warning": "wait", "softfail": "wait",
+	"warn": "wait", "degraded": "wait", "gone": "wait",
 }
 
 // showStatus shows a word of the API as a badge.

@@ -14,7 +14,7 @@ type SystemStats struct {
 	FailuresPerSecond float64      `json:"failures_per_second" doc:"Those of them without a 2xx."`
 	BytesPerSecond    float64      `json:"bytes_per_second" doc:"Bytes of their bodies a second."`
 	SuccessRate       *float64     `json:"success_rate" doc:"The part of the attempts of the last minute that were answered 2xx; null without attempts."`
-	Latency           *Percentiles `json:"latency" doc:"Milliseconds from an event's commit to the first POST of one of its deliveries, in the last minute; null without such."`
+	Latency           *Percentiles `json:"latency,omitempty" doc:"Milliseconds from an event's commit to the first POST of one of its deliveries, in the last minute; absent without such."`
 
 	Outbox   WaitingEvents     `json:"outbox"`
 	Backlog  WaitingDeliveries `json:"backlog"`
@@ -184,7 +184,7 @@ type TopRow struct {
 	FailuresPerSecond float64     `json:"failures_per_second" doc:"Those of them without a 2xx."`
 	BytesPerSecond    float64     `json:"bytes_per_second" doc:"Bytes that were POSTed a second; for agents, those of their events."`
 	InFlight          int         `json:"in_flight" doc:"Slots that it uses now."`
-	Backlog           *TopBacklog `json:"backlog" doc:"Pending deliveries; null if it is not among those that are furthest behind."`
+	Backlog           *TopBacklog `json:"backlog,omitempty" doc:"Pending deliveries; absent if it is not among those that are furthest behind."`
 }
 
 // TopBacklog is what is pending.

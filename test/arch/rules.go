@@ -219,7 +219,7 @@ var Rules = []Rule{
 		Because: "handlers translate, and read a mail as ingest did; what moves events runs in other processes",
 	},
 	{
-		Package: "internal/console", May: []string{"events", "internal/api", "internal/apiclient", "internal/input", "internal/mailsearch", "internal/retention", "internal/secret", "internal/tenancy"},
+		Package: "internal/console", May: []string{"events", "internal/api", "internal/apiclient", "internal/input", "internal/mailsearch", "internal/operator", "internal/retention", "internal/secret", "internal/tenancy"},
 		Because: "pages show what the API says and do what it may: the console has rights and SQL of its own for sessions alone",
 	},
 	{
