@@ -74,7 +74,7 @@ func (c *demoCmd) Run(ctx context.Context, s *session) error {
 // show runs the demo on servers that are up.
 func (c *demoCmd) show(ctx context.Context, s *session, creds app.Credentials, began time.Time, arrived *atomic.Bool) error {
 	s.say("· Fanmail is up after %s", time.Since(began).Round(100*time.Millisecond))
-	introduce(s, c.Dir, creds)
+	introduce(ctx, s, c.Dir, creds)
 	api := &apiclient.Client{Base: creds.API, Key: creds.TenantKey, Proxy: http.ProxyFromEnvironment}
 	if err := c.clean(ctx, api); err != nil {
 		return err
@@ -203,6 +203,7 @@ func (c *demoCmd) suggest(s *session, creds app.Credentials) {
 	s.say("  %s listen --fail-rate 30", cmd)
 	s.say("  %s webhooks list", cmd)
 	s.say("  %s events list", cmd)
+	s.say("  %s console", cmd)
 	s.say("  %s/docs in a browser", creds.API)
 }
 

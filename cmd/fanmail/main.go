@@ -39,6 +39,7 @@ type cli struct {
 	Activity   activityCmd               `cmd:"" help:"Print the deliveries over time, and what waits."`
 	Stats      statsCmd                  `cmd:"" help:"Print counts, latencies and the backlog of deliveries."`
 	Secrets    secretsCmd                `cmd:"" help:"Encrypt secrets in the database, and manage the keys (for operators)."`
+	Console    consoleCmd                `cmd:"" help:"Print a link that signs a browser in to the console."`
 	Doctor     doctorCmd                 `cmd:"" help:"Check database, broker, streams, clocks and DNS, and a mail domain where --domain names one, and print the fixes."`
 	Top        topCmd                    `cmd:"" help:"Show which tenants, webhooks or agents are most active, again and again (for operators)."`
 	Status     statusCmd                 `cmd:"" help:"Print how each process stands: the last error of each component, its age and its remedy."`

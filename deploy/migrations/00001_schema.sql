@@ -342,6 +342,7 @@ CREATE TABLE fanmail.console_links (
     expires_at timestamptz NOT NULL
 );
 CREATE INDEX console_links_expiry ON fanmail.console_links (expires_at);
+CREATE INDEX console_links_key ON fanmail.console_links (key_id, expires_at DESC);
 
 -- How each process stood at its last beat. Only people read it.
 CREATE TABLE fanmail.processes (

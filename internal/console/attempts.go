@@ -1,9 +1,11 @@
 package console
 
 import (
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"sync"
 	"time"
 
@@ -51,6 +53,9 @@ func (a *attempts) take(r *http.Request, now time.Time) time.Duration {
 	}
 	return 0
 }
+
+// seconds is a wait as a header states it: rounded up.
+func seconds(wait time.Duration) string { return strconv.Itoa(int(math.Ceil(wait.Seconds()))) }
 
 // passed gives the attempt of a client that has signed in back.
 func (a *attempts) passed(r *http.Request) {

@@ -78,6 +78,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.assets.serve(w, at)
 		return
 	}
+	if r.URL.Path == LinksPath {
+		s.serveLinks(w, r)
+		return
+	}
 	if _, pattern := s.mux.Handler(r); pattern == "" {
 		s.serve(w, r, s.nowhere, true)
 		return

@@ -71,7 +71,13 @@ func (s *server) route(method, pattern string, h handler, signedIn bool) {
 // the handler.
 func (s *server) serve(w http.ResponseWriter, r *http.Request, h handler, signedIn bool) {
 	c := &call{s: s, w: w, r: r, base: Base, block: r.URL.Query().Get("fragment")}
-	err := c.enter(signedIn)
+	var err error
+	if r.Method == http.MethodPost && s.origin.Check(r) != nil {
+		err = refused(http.StatusForbidden, "The form was sent by another site. Open the console itself and try again.")
+	}
+	if err == nil {
+		err = c.enter(signedIn)
+	}
 	if err == nil && r.Method == http.MethodPost {
 		err = c.readForm(signedIn)
 	}
@@ -92,21 +98,21 @@ func (c *call) enter(signedIn bool) error {
 		c.base, c.secret, c.who = d.base, d.secret, d.who
 		return nil
 	}
-	cookie, err := c.r.Cookie(cookieName(c.r))
-	if err != nil || cookie.Value == "" {
+	token := sessionToken(c.r)
+	if token == "" {
 		if signedIn {
 			return errNoSession
 		}
 		return nil
 	}
-	found, err := c.s.sessions.load(c.r.Context(), cookie.Value)
+	found, err := c.s.sessions.load(c.r.Context(), token)
 	if errors.Is(err, errNoSession) && !signedIn {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	c.session, c.who, c.secret = found, found.who, cookie.Value
+	c.session, c.who, c.secret = found, found.who, token
 	return nil
 }
 
@@ -140,11 +146,8 @@ func refused(status int, words string) error {
 	return &apiclient.Problem{Status: status, Title: http.StatusText(status), Detail: words}
 }
 
-// readForm reads a posted form and checks where it comes from.
+// readForm reads a posted form and checks that it is the session's own.
 func (c *call) readForm(signedIn bool) error {
-	if err := c.s.origin.Check(c.r); err != nil {
-		return refused(http.StatusForbidden, "The form was sent by another site. Open the console itself and try again.")
-	}
 	control := http.NewResponseController(c.w)
 	_ = control.SetReadDeadline(time.Now().Add(formTimeout))
 	c.r.Body = http.MaxBytesReader(c.w, c.r.Body, maxForm)
@@ -225,10 +228,12 @@ func ownPath(next string) string {
 	return next
 }
 
-// plainLoopback reports whether a request came by plain HTTP to this machine: browsers
-// need no Secure cookie there, and some refuse one.
-func plainLoopback(r *http.Request) bool {
-	return r.TLS == nil && loopback(r.Host)
+// secureCookie reports whether a cookie must be Secure. It need not for plain HTTP to this
+// machine, where some browsers refuse such a cookie. A proxy on this machine may hide that
+// the page came by HTTPS: the form's Origin tells.
+func secureCookie(r *http.Request) bool {
+	return r.TLS != nil || !loopback(r.Host) || strings.HasPrefix(r.Header.Get("Origin"), "https://") ||
+		strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
 }
 
 // loopback reports whether host, with or without a port, is this machine.
@@ -244,20 +249,35 @@ func loopback(host string) bool {
 	return err == nil && ip.IsLoopback()
 }
 
-// cookieName is the name of the session's cookie. The prefix __Host- makes the browser
-// refuse a cookie that another host of the domain has set.
-func cookieName(r *http.Request) string {
-	if plainLoopback(r) {
-		return "fanmail_console"
+// The prefix __Host- makes the browser refuse a cookie that another host of the domain has
+// set, and one that came by plain HTTP.
+const (
+	secureName = "__Host-fanmail_console"
+	plainName  = "fanmail_console"
+)
+
+// sessionToken is the token in the session's cookie; empty for none.
+func sessionToken(r *http.Request) string {
+	if cookie, err := r.Cookie(secureName); err == nil {
+		return cookie.Value
 	}
-	return "__Host-fanmail_console"
+	if secureCookie(r) {
+		return ""
+	}
+	if cookie, err := r.Cookie(plainName); err == nil {
+		return cookie.Value
+	}
+	return ""
 }
 
 // setCookie sets the session's cookie; an empty token removes it.
 func setCookie(w http.ResponseWriter, r *http.Request, token string) {
 	cookie := &http.Cookie{
-		Name: cookieName(r), Value: token, Path: "/", HttpOnly: true, Secure: !plainLoopback(r), SameSite: http.SameSiteLaxMode,
+		Name: plainName, Value: token, Path: "/", HttpOnly: true, Secure: secureCookie(r), SameSite: http.SameSiteLaxMode,
 		MaxAge: int(sessionLife.Seconds()),
+	}
+	if cookie.Secure {
+		cookie.Name = secureName
 	}
 	if token == "" {
 		cookie.MaxAge = -1

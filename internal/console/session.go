@@ -25,8 +25,6 @@ const (
 	sessionIdle = 8 * time.Hour
 	// maxSessions bounds the sessions of one key or one identity: a new one ends the oldest.
 	maxSessions = 50
-	// linkLife is how long a one-time link can be used.
-	linkLife = 10 * time.Minute
 )
 
 // errNoSession means that a token belongs to no session, or to one that has ended.

@@ -3,15 +3,14 @@ package console
 import (
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 
@@ -19,7 +18,12 @@ import (
 type signInPage struct {
 	Next  string
 	Fault string
+	// Link is the token of a one-time link, and Name whose link it is.
+	Link, Name string
 }
+
+// linkGone is said of a link that can't be used.
+const linkGone = "The link is used already, or has expired. Ask for another with fanmail console, or sign in with a key."
 
 func (s *server) signInRoutes() {
 	s.open(http.MethodGet, "/sign-in", s.signInForm)
@@ -29,6 +33,22 @@ func (s *server) signInRoutes() {
 
 func (s *server) signInForm(c *call) error {
 	next := ownPath(c.query().Get("next"))
+	if link := c.query().Get("link"); link != "" {
+		// Programs that open links to look at them must not use one up: the form does.
+		key, err := s.sessions.findLink(c.r.Context(), link)
+		if errors.Is(err, errNoLink) {
+			c.status = http.StatusNotFound
+			return c.page("sign-in", signInPage{Next: next, Fault: linkGone})
+		}
+		if err != nil {
+			return err
+		}
+		name, err := s.name(c, key)
+		if err != nil {
+			return err
+		}
+		return c.page("sign-in", signInPage{Next: next, Link: link, Name: name})
+	}
 	if c.session != nil {
 		return c.redirect(next, "")
 	}
@@ -45,36 +65,56 @@ func (s *server) signIn(c *call) error {
 		return again(http.StatusForbidden, words)
 	}
 	if wait := s.attempts.take(c.r, time.Now()); wait > 0 {
-		seconds := strconv.Itoa(int(math.Ceil(wait.Seconds())))
-		c.w.Header().Set("Retry-After", seconds)
-		return again(http.StatusTooManyRequests, "Too many attempts to sign in. Try again in "+seconds+" s.")
+		c.w.Header().Set("Retry-After", seconds(wait))
+		return again(http.StatusTooManyRequests, "Too many attempts to sign in. Try again in "+seconds(wait)+" s.")
 	}
-	key := strings.TrimSpace(c.form().Get("key"))
-	who, err := tenancy.Authenticate(c.r.Context(), s.sessions.pool, key)
-	if errors.Is(err, tenancy.ErrUnauthenticated) {
+	who, err := s.credential(c)
+	switch {
+	case errors.Is(err, errNoLink):
+		return again(http.StatusUnauthorized, linkGone)
+	case errors.Is(err, tenancy.ErrUnauthenticated):
 		s.log.Info("a sign-in was refused", zap.String("address", c.r.RemoteAddr))
 		return again(http.StatusUnauthorized, "The key is unknown or revoked.")
-	}
-	if err != nil {
+	case err != nil:
 		return err
 	}
 	s.attempts.passed(c.r)
 	return s.begin(c, who, next)
 }
 
+// credential finds the principal behind the one-time link or the key of a form.
+func (s *server) credential(c *call) (tenancy.Principal, error) {
+	if link := c.form().Get("link"); link != "" {
+		key, err := s.sessions.useLink(c.r.Context(), link)
+		if err != nil {
+			return tenancy.Principal{}, err
+		}
+		return tenancy.Identify(c.r.Context(), s.sessions.pool, key)
+	}
+	return tenancy.Authenticate(c.r.Context(), s.sessions.pool, strings.TrimSpace(c.form().Get("key")))
+}
+
+// name is what a session with a key is called.
+func (s *server) name(c *call, id events.APIKeyID) (string, error) {
+	key, tenant, err := tenancy.Names(c.r.Context(), s.sessions.pool, id)
+	if err != nil {
+		return "", err
+	}
+	if tenant == "" {
+		tenant = "Operator"
+	}
+	if key != "" {
+		tenant += " · " + key
+	}
+	return tenant, nil
+}
+
 // begin makes a session for a key and leads to the next page. A session that the browser
 // has already ends, so that no session is ever taken over by another principal.
 func (s *server) begin(c *call, who tenancy.Principal, next string) error {
-	key, tenant, err := tenancy.Names(c.r.Context(), s.sessions.pool, who.KeyID)
+	name, err := s.name(c, who.KeyID)
 	if err != nil {
 		return err
-	}
-	name := tenant
-	if who.Operator() {
-		name = "Operator"
-	}
-	if key != "" {
-		name += " · " + key
 	}
 	return s.start(c, session{keyID: who.KeyID, subject: who.KeyID.String(), name: name}, next)
 }

@@ -240,3 +240,34 @@ func words(n *html.Node) string {
 	}
 	return strings.Join(strings.Fields(b.String()), " ")
 }
+
+// cookie is the token of the browser's session.
+func (b *browser) cookie() string {
+	b.w.t.Helper()
+	at, err := url.Parse(b.w.url)
+	require.NoError(b.w.t, err)
+	for _, c := range b.client.Jar.Cookies(at) {
+		if c.Name == sessionCookie {
+			return c.Value
+		}
+	}
+	return ""
+}
+
+func (b *browser) setCookie(token string) {
+	b.w.t.Helper()
+	at, err := url.Parse(b.w.url)
+	require.NoError(b.w.t, err)
+	b.client.Jar.SetCookies(at, []*http.Cookie{{Name: sessionCookie, Value: token, Path: "/"}})
+}
+
+// sessionCookie is the name of the session's cookie on this machine.
+const sessionCookie = "fanmail_console"
+
+// withCookie opens a path with a session's token.
+func (w *world) withCookie(token, path string) *document {
+	w.t.Helper()
+	b := w.browser()
+	b.setCookie(token)
+	return b.get(path)
+}
