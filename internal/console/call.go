@@ -73,8 +73,8 @@ func (r *recorder) Write(b []byte) (int, error) {
 	return r.body.Write(b)
 }
 
-// do calls the API in process.
-func (c *call) do(ctx context.Context, method, path string, query url.Values, in any) (*recorder, error) {
+// request makes a request to the API in process.
+func (c *call) request(ctx context.Context, method, path string, query url.Values, in any) (*http.Request, error) {
 	var body io.Reader = http.NoBody
 	if in != nil {
 		b, err := json.Marshal(in)
@@ -104,15 +104,29 @@ func (c *call) do(ctx context.Context, method, path string, query url.Values, in
 	if in != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
+	return r, nil
+}
+
+// problem is what an answer says that is no success.
+func (r *recorder) problem() *apiclient.Problem {
+	problem := &apiclient.Problem{}
+	if json.Unmarshal(r.body.Bytes(), problem) != nil || problem.Title+problem.Detail == "" {
+		problem.Title = http.StatusText(r.status)
+	}
+	problem.Status = r.status
+	return problem
+}
+
+// do calls the API in process.
+func (c *call) do(ctx context.Context, method, path string, query url.Values, in any) (*recorder, error) {
+	r, err := c.request(ctx, method, path, query, in)
+	if err != nil {
+		return nil, err
+	}
 	out := &recorder{header: http.Header{}}
 	c.s.api.ServeHTTP(out, r)
 	if out.status < 200 || out.status > 299 {
-		problem := &apiclient.Problem{}
-		if json.Unmarshal(out.body.Bytes(), problem) != nil || problem.Title+problem.Detail == "" {
-			problem.Title = http.StatusText(out.status)
-		}
-		problem.Status = out.status
-		return nil, problem
+		return nil, out.problem()
 	}
 	return out, nil
 }

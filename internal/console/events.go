@@ -1,6 +1,11 @@
 package console
 
-import "time"
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
 
 // eventRow is an event in a list.
 type eventRow struct {
@@ -10,20 +15,245 @@ type eventRow struct {
 	AgentID        *string   `json:"agent_id"`
 	ConversationID *string   `json:"conversation_id"`
 	MessageID      *string   `json:"message_id"`
+	Labels         []string  `json:"labels"`
 }
+
+// OwnMessage reports whether the event's message may be one that is kept here. Producers choose their own ids.
+func (r eventRow) OwnMessage() bool {
+	return r.MessageID != nil && strings.HasPrefix(*r.MessageID, "msg_")
+}
+
+// searchedList is a list that says how far back it has been searched.
+type searchedList[T any] struct {
+	list[T]
+	SearchedUntil *time.Time `json:"searched_until"`
+}
+
+// eventFilters are the parameters of GET /v1/events that the form has, without those of time.
+var eventFilters = []string{"type", "agent_id", "from", "to", "subject", "message_id", "message_id_header"}
+
+// within are the periods that a form offers, by the parameter "within".
+var within = []struct {
+	Name, Words string
+	length      time.Duration
+}{{"", "Any time", 0}, {"1h", "Last hour", time.Hour}, {"24h", "Last 24 hours", 24 * time.Hour}, {"168h", "Last 7 days", 7 * 24 * time.Hour}}
 
 // eventsPage is the data of pages/events.html.
 type eventsPage struct {
-	list[eventRow]
-	Type, AgentID string
+	searchedList[eventRow]
+	Filters  url.Values
+	Filtered bool
+	Within   any
+	// Replay has the filters that a replay has too.
+	Replay string
 }
 
-func (s *server) eventRoutes() { s.get("/events", s.events) }
+// Value is the value of a filter.
+func (p eventsPage) Value(name string) string { return p.Filters.Get(name) }
+
+func (s *server) eventRoutes() {
+	s.get("/events", s.events)
+	s.get("/events/{id}", s.event)
+	s.get("/events/{id}/html", s.eventHTML)
+	s.get("/events/{id}/envelope", s.eventEnvelope)
+	s.post("/events/{id}/redeliver", s.redeliver)
+	s.get("/deliveries", s.deliveries)
+	s.get("/deliveries/{id}", s.delivery)
+	s.get("/deliveries/{id}/body", s.deliveryBody)
+	s.post("/deliveries/{id}/retry", s.retryDelivery)
+	s.get("/messages/{id}", s.message)
+	s.get("/messages/{id}/raw", s.messageRaw)
+	s.get("/messages/{id}/attachments/{n}", s.messageAttachment)
+	s.get("/search", s.search)
+}
+
+// since puts the start of a chosen period into a query of the API, unless it has one.
+func since(query url.Values, chosen string) {
+	for _, w := range within {
+		if w.Name == chosen && w.length > 0 && !query.Has("since") {
+			query.Set("since", time.Now().Add(-w.length).UTC().Format(time.RFC3339))
+		}
+	}
+}
 
 func (s *server) events(c *call) error {
-	p := eventsPage{Type: c.query().Get("type"), AgentID: c.query().Get("agent_id")}
-	if err := c.get("/v1/events", c.pick("type", "agent_id", "since", "until"), &p); err != nil {
+	query := c.pick(append([]string{"since", "until"}, eventFilters...)...)
+	p := eventsPage{Filters: c.query(), Filtered: len(query) > 0 || c.query().Get("within") != "", Within: within}
+	since(query, c.query().Get("within"))
+	if err := c.searchOn("/v1/events", query, &p.searchedList); err != nil {
 		return err
 	}
+	p.Replay = replayOf(query)
 	return c.page("events", p)
+}
+
+// replayOf is the query of the form of a new replay for a list's filters.
+func replayOf(query url.Values) string {
+	out := url.Values{}
+	for from, to := range map[string]string{"type": "types", "agent_id": "agent_ids", "since": "since", "until": "until"} {
+		if v := query.Get(from); v != "" {
+			out.Set(to, v)
+		}
+	}
+	if len(out) == 0 {
+		return ""
+	}
+	return "?" + out.Encode()
+}
+
+// searchPages is how many pages without a row are passed before one is shown.
+const searchPages = 5
+
+// searchOn reads a list of the API, and passes pages on which the filters match nothing.
+func (c *call) searchOn(path string, query url.Values, into *searchedList[eventRow]) error {
+	for range searchPages {
+		*into = searchedList[eventRow]{}
+		if err := c.get(path, query, into); err != nil {
+			return err
+		}
+		if len(into.Data) > 0 || into.NextCursor == nil {
+			return nil
+		}
+		query.Set("cursor", *into.NextCursor)
+	}
+	return nil
+}
+
+// fanOut is how far an event is.
+type fanOut struct {
+	State       string     `json:"state"`
+	Publishes   int        `json:"publishes"`
+	LeasedUntil *time.Time `json:"leased_until"`
+}
+
+// matchRow is a webhook and whether an event went to it.
+type matchRow struct {
+	WebhookID string     `json:"webhook_id"`
+	URL       string     `json:"url"`
+	DeletedAt *time.Time `json:"deleted_at"`
+	FannedOut bool       `json:"fanned_out"`
+	Text      string     `json:"text"`
+	Certain   bool       `json:"certain"`
+	ChangedAt *time.Time `json:"changed_at"`
+	WantedNow bool       `json:"wanted_now"`
+}
+
+// eventPage is the data of pages/event.html.
+type eventPage struct {
+	eventRow
+	FanOut     fanOut       `json:"fan_out"`
+	Envelope   rawJSON      `json:"envelope"`
+	Deliveries []deliveryOf `json:"deliveries"`
+	Truncated  bool         `json:"deliveries_truncated"`
+
+	Mail    *mailView
+	Skipped []matchRow
+	More    bool // there are more webhooks than Skipped tells of
+	Raw     *rawMail
+	// URLs are the webhooks' URLs by their ids.
+	URLs map[string]string
+}
+
+// rawMail is the beginning of a raw mail.
+type rawMail struct {
+	Text cutText
+	Size int64
+}
+
+// ShownEnvelope is the beginning of the envelope, laid out.
+func (p eventPage) ShownEnvelope() cutText { return shownText(p.Envelope.indented(), maxShown) }
+
+const (
+	// attemptsOf is of how many deliveries a page shows the attempts.
+	attemptsOf = 10
+	// rawShown is how much of a raw mail a page shows.
+	rawShown = 16 << 10
+)
+
+func (s *server) readEvent(c *call) (*eventPage, error) {
+	p := &eventPage{URLs: map[string]string{}}
+	if err := c.get("/v1/events/"+url.PathEscape(c.id("id")), nil, p); err != nil {
+		return nil, err
+	}
+	p.Mail = mailOf(dataOf(p.Envelope.bytes))
+	return p, nil
+}
+
+func (s *server) event(c *call) error {
+	p, err := s.readEvent(c)
+	if err != nil {
+		return err
+	}
+	var matches list[matchRow]
+	if err := optional(c.get("/v1/events/"+url.PathEscape(p.ID)+"/matches", url.Values{"limit": {"100"}}, &matches)); err != nil {
+		return err
+	}
+	for _, m := range matches.Data {
+		p.URLs[m.WebhookID] = m.URL
+		if !m.FannedOut {
+			p.Skipped = append(p.Skipped, m)
+		}
+	}
+	p.More = matches.NextCursor != nil
+	for i := range p.Deliveries[:min(len(p.Deliveries), attemptsOf)] {
+		d := &p.Deliveries[i]
+		if err := optional(c.get("/v1/deliveries/"+url.PathEscape(d.ID), nil, d)); err != nil {
+			return err
+		}
+	}
+	if p.OwnMessage() && c.block == "" {
+		if p.Raw, err = c.rawBeginning(*p.MessageID); err != nil {
+			return err
+		}
+	}
+	return c.page("event", p)
+}
+
+// rawBeginning reads the beginning of a message's raw mail; nil if there is none, or if it can't be read now.
+func (c *call) rawBeginning(message string) (*rawMail, error) {
+	var about struct {
+		Size int64 `json:"size"`
+	}
+	if err := optional(c.get("/v1/messages/"+url.PathEscape(message), nil, &about)); err != nil || about.Size == 0 {
+		return nil, err
+	}
+	text, more, err := c.begin("/v1/messages/"+url.PathEscape(message)+"/raw", rawShown)
+	if err = optional(err); err != nil || text == nil {
+		return nil, err
+	}
+	out := &rawMail{Text: shownText(string(text), rawShown), Size: about.Size}
+	out.Text.Cut = more
+	return out, nil
+}
+
+func (s *server) eventHTML(c *call) error {
+	p, err := s.readEvent(c)
+	if err != nil {
+		return err
+	}
+	if p.Mail == nil || p.Mail.HTML == "" {
+		return refused(http.StatusNotFound, "The event has no HTML.")
+	}
+	return c.frameHTML(p.Mail.HTML)
+}
+
+func (s *server) eventEnvelope(c *call) error {
+	p, err := s.readEvent(c)
+	if err != nil {
+		return err
+	}
+	return c.sendBytes(p.Envelope.bytes, p.ID+".json")
+}
+
+func (s *server) redeliver(c *call) error {
+	var in any = map[string]any{}
+	words := "The event is sent again to every webhook that had it."
+	if hook := c.form().Get("webhook_id"); hook != "" {
+		in, words = map[string]any{"webhook_id": hook}, "The event is sent again to the webhook."
+	}
+	id := url.PathEscape(c.id("id"))
+	if err := c.send(http.MethodPost, "/v1/events/"+id+"/redeliver", in, nil); err != nil {
+		return err
+	}
+	return c.redirect("/events/"+id, words)
 }

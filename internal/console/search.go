@@ -1,0 +1,141 @@
+package console
+
+import (
+	"net/url"
+	"strings"
+
+	"github.com/fanmail-dev/fanmail/internal/mailsearch"
+)
+
+// searchPage is the data of pages/search.html.
+type searchPage struct {
+	Query    string
+	Parts    []searchPart
+	Webhooks []webhookRow
+}
+
+// searchPart is what was found in one way.
+type searchPart struct {
+	Words string // "Sent by", …
+	// Filter and Value are the parameter of the list of events that has all of it.
+	Filter, Value string
+	searchedList[eventRow]
+}
+
+// found counts what there is.
+func (p searchPage) found() (n int) {
+	for _, part := range p.Parts {
+		n += len(part.Data)
+	}
+	return n + len(p.Webhooks)
+}
+
+// Nothing reports whether nothing was found.
+func (p searchPage) Nothing() bool { return p.found() == 0 }
+
+// pathsOf are the pages of ids, by what a search is for.
+var pathsOf = map[mailsearch.Kind][2]string{
+	mailsearch.Event: {"/v1/events/", "/events/"}, mailsearch.Delivery: {"/v1/deliveries/", "/deliveries/"},
+	mailsearch.Webhook: {"/v1/webhooks/", "/webhooks/"}, mailsearch.Replay: {"/v1/replays/", "/replays/"},
+}
+
+func (s *server) search(c *call) error {
+	kind, text := mailsearch.Recognize(c.query().Get("q"))
+	p := searchPage{Query: text}
+	if text == "" {
+		return c.page("search", p)
+	}
+	if to, ok := pathsOf[kind]; ok {
+		var one struct{ ID string }
+		if err := optional(c.get(to[0]+url.PathEscape(text), nil, &one)); err != nil {
+			return err
+		}
+		if one.ID != "" {
+			return c.redirect(to[1]+url.PathEscape(text), "")
+		}
+		return c.page("search", p)
+	}
+	var err error
+	switch kind {
+	case mailsearch.URL:
+		p.Webhooks, err = s.webhooksTo(c, text)
+	case mailsearch.Message:
+		err = p.add(c, "With this message", "message_id", text)
+	case mailsearch.Header:
+		err = p.add(c, "With this Message-ID", "message_id_header", text)
+	case mailsearch.Address:
+		if err = p.add(c, "With this Message-ID", "message_id_header", text); err == nil && p.Nothing() {
+			p.Parts = nil
+			err = p.people(c, text)
+		}
+	case mailsearch.Domain:
+		err = p.people(c, text)
+	default:
+		err = p.add(c, "With this in the subject", "subject", text)
+	}
+	if err != nil {
+		return err
+	}
+	return p.show(c, kind)
+}
+
+// show leads to a single hit, and lists several.
+func (p searchPage) show(c *call, kind mailsearch.Kind) error {
+	if p.found() == 1 && len(p.Webhooks) == 1 {
+		return c.redirect("/webhooks/"+url.PathEscape(p.Webhooks[0].ID), "")
+	}
+	for _, part := range p.Parts {
+		if len(part.Data) == 1 && p.found() == 1 && part.NextCursor == nil {
+			return c.redirect("/events/"+url.PathEscape(part.Data[0].ID), "")
+		}
+	}
+	if kind == mailsearch.Message && p.Nothing() {
+		var one struct{ ID string }
+		if err := optional(c.get("/v1/messages/"+url.PathEscape(p.Query), nil, &one)); err != nil {
+			return err
+		}
+		if one.ID != "" {
+			return c.redirect("/messages/"+url.PathEscape(one.ID), "")
+		}
+	}
+	return c.page("search", p)
+}
+
+// people searches among senders and recipients.
+func (p *searchPage) people(c *call, text string) error {
+	if err := p.add(c, "Sent by", "from", text); err != nil {
+		return err
+	}
+	return p.add(c, "Sent to", "to", text)
+}
+
+// add searches in one way.
+func (p *searchPage) add(c *call, words, filter, value string) error {
+	part := searchPart{Words: words, Filter: filter, Value: value}
+	if err := c.searchOn("/v1/events", url.Values{filter: {value}}, &part.searchedList); err != nil {
+		return err
+	}
+	p.Parts = append(p.Parts, part)
+	return nil
+}
+
+// webhooksTo lists the webhooks whose URL has a text.
+func (s *server) webhooksTo(c *call, text string) (found []webhookRow, err error) {
+	query := url.Values{"limit": {"100"}}
+	for range searchPages {
+		var page list[webhookRow]
+		if err := c.get("/v1/webhooks", query, &page); err != nil {
+			return nil, err
+		}
+		for _, w := range page.Data {
+			if strings.Contains(strings.ToLower(w.URL), strings.ToLower(text)) {
+				found = append(found, w)
+			}
+		}
+		if page.NextCursor == nil {
+			return found, nil
+		}
+		query.Set("cursor", *page.NextCursor)
+	}
+	return found, nil
+}
