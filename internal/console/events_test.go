@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
+	shell "os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -308,7 +308,7 @@ func TestTheCommandSendsTheSignedBody(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "body.json"), []byte(body), 0o600))
 	command := page.find("code[id=curl]").FirstChild.Data
 	script := "curl() { printf '%s\\0' \"$@\"; }\n" + strings.Replace(command, "'whsec_…'", "'"+made.Secret+"'", 1)
-	run := exec.CommandContext(t.Context(), "sh", "-euc", script)
+	run := shell.CommandContext(t.Context(), "sh", "-euc", script)
 	run.Dir = dir
 	out, err := run.Output()
 	require.NoError(t, err, script)
