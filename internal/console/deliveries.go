@@ -1,96 +1,11 @@
 package console
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
-
-	"github.com/fanmail-dev/fanmail/internal/apiclient"
 )
-
-// rawJSON is JSON as it came.
-type rawJSON struct{ bytes []byte }
-
-// UnmarshalJSON keeps the bytes; null is none.
-func (r *rawJSON) UnmarshalJSON(b []byte) error {
-	r.bytes = nil
-	if !bytes.Equal(b, []byte("null")) {
-		r.bytes = bytes.Clone(b)
-	}
-	return nil
-}
-
-// indented is the JSON, laid out for people.
-func (r rawJSON) indented() string {
-	var b bytes.Buffer
-	if json.Indent(&b, r.bytes, "", "  ") != nil {
-		return string(r.bytes)
-	}
-	return b.String()
-}
-
-// optional drops the error of a read that this session may not make, or that finds nothing.
-func optional(err error) error {
-	var p *apiclient.Problem
-	if errors.As(err, &p) && (p.Status == http.StatusNotFound || p.Status == http.StatusForbidden || p.Status == http.StatusServiceUnavailable || p.Status == http.StatusBadGateway) {
-		return nil
-	}
-	return err
-}
-
-// attemptRow is one POST of a delivery.
-type attemptRow struct {
-	Attempt    int       `json:"attempt"`
-	At         time.Time `json:"at"`
-	DurationMS *int64    `json:"duration_ms"`
-	StatusCode int       `json:"status_code"`
-	Reason     string    `json:"reason"`
-	Error      *string   `json:"error"`
-	Response   *string   `json:"response"`
-}
-
-// OK reports whether the endpoint took it.
-func (a attemptRow) OK() bool { return a.Reason == "ok" }
-
-// ShownResponse is the beginning of the response that the API has.
-func (a attemptRow) ShownResponse() string {
-	if a.Response == nil {
-		return ""
-	}
-	return shownText(*a.Response, 4<<10).Text
-}
-
-// deliveryOf is a delivery, with its attempts if they have been read.
-type deliveryOf struct {
-	ID             string       `json:"id"`
-	WebhookID      string       `json:"webhook_id"`
-	EventID        string       `json:"event_id"`
-	EventType      string       `json:"event_type"`
-	MessageID      *string      `json:"message_id"`
-	Kind           string       `json:"kind"`
-	ReplayID       *string      `json:"replay_id"`
-	Status         string       `json:"status"`
-	Attempts       int          `json:"attempts"`
-	MaxAttempts    int          `json:"max_attempts"`
-	LastStatusCode *int         `json:"last_status_code"`
-	LastError      *string      `json:"last_error"`
-	LastAttemptAt  *time.Time   `json:"last_attempt_at"`
-	NextRetryAt    *time.Time   `json:"next_retry_at"`
-	CreatedAt      time.Time    `json:"created_at"`
-	FinishedAt     *time.Time   `json:"finished_at"`
-	ExpiresAt      time.Time    `json:"expires_at"`
-	AttemptLog     []attemptRow `json:"attempt_log"`
-}
-
-// Tone is the class of the delivery in a timeline.
-func (d deliveryOf) Tone() string { return tones[d.Status] }
-
-// Waits reports whether the delivery waits for its first attempt or for a retry.
-func (d deliveryOf) Waits() bool { return d.Status == "pending" }
 
 // deliveriesPage is the data of pages/deliveries.html.
 type deliveriesPage struct {
@@ -103,6 +18,13 @@ type deliveriesPage struct {
 
 // Value is the value of a filter.
 func (p deliveriesPage) Value(name string) string { return p.Filters.Get(name) }
+
+func (s *server) deliveryRoutes() {
+	s.get("/deliveries", s.deliveries)
+	s.get("/deliveries/{id}", s.delivery)
+	s.get("/deliveries/{id}/body", s.deliveryBody)
+	s.post("/deliveries/{id}/retry", s.retryDelivery)
+}
 
 func (s *server) deliveries(c *call) error {
 	query := c.pick("status", "event_type", "webhook_id", "since", "until")

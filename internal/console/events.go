@@ -3,40 +3,11 @@ package console
 import (
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 )
 
-// eventRow is an event in a list.
-type eventRow struct {
-	ID             string    `json:"id"`
-	Type           string    `json:"type"`
-	CreatedAt      time.Time `json:"created_at"`
-	AgentID        *string   `json:"agent_id"`
-	ConversationID *string   `json:"conversation_id"`
-	MessageID      *string   `json:"message_id"`
-	Labels         []string  `json:"labels"`
-}
-
-// OwnMessage reports whether the event's message may be one that is kept here. Producers choose their own ids.
-func (r eventRow) OwnMessage() bool {
-	return r.MessageID != nil && strings.HasPrefix(*r.MessageID, "msg_")
-}
-
-// searchedList is a list that says how far back it has been searched.
-type searchedList[T any] struct {
-	list[T]
-	SearchedUntil *time.Time `json:"searched_until"`
-}
-
 // eventFilters are the parameters of GET /v1/events that the form has, without those of time.
 var eventFilters = []string{"type", "agent_id", "from", "to", "subject", "message_id", "message_id_header"}
-
-// within are the periods that a form offers, by the parameter "within".
-var within = []struct {
-	Name, Words string
-	length      time.Duration
-}{{"", "Any time", 0}, {"1h", "Last hour", time.Hour}, {"24h", "Last 24 hours", 24 * time.Hour}, {"168h", "Last 7 days", 7 * 24 * time.Hour}}
 
 // eventsPage is the data of pages/events.html.
 type eventsPage struct {
@@ -57,23 +28,6 @@ func (s *server) eventRoutes() {
 	s.get("/events/{id}/html", s.eventHTML)
 	s.get("/events/{id}/envelope", s.eventEnvelope)
 	s.post("/events/{id}/redeliver", s.redeliver)
-	s.get("/deliveries", s.deliveries)
-	s.get("/deliveries/{id}", s.delivery)
-	s.get("/deliveries/{id}/body", s.deliveryBody)
-	s.post("/deliveries/{id}/retry", s.retryDelivery)
-	s.get("/messages/{id}", s.message)
-	s.get("/messages/{id}/raw", s.messageRaw)
-	s.get("/messages/{id}/attachments/{n}", s.messageAttachment)
-	s.get("/search", s.search)
-}
-
-// since puts the start of a chosen period into a query of the API, unless it has one.
-func since(query url.Values, chosen string) {
-	for _, w := range within {
-		if w.Name == chosen && w.length > 0 && !query.Has("since") {
-			query.Set("since", time.Now().Add(-w.length).UTC().Format(time.RFC3339))
-		}
-	}
 }
 
 func (s *server) events(c *call) error {
@@ -99,24 +53,6 @@ func replayOf(query url.Values) string {
 		return ""
 	}
 	return "?" + out.Encode()
-}
-
-// searchPages is how many pages without a row are passed before one is shown.
-const searchPages = 5
-
-// searchOn reads a list of the API, and passes pages on which the filters match nothing.
-func (c *call) searchOn(path string, query url.Values, into *searchedList[eventRow]) error {
-	for range searchPages {
-		*into = searchedList[eventRow]{}
-		if err := c.get(path, query, into); err != nil {
-			return err
-		}
-		if len(into.Data) > 0 || into.NextCursor == nil {
-			return nil
-		}
-		query.Set("cursor", *into.NextCursor)
-	}
-	return nil
 }
 
 // fanOut is how far an event is.
@@ -154,21 +90,11 @@ type eventPage struct {
 	URLs map[string]string
 }
 
-// rawMail is the beginning of a raw mail.
-type rawMail struct {
-	Text cutText
-	Size int64
-}
-
 // ShownEnvelope is the beginning of the envelope, laid out.
 func (p eventPage) ShownEnvelope() cutText { return shownText(p.Envelope.indented(), maxShown) }
 
-const (
-	// attemptsOf is of how many deliveries a page shows the attempts.
-	attemptsOf = 10
-	// rawShown is how much of a raw mail a page shows.
-	rawShown = 16 << 10
-)
+// attemptsOf is of how many deliveries a page shows the attempts.
+const attemptsOf = 10
 
 func (s *server) readEvent(c *call) (*eventPage, error) {
 	p := &eventPage{URLs: map[string]string{}}
@@ -207,23 +133,6 @@ func (s *server) event(c *call) error {
 		}
 	}
 	return c.page("event", p)
-}
-
-// rawBeginning reads the beginning of a message's raw mail; nil if there is none, or if it can't be read now.
-func (c *call) rawBeginning(message string) (*rawMail, error) {
-	var about struct {
-		Size int64 `json:"size"`
-	}
-	if err := optional(c.get("/v1/messages/"+url.PathEscape(message), nil, &about)); err != nil || about.Size == 0 {
-		return nil, err
-	}
-	text, more, err := c.begin("/v1/messages/"+url.PathEscape(message)+"/raw", rawShown)
-	if err = optional(err); err != nil || text == nil {
-		return nil, err
-	}
-	out := &rawMail{Text: shownText(string(text), rawShown), Size: about.Size}
-	out.Text.Cut = more
-	return out, nil
 }
 
 func (s *server) eventHTML(c *call) error {

@@ -2,7 +2,7 @@ package console
 
 import (
 	"encoding/json"
-	"strings"
+	"net/url"
 )
 
 // mailView is a mail as its event has it. A field of another form than expected is left out: producers choose their own.
@@ -79,8 +79,6 @@ func (a *addresses) UnmarshalJSON(b []byte) error {
 const (
 	// mostAddresses bounds the addresses of a field that are shown.
 	mostAddresses = 100
-	// maxShown bounds the bytes of a text that are shown; the whole can be downloaded.
-	maxShown = 64 << 10
 	// maxLine bounds the bytes of a text on one line.
 	maxLine = 1000
 )
@@ -117,21 +115,6 @@ func dataOf(envelope json.RawMessage) json.RawMessage {
 	return e.Data
 }
 
-// cutText is the beginning of a text that may be long.
-type cutText struct {
-	Text string
-	Cut  bool
-}
-
-// shownText returns the beginning of a text as valid UTF-8.
-func shownText(s string, most int) cutText {
-	cut := len(s) > most
-	if cut {
-		s = s[:most]
-	}
-	return cutText{Text: strings.ToValidUTF8(s, "\uFFFD"), Cut: cut}
-}
-
 // ShownText is the plain text, not longer than a page should be.
 func (m *mailView) ShownText() cutText { return shownText(m.Text, maxShown) }
 
@@ -141,4 +124,30 @@ func (m *mailView) ShownSubject() string {
 		return c.Text + "…"
 	}
 	return m.Subject
+}
+
+// rawMail is the beginning of a raw mail.
+type rawMail struct {
+	Text cutText
+	Size int64
+}
+
+// rawShown is how much of a raw mail a page shows.
+const rawShown = 16 << 10
+
+// rawBeginning reads the beginning of a message's raw mail; nil if there is none, or if it can't be read now.
+func (c *call) rawBeginning(message string) (*rawMail, error) {
+	var about struct {
+		Size int64 `json:"size"`
+	}
+	if err := optional(c.get("/v1/messages/"+url.PathEscape(message), nil, &about)); err != nil || about.Size == 0 {
+		return nil, err
+	}
+	text, more, err := c.begin("/v1/messages/"+url.PathEscape(message)+"/raw", rawShown)
+	if err = optional(err); err != nil || text == nil {
+		return nil, err
+	}
+	out := &rawMail{Text: shownText(string(text), rawShown), Size: about.Size}
+	out.Text.Cut = more
+	return out, nil
 }

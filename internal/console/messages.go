@@ -27,6 +27,12 @@ type messagePage struct {
 	Raw  *rawMail
 }
 
+func (s *server) messageRoutes() {
+	s.get("/messages/{id}", s.message)
+	s.get("/messages/{id}/raw", s.messageRaw)
+	s.get("/messages/{id}/attachments/{n}", s.messageAttachment)
+}
+
 func (s *server) message(c *call) error {
 	var p messagePage
 	id := url.PathEscape(c.id("id"))

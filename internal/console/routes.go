@@ -7,4 +7,7 @@ func (s *server) register() {
 	s.overviewRoutes()
 	s.operatorRoutes()
 	s.eventRoutes()
+	s.deliveryRoutes()
+	s.messageRoutes()
+	s.searchRoutes()
 }

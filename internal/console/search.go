@@ -39,6 +39,8 @@ var pathsOf = map[mailsearch.Kind][2]string{
 	mailsearch.Webhook: {"/v1/webhooks/", "/webhooks/"}, mailsearch.Replay: {"/v1/replays/", "/replays/"},
 }
 
+func (s *server) searchRoutes() { s.get("/search", s.search) }
+
 func (s *server) search(c *call) error {
 	kind, text := mailsearch.Recognize(c.query().Get("q"))
 	p := searchPage{Query: text}
