@@ -14,7 +14,7 @@ import (
 // Kind is the kind of object that an id identifies. It is the type parameter of [Key], so
 // that ids of different kinds have different types.
 type Kind interface {
-	EventKind | WebhookKind | DeliveryKind | TenantKind | MessageKind | APIKeyKind | ReplayKind
+	EventKind | WebhookKind | DeliveryKind | TenantKind | MessageKind | APIKeyKind | ReplayKind | PortalKind
 	Prefix() string
 }
 
@@ -27,6 +27,7 @@ type (
 	MessageKind  struct{}
 	APIKeyKind   struct{}
 	ReplayKind   struct{}
+	PortalKind   struct{}
 )
 
 // Prefix returns the prefix of the kind's ids in text.
@@ -37,6 +38,7 @@ func (TenantKind) Prefix() string   { return "ten_" }
 func (MessageKind) Prefix() string  { return "msg_" }
 func (APIKeyKind) Prefix() string   { return "key_" }
 func (ReplayKind) Prefix() string   { return "rpl_" }
+func (PortalKind) Prefix() string   { return "ptl_" }
 
 // Key is an id of 16 bytes. In text it is the kind's prefix and 32 lower-case hex digits. In
 // Postgres it is a uuid. The zero value means "none".
@@ -51,6 +53,7 @@ type (
 	MessageID  = Key[MessageKind]
 	APIKeyID   = Key[APIKeyKind]
 	ReplayID   = Key[ReplayKind]
+	PortalID   = Key[PortalKind]
 )
 
 // NewID returns a random id whose first six bytes are the present Unix time in milliseconds.

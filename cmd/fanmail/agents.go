@@ -18,7 +18,7 @@ type agentsCmd struct {
 }
 
 type agentsList struct {
-	target
+	reading
 	page
 }
 
@@ -28,7 +28,7 @@ func (c *agentsList) Run(ctx context.Context, s *session) error {
 }
 
 type agentsDeliveries struct {
-	target
+	reading
 	page
 	Address string `arg:""`
 	Status  string `help:"Only deliveries with this status: pending, delivered or failed."`
@@ -41,7 +41,7 @@ func (c *agentsDeliveries) Run(ctx context.Context, s *session) error {
 }
 
 type agentsGet struct {
-	target
+	reading
 	Address string `arg:""`
 }
 

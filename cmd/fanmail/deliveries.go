@@ -14,7 +14,7 @@ type deliveriesCmd struct {
 }
 
 type deliveriesList struct {
-	target
+	reading
 	page
 	span
 	Webhook string `arg:"" optional:"" help:"The webhook's id. Without it, the list has the deliveries of all webhooks."`
@@ -39,7 +39,7 @@ func (c *deliveriesList) Run(ctx context.Context, s *session) error {
 }
 
 type deliveriesGet struct {
-	target
+	reading
 	ID string `arg:""`
 }
 

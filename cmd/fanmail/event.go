@@ -13,7 +13,7 @@ import (
 )
 
 type eventsGet struct {
-	target
+	reading
 	ID string `arg:""`
 }
 

@@ -20,7 +20,7 @@ type eventsCmd struct {
 }
 
 type eventsList struct {
-	target
+	reading
 	page
 	span
 	Type  string `help:"Only events of this type."`

@@ -11,7 +11,7 @@ import (
 )
 
 type eventsFind struct {
-	target
+	reading
 	page
 	span
 	Search  string `arg:"" optional:"" help:"What to find: an id of an event, a delivery or a message, a <Message-ID>, an address, an @domain, or a part of the subject."`
@@ -45,7 +45,7 @@ func (c *eventsFind) Run(ctx context.Context, s *session) error {
 	case text == "":
 		queries = []url.Values{{}}
 	case kind == mailsearch.Event:
-		return (&eventsGet{target: c.target, ID: text}).Run(ctx, s)
+		return (&eventsGet{reading: c.reading, ID: text}).Run(ctx, s)
 	case kind == mailsearch.Delivery:
 		var delivery struct {
 			EventID string `json:"event_id"`
@@ -53,7 +53,7 @@ func (c *eventsFind) Run(ctx context.Context, s *session) error {
 		if err := api.Do(ctx, http.MethodGet, "/v1/deliveries/"+text, nil, nil, &delivery); err != nil {
 			return err
 		}
-		return (&eventsGet{target: c.target, ID: delivery.EventID}).Run(ctx, s)
+		return (&eventsGet{reading: c.reading, ID: delivery.EventID}).Run(ctx, s)
 	case kind == mailsearch.Message:
 		queries = []url.Values{{"message_id": {text}}}
 	case kind == mailsearch.Header:

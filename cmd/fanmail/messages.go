@@ -17,7 +17,7 @@ type messagesCmd struct {
 func messageURL(id string) string { return "/v1/messages/" + url.PathEscape(id) }
 
 type messagesGet struct {
-	target
+	reading
 	ID string `arg:""`
 }
 

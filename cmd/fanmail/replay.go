@@ -114,7 +114,7 @@ func (c *replayStart) preview(ctx context.Context, s *session, api *apiclient.Cl
 }
 
 type replayList struct {
-	target
+	reading
 	page
 }
 
@@ -125,7 +125,7 @@ func (c *replayList) Run(ctx context.Context, s *session) error {
 }
 
 type replayGet struct {
-	target
+	reading
 	ID string `arg:""`
 }
 
@@ -134,7 +134,7 @@ func (c *replayGet) Run(ctx context.Context, s *session) error {
 }
 
 type replayWatch struct {
-	target
+	reading
 	ID string `arg:""`
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 type statsCmd struct {
-	target
+	reading
 	Window  string `default:"1h" enum:"5m,15m,1h,6h,24h" help:"The window: 5m, 15m, 1h, 6h or 24h."`
 	Webhook string `help:"Only this webhook."`
 }

@@ -81,7 +81,7 @@ func watch(ctx context.Context, api *apiclient.Client, w watching, note func(str
 }
 
 type eventsTail struct {
-	target
+	reading
 	Types []string `name:"type" help:"Only events of these types."`
 	Agent string   `help:"Only events of this agent."`
 	Since string   `placeholder:"TIME" help:"Start with the events of this time that the broker still has: RFC 3339, or how long ago, such as 10m. Defaults to now."`

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/fanmail-dev/fanmail/internal/apiclient"
@@ -23,6 +24,29 @@ type target struct {
 	API  secret.Text `name:"api" env:"FANMAIL_API" placeholder:"URL" help:"URL of the API. Defaults to the one in DIR/credentials.json."`
 	Key  secret.Text `name:"key" env:"FANMAIL_KEY" placeholder:"KEY" help:"API key. Defaults to the one in DIR/credentials.json."`
 	JSON bool        `name:"json" help:"Print the JSON of the API."`
+
+	tenant string // whose data an operator reads; "": that of the key's tenant
+}
+
+// reading is the target of a command that only reads a tenant's data.
+type reading struct {
+	target
+	Tenant string `placeholder:"ID" help:"The tenant (ten_...) whose data is shown. Needs an operator's key."`
+}
+
+func (r *reading) client(s *session, as role) (*apiclient.Client, error) {
+	r.tenant = r.Tenant
+	return r.target.client(s, as)
+}
+
+func (r *reading) show(ctx context.Context, s *session, as role, method, path string, in any) error {
+	r.tenant = r.Tenant
+	return r.target.show(ctx, s, as, method, path, in)
+}
+
+func (r *reading) list(ctx context.Context, s *session, as role, path string, p page, query url.Values, columns ...column) error {
+	r.tenant = r.Tenant
+	return r.target.list(ctx, s, as, path, p, query, columns...)
 }
 
 // role selects the key of credentials.json that a command needs.
@@ -43,7 +67,13 @@ func (t *target) client(s *session, as role) (*apiclient.Client, error) {
 			return nil, fmt.Errorf("--api (FANMAIL_API) %w", err)
 		}
 	}
-	c := &apiclient.Client{Base: t.API.Reveal(), Key: t.Key.Reveal(), Proxy: http.ProxyFromEnvironment}
+	if t.tenant != "" {
+		if err := tenantID(t.tenant); err != nil {
+			return nil, err
+		}
+		as = asOperator
+	}
+	c := &apiclient.Client{Base: t.API.Reveal(), Key: t.Key.Reveal(), Tenant: t.tenant, Proxy: http.ProxyFromEnvironment}
 	if c.Base != "" && c.Key != "" {
 		return c, nil
 	}
@@ -61,6 +91,14 @@ func (t *target) client(s *session, as role) (*apiclient.Client, error) {
 		}
 	}
 	return c, nil
+}
+
+// tenantID returns an error for a text that is no tenant's id, such as a name.
+func tenantID(text string) error {
+	if !strings.HasPrefix(text, "ten_") {
+		return fmt.Errorf("--tenant must be a tenant's id (ten_...), not %q; `fanmail tenants list` shows names with their ids", text)
+	}
+	return nil
 }
 
 func credentials(s *session) (app.Credentials, error) {

@@ -63,7 +63,7 @@ func (w *webhookSettings) body() (map[string]any, error) {
 }
 
 type webhooksList struct {
-	target
+	reading
 	page
 }
 
@@ -74,7 +74,7 @@ func (c *webhooksList) Run(ctx context.Context, s *session) error {
 }
 
 type webhooksGet struct {
-	target
+	reading
 	ID string `arg:""`
 }
 
@@ -185,7 +185,7 @@ func (c *webhooksTest) Run(ctx context.Context, s *session) error {
 }
 
 type webhooksLane struct {
-	target
+	reading
 	ID string `arg:""`
 }
 

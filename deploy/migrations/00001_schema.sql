@@ -28,16 +28,38 @@ CREATE TABLE fanmail.api_keys (
     id           uuid PRIMARY KEY,
     tenant_id    uuid REFERENCES fanmail.tenants (id), -- NULL: an operator's key
     name         text NOT NULL DEFAULT '',
-    scopes       text[] NOT NULL DEFAULT '{}',
+    scopes       text[] NOT NULL DEFAULT '{admin}', -- roles; none: no rights
     secret_hash  bytea NOT NULL UNIQUE,        -- SHA-256 of the secret
+    prefix       text,                         -- how the secret begins; NULL: imported
+    networks     cidr[] NOT NULL DEFAULT '{}', -- from where it is accepted; none: from everywhere
     rate_limit   integer CHECK (rate_limit > 0), -- requests a second; NULL: the server's limit
     created_at   timestamptz NOT NULL DEFAULT now(),
     last_used_at timestamptz,
     revoked_at   timestamptz,
-    expires_at   timestamptz                   -- NULL: never
+    expires_at   timestamptz,                  -- NULL: never
+    rotated_at   timestamptz,
+    previous_hash  bytea,                      -- the secret before the last rotation, and until when it is accepted
+    previous_until timestamptz
 );
+CREATE UNIQUE INDEX api_keys_previous ON fanmail.api_keys (previous_hash) WHERE previous_hash IS NOT NULL;
 CREATE INDEX api_keys_tenant ON fanmail.api_keys (tenant_id, created_at DESC, id DESC);
 CREATE INDEX api_keys_revoked ON fanmail.api_keys (revoked_at) WHERE revoked_at IS NOT NULL;
+
+-- Links to a view of some webhooks, for a tenant's customers. DELETE sets revoked_at.
+CREATE TABLE fanmail.portal_links (
+    id          uuid PRIMARY KEY,
+    tenant_id   uuid NOT NULL REFERENCES fanmail.tenants (id),
+    webhook_ids uuid[] NOT NULL,
+    token_hash  bytea NOT NULL UNIQUE,         -- SHA-256 of the token in the link
+    origins     text[] NOT NULL,               -- whose pages may embed it
+    theme       jsonb NOT NULL,
+    created_by  uuid,                          -- the API key; NULL: a member of the tenant
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    expires_at  timestamptz NOT NULL,
+    revoked_at  timestamptz
+);
+CREATE INDEX portal_links_tenant ON fanmail.portal_links (tenant_id, created_at DESC, id DESC);
+CREATE INDEX portal_links_ended ON fanmail.portal_links (expires_at);
 
 -- What the operator has set for a tenant. NULL: the server's default.
 CREATE TABLE fanmail.tenant_quotas (

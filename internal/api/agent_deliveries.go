@@ -12,6 +12,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -59,13 +60,13 @@ func (s *server) agentDeliveryRoutes() {
 		OperationID: "list-agent-deliveries", Method: http.MethodGet, Path: "/v1/agents/{address}/deliveries",
 		Summary: "List the deliveries to an agent's own webhook", Description: scanNote + " They are kept for three days.",
 	}, s.listAgentDeliveries)
-	register(s, tenants, huma.Operation{
+	register(s, tenants.needs(tenancy.Redeliver), huma.Operation{
 		OperationID: "retry-message", Method: http.MethodPost, Path: "/v1/messages/{id}/retry",
 		Summary: "Retry the delivery of a message to its agent's own webhook",
 		Description: "The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, " +
 			"whose 48 hours are over, or whose attempt is in flight, is a 409. So is a message without a delivery.",
 	}, s.retryMessage)
-	register(s, tenants, huma.Operation{
+	register(s, tenants.needs(tenancy.Redeliver), huma.Operation{
 		OperationID: "deliver-message", Method: http.MethodPost, Path: "/v1/messages/{id}/deliver",
 		Summary: "Deliver a message to its agent's own webhook now, and wait for the outcome",
 		Description: fmt.Sprintf("A dispatcher makes one attempt, of at most %.0f s, and records it. The answer is 200 whatever the endpoint says; `success` has the outcome. "+

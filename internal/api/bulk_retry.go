@@ -8,6 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -31,7 +32,7 @@ type bulkRetryInput struct {
 }
 
 func (s *server) bulkRetryRoutes() {
-	register(s, tenants, huma.Operation{
+	register(s, tenants.needs(tenancy.Redeliver), huma.Operation{
 		OperationID: "retry-webhook-deliveries", Method: http.MethodPost, Path: "/v1/webhooks/{id}/retry",
 		Summary: "Retry a webhook's failed deliveries now",
 		Description: fmt.Sprintf("Failed deliveries that were created in the window get %d more attempts. One request retries at most %d deliveries; "+

@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -118,7 +119,7 @@ func (s *server) deliveryRoutes() {
 		OperationID: "get-delivery", Method: http.MethodGet, Path: "/v1/deliveries/{id}",
 		Summary: "Read a delivery, its attempts and its envelope",
 	}, s.getDelivery)
-	register(s, tenants, huma.Operation{
+	register(s, tenants.needs(tenancy.Redeliver), huma.Operation{
 		OperationID: "retry-delivery", Method: http.MethodPost, Path: "/v1/deliveries/{id}/retry",
 		Summary: "Retry a delivery now",
 		Description: fmt.Sprintf("A failed delivery gets %d more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409.",

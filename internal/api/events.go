@@ -13,6 +13,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/internal/usage"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
@@ -110,7 +111,7 @@ type redeliverInput struct {
 }
 
 func (s *server) eventRoutes() {
-	register(s, tenants, huma.Operation{
+	register(s, tenants.needs(tenancy.Send), huma.Operation{
 		OperationID: "create-event", Method: http.MethodPost, Path: "/v1/events", DefaultStatus: http.StatusAccepted,
 		Summary: "Create an event", Description: "The response is sent after the event is committed to the outbox.",
 		SkipValidateBody: true, // the handler decodes it as the intake subject does, so that errors are the same
@@ -125,7 +126,7 @@ func (s *server) eventRoutes() {
 	register(s, tenants, huma.Operation{
 		OperationID: "get-event", Method: http.MethodGet, Path: "/v1/events/{id}", Summary: "Read an event and its deliveries",
 	}, s.getEvent)
-	register(s, tenants, huma.Operation{
+	register(s, tenants.needs(tenancy.Redeliver), huma.Operation{
 		OperationID: "redeliver-event", Method: http.MethodPost, Path: "/v1/events/{id}/redeliver", DefaultStatus: http.StatusAccepted,
 		Summary: "Redeliver an event",
 		Description: "Sends the event to `webhook_id`. Without it, to every webhook that has a delivery of the event and still exists. " +

@@ -2,9 +2,11 @@ package api
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -64,6 +66,9 @@ type Options struct {
 	// Doctor makes the checks of `fanmail doctor` until ctx ends. Calls do not overlap. nil: the
 	// operation answers 503.
 	Doctor func(ctx context.Context) []Finding
+	// TrustedProxies are the proxies whose X-Forwarded-For says where a request comes
+	// from; none: the address of the connection does.
+	TrustedProxies []netip.Prefix
 	// Ready returns an error while the process cannot serve. Defaults to a ping
 	// of the database.
 	Ready func(context.Context) error
@@ -99,7 +104,7 @@ func NewHandler(o Options) (http.Handler, error) {
 	}
 	s := &server{
 		pool: o.Pool, nc: o.NC, waker: outbox.NewWaker(o.NC), js: o.JS, resolver: resolver(o.DNSServer), limits: o.Limits.WithDefaults(), store: subscribers.NewStore(o.Pool, o.Limits).WithKeyring(o.Secrets), secrets: o.Secrets, blobs: o.Blobs, replays: replay.NewStore(o.Pool),
-		log: o.Log, metrics: m, maxBody: o.MaxBodyBytes, rates: newRates(), rateLimit: o.RateLimit, usage: o.Usage, memory: newMemoryBudget(), ready: o.Ready,
+		proxies: o.TrustedProxies, ownSecret: rand.Text(), log: o.Log, metrics: m, maxBody: o.MaxBodyBytes, rates: newRates(), rateLimit: o.RateLimit, usage: o.Usage, memory: newMemoryBudget(), ready: o.Ready,
 		tails: openCounts{byTenant: map[events.TenantID]int64{}}, lookups: openCounts{byTenant: map[events.TenantID]int64{}}, delivering: openCounts{byTenant: map[events.TenantID]int64{}},
 		previews: openCounts{byTenant: map[events.TenantID]int64{}}, stopping: o.Stopping,
 	}

@@ -47,17 +47,14 @@ type routeKey struct{}
 // route tells front which operation answered.
 type route struct{ operation string }
 
-// register adds an operation. The method decides the scope: read for GET, write
-// for all others. A POST accepts an Idempotency-Key.
+// register adds an operation. w says who may call it, and with which right: without one of
+// its own, Read for GET and Change for all others. A POST accepts an Idempotency-Key.
 func register[I, O any](s *server, w who, op huma.Operation, handle func(context.Context, *I) (*O, error)) {
 	op.Security = []map[string][]string{{"key": {}}}
 	op.MaxBodyBytes = s.maxBody
 	tag, _, _ := strings.Cut(strings.TrimPrefix(op.Path, "/v1/"), "/")
 	op.Tags = []string{tag}
-	scope := tenancy.ScopeWrite
-	if op.Method == http.MethodGet {
-		scope = tenancy.ScopeRead
-	}
+	describeCallers(&op, w)
 	id := op.OperationID
 	op.Middlewares = huma.Middlewares{
 		func(ctx huma.Context, next func(huma.Context)) {
@@ -66,7 +63,7 @@ func register[I, O any](s *server, w who, op huma.Operation, handle func(context
 			}
 			next(ctx)
 		},
-		s.authenticate(w, scope),
+		s.authenticate(w),
 		s.throttle,
 		s.whole,
 	}
@@ -87,4 +84,30 @@ func register[I, O any](s *server, w who, op huma.Operation, handle func(context
 		}
 		return out, nil
 	})
+}
+
+// describeCallers adds to an operation's document who may call it.
+func describeCallers(op *huma.Operation, w who) {
+	right := w.of(op.Method)
+	roles := shownRoles(right)
+	if op.Extensions == nil {
+		op.Extensions = map[string]any{}
+	}
+	callers := []string{}
+	for _, c := range []struct {
+		name string
+		may  bool
+	}{{"tenant", w.tenant}, {"operator", w.operator}, {"operator for a tenant", w.lends(op.Method)}, {"portal", w.portal}} {
+		if c.may {
+			callers = append(callers, c.name)
+		}
+	}
+	op.Extensions["x-roles"], op.Extensions["x-callers"] = tenancy.Allowing(right), callers
+	op.Description = strings.TrimSpace(op.Description + " Roles: " + roles + ".")
+	if w.lends(op.Method) {
+		op.Parameters = append(op.Parameters, &huma.Param{
+			Name: tenantParameter, In: "query", Description: "For operators: the tenant whose data is read.",
+			Schema: &huma.Schema{Type: huma.TypeString, Pattern: "^ten_[0-9a-fA-F]{32}$"},
+		})
+	}
 }

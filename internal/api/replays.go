@@ -100,13 +100,13 @@ type replayPath struct {
 }
 
 func (s *server) replayRoutes() {
-	register(s, tenants, huma.Operation{
+	register(s, tenants.needs(tenancy.Redeliver), huma.Operation{
 		OperationID: "create-replay", Method: http.MethodPost, Path: "/v1/replays", DefaultStatus: http.StatusAccepted,
 		Summary: "Replay past events",
 		Description: fmt.Sprintf("The replay runs in the background and is slow enough not to delay new events. A disabled webhook is a 409. "+
 			"A tenant has at most %d unfinished replays; one more is a 409.", replay.MaxActive),
 	}, s.createReplay)
-	register(s, tenants, huma.Operation{
+	register(s, tenants.needs(tenancy.Redeliver), huma.Operation{
 		OperationID: "preview-replay", Method: http.MethodPost, Path: "/v1/replays/preview",
 		Summary: "Count what a replay would send",
 		Description: fmt.Sprintf("Takes the body of create-replay and sends and stores nothing. It reads at most %d events, oldest first; where the window has more, "+
@@ -118,7 +118,7 @@ func (s *server) replayRoutes() {
 	register(s, tenants, huma.Operation{
 		OperationID: "get-replay", Method: http.MethodGet, Path: "/v1/replays/{id}", Summary: "Read a replay and its progress",
 	}, s.getReplay)
-	register(s, tenants, huma.Operation{
+	register(s, tenants.needs(tenancy.Redeliver), huma.Operation{
 		OperationID: "cancel-replay", Method: http.MethodDelete, Path: "/v1/replays/{id}", DefaultStatus: http.StatusAccepted,
 		Summary: "Cancel a replay",
 		Description: "Deliveries that were not sent yet end as failed, with the error \"cancelled\". Deliveries in flight can still arrive. " +

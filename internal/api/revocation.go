@@ -30,17 +30,17 @@ func (s *server) tellRevoked(id events.APIKeyID) {
 	}
 }
 
-// whileValid returns a context that ends when the key is revoked, or when nobody
+// whileValid returns a context that ends when the caller's key is revoked, or when nobody
 // could tell for [revocationGrace]. Call stop when the context is not needed any
 // more; it waits until the check has ended.
-func (s *server) whileValid(ctx context.Context, id events.APIKeyID) (valid context.Context, stop func(), err error) {
+func (s *server) whileValid(ctx context.Context, p *tenancy.Principal) (valid context.Context, stop func(), err error) {
 	// Subscribe before the first lookup: a revocation is then seen by one of them.
 	told := make(chan *nats.Msg, 1)
-	sub, err := s.nc.ChanSubscribe(revocationSubject+id.String(), told)
+	sub, err := s.nc.ChanSubscribe(revocationSubject+events.APIKeyID(p.ID()).String(), told)
 	if err != nil {
 		return nil, nil, fmt.Errorf("listen for the revocation of a key: %w", err)
 	}
-	known, err := tenancy.Valid(ctx, s.pool, id)
+	known, err := tenancy.Valid(ctx, s.pool, p)
 	if err == nil && !known {
 		err = tenancy.ErrUnauthenticated
 	}
@@ -53,7 +53,7 @@ func (s *server) whileValid(ctx context.Context, id events.APIKeyID) (valid cont
 	go func(valid context.Context) {
 		defer close(ended)
 		defer cancel()
-		s.untilRevoked(valid, id, told)
+		s.untilRevoked(valid, p, told)
 	}(valid)
 	return valid, func() {
 		cancel()
@@ -64,7 +64,7 @@ func (s *server) whileValid(ctx context.Context, id events.APIKeyID) (valid cont
 
 // untilRevoked returns when the key is not known to be valid any more, or ctx ends.
 // A message alone ends nothing: whoever can publish would then end any stream.
-func (s *server) untilRevoked(ctx context.Context, id events.APIKeyID, told <-chan *nats.Msg) {
+func (s *server) untilRevoked(ctx context.Context, p *tenancy.Principal, told <-chan *nats.Msg) {
 	again := time.NewTicker(revocationCheck)
 	defer again.Stop()
 	for seen := time.Now(); ; {
@@ -75,7 +75,7 @@ func (s *server) untilRevoked(ctx context.Context, id events.APIKeyID, told <-ch
 		case <-again.C:
 		}
 		lookup, cancel := context.WithTimeoutCause(ctx, revocationCheck, fmt.Errorf("looking a key up took over %s", revocationCheck))
-		ok, err := tenancy.Valid(lookup, s.pool, id)
+		ok, err := tenancy.Valid(lookup, s.pool, p)
 		cancel()
 		switch {
 		case err == nil && !ok:
@@ -83,7 +83,7 @@ func (s *server) untilRevoked(ctx context.Context, id events.APIKeyID, told <-ch
 		case err == nil:
 			seen = time.Now()
 		case time.Since(seen) > revocationGrace:
-			s.log.Warn("a tail ends because its key can't be looked up", zap.Stringer("key_id", id), zap.Error(err))
+			s.log.Warn("a tail ends because its key can't be looked up", zap.Stringer("key_id", p.KeyID), zap.Error(err))
 			return
 		}
 	}

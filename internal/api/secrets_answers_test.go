@@ -257,7 +257,7 @@ func TestAPostShowsNoOtherSecret(t *testing.T) {
 		}
 	}
 	require.Greater(t, succeeded, 10)
-	require.Equal(t, map[string]bool{"/v1/webhooks": true, "/v1/webhooks/{id}/rotate-secret": true, "/v1/keys": true}, shows, "as the document says")
+	require.Equal(t, map[string]bool{"/v1/webhooks": true, "/v1/webhooks/{id}/rotate-secret": true, "/v1/keys": true, "/v1/keys/{id}/rotate": true}, shows, "as the document says")
 	p.notStored(t, w)
 }
 

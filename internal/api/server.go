@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/netip"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/jackc/pgx/v5"
@@ -34,12 +35,15 @@ type server struct {
 	store    *subscribers.Store
 	replays  *replay.Store
 	limits   subscribers.Limits
-	secrets  *keyring.Keyring
-	blobs    blobs.Store // nil: none
-	log      *zap.Logger
-	metrics  *metrics
-	maxBody  int64
-	rates    *rates
+	proxies  []netip.Prefix // whose X-Forwarded-For is believed
+	// ownSecret encrypts the stored responses of in-process callers without a secret.
+	ownSecret string
+	secrets   *keyring.Keyring
+	blobs     blobs.Store // nil: none
+	log       *zap.Logger
+	metrics   *metrics
+	maxBody   int64
+	rates     *rates
 	// rateLimit is in requests a second of a tenant; 0: none.
 	rateLimit int
 	usage     *usage.Counter
@@ -129,7 +133,7 @@ func (s *server) answer(ctx context.Context, operation string, err error) error 
 		errors.Is(err, subscribers.ErrInFlight), errors.Is(err, replay.ErrCompleted):
 		return problem(http.StatusConflict, "%s", err)
 	case errors.Is(err, tenancy.ErrUnauthenticated):
-		return problem(http.StatusUnauthorized, "the key is unknown or revoked")
+		return problem(http.StatusUnauthorized, "the key is unknown, revoked or expired")
 	case errors.Is(err, subscribers.ErrNotFound), errors.Is(err, pgx.ErrNoRows):
 		return problem(http.StatusNotFound, "not found")
 	case errors.As(err, &missing), errors.Is(err, keyring.ErrDamaged):

@@ -40,7 +40,7 @@ func (s *server) tail(ctx context.Context, in *tailInput) (*streamed, error) {
 	if s.js == nil {
 		return nil, problem(http.StatusServiceUnavailable, "this process has no broker")
 	}
-	key, of, limit := caller(ctx).KeyID, tenant(ctx), s.quotaOf(ctx).EventStreams
+	of, limit := tenant(ctx), s.quotaOf(ctx).EventStreams
 	if !s.tails.open(of, limit) {
 		return nil, s.overQuota("event_streams", http.StatusTooManyRequests, "this tenant may have %d open tails in a process", limit)
 	}
@@ -50,7 +50,7 @@ func (s *server) tail(ctx context.Context, in *tailInput) (*streamed, error) {
 		s.log.Warn("starting a tail failed", zap.Error(err))
 		return nil, problem(http.StatusServiceUnavailable, "the broker is unavailable; try again")
 	}
-	valid, stop, err := s.whileValid(ctx, key)
+	valid, stop, err := s.whileValid(ctx, caller(ctx))
 	if err != nil {
 		feed.close()
 		s.tails.close(of)

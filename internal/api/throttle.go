@@ -20,11 +20,11 @@ func (s *server) throttle(ctx huma.Context, next func(huma.Context)) {
 		limit int
 		text  string
 	}{
-		{me.KeyID, me.RateLimit, "this key may make"},
+		{me.ID(), me.RateLimit, "this key may make"},
 		{me.TenantID, int(s.quotaOf(ctx.Context()).RequestsPerSecond), "quota requests_per_second: with all its keys, this tenant may make"},
 	}
 	if me.Operator() {
-		limits[1].id, limits[1].text = me.KeyID, limits[0].text
+		limits[1].id, limits[1].text = me.ID(), limits[0].text
 		limits[1].limit = s.rateLimit
 		if me.RateLimit > 0 && (s.rateLimit == 0 || me.RateLimit < s.rateLimit) {
 			limits[1].limit = me.RateLimit

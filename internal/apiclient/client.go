@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -19,6 +20,8 @@ type Client struct {
 	Base string
 	// Key is the key of an operator or of a tenant.
 	Key string
+	// Tenant is the tenant whose data an operator's key reads; "": none.
+	Tenant string
 	// Proxy selects the proxy of a request, such as [http.ProxyFromEnvironment].
 	// nil: no proxy.
 	Proxy func(*http.Request) (*url.URL, error)
@@ -71,6 +74,11 @@ func (c *Client) http(timeout time.Duration) *http.Client {
 
 func (c *Client) request(ctx context.Context, method, path string, query url.Values, body io.Reader) (*http.Request, error) {
 	target := strings.TrimRight(c.Base, "/") + path
+	if c.Tenant != "" && method == http.MethodGet {
+		of := url.Values{"tenant_id": {c.Tenant}}
+		maps.Copy(of, query)
+		query = of
+	}
 	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}

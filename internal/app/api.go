@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,14 +25,15 @@ type APIConfig struct {
 	Outbound
 	Secrets
 	Blobs
-	Addr          string `name:"api-addr" env:"FANMAIL_API_ADDR" default:"127.0.0.1:8080" help:"Address of the API."`
-	MaxBodyBytes  int64  `name:"max-body-bytes" env:"FANMAIL_MAX_BODY_BYTES" default:"1048576" help:"Largest body of a request."`
-	DNSServer     string `name:"dns-server" env:"FANMAIL_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server for the records that prove domains; without it the system's servers are used."`
-	RateLimit     int    `name:"rate-limit" env:"FANMAIL_RATE_LIMIT" default:"1000" help:"Most requests a second of one API key in each process; 0 means no limit."`
-	MaxPerAddress int    `name:"max-connections-per-address" env:"FANMAIL_MAX_CONNECTIONS_PER_ADDRESS" default:"1000" help:"Most open connections of one client address to the API; 0 means no limit. Behind a proxy, all clients have the proxy's address."`
-	MaxWebhooks   int    `name:"max-webhooks" env:"FANMAIL_MAX_WEBHOOKS" default:"50" help:"Most webhooks of a tenant for which the operator has set no quota."`
-	MaxInFlight   int    `name:"default-max-in-flight" env:"FANMAIL_DEFAULT_MAX_IN_FLIGHT" default:"1024" help:"max_in_flight of new webhooks that set none, 1 to 4096."`
-	MaxFilterIDs  int    `name:"max-filter-ids" env:"FANMAIL_MAX_FILTER_IDS" default:"50" help:"Most values of one key of a webhook's filters."`
+	Addr           string         `name:"api-addr" env:"FANMAIL_API_ADDR" default:"127.0.0.1:8080" help:"Address of the API."`
+	MaxBodyBytes   int64          `name:"max-body-bytes" env:"FANMAIL_MAX_BODY_BYTES" default:"1048576" help:"Largest body of a request."`
+	DNSServer      string         `name:"dns-server" env:"FANMAIL_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server for the records that prove domains; without it the system's servers are used."`
+	RateLimit      int            `name:"rate-limit" env:"FANMAIL_RATE_LIMIT" default:"1000" help:"Most requests a second of one API key in each process; 0 means no limit."`
+	MaxPerAddress  int            `name:"max-connections-per-address" env:"FANMAIL_MAX_CONNECTIONS_PER_ADDRESS" default:"1000" help:"Most open connections of one client address to the API; 0 means no limit. Behind a proxy, all clients have the proxy's address."`
+	TrustedProxies []netip.Prefix `name:"trusted-proxies" env:"FANMAIL_TRUSTED_PROXIES" placeholder:"CIDR,…" help:"Proxies whose X-Forwarded-For says where a request comes from, for networks of keys, sign-in limits and the audit log. Without it, the connection's address counts."`
+	MaxWebhooks    int            `name:"max-webhooks" env:"FANMAIL_MAX_WEBHOOKS" default:"50" help:"Most webhooks of a tenant for which the operator has set no quota."`
+	MaxInFlight    int            `name:"default-max-in-flight" env:"FANMAIL_DEFAULT_MAX_IN_FLIGHT" default:"1024" help:"max_in_flight of new webhooks that set none, 1 to 4096."`
+	MaxFilterIDs   int            `name:"max-filter-ids" env:"FANMAIL_MAX_FILTER_IDS" default:"50" help:"Most values of one key of a webhook's filters."`
 }
 
 // Validate returns an error for the first setting that is wrong.
@@ -89,7 +91,7 @@ func RunAPI(ctx context.Context, c APIConfig, log *zap.Logger) error {
 // addAPI serves on l. If it fails, it closes l.
 func (p *process) addAPI(ctx context.Context, c APIConfig, l net.Listener) error {
 	h, err := api.NewHandler(api.Options{ //nolint:contextcheck // requests bring their own
-		Pool: p.pool, NC: p.nc, JS: p.js, DNSServer: c.DNSServer, MaxBodyBytes: c.MaxBodyBytes, RateLimit: c.RateLimit, Ready: p.status.ready, Stopping: ctx.Done(), Version: Version(),
+		Pool: p.pool, NC: p.nc, JS: p.js, DNSServer: c.DNSServer, MaxBodyBytes: c.MaxBodyBytes, RateLimit: c.RateLimit, TrustedProxies: c.TrustedProxies, Ready: p.status.ready, Stopping: ctx.Done(), Version: Version(),
 		Limits: subscribers.Limits{
 			WebhooksPerTenant: c.MaxWebhooks, IDsPerFilter: c.MaxFilterIDs, MaxInFlight: c.MaxInFlight,
 			AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks, AllowPorts: c.AllowPorts,
@@ -101,7 +103,7 @@ func (p *process) addAPI(ctx context.Context, c APIConfig, l net.Listener) error
 		_ = l.Close()
 		return err
 	}
-	pages, err := console.New(console.Options{API: h, Pool: p.pool, Log: p.log, Stopping: ctx.Done()})
+	pages, err := console.New(console.Options{API: h, Pool: p.pool, TrustedProxies: c.TrustedProxies, Log: p.log, Stopping: ctx.Done()})
 	if err != nil {
 		_ = l.Close()
 		return err

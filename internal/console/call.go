@@ -94,7 +94,9 @@ func (c *call) request(ctx context.Context, method, path string, query url.Value
 	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}
-	r, err := http.NewRequestWithContext(api.As(ctx, c.who), method, target, body)
+	who := c.who
+	who.Address = c.s.address(c.r)
+	r, err := http.NewRequestWithContext(api.As(ctx, who), method, target, body)
 	if err != nil {
 		return nil, fmt.Errorf("call the API: %w", err)
 	}
@@ -230,8 +232,8 @@ func (c *call) token() string {
 	return derive(c.secret, "csrf", "")
 }
 
-func (c *call) may(scope string) bool {
-	return c.who.May(scope) && (!c.who.Operator() || c.session == nil || c.session.viewed.IsZero())
+func (c *call) may(role tenancy.Role) bool {
+	return c.who.May(role.Rights()) && (!c.who.Operator() || c.session == nil || c.session.viewed.IsZero())
 }
 
 func (c *call) operator() bool { return c.who.Operator() }

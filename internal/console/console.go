@@ -3,6 +3,7 @@ package console
 import (
 	"errors"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -17,6 +18,8 @@ type Options struct {
 	Pool *pgxpool.Pool
 	// Log takes log messages; nil: silent.
 	Log *zap.Logger
+	// TrustedProxies are the proxies whose X-Forwarded-For says where a request comes from.
+	TrustedProxies []netip.Prefix
 	// Stopping ends the open live streams when it is closed. nil: only their clients end them.
 	Stopping <-chan struct{}
 }
@@ -48,7 +51,7 @@ func newServer(o Options) (*server, error) {
 	}
 	s := &server{
 		api: o.API, sessions: &sessions{pool: o.Pool}, attempts: newAttempts(), streams: &openStreams{by: map[string]int{}},
-		origin: http.NewCrossOriginProtection(), log: o.Log, assets: files, pages: all, mux: http.NewServeMux(), stopping: o.Stopping,
+		origin: http.NewCrossOriginProtection(), log: o.Log, assets: files, pages: all, mux: http.NewServeMux(), stopping: o.Stopping, proxies: o.TrustedProxies,
 	}
 	if s.log == nil {
 		s.log = zap.NewNop()

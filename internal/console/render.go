@@ -10,6 +10,8 @@ import (
 	"path"
 	"strings"
 	"sync"
+
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 
 // scope is what the functions of a template ask about the request that is rendered.
@@ -17,7 +19,7 @@ type scope interface {
 	path(pattern string, parts ...any) string
 	asset(name string) string
 	token() string
-	may(scope string) bool
+	may(role tenancy.Role) bool
 	operator() bool
 	nextPage(cursor any) string
 	here() string
@@ -107,7 +109,7 @@ func functions(i *instance) template.FuncMap {
 		"csrf": func() template.HTML {
 			return template.HTML(`<input type="hidden" name="csrf" value="` + template.HTMLEscapeString(i.scope.token()) + `">`) //nolint:gosec // escaped
 		},
-		"may":      func(scope string) bool { return i.scope.may(scope) },
+		"may":      func(role string) bool { return i.scope.may(tenancy.Role(role)) },
 		"operator": func() bool { return i.scope.operator() },
 		"here":     func() string { return i.scope.here() },
 		"more": func(cursor any) template.HTML {

@@ -2,8 +2,11 @@ package console
 
 import (
 	"net/http"
+	"net/netip"
 
 	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/internal/api"
 )
 
 // Base is the path below which the console is served.
@@ -16,6 +19,7 @@ type server struct {
 	attempts *attempts
 	streams  *openStreams
 	origin   *http.CrossOriginProtection
+	proxies  []netip.Prefix // whose X-Forwarded-For is believed
 	log      *zap.Logger
 	assets   *assets
 	pages    pages
@@ -25,3 +29,6 @@ type server struct {
 	// stopping is closed when the process stops.
 	stopping <-chan struct{}
 }
+
+// address is where a request comes from.
+func (s *server) address(r *http.Request) netip.Addr { return api.ClientAddress(r, s.proxies) }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/retention"
+	"github.com/fanmail-dev/fanmail/internal/secret"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 
@@ -41,7 +42,7 @@ type session struct {
 	// name is shown: that of the key or of the person.
 	name     string
 	tenantID events.TenantID // of an identity; zero: an operator, or a key
-	scopes   []string        // of an identity
+	scopes   []tenancy.Role  // of an identity
 	// viewed is the tenant that an operator looks at; zero: none.
 	viewed events.TenantID
 	// who is the principal, as of now.
@@ -75,7 +76,7 @@ func (s *sessions) create(ctx context.Context, in session) (token string, err er
 	token = newToken()
 	scopes := in.scopes
 	if scopes == nil {
-		scopes = []string{}
+		scopes = []tenancy.Role{}
 	}
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `INSERT INTO fanmail.console_sessions (token_hash, key_id, subject, name, tenant_id, scopes, expires_at)
@@ -99,26 +100,29 @@ func (s *sessions) create(ctx context.Context, in session) (token string, err er
 func (s *sessions) load(ctx context.Context, token string) (*session, error) {
 	out := &session{hash: hashToken(token), csrf: derive(token, "csrf", "")}
 	var stale bool
-	err := s.pool.QueryRow(ctx, `SELECT key_id, subject, name, tenant_id, scopes, viewed_tenant_id, seen_at < now() - interval '1 minute'
+	var since time.Time
+	err := s.pool.QueryRow(ctx, `SELECT key_id, subject, name, tenant_id, scopes, viewed_tenant_id, created_at, seen_at < now() - interval '1 minute'
 		FROM fanmail.console_sessions
 		WHERE token_hash = $1 AND expires_at > now() AND seen_at > now() - make_interval(secs => $2)`, out.hash, sessionIdle.Seconds()).
-		Scan(&out.keyID, &out.subject, &out.name, &out.tenantID, &out.scopes, &out.viewed, &stale)
+		Scan(&out.keyID, &out.subject, &out.name, &out.tenantID, &out.scopes, &out.viewed, &since, &stale)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, errNoSession
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look up a session: %w", err)
 	}
-	out.who = tenancy.Principal{TenantID: out.tenantID, Scopes: out.scopes}
-	if !out.keyID.IsZero() {
+	if out.keyID.IsZero() {
+		out.who, err = tenancy.OfSubject(ctx, s.pool, out.subject, out.name, out.tenantID.IsZero(), out.tenantID, out.scopes...)
+	} else {
 		out.who, err = tenancy.Identify(ctx, s.pool, out.keyID)
-		if errors.Is(err, tenancy.ErrUnauthenticated) {
-			return nil, errNoSession
-		}
-		if err != nil {
-			return nil, err
-		}
 	}
+	if errors.Is(err, tenancy.ErrUnauthenticated) {
+		return nil, errNoSession
+	}
+	if err != nil {
+		return nil, err
+	}
+	out.who.SignedInAt, out.who.Secret = since, secret.Text(token)
 	if stale {
 		if _, err := s.pool.Exec(ctx, `UPDATE fanmail.console_sessions SET seen_at = now() WHERE token_hash = $1`, out.hash); err != nil {
 			return nil, fmt.Errorf("record the use of a session: %w", err)

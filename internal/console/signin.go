@@ -74,9 +74,12 @@ func (s *server) signIn(c *call) error {
 		return again(http.StatusUnauthorized, linkGone)
 	case errors.Is(err, tenancy.ErrUnauthenticated):
 		s.log.Info("a sign-in was refused", zap.String("address", c.r.RemoteAddr))
-		return again(http.StatusUnauthorized, "The key is unknown or revoked.")
+		return again(http.StatusUnauthorized, "The key is unknown, revoked or expired.")
 	case err != nil:
 		return err
+	}
+	if !who.From(s.address(c.r)) {
+		return again(http.StatusForbidden, "The key is not accepted from this address.")
 	}
 	s.attempts.passed(c.r)
 	return s.begin(c, who, next)

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -15,12 +16,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/input"
-)
-
-// The scopes of a key. A key without scopes may do everything that its kind may.
-const (
-	ScopeRead  = "read"  // GET
-	ScopeWrite = "write" // every other method
+	"github.com/fanmail-dev/fanmail/internal/secret"
 )
 
 // KeyPrefix begins the secret of every key; 32 random bytes in base64url
@@ -36,39 +32,67 @@ var (
 	ErrUnauthenticated = errors.New("no such key")
 	// ErrNoKey means that there is no such key, that it is revoked already, or that
 	// it belongs to another tenant.
-	ErrNoKey = errors.New("no such key to revoke")
+	ErrNoKey = errors.New("no such key")
 )
+
+// MaxNetworks bounds the networks of a key.
+const MaxNetworks = 32
+
+// prefixLength is how much of a secret is kept and shown, so that people tell keys apart:
+// 36 of its 256 random bits.
+const prefixLength = len(KeyPrefix) + 6
 
 // Key is an API key, without its secret.
 type Key struct {
 	ID         events.APIKeyID  `json:"id" example:"key_0123456789abcdef0123456789abcdef"`
 	TenantID   *events.TenantID `json:"tenant_id" nullable:"true" doc:"The tenant of the key; null for a key of an operator."`
 	Name       string           `json:"name"`
-	Scopes     []string         `json:"scopes" enum:"read,write" doc:"What the key may do; empty for all scopes."`
+	Scopes     []Role           `json:"scopes" enum:"admin,write,replay,read,send-only" nullable:"false" doc:"The key's roles, which say what it may do."`
+	Prefix     *string          `json:"prefix" example:"fm_Ab3xY9" doc:"How the secret begins; null for an imported key."`
+	Networks   []netip.Prefix   `json:"networks" nullable:"false" doc:"The source addresses of the key's requests; empty for all."`
 	RateLimit  *int             `json:"rate_limit" doc:"Requests a second; null for the limit of the server."`
 	CreatedAt  time.Time        `json:"created_at"`
 	LastUsedAt *time.Time       `json:"last_used_at" doc:"The last use; updated at most once a minute."`
-	ExpiresAt  *time.Time       `json:"expires_at" doc:"From when on the key is refused; null for never. Only imported keys have it."`
+	ExpiresAt  *time.Time       `json:"expires_at" doc:"From when on the key is refused; null for never."`
+	RotatedAt  *time.Time       `json:"rotated_at" doc:"When the key got its present secret; null if it is the first one."`
+	// PreviousUntil is until when the secret before the present one is accepted too.
+	PreviousUntil *time.Time `json:"overlap_ends_at" doc:"Until when the key that was used before the last rotation is accepted too; null if it is not."`
 }
 
 // NewKey describes a key to create.
 type NewKey struct {
 	TenantID events.TenantID // zero: an operator's key
 	Name     string          // UTF-8 without control characters, at most 200 bytes; may be empty
-	Scopes   []string        // [ScopeRead], [ScopeWrite]; none: all
+	Scopes   []Role          // none: [RoleAdmin]
 	// RateLimit is how many requests a second the key may make, from 1 to
 	// [MaxRateLimit]; 0: as many as the server allows.
 	RateLimit int
+	// Networks are the source addresses from which the key is accepted, at most
+	// [MaxNetworks]; none: all.
+	Networks []netip.Prefix
+	// ExpiresAt is from when on the key is refused, in the future; zero: never.
+	ExpiresAt time.Time
 }
 
-func (k *NewKey) validate() error {
+// validate checks the key and brings it into its stored form.
+func (k *NewKey) validate() (err error) {
 	if err := checkName(k.Name); err != nil {
 		return err
 	}
-	for _, s := range k.Scopes {
-		if s != ScopeRead && s != ScopeWrite {
-			return &events.FieldError{Field: "scopes", Reason: fmt.Sprintf("holds %q; the scopes are %q and %q", s, ScopeRead, ScopeWrite)}
+	if k.Scopes, err = checkRoles(k.Scopes, k.TenantID.IsZero()); err != nil {
+		return err
+	}
+	if len(k.Networks) > MaxNetworks {
+		return &events.FieldError{Field: "networks", Reason: fmt.Sprintf("has %d networks; the limit is %d", len(k.Networks), MaxNetworks)}
+	}
+	k.Networks = slices.Clone(k.Networks)
+	for i, n := range k.Networks {
+		if !n.IsValid() || n != n.Masked() || n.Addr().Is4In6() {
+			return &events.FieldError{Field: fmt.Sprintf("networks[%d]", i), Reason: "must be a network such as 192.0.2.0/24 or 2001:db8::/32, without bits after its length"}
 		}
+	}
+	if !k.ExpiresAt.IsZero() && !k.ExpiresAt.After(time.Now()) {
+		return &events.FieldError{Field: "expires_at", Reason: "must lie in the future"}
 	}
 	if k.RateLimit < 0 || k.RateLimit > MaxRateLimit {
 		return &events.FieldError{Field: "rate_limit", Reason: fmt.Sprintf("is %d; it must be from 1 to %d requests a second", k.RateLimit, MaxRateLimit)}
@@ -83,21 +107,21 @@ func CreateKey(ctx context.Context, db DB, k NewKey) (Key, string, error) {
 	if err := k.validate(); err != nil {
 		return Key{}, "", err
 	}
-	scopes := append([]string{}, k.Scopes...)
-	slices.Sort(scopes)
-	scopes = slices.Compact(scopes)
-	var raw [32]byte
-	_, _ = rand.Read(raw[:])
-	secret := KeyPrefix + base64.RawURLEncoding.EncodeToString(raw[:])
-	out := Key{ID: events.NewRandom[events.APIKeyKind](), Name: input.Shown(k.Name), Scopes: scopes}
+	secret, prefix := newSecret()
+	out := Key{ID: events.NewRandom[events.APIKeyKind](), Name: input.Shown(k.Name), Scopes: k.Scopes, Prefix: &prefix, Networks: append([]netip.Prefix{}, k.Networks...)}
 	if !k.TenantID.IsZero() {
 		out.TenantID = &k.TenantID
 	}
 	if k.RateLimit > 0 {
 		out.RateLimit = &k.RateLimit
 	}
-	err := db.QueryRow(ctx, `INSERT INTO fanmail.api_keys (id, tenant_id, name, scopes, secret_hash, rate_limit) VALUES ($1, $2, $3, $4, $5, $6) RETURNING created_at`,
-		out.ID, k.TenantID, out.Name, scopes, hash(secret), out.RateLimit).Scan(&out.CreatedAt)
+	if !k.ExpiresAt.IsZero() {
+		ends := k.ExpiresAt.UTC().Truncate(time.Microsecond) // the precision of Postgres
+		out.ExpiresAt = &ends
+	}
+	err := db.QueryRow(ctx, `INSERT INTO fanmail.api_keys (id, tenant_id, name, scopes, secret_hash, rate_limit, prefix, networks, expires_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING created_at`,
+		out.ID, k.TenantID, out.Name, out.Scopes, hash(secret), out.RateLimit, prefix, out.Networks, out.ExpiresAt).Scan(&out.CreatedAt)
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) && answer.Code == "23503" { // foreign_key_violation
 		return Key{}, "", &events.FieldError{Field: "tenant_id", Reason: "names no tenant"}
@@ -109,7 +133,15 @@ func CreateKey(ctx context.Context, db DB, k NewKey) (Key, string, error) {
 	return out, secret, nil
 }
 
-// BootstrapOperatorKey makes an operator's key with all scopes and returns its
+// newSecret returns a random secret and the part of it that is shown.
+func newSecret() (secret, prefix string) {
+	var raw [32]byte
+	_, _ = rand.Read(raw[:])
+	secret = KeyPrefix + base64.RawURLEncoding.EncodeToString(raw[:])
+	return secret, secret[:prefixLength]
+}
+
+// BootstrapOperatorKey makes an operator's key with all rights and returns its
 // secret. An installation gets its first key this way.
 func BootstrapOperatorKey(ctx context.Context, db DB) (string, error) {
 	_, secret, err := CreateKey(ctx, db, NewKey{Name: "operator"})
@@ -123,23 +155,22 @@ func hash(secret string) []byte {
 	return sum[:]
 }
 
-const keyColumns = `id, tenant_id, name, scopes, rate_limit, created_at, last_used_at, expires_at`
+const keyColumns = `id, tenant_id, name, scopes, rate_limit, created_at, last_used_at, expires_at, prefix, networks, rotated_at,
+	CASE WHEN previous_until > now() THEN previous_until END`
 
 func scanKey(row pgx.CollectableRow) (Key, error) {
 	var k Key
 	var tenant events.TenantID
-	err := row.Scan(&k.ID, &tenant, &k.Name, &k.Scopes, &k.RateLimit, &k.CreatedAt, &k.LastUsedAt, &k.ExpiresAt)
+	err := row.Scan(&k.ID, &tenant, &k.Name, &k.Scopes, &k.RateLimit, &k.CreatedAt, &k.LastUsedAt, &k.ExpiresAt, &k.Prefix, &k.Networks, &k.RotatedAt, &k.PreviousUntil)
 	if !tenant.IsZero() {
 		k.TenantID = &tenant
 	}
 	k.CreatedAt = k.CreatedAt.UTC()
-	if k.LastUsedAt != nil {
-		used := k.LastUsedAt.UTC()
-		k.LastUsedAt = &used
-	}
-	if k.ExpiresAt != nil {
-		ends := k.ExpiresAt.UTC()
-		k.ExpiresAt = &ends
+	for _, at := range []**time.Time{&k.LastUsedAt, &k.ExpiresAt, &k.RotatedAt, &k.PreviousUntil} {
+		if *at != nil {
+			utc := (*at).UTC()
+			*at = &utc
+		}
 	}
 	return k, err
 }
@@ -184,52 +215,86 @@ func RevokeKey(ctx context.Context, db DB, tenant events.TenantID, id events.API
 	return nil
 }
 
-// Valid reports whether a key exists, is not revoked and has not expired.
-func Valid(ctx context.Context, db DB, id events.APIKeyID) (bool, error) {
-	var ok bool
-	err := db.QueryRow(ctx, `SELECT EXISTS (SELECT FROM fanmail.api_keys WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()))`, id).Scan(&ok)
-	if err != nil {
-		return false, fmt.Errorf("look up a key: %w", err)
+// GetKey returns a key that is not revoked, of the tenant, or any if tenant is zero. It
+// returns [ErrNoKey] if there is none. With lock, the key's row is locked until the
+// transaction ends.
+func GetKey(ctx context.Context, db DB, tenant events.TenantID, id events.APIKeyID, lock bool) (Key, error) {
+	statement := `SELECT ` + keyColumns + ` FROM fanmail.api_keys WHERE id = $1 AND revoked_at IS NULL AND ($2::uuid IS NULL OR tenant_id = $2)`
+	if lock {
+		statement += ` FOR UPDATE`
 	}
-	return ok, nil
+	rows, err := db.Query(ctx, statement, id, tenant)
+	if err != nil {
+		return Key{}, fmt.Errorf("read a key: %w", err)
+	}
+	k, err := pgx.CollectExactlyOneRow(rows, scanKey)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Key{}, ErrNoKey
+	}
+	if err != nil {
+		return Key{}, fmt.Errorf("read a key: %w", err)
+	}
+	return k, nil
 }
 
-// Principal is the identity behind an API key.
-type Principal struct {
-	KeyID events.APIKeyID
-	// TenantID is zero for an operator.
-	TenantID events.TenantID
-	// Scopes are empty if the key has all scopes.
-	Scopes []string
-	// RateLimit is the key's own limit in requests a second; 0: the server's limit.
-	RateLimit int
-	// Quota is what is set for the tenant.
-	Quota Quota
-}
-
-// Operator reports whether the key is an operator's.
-func (p *Principal) Operator() bool { return p.TenantID.IsZero() }
-
-// May reports whether the key has a scope.
-func (p *Principal) May(scope string) bool {
-	return len(p.Scopes) == 0 || slices.Contains(p.Scopes, scope)
+// RotateKey gives a key a new secret and returns it. The secret before it is accepted
+// for overlap; one that an earlier rotation left is not accepted any more. It returns
+// [ErrNoKey] if the key does not exist or is revoked.
+func RotateKey(ctx context.Context, db DB, id events.APIKeyID, overlap time.Duration) (Key, string, error) {
+	secret, prefix := newSecret()
+	rows, err := db.Query(ctx, `UPDATE fanmail.api_keys SET secret_hash = $2, prefix = $3, rotated_at = now(),
+			previous_hash = CASE WHEN $4::float8 > 0 THEN secret_hash END, previous_until = CASE WHEN $4 > 0 THEN now() + make_interval(secs => $4) END
+		WHERE id = $1 AND revoked_at IS NULL RETURNING `+keyColumns, id, hash(secret), prefix, overlap.Seconds())
+	if err != nil {
+		return Key{}, "", fmt.Errorf("rotate a key: %w", err)
+	}
+	k, err := pgx.CollectExactlyOneRow(rows, scanKey)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Key{}, "", ErrNoKey
+	}
+	if err != nil {
+		return Key{}, "", fmt.Errorf("rotate a key: %w", err)
+	}
+	return k, secret, nil
 }
 
 // Authenticate returns the identity behind a secret, and records the key's use at
 // most once a minute. It returns [ErrUnauthenticated] if the secret is not a valid
 // key's.
-func Authenticate(ctx context.Context, db DB, secret string) (Principal, error) {
-	var p Principal
+func Authenticate(ctx context.Context, db DB, key string) (Principal, error) {
+	sum := hash(key)
+	p, err := lookUp(ctx, db, `k.id = (SELECT id FROM fanmail.api_keys WHERE secret_hash = $1
+		UNION ALL SELECT id FROM fanmail.api_keys WHERE previous_hash = $1 AND previous_until > now() LIMIT 1)`, sum)
+	if err == nil {
+		p.hash = secret.Text(sum)
+	}
+	return p, err
+}
+
+// lookUp returns the identity of the valid key that a condition selects, and records its
+// use.
+func lookUp(ctx context.Context, db DB, condition string, args ...any) (Principal, error) {
+	p := Principal{Kind: TenantCaller}
 	var stale bool
-	into := append([]any{&p.KeyID, &p.TenantID, &p.Scopes, &p.RateLimit, &stale}, p.Quota.scan()...)
-	err := db.QueryRow(ctx, `SELECT k.id, k.tenant_id, k.scopes, coalesce(k.rate_limit, 0), coalesce(k.last_used_at < now() - interval '1 minute', true), `+quotaColumns+`
+	var roles []Role
+	var expires *time.Time
+	into := append([]any{&p.KeyID, &p.TenantID, &p.Actor, &roles, &p.RateLimit, &p.Networks, &expires, &stale}, p.Quota.scan()...)
+	err := db.QueryRow(ctx, `SELECT k.id, k.tenant_id, k.name, k.scopes, coalesce(k.rate_limit, 0), k.networks, k.expires_at,
+			coalesce(k.last_used_at < now() - interval '1 minute', true), `+quotaColumns+`
 		FROM fanmail.api_keys AS k LEFT JOIN fanmail.tenant_quotas AS q ON q.tenant_id = k.tenant_id
-		WHERE k.secret_hash = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())`, hash(secret)).Scan(into...)
+		WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) AND `+condition, args...).Scan(into...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Principal{}, ErrUnauthenticated
 	}
 	if err != nil {
 		return Principal{}, fmt.Errorf("look up a key: %w", err)
+	}
+	if p.TenantID.IsZero() {
+		p.Kind = OperatorCaller
+	}
+	p.Rights = RightsOf(roles)
+	if expires != nil {
+		p.ExpiresAt = expires.UTC()
 	}
 	if stale {
 		_, err = db.Exec(ctx, `UPDATE fanmail.api_keys SET last_used_at = now()
@@ -237,23 +302,6 @@ func Authenticate(ctx context.Context, db DB, secret string) (Principal, error) 
 		if err != nil {
 			return Principal{}, fmt.Errorf("record a key's use: %w", err)
 		}
-	}
-	return p, nil
-}
-
-// Identify returns the identity behind a key that was authenticated before. It returns
-// [ErrUnauthenticated] if the key is revoked or has expired since.
-func Identify(ctx context.Context, db DB, id events.APIKeyID) (Principal, error) {
-	p := Principal{KeyID: id}
-	into := append([]any{&p.TenantID, &p.Scopes, &p.RateLimit}, p.Quota.scan()...)
-	err := db.QueryRow(ctx, `SELECT k.tenant_id, k.scopes, coalesce(k.rate_limit, 0), `+quotaColumns+`
-		FROM fanmail.api_keys AS k LEFT JOIN fanmail.tenant_quotas AS q ON q.tenant_id = k.tenant_id
-		WHERE k.id = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())`, id).Scan(into...)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return Principal{}, ErrUnauthenticated
-	}
-	if err != nil {
-		return Principal{}, fmt.Errorf("look up a key: %w", err)
 	}
 	return p, nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -90,7 +91,10 @@ func TestOnlyTheSecretItselfAuthenticates(t *testing.T) {
 	require.Equal(t, 1, number(t, pool, `SELECT count(*) FROM fanmail.api_keys WHERE last_used_at IS NULL`), "none of them was a use")
 	p, err := tenancy.Authenticate(ctx, pool, secret)
 	require.NoError(t, err)
-	require.Equal(t, tenancy.Principal{KeyID: key.ID, TenantID: tenant.ID, Scopes: []string{}}, p)
+	require.Equal(t, key.ID, p.KeyID)
+	require.Equal(t, tenant.ID, p.TenantID)
+	require.Equal(t, tenancy.TenantCaller, p.Kind)
+	require.Equal(t, tenancy.RoleAdmin.Rights(), p.Rights)
 	require.False(t, p.Operator())
 }
 
@@ -138,8 +142,8 @@ func TestATenantNeitherSeesNorRevokesTheKeysOfOthers(t *testing.T) {
 	operator, err := tenancy.Authenticate(ctx, pool, secret)
 	require.NoError(t, err)
 	require.True(t, operator.Operator())
-	require.True(t, operator.May(tenancy.ScopeRead))
-	require.True(t, operator.May(tenancy.ScopeWrite))
+	require.True(t, operator.May(tenancy.Read))
+	require.True(t, operator.May(tenancy.Administer))
 
 	listed := func(of events.TenantID) []events.APIKeyID {
 		t.Helper()
@@ -169,23 +173,23 @@ func TestScopesAreStoredOnceAndBoundTheKey(t *testing.T) {
 	pool := pgtest.Pool(t)
 	tenant := newTenant(t, pool, "acme").ID
 	for name, c := range map[string]struct {
-		given, kept []string
-		read, write bool
+		given, kept []tenancy.Role
+		rights      tenancy.Rights
 	}{
-		"none":  {nil, []string{}, true, true},
-		"read":  {[]string{"read"}, []string{"read"}, true, false},
-		"write": {[]string{"write"}, []string{"write"}, false, true},
-		"twice": {[]string{"write", "read", "write"}, []string{"read", "write"}, true, true},
+		"none":      {nil, []tenancy.Role{"admin"}, tenancy.Read | tenancy.Send | tenancy.Redeliver | tenancy.Change | tenancy.Administer},
+		"read":      {[]tenancy.Role{"read"}, []tenancy.Role{"read"}, tenancy.Read},
+		"write":     {[]tenancy.Role{"write"}, []tenancy.Role{"write"}, tenancy.Read | tenancy.Send | tenancy.Redeliver | tenancy.Change},
+		"replay":    {[]tenancy.Role{"replay"}, []tenancy.Role{"replay"}, tenancy.Read | tenancy.Redeliver},
+		"send-only": {[]tenancy.Role{"send-only"}, []tenancy.Role{"send-only"}, tenancy.Send},
+		"twice":     {[]tenancy.Role{"send-only", "read", "send-only"}, []tenancy.Role{"read", "send-only"}, tenancy.Read | tenancy.Send},
 	} {
-		given := append([]string(nil), c.given...)
+		given := append([]tenancy.Role(nil), c.given...)
 		key, secret := newKey(t, pool, tenancy.NewKey{TenantID: tenant, Scopes: given})
 		require.Equal(t, c.given, given, "the caller's slice stays as it was")
 		require.Equal(t, c.kept, key.Scopes, name)
 		p, err := tenancy.Authenticate(ctx, pool, secret)
 		require.NoError(t, err)
-		require.Equal(t, c.kept, p.Scopes, name)
-		require.Equal(t, c.read, p.May(tenancy.ScopeRead), name)
-		require.Equal(t, c.write, p.May(tenancy.ScopeWrite), name)
+		require.Equal(t, c.rights, p.Rights, name)
 	}
 }
 
@@ -203,9 +207,15 @@ func TestABadKeyIsRefusedAndNothingIsStored(t *testing.T) {
 	for name, reason := range badNames {
 		refused(tenancy.NewKey{TenantID: tenant, Name: name}, "name", reason)
 	}
-	for _, scope := range []string{"admin", "READ", "read ", "", "re\x00ad"} {
-		refused(tenancy.NewKey{TenantID: tenant, Scopes: []string{"read", scope}}, "scopes", `the scopes are "read" and "write"`)
+	for _, scope := range []tenancy.Role{"owner", "READ", "read ", "", "re\x00ad"} {
+		refused(tenancy.NewKey{TenantID: tenant, Scopes: []tenancy.Role{"read", scope}}, "scopes", "the scopes are admin, write, replay, read, send-only")
 	}
+	refused(tenancy.NewKey{Scopes: []tenancy.Role{"send-only"}}, "scopes", "operators create no events")
+	refused(tenancy.NewKey{TenantID: tenant, ExpiresAt: time.Now().Add(-time.Second)}, "expires_at", "must lie in the future")
+	for _, network := range []string{"192.0.2.1/24", "::ffff:192.0.2.0/120"} {
+		refused(tenancy.NewKey{TenantID: tenant, Networks: []netip.Prefix{netip.MustParsePrefix(network)}}, "networks[0]", "must be a network")
+	}
+	refused(tenancy.NewKey{TenantID: tenant, Networks: make([]netip.Prefix, tenancy.MaxNetworks+1)}, "networks", "the limit is 32")
 	for _, limit := range []int{-1, tenancy.MaxRateLimit + 1} {
 		refused(tenancy.NewKey{TenantID: tenant, RateLimit: limit}, "rate_limit", "must be from 1 to 100000")
 	}

@@ -203,7 +203,7 @@ var Rules = []Rule{
 		Because: "the per-agent webhook runs beside the subscribers' path and neither disturbs the other",
 	},
 	{
-		Package: "internal/tenancy", May: []string{"events", "internal/input"},
+		Package: "internal/tenancy", May: []string{"events", "internal/input", "internal/secret"},
 		Because: "whose something is is asked by everybody, so it knows nobody else",
 	},
 	{
