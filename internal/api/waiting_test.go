@@ -144,7 +144,7 @@ func TestNoHandlerHoldsTwoConnections(t *testing.T) {
 			posts++
 		}
 	}
-	require.Equal(t, 16, posts, "a new POST needs a call above")
+	require.Equal(t, 17, posts, "a new POST needs a call above")
 	w.setQuota(c, map[string]any{"agents": 10})
 	for _, path := range []string{
 		"/v1/tenants/" + c.tenantID + "/quota", "/v1/keys", "/v1/agents", "/v1/domains", "/v1/webhooks", "/v1/webhooks/" + hook,
