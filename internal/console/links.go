@@ -103,7 +103,7 @@ func (s *server) serveLinks(w http.ResponseWriter, r *http.Request) {
 	who, err := tenancy.Authenticate(r.Context(), s.sessions.pool, strings.TrimSpace(secret))
 	if errors.Is(err, tenancy.ErrUnauthenticated) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="fanmail"`)
-		refuse(http.StatusUnauthorized, "the key is unknown or revoked")
+		refuse(http.StatusUnauthorized, "the key is unknown, revoked or expired")
 		return
 	}
 	var link Link
