@@ -51,7 +51,7 @@ GRANT SELECT, INSERT, UPDATE ON fanmail.tenant_usage TO fanmail_ingest;
 
 -- api: what tenants and the operator may ask for.
 GRANT SELECT, INSERT, UPDATE ON fanmail.tenant_quotas, fanmail.tenant_usage TO fanmail_api;
-GRANT SELECT, INSERT, UPDATE ON fanmail.tenants, fanmail.api_keys, fanmail.webhooks, fanmail.webhook_subscriber_deliveries, fanmail.replays TO fanmail_api;
+GRANT SELECT, INSERT, UPDATE ON fanmail.tenants, fanmail.api_keys, fanmail.portal_links, fanmail.webhooks, fanmail.webhook_subscriber_deliveries, fanmail.replays TO fanmail_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON fanmail.agents, fanmail.domains, fanmail.released_names, fanmail.idempotency_keys,
     fanmail.console_sessions, fanmail.console_links TO fanmail_api;
 GRANT SELECT, INSERT ON fanmail.events, fanmail.event_keys, fanmail.outbox, fanmail.strict_tenants TO fanmail_api;

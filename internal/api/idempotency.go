@@ -237,11 +237,12 @@ func (k *storedResponse) store(ctx context.Context, tx pgx.Tx, c *captured) erro
 	return nil
 }
 
-// RetentionRules deletes stored responses after 24 hours, and revoked keys after 30 days. Requests ignore older
-// responses, so that a late run does no harm.
+// RetentionRules deletes stored responses after 24 hours, and revoked keys and ended portal links after 30 days. Requests
+// ignore older responses, so that a late run does no harm.
 func RetentionRules() []retention.Rule {
 	return []retention.Rule{
 		retention.Rows("delete the keys that were revoked long ago", tenancy.DeleteRevoked, tenancy.KeepRevoked.Seconds()),
+		retention.Rows("delete the portal links that ended long ago", tenancy.DeletePortals, tenancy.KeepPortals.Seconds()),
 		retention.Rows("delete old idempotency keys",
 			`DELETE FROM fanmail.idempotency_keys WHERE created_at < now() - make_interval(secs => $1)`, idempotencyTTL.Seconds()),
 	}

@@ -26,8 +26,6 @@ const (
 	// portalRate is how many requests a second the holders of one link may make to each
 	// process, so that a link costs the tenant a small part of its own rate limit.
 	portalRate = 20
-	// keepPortalLinks is how long the row of a link is kept that has ended.
-	keepPortalLinks = 30 * 24 * time.Hour
 )
 
 // portalTokenLength is the length of a link's token: 32 random bytes in base64url.
@@ -203,4 +201,4 @@ const DeletePortals = `DELETE FROM fanmail.portal_links WHERE id = ANY (ARRAY(
 	SELECT id FROM fanmail.portal_links WHERE expires_at < now() - make_interval(secs => $1) LIMIT 5000))`
 
 // KeepPortals is how long the row of a link is kept that has expired.
-const KeepPortals = keepPortalLinks
+const KeepPortals = 30 * 24 * time.Hour

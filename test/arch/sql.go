@@ -71,7 +71,7 @@ var Owners = []Owner{
 		Because: "the per-agent path runs beside the subscribers' and neither disturbs the other",
 	},
 	{
-		Package: "internal/tenancy", Tables: []string{"tenants", "api_keys", "tenant_quotas"},
+		Package: "internal/tenancy", Tables: []string{"tenants", "api_keys", "tenant_quotas", "portal_links"},
 		Because: "secrets of keys are handled in one place",
 	},
 	{
