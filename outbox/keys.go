@@ -24,7 +24,7 @@ func keyOf(tenant events.TenantID, kind, text string) int64 {
 	b := make([]byte, 0, 128)
 	b = append(append(append(b, tenant[:]...), kind...), 0)
 	sum := sha256.Sum256(append(b, text...))
-	return max(1, int64(binary.BigEndian.Uint64(sum[:8])>>(64-keyBits))) //nolint:gosec // 40 bits
+	return max(1, int64(binary.BigEndian.Uint64(sum[:8])>>(64-keyBits)))
 }
 
 func messageKeyOf(tenant events.TenantID, id string) int64 { return keyOf(tenant, "message", id) }

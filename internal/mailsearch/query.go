@@ -30,8 +30,11 @@ func Recognize(search string) (Kind, string) {
 		kind  Kind
 		parse func(string) (string, bool)
 	}{
-		{Event, parsed[events.EventKind]}, {Delivery, parsed[events.DeliveryKind]}, {Message, parsed[events.MessageKind]},
-		{Webhook, parsed[events.WebhookKind]}, {Replay, parsed[events.ReplayKind]},
+		{Event, parsed[events.EventKind]},
+		{Delivery, parsed[events.DeliveryKind]},
+		{Message, parsed[events.MessageKind]},
+		{Webhook, parsed[events.WebhookKind]},
+		{Replay, parsed[events.ReplayKind]},
 	} {
 		if text, ok := id.parse(search); ok {
 			return id.kind, text
