@@ -25,6 +25,7 @@ type APIConfig struct {
 	Outbound
 	Secrets
 	Blobs
+	OpenID
 	Addr           string         `name:"api-addr" env:"FANMAIL_API_ADDR" default:"127.0.0.1:8080" help:"Address of the API."`
 	MaxBodyBytes   int64          `name:"max-body-bytes" env:"FANMAIL_MAX_BODY_BYTES" default:"1048576" help:"Largest body of a request."`
 	DNSServer      string         `name:"dns-server" env:"FANMAIL_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server for the records that prove domains; without it the system's servers are used."`
@@ -38,7 +39,7 @@ type APIConfig struct {
 
 // Validate returns an error for the first setting that is wrong.
 func (c APIConfig) Validate() error {
-	return firstError(c.Database.validate, c.NATS.validate, c.Lifecycle.validate, c.Secrets.validate, c.Blobs.validate, func() error {
+	return firstError(c.Database.validate, c.NATS.validate, c.Lifecycle.validate, c.Secrets.validate, c.Blobs.validate, c.OpenID.validate, func() error {
 		if err := address(c.Addr, "--api-addr", "FANMAIL_API_ADDR"); err != nil {
 			return err
 		}
@@ -103,7 +104,12 @@ func (p *process) addAPI(ctx context.Context, c APIConfig, l net.Listener) error
 		_ = l.Close()
 		return err
 	}
-	pages, err := console.New(console.Options{API: h, Pool: p.pool, TrustedProxies: c.TrustedProxies, Log: p.log, Stopping: ctx.Done()})
+	people, err := c.client()
+	if err != nil {
+		_ = l.Close()
+		return err
+	}
+	pages, err := console.New(console.Options{API: h, Pool: p.pool, OpenID: people, TrustedProxies: c.TrustedProxies, Log: p.log, Stopping: ctx.Done()})
 	if err != nil {
 		_ = l.Close()
 		return err

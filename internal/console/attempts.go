@@ -2,8 +2,6 @@ package console
 
 import (
 	"math"
-	"net"
-	"net/http"
 	"net/netip"
 	"strconv"
 	"sync"
@@ -34,10 +32,10 @@ func newAttempts() *attempts {
 }
 
 // take counts an attempt. It returns how long the client has to wait, 0 if it may try.
-func (a *attempts) take(r *http.Request, now time.Time) time.Duration {
+func (a *attempts) take(address netip.Addr, now time.Time) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	from := network(r)
+	from := network(address)
 	own := a.address[from]
 	if own == nil {
 		a.forget(now)
@@ -58,10 +56,10 @@ func (a *attempts) take(r *http.Request, now time.Time) time.Duration {
 func seconds(wait time.Duration) string { return strconv.Itoa(int(math.Ceil(wait.Seconds()))) }
 
 // passed gives the attempt of a client that has signed in back.
-func (a *attempts) passed(r *http.Request) {
+func (a *attempts) passed(address netip.Addr) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	delete(a.address, network(r))
+	delete(a.address, network(address))
 }
 
 // forget removes addresses that have all their attempts again, when there are many; if all
@@ -83,16 +81,8 @@ func (a *attempts) forget(now time.Time) {
 	}
 }
 
-// network is what a client is counted by; zero for an address that is not TCP's.
-func network(r *http.Request) netip.Prefix {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	ip, err := netip.ParseAddr(host)
-	if err != nil {
-		return netip.Prefix{}
-	}
+// network is what a client is counted by; zero for an address that is not known.
+func network(ip netip.Addr) netip.Prefix {
 	ip = ip.Unmap().WithZone("")
 	bits := ip.BitLen()
 	if ip.Is6() {

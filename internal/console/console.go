@@ -8,6 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
+
+	"github.com/fanmail-dev/fanmail/internal/openid"
 )
 
 // Options configure the console.
@@ -16,6 +18,8 @@ type Options struct {
 	API http.Handler
 	// Pool is the database, for sessions alone. Required.
 	Pool *pgxpool.Pool
+	// OpenID signs people in beside API keys; nil: nobody.
+	OpenID *openid.Client
 	// Log takes log messages; nil: silent.
 	Log *zap.Logger
 	// TrustedProxies are the proxies whose X-Forwarded-For says where a request comes from.
@@ -51,7 +55,7 @@ func newServer(o Options) (*server, error) {
 	}
 	s := &server{
 		api: o.API, sessions: &sessions{pool: o.Pool}, attempts: newAttempts(), streams: &openStreams{by: map[string]int{}},
-		origin: http.NewCrossOriginProtection(), log: o.Log, assets: files, pages: all, mux: http.NewServeMux(), stopping: o.Stopping, proxies: o.TrustedProxies,
+		origin: http.NewCrossOriginProtection(), openid: o.OpenID, log: o.Log, assets: files, pages: all, mux: http.NewServeMux(), stopping: o.Stopping, proxies: o.TrustedProxies,
 	}
 	if s.log == nil {
 		s.log = zap.NewNop()

@@ -91,7 +91,7 @@ func (s *server) serveLinks(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusMethodNotAllowed, "this path does not support "+r.Method+"; use POST")
 		return
 	}
-	if wait := s.attempts.take(r, time.Now()); wait > 0 {
+	if wait := s.attempts.take(s.address(r), time.Now()); wait > 0 {
 		w.Header().Set("Retry-After", seconds(wait))
 		refuse(http.StatusTooManyRequests, "too many attempts to sign in; try again in "+seconds(wait)+" s")
 		return
@@ -101,6 +101,9 @@ func (s *server) serveLinks(w http.ResponseWriter, r *http.Request) {
 		secret = ""
 	}
 	who, err := tenancy.Authenticate(r.Context(), s.sessions.pool, strings.TrimSpace(secret))
+	if err == nil && !who.From(s.address(r)) {
+		err = tenancy.ErrUnauthenticated
+	}
 	if errors.Is(err, tenancy.ErrUnauthenticated) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="fanmail"`)
 		refuse(http.StatusUnauthorized, "the key is unknown, revoked or expired")
@@ -108,7 +111,7 @@ func (s *server) serveLinks(w http.ResponseWriter, r *http.Request) {
 	}
 	var link Link
 	if err == nil {
-		s.attempts.passed(r)
+		s.attempts.passed(s.address(r))
 		var token string
 		token, link.ExpiresAt, err = s.sessions.createLink(r.Context(), who.KeyID)
 		link.Path = Base + "/sign-in?" + url.Values{"link": {token}}.Encode()

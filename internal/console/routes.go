@@ -3,6 +3,7 @@ package console
 // register registers the routes of all pages: one line a noun.
 func (s *server) register() {
 	s.signInRoutes()
+	s.openidRoutes()
 	s.liveRoutes()
 	s.overviewRoutes()
 	s.operatorRoutes()

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/internal/api"
+	"github.com/fanmail-dev/fanmail/internal/openid"
 )
 
 // Base is the path below which the console is served.
@@ -20,6 +21,7 @@ type server struct {
 	streams  *openStreams
 	origin   *http.CrossOriginProtection
 	proxies  []netip.Prefix // whose X-Forwarded-For is believed
+	openid   *openid.Client // nil: sign-in by API key alone
 	log      *zap.Logger
 	assets   *assets
 	pages    pages

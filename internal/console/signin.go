@@ -20,6 +20,8 @@ type signInPage struct {
 	Fault string
 	// Link is the token of a one-time link, and Name whose link it is.
 	Link, Name string
+	// OpenID says that an identity provider is set.
+	OpenID bool
 }
 
 // linkGone is said of a link that can't be used.
@@ -38,7 +40,7 @@ func (s *server) signInForm(c *call) error {
 		key, err := s.sessions.findLink(c.r.Context(), link)
 		if errors.Is(err, errNoLink) {
 			c.status = http.StatusNotFound
-			return c.page("sign-in", signInPage{Next: next, Fault: linkGone})
+			return c.page("sign-in", signInPage{OpenID: s.openid != nil, Next: next, Fault: linkGone})
 		}
 		if err != nil {
 			return err
@@ -47,24 +49,24 @@ func (s *server) signInForm(c *call) error {
 		if err != nil {
 			return err
 		}
-		return c.page("sign-in", signInPage{Next: next, Link: link, Name: name})
+		return c.page("sign-in", signInPage{OpenID: s.openid != nil, Next: next, Link: link, Name: name})
 	}
 	if c.session != nil {
 		return c.redirect(next, "")
 	}
-	return c.page("sign-in", signInPage{Next: next})
+	return c.page("sign-in", signInPage{OpenID: s.openid != nil, Next: next})
 }
 
 func (s *server) signIn(c *call) error {
 	next := ownPath(c.form().Get("next"))
 	again := func(status int, words string) error {
 		c.status = status
-		return c.page("sign-in", signInPage{Next: next, Fault: words})
+		return c.page("sign-in", signInPage{OpenID: s.openid != nil, Next: next, Fault: words})
 	}
 	if words := plainOrigin(c.r); words != "" {
 		return again(http.StatusForbidden, words)
 	}
-	if wait := s.attempts.take(c.r, time.Now()); wait > 0 {
+	if wait := s.attempts.take(s.address(c.r), time.Now()); wait > 0 {
 		c.w.Header().Set("Retry-After", seconds(wait))
 		return again(http.StatusTooManyRequests, "Too many attempts to sign in. Try again in "+seconds(wait)+" s.")
 	}
@@ -73,7 +75,7 @@ func (s *server) signIn(c *call) error {
 	case errors.Is(err, errNoLink):
 		return again(http.StatusUnauthorized, linkGone)
 	case errors.Is(err, tenancy.ErrUnauthenticated):
-		s.log.Info("a sign-in was refused", zap.String("address", c.r.RemoteAddr))
+		s.log.Info("a sign-in was refused", zap.Stringer("address", s.address(c.r)))
 		return again(http.StatusUnauthorized, "The key is unknown, revoked or expired.")
 	case err != nil:
 		return err
@@ -81,7 +83,7 @@ func (s *server) signIn(c *call) error {
 	if !who.From(s.address(c.r)) {
 		return again(http.StatusForbidden, "The key is not accepted from this address.")
 	}
-	s.attempts.passed(c.r)
+	s.attempts.passed(s.address(c.r))
 	return s.begin(c, who, next)
 }
 
@@ -134,7 +136,7 @@ func (s *server) start(c *call, in session, next string) error {
 		return err
 	}
 	setCookie(c.w, c.r, token)
-	s.log.Info("signed in to the console", zap.String("subject", in.subject), zap.String("address", c.r.RemoteAddr))
+	s.log.Info("signed in to the console", zap.String("subject", in.subject), zap.Stringer("address", s.address(c.r)))
 	return c.redirect(next, "")
 }
 

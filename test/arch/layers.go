@@ -15,7 +15,7 @@ var Layered = []string{
 	".", "cmd/fanmail", "deploy/migrations", "deploy/postgres", "events", "events/email", "events/operational",
 	"events/schema", "fanout", "internal/activity", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/app", "internal/attempt",
 	"internal/capacity", "internal/console", "internal/devserver", "internal/devserver/freeport", "internal/dispatch",
-	"internal/dispatch/scheduler", "internal/domaincheck", "internal/engine", "internal/faults", "internal/ingest", "internal/input", "internal/keyring", "internal/mailauth", "internal/mailparse", "internal/milter", "internal/operator", "internal/opevents", "internal/pg",
+	"internal/dispatch/scheduler", "internal/domaincheck", "internal/engine", "internal/faults", "internal/ingest", "internal/input", "internal/keyring", "internal/mailauth", "internal/mailparse", "internal/milter", "internal/operator", "internal/openid", "internal/opevents", "internal/pg",
 	"internal/relay", "internal/replay", "internal/retention", "internal/setting", "internal/stream", "internal/telemetry", "internal/telemetry/export", "internal/tenancy",
 	"internal/tracecontext", "internal/usage", "outbox", "subscribers", "subscribers/signature",
 }

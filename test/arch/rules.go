@@ -219,7 +219,11 @@ var Rules = []Rule{
 		Because: "handlers translate, and read a mail as ingest did; what moves events runs in other processes",
 	},
 	{
-		Package: "internal/console", May: []string{"events", "internal/api", "internal/apiclient", "internal/input", "internal/mailsearch", "internal/operator", "internal/retention", "internal/secret", "internal/tenancy"},
+		Package: "internal/openid", May: []string{"events", "internal/input", "internal/secret"},
+		Because: "who somebody is, and in which groups, is between the provider and them; what sessions are is the console's concern",
+	},
+	{
+		Package: "internal/console", May: []string{"events", "internal/api", "internal/apiclient", "internal/input", "internal/mailsearch", "internal/openid", "internal/operator", "internal/retention", "internal/secret", "internal/tenancy"},
 		Because: "pages show what the API says and do what it may: the console has rights and SQL of its own for sessions alone",
 	},
 	{
@@ -243,7 +247,7 @@ var Rules = []Rule{
 		Because: "the client is small: it manages through the owners of the tables, and runs the engine",
 	},
 	{
-		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/blobs", "internal/blobs/s3", "internal/console", "internal/devserver", "internal/dispatch", "internal/domaincheck", "internal/engine", "internal/faults", "internal/health", "internal/importe2a", "internal/ingest", "internal/keyring", "internal/kms", "internal/mailbox", "internal/milter", "internal/opevents", "internal/pg", "internal/rawmail", "internal/relay", "internal/replay", "internal/retention", "internal/secret", "internal/setting", "internal/stream", "internal/telemetry/export", "internal/tenancy", "internal/usage", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/blobs", "internal/blobs/s3", "internal/console", "internal/devserver", "internal/dispatch", "internal/domaincheck", "internal/engine", "internal/faults", "internal/health", "internal/importe2a", "internal/ingest", "internal/keyring", "internal/kms", "internal/mailbox", "internal/milter", "internal/openid", "internal/opevents", "internal/pg", "internal/rawmail", "internal/relay", "internal/replay", "internal/retention", "internal/secret", "internal/setting", "internal/stream", "internal/telemetry/export", "internal/tenancy", "internal/usage", "outbox", "subscribers", "subscribers/signature"},
 		Because: "app wires everything, so only commands may stand above it",
 	},
 	{
