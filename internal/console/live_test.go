@@ -70,7 +70,7 @@ func TestAPageIsSentAgainWhenItHasChanged(t *testing.T) {
 	b := w.signedIn(w.tenantKey)
 	status, events := b.watch("/console/events")
 	require.Equal(t, 200, status)
-	require.True(t, await(t, events, "No event matches"))
+	require.True(t, await(t, events, "event: live"))
 	var made struct{ ID string }
 	w.call(w.tenantKey, "POST", "/v1/events", map[string]any{"type": "email.sent", "data": map[string]any{}}, &made)
 	require.True(t, await(t, events, made.ID))
