@@ -168,15 +168,6 @@ func decode(path string, answer *recorder, out any) error {
 	return nil
 }
 
-// fetch reads a path of the API whose answer is not JSON. The body has at most 64 MiB.
-func (c *call) fetch(path string, query url.Values) (header http.Header, body []byte, err error) {
-	answer, err := c.do(c.r.Context(), http.MethodGet, path, query, nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	return answer.header, answer.body.Bytes(), nil
-}
-
 // faults returns the messages of a refused form by the location of the field, such as
 // "body.url". The rest of the error is under "". The map is nil for an error that is not
 // about the request: return that error from the handler.

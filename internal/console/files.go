@@ -163,7 +163,7 @@ func (c *call) frameHTML(text string) error {
 	h.Set("X-DNS-Prefetch-Control", "off")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	_, _ = c.w.Write(bytes.ToValidUTF8([]byte(text), []byte("\uFFFD")))
+	_, _ = c.w.Write(bytes.ToValidUTF8([]byte(calm(text)), []byte("\uFFFD")))
 	return errDone
 }
 
