@@ -18,6 +18,7 @@ type tenantsQuota struct {
 	Keys              limit  `name:"keys" placeholder:"N" help:"Keys that are not revoked."`
 	Agents            limit  `name:"agents" placeholder:"N" help:"Agents."`
 	Webhooks          limit  `name:"webhooks" placeholder:"N" help:"Webhooks."`
+	EventsPerSecond   limit  `name:"events-a-second" placeholder:"N" help:"Events a second of requests and of mail, in each process."`
 	EventsPerDay      limit  `name:"events-a-day" placeholder:"N" help:"Events on a UTC day. 'default' stands for the server's default, here and for the other limits."`
 	BytesPerDay       limit  `name:"bytes-a-day" placeholder:"N" help:"Bytes of mails, requests and messages on a UTC day."`
 	ReplaysPerHour    limit  `name:"replays-an-hour" placeholder:"N" help:"Replays created within an hour."`
@@ -53,6 +54,7 @@ func (c *tenantsQuota) limits() []namedLimit {
 		{"keys", "keys", c.Keys},
 		{"agents", "agents", c.Agents},
 		{"webhooks", "webhooks", c.Webhooks},
+		{"events_per_second", "", c.EventsPerSecond},
 		{"events_per_day", "events_today", c.EventsPerDay},
 		{"bytes_per_day", "bytes_today", c.BytesPerDay},
 		{"replays_per_hour", "replays_last_hour", c.ReplaysPerHour},

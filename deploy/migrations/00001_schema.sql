@@ -69,6 +69,7 @@ CREATE TABLE fanmail.tenant_quotas (
     keys                bigint CHECK (keys > 0),
     agents              bigint CHECK (agents > 0),
     webhooks            bigint CHECK (webhooks > 0),
+    events_per_second   bigint CHECK (events_per_second > 0),
     events_per_day      bigint CHECK (events_per_day > 0),
     bytes_per_day       bigint CHECK (bytes_per_day > 0),
     replays_per_hour    bigint CHECK (replays_per_hour > 0),

@@ -30,7 +30,11 @@ func (s *server) quotaOf(ctx context.Context) tenancy.Quota {
 // overQuota is the response to a request above a limit, which it names.
 func (s *server) overQuota(name string, status int, format string, args ...any) error {
 	s.metrics.overQuota.WithLabelValues(name).Inc()
-	return problem(status, "quota %s: %s, which are used up; the operator can change it", name, fmt.Sprintf(format, args...))
+	err := problem(status, "quota %s: %s, which are used up; the operator can change it", name, fmt.Sprintf(format, args...))
+	if status == http.StatusTooManyRequests { // what was counted ends by itself, some time
+		return huma.ErrorWithHeaders(err, http.Header{"Retry-After": {"60"}})
+	}
+	return err
 }
 
 // room locks the tenant and returns a 409 if it has no room for one more of what
@@ -64,12 +68,15 @@ func (s *server) create(ctx context.Context, f func(u *unit) error) error {
 	})
 }
 
-// overDay turns an [*usage.OverError] into a 429 that says when the next day begins.
+// overDay turns an [*usage.OverError] into a 429 that says when there is room again.
 func (s *server) overDay(err error) error {
 	if over, ok := errors.AsType[*usage.OverError](err); ok {
 		s.metrics.overQuota.WithLabelValues(over.Quota).Inc()
 		now := time.Now().UTC()
-		left := now.Truncate(24 * time.Hour).Add(24 * time.Hour).Sub(now)
+		left := over.Wait
+		if left == 0 {
+			left = now.Truncate(24 * time.Hour).Add(24 * time.Hour).Sub(now)
+		}
 		return huma.ErrorWithHeaders(problem(http.StatusTooManyRequests, "%s", over.Error()), http.Header{"Retry-After": {seconds(left)}})
 	}
 	return err
@@ -79,7 +86,7 @@ func (s *server) overDay(err error) error {
 // what it has used. It counts once the transaction is committed.
 func (s *server) spend(ctx context.Context, most usage.Amount, f func(u *unit) (usage.Amount, error)) error {
 	within := s.quotaOf(ctx)
-	reserved, err := s.usage.Reserve(ctx, tenant(ctx), &within, most)
+	reserved, err := s.usage.ReservePaced(ctx, tenant(ctx), &within, most)
 	if err != nil {
 		return s.overDay(err)
 	}

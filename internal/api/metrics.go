@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/fanmail-dev/fanmail/internal/usage"
 )
 
 type metrics struct {
@@ -33,6 +35,12 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "fanmail_api_over_quota_total",
 			Help: "Requests rejected because the tenant's quota is used up, by limit. Requests a second are in fanmail_api_rate_limited_total.",
 		}, []string{"quota"}),
+	}
+	// rate() misses the first refusal of a series that begins with it.
+	for _, quota := range []string{
+		"event_streams", "keys", "agents", "webhooks", usage.EventsPerSecond, usage.EventsPerDay, usage.BytesPerDay, "replays_per_hour", "domains", usage.ChangesPerDay,
+	} {
+		m.overQuota.WithLabelValues(quota)
 	}
 	if reg == nil {
 		return m, nil

@@ -20,6 +20,7 @@ type quotaValues struct {
 	Keys              int64 `json:"keys" doc:"Keys that are not revoked."`
 	Agents            int64 `json:"agents"`
 	Webhooks          int64 `json:"webhooks"`
+	EventsPerSecond   int64 `json:"events_per_second" doc:"Events a second of requests and of mail, counted by each process, with bursts of twice as many."`
 	EventsPerDay      int64 `json:"events_per_day" doc:"Events on a UTC day: of mail, of requests and of messages."`
 	BytesPerDay       int64 `json:"bytes_per_day" doc:"Bytes of mails, bodies of POST /v1/events and messages on a UTC day. A mail counts once for each tenant."`
 	ReplaysPerHour    int64 `json:"replays_per_hour" doc:"Replays created within an hour."`
@@ -55,6 +56,7 @@ type quotaChange struct {
 	Keys              optional[int64] `json:"keys,omitempty" minimum:"1" maximum:"1000000" nullable:"true"`
 	Agents            optional[int64] `json:"agents,omitempty" minimum:"1" maximum:"1000000000" nullable:"true"`
 	Webhooks          optional[int64] `json:"webhooks,omitempty" minimum:"1" maximum:"1000000" nullable:"true"`
+	EventsPerSecond   optional[int64] `json:"events_per_second,omitempty" minimum:"1" maximum:"1000000" nullable:"true"`
 	EventsPerDay      optional[int64] `json:"events_per_day,omitempty" minimum:"1" maximum:"1000000000000" nullable:"true"`
 	BytesPerDay       optional[int64] `json:"bytes_per_day,omitempty" minimum:"1" maximum:"1000000000000000" nullable:"true"`
 	ReplaysPerHour    optional[int64] `json:"replays_per_hour,omitempty" minimum:"1" maximum:"1000000" nullable:"true"`
@@ -112,6 +114,7 @@ func (s *server) showQuota(ctx context.Context, of events.TenantID, set tenancy.
 		{"keys", set.Keys},
 		{"agents", set.Agents},
 		{"webhooks", set.Webhooks},
+		{"events_per_second", set.EventsPerSecond},
 		{"events_per_day", set.EventsPerDay},
 		{"bytes_per_day", set.BytesPerDay},
 		{"replays_per_hour", set.ReplaysPerHour},
@@ -176,6 +179,7 @@ func (s *server) changeQuota(ctx context.Context, in *changeQuotaInput) (*body[q
 			{b.Keys, &set.Keys},
 			{b.Agents, &set.Agents},
 			{b.Webhooks, &set.Webhooks},
+			{b.EventsPerSecond, &set.EventsPerSecond},
 			{b.EventsPerDay, &set.EventsPerDay},
 			{b.BytesPerDay, &set.BytesPerDay},
 			{b.ReplaysPerHour, &set.ReplaysPerHour},

@@ -72,6 +72,7 @@ func TestKeysDoNotMultiplyATenantsStreams(t *testing.T) {
 	keys[1].openTail(t)
 	for _, k := range keys {
 		require.Contains(t, k.do("GET", "/v1/events/tail", nil).want(t, 429).text("detail"), "quota event_streams")
+		require.Equal(t, "60", k.do("GET", "/v1/events/tail", nil).want(t, 429).header.Get("Retry-After"))
 	}
 	w.tenant().openTail(t)
 	used := w.operator.do("GET", "/v1/tenants/"+c.tenantID+"/quota", nil).want(t, 200).json["used"].(map[string]any)
@@ -132,12 +133,41 @@ func TestWhatATenantMayHaveIsBounded(t *testing.T) {
 # HELP fanmail_api_over_quota_total Requests rejected because the tenant's quota is used up, by limit. Requests a second are in fanmail_api_rate_limited_total.
 # TYPE fanmail_api_over_quota_total counter
 fanmail_api_over_quota_total{quota="agents"} 9
+fanmail_api_over_quota_total{quota="bytes_per_day"} 0
+fanmail_api_over_quota_total{quota="changes_per_day"} 0
+fanmail_api_over_quota_total{quota="domains"} 0
+fanmail_api_over_quota_total{quota="event_streams"} 0
+fanmail_api_over_quota_total{quota="events_per_day"} 0
+fanmail_api_over_quota_total{quota="events_per_second"} 0
+fanmail_api_over_quota_total{quota="webhooks"} 0
 fanmail_api_over_quota_total{quota="keys"} 21
 fanmail_api_over_quota_total{quota="replays_per_hour"} 9
 `), "fanmail_api_over_quota_total"))
 	// A revoked key makes room.
 	c.do("DELETE", "/v1/keys/"+c.do("GET", "/v1/keys", nil).ids(t, "id")[0], nil).want(t, 204)
 	c.do("POST", "/v1/keys", map[string]any{}).want(t, 201)
+}
+
+// TestEventsASecondAreBoundedAndComeBack also for all keys of the tenant together.
+func TestEventsASecondAreBoundedAndComeBack(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	c := w.tenant()
+	w.setQuota(c, map[string]any{"events_per_second": 1})
+	event := map[string]any{"type": "email.received", "data": map[string]any{}}
+	var refused *answer
+	require.Eventually(t, func() bool { // the third at once is above it, if the machine is fast enough
+		refused = c.do("POST", "/v1/events", event)
+		return refused.status == 429
+	}, 60*time.Second, time.Millisecond)
+	require.Contains(t, refused.text("detail"), "quota events_per_second: this tenant may create 1 events a second, and 2 at once")
+	require.Equal(t, "1", refused.header.Get("Retry-After"))
+	require.Eventually(t, func() bool { return c.do("POST", "/v1/events", event).status == 202 }, 60*time.Second, 50*time.Millisecond)
+	w.tenant().event() // others are not concerned
+	w.setQuota(c, map[string]any{"events_per_second": nil})
+	for range 10 {
+		c.event()
+	}
 }
 
 // Two processes count together.
@@ -207,7 +237,7 @@ func TestAQuotaIsReadAndChanged(t *testing.T) {
 	got := c.do("GET", path, nil).want(t, 200)
 	require.Equal(t, map[string]any{
 		"requests_per_second": 700.0, "event_streams": 16.0, "keys": 100.0, "agents": 10_000.0, "webhooks": 50.0,
-		"events_per_day": 5_000_000.0, "bytes_per_day": 21474836480.0, "replays_per_hour": 60.0, "domains": 100.0, "changes_per_day": 20_000.0,
+		"events_per_second": 5000.0, "events_per_day": 5_000_000.0, "bytes_per_day": 21474836480.0, "replays_per_hour": 60.0, "domains": 100.0, "changes_per_day": 20_000.0,
 	}, got.json["limits"])
 	require.Empty(t, got.json["set"])
 	require.EqualValues(t, 1, got.json["used"].(map[string]any)["keys"])

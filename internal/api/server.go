@@ -128,6 +128,9 @@ func (s *server) answer(ctx context.Context, operation string, err error) error 
 		return huma.NewError(http.StatusBadRequest, "body: "+field.Reason, &huma.ErrorDetail{Location: "body", Message: field.Reason})
 	case errors.As(err, &field):
 		return fault("body."+field.Field, "%s", field.Reason)
+	case errors.As(err, &limit) && limit.Name == "webhooks":
+		s.metrics.overQuota.WithLabelValues(limit.Name).Inc()
+		return problem(http.StatusConflict, "%s", err)
 	case errors.As(err, &limit), errors.As(err, &rotations), errors.Is(err, subscribers.ErrDisabled), errors.Is(err, subscribers.ErrCooldown),
 		errors.Is(err, subscribers.ErrDelivered), errors.Is(err, subscribers.ErrDeleted), errors.Is(err, subscribers.ErrExpired),
 		errors.Is(err, subscribers.ErrInFlight), errors.Is(err, replay.ErrCompleted):

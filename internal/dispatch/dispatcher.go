@@ -74,6 +74,9 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, js jetstream.JetStream, registry *su
 	}
 	d.attempts, d.cut = context.WithCancelCause(context.Background())
 	d.metrics = newMetrics(o.Registerer, d.stats)
+	if o.Registerer != nil && o.Activity != nil {
+		o.Registerer.MustRegister(newTenantRates(o.Activity))
+	}
 	d.outcomes = newOutcomeWriter(pool, d.log, d.metrics, d.clock)
 	d.owner = newOwnership(ownershipConfig{
 		pool: pool, nc: nc, name: o.Name, log: d.log, moves: d.metrics.moves, clock: d.clock,

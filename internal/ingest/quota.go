@@ -14,9 +14,13 @@ import (
 // errOverQuota is the reply to a mail for which a tenant's quota has no room. A sender learns the quota's name and not its
 // limit.
 func errOverQuota(over *usage.OverError) *smtp.SMTPError {
+	again := "after 00:00 UTC"
+	if over.Wait > 0 {
+		again = "in a minute"
+	}
 	return &smtp.SMTPError{
 		Code: 452, EnhancedCode: smtp.EnhancedCode{4, 2, 2},
-		Message: "The recipient's quota " + over.Quota + " is used up, try again after 00:00 UTC",
+		Message: "The recipient's quota " + over.Quota + " is used up, try again " + again,
 	}
 }
 
@@ -50,7 +54,11 @@ func (s *receiver) claim(ctx context.Context, m *mail, copies []copied) (*claims
 	c := &claims{size: m.size, of: make(map[events.TenantID]*usage.Reservation, len(need))}
 	var over *usage.OverError
 	for t, a := range need {
-		r, err := s.usage.Reserve(ctx, t, nil, a)
+		reserve := s.usage.ReservePaced
+		if m.promised { // it can't be told to come back
+			reserve = s.usage.Reserve
+		}
+		r, err := reserve(ctx, t, nil, a)
 		if err == nil {
 			c.of[t] = r
 			continue

@@ -18,6 +18,7 @@ type Quota struct {
 	Keys              int64
 	Agents            int64
 	Webhooks          int64
+	EventsPerSecond   int64 // of requests and of mail, in each process
 	EventsPerDay      int64
 	BytesPerDay       int64
 	ReplaysPerHour    int64
@@ -29,15 +30,15 @@ type Quota struct {
 func DefaultQuota() Quota {
 	return Quota{
 		RequestsPerSecond: 1000, EventStreams: 16, Keys: 100, Agents: 10_000, Webhooks: 50,
-		EventsPerDay: 5_000_000, BytesPerDay: 20 << 30, ReplaysPerHour: 60, Domains: 100, ChangesPerDay: 20_000,
+		EventsPerSecond: 5000, EventsPerDay: 5_000_000, BytesPerDay: 20 << 30, ReplaysPerHour: 60, Domains: 100, ChangesPerDay: 20_000,
 	}
 }
 
 // fields are the fields in the order of the columns.
-func (q *Quota) fields() [10]*int64 {
-	return [10]*int64{
+func (q *Quota) fields() [11]*int64 {
+	return [11]*int64{
 		&q.RequestsPerSecond, &q.EventStreams, &q.Keys, &q.Agents, &q.Webhooks, &q.EventsPerDay, &q.BytesPerDay, &q.ReplaysPerHour,
-		&q.Domains, &q.ChangesPerDay,
+		&q.Domains, &q.ChangesPerDay, &q.EventsPerSecond,
 	}
 }
 
@@ -55,10 +56,10 @@ func (q Quota) Or(defaults Quota) Quota {
 // quotaColumns are the fields as text for a SELECT that joins the table as q.
 const quotaColumns = `coalesce(q.requests_per_second, 0), coalesce(q.event_streams, 0), coalesce(q.keys, 0), coalesce(q.agents, 0),
 	coalesce(q.webhooks, 0), coalesce(q.events_per_day, 0), coalesce(q.bytes_per_day, 0), coalesce(q.replays_per_hour, 0),
-	coalesce(q.domains, 0), coalesce(q.changes_per_day, 0)`
+	coalesce(q.domains, 0), coalesce(q.changes_per_day, 0), coalesce(q.events_per_second, 0)`
 
 func (q *Quota) scan() []any {
-	out := make([]any, 0, 10)
+	out := make([]any, 0, 11)
 	for _, f := range q.fields() {
 		out = append(out, f)
 	}
@@ -99,13 +100,14 @@ func SetQuota(ctx context.Context, db DB, tenant events.TenantID, q Quota) error
 		args = append(args, *f)
 	}
 	_, err := db.Exec(ctx, `INSERT INTO fanmail.tenant_quotas (tenant_id, requests_per_second, event_streams, keys, agents, webhooks,
-			events_per_day, bytes_per_day, replays_per_hour, domains, changes_per_day)
+			events_per_day, bytes_per_day, replays_per_hour, domains, changes_per_day, events_per_second)
 		VALUES ($1, nullif($2::bigint, 0), nullif($3::bigint, 0), nullif($4::bigint, 0), nullif($5::bigint, 0), nullif($6::bigint, 0),
-			nullif($7::bigint, 0), nullif($8::bigint, 0), nullif($9::bigint, 0), nullif($10::bigint, 0), nullif($11::bigint, 0))
+			nullif($7::bigint, 0), nullif($8::bigint, 0), nullif($9::bigint, 0), nullif($10::bigint, 0), nullif($11::bigint, 0), nullif($12::bigint, 0))
 		ON CONFLICT (tenant_id) DO UPDATE SET requests_per_second = excluded.requests_per_second, event_streams = excluded.event_streams,
 			keys = excluded.keys, agents = excluded.agents, webhooks = excluded.webhooks, events_per_day = excluded.events_per_day,
 			bytes_per_day = excluded.bytes_per_day, replays_per_hour = excluded.replays_per_hour,
-			domains = excluded.domains, changes_per_day = excluded.changes_per_day`, args...)
+			domains = excluded.domains, changes_per_day = excluded.changes_per_day,
+			events_per_second = excluded.events_per_second`, args...)
 	if err != nil {
 		return fmt.Errorf("set a quota: %w", err)
 	}

@@ -3,6 +3,7 @@ package usage
 import (
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
@@ -10,7 +11,9 @@ import (
 // The names of the quotas.
 const (
 	EventsPerDay = "events_per_day"
-	BytesPerDay  = "bytes_per_day"
+	// EventsPerSecond holds in each process; see [Counter.ReservePaced].
+	EventsPerSecond = "events_per_second"
+	BytesPerDay     = "bytes_per_day"
 	// ChangesPerDay counts in the transaction of each change; see [CountChange].
 	ChangesPerDay = "changes_per_day"
 )
@@ -35,14 +38,22 @@ func sum(a, b int64) int64 {
 	return a + b
 }
 
-// OverError says which quota of a day is used up.
+// burst is how many seconds' events may come at once.
+const burst = 2
+
+// OverError says which quota is used up.
 type OverError struct {
-	Quota string // [EventsPerDay], [BytesPerDay] or [ChangesPerDay]
+	Quota string // [EventsPerDay], [EventsPerSecond], [BytesPerDay] or [ChangesPerDay]
 	Limit int64
+	// Wait is until there is room again; zero: until the next UTC day.
+	Wait time.Duration
 }
 
 // Error names the quota and its limit.
 func (e *OverError) Error() string {
+	if e.Quota == EventsPerSecond {
+		return fmt.Sprintf("quota %s: this tenant may create %d events a second, and %d at once; the operator can change it", e.Quota, e.Limit, burst*e.Limit)
+	}
 	what := fmt.Sprintf("create %d events", e.Limit)
 	switch e.Quota {
 	case BytesPerDay:
@@ -58,9 +69,9 @@ func over(used, more Amount, quota tenancy.Quota) error {
 	quota = quota.Or(tenancy.DefaultQuota())
 	switch {
 	case sum(used.Events, more.Events) > quota.EventsPerDay:
-		return &OverError{EventsPerDay, quota.EventsPerDay}
+		return &OverError{Quota: EventsPerDay, Limit: quota.EventsPerDay}
 	case sum(used.Bytes, more.Bytes) > quota.BytesPerDay:
-		return &OverError{BytesPerDay, quota.BytesPerDay}
+		return &OverError{Quota: BytesPerDay, Limit: quota.BytesPerDay}
 	}
 	return nil
 }

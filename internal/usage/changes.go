@@ -19,7 +19,7 @@ func CountChange(ctx context.Context, tx pgx.Tx, tenant events.TenantID, limit i
 	err := tx.QueryRow(ctx, `INSERT INTO fanmail.tenant_usage AS u (tenant_id, day, changes) VALUES ($1, (now() AT TIME ZONE 'UTC')::date, 1)
 		ON CONFLICT (tenant_id, day) DO UPDATE SET changes = u.changes + 1 WHERE u.changes < $2 RETURNING changes`, tenant, limit).Scan(&n)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return &OverError{ChangesPerDay, limit}
+		return &OverError{Quota: ChangesPerDay, Limit: limit}
 	}
 	if err != nil {
 		return fmt.Errorf("count a change: %w", err)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
@@ -105,6 +107,16 @@ func (c *Counter) Room(ctx context.Context, tenant events.TenantID, bytes int64)
 // [*OverError] if there is none within the tenant's quota; nil means the quota as it
 // was last read, a second ago at most for a tenant in use. Every reservation must be settled.
 func (c *Counter) Reserve(ctx context.Context, tenant events.TenantID, within *tenancy.Quota, a Amount) (*Reservation, error) {
+	return c.reserveWithin(ctx, tenant, within, a, false)
+}
+
+// ReservePaced is [Counter.Reserve] for those who can be told to come back soon: it also holds the tenant to its
+// events a second in this process.
+func (c *Counter) ReservePaced(ctx context.Context, tenant events.TenantID, within *tenancy.Quota, a Amount) (*Reservation, error) {
+	return c.reserveWithin(ctx, tenant, within, a, true)
+}
+
+func (c *Counter) reserveWithin(ctx context.Context, tenant events.TenantID, within *tenancy.Quota, a Amount, paced bool) (*Reservation, error) {
 	d, err := c.day(ctx, tenant, stale)
 	if err != nil {
 		return nil, err
@@ -118,7 +130,27 @@ func (c *Counter) Reserve(ctx context.Context, tenant events.TenantID, within *t
 	if err := over(d.sum(), a, quota); err != nil {
 		return nil, err
 	}
+	if paced {
+		if err := d.paced(c.now(), a.Events, quota.Or(tenancy.DefaultQuota()).EventsPerSecond); err != nil {
+			return nil, err
+		}
+	}
 	return c.reserve(d, a), nil
+}
+
+// paced takes events from the tenant's token bucket, or returns an [*OverError]. More events at once than the bucket
+// holds pass if it is full: they would never pass otherwise. c.mu is held.
+func (d *day) paced(now time.Time, n, limit int64) error {
+	size := int(burst * limit)
+	if d.pace == nil || d.pace.Burst() != size { // the operator has changed it
+		d.pace = rate.NewLimiter(rate.Limit(limit), size)
+	}
+	want := int(min(n, int64(size)))
+	if d.pace.AllowN(now, want) {
+		return nil
+	}
+	missing := float64(want) - d.pace.TokensAt(now)
+	return &OverError{Quota: EventsPerSecond, Limit: limit, Wait: time.Duration(missing / float64(limit) * float64(time.Second))}
 }
 
 // Force takes room whatever the quota.

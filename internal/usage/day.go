@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
@@ -48,9 +49,10 @@ type day struct {
 	read     time.Time // zero: never
 	used     time.Time // the last time somebody asked for room
 	quota    tenancy.Quota
-	total    Amount // in the table, by the last read
-	pending  Amount // committed here and not in the table yet
-	reserved Amount // of transactions that have not ended
+	total    Amount        // in the table, by the last read
+	pending  Amount        // committed here and not in the table yet
+	reserved Amount        // of transactions that have not ended
+	pace     *rate.Limiter // of the events a second; nil: none were asked for
 }
 
 // New creates a counter. A nil log is silent.

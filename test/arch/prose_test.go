@@ -91,6 +91,7 @@ func TestLimitsAreThoseOfTheCode(t *testing.T) {
 		{"| open `GET /v1/events/tail` streams | `event_streams` | 16, in each process |", `\bEventStreams: 16\b`},
 		{"| keys | `keys` | 100 |", `\bKeys: 100\b`},
 		{"| agents | `agents` | 10,000 |", `\bAgents: 10_000\b`},
+		{"| events a second of requests and of mail | `events_per_second` | 5,000, in each process; twice as many at once |", `\bEventsPerSecond: 5000\b`},
 		{"| events a day | `events_per_day` | 5,000,000 |", `\bEventsPerDay: 5_000_000\b`},
 		{"| bytes of mails, requests and messages a day | `bytes_per_day` | 20 GiB |", `\bBytesPerDay: 20 << 30\b`},
 		{"| replays within an hour | `replays_per_hour` | 60 |", `\bReplaysPerHour: 60\b`},
