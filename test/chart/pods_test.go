@@ -140,7 +140,7 @@ func TestDeploymentsLiveAndLeaveAsTheyShould(t *testing.T) {
 			require.Equal(t, "/readyz", c.ReadinessProbe.HTTPGet.Path)
 			for _, e := range c.Env {
 				// The bundled NATS has no users.
-				secret := e.Name == "FANMAIL_DATABASE_URL" || e.Name == "FANMAIL_BLOBS" || e.Name == "FANMAIL_NATS_URL" && name != "bundled-values.yaml"
+				secret := e.Name == "FANMAIL_DATABASE_URL" || e.Name == "FANMAIL_BLOBS" || e.Name == "FANMAIL_OIDC_CLIENT_SECRET" || e.Name == "FANMAIL_NATS_URL" && name != "bundled-values.yaml"
 				require.Equal(t, secret, e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil, "%s: %s comes from a Secret", name, e.Name)
 			}
 			if strings.HasSuffix(o.Metadata.Name, "-maintain") {

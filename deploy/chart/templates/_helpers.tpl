@@ -131,6 +131,24 @@ pods. Hooks run before the ConfigMap is there. */}}
 {{- end }}{{ end }}
 {{- end -}}
 
+{{/* The sign-in by OpenID Connect: a string that begins with a newline, or nothing. */}}
+{{- define "fanmail.oidcEnv" -}}
+{{- with .Values.oidc }}{{ if .issuer }}
+{{- $roles := list }}
+{{- range .roles }}{{ $roles = append $roles (ternary (printf "%s=%s:%s" .group .role .tenant) (printf "%s=%s" .group .role) (hasKey . "tenant")) }}{{ end }}
+- {name: FANMAIL_OIDC_ISSUER, value: {{ .issuer | quote }}}
+- {name: FANMAIL_OIDC_CLIENT_ID, value: {{ .clientID | quote }}}
+{{- if .clientSecret.name }}
+- {name: FANMAIL_OIDC_CLIENT_SECRET, valueFrom: {secretKeyRef: {name: {{ .clientSecret.name | quote }}, key: {{ .clientSecret.key | quote }}}}}
+{{- end }}
+- {name: FANMAIL_CONSOLE_URL, value: {{ required "oidc.consoleURL is required with oidc.issuer" .consoleURL | quote }}}
+- {name: FANMAIL_OIDC_ROLES, value: {{ join "," $roles | quote }}}
+- {name: FANMAIL_OIDC_GROUPS_CLAIM, value: {{ .groupsClaim | quote }}}
+- {name: FANMAIL_OIDC_TENANT_CLAIM, value: {{ .tenantClaim | quote }}}
+- {name: FANMAIL_OIDC_SCOPES, value: {{ join "," .scopes | quote }}}
+{{- end }}{{ end }}
+{{- end -}}
+
 {{/* The blob store of large raw mails: a string that begins with a newline, or nothing. */}}
 {{- define "fanmail.blobsEnv" -}}
 {{- with .Values.blobs.secret }}{{ if .name }}
