@@ -15,6 +15,10 @@ const (
 	// IntakePrefix is the prefix of the intake subjects, on which other programs may
 	// publish events: mail.intake.<tenant>.
 	IntakePrefix = "mail.intake."
+	// OwnIntakePrefix is the prefix of the subjects to which the accounts of producers map
+	// the intake subject of their tenant, mail.intake.own.<tenant>: each has a stream of its
+	// own.
+	OwnIntakePrefix = IntakePrefix + "own."
 	// DeadIntakePrefix is the prefix of intake messages that were rejected. The header
 	// Fanmail-Reason gives the reason.
 	DeadIntakePrefix = "mail.dead.intake."
@@ -80,14 +84,15 @@ func EventSubject(t TenantID, typ Type) string {
 	return EventsPrefix + t.String() + "." + string(typ)
 }
 
-// ParseIntakeSubject returns the tenant of an intake subject, mail.intake.<tenant>. For any
-// other subject it returns an error that quotes it, cut to 128 bytes.
+// ParseIntakeSubject returns the tenant of an intake subject, mail.intake.<tenant> or
+// mail.intake.own.<tenant>. For any other subject it returns an error that quotes it, cut
+// to 128 bytes.
 func ParseIntakeSubject(subject string) (TenantID, error) {
 	rest, ok := strings.CutPrefix(subject, IntakePrefix)
 	if !ok {
 		return TenantID{}, fmt.Errorf("parse intake subject %q: it does not begin with %s", clip(subject, 128), IntakePrefix)
 	}
-	id, err := Parse[TenantKind](rest)
+	id, err := Parse[TenantKind](strings.TrimPrefix(rest, "own."))
 	if err != nil {
 		return TenantID{}, fmt.Errorf("parse intake subject %q: %w", clip(subject, 128), err)
 	}

@@ -50,7 +50,8 @@ type streamsCmd struct {
 	app.NATS
 	app.Waiting
 	app.Logging
-	Every time.Duration `help:"Repeat it at this interval, so that streams which the broker loses are created again. Defaults to one round."`
+	IntakeTenants []string      `name:"intake-tenants" env:"FANMAIL_INTAKE_TENANTS" sep:"," placeholder:"TENANT,…" help:"Tenants whose producers have a NATS account of their own (fanmail nats-user): each gets an intake stream of its own, with a bound of its own. Streams that exist already stay."`
+	Every         time.Duration `help:"Repeat it at this interval, so that streams which the broker loses are created again. Defaults to one round."`
 }
 
 // Run creates or updates the broker's streams once, or again and again until ctx
@@ -60,7 +61,7 @@ func (c *streamsCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := app.MakeStreams(ctx, c.NATS, c.Every, c.Waiting, log); err != nil {
+	if err := app.MakeStreams(ctx, c.NATS, c.IntakeTenants, c.Every, c.Waiting, log); err != nil {
 		return err
 	}
 	s.say("the streams are up to date")

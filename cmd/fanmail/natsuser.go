@@ -19,9 +19,10 @@ func (c *natsUserCmd) Run(s *session) error {
 	if err := tenant.UnmarshalText([]byte(c.Tenant)); err != nil {
 		return fmt.Errorf("%q is not a tenant's id, such as ten_ and 32 hexadecimal digits", c.Tenant)
 	}
-	s.note("Put this into the accounts of accounts.conf, beside FANMAIL, and run 'nats-server --signal reload' twice: the server connects the imports of a new account at the second time. The password is shown only now. Its clients use the inbox prefix _INBOX_" + tenant.String() + ". They hear on " + events.DeadIntakePrefix + tenant.String() + " which messages were refused, and why.")
+	s.note("First create the tenant's intake stream: 'fanmail streams --intake-tenants " + tenant.String() + "', with all other tenants that have one. Then put this into the accounts of accounts.conf, beside FANMAIL, and run 'nats-server --signal reload' twice: the server connects the imports of a new account at the second time. The password is shown only now. Its clients use the inbox prefix _INBOX_" + tenant.String() + ". They hear on " + events.DeadIntakePrefix + tenant.String() + " which messages were refused, and why.")
 	// The account imports the user's own subjects alone, so that answers of the broker reach no others. Its limits keep
-	// one producer from taking all of the broker's connections.
+	// one producer from taking all of the broker's connections. Its intake subject is another one where the streams are, so
+	// that its messages fill a stream of their own.
 	s.say(`"intake-%[1]s" {
   limits {
     max_connections: 64
@@ -36,9 +37,9 @@ func (c *natsUserCmd) Run(s *session) error {
     }
   }]
   imports: [
-    {service: {account: FANMAIL, subject: "%[3]s"}}
+    {service: {account: FANMAIL, subject: "%[5]s"}, to: "%[3]s"}
     {stream: {account: INGEST, subject: "%[4]s"}}
   ]
-}`, tenant, strings.ToLower(rand.Text()), events.IntakePrefix+tenant.String(), events.DeadIntakePrefix+tenant.String())
+}`, tenant, strings.ToLower(rand.Text()), events.IntakePrefix+tenant.String(), events.DeadIntakePrefix+tenant.String(), events.OwnIntakePrefix+tenant.String())
 	return nil
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
 	"github.com/fanmail-dev/fanmail/deploy/postgres"
+	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/dispatch"
 	"github.com/fanmail-dev/fanmail/internal/engine"
 	"github.com/fanmail-dev/fanmail/internal/stream"
@@ -85,14 +87,22 @@ func (p *process) maintenance(pool *pgxpool.Pool, every time.Duration) *dispatch
 }
 
 // MakeStreams waits for the broker and creates or updates the streams and
-// consumers of all processes, for processes that run with --streams=external. With
+// consumers of all processes, for processes that run with --streams=external, and those of
+// the tenants whose producers have an account of their own. With
 // every it repeats that until ctx ends, so that what the broker loses comes back.
-func MakeStreams(ctx context.Context, c NATS, every time.Duration, wait Waiting, log *zap.Logger) error {
+func MakeStreams(ctx context.Context, c NATS, intakeTenants []string, every time.Duration, wait Waiting, log *zap.Logger) error {
 	if err := firstError(c.validate, wait.validate); err != nil {
 		return err
 	}
 	o := c.streams(stream.Everything)
 	o.Log = log
+	for _, text := range intakeTenants {
+		tenant, err := events.Parse[events.TenantKind](text)
+		if err != nil {
+			return wrong("--intake-tenants", "FANMAIL_INTAKE_TENANTS", fmt.Sprintf("has %q, which is not a tenant's id, such as ten_ and 32 hexadecimal digits", text))
+		}
+		o.IntakeTenants = append(o.IntakeTenants, tenant)
+	}
 	ensure := func(ctx context.Context, js jetstream.JetStream) error { return stream.EnsureAll(ctx, js, o) }
 	starting, started := wait.bound(ctx)
 	defer started()

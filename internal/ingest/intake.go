@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
@@ -53,12 +54,17 @@ type Intake struct {
 	waker  *outbox.Waker
 	usage  *usage.Counter
 	drain  time.Duration
-	stream *intakeStream
+	stream *intakeStream // the shared one
+	turns  *semaphore.Weighted
 	dead   deadLetters
 	log    *zap.Logger
 	m      *intakeMetrics
 	trace  trace.Tracer
 }
+
+// turnsAtOnce is how many batches are taken in at once. Streams wait for their turn in order, so that each of them gets a
+// batch in between two batches of another.
+const turnsAtOnce = 2
 
 // NewIntake creates an intake. The streams must exist, or be created later: see
 // [stream.Ensure]. Hints for the relay go to nc, which may be nil.
@@ -72,27 +78,8 @@ func NewIntake(pool *pgxpool.Pool, js jetstream.JetStream, nc *nats.Conn, o Inta
 	if o.Usage == nil {
 		o.Usage = usage.New(pool, nil)
 	}
-	from, log, m := &intakeStream{js: js, options: o.Streams}, o.Log.Named("intake"), newIntakeMetrics(o.Registerer)
-	return &Intake{pool: pool, waker: outbox.NewWaker(nc), usage: o.Usage, drain: o.Drain, stream: from, dead: deadLetters{from, log, m.dead}, log: log, m: m, trace: o.Tracer}
-}
-
-// Run works until ctx ends. Then it fetches no more, finishes the current batch within
-// IntakeOptions.Drain or returns it to the broker, and returns nil.
-func (in *Intake) Run(ctx context.Context) error {
-	work, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(in.drain, stop) })()
-	for ctx.Err() == nil {
-		var batch []jetstream.Msg
-		fetched := persist(ctx, in.log, "fetch from the intake stream", func() (err error) {
-			batch, err = in.stream.fetch(ctx)
-			return err
-		})
-		if fetched && len(batch) > 0 {
-			in.take(work, batch)
-		}
-	}
-	return nil
+	from, log, m := &intakeStream{js: js, name: stream.Intake, options: o.Streams}, o.Log.Named("intake"), newIntakeMetrics(o.Registerer)
+	return &Intake{pool: pool, waker: outbox.NewWaker(nc), usage: o.Usage, drain: o.Drain, stream: from, turns: semaphore.NewWeighted(turnsAtOnce), dead: deadLetters{from, log, m.dead}, log: log, m: m, trace: o.Tracer}
 }
 
 // persist repeats do with exponential backoff until it succeeds or ctx ends, and

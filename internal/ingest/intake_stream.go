@@ -24,45 +24,44 @@ const (
 	maxPulls = 8
 )
 
-// intakeStream is the broker's stream of intake messages. One goroutine fetches from it.
+// intakeStream is a stream of intake messages of the broker. One goroutine fetches from it.
 type intakeStream struct {
-	js jetstream.JetStream
+	js   jetstream.JetStream
+	name string
 	// options create the streams again if the broker has lost them.
 	options  stream.Options
 	consumer jetstream.Consumer // nil: not looked up yet
 }
 
-// fetch waits for messages.
-func (s *intakeStream) fetch(ctx context.Context) ([]jetstream.Msg, error) {
+// first waits for a message; nil if none has come for a time.
+func (s *intakeStream) first(ctx context.Context) (jetstream.Msg, error) {
 	if s.consumer == nil {
-		consumer, err := s.js.Consumer(ctx, stream.Intake, stream.IntakeConsumer)
+		consumer, err := s.js.Consumer(ctx, s.name, stream.IntakeConsumer)
 		if err != nil {
 			return nil, s.mend(ctx, err)
 		}
 		s.consumer = consumer
 	}
-	batch, err := next(ctx, s.consumer)
-	if err != nil {
-		s.consumer = nil // it may have been created again
-	}
-	return batch, err
-}
-
-// next waits for a message and takes all others that have arrived, in the order of the stream.
-func next(ctx context.Context, consumer jetstream.Consumer) ([]jetstream.Msg, error) {
-	first, err := consumer.Next(jetstream.FetchContext(ctx))
+	msg, err := s.consumer.Next(jetstream.FetchContext(ctx))
 	if errors.Is(err, nats.ErrTimeout) || ctx.Err() != nil {
 		return nil, nil
 	}
 	if err != nil {
+		s.consumer = nil // it may have been created again
 		return nil, err
 	}
+	return msg, nil
+}
+
+// rest returns the first message and all others that have arrived, in the order of the stream, up to a batch.
+func (s *intakeStream) rest(first jetstream.Msg) []jetstream.Msg {
+	batch := []jetstream.Msg{first}
 	meta, err := first.Metadata()
 	if err != nil {
-		return []jetstream.Msg{first}, nil //nolint:nilerr // it is refused for that
+		return batch // it is refused for that
 	}
 	n := int(min(meta.NumPending, maxBatch-1))
-	return append([]jetstream.Msg{first}, pending(consumer, n, maxBatchBytes-len(first.Data()))...), nil
+	return append(batch, pending(s.consumer, n, maxBatchBytes-len(first.Data()))...)
 }
 
 // pending takes up to n messages of about so many bytes together, each by a request of its own: where the streams are in another account, a message
@@ -107,7 +106,15 @@ func placeOf(m jetstream.Msg) uint64 {
 	return meta.Sequence.Stream
 }
 
-// mend creates the streams again if err says that the broker has lost them.
+// mend creates the shared streams again if err says that the broker has lost them. The operator creates those of tenants.
 func (s *intakeStream) mend(ctx context.Context, err error) error {
+	if s.gone(err) {
+		return err
+	}
 	return stream.Mend(ctx, s.js, s.options, err)
+}
+
+// gone reports whether err says that a tenant's own stream does not exist any more. The shared one is created again.
+func (s *intakeStream) gone(err error) bool {
+	return s.name != stream.Intake && (errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound))
 }

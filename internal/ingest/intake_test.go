@@ -301,14 +301,13 @@ func TestManyIntakeMessagesAreFewTransactions(t *testing.T) {
 	require.Equal(t, n, inOrder)
 }
 
-// With the accounts of deploy/nats, the broker forwards no answer to a request after one without a header and a body.
-func TestEmptyMessagesOfAProducerDelayNobody(t *testing.T) {
-	t.Parallel()
-	pool := pgtest.Pool(t)
+// guarded starts a broker with the accounts of deploy/nats and the streams, and returns how to connect as a user.
+func guarded(t testing.TB) (as func(user string) (*nats.Conn, jetstream.JetStream)) {
+	t.Helper()
 	accounts, err := os.ReadFile("../../deploy/nats/accounts.conf")
 	require.NoError(t, err)
 	url, _ := natstest.Configured(t, regexp.MustCompile(`\$FANMAIL_NATS_\w+_PASSWORD`).ReplaceAllString(string(accounts), "secret"))
-	as := func(user string) (*nats.Conn, jetstream.JetStream) {
+	as = func(user string) (*nats.Conn, jetstream.JetStream) {
 		nc, err := nats.Connect(url, nats.UserInfo(user, "secret"), nats.CustomInboxPrefix("_INBOX_"+user))
 		require.NoError(t, err)
 		t.Cleanup(nc.Close)
@@ -316,8 +315,17 @@ func TestEmptyMessagesOfAProducerDelayNobody(t *testing.T) {
 		require.NoError(t, err)
 		return nc, js
 	}
-	operator, all := as("operator")
+	_, all := as("operator")
 	require.NoError(t, stream.Ensure(t.Context(), all, stream.Options{}))
+	return as
+}
+
+// With the accounts of deploy/nats, the broker forwards no answer to a request after one without a header and a body.
+func TestEmptyMessagesOfAProducerDelayNobody(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t)
+	as := guarded(t)
+	operator, all := as("operator")
 	subject := events.IntakePrefix + tenant(t, pool).String()
 	for range 20 {
 		publish(t, all, subject, `{"type":"email.sent","data":{}}`)

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/fanmail-dev/fanmail/events/email"
+	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/internal/usage"
 )
 
@@ -152,6 +153,7 @@ type intakeMetrics struct {
 	accepted, duplicates, dead prometheus.Counter
 	transaction                prometheus.Histogram
 	overQuota                  *prometheus.CounterVec
+	fullness                   *prometheus.GaugeVec
 }
 
 func newIntakeMetrics(r prometheus.Registerer) *intakeMetrics {
@@ -165,8 +167,26 @@ func newIntakeMetrics(r prometheus.Registerer) *intakeMetrics {
 		}),
 	}
 	m.overQuota = newOverQuota(r)
-	register(r, m.accepted, m.duplicates, m.dead, m.transaction)
+	m.fullness = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "fanmail_intake_stream_fullness_ratio",
+		Help: "Part of its bound that an intake stream holds: the shared one, and the tenants' own from a half on, which have the tenant's id in their name.",
+	}, []string{"stream"})
+	m.fullness.WithLabelValues(stream.Intake)
+	register(r, m.accepted, m.duplicates, m.dead, m.transaction, m.fullness)
 	return m
+}
+
+// halfFull is the part of its bound from which a tenant's own stream has a metric.
+const halfFull = 0.5
+
+// full sets the metric of the shared stream, and of the tenants' own that are half full or more.
+func (m *intakeMetrics) full(found []stream.IntakeState) {
+	m.fullness.Reset()
+	for _, s := range found {
+		if ratio := s.Fullness(); ratio >= halfFull || !s.Own {
+			m.fullness.WithLabelValues(s.Name).Set(ratio)
+		}
+	}
 }
 
 func register(r prometheus.Registerer, cs ...prometheus.Collector) {

@@ -58,7 +58,7 @@ func NewRawIntake(s *Server, js jetstream.JetStream, o IntakeOptions) *RawIntake
 	register(o.Registerer, m.taken, m.refused)
 	return &RawIntake{
 		receiver: s.receiver, queue: rawmail.NewQueue(js, o.Streams), drain: o.Drain, log: log, m: m,
-		dead: deadLetters{stream: &intakeStream{js: js, options: o.Streams}, log: log, dead: m.refused},
+		dead: deadLetters{stream: &intakeStream{js: js, name: stream.Intake, options: o.Streams}, log: log, dead: m.refused},
 	}
 }
 

@@ -80,7 +80,7 @@ func TestNoAnswerOfTheBrokerReachesWhatItsAskerMayNotPublish(t *testing.T) {
 			before := stored(ctx, t, js)
 			for _, target := range []string{
 				"answers." + user, "$JS.API.STREAM.DELETE.VICTIM", "$JS.API.CONSUMER.DELETE.EMPTIED.c", "$JS.API.STREAM.PURGE.EMPTIED",
-				"$JS.API.STREAM.MSG.DELETE.EMPTIED", "$JS.API.STREAM.CREATE.FORGED", "VICTIM.2", "mail.intake.ten_x", "mail.raw.x",
+				"$JS.API.STREAM.MSG.DELETE.EMPTIED", "$JS.API.STREAM.CREATE.FORGED", "VICTIM.2", "mail.intake.ten_x", "mail.intake.own.ten_x", "mail.raw.x",
 			} {
 				if user != "operator" && mayPublish(t, user, target) || user == "operator" && !strings.HasPrefix(target, "answers") {
 					continue
@@ -140,7 +140,7 @@ func ask(t *testing.T, nc *nats.Conn, target string) {
 		require.NoError(t, nc.PublishRequest(subject, target, []byte(body)))
 	}
 	subjects := []string{
-		"mail.events.ten_x.email.sent", "fanmail.deliveries.0.x", "mail.intake.ten_x", "mail.raw.x", "mail.dead.intake.ten_x",
+		"mail.events.ten_x.email.sent", "fanmail.deliveries.0.x", "mail.intake.ten_x", "mail.intake.own.ten_x", "mail.raw.x", "mail.dead.intake.ten_x",
 		"$O.mail-raw.C.x", "$O.mail-raw.M.x", "$KV.mail-recipients.x", "fanmail.wake.outbox", "fanmail.ask.lane.wh_x",
 	}
 	for _, subject := range subjects {

@@ -11,7 +11,7 @@ import (
 
 // part is the part of its account's storage that a stream may fill, so that the other
 // streams keep room. A full stream drops its oldest messages. Nothing is lost: the outbox
-// has every event that is not fanned out. A full MAIL_INTAKE refuses new messages instead.
+// has every event that is not fanned out. A full intake stream refuses new messages instead.
 type part struct {
 	// The bound is the account's limit divided by divisor. onDisk replaces it for a
 	// stream on disk that should be in memory; zero: it does not.
@@ -30,7 +30,9 @@ var parts = map[string]part{
 	// A small account has no large share for mails of servers that it may not have.
 	Raw:    {divisor: 16, unlimited: 8 << 30, least: 256 << 10},
 	Intake: {divisor: 8, unlimited: 1 << 30},
-	Dead:   {divisor: 16, unlimited: 1 << 30, most: 1 << 30, least: 256 << 10},
+	// A bound of a stream is reserved. The other parts leave a fourth of the account, which is enough for 32 tenants.
+	ownPrefix: {divisor: 128, unlimited: 64 << 20, most: 64 << 20},
+	Dead:      {divisor: 16, unlimited: 1 << 30, most: 1 << 30, least: 256 << 10},
 }
 
 // leastBytes is the lowest bound, with room for a few events of any size.

@@ -62,8 +62,8 @@ func (e *ensurer) ensure(ctx context.Context, want jetstream.StreamConfig) error
 	case err != nil:
 	case want.Name == Events && e.o.Role.fansOut():
 		_, err = consumer(ctx, e.js, Events, FanoutConsumer(), e.o.External)
-	case want.Name == Intake:
-		_, err = consumer(ctx, e.js, Intake, IntakeConsumerConfig(), e.o.External)
+	case want.Name == Intake, kind(want.Name) == ownPrefix:
+		_, err = consumer(ctx, e.js, want.Name, IntakeConsumerConfig(), e.o.External)
 	case want.Name == Raw:
 		_, err = consumer(ctx, e.js, Raw, RawConsumerConfig(), e.o.External)
 	}
@@ -151,7 +151,7 @@ func (e *ensurer) create(ctx context.Context, want jetstream.StreamConfig) error
 		_, err := e.js.CreateStream(ctx, c)
 		return err
 	}
-	if want.Name == Events && e.o.EventsMaxBytes > 0 || parts[want.Name] == (part{}) {
+	if want.Name == Events && e.o.EventsMaxBytes > 0 || parts[kind(want.Name)] == (part{}) {
 		return put(want)
 	}
 	return e.fit(ctx, want, put, func(c jetstream.StreamConfig) error {
@@ -161,7 +161,9 @@ func (e *ensurer) create(ctx context.Context, want jetstream.StreamConfig) error
 }
 
 // unbounded reports whether a stream has no bound but needs one.
-func unbounded(c *jetstream.StreamConfig) bool { return c.MaxBytes <= 0 && parts[c.Name] != part{} }
+func unbounded(c *jetstream.StreamConfig) bool {
+	return c.MaxBytes <= 0 && parts[kind(c.Name)] != part{}
+}
 
 // merge returns the server's configuration with the values that Fanmail needs and those of
 // this process's settings. It keeps the operator's sizes, ages and additional replicas.
@@ -201,7 +203,7 @@ func same(have, merged jetstream.StreamConfig) bool {
 // of its servers, nor what other streams have reserved. So fit halves a bound that is refused: what is accepted then is
 // most of the room there is, and the stream gets its share of that.
 func (e *ensurer) fit(ctx context.Context, c jetstream.StreamConfig, put, shrink func(jetstream.StreamConfig) error) error {
-	p := parts[c.Name]
+	p := parts[kind(c.Name)]
 	bound := p.bytes(e.account(ctx), &c)
 	c.MaxBytes = bound
 	err := put(c)

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
+	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 )
 
@@ -47,23 +48,26 @@ func TestAnAccountIsAddedWhileProcessesWork(t *testing.T) {
 	_, ingest := as("ingest")
 	publishes, publisher := as("publisher")
 	wakes, _ := as("api")
-	consumer, err := ingest.Consumer(ctx, stream.Intake, stream.IntakeConsumer)
-	require.NoError(t, err)
 	taken := make(chan string, 64)
-	consuming, err := consumer.Consume(func(m jetstream.Msg) {
-		_ = m.Ack()
-		taken <- m.Subject()
-	}, jetstream.PullExpiry(time.Second*2), jetstream.PullHeartbeat(time.Second))
-	require.NoError(t, err)
-	t.Cleanup(consuming.Stop)
 	hints, err := publishes.SubscribeSync("fanmail.wake.outbox")
 	require.NoError(t, err)
 	require.NoError(t, publishes.Flush())
 
-	for _, tenant := range []string{"one", "two"} {
+	for range 2 {
+		id := events.NewRandom[events.TenantKind]()
+		require.NoError(t, stream.EnsureAll(ctx, operator, stream.Options{IntakeTenants: []events.TenantID{id}}))
+		consumer, err := ingest.Consumer(ctx, stream.OwnIntakeName(id), stream.IntakeConsumer)
+		require.NoError(t, err)
+		consuming, err := consumer.Consume(func(m jetstream.Msg) {
+			_ = m.Ack()
+			taken <- m.Subject()
+		}, jetstream.PullExpiry(time.Second*2), jetstream.PullHeartbeat(time.Second))
+		require.NoError(t, err)
+		t.Cleanup(consuming.Stop)
+		tenant := id.String()
 		added := `"intake-` + tenant + `" {
 			users: [{user: "intake-` + tenant + `", password: secret, permissions {publish: ["mail.intake.` + tenant + `"], subscribe: ["_INBOX_intake-` + tenant + `.>"]}}]
-			imports: [{service: {account: FANMAIL, subject: "mail.intake.` + tenant + `"}}]
+			imports: [{service: {account: FANMAIL, subject: "mail.intake.own.` + tenant + `"}, to: "mail.intake.` + tenant + `"}]
 		}`
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
@@ -75,7 +79,7 @@ func TestAnAccountIsAddedWhileProcessesWork(t *testing.T) {
 		require.NoError(t, err)
 		select {
 		case subject := <-taken:
-			require.Equal(t, "mail.intake."+tenant, subject)
+			require.Equal(t, "mail.intake.own."+tenant, subject)
 		case <-time.After(time.Minute):
 			require.Fail(t, "ingest gets no message after the reload")
 		}

@@ -40,7 +40,12 @@ func (r Role) streams() []string {
 	return []string{Events, Deliveries, Intake, Raw, Dead}
 }
 
-func (r Role) uses(stream string) bool { return slices.Contains(r.streams(), stream) }
+func (r Role) uses(stream string) bool {
+	if kind(stream) == ownPrefix {
+		stream = Intake
+	}
+	return slices.Contains(r.streams(), stream)
+}
 
 // fansOut reports whether the role consumes MAIL_EVENTS.
 func (r Role) fansOut() bool { return r == Everything || r == Dispatcher }

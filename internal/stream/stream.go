@@ -27,6 +27,8 @@ type Options struct {
 	// EventsMaxBytes bounds MAIL_EVENTS. Zero means half of the account's storage,
 	// or 8 GiB if the account has no limit, unless the existing stream has a bound.
 	EventsMaxBytes int64
+	// IntakeTenants are the tenants that get an intake stream of their own; see [OwnIntakeName].
+	IntakeTenants []events.TenantID
 	// Role selects the streams that this process uses.
 	Role Role
 	// External says that another tool creates and updates streams and consumers:
@@ -44,7 +46,11 @@ const AckWait = 60 * time.Second
 // whose bound depends on the account.
 func Configs(o Options) []jetstream.StreamConfig {
 	replicas := max(o.Replicas, 1)
-	return []jetstream.StreamConfig{eventsConfig(o, replicas), deliveriesConfig(replicas), intakeConfig(replicas), rawConfig(replicas), deadConfig(replicas)}
+	configs := []jetstream.StreamConfig{eventsConfig(o, replicas), deliveriesConfig(replicas), intakeConfig(replicas), rawConfig(replicas), deadConfig(replicas)}
+	for _, t := range o.IntakeTenants {
+		configs = append(configs, ownConfig(t, replicas))
+	}
+	return configs
 }
 
 func eventsConfig(o Options, replicas int) jetstream.StreamConfig {
@@ -113,6 +119,14 @@ func intakeConfig(replicas int) jetstream.StreamConfig {
 		// outbox finds duplicates by tenant and key.
 		Duplicates: 100 * time.Millisecond,
 	}
+}
+
+func ownConfig(t events.TenantID, replicas int) jetstream.StreamConfig {
+	c := intakeConfig(replicas)
+	c.Name = OwnIntakeName(t)
+	c.Description = "Events that the producers of one tenant hand in; acknowledged once they are in the outbox."
+	c.Subjects = []string{events.OwnIntakePrefix + t.String()}
+	return c
 }
 
 func deadConfig(replicas int) jetstream.StreamConfig {
@@ -201,7 +215,7 @@ type MismatchError struct {
 func (e *MismatchError) Error() string {
 	remedy := "change it with `nats stream edit %[1]s`"
 	switch {
-	case e.Fixed && e.Stream == Intake:
+	case e.Fixed && slices.Contains([]string{Intake, ownPrefix}, kind(e.Stream)):
 		remedy = "the broker can't change that, so remove it with `nats stream rm %[1]s` when its messages are taken in: Fanmail creates it again"
 	case e.Fixed:
 		remedy = "the broker can't change that, so remove it with `nats stream rm %[1]s`: Fanmail creates it again and publishes what is in the outbox, and replays read the tables"

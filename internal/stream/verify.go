@@ -33,7 +33,7 @@ var (
 // Verify compares the broker's streams and shared consumers with those of [Ensure], and
 // changes nothing. It returns an error if the broker does not answer.
 func Verify(ctx context.Context, js jetstream.JetStream, o Options) ([]Verified, error) {
-	shared := map[string]string{Events: Fanout, Intake: IntakeConsumer, Raw: RawConsumer}
+	shared := map[string]string{Events: Fanout, Intake: IntakeConsumer, ownPrefix: IntakeConsumer, Raw: RawConsumer}
 	var out []Verified
 	for _, want := range Configs(o) {
 		v := Verified{Stream: want.Name}
@@ -53,7 +53,7 @@ func Verify(ctx context.Context, js jetstream.JetStream, o Options) ([]Verified,
 		if v.Err == nil && (unbounded(&merged) || !same(info.Config, merged)) {
 			v.Err = fmt.Errorf("stream %s %w", want.Name, ErrOutdated)
 		}
-		if name := shared[want.Name]; v.Err == nil && name != "" {
+		if name := shared[kind(want.Name)]; v.Err == nil && name != "" {
 			_, err := s.Consumer(ctx, name)
 			if errors.Is(err, jetstream.ErrConsumerNotFound) {
 				v.Err = fmt.Errorf("consumer %s of stream %s %w", name, want.Name, ErrMissing)

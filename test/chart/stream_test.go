@@ -3,6 +3,7 @@ package chart_test
 import (
 	"os"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,6 +29,8 @@ func TestNACKMakesTheStreamsOfTheCode(t *testing.T) {
 		MaxDeliver, MaxAckPending                                                 int
 		MemStorage                                                                bool
 	}
+	intakeTenant, err := events.Parse[events.TenantKind]("ten_" + strings.Repeat("0a", 16))
+	require.NoError(t, err)
 	streams, consumers := map[string]spec{}, map[string]spec{}
 	for _, o := range render(t, "--values", chartDir+"/ci/large-values.yaml") {
 		var v struct{ Spec spec }
@@ -50,7 +53,7 @@ func TestNACKMakesTheStreamsOfTheCode(t *testing.T) {
 		require.NoError(t, err)
 		return d
 	}
-	want := stream.Configs(stream.Options{Replicas: 3, EventsMaxBytes: 100 << 30})
+	want := stream.Configs(stream.Options{Replicas: 3, EventsMaxBytes: 100 << 30, IntakeTenants: []events.TenantID{intakeTenant}})
 	want = append(want, stream.ObjectsConfig(3))
 	require.Len(t, streams, len(want))
 	for _, w := range want {
@@ -63,6 +66,8 @@ func TestNACKMakesTheStreamsOfTheCode(t *testing.T) {
 		switch {
 		case w.Name == stream.Raw, w.Name == stream.RawObjectsStream: // the bounds in an account without limits
 			w.MaxBytes = 8 << 30
+		case w.Name == stream.OwnIntakeName(intakeTenant):
+			w.MaxBytes = 64 << 20
 		case w.Name == stream.Intake:
 			w.MaxBytes = 1 << 30
 		case w.MaxBytes == 0:
@@ -78,7 +83,8 @@ func TestNACKMakesTheStreamsOfTheCode(t *testing.T) {
 	}
 	durable := map[string]jetstream.ConsumerConfig{
 		stream.Events + "/" + stream.Fanout: stream.FanoutConsumer(), stream.Intake + "/" + stream.IntakeConsumer: stream.IntakeConsumerConfig(),
-		stream.Raw + "/" + stream.RawConsumer: stream.RawConsumerConfig(),
+		stream.OwnIntakeName(intakeTenant) + "/" + stream.IntakeConsumer: stream.IntakeConsumerConfig(),
+		stream.Raw + "/" + stream.RawConsumer:                            stream.RawConsumerConfig(),
 	}
 	for p := range events.Partitions {
 		durable[stream.Deliveries+"/"+stream.PartitionConsumerName(p)] = stream.PartitionConsumer(p)

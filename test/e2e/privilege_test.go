@@ -57,6 +57,7 @@ func TestEachProcessHasTheRightsItNeedsAndNoOthers(t *testing.T) {
 	require.NoError(t, s.WaitForPath(ctx, "/agent", 1), "and at the agent's own URL")
 
 	producer := g.tenantUser(ctx, tenant.ID)
+	g.cli(ctx, "streams", "--intake-tenants", tenant.ID)
 	g.intake(ctx, tenant.ID, producer)
 	g.retryNow(ctx)
 	require.NoError(t, s.WaitForPath(ctx, "/ok", 4), "so does an event from the broker")
@@ -70,6 +71,7 @@ func TestEachProcessHasTheRightsItNeedsAndNoOthers(t *testing.T) {
 
 	// If the broker has lost everything, the operator's process creates the streams again.
 	g.crash(ctx, "nats", func() { require.NoError(t, os.RemoveAll(g.natsDir)) })
+	g.cli(ctx, "streams", "--intake-tenants", tenant.ID)
 	g.call(ctx, key.Secret, http.MethodPost, "/v1/events", map[string]any{"type": "email.sent", "data": map[string]any{}}, nil)
 	g.call(ctx, key.Secret, http.MethodDelete, "/v1/webhooks/"+webhook.ID, nil, nil)
 	g.intake(ctx, tenant.ID, producer)
