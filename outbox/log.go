@@ -59,6 +59,31 @@ func Envelopes(ctx context.Context, db pg.DB, refs EventRefs) (map[events.ID]Pay
 	return found, nil
 }
 
+// HeadBytes is how much of an envelope [Heads] reads.
+const HeadBytes = 8 << 10
+
+const headsOf = `
+SELECT e.id, e.head FROM unnest($1::uuid[], $2::timestamptz[]) AS w (id, created_at)
+CROSS JOIN LATERAL (SELECT id, substring(envelope FOR $3) AS head FROM fanmail.events WHERE id = w.id AND created_at = w.created_at) AS e`
+
+// Heads reads the first [HeadBytes] of the events' envelopes, each by its primary key. It does not check tenants.
+func Heads(ctx context.Context, db pg.DB, refs EventRefs) (map[events.ID][]byte, error) {
+	found := make(map[events.ID][]byte, refs.Len())
+	if refs.Len() == 0 {
+		return found, nil
+	}
+	rows, err := db.Query(ctx, headsOf, refs.ids, refs.times, HeadBytes)
+	if err != nil {
+		return nil, fmt.Errorf("read the heads of envelopes: %w", err)
+	}
+	var id events.ID
+	var head []byte
+	if _, err := pgx.ForEachRow(rows, []any{&id, &head}, func() error { found[id], head = head, nil; return nil }); err != nil {
+		return nil, fmt.Errorf("read the heads of envelopes: %w", err)
+	}
+	return found, nil
+}
+
 // recordColumns are the columns that [recordFields] scans.
 const recordColumns = `id, tenant_id, type, seq, created_at, coalesce(agent_id, '') AS agent_id, coalesce(conversation_id, '') AS conversation_id,
 	coalesce(message_id, '') AS message_id, coalesce(labels, '{}') AS labels`

@@ -180,3 +180,25 @@ func TestASearchStopsAfterSomeMegabytes(t *testing.T) {
 	require.Empty(t, found)
 	require.Equal(t, 1, calls, "events of other types are not read")
 }
+
+func TestTheHeadsOfEnvelopesAreReadByKeyAndBounded(t *testing.T) {
+	t.Parallel()
+	log, ten := bigLog(t, 5000)
+	list, _, err := outbox.ListLog(t.Context(), log.Pool, ten, outbox.LogFilter{}, pg.Place{}, 50)
+	require.NoError(t, err)
+	var refs outbox.EventRefs
+	for _, r := range list {
+		refs.Add(r.ID, r.CreatedAt)
+	}
+	log.Reset()
+	heads, err := outbox.Heads(t.Context(), log.Pool, refs)
+	require.NoError(t, err)
+	require.Len(t, heads, 50)
+	log.Of(t, "AS head").Within(t, pgplan.Bound{Indexes: []string{"events_pkey"}, Rows: 60, Blocks: 400})
+	done := insert(t, log.Pool, events.Event{TenantID: ten, Type: events.EmailSent, Data: json.RawMessage(`{"text":"` + strings.Repeat("x", 100_000) + `"}`)})
+	refs = outbox.EventRefs{}
+	refs.Add(done[0].ID, done[0].CreatedAt)
+	heads, err = outbox.Heads(t.Context(), log.Pool, refs)
+	require.NoError(t, err)
+	require.Len(t, heads[done[0].ID], outbox.HeadBytes)
+}

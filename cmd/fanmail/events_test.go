@@ -65,6 +65,7 @@ func TestEventsAreFound(t *testing.T) {
 		require.Contains(t, out, first, search)
 		require.Contains(t, out, second, search)
 	}
+	require.Regexp(t, `(?m)^`+first+` +Ann <ann@shop.example> +Order 1 +email.received `, must(t, dir, "", "events", "find", "order 1"))
 	require.NotContains(t, must(t, dir, "", "events", "find", "nothing"), "evt_")
 	out, code := fanmail(t, dir, "", "events", "find", "order", "--subject", "other")
 	require.Equal(t, 1, code)

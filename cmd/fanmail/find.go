@@ -75,7 +75,7 @@ func (c *eventsFind) find(ctx context.Context, s *session, queries []url.Values)
 	said := time.Now()
 	l := listed{
 		target: &c.target, role: asTenant, path: "/v1/events", page: c.page,
-		columns: []column{{"ID", "id"}, {"TYPE", "type"}, {"AGENT", "agent_id"}, {"MESSAGE", "message_id"}, {"CREATED", "created_at"}},
+		columns: []column{{"ID", "id"}, {"FROM", "mail.from"}, {"SUBJECT", "mail.subject"}, {"TYPE", "type"}, {"CREATED", "created_at"}},
 		passed: func(until time.Time) {
 			if time.Since(said) >= time.Second {
 				said = time.Now()
@@ -95,6 +95,7 @@ func (c *eventsFind) find(ctx context.Context, s *session, queries []url.Values)
 			}
 			query.Set(name, v)
 		}
+		query.Set("mail", "true")
 		if err := c.set(query); err != nil {
 			return err
 		}

@@ -199,6 +199,11 @@ func (l *listed) print(ctx context.Context, s *session, query url.Values, always
 	if l.JSON {
 		return true, s.printJSON(answer)
 	}
+	for _, row := range rows.Data {
+		if mail, ok := row["mail"].(map[string]any); ok {
+			row["mail.from"], row["mail.subject"] = mail["from"], mail["subject"]
+		}
+	}
 	if err := s.printTable(rows.Data, l.columns); err != nil {
 		return false, err
 	}

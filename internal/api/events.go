@@ -13,6 +13,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
+	"github.com/fanmail-dev/fanmail/internal/mailsearch"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/internal/usage"
 	"github.com/fanmail-dev/fanmail/outbox"
@@ -40,6 +41,13 @@ type Event struct {
 	ConversationID *string   `json:"conversation_id"`
 	Labels         []string  `json:"labels"`
 	MessageID      *string   `json:"message_id"`
+	Mail           *summary  `json:"mail,omitempty" doc:"With the parameter mail: the sender and the subject."`
+}
+
+// summary is what a list shows of a mail.
+type summary struct {
+	From    *string `json:"from" doc:"The first sender; null for none."`
+	Subject *string `json:"subject"`
 }
 
 // eventDetail is an event with its envelope and its deliveries.
@@ -94,6 +102,8 @@ type eventQuery struct {
 	From            storedText `query:"from" maxLength:"998" doc:"The sender: an address, or a part of an address or of a name. A part that begins with @ is a domain."`
 	To              storedText `query:"to" maxLength:"998" doc:"A recipient, likewise. The event's agent is one."`
 	Subject         storedText `query:"subject" maxLength:"998" doc:"A part of the subject."`
+
+	Mail bool `query:"mail" doc:"Adds the sender and the subject, if the first 8 KiB of the envelope have them."`
 }
 
 func (q *eventQuery) filter() outbox.LogFilter {
@@ -144,7 +154,28 @@ func (s *server) listEvents(ctx context.Context, in *eventQuery) (*body[searched
 		return nil, err
 	}
 	place := func(r events.Record) (time.Time, [16]byte) { return r.CreatedAt, r.ID }
-	return searchedTo(&in.Paging, found, end, place, showEvent), nil
+	page := searchedTo(&in.Paging, found, end, place, showEvent)
+	if in.Mail {
+		err = s.addMails(ctx, page.Body.Data)
+	}
+	return page, err
+}
+
+// addMails adds to events what their envelopes say of the mail. The list is one tenant's.
+func (s *server) addMails(ctx context.Context, list []Event) error {
+	var refs outbox.EventRefs
+	for i := range list {
+		refs.Add(list[i].ID, list[i].CreatedAt)
+	}
+	heads, err := outbox.Heads(ctx, s.pool, refs)
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		from, subject := mailsearch.Summary(heads[list[i].ID])
+		list[i].Mail = &summary{From: text(from), Subject: text(subject)}
+	}
+	return nil
 }
 
 func (s *server) getEvent(ctx context.Context, in *EventPath) (*body[eventDetail], error) {

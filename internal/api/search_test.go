@@ -44,6 +44,10 @@ func TestEventsAreFoundByWhatTheirMailSays(t *testing.T) {
 	}
 	require.Equal(t, []string{foreign}, find(stranger, "subject=order"))
 
+	require.NotContains(t, c.do("GET", "/v1/events", nil).want(t, 200).json["data"].([]any)[0], "mail")
+	shown := c.do("GET", "/v1/events?mail=true", nil).want(t, 200).json["data"].([]any)[0].(map[string]any)
+	require.Equal(t, map[string]any{"from": "Ann <ann@shop.example>", "subject": "Order 2"}, shown["mail"])
+
 	page := c.do("GET", "/v1/events?subject=order&limit=1", nil).want(t, 200)
 	require.Equal(t, []string{second}, page.ids(t, "id"))
 	require.NotEmpty(t, page.text("searched_until"))

@@ -281,6 +281,7 @@ func TestOneBoxFindsAnEvent(t *testing.T) {
 	require.Contains(t, words(w.signedIn(key).get("/search?q="+event).want(http.StatusOK).root), "Nothing was found for")
 
 	page := b.get("/events?from=ann@shop.example&subject=43&within=24h").want(http.StatusOK)
+	require.Contains(t, words(page.root), "Order 43 ann@shop.example email.received")
 	require.Contains(t, page.text, second)
 	require.NotContains(t, page.text, event)
 	require.Contains(t, b.get("/deliveries?status=pending").want(http.StatusOK).text, delivery)

@@ -88,7 +88,7 @@ func (s *server) overview(c *call) error {
 	if err := c.get("/v1/webhooks", url.Values{"limit": {"100"}}, &p.Webhooks); err != nil {
 		return err
 	}
-	if err := c.get("/v1/events", url.Values{"limit": {"10"}}, &p.Events); err != nil {
+	if err := c.get("/v1/events", url.Values{"limit": {"10"}, "mail": {"true"}}, &p.Events); err != nil {
 		return err
 	}
 	return c.page("overview", p)

@@ -41,6 +41,45 @@ type eventRow struct {
 	ConversationID *string   `json:"conversation_id"`
 	MessageID      *string   `json:"message_id"`
 	Labels         []string  `json:"labels"`
+	Mail           *struct {
+		From    *string `json:"from"`
+		Subject *string `json:"subject"`
+	} `json:"mail"`
+}
+
+// line is a text of a mail on a line of a list; empty for none.
+func line(s *string) string {
+	if s == nil {
+		return ""
+	}
+	if cut := shownText(*s, 120); cut.Cut {
+		return cut.Text + "…"
+	}
+	return *s
+}
+
+// Start is the start of the id.
+func (r eventRow) Start() string {
+	if len(r.ID) > 16 {
+		return r.ID[:16] + "…"
+	}
+	return r.ID
+}
+
+// Sender is who sent the event's mail.
+func (r eventRow) Sender() string {
+	if r.Mail == nil {
+		return ""
+	}
+	return line(r.Mail.From)
+}
+
+// Subject is the subject of the event's mail.
+func (r eventRow) Subject() string {
+	if r.Mail == nil {
+		return ""
+	}
+	return line(r.Mail.Subject)
 }
 
 // OwnMessage reports whether the event's message may be one that is kept here. Producers choose their own ids.
@@ -74,6 +113,7 @@ const searchPages = 5
 
 // searchOn reads a list of the API, and passes pages on which the filters match nothing.
 func (c *call) searchOn(path string, query url.Values, into *searchedList[eventRow]) error {
+	query.Set("mail", "true")
 	for range searchPages {
 		*into = searchedList[eventRow]{}
 		if err := c.get(path, query, into); err != nil {

@@ -98,3 +98,19 @@ func BenchmarkMatch(b *testing.B) {
 		_ = m.Match("", envelope)
 	}
 }
+
+func TestASummaryNeedsTheHeadOfTheEnvelopeAlone(t *testing.T) {
+	t.Parallel()
+	for name, envelope := range forms {
+		from, subject := mailsearch.Summary([]byte(envelope))
+		require.Equal(t, "ann müller <ann@shop.example>", strings.ToLower(from), name)
+		require.Equal(t, `your order ä "42"`, strings.ToLower(subject), name)
+		for n := range len(envelope) {
+			cutFrom, cutSubject := mailsearch.Summary([]byte(envelope[:n]))
+			require.True(t, cutFrom == from || cutFrom == "", "%s, %d bytes: %q", name, n, cutFrom)
+			require.True(t, cutSubject == subject || cutSubject == "", "%s, %d bytes: %q", name, n, cutSubject)
+		}
+	}
+	from, subject := mailsearch.Summary([]byte(`{"data":{"from":[],"subject":7}}`))
+	require.Empty(t, from+subject)
+}

@@ -6,7 +6,8 @@ import (
 )
 
 // members calls visit for each member of a JSON object, in order, until visit returns false. The value is as it stands
-// in the object, and may have white space at its end. It ends at the first byte that cannot be JSON.
+// in the object, and may have white space at its end. It ends at the first byte that cannot be JSON. The value that an
+// object is cut in is visited too.
 func members(object []byte, visit func(key string, value []byte) bool) {
 	i := skipSpace(object, 0)
 	if i == len(object) || object[i] != '{' {
@@ -24,7 +25,11 @@ func members(object []byte, visit func(key string, value []byte) bool) {
 			return
 		}
 		start := skipSpace(object, i+1)
-		if i = valueEnd(object, start); i < 0 || !visit(key, object[start:i]) || object[i] != ',' {
+		if i = valueEnd(object, start); i < 0 {
+			visit(key, object[start:]) // what is left of it
+			return
+		}
+		if !visit(key, object[start:i]) || object[i] != ',' {
 			return
 		}
 	}
@@ -88,7 +93,7 @@ func valueEnd(b []byte, i int) int {
 // text decodes a JSON string; "" if it is another value.
 func text(value []byte) (s string) {
 	value = bytes.TrimRight(value, " \t\r\n")
-	if len(value) > 1 && value[0] == '"' && bytes.IndexByte(value, '\\') < 0 {
+	if len(value) > 1 && value[0] == '"' && value[len(value)-1] == '"' && bytes.IndexByte(value, '\\') < 0 {
 		return string(value[1 : len(value)-1])
 	}
 	_ = json.Unmarshal(value, &s)

@@ -215,7 +215,7 @@ var Rules = []Rule{
 		Because: "all ways in count with it, so it knows none of them",
 	},
 	{
-		Package: "internal/api", May: []string{"deploy/migrations", "events", "internal/agentwebhook", "internal/blobs", "internal/ingest", "internal/input", "internal/keyring", "internal/mailbox", "internal/mailparse", "internal/operator", "internal/pg", "internal/replay", "internal/retention", "internal/retry", "internal/stream", "internal/tenancy", "internal/usage", "internal/webhookrequest", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/api", May: []string{"deploy/migrations", "events", "internal/agentwebhook", "internal/blobs", "internal/ingest", "internal/input", "internal/keyring", "internal/mailbox", "internal/mailparse", "internal/mailsearch", "internal/operator", "internal/pg", "internal/replay", "internal/retention", "internal/retry", "internal/stream", "internal/tenancy", "internal/usage", "internal/webhookrequest", "outbox", "subscribers", "subscribers/signature"},
 		Because: "handlers translate, and read a mail as ingest did; what moves events runs in other processes",
 	},
 	{

@@ -1,0 +1,44 @@
+package mailsearch
+
+import (
+	"encoding/json"
+	"strings"
+)
+
+// Summary returns the sender and the subject of the mail in an envelope, which may be cut; "" for what is not there.
+func Summary(envelope []byte) (from, subject string) {
+	members(data(envelope), func(key string, value []byte) bool {
+		switch key {
+		case "from":
+			var v any
+			if json.Unmarshal(value, &v) == nil {
+				from = firstAddress(v)
+			}
+		case "subject":
+			subject = text(value)
+		}
+		return from == "" || subject == ""
+	})
+	return from, subject
+}
+
+// firstAddress is the first address of a field, with its name.
+func firstAddress(v any) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case []any:
+		if len(v) > 0 {
+			return firstAddress(v[0])
+		}
+	case map[string]any:
+		name, _ := v["name"].(string)
+		address, _ := v["address"].(string)
+		email, _ := v["email"].(string)
+		if name == "" {
+			return address + email
+		}
+		return strings.TrimSpace(name + " <" + address + email + ">")
+	}
+	return ""
+}
