@@ -28,6 +28,11 @@ func (p *pass) importAgentDeliveries(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for kind, status := range map[string]string{rowAgentPending: "= 'pending'", rowAgentEnded: "<> 'pending'"} {
+		if err := p.undated(ctx, kind, t, ` FROM `+p.src.from(t, "d")+` WHERE d.status `+status); err != nil {
+			return err
+		}
+	}
 	at := &position{step: stepAgentDeliveries}
 	done := int64(0)
 	query := `SELECT m.id::text, m.agent_id::text, m.created_at, e.id, e.created_at, d.status::text, d.attempts::integer, d.max_attempts::integer, ` + p.src.text(t, "d", "last_error") + `, ` +

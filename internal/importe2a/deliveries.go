@@ -46,6 +46,11 @@ func (p *pass) importDeliveries(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for kind, status := range map[string]string{rowDelivered: "= 'delivered'", rowFailed: "NOT IN ('pending', 'delivered')"} {
+		if err := p.undated(ctx, kind, t, ` FROM `+p.src.from(t, "d")+` WHERE d.status `+status); err != nil {
+			return err
+		}
+	}
 	further, err := p.furtherDeliveries(ctx)
 	if err != nil {
 		return err

@@ -38,6 +38,9 @@ func (p *pass) importEvents(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := p.undated(ctx, rowEvents, t, ` FROM `+p.src.from(t, "d")+` WHERE d.status <> 'pending'`); err != nil {
+		return err
+	}
 	at := &position{step: stepEvents}
 	done := int64(0)
 	ids := `SELECT e.id::text, coalesce(pg_column_size(e.envelope), 0)::bigint * 3` + where + ` ORDER BY e.created_at, e.id`

@@ -462,6 +462,27 @@ func TestANullWhereAValueIsNeededIsNamed(t *testing.T) {
 	require.Zero(t, r.run(r.options()).Missing())
 }
 
+// TestARowWithoutATimeIsCountedAndNamed: whether a row without created_at is of the last 30 days can't be known.
+func TestARowWithoutATimeIsCountedAndNamed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 20)
+	for _, c := range []struct{ table, row, where string }{
+		{"webhook_events", "events", "id = (SELECT id FROM webhook_events WHERE status <> 'pending' ORDER BY id LIMIT 1)"},
+		{"webhook_subscriber_deliveries", "delivered deliveries", "id = (SELECT id FROM webhook_subscriber_deliveries WHERE status = 'delivered' ORDER BY id LIMIT 1)"},
+		{"webhook_deliveries", "ended deliveries to agents' own webhooks", "message_id = (SELECT message_id FROM webhook_deliveries WHERE status <> 'pending' ORDER BY message_id LIMIT 1)"},
+		{"messages", "received mails", "id = (SELECT id FROM messages WHERE direction = 'inbound' ORDER BY id LIMIT 1)"},
+	} {
+		before := rowOf(t, r.check(), c.row)
+		r.there.Exec(t, `ALTER TABLE `+c.table+` ALTER created_at DROP NOT NULL; UPDATE `+c.table+` SET created_at = NULL WHERE `+c.where)
+		report := r.check()
+		row := rowOf(t, report, c.row)
+		require.Equal(t, before.There, row.There, "%s: the row is still there", c.row)
+		require.Equal(t, before.Out+1, row.Out, c.row)
+		require.Contains(t, strings.Join(report.Notes, "\n"), "SELECT * FROM "+c.table+" WHERE created_at IS NULL")
+	}
+	require.Zero(t, r.run(r.options()).Missing())
+}
+
 func TestALaterReleaseHasNoWebhooksOfAgents(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 50)

@@ -42,6 +42,9 @@ func (p *pass) importMessages(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := p.undated(ctx, rowMessages, t, ` FROM `+p.src.from(t, "d")+` WHERE d.direction = 'inbound'`); err != nil {
+		return err
+	}
 	at := &position{step: stepMessages}
 	done := int64(0)
 	ids := `SELECT m.id::text, coalesce(octet_length(` + p.src.col(t, "m", "raw_message", "bytea") + `), 0)::bigint` + where + ` ORDER BY m.created_at, m.id`

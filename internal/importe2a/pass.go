@@ -175,6 +175,20 @@ func (p *pass) count(ctx context.Context, query string) (n int64, err error) {
 	return n, nil
 }
 
+// undated counts the rows of a kind without a time, which no step reads: they can't be placed within the last 30 days. Those
+// that wait are read, and stop the import. rows is a FROM clause with d for the table, and ends with a condition.
+func (p *pass) undated(ctx context.Context, kind, table, rows string) error {
+	n, err := p.count(ctx, `SELECT 1`+rows+` AND d.created_at IS NULL`)
+	if err != nil || n == 0 {
+		return err
+	}
+	count := p.report.row(kind)
+	count.There += n
+	count.Out += n
+	p.report.noteRows("%d "+kind+" are left out: their created_at is NULL; see SELECT * FROM "+table+" WHERE created_at IS NULL", n)
+	return nil
+}
+
 // page writes a page in a transaction of its own, with the position of its step; a check writes nothing.
 func (p *pass) page(ctx context.Context, at *position, write func(pgx.Tx) error) error {
 	return pgx.BeginFunc(ctx, p.o.Pool, func(tx pgx.Tx) error {

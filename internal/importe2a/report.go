@@ -70,11 +70,14 @@ func (r *Report) problem(format string, args ...any) {
 }
 
 // note counts rows with the same note; the text has one %d for their number.
-func (r *Report) note(format string) {
+func (r *Report) note(format string) { r.noteRows(format, 1) }
+
+// noteRows counts n rows with the same note.
+func (r *Report) noteRows(format string, n int64) {
 	if r.notes == nil {
 		r.notes = map[string]int{}
 	}
-	r.notes[format]++
+	r.notes[format] += int(n)
 }
 
 // finish writes the lists.
