@@ -74,11 +74,11 @@ func TestOperatorsFindATenantChangeItsQuotaAndViewAsIt(t *testing.T) {
 
 	at := "/operator/tenants/" + w.tenantID
 	d := b.get(at).want(http.StatusOK)
-	require.Equal(t, "", attribute(d.find("input[name=webhooks]"), "value"), "the server's default")
+	require.Empty(t, attribute(d.find("input[name=webhooks]"), "value"), "the server's default")
 	b.post(at, url.Values{"webhooks": {"7"}, "agents": {""}}).want(http.StatusSeeOther)
 	d = b.get(at)
 	require.Equal(t, "7", attribute(d.find("input[name=webhooks]"), "value"))
-	require.Equal(t, "", attribute(d.find("input[name=agents]"), "value"))
+	require.Empty(t, attribute(d.find("input[name=agents]"), "value"))
 	for _, bad := range []string{"0", "x", "-1", "99999999999999999999"} {
 		d = b.post(at, url.Values{"webhooks": {bad}}).want(http.StatusUnprocessableEntity)
 		require.Equal(t, bad, attribute(d.find("input[name=webhooks]"), "value"), "what was typed stays")
@@ -86,7 +86,7 @@ func TestOperatorsFindATenantChangeItsQuotaAndViewAsIt(t *testing.T) {
 	}
 	b.get(at)
 	b.post(at, url.Values{"webhooks": {" "}}).want(http.StatusSeeOther)
-	require.Equal(t, "", attribute(b.get(at).find("input[name=webhooks]"), "value"))
+	require.Empty(t, attribute(b.get(at).find("input[name=webhooks]"), "value"))
 
 	b.post("/operator/view", url.Values{"tenant_id": {w.tenantID}}).want(http.StatusSeeOther)
 	for _, page := range []string{"/operator", "/operator/top", "/operator/tenants", at} {
@@ -101,7 +101,8 @@ func TestTheDoctorsFindingsArePages(t *testing.T) {
 		var err error
 		o.API, err = api.NewHandler(api.Options{Pool: o.Pool, Doctor: func(context.Context) []api.Finding {
 			return []api.Finding{
-				{Check: "clock", Status: "ok", Detail: "agrees"}, {Check: "DNS", Status: "warn", Detail: "slow"},
+				{Check: "clock", Status: "ok", Detail: "agrees"},
+				{Check: "DNS", Status: "warn", Detail: "slow"},
 				{Check: "broker", Status: "fail", Detail: "is <b>away</b>", Fix: "start NATS"},
 			}
 		}})

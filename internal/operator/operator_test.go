@@ -39,7 +39,7 @@ type system struct {
 }
 
 // hostile is a tenant's name that a page or a terminal must not obey.
-const hostile = `<script>alert(1)</script>‮"&`
+const hostile = "<script>alert(1)</script>\u202e\"&"
 
 func start(t *testing.T) *system {
 	t.Helper()
@@ -95,7 +95,7 @@ func (s *system) run(parts ...engine.Part) {
 		go func() { done <- p.Run(ctx) }()
 		s.t.Cleanup(func() {
 			cancel()
-			<-done
+			require.NoError(s.t, <-done)
 		})
 	}
 }
