@@ -13,8 +13,11 @@ import (
 )
 
 const (
-	// liveEvery is how often a live part is rendered.
+	// liveEvery is how often a live part is rendered. One that takes long is rendered less
+	// often, so that a stream spends at most a twentieth of its time on it.
 	liveEvery = time.Second
+	liveShare = 20
+	liveRare  = 15 * time.Second
 	// livePulse is how often an idle stream sends a comment, so that no proxy closes it.
 	livePulse = 15 * time.Second
 	// liveWrite bounds how long a client may take to read what is sent.
@@ -53,8 +56,8 @@ func (s *server) live(c *call) error {
 
 // feed renders until the stream ends.
 func (s *server) feed(c *call, at *url.URL, st *stream) {
-	every := time.NewTicker(liveEvery)
-	defer every.Stop()
+	due := time.NewTimer(liveEvery)
+	defer due.Stop()
 	pulse := time.NewTicker(livePulse)
 	defer pulse.Stop()
 	for {
@@ -67,8 +70,10 @@ func (s *server) feed(c *call, at *url.URL, st *stream) {
 			if st.send(":\n\n") != nil {
 				return
 			}
-		case <-every.C:
+		case <-due.C:
+			began := time.Now()
 			status, text := s.fragment(c, at)
+			due.Reset(min(max(liveEvery, liveShare*time.Since(began)), liveRare))
 			switch {
 			case status == http.StatusOK:
 				if st.changed(text) != nil {

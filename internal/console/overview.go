@@ -36,6 +36,9 @@ type overviewPage struct {
 			counts
 		} `json:"webhooks"`
 	}
+	Activity struct {
+		Total []bucket `json:"total"`
+	}
 	Webhooks list[webhookRow]
 	Events   list[eventRow]
 }
@@ -83,6 +86,9 @@ func (s *server) overviewRoutes() { s.get("/{$}", s.overview) }
 func (s *server) overview(c *call) error {
 	var p overviewPage
 	if err := c.get("/v1/stats", url.Values{"window": {"1h"}}, &p.Stats); err != nil {
+		return err
+	}
+	if err := c.get("/v1/activity", url.Values{"window": {"1h"}}, &p.Activity); err != nil {
 		return err
 	}
 	if err := c.get("/v1/webhooks", url.Values{"limit": {"100"}}, &p.Webhooks); err != nil {

@@ -103,7 +103,7 @@ func (p *page) render(sc scope, block string, data any) ([]byte, error) {
 func functions(i *instance) template.FuncMap {
 	return template.FuncMap{
 		"ago": showAgo, "bytes": showBytes, "ms": showMS, "percent": showPercent, "number": showNumber,
-		"short": showShort, "status": showStatus, "sparkline": showSparkline, "dict": dict,
+		"short": showShort, "status": showStatus, "sparkline": showSparkline, "bars": showBars, "dict": dict,
 		"path":  func(pattern string, parts ...any) string { return i.scope.path(pattern, parts...) },
 		"asset": func(name string) string { return i.scope.asset(name) },
 		"csrf": func() template.HTML {
