@@ -26,6 +26,7 @@ func TestTheFrameOfAMailAsksForNothing(t *testing.T) {
 		event, _ := w.mail(map[string]any{"subject": "x", "html": text}, "x")
 		d := b.get("/events/" + event + "/html").want(http.StatusOK)
 		require.Contains(t, words(d.root), "kept", text)
+		require.NotContains(t, words(d.root), "alert", "a script is no text")
 		for n := range d.root.Descendants() {
 			if n.Type != html.ElementNode {
 				continue
