@@ -21,34 +21,35 @@ type cli struct {
 	Dir     string           `default:".fanmail" env:"FANMAIL_DIR" help:"Directory of 'fanmail up', with its data and credentials.json."`
 	Version kong.VersionFlag `hidden:""`
 
-	Up         upCmd                     `cmd:"" help:"Run all of Fanmail in this process, for development."`
-	Demo       demoCmd                   `cmd:"" help:"Run all of Fanmail, send a mail, and show the webhook that arrives."`
-	Send       sendCmd                   `cmd:"" help:"Send mail over SMTP."`
-	Listen     listenCmd                 `cmd:"" help:"Create a webhook to a local receiver, and print what it receives."`
-	Webhooks   webhooksCmd               `cmd:"" help:"List, create, change and test webhooks."`
-	Agents     agentsCmd                 `cmd:"" help:"List, create and change agents, the addresses that receive mail."`
-	Domains    domainsCmd                `cmd:"" help:"List, add, verify and delete domains of mail addresses."`
-	Events     eventsCmd                 `cmd:"" help:"Read, create and redeliver events."`
-	Deliveries deliveriesCmd             `cmd:"" help:"Read and retry deliveries."`
-	Messages   messagesCmd               `cmd:"" help:"Read messages, and deliver them to the agents' own webhooks."`
-	Replay     replayCmd                 `cmd:"" help:"Replay past events."`
-	Fanout     fanoutCmd                 `cmd:"" help:"Reset the consumer that fans events out (for operators)."`
-	Import     importCmd                 `cmd:"" help:"Import from another system (for operators)."`
-	Keys       keysCmd                   `cmd:"" help:"List, create and revoke API keys."`
-	Tenants    tenantsCmd                `cmd:"" help:"List and create tenants."`
-	Activity   activityCmd               `cmd:"" help:"Print the deliveries over time, and what waits."`
-	Stats      statsCmd                  `cmd:"" help:"Print counts, latencies and the backlog of deliveries."`
-	Secrets    secretsCmd                `cmd:"" help:"Encrypt secrets in the database, and manage the keys (for operators)."`
-	Console    consoleCmd                `cmd:"" help:"Print a link that signs a browser in to the console."`
-	Doctor     doctorCmd                 `cmd:"" help:"Check database, broker, streams, clocks and DNS, and a mail domain where --domain names one, and print the fixes."`
-	Top        topCmd                    `cmd:"" help:"Show which tenants, webhooks or agents are most active, again and again (for operators)."`
-	Status     statusCmd                 `cmd:"" help:"Print how each process stands: the last error of each component, its age and its remedy."`
-	Capacity   capacityCmd               `cmd:"" help:"Plan the machines for a load, and place tenants on databases."`
-	Migrate    migrateCmd                `cmd:"" help:"Create or migrate a database's schema."`
-	Maintain   maintainCmd               `cmd:"" help:"Run one round of maintenance: create the next partitions, drop expired ones."`
-	Streams    streamsCmd                `cmd:"" help:"Create the broker's streams and consumers."`
-	NATSUser   natsUserCmd               `cmd:"" name:"nats-user" help:"Print a NATS account whose user may publish events of one tenant."`
-	Completion kongcompletion.Completion `cmd:"" help:"Print the shell's completion script."`
+	Up          upCmd                     `cmd:"" help:"Run all of Fanmail in this process, for development."`
+	Demo        demoCmd                   `cmd:"" help:"Run all of Fanmail, send a mail, and show the webhook that arrives."`
+	Send        sendCmd                   `cmd:"" help:"Send mail over SMTP."`
+	Listen      listenCmd                 `cmd:"" help:"Create a webhook to a local receiver, and print what it receives."`
+	Webhooks    webhooksCmd               `cmd:"" help:"List, create, change and test webhooks."`
+	Agents      agentsCmd                 `cmd:"" help:"List, create and change agents, the addresses that receive mail."`
+	Domains     domainsCmd                `cmd:"" help:"List, add, verify and delete domains of mail addresses."`
+	Events      eventsCmd                 `cmd:"" help:"Read, create and redeliver events."`
+	Deliveries  deliveriesCmd             `cmd:"" help:"Read and retry deliveries."`
+	Messages    messagesCmd               `cmd:"" help:"Read messages, and deliver them to the agents' own webhooks."`
+	Replay      replayCmd                 `cmd:"" help:"Replay past events."`
+	Fanout      fanoutCmd                 `cmd:"" help:"Reset the consumer that fans events out (for operators)."`
+	Import      importCmd                 `cmd:"" help:"Import from another system (for operators)."`
+	Keys        keysCmd                   `cmd:"" help:"List, create and revoke API keys."`
+	PortalLinks portalLinksCmd            `cmd:"" name:"portal-links" help:"List, create and revoke links that show webhooks to customers."`
+	Tenants     tenantsCmd                `cmd:"" help:"List and create tenants."`
+	Activity    activityCmd               `cmd:"" help:"Print the deliveries over time, and what waits."`
+	Stats       statsCmd                  `cmd:"" help:"Print counts, latencies and the backlog of deliveries."`
+	Secrets     secretsCmd                `cmd:"" help:"Encrypt secrets in the database, and manage the keys (for operators)."`
+	Console     consoleCmd                `cmd:"" help:"Print a link that signs a browser in to the console."`
+	Doctor      doctorCmd                 `cmd:"" help:"Check database, broker, streams, clocks and DNS, and a mail domain where --domain names one, and print the fixes."`
+	Top         topCmd                    `cmd:"" help:"Show which tenants, webhooks or agents are most active, again and again (for operators)."`
+	Status      statusCmd                 `cmd:"" help:"Print how each process stands: the last error of each component, its age and its remedy."`
+	Capacity    capacityCmd               `cmd:"" help:"Plan the machines for a load, and place tenants on databases."`
+	Migrate     migrateCmd                `cmd:"" help:"Create or migrate a database's schema."`
+	Maintain    maintainCmd               `cmd:"" help:"Run one round of maintenance: create the next partitions, drop expired ones."`
+	Streams     streamsCmd                `cmd:"" help:"Create the broker's streams and consumers."`
+	NATSUser    natsUserCmd               `cmd:"" name:"nats-user" help:"Print a NATS account whose user may publish events of one tenant."`
+	Completion  kongcompletion.Completion `cmd:"" help:"Print the shell's completion script."`
 }
 
 func main() {

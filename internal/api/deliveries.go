@@ -111,15 +111,15 @@ func (s *server) deliveryRoutes() {
 		Description: scanNote + fmt.Sprintf(" The list has the deliveries of up to %[1]d webhooks, and of the %[1]d that were deleted last.",
 			subscribers.ListWebhooks),
 	}, s.listAllDeliveries)
-	register(s, tenants, huma.Operation{
+	register(s, tenants.orPortal(), huma.Operation{
 		OperationID: "list-deliveries", Method: http.MethodGet, Path: "/v1/webhooks/{id}/deliveries",
 		Summary: "List a webhook's deliveries", Description: scanNote,
 	}, s.listDeliveries)
-	register(s, tenants, huma.Operation{
+	register(s, tenants.orPortal(), huma.Operation{
 		OperationID: "get-delivery", Method: http.MethodGet, Path: "/v1/deliveries/{id}",
 		Summary: "Read a delivery, its attempts and its envelope",
 	}, s.getDelivery)
-	register(s, tenants.needs(tenancy.Redeliver), huma.Operation{
+	register(s, tenants.needs(tenancy.Redeliver).orPortal(), huma.Operation{
 		OperationID: "retry-delivery", Method: http.MethodPost, Path: "/v1/deliveries/{id}/retry",
 		Summary: "Retry a delivery now",
 		Description: fmt.Sprintf("A failed delivery gets %d more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409.",
@@ -128,6 +128,9 @@ func (s *server) deliveryRoutes() {
 }
 
 func (s *server) listDeliveries(ctx context.Context, in *deliveryQuery) (*body[list[Delivery]], error) {
+	if err := shown(ctx, in.ID); err != nil {
+		return nil, err
+	}
 	after, err := in.after()
 	if err != nil {
 		return nil, err
@@ -162,6 +165,9 @@ func (s *server) listAllDeliveries(ctx context.Context, in *allDeliveriesQuery) 
 
 func (s *server) getDelivery(ctx context.Context, in *deliveryPath) (*body[deliveryDetail], error) {
 	d, attempts, envelope, err := s.store.GetDelivery(ctx, tenant(ctx), in.ID)
+	if err == nil {
+		err = shown(ctx, d.WebhookID)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -175,6 +181,16 @@ func (s *server) retryDelivery(ctx context.Context, in *struct {
 ) (*body[Delivery], error) {
 	var d subscribers.DeliveryRow
 	err := s.change(ctx, func(u *unit) (err error) {
+		if caller(ctx).Portal() {
+			// Ask before the attempt, whose errors would tell about somebody else's delivery.
+			before, _, _, err := s.store.In(u).GetDelivery(ctx, tenant(ctx), in.ID)
+			if err == nil {
+				err = shown(ctx, before.WebhookID)
+			}
+			if err != nil {
+				return err
+			}
+		}
 		d, err = s.store.In(u).Retry(ctx, tenant(ctx), in.ID)
 		u.then(func() { s.wakeLane(d.WebhookID) })
 		return err

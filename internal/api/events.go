@@ -133,7 +133,7 @@ func (s *server) eventRoutes() {
 		Description: scanNote + " `message_id` and `message_id_header` are looked up by an index. `from`, `to` and `subject` compare the mails in the events' data, " +
 			"in letters of either case. An event is listed if it passes all filters.",
 	}, s.listEvents)
-	register(s, tenants, huma.Operation{
+	register(s, tenants.orPortal(), huma.Operation{
 		OperationID: "get-event", Method: http.MethodGet, Path: "/v1/events/{id}", Summary: "Read an event and its deliveries",
 	}, s.getEvent)
 	register(s, tenants.needs(tenancy.Redeliver), huma.Operation{
@@ -184,11 +184,17 @@ func (s *server) getEvent(ctx context.Context, in *EventPath) (*body[eventDetail
 		return nil, err // no rows: 404
 	}
 	out := eventDetail{Event: showEvent(rec), Envelope: envelope}
-	if out.FanOut, err = s.fanOutOf(ctx, &rec); err != nil {
+	found, err := s.store.EventDeliveries(ctx, tenant(ctx), in.ID, out.CreatedAt, maxEventDeliveries+1)
+	if err == nil {
+		found, err = shownDeliveries(ctx, found)
+	}
+	if err != nil {
 		return nil, err
 	}
-	found, err := s.store.EventDeliveries(ctx, tenant(ctx), in.ID, out.CreatedAt, maxEventDeliveries+1)
-	if err != nil {
+	if caller(ctx).Portal() {
+		return reply(eventDetail{Event: showEvent(rec), Envelope: envelope, Deliveries: showDeliveries(found)}), nil
+	}
+	if out.FanOut, err = s.fanOutOf(ctx, &rec); err != nil {
 		return nil, err
 	}
 	if len(found) > maxEventDeliveries {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/ingest"
+	"github.com/fanmail-dev/fanmail/internal/mailbox"
 )
 
 // fieldMemory is how many times the size of a message reading a field takes at most: the message, its bodies decoded,
@@ -25,7 +26,7 @@ type fieldPath struct {
 
 func (s *server) fieldRoutes() {
 	text := &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
-	register(s, tenants, huma.Operation{
+	register(s, tenants.orPortal(), huma.Operation{
 		OperationID: "get-message-field", Method: http.MethodGet, Path: "/v1/messages/{id}/fields/{field}", Summary: "Read a field of a message in full",
 		Description: "What the event has in that field, without the limits of an event; see `truncated_urls` there. Strings are text/plain in UTF-8, HTML included; other fields are JSON. A field that the message does not have is a 404.",
 		Responses: map[string]*huma.Response{"200": {
@@ -39,6 +40,15 @@ func (s *server) fieldRoutes() {
 func (s *server) messageField(ctx context.Context, in *fieldPath) (*streamed, error) {
 	reading, cancel := withinReadTime(ctx)
 	defer cancel()
+	if caller(ctx).Portal() {
+		m, err := mailbox.GetMessage(ctx, s.pool, tenant(ctx), in.ID)
+		if err == nil {
+			err = s.shownEvent(ctx, m.EventID, m.CreatedAt)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	mail, release, err := s.borrow(reading, in.ID, fieldMemory)
 	if err != nil {
 		return nil, err

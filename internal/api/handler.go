@@ -66,6 +66,9 @@ type Options struct {
 	// Doctor makes the checks of `fanmail doctor` until ctx ends. Calls do not overlap. nil: the
 	// operation answers 503.
 	Doctor func(ctx context.Context) []Finding
+	// PublicURL is the URL of this server for browsers, without a path; "": links have the
+	// host that the client asked.
+	PublicURL string
 	// TrustedProxies are the proxies whose X-Forwarded-For says where a request comes
 	// from; none: the address of the connection does.
 	TrustedProxies []netip.Prefix
@@ -104,7 +107,7 @@ func NewHandler(o Options) (http.Handler, error) {
 	}
 	s := &server{
 		pool: o.Pool, nc: o.NC, waker: outbox.NewWaker(o.NC), js: o.JS, resolver: resolver(o.DNSServer), limits: o.Limits.WithDefaults(), store: subscribers.NewStore(o.Pool, o.Limits).WithKeyring(o.Secrets), secrets: o.Secrets, blobs: o.Blobs, replays: replay.NewStore(o.Pool),
-		proxies: o.TrustedProxies, ownSecret: rand.Text(), log: o.Log, metrics: m, maxBody: o.MaxBodyBytes, rates: newRates(), rateLimit: o.RateLimit, usage: o.Usage, memory: newMemoryBudget(), ready: o.Ready,
+		proxies: o.TrustedProxies, publicURL: o.PublicURL, ownSecret: rand.Text(), log: o.Log, metrics: m, maxBody: o.MaxBodyBytes, rates: newRates(), rateLimit: o.RateLimit, usage: o.Usage, memory: newMemoryBudget(), ready: o.Ready,
 		tails: openCounts{byTenant: map[events.TenantID]int64{}}, lookups: openCounts{byTenant: map[events.TenantID]int64{}}, delivering: openCounts{byTenant: map[events.TenantID]int64{}},
 		previews: openCounts{byTenant: map[events.TenantID]int64{}}, stopping: o.Stopping,
 	}
@@ -139,6 +142,7 @@ func (s *server) routes() {
 	s.tenantRoutes()
 	s.quotaRoutes()
 	s.keyRoutes()
+	s.portalRoutes()
 	s.agentRoutes()
 	s.agentDeliveryRoutes()
 	s.domainRoutes()

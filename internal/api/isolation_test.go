@@ -31,12 +31,15 @@ func TestAnotherTenantsKeySeesNothingOnAnyRoute(t *testing.T) {
 	replay := owner.do("POST", "/v1/replays", map[string]any{"since": "2026-01-01T00:00:00Z", "mode": "all"}).want(t, 202).text("id")
 	message := insertMessage(ctx, t, w, owner, eventID, fmt.Appendf(nil, parcel, "x"))
 
+	link := owner.do("POST", "/v1/portal-links", map[string]any{"webhook_ids": []string{hook}}).want(t, 201).text("id")
 	params := map[string]string{
-		"/v1/agents/{address}": address, "/v1/domains/{domain}": "owner.example", "/v1/webhooks/{id}": hook, "/v1/deliveries/{id}": deliveryID,
+		"/v1/portal-links/{id}": link,
+		"/v1/agents/{address}":  address, "/v1/domains/{domain}": "owner.example", "/v1/webhooks/{id}": hook, "/v1/deliveries/{id}": deliveryID,
 		"/v1/tenants/{id}": owner.tenantID,
 		"/v1/events/{id}":  eventID, "/v1/keys/{id}": key, "/v1/messages/{id}": message, "/v1/replays/{id}": replay,
 	}
 	bodies := map[string]any{
+		"create-portal-link":       map[string]any{"webhook_ids": []string{hook}},
 		"retry-webhook-deliveries": map[string]any{"since": "2026-01-01T00:00:00Z"},
 		"create-agent":             map[string]any{"address": address}, "change-agent": map[string]any{"webhook_url": hookURL},
 		"change-quota":   map[string]any{"keys": 1},
@@ -49,11 +52,12 @@ func TestAnotherTenantsKeySeesNothingOnAnyRoute(t *testing.T) {
 	}
 	// Routes without an id in their path, with the status for another tenant.
 	without := map[string]int{
+		"create-portal-link": 404, "list-portal-links": 200,
 		"create-tenant": 403, "list-tenants": 403, "create-agent": 422, "create-domain": 422, "list-domains": 200, "create-webhook": 422, "create-event": 422, "create-key": 404, "create-replay": 404,
 		"preview-replay": 404, "get-activity": 200, "get-stats": 200, "tail-events": 503, "list-agents": 200, "list-webhooks": 200, "list-events": 200, "list-all-deliveries": 200, "list-keys": 200, "list-replays": 200,
 		"get-operator-stats": 403, "get-operator-top": 403, "get-operator-doctor": 403,
 	}
-	secretWords := []string{address, hook, deliveryID, eventID, key, message, replay, owner.tenantID}
+	secretWords := []string{link, address, hook, deliveryID, eventID, key, message, replay, owner.tenantID}
 
 	doc, err := api.OpenAPI("")
 	require.NoError(t, err)

@@ -54,6 +54,7 @@ func plant(t *testing.T, c client) *planted {
 	p.secrets = append(p.secrets, made.text("secret"))
 	p.id("/v1/keys/{id}", made.text("id"))
 	p.id("/v1/tenants/{id}", c.tenantID)
+	p.id("/v1/portal-links/{id}", "ptl_00000000000000000000000000000001")
 	none := "00000000-0000-7000-8000-000000000000"
 	p.id("/v1/replays/{id}", none)
 	p.id("/v1/messages/{id}", none)

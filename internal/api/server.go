@@ -36,6 +36,8 @@ type server struct {
 	replays  *replay.Store
 	limits   subscribers.Limits
 	proxies  []netip.Prefix // whose X-Forwarded-For is believed
+	// publicURL is the URL of this server for browsers; "": the host that was asked.
+	publicURL string
 	// ownSecret encrypts the stored responses of in-process callers without a secret.
 	ownSecret string
 	secrets   *keyring.Keyring

@@ -118,6 +118,7 @@ func TestNoHandlerHoldsTwoConnections(t *testing.T) {
 	z.set("_fanmail.example.net", claimed.json["record"].(map[string]any)["value"].(string))
 	once(c, "/v1/domains/example.net/verify", nil, 200)
 	hook := once(c, "/v1/webhooks", map[string]any{"url": hookURL, "events": []string{"email.received"}, "filters": map[string]any{"agent_ids": []string{"a@example.com"}}}, 201).text("id")
+	once(c, "/v1/portal-links", map[string]any{"webhook_ids": []string{hook}}, 201)
 	once(c, "/v1/webhooks/"+hook+"/rotate-secret", nil, 200)
 	test := once(c, "/v1/webhooks/"+hook+"/test", nil, 202)
 	once(c, "/v1/webhooks/"+hook+"/retry", map[string]any{"since": "2020-01-01T00:00:00Z"}, 200)
@@ -144,7 +145,7 @@ func TestNoHandlerHoldsTwoConnections(t *testing.T) {
 			posts++
 		}
 	}
-	require.Equal(t, 17, posts, "a new POST needs a call above")
+	require.Equal(t, 18, posts, "a new POST needs a call above")
 	w.setQuota(c, map[string]any{"agents": 10})
 	for _, path := range []string{
 		"/v1/tenants/" + c.tenantID + "/quota", "/v1/keys", "/v1/agents", "/v1/domains", "/v1/webhooks", "/v1/webhooks/" + hook,

@@ -172,7 +172,7 @@ func (s *server) webhookRoutes() {
 	register(s, tenants, huma.Operation{
 		OperationID: "list-webhooks", Method: http.MethodGet, Path: "/v1/webhooks", Summary: "List webhooks",
 	}, s.listWebhooks)
-	register(s, tenants, huma.Operation{
+	register(s, tenants.orPortal(), huma.Operation{
 		OperationID: "get-webhook", Method: http.MethodGet, Path: "/v1/webhooks/{id}", Summary: "Read a webhook",
 	}, s.getWebhook)
 	register(s, tenants, huma.Operation{
@@ -241,9 +241,15 @@ func (s *server) listWebhooks(ctx context.Context, in *struct{ Paging }) (*body[
 }
 
 func (s *server) getWebhook(ctx context.Context, in *webhookPath) (*body[Webhook], error) {
+	if err := shown(ctx, in.ID); err != nil {
+		return nil, err
+	}
 	w, err := s.store.Get(ctx, tenant(ctx), in.ID)
 	if err != nil {
 		return nil, err
+	}
+	if caller(ctx).Portal() {
+		return reply(portalWebhook(showWebhook(w))), nil
 	}
 	return reply(showWebhook(w)), nil
 }

@@ -31,6 +31,7 @@ type APIConfig struct {
 	DNSServer      string         `name:"dns-server" env:"FANMAIL_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server for the records that prove domains; without it the system's servers are used."`
 	RateLimit      int            `name:"rate-limit" env:"FANMAIL_RATE_LIMIT" default:"1000" help:"Most requests a second of one API key in each process; 0 means no limit."`
 	MaxPerAddress  int            `name:"max-connections-per-address" env:"FANMAIL_MAX_CONNECTIONS_PER_ADDRESS" default:"1000" help:"Most open connections of one client address to the API; 0 means no limit. Behind a proxy, all clients have the proxy's address."`
+	PublicURL      string         `name:"public-url" env:"FANMAIL_PUBLIC_URL" placeholder:"URL" help:"URL at which browsers reach the console, for portal links. Without it, links have the host that the client asked."`
 	TrustedProxies []netip.Prefix `name:"trusted-proxies" env:"FANMAIL_TRUSTED_PROXIES" placeholder:"CIDR,…" help:"Proxies whose X-Forwarded-For says where a request comes from, for networks of keys, sign-in limits and the audit log. Without it, the connection's address counts."`
 	MaxWebhooks    int            `name:"max-webhooks" env:"FANMAIL_MAX_WEBHOOKS" default:"50" help:"Most webhooks of a tenant for which the operator has set no quota."`
 	MaxInFlight    int            `name:"default-max-in-flight" env:"FANMAIL_DEFAULT_MAX_IN_FLIGHT" default:"1024" help:"max_in_flight of new webhooks that set none, 1 to 4096."`
@@ -41,6 +42,9 @@ type APIConfig struct {
 func (c APIConfig) Validate() error {
 	return firstError(c.Database.validate, c.NATS.validate, c.Lifecycle.validate, c.Secrets.validate, c.Blobs.validate, c.OpenID.validate, func() error {
 		if err := address(c.Addr, "--api-addr", "FANMAIL_API_ADDR"); err != nil {
+			return err
+		}
+		if err := publicURL(c.PublicURL); err != nil {
 			return err
 		}
 		if c.DNSServer != "" {
@@ -92,7 +96,7 @@ func RunAPI(ctx context.Context, c APIConfig, log *zap.Logger) error {
 // addAPI serves on l. If it fails, it closes l.
 func (p *process) addAPI(ctx context.Context, c APIConfig, l net.Listener) error {
 	h, err := api.NewHandler(api.Options{ //nolint:contextcheck // requests bring their own
-		Pool: p.pool, NC: p.nc, JS: p.js, DNSServer: c.DNSServer, MaxBodyBytes: c.MaxBodyBytes, RateLimit: c.RateLimit, TrustedProxies: c.TrustedProxies, Ready: p.status.ready, Stopping: ctx.Done(), Version: Version(),
+		Pool: p.pool, NC: p.nc, JS: p.js, DNSServer: c.DNSServer, MaxBodyBytes: c.MaxBodyBytes, RateLimit: c.RateLimit, TrustedProxies: c.TrustedProxies, PublicURL: c.PublicURL, Ready: p.status.ready, Stopping: ctx.Done(), Version: Version(),
 		Limits: subscribers.Limits{
 			WebhooksPerTenant: c.MaxWebhooks, IDsPerFilter: c.MaxFilterIDs, MaxInFlight: c.MaxInFlight,
 			AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks, AllowPorts: c.AllowPorts,

@@ -269,3 +269,14 @@ func firstError(checks ...func() error) error {
 	}
 	return nil
 }
+
+// publicURL checks the URL at which others reach the API and the console.
+func publicURL(text string) error {
+	if text == "" {
+		return nil
+	}
+	if u, err := url.Parse(text); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return wrong("--public-url", "FANMAIL_PUBLIC_URL", "is not a URL, such as https://fanmail.example.com")
+	}
+	return nil
+}

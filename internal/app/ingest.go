@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"net/mail"
-	"net/url"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -122,12 +121,7 @@ func (c *SMTP) validate() error {
 	if _, err := c.milters(); err != nil {
 		return err
 	}
-	if c.PublicURL != "" {
-		if u, err := url.Parse(c.PublicURL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-			return wrong("--public-url", "FANMAIL_PUBLIC_URL", "is not a URL, such as https://fanmail.example.com")
-		}
-	}
-	return nil
+	return publicURL(c.PublicURL)
 }
 
 func (c *SMTP) milters() ([]milter.Address, error) {

@@ -55,6 +55,18 @@ func (a *attempts) take(address netip.Addr, now time.Time) time.Duration {
 // seconds is a wait as a header states it: rounded up.
 func seconds(wait time.Duration) string { return strconv.Itoa(int(math.Ceil(wait.Seconds()))) }
 
+// spent returns how long a client without attempts has to wait, 0 if it has some.
+func (a *attempts) spent(client netip.Addr, now time.Time) time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, l := range []*rate.Limiter{a.address[network(client)], a.all} {
+		if l != nil && l.TokensAt(now) < 1 {
+			return time.Duration((1 - l.TokensAt(now)) / float64(l.Limit()) * float64(time.Second))
+		}
+	}
+	return 0
+}
+
 // passed gives the attempt of a client that has signed in back.
 func (a *attempts) passed(address netip.Addr) {
 	a.mu.Lock()

@@ -54,7 +54,7 @@ func newServer(o Options) (*server, error) {
 		return nil, err
 	}
 	s := &server{
-		api: o.API, sessions: &sessions{pool: o.Pool}, attempts: newAttempts(), streams: &openStreams{by: map[string]int{}},
+		api: o.API, sessions: &sessions{pool: o.Pool}, attempts: newAttempts(), guesses: newAttempts(), portal: http.NewServeMux(), streams: &openStreams{by: map[string]int{}},
 		origin: http.NewCrossOriginProtection(), openid: o.OpenID, log: o.Log, assets: files, pages: all, mux: http.NewServeMux(), stopping: o.Stopping, proxies: o.TrustedProxies,
 	}
 	if s.log == nil {
@@ -79,6 +79,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	if r.URL.Path == Base {
 		http.Redirect(w, r, Base+"/", http.StatusSeeOther)
+		return
+	}
+	if rest, ok := strings.CutPrefix(r.URL.Path, Base+"/portal/"); ok {
+		s.servePortal(w, r, rest)
 		return
 	}
 	if at, ok := strings.CutPrefix(r.URL.Path, Base+"/assets/"); ok {

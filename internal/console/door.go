@@ -47,9 +47,14 @@ type door struct {
 	base   string
 	secret string
 	who    tenancy.Principal
+	portal *tenancy.Portal
 }
 
 type doorKey struct{}
+
+func withDoor(ctx context.Context, d door) context.Context {
+	return context.WithValue(ctx, doorKey{}, d)
+}
 
 // get, post and open register a handler for a path below the base. Parameters are those
 // of [http.ServeMux].

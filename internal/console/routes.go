@@ -11,4 +11,5 @@ func (s *server) register() {
 	s.deliveryRoutes()
 	s.messageRoutes()
 	s.searchRoutes()
+	s.portalRoutes()
 }

@@ -18,6 +18,8 @@ type server struct {
 	api      http.Handler
 	sessions *sessions
 	attempts *attempts
+	guesses  *attempts      // of portal links that don't exist
+	portal   *http.ServeMux // the pages of portal links
 	streams  *openStreams
 	origin   *http.CrossOriginProtection
 	proxies  []netip.Prefix // whose X-Forwarded-For is believed

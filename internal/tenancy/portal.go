@@ -20,7 +20,7 @@ const (
 	// MaxPortalLifetime is the longest that a link can be valid.
 	MaxPortalLifetime = 30 * 24 * time.Hour
 	// MaxPortalWebhooks bounds the webhooks of a link.
-	MaxPortalWebhooks = 50
+	MaxPortalWebhooks = 20
 	// MaxPortalLinks bounds the valid links of a tenant.
 	MaxPortalLinks = 10_000
 	// portalRate is how many requests a second the holders of one link may make to each

@@ -42,7 +42,7 @@ type Theme struct {
 func (t *Theme) Colours() map[string]string {
 	out := map[string]string{}
 	for name, value := range map[string]string{
-		"--accent": t.Accent, "--ink": t.Ink, "--background": t.Background, "--card": t.Card, "--line": t.Line,
+		"--accent": t.Accent, "--ink": t.Ink, "--ground": t.Background, "--card": t.Card, "--line": t.Line,
 	} {
 		if value != "" {
 			out[name] = value

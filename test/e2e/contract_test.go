@@ -135,6 +135,7 @@ func (a *actor) furnish(ctx context.Context, smtpAddr, hookURL, address string, 
 	a.do(ctx, "create-agent", "", map[string]any{"address": address}, 201)
 	hook := a.do(ctx, "create-webhook", "", map[string]any{"url": hookURL, "events": []string{"email.received", "webhook.disabled"}}, 201)
 	s.Secret(path, hook["signing_secret"].(string))
+	link := a.do(ctx, "create-portal-link", "", map[string]any{"webhook_ids": []any{hook["id"]}, "origins": []string{"https://app.example.com"}}, 201)
 	key := a.do(ctx, "create-key", "", map[string]any{"name": "second", "scopes": []string{"read"}, "rate_limit": 5}, 201)
 	require.NoError(a.t, smtp.SendMail(smtpAddr, nil, "a@example.org", []string{address}, []byte(contractMail)))
 	require.NoError(a.t, s.WaitForPath(ctx, path, 1))
@@ -145,7 +146,7 @@ func (a *actor) furnish(ctx context.Context, smtpAddr, hookURL, address string, 
 	replay := a.do(ctx, "create-replay", "", map[string]any{"since": anHourAgo(), "webhook_id": hook["id"], "mode": "missed"}, 202)
 	a.ids = map[string]string{
 		"/v1/agents/": address, "/v1/webhooks/": hook["id"].(string), "/v1/deliveries/": post.DeliveryID, "/v1/events/": post.EventID,
-		"/v1/keys/": key["id"].(string), "/v1/replays/": replay["id"].(string), "/v1/messages/": env.Data["message_id"].(string),
+		"/v1/keys/": key["id"].(string), "/v1/portal-links/": link["id"].(string), "/v1/replays/": replay["id"].(string), "/v1/messages/": env.Data["message_id"].(string),
 		"/v1/messages/" + env.Data["message_id"].(string) + "/attachments/": "0",
 		"/v1/messages/" + env.Data["message_id"].(string) + "/fields/":      "text",
 	}
@@ -207,7 +208,7 @@ func TestEveryOperationKeepsItsContractForTwoTenantsSideBySide(t *testing.T) {
 		}
 	}
 	slices.Sort(left)
-	require.Equal(t, []string{"create-agent", "create-domain", "create-key", "create-replay", "create-tenant", "create-webhook", "list-tenants"}, left,
+	require.Equal(t, []string{"create-agent", "create-domain", "create-key", "create-portal-link", "create-replay", "create-tenant", "create-webhook", "list-tenants"}, left,
 		"driven above; every other operation must be driven here")
 }
 
@@ -228,7 +229,7 @@ func lists(ctx context.Context, a *actor) []any {
 	return []any{
 		a.do(ctx, "list-agents", "?limit=100", nil, 200), a.do(ctx, "list-webhooks", "", nil, 200), a.do(ctx, "list-events", "?type=email.received", nil, 200),
 		a.do(ctx, "list-events", "?subject=hello&from=@example.org", nil, 200), a.do(ctx, "list-all-deliveries", "?status=delivered", nil, 200),
-		a.do(ctx, "list-keys", "", nil, 200), a.do(ctx, "list-domains", "", nil, 200), a.do(ctx, "list-replays", "", nil, 200), a.do(ctx, "get-stats", "?window=5m", nil, 200), a.do(ctx, "get-activity", "?window=1h&lanes=true", nil, 200),
+		a.do(ctx, "list-keys", "", nil, 200), a.do(ctx, "list-domains", "", nil, 200), a.do(ctx, "list-portal-links", "", nil, 200), a.do(ctx, "list-replays", "", nil, 200), a.do(ctx, "get-stats", "?window=5m", nil, 200), a.do(ctx, "get-activity", "?window=1h&lanes=true", nil, 200),
 		a.do(ctx, "preview-replay", "", map[string]any{"since": anHourAgo(), "mode": "all"}, 200),
 	}
 }
@@ -269,7 +270,8 @@ func (a *actor) exercise(ctx context.Context) {
 	tested := a.do(ctx, "test-webhook", "", nil, 202)
 	require.Equal(a.t, "pending", tested["status"])
 	a.do(ctx, "cancel-replay", "", nil, 202, 409) // 409: it has completed
-	for _, op := range []string{"revoke-key", "delete-webhook", "delete-agent", "delete-domain"} {
+	a.do(ctx, "rotate-key", "", map[string]any{"overlap": "1h"}, 200)
+	for _, op := range []string{"revoke-portal-link", "revoke-key", "delete-webhook", "delete-agent", "delete-domain"} {
 		a.do(ctx, op, "", nil, 204)
 	}
 	a.do(ctx, "get-webhook", "", nil, 404)
