@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -75,4 +76,17 @@ func (s *server) messageField(ctx context.Context, in *fieldPath) (*streamed, er
 		return nil, fmt.Errorf("encode a field: %w", err)
 	}
 	return s.sendFile(ctx, in.ID, b.Bytes(), "application/json", `attachment; filename="`+in.Field+`.json"`, release), nil
+}
+
+// shownEvent returns a 404 for an event of which a portal link shows no delivery.
+func (s *server) shownEvent(ctx context.Context, event events.ID, createdAt time.Time) error {
+	if !caller(ctx).Portal() {
+		return nil
+	}
+	rows, err := s.store.EventDeliveries(ctx, tenant(ctx), event, createdAt, maxEventDeliveries)
+	if err != nil {
+		return err
+	}
+	_, err = shownDeliveries(ctx, rows)
+	return err
 }

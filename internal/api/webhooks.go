@@ -326,3 +326,13 @@ func (s *server) testWebhook(ctx context.Context, in *bareWebhookPost) (*body[De
 	}
 	return reply(showDelivery(d)), nil
 }
+
+// portalWebhook is what a portal link shows of a webhook: neither its filters, which name
+// agents, nor how the tenant's own servers authenticate.
+func portalWebhook(w Webhook) Webhook {
+	return Webhook{
+		ID: w.ID, URL: w.URL, Description: w.Description, Events: w.Events, Enabled: w.Enabled, MaxInFlight: w.MaxInFlight, RateLimit: w.RateLimit,
+		Ordering: w.Ordering, CreatedAt: w.CreatedAt, LastDeliveredAt: w.LastDeliveredAt, AutoDisabledAt: w.AutoDisabledAt,
+		DisabledReason: w.DisabledReason,
+	}
+}
