@@ -107,6 +107,8 @@ var (
 	ErrNotFound = subscribers.ErrNotFound
 	// ErrDisabled: the webhook is disabled.
 	ErrDisabled = subscribers.ErrDisabled
+	// ErrPaused: the webhook is paused.
+	ErrPaused = subscribers.ErrPaused
 	// ErrCooldown: the webhook was disabled automatically less than 5 minutes ago.
 	ErrCooldown = subscribers.ErrCooldown
 	// ErrDelivered: the delivery is delivered, so there is nothing to retry.
@@ -164,6 +166,8 @@ type Webhook struct {
 	PublicKey string
 	// Disabled: no events are sent. Events that come meanwhile can be replayed.
 	Disabled bool
+	// Paused: events are fanned out and their deliveries wait, until it is resumed.
+	Paused bool
 	// Envelope is [EnvelopeV04] for a receiver that can't read Fanmail's envelope yet; "": Fanmail's own. It is sent until
 	// EnvelopeUntil, which is at most 366 days from now; nil: 90 days from now.
 	Envelope      string
@@ -173,6 +177,10 @@ type Webhook struct {
 	LastDeliveredAt *time.Time // nil: never
 	AutoDisabledAt  *time.Time // nil: it was not disabled automatically
 	DisabledReason  string     // "" where AutoDisabledAt is nil
+	PausedAt        *time.Time // nil: it is not paused
+	// MissedSince is set by a [Client.ChangeWebhook] that enables the webhook: it was
+	// disabled from then on. [Client.PreviewReplay] counts what it missed.
+	MissedSince *time.Time
 
 	// SigningSecret may be brought along to [Client.CreateWebhook]: 16 to 200 printable
 	// ASCII characters. "": Fanmail makes one. Its answer has the secret; it cannot be
@@ -183,7 +191,7 @@ type Webhook struct {
 func fromStore(w subscribers.Webhook) Webhook {
 	return Webhook{
 		ID: w.ID, TenantID: w.TenantID, URL: w.URL, Events: w.Events, Filters: w.Filters, Description: w.Description,
-		MaxInFlight: w.MaxInFlight, RateLimit: w.RateLimit, Ordering: w.Ordering, Disabled: !w.Enabled,
+		MaxInFlight: w.MaxInFlight, RateLimit: w.RateLimit, Ordering: w.Ordering, Disabled: !w.Enabled, Paused: w.Paused, PausedAt: w.PausedAt, MissedSince: w.MissedSince,
 		Timeout: w.Timeout, Retry: w.Retry, Headers: w.Headers, Auth: w.Auth, CA: w.CA, Ed25519: w.Ed25519, PublicKey: w.PublicKey,
 		Envelope: w.Envelope, EnvelopeUntil: w.EnvelopeUntil,
 		CreatedAt: w.CreatedAt, LastDeliveredAt: w.LastDeliveredAt, AutoDisabledAt: w.AutoDisabledAt, DisabledReason: w.DisabledReason,

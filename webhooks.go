@@ -21,7 +21,7 @@ func (c *Client) CreateWebhook(ctx context.Context, tenant TenantID, w Webhook) 
 	}
 	made, secret, err := c.store.Create(ctx, tenant, subscribers.Webhook{
 		URL: w.URL, Events: w.Events, Filters: w.Filters, Description: w.Description,
-		MaxInFlight: w.MaxInFlight, RateLimit: w.RateLimit, Ordering: w.Ordering, Enabled: !w.Disabled,
+		MaxInFlight: w.MaxInFlight, RateLimit: w.RateLimit, Ordering: w.Ordering, Enabled: !w.Disabled, Paused: w.Paused,
 		Timeout: w.Timeout, Retry: w.Retry, Headers: w.Headers, Auth: w.Auth, CA: w.CA, Ed25519: w.Ed25519,
 		SigningSecret: w.SigningSecret, Envelope: w.Envelope, EnvelopeUntil: w.EnvelopeUntil,
 	})
@@ -79,7 +79,7 @@ func (c *Client) ChangeWebhook(ctx context.Context, tenant TenantID, id WebhookI
 		return Webhook{}, err
 	}
 	subscribers.WakeRegistry(c.nc)
-	if change.Enabled != nil && *change.Enabled {
+	if change.Enabled != nil && *change.Enabled || change.Paused != nil && !*change.Paused {
 		subscribers.WakeLane(c.nc, id)
 	}
 	return fromStore(w), nil
@@ -113,7 +113,7 @@ func (c *Client) RotateWebhookSecret(ctx context.Context, tenant TenantID, id We
 }
 
 // TestWebhook sends a webhook a test delivery, past its filters. It returns
-// [ErrDisabled] where the webhook is disabled.
+// [ErrDisabled] or [ErrPaused] where the webhook is disabled or paused.
 func (c *Client) TestWebhook(ctx context.Context, tenant TenantID, id WebhookID) (Delivery, error) {
 	if err := c.ready(); err != nil {
 		return Delivery{}, err

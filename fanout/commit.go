@@ -125,7 +125,7 @@ func (c *committer) match(batch []event, taken map[events.ID]int64, b *committed
 			b.rows = append(b.rows, subscribers.NewDelivery{
 				Ref:       subscribers.Ref{ID: events.DeriveDeliveryID(e.ID, w.ID, events.ReplayID{}, e.CreatedAt), CreatedAt: e.CreatedAt},
 				WebhookID: w.ID, TenantID: e.TenantID, EventID: e.ID, EventType: e.Type, MessageID: e.MessageID, Seq: e.Seq, Strict: w.Strict, MaxAttempts: w.MaxAttempts,
-				Due: !w.Strict && due(w.ID),
+				Due: !w.Strict && (w.Paused || due(w.ID)), Waits: w.Paused,
 			})
 			b.of = append(b.of, e)
 		}

@@ -36,6 +36,7 @@ func (p *publisher) publish(ctx context.Context, b *committed) error {
 	for i := range b.rows {
 		r, e := &b.rows[i], b.of[i]
 		switch {
+		case r.Waits: // its owner looks for it when the webhook is resumed
 		case r.Strict || r.Due:
 			// Its owner reads the table. If the hint is lost, it does so seconds later.
 			p.hint(r.WebhookID)

@@ -86,6 +86,31 @@ func TestAWebhookThatOnlyFailsIsDisabledAtTheTenthFailure(t *testing.T) {
 	require.Len(t, s.disable(t), 1)
 }
 
+func TestAPausedWebhookIsNotDisabledAndStartsToCountWhenItIsResumed(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	s := newTenantStore(t)
+	w := s.webhook(t)
+	s.exec(t, `UPDATE fanmail.webhooks SET enabled_at = now() - interval '30 days'`)
+	s.failed(t, w.ID, 12, 1)
+	on, off := true, false
+	paused, err := s.Update(ctx, s.tenant, w.ID, subscribers.Patch{Paused: &on})
+	require.NoError(t, err)
+	require.True(t, paused.Enabled && paused.Paused)
+	require.NotNil(t, paused.PausedAt)
+	again, err := s.Update(ctx, s.tenant, w.ID, subscribers.Patch{Paused: &on})
+	require.NoError(t, err)
+	require.Equal(t, paused.PausedAt, again.PausedAt, "it is paused since then")
+	require.Empty(t, s.disable(t), "its events would be lost to it")
+	resumed, err := s.Update(ctx, s.tenant, w.ID, subscribers.Patch{Paused: &off})
+	require.NoError(t, err)
+	require.Nil(t, resumed.PausedAt)
+	require.Nil(t, resumed.MissedSince, "it has missed nothing")
+	require.Empty(t, s.disable(t), "failures from before do not count")
+	s.failed(t, w.ID, 10, -0.001)
+	require.Len(t, s.disable(t), 1)
+}
+
 func TestWhatDoesNotCountTowardsDisabling(t *testing.T) {
 	t.Parallel()
 	s := newTenantStore(t)

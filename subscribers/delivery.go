@@ -54,6 +54,8 @@ type NewDelivery struct {
 	MaxAttempts int
 	// Due rows are due at once too: they are not leased and travel in no message.
 	Due bool
+	// Waits says that the webhook is paused: nobody needs to hear of the row.
+	Waits bool
 }
 
 const insertDeliveries = `

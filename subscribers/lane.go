@@ -20,9 +20,9 @@ type LaneState struct {
 	Owner string `json:"owner" doc:"The name of the dispatcher that owns the webhook's partition."`
 	// Partition is from 0 to [events.Partitions] - 1.
 	Partition int `json:"partition" doc:"The webhook's partition."`
-	// State is one of [LaneIdle], [LaneActive], [LaneResting], [LaneProbing] and
-	// [LaneDisabled].
-	State string `json:"state" enum:"idle,active,resting,probing,disabled" doc:"What the lane does: idle has nothing to send, active sends, resting waits for Retry-After or the rate limit, probing sends one attempt at a time because the circuit breaker is open, disabled sends nothing."`
+	// State is one of [LaneIdle], [LaneActive], [LaneResting], [LaneProbing],
+	// [LanePaused] and [LaneDisabled].
+	State string `json:"state" enum:"idle,active,resting,probing,paused,disabled" doc:"What the lane does: idle has nothing to send, active sends, resting waits for Retry-After or the rate limit, probing sends one attempt at a time because the circuit breaker is open, paused keeps deliveries until the webhook is resumed, disabled sends nothing."`
 	// Window is how many attempts may be in flight now.
 	Window int `json:"window" doc:"How many attempts may be in flight now; it adapts to the endpoint's answers."`
 	// InFlight counts the attempts that are in flight.
@@ -52,6 +52,8 @@ const (
 	LaneResting = "resting"
 	// LaneProbing sends one attempt at a time: the circuit breaker is open.
 	LaneProbing = "probing"
+	// LanePaused sends nothing: the webhook is paused, and its deliveries wait.
+	LanePaused = "paused"
 	// LaneDisabled sends nothing: the webhook is disabled or deleted.
 	LaneDisabled = "disabled"
 )

@@ -19,7 +19,7 @@ const TestMessage = "A test of this webhook, sent on request."
 // InsertTest inserts a test event of the webhook's first type and its delivery,
 // which is due at once. The event goes to this webhook alone and ignores its
 // filters. It returns [ErrNotFound] if the tenant has no such webhook, and
-// [ErrDisabled] if the webhook is disabled.
+// [ErrDisabled] or [ErrPaused] if the webhook is disabled or paused.
 func (s *Store) InsertTest(ctx context.Context, tenant events.TenantID, webhook events.WebhookID) (DeliveryRow, error) {
 	var d DeliveryRow
 	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
@@ -30,6 +30,9 @@ func (s *Store) InsertTest(ctx context.Context, tenant events.TenantID, webhook 
 		}
 		if !w.Enabled {
 			return ErrDisabled
+		}
+		if w.Paused {
+			return ErrPaused
 		}
 		data, err := json.Marshal(map[string]any{
 			"test": true, "webhook_id": w.ID, "message": TestMessage,

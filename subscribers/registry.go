@@ -32,6 +32,7 @@ type Entry struct {
 	Events      []events.Type
 	Filters     Filters
 	Enabled     bool
+	Paused      bool // its deliveries wait
 	Deleted     bool
 	MaxInFlight int  // attempts, over all dispatchers
 	RateLimit   int  // attempts a second; 0 for none
@@ -203,7 +204,7 @@ const (
 SELECT id, tenant_id, url, events, filter_agent_ids, filter_conversation_ids, filter_labels,
        enabled, deleted_at IS NOT NULL, max_in_flight, coalesce(rate_limit, 0), ordering = 'strict',
        coalesce(timeout_seconds, 0), retry, max_attempts, coalesce(request_settings, ''),
-       signing_secret, previous_secrets, previous_until, changed_xid::text, coalesce(envelope, ''), envelope_until
+       signing_secret, previous_secrets, previous_until, changed_xid::text, coalesce(envelope, ''), envelope_until, paused_at IS NOT NULL
 FROM fanmail.webhooks WHERE changed_xid >= CASE WHEN ` + databaseLife + ` = $2 THEN $1 ELSE '0' END::text::xid8`
 )
 
@@ -251,7 +252,7 @@ func (r *Registry) scanEntry(row pgx.CollectableRow) (*Entry, error) {
 	var stored storedSecrets
 	err := row.Scan(&e.ID, &e.TenantID, &e.URL, &e.Events, &e.Filters.AgentIDs, &e.Filters.ConversationIDs, &e.Filters.Labels,
 		&e.Enabled, &e.Deleted, &e.MaxInFlight, &e.RateLimit, &e.Strict, &seconds, &e.Retry, &e.MaxAttempts, &e.sealed,
-		&stored.present, &stored.previous, &stored.until, &xid, &e.Envelope, &e.EnvelopeUntil)
+		&stored.present, &stored.previous, &stored.until, &xid, &e.Envelope, &e.EnvelopeUntil, &e.Paused)
 	if err != nil {
 		return nil, err
 	}
@@ -311,7 +312,7 @@ func (r *Registry) apply(known, life string, since uint64, changed []*Entry) err
 
 // same compares the fields that two statements of one transaction may change.
 func (e *Entry) same(o *Entry) bool {
-	return e.Enabled == o.Enabled && e.Deleted == o.Deleted && e.secrets.same(&o.secrets) && e.URL == o.URL &&
+	return e.Enabled == o.Enabled && e.Paused == o.Paused && e.Deleted == o.Deleted && e.secrets.same(&o.secrets) && e.URL == o.URL &&
 		e.sealed == o.sealed && e.Timeout == o.Timeout && e.Envelope == o.Envelope && reflect.DeepEqual(e.EnvelopeUntil, o.EnvelopeUntil) && reflect.DeepEqual(e.Retry, o.Retry)
 }
 

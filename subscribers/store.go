@@ -55,6 +55,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrDisabled means that the webhook is disabled.
 	ErrDisabled = errors.New("the webhook is disabled")
+	// ErrPaused means that the webhook is paused, so that a test of it would wait.
+	ErrPaused = errors.New("the webhook is paused; resume it, then send the test")
 	// ErrCooldown means that the webhook was disabled automatically less than
 	// [ReenableCooldown] ago.
 	ErrCooldown = fmt.Errorf("the webhook was disabled automatically less than %s ago; fix its endpoint, then enable it", ReenableCooldown)
@@ -86,7 +88,8 @@ type Place = pg.Place
 
 const webhookColumns = `id, tenant_id, url, description, events, filter_agent_ids, filter_conversation_ids, filter_labels,
 	enabled, max_in_flight, coalesce(rate_limit, 0), ordering, coalesce(timeout_seconds, 0), retry, coalesce(request_settings, ''),
-	created_at, last_delivered_at, auto_disabled_at, coalesce(disabled_reason, ''), coalesce(envelope, ''), envelope_until`
+	created_at, last_delivered_at, auto_disabled_at, coalesce(disabled_reason, ''), coalesce(envelope, ''), envelope_until,
+	disabled_at, paused_at`
 
 // scanWebhook scans the columns named in webhookColumns. The webhook has its secrets.
 func (s *Store) scanWebhook(row pgx.CollectableRow) (Webhook, error) {
@@ -96,13 +99,15 @@ func (s *Store) scanWebhook(row pgx.CollectableRow) (Webhook, error) {
 	err := row.Scan(&w.ID, &w.TenantID, &w.URL, &w.Description, &w.Events,
 		&w.Filters.AgentIDs, &w.Filters.ConversationIDs, &w.Filters.Labels,
 		&w.Enabled, &w.MaxInFlight, &w.RateLimit, &w.Ordering, &seconds, &w.Retry, &sealed,
-		&w.CreatedAt, &w.LastDeliveredAt, &w.AutoDisabledAt, &w.DisabledReason, &w.Envelope, &w.EnvelopeUntil)
+		&w.CreatedAt, &w.LastDeliveredAt, &w.AutoDisabledAt, &w.DisabledReason, &w.Envelope, &w.EnvelopeUntil, &w.DisabledAt, &w.PausedAt)
 	if err != nil {
 		return w, err
 	}
 	w.Timeout = time.Duration(seconds) * time.Second
 	w.CreatedAt = w.CreatedAt.UTC()
 	w.LastDeliveredAt, w.AutoDisabledAt, w.EnvelopeUntil = utc(w.LastDeliveredAt), utc(w.AutoDisabledAt), utc(w.EnvelopeUntil)
+	w.DisabledAt, w.PausedAt = utc(w.DisabledAt), utc(w.PausedAt)
+	w.Paused = w.PausedAt != nil
 	settings, err := openSettings(s.keys, w.ID, sealed)
 	if err != nil {
 		return w, err
@@ -196,10 +201,11 @@ func (s *Store) insertWebhook(ctx context.Context, tx pgx.Tx, w *Webhook, sealed
 	}
 	rows, err := tx.Query(ctx, `INSERT INTO fanmail.webhooks (id, tenant_id, url, description, events, filter_agent_ids,
 			filter_conversation_ids, filter_labels, enabled, max_in_flight, rate_limit, ordering, timeout_seconds, retry, max_attempts,
-			request_settings, signing_secret, envelope, envelope_until)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, nullif($11, 0), $12, nullif($13, 0), $14, $15, $16, $17, nullif($18, ''), $19) RETURNING `+webhookColumns,
+			request_settings, signing_secret, envelope, envelope_until, disabled_at, paused_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, nullif($11, 0), $12, nullif($13, 0), $14, $15, $16, $17, nullif($18, ''), $19,
+			CASE WHEN NOT $9 THEN now() END, CASE WHEN $20 THEN now() END) RETURNING `+webhookColumns,
 		w.ID, w.TenantID, w.URL, w.Description, w.Events, w.Filters.AgentIDs, w.Filters.ConversationIDs, w.Filters.Labels,
-		w.Enabled, w.MaxInFlight, w.RateLimit, w.Ordering, int(w.Timeout.Seconds()), w.Retry, w.Retry.Count(), settings, sealed, w.Envelope, w.EnvelopeUntil)
+		w.Enabled, w.MaxInFlight, w.RateLimit, w.Ordering, int(w.Timeout.Seconds()), w.Retry, w.Retry.Count(), settings, sealed, w.Envelope, w.EnvelopeUntil, w.Paused)
 	if err != nil {
 		return Webhook{}, fmt.Errorf("insert a webhook: %w", err)
 	}

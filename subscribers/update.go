@@ -20,6 +20,7 @@ type Patch struct {
 	Events      *[]events.Type
 	Filters     *Filters // replaces all of them
 	Enabled     *bool
+	Paused      *bool // true: events are fanned out, and their deliveries wait
 	MaxInFlight *int
 	RateLimit   *int // attempts a second; 0 removes the limit
 	Ordering    *Ordering
@@ -41,6 +42,7 @@ func (p *Patch) apply(w *Webhook) {
 	set(&w.Events, p.Events)
 	set(&w.Filters, p.Filters)
 	set(&w.Enabled, p.Enabled)
+	set(&w.Paused, p.Paused)
 	set(&w.MaxInFlight, p.MaxInFlight)
 	set(&w.RateLimit, p.RateLimit)
 	set(&w.Ordering, p.Ordering)
@@ -115,8 +117,8 @@ const (
 	maxEnded = 5000
 )
 
-// Update changes a webhook and returns the result. Enabling it makes deliveries
-// that wait for a retry due, and restarts the count of failures. It returns
+// Update changes a webhook and returns the result. Enabling or resuming it makes
+// deliveries that wait for a retry due, and restarts the count of failures. It returns
 // [ErrNotFound], an [*events.FieldError], or [ErrCooldown] if the webhook was
 // disabled automatically a moment ago.
 func (s *Store) Update(ctx context.Context, tenant events.TenantID, id events.WebhookID, p Patch) (Webhook, error) {
@@ -161,8 +163,15 @@ func (s *Store) Update(ctx context.Context, tenant events.TenantID, id events.We
 				return err
 			}
 		}
-		if w, err = s.write(ctx, tx, &w, enable, p.settings()); err != nil || !enable {
+		resume := was.Paused && !w.Paused
+		if w, err = s.write(ctx, tx, &w, enable, p.settings()); err != nil || !enable && !resume {
 			return err
+		}
+		if enable {
+			w.MissedSince = was.DisabledAt
+		}
+		if !w.Enabled || w.Paused {
+			return nil
 		}
 		// A lease stays with its dispatcher, which may have an attempt in flight.
 		err = eachPending(ctx, tx, tenant, id, maxMadeDue, `SET next_retry_at = now()`, `AND NOT leased AND next_retry_at > now()`)
@@ -207,13 +216,15 @@ func (s *Store) write(ctx context.Context, tx pgx.Tx, w *Webhook, enable, sent b
 			filter_conversation_ids = $7, filter_labels = $8, enabled = $9, max_in_flight = $10, rate_limit = nullif($11, 0), ordering = $12,
 			timeout_seconds = nullif($14, 0), retry = $15, max_attempts = $16,
 			request_settings = CASE WHEN $17 THEN $18 ELSE request_settings END, envelope = nullif($19, ''), envelope_until = $20,
-			enabled_at = CASE WHEN $13 THEN now() ELSE enabled_at END,
+			enabled_at = CASE WHEN $13 OR paused_at IS NOT NULL AND NOT $21 THEN now() ELSE enabled_at END,
+			disabled_at = CASE WHEN $9 THEN NULL WHEN enabled THEN now() ELSE disabled_at END,
+			paused_at = CASE WHEN $21 THEN coalesce(paused_at, now()) END,
 			auto_disabled_at = CASE WHEN $13 THEN NULL ELSE auto_disabled_at END,
 			disabled_reason = CASE WHEN $13 THEN NULL ELSE disabled_reason END,
 			recovering = recovering OR $13 AND auto_disabled_at IS NOT NULL
 		WHERE tenant_id = $1 AND id = $2 RETURNING `+webhookColumns,
 		w.TenantID, w.ID, w.URL, w.Description, w.Events, w.Filters.AgentIDs, w.Filters.ConversationIDs, w.Filters.Labels,
-		w.Enabled, w.MaxInFlight, w.RateLimit, w.Ordering, enable, int(w.Timeout.Seconds()), w.Retry, w.Retry.Count(), sent, sealed, w.Envelope, w.EnvelopeUntil)
+		w.Enabled, w.MaxInFlight, w.RateLimit, w.Ordering, enable, int(w.Timeout.Seconds()), w.Retry, w.Retry.Count(), sent, sealed, w.Envelope, w.EnvelopeUntil, w.Paused)
 	if err != nil {
 		return Webhook{}, fmt.Errorf("update a webhook: %w", err)
 	}

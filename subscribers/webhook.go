@@ -103,12 +103,19 @@ type Webhook struct {
 	PublicKey       string            // verifies it, "whpk_…"; set by the store, "" without Ed25519
 	CreatedAt       time.Time
 	LastDeliveredAt *time.Time // the last success; nil before the first
+	Paused          bool       // its events are fanned out, and their deliveries wait
+	PausedAt        *time.Time // nil unless it is paused
+	DisabledAt      *time.Time // nil while it is enabled, and where that is not known
 	AutoDisabledAt  *time.Time // nil unless Fanmail disabled it
 	DisabledReason  string     // "" unless Fanmail disabled it
 
 	// SigningSecret is brought along at creation; "": [Store.Create] makes one. It is
 	// never read.
 	SigningSecret string
+
+	// MissedSince is set by an [Store.Update] that enables the webhook: it was disabled
+	// from then on. Nil otherwise, and where that is not known.
+	MissedSince *time.Time
 
 	signingKey string // the private key of Ed25519; "": none
 }

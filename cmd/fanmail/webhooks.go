@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -13,7 +14,9 @@ type webhooksCmd struct {
 	Create  webhooksCreate  `cmd:"" help:"Create a webhook. Its signing secret is shown only now."`
 	Update  webhooksUpdate  `cmd:"" help:"Change a webhook."`
 	Enable  webhooksEnable  `cmd:"" help:"Enable a webhook. Its pending deliveries start at once."`
-	Disable webhooksDisable `cmd:"" help:"Disable a webhook. Its deliveries stay pending."`
+	Disable webhooksDisable `cmd:"" help:"Disable a webhook. Its deliveries stay pending; it misses later events."`
+	Pause   webhooksPause   `cmd:"" help:"Pause a webhook. Its deliveries wait, later events too."`
+	Resume  webhooksResume  `cmd:"" help:"Resume a paused webhook. Its deliveries start at once."`
 	Delete  webhooksDelete  `cmd:"" help:"Delete a webhook."`
 	Rotate  webhooksRotate  `cmd:"" aliases:"rotate-secret" help:"Create a new signing secret. For 24 h, the old one signs too."`
 	Retry   webhooksRetry   `cmd:"" help:"Retry the failed deliveries of a window now."`
@@ -69,7 +72,7 @@ type webhooksList struct {
 
 func (c *webhooksList) Run(ctx context.Context, s *session) error {
 	return c.list(ctx, s, asTenant, "/v1/webhooks", c.page, nil,
-		column{"ID", "id"}, column{"URL", "url"}, column{"EVENTS", "events"}, column{"ENABLED", "enabled"},
+		column{"ID", "id"}, column{"URL", "url"}, column{"EVENTS", "events"}, column{"ENABLED", "enabled"}, column{"PAUSED", "paused"},
 		column{"LAST DELIVERED", "last_delivered_at"}, column{"DESCRIPTION", "description"})
 }
 
@@ -86,6 +89,7 @@ type webhooksCreate struct {
 	target
 	webhookSettings
 	Disabled      bool    `help:"Create the webhook disabled."`
+	Paused        bool    `help:"Create the webhook paused."`
 	SigningSecret *string `help:"A signing secret to bring along, or @FILE: 16 to 200 characters."`
 }
 
@@ -96,6 +100,9 @@ func (c *webhooksCreate) Run(ctx context.Context, s *session) error {
 	}
 	if c.Disabled {
 		body["enabled"] = false
+	}
+	if c.Paused {
+		body["paused"] = true
 	}
 	if err := secretInto(body, c.SigningSecret); err != nil {
 		return err
@@ -130,7 +137,38 @@ type webhooksEnable struct {
 }
 
 func (c *webhooksEnable) Run(ctx context.Context, s *session) error {
-	return c.show(ctx, s, asTenant, http.MethodPatch, "/v1/webhooks/"+url.PathEscape(c.ID), map[string]any{"enabled": true})
+	api, err := c.client(s, asTenant)
+	if err != nil {
+		return err
+	}
+	var answer json.RawMessage
+	if err := api.Do(ctx, http.MethodPatch, "/v1/webhooks/"+url.PathEscape(c.ID), nil, map[string]any{"enabled": true}, &answer); err != nil {
+		return err
+	}
+	if c.JSON {
+		return s.printJSON(answer)
+	}
+	if err := s.printObject(answer, "missed"); err != nil {
+		return err
+	}
+	var got struct {
+		Missed *struct {
+			Deliveries int  `json:"deliveries"`
+			Complete   bool `json:"complete"`
+			Replay     struct {
+				Since string `json:"since"`
+				Until string `json:"until"`
+			} `json:"replay"`
+		} `json:"missed"`
+	}
+	if err := json.Unmarshal(answer, &got); err != nil {
+		return fmt.Errorf("read the response: %w", err)
+	}
+	if m := got.Missed; m != nil {
+		s.note(fmt.Sprintf("it missed %s events while it was disabled; to send them: fanmail replay --webhook %s --since %s --until %s",
+			atLeast(m.Deliveries, !m.Complete), c.ID, m.Replay.Since, m.Replay.Until))
+	}
+	return nil
 }
 
 type webhooksDisable struct {
@@ -140,6 +178,24 @@ type webhooksDisable struct {
 
 func (c *webhooksDisable) Run(ctx context.Context, s *session) error {
 	return c.show(ctx, s, asTenant, http.MethodPatch, "/v1/webhooks/"+url.PathEscape(c.ID), map[string]any{"enabled": false})
+}
+
+type webhooksPause struct {
+	target
+	ID string `arg:""`
+}
+
+func (c *webhooksPause) Run(ctx context.Context, s *session) error {
+	return c.show(ctx, s, asTenant, http.MethodPatch, "/v1/webhooks/"+url.PathEscape(c.ID), map[string]any{"paused": true})
+}
+
+type webhooksResume struct {
+	target
+	ID string `arg:""`
+}
+
+func (c *webhooksResume) Run(ctx context.Context, s *session) error {
+	return c.show(ctx, s, asTenant, http.MethodPatch, "/v1/webhooks/"+url.PathEscape(c.ID), map[string]any{"paused": false})
 }
 
 type webhooksDelete struct {

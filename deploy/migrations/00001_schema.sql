@@ -156,9 +156,11 @@ CREATE TABLE fanmail.webhooks (
     previous_until           timestamptz[] NOT NULL DEFAULT '{}', -- until when each of them signs
     created_at               timestamptz NOT NULL DEFAULT now(),
     last_delivered_at        timestamptz,
-    enabled_at               timestamptz NOT NULL DEFAULT now(), -- since when failures count
+    enabled_at               timestamptz NOT NULL DEFAULT now(), -- enabled or resumed: since when failures count
+    disabled_at              timestamptz,      -- since when it misses events; NULL while it is enabled
     auto_disabled_at         timestamptz,
     disabled_reason          text,
+    paused_at                timestamptz,      -- since when its deliveries wait; NULL: it is not paused
     -- Enabled again after an automatic disabling, and nothing delivered since.
     recovering               boolean NOT NULL DEFAULT false,
     deleted_at               timestamptz,
@@ -189,7 +191,7 @@ END $$;
 -- +goose StatementEnd
 -- The trigger leaves out last_delivered_at: no reader caches it, and it changes often.
 CREATE TRIGGER webhooks_stamp BEFORE UPDATE OF
-    url, description, events, filter_agent_ids, filter_conversation_ids, filter_labels, enabled,
+    url, description, events, filter_agent_ids, filter_conversation_ids, filter_labels, enabled, paused_at,
     max_in_flight, rate_limit, ordering, timeout_seconds, retry, max_attempts, request_settings,
     envelope, envelope_until, signing_secret, previous_secrets, previous_until, deleted_at
     ON fanmail.webhooks FOR EACH ROW EXECUTE FUNCTION fanmail.webhooks_stamp();

@@ -133,7 +133,7 @@ func (s *server) answer(ctx context.Context, operation string, err error) error 
 	case errors.As(err, &limit) && limit.Name == "webhooks":
 		s.metrics.overQuota.WithLabelValues(limit.Name).Inc()
 		return problem(http.StatusConflict, "%s", err)
-	case errors.As(err, &limit), errors.As(err, &rotations), errors.Is(err, subscribers.ErrDisabled), errors.Is(err, subscribers.ErrCooldown),
+	case errors.As(err, &limit), errors.As(err, &rotations), errors.Is(err, subscribers.ErrDisabled), errors.Is(err, subscribers.ErrPaused), errors.Is(err, subscribers.ErrCooldown),
 		errors.Is(err, subscribers.ErrDelivered), errors.Is(err, subscribers.ErrDeleted), errors.Is(err, subscribers.ErrExpired),
 		errors.Is(err, subscribers.ErrInFlight), errors.Is(err, replay.ErrCompleted):
 		return problem(http.StatusConflict, "%s", err)

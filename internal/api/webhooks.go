@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/replay"
 	"github.com/fanmail-dev/fanmail/internal/usage"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -41,6 +43,9 @@ type Webhook struct {
 	Ordering        string           `json:"ordering" enum:"none,strict"`
 	CreatedAt       time.Time        `json:"created_at"`
 	LastDeliveredAt *time.Time       `json:"last_delivered_at"`
+	Paused          bool             `json:"paused" doc:"Its events are fanned out, and their deliveries wait until it is resumed."`
+	PausedAt        *time.Time       `json:"paused_at" doc:"null: it is not paused."`
+	DisabledAt      *time.Time       `json:"disabled_at" doc:"Since when it misses events; null while it is enabled, and where that is not known."`
 	AutoDisabledAt  *time.Time       `json:"auto_disabled_at"`
 	DisabledReason  *string          `json:"disabled_reason"`
 	Gateway
@@ -51,7 +56,7 @@ func showWebhook(w subscribers.Webhook) Webhook {
 		ID: w.ID, URL: w.URL, Description: w.Description, Events: showPatterns(w.Events),
 		Filters: filters{AgentIDs: storedTexts(w.Filters.AgentIDs), ConversationIDs: storedTexts(w.Filters.ConversationIDs), Labels: storedTexts(w.Filters.Labels)},
 		Enabled: w.Enabled, MaxInFlight: w.MaxInFlight, Ordering: string(w.Ordering), CreatedAt: w.CreatedAt,
-		LastDeliveredAt: w.LastDeliveredAt, AutoDisabledAt: w.AutoDisabledAt, Gateway: showGateway(&w),
+		LastDeliveredAt: w.LastDeliveredAt, Paused: w.Paused, PausedAt: w.PausedAt, DisabledAt: w.DisabledAt, AutoDisabledAt: w.AutoDisabledAt, Gateway: showGateway(&w),
 	}
 	if w.RateLimit > 0 {
 		out.RateLimit = &w.RateLimit
@@ -68,6 +73,26 @@ type newWebhook struct {
 	SigningSecret string `json:"signing_secret" doc:"Shown only here."`
 }
 
+// changedWebhook is the response to a change.
+type changedWebhook struct {
+	Webhook
+	Missed *missedEvents `json:"missed,omitempty" doc:"The events that the webhook has missed while it was disabled; present if this change has enabled it, its time of disabling is known, and it missed some."`
+}
+
+// missedEvents are the events that a webhook has missed, and the replay that sends them.
+type missedEvents struct {
+	Deliveries int          `json:"deliveries" doc:"The deliveries that the replay would create: at least so many if complete is false."`
+	Complete   bool         `json:"complete" doc:"False if there were more events than one preview reads."`
+	Replay     missedReplay `json:"replay" doc:"The body of a POST /v1/replays that sends them."`
+}
+
+type missedReplay struct {
+	Since     time.Time        `json:"since"`
+	Until     time.Time        `json:"until"`
+	WebhookID events.WebhookID `json:"webhook_id"`
+	Mode      string           `json:"mode" enum:"missed"`
+}
+
 // webhookSettings is the body of POST /v1/webhooks.
 type webhookSettings struct {
 	URL         storedText     `json:"url" doc:"At most 2048 bytes. It is stored, shown and used in a normal form: trimmed, the host in lower-case ASCII, characters escaped that a URL can't hold."`
@@ -78,6 +103,7 @@ type webhookSettings struct {
 	RateLimit   int            `json:"rate_limit,omitempty" minimum:"1" maximum:"10000" doc:"The maximum number of attempts a second; absent: no limit."`
 	Ordering    string         `json:"ordering,omitempty" enum:"none,strict" default:"none"`
 	Enabled     *bool          `json:"enabled,omitempty" doc:"Defaults to true."`
+	Paused      bool           `json:"paused,omitempty" doc:"Create it paused: its deliveries wait until it is resumed."`
 	GatewaySettings
 	SigningSecret secretText `json:"signing_secret,omitempty"`
 }
@@ -93,6 +119,7 @@ type webhookChange struct {
 	RateLimit   optional[int]            `json:"rate_limit,omitempty" minimum:"1" maximum:"10000" nullable:"true" doc:"null: no limit."`
 	Ordering    optional[string]         `json:"ordering,omitempty" enum:"none,strict"`
 	Enabled     optional[bool]           `json:"enabled,omitempty"`
+	Paused      optional[bool]           `json:"paused,omitempty" nullable:"true" doc:"true: events are fanned out, and their deliveries wait. false or null: they flow."`
 	GatewayChange
 }
 
@@ -133,6 +160,7 @@ func (c *webhookChange) patch() (p subscribers.Patch, err error) {
 		return p, err
 	}
 	p.Ordering = (*subscribers.Ordering)(ordering)
+	p.Paused = c.Paused.orZero()
 	p.RateLimit = c.RateLimit.value
 	if c.RateLimit.Set && c.RateLimit.value == nil {
 		p.RateLimit = new(int)
@@ -177,7 +205,8 @@ func (s *server) webhookRoutes() {
 	}, s.getWebhook)
 	register(s, tenants, huma.Operation{
 		OperationID: "change-webhook", Method: http.MethodPatch, Path: "/v1/webhooks/{id}", Summary: "Change a webhook",
-		Description: fmt.Sprintf("After Fanmail has disabled a webhook automatically, enabling it is a 409 for %.0f minutes. "+
+		Description: fmt.Sprintf("A disabled webhook misses events; a paused one gets them when it is resumed, in order where its ordering is strict. "+
+			"Where this enables a webhook that missed some, `missed` counts them and has the replay that sends them. After Fanmail has disabled a webhook automatically, enabling it is a 409 for %.0f minutes. "+
 			"A `url` of another scheme, host or port needs headers, password and client secret anew or cleared; so does the client secret for another `token_url`.",
 			subscribers.ReenableCooldown.Minutes()),
 	}, s.changeWebhook)
@@ -198,7 +227,7 @@ func (s *server) webhookRoutes() {
 	}, s.getWebhookLane)
 	register(s, tenants, huma.Operation{
 		OperationID: "test-webhook", Method: http.MethodPost, Path: "/v1/webhooks/{id}/test", DefaultStatus: http.StatusAccepted,
-		Summary: "Send a test delivery to a webhook", Description: "The webhook's filters do not apply. A disabled webhook is a 409. A test counts as an event of the quota `events_per_day`; one above it is a 429.",
+		Summary: "Send a test delivery to a webhook", Description: "The webhook's filters do not apply. A disabled or a paused webhook is a 409. A test counts as an event of the quota `events_per_day`; one above it is a 429.",
 	}, s.testWebhook)
 }
 
@@ -207,7 +236,7 @@ func (s *server) createWebhook(ctx context.Context, in *struct{ Body webhookSett
 	w := subscribers.Webhook{
 		URL: string(b.URL), Description: string(b.Description), Events: eventPatterns(b.Events), Filters: b.Filters.settings(),
 		Enabled: b.Enabled == nil || *b.Enabled, MaxInFlight: b.MaxInFlight, RateLimit: b.RateLimit, Ordering: subscribers.Ordering(b.Ordering),
-		SigningSecret: string(b.SigningSecret),
+		SigningSecret: string(b.SigningSecret), Paused: b.Paused,
 	}
 	if err := b.apply(&w); err != nil {
 		return nil, err
@@ -258,7 +287,7 @@ func (s *server) changeWebhook(ctx context.Context, in *struct {
 	ID   events.WebhookID `path:"id"`
 	Body webhookChange
 },
-) (*body[Webhook], error) {
+) (*body[changedWebhook], error) {
 	p, err := in.Body.patch()
 	if err != nil {
 		return nil, err
@@ -266,7 +295,7 @@ func (s *server) changeWebhook(ctx context.Context, in *struct {
 	var w subscribers.Webhook
 	err = s.change(ctx, func(u *unit) (err error) {
 		u.then(s.wakeWebhooks)
-		if p.Enabled != nil && *p.Enabled {
+		if p.Enabled != nil && *p.Enabled || p.Paused != nil && !*p.Paused {
 			u.then(func() { s.wakeLane(in.ID) })
 		}
 		w, err = s.store.In(u).Update(ctx, tenant(ctx), in.ID, p)
@@ -275,7 +304,28 @@ func (s *server) changeWebhook(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	return reply(showWebhook(w)), nil
+	return reply(changedWebhook{Webhook: showWebhook(w), Missed: s.missed(ctx, &w)}), nil
+}
+
+// missed counts what a webhook that a change has enabled missed before. The change has
+// succeeded, so that without a count the response has none.
+func (s *server) missed(ctx context.Context, w *subscribers.Webhook) *missedEvents {
+	if w.MissedSince == nil {
+		return nil
+	}
+	q := replay.Request{Since: *w.MissedSince, WebhookID: w.ID, Mode: replay.Missed}
+	p, err := s.preview(ctx, q)
+	if err != nil {
+		s.log.Warn("the events that a webhook missed can't be counted", zap.Stringer("webhook", w.ID), zap.Error(err))
+		return nil
+	}
+	if p.Deliveries == 0 && p.Complete {
+		return nil
+	}
+	return &missedEvents{
+		Deliveries: p.Deliveries, Complete: p.Complete,
+		Replay: missedReplay{Since: p.Since, Until: p.Until, WebhookID: w.ID, Mode: string(replay.Missed)},
+	}
 }
 
 func (s *server) deleteWebhook(ctx context.Context, in *webhookPath) (*struct{}, error) {

@@ -269,3 +269,50 @@ func TestABodyOverTheLimitIsRefusedAndTheLimitNamed(t *testing.T) {
 	require.Contains(t, c.do("POST", "/v1/webhooks", big).want(t, 413).text("detail"), "1000 bytes")
 	require.Contains(t, c.do("POST", "/v1/webhooks", big, "Idempotency-Key", "k").want(t, 413).text("detail"), "1000 bytes")
 }
+
+func TestAWebhookIsPausedAndResumed(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	c, other := w.tenant(), w.tenant()
+	hook := c.webhook()
+	path := "/v1/webhooks/" + hook
+	other.do("PATCH", path, map[string]any{"paused": true}).want(t, 404)
+	paused := c.do("PATCH", path, map[string]any{"paused": true}).want(t, 200)
+	require.Equal(t, true, paused.json["paused"])
+	require.Equal(t, true, paused.json["enabled"])
+	require.NotEmpty(t, paused.json["paused_at"])
+	require.Contains(t, c.do("POST", path+"/test", nil).want(t, 409).text("detail"), "paused")
+	c.do("PATCH", path, map[string]any{"description": "x"}).want(t, 200)
+	require.Equal(t, true, c.do("GET", path, nil).want(t, 200).json["paused"], "other changes leave it")
+	require.Equal(t, false, c.do("PATCH", path, map[string]any{"paused": nil}).want(t, 200).json["paused"])
+	c.do("POST", path+"/test", nil).want(t, 202)
+	c.do("PATCH", path, map[string]any{"paused": "yes"}).want(t, 422).names(t, "body.paused")
+	born := c.do("POST", "/v1/webhooks", map[string]any{"url": hookURL, "events": []string{"email.received"}, "paused": true}).want(t, 201)
+	require.Equal(t, true, born.json["paused"])
+}
+
+func TestEnablingAWebhookSaysWhatItMissedAndHowToReplayIt(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	w := start(t)
+	c := w.tenant()
+	hook := c.webhook()
+	path := "/v1/webhooks/" + hook
+	disabled := c.do("PATCH", path, map[string]any{"enabled": false}).want(t, 200)
+	require.NotEmpty(t, disabled.json["disabled_at"])
+	require.NotContains(t, c.do("PATCH", path, map[string]any{"enabled": true}).want(t, 200).json, "missed", "nothing has come")
+	c.do("PATCH", path, map[string]any{"enabled": false}).want(t, 200)
+	for range 3 {
+		c.event()
+	}
+	_, err := w.pool.Exec(ctx, `DELETE FROM fanmail.outbox`) // as the fan-out does
+	require.NoError(t, err)
+	enabled := c.do("PATCH", path, map[string]any{"enabled": true}).want(t, 200)
+	require.Nil(t, enabled.json["disabled_at"])
+	missed := enabled.json["missed"].(map[string]any)
+	require.EqualValues(t, 3, missed["deliveries"])
+	require.Equal(t, true, missed["complete"])
+	made := c.do("POST", "/v1/replays", missed["replay"]).want(t, 202)
+	require.Equal(t, hook, made.json["webhook_id"])
+	require.NotContains(t, c.do("PATCH", path, map[string]any{"enabled": true}).want(t, 200).json, "missed", "it was enabled already")
+}

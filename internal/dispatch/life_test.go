@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -131,6 +132,38 @@ func TestADisabledWebhooksDeliveriesWaitAndFlowAtOnceWhenEnabled(t *testing.T) {
 	r.set(w, "enabled = true")
 	r.settles(map[string]int{"delivered": 20})
 	require.Equal(t, 20, r.sink.Count())
+}
+
+func TestAPausedWebhooksEventsWaitAndFlowWhenItIsResumed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	w := r.webhook("/w", func(w *subscribers.Webhook) { w.MaxInFlight = 1 })
+	strict := r.webhook("/strict", func(w *subscribers.Webhook) { w.Ordering = subscribers.OrderingStrict })
+	hold := make(chan struct{})
+	r.sink.Script("/w", sink.Hang(hold))
+	r.relay()
+	r.dispatcher()
+	r.insert(1)
+	require.NoError(t, r.sink.WaitForPath(r.ctx(), "/w", 1))
+	require.NoError(t, r.sink.WaitForPath(r.ctx(), "/strict", 1))
+	r.set(w, "paused_at = now()")
+	r.set(strict, "paused_at = now()")
+	r.insert(20)
+	// Later events are fanned out, and nobody leases or attempts their deliveries.
+	require.Eventually(t, func() bool {
+		var waiting int
+		err := r.pool.QueryRow(context.Background(), `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries
+			WHERE status = 'pending' AND NOT leased AND next_retry_at <= now() AND attempts = 0`).Scan(&waiting)
+		return err == nil && waiting == 40
+	}, time.Minute, 10*time.Millisecond)
+	close(hold)
+	r.settles(map[string]int{"delivered": 2, "pending": 40})
+	require.Equal(t, 2, r.sink.Count())
+	r.set(w, "paused_at = NULL")
+	r.set(strict, "paused_at = NULL")
+	r.settles(map[string]int{"delivered": 42})
+	require.Equal(t, 42, r.sink.Count())
+	require.True(t, slices.IsSorted(r.order("/strict")), "in commit order")
 }
 
 func TestADeletedWebhooksDeliveriesEndAsFailed(t *testing.T) {
