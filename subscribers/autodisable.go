@@ -66,7 +66,7 @@ WITH RECURSIVE failing AS (
 	WHERE w.enabled AND w.paused_at IS NULL AND w.deleted_at IS NULL AND f.failures >= $2
 	  AND (w.last_delivered_at IS NULL OR w.last_delivered_at <= now() - make_interval(secs => $1))
 )
-UPDATE fanmail.webhooks AS w SET enabled = false, disabled_at = now(), auto_disabled_at = now(), disabled_reason = $3
+UPDATE fanmail.webhooks AS w SET enabled = false, auto_disabled_at = now(), disabled_reason = $3
 WHERE w.id = ANY (ARRAY(SELECT id FROM dead)) AND w.enabled AND w.paused_at IS NULL AND w.deleted_at IS NULL
   AND (w.last_delivered_at IS NULL OR w.last_delivered_at <= now() - make_interval(secs => $1))
 RETURNING w.id, w.tenant_id, w.url, w.disabled_reason, w.auto_disabled_at`

@@ -21,12 +21,11 @@ type ImportedWebhook struct {
 
 const importWebhook = `
 INSERT INTO fanmail.webhooks AS w (id, tenant_id, url, description, events, filter_agent_ids, filter_conversation_ids, filter_labels,
-	enabled, max_in_flight, signing_secret, previous_secrets, previous_until, created_at, last_delivered_at, auto_disabled_at, disabled_reason, envelope, envelope_until, disabled_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, nullif($17, ''), nullif($18, ''), $19, CASE WHEN NOT $9 THEN coalesce($16, now()) END)
+	enabled, max_in_flight, signing_secret, previous_secrets, previous_until, created_at, last_delivered_at, auto_disabled_at, disabled_reason, envelope, envelope_until)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, nullif($17, ''), nullif($18, ''), $19)
 ON CONFLICT (id) DO UPDATE SET url = excluded.url, description = excluded.description, events = excluded.events,
 	filter_agent_ids = excluded.filter_agent_ids, filter_conversation_ids = excluded.filter_conversation_ids, filter_labels = excluded.filter_labels,
 	enabled = excluded.enabled, auto_disabled_at = excluded.auto_disabled_at, disabled_reason = excluded.disabled_reason,
-	disabled_at = CASE WHEN excluded.enabled THEN NULL ELSE coalesce(w.disabled_at, excluded.disabled_at) END,
 	enabled_at = CASE WHEN excluded.enabled AND NOT w.enabled THEN now() ELSE w.enabled_at END,
 	signing_secret = excluded.signing_secret, previous_secrets = excluded.previous_secrets, previous_until = excluded.previous_until
 	WHERE w.tenant_id = excluded.tenant_id AND w.deleted_at IS NULL`

@@ -165,7 +165,7 @@ UPDATE fanmail.webhooks AS w SET last_delivered_at = greatest(w.last_delivered_a
 FROM unnest($1::uuid[], $2::float8[]) AS o (id, ago) WHERE w.id = o.id`
 
 const disableGone = `
-UPDATE fanmail.webhooks SET enabled = false, disabled_at = now(), auto_disabled_at = now(), disabled_reason = 'the endpoint answered 410 Gone'
+UPDATE fanmail.webhooks SET enabled = false, auto_disabled_at = now(), disabled_reason = 'the endpoint answered 410 Gone'
 WHERE id = ANY($1::uuid[]) AND enabled`
 
 // WriteOutcomes writes a batch in one transaction and one round trip. It is

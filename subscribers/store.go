@@ -89,7 +89,7 @@ type Place = pg.Place
 const webhookColumns = `id, tenant_id, url, description, events, filter_agent_ids, filter_conversation_ids, filter_labels,
 	enabled, max_in_flight, coalesce(rate_limit, 0), ordering, coalesce(timeout_seconds, 0), retry, coalesce(request_settings, ''),
 	created_at, last_delivered_at, auto_disabled_at, coalesce(disabled_reason, ''), coalesce(envelope, ''), envelope_until,
-	disabled_at, paused_at`
+	CASE WHEN NOT enabled THEN disabled_at END, paused_at`
 
 // scanWebhook scans the columns named in webhookColumns. The webhook has its secrets.
 func (s *Store) scanWebhook(row pgx.CollectableRow) (Webhook, error) {
@@ -201,9 +201,9 @@ func (s *Store) insertWebhook(ctx context.Context, tx pgx.Tx, w *Webhook, sealed
 	}
 	rows, err := tx.Query(ctx, `INSERT INTO fanmail.webhooks (id, tenant_id, url, description, events, filter_agent_ids,
 			filter_conversation_ids, filter_labels, enabled, max_in_flight, rate_limit, ordering, timeout_seconds, retry, max_attempts,
-			request_settings, signing_secret, envelope, envelope_until, disabled_at, paused_at)
+			request_settings, signing_secret, envelope, envelope_until, paused_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, nullif($11, 0), $12, nullif($13, 0), $14, $15, $16, $17, nullif($18, ''), $19,
-			CASE WHEN NOT $9 THEN now() END, CASE WHEN $20 THEN now() END) RETURNING `+webhookColumns,
+			CASE WHEN $20 THEN now() END) RETURNING `+webhookColumns,
 		w.ID, w.TenantID, w.URL, w.Description, w.Events, w.Filters.AgentIDs, w.Filters.ConversationIDs, w.Filters.Labels,
 		w.Enabled, w.MaxInFlight, w.RateLimit, w.Ordering, int(w.Timeout.Seconds()), w.Retry, w.Retry.Count(), settings, sealed, w.Envelope, w.EnvelopeUntil, w.Paused)
 	if err != nil {

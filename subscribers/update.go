@@ -157,33 +157,37 @@ func (s *Store) Update(ctx context.Context, tenant events.TenantID, id events.We
 		if err := markStrict(ctx, tx, tenant, w.Ordering); err != nil {
 			return err
 		}
-		enable := w.Enabled && !was.Enabled
+		enable, resume := w.Enabled && !was.Enabled, was.Paused && !w.Paused
 		if enable && was.AutoDisabledAt != nil {
 			if err := checkCooldown(ctx, tx, tenant, id); err != nil {
 				return err
 			}
 		}
-		resume := was.Paused && !w.Paused
 		if w, err = s.write(ctx, tx, &w, enable, p.settings()); err != nil || !enable && !resume {
 			return err
 		}
 		if enable {
 			w.MissedSince = was.DisabledAt
 		}
-		if !w.Enabled || w.Paused {
-			return nil
-		}
-		// A lease stays with its dispatcher, which may have an attempt in flight.
-		err = eachPending(ctx, tx, tenant, id, maxMadeDue, `SET next_retry_at = now()`, `AND NOT leased AND next_retry_at > now()`)
-		if err != nil {
-			return fmt.Errorf("make waiting deliveries due: %w", err)
-		}
-		return nil
+		return makeDue(ctx, tx, &w)
 	})
 	if err != nil {
 		return Webhook{}, err
 	}
 	return w.masked(), nil
+}
+
+// makeDue makes the deliveries due that wait for a retry, unless the webhook sends nothing. A lease stays with its
+// dispatcher, which may have an attempt in flight.
+func makeDue(ctx context.Context, tx pgx.Tx, w *Webhook) error {
+	if !w.Enabled || w.Paused {
+		return nil
+	}
+	err := eachPending(ctx, tx, w.TenantID, w.ID, maxMadeDue, `SET next_retry_at = now()`, `AND NOT leased AND next_retry_at > now()`)
+	if err != nil {
+		return fmt.Errorf("make waiting deliveries due: %w", err)
+	}
+	return nil
 }
 
 // checkCooldown returns [ErrCooldown] if the webhook was disabled automatically less
@@ -217,7 +221,6 @@ func (s *Store) write(ctx context.Context, tx pgx.Tx, w *Webhook, enable, sent b
 			timeout_seconds = nullif($14, 0), retry = $15, max_attempts = $16,
 			request_settings = CASE WHEN $17 THEN $18 ELSE request_settings END, envelope = nullif($19, ''), envelope_until = $20,
 			enabled_at = CASE WHEN $13 OR paused_at IS NOT NULL AND NOT $21 THEN now() ELSE enabled_at END,
-			disabled_at = CASE WHEN $9 THEN NULL WHEN enabled THEN now() ELSE disabled_at END,
 			paused_at = CASE WHEN $21 THEN coalesce(paused_at, now()) END,
 			auto_disabled_at = CASE WHEN $13 THEN NULL ELSE auto_disabled_at END,
 			disabled_reason = CASE WHEN $13 THEN NULL ELSE disabled_reason END,

@@ -157,7 +157,6 @@ CREATE TABLE fanmail.webhooks (
     created_at               timestamptz NOT NULL DEFAULT now(),
     last_delivered_at        timestamptz,
     enabled_at               timestamptz NOT NULL DEFAULT now(), -- enabled or resumed: since when failures count
-    disabled_at              timestamptz,      -- since when it misses events; NULL while it is enabled
     auto_disabled_at         timestamptz,
     disabled_reason          text,
     paused_at                timestamptz,      -- since when its deliveries wait; NULL: it is not paused

@@ -26,7 +26,7 @@ GRANT SELECT ON fanmail.events, fanmail.webhooks, fanmail.secret_keys, fanmail.t
 GRANT SELECT, DELETE, UPDATE (leased_until, publishes) ON fanmail.outbox TO fanmail_dispatcher;
 GRANT SELECT, INSERT, UPDATE ON fanmail.webhook_subscriber_deliveries TO fanmail_dispatcher;
 GRANT SELECT, INSERT ON fanmail.webhook_delivery_attempts TO fanmail_dispatcher;
-GRANT UPDATE (enabled, last_delivered_at, disabled_at, auto_disabled_at, disabled_reason, recovering,
+GRANT UPDATE (enabled, last_delivered_at, auto_disabled_at, disabled_reason, recovering,
     previous_secrets, previous_until) ON fanmail.webhooks TO fanmail_dispatcher;
 GRANT SELECT, INSERT, UPDATE, DELETE ON fanmail.dispatchers TO fanmail_dispatcher;
 GRANT SELECT, UPDATE ON fanmail.partition_owners TO fanmail_dispatcher;
