@@ -94,13 +94,13 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if _, pattern := s.mux.Handler(r); pattern == "" {
-		s.serve(w, r, s.nowhere, true)
+		s.serve(w, r, s.nowhere, true) //nolint:contextcheck // the request brings it
 		return
 	}
 	s.mux.ServeHTTP(w, r)
 }
 
 // nowhere answers a request for a path without a page.
-func (s *server) nowhere(c *call) error {
+func (s *server) nowhere(*call) error {
 	return refused(http.StatusNotFound, "There is no such page.")
 }

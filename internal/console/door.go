@@ -69,7 +69,9 @@ func (s *server) open(method, pattern string, h handler) { s.route(method, patte
 
 func (s *server) route(method, pattern string, h handler, signedIn bool) {
 	s.routes = append(s.routes, method+" "+pattern)
-	s.mux.HandleFunc(method+" "+Base+pattern, func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, h, signedIn) })
+	s.mux.HandleFunc(method+" "+Base+pattern, func(w http.ResponseWriter, r *http.Request) {
+		s.serve(w, r, h, signedIn) //nolint:contextcheck // the request brings it
+	})
 }
 
 // serve finds the session of a request, checks that a form is the session's own, and calls
@@ -277,7 +279,7 @@ func sessionToken(r *http.Request) string {
 
 // setCookie sets the session's cookie; an empty token removes it.
 func setCookie(w http.ResponseWriter, r *http.Request, token string) {
-	cookie := &http.Cookie{
+	cookie := &http.Cookie{ //nolint:gosec // Secure except on this machine
 		Name: plainName, Value: token, Path: "/", HttpOnly: true, Secure: secureCookie(r), SameSite: http.SameSiteLaxMode,
 		MaxAge: int(sessionLife.Seconds()),
 	}

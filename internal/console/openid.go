@@ -55,7 +55,7 @@ func (s *server) openidBegin(c *call) error {
 }
 
 func begunCookie(r *http.Request, value string, life time.Duration) *http.Cookie {
-	cookie := &http.Cookie{
+	cookie := &http.Cookie{ //nolint:gosec // Secure except on this machine
 		Name: begunName, Value: value, Path: "/", HttpOnly: true, Secure: secureCookie(r), SameSite: http.SameSiteLaxMode,
 		MaxAge: int(life.Seconds()),
 	}
