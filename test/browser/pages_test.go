@@ -1,0 +1,74 @@
+package browser_test
+
+import (
+	"net/http"
+	"net/url"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/test/sink"
+)
+
+// busyFirm is a firm with something on each page: a webhook that answers, one that refuses, two mails and an own event.
+func busyFirm(t testing.TB) *firm {
+	t.Helper()
+	f := newFirm(t, "Acme Robotics")
+	f.receivers.Script("/refusing", sink.Always(sink.Answer{Status: http.StatusServiceUnavailable, Body: []byte("out of order")}))
+	f.webhook("/orders", map[string]any{"description": "Order desk", "events": []string{"*"}})
+	f.webhook("/refusing", map[string]any{"description": "Warehouse"})
+	f.note("Order 1815")
+	f.mail("From: Grace Hopper <grace@example.net>\nTo: " + f.agent + "\nSubject: Order 1906\nMIME-Version: 1.0\n" +
+		"Content-Type: text/html; charset=utf-8\n\n<h1>Order</h1><p style=\"color: #036\">One <b>compiler</b>, please.</p>\n")
+	require.NoError(t, f.receivers.WaitForPath(t.Context(), "/orders", 2))
+	require.NoError(t, f.receivers.WaitForPath(t.Context(), "/refusing", 2))
+	return f
+}
+
+// reads fails the test if a page can't be read: a heading, a title, landmarks, nothing serious for axe-core, no scrolling
+// sideways.
+func (b *tab) reads(path string) {
+	b.t.Helper()
+	require.NotEmpty(b.t, eval[string](b, `(document.querySelector("main h1") || {innerText: ""}).innerText.trim()`), "%s has no heading", path)
+	require.NotContains(b.t, b.text(), "There is no such page", "a link leads to %s", path)
+	b.fits()
+	if !b.look.noScript { // axe-core waits for timers, which don't run then
+		b.accessible()
+	}
+}
+
+// TestEveryPageReads opens all pages that links lead to, in each look.
+func TestEveryPageReads(t *testing.T) {
+	t.Parallel()
+	f := busyFirm(t)
+	for _, l := range looks {
+		t.Run(l.String(), func(t *testing.T) {
+			t.Parallel()
+			b := newTab(t, f.sys.API, l)
+			b.signIn(f.Key)
+			pages := b.crawl(1, b.reads, consolePath+"/", consolePath+"/search?q="+url.QueryEscape("Order 1815"))
+			t.Logf("pages: %v", pages)
+		})
+		t.Run("operator-"+l.String(), func(t *testing.T) {
+			t.Parallel()
+			b := newTab(t, f.sys.API, l)
+			b.signIn(f.sys.OperatorKey)
+			pages := b.crawl(1, b.reads, consolePath+"/operator")
+			t.Logf("pages: %v", pages)
+		})
+	}
+}
+
+// TestPagesReadWithoutScript opens them with JavaScript off.
+func TestPagesReadWithoutScript(t *testing.T) {
+	t.Parallel()
+	f := busyFirm(t)
+	b := newTab(t, f.sys.API, look{noScript: true})
+	b.signIn(f.Key)
+	b.crawl(1, b.reads, consolePath+"/")
+	b.open(consolePath + "/")
+	b.click("the search", `document.querySelector("input[type=search]")`)
+	b.keys("Order 1815\r")
+	b.sees("Order 1815")
+	require.Contains(t, eval[string](b, "location.search"), "q=Order+1815")
+}
