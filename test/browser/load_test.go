@@ -241,11 +241,13 @@ func TestPagesWithTenMillionDeliveries(t *testing.T) {
 	produce(t, live, 5, nil) // warm
 	without := produce(t, live, liveSeconds, nil)
 	with := produce(t, live, liveSeconds, func(ctx context.Context) {
-		for ctx.Err() == nil { // one reader, two pages a second
+		pace := time.NewTicker(500 * time.Millisecond) // of one reader
+		defer pace.Stop()
+		for ctx.Err() == nil {
 			for _, p := range pages {
 				if ctx.Err() == nil {
 					p.who.read(consolePath + p.path)
-					time.Sleep(500 * time.Millisecond)
+					<-pace.C
 				}
 			}
 		}
