@@ -112,13 +112,23 @@ func (c *Client) RotateWebhookSecret(ctx context.Context, tenant TenantID, id We
 	return secret, previousUntil, err
 }
 
-// TestWebhook sends a webhook a test delivery, past its filters. It returns
-// [ErrDisabled] or [ErrPaused] where the webhook is disabled or paused.
+// TestEvent is what [Client.TestWebhookWith] sends.
+type TestEvent = subscribers.TestEvent
+
+// TestWebhook sends a webhook a test delivery of its first type, past its filters. It
+// returns [ErrDisabled] or [ErrPaused] where the webhook is disabled or paused.
 func (c *Client) TestWebhook(ctx context.Context, tenant TenantID, id WebhookID) (Delivery, error) {
+	return c.TestWebhookWith(ctx, tenant, id, TestEvent{})
+}
+
+// TestWebhookWith is [Client.TestWebhook] with an event of a type that the webhook takes:
+// the sample of the type, or the given data. It returns a [*FieldError] for another
+// type and for invalid data.
+func (c *Client) TestWebhookWith(ctx context.Context, tenant TenantID, id WebhookID, test TestEvent) (Delivery, error) {
 	if err := c.ready(); err != nil {
 		return Delivery{}, err
 	}
-	d, err := c.store.InsertTest(ctx, tenant, id)
+	d, err := c.store.InsertTest(ctx, tenant, id, test)
 	if err == nil {
 		subscribers.WakeLane(c.nc, id)
 	}

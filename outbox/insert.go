@@ -156,7 +156,7 @@ func arrange(evs []Prepared) (done []Inserted, at map[events.ID]int, c insertCol
 }
 
 // Log writes an event to the event log and not to the outbox: it is fanned out to
-// nobody. The caller makes the deliveries that there are to be, in the same
+// nobody, and replays leave it out. The caller makes the deliveries that there are to be, in the same
 // transaction. An invalid event is an [*events.FieldError]; the event's idempotency
 // key is not used.
 func Log(ctx context.Context, tx pg.DB, ev *events.Event) (events.Record, error) {
@@ -208,9 +208,13 @@ const freshOfKeys = `bucket AS (
 
 const freshWithoutKeys = `fresh AS (SELECT * FROM input)`
 
-// logged numbers the fresh events and writes them to the event log.
-const logged = `, numbered AS (
-	SELECT *, nextval('fanmail.outbox_seq') AS seq FROM (SELECT * FROM fresh ORDER BY n) AS f
+// logged numbers the fresh events and writes them to the event log. unlisted gives them negative numbers.
+const (
+	logged   = `, numbered AS (SELECT *, nextval('fanmail.outbox_seq') AS seq` + inLog
+	unlisted = `, numbered AS (SELECT *, -nextval('fanmail.outbox_seq') AS seq` + inLog
+)
+
+const inLog = ` FROM (SELECT * FROM fresh ORDER BY n) AS f
 ), logged AS (
 	INSERT INTO fanmail.events (id, created_at, tenant_id, type, seq, agent_id, conversation_id, labels, message_id, envelope, traceparent, message_key, header_key)
 	SELECT id, now(), tenant_id, type, seq, nullif(agent_id, ''), nullif(conversation_id, ''),
@@ -229,7 +233,7 @@ RETURNING event_id, created_at`
 const (
 	insertEvents      = eventInput + freshWithoutKeys + logged + queueLogged
 	insertKeyedEvents = eventInput + freshOfKeys + logged + queueLogged
-	logOnly           = eventInput + freshWithoutKeys + logged + `SELECT now(), seq FROM numbered`
+	logOnly           = eventInput + freshWithoutKeys + unlisted + `SELECT now(), seq FROM numbered`
 )
 
 // labelSeparator joins the labels of an event into one text, because unnest

@@ -269,7 +269,7 @@ func TestOnlyTheHolderOfALeaseRenewsOrReleases(t *testing.T) {
 func TestASuccessHasAReasonOfTheClosedSet(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t)
-	d, err := e.InsertTest(context.Background(), e.tenant, e.hook.ID)
+	d, err := e.InsertTest(context.Background(), e.tenant, e.hook.ID, subscribers.TestEvent{})
 	require.NoError(t, err)
 	e.write(e.outcome(e.lease(1)[0], 1, true))
 	_, attempts, _, err := e.GetDelivery(context.Background(), e.tenant, d.ID)

@@ -140,7 +140,7 @@ func TestHistoryReadsOneWebhooksRowsByItsIndex(t *testing.T) {
 	require.NotContains(t, rows, "Sort", "the index gives the order")
 	require.NotContains(t, rows, "Seq Scan")
 
-	d, err := s.InsertTest(ctx, s.tenant, w.ID)
+	d, err := s.InsertTest(ctx, s.tenant, w.ID, subscribers.TestEvent{})
 	require.NoError(t, err)
 	rows = plan(ctx, t, s, func(tx pgx.Tx) error {
 		_, _, _, err := s.In(tx).GetDelivery(ctx, s.tenant, d.ID)
@@ -208,7 +208,7 @@ func TestATestDeliveryHasAnEventOfItsOwn(t *testing.T) {
 	ctx := context.Background()
 	s := newTenantStore(t)
 	w := s.webhook(t)
-	d, err := s.InsertTest(ctx, s.tenant, w.ID)
+	d, err := s.InsertTest(ctx, s.tenant, w.ID, subscribers.TestEvent{})
 	require.NoError(t, err)
 	require.Equal(t, events.DeriveDeliveryID(d.EventID, w.ID, events.ReplayID{}, d.CreatedAt), d.ID)
 	got, attempts, envelope, err := s.GetDelivery(ctx, s.tenant, d.ID)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -233,11 +234,23 @@ func (c *webhooksRotate) Run(ctx context.Context, s *session) error {
 
 type webhooksTest struct {
 	target
-	ID string `arg:""`
+	ID   string `arg:""`
+	Type string `help:"A type that the webhook takes, such as email.received: its sample is sent."`
+	Data string `help:"The event's data instead, a JSON object."`
 }
 
 func (c *webhooksTest) Run(ctx context.Context, s *session) error {
-	return c.show(ctx, s, asTenant, http.MethodPost, "/v1/webhooks/"+url.PathEscape(c.ID)+"/test", nil)
+	body := map[string]any{}
+	if c.Type != "" {
+		body["type"] = c.Type
+	}
+	if c.Data != "" {
+		if !json.Valid([]byte(c.Data)) {
+			return errors.New("--data is not JSON")
+		}
+		body["data"] = json.RawMessage(c.Data)
+	}
+	return c.show(ctx, s, asTenant, http.MethodPost, "/v1/webhooks/"+url.PathEscape(c.ID)+"/test", body)
 }
 
 type webhooksLane struct {

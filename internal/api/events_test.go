@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/events/schema"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -188,6 +189,37 @@ func TestADeliverysDetailsAndItsRetry(t *testing.T) {
 	require.Contains(t, c.do("POST", "/v1/deliveries/"+dID+"/retry", nil).want(t, 409).text("detail"), "deleted")
 	c.do("GET", "/v1/deliveries/"+dID, nil).want(t, 200)
 	c.do("GET", "/v1/deliveries/"+events.DeliveryID{0xff, 0xff, 0xff}.String(), nil).want(t, 404)
+}
+
+func TestATestDeliveryHasASampleOrDataOfOnesOwn(t *testing.T) {
+	t.Parallel()
+	c := start(t).tenant()
+	hook := c.webhook("events", []string{"email.bounced", "email.received"})
+	path := "/v1/webhooks/" + hook + "/test"
+	sent := func(body map[string]any) (typ, data string) {
+		d := c.do("POST", path, body).want(t, 202)
+		got := c.do("GET", "/v1/deliveries/"+d.text("id"), nil).want(t, 200)
+		enc, err := json.Marshal(got.json["envelope"].(map[string]any)["data"])
+		require.NoError(t, err)
+		return d.text("event_type"), string(enc)
+	}
+	typ, data := sent(map[string]any{"type": "email.received"})
+	require.Equal(t, "email.received", typ)
+	require.NoError(t, schema.ValidateData(typ, json.RawMessage(data)))
+	require.Contains(t, data, `"test":true`)
+	typ, data = sent(map[string]any{"data": map[string]any{"n": 1}})
+	require.Equal(t, "email.bounced", typ)
+	require.JSONEq(t, `{"n":1}`, data)
+	for _, bad := range []map[string]any{
+		{"type": "email.sent"}, {"type": "no.such"}, {"type": "email.received", "data": 1}, {"data": []int{1}}, {"kind": "x"},
+		{"data": map[string]any{"x": strings.Repeat("x", 300<<10)}},
+	} {
+		c.do("POST", path, bad).want(t, 422)
+	}
+	every := c.webhook("events", []string{"*"})
+	c.do("POST", "/v1/webhooks/"+every+"/test", map[string]any{"type": "email.sent"}).want(t, 202)
+	c.do("POST", "/v1/webhooks/"+every+"/test", map[string]any{"type": "webhook.disabled"}).want(t, 422)
+	require.Contains(t, string(c.do("POST", path, map[string]any{"type": "email.sent"}).want(t, 422).raw), "email.bounced")
 }
 
 func TestATestDeliveryGoesToItsWebhookAlone(t *testing.T) {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -172,10 +173,13 @@ type webhookPath struct {
 	ID events.WebhookID `path:"id"`
 }
 
-// bareWebhookPost is the input of a POST to a webhook without content.
-type bareWebhookPost struct {
+// webhookTest is the input of a test delivery. The body may be absent.
+type webhookTest struct {
 	ID   events.WebhookID `path:"id"`
-	Body *nothing
+	Body *struct {
+		Type eventType       `json:"type,omitempty" doc:"A type that the webhook takes. Without it, the webhook's first."`
+		Data json.RawMessage `json:"data,omitempty" doc:"The envelope's data. Without it, the sample of the type."`
+	} `nameHint:"WebhookTest"`
 }
 
 // rotation is the input of a rotation. The body may be absent.
@@ -227,7 +231,7 @@ func (s *server) webhookRoutes() {
 	}, s.getWebhookLane)
 	register(s, tenants, huma.Operation{
 		OperationID: "test-webhook", Method: http.MethodPost, Path: "/v1/webhooks/{id}/test", DefaultStatus: http.StatusAccepted,
-		Summary: "Send a test delivery to a webhook", Description: "The webhook's filters do not apply. A disabled or a paused webhook is a 409. A test counts as an event of the quota `events_per_day`; one above it is a 429.",
+		Summary: "Send a test delivery to a webhook", Description: "Sends an event of `type`, with `data` or the type's sample and `\"test\": true`; without both, a short notice. The webhook's filters do not apply, and replays leave the event out. A disabled or a paused webhook is a 409. A test counts as an event of the quota `events_per_day`; one above it is a 429.",
 	}, s.testWebhook)
 }
 
@@ -363,12 +367,16 @@ func (s *server) getWebhookLane(ctx context.Context, in *webhookPath) (*body[sub
 	return reply(lane), nil
 }
 
-func (s *server) testWebhook(ctx context.Context, in *bareWebhookPost) (*body[Delivery], error) {
+func (s *server) testWebhook(ctx context.Context, in *webhookTest) (*body[Delivery], error) {
 	var d subscribers.DeliveryRow
+	var test subscribers.TestEvent
+	if in.Body != nil {
+		test = subscribers.TestEvent{Type: events.Type(in.Body.Type), Data: in.Body.Data}
+	}
 	one := usage.Amount{Events: 1}
 	err := s.spend(ctx, one, func(u *unit) (_ usage.Amount, err error) {
 		u.then(func() { s.wakeLane(in.ID) })
-		d, err = s.store.In(u).InsertTest(ctx, tenant(ctx), in.ID)
+		d, err = s.store.In(u).InsertTest(ctx, tenant(ctx), in.ID, test)
 		return one, err
 	})
 	if err != nil {

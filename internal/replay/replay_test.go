@@ -163,7 +163,7 @@ func TestPendingDeliveriesAndTestEventsAreNotReplayed(t *testing.T) {
 	r.insert(5)
 	require.NoError(t, r.sink.WaitForPath(context.Background(), "/in", 5))
 	r.sink.Script("/in", nil)
-	_, err := r.hooks.InsertTest(context.Background(), r.tenant, w)
+	_, err := r.hooks.InsertTest(context.Background(), r.tenant, w, subscribers.TestEvent{Type: "email.received"})
 	require.NoError(t, err)
 	r.runner(replay.Options{})
 	got := r.waitFor(r.create(replay.Request{WebhookID: w}).ID, replay.Completed)

@@ -159,7 +159,7 @@ var Rules = []Rule{
 		Because: "it carries mails as they are; what is in them, and what becomes of them, is ingest's concern",
 	},
 	{
-		Package: "subscribers", May: []string{"events", "internal/attempt", "internal/endpoint", "internal/input", "internal/keyring", "internal/mailbox", "internal/opevents", "internal/pg", "internal/retention", "internal/retry", "internal/tenancy", "outbox", "subscribers/signature"},
+		Package: "subscribers", May: []string{"events", "events/schema", "internal/attempt", "internal/endpoint", "internal/input", "internal/keyring", "internal/mailbox", "internal/opevents", "internal/pg", "internal/retention", "internal/retry", "internal/tenancy", "outbox", "subscribers/signature"},
 		Because: "it owns the tables of webhooks and deliveries; the engine uses it and not the reverse",
 	},
 	{
