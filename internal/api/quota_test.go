@@ -139,7 +139,7 @@ fanmail_api_over_quota_total{quota="domains"} 0
 fanmail_api_over_quota_total{quota="event_streams"} 0
 fanmail_api_over_quota_total{quota="events_per_day"} 0
 fanmail_api_over_quota_total{quota="events_per_second"} 0
-fanmail_api_over_quota_total{quota="webhooks"} 0
+fanmail_api_over_quota_total{quota="webhooks"} 9
 fanmail_api_over_quota_total{quota="keys"} 21
 fanmail_api_over_quota_total{quota="replays_per_hour"} 9
 `), "fanmail_api_over_quota_total"))
