@@ -61,6 +61,23 @@ CREATE TABLE fanmail.portal_links (
 CREATE INDEX portal_links_tenant ON fanmail.portal_links (tenant_id, created_at DESC, id DESC);
 CREATE INDEX portal_links_ended ON fanmail.portal_links (expires_at);
 
+-- Who changed what. No process may change or delete an entry.
+CREATE TABLE fanmail.audit_log (
+    id         uuid NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    tenant_id  uuid,                           -- whose data; NULL: the installation
+    actor_kind text NOT NULL CHECK (actor_kind IN ('key', 'member', 'portal')),
+    actor_id   text NOT NULL,
+    actor_name text NOT NULL,
+    address    inet,
+    operation  text NOT NULL,
+    object     text NOT NULL,
+    before     jsonb,
+    after      jsonb,
+    PRIMARY KEY (created_at, id)
+) PARTITION BY RANGE (created_at);
+CREATE INDEX audit_log_tenant ON fanmail.audit_log (tenant_id, created_at DESC, id DESC);
+
 -- What the operator has set for a tenant. NULL: the server's default.
 CREATE TABLE fanmail.tenant_quotas (
     tenant_id           uuid PRIMARY KEY REFERENCES fanmail.tenants (id),

@@ -49,7 +49,8 @@ GRANT USAGE ON SEQUENCE fanmail.outbox_seq TO fanmail_ingest;
 GRANT SELECT ON fanmail.tenant_quotas TO fanmail_ingest;
 GRANT SELECT, INSERT, UPDATE ON fanmail.tenant_usage TO fanmail_ingest;
 
--- api: what tenants and the operator may ask for.
+-- api: what tenants and the operator may ask for. The audit log grows and never changes.
+GRANT SELECT, INSERT ON fanmail.audit_log TO fanmail_api;
 GRANT SELECT, INSERT, UPDATE ON fanmail.tenant_quotas, fanmail.tenant_usage TO fanmail_api;
 GRANT SELECT, INSERT, UPDATE ON fanmail.tenants, fanmail.api_keys, fanmail.portal_links, fanmail.webhooks, fanmail.webhook_subscriber_deliveries, fanmail.replays TO fanmail_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON fanmail.agents, fanmail.domains, fanmail.released_names, fanmail.idempotency_keys,

@@ -25,6 +25,8 @@ type who struct {
 	// right is what the caller must have. Zero: [tenancy.Read] for GET, [tenancy.Change]
 	// for every other method.
 	right tenancy.Rights
+	// silent: the audit log does not have the operation.
+	silent bool
 }
 
 var (
@@ -35,6 +37,10 @@ var (
 
 // needs returns w for an operation that takes a right of its own.
 func (w who) needs(r tenancy.Rights) who { w.right = r; return w }
+
+// unaudited returns w for an operation that changes nothing, or that is called for each
+// event: the audit log does not have it.
+func (w who) unaudited() who { w.silent = true; return w }
 
 // orPortal returns w for an operation that those with a portal link may call too. Its
 // handler must ask [tenancy.Principal.Shows].

@@ -143,6 +143,7 @@ func (s *server) routes() {
 	s.quotaRoutes()
 	s.keyRoutes()
 	s.portalRoutes()
+	s.auditRoutes()
 	s.agentRoutes()
 	s.agentDeliveryRoutes()
 	s.domainRoutes()

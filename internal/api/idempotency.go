@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/audit"
 	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/retention"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
@@ -240,10 +241,10 @@ func (k *storedResponse) store(ctx context.Context, tx pgx.Tx, c *captured) erro
 // RetentionRules deletes stored responses after 24 hours, and revoked keys and ended portal links after 30 days. Requests
 // ignore older responses, so that a late run does no harm.
 func RetentionRules() []retention.Rule {
-	return []retention.Rule{
+	return append(audit.RetentionRules(), []retention.Rule{
 		retention.Rows("delete the keys that were revoked long ago", tenancy.DeleteRevoked, tenancy.KeepRevoked.Seconds()),
 		retention.Rows("delete the portal links that ended long ago", tenancy.DeletePortals, tenancy.KeepPortals.Seconds()),
 		retention.Rows("delete old idempotency keys",
 			`DELETE FROM fanmail.idempotency_keys WHERE created_at < now() - make_interval(secs => $1)`, idempotencyTTL.Seconds()),
-	}
+	}...)
 }

@@ -121,6 +121,7 @@ func (s *server) createKey(ctx context.Context, in *createKeyInput) (*body[newKe
 			return err
 		}
 		out.Key, out.Secret, err = tenancy.CreateKey(ctx, u, want)
+		u.became(out.Key)
 		return err
 	})
 	if err != nil {
@@ -225,6 +226,8 @@ func (s *server) rotateKey(ctx context.Context, in *rotateKeyInput) (*body[newKe
 			return problem(http.StatusForbidden, "this key may do more than the one that asks, in roles, networks, rate limit or expiry; use a key with the same rights")
 		}
 		out.Key, out.Secret, err = tenancy.RotateKey(ctx, u, in.ID, overlap)
+		u.was(k)
+		u.became(out.Key)
 		u.then(func() { s.tellRevoked(in.ID) }) // streams that the previous secret opened look it up
 		return err
 	})
@@ -282,6 +285,11 @@ func (s *server) listKeys(ctx context.Context, in *keyQuery) (*body[list[tenancy
 func (s *server) revokeKey(ctx context.Context, in *keyPath) (*struct{}, error) {
 	return nil, noKey(s.change(ctx, func(u *unit) error {
 		u.then(func() { s.tellRevoked(in.ID) })
+		before, err := tenancy.GetKey(ctx, u, caller(ctx).TenantID, in.ID, true)
+		if err != nil {
+			return err
+		}
+		u.was(before)
 		return tenancy.RevokeKey(ctx, u, caller(ctx).TenantID, in.ID)
 	}))
 }

@@ -67,6 +67,10 @@ func register[I, O any](s *server, w who, op huma.Operation, handle func(context
 		s.throttle,
 		s.whole,
 	}
+	audited := op.Method != http.MethodGet && !w.silent
+	if audited {
+		op.Middlewares = append(op.Middlewares[:3:3], auditing, s.whole)
+	}
 	if op.Method == http.MethodPost {
 		one, most := 1, maxIdempotencyKey
 		op.Parameters = append(op.Parameters, &huma.Param{
@@ -79,6 +83,12 @@ func register[I, O any](s *server, w who, op huma.Operation, handle func(context
 	}
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handle(ctx, in)
+		if err == nil && audited {
+			// A change that another process has made has no transaction here. The entry follows it.
+			if p, ok := ctx.Value(entryKey{}).(*pending); ok && !p.written {
+				err = s.change(ctx, func(*unit) error { return nil })
+			}
+		}
 		if err != nil {
 			return nil, s.answer(ctx, id, err)
 		}

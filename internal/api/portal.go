@@ -95,6 +95,7 @@ func (s *server) createPortal(ctx context.Context, in *createPortalInput) (*body
 		}
 		var token string
 		out.Portal, token, err = tenancy.CreatePortal(ctx, u, want)
+		u.became(out.Portal)
 		out.URL = s.consoleURL(in.host) + portalPath + token
 		return err
 	})
@@ -136,7 +137,8 @@ func (s *server) listPortals(ctx context.Context, in *struct{ Paging }) (*body[l
 
 func (s *server) revokePortal(ctx context.Context, in *portalInput) (*struct{}, error) {
 	err := s.change(ctx, func(u *unit) error {
-		_, err := tenancy.RevokePortal(ctx, u, tenant(ctx), in.ID)
+		before, err := tenancy.RevokePortal(ctx, u, tenant(ctx), in.ID)
+		u.was(before)
 		return err
 	})
 	if errors.Is(err, tenancy.ErrNoPortal) {

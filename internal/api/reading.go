@@ -63,6 +63,9 @@ func (s *server) whole(ctx huma.Context, next func(huma.Context)) {
 		s.refuse(ctx, unreadable(err))
 		return
 	}
+	if p, ok := ctx.Context().Value(entryKey{}).(*pending); ok {
+		p.body = sent
+	}
 	r, w := humago.Unwrap(ctx)
 	request := r.WithContext(ctx.Context())
 	request.Body = io.NopCloser(bytes.NewReader(sent))

@@ -106,7 +106,7 @@ func (s *server) replayRoutes() {
 		Description: fmt.Sprintf("The replay runs in the background and is slow enough not to delay new events. A disabled webhook is a 409. "+
 			"A tenant has at most %d unfinished replays; one more is a 409.", replay.MaxActive),
 	}, s.createReplay)
-	register(s, tenants.needs(tenancy.Redeliver), huma.Operation{
+	register(s, tenants.needs(tenancy.Redeliver).unaudited(), huma.Operation{
 		OperationID: "preview-replay", Method: http.MethodPost, Path: "/v1/replays/preview",
 		Summary: "Count what a replay would send",
 		Description: fmt.Sprintf("Takes the body of create-replay and sends and stores nothing. It reads at most %d events, oldest first; where the window has more, "+

@@ -70,6 +70,8 @@ type unit struct {
 	// ended are called when the transaction has ended, with whether it is committed.
 	ended []func(committed bool)
 	done  bool // it is committed
+	// before and now are what the audit log shows of the changed object.
+	before, now any
 	// begin opens the transaction of a request with an Idempotency-Key, if it is not open; nil for other requests.
 	begin func(context.Context) error
 }
@@ -92,6 +94,25 @@ func (u *unit) close() {
 
 type unitKey struct{}
 
+// was says what the object of a change was before it.
+func (u *unit) was(object any) { u.before = object }
+
+// became says what the object is after it.
+func (u *unit) became(object any) { u.now = object }
+
+// entryKey finds the entry of the audit log in the context of a request.
+type entryKey struct{}
+
+// record writes the audit log's entry of a request, if it has one.
+func record(ctx context.Context, u *unit) error {
+	if e, ok := ctx.Value(entryKey{}).(interface {
+		record(ctx context.Context, u *unit) error
+	}); ok {
+		return e.record(ctx, u)
+	}
+	return nil
+}
+
 // change runs f in a transaction. That of a request with an Idempotency-Key also
 // stores its response, and is open until the handler has returned: from here on the
 // handler must neither wait for a network nor use the pool.
@@ -100,13 +121,19 @@ func (s *server) change(ctx context.Context, f func(u *unit) error) error {
 		if err := u.begin(ctx); err != nil {
 			return err
 		}
-		return f(u)
+		if err := f(u); err != nil {
+			return err
+		}
+		return record(ctx, u)
 	}
 	u := &unit{}
 	defer u.close()
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		u.Tx = tx
-		return f(u)
+		if err := f(u); err != nil {
+			return err
+		}
+		return record(ctx, u)
 	})
 	if err != nil {
 		return err

@@ -251,6 +251,7 @@ func (s *server) createWebhook(ctx context.Context, in *struct{ Body webhookSett
 		limits.WebhooksPerTenant = int(s.quotaOf(ctx).Webhooks)
 		made, secret, err := subscribers.NewStore(s.pool, limits).WithKeyring(s.secrets).In(u).Create(ctx, tenant(ctx), w)
 		out = newWebhook{Webhook: showWebhook(made), SigningSecret: secret}
+		u.became(out.Webhook)
 		u.then(s.wakeWebhooks)
 		return err
 	})
@@ -302,7 +303,13 @@ func (s *server) changeWebhook(ctx context.Context, in *struct {
 		if p.Enabled != nil && *p.Enabled || p.Paused != nil && !*p.Paused {
 			u.then(func() { s.wakeLane(in.ID) })
 		}
+		before, err := s.store.In(u).Get(ctx, tenant(ctx), in.ID)
+		if err != nil {
+			return err
+		}
 		w, err = s.store.In(u).Update(ctx, tenant(ctx), in.ID, p)
+		u.was(showWebhook(before))
+		u.became(showWebhook(w))
 		return err
 	})
 	if err != nil {
@@ -335,6 +342,11 @@ func (s *server) missed(ctx context.Context, w *subscribers.Webhook) *missedEven
 func (s *server) deleteWebhook(ctx context.Context, in *webhookPath) (*struct{}, error) {
 	return nil, s.change(ctx, func(u *unit) error {
 		u.then(s.wakeWebhooks)
+		before, err := s.store.In(u).Get(ctx, tenant(ctx), in.ID)
+		if err != nil {
+			return err
+		}
+		u.was(showWebhook(before))
 		return s.store.In(u).Delete(ctx, tenant(ctx), in.ID)
 	})
 }

@@ -203,6 +203,10 @@ var Rules = []Rule{
 		Because: "the per-agent webhook runs beside the subscribers' path and neither disturbs the other",
 	},
 	{
+		Package: "internal/audit", May: []string{"events", "internal/pg", "internal/retention"},
+		Because: "every change is written to it, so it knows none of them",
+	},
+	{
 		Package: "internal/tenancy", May: []string{"events", "internal/input", "internal/secret"},
 		Because: "whose something is is asked by everybody, so it knows nobody else",
 	},
@@ -215,7 +219,7 @@ var Rules = []Rule{
 		Because: "all ways in count with it, so it knows none of them",
 	},
 	{
-		Package: "internal/api", May: []string{"deploy/migrations", "events", "internal/agentwebhook", "internal/blobs", "internal/ingest", "internal/input", "internal/keyring", "internal/mailbox", "internal/mailparse", "internal/mailsearch", "internal/operator", "internal/pg", "internal/replay", "internal/retention", "internal/retry", "internal/stream", "internal/tenancy", "internal/usage", "internal/webhookrequest", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/api", May: []string{"deploy/migrations", "events", "internal/agentwebhook", "internal/audit", "internal/blobs", "internal/ingest", "internal/input", "internal/keyring", "internal/mailbox", "internal/mailparse", "internal/mailsearch", "internal/operator", "internal/pg", "internal/replay", "internal/retention", "internal/retry", "internal/stream", "internal/tenancy", "internal/usage", "internal/webhookrequest", "outbox", "subscribers", "subscribers/signature"},
 		Because: "handlers translate, and read a mail as ingest did; what moves events runs in other processes",
 	},
 	{

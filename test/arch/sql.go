@@ -71,6 +71,10 @@ var Owners = []Owner{
 		Because: "the per-agent path runs beside the subscribers' and neither disturbs the other",
 	},
 	{
+		Package: "internal/audit", Tables: []string{"audit_log"},
+		Because: "who changed what is written and read by one package, so that nothing changes it",
+	},
+	{
 		Package: "internal/tenancy", Tables: []string{"tenants", "api_keys", "tenant_quotas", "portal_links"},
 		Because: "secrets of keys are handled in one place",
 	},

@@ -229,7 +229,7 @@ func lists(ctx context.Context, a *actor) []any {
 	return []any{
 		a.do(ctx, "list-agents", "?limit=100", nil, 200), a.do(ctx, "list-webhooks", "", nil, 200), a.do(ctx, "list-events", "?type=email.received", nil, 200),
 		a.do(ctx, "list-events", "?subject=hello&from=@example.org", nil, 200), a.do(ctx, "list-all-deliveries", "?status=delivered", nil, 200),
-		a.do(ctx, "list-keys", "", nil, 200), a.do(ctx, "list-domains", "", nil, 200), a.do(ctx, "list-portal-links", "", nil, 200), a.do(ctx, "list-replays", "", nil, 200), a.do(ctx, "get-stats", "?window=5m", nil, 200), a.do(ctx, "get-activity", "?window=1h&lanes=true", nil, 200),
+		a.do(ctx, "list-keys", "", nil, 200), a.do(ctx, "list-domains", "", nil, 200), a.do(ctx, "list-audit", "", nil, 200), a.do(ctx, "list-portal-links", "", nil, 200), a.do(ctx, "list-replays", "", nil, 200), a.do(ctx, "get-stats", "?window=5m", nil, 200), a.do(ctx, "get-activity", "?window=1h&lanes=true", nil, 200),
 		a.do(ctx, "preview-replay", "", map[string]any{"since": anHourAgo(), "mode": "all"}, 200),
 	}
 }

@@ -1,0 +1,74 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/audit"
+)
+
+// pending is the entry of a request that is not written yet.
+type pending struct {
+	operation, object string
+	of                events.TenantID // that the path or the query names
+	body              []byte
+	before, after     any
+	written           bool
+}
+
+// auditing gives a request that changes something an entry of the audit log.
+func auditing(ctx huma.Context, next func(huma.Context)) {
+	p := &pending{operation: ctx.Operation().OperationID}
+	// The first parameter of the path names the object.
+	if _, rest, ok := strings.Cut(ctx.Operation().Path, "{"); ok {
+		name, _, _ := strings.Cut(rest, "}")
+		p.object = ctx.Param(name)
+	}
+	named := ctx.Query(tenantParameter)
+	if strings.HasPrefix(ctx.Operation().Path, "/v1/tenants/{id}") {
+		named = p.object
+	}
+	_ = p.of.UnmarshalText([]byte(named)) // zero for none
+	next(huma.WithValue(ctx, entryKey{}, p))
+}
+
+// record writes the entry of a request in the transaction of its change, once.
+func (p *pending) record(ctx context.Context, u *unit) error {
+	if p.written {
+		return nil
+	}
+	me := caller(ctx)
+	e := audit.Entry{
+		TenantID: me.TenantID, ActorName: me.Actor, Address: me.Address, Operation: p.operation, Object: p.object,
+		Before: audit.Redact(u.before), After: audit.Redact(u.now),
+	}
+	if u.now == nil {
+		e.After = audit.Redact(p.body)
+	}
+	switch {
+	case !me.KeyID.IsZero():
+		e.ActorKind, e.ActorID = "key", me.KeyID.String()
+	case me.Portal():
+		e.ActorKind, e.ActorID = "portal", me.PortalID.String()
+	default:
+		e.ActorKind, e.ActorID = "member", me.Subject
+	}
+	if me.Operator() {
+		e.TenantID = p.of
+		var named struct {
+			TenantID events.TenantID `json:"tenant_id"`
+		}
+		if e.TenantID.IsZero() && json.Unmarshal(p.body, &named) == nil {
+			e.TenantID = named.TenantID
+		}
+	}
+	if err := audit.Insert(ctx, u, e); err != nil {
+		return err
+	}
+	p.written = true
+	return nil
+}

@@ -1,0 +1,9 @@
+// Package audit owns the table of the audit log: who changed what, from where and when.
+//
+// It guarantees:
+//
+//   - [Insert] writes in the transaction of the change: there is no change without its
+//     entry, and no entry without its change.
+//   - Nothing here changes an entry or deletes one; [RetentionRules] drops whole days.
+//   - What it stores as JSON has "***" in place of each value that can be a secret.
+package audit
