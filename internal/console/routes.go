@@ -12,4 +12,9 @@ func (s *server) register() {
 	s.messageRoutes()
 	s.searchRoutes()
 	s.portalRoutes()
+	s.webhookRoutes()
+	s.replayRoutes()
+	s.agentRoutes()
+	s.domainRoutes()
+	s.keyRoutes()
 }

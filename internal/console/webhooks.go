@@ -1,0 +1,262 @@
+package console
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// webhookOf is a webhook.
+type webhookOf struct {
+	ID              string     `json:"id"`
+	URL             string     `json:"url"`
+	Description     string     `json:"description"`
+	Events          []string   `json:"events"`
+	Filters         filterOf   `json:"filters"`
+	Enabled         bool       `json:"enabled"`
+	Paused          bool       `json:"paused"`
+	PausedAt        *time.Time `json:"paused_at"`
+	MaxInFlight     int        `json:"max_in_flight"`
+	RateLimit       *int       `json:"rate_limit"`
+	Ordering        string     `json:"ordering"`
+	Timeout         *int       `json:"timeout"`
+	CreatedAt       time.Time  `json:"created_at"`
+	LastDeliveredAt *time.Time `json:"last_delivered_at"`
+	DisabledReason  *string    `json:"disabled_reason"`
+}
+
+type filterOf struct {
+	AgentIDs        []string `json:"agent_ids"`
+	ConversationIDs []string `json:"conversation_ids"`
+	Labels          []string `json:"labels"`
+}
+
+// State is one word for what the webhook does.
+func (w webhookOf) State() string {
+	switch {
+	case !w.Enabled:
+		return "disabled"
+	case w.Paused:
+		return "paused"
+	}
+	return "enabled"
+}
+
+// health is the activity of a webhook.
+type health struct {
+	WebhookID   string     `json:"webhook_id"`
+	SuccessRate *float64   `json:"success_rate"`
+	Waiting     int        `json:"waiting"`
+	WaitingMore bool       `json:"waiting_more"`
+	NextDue     *time.Time `json:"next_due"`
+	Lane        *struct {
+		State      string     `json:"state"`
+		Window     int        `json:"window"`
+		InFlight   int        `json:"in_flight"`
+		RestsUntil *time.Time `json:"rests_until"`
+	} `json:"lane"`
+	Buckets []struct {
+		Delivered int  `json:"delivered"`
+		Failed    int  `json:"failed"`
+		Pending   int  `json:"pending"`
+		Estimated bool `json:"estimated"`
+	} `json:"buckets"`
+}
+
+// Line are the deliveries of each bucket.
+func (h health) Line() []int {
+	out := make([]int, len(h.Buckets))
+	for i, b := range h.Buckets {
+		out[i] = b.Delivered + b.Failed + b.Pending
+	}
+	return out
+}
+
+// healthyWebhook is a webhook with its activity.
+type healthyWebhook struct {
+	webhookOf
+	Health health
+}
+
+// webhooksPage is the data of pages/webhooks.html.
+type webhooksPage struct {
+	Webhooks   []healthyWebhook
+	NextCursor *string
+}
+
+// webhookPage is the data of pages/webhook.html.
+type webhookPage struct {
+	healthyWebhook
+	Deliveries list[deliveryOf]
+	Faults     map[string]string
+}
+
+// secretPage is the data of pages/webhook-secret.html.
+type secretPage struct {
+	ID, Secret    string
+	PreviousUntil *time.Time
+}
+
+func (s *server) webhookRoutes() {
+	s.get("/webhooks", s.webhooks)
+	s.get("/webhooks/new", s.newWebhook)
+	s.post("/webhooks/new", s.createWebhook)
+	s.get("/webhooks/{id}", s.webhook)
+	s.get("/webhooks/{id}/edit", s.editWebhook)
+	s.post("/webhooks/{id}/edit", s.changeWebhook)
+	s.get("/webhooks/{id}/{action}", s.confirmWebhook)
+	s.post("/webhooks/{id}/{action}", s.actOnWebhook)
+}
+
+// healths reads the activity of webhooks by their ids.
+func (c *call) healths(list []webhookOf) (map[string]health, error) {
+	out := map[string]health{}
+	if len(list) == 0 {
+		return out, nil
+	}
+	query := url.Values{"window": {"24h"}, "lanes": {"true"}}
+	for _, w := range list {
+		query.Add("webhook_id", w.ID)
+	}
+	var answer struct {
+		Webhooks []health `json:"webhooks"`
+	}
+	if err := optional(c.get("/v1/activity", query, &answer)); err != nil {
+		return nil, err
+	}
+	for _, h := range answer.Webhooks {
+		out[h.WebhookID] = h
+	}
+	return out, nil
+}
+
+func (s *server) webhooks(c *call) error {
+	var found list[webhookOf]
+	query := c.pick()
+	query.Set("limit", "25")
+	if err := c.get("/v1/webhooks", query, &found); err != nil {
+		return err
+	}
+	healths, err := c.healths(found.Data)
+	if err != nil {
+		return err
+	}
+	p := webhooksPage{NextCursor: found.NextCursor}
+	for _, w := range found.Data {
+		p.Webhooks = append(p.Webhooks, healthyWebhook{w, healths[w.ID]})
+	}
+	return c.page("webhooks", p)
+}
+
+func (c *call) webhookURL() string { return "/v1/webhooks/" + url.PathEscape(c.id("id")) }
+
+func (s *server) webhook(c *call) error { return s.showWebhook(c, nil) }
+
+// showWebhook shows a webhook, with what was wrong with an action on it.
+func (s *server) showWebhook(c *call, faults map[string]string) error {
+	p := webhookPage{Faults: faults}
+	if err := c.get(c.webhookURL(), nil, &p.webhookOf); err != nil {
+		return err
+	}
+	healths, err := c.healths([]webhookOf{p.webhookOf})
+	if err != nil {
+		return err
+	}
+	p.Health = healths[p.ID]
+	query := c.pick("status", "event_type")
+	query.Set("limit", "25")
+	if err := c.get(c.webhookURL()+"/deliveries", query, &p.Deliveries); err != nil {
+		return err
+	}
+	return c.page("webhook", p)
+}
+
+// actions are what a button of a webhook's page does, and what it asks first; "": nothing.
+var actions = map[string]struct{ Ask, Done, method, path string }{
+	"pause":   {"", "The webhook is paused. Its deliveries wait.", http.MethodPatch, ""},
+	"resume":  {"", "The webhook is resumed. Its deliveries flow.", http.MethodPatch, ""},
+	"enable":  {"", "The webhook is enabled.", http.MethodPatch, ""},
+	"disable": {"Disable this webhook? It misses later events; to have them wait, pause it.", "The webhook is disabled.", http.MethodPatch, ""},
+	"delete":  {"Delete this webhook? Its pending deliveries end as failed.", "The webhook is deleted.", http.MethodDelete, ""},
+	"rotate":  {"Make a new signing secret? For 24 hours, requests are signed with the old one too.", "", http.MethodPost, "/rotate-secret"},
+	"test":    {"", "A test delivery is on its way.", http.MethodPost, "/test"},
+	"retry":   {"Retry the failed deliveries of the last 7 days?", "", http.MethodPost, "/retry"},
+}
+
+var changes = map[string]map[string]any{
+	"pause": {"paused": true}, "resume": {"paused": false}, "enable": {"enabled": true}, "disable": {"enabled": false},
+}
+
+// confirmPage is the data of pages/webhook-confirm.html.
+type confirmPage struct {
+	webhookOf
+	Action, Ask string
+}
+
+func (s *server) confirmWebhook(c *call) error {
+	p := confirmPage{Action: c.id("action"), Ask: actions[c.id("action")].Ask}
+	if p.Ask == "" {
+		return s.nowhere(c)
+	}
+	if err := c.get(c.webhookURL(), nil, &p.webhookOf); err != nil {
+		return err
+	}
+	return c.page("webhook-confirm", p)
+}
+
+func (s *server) actOnWebhook(c *call) error {
+	name := c.id("action")
+	a, ok := actions[name]
+	if !ok {
+		return s.nowhere(c)
+	}
+	var in any
+	if change, ok := changes[name]; ok {
+		in = change
+	}
+	if name == "retry" {
+		in = map[string]any{"since": time.Now().Add(-7 * 24 * time.Hour).UTC().Format(time.RFC3339)}
+	}
+	var out struct {
+		SigningSecret string     `json:"signing_secret"`
+		PreviousUntil *time.Time `json:"previous_secret_expires_at"`
+		Retried       int        `json:"retried"`
+		NextCursor    *string    `json:"next_cursor"`
+		Missed        *struct {
+			Deliveries int  `json:"deliveries"`
+			Complete   bool `json:"complete"`
+			Replay     struct {
+				Since string `json:"since"`
+			} `json:"replay"`
+		} `json:"missed"`
+	}
+	if err := c.send(a.method, c.webhookURL()+a.path, in, &out); err != nil {
+		if f := faults(err); f != nil {
+			c.status = http.StatusUnprocessableEntity
+			return s.showWebhook(c, f)
+		}
+		return err
+	}
+	to := "/webhooks/" + url.PathEscape(c.id("id"))
+	switch {
+	case out.SigningSecret != "":
+		return c.page("webhook-secret", secretPage{ID: c.id("id"), Secret: out.SigningSecret, PreviousUntil: out.PreviousUntil})
+	case name == "delete":
+		return c.redirect("/webhooks", a.Done)
+	case name == "retry":
+		more := ""
+		if out.NextCursor != nil {
+			more = " There are more: retry again."
+		}
+		return c.redirect(to, fmt.Sprintf("%d deliveries are pending again.%s", out.Retried, more))
+	case out.Missed != nil:
+		least := ""
+		if !out.Missed.Complete {
+			least = "at least "
+		}
+		return c.redirect("/replays/new?"+url.Values{"webhook_id": {c.id("id")}, "since": {out.Missed.Replay.Since}}.Encode(),
+			fmt.Sprintf("The webhook is enabled. It missed %s%d events, which this replay sends.", least, out.Missed.Deliveries))
+	}
+	return c.redirect(to, a.Done)
+}
