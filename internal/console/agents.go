@@ -96,7 +96,7 @@ func (s *server) createAgent(c *call) error {
 		if f == nil {
 			return err
 		}
-		c.status = http.StatusUnprocessableEntity
+		c.status = refusal(err)
 		return s.showAgents(c, agentsPage{Form: c.form(), Faults: f})
 	}
 	return c.redirect("/agents/"+url.PathEscape(made.Address), "The agent receives mail now.")
@@ -123,7 +123,7 @@ func (s *server) refusedAgent(c *call, err error, typed url.Values) error {
 	if f == nil {
 		return err
 	}
-	c.status = http.StatusUnprocessableEntity
+	c.status = refusal(err)
 	return s.showAgent(c, agentPage{Form: typed, Faults: f})
 }
 

@@ -55,7 +55,7 @@ func (s *server) refusedDomain(c *call, typed string, err error) error {
 	if f == nil {
 		return err
 	}
-	c.status = http.StatusUnprocessableEntity
+	c.status = refusal(err)
 	return s.showDomains(c, domainsPage{Typed: typed, Faults: f})
 }
 

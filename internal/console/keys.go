@@ -72,7 +72,7 @@ func (s *server) refusedKey(c *call, err error) error {
 	if f == nil {
 		return err
 	}
-	c.status = http.StatusUnprocessableEntity
+	c.status = refusal(err)
 	return s.showKeys(c, keysPage{Form: c.form(), Faults: f})
 }
 

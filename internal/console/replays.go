@@ -136,7 +136,7 @@ func (s *server) createReplay(c *call) error {
 		if f.Faults = faults(err); f.Faults == nil {
 			return err
 		}
-		c.status = http.StatusUnprocessableEntity
+		c.status = refusal(err)
 		return c.page("replay-new", f)
 	}
 	if made.ID != "" {

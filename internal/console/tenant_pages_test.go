@@ -43,7 +43,7 @@ func TestAWebhookIsMadeChangedPausedAndDeletedOnItsPages(t *testing.T) {
 	b.get(at).want(http.StatusOK)
 	b.post(at+"/pause", url.Values{}).want(http.StatusSeeOther)
 	require.Contains(t, words(b.get(at).want(http.StatusOK).find("dl.tiles")), "paused")
-	require.Contains(t, b.post(at+"/test", url.Values{}).want(http.StatusUnprocessableEntity).text, "paused")
+	require.Contains(t, b.post(at+"/test", url.Values{}).want(http.StatusConflict).text, "paused")
 	b.post(at+"/resume", url.Values{}).want(http.StatusSeeOther)
 	b.post(at+"/test", url.Values{}).want(http.StatusSeeOther)
 	require.Contains(t, b.get(at).want(http.StatusOK).text, "whd_")

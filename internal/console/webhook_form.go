@@ -1,12 +1,14 @@
 package console
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/apiclient"
 )
 
 // webhookForm is the data of pages/webhook-new.html and pages/webhook-edit.html.
@@ -138,12 +140,21 @@ func (s *server) createWebhook(c *call) error {
 	return c.page("webhook-secret", secretPage{ID: out.ID, Secret: out.SigningSecret})
 }
 
+// refusal is the status of a page that shows a form again: that of the API's problem.
+func refusal(err error) int {
+	var p *apiclient.Problem
+	if errors.As(err, &p) {
+		return p.Status
+	}
+	return http.StatusUnprocessableEntity
+}
+
 // refusedForm shows a form again with what is wrong, and with what was typed.
 func (s *server) refusedForm(c *call, page string, f webhookForm, err error) error {
 	if f.Faults = faults(err); f.Faults == nil {
 		return err
 	}
-	f.Form, c.status = withoutSecrets(f.Form), http.StatusUnprocessableEntity
+	f.Form, c.status = withoutSecrets(f.Form), refusal(err)
 	return c.page(page, f)
 }
 

@@ -233,7 +233,7 @@ func (s *server) actOnWebhook(c *call) error {
 	}
 	if err := c.send(a.method, c.webhookURL()+a.path, in, &out); err != nil {
 		if f := faults(err); f != nil {
-			c.status = http.StatusUnprocessableEntity
+			c.status = refusal(err)
 			return s.showWebhook(c, f)
 		}
 		return err
