@@ -152,7 +152,7 @@ func (s *server) deleteAgent(c *call) error {
 func (s *server) sendToAgent(c *call) error {
 	done := map[string]string{"retry": "The delivery is due now.", "deliver": "The endpoint took the mail."}[c.id("action")]
 	if done == "" {
-		return s.nowhere(c)
+		return refused(http.StatusNotFound, "There is no such page.")
 	}
 	var out struct {
 		Success *bool   `json:"success"`

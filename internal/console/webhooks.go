@@ -197,7 +197,7 @@ type confirmPage struct {
 func (s *server) confirmWebhook(c *call) error {
 	p := confirmPage{Action: c.id("action"), Ask: actions[c.id("action")].Ask}
 	if p.Ask == "" {
-		return s.nowhere(c)
+		return refused(http.StatusNotFound, "There is no such page.")
 	}
 	if err := c.get(c.webhookURL(), nil, &p.webhookOf); err != nil {
 		return err
@@ -209,7 +209,7 @@ func (s *server) actOnWebhook(c *call) error {
 	name := c.id("action")
 	a, ok := actions[name]
 	if !ok {
-		return s.nowhere(c)
+		return refused(http.StatusNotFound, "There is no such page.")
 	}
 	var in any
 	if change, ok := changes[name]; ok {
