@@ -13,6 +13,7 @@ func (s *server) register() {
 	s.searchRoutes()
 	s.portalRoutes()
 	s.webhookRoutes()
+	s.webhookFormRoutes()
 	s.replayRoutes()
 	s.agentRoutes()
 	s.domainRoutes()

@@ -120,6 +120,13 @@ func withoutSecrets(form url.Values) url.Values {
 	return out
 }
 
+func (s *server) webhookFormRoutes() {
+	s.get("/webhooks/new", s.newWebhook)
+	s.post("/webhooks/new", s.createWebhook)
+	s.get("/webhooks/{id}/edit", s.editWebhook)
+	s.post("/webhooks/{id}/edit", s.changeWebhook)
+}
+
 func (s *server) newWebhook(c *call) error {
 	return c.page("webhook-new", webhookForm{Form: url.Values{"events": {string(events.EmailReceived)}}, Types: events.Catalogue()})
 }

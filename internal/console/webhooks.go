@@ -100,11 +100,7 @@ type secretPage struct {
 
 func (s *server) webhookRoutes() {
 	s.get("/webhooks", s.webhooks)
-	s.get("/webhooks/new", s.newWebhook)
-	s.post("/webhooks/new", s.createWebhook)
 	s.get("/webhooks/{id}", s.webhook)
-	s.get("/webhooks/{id}/edit", s.editWebhook)
-	s.post("/webhooks/{id}/edit", s.changeWebhook)
 	s.get("/webhooks/{id}/{action}", s.confirmWebhook)
 	s.post("/webhooks/{id}/{action}", s.actOnWebhook)
 }
