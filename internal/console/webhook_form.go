@@ -1,14 +1,12 @@
 package console
 
 import (
-	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/internal/apiclient"
 )
 
 // webhookForm is the data of pages/webhook-new.html and pages/webhook-edit.html.
@@ -31,17 +29,6 @@ func (f webhookForm) Has(t events.Type) bool {
 		}
 	}
 	return false
-}
-
-// lines are the values of a text field, one a line.
-func lines(text string) []string {
-	out := []string{}
-	for line := range strings.Lines(text) {
-		if line = strings.TrimSpace(line); line != "" {
-			out = append(out, line)
-		}
-	}
-	return out
 }
 
 // body is the API's request. Empty numbers are null in a change and absent in a creation. A number that is none stays a
@@ -145,15 +132,6 @@ func (s *server) createWebhook(c *call) error {
 		return s.refusedForm(c, "webhook-new", f, err)
 	}
 	return c.page("webhook-secret", secretPage{ID: out.ID, Secret: out.SigningSecret})
-}
-
-// refusal is the status of a page that shows a form again: that of the API's problem.
-func refusal(err error) int {
-	var p *apiclient.Problem
-	if errors.As(err, &p) {
-		return p.Status
-	}
-	return http.StatusUnprocessableEntity
 }
 
 // refusedForm shows a form again with what is wrong, and with what was typed.
