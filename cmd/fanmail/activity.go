@@ -61,8 +61,14 @@ func (c *activityCmd) Run(ctx context.Context, s *session) error {
 		rows = append(rows, w.row(time.Now()))
 	}
 	return s.printTable(rows, []column{
-		{"WEBHOOK", "webhook"}, {"LANE", "lane"}, {"SUCCESS", "success"}, {"DELIVERED", "delivered"}, {"FAILED", "failed"},
-		{"WAITING", "waiting"}, {"NEXT DUE", "due"}, {"DELIVERIES", "line"},
+		{"WEBHOOK", "webhook"},
+		{"LANE", "lane"},
+		{"SUCCESS", "success"},
+		{"DELIVERED", "delivered"},
+		{"FAILED", "failed"},
+		{"WAITING", "waiting"},
+		{"NEXT DUE", "due"},
+		{"DELIVERIES", "line"},
 	})
 }
 
