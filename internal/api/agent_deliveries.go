@@ -114,6 +114,7 @@ func (s *server) retryMessage(ctx context.Context, in *messageAction) (*body[Age
 			return err // no rows: 404
 		}
 		d, err = agentwebhook.Retry(ctx, u, tenant(ctx), in.ID)
+		u.became(showAgentDelivery(d))
 		u.then(func() { agentwebhook.Wake(s.nc, d.AgentID) })
 		return err
 	})
@@ -131,6 +132,9 @@ func (s *server) deliverMessage(ctx context.Context, in *messageAction) (*body[m
 		return nil, problem(http.StatusTooManyRequests, "%d messages of this tenant are being delivered on request already, which is the limit", maxDelivering)
 	}
 	defer s.delivering.close(tenant(ctx))
+	if err := s.announce(ctx); err != nil {
+		return nil, err
+	}
 	o, err := agentwebhook.Ask(ctx, s.nc, tenant(ctx), in.ID)
 	if err != nil {
 		return nil, undelivered(err)

@@ -7,9 +7,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
-	"github.com/fanmail-dev/fanmail/internal/pg"
 )
 
 // agent is a mail address that receives mail.
@@ -121,13 +119,14 @@ func (s *server) createAgent(ctx context.Context, in *createAgentInput) (*body[a
 		if err == nil && created && in.Body.set() {
 			a, err = mailbox.ChangeAgent(ctx, u, tenant(ctx), a.Address, in.Body.change())
 		}
+		u.became(showAgent(a))
+		if err == nil && !created {
+			return huma.Error409Conflict("body.address: is taken", &huma.ErrorDetail{Location: "body.address", Message: "is taken"})
+		}
 		return err
 	})
 	if err != nil {
 		return nil, err
-	}
-	if !created {
-		return nil, huma.Error409Conflict("body.address: is taken", &huma.ErrorDetail{Location: "body.address", Message: "is taken"})
 	}
 	return reply(showAgent(a)), nil
 }
@@ -139,14 +138,15 @@ func (s *server) listAgents(ctx context.Context, in *struct{ Paging }) (*body[li
 }
 
 func (s *server) getAgent(ctx context.Context, in *AgentPath) (*body[agent], error) {
-	return s.oneAgent(ctx, in.Address, mailbox.GetAgent)
+	a, err := mailbox.GetAgent(ctx, s.pool, tenant(ctx), string(in.Address))
+	if err != nil {
+		return nil, err // no rows: 404
+	}
+	return reply(showAgent(a)), nil
 }
 
 func (s *server) changeAgent(ctx context.Context, in *changeAgentInput) (*body[agent], error) {
 	url := in.Body.WebhookURL
-	if !url.Set && !in.Body.set() {
-		return s.oneAgent(ctx, in.Address, mailbox.GetAgent)
-	}
 	if url.value != nil {
 		normal, err := s.limits.NormalizeURL("webhook_url", string(*url.value))
 		if err != nil {
@@ -155,26 +155,33 @@ func (s *server) changeAgent(ctx context.Context, in *changeAgentInput) (*body[a
 		stored := storedText(normal)
 		url.value = &stored
 	}
-	return s.oneAgent(ctx, in.Address, func(ctx context.Context, db pg.DB, tenant events.TenantID, address string) (mailbox.Agent, error) {
-		change := in.Body.change()
-		change.SetWebhook, change.WebhookURL = url.Set, (*string)(url.value)
-		return mailbox.ChangeAgent(ctx, db, tenant, address, change)
+	var a mailbox.Agent
+	err := s.change(ctx, func(u *unit) (err error) {
+		if a, err = mailbox.GetAgent(ctx, u, tenant(ctx), string(in.Address)); err != nil {
+			return err
+		}
+		u.was(showAgent(a))
+		if url.Set || in.Body.set() {
+			change := in.Body.change()
+			change.SetWebhook, change.WebhookURL = url.Set, (*string)(url.value)
+			a, err = mailbox.ChangeAgent(ctx, u, tenant(ctx), a.Address, change)
+		}
+		u.became(showAgent(a))
+		return err
 	})
-}
-
-func (s *server) deleteAgent(ctx context.Context, in *AgentPath) (*struct{}, error) {
-	_, err := s.oneAgent(ctx, in.Address, func(ctx context.Context, db pg.DB, tenant events.TenantID, address string) (mailbox.Agent, error) {
-		return mailbox.Agent{}, mailbox.DeleteAgent(ctx, db, tenant, address)
-	})
-	return nil, err
-}
-
-// oneAgent calls do with the address of one agent of the caller. It returns a
-// 404 if the caller's tenant has no such agent.
-func (s *server) oneAgent(ctx context.Context, address storedText, do func(context.Context, pg.DB, events.TenantID, string) (mailbox.Agent, error)) (*body[agent], error) {
-	a, err := do(ctx, s.pool, tenant(ctx), string(address))
 	if err != nil {
 		return nil, err
 	}
 	return reply(showAgent(a)), nil
+}
+
+func (s *server) deleteAgent(ctx context.Context, in *AgentPath) (*struct{}, error) {
+	return nil, s.change(ctx, func(u *unit) error {
+		a, err := mailbox.GetAgent(ctx, u, tenant(ctx), string(in.Address))
+		if err != nil {
+			return err
+		}
+		u.was(showAgent(a))
+		return mailbox.DeleteAgent(ctx, u, tenant(ctx), a.Address)
+	})
 }

@@ -59,6 +59,9 @@ func (p *pending) record(ctx context.Context, u *unit) error {
 	}
 	if me.Operator() {
 		e.TenantID = p.of
+		if e.TenantID.IsZero() {
+			e.TenantID = u.of
+		}
 		var named struct {
 			TenantID events.TenantID `json:"tenant_id"`
 		}

@@ -130,6 +130,7 @@ func (s *server) createDomain(ctx context.Context, in *createDomainInput) (*body
 	err = s.create(ctx, func(u *unit) (err error) {
 		if operator {
 			d, err = mailbox.GiveDomain(ctx, u, of, name)
+			u.became(showDomain(d))
 			return err
 		}
 		err = s.room(ctx, u, of, "domains", s.quotaOf(ctx).Domains, func(ctx context.Context, u *unit) (int64, error) {
@@ -139,6 +140,7 @@ func (s *server) createDomain(ctx context.Context, in *createDomainInput) (*body
 			return err
 		}
 		d, err = mailbox.ClaimDomain(ctx, u, of, name)
+		u.became(showDomain(d))
 		return err
 	})
 	if err != nil {
@@ -204,7 +206,9 @@ func (s *server) verifyDomain(ctx context.Context, in *DomainPath) (*body[domain
 		}
 	}
 	err = s.change(ctx, func(u *unit) (err error) {
+		u.was(showDomain(d))
 		d, err = mailbox.VerifyDomain(ctx, u, of, name)
+		u.became(showDomain(d))
 		return err
 	})
 	if err != nil {
@@ -235,7 +239,14 @@ func (s *server) deleteDomain(ctx context.Context, in *DomainPath) (*struct{}, e
 	if err != nil {
 		return nil, err
 	}
-	return nil, domainFault(s.change(ctx, func(u *unit) error { return mailbox.DeleteDomain(ctx, u, of, name) }))
+	return nil, domainFault(s.change(ctx, func(u *unit) error {
+		before, err := mailbox.GetDomain(ctx, u, of, name)
+		if err != nil {
+			return err
+		}
+		u.was(showDomain(before))
+		return mailbox.DeleteDomain(ctx, u, of, name)
+	}))
 }
 
 func domainFault(err error) error {

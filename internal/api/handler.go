@@ -105,8 +105,9 @@ func NewHandler(o Options) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("api: Options.Registerer: %w", err)
 	}
+	hooks := subscribers.NewStore(o.Pool, o.Limits).WithKeyring(o.Secrets)
 	s := &server{
-		pool: o.Pool, nc: o.NC, waker: outbox.NewWaker(o.NC), js: o.JS, resolver: resolver(o.DNSServer), limits: o.Limits.WithDefaults(), store: subscribers.NewStore(o.Pool, o.Limits).WithKeyring(o.Secrets), secrets: o.Secrets, blobs: o.Blobs, replays: replay.NewStore(o.Pool),
+		pool: o.Pool, nc: o.NC, waker: outbox.NewWaker(o.NC), js: o.JS, resolver: resolver(o.DNSServer), limits: o.Limits.WithDefaults(), store: hooks, secrets: o.Secrets, blobs: o.Blobs, replays: replay.NewStore(o.Pool).Reading(hooks),
 		proxies: o.TrustedProxies, publicURL: o.PublicURL, ownSecret: rand.Text(), log: o.Log, metrics: m, maxBody: o.MaxBodyBytes, rates: newRates(), rateLimit: o.RateLimit, usage: o.Usage, memory: newMemoryBudget(), ready: o.Ready,
 		tails: openCounts{byTenant: map[events.TenantID]int64{}}, lookups: openCounts{byTenant: map[events.TenantID]int64{}}, delivering: openCounts{byTenant: map[events.TenantID]int64{}},
 		previews: openCounts{byTenant: map[events.TenantID]int64{}}, stopping: o.Stopping,

@@ -227,6 +227,7 @@ func (s *server) rotateKey(ctx context.Context, in *rotateKeyInput) (*body[newKe
 		}
 		out.Key, out.Secret, err = tenancy.RotateKey(ctx, u, in.ID, overlap)
 		u.was(k)
+		u.of = tenantOfKey(k)
 		u.became(out.Key)
 		u.then(func() { s.tellRevoked(in.ID) }) // streams that the previous secret opened look it up
 		return err
@@ -290,6 +291,15 @@ func (s *server) revokeKey(ctx context.Context, in *keyPath) (*struct{}, error) 
 			return err
 		}
 		u.was(before)
+		u.of = tenantOfKey(before)
 		return tenancy.RevokeKey(ctx, u, caller(ctx).TenantID, in.ID)
 	}))
+}
+
+// tenantOfKey returns the tenant of a key; zero for a key of an operator.
+func tenantOfKey(k tenancy.Key) events.TenantID {
+	if k.TenantID == nil {
+		return events.TenantID{}
+	}
+	return *k.TenantID
 }

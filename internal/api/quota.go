@@ -169,6 +169,7 @@ func (s *server) changeQuota(ctx context.Context, in *changeQuotaInput) (*body[q
 		if set, err = tenancy.GetQuota(ctx, u, in.ID); err != nil {
 			return err
 		}
+		u.was(quotaValues(set))
 		b := &in.Body
 		for _, f := range []struct {
 			change optional[int64]
@@ -193,6 +194,7 @@ func (s *server) changeQuota(ctx context.Context, in *changeQuotaInput) (*body[q
 				*f.to = 0
 			}
 		}
+		u.became(quotaValues(set))
 		return tenancy.SetQuota(ctx, u, in.ID, set)
 	})
 	if err != nil {

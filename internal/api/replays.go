@@ -142,6 +142,7 @@ func (s *server) createReplay(ctx context.Context, in *struct{ Body newReplay })
 			return s.overQuota("replays_per_hour", http.StatusTooManyRequests, "this tenant may create %d replays within an hour", limit)
 		}
 		made, err = s.replays.In(u).Create(ctx, tenant(ctx), q)
+		u.became(showReplay(made))
 		return err
 	})
 	if err != nil {
@@ -199,7 +200,13 @@ func (s *server) cancelReplay(ctx context.Context, in *replayPath) (*body[Replay
 	var r replay.Replay
 	err := s.change(ctx, func(u *unit) (err error) {
 		u.then(s.wakeReplays)
+		before, err := s.replays.In(u).Get(ctx, tenant(ctx), in.ID)
+		if err != nil {
+			return err
+		}
+		u.was(showReplay(before))
 		r, err = s.replays.In(u).Cancel(ctx, tenant(ctx), in.ID)
+		u.became(showReplay(r))
 		return err
 	})
 	if err != nil {

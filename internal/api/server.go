@@ -72,6 +72,8 @@ type unit struct {
 	done  bool // it is committed
 	// before and now are what the audit log shows of the changed object.
 	before, now any
+	// of is whose object an operator changes, where neither path, query nor body says it.
+	of events.TenantID
 	// begin opens the transaction of a request with an Idempotency-Key, if it is not open; nil for other requests.
 	begin func(context.Context) error
 }
@@ -111,6 +113,12 @@ func record(ctx context.Context, u *unit) error {
 		return e.record(ctx, u)
 	}
 	return nil
+}
+
+// announce writes the audit log's entry of a request before the request has its effect. It
+// is for what another process does and nobody can take back.
+func (s *server) announce(ctx context.Context) error {
+	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return record(ctx, &unit{Tx: tx}) })
 }
 
 // change runs f in a transaction. That of a request with an Idempotency-Key also

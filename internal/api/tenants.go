@@ -46,6 +46,8 @@ func (s *server) createTenant(ctx context.Context, in *createTenantInput) (*body
 	var t tenancy.Tenant
 	err := s.change(ctx, func(u *unit) (err error) {
 		t, err = tenancy.Create(ctx, u, tenancy.NewTenant{Name: string(in.Body.Name), Operator: in.Body.Operator})
+		u.became(t)
+		u.of = t.ID
 		return err
 	})
 	if err != nil {

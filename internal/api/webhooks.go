@@ -359,7 +359,16 @@ func (s *server) rotateWebhookSecret(ctx context.Context, in *rotation) (*body[r
 	}
 	err := s.change(ctx, func(u *unit) (err error) {
 		u.then(s.wakeWebhooks)
-		out.SigningSecret, out.PreviousUntil, err = s.store.In(u).Rotate(ctx, tenant(ctx), in.ID, brought)
+		before, err := s.store.In(u).Get(ctx, tenant(ctx), in.ID)
+		if err != nil {
+			return err
+		}
+		u.was(showWebhook(before))
+		if out.SigningSecret, out.PreviousUntil, err = s.store.In(u).Rotate(ctx, tenant(ctx), in.ID, brought); err != nil {
+			return err
+		}
+		after, err := s.store.In(u).Get(ctx, tenant(ctx), in.ID)
+		u.became(showWebhook(after))
 		return err
 	})
 	if err != nil {

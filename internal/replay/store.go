@@ -33,6 +33,10 @@ func NewStore(db subscribers.DB) *Store {
 	return &Store{db: db, hooks: subscribers.NewStore(db, subscribers.Limits{})}
 }
 
+// Reading returns a store that reads webhooks with hooks: only a store with the keyring
+// reads those that have secrets.
+func (s *Store) Reading(hooks *subscribers.Store) *Store { return &Store{db: s.db, hooks: hooks} }
+
 // In returns the same store inside a transaction.
 func (s *Store) In(tx pgx.Tx) *Store { return &Store{db: tx, hooks: s.hooks.In(tx)} }
 
