@@ -135,6 +135,9 @@ func (c *Component) state(now time.Time) State {
 		s.Status = Failing
 	case !c.bad.IsZero() && now.Sub(c.bad) < noted:
 		s.Status = Degraded
+		if s.Code == unreachable && c.ok.After(c.bad) {
+			s.Remedy = "" // it is back, so "start it" would mislead
+		}
 	}
 	return s
 }

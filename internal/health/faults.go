@@ -23,6 +23,9 @@ const (
 	Blobs    = "blobs"
 )
 
+// unreachable is the code of a party with which there is no connection.
+const unreachable = "unreachable"
+
 // Codes of faults that are found by counting and are no errors.
 const (
 	NoSecretsKey = "no secrets key"
@@ -62,7 +65,7 @@ var faults = []Fault{
 	{Database, "57P03", false, "the server is starting or stopping", "wait until it is up"},
 	{Database, "58030", true, "the server can't read or write its files", "look at the server's disk and its log"},
 	{Database, "XX001", true, "the server found damaged data", "look at the server's log; restore a backup if it is damaged"},
-	{Database, "unreachable", false, "the database is away", "start Postgres, or correct the hosts in FANMAIL_DATABASE_URL"},
+	{Database, unreachable, false, "the database is away", "start Postgres, or correct the hosts in FANMAIL_DATABASE_URL"},
 
 	{Broker, "10002", true, "the account has reached its JetStream limits", "raise the account's max_file, max_mem or max_streams, or delete streams that nobody needs"},
 	{Broker, "10005", true, "no server of the cluster can hold the stream", "raise max_file or max_mem of the servers, add servers, or lower --stream-replicas"},
@@ -86,7 +89,7 @@ var faults = []Fault{
 	{Broker, "refused", true, "the server refuses this user", "correct the user, password or credentials file of FANMAIL_NATS_URL"},
 	{Broker, "no stream", false, "no stream takes the message", "run `fanmail streams`, or any Fanmail process that may make streams"},
 	{Broker, "no answer", false, "the broker does not answer", "bring a majority of the stream's replicas up, and look at the servers' disks and logs; restart a server whose disk was full, because it stores nothing until then"},
-	{Broker, "unreachable", false, "the broker is away", "start NATS, or correct the hosts in FANMAIL_NATS_URL"},
+	{Broker, unreachable, false, "the broker is away", "start NATS, or correct the hosts in FANMAIL_NATS_URL"},
 
 	{Secrets, NoSecretsKey, true, "no secrets key: secrets are stored in clear", "make a key with `fanmail secrets new-key`, set FANMAIL_SECRETS_KEY_FILE in dispatchers and API (with the chart: secretsKey.secret.name), then run `fanmail secrets rotate`"},
 	{Secrets, "missing key", true, "secrets are sealed with a key that this process does not have; their webhooks' deliveries wait", "set FANMAIL_SECRETS_KEY_FILE, or FANMAIL_SECRETS_KEY, to the keyset that sealed them"},
@@ -97,7 +100,7 @@ var faults = []Fault{
 	{Secrets, "kms key", true, "the KMS key does not decrypt the secrets key: it is another one, is disabled, or does not exist", "set FANMAIL_SECRETS_KMS to the key that encrypted the keyset, and enable it"},
 	{Secrets, StaleSecrets, true, "secrets are in clear, or sealed with an earlier key", "run `fanmail secrets rotate`"},
 
-	{Milter, "unreachable", false, "the mail filter is away; mail is put off, unless it has on_failure=accept", "start the filter, give this process the right to its socket, or correct FANMAIL_MILTER"},
+	{Milter, unreachable, false, "the mail filter is away; mail is put off, unless it has on_failure=accept", "start the filter, give this process the right to its socket, or correct FANMAIL_MILTER"},
 	{Milter, "no answer", false, "the mail filter does not answer; mail is put off, unless it has on_failure=accept", "look at the filter's log and load: it may have too few workers"},
 	{Milter, "broken", false, "the mail filter does not keep to the milter protocol; mail is put off, unless it has on_failure=accept", "look at the filter's log, and whether FANMAIL_MILTER names its milter port and no other"},
 
@@ -153,7 +156,7 @@ func Explain(err error) (f Fault, known bool) {
 	case errors.As(err, &answer):
 		return Lookup(Database, answer.Code)
 	case errors.As(err, &connect):
-		return Lookup(Database, "unreachable")
+		return Lookup(Database, unreachable)
 	case errors.As(err, &overlap), errors.As(err, &foreign):
 		return Lookup(Broker, "10065")
 	case errors.As(err, &mismatch):
@@ -169,7 +172,7 @@ func Explain(err error) (f Fault, known bool) {
 	case errors.Is(err, stream.ErrNoAck), errors.Is(err, nats.ErrTimeout):
 		return Lookup(Broker, "no answer")
 	case errors.Is(err, stream.ErrAway), errors.Is(err, nats.ErrNoServers), errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrStaleConnection):
-		return Lookup(Broker, "unreachable")
+		return Lookup(Broker, unreachable)
 	}
 	return Fault{}, false
 }

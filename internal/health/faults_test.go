@@ -126,6 +126,24 @@ func TestAComponentKeepsItsLastErrorAndWhatItMeans(t *testing.T) {
 	require.Equal(t, health.Degraded, health.Overall(other.States()), "a process works without it")
 }
 
+func TestWhatIsBackIsNotToBeStarted(t *testing.T) {
+	t.Parallel()
+	r := health.NewRegistry()
+	c := r.Component("broker", true, 0)
+	c.Report(fmt.Errorf("publish: %w", nats.ErrConnectionClosed))
+	s := r.States()[0]
+	require.Equal(t, "unreachable", s.Code)
+	require.Contains(t, s.Remedy, "start NATS")
+	c.Report(nil)
+	s = r.States()[0]
+	require.Equal(t, health.Degraded, s.Status)
+	require.NotEmpty(t, s.Error, "what happened stays for a while")
+	require.Empty(t, s.Remedy)
+	c.Report(&pgconn.PgError{Code: "42501", Message: "no"})
+	c.Report(nil)
+	require.NotEmpty(t, r.States()[0].Remedy, "a right that is missing for one statement is missing after another one's success")
+}
+
 // TestTheRemedyCountsFanmailsStreams compares the remedy of an account without room for streams with the streams.
 func TestTheRemedyCountsFanmailsStreams(t *testing.T) {
 	t.Parallel()

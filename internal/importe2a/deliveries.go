@@ -96,11 +96,13 @@ func (p *pass) furtherDeliveries(ctx context.Context) (map[string]bool, error) {
 }
 
 func (p *pass) readDeliveries(ctx context.Context, ids []string) ([]delivery, error) {
-	const t = "webhook_subscriber_deliveries"
-	rows, err := p.tx.Query(ctx, `SELECT d.id::text, d.webhook_id::text, d.event_type::text, CASE WHEN e.id IS NULL OR e.created_at < $2 THEN d.event_payload::text END, `+
+	const t, m = "webhook_subscriber_deliveries", "messages"
+	rows, err := p.tx.Query(ctx, `SELECT d.id::text, d.webhook_id::text, d.event_type::text, CASE WHEN e.id IS NULL OR e.created_at < $2 THEN `+
+		p.src.envelope("d.event_payload", "d.event_type")+` END, `+
 		p.src.text(t, "d", "message_id")+`, d.status::text, d.attempts::integer, d.max_attempts::integer, `+p.src.text(t, "d", "last_error")+`, `+p.src.col(t, "d", "last_status_code", "integer")+`, `+
 		p.src.col(t, "d", "last_attempt_at", "timestamptz")+`, d.next_retry_at, d.created_at, `+p.src.text(t, "d", "replay_id")+`, e.id::text, e.created_at
-		FROM `+p.src.from(t, "d")+` LEFT JOIN `+p.src.from("webhook_events", "e")+` ON e.id = `+p.eventOf()+` WHERE d.id = ANY($1) ORDER BY d.created_at, d.id`, ids, p.since)
+		FROM `+p.src.from(t, "d")+` LEFT JOIN `+p.src.from("webhook_events", "e")+` ON e.id = `+p.eventOf()+`
+		LEFT JOIN `+p.src.from(m, "m")+` ON m.id = `+p.src.col(t, "d", "message_id", "text")+` WHERE d.id = ANY($1) ORDER BY d.created_at, d.id`, ids, p.since)
 	if err != nil {
 		return nil, err
 	}

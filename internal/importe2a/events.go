@@ -67,7 +67,7 @@ func (p *pass) importEvents(ctx context.Context) error {
 
 func (p *pass) readEvents(ctx context.Context, ids []string) ([]event, error) {
 	const t, m = "webhook_events", "messages"
-	rows, err := p.tx.Query(ctx, `SELECT e.id::text, e.user_id::text, e.type::text, e.envelope::text, `+p.src.text(t, "e", "agent_id")+`, `+p.src.text(t, "e", "conversation_id")+`, `+
+	rows, err := p.tx.Query(ctx, `SELECT e.id::text, e.user_id::text, e.type::text, `+p.src.envelope("e.envelope", "e.type")+` AS envelope, `+p.src.text(t, "e", "agent_id")+`, `+p.src.text(t, "e", "conversation_id")+`, `+
 		p.src.text(t, "e", "message_id")+`, e.status::text, coalesce(`+p.src.col(m, "m", "labels", "text[]")+`, '{}'), e.created_at
 		FROM `+p.src.from(t, "e")+` LEFT JOIN `+p.src.from(m, "m")+` ON m.id = `+p.src.col(t, "e", "message_id", "text")+`
 		WHERE e.id = ANY($1) ORDER BY e.created_at, e.id`, ids)

@@ -149,6 +149,20 @@ func (s *Source) text(table, alias, column string) string {
 	return "coalesce(" + s.col(table, alias, column, "text") + ", '')"
 }
 
+// envelope is an envelope in a statement, as text. The results of authenticating the sender of a received mail stand in
+// e2a's messages, m, too: they are added to an event of the type typ that has none.
+func (s *Source) envelope(column, typ string) string {
+	const t = "messages"
+	if !s.has[t+".auth_headers"] {
+		return column + "::text"
+	}
+	env, headers := column+"::jsonb", s.col(t, "m", "auth_headers", "jsonb")
+	data := `(` + env + ` -> 'data')`
+	return `CASE WHEN ` + typ + ` = 'email.received' AND jsonb_typeof` + data + ` = 'object' AND NOT ` + data + ` ? 'authentication'
+		AND coalesce(` + data + ` -> 'auth_headers', 'null') IN ('null', '{}') AND jsonb_typeof(` + headers + `) = 'object'
+		THEN jsonb_set(` + env + `, '{data,auth_headers}', ` + headers + `)::text ELSE ` + column + `::text END`
+}
+
 // snapshot runs f in one read-only snapshot of e2a.
 func (s *Source) snapshot(ctx context.Context, f func(pgx.Tx) error) error {
 	o := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
