@@ -20,9 +20,9 @@ import (
 // Bounds of one call of [ListLog] that searches.
 const (
 	// SearchScan is how many events it reads for a sender, a recipient or a subject.
-	SearchScan = 5000
+	SearchScan = 2500
 	// SearchBytes is how many bytes of envelopes it reads; the envelope that exceeds it is the last one.
-	SearchBytes = 8 << 20
+	SearchBytes = 4 << 20
 	// SearchHours is how many hours of events it looks through for an id.
 	SearchHours = 32 * 24
 	// searchFirst is the size of the first batch: most searches are for a recent mail.

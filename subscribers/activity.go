@@ -58,7 +58,7 @@ const activityBuckets = activityHooks + `, buckets AS MATERIALIZED (
 	SELECT n, date_bin($4::interval, now(), 'epoch') - ($5::int - 1 - n) * $4::interval AS start FROM generate_series(0, $5::int - 1) AS n
 )
 SELECT h.id, b.start, d.delivered, d.failed, d.pending, d.rows = $6::int,
-       extract(epoch FROM least(b.start + $4::interval, now()) - d.oldest)::float8, extract(epoch FROM least(b.start + $4::interval, now()) - b.start)::float8
+       date_part('epoch', least(b.start + $4::interval, now()) - d.oldest), date_part('epoch', least(b.start + $4::interval, now()) - b.start)
 FROM hooks AS h CROSS JOIN buckets AS b CROSS JOIN LATERAL (
 	SELECT count(*) FILTER (WHERE kind <> 'test' AND status = 'delivered') AS delivered, count(*) FILTER (WHERE kind <> 'test' AND status = 'failed') AS failed,
 	       count(*) FILTER (WHERE kind <> 'test' AND status = 'pending') AS pending, count(*) AS rows, min(created_at) AS oldest

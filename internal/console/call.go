@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/fanmail-dev/fanmail/internal/api"
 	"github.com/fanmail-dev/fanmail/internal/apiclient"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
@@ -146,6 +148,19 @@ func (c *call) get(path string, query url.Values, out any) error {
 		return err
 	}
 	return decode(path, answer, out)
+}
+
+// maxTogether is how many reads one page makes at the same time: each takes a connection to the database.
+const maxTogether = 3
+
+// together makes reads of the API at the same time and returns the first error. Each writes to values of its own.
+func together(reads ...func() error) error {
+	var all errgroup.Group
+	all.SetLimit(maxTogether)
+	for _, read := range reads {
+		all.Go(read)
+	}
+	return all.Wait()
 }
 
 // send changes something by the API. in is the JSON body, nil for none; out takes the

@@ -30,12 +30,12 @@ func (s *server) deliveries(c *call) error {
 	query := c.pick("status", "event_type", "webhook_id", "since", "until")
 	since(query, c.query().Get("within"))
 	p := deliveriesPage{Filters: c.query(), Within: within, Statuses: []string{"pending", "delivered", "failed"}}
-	for range searchPages {
+	for began := time.Now(); ; {
 		p.list = list[deliveryOf]{}
 		if err := c.get("/v1/deliveries", query, &p); err != nil {
 			return err
 		}
-		if len(p.Data) > 0 || p.NextCursor == nil {
+		if len(p.Data) > 0 || p.NextCursor == nil || time.Since(began) > passFor {
 			break
 		}
 		query.Set("cursor", *p.NextCursor)

@@ -111,7 +111,17 @@ func (s *server) event(c *call) error {
 		return err
 	}
 	var matches list[matchRow]
-	if err := optional(c.get("/v1/events/"+url.PathEscape(p.ID)+"/matches", url.Values{"limit": {"100"}}, &matches)); err != nil {
+	reads := []func() error{func() error {
+		return optional(c.get("/v1/events/"+url.PathEscape(p.ID)+"/matches", url.Values{"limit": {"100"}}, &matches))
+	}}
+	for i := range p.Deliveries[:min(len(p.Deliveries), attemptsOf)] {
+		d := &p.Deliveries[i]
+		reads = append(reads, func() error { return optional(c.get("/v1/deliveries/"+url.PathEscape(d.ID), nil, d)) })
+	}
+	if p.OwnMessage() && c.block == "" {
+		reads = append(reads, func() (err error) { p.Raw, err = c.rawBeginning(*p.MessageID); return err })
+	}
+	if err := together(reads...); err != nil {
 		return err
 	}
 	for _, m := range matches.Data {
@@ -121,17 +131,6 @@ func (s *server) event(c *call) error {
 		}
 	}
 	p.More = matches.NextCursor != nil
-	for i := range p.Deliveries[:min(len(p.Deliveries), attemptsOf)] {
-		d := &p.Deliveries[i]
-		if err := optional(c.get("/v1/deliveries/"+url.PathEscape(d.ID), nil, d)); err != nil {
-			return err
-		}
-	}
-	if p.OwnMessage() && c.block == "" {
-		if p.Raw, err = c.rawBeginning(*p.MessageID); err != nil {
-			return err
-		}
-	}
 	return c.page("event", p)
 }
 

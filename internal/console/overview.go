@@ -85,16 +85,13 @@ func (s *server) overviewRoutes() { s.get("/{$}", s.overview) }
 
 func (s *server) overview(c *call) error {
 	var p overviewPage
-	if err := c.get("/v1/stats", url.Values{"window": {"1h"}}, &p.Stats); err != nil {
-		return err
-	}
-	if err := c.get("/v1/activity", url.Values{"window": {"1h"}}, &p.Activity); err != nil {
-		return err
-	}
-	if err := c.get("/v1/webhooks", url.Values{"limit": {"100"}}, &p.Webhooks); err != nil {
-		return err
-	}
-	if err := c.get("/v1/events", url.Values{"limit": {"10"}, "mail": {"true"}}, &p.Events); err != nil {
+	err := together(
+		func() error { return c.get("/v1/stats", url.Values{"window": {"1h"}}, &p.Stats) },
+		func() error { return c.get("/v1/activity", url.Values{"window": {"1h"}}, &p.Activity) },
+		func() error { return c.get("/v1/webhooks", url.Values{"limit": {"100"}}, &p.Webhooks) },
+		func() error { return c.get("/v1/events", url.Values{"limit": {"10"}, "mail": {"true"}}, &p.Events) },
+	)
+	if err != nil {
 		return err
 	}
 	return c.page("overview", p)

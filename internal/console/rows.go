@@ -108,23 +108,22 @@ func since(query url.Values, chosen string) {
 	}
 }
 
-// searchPages is how many pages without a row are passed before one is shown.
-const searchPages = 5
+// passFor is for how long pages of the API without a row are passed before one is shown: the next page continues.
+const passFor = 40 * time.Millisecond
 
 // searchOn reads a list of the API, and passes pages on which the filters match nothing.
 func (c *call) searchOn(path string, query url.Values, into *searchedList[eventRow]) error {
 	query.Set("mail", "true")
-	for range searchPages {
+	for began := time.Now(); ; {
 		*into = searchedList[eventRow]{}
 		if err := c.get(path, query, into); err != nil {
 			return err
 		}
-		if len(into.Data) > 0 || into.NextCursor == nil {
+		if len(into.Data) > 0 || into.NextCursor == nil || time.Since(began) > passFor {
 			return nil
 		}
 		query.Set("cursor", *into.NextCursor)
 	}
-	return nil
 }
 
 // rawJSON is JSON as it came.

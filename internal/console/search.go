@@ -2,6 +2,7 @@ package console
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/fanmail-dev/fanmail/internal/mailsearch"
@@ -33,6 +34,11 @@ func (p searchPage) found() (n int) {
 // Nothing reports whether nothing was found.
 func (p searchPage) Nothing() bool { return p.found() == 0 }
 
+// Unfinished reports whether older events have not been searched.
+func (p searchPage) Unfinished() bool {
+	return slices.ContainsFunc(p.Parts, func(part searchPart) bool { return part.NextCursor != nil })
+}
+
 // pathsOf are the pages of ids, by what a search is for.
 var pathsOf = map[mailsearch.Kind][2]string{
 	mailsearch.Event: {"/v1/events/", "/events/"}, mailsearch.Delivery: {"/v1/deliveries/", "/deliveries/"},
@@ -62,18 +68,20 @@ func (s *server) search(c *call) error {
 	case mailsearch.URL:
 		p.Webhooks, err = s.webhooksTo(c, text)
 	case mailsearch.Message:
-		err = p.add(c, "With this message", "message_id", text)
+		err = p.add(c, part("With this message", "message_id", text))
 	case mailsearch.Header:
-		err = p.add(c, "With this Message-ID", "message_id_header", text)
+		err = p.add(c, part("With this Message-ID", "message_id_header", text))
 	case mailsearch.Address:
-		if err = p.add(c, "With this Message-ID", "message_id_header", text); err == nil && p.Nothing() {
-			p.Parts = nil
-			err = p.people(c, text)
+		err = p.add(c, part("With this Message-ID", "message_id_header", text), sender(text), recipient(text))
+		if err == nil && len(p.Parts[0].Data) > 0 {
+			p.Parts = p.Parts[:1]
+		} else if err == nil {
+			p.Parts = p.Parts[1:]
 		}
 	case mailsearch.Domain:
-		err = p.people(c, text)
+		err = p.add(c, sender(text), recipient(text))
 	default:
-		err = p.add(c, "With this in the subject", "subject", text)
+		err = p.add(c, part("With this in the subject", "subject", text))
 	}
 	if err != nil {
 		return err
@@ -103,28 +111,31 @@ func (p searchPage) show(c *call, kind mailsearch.Kind) error {
 	return c.page("search", p)
 }
 
-// people searches among senders and recipients.
-func (p *searchPage) people(c *call, text string) error {
-	if err := p.add(c, "Sent by", "from", text); err != nil {
-		return err
-	}
-	return p.add(c, "Sent to", "to", text)
+func part(words, filter, value string) searchPart {
+	return searchPart{Words: words, Filter: filter, Value: value}
 }
 
-// add searches in one way.
-func (p *searchPage) add(c *call, words, filter, value string) error {
-	part := searchPart{Words: words, Filter: filter, Value: value}
-	if err := c.searchOn("/v1/events", url.Values{filter: {value}}, &part.searchedList); err != nil {
-		return err
+func sender(text string) searchPart    { return part("Sent by", "from", text) }
+func recipient(text string) searchPart { return part("Sent to", "to", text) }
+
+// add searches in several ways at the same time.
+func (p *searchPage) add(c *call, parts ...searchPart) error {
+	reads := make([]func() error, len(parts))
+	for i := range parts {
+		to := &parts[i]
+		reads[i] = func() error { return c.searchOn("/v1/events", url.Values{to.Filter: {to.Value}}, &to.searchedList) }
 	}
-	p.Parts = append(p.Parts, part)
-	return nil
+	p.Parts = parts
+	return together(reads...)
 }
+
+// webhookPages is how many pages of webhooks are searched for a URL.
+const webhookPages = 5
 
 // webhooksTo lists the webhooks whose URL has a text.
 func (s *server) webhooksTo(c *call, text string) (found []webhookRow, err error) {
 	query := url.Values{"limit": {"100"}}
-	for range searchPages {
+	for range webhookPages {
 		var page list[webhookRow]
 		if err := c.get("/v1/webhooks", query, &page); err != nil {
 			return nil, err
