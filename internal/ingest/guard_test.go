@@ -213,13 +213,16 @@ func accepted(w *wire, i int) bool {
 
 func TestAStalledTransferGivesUpItsSpace(t *testing.T) {
 	t.Parallel()
-	pool, s := quick(t, ingest.Options{MaxMessageBytes: 200_000, MaxBufferedBytes: 200_000, EvictAfter: 50 * time.Millisecond})
+	reg := prometheus.NewRegistry()
+	pool, s := quick(t, ingest.Options{MaxMessageBytes: 200_000, MaxBufferedBytes: 200_000, EvictAfter: 50 * time.Millisecond, Registerer: reg})
 	stalled := from(t, s, "127.0.0.4")
 	stalled.expect(220)
 	stalled.say(250, "EHLO x")
 	stalled.begin("a@example.com")
 	stalled.say(354, "DATA")
 	stalled.send(strings.Repeat("0123456789\r\n", 12_000))
+	require.Eventually(t, func() bool { return metric(t, reg, "fanmail_ingest_spooled_bytes") > 100_000 }, patience, time.Millisecond,
+		"the server has what leaves no room for the next")
 	big := plain + strings.Repeat("0123456789\r\n", 10_000)
 	w := hello(t, s)
 	require.Eventually(t, func() bool {

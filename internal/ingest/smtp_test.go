@@ -167,7 +167,7 @@ func metric(t testing.TB, reg *prometheus.Registry, name string) (sum float64) {
 	for _, f := range families {
 		if f.GetName() == name {
 			for _, m := range f.GetMetric() {
-				sum += m.GetCounter().GetValue()
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
 			}
 			return sum
 		}
