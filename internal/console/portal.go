@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math"
 	"net/http"
 	"net/url"
@@ -284,45 +283,4 @@ func portalRetry(c *call, link *tenancy.Portal) error {
 	}
 	lang := link.Theme.Language
 	return c.redirect(path, portalText(lang, "retried"))
-}
-
-// portalTheme sets the theme's colours. A style sheet is the only place for them: the
-// policy allows no style in a page.
-func portalTheme(c *call, link *tenancy.Portal) error {
-	c.w.Header().Set("Content-Type", "text/css; charset=utf-8")
-	colours := link.Theme.Colours()
-	if accent := colours["--accent"]; accent != "" {
-		colours["--on-accent"] = readable(accent)
-	}
-	names := make([]string, 0, len(colours))
-	for name := range colours {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	_, _ = fmt.Fprint(c.w, ":root {")
-	for _, name := range names {
-		_, _ = fmt.Fprintf(c.w, " %s: %s;", name, colours[name])
-	}
-	_, _ = fmt.Fprint(c.w, " }\n")
-	return nil
-}
-
-// readable is black or white, whichever has more contrast on a colour #rrggbb.
-func readable(colour string) string {
-	n, _ := strconv.ParseUint(strings.TrimPrefix(colour, "#"), 16, 32)
-	linear := func(shift uint) float64 { return math.Pow(float64(n>>shift&0xff)/255, 2.2) }
-	if 0.2126*linear(16)+0.7152*linear(8)+0.0722*linear(0) > 0.18 {
-		return "#000000"
-	}
-	return "#ffffff"
-}
-
-func portalLogo(c *call, link *tenancy.Portal) error {
-	content, kind, err := link.Theme.LogoImage()
-	if err != nil || content == nil {
-		return refused(http.StatusNotFound, "There is no logo.")
-	}
-	c.w.Header().Set("Content-Type", kind)
-	_, _ = c.w.Write(content)
-	return nil
 }

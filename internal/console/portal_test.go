@@ -103,7 +103,9 @@ func TestAPortalHasTheColoursLogoAndLanguageOfItsLink(t *testing.T) {
 	require.Empty(t, d.all("style"))
 	require.NotContains(t, d.text, "style=")
 	css := b.get(path + "/theme.css").want(200)
-	require.Equal(t, ":root { --accent: #ffee00; --ground: #010203; --on-accent: #000000; }\n", css.text)
+	for _, part := range []string{":root { --accent: #ffee00;", " --ground: #010203;", " --on-accent: #000000;", "@media (prefers-color-scheme: dark) { :root { --accent: #ffee00;"} {
+		require.Contains(t, css.text, part)
+	}
 	require.Equal(t, "text/css; charset=utf-8", css.header.Get("Content-Type"))
 	image := b.get(path + "/logo").want(200)
 	require.Equal(t, "image/png", image.header.Get("Content-Type"))

@@ -1,9 +1,12 @@
 package browser_test
 
 import (
+	"crypto/rand"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -22,6 +25,12 @@ func busyFirm(t testing.TB) *firm {
 		"Content-Type: text/html; charset=utf-8\n\n<h1>Order</h1><p style=\"color: #036\">One <b>compiler</b>, please.</p>\n")
 	require.NoError(t, f.receivers.WaitForPath(t.Context(), "/orders", 2))
 	require.NoError(t, f.receivers.WaitForPath(t.Context(), "/refusing", 2))
+	f.do(http.MethodPost, "/v1/domains", map[string]any{"domain": "unverified." + strings.ToLower(rand.Text()) + ".example"}, nil)
+	f.do(http.MethodPatch, "/v1/webhooks/"+f.webhook("/paused", nil), map[string]any{"paused": true}, nil)
+	f.do(http.MethodPost, "/v1/replays", map[string]any{"since": time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), "mode": "all"}, nil)
+	f.do(http.MethodPost, "/v1/agents", map[string]any{
+		"address": "with-a-webhook-of-its-own@" + strings.Split(f.agent, "@")[1], "webhook_url": f.receivers.URL("/own"), "deny_senders": []string{"@spam.example"},
+	}, nil)
 	return f
 }
 
@@ -57,6 +66,18 @@ func TestEveryPageReads(t *testing.T) {
 			t.Logf("pages: %v", pages)
 		})
 	}
+}
+
+// TestPagesOfAnEmptyTenantRead opens those that have nothing to show yet.
+func TestPagesOfAnEmptyTenantRead(t *testing.T) {
+	t.Parallel()
+	f := newFirm(t, "Acme Robotics")
+	f.do(http.MethodDelete, "/v1/agents/"+f.agent, nil, nil)
+	eachLook(t, func(t *testing.T, l look) {
+		b := newTab(t, f.sys.API, l)
+		b.signIn(f.Key)
+		b.crawl(1, b.reads, consolePath+"/", consolePath+"/search?q=nothing", consolePath+"/search")
+	})
 }
 
 // TestPagesReadWithoutScript opens them with JavaScript off.

@@ -49,6 +49,13 @@ func (r *recorder) faults() []string {
 	return left
 }
 
+// all returns what was seen, allowed or not.
+func (r *recorder) all() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]string(nil), r.seen...)
+}
+
 func (r *recorder) isAllowed(fault string) bool {
 	for _, a := range r.allowed {
 		if strings.Contains(fault, a) {
