@@ -5,33 +5,45 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 
 // keyOf is an API key without its secret.
 type keyOf struct {
-	ID         string     `json:"id"`
-	Name       string     `json:"name"`
-	Scopes     []string   `json:"scopes"`
-	CreatedAt  time.Time  `json:"created_at"`
-	LastUsedAt *time.Time `json:"last_used_at"`
-	ExpiresAt  *time.Time `json:"expires_at"`
+	ID            string     `json:"id"`
+	Name          string     `json:"name"`
+	Scopes        []string   `json:"scopes"`
+	Prefix        *string    `json:"prefix"`
+	Networks      []string   `json:"networks"`
+	RateLimit     *int       `json:"rate_limit"`
+	CreatedAt     time.Time  `json:"created_at"`
+	LastUsedAt    *time.Time `json:"last_used_at"`
+	ExpiresAt     *time.Time `json:"expires_at"`
+	PreviousUntil *time.Time `json:"overlap_ends_at"`
 }
 
-// keysPage is the data of pages/api-keys.html.
+// keysPage is the data of pages/keys.html.
 type keysPage struct {
 	list[keyOf]
-	Roles  []string
-	Form   url.Values
-	Secret string // of a key that was just made
-	Faults map[string]string
+	form
+	Roles  []tenancy.Role
+	Secret string // of a key that was just made or rotated
+	// PreviousUntil is until when the secret before it is accepted too; nil for not at all.
+	PreviousUntil *time.Time
+	// Rotated is the key whose rotation was refused.
+	Rotated string
 }
 
-// Value is what a field holds.
-func (p keysPage) Value(name string) string { return p.Form.Get(name) }
+// keyFields are the inputs of the form by the API's fields.
+var keyFields = map[string]string{
+	"body.name": "name", "body.scopes": "scopes", "body.expires_in": "expires_in", "body.networks": "networks", "body.rate_limit": "rate_limit",
+}
 
 func (s *server) keyRoutes() {
 	s.get("/keys", s.keys)
 	s.post("/keys", s.createKey)
+	s.post("/keys/{id}/rotate", s.rotateKey)
 	s.post("/keys/{id}/revoke", s.revokeKey)
 }
 
@@ -39,7 +51,10 @@ func (s *server) keys(c *call) error { return s.showKeys(c, keysPage{}) }
 
 // showKeys shows the list, with a new secret or what is wrong with a form.
 func (s *server) showKeys(c *call, p keysPage) error {
-	p.Roles = []string{"admin", "write", "replay", "read", "send-only"}
+	p.Roles = tenancy.Roles()
+	if p.fields = keyFields; p.Rotated != "" {
+		p.fields = map[string]string{"body.overlap": "overlap-" + p.Rotated}
+	}
 	if err := c.get("/v1/keys", c.pick(), &p.list); err != nil {
 		return err
 	}
@@ -47,38 +62,55 @@ func (s *server) showKeys(c *call, p keysPage) error {
 }
 
 func (s *server) createKey(c *call) error {
-	f := c.form()
-	in := map[string]any{"name": f.Get("name")}
-	if roles := f["scopes"]; len(roles) > 0 {
+	f := form{Form: c.form()}
+	in := map[string]any{"name": f.Value("name")}
+	if roles := f.Form["scopes"]; len(roles) > 0 {
 		in["scopes"] = roles
 	}
-	if networks := strings.Fields(f.Get("networks")); len(networks) > 0 {
+	if networks := items(f.Value("networks")); len(networks) > 0 {
 		in["networks"] = networks
 	}
-	if v := strings.TrimSpace(f.Get("expires_in")); v != "" {
+	if v := strings.TrimSpace(f.Value("expires_in")); v != "" {
 		in["expires_in"] = v
+	}
+	if n := typed(f.Value("rate_limit")); n != "" {
+		in["rate_limit"] = n
 	}
 	var made struct {
 		Secret string `json:"secret"`
 	}
 	if err := c.send(http.MethodPost, "/v1/keys", in, &made); err != nil {
-		return s.refusedKey(c, err)
+		return s.refusedKey(c, keysPage{form: f}, err)
 	}
 	return s.showKeys(c, keysPage{Secret: made.Secret})
 }
 
-func (s *server) refusedKey(c *call, err error) error {
-	f := faults(err)
-	if f == nil {
+func (s *server) rotateKey(c *call) error {
+	f := form{Form: c.form()}
+	var in any
+	if v := strings.TrimSpace(f.Value("overlap")); v != "" {
+		in = map[string]any{"overlap": v}
+	}
+	var made struct {
+		Secret        string     `json:"secret"`
+		PreviousUntil *time.Time `json:"overlap_ends_at"`
+	}
+	if err := c.send(http.MethodPost, "/v1/keys/"+url.PathEscape(c.id("id"))+"/rotate", in, &made); err != nil {
+		return s.refusedKey(c, keysPage{form: f, Rotated: c.id("id")}, err)
+	}
+	return s.showKeys(c, keysPage{Secret: made.Secret, PreviousUntil: made.PreviousUntil})
+}
+
+func (s *server) refusedKey(c *call, p keysPage, err error) error {
+	if !p.refuse(c, err) {
 		return err
 	}
-	c.status = refusal(err)
-	return s.showKeys(c, keysPage{Form: c.form(), Faults: f})
+	return s.showKeys(c, p)
 }
 
 func (s *server) revokeKey(c *call) error {
 	if err := c.send(http.MethodDelete, "/v1/keys/"+url.PathEscape(c.id("id")), nil, nil); err != nil {
-		return s.refusedKey(c, err)
+		return s.refusedKey(c, keysPage{}, err)
 	}
 	return c.redirect("/keys", "The key is revoked.")
 }

@@ -27,3 +27,13 @@ func lines(text string) []string {
 	}
 	return out
 }
+
+// badField is a refusal of one field, in the form of the API's.
+func badField(at, text string) *apiclient.Problem {
+	p := &apiclient.Problem{Status: http.StatusUnprocessableEntity, Title: "Unprocessable Entity", Detail: "the form is not valid"}
+	p.Errors = append(p.Errors, struct {
+		Message  string `json:"message"`
+		Location string `json:"location"`
+	}{text, at})
+	return p
+}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 
@@ -44,7 +45,7 @@ type instance struct {
 type pages map[string]*page
 
 // shared are the files that every page has.
-var shared = []string{"pages/layout.html", "pages/parts.html"}
+var shared = []string{"pages/layout.html", "pages/parts.html", "pages/webhook-fields.html"}
 
 func newPages() (pages, error) {
 	names, err := fs.Glob(pageFiles, "pages/*.html")
@@ -53,7 +54,7 @@ func newPages() (pages, error) {
 	}
 	out := pages{}
 	for _, name := range names {
-		if name == shared[0] || name == shared[1] {
+		if slices.Contains(shared, name) {
 			continue
 		}
 		p, err := newPage(name)
@@ -74,7 +75,7 @@ func newPage(name string) (*page, error) {
 	for _, t := range own.Templates() {
 		p.blocks[t.Name()] = true
 	}
-	p.parsed, err = template.New("").Funcs(functions(&instance{})).ParseFS(pageFiles, append(shared, name)...)
+	p.parsed, err = template.New("").Funcs(functions(&instance{})).ParseFS(pageFiles, append(slices.Clip(shared), name)...)
 	return p, err
 }
 

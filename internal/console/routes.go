@@ -14,6 +14,8 @@ func (s *server) register() {
 	s.portalRoutes()
 	s.webhookRoutes()
 	s.webhookFormRoutes()
+	s.bulkRetryRoutes()
+	s.portalLinkRoutes()
 	s.replayRoutes()
 	s.agentRoutes()
 	s.domainRoutes()

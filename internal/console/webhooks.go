@@ -1,6 +1,7 @@
 package console
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -24,6 +25,53 @@ type webhookOf struct {
 	CreatedAt       time.Time  `json:"created_at"`
 	LastDeliveredAt *time.Time `json:"last_delivered_at"`
 	DisabledReason  *string    `json:"disabled_reason"`
+
+	Headers       map[string]string `json:"headers"` // the values are ***
+	Auth          *authOf           `json:"auth"`
+	CA            *string           `json:"ca"`
+	Retry         *retryOf          `json:"retry"`
+	Ed25519       bool              `json:"ed25519"`
+	PublicKey     *string           `json:"public_key"`
+	Envelope      *string           `json:"envelope"`
+	EnvelopeUntil *time.Time        `json:"envelope_until"`
+}
+
+// authOf are credentials without their secrets.
+type authOf struct {
+	Type        string   `json:"type"`
+	Username    string   `json:"username"`
+	TokenURL    string   `json:"token_url"`
+	ClientID    string   `json:"client_id"`
+	Scopes      []string `json:"scopes"`
+	Certificate string   `json:"certificate"`
+}
+
+// retryOf is a retry policy. Numbers stay as the API writes them.
+type retryOf struct {
+	Type     string      `json:"type"`
+	Delays   []string    `json:"delays"`
+	Initial  string      `json:"initial"`
+	Factor   json.Number `json:"factor"`
+	Max      string      `json:"max"`
+	Attempts json.Number `json:"attempts"`
+	Jitter   json.Number `json:"jitter"`
+	Final    []int       `json:"final"`
+}
+
+// envelope is the form of the envelope; empty for Fanmail's own.
+func (w *webhookOf) envelope() string {
+	if w.Envelope == nil {
+		return ""
+	}
+	return *w.Envelope
+}
+
+// envelopeUntil is the end of that form as the API takes it; empty for none.
+func (w *webhookOf) envelopeUntil() string {
+	if w.EnvelopeUntil == nil {
+		return ""
+	}
+	return w.EnvelopeUntil.UTC().Format(time.RFC3339)
 }
 
 type filterOf struct {
@@ -89,8 +137,14 @@ type webhooksPage struct {
 type webhookPage struct {
 	healthyWebhook
 	Deliveries list[deliveryOf]
-	Faults     map[string]string
+	Faults     map[string]string // of an action
+	Filter     form
+	Statuses   []string
+	Filtered   bool
 }
+
+// filterFields are the inputs of the filter of deliveries by the API's parameters.
+var filterFields = map[string]string{"query.status": "status", "query.event_type": "event_type", "query.since": "since", "query.until": "until"}
 
 // secretPage is the data of pages/webhook-secret.html.
 type secretPage struct {
@@ -160,12 +214,38 @@ func (s *server) showWebhook(c *call, faults map[string]string) error {
 		return err
 	}
 	p.Health = healths[p.ID]
-	query := c.pick("status", "event_type")
-	query.Set("limit", "25")
-	if err := c.get(c.webhookURL()+"/deliveries", query, &p.Deliveries); err != nil {
+	if err := c.filtered(&p); err != nil {
 		return err
 	}
 	return c.page("webhook", p)
+}
+
+// filtered reads the deliveries that the page's filter selects. A filter that the API refuses is shown with the reason.
+func (c *call) filtered(p *webhookPage) error {
+	p.Filter, p.Statuses = form{Form: c.query(), fields: filterFields}, []string{"pending", "delivered", "failed"}
+	query := c.pick("status", "event_type", "since", "until")
+	p.Filtered = query.Has("status") || query.Has("event_type") || query.Has("since") || query.Has("until")
+	for _, name := range []string{"since", "until"} {
+		if query.Has(name) {
+			query.Set(name, moment(query.Get(name)))
+		}
+	}
+	query.Set("limit", "25")
+	for range searchPages {
+		p.Deliveries = list[deliveryOf]{}
+		err := c.get(c.webhookURL()+"/deliveries", query, &p.Deliveries)
+		if err != nil && p.Filtered && p.Filter.refuse(c, err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if len(p.Deliveries.Data) > 0 || p.Deliveries.NextCursor == nil {
+			break
+		}
+		query.Set("cursor", *p.Deliveries.NextCursor)
+	}
+	return nil
 }
 
 // actions are what a button of a webhook's page does, and what it asks first; "": nothing.
@@ -177,7 +257,6 @@ var actions = map[string]struct{ Ask, Done, method, path string }{
 	"delete":  {"Delete this webhook? Its pending deliveries end as failed.", "The webhook is deleted.", http.MethodDelete, ""},
 	"rotate":  {"Make a new signing secret? For 24 hours, requests are signed with the old one too.", "", http.MethodPost, "/rotate-secret"},
 	"test":    {"", "A test delivery is on its way.", http.MethodPost, "/test"},
-	"retry":   {"Retry the failed deliveries of the last 7 days?", "", http.MethodPost, "/retry"},
 }
 
 var changes = map[string]map[string]any{
@@ -211,14 +290,12 @@ func (s *server) actOnWebhook(c *call) error {
 	if change, ok := changes[name]; ok {
 		in = change
 	}
-	if name == "retry" {
-		in = map[string]any{"since": time.Now().Add(-7 * 24 * time.Hour).UTC().Format(time.RFC3339)}
+	if secret := c.form().Get("signing_secret"); secret != "" && name == "rotate" {
+		in = map[string]any{"signing_secret": secret}
 	}
 	var out struct {
 		SigningSecret string     `json:"signing_secret"`
 		PreviousUntil *time.Time `json:"previous_secret_expires_at"`
-		Retried       int        `json:"retried"`
-		NextCursor    *string    `json:"next_cursor"`
 		Missed        *struct {
 			Deliveries int  `json:"deliveries"`
 			Complete   bool `json:"complete"`
@@ -240,12 +317,6 @@ func (s *server) actOnWebhook(c *call) error {
 		return c.page("webhook-secret", secretPage{ID: c.id("id"), Secret: out.SigningSecret, PreviousUntil: out.PreviousUntil})
 	case name == "delete":
 		return c.redirect("/webhooks", a.Done)
-	case name == "retry":
-		more := ""
-		if out.NextCursor != nil {
-			more = " There are more: retry again."
-		}
-		return c.redirect(to, fmt.Sprintf("%d deliveries are pending again.%s", out.Retried, more))
 	case out.Missed != nil:
 		least := ""
 		if !out.Missed.Complete {
