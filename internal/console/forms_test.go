@@ -29,7 +29,7 @@ func (d *document) typed(action string) url.Values {
 		for n := range form.Descendants() {
 			name := attribute(n, "name")
 			switch {
-			case name == "":
+			case name == "", name == "csrf":
 			case n.Data == "textarea" && n.FirstChild != nil:
 				out.Add(name, n.FirstChild.Data)
 			case n.Data == "select":
@@ -326,11 +326,13 @@ func TestAPortalLinkIsMadeShownOnceAndRevoked(t *testing.T) {
 	w.call(w.tenantKey, "POST", "/v1/keys", map[string]any{"scopes": []string{"read"}}, &made)
 	viewer := w.signedIn(made.Secret)
 	require.Len(t, viewer.get("/portal-links").want(http.StatusOK).all("form[method=post]"), 1, "to sign out")
+	form.Del("csrf") // that of another session
 	viewer.post("/portal-links", form).want(http.StatusForbidden)
 	viewer.post("/portal-links/"+row+"/revoke", url.Values{}).want(http.StatusForbidden)
 	_, other := w.tenant("other")
 	stranger := w.signedIn(other)
 	require.NotContains(t, stranger.get("/portal-links").want(http.StatusOK).text, row)
+	form.Del("csrf") // that of another session
 	stranger.post("/portal-links", form).want(http.StatusNotFound)
 	stranger.post("/portal-links/"+row+"/revoke", url.Values{}).want(http.StatusNotFound)
 	require.Less(t, w.browser().get(path+"/").status, 400)

@@ -231,7 +231,7 @@ func (c *call) filtered(p *webhookPage) error {
 		}
 	}
 	query.Set("limit", "25")
-	for range searchPages {
+	for began := time.Now(); ; {
 		p.Deliveries = list[deliveryOf]{}
 		err := c.get(c.webhookURL()+"/deliveries", query, &p.Deliveries)
 		if err != nil && p.Filtered && p.Filter.refuse(c, err) {
@@ -240,12 +240,11 @@ func (c *call) filtered(p *webhookPage) error {
 		if err != nil {
 			return err
 		}
-		if len(p.Deliveries.Data) > 0 || p.Deliveries.NextCursor == nil {
-			break
+		if len(p.Deliveries.Data) > 0 || p.Deliveries.NextCursor == nil || time.Since(began) > passFor {
+			return nil
 		}
 		query.Set("cursor", *p.Deliveries.NextCursor)
 	}
-	return nil
 }
 
 // actions are what a button of a webhook's page does, and what it asks first; "": nothing.
