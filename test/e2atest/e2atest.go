@@ -84,7 +84,12 @@ type Database struct {
 // http://127.0.0.1:1; a webhook is at /A to /E.
 func New(t testing.TB, receiver string) *Database {
 	t.Helper()
-	url := pgtest.EmptyURL(t)
+	return In(t, pgtest.EmptyURL(t), receiver)
+}
+
+// In makes the tables and the accounts in a database, as [New] does.
+func In(t testing.TB, url, receiver string) *Database {
+	t.Helper()
 	d := &Database{URL: url, Pool: pgtest.Open(t, url)}
 	d.Exec(t, Schema)
 	d.Exec(t, `INSERT INTO users (id, email, name) VALUES ($1, 'ann@example.com', 'Ann'), ($2, 'ben@example.com', '')`, Ann, Ben)
