@@ -84,7 +84,7 @@ func (f *form) refuse(c *call, err error) bool {
 // typed is a number as it was typed. Another text stays a text, so that the API names its field.
 func typed(text string) any {
 	text = strings.TrimSpace(text)
-	if text != "" && strings.Contains("-0123456789", text[:1]) && json.Valid([]byte(text)) {
+	if text != "" && strings.ContainsAny(text[:1], "-0123456789") && json.Valid([]byte(text)) {
 		return json.RawMessage(text)
 	}
 	return text
