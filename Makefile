@@ -108,8 +108,10 @@ console-check: setup ## walk the console in Chromium, which is installed if miss
 console-bench: setup ## measure the console's pages with ten million deliveries beside 200 live ones a second; takes 8 GB of disk
 	@go -C test/browser test -tags consolebench -count=1 -vet=off -timeout 30m -v -run TestPagesWithTenMillionDeliveries .
 
-pictures: setup ## record the terminal for the README; needs the ports 8080 and 2525
+pictures: setup ## record the terminal and photograph the console for README and docs; needs the ports 8080 and 2525
 	@scripts/recording.sh
+	@scripts/chromium.sh
+	@go -C test/browser test -tags pictures -count=1 -vet=off -timeout 10m -run TestPicturesOfTheConsole .
 
 chart-check: ## check the chart, Compose, the Dockerfile and reproducible builds with the real tools
 	@scripts/chart-check.sh

@@ -54,6 +54,9 @@ func newHostileWorld(t testing.TB) *hostileWorld {
 		f.get("/v1/webhooks/"+w.broken+"/deliveries", nil, &d)
 		return len(d.Data) == 2 && d.Data[0].Attempts > 0 && d.Data[1].Attempts > 0
 	}, patience, 20*time.Millisecond)
+	f.do(http.MethodPost, "/v1/replays", map[string]any{
+		"since": "2020-01-01T00:00:00Z", "webhook_id": w.webhook, "mode": "all", "types": []string{"email.received"}, "agent_ids": []string{f.agent},
+	}, nil)
 	w.marks = []string{
 		"key", "description", "description-2", "subject", "sender", "recipient", "cc", "reply-to", "header", "text", "file-name", "label", "data-value", "refusal",
 	}
@@ -123,4 +126,28 @@ func TestStrangersTextsRunNothingForOperators(t *testing.T) {
 	pages := b.crawl(4, func(path string) { w.inspect(b, path, shown) }, consolePath+"/operator", consolePath+"/operator/tenants", consolePath+"/operator/tenants/"+w.id)
 	t.Logf("pages: %v", pages)
 	require.True(t, shown["tenant"], "no page shows the tenant's name")
+}
+
+// TestStrangersTextsRunNothingInPortals walks the pages of a portal link whose webhooks and deliveries are hostile.
+func TestStrangersTextsRunNothingInPortals(t *testing.T) {
+	t.Parallel()
+	w := newHostileWorld(t)
+	w.marks = []string{"description", "description-2", "subject", "refusal", "data-value"}
+	link := w.portal("https://app.example.com", map[string]any{"accent": "#0a5bd3", "language": "de"}, w.webhook, w.broken)
+	b := newTab(t, w.sys.API, look{})
+	shown := map[string]bool{}
+	pages := b.crawl(4, func(path string) { w.inspect(b, path, shown) }, w.pathOf(link))
+	t.Logf("pages: %v; shown: %v", pages, shown)
+	for _, m := range w.marks {
+		require.True(t, shown[m], "no page shows the hostile %s, so nothing is proven of it", m)
+	}
+	// A theme is text of a customer in a style sheet: only colours and an image may be there.
+	for _, theme := range []map[string]any{
+		{"accent": "#fff;} body{background:url(" + w.canary.URL + "/theme)}"}, {"background": "url(" + w.canary.URL + "/theme)"},
+		{"logo": w.canary.URL + "/logo.png"}, {"logo": "data:image/svg+xml;base64,PHN2Zy8+"}, {"language": w.canary.brief("language")},
+	} {
+		err := w.Do(t.Context(), http.MethodPost, "/v1/portal-links", nil, map[string]any{"webhook_ids": []string{w.webhook}, "theme": theme}, nil)
+		require.ErrorContains(t, err, "422", "theme %v", theme)
+	}
+	require.Empty(t, w.canary.requests())
 }
