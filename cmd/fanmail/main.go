@@ -36,6 +36,7 @@ type cli struct {
 	Import      importCmd                 `cmd:"" help:"Import from another system (for operators)."`
 	Keys        keysCmd                   `cmd:"" help:"List, create and revoke API keys."`
 	PortalLinks portalLinksCmd            `cmd:"" name:"portal-links" help:"List, create and revoke links that show webhooks to customers."`
+	Audit       auditCmd                  `cmd:"" help:"List who changed what, when and from which address."`
 	Tenants     tenantsCmd                `cmd:"" help:"List and create tenants."`
 	Activity    activityCmd               `cmd:"" help:"Print the deliveries over time, and what waits."`
 	Stats       statsCmd                  `cmd:"" help:"Print counts, latencies and the backlog of deliveries."`

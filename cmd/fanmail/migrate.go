@@ -32,6 +32,7 @@ type maintainCmd struct {
 	app.Database
 	app.Waiting
 	app.Logging
+	app.Retention
 	Every    time.Duration `help:"Repeat the maintenance at this interval. Defaults to one round."`
 	HTTPAddr string        `name:"http-addr" env:"FANMAIL_HTTP_ADDR" default:"off" help:"Address of /healthz, /readyz and /metrics. Needs --every."`
 }
@@ -43,7 +44,7 @@ func (c *maintainCmd) Run(ctx context.Context) error {
 		return err
 	}
 	defer c.Follow(ctx, log)()
-	return app.Maintain(ctx, c.Database, c.Every, app.Lifecycle{HTTPAddr: c.HTTPAddr, Waiting: c.Waiting}, log)
+	return app.Maintain(ctx, c.Database, c.Every, c.Retention, app.Lifecycle{HTTPAddr: c.HTTPAddr, Waiting: c.Waiting}, log)
 }
 
 type streamsCmd struct {

@@ -58,6 +58,7 @@ func TestTheAuditLogSaysWhoChangedWhat(t *testing.T) {
 	c.do("PATCH", "/v1/webhooks/"+hook, map[string]any{"url": "nonsense"}).want(t, 422)
 	got := c.do("GET", "/v1/audit?object="+hook+"&operation=change-webhook", nil).want(t, 200).json["data"].([]any)
 	require.Len(t, got, 1)
+	w.operator.do("GET", "/v1/audit?tenant_id=x", nil).want(t, 422).names(t, "query.tenant_id")
 	e := got[0].(map[string]any)
 	require.Equal(t, "", e["before"].(map[string]any)["description"])
 	require.Equal(t, "new", e["after"].(map[string]any)["description"])

@@ -94,7 +94,7 @@ func TestWhatIsDeletedLeavesTheTables(t *testing.T) {
 	require.Equal(t, 1, w.rows(`SELECT count(*) FROM fanmail.webhooks WHERE description = '' AND filter_labels = '{}' AND filter_agent_ids = '{}'`))
 	key := c.do("POST", "/v1/keys", map[string]any{}).want(t, 201).text("id")
 	c.do("DELETE", "/v1/keys/"+key, nil).want(t, 204)
-	rules := append(subscribers.RetentionRules(), api.RetentionRules()...)
+	rules := append(subscribers.RetentionRules(), api.RetentionRules(0)...)
 	age := func() {
 		_, err := w.pool.Exec(t.Context(), `UPDATE fanmail.webhooks SET deleted_at = deleted_at - interval '30 days 1 second'`)
 		require.NoError(t, err)

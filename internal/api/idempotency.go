@@ -240,8 +240,8 @@ func (k *storedResponse) store(ctx context.Context, tx pgx.Tx, c *captured) erro
 
 // RetentionRules deletes stored responses after 24 hours, and revoked keys and ended portal links after 30 days. Requests
 // ignore older responses, so that a late run does no harm.
-func RetentionRules() []retention.Rule {
-	return append(audit.RetentionRules(), []retention.Rule{
+func RetentionRules(keepAudit time.Duration) []retention.Rule {
+	return append(audit.RetentionRules(keepAudit), []retention.Rule{
 		retention.Rows("delete the keys that were revoked long ago", tenancy.DeleteRevoked, tenancy.KeepRevoked.Seconds()),
 		retention.Rows("delete the portal links that ended long ago", tenancy.DeletePortals, tenancy.KeepPortals.Seconds()),
 		retention.Rows("delete old idempotency keys",

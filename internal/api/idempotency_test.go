@@ -48,7 +48,7 @@ func TestARequestWithAKeyTakesEffectOnce(t *testing.T) {
 	// After 24 hours the key is free.
 	_, err := w.pool.Exec(ctx, `UPDATE fanmail.idempotency_keys SET created_at = created_at - interval '24 hours 1 second'`)
 	require.NoError(t, err)
-	_, err = retention.Run(ctx, w.pool, api.RetentionRules())
+	_, err = retention.Run(ctx, w.pool, api.RetentionRules(0))
 	require.NoError(t, err)
 	var kept int
 	require.NoError(t, w.pool.QueryRow(ctx, `SELECT count(*) FROM fanmail.idempotency_keys`).Scan(&kept))
@@ -56,7 +56,7 @@ func TestARequestWithAKeyTakesEffectOnce(t *testing.T) {
 	later := c.do("POST", "/v1/webhooks", hook, "Idempotency-Key", "k1").want(t, 201)
 	require.NotEqual(t, first.text("id"), later.text("id"))
 	require.Equal(t, string(later.raw), string(c.do("POST", "/v1/webhooks", hook, "Idempotency-Key", "k1").want(t, 201).raw))
-	_, err = retention.Run(ctx, w.pool, api.RetentionRules())
+	_, err = retention.Run(ctx, w.pool, api.RetentionRules(0))
 	require.NoError(t, err)
 	require.NoError(t, w.pool.QueryRow(ctx, `SELECT count(*) FROM fanmail.idempotency_keys`).Scan(&kept))
 	require.Equal(t, 1, kept, "a response is stored for 24 hours")

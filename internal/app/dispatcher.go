@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"slices"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -30,11 +31,12 @@ type DispatcherConfig struct {
 	Messages    string `name:"delivery-messages" env:"FANMAIL_DELIVERY_MESSAGES" default:"partition" enum:"partition,webhook" help:"What a message to another dispatcher holds: partition: the deliveries of a batch of events to all webhooks of a partition; webhook: those to one webhook, with its id in the subject and those of deliveries and events in headers."`
 	Maintenance string `name:"maintenance" env:"FANMAIL_MAINTENANCE" default:"on" enum:"on,off" help:"on: create and drop the tables' partitions, which needs the rights of their owner; off: 'fanmail maintain' does it."`
 	AgentWebhooks
+	Retention
 }
 
 // Validate names the first setting that cannot work.
 func (c DispatcherConfig) Validate() error {
-	return firstError(c.Database.validate, c.NATS.validate, c.Lifecycle.validate, c.Proxy.validate, c.Secrets.validate, c.Blobs.validate, c.AgentWebhooks.validate, func() error {
+	return firstError(c.Database.validate, c.NATS.validate, c.Lifecycle.validate, c.Proxy.validate, c.Secrets.validate, c.Blobs.validate, c.AgentWebhooks.validate, c.Retention.validate, func() error {
 		if c.Slots < 0 {
 			return wrong("--slots", "FANMAIL_SLOTS", "must not be negative")
 		}
@@ -76,7 +78,7 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 		Name: c.Name, Slots: c.Slots, SlowSlots: c.SlowSlots, AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks,
 		AllowPorts: c.AllowPorts, Proxy: proxy, ProxyFilters: c.ProxyFilters, Secrets: p.keys, Blobs: p.blobStore(), Usage: p.counter(),
 		ReplayRate: c.ReplayRate, MessagePerWebhook: c.Messages == "webhook", Agents: engine.AgentOptions{Slots: c.AgentSlots, Deprecated: c.Deprecated, Sunset: c.Sunset},
-		Maintain: c.Maintenance != off, Retention: retentionRules(), Drain: p.drain, Streams: p.streams, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer(),
+		Maintain: c.Maintenance != off, Retention: c.Retention.rules(), Drain: p.drain, Streams: p.streams, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer(),
 	})
 	if err != nil {
 		return err
@@ -94,7 +96,19 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 	return nil
 }
 
-// retentionRules are those of the tables that the engine does not know.
-func retentionRules() []retention.Rule {
-	return slices.Concat(api.RetentionRules(), console.RetentionRules())
+// Retention configures how long rows are kept that no other setting bounds.
+type Retention struct {
+	Audit time.Duration `name:"audit-retention" env:"FANMAIL_AUDIT_RETENTION" default:"8760h" help:"How long entries of the audit log are kept, at least 24h."`
+}
+
+func (r Retention) validate() error {
+	if r.Audit != 0 && r.Audit < 24*time.Hour {
+		return wrong("--audit-retention", "FANMAIL_AUDIT_RETENTION", "must be at least 24h: the audit log is dropped by the day")
+	}
+	return nil
+}
+
+// rules are those of the tables that the engine does not know.
+func (r Retention) rules() []retention.Rule {
+	return slices.Concat(api.RetentionRules(r.Audit), console.RetentionRules())
 }

@@ -44,7 +44,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 		"api": func(l *zap.Logger) error {
 			return RunAPI(t.Context(), APIConfig{Database: db, NATS: broker, Lifecycle: life, Addr: "127.0.0.1:0"}, l)
 		},
-		"maintain": func(l *zap.Logger) error { return Maintain(t.Context(), db, time.Minute, life, l) },
+		"maintain": func(l *zap.Logger) error { return Maintain(t.Context(), db, time.Minute, Retention{}, life, l) },
 	}
 	families := map[string]*family{}
 	exporters := map[string][]string{}

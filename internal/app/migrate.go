@@ -51,8 +51,8 @@ func Migrate(ctx context.Context, c Database, wait Waiting, grants bool, log *za
 // tables' owner. It does nothing while another process does. With every it runs
 // rounds until ctx ends and serves its state at life.HTTPAddr, so that its failure
 // is noticed where it replaces the dispatchers' maintenance.
-func Maintain(ctx context.Context, c Database, every time.Duration, life Lifecycle, log *zap.Logger) error {
-	if err := firstError(c.validate, life.validate); err != nil {
+func Maintain(ctx context.Context, c Database, every time.Duration, keep Retention, life Lifecycle, log *zap.Logger) error {
+	if err := firstError(c.validate, keep.validate, life.validate); err != nil {
 		return err
 	}
 	p := newProcess("maintain", life, log)
@@ -64,7 +64,7 @@ func Maintain(ctx context.Context, c Database, every time.Duration, life Lifecyc
 			return err
 		}
 		defer pool.Close()
-		return p.maintenance(pool, every).Round(ctx)
+		return p.maintenance(pool, every, keep).Round(ctx)
 	}
 	stopStatus, err := p.serveStatus(ctx, life)
 	if err != nil {
@@ -78,12 +78,12 @@ func Maintain(ctx context.Context, c Database, every time.Duration, life Lifecyc
 		}
 		return err
 	}
-	p.add("maintenance", p.maintenance(p.pool, every).Run)
+	p.add("maintenance", p.maintenance(p.pool, every, keep).Run)
 	return p.work(ctx)
 }
 
-func (p *process) maintenance(pool *pgxpool.Pool, every time.Duration) *dispatch.Maintenance {
-	return engine.Maintenance(pool, every, engine.Options{Retention: retentionRules(), Log: p.log, Registerer: p.registry})
+func (p *process) maintenance(pool *pgxpool.Pool, every time.Duration, keep Retention) *dispatch.Maintenance {
+	return engine.Maintenance(pool, every, engine.Options{Retention: keep.rules(), Log: p.log, Registerer: p.registry})
 }
 
 // MakeStreams waits for the broker and creates or updates the streams and

@@ -1,21 +1,23 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/retention"
 )
 
-// Retention is how long entries are kept.
+// Retention is how long entries are kept by default.
 const Retention = 365 * 24 * time.Hour
 
 // Scan is how many entries one call of [List] looks through for those that match a filter.
@@ -63,66 +65,117 @@ type Filter struct {
 
 const columns = `id, created_at, tenant_id, actor_kind, actor_id, actor_name, address, operation, object, before, after`
 
-// The bound on created_at alone prunes partitions, which a row comparison does not. The
-// index audit_log_tenant gives the order, and the primary key that of all tenants.
-const history = ` FROM fanmail.audit_log
-	WHERE TENANT created_at <= $1 AND (created_at, id) < ($1, $2) AND created_at >= $3 AND created_at < $4
-	ORDER BY created_at DESC, id DESC`
-
-// The matches among the next Scan entries and, if these are fewer than asked for, the last
-// entry looked at.
-var list = fmt.Sprintf(`
-WITH wanted AS MATERIALIZED (
-	SELECT * FROM (SELECT `+columns+history+` LIMIT %[1]d) AS seen
-	WHERE ($6 = '' OR actor_id = $6 OR actor_name = $6) AND ($7 = '' OR operation = $7) AND ($8 = '' OR object = $8)
+// The matches among the next entries of a day, and then the last entry looked at, with how
+// many were. The index audit_log_tenant gives the order, and the primary key that of all
+// tenants.
+const ofDay = `
+WITH seen AS MATERIALIZED (
+	SELECT ` + columns + ` FROM fanmail.audit_log
+	WHERE TENANT created_at >= '{day}' AND created_at < '{next day}' AND (created_at, id) < ($1, $2) AND created_at >= $3 AND created_at < $4
 	ORDER BY created_at DESC, id DESC LIMIT $5
 )
-SELECT *, false FROM wanted
+SELECT ` + columns + `, 0 FROM (SELECT * FROM seen WHERE ($7 = '' OR actor_id = $7 OR actor_name = $7) AND ($8 = '' OR operation = $8) AND ($9 = '' OR object = $9)
+	ORDER BY created_at DESC, id DESC LIMIT $6) AS wanted
 UNION ALL
-SELECT *, true FROM (
-	SELECT `+columns+strings.Replace(history, "WHERE", "WHERE (SELECT count(*) FROM wanted) < $5 AND", 1)+` OFFSET %[1]d - 1 LIMIT 1
-) AS last`, Scan)
+SELECT ` + columns + `, (SELECT count(*) FROM seen) FROM (SELECT * FROM seen ORDER BY created_at, id LIMIT 1) AS last`
 
-// List returns up to limit entries after a place, newest first. It looks through [Scan]
-// entries at most. It then also returns the place to continue from; that is zero if limit
-// was reached or nothing is left.
-func List(ctx context.Context, db pg.DB, f Filter, after pg.Place, limit int) ([]Entry, pg.Place, error) {
+// firstRead is how many entries a filtered list reads first. Each further read is four times
+// as large.
+const firstRead = 200
+
+// maxDays bounds the days that one call of [List] looks through.
+const maxDays = 400
+
+// List returns up to limit entries after a place, newest first. It reads one day with each
+// statement, and looks through [Scan] entries at most. It then also returns the place to
+// continue from; that is zero if limit was reached or nothing is left.
+func List(ctx context.Context, pool *pgxpool.Pool, f Filter, after pg.Place, limit int) ([]Entry, pg.Place, error) {
+	days, err := daysOf(ctx, pool, f, after)
+	if err != nil {
+		return nil, pg.Place{}, err
+	}
+	var list []Entry
+	scan, size := Scan, limit
+	if f.Actor != "" || f.Operation != "" || f.Object != "" {
+		size = max(limit, firstRead)
+	}
+	for i, day := range days {
+		if i == maxDays {
+			return list, after, nil
+		}
+		for {
+			n := min(size, scan)
+			found, end, seen, err := readDay(ctx, pool, day, f, after, n, limit-len(list))
+			if err != nil {
+				return nil, pg.Place{}, fmt.Errorf("read the audit log: %w", err)
+			}
+			if list = append(list, found...); len(list) == limit {
+				return list, pg.Place{}, nil
+			}
+			if scan -= seen; seen < n {
+				break
+			}
+			if after, size = end, size*4; scan == 0 {
+				return list, after, nil
+			}
+		}
+		after = pg.Place{CreatedAt: day.Start()}
+	}
+	return list, pg.Place{}, nil
+}
+
+// daysOf returns the days of the filter that have a partition, newest first.
+func daysOf(ctx context.Context, pool *pgxpool.Pool, f Filter, after pg.Place) ([]pg.Day, error) {
+	names, err := pg.Partitions(ctx, pool, "audit_log")
+	if err != nil {
+		return nil, fmt.Errorf("read the audit log: %w", err)
+	}
+	var days []pg.Day
+	for _, name := range slices.Backward(names) {
+		start, err := time.Parse("20060102", strings.TrimPrefix(name, "audit_log_"))
+		switch {
+		case err != nil, !f.Until.IsZero() && !start.Before(f.Until), !after.CreatedAt.IsZero() && start.After(after.CreatedAt):
+		case start.Add(24 * time.Hour).After(f.Since):
+			days = append(days, pg.DayOf(start))
+		}
+	}
+	return days, nil
+}
+
+// readDay looks through up to n entries of a day after a place. It returns up to limit
+// matches, the place of the last entry looked at, and how many were.
+func readDay(ctx context.Context, db pg.DB, day pg.Day, f Filter, after pg.Place, n, limit int) (found []Entry, end pg.Place, seen int, err error) {
 	at, id := after.Bound()
 	since, until := pg.Range(f.Since, f.Until)
-	statement, args := strings.ReplaceAll(list, "TENANT", ""), []any{at, id, since, until, limit, f.Actor, f.Operation, f.Object}
+	statement, args := strings.ReplaceAll(day.In(ofDay), "TENANT", ""), []any{at, id, since, until, n, limit, f.Actor, f.Operation, f.Object}
 	if !f.TenantID.IsZero() {
-		statement, args = strings.ReplaceAll(list, "TENANT", "tenant_id = $9 AND"), append(args, f.TenantID)
+		statement, args = strings.ReplaceAll(day.In(ofDay), "TENANT", "tenant_id = $10 AND"), append(args, f.TenantID)
 	}
 	rows, err := db.Query(ctx, statement, args...)
 	if err != nil {
-		return nil, pg.Place{}, fmt.Errorf("read the audit log: %w", err)
+		return nil, end, 0, err
 	}
-	var found []Entry
-	var end pg.Place
-	var e Entry
-	var address *netip.Addr
-	var last bool
-	_, err = pgx.ForEachRow(rows, []any{&e.ID, &e.CreatedAt, &e.TenantID, &e.ActorKind, &e.ActorID, &e.ActorName, &address, &e.Operation, &e.Object, &e.Before, &e.After, &last}, func() error {
-		if last {
+	defer rows.Close()
+	for rows.Next() {
+		var e Entry
+		var address *netip.Addr
+		if err := rows.Scan(&e.ID, &e.CreatedAt, &e.TenantID, &e.ActorKind, &e.ActorID, &e.ActorName, &address, &e.Operation, &e.Object, &e.Before, &e.After, &seen); err != nil {
+			return nil, end, 0, err
+		}
+		if seen > 0 {
 			end = pg.Place{CreatedAt: e.CreatedAt, ID: e.ID}
-			return nil
+			continue
 		}
-		one := e
-		one.CreatedAt, one.Address = e.CreatedAt.UTC(), netip.Addr{}
+		e.CreatedAt = e.CreatedAt.UTC()
 		if address != nil {
-			one.Address = *address
+			e.Address = *address
 		}
-		one.Before, one.After = append(json.RawMessage(nil), e.Before...), append(json.RawMessage(nil), e.After...)
-		found = append(found, one)
-		return nil
-	})
-	if err != nil {
-		return nil, pg.Place{}, fmt.Errorf("read the audit log: %w", err)
+		found = append(found, e)
 	}
-	return found, end, nil
+	return found, end, seen, rows.Err()
 }
 
-// RetentionRules drops the days of entries that are past [Retention].
-func RetentionRules() []retention.Rule {
-	return []retention.Rule{retention.Days("audit_log", Retention, nil)}
+// RetentionRules drops the days of entries that are older than keep; 0 means [Retention].
+func RetentionRules(keep time.Duration) []retention.Rule {
+	return []retention.Rule{retention.Days("audit_log", cmp.Or(keep, Retention), nil)}
 }

@@ -20,4 +20,5 @@ func (s *server) register() {
 	s.agentRoutes()
 	s.domainRoutes()
 	s.keyRoutes()
+	s.auditRoutes()
 }

@@ -350,3 +350,26 @@ func TestAnEdgeHasNoDatabase(t *testing.T) {
 	require.Equal(t, "desk@example.com", env["FANMAIL_POSTMASTER"].Value)
 	require.Equal(t, "inet:rspamd.mail:11332?name=rspamd,unix:/run/clamav", env["FANMAIL_MILTER"].Value)
 }
+
+func TestTheAPIKnowsItsURLItsProxiesAndHowLongTheAuditLogIsKept(t *testing.T) {
+	t.Parallel()
+	env := func(pod string, args ...string) map[string]string {
+		out := map[string]string{}
+		for _, c := range pods(t, render(t, args...))[pod].Spec.Containers {
+			for _, e := range c.Env {
+				out[e.Name] = e.Value
+			}
+		}
+		return out
+	}
+	const api, maintain = "Deployment/mx-fanmail-api", "Deployment/mx-fanmail-maintain"
+	require.NotContains(t, env(api), "FANMAIL_PUBLIC_URL")
+	require.NotContains(t, env(api), "FANMAIL_TRUSTED_PROXIES")
+	set := []string{"--set", "api.publicURL=https://mail.example.com,api.trustedProxies={10.0.0.0/8,2001:db8::/32},maintain.auditRetention=48h"}
+	require.Equal(t, "https://mail.example.com", env(api, set...)["FANMAIL_PUBLIC_URL"])
+	require.Equal(t, "10.0.0.0/8,2001:db8::/32", env(api, set...)["FANMAIL_TRUSTED_PROXIES"])
+	require.Equal(t, "48h", env(maintain, set...)["FANMAIL_AUDIT_RETENTION"])
+	require.Equal(t, "48h", env("Deployment/mx-fanmail-dispatcher", set...)["FANMAIL_AUDIT_RETENTION"])
+	_, err := helm(t, "template", "mx", chartDir, "--set", "api.trustedProxies={proxy}")
+	require.Error(t, err)
+}
