@@ -23,7 +23,7 @@ func TestSigningInAndOut(t *testing.T) {
 	b.rec.allow("status of 401")
 	b.fill("API key", "fm_wrong")
 	b.press("Sign in")
-	b.sees("The key is unknown or revoked.")
+	b.sees("The key is unknown, revoked or expired.")
 	b.accessible()
 	b.fill("API key", f.Key)
 	b.press("Sign in")
