@@ -145,7 +145,7 @@ func (p *process) addAPI(ctx context.Context, c APIConfig, l net.Listener) error
 // diagnose makes the checks of [Diagnose] with this process's settings.
 func (c *APIConfig) diagnose(ctx context.Context) []api.Finding {
 	var out []api.Finding
-	for _, f := range Diagnose(ctx, DoctorConfig{Database: c.Database, NATS: c.NATS, Secrets: c.Secrets, Blobs: c.Blobs}) {
+	for _, f := range Diagnose(ctx, DoctorConfig{Database: c.Database, NATS: c.NATS, Secrets: c.Secrets, Blobs: c.Blobs, Process: "api"}) {
 		out = append(out, api.Finding(f))
 	}
 	return out

@@ -180,6 +180,9 @@ func takesEvents(nc *nats.Conn) error {
 	return nil
 }
 
+// inboxes is where replies to a process arrive.
+func inboxes(process string) string { return "_INBOX_" + process }
+
 // options returns the options of a process's connection.
 func (c *NATS) options(name string, log *zap.Logger) []nats.Option {
 	reached := func(*nats.Conn) { log.Info("reached the broker") }
@@ -187,7 +190,7 @@ func (c *NATS) options(name string, log *zap.Logger) []nats.Option {
 	opts := []nats.Option{
 		nats.Name("fanmail-" + name),
 		// Replies arrive on a subject that only this process's user may subscribe to.
-		nats.CustomInboxPrefix("_INBOX_" + name),
+		nats.CustomInboxPrefix(inboxes(name)),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(250 * time.Millisecond),
 		// Otherwise a user that is refused twice is never tried again.

@@ -30,6 +30,10 @@ type DoctorConfig struct {
 	Blobs    Blobs    `embed:""`
 
 	MailDomain `embed:""`
+
+	// Process is the kind of the process that asks, whose user may subscribe to its own inboxes alone. "" means the
+	// command.
+	Process string `kong:"-"`
 }
 
 const (
@@ -48,7 +52,7 @@ const (
 func Diagnose(ctx context.Context, c DoctorConfig) []Finding {
 	e := &examination{}
 	e.database(ctx, c)
-	e.broker(ctx, c.NATS)
+	e.broker(ctx, c.NATS, c.Process)
 	e.mailDomain(ctx, c.MailDomain)
 	return e.found
 }
@@ -284,14 +288,18 @@ func (e *examination) work(ctx context.Context, conn *pgx.Conn) {
 	}
 }
 
-func (e *examination) broker(ctx context.Context, c NATS) {
+func (e *examination) broker(ctx context.Context, c NATS, process string) {
 	ctx, cancel := context.WithTimeoutCause(ctx, checkTimeout, fmt.Errorf("no answer within %s", checkTimeout))
 	defer cancel()
 	if err := c.validate(); err != nil {
 		e.add("broker", FindingFail, "set --nats-url (FANMAIL_NATS_URL), or --dir to that of `fanmail up`", "%w", err)
 		return
 	}
-	nc, err := nats.Connect(c.URL.Reveal(), append(c.credentials(), nats.Name("fanmail-doctor"), nats.Timeout(checkTimeout/2))...)
+	opts := append(c.credentials(), nats.Name("fanmail-doctor"), nats.Timeout(checkTimeout/2))
+	if process != "" {
+		opts = append(opts, nats.CustomInboxPrefix(inboxes(process)))
+	}
+	nc, err := nats.Connect(c.URL.Reveal(), opts...)
 	if err != nil {
 		e.add("broker", FindingFail, remedy(err, "start NATS, or correct --nats-url (FANMAIL_NATS_URL) and its credentials"), "is unreachable: %w", err)
 		return

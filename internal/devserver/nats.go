@@ -17,7 +17,8 @@ type NATSOptions struct {
 	Port int
 	// Sync makes JetStream write to disk before it acknowledges.
 	Sync bool
-	// MaxStore is how many bytes all streams on disk may reserve. 0 means three quarters of what the disk has free.
+	// MaxStore is how many bytes all streams on disk may reserve, unless Config says it. 0 means three quarters of what the
+	// disk has free.
 	MaxStore int64
 	// Config is the path of a nats-server configuration file, for users, permissions, TLS and a cluster. The options above
 	// override it. "" means none.
@@ -43,7 +44,7 @@ func StartNATS(o NATSOptions) (*NATS, error) {
 	opts.ServerName = cmp.Or(opts.ServerName, "fanmail-embedded")
 	opts.Host, opts.Port = "127.0.0.1", port
 	opts.JetStream, opts.StoreDir, opts.SyncAlways = true, o.Dir, o.Sync
-	if o.MaxStore > 0 {
+	if o.MaxStore > 0 && opts.JetStreamMaxStore <= 0 {
 		opts.JetStreamMaxStore = o.MaxStore
 	}
 	opts.MaxPayload = 1 << 20

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/internal/devserver/freeport"
+	"github.com/fanmail-dev/fanmail/test/natstest"
 )
 
 // routeCertificates runs deploy/nats/certificates.sh and returns its folder.
@@ -38,7 +39,7 @@ func clusterNode(t *testing.T, name, host string, port int, certificates string,
 	o, err := server.ProcessConfigFile("../../deploy/nats/cluster.conf")
 	require.NoError(t, err)
 	o.Host, o.Port, o.HTTPHost, o.HTTPPort = "127.0.0.1", server.RANDOM_PORT, "127.0.0.1", server.RANDOM_PORT
-	o.StoreDir, o.NoSigs, o.NoLog = t.TempDir(), true, true
+	o.StoreDir, o.JetStreamMaxStore, o.NoSigs, o.NoLog = t.TempDir(), natstest.MaxStore, true, true
 	change(o)
 	s, err := server.NewServer(o)
 	require.NoError(t, err)

@@ -20,14 +20,14 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/stream"
 )
 
-// maxStore is what the streams of a test's server may reserve, so that no test depends on how full the disk is. They write
+// MaxStore is what the streams of a test's server may reserve, so that no test depends on how full the disk is. They write
 // some megabytes.
-const maxStore = 64 << 30
+const MaxStore = 64 << 30
 
 // URL starts a server and returns its URL. It has no streams yet.
 func URL(t testing.TB) string {
 	t.Helper()
-	s, err := devserver.StartNATS(devserver.NATSOptions{Dir: t.TempDir(), MaxStore: maxStore})
+	s, err := devserver.StartNATS(devserver.NATSOptions{Dir: t.TempDir(), MaxStore: MaxStore})
 	require.NoError(t, err)
 	t.Cleanup(s.Stop)
 	return s.URL()
@@ -40,7 +40,7 @@ func Configured(t testing.TB, config string) (url, dir string) {
 	dir = t.TempDir()
 	file := filepath.Join(t.TempDir(), "nats.conf")
 	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
-	s, err := devserver.StartNATS(devserver.NATSOptions{Dir: dir, Config: file})
+	s, err := devserver.StartNATS(devserver.NATSOptions{Dir: dir, Config: file, MaxStore: MaxStore})
 	require.NoError(t, err)
 	t.Cleanup(s.Stop)
 	return s.URL(), dir
@@ -78,7 +78,7 @@ func Cluster(t testing.TB) (url string, stopOthers func()) {
 	var servers [3]*server.Server
 	for i, port := range ports {
 		s, err := server.NewServer(&server.Options{
-			ServerName: fmt.Sprint("node-", i), Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
+			ServerName: fmt.Sprint("node-", i), Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: MaxStore, NoSigs: true, NoLog: true,
 			Cluster: server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: port}, Routes: server.RoutesFromStr(strings.TrimSuffix(routes, ",")),
 		})
 		require.NoError(t, err)
