@@ -10,6 +10,9 @@ LDFLAGS := -X github.com/fanmail-dev/fanmail/internal/app.version=$(VERSION)
 # so the other modules run with -count=1. The tests of test/chart need more tools; `make chart-check` runs them.
 MODULES := . test/e2e test/chaos test/bench
 
+# The tests of test/browser need Chromium; `make console-check` runs them.
+LINTED := $(MODULES) test/browser
+
 # Tests mostly wait for servers, so more packages than processors run at once.
 PARALLEL ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 

@@ -60,7 +60,7 @@ func TestTheAuditLogSaysWhoChangedWhat(t *testing.T) {
 	require.Len(t, got, 1)
 	w.operator.do("GET", "/v1/audit?tenant_id=x", nil).want(t, 422).names(t, "query.tenant_id")
 	e := got[0].(map[string]any)
-	require.Equal(t, "", e["before"].(map[string]any)["description"])
+	require.Empty(t, e["before"].(map[string]any)["description"])
 	require.Equal(t, "new", e["after"].(map[string]any)["description"])
 	require.Equal(t, "key", e["actor_kind"])
 	require.Equal(t, "127.0.0.1", e["address"])

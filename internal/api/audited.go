@@ -16,7 +16,7 @@ type pending struct {
 	operation, object string
 	of                events.TenantID // that the path or the query names
 	body              []byte
-	before, after     any
+	after             any
 	written           bool
 }
 

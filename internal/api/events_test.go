@@ -211,7 +211,11 @@ func TestATestDeliveryHasASampleOrDataOfOnesOwn(t *testing.T) {
 	require.Equal(t, "email.bounced", typ)
 	require.JSONEq(t, `{"n":1}`, data)
 	for _, bad := range []map[string]any{
-		{"type": "email.sent"}, {"type": "no.such"}, {"type": "email.received", "data": 1}, {"data": []int{1}}, {"kind": "x"},
+		{"type": "email.sent"},
+		{"type": "no.such"},
+		{"type": "email.received", "data": 1},
+		{"data": []int{1}},
+		{"kind": "x"},
 		{"data": map[string]any{"x": strings.Repeat("x", 300<<10)}},
 	} {
 		c.do("POST", path, bad).want(t, 422)

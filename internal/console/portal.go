@@ -124,7 +124,7 @@ func (s *server) portalRoutes() {
 	} {
 		method, path, _ := strings.Cut(pattern, " ")
 		s.portal.HandleFunc(method+" "+Base+path, func(w http.ResponseWriter, r *http.Request) {
-			s.serve(w, r, func(c *call) error {
+			s.serve(w, r, func(c *call) error { //nolint:contextcheck // the call has the request's
 				link := r.Context().Value(doorKey{}).(door).portal
 				err := h(c, link)
 				var p *apiclient.Problem

@@ -230,12 +230,32 @@ func TestPagesWithTenMillionDeliveries(t *testing.T) {
 		who  *reader
 		path string
 	}{
-		{tenant, "/"}, {tenant, "/events"}, {tenant, "/events?until=" + url.QueryEscape(until)}, {tenant, "/events/" + event}, {tenant, "/events/" + f.newest()},
-		{tenant, "/deliveries"}, {tenant, "/deliveries?status=failed"}, {tenant, "/deliveries/" + delivery},
-		{tenant, "/search?q=" + event}, {tenant, "/search?q=" + delivery}, {tenant, "/search?q=Order+1000"}, {tenant, "/search?q=ada%40example.net"}, {tenant, "/search?q=nobody%40example.org"},
-		{tenant, "/webhooks"}, {tenant, "/webhooks/" + webhook}, {tenant, "/agents"}, {tenant, "/domains"}, {tenant, "/keys"}, {tenant, "/replays"},
-		{operator, "/operator"}, {operator, "/operator/tenants"}, {operator, "/operator/tenants/" + f.id}, {operator, "/operator/top"},
-		{operator, "/operator/partitions"}, {operator, "/operator/doctor"}, {operator, "/operator/audit"},
+		{tenant, "/"},
+		{tenant, "/events"},
+		{tenant, "/events?until=" + url.QueryEscape(until)},
+		{tenant, "/events/" + event},
+		{tenant, "/events/" + f.newest()},
+		{tenant, "/deliveries"},
+		{tenant, "/deliveries?status=failed"},
+		{tenant, "/deliveries/" + delivery},
+		{tenant, "/search?q=" + event},
+		{tenant, "/search?q=" + delivery},
+		{tenant, "/search?q=Order+1000"},
+		{tenant, "/search?q=ada%40example.net"},
+		{tenant, "/search?q=nobody%40example.org"},
+		{tenant, "/webhooks"},
+		{tenant, "/webhooks/" + webhook},
+		{tenant, "/agents"},
+		{tenant, "/domains"},
+		{tenant, "/keys"},
+		{tenant, "/replays"},
+		{operator, "/operator"},
+		{operator, "/operator/tenants"},
+		{operator, "/operator/tenants/" + f.id},
+		{operator, "/operator/top"},
+		{operator, "/operator/partitions"},
+		{operator, "/operator/doctor"},
+		{operator, "/operator/audit"},
 	}
 	measured := map[string][]time.Duration{}
 	produce(t, live, 5, nil) // warm

@@ -3,11 +3,13 @@
 package browser_test
 
 import (
+	"context"
 	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/test/sink"
@@ -36,4 +38,14 @@ func TestPicturesOfTheConsole(t *testing.T) {
 			require.NoError(t, os.WriteFile(filepath.Join("../../docs/pictures", page+"-"+name+".png"), b.picture(), 0o644))
 		}
 	}
+}
+
+// picture is a PNG of what the tab shows.
+func (b *tab) picture() []byte {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	shot, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+	require.NoError(b.t, err)
+	return shot
 }

@@ -143,8 +143,11 @@ func TestStrangersTextsRunNothingInPortals(t *testing.T) {
 	}
 	// A theme is text of a customer in a style sheet: only colours and an image may be there.
 	for _, theme := range []map[string]any{
-		{"accent": "#fff;} body{background:url(" + w.canary.URL + "/theme)}"}, {"background": "url(" + w.canary.URL + "/theme)"},
-		{"logo": w.canary.URL + "/logo.png"}, {"logo": "data:image/svg+xml;base64,PHN2Zy8+"}, {"language": w.canary.brief("language")},
+		{"accent": "#fff;} body{background:url(" + w.canary.URL + "/theme)}"},
+		{"background": "url(" + w.canary.URL + "/theme)"},
+		{"logo": w.canary.URL + "/logo.png"},
+		{"logo": "data:image/svg+xml;base64,PHN2Zy8+"},
+		{"language": w.canary.brief("language")},
 	} {
 		err := w.Do(t.Context(), http.MethodPost, "/v1/portal-links", nil, map[string]any{"webhook_ids": []string{w.webhook}, "theme": theme}, nil)
 		require.ErrorContains(t, err, "422", "theme %v", theme)

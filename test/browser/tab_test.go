@@ -3,12 +3,10 @@ package browser_test
 import (
 	"context"
 	"encoding/json"
-	"net/url"
 	"strings"
 	"time"
 
 	"github.com/chromedp/cdproto/input"
-	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/assert"
@@ -86,6 +84,7 @@ func (b *tab) lacks(text string) {
 // text is the page's visible text; white space is one space.
 func (b *tab) text() string {
 	b.t.Helper()
+	b.until("a whole page", `document.readyState === "complete"`)
 	return eval[string](b, `document.body.innerText.replace(/\s+/g, " ")`)
 }
 
@@ -153,14 +152,6 @@ func (b *tab) fill(label, text string) {
 	require.NoError(b.t, err, "fill in %s", label)
 }
 
-// tick sets the checkbox or radio button of this label.
-func (b *tab) tick(label string) {
-	b.t.Helper()
-	if !eval[bool](b, `(`+labelled(label)+`).checked`) {
-		b.click("a checkbox called "+label, labelled(label))
-	}
-}
-
 // keys presses one key after another. A key with a text is one event, as from a keyboard: a page that prevents it gets no
 // character.
 func (b *tab) keys(keys string) {
@@ -192,40 +183,4 @@ func (b *tab) fits() {
 		`return [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > w + 1 && e.checkVisibility()).slice(0, 5).map(e => `+
 		`e.tagName + "." + e.className + " ends at " + Math.round(e.getBoundingClientRect().right) + ": " + e.innerText.slice(0, 60)).join("; ") || "something" })()`)
 	assert.Empty(b.t, wide, "%s scrolls sideways in a tab of this width (%s)", b.path(), b.look)
-}
-
-// picture is a PNG of what the tab shows.
-func (b *tab) picture() []byte {
-	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
-	defer cancel()
-	shot, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
-	require.NoError(b.t, err)
-	return shot
-}
-
-// frames are the URLs of all frames of the page, its own first.
-func (b *tab) frames() []string {
-	b.t.Helper()
-	tree, err := chromedp.Call(b.ctx, page.GetFrameTree, struct{}{})
-	require.NoError(b.t, err)
-	var all []string
-	var walk func(t *page.FrameTree)
-	walk = func(t *page.FrameTree) {
-		all = append(all, t.Frame.URL)
-		for _, c := range t.ChildFrames {
-			walk(c)
-		}
-	}
-	walk(tree.FrameTree)
-	return all
-}
-
-// origin of a URL.
-func origin(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return raw
-	}
-	return u.Scheme + "://" + u.Host
 }

@@ -34,7 +34,7 @@ func TestSigningInAndOut(t *testing.T) {
 	require.Len(t, got.Cookies, 1)
 	require.True(t, got.Cookies[0].HTTPOnly)
 	require.EqualValues(t, "Lax", got.Cookies[0].SameSite)
-	require.Equal(t, "", eval[string](b, "document.cookie"))
+	require.Empty(t, eval[string](b, "document.cookie"))
 	b.press("Sign out")
 	b.at(consolePath + "/sign-in")
 	b.open(consolePath + "/events")

@@ -93,8 +93,10 @@ func startSignIn(t *testing.T) *signInRig {
 	client, err := openid.New(openid.Config{
 		Issuer: at, ClientID: "fanmail " + rig.tenant.ID.String(), ClientSecret: "a-client-secret", Redirect: redirect, Scopes: []string{"profile", "email"},
 		Roles: []openid.Role{
-			{Group: "staff", Name: openid.Viewer}, {Group: "owners", Name: openid.Admin},
-			{Group: "auditors", Name: openid.Viewer, TenantID: rig.other.ID}, {Group: "sre", Name: openid.Operator},
+			{Group: "staff", Name: openid.Viewer},
+			{Group: "owners", Name: openid.Admin},
+			{Group: "auditors", Name: openid.Viewer, TenantID: rig.other.ID},
+			{Group: "sre", Name: openid.Operator},
 		},
 		GroupsClaim: "groups", TenantClaim: "fanmail_tenant",
 	})
