@@ -16,7 +16,6 @@ type pending struct {
 	operation, object string
 	of                events.TenantID // that the path or the query names
 	body              []byte
-	after             any
 	written           bool
 }
 
