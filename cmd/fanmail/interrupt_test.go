@@ -152,7 +152,7 @@ func rotation(t *testing.T) []string {
 // and then runs it whole.
 func TestACommandMayBeInterruptedAtAnyMoment(t *testing.T) {
 	t.Parallel()
-	const moments = 20
+	const moments = 12
 	for name, tc := range interruptibles() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
