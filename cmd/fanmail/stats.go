@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/fanmail-dev/fanmail/internal/apiclient"
 )
 
 type statsCmd struct {
@@ -16,20 +18,8 @@ type statsCmd struct {
 
 // counted is one line of GET /v1/stats.
 type counted struct {
-	WebhookID   string     `json:"webhook_id"`
-	Delivered   int        `json:"delivered"`
-	Failed      int        `json:"failed"`
-	Pending     int        `json:"pending"`
-	SuccessRate *float64   `json:"success_rate"`
-	Complete    bool       `json:"complete"`
-	Waiting     int        `json:"waiting"`
-	WaitingMore bool       `json:"waiting_more"`
-	OldestDue   *time.Time `json:"oldest_due"`
-	Latency     *struct {
-		P50 float64 `json:"p50_ms"`
-		P95 float64 `json:"p95_ms"`
-		P99 float64 `json:"p99_ms"`
-	} `json:"latency"`
+	WebhookID string `json:"webhook_id"`
+	apiclient.Counts
 }
 
 // Run prints a line for each webhook and one for the total.

@@ -3,24 +3,9 @@ package console
 import (
 	"net/url"
 	"time"
-)
 
-// counts are the numbers of GET /v1/stats.
-type counts struct {
-	Delivered   int        `json:"delivered"`
-	Failed      int        `json:"failed"`
-	Pending     int        `json:"pending"`
-	SuccessRate *float64   `json:"success_rate"`
-	Complete    bool       `json:"complete"`
-	Waiting     int        `json:"waiting"`
-	WaitingMore bool       `json:"waiting_more"`
-	OldestDue   *time.Time `json:"oldest_due"`
-	Latency     *struct {
-		P50 float64 `json:"p50_ms"`
-		P95 float64 `json:"p95_ms"`
-		P99 float64 `json:"p99_ms"`
-	} `json:"latency"`
-}
+	"github.com/fanmail-dev/fanmail/internal/apiclient"
+)
 
 // overviewPage is the data of pages/overview.html.
 type overviewPage struct {
@@ -30,10 +15,10 @@ type overviewPage struct {
 			WaitingMore bool       `json:"waiting_more"`
 			Oldest      *time.Time `json:"oldest"`
 		} `json:"events"`
-		Total    counts `json:"total"`
+		Total    apiclient.Counts `json:"total"`
 		Webhooks []struct {
 			WebhookID string `json:"webhook_id"`
-			counts
+			apiclient.Counts
 		} `json:"webhooks"`
 	}
 	Activity struct {
@@ -63,19 +48,19 @@ type webhookRow struct {
 // trouble is a webhook that fails or is disabled.
 type trouble struct {
 	webhookRow
-	counts
+	apiclient.Counts
 }
 
 // Troubles are the webhooks of the page that are disabled, or of whose deliveries some failed.
 func (p overviewPage) Troubles() []trouble {
-	by := map[string]counts{}
+	by := map[string]apiclient.Counts{}
 	for _, w := range p.Stats.Webhooks {
-		by[w.WebhookID] = w.counts
+		by[w.WebhookID] = w.Counts
 	}
 	var out []trouble
 	for _, w := range p.Webhooks.Data {
 		if c := by[w.ID]; !w.Enabled || c.Failed > 0 {
-			out = append(out, trouble{webhookRow: w, counts: c})
+			out = append(out, trouble{webhookRow: w, Counts: c})
 		}
 	}
 	return out
