@@ -49,7 +49,7 @@ func TestAFilterThatCanMatchNothingIsRefused(t *testing.T) {
 		"the status of retries":     {retries(fanmail.DeliveryFilter{Status: "sent"}), "status", "pending, delivered, failed"},
 		"the type of retries":       {retries(fanmail.DeliveryFilter{EventType: "*"}), "event_type", "email.received, email.sent"},
 		"an event's type":           {list(fanmail.EventFilter{Type: "email.eaten"}), "type", "email.received, email.sent"},
-		"a replay's type":           {replay(fanmail.ReplayRequest{Types: []fanmail.EventType{""}}), "types", "email.received, email.sent"},
+		"a replay's type":           {replay(fanmail.ReplayRequest{Types: []fanmail.EventType{""}}), "types[0]", "email.received, email.sent"},
 		"a replay's empty agent":    {replay(fanmail.ReplayRequest{AgentIDs: []string{""}}), "agent_ids", "empty"},
 		"one empty agent of others": {replay(fanmail.ReplayRequest{AgentIDs: []string{"a@example.com", ""}}), "agent_ids", "empty"},
 	} {

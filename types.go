@@ -22,8 +22,9 @@ type (
 // Event is a fact to tell subscribers of; see [events.Event].
 type Event = events.Event
 
-// EventType is a type of the catalogue, such as "email.received"; see
-// [events.Catalogue].
+// EventType is a type of the catalogue, such as "email.received", or one of your own, such
+// as "order.created"; see [events.Catalogue] and [Client.CreateEventType]. In a webhook's
+// Events it may be a pattern, such as "order.*".
 type EventType = events.Type
 
 // EventRecord is an event of the log, without its envelope.
@@ -58,6 +59,7 @@ const (
 	AuthBasic        = subscribers.AuthBasic
 	AuthOAuth2       = subscribers.AuthOAuth2
 	AuthMTLS         = subscribers.AuthMTLS
+	AuthCreds        = subscribers.AuthCreds
 	RetryList        = subscribers.RetryList
 	RetryExponential = subscribers.RetryExponential
 )
@@ -90,12 +92,15 @@ type Cursor = subscribers.Place
 type Secret = secret.Text
 
 // FieldError says which field of an input is wrong, and why. UnknownTypeError
-// names an event type that is not in the catalogue. LimitError says that the
+// names an event type that is not in the catalogue, and none of the tenant's or
+// the operator's. LimitError says that the
 // tenant has as many of something as it may have.
 type (
 	FieldError       = events.FieldError
 	UnknownTypeError = events.UnknownTypeError
-	LimitError       = subscribers.LimitError
+	// DeletedTenantError means that a tenant was deleted. Events and changes of it are refused.
+	DeletedTenantError = events.DeletedTenantError
+	LimitError         = subscribers.LimitError
 	// RotationLimitError says that 10 previous secrets of a webhook still sign.
 	RotationLimitError = subscribers.RotationLimitError
 )
@@ -109,6 +114,10 @@ var (
 	ErrDisabled = subscribers.ErrDisabled
 	// ErrPaused: the webhook is paused.
 	ErrPaused = subscribers.ErrPaused
+	// ErrPull: the webhook is of [KindPull], so it has no signing secret.
+	ErrPull = subscribers.ErrPull
+	// ErrPush: the webhook is of [KindPush], so it can't be polled.
+	ErrPush = subscribers.ErrPush
 	// ErrCooldown: the webhook was disabled automatically less than 5 minutes ago.
 	ErrCooldown = subscribers.ErrCooldown
 	// ErrDelivered: the delivery is delivered, so there is nothing to retry.
@@ -123,6 +132,16 @@ var (
 	ErrCompleted = replay.ErrCompleted
 )
 
+// Kind is how a webhook's deliveries reach their receiver.
+type Kind = subscribers.Kind
+
+// The kinds of a webhook.
+const (
+	KindPush = subscribers.KindPush
+	KindPull = subscribers.KindPull
+	KindNATS = subscribers.KindNATS
+)
+
 // Webhook is a subscriber: a URL and the events that are sent to it.
 type Webhook struct {
 	// ID, TenantID and the times are set by Fanmail; [Client.CreateWebhook]
@@ -130,12 +149,20 @@ type Webhook struct {
 	ID       WebhookID
 	TenantID TenantID
 
+	// Kind is [KindPush] unless set. A webhook of [KindPull] has no URL and nothing that is
+	// about POSTs; its deliveries are polled with [Client.Poll]. It never changes.
+	Kind Kind
 	// URL is where events are POSTed: HTTPS and public, unless [Config] allows
-	// more. At most 2,048 bytes. Required.
+	// more. At most 2,048 bytes. Of [KindNATS], it is that of a broker, such as
+	// tls://broker.example.com:4222. Required unless Kind is KindPull.
 	URL string
-	// Events are the types that it gets. Required.
+	// Subject is where messages are published at the broker, in a stream of it. Required for
+	// KindNATS, and for it alone.
+	Subject string
+	// Events are the types that it gets, and patterns of types: order.* selects every type
+	// that begins with "order.". Required.
 	Events []EventType
-	// Filters narrow them.
+	// Filters narrow them: by agents, conversations, labels, and conditions on the data.
 	Filters Filters
 	// Description is for people: one line of at most 200 bytes.
 	Description string
@@ -175,6 +202,7 @@ type Webhook struct {
 
 	CreatedAt       time.Time
 	LastDeliveredAt *time.Time // nil: never
+	LastPolledAt    *time.Time // nil: never
 	AutoDisabledAt  *time.Time // nil: it was not disabled automatically
 	DisabledReason  string     // "" where AutoDisabledAt is nil
 	PausedAt        *time.Time // nil: it is not paused
@@ -183,18 +211,18 @@ type Webhook struct {
 	MissedSince *time.Time
 
 	// SigningSecret may be brought along to [Client.CreateWebhook]: 16 to 200 printable
-	// ASCII characters. "": Fanmail makes one. Its answer has the secret; it cannot be
-	// read again.
+	// ASCII characters. "": Fanmail makes one, except for KindPull. Its answer has the
+	// secret; it cannot be read again.
 	SigningSecret string
 }
 
 func fromStore(w subscribers.Webhook) Webhook {
 	return Webhook{
-		ID: w.ID, TenantID: w.TenantID, URL: w.URL, Events: w.Events, Filters: w.Filters, Description: w.Description,
+		ID: w.ID, TenantID: w.TenantID, Kind: w.Kind, URL: w.URL, Subject: w.Subject, Events: w.Events, Filters: w.Filters, Description: w.Description,
 		MaxInFlight: w.MaxInFlight, RateLimit: w.RateLimit, Ordering: w.Ordering, Disabled: !w.Enabled, Paused: w.Paused, PausedAt: w.PausedAt, MissedSince: w.MissedSince,
 		Timeout: w.Timeout, Retry: w.Retry, Headers: w.Headers, Auth: w.Auth, CA: w.CA, Ed25519: w.Ed25519, PublicKey: w.PublicKey,
 		Envelope: w.Envelope, EnvelopeUntil: w.EnvelopeUntil,
-		CreatedAt: w.CreatedAt, LastDeliveredAt: w.LastDeliveredAt, AutoDisabledAt: w.AutoDisabledAt, DisabledReason: w.DisabledReason,
+		CreatedAt: w.CreatedAt, LastDeliveredAt: w.LastDeliveredAt, LastPolledAt: w.LastPolledAt, AutoDisabledAt: w.AutoDisabledAt, DisabledReason: w.DisabledReason,
 	}
 }
 

@@ -1,15 +1,11 @@
 package events
 
-import (
-	"fmt"
-	"slices"
-	"strings"
-)
+import "slices"
 
 // Type is an event's type, such as "email.received".
 type Type string
 
-// The event catalogue. To add a type, declare it here and list it in catalogue.
+// The event catalogue: the built-in types. To add a type, declare it here and list it in catalogue.
 const (
 	EmailReceived        Type = "email.received"
 	EmailSent            Type = "email.sent"
@@ -36,10 +32,12 @@ const (
 
 	// The operational types: events about Fanmail itself, which only Fanmail produces.
 
+	// WebhookFailing means that no delivery to a webhook has succeeded for an hour, and at least one has failed.
+	WebhookFailing Type = "webhook.failing"
 	// WebhookDisabled means that a webhook was disabled automatically.
 	WebhookDisabled Type = "webhook.disabled"
-	// WebhookRecovered means that a webhook delivered again for the first time after it was disabled automatically and
-	// enabled again.
+	// WebhookRecovered means that a webhook delivered again for the first time after it was failing, or was disabled
+	// automatically and enabled again.
 	WebhookRecovered Type = "webhook.recovered"
 	// DeliveryExhausted means that the last attempt of a delivery failed.
 	DeliveryExhausted Type = "delivery.exhausted"
@@ -50,10 +48,10 @@ var catalogue = []Type{
 	EmailDelivered, EmailBounced, EmailComplained,
 	EmailFailed, EmailFlagged, EmailBlocked, EmailReviewRequested, EmailReviewApproved, EmailReviewRejected,
 	DomainSendingVerified, DomainSendingFailed, DomainSuppressionAdded, AgentSuppressionAdded,
-	WebhookDisabled, WebhookRecovered, DeliveryExhausted,
+	WebhookFailing, WebhookDisabled, WebhookRecovered, DeliveryExhausted,
 }
 
-var operational = []Type{WebhookDisabled, WebhookRecovered, DeliveryExhausted}
+var operational = []Type{WebhookFailing, WebhookDisabled, WebhookRecovered, DeliveryExhausted}
 
 // Catalogue returns all known types. The caller may change the slice.
 func Catalogue() []Type { return slices.Clone(catalogue) }
@@ -66,15 +64,3 @@ func (t Type) Operational() bool { return slices.Contains(operational, t) }
 
 // Known reports whether the type is in the catalogue.
 func (t Type) Known() bool { return slices.Contains(catalogue, t) }
-
-// UnknownTypeError means that a type is not in the catalogue.
-type UnknownTypeError struct{ Type Type }
-
-// Error names the type and lists the known ones.
-func (e *UnknownTypeError) Error() string {
-	names := make([]string, len(catalogue))
-	for i, t := range catalogue {
-		names[i] = string(t)
-	}
-	return fmt.Sprintf("unknown event type %q; known types: %s", clip(string(e.Type), 64), strings.Join(names, ", "))
-}

@@ -31,7 +31,7 @@ const (
 type Event struct {
 	// TenantID is the tenant that owns the event. Required.
 	TenantID TenantID
-	// Type is a type of the catalogue. Required.
+	// Type is a type of the catalogue, or one that the tenant or an operator has made. Required.
 	Type Type
 	// AgentID is the mail address that the event concerns; "" for none.
 	AgentID string
@@ -57,17 +57,10 @@ type Envelope struct {
 	Data          json.RawMessage `json:"data"`
 }
 
-// FieldError means that a field of an event is invalid.
-type FieldError struct {
-	Field  string // its name in the JSON of POST /v1/events
-	Reason string
-}
-
-// Error is "field: reason".
-func (e *FieldError) Error() string { return e.Field + ": " + e.Reason }
-
-// Validate checks the event against the catalogue and the limits. It returns a [*FieldError] for the first fault, or
-// nil. [Event.Encode] makes the same checks, so a caller that encodes the event need not validate it first.
+// Validate checks the event against the catalogue and the limits. It returns an error that wraps a [*FieldError] for the
+// first fault, or nil. A type that is not in the catalogue must have the form of an own type; whether it exists, the
+// insert into the outbox looks up. [Event.Encode] makes the same checks, so a caller that encodes the event need not
+// validate it first.
 func (e *Event) Validate() error {
 	if err := e.check(); err != nil {
 		return err
@@ -86,8 +79,8 @@ func (e *Event) check() error {
 	if e.TenantID.IsZero() {
 		return &FieldError{"tenant_id", "is required"}
 	}
-	if !e.Type.Known() {
-		return &FieldError{"type", (&UnknownTypeError{e.Type}).Error()}
+	if !e.Type.Possible() {
+		return (&UnknownTypeError{e.Type}).In("type")
 	}
 	for _, f := range []struct{ name, value string }{
 		{"agent_id", e.AgentID},
@@ -163,8 +156,8 @@ func checkText(field, v string) error {
 }
 
 // Encode validates the event and returns the two parts of its envelope: the bytes before its creation time and the
-// bytes after it. The database writes the time between them, in [TimeLayout], when it inserts the row. It returns a
-// [*FieldError] for an event that [Event.Validate] refuses, or if the envelope is larger than [MaxEnvelopeBytes].
+// bytes after it. The database writes the time between them, in [TimeLayout], when it inserts the row. Its errors are
+// those of [Event.Validate], and a [*FieldError] if the envelope is larger than [MaxEnvelopeBytes].
 func (e *Event) Encode(id ID) (head, tail []byte, err error) {
 	if err := e.check(); err != nil {
 		return nil, nil, err
@@ -218,7 +211,7 @@ const TimeLayout = "2006-01-02T15:04:05.000000Z"
 var ErrEnvelope = errors.New("not an envelope")
 
 // DecodeEnvelope decodes an envelope strictly. It returns an error that wraps [ErrEnvelope] if a field is unknown or
-// missing, the type is not in the catalogue, the bytes are not UTF-8, or more bytes follow the envelope.
+// missing, no event can have the type, the bytes are not UTF-8, or more bytes follow the envelope.
 func DecodeEnvelope(b []byte) (Envelope, error) {
 	var env Envelope
 	if !utf8.Valid(b) {
@@ -233,7 +226,7 @@ func DecodeEnvelope(b []byte) (Envelope, error) {
 		return Envelope{}, fmt.Errorf("%w: bytes after its end", ErrEnvelope)
 	}
 	switch {
-	case !env.Type.Known():
+	case !env.Type.Possible():
 		return Envelope{}, fmt.Errorf("%w: %w", ErrEnvelope, &UnknownTypeError{env.Type})
 	case env.ID.IsZero() || env.CreatedAt.IsZero() || env.SchemaVersion == "":
 		return Envelope{}, fmt.Errorf("%w: id, created_at or schema_version is missing", ErrEnvelope)

@@ -59,13 +59,13 @@ func TestTheCatalogueHasTheseTypes(t *testing.T) {
 		"email.delivered", "email.bounced", "email.complained",
 		"email.failed", "email.flagged", "email.blocked", "email.review_requested", "email.review_approved", "email.review_rejected",
 		"domain.sending_verified", "domain.sending_failed", "domain.suppression_added", "agent.suppression_added",
-		"webhook.disabled", "webhook.recovered", "delivery.exhausted",
+		"webhook.failing", "webhook.disabled", "webhook.recovered", "delivery.exhausted",
 	}
 	require.Equal(t, known, events.Catalogue())
 	refusal := (&events.UnknownTypeError{Type: "email.eaten"}).Error()
 	for i, typ := range known {
 		require.True(t, typ.Known(), typ)
-		require.Equal(t, i >= len(known)-3, typ.Operational(), typ)
+		require.Equal(t, i >= len(known)-4, typ.Operational(), typ)
 		require.Contains(t, refusal, string(typ))
 	}
 	for _, other := range []events.Type{"", "email.eaten", "Email.Received", "email"} {

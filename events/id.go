@@ -14,7 +14,7 @@ import (
 // Kind is the kind of object that an id identifies. It is the type parameter of [Key], so
 // that ids of different kinds have different types.
 type Kind interface {
-	EventKind | WebhookKind | DeliveryKind | TenantKind | MessageKind | APIKeyKind | ReplayKind | PortalKind
+	EventKind | WebhookKind | DeliveryKind | TenantKind | MessageKind | APIKeyKind | ReplayKind | PortalKind | ErasureKind
 	Prefix() string
 }
 
@@ -28,6 +28,7 @@ type (
 	APIKeyKind   struct{}
 	ReplayKind   struct{}
 	PortalKind   struct{}
+	ErasureKind  struct{}
 )
 
 // Prefix returns the prefix of the kind's ids in text.
@@ -39,6 +40,7 @@ func (MessageKind) Prefix() string  { return "msg_" }
 func (APIKeyKind) Prefix() string   { return "key_" }
 func (ReplayKind) Prefix() string   { return "rpl_" }
 func (PortalKind) Prefix() string   { return "ptl_" }
+func (ErasureKind) Prefix() string  { return "era_" }
 
 // Key is an id of 16 bytes. In text it is the kind's prefix and 32 lower-case hex digits. In
 // Postgres it is a uuid. The zero value means "none".
@@ -54,6 +56,7 @@ type (
 	APIKeyID   = Key[APIKeyKind]
 	ReplayID   = Key[ReplayKind]
 	PortalID   = Key[PortalKind]
+	ErasureID  = Key[ErasureKind]
 )
 
 // NewID returns a random id whose first six bytes are the present Unix time in milliseconds.

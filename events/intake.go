@@ -26,7 +26,7 @@ func lower(r rune) rune {
 // address is returned in lower case. Every error is a [*FieldError]; its Field is "body" if the body is not a JSON
 // object. DecodeIntake refuses operational types, which only Fanmail may produce.
 //
-// It does not check the values of the fields, nor whether the tenant has the agent. The caller may still set the
+// It does not check the values of the fields, nor whether the tenant has the agent and the type. The caller may still set the
 // idempotency key; then [Event.Encode] or the insert into the outbox validates the event.
 func DecodeIntake(tenant TenantID, body []byte) (Event, error) {
 	if !utf8.Valid(body) {

@@ -41,6 +41,9 @@ const (
 	// WakeLanePrefix is the prefix of the hint that a webhook has due deliveries in the
 	// table: fanmail.wake.lane.<partition>. The payload is the webhook's id.
 	WakeLanePrefix = "fanmail.wake.lane."
+	// WakePollsPrefix is the prefix of the hint that a webhook has due deliveries for
+	// those who poll it; the webhook's id follows. Dispatchers give it to API processes.
+	WakePollsPrefix = "fanmail.polls."
 	// AskLanePrefix is the prefix of requests for the state of a webhook's lane:
 	// fanmail.ask.lane.<webhook>. The dispatcher that owns the lane answers.
 	AskLanePrefix = "fanmail.ask.lane."
@@ -73,6 +76,9 @@ func PartitionRange(p int) (first, last WebhookID) {
 	return first, last
 }
 
+// WakePolls returns the subject of the hint to those who poll the webhook.
+func WakePolls(w WebhookID) string { return WakePollsPrefix + w.String() }
+
 // WakeLane returns the subject of the hint that the webhook has due deliveries.
 func WakeLane(w WebhookID) string { return WakeLanePrefix + strconv.Itoa(Partition(w)) }
 
@@ -82,6 +88,18 @@ func AskLane(w WebhookID) string { return AskLanePrefix + w.String() }
 // EventSubject returns the subject of a relayed event of the tenant.
 func EventSubject(t TenantID, typ Type) string {
 	return EventsPrefix + t.String() + "." + string(typ)
+}
+
+// EventSubjects returns a subject filter for relayed events of the tenant that has those of the types and patterns; more
+// if there are several, or none.
+func EventSubjects(t TenantID, types []Type) string {
+	if len(types) != 1 {
+		return EventSubject(t, ">")
+	}
+	if prefix, is := strings.CutSuffix(string(types[0]), "*"); is {
+		return EventSubject(t, Type(prefix)+">")
+	}
+	return EventSubject(t, types[0])
 }
 
 // ParseIntakeSubject returns the tenant of an intake subject, mail.intake.<tenant> or

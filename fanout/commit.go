@@ -120,12 +120,12 @@ func (c *committer) match(batch []event, taken map[events.ID]int64, b *committed
 		if size > 0 {
 			b.uncounted = append(b.uncounted, uncounted{e.TenantID, size})
 		}
-		matched = c.registry.Match(matched[:0], &e.Record)
+		matched = c.registry.Match(matched[:0], &e.Record, e.envelope)
 		for _, w := range matched {
 			b.rows = append(b.rows, subscribers.NewDelivery{
 				Ref:       subscribers.Ref{ID: events.DeriveDeliveryID(e.ID, w.ID, events.ReplayID{}, e.CreatedAt), CreatedAt: e.CreatedAt},
 				WebhookID: w.ID, TenantID: e.TenantID, EventID: e.ID, EventType: e.Type, MessageID: e.MessageID, Seq: e.Seq, Strict: w.Strict, MaxAttempts: w.MaxAttempts,
-				Due: !w.Strict && (w.Paused || due(w.ID)), Waits: w.Paused,
+				Due: !w.Strict && (w.Paused || w.Pull || due(w.ID)), Waits: w.Paused, Polled: w.Pull,
 			})
 			b.of = append(b.of, e)
 		}

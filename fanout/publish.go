@@ -37,6 +37,7 @@ func (p *publisher) publish(ctx context.Context, b *committed) error {
 		r, e := &b.rows[i], b.of[i]
 		switch {
 		case r.Waits: // its owner looks for it when the webhook is resumed
+		case r.Polled: // see wakePolls
 		case r.Strict || r.Due:
 			// Its owner reads the table. If the hint is lost, it does so seconds later.
 			p.hint(r.WebhookID)
@@ -50,6 +51,7 @@ func (p *publisher) publish(ctx context.Context, b *committed) error {
 			left = append(left, i)
 		}
 	}
+	p.wakePolls(b)
 	if len(offer) > 0 {
 		for _, i := range p.lanes.Feed(offer) {
 			left = append(left, offered[i])
@@ -62,6 +64,22 @@ func (p *publisher) publish(ctx context.Context, b *committed) error {
 		return p.release(ctx, b, left)
 	}
 	return p.send(ctx, b, left)
+}
+
+// wakePolls hints to those who poll webhooks of the batch, once for each webhook.
+func (p *publisher) wakePolls(b *committed) {
+	var woken map[events.WebhookID]bool // most batches have none
+	for i := range b.rows {
+		r := &b.rows[i]
+		if !r.Polled || woken[r.WebhookID] || p.js == nil {
+			continue
+		}
+		if woken == nil {
+			woken = map[events.WebhookID]bool{}
+		}
+		woken[r.WebhookID] = true
+		subscribers.WakePolls(p.js.Conn(), r.WebhookID)
+	}
 }
 
 // hint tells the owner of a webhook's partition of rows that are due.

@@ -61,6 +61,7 @@ func (f *Fanout) fanOutEntries(ctx context.Context, entries []outbox.Entry) (int
 		return 0, fmt.Errorf("fan out: %w", err)
 	}
 	f.count(len(batch), b)
+	f.wakePolls(b)
 	if f.lanes != nil {
 		for i := range b.rows {
 			f.lanes.Due(b.rows[i].WebhookID)

@@ -81,16 +81,23 @@ CROSS JOIN LATERAL (SELECT count(*) AS n, (array_agg(next_retry_at))[1] AS due F
 	WHERE webhook_id = h.id AND status = 'pending' AND strict ORDER BY seq, created_at LIMIT %[1]d + 1) AS rows) AS s
 ORDER BY h.created_at DESC, h.id DESC`, ActivityWaiting)
 
+// activityNames are the webhooks without what waits.
+const activityNames = activityHooks + ` SELECT id, 0, NULL::timestamptz FROM hooks ORDER BY created_at DESC, id DESC`
+
 // Activity returns the activity of webhooks of the tenant, newest webhook first: of the
 // named ones, or of the newest [ActivityWebhooks] if none is named. Ids that are not
 // the tenant's are left out. There are n buckets of a length each; the last one holds
 // the present. more reports whether the tenant has webhooks that were left out for
-// their number.
-func (s *Store) Activity(ctx context.Context, tenant events.TenantID, webhooks []events.WebhookID, length time.Duration, n int) (list []Activity, more bool, err error) {
+// their number. Without waiting, what waits is not counted.
+func (s *Store) Activity(ctx context.Context, tenant events.TenantID, webhooks []events.WebhookID, waiting bool, length time.Duration, n int) (list []Activity, more bool, err error) {
 	if len(webhooks) > ActivityWebhooks {
 		return nil, false, &events.FieldError{Field: "webhook_id", Reason: fmt.Sprintf("has %d values; the limit is %d", len(webhooks), ActivityWebhooks)}
 	}
-	rows, err := s.db.Query(ctx, activityWaiting, tenant, webhooks, ActivityWebhooks+1)
+	statement := activityNames
+	if waiting {
+		statement = activityWaiting
+	}
+	rows, err := s.db.Query(ctx, statement, tenant, webhooks, ActivityWebhooks+1)
 	if err != nil {
 		return nil, false, fmt.Errorf("count waiting deliveries: %w", err)
 	}

@@ -63,7 +63,7 @@ WITH RECURSIVE failing AS (
 			LIMIT $2
 		) AS counted
 	) AS f
-	WHERE w.enabled AND w.paused_at IS NULL AND w.deleted_at IS NULL AND f.failures >= $2
+	WHERE w.enabled AND w.kind = 'push' AND w.paused_at IS NULL AND w.deleted_at IS NULL AND f.failures >= $2
 	  AND (w.last_delivered_at IS NULL OR w.last_delivered_at <= now() - make_interval(secs => $1))
 )
 UPDATE fanmail.webhooks AS w SET enabled = false, auto_disabled_at = now(), disabled_reason = $3
@@ -76,7 +76,8 @@ RETURNING w.id, w.tenant_id, w.url, w.disabled_reason, w.auto_disabled_at`
 // that succeeded. It returns the webhooks that it disabled. The time of a failure
 // is when the delivery ended.
 //
-// A paused webhook is left alone: it would miss the events that are to wait for it.
+// A paused webhook is left alone: it would miss the events that are to wait for it. So is
+// one of [KindPull]: no endpoint needs to be spared.
 // Failures from before the webhook was last enabled or resumed do not count. Neither do tests,
 // replays, and failures that Fanmail caused. A success of any kind, also of a test,
 // shows that the endpoint works.

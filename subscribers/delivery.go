@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/retry"
 	"github.com/fanmail-dev/fanmail/outbox"
 )
@@ -56,6 +57,8 @@ type NewDelivery struct {
 	Due bool
 	// Waits says that the webhook is paused: nobody needs to hear of the row.
 	Waits bool
+	// Polled says that the webhook is of [KindPull]: those who poll it hear of the row.
+	Polled bool
 }
 
 const insertDeliveries = `
@@ -102,6 +105,8 @@ type Leased struct {
 	// IsReplay marks a delivery of a replay or a redelivery. New deliveries go
 	// first.
 	IsReplay bool
+	// Expired says that an earlier lease ran out without an outcome.
+	Expired bool
 	// Lease is when the lease ends, in Unix microseconds by the database's clock.
 	// Renewing or releasing the lease takes this value as a token.
 	Lease int64
@@ -128,16 +133,16 @@ const held = `(leased AND next_retry_at > clock_timestamp())`
 const leaseTail = `
 UPDATE fanmail.webhook_subscriber_deliveries AS d SET next_retry_at = now() + make_interval(secs => $1), leased = true
 FROM due WHERE d.id = due.id AND d.created_at = due.created_at
-RETURNING d.id, d.created_at, d.webhook_id, d.event_id, d.event_created_at, d.seq, d.attempts, d.max_attempts, d.kind = 'replay', d.next_retry_at`
+RETURNING d.id, d.created_at, d.webhook_id, d.event_id, d.event_created_at, d.seq, d.attempts, d.max_attempts, d.kind = 'replay', d.next_retry_at, due.leased`
 
 // Each webhook's earliest due rows, by the partial index: at most room rows of a
 // webhook are read.
 const fetchDueRows = `
 WITH due AS MATERIALIZED (
-	SELECT d.id, d.created_at
+	SELECT d.id, d.created_at, d.leased
 	FROM unnest($2::uuid[], $3::integer[]) AS w (webhook_id, room)
 	CROSS JOIN LATERAL (
-		SELECT id, created_at FROM fanmail.webhook_subscriber_deliveries
+		SELECT id, created_at, leased FROM fanmail.webhook_subscriber_deliveries
 		WHERE webhook_id = w.webhook_id AND status = 'pending' AND NOT strict AND next_retry_at <= now()
 		ORDER BY next_retry_at LIMIT w.room
 		FOR UPDATE SKIP LOCKED
@@ -158,7 +163,7 @@ FROM unnest($1::uuid[]) AS w (webhook_id)`
 // was not fanned out by then, and the rows of those that were are visible here.
 const fetchHead = `
 WITH due AS MATERIALIZED (
-	SELECT d.id, d.created_at
+	SELECT d.id, d.created_at, d.leased
 	FROM unnest($2::uuid[], $3::bigint[]) AS w (webhook_id, horizon)
 	CROSS JOIN LATERAL (` + strictHead + `) AS h
 	JOIN fanmail.webhook_subscriber_deliveries AS d ON d.id = h.id AND d.created_at = h.created_at
@@ -233,7 +238,7 @@ func (f *fetch) readLeased(rows pgx.Rows) error {
 	var l Leased
 	var eventCreated, lease time.Time
 	_, err := pgx.ForEachRow(rows, []any{
-		&l.ID, &l.CreatedAt, &l.WebhookID, &l.EventID, &eventCreated, &l.Seq, &l.Attempts, &l.MaxAttempts, &l.IsReplay, &lease,
+		&l.ID, &l.CreatedAt, &l.WebhookID, &l.EventID, &eventCreated, &l.Seq, &l.Attempts, &l.MaxAttempts, &l.IsReplay, &lease, &l.Expired,
 	}, func() error {
 		l.Lease = lease.UnixMicro()
 		f.leased = append(f.leased, l)
@@ -259,8 +264,8 @@ func (f *fetch) readNext(rows pgx.Rows) error {
 
 // envelopes reads the events of the leased rows and puts the rows in order. If it
 // fails, the rows stay leased until their leases end.
-func (f *fetch) envelopes(ctx context.Context, pool *pgxpool.Pool) error {
-	found, err := outbox.Envelopes(ctx, pool, f.refs)
+func (f *fetch) envelopes(ctx context.Context, db pg.DB) error {
+	found, err := outbox.Envelopes(ctx, db, f.refs)
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ var takers = map[string]func(context.Context, *engine, subscribers.Leased) error
 		})
 	},
 	"the end of the retention": func(ctx context.Context, e *engine, _ subscribers.Leased) error {
-		_, err := retention.Run(ctx, e.pool, subscribers.RetentionRules())
+		_, err := retention.Run(ctx, e.pool, subscribers.RetentionRules(retention.Policy{}))
 		return err
 	},
 }

@@ -3,7 +3,6 @@ package subscribers
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,10 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/internal/attempt"
 	"github.com/fanmail-dev/fanmail/internal/input"
 	"github.com/fanmail-dev/fanmail/internal/pg"
-	"github.com/fanmail-dev/fanmail/outbox"
 )
 
 // DeliveryRow is a row of webhook_subscriber_deliveries. Its payload is the event's
@@ -39,19 +36,6 @@ type DeliveryRow struct {
 	CreatedAt      time.Time
 	FinishedAt     *time.Time // nil while pending
 	ExpiresAt      time.Time  // a delivery that is still pending then becomes failed
-}
-
-// AttemptRow is one POST of a delivery.
-type AttemptRow struct {
-	Attempt int       // from 1
-	At      time.Time // in UTC
-	// Duration is nil if the first attempt succeeded: such an attempt has no row of
-	// its own, and the delivery does not record the duration.
-	Duration   *time.Duration
-	StatusCode int    // 0: no answer came
-	Reason     string // "ok", or the class of the error
-	Error      string // one line; "" for none
-	Response   string // the first bytes of the answer's body
 }
 
 // DeliveryFilter selects deliveries. A zero field selects all.
@@ -118,8 +102,8 @@ func (f *DeliveryFilter) check() error {
 	if wrong := input.Choice(f.Status, statuses); wrong != "" {
 		return &events.FieldError{Field: "status", Reason: wrong}
 	}
-	if wrong := input.Choice(f.EventType, events.Catalogue()); wrong != "" {
-		return &events.FieldError{Field: "event_type", Reason: wrong}
+	if f.EventType != "" && !f.EventType.Possible() {
+		return (&events.UnknownTypeError{Type: f.EventType}).In("event_type")
 	}
 	return nil
 }
@@ -199,47 +183,6 @@ func deliveryOf(ctx context.Context, db pg.DB, tenant events.TenantID, id events
 		return d, err
 	}
 	return within(at, time.Microsecond)
-}
-
-// GetDelivery returns one delivery, its attempts in order, and the envelope, which
-// is the body of each POST. The envelope is nil if the event is past its retention.
-// It returns [ErrNotFound] if the tenant has no such delivery.
-func (s *Store) GetDelivery(ctx context.Context, tenant events.TenantID, id events.DeliveryID) (DeliveryRow, []AttemptRow, json.RawMessage, error) {
-	fail := func(err error) (DeliveryRow, []AttemptRow, json.RawMessage, error) {
-		return DeliveryRow{}, nil, nil, err
-	}
-	d, err := deliveryOf(ctx, s.db, tenant, id)
-	if err != nil {
-		return fail(found(err, "read a delivery"))
-	}
-	// The tenant was checked by the statement above.
-	rows, err := s.db.Query(ctx, `SELECT attempt, at, duration_ms, status_code, reason, coalesce(error, ''), coalesce(response, '')
-		FROM fanmail.webhook_delivery_attempts WHERE delivery_id = $1 AND created_at = $2 ORDER BY at, attempt`, d.ID, d.CreatedAt)
-	if err != nil {
-		return fail(fmt.Errorf("read attempts: %w", err))
-	}
-	attempts, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (AttemptRow, error) {
-		var a AttemptRow
-		var ms int64
-		err := row.Scan(&a.Attempt, &a.At, &ms, &a.StatusCode, &a.Reason, &a.Error, &a.Response)
-		took := time.Duration(ms) * time.Millisecond
-		a.Reason = attempt.Shown(a.Reason)
-		a.At, a.Duration = a.At.UTC(), &took
-		return a, err
-	})
-	if err != nil {
-		return fail(fmt.Errorf("read attempts: %w", err))
-	}
-	if len(attempts) == 0 && d.Status == "delivered" && d.Attempts == 1 && d.LastAttemptAt != nil && d.LastStatusCode != nil {
-		attempts = []AttemptRow{{Attempt: 1, At: *d.LastAttemptAt, StatusCode: *d.LastStatusCode, Reason: attempt.ReasonOK}}
-	}
-	var event outbox.EventRefs
-	event.Add(d.EventID, d.EventCreatedAt)
-	envelopes, err := outbox.Envelopes(ctx, s.db, event)
-	if err != nil {
-		return fail(err)
-	}
-	return d, attempts, envelopes[d.EventID].Envelope, nil
 }
 
 // A live delivery has the creation time of its event, and its id begins with that

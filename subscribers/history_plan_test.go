@@ -186,7 +186,7 @@ func TestActivityReadsABoundedPieceOfEachWebhook(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	h := newHistory(t)
-	list, more, err := h.store.Activity(ctx, h.tenant, nil, time.Hour, 24)
+	list, more, err := h.store.Activity(ctx, h.tenant, nil, true, time.Hour, 24)
 	require.NoError(t, err)
 	require.False(t, more)
 	require.Len(t, list, 2)
@@ -206,8 +206,51 @@ func TestActivityReadsABoundedPieceOfEachWebhook(t *testing.T) {
 	h.Of(t, "date_bin").Within(t, pgplan.Bound{
 		Indexes: []string{"webhook_subscriber_deliveries_history", "webhooks_tenant"}, Rows: 2*2*subscribers.ActivitySample + 500, Sorted: 2*24*8 + 200, Blocks: 6 * subscribers.ActivitySample,
 	})
+	h.Reset()
+	short, _, err := h.store.Activity(ctx, h.tenant, nil, false, time.Hour, 24)
+	require.NoError(t, err)
+	require.Len(t, short, 2)
+	for i, a := range short {
+		require.Equal(t, list[i].WebhookID, a.WebhookID)
+		require.Zero(t, a.Waiting)
+		require.Nil(t, a.NextDue)
+		require.Len(t, a.Buckets, 24)
+	}
+	h.Of(t, "NULL::timestamptz").Within(t, pgplan.Bound{Indexes: []string{"webhooks_tenant"}, Rows: 10, Sorted: 4, Blocks: 10})
+	_, _, err = h.store.Activity(ctx, h.tenant, nil, true, time.Hour, 24)
+	require.NoError(t, err)
 	h.Of(t, "AS p\nCROSS").Within(t, pgplan.Bound{
 		Indexes: []string{"webhook_subscriber_deliveries_due", "webhook_subscriber_deliveries_strict", "webhooks_tenant"},
 		Rows:    2*2*subscribers.ActivityWaiting + 200, Sorted: 100, Blocks: 8 * subscribers.ActivityWaiting,
 	})
+}
+
+// TestAttemptsOfDeliveriesAreReadByTheirKeys in one statement, in order, each with its own delivery.
+func TestAttemptsOfDeliveriesAreReadByTheirKeys(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	h := newHistory(t)
+	_, err := h.Pool.Exec(ctx, `INSERT INTO fanmail.webhook_delivery_attempts (delivery_id, created_at, attempt, at, duration_ms, status_code, reason, error)
+		SELECT id, created_at, n, created_at + n * interval '1 second', n, 503, 'status', 'answered 503' FROM fanmail.webhook_subscriber_deliveries, generate_series(1, 2) AS n
+		WHERE status <> 'delivered' OR seq % 4 = 0`)
+	require.NoError(t, err)
+	_, err = h.Pool.Exec(ctx, `VACUUM ANALYZE fanmail.webhook_delivery_attempts`)
+	require.NoError(t, err)
+	list, _, err := h.store.ListDeliveries(ctx, h.tenant, h.hook, subscribers.DeliveryFilter{}, subscribers.Place{}, 20)
+	require.NoError(t, err)
+	require.Len(t, list, 20)
+	h.Reset()
+	logs, err := h.store.AttemptsOf(ctx, list)
+	require.NoError(t, err)
+	h.Of(t, "webhook_delivery_attempts").Within(t, pgplan.Bound{Indexes: []string{"webhook_delivery_attempts_pkey"}, Rows: 100, Sorted: 60, Blocks: 200})
+	for _, d := range list {
+		require.Len(t, logs[d.ID], 2)
+		for i, a := range logs[d.ID] {
+			require.Equal(t, i+1, a.Attempt)
+			require.WithinDuration(t, d.CreatedAt.Add(time.Duration(i+1)*time.Second), a.At, 0)
+		}
+	}
+	none, err := h.store.AttemptsOf(ctx, nil)
+	require.NoError(t, err)
+	require.Empty(t, none)
 }

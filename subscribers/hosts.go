@@ -13,7 +13,7 @@ import (
 // enabled webhooks, of all tenants.
 func Hosts(ctx context.Context, db pg.DB, limit int) ([]string, error) {
 	rows, err := db.Query(ctx, `SELECT DISTINCT coalesce(substring(url FROM '^[a-z]+://([^/?#]+)'), '') FROM fanmail.webhooks
-		WHERE deleted_at IS NULL AND enabled LIMIT $1`, limit)
+		WHERE deleted_at IS NULL AND enabled AND kind = 'push' LIMIT $1`, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list the hosts of webhooks: %w", err)
 	}

@@ -2,6 +2,7 @@ package subscribers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -21,10 +22,11 @@ type ImportedWebhook struct {
 
 const importWebhook = `
 INSERT INTO fanmail.webhooks AS w (id, tenant_id, url, description, events, filter_agent_ids, filter_conversation_ids, filter_labels,
-	enabled, max_in_flight, signing_secret, previous_secrets, previous_until, created_at, last_delivered_at, auto_disabled_at, disabled_reason, envelope, envelope_until)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, nullif($17, ''), nullif($18, ''), $19)
+	enabled, max_in_flight, signing_secret, previous_secrets, previous_until, created_at, last_delivered_at, auto_disabled_at, disabled_reason, envelope, envelope_until, filter_data)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, nullif($17, ''), nullif($18, ''), $19, nullif($20, ''))
 ON CONFLICT (id) DO UPDATE SET url = excluded.url, description = excluded.description, events = excluded.events,
 	filter_agent_ids = excluded.filter_agent_ids, filter_conversation_ids = excluded.filter_conversation_ids, filter_labels = excluded.filter_labels,
+	filter_data = excluded.filter_data,
 	enabled = excluded.enabled, auto_disabled_at = excluded.auto_disabled_at, disabled_reason = excluded.disabled_reason,
 	enabled_at = CASE WHEN excluded.enabled AND NOT w.enabled THEN now() ELSE w.enabled_at END,
 	signing_secret = excluded.signing_secret, previous_secrets = excluded.previous_secrets, previous_until = excluded.previous_until
@@ -56,12 +58,32 @@ func (s *Store) ImportWebhooks(ctx context.Context, tx pgx.Tx, list []ImportedWe
 			previous, until = append(previous, sealed), append(until, w.PreviousUntil)
 		}
 		b.Queue(importWebhook, w.ID, w.TenantID, w.URL, w.Description, w.Events, w.Filters.AgentIDs, w.Filters.ConversationIDs, w.Filters.Labels,
-			w.Enabled, w.MaxInFlight, secret, previous, until, w.CreatedAt, w.LastDeliveredAt, w.AutoDisabledAt, w.DisabledReason, w.Envelope, w.EnvelopeUntil)
+			w.Enabled, w.MaxInFlight, secret, previous, until, w.CreatedAt, w.LastDeliveredAt, w.AutoDisabledAt, w.DisabledReason, w.Envelope, w.EnvelopeUntil, string(w.Filters.Data))
 	}
 	if err := tx.SendBatch(ctx, b).Close(); err != nil {
 		return fmt.Errorf("import webhooks: %w", err)
 	}
 	return nil
+}
+
+// Restore is [Store.Create] for a webhook with the id that it has in another installation. made is false if the tenant has
+// a webhook with this id, which stays as it is. An id that another tenant has, or that was deleted, is an
+// [*events.FieldError].
+func (s *Store) Restore(ctx context.Context, tenant events.TenantID, w Webhook) (restored Webhook, secret string, made bool, err error) {
+	var owner events.TenantID
+	var deleted bool
+	err = s.db.QueryRow(ctx, `SELECT tenant_id, deleted_at IS NOT NULL FROM fanmail.webhooks WHERE id = $1`, w.ID).Scan(&owner, &deleted)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		restored, secret, err = s.create(ctx, tenant, w)
+		return restored, secret, err == nil, err
+	case err != nil:
+		return Webhook{}, "", false, fmt.Errorf("read a webhook: %w", err)
+	case owner != tenant || deleted:
+		return Webhook{}, "", false, &events.FieldError{Field: "id", Reason: "is the id of a webhook that was deleted here, or that another tenant has"}
+	}
+	restored, err = s.Get(ctx, tenant, w.ID)
+	return restored, "", false, err
 }
 
 // ForeignWebhooks returns those of the webhooks that belong to other tenants than the given ones, in which tenants[i] is
@@ -168,9 +190,9 @@ func importedColumns(list []ImportedDelivery) []any {
 
 // QueueFanOut adds to a batch the deliveries of an event to the webhooks that want it, due at once: for events that the
 // broker can't carry. The registry must be up to date.
-func QueueFanOut(b *pgx.Batch, r *Registry, e *events.Record) int {
+func QueueFanOut(b *pgx.Batch, r *Registry, e *events.Record, envelope []byte) int {
 	var rows []NewDelivery
-	for _, w := range r.Match(nil, e) {
+	for _, w := range r.Match(nil, e, envelope) {
 		rows = append(rows, NewDelivery{
 			Ref:       Ref{ID: events.DeriveDeliveryID(e.ID, w.ID, events.ReplayID{}, e.CreatedAt), CreatedAt: e.CreatedAt},
 			WebhookID: w.ID, TenantID: e.TenantID, EventID: e.ID, EventType: e.Type, MessageID: e.MessageID, Seq: e.Seq,

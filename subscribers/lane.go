@@ -21,8 +21,8 @@ type LaneState struct {
 	// Partition is from 0 to [events.Partitions] - 1.
 	Partition int `json:"partition" doc:"The webhook's partition."`
 	// State is one of [LaneIdle], [LaneActive], [LaneResting], [LaneProbing],
-	// [LanePaused] and [LaneDisabled].
-	State string `json:"state" enum:"idle,active,resting,probing,paused,disabled" doc:"What the lane does: idle has nothing to send, active sends, resting waits for Retry-After or the rate limit, probing sends one attempt at a time because the circuit breaker is open, paused keeps deliveries until the webhook is resumed, disabled sends nothing."`
+	// [LanePaused], [LanePolled] and [LaneDisabled].
+	State string `json:"state" enum:"idle,active,resting,probing,paused,polled,disabled" doc:"What the lane does: idle has nothing to send, active sends, resting waits for Retry-After or the rate limit, probing sends one attempt at a time because the circuit breaker is open, paused keeps deliveries until the webhook is resumed, polled leaves them to consumers, disabled sends nothing."`
 	// Window is how many attempts may be in flight now.
 	Window int `json:"window" doc:"How many attempts may be in flight now; it adapts to the endpoint's answers."`
 	// InFlight counts the attempts that are in flight.
@@ -54,6 +54,8 @@ const (
 	LaneProbing = "probing"
 	// LanePaused sends nothing: the webhook is paused, and its deliveries wait.
 	LanePaused = "paused"
+	// LanePolled sends nothing: the webhook is of [KindPull].
+	LanePolled = "polled"
 	// LaneDisabled sends nothing: the webhook is disabled or deleted.
 	LaneDisabled = "disabled"
 )

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/datafilter"
 )
 
 // The reasons why an event was not fanned out to a webhook.
@@ -21,6 +22,7 @@ const (
 	ReasonAgent        = filterAgents        // its filter on agents
 	ReasonConversation = filterConversations // its filter on conversations
 	ReasonLabel        = filterLabels        // its filter on labels
+	ReasonData         = filterData          // its filter on data
 	ReasonChanged      = "settings_changed"  // its present settings ask for the event; they have changed since
 	ReasonTest         = "test"              // the event is a test of one webhook
 	ReasonUnknown      = "unknown"           // nothing that is known keeps the event from it
@@ -29,7 +31,7 @@ const (
 // Reasons lists them.
 func Reasons() []string {
 	return []string{
-		ReasonWaiting, ReasonLater, ReasonDisabled, ReasonDeleted, ReasonType, ReasonAgent, ReasonConversation, ReasonLabel,
+		ReasonWaiting, ReasonLater, ReasonDisabled, ReasonDeleted, ReasonType, ReasonAgent, ReasonConversation, ReasonLabel, ReasonData,
 		ReasonChanged, ReasonTest, ReasonUnknown,
 	}
 }
@@ -43,6 +45,8 @@ type Match struct {
 	Delivery *DeliveryRow
 	// Reason is one of [Reasons]; "" with a delivery.
 	Reason string
+	// Condition is the first condition that the event does not meet, as JSON, if the reason is [ReasonData]; else "".
+	Condition string
 	// Certain is true if the reason held when the event was fanned out. Otherwise it is a conclusion from the webhook's
 	// present settings, which have changed since ChangedAt.
 	Certain   bool
@@ -59,15 +63,17 @@ func OfTest(list []DeliveryRow) bool {
 // matched is a webhook with the times that tell how it was when an event was fanned out.
 type matched struct {
 	Webhook
+	data                         *datafilter.Filter
 	enabledAt                    time.Time
 	deletedAt, disabledAt, saved *time.Time
 }
 
-const matchColumns = `id, url, events, filter_agent_ids, filter_conversation_ids, filter_labels, enabled, created_at, enabled_at, deleted_at, disabled_at, matching_changed_at`
+const matchColumns = `id, url, events, filter_agent_ids, filter_conversation_ids, filter_labels, filter_data, enabled, created_at, enabled_at, deleted_at, disabled_at, matching_changed_at`
 
 func scanMatched(row pgx.CollectableRow) (w matched, err error) {
-	err = row.Scan(&w.ID, &w.URL, &w.Events, &w.Filters.AgentIDs, &w.Filters.ConversationIDs, &w.Filters.Labels,
+	err = row.Scan(&w.ID, &w.URL, &w.Events, &w.Filters.AgentIDs, &w.Filters.ConversationIDs, &w.Filters.Labels, &w.Filters.Data,
 		&w.Enabled, &w.CreatedAt, &w.enabledAt, &w.deletedAt, &w.disabledAt, &w.saved)
+	w.data, _ = storedData(&w.Filters) // one that can't be read refuses all events, as in a registry
 	w.CreatedAt = w.CreatedAt.UTC()
 	w.deletedAt, w.disabledAt, w.saved = utc(w.deletedAt), utc(w.disabledAt), utc(w.saved)
 	return w, err
@@ -89,9 +95,9 @@ const (
 )
 
 // Matches returns for up to limit webhooks of the event's tenant whether it was fanned out to them, newest webhook first,
-// and the place to continue from; zero at the end. The first page also has webhooks that were deleted since, up to 100.
+// and the place to continue from; zero at the end. The envelope is the event's. The first page also has webhooks that were deleted since, up to 100.
 // waiting says that the event is not fanned out yet, test that it is a test of one webhook.
-func (s *Store) Matches(ctx context.Context, ev *events.Record, waiting, test bool, after Place, limit int) ([]Match, Place, error) {
+func (s *Store) Matches(ctx context.Context, ev *events.Record, envelope []byte, waiting, test bool, after Place, limit int) ([]Match, Place, error) {
 	at, id := after.Bound()
 	list, err := s.readMatched(ctx, matchesLive, ev.TenantID, at, id, limit+1)
 	if err != nil {
@@ -121,11 +127,16 @@ func (s *Store) Matches(ctx context.Context, ev *events.Record, waiting, test bo
 	if err != nil {
 		return nil, Place{}, fmt.Errorf("list an event's webhooks: %w", err)
 	}
+	var all []*datafilter.Filter
+	for i := range list {
+		all = append(all, list[i].data)
+	}
+	values := datafilter.NewPlan(all...).Read(envelope)
 	out := make([]Match, len(list))
 	for i := range list {
-		out[i] = list[i].match(ev, waiting, test)
+		out[i] = list[i].match(ev, values, waiting, test)
 		if n := slices.IndexFunc(delivered, func(d DeliveryRow) bool { return d.WebhookID == list[i].ID }); n >= 0 {
-			out[i].Delivery, out[i].Reason, out[i].Certain, out[i].ChangedAt = &delivered[n], "", true, nil
+			out[i].Delivery, out[i].Reason, out[i].Condition, out[i].Certain, out[i].ChangedAt = &delivered[n], "", "", true, nil
 		}
 	}
 	return out, end, nil
@@ -144,9 +155,9 @@ func (s *Store) readMatched(ctx context.Context, statement string, args ...any) 
 }
 
 // match explains why an event has no delivery to the webhook.
-func (w *matched) match(ev *events.Record, waiting, test bool) Match {
+func (w *matched) match(ev *events.Record, values *datafilter.Values, waiting, test bool) Match {
 	m := Match{WebhookID: w.ID, URL: w.URL, DeletedAt: w.deletedAt, Certain: true}
-	refused := w.refuses(ev)
+	refused, condition := w.refuses(ev, values)
 	m.Wanted = refused == "" && w.Enabled && w.deletedAt == nil
 	after := func(t *time.Time) bool { return t != nil && t.After(ev.CreatedAt) }
 	changed := func(reason string, at *time.Time) {
@@ -174,13 +185,23 @@ func (w *matched) match(ev *events.Record, waiting, test bool) Match {
 	default:
 		changed(ReasonUnknown, nil)
 	}
+	if m.Reason == ReasonData {
+		m.Condition = condition
+	}
 	return m
 }
 
-// refuses returns why the webhook's settings do not ask for an event; "" if they do.
-func (w *Webhook) refuses(ev *events.Record) string {
-	if !slices.Contains(w.Events, ev.Type) && !wantsEvery(w.Events) {
-		return ReasonType
+// refuses returns why the webhook's settings do not ask for an event, "" if they do; and the condition of the filter on
+// data that the event does not meet.
+func (w *matched) refuses(ev *events.Record, values *datafilter.Values) (reason, condition string) {
+	if !wants(w.Events, ev.Type) {
+		return ReasonType, ""
 	}
-	return w.Filters.refuses(ev.AgentID, ev.ConversationID, ev.Labels)
+	if reason := w.Filters.refuses(ev); reason != "" || w.data == nil {
+		return reason, ""
+	}
+	if condition = w.data.Unmet(values); condition != "" {
+		return ReasonData, condition
+	}
+	return "", ""
 }

@@ -42,6 +42,7 @@ func TestAnEventTellsWhyAWebhookDidNotGetIt(t *testing.T) {
 	create("agent", subscribers.Webhook{Filters: *agentsOf("b@example.com")})
 	create("conversation", subscribers.Webhook{Filters: subscribers.Filters{ConversationIDs: []string{"other"}}})
 	create("label", subscribers.Webhook{Filters: subscribers.Filters{Labels: []string{"other"}}})
+	data := create("data", subscribers.Webhook{Filters: subscribers.Filters{Data: []byte(`{"amount": {"lt": 5}, "kind": "order"}`)}})
 	disabled := create("disabled", subscribers.Webhook{})
 	disabledThen := create("disabled then", subscribers.Webhook{})
 	changed, changedAway := create("changed", subscribers.Webhook{Events: sent}), create("changed away", subscribers.Webhook{Events: sent})
@@ -55,7 +56,7 @@ func TestAnEventTellsWhyAWebhookDidNotGetIt(t *testing.T) {
 
 	var ev events.Record
 	require.NoError(t, pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		ev, err = outbox.Log(ctx, tx, &events.Event{TenantID: s.tenant, Type: events.EmailReceived, AgentID: "a@example.com", ConversationID: "c", Labels: []string{"l"}, Data: []byte(`{}`)})
+		ev, err = outbox.Log(ctx, tx, &events.Event{TenantID: s.tenant, Type: events.EmailReceived, AgentID: "a@example.com", ConversationID: "c", Labels: []string{"l"}, Data: []byte(`{"kind":"order","amount":5}`)})
 		return err
 	}))
 	ref := subscribers.Ref{ID: events.DeriveDeliveryID(ev.ID, delivered, events.ReplayID{}, ev.CreatedAt), CreatedAt: ev.CreatedAt}
@@ -71,11 +72,13 @@ func TestAnEventTellsWhyAWebhookDidNotGetIt(t *testing.T) {
 	update(delivered, subscribers.Patch{Events: &sent})
 	require.NoError(t, s.Delete(ctx, s.tenant, deleted))
 
+	_, envelope, err := outbox.Find(ctx, s.pool, s.tenant, ev.ID)
+	require.NoError(t, err)
 	read := func(waiting, test bool, limit int) map[string]subscribers.Match {
 		found := map[string]subscribers.Match{}
 		var after subscribers.Place
 		for {
-			list, end, err := s.Matches(ctx, &ev, waiting, test, after, limit)
+			list, end, err := s.Matches(ctx, &ev, envelope, waiting, test, after, limit)
 			require.NoError(t, err)
 			for _, m := range list {
 				require.NotContains(t, found, hooks[m.WebhookID])
@@ -98,6 +101,7 @@ func TestAnEventTellsWhyAWebhookDidNotGetIt(t *testing.T) {
 	}{
 		"type": {subscribers.ReasonType, true, false}, "agent": {subscribers.ReasonAgent, true, false},
 		"conversation": {subscribers.ReasonConversation, true, false}, "label": {subscribers.ReasonLabel, true, false},
+		"data":     {subscribers.ReasonData, true, false},
 		"disabled": {subscribers.ReasonDisabled, true, false}, "disabled then": {subscribers.ReasonDisabled, true, true},
 		"changed": {subscribers.ReasonChanged, false, true}, "changed away": {subscribers.ReasonType, false, false},
 		"deleted": {subscribers.ReasonDeleted, false, false}, "disabled later": {subscribers.ReasonDisabled, false, false},
@@ -116,6 +120,18 @@ func TestAnEventTellsWhyAWebhookDidNotGetIt(t *testing.T) {
 	require.Equal(t, subscribers.ReasonWaiting, read(true, false, 100)["type"].Reason)
 	require.Equal(t, subscribers.ReasonTest, read(false, true, 100)["type"].Reason)
 	require.NotNil(t, read(true, false, 100)["delivered"].Delivery)
+
+	// The first condition that the event does not meet is named, until the filter lets the event pass.
+	require.Equal(t, `{"amount":{"lt":5}}`, found["data"].Condition)
+	require.Empty(t, found["label"].Condition)
+	update(data, subscribers.Patch{Filters: &subscribers.Filters{Data: []byte(`{"amount": {"lt": 4}}`)}})
+	require.Equal(t, `{"amount":{"lt":4}}`, read(false, false, 100)["data"].Condition)
+	require.False(t, read(false, false, 100)["data"].Certain, "the filter was another one then")
+	update(data, subscribers.Patch{Filters: &subscribers.Filters{Data: []byte(`{"amount": {"lte": 5}}`)}})
+	now := read(false, false, 100)["data"]
+	require.Equal(t, subscribers.ReasonChanged, now.Reason)
+	require.True(t, now.Wanted)
+	require.Empty(t, now.Condition)
 }
 
 func TestTheWebhooksOfAnEventAreReadByIndex(t *testing.T) {
@@ -130,7 +146,7 @@ func TestTheWebhooksOfAnEventAreReadByIndex(t *testing.T) {
 	ev := events.Record{TenantID: h.tenant, ID: events.NewID(), Type: events.EmailReceived}
 	require.NoError(t, h.Pool.QueryRow(ctx, `SELECT created_at, event_id FROM fanmail.webhook_subscriber_deliveries WHERE webhook_id = $1 ORDER BY created_at LIMIT 1`, h.hook).Scan(&ev.CreatedAt, &ev.ID))
 	h.Reset()
-	list, _, err := h.store.Matches(ctx, &ev, false, false, subscribers.Place{}, 100)
+	list, _, err := h.store.Matches(ctx, &ev, nil, false, false, subscribers.Place{}, 100)
 	require.NoError(t, err)
 	require.Len(t, list, 200)
 	h.Of(t, "deleted_at IS NULL AND (created_at").Within(t, pgplan.Bound{Indexes: []string{"webhooks_tenant"}, Rows: 110, Blocks: 200})

@@ -9,7 +9,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/pg"
@@ -171,7 +170,7 @@ WHERE id = ANY($1::uuid[]) AND enabled`
 // WriteOutcomes writes a batch in one transaction and one round trip. It is
 // idempotent: if an error leaves the commit in doubt, call it again with the same
 // batch. After an error for which [Refused] is true, the same batch fails again.
-func WriteOutcomes(ctx context.Context, pool *pgxpool.Pool, l *OutcomeBatch) (OutcomeResult, error) {
+func WriteOutcomes(ctx context.Context, db pg.DB, l *OutcomeBatch) (OutcomeResult, error) {
 	w := OutcomeResult{Next: map[events.DeliveryID]int64{}, Renewed: map[events.DeliveryID]int64{}}
 	b := &pgx.Batch{}
 	queueDelivered(b, l.Outcomes, &w)
@@ -204,7 +203,7 @@ func WriteOutcomes(ctx context.Context, pool *pgxpool.Pool, l *OutcomeBatch) (Ou
 		return w, nil
 	}
 	// Postgres runs a pipeline without BEGIN as one implicit transaction.
-	if err := pool.SendBatch(ctx, b).Close(); err != nil {
+	if err := db.SendBatch(ctx, b).Close(); err != nil {
 		return OutcomeResult{}, fmt.Errorf("write outcomes: %w", err)
 	}
 	return w, nil

@@ -356,13 +356,13 @@ func TestTheRegistrySeesWhatWasCommittedBeforeAndMissesNoLateCommitter(t *testin
 	require.NoError(t, err)
 	require.NoError(t, r.Load(ctx))
 	require.Equal(t, []events.WebhookID{other.ID}, changed, "only what changed")
-	got := r.Match(nil, &events.Record{TenantID: e.tenant, Type: events.EmailReceived})
+	got := r.Match(nil, &events.Record{TenantID: e.tenant, Type: events.EmailReceived}, nil)
 	require.Len(t, got, 1)
 	require.Equal(t, e.hook.ID, got[0].ID, "a disabled webhook matches nothing")
-	require.Empty(t, r.Match(nil, &events.Record{TenantID: events.NewRandom[events.TenantKind](), Type: events.EmailReceived}), "nor does another tenant's event")
+	require.Empty(t, r.Match(nil, &events.Record{TenantID: events.NewRandom[events.TenantKind](), Type: events.EmailReceived}, nil), "nor does another tenant's event")
 	require.NoError(t, e.Delete(ctx, e.tenant, e.hook.ID))
 	require.NoError(t, r.Load(ctx))
-	require.Empty(t, r.Match(nil, &events.Record{TenantID: e.tenant, Type: events.EmailReceived}))
+	require.Empty(t, r.Match(nil, &events.Record{TenantID: e.tenant, Type: events.EmailReceived}, nil))
 	require.True(t, r.Get(e.hook.ID).Deleted)
 
 	// It stays in memory as long as its row, and no longer.
@@ -379,16 +379,19 @@ func TestTheRegistrySeesWhatWasCommittedBeforeAndMissesNoLateCommitter(t *testin
 
 func TestFiltersAreAndAcrossKeysAndOrWithinOne(t *testing.T) {
 	t.Parallel()
+	matches := func(f subscribers.Filters, agent, conversation string, labels []string) bool {
+		w := subscribers.NewTakers(&subscribers.Entry{Events: []events.Type{events.EmailReceived}, Filters: f})
+		return len(w.Match(nil, &events.Record{Type: events.EmailReceived, AgentID: agent, ConversationID: conversation, Labels: labels}, nil)) == 1
+	}
 	f := subscribers.Filters{AgentIDs: []string{"a", "b"}, Labels: []string{"x", "y"}}
-	require.True(t, f.Match("b", "", []string{"z", "y"}))
-	require.False(t, f.Match("c", "", []string{"x"}))
-	require.False(t, f.Match("a", "", nil), "a filter on what the event lacks does not match")
-	require.False(t, f.Match("", "", []string{"x"}))
-	none := subscribers.Filters{}
-	require.True(t, none.Match("", "", nil))
+	require.True(t, matches(f, "b", "", []string{"z", "y"}))
+	require.False(t, matches(f, "c", "", []string{"x"}))
+	require.False(t, matches(f, "a", "", nil), "a filter on what the event lacks does not match")
+	require.False(t, matches(f, "", "", []string{"x"}))
+	require.True(t, matches(subscribers.Filters{}, "", "", nil))
 	talk := subscribers.Filters{ConversationIDs: []string{"c"}}
-	require.True(t, talk.Match("", "c", nil))
-	require.False(t, talk.Match("", "", nil))
+	require.True(t, matches(talk, "", "c", nil))
+	require.False(t, matches(talk, "", "", nil))
 }
 
 func TestRetentionExpiresWhatIsPendingAndThenDropsTheDay(t *testing.T) {
@@ -413,7 +416,7 @@ func TestRetentionExpiresWhatIsPendingAndThenDropsTheDay(t *testing.T) {
 		return day
 	}
 	days := []time.Time{kept()}
-	rules := slices.Concat(subscribers.RetentionRules(), mailbox.RetentionRules(), outbox.RetentionRules())
+	rules := slices.Concat(subscribers.RetentionRules(retention.Policy{}), mailbox.RetentionRules(retention.Policy{}), outbox.RetentionRules(retention.Policy{}))
 	r, err := retention.Run(ctx, pool, rules)
 	require.NoError(t, err)
 	days = append(days, kept())

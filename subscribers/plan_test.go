@@ -85,8 +85,9 @@ func newBacklog(t *testing.T) *backlog {
 	rows(failedRows, []events.WebhookID{b.expired}, 0, "failed", false)
 	exec(`UPDATE fanmail.webhook_subscriber_deliveries SET last_attempt_at = finished_at WHERE status = 'failed' AND webhook_id <> $1`, b.expired)
 	exec(`INSERT INTO fanmail.tenants (id, name) VALUES ('00000000-0000-0000-0000-000000000001', 'test')`)
-	exec(`INSERT INTO fanmail.webhooks (id, tenant_id, url, events, signing_secret, enabled_at)
-		SELECT id, '00000000-0000-0000-0000-000000000001', 'https://hooks.example.com/', '{email.received}', '', now() - interval '30 days'
+	exec(`INSERT INTO fanmail.webhooks (id, tenant_id, url, events, signing_secret, enabled_at, created_at)
+		SELECT id, '00000000-0000-0000-0000-000000000001', 'https://hooks.example.com/', '{email.received}', '', now() - interval '30 days',
+			now() - interval '30 days' - make_interval(secs => row_number() OVER ()) -- else an index of tenants and times finds ids too, from Postgres 18 on
 		FROM (SELECT unnest($1::uuid[]) UNION ALL SELECT gen_random_uuid() FROM generate_series(1, 3000)) AS w (id)`,
 		append([]events.WebhookID{b.heavy, b.strict, b.dead, b.expired}, b.light...))
 	exec(`ANALYZE fanmail.webhooks`) // in production it has statistics: it changes seldom
@@ -170,6 +171,7 @@ func (b *backlog) statements(when string) {
 	})
 
 	b.disabling()
+	b.failing()
 	b.counting()
 
 	rows := make([]subscribers.NewDelivery, len(leased))
@@ -194,6 +196,22 @@ func (b *backlog) disabling() {
 	b.within("disableFailing", "AS counted", pgplan.Bound{
 		Indexes: []string{byFailed, "webhook_delivery_attempts_pkey", "webhooks_pkey"},
 		Rows:    60*(2+lightHooks) + 2*1000, Blocks: 200*(2+lightHooks) + 6*1000,
+	})
+}
+
+// failing expects the check for failing webhooks to read one row of each webhook with a backlog or a failure, and a bounded
+// number of them.
+func (b *backlog) failing() {
+	ctx := context.Background()
+	b.Reset()
+	tx, err := b.Pool.Begin(ctx)
+	require.NoError(b.t, err)
+	_, err = subscribers.MarkFailing(ctx, tx)
+	require.NoError(b.t, err)
+	require.NoError(b.t, tx.Rollback(ctx))
+	b.within("markFailing", "AS since", pgplan.Bound{
+		Indexes: []string{byDue, byStrict, byFailed, "webhooks_pkey"},
+		Rows:    60*3*(4+lightHooks) + 3*2*1000, Sorted: 3 * (4 + lightHooks), Blocks: 200*3*(4+lightHooks) + 3*6*1000,
 	})
 }
 

@@ -1,120 +1,15 @@
 package subscribers
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/events/schema"
 	"github.com/fanmail-dev/fanmail/outbox"
 )
-
-// TestMessage is in the data of every test event. Replays recognize test events by
-// it and skip them.
-const TestMessage = "A test of this webhook, sent on request."
-
-// TestEvent is what a test delivery sends.
-type TestEvent struct {
-	// Type is one that the webhook takes; "": its first.
-	Type events.Type
-	// Data is the event's data, a JSON object. nil: the sample of Type, with "test": true;
-	// without a Type, a short notice.
-	Data json.RawMessage
-}
-
-// InsertTest inserts a test event and its delivery, which is due at once. The event
-// goes to this webhook alone and ignores its filters; replays leave it out. It
-// returns [ErrNotFound] if the tenant has no such webhook, [ErrDisabled] or
-// [ErrPaused] if the webhook is disabled or paused, and an [*events.FieldError] if it does not take the type, or
-// if the data is invalid.
-func (s *Store) InsertTest(ctx context.Context, tenant events.TenantID, webhook events.WebhookID, test TestEvent) (DeliveryRow, error) {
-	var d DeliveryRow
-	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		in := s.In(tx)
-		w, err := in.get(ctx, tenant, webhook, " FOR SHARE")
-		if err != nil {
-			return err
-		}
-		if !w.Enabled {
-			return ErrDisabled
-		}
-		if w.Paused {
-			return ErrPaused
-		}
-		ev, err := test.of(tenant, &w)
-		if err != nil {
-			return err
-		}
-		// The event is written to the event log and not to the outbox, so that no
-		// other webhook gets it.
-		src, err := outbox.Log(ctx, tx, ev)
-		if err != nil {
-			return err
-		}
-		list, err := in.insertDue(ctx, tenant, src, "test", events.ReplayID{}, []events.WebhookID{webhook})
-		if err != nil {
-			return err
-		}
-		d = list[0]
-		return nil
-	})
-	if err != nil {
-		return DeliveryRow{}, err
-	}
-	return d, nil
-}
-
-// of returns the event for a webhook.
-func (t TestEvent) of(tenant events.TenantID, w *Webhook) (*events.Event, error) {
-	ev := &events.Event{TenantID: tenant, Type: cmp.Or(t.Type, sampleType(w.Events)), Data: t.Data}
-	if !slices.Contains(w.Events, ev.Type) && (!wantsEvery(w.Events) || ev.Type.Operational()) {
-		return nil, &events.FieldError{Field: "type", Reason: "is not one that the webhook takes; its events name " + typeList(w.Events)}
-	}
-	if t.Data != nil {
-		return ev, nil
-	}
-	content := map[string]any{"webhook_id": w.ID, "message": TestMessage}
-	if t.Type != "" {
-		sample, err := schema.Sample(string(t.Type))
-		if err != nil {
-			return nil, fmt.Errorf("the sample of %s: %w", t.Type, err)
-		}
-		content = map[string]any{}
-		if err := json.Unmarshal(sample, &content); err != nil {
-			return nil, fmt.Errorf("decode the sample of %s: %w", t.Type, err)
-		}
-	}
-	content["test"] = true
-	data, err := json.Marshal(content)
-	if err != nil {
-		return nil, fmt.Errorf("encode a test event: %w", err)
-	}
-	ev.Data = data
-	return ev, nil
-}
-
-func typeList(types []events.Type) string {
-	names := make([]string, len(types))
-	for i, t := range types {
-		names[i] = string(t)
-	}
-	return strings.Join(names, ", ")
-}
-
-// sampleType is the type of a webhook's test event.
-func sampleType(types []events.Type) events.Type {
-	if wantsEvery(types) {
-		return events.EmailReceived
-	}
-	return types[0]
-}
 
 // Redeliver inserts new deliveries of an event, due at once, and returns their
 // common replay id. They go to one webhook of the tenant. If webhook is zero, they

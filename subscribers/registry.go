@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"reflect"
 	"slices"
 	"strconv"
@@ -17,101 +16,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/events"
-	"github.com/fanmail-dev/fanmail/internal/attempt"
-	"github.com/fanmail-dev/fanmail/internal/endpoint"
 	"github.com/fanmail-dev/fanmail/internal/keyring"
-	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
-
-// Entry is a webhook in a [Registry]. It is immutable, safe for concurrent use, and
-// holds the signing secrets, which only [Entry.Signer] uses.
-type Entry struct {
-	ID          events.WebhookID
-	TenantID    events.TenantID
-	URL         string
-	Events      []events.Type
-	Filters     Filters
-	Enabled     bool
-	Paused      bool // its deliveries wait
-	Deleted     bool
-	MaxInFlight int  // attempts, over all dispatchers
-	RateLimit   int  // attempts a second; 0 for none
-	Strict      bool // ordering "strict"
-	// Timeout bounds an attempt; 0: [DefaultTimeout].
-	Timeout time.Duration
-	// Retry is the webhook's own policy; nil: the default schedule.
-	Retry *Retry
-	// MaxAttempts is the number of attempts of each of its deliveries.
-	MaxAttempts int
-	// Envelope is [EnvelopeV04] until EnvelopeUntil, or "" for Fanmail's own.
-	Envelope      string
-	EnvelopeUntil *time.Time
-
-	xid      uint64
-	secrets  secrets
-	sealed   string            // what requests need beside the URL, as it is stored; "": nothing
-	settings endpoint.Settings // the same, opened
-	once     sync.Once
-	target   *url.URL
-	endpoint *attempt.Endpoint
-	signers  []*signature.Signer // by how many previous secrets sign too
-	err      error
-}
-
-// Wants reports whether an event has one of the webhook's types and passes its
-// filters. It does not look at the tenant.
-func (e *Entry) Wants(ev *events.Record) bool {
-	return (slices.Contains(e.Events, ev.Type) || wantsEvery(e.Events)) && e.Filters.Match(ev.AgentID, ev.ConversationID, ev.Labels)
-}
-
-// OldEnvelope reports whether the webhook gets an older envelope at a time.
-func (e *Entry) OldEnvelope(now time.Time) bool {
-	return e.Envelope != "" && e.EnvelopeUntil != nil && now.Before(*e.EnvelopeUntil)
-}
-
-// Target returns the webhook's URL, parsed. Callers share the result and must not
-// change it. The error does not show the URL.
-func (e *Entry) Target() (*url.URL, error) {
-	e.prepare()
-	return e.target, e.err
-}
-
-// Locked reports whether a secret of the webhook is sealed with a key that this
-// process does not have. Its deliveries wait until the key is there.
-func (e *Entry) Locked() bool { return e.secrets.err != nil }
-
-// Signer returns the signer of the webhook's POSTs at a time. It signs with each
-// previous secret too, until [RotationGrace] after the rotation that replaced it. The
-// error does not show a secret.
-func (e *Entry) Signer(now time.Time) (*signature.Signer, error) {
-	e.prepare()
-	if e.err != nil {
-		return nil, e.err
-	}
-	return e.signers[e.secrets.signing(now)], nil
-}
-
-// Endpoint returns what the webhook's settings add to its requests; nil: nothing. The
-// error does not show them.
-func (e *Entry) Endpoint() (*attempt.Endpoint, error) {
-	e.prepare()
-	return e.endpoint, e.err
-}
-
-// prepare parses the URL, opens the settings and makes the signers at the first
-// attempt. Most webhooks in memory have no attempt in a while.
-func (e *Entry) prepare() {
-	e.once.Do(func() {
-		if e.target, e.err = url.Parse(e.URL); e.err != nil {
-			e.err = errors.New("the webhook's URL can't be read")
-			return
-		}
-		if e.endpoint, e.err = attempt.NewEndpoint(e.ID, &e.settings, e.Timeout); e.err != nil {
-			return
-		}
-		e.signers, e.err = e.secrets.signers(e.settings.SigningKey)
-	})
-}
 
 // Registry holds every webhook in memory. Its zero value is not usable; see
 // [NewRegistry].
@@ -123,9 +29,9 @@ type Registry struct {
 
 	mu       sync.RWMutex
 	byID     map[events.WebhookID]*Entry
-	byTenant map[events.TenantID][]*Entry // enabled ones
-	since    uint64                       // changes by transactions with lower ids are known
-	life     string                       // the databaseLife in which all webhooks were last read
+	byTenant map[events.TenantID]*Takers // enabled ones
+	since    uint64                      // changes by transactions with lower ids are known
+	life     string                      // the databaseLife in which all webhooks were last read
 	watchers []func(*Entry)
 	locked   map[events.WebhookID]struct{}
 	removed  map[events.WebhookID]time.Time // removed webhooks, and when that was read
@@ -143,7 +49,7 @@ func NewRegistry(pool *pgxpool.Pool, nc *nats.Conn, log *zap.Logger) *Registry {
 	return &Registry{
 		pool: pool, nc: nc, log: log.Named("registry"),
 		byID:     make(map[events.WebhookID]*Entry),
-		byTenant: make(map[events.TenantID][]*Entry),
+		byTenant: make(map[events.TenantID]*Takers),
 		locked:   make(map[events.WebhookID]struct{}),
 		removed:  make(map[events.WebhookID]time.Time),
 	}
@@ -201,10 +107,10 @@ const databaseLife = `coalesce(pg_stat_get_bgwriter_stat_reset_time()::text, '')
 const (
 	registrySnapshot = `SELECT pg_snapshot_xmin(pg_current_snapshot())::text, ` + databaseLife + `, $1::text`
 	registryChanges  = `
-SELECT id, tenant_id, url, events, filter_agent_ids, filter_conversation_ids, filter_labels,
+SELECT id, tenant_id, url, events, filter_agent_ids, filter_conversation_ids, filter_labels, filter_data,
        enabled, deleted_at IS NOT NULL, max_in_flight, coalesce(rate_limit, 0), ordering = 'strict',
        coalesce(timeout_seconds, 0), retry, max_attempts, coalesce(request_settings, ''),
-       signing_secret, previous_secrets, previous_until, changed_xid::text, coalesce(envelope, ''), envelope_until, paused_at IS NOT NULL
+       signing_secret, previous_secrets, previous_until, changed_xid::text, coalesce(envelope, ''), envelope_until, paused_at IS NOT NULL, kind = 'pull'
 FROM fanmail.webhooks WHERE changed_xid >= CASE WHEN ` + databaseLife + ` = $2 THEN $1 ELSE '0' END::text::xid8`
 )
 
@@ -250,14 +156,17 @@ func (r *Registry) scanEntry(row pgx.CollectableRow) (*Entry, error) {
 	var xid string
 	var seconds int64
 	var stored storedSecrets
-	err := row.Scan(&e.ID, &e.TenantID, &e.URL, &e.Events, &e.Filters.AgentIDs, &e.Filters.ConversationIDs, &e.Filters.Labels,
+	err := row.Scan(&e.ID, &e.TenantID, &e.URL, &e.Events, &e.Filters.AgentIDs, &e.Filters.ConversationIDs, &e.Filters.Labels, &e.Filters.Data,
 		&e.Enabled, &e.Deleted, &e.MaxInFlight, &e.RateLimit, &e.Strict, &seconds, &e.Retry, &e.MaxAttempts, &e.sealed,
-		&stored.present, &stored.previous, &stored.until, &xid, &e.Envelope, &e.EnvelopeUntil, &e.Paused)
+		&stored.present, &stored.previous, &stored.until, &xid, &e.Envelope, &e.EnvelopeUntil, &e.Paused, &e.Pull)
 	if err != nil {
 		return nil, err
 	}
 	e.Timeout = time.Duration(seconds) * time.Second
-	if !e.Deleted {
+	if e.data, err = storedData(&e.Filters); err != nil {
+		r.log.Error("the filter on data of a webhook can't be read; it gets no events until the filter is set anew", zap.Stringer("webhook", e.ID), zap.Error(err))
+	}
+	if !e.Deleted && !e.Pull {
 		e.secrets = stored.open(r.keys, e.ID)
 		if e.settings, err = openSettings(r.keys, e.ID, e.sealed); err != nil {
 			e.secrets.err = err
@@ -296,7 +205,7 @@ func (r *Registry) apply(known, life string, since uint64, changed []*Entry) err
 			r.unlist(old)
 		}
 		if e.Enabled && !e.Deleted {
-			r.byTenant[e.TenantID] = append(slices.Clip(r.byTenant[e.TenantID]), e)
+			r.byTenant[e.TenantID] = NewTakers(append(slices.Clip(r.byTenant[e.TenantID].All()), e)...)
 		}
 		stored = append(stored, e)
 	}
@@ -353,12 +262,12 @@ func (r *Registry) reportLocked(keyed uint64) {
 // unlist removes a webhook from its tenant's list. Readers hold the old slice, so it
 // makes a new one.
 func (r *Registry) unlist(e *Entry) {
-	list := slices.DeleteFunc(slices.Clone(r.byTenant[e.TenantID]), func(o *Entry) bool { return o.ID == e.ID })
+	list := slices.DeleteFunc(slices.Clone(r.byTenant[e.TenantID].All()), func(o *Entry) bool { return o.ID == e.ID })
 	if len(list) == 0 {
 		delete(r.byTenant, e.TenantID)
 		return
 	}
-	r.byTenant[e.TenantID] = list
+	r.byTenant[e.TenantID] = NewTakers(list...)
 }
 
 // Get returns a webhook, also a disabled one, and a deleted one that has a row. It returns nil if there is
@@ -369,98 +278,14 @@ func (r *Registry) Get(id events.WebhookID) *Entry {
 	return r.byID[id]
 }
 
-// Match appends to a slice the enabled webhooks of the event's tenant that want the
-// event.
-func (r *Registry) Match(to []*Entry, ev *events.Record) []*Entry {
+// Takers returns the enabled webhooks of a tenant; nil if it has none.
+func (r *Registry) Takers(tenant events.TenantID) *Takers {
 	r.mu.RLock()
-	list := r.byTenant[ev.TenantID]
-	r.mu.RUnlock()
-	for _, e := range list {
-		if e.Wants(ev) {
-			to = append(to, e)
-		}
-	}
-	return to
+	defer r.mu.RUnlock()
+	return r.byTenant[tenant]
 }
 
-// Run loads changes every second, and at every hint by [WakeRegistry], until ctx
-// ends. It then returns nil. If the database cannot be read, it logs that and keeps
-// what it has. It returns an error only if it cannot subscribe to the hints.
-func (r *Registry) Run(ctx context.Context) error {
-	hints := make(chan *nats.Msg, 1)
-	if r.nc != nil {
-		sub, err := r.nc.Subscribe(events.WakeWebhooks, func(m *nats.Msg) {
-			select {
-			case hints <- m:
-			default:
-			}
-		})
-		if err != nil {
-			return fmt.Errorf("subscribe to %s: %w", events.WakeWebhooks, err)
-		}
-		defer func() { _ = sub.Unsubscribe() }()
-	}
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	failing, forgot := false, time.Now()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		case <-hints:
-		}
-		err := r.Load(ctx)
-		if err == nil && time.Since(forgot) >= removedCheck {
-			forgot, err = time.Now(), r.forget(ctx, removedCheck)
-		}
-		if err != nil && ctx.Err() == nil && !failing {
-			r.log.Warn("cannot read changed webhooks; continuing with those known", zap.Error(err))
-		}
-		failing = err != nil
-	}
-}
-
-const (
-	// removedCheck is how often a registry looks which removed webhooks have no row any more. It asks about those only
-	// that it has known to be removed for as long, so that no read from before the removal is still under way.
-	removedCheck = time.Hour
-	// removedBatch bounds one such statement.
-	removedBatch = 5000
-)
-
-// forget drops removed webhooks whose rows the retention has deleted. It asks about those that the registry has known to
-// be removed for the time given. The rows of the others are still there: their pending deliveries must end.
-func (r *Registry) forget(ctx context.Context, known time.Duration) error {
-	var ids []events.WebhookID
-	r.mu.RLock()
-	for id, at := range r.removed {
-		if time.Since(at) >= known {
-			if ids = append(ids, id); len(ids) == removedBatch {
-				break
-			}
-		}
-	}
-	r.mu.RUnlock()
-	if len(ids) == 0 {
-		return nil
-	}
-	rows, err := r.pool.Query(ctx, `SELECT id FROM fanmail.webhooks WHERE id = ANY ($1::uuid[])`, ids)
-	if err != nil {
-		return fmt.Errorf("look up removed webhooks: %w", err)
-	}
-	kept := make(map[events.WebhookID]bool)
-	var id events.WebhookID
-	if _, err := pgx.ForEachRow(rows, []any{&id}, func() error { kept[id] = true; return nil }); err != nil {
-		return fmt.Errorf("look up removed webhooks: %w", err)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, id := range ids {
-		if e := r.byID[id]; !kept[id] && e != nil && e.Deleted {
-			delete(r.byID, id)
-			delete(r.removed, id)
-		}
-	}
-	return nil
+// Match appends to a slice the enabled webhooks of the event's tenant that want the event. The envelope is the event's.
+func (r *Registry) Match(to []*Entry, ev *events.Record, envelope []byte) []*Entry {
+	return r.Takers(ev.TenantID).Match(to, ev, envelope)
 }

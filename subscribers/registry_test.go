@@ -82,7 +82,7 @@ func TestTheRegistrySeesChangesUnderTransactionIDsThatACrashTookBack(t *testing.
 	require.NoError(t, r.Load(ctx))
 	require.NotNil(t, r.Get(after.ID))
 	require.False(t, r.Get(before.ID).Enabled, "it was known before, and changed under a smaller transaction id")
-	matched := r.Match(nil, &events.Record{TenantID: s.tenant, Type: events.EmailReceived})
+	matched := r.Match(nil, &events.Record{TenantID: s.tenant, Type: events.EmailReceived}, nil)
 	require.Len(t, matched, 1, "the list from before the crash is gone")
 	require.Equal(t, after.ID, matched[0].ID)
 }

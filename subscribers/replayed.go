@@ -55,14 +55,15 @@ const (
 
 // The live delivery has the event's creation time and an id derived from the event,
 // so it is found by key. Those of replays and redeliveries are found by event.
+// See pg.Engine for OFFSET 0.
 const deliveredLive = `EXISTS (
 	SELECT 1 FROM fanmail.webhook_subscriber_deliveries AS d
-	WHERE d.id = c.live_id AND d.created_at = c.event_created_at AND d.webhook_id = c.webhook_id AND d.status <> 'failed')`
+	WHERE d.id = c.live_id AND d.created_at = c.event_created_at AND d.webhook_id = c.webhook_id AND d.status <> 'failed' OFFSET 0)`
 
 const replayedBefore = `EXISTS (
 	SELECT 1 FROM fanmail.webhook_subscriber_deliveries AS d
 	WHERE d.event_id = c.event_id AND d.kind <> 'live' AND d.kind = 'replay' AND d.created_at >= c.event_created_at
-	  AND d.webhook_id = c.webhook_id AND d.id <> c.id AND d.status <> 'failed')`
+	  AND d.webhook_id = c.webhook_id AND d.id <> c.id AND d.status <> 'failed' OFFSET 0)`
 
 // This lock makes two replays with [ReplayRef.Missed] for one webhook take turns, so
 // that the second one sees the deliveries of the first.

@@ -16,7 +16,7 @@ import (
 
 // settings are what requests need beside the URL, with their secrets.
 func (w *Webhook) settings() endpoint.Settings {
-	return endpoint.Settings{Headers: w.Headers, Auth: w.Auth, CA: w.CA, SigningKey: w.signingKey}
+	return endpoint.Settings{Headers: w.Headers, Auth: w.Auth, CA: w.CA, Subject: w.Subject, SigningKey: w.signingKey}
 }
 
 // AddHeaders sets the headers that the webhook's settings add to its requests, with every secret masked.
@@ -26,7 +26,7 @@ func (w *Webhook) AddHeaders(h http.Header) {
 }
 
 func (w *Webhook) setSettings(s endpoint.Settings) error {
-	w.Headers, w.Auth, w.CA, w.signingKey = s.Headers, s.Auth, s.CA, s.SigningKey
+	w.Headers, w.Auth, w.CA, w.Subject, w.signingKey = s.Headers, s.Auth, s.CA, s.Subject, s.SigningKey
 	w.PublicKey, w.Ed25519 = "", s.SigningKey != ""
 	if !w.Ed25519 {
 		return nil

@@ -1,8 +1,10 @@
 package subscribers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -14,12 +16,39 @@ import (
 // retention. Its count is the number of deliveries that failed as "expired".
 const ExpirePending = "expire pending deliveries"
 
+// ExpireOfTenants is the same for tenants that keep deliveries for a shorter time.
+const ExpireOfTenants = "expire pending deliveries of tenants"
+
 const expirePending = `
 UPDATE fanmail.webhook_subscriber_deliveries AS d
 SET status = 'failed', last_error = 'expired', finished_at = now(), next_retry_at = NULL
 FROM (SELECT id, created_at FROM fanmail.webhook_subscriber_deliveries
       WHERE status = 'pending' AND created_at < now() - make_interval(secs => $1) AND NOT ` + held + ` LIMIT 5000 FOR UPDATE SKIP LOCKED) AS old
 WHERE d.id = old.id AND d.created_at = old.created_at`
+
+// oldOfTenants is a query for the oldest deliveries of the tenants in $1 that are past the seconds in $2, up to 500 of
+// each webhook. What is older was deleted before, so that it reads little else.
+const oldOfTenants = `
+SELECT d.id, d.created_at FROM unnest($1::uuid[], $2::float8[]) AS t (tenant_id, keep) CROSS JOIN LATERAL (
+	SELECT id FROM fanmail.webhooks WHERE tenant_id = t.tenant_id AND deleted_at IS NULL
+	UNION ALL SELECT id FROM fanmail.webhooks WHERE tenant_id = t.tenant_id AND deleted_at IS NOT NULL
+) AS w CROSS JOIN LATERAL (
+	SELECT id, created_at FROM fanmail.webhook_subscriber_deliveries
+	WHERE webhook_id = w.id AND created_at < now() - make_interval(secs => t.keep) AND `
+
+const oldest = ` ORDER BY created_at LIMIT 500) AS d LIMIT 1000`
+
+const expireOfTenants = `
+WITH old AS MATERIALIZED (` + oldOfTenants + `status = 'pending' AND NOT ` + held + oldest + `)
+UPDATE fanmail.webhook_subscriber_deliveries AS d
+SET status = 'failed', last_error = 'expired', finished_at = now(), next_retry_at = NULL
+FROM old WHERE d.id = old.id AND d.created_at = old.created_at AND d.status = 'pending' AND NOT ` + heldOfD
+
+const deleteOfTenants = `
+WITH old AS MATERIALIZED (` + oldOfTenants + `status <> 'pending'` + oldest + `), gone AS (
+	DELETE FROM fanmail.webhook_delivery_attempts AS a USING old WHERE a.delivery_id = old.id AND a.created_at = old.created_at
+)
+DELETE FROM fanmail.webhook_subscriber_deliveries AS d USING old WHERE d.id = old.id AND d.created_at = old.created_at AND d.status <> 'pending'`
 
 //nolint:gosec // the names of columns, no secret
 const forgetSecrets = `
@@ -35,16 +64,21 @@ DELETE FROM fanmail.webhooks WHERE id = ANY (ARRAY(
 		AND NOT EXISTS (SELECT 1 FROM fanmail.webhook_subscriber_deliveries AS d WHERE d.webhook_id = w.id) LIMIT 1000))`
 
 // RetentionRules returns the rules for the tables of this package. A delivery that is
-// still pending after [Retention] becomes failed with the error "expired". It can be
-// read for one more day; then its partition is dropped. A rotated secret is deleted
-// after [RotationGrace].
-func RetentionRules() []retention.Rule {
+// still pending at its end becomes failed with the error "expired". It can be
+// read for one more day; then its partition is dropped. That of a tenant with a
+// shorter time can be read until the next round, which deletes it with its attempts. A
+// rotated secret is deleted after [RotationGrace].
+func RetentionRules(p retention.Policy) []retention.Rule {
+	keep := cmp.Or(p.Deliveries, Retention)
+	deliveries := func(t retention.Tenant) time.Duration { return t.Deliveries }
 	return []retention.Rule{
 		ForgetRotated(),
 		retention.Rows("delete the webhooks whose deliveries are gone", deleteWebhooks, Retention.Seconds()),
-		retention.Rows(ExpirePending, expirePending, Retention.Seconds()),
-		retention.Days("webhook_subscriber_deliveries", Retention, hasPending),
-		retention.Days("webhook_delivery_attempts", Retention, nil),
+		retention.OfTenants("delete old deliveries of tenants", deleteOfTenants, p.Tenants, deliveries),
+		retention.Rows(ExpirePending, expirePending, keep.Seconds()),
+		retention.OfTenants(ExpireOfTenants, expireOfTenants, p.Tenants, deliveries),
+		retention.Days("webhook_subscriber_deliveries", keep, hasPending),
+		retention.Days("webhook_delivery_attempts", cmp.Or(p.Attempts, keep), nil),
 	}
 }
 

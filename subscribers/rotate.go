@@ -35,7 +35,7 @@ func (e *RotationLimitError) Error() string {
 // Rotate gives a webhook a new signing secret and returns it; it can't be read
 // later. The secret is the one that is brought along, or, if that is "", a new one. It
 // also returns the time until which the secret before it signs too. Earlier ones sign
-// until their own times. The error may be [ErrNotFound], a [*RotationLimitError] or, for
+// until their own times. The error may be [ErrNotFound], [ErrPull], a [*RotationLimitError] or, for
 // the secret, an [*events.FieldError].
 func (s *Store) Rotate(ctx context.Context, tenant events.TenantID, id events.WebhookID, brought string) (secret string, previousUntil time.Time, err error) {
 	if err := CheckSecret(brought); err != nil {
@@ -44,13 +44,17 @@ func (s *Store) Rotate(ctx context.Context, tenant events.TenantID, id events.We
 	secret = cmp.Or(brought, signature.NewSecret())
 	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		var present string
+		var kind Kind
 		var previous []string
 		var until []time.Time
 		// The lock makes concurrent rotations take turns: each keeps the secret of the one before.
-		err := tx.QueryRow(ctx, `SELECT signing_secret, previous_secrets, previous_until FROM fanmail.webhooks
-			WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE`, tenant, id).Scan(&present, &previous, &until)
+		err := tx.QueryRow(ctx, `SELECT signing_secret, previous_secrets, previous_until, kind FROM fanmail.webhooks
+			WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE`, tenant, id).Scan(&present, &previous, &until, &kind)
 		if err != nil {
 			return found(err, "read a secret")
+		}
+		if kind == KindPull {
+			return ErrPull
 		}
 		var now time.Time // after the wait for the lock
 		if err := tx.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now); err != nil {

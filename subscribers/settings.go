@@ -14,13 +14,14 @@ import (
 )
 
 // EveryType selects every event type, operational and later ones included.
-const EveryType events.Type = "*"
+const EveryType = events.EveryType
 
 // The types of [Auth].
 const (
 	AuthBasic  = endpoint.Basic
 	AuthOAuth2 = endpoint.OAuth2
 	AuthMTLS   = endpoint.MTLS
+	AuthCreds  = endpoint.Creds
 )
 
 // The types of [Retry].
@@ -130,3 +131,13 @@ func CheckSecret(secret string) error {
 
 // wantsEvery reports whether types select every type.
 func wantsEvery(types []events.Type) bool { return slices.Contains(types, EveryType) }
+
+// wants reports whether one of a webhook's types and patterns selects a type.
+func wants(types []events.Type, t events.Type) bool {
+	for _, w := range types {
+		if w.Selects(t) {
+			return true
+		}
+	}
+	return false
+}

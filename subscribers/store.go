@@ -1,7 +1,6 @@
 package subscribers
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,13 +10,13 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/eventtype"
 	"github.com/fanmail-dev/fanmail/internal/input"
 	"github.com/fanmail-dev/fanmail/internal/keyring"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/outbox"
-	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
 
 // DB is a pool or a transaction.
@@ -31,22 +30,25 @@ type Store struct {
 	db     DB
 	limits Limits
 	keys   *keyring.Keyring
+	watch  *watch // of the polls that wait
 }
 
 // NewStore returns a store on a pool or a transaction. Webhooks must keep to the limits
 // when they are created or changed. Secrets are stored in clear; see
 // [Store.WithKeyring].
 func NewStore(db DB, limits Limits) *Store {
-	return &Store{db: db, limits: limits.WithDefaults()}
+	return &Store{db: db, limits: limits.WithDefaults(), watch: &watch{db: db}}
 }
 
 // In returns the same store inside a transaction: its changes take effect when tx
 // commits. The typed errors of this package leave tx usable.
-func (s *Store) In(tx pgx.Tx) *Store { return &Store{db: tx, limits: s.limits, keys: s.keys} }
+func (s *Store) In(tx pgx.Tx) *Store {
+	return &Store{db: tx, limits: s.limits, keys: s.keys, watch: s.watch}
+}
 
 // WithKeyring returns the same store with a keyring, with which it seals secrets.
 func (s *Store) WithKeyring(keys *keyring.Keyring) *Store {
-	return &Store{db: s.db, limits: s.limits, keys: keys}
+	return &Store{db: s.db, limits: s.limits, keys: keys, watch: s.watch}
 }
 
 // The errors of a [Store]. A bad setting is an [*events.FieldError].
@@ -57,6 +59,10 @@ var (
 	ErrDisabled = errors.New("the webhook is disabled")
 	// ErrPaused means that the webhook is paused, so that a test of it would wait.
 	ErrPaused = errors.New("the webhook is paused; resume it, then send the test")
+	// ErrPull means that the webhook is of [KindPull], so that nothing is signed for it.
+	ErrPull = errors.New("the webhook is of kind pull, so it has no signing secret")
+	// ErrPush means that the webhook is not of [KindPull]: it can't be polled.
+	ErrPush = errors.New("the webhook is sent its deliveries; only one of kind pull can be polled")
 	// ErrCooldown means that the webhook was disabled automatically less than
 	// [ReenableCooldown] ago.
 	ErrCooldown = fmt.Errorf("the webhook was disabled automatically less than %s ago; fix its endpoint, then enable it", ReenableCooldown)
@@ -86,10 +92,10 @@ func (e *LimitError) Error() string {
 // value is the position before the first row.
 type Place = pg.Place
 
-const webhookColumns = `id, tenant_id, url, description, events, filter_agent_ids, filter_conversation_ids, filter_labels,
+const webhookColumns = `id, tenant_id, url, description, events, filter_agent_ids, filter_conversation_ids, filter_labels, filter_data,
 	enabled, max_in_flight, coalesce(rate_limit, 0), ordering, coalesce(timeout_seconds, 0), retry, coalesce(request_settings, ''),
 	created_at, last_delivered_at, auto_disabled_at, coalesce(disabled_reason, ''), coalesce(envelope, ''), envelope_until,
-	CASE WHEN NOT enabled THEN disabled_at END, paused_at`
+	CASE WHEN NOT enabled THEN disabled_at END, paused_at, kind, last_polled_at`
 
 // scanWebhook scans the columns named in webhookColumns. The webhook has its secrets.
 func (s *Store) scanWebhook(row pgx.CollectableRow) (Webhook, error) {
@@ -97,16 +103,16 @@ func (s *Store) scanWebhook(row pgx.CollectableRow) (Webhook, error) {
 	var seconds int64
 	var sealed string
 	err := row.Scan(&w.ID, &w.TenantID, &w.URL, &w.Description, &w.Events,
-		&w.Filters.AgentIDs, &w.Filters.ConversationIDs, &w.Filters.Labels,
+		&w.Filters.AgentIDs, &w.Filters.ConversationIDs, &w.Filters.Labels, &w.Filters.Data,
 		&w.Enabled, &w.MaxInFlight, &w.RateLimit, &w.Ordering, &seconds, &w.Retry, &sealed,
-		&w.CreatedAt, &w.LastDeliveredAt, &w.AutoDisabledAt, &w.DisabledReason, &w.Envelope, &w.EnvelopeUntil, &w.DisabledAt, &w.PausedAt)
+		&w.CreatedAt, &w.LastDeliveredAt, &w.AutoDisabledAt, &w.DisabledReason, &w.Envelope, &w.EnvelopeUntil, &w.DisabledAt, &w.PausedAt, &w.Kind, &w.LastPolledAt)
 	if err != nil {
 		return w, err
 	}
 	w.Timeout = time.Duration(seconds) * time.Second
 	w.CreatedAt = w.CreatedAt.UTC()
 	w.LastDeliveredAt, w.AutoDisabledAt, w.EnvelopeUntil = utc(w.LastDeliveredAt), utc(w.AutoDisabledAt), utc(w.EnvelopeUntil)
-	w.DisabledAt, w.PausedAt = utc(w.DisabledAt), utc(w.PausedAt)
+	w.DisabledAt, w.PausedAt, w.LastPolledAt = utc(w.DisabledAt), utc(w.PausedAt), utc(w.LastPolledAt)
 	w.Paused = w.PausedAt != nil
 	settings, err := openSettings(s.keys, w.ID, sealed)
 	if err != nil {
@@ -133,18 +139,21 @@ func (s *Store) Count(ctx context.Context, tenant events.TenantID) (n int, err e
 }
 
 // Create inserts a webhook and returns it with its signing secret. The secret cannot
-// be read later. A zero MaxInFlight means that of [Limits], and an empty Ordering means
-// [OrderingNone]. Create sets the id, the tenant and the times.
+// be read later. A zero MaxInFlight means that of [Limits], an empty Ordering
+// [OrderingNone], and an empty Kind [KindPush]. A webhook of [KindPull] has no secret. Create sets the id, the tenant and the times.
 //
 // It returns an [*events.FieldError] for a bad setting, a [*LimitError] if the tenant
 // has no room for another webhook, and [ErrNotFound] if there is no such tenant. It
 // creates nothing if secrets are sealed and the store has no key.
 func (s *Store) Create(ctx context.Context, tenant events.TenantID, w Webhook) (Webhook, string, error) {
-	if w.MaxInFlight == 0 {
-		w.MaxInFlight = s.limits.MaxInFlight
-	}
-	if w.Ordering == "" {
-		w.Ordering = OrderingNone
+	w.ID = events.NewRandom[events.WebhookKind]()
+	return s.create(ctx, tenant, w)
+}
+
+// create is [Store.Create] for a webhook with an id.
+func (s *Store) create(ctx context.Context, tenant events.TenantID, w Webhook) (Webhook, string, error) {
+	if err := w.complete(s.limits); err != nil {
+		return Webhook{}, "", err
 	}
 	w.normalize()
 	if err := w.Validate(s.limits); err != nil {
@@ -154,13 +163,11 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, w Webhook) (
 	if err := w.normalizeSettings(s.limits, &Webhook{}); err != nil {
 		return Webhook{}, "", err
 	}
-	url, err := s.limits.NormalizeURL("url", w.URL)
+	secret, err := w.toSend(s.limits)
 	if err != nil {
 		return Webhook{}, "", err
 	}
-	w.URL = url
-	w.ID, w.TenantID = events.NewRandom[events.WebhookKind](), tenant
-	secret := cmp.Or(w.SigningSecret, signature.NewSecret())
+	w.TenantID = tenant
 	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		// The lock makes concurrent calls for one tenant take turns, so that the count
 		// is exact. The count needs a later snapshot: a statement of its own.
@@ -177,10 +184,16 @@ func (s *Store) Create(ctx context.Context, tenant events.TenantID, w Webhook) (
 		if err := checkAgents(ctx, tx, tenant, w.Filters.AgentIDs); err != nil {
 			return err
 		}
+		if err := checkTypes(ctx, tx, tenant, w.Events); err != nil {
+			return err
+		}
 		if err := markStrict(ctx, tx, tenant, w.Ordering); err != nil {
 			return err
 		}
-		sealed, err := sealSecret(ctx, tx, s.keys, secret, w.ID)
+		sealed := ""
+		if secret != "" {
+			sealed, err = sealSecret(ctx, tx, s.keys, secret, w.ID)
+		}
 		if err != nil {
 			return err
 		}
@@ -201,11 +214,11 @@ func (s *Store) insertWebhook(ctx context.Context, tx pgx.Tx, w *Webhook, sealed
 	}
 	rows, err := tx.Query(ctx, `INSERT INTO fanmail.webhooks (id, tenant_id, url, description, events, filter_agent_ids,
 			filter_conversation_ids, filter_labels, enabled, max_in_flight, rate_limit, ordering, timeout_seconds, retry, max_attempts,
-			request_settings, signing_secret, envelope, envelope_until, paused_at)
+			request_settings, signing_secret, envelope, envelope_until, paused_at, filter_data, kind)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, nullif($11, 0), $12, nullif($13, 0), $14, $15, $16, $17, nullif($18, ''), $19,
-			CASE WHEN $20 THEN now() END) RETURNING `+webhookColumns,
+			CASE WHEN $20 THEN now() END, nullif($21, ''), $22) RETURNING `+webhookColumns,
 		w.ID, w.TenantID, w.URL, w.Description, w.Events, w.Filters.AgentIDs, w.Filters.ConversationIDs, w.Filters.Labels,
-		w.Enabled, w.MaxInFlight, w.RateLimit, w.Ordering, int(w.Timeout.Seconds()), w.Retry, w.Retry.Count(), settings, sealed, w.Envelope, w.EnvelopeUntil, w.Paused)
+		w.Enabled, w.MaxInFlight, w.RateLimit, w.Ordering, int(w.Timeout.Seconds()), w.Retry, w.Retry.Count(), settings, sealed, w.Envelope, w.EnvelopeUntil, w.Paused, string(w.Filters.Data), w.Kind)
 	if err != nil {
 		return Webhook{}, fmt.Errorf("insert a webhook: %w", err)
 	}
@@ -231,6 +244,13 @@ func (w *Webhook) normalize() {
 	w.Filters.AgentIDs = distinct(w.Filters.AgentIDs)
 	w.Filters.ConversationIDs = distinct(w.Filters.ConversationIDs)
 	w.Filters.Labels = distinct(w.Filters.Labels)
+	switch data, err := storedData(&w.Filters); {
+	case err != nil: // Validate says what is wrong
+	case data == nil:
+		w.Filters.Data = nil
+	default:
+		w.Filters.Data = data.JSON()
+	}
 }
 
 // distinct returns the values of a slice without repetitions, in order; never nil.
@@ -252,6 +272,16 @@ func checkAgents(ctx context.Context, db DB, tenant events.TenantID, addresses [
 	missing, err := mailbox.MissingAgent(ctx, db, tenant, addresses...)
 	if err == nil && missing != "" {
 		err = &events.FieldError{Field: "filters.agent_ids", Reason: fmt.Sprintf("names %q, which is no agent of this tenant", missing)}
+	}
+	return err
+}
+
+// checkTypes returns an [*events.FieldError] if a type is neither of the catalogue nor one
+// of the tenant's or the operator's. It keeps those that it finds until tx ends.
+func checkTypes(ctx context.Context, tx DB, tenant events.TenantID, types []events.Type) error {
+	missing, err := eventtype.Hold(ctx, tx, tenant, types)
+	if err == nil && missing != "" {
+		err = (&events.UnknownTypeError{Type: missing}).In(fmt.Sprintf("events[%d]", slices.Index(types, missing)))
 	}
 	return err
 }
@@ -317,13 +347,13 @@ func (s *Store) List(ctx context.Context, tenant events.TenantID, after Place, l
 // Takers returns the tenant's enabled webhooks as the fan-out matches them: the named
 // one, or all if webhook is zero, newest first. They have no secrets and can't sign. It
 // returns [ErrNotFound] if the tenant has no such webhook.
-func (s *Store) Takers(ctx context.Context, tenant events.TenantID, webhook events.WebhookID) ([]*Entry, error) {
+func (s *Store) Takers(ctx context.Context, tenant events.TenantID, webhook events.WebhookID) (*Takers, error) {
 	if !webhook.IsZero() {
 		w, err := s.Get(ctx, tenant, webhook)
 		if err != nil {
 			return nil, err
 		}
-		return []*Entry{w.taker()}, nil
+		return NewTakers(w.taker()), nil
 	}
 	var all []*Entry
 	var after Place
@@ -339,7 +369,7 @@ func (s *Store) Takers(ctx context.Context, tenant events.TenantID, webhook even
 			after = Place{CreatedAt: list[i].CreatedAt, ID: list[i].ID}
 		}
 		if len(list) < takersPage {
-			return all, nil
+			return NewTakers(all...), nil
 		}
 	}
 }
@@ -348,5 +378,6 @@ func (s *Store) Takers(ctx context.Context, tenant events.TenantID, webhook even
 const takersPage = 500
 
 func (w *Webhook) taker() *Entry {
-	return &Entry{ID: w.ID, TenantID: w.TenantID, URL: w.URL, Events: w.Events, Filters: w.Filters, Enabled: w.Enabled, Strict: w.Ordering == OrderingStrict}
+	data, _ := storedData(&w.Filters) // one that can't be read refuses all events, as in a registry
+	return &Entry{ID: w.ID, TenantID: w.TenantID, URL: w.URL, Events: w.Events, Filters: w.Filters, data: data, Enabled: w.Enabled, Strict: w.Ordering == OrderingStrict, Pull: w.Kind == KindPull}
 }

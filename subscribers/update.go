@@ -16,13 +16,15 @@ import (
 // So does another token URL for the client secret. A private key and the signing secret stay.
 type Patch struct {
 	URL         *string
+	Subject     *string // of [KindNATS]
 	Description *string
 	Events      *[]events.Type
 	Filters     *Filters // replaces all of them
 	Enabled     *bool
+	Kind        *Kind // can't be changed: another value than the present is refused
 	Paused      *bool // true: events are fanned out, and their deliveries wait
-	MaxInFlight *int
-	RateLimit   *int // attempts a second; 0 removes the limit
+	MaxInFlight *int  // 0 for that of [Limits]
+	RateLimit   *int  // attempts a second; 0 removes the limit
 	Ordering    *Ordering
 	Timeout     *time.Duration     // 0 for [DefaultTimeout]
 	Retry       *Retry             // the zero value: the default schedule
@@ -38,6 +40,8 @@ type Patch struct {
 
 func (p *Patch) apply(w *Webhook) {
 	set(&w.URL, p.URL)
+	set(&w.Subject, p.Subject)
+	set(&w.Kind, p.Kind)
 	set(&w.Description, p.Description)
 	set(&w.Events, p.Events)
 	set(&w.Filters, p.Filters)
@@ -70,7 +74,7 @@ func (p *Patch) apply(w *Webhook) {
 
 // settings reports whether the patch changes what requests need beside the URL.
 func (p *Patch) settings() bool {
-	return p.Headers != nil || p.Auth != nil || p.CA != nil || p.Ed25519 != nil
+	return p.Headers != nil || p.Auth != nil || p.CA != nil || p.Ed25519 != nil || p.Subject != nil
 }
 
 // finish checks the changed webhook against what it was, and sets the end of its envelope if the patch does not.
@@ -103,7 +107,7 @@ func set[T any](to, from *T) {
 // validate checks only the fields that the patch sets: a webhook that was accepted
 // under older limits can still be disabled.
 func (p *Patch) validate(l Limits) error {
-	w := Webhook{URL: "https://example.com/", Events: []events.Type{events.EmailReceived}, MaxInFlight: 1, Ordering: OrderingNone, Envelope: EnvelopeV04}
+	w := Webhook{Kind: KindPush, URL: "https://example.com/", Events: []events.Type{events.EmailReceived}, MaxInFlight: 1, Ordering: OrderingNone, Envelope: EnvelopeV04}
 	p.apply(&w)
 	return w.Validate(l)
 }
@@ -122,11 +126,14 @@ const (
 // [ErrNotFound], an [*events.FieldError], or [ErrCooldown] if the webhook was
 // disabled automatically a moment ago.
 func (s *Store) Update(ctx context.Context, tenant events.TenantID, id events.WebhookID, p Patch) (Webhook, error) {
+	if p.MaxInFlight != nil && *p.MaxInFlight == 0 {
+		p.MaxInFlight = &s.limits.MaxInFlight
+	}
 	if err := p.validate(s.limits); err != nil {
 		return Webhook{}, err
 	}
 	if p.URL != nil {
-		url, err := s.limits.NormalizeURL("url", *p.URL)
+		url, err := s.limits.normalizeWebhookURL(*p.URL)
 		if err != nil {
 			return Webhook{}, err
 		}
@@ -141,10 +148,11 @@ func (s *Store) Update(ctx context.Context, tenant events.TenantID, id events.We
 		w = was
 		p.apply(&w)
 		w.normalize()
-		if p.Filters != nil {
-			if err := checkAgents(ctx, tx, tenant, w.Filters.AgentIDs); err != nil {
-				return err
-			}
+		if err := w.checkKind(&was); err != nil {
+			return err
+		}
+		if err := p.checkNames(ctx, tx, &w); err != nil {
+			return err
 		}
 		if err := p.finish(&was, &w, time.Now()); err != nil {
 			return err
@@ -175,6 +183,19 @@ func (s *Store) Update(ctx context.Context, tenant events.TenantID, id events.We
 		return Webhook{}, err
 	}
 	return w.masked(), nil
+}
+
+// checkNames checks that the agents and the types that the patch names are there.
+func (p *Patch) checkNames(ctx context.Context, tx pgx.Tx, w *Webhook) error {
+	if p.Filters != nil {
+		if err := checkAgents(ctx, tx, w.TenantID, w.Filters.AgentIDs); err != nil {
+			return err
+		}
+	}
+	if p.Events == nil {
+		return nil
+	}
+	return checkTypes(ctx, tx, w.TenantID, w.Events)
 }
 
 // makeDue makes the deliveries due that wait for a retry, unless the webhook sends nothing. A lease stays with its
@@ -221,13 +242,13 @@ func (s *Store) write(ctx context.Context, tx pgx.Tx, w *Webhook, enable, sent b
 			timeout_seconds = nullif($14, 0), retry = $15, max_attempts = $16,
 			request_settings = CASE WHEN $17 THEN $18 ELSE request_settings END, envelope = nullif($19, ''), envelope_until = $20,
 			enabled_at = CASE WHEN $13 OR paused_at IS NOT NULL AND NOT $21 THEN now() ELSE enabled_at END,
-			paused_at = CASE WHEN $21 THEN coalesce(paused_at, now()) END,
+			paused_at = CASE WHEN $21 THEN coalesce(paused_at, now()) END, filter_data = nullif($22, ''),
 			auto_disabled_at = CASE WHEN $13 THEN NULL ELSE auto_disabled_at END,
 			disabled_reason = CASE WHEN $13 THEN NULL ELSE disabled_reason END,
 			recovering = recovering OR $13 AND auto_disabled_at IS NOT NULL
 		WHERE tenant_id = $1 AND id = $2 RETURNING `+webhookColumns,
 		w.TenantID, w.ID, w.URL, w.Description, w.Events, w.Filters.AgentIDs, w.Filters.ConversationIDs, w.Filters.Labels,
-		w.Enabled, w.MaxInFlight, w.RateLimit, w.Ordering, enable, int(w.Timeout.Seconds()), w.Retry, w.Retry.Count(), sent, sealed, w.Envelope, w.EnvelopeUntil, w.Paused)
+		w.Enabled, w.MaxInFlight, w.RateLimit, w.Ordering, enable, int(w.Timeout.Seconds()), w.Retry, w.Retry.Count(), sent, sealed, w.Envelope, w.EnvelopeUntil, w.Paused, string(w.Filters.Data))
 	if err != nil {
 		return Webhook{}, fmt.Errorf("update a webhook: %w", err)
 	}
@@ -245,7 +266,7 @@ func (s *Store) write(ctx context.Context, tx pgx.Tx, w *Webhook, enable, sent b
 func (s *Store) Delete(ctx context.Context, tenant events.TenantID, id events.WebhookID) error {
 	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `UPDATE fanmail.webhooks SET deleted_at = now(), signing_secret = '', request_settings = NULL, previous_secrets = '{}', previous_until = '{}',
-				description = '', filter_agent_ids = '{}', filter_conversation_ids = '{}', filter_labels = '{}', retry = NULL
+				description = '', filter_agent_ids = '{}', filter_conversation_ids = '{}', filter_labels = '{}', filter_data = NULL, retry = NULL
 			WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL`, tenant, id)
 		if err != nil {
 			return fmt.Errorf("delete a webhook: %w", err)

@@ -15,6 +15,21 @@ func WakeRegistry(nc *nats.Conn) {
 	}
 }
 
+// WakePolls hints to those who wait for deliveries of a webhook of [KindPull], after a
+// commit, that some are due. Without the hint they look again after some seconds. A nil
+// connection does nothing.
+func WakePolls(nc *nats.Conn, id events.WebhookID) {
+	if nc != nil {
+		_ = nc.Publish(events.WakePolls(id), nil)
+	}
+}
+
+// WakeDue is [WakeLane] and [WakePolls], for callers that do not know the webhook's kind.
+func WakeDue(nc *nats.Conn, id events.WebhookID) {
+	WakeLane(nc, id)
+	WakePolls(nc, id)
+}
+
 // WakeLane hints to the owner of a webhook's partition, after a commit, that
 // deliveries of the webhook are due. Without the hint it finds them at its next
 // search. A nil connection does nothing.

@@ -1,7 +1,9 @@
 package subscribers
 
 import (
+	"encoding/json"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/attempt"
+	"github.com/fanmail-dev/fanmail/internal/datafilter"
 	"github.com/fanmail-dev/fanmail/internal/input"
 )
 
@@ -16,6 +19,8 @@ import (
 const (
 	// MaxURLBytes bounds the URL.
 	MaxURLBytes = 2048
+	// MaxEvents bounds the types and patterns.
+	MaxEvents = 100
 	// MaxDescriptionBytes bounds the description.
 	MaxDescriptionBytes = 200
 	// DefaultMaxInFlight is how many attempts of a webhook may be in flight at once,
@@ -31,6 +36,20 @@ const (
 	// ReenableCooldown is how long after an automatic disabling a webhook cannot be
 	// enabled.
 	ReenableCooldown = 5 * time.Minute
+)
+
+// Kind is how a webhook's deliveries reach their receiver. It never changes.
+type Kind string
+
+// The kinds.
+const (
+	// KindPush webhooks have a URL, to which Fanmail POSTs.
+	KindPush Kind = "push"
+	// KindPull webhooks have no URL: consumers poll their deliveries, and acknowledge them.
+	KindPull Kind = "pull"
+	// KindNATS webhooks have the URL of a NATS broker and a subject, to which Fanmail publishes. JetStream's
+	// acknowledgement is the success.
+	KindNATS Kind = "nats"
 )
 
 // Ordering is the order of a webhook's deliveries.
@@ -50,33 +69,40 @@ const (
 	filterAgents        = "agent_ids"
 	filterConversations = "conversation_ids"
 	filterLabels        = "labels"
+	filterData          = "data"
 )
 
-// Filters select events. An event must match each field that is not empty, by any of
-// the field's values. The zero value selects all events.
+// Filters select events. An event must match each field that is not empty: a list by any of its values, Data by all of
+// its conditions. An event that has no value for a field does not match. The zero value selects all events.
 type Filters struct {
 	AgentIDs        []string `json:"agent_ids,omitempty"` // addresses of agents
 	ConversationIDs []string `json:"conversation_ids,omitempty"`
 	Labels          []string `json:"labels,omitempty"`
+	// Data are conditions on the event's data, by path: {"amount": {"gte": 10}, "kind": "order"}. What a [Store] returns
+	// is in a normal form. docs/reference/filters.md has all operators.
+	Data json.RawMessage `json:"data,omitempty"`
 }
 
-// Match reports whether an event with these values passes. If a filter is set and the
-// event has no value for it, the event does not pass.
-func (f *Filters) Match(agentID, conversationID string, labels []string) bool {
-	return f.refuses(agentID, conversationID, labels) == ""
-}
-
-// refuses returns the name of the first filter that an event does not pass; "" if it passes all.
-func (f *Filters) refuses(agentID, conversationID string, labels []string) string {
+// refuses returns the name of the first filter that an event does not pass, but for the one on data; "" if it passes all.
+func (f *Filters) refuses(ev *events.Record) string {
 	switch {
-	case len(f.AgentIDs) > 0 && (agentID == "" || !slices.Contains(f.AgentIDs, agentID)):
+	case len(f.AgentIDs) > 0 && (ev.AgentID == "" || !slices.Contains(f.AgentIDs, ev.AgentID)):
 		return filterAgents
-	case len(f.ConversationIDs) > 0 && (conversationID == "" || !slices.Contains(f.ConversationIDs, conversationID)):
+	case len(f.ConversationIDs) > 0 && (ev.ConversationID == "" || !slices.Contains(f.ConversationIDs, ev.ConversationID)):
 		return filterConversations
-	case len(f.Labels) > 0 && !slices.ContainsFunc(labels, func(l string) bool { return slices.Contains(f.Labels, l) }):
+	case len(f.Labels) > 0 && !slices.ContainsFunc(ev.Labels, func(l string) bool { return slices.Contains(f.Labels, l) }):
 		return filterLabels
 	}
 	return ""
+}
+
+// storedData reads the stored filter on data; nil for none. With an error it is one that no event passes.
+func storedData(f *Filters) (*datafilter.Filter, error) {
+	data, err := datafilter.Parse("filters."+filterData, f.Data, math.MaxInt)
+	if err != nil {
+		return datafilter.Broken(), err
+	}
+	return data, nil
 }
 
 // Webhook is a subscriber: where to send which events. What a [Store] returns holds no
@@ -84,9 +110,11 @@ func (f *Filters) refuses(agentID, conversationID string, labels []string) strin
 type Webhook struct {
 	ID              events.WebhookID
 	TenantID        events.TenantID
-	URL             string
+	Kind            Kind   // [KindPush], [KindPull] or [KindNATS]
+	URL             string // "" of KindPull
+	Subject         string // of KindNATS
 	Description     string
-	Events          []events.Type // or [EveryType] alone
+	Events          []events.Type // and patterns, such as order.*; or [EveryType] alone
 	Filters         Filters
 	Enabled         bool
 	MaxInFlight     int // attempts, over all dispatchers
@@ -103,6 +131,7 @@ type Webhook struct {
 	PublicKey       string            // verifies it, "whpk_…"; set by the store, "" without Ed25519
 	CreatedAt       time.Time
 	LastDeliveredAt *time.Time // the last success; nil before the first
+	LastPolledAt    *time.Time // the last poll, to some seconds; nil before the first
 	Paused          bool       // its events are fanned out, and their deliveries wait
 	PausedAt        *time.Time // nil unless it is paused
 	DisabledAt      *time.Time // nil while it is enabled, and where that is not known
@@ -124,7 +153,7 @@ type Webhook struct {
 type Limits struct {
 	// WebhooksPerTenant is how many webhooks a tenant may have; zero means 50.
 	WebhooksPerTenant int
-	// IDsPerFilter bounds the values of each field of [Filters]; zero means 50.
+	// IDsPerFilter bounds the values of each field of [Filters]; zero means 50. In Data, each operator has a value.
 	IDsPerFilter int
 	// MaxInFlight is the MaxInFlight of new webhooks that set none; zero means
 	// [DefaultMaxInFlight].
@@ -157,7 +186,7 @@ func (l Limits) WithDefaults() Limits {
 // URL may be in any form that [Limits.NormalizeURL] accepts.
 func (w *Webhook) Validate(l Limits) error {
 	l = l.WithDefaults()
-	if _, err := l.NormalizeURL("url", w.URL); err != nil {
+	if err := w.checkURL(l); err != nil {
 		return err
 	}
 	fault := func(field, format string, args ...any) error {
@@ -172,29 +201,11 @@ func (w *Webhook) Validate(l Limits) error {
 	if wrong := input.Text(w.Description); wrong != "" {
 		return fault("description", "%s", wrong)
 	}
-	if len(w.Events) == 0 {
-		return fault("events", "names no event type")
+	if err := checkEvents(w.Events); err != nil {
+		return err
 	}
-	for _, t := range w.Events {
-		if t != EveryType && !t.Known() {
-			return fault("events", "%s", (&events.UnknownTypeError{Type: t}).Error())
-		}
-	}
-	for _, f := range []struct {
-		name string
-		ids  []string
-	}{{"filters.agent_ids", w.Filters.AgentIDs}, {"filters.conversation_ids", w.Filters.ConversationIDs}, {"filters.labels", w.Filters.Labels}} {
-		if len(f.ids) > l.IDsPerFilter {
-			return fault(f.name, "has %d values; the limit is %d", len(f.ids), l.IDsPerFilter)
-		}
-		for _, id := range f.ids {
-			if id == "" || len(id) > events.MaxKeyBytes || strings.Contains(id, "\x00") {
-				return fault(f.name, "holds an empty value, a NUL byte or one of over %d bytes", events.MaxKeyBytes)
-			}
-			if wrong := input.Text(id); wrong != "" {
-				return fault(f.name, "holds a value that %s", wrong)
-			}
-		}
+	if err := w.Filters.validate(l); err != nil {
+		return err
 	}
 	if w.MaxInFlight < 1 || w.MaxInFlight > MaxMaxInFlight {
 		return fault("max_in_flight", "is %d; it must be from 1 to %d", w.MaxInFlight, MaxMaxInFlight)
@@ -212,6 +223,59 @@ func (w *Webhook) Validate(l Limits) error {
 		return err
 	}
 	return checkAttempts(w.Timeout, w.Retry)
+}
+
+// checkEvents checks the types and patterns of a webhook. Whether own types exist is not its concern.
+func checkEvents(types []events.Type) error {
+	fault := func(field, format string, args ...any) error {
+		return &events.FieldError{Field: field, Reason: fmt.Sprintf(format, args...)}
+	}
+	if len(types) == 0 {
+		return fault("events", "names no event type")
+	}
+	if len(types) > MaxEvents {
+		return fault("events", "has %d types and patterns; the limit is %d", len(types), MaxEvents)
+	}
+	for i, t := range types {
+		if wrong := t.CheckSelector(); wrong != "" {
+			return fault(fmt.Sprintf("events[%d]", i), "%s", wrong)
+		}
+	}
+	return nil
+}
+
+// validate returns an [*events.FieldError] for the first bad value.
+func (f *Filters) validate(l Limits) error {
+	fault := func(field, format string, args ...any) error {
+		return &events.FieldError{Field: field, Reason: fmt.Sprintf(format, args...)}
+	}
+	for _, list := range []struct {
+		name string
+		ids  []string
+	}{{"filters.agent_ids", f.AgentIDs}, {"filters.conversation_ids", f.ConversationIDs}, {"filters.labels", f.Labels}} {
+		if len(list.ids) > l.IDsPerFilter {
+			return fault(list.name, "has %d values; the limit is %d", len(list.ids), l.IDsPerFilter)
+		}
+		for _, id := range list.ids {
+			if id == "" || len(id) > events.MaxKeyBytes || strings.Contains(id, "\x00") {
+				return fault(list.name, "holds an empty value, a NUL byte or one of over %d bytes", events.MaxKeyBytes)
+			}
+			if wrong := input.Text(id); wrong != "" {
+				return fault(list.name, "holds a value that %s", wrong)
+			}
+		}
+	}
+	_, err := datafilter.Parse("filters."+filterData, f.Data, l.IDsPerFilter)
+	return err
+}
+
+// checkURL checks the URL, which a webhook that is polled has not.
+func (w *Webhook) checkURL(l Limits) error {
+	if w.Kind == KindPull {
+		return nil
+	}
+	_, err := l.normalizeWebhookURL(w.URL)
+	return err
 }
 
 // normalizeEnvelope sets the time that an older envelope ends, if none is set.
@@ -234,13 +298,25 @@ func (w *Webhook) normalizeEnvelope(now time.Time) {
 // attempt checks the address that it connects to. The error is an [*events.FieldError]
 // with the given field.
 func (l Limits) NormalizeURL(field, raw string) (string, error) {
+	return l.normalizeURL(field, raw, attempt.Guard.NormalizeURL)
+}
+
+// normalizeWebhookURL is the same for the URL of a webhook, which may be that of a broker.
+func (l Limits) normalizeWebhookURL(raw string) (string, error) {
+	if attempt.BrokerURL(raw) {
+		return l.normalizeURL("url", raw, attempt.Guard.NormalizeBroker)
+	}
+	return l.NormalizeURL("url", raw)
+}
+
+func (l Limits) normalizeURL(field, raw string, normalize func(attempt.Guard, string, bool) (string, error)) (string, error) {
 	tooLong := func(n int) error {
 		return &events.FieldError{Field: field, Reason: fmt.Sprintf("has %d bytes; the limit is %d", n, MaxURLBytes)}
 	}
 	if len(raw) > MaxURLBytes {
 		return "", tooLong(len(raw))
 	}
-	normal, err := attempt.Guard{Networks: l.AllowNetworks, Ports: l.AllowPorts}.NormalizeURL(raw, l.AllowHTTP)
+	normal, err := normalize(attempt.Guard{Networks: l.AllowNetworks, Ports: l.AllowPorts}, raw, l.AllowHTTP)
 	if err != nil {
 		return "", &events.FieldError{Field: field, Reason: err.Error()}
 	}

@@ -21,35 +21,38 @@ import (
 func TestTheLimitsOfAWebhooksSettings(t *testing.T) {
 	t.Parallel()
 	values := func(n int) []string { return strings.Fields(strings.Repeat("v ", n)) }
+	inList := func(n int) []byte { return []byte(`{"a": {"in": [1` + strings.Repeat(`, 1`, n-1) + `]}}`) }
 	sound := func() subscribers.Webhook {
 		return subscribers.Webhook{
 			URL: "https://hooks.example.com/" + strings.Repeat("x", subscribers.MaxURLBytes-len("https://hooks.example.com/")), Events: []events.Type{events.EmailReceived},
 			Description: strings.Repeat("d", subscribers.MaxDescriptionBytes), MaxInFlight: subscribers.MaxMaxInFlight, Ordering: subscribers.OrderingNone,
-			Filters: subscribers.Filters{AgentIDs: values(50), ConversationIDs: values(50), Labels: values(50)},
+			Filters: subscribers.Filters{AgentIDs: values(50), ConversationIDs: values(50), Labels: values(50), Data: inList(50)},
 		}
 	}
 	w := sound()
 	require.NoError(t, w.Validate(subscribers.Limits{}), "each value is at its limit")
 	for says, change := range map[string]func(*subscribers.Webhook){
-		"url: has 2049 bytes; the limit is 2048":                   func(w *subscribers.Webhook) { w.URL += "x" },
-		"description: has 201 bytes; the limit is 200":             func(w *subscribers.Webhook) { w.Description += "d" },
-		"description: holds a line break":                          func(w *subscribers.Webhook) { w.Description = "a\rb" },
-		"filters.agent_ids: has 51 values; the limit is 50":        func(w *subscribers.Webhook) { w.Filters.AgentIDs = values(51) },
-		"filters.conversation_ids: has 51 values; the limit is 50": func(w *subscribers.Webhook) { w.Filters.ConversationIDs = values(51) },
-		"filters.labels: has 51 values; the limit is 50":           func(w *subscribers.Webhook) { w.Filters.Labels = values(51) },
-		"events: names no event type":                              func(w *subscribers.Webhook) { w.Events = nil },
-		string(events.EmailReceived):                               func(w *subscribers.Webhook) { w.Events = []events.Type{"email.eaten"} },
-		"url: must be an https URL; plain http is off":             func(w *subscribers.Webhook) { w.URL = "http://hooks.example.com/" },
-		"url: must not hold credentials":                           func(w *subscribers.Webhook) { w.URL = "https://a:b@hooks.example.com/" },
-		"url: must not hold a fragment":                            func(w *subscribers.Webhook) { w.URL = "https://hooks.example.com/#in" },
-		"url: must be an https URL":                                func(w *subscribers.Webhook) { w.URL = "ftp://hooks.example.com/" },
-		"url: is not an absolute URL with a host":                  func(w *subscribers.Webhook) { w.URL = "hooks.example.com/in" },
-		"filters.labels: holds an empty value":                     func(w *subscribers.Webhook) { w.Filters.Labels = []string{""} },
-		"max_in_flight: is 4097; it must be from 1 to 4096":        func(w *subscribers.Webhook) { w.MaxInFlight++ },
-		"max_in_flight: is 0; it must be from 1 to 4096":           func(w *subscribers.Webhook) { w.MaxInFlight = 0 },
-		"rate_limit: is 10001 a second":                            func(w *subscribers.Webhook) { w.RateLimit = subscribers.MaxRateLimit + 1 },
-		"rate_limit: is -1 a second":                               func(w *subscribers.Webhook) { w.RateLimit = -1 },
-		`ordering: is "fifo"`:                                      func(w *subscribers.Webhook) { w.Ordering = "fifo" },
+		"url: has 2049 bytes; the limit is 2048":                    func(w *subscribers.Webhook) { w.URL += "x" },
+		"description: has 201 bytes; the limit is 200":              func(w *subscribers.Webhook) { w.Description += "d" },
+		"description: holds a line break":                           func(w *subscribers.Webhook) { w.Description = "a\rb" },
+		"filters.agent_ids: has 51 values; the limit is 50":         func(w *subscribers.Webhook) { w.Filters.AgentIDs = values(51) },
+		"filters.conversation_ids: has 51 values; the limit is 50":  func(w *subscribers.Webhook) { w.Filters.ConversationIDs = values(51) },
+		"filters.labels: has 51 values; the limit is 50":            func(w *subscribers.Webhook) { w.Filters.Labels = values(51) },
+		"filters.data: has more than 50 values, which is the limit": func(w *subscribers.Webhook) { w.Filters.Data = inList(51) },
+		`filters.data["amount"].gte: must be a number`:              func(w *subscribers.Webhook) { w.Filters.Data = []byte(`{"amount": {"gte": "10"}}`) },
+		"events: names no event type":                               func(w *subscribers.Webhook) { w.Events = nil },
+		string(events.EmailReceived):                                func(w *subscribers.Webhook) { w.Events = []events.Type{"email.eaten"} },
+		"url: must be an https URL; plain http is off":              func(w *subscribers.Webhook) { w.URL = "http://hooks.example.com/" },
+		"url: must not hold credentials":                            func(w *subscribers.Webhook) { w.URL = "https://a:b@hooks.example.com/" },
+		"url: must not hold a fragment":                             func(w *subscribers.Webhook) { w.URL = "https://hooks.example.com/#in" },
+		"url: must be an https URL":                                 func(w *subscribers.Webhook) { w.URL = "ftp://hooks.example.com/" },
+		"url: is not an absolute URL with a host":                   func(w *subscribers.Webhook) { w.URL = "hooks.example.com/in" },
+		"filters.labels: holds an empty value":                      func(w *subscribers.Webhook) { w.Filters.Labels = []string{""} },
+		"max_in_flight: is 4097; it must be from 1 to 4096":         func(w *subscribers.Webhook) { w.MaxInFlight++ },
+		"max_in_flight: is 0; it must be from 1 to 4096":            func(w *subscribers.Webhook) { w.MaxInFlight = 0 },
+		"rate_limit: is 10001 a second":                             func(w *subscribers.Webhook) { w.RateLimit = subscribers.MaxRateLimit + 1 },
+		"rate_limit: is -1 a second":                                func(w *subscribers.Webhook) { w.RateLimit = -1 },
+		`ordering: is "fifo"`:                                       func(w *subscribers.Webhook) { w.Ordering = "fifo" },
 	} {
 		w := sound()
 		change(&w)
@@ -65,6 +68,8 @@ func TestTheLimitsOfAWebhooksSettings(t *testing.T) {
 	require.NoError(t, w.Validate(few))
 	w.Filters.Labels = values(4)
 	require.ErrorContains(t, w.Validate(few), "filters.labels: has 4 values; the limit is 3")
+	w.Filters = subscribers.Filters{Data: inList(4)}
+	require.ErrorContains(t, w.Validate(few), "filters.data: has more than 3 values, which is the limit")
 }
 
 func TestAURLOfAPrivateAddressIsRefused(t *testing.T) {
@@ -106,10 +111,10 @@ func TestARotatedSecretSignsForADay(t *testing.T) {
 	past, err := r.Get(w.ID).Signer(until)
 	require.NoError(t, err)
 	require.Equal(t, []int{1, 2, 1}, []int{signatures(before), signatures(within), signatures(past)})
-	_, err = retention.Run(ctx, s.pool, subscribers.RetentionRules())
+	_, err = retention.Run(ctx, s.pool, subscribers.RetentionRules(retention.Policy{}))
 	require.NoError(t, err)
 	s.exec(t, `UPDATE fanmail.webhooks SET previous_until = ARRAY[now()]`)
-	_, err = retention.Run(ctx, s.pool, subscribers.RetentionRules())
+	_, err = retention.Run(ctx, s.pool, subscribers.RetentionRules(retention.Policy{}))
 	require.NoError(t, err)
 	var kept []string
 	require.NoError(t, s.pool.QueryRow(ctx, `SELECT previous_secrets FROM fanmail.webhooks`).Scan(&kept))
@@ -188,7 +193,7 @@ func TestTenOverlappingRotationsKeepTheirOwnTimes(t *testing.T) {
 		ends[secret] = ends[secret].Add(move)
 	}
 	s.exec(t, `UPDATE fanmail.webhooks SET previous_until = $1`, stored)
-	_, err = retention.Run(ctx, s.pool, subscribers.RetentionRules())
+	_, err = retention.Run(ctx, s.pool, subscribers.RetentionRules(retention.Policy{}))
 	require.NoError(t, err)
 	require.NoError(t, r.Load(ctx))
 	signsAt(time.Now())

@@ -1,5 +1,7 @@
 package operational
 
+import "time"
+
 // About names the webhook that an operational event is about. The webhooks of an
 // operator's tenant get the events about the webhooks of all tenants.
 type About struct {
@@ -9,6 +11,21 @@ type About struct {
 	WebhookID string `json:"webhook_id"`
 	// WebhookURL is the webhook's URL at the time of the event.
 	WebhookURL string `json:"webhook_url"`
+	// WebhookDescription is the webhook's description at the time of the event; "" for none.
+	WebhookDescription string `json:"webhook_description"`
+}
+
+// WebhookFailing is the "data" of a webhook.failing event: no delivery to the webhook
+// has succeeded for an hour, and at least one has failed. It is still tried.
+type WebhookFailing struct {
+	About
+	// FailingSince is when the oldest of these deliveries began, in UTC.
+	FailingSince time.Time `json:"failing_since"`
+	// LastStatusCode is the HTTP status of that delivery's last answer; 0 if no answer
+	// came.
+	LastStatusCode int `json:"last_status_code"`
+	// LastError says in one line why its last attempt failed; never empty.
+	LastError string `json:"last_error"`
 }
 
 // WebhookDisabled is the "data" of a webhook.disabled event: a webhook was
@@ -19,8 +36,9 @@ type WebhookDisabled struct {
 	Reason string `json:"reason"`
 }
 
-// WebhookRecovered is the "data" of a webhook.recovered event. A webhook was disabled
-// automatically and enabled again, and has now delivered for the first time since.
+// WebhookRecovered is the "data" of a webhook.recovered event. A webhook was failing, or
+// was disabled automatically and enabled again, and has now delivered for the first time
+// since.
 type WebhookRecovered struct {
 	About
 }

@@ -91,6 +91,24 @@ func TestTheEnvelopesOfOperationalEvents(t *testing.T) {
 		o.exec(`DELETE FROM fanmail.webhook_subscriber_deliveries`)
 	}
 
+	o.exec(`UPDATE fanmail.webhooks SET enabled_at = now() - interval '30 days' WHERE id = $1`, hook)
+	o.exec(`INSERT INTO fanmail.webhook_subscriber_deliveries
+			(id, created_at, webhook_id, tenant_id, event_id, event_created_at, next_retry_at, expires_at, seq, attempts, max_attempts, event_type, last_error, last_attempt_at)
+		VALUES (gen_random_uuid(), now() - interval '61 minutes', $1, $2, gen_random_uuid(), now(), now(), now() + interval '1 day', 1, 4, 8, 'email.received', 'connection refused', now())`, hook, tenant)
+	var failing []subscribers.Failing
+	require.NoError(t, pgx.BeginFunc(ctx, o.pool, func(tx pgx.Tx) error {
+		failing, err = subscribers.MarkFailing(ctx, tx)
+		return err
+	}))
+	require.Len(t, failing, 1)
+	failed := one()
+	var fails operational.WebhookFailing
+	env := fits(t, failed, &fails)
+	require.Equal(t, operational.WebhookFailing{About: about, FailingSince: failing[0].Since, LastError: "connection refused"}, fails)
+	golden(t, "webhook.failing", env, bytes.ReplaceAll(failed, []byte(fails.FailingSince.Format(events.TimeLayout)), []byte("2026-01-02T13:04:06.789000Z")))
+	o.exec(`DELETE FROM fanmail.webhook_subscriber_deliveries`)
+	o.exec(`UPDATE fanmail.webhooks SET recovering = false`)
+
 	o.write(&subscribers.OutcomeBatch{Disable: []events.WebhookID{hook}})
 	envelope := one()
 	var disabled operational.WebhookDisabled

@@ -78,7 +78,12 @@ func (w *Worker) Round(ctx context.Context) (int, error) {
 			return err
 		}
 		evs := make([]events.Event, 0, len(taken))
+		var mails []OperationalEvent
 		for _, n := range taken {
+			if n.mail {
+				mails = append(mails, n)
+				continue
+			}
 			ev := events.Event{TenantID: n.TenantID, Type: n.Type, Data: n.Data}
 			var bad *events.FieldError
 			if err := ev.Validate(); errors.As(err, &bad) {
@@ -93,12 +98,18 @@ func (w *Worker) Round(ctx context.Context) (int, error) {
 		if err == nil && inserted < len(evs) {
 			w.log.Warn("operational events about webhooks that are gone are dropped", zap.Int("events", len(evs)-inserted))
 		}
+		if err == nil {
+			err = addToMails(ctx, tx, mails)
+		}
 		return err
 	})
 	if err != nil {
 		return 0, err
 	}
 	for _, n := range taken {
+		if n.mail {
+			continue
+		}
 		w.metrics.inserted.WithLabelValues(string(n.Type)).Inc()
 	}
 	if len(taken) > 0 {

@@ -157,7 +157,7 @@ func TestOperationalEventsAreNotToldOfThemselves(t *testing.T) {
 	require.Empty(t, types)
 	var failed int
 	require.NoError(t, o.pool.QueryRow(context.Background(), `SELECT count(*) FROM fanmail.webhook_subscriber_deliveries WHERE status = 'failed'`).Scan(&failed))
-	require.Equal(t, 5, failed, "they did end")
+	require.Equal(t, len(all)+1, failed, "they did end")
 }
 
 func TestAWebhooksDisablingAndRecoveryAreTold(t *testing.T) {

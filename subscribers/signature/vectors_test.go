@@ -25,18 +25,22 @@ type vector struct {
 	Headers map[string]string `json:"headers"`
 	Body    string            `json:"body"`
 	Valid   bool              `json:"valid"`
+	// Standard is Valid for a receiver that checks the headers of Standard Webhooks alone.
+	Standard bool `json:"standard"`
 }
 
-// The secrets encode 32 equal bytes. No webhook has them.
+// Each secret but one encodes 32 equal bytes. No webhook has them.
 const (
 	vectorSecret = signature.SecretPrefix + "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 	vectorOld    = signature.SecretPrefix + "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
+	vectorRaw    = "a secret that was brought along"
+	vectorKey    = signature.PrivatePrefix + "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 )
 
 func makeVectors(t *testing.T) []vector {
 	t.Helper()
 	const at, id = 1_800_000_000, "evt_00000000000000000000000000000001"
-	body := `{"type":"email.received","id":"` + id + `","created_at":"2027-01-15T08:00:00Z","schema_version":1,"data":{"subject":"Grüße ✉"}}`
+	body := `{"type":"email.received","id":"` + id + `","created_at":"2027-01-15T08:00:00Z","schema_version":"1","data":{"subject":"Grüße ✉"}}`
 	sign := func(body string, secrets ...string) map[string]string {
 		s, err := signature.NewSigner(secrets...)
 		require.NoError(t, err)
@@ -57,21 +61,23 @@ func makeVectors(t *testing.T) []vector {
 		return h
 	}
 	return []vector{
-		{"signed", vectorSecret, at, sign(body, vectorSecret), body, true},
-		{"an empty body", vectorSecret, at, sign("", vectorSecret), "", true},
-		{"rotated: the new secret", vectorSecret, at, sign(body, vectorSecret, vectorOld), body, true},
-		{"rotated: the old secret", vectorOld, at, sign(body, vectorSecret, vectorOld), body, true},
-		{"as late as is allowed", vectorSecret, at + 300, sign(body, vectorSecret), body, true},
-		{"too late", vectorSecret, at + 301, sign(body, vectorSecret), body, false},
-		{"from the future", vectorSecret, at - 301, sign(body, vectorSecret), body, false},
-		{"another secret", vectorOld, at, sign(body, vectorSecret), body, false},
-		{"an altered body", vectorSecret, at, sign(body, vectorSecret), body + " ", false},
-		{"another event's id", vectorSecret, at, with(sign(body, vectorSecret), signature.HeaderID, "evt_00000000000000000000000000000002"), body, false},
-		{"only Standard Webhooks", vectorSecret, at, with(sign(body, vectorSecret), signature.HeaderE2A, ""), body, true},
-		{"only X-E2A-Signature", vectorSecret, at, with(sign(body, vectorSecret), signature.HeaderSignature, ""), body, true},
-		{"an altered X-E2A-Signature", vectorSecret, at, with(sign(body, vectorSecret), signature.HeaderE2A, "t=1800000000,v1=00"), body, false},
-		{"an unknown version alone", vectorSecret, at, with(with(sign(body, vectorSecret), signature.HeaderE2A, ""), signature.HeaderSignature, "v2,AAAA"), body, false},
-		{"no signature", vectorSecret, at, map[string]string{signature.HeaderID: id, signature.HeaderTimestamp: "1800000000"}, body, false},
+		{"signed", vectorSecret, at, sign(body, vectorSecret), body, true, true},
+		{"an empty body", vectorSecret, at, sign("", vectorSecret), "", true, true},
+		{"rotated: the new secret", vectorSecret, at, sign(body, vectorSecret, vectorOld), body, true, true},
+		{"rotated: the old secret", vectorOld, at, sign(body, vectorSecret, vectorOld), body, true, true},
+		{"as late as is allowed", vectorSecret, at + 300, sign(body, vectorSecret), body, true, true},
+		{"too late", vectorSecret, at + 301, sign(body, vectorSecret), body, false, false},
+		{"from the future", vectorSecret, at - 301, sign(body, vectorSecret), body, false, false},
+		{"another secret", vectorOld, at, sign(body, vectorSecret), body, false, false},
+		{"an altered body", vectorSecret, at, sign(body, vectorSecret), body + " ", false, false},
+		{"another event's id", vectorSecret, at, with(sign(body, vectorSecret), signature.HeaderID, "evt_00000000000000000000000000000002"), body, false, false},
+		{"only Standard Webhooks", vectorSecret, at, with(sign(body, vectorSecret), signature.HeaderE2A, ""), body, true, true},
+		{"only X-E2A-Signature", vectorSecret, at, with(sign(body, vectorSecret), signature.HeaderSignature, ""), body, true, false},
+		{"an altered X-E2A-Signature", vectorSecret, at, with(sign(body, vectorSecret), signature.HeaderE2A, "t=1800000000,v1=00"), body, false, true},
+		{"an unknown version alone", vectorSecret, at, with(with(sign(body, vectorSecret), signature.HeaderE2A, ""), signature.HeaderSignature, "v2,AAAA"), body, false, false},
+		{"a secret that was brought along", vectorRaw, at, sign(body, vectorRaw), body, true, true},
+		{"an Ed25519 signature beside the others", vectorSecret, at, sign(body, vectorSecret, vectorKey), body, true, true},
+		{"no signature", vectorSecret, at, map[string]string{signature.HeaderID: id, signature.HeaderTimestamp: "1800000000"}, body, false, false},
 	}
 }
 
@@ -97,5 +103,8 @@ func TestVectors(t *testing.T) {
 		}
 		err := signature.Verify(v.Secret, h, []byte(v.Body), time.Unix(v.Now, 0), 0)
 		require.Equal(t, v.Valid, err == nil, "%s: %v", v.Name, err)
+		h.Del(signature.HeaderE2A)
+		err = signature.Verify(v.Secret, h, []byte(v.Body), time.Unix(v.Now, 0), 0)
+		require.Equal(t, v.Standard, err == nil, "%s, without X-E2A-Signature: %v", v.Name, err)
 	}
 }

@@ -1,0 +1,64 @@
+package eventschema
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/fanmail-dev/fanmail/events"
+)
+
+// weigh returns how much a comparison takes for a value and all in it.
+func weigh(v any, depth int) int {
+	n := 1 + depth/4
+	switch v := v.(type) {
+	case map[string]any:
+		for _, field := range v {
+			n += weigh(field, depth+1)
+		}
+	case []any:
+		for _, item := range v {
+			n += weigh(item, depth+1)
+		}
+	}
+	return n
+}
+
+// steps returns how much a comparison takes, to be held against [MaxSteps].
+func (s *Schema) steps(data []byte, v any) int {
+	return max(s.parts*weigh(v, 0), s.instructions*len(data)/100)
+}
+
+// check compares data with the schema. The error is a [*Place].
+func (s *Schema) check(data []byte, v any) (err error) {
+	if wrong := numbers(v); wrong != "" {
+		return &Place{Reason: wrong}
+	}
+	if n := s.steps(data, v); n > MaxSteps {
+		return &Place{Reason: fmt.Sprintf("is too much to compare with its schema: %d steps, and the limit is %d; send less data, or make the schema simpler", n, MaxSteps)}
+	}
+	// Schema and data are a stranger's: a fault of the library must not end the process.
+	defer func() {
+		if recover() != nil {
+			err = &Place{Reason: "can't be compared with its schema"}
+		}
+	}()
+	if invalid, ok := errors.AsType[*jsonschema.ValidationError](s.compiled.Validate(v)); ok {
+		return placeOf(invalid)
+	}
+	return nil
+}
+
+// Check compares data, a JSON object, with the schema. The error is an [*events.FieldError] of the named field.
+func (s *Schema) Check(field string, data json.RawMessage) error {
+	v, err := decode(data)
+	if err != nil {
+		return &events.FieldError{Field: field, Reason: "must be a JSON object in UTF-8"}
+	}
+	if err := s.check(data, v); err != nil {
+		return &events.FieldError{Field: field, Reason: "does not fit the schema: " + err.Error()}
+	}
+	return nil
+}
