@@ -46,7 +46,7 @@ func fromMailbox(a mailbox.Agent) Agent {
 // [ErrAddressTaken] (also for 30 days after another tenant has deleted it, or the
 // address *@ of its domain), and [ErrNotFound] where there is no such tenant.
 func (c *Client) CreateAgent(ctx context.Context, tenant TenantID, address, webhookURL string) (Agent, error) {
-	if err := c.ready(); err != nil {
+	if err := c.changeable(ctx, tenant); err != nil {
 		return Agent{}, err
 	}
 	if webhookURL != "" {
@@ -97,7 +97,7 @@ func (c *Client) ListAgents(ctx context.Context, tenant TenantID, after string, 
 
 // ChangeAgent sets the agent's own webhook; "" removes it. It returns [ErrNotFound].
 func (c *Client) ChangeAgent(ctx context.Context, tenant TenantID, address, webhookURL string) (Agent, error) {
-	if err := c.ready(); err != nil {
+	if err := c.changeable(ctx, tenant); err != nil {
 		return Agent{}, err
 	}
 	var url *string
@@ -114,7 +114,7 @@ func (c *Client) ChangeAgent(ctx context.Context, tenant TenantID, address, webh
 
 // ChangeSenders replaces the agent's rules for senders. It returns a [*FieldError] for a bad entry, and [ErrNotFound].
 func (c *Client) ChangeSenders(ctx context.Context, tenant TenantID, address string, rules SenderRules) (Agent, error) {
-	if err := c.ready(); err != nil {
+	if err := c.changeable(ctx, tenant); err != nil {
 		return Agent{}, err
 	}
 	a, err := mailbox.ChangeAgent(ctx, c.db, tenant, mailbox.Fold(address), mailbox.AgentChange{
@@ -126,7 +126,7 @@ func (c *Client) ChangeSenders(ctx context.Context, tenant TenantID, address str
 // DeleteAgent deletes an agent: its address refuses mail from then on; what it has
 // received stays. It returns [ErrNotFound].
 func (c *Client) DeleteAgent(ctx context.Context, tenant TenantID, address string) error {
-	if err := c.ready(); err != nil {
+	if err := c.changeable(ctx, tenant); err != nil {
 		return err
 	}
 	return notFound(mailbox.DeleteAgent(ctx, c.db, tenant, mailbox.Fold(address)))

@@ -64,12 +64,12 @@ func (c *Client) GetDelivery(ctx context.Context, tenant TenantID, id DeliveryID
 // to go. It returns [ErrNotFound], [ErrDelivered], [ErrDeleted], [ErrExpired] or
 // [ErrInFlight].
 func (c *Client) RetryDelivery(ctx context.Context, tenant TenantID, id DeliveryID) (Delivery, error) {
-	if err := c.ready(); err != nil {
+	if err := c.changeable(ctx, tenant); err != nil {
 		return Delivery{}, err
 	}
 	d, err := c.store.Retry(ctx, tenant, id)
 	if err == nil {
-		subscribers.WakeLane(c.nc, d.WebhookID)
+		subscribers.WakeDue(c.nc, d.WebhookID)
 	}
 	return d, err
 }
@@ -78,12 +78,12 @@ func (c *Client) RetryDelivery(ctx context.Context, tenant TenantID, id Delivery
 // 1,000 in a call, and returns how many and the cursor to go on from; a zero cursor
 // is the end.
 func (c *Client) RetryWebhookDeliveries(ctx context.Context, tenant TenantID, webhook WebhookID, f DeliveryFilter, after Cursor) (int, Cursor, error) {
-	if err := c.ready(); err != nil {
+	if err := c.changeable(ctx, tenant); err != nil {
 		return 0, Cursor{}, err
 	}
 	n, next, err := c.store.RetryFailed(ctx, tenant, webhook, f, after)
 	if err == nil && n > 0 {
-		subscribers.WakeLane(c.nc, webhook)
+		subscribers.WakeDue(c.nc, webhook)
 	}
 	return n, next, err
 }

@@ -77,7 +77,7 @@ func (c *Client) EventMatches(ctx context.Context, tenant TenantID, id EventID, 
 	if err := checkLimit(limit); err != nil {
 		return nil, Cursor{}, err
 	}
-	rec, _, err := outbox.Find(ctx, c.db, tenant, id)
+	rec, envelope, err := outbox.Find(ctx, c.db, tenant, id)
 	if err != nil {
 		return nil, Cursor{}, notFound(err)
 	}
@@ -89,7 +89,7 @@ func (c *Client) EventMatches(ctx context.Context, tenant TenantID, id EventID, 
 	if err != nil {
 		return nil, Cursor{}, err
 	}
-	return c.store.Matches(ctx, &rec, queued != nil, subscribers.OfTest(sent), after, limit)
+	return c.store.Matches(ctx, &rec, envelope, queued != nil, subscribers.OfTest(sent), after, limit)
 }
 
 // RedeliverEvent sends an event again: to one webhook, or, where webhook is zero, to
@@ -97,12 +97,12 @@ func (c *Client) EventMatches(ctx context.Context, tenant TenantID, id EventID, 
 // deliveries, or [ErrNotFound]. A delivery to a disabled webhook waits until the webhook
 // is enabled.
 func (c *Client) RedeliverEvent(ctx context.Context, tenant TenantID, id EventID, webhook WebhookID) ([]Delivery, error) {
-	if err := c.ready(); err != nil {
+	if err := c.changeable(ctx, tenant); err != nil {
 		return nil, err
 	}
 	_, rows, err := c.store.Redeliver(ctx, tenant, id, webhook)
 	for _, d := range rows {
-		subscribers.WakeLane(c.nc, d.WebhookID)
+		subscribers.WakeDue(c.nc, d.WebhookID)
 	}
 	return rows, err
 }

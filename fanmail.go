@@ -14,11 +14,13 @@ import (
 
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
 	"github.com/fanmail-dev/fanmail/internal/engine"
+	"github.com/fanmail-dev/fanmail/internal/eventschema"
 	"github.com/fanmail-dev/fanmail/internal/keyring"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/replay"
 	"github.com/fanmail-dev/fanmail/internal/stream"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -44,7 +46,8 @@ type Config struct {
 	SecretsKey Secret
 }
 
-// Client manages tenants, webhooks, deliveries and replays, and delivers events.
+// Client manages tenants, webhooks, deliveries and replays, and delivers events. A change of a
+// tenant that was deleted is a [*DeletedTenantError]; what was accepted before is delivered.
 // Create one with [New]: the methods of a nil or a zero Client return an error. It is
 // safe for concurrent use.
 type Client struct {
@@ -58,6 +61,7 @@ type Client struct {
 	replays *replay.Store
 	keys    *keyring.Keyring
 	posters *posters
+	types   *eventschema.Checker
 }
 
 // Migrate creates or updates the schema "fanmail" in the database. It may be
@@ -80,6 +84,15 @@ func (c *Client) ready() error {
 	return nil
 }
 
+// changeable is ready for a call that changes something of a tenant: for one that was deleted it returns a
+// [*DeletedTenantError].
+func (c *Client) changeable(ctx context.Context, tenant TenantID) error {
+	if err := c.ready(); err != nil {
+		return err
+	}
+	return tenancy.CheckInUse(ctx, c.db, tenant)
+}
+
 // New creates a client. It connects nothing: a missing database or broker is an
 // error of the first call that needs it. nc may be nil where [Client.Run] is not
 // called. The caller keeps both connections and closes them after the last call.
@@ -91,7 +104,7 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, config Config) (*Client, error) {
 		config.Logger = zap.NewNop()
 	}
 	c := &Client{
-		pool: pool, db: pg.Typed(pool), nc: nc, config: config,
+		pool: pool, db: pg.Typed(pool), nc: nc, config: config, types: eventschema.NewChecker(),
 	}
 	var err error
 	if c.keys, err = keyring.Load(keyring.Source{Key: config.SecretsKey}); err != nil {
@@ -110,14 +123,19 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, config Config) (*Client, error) {
 }
 
 // Insert adds an event in the caller's transaction and returns its id. TenantID,
-// Type and Data are required. It returns a [*FieldError] for a bad field; that of a
-// type that is not in the catalogue wraps an [*UnknownTypeError] too.
+// Type and Data are required. It returns an error that wraps a [*FieldError] for a bad
+// field, and an [*UnknownTypeError] too for a type that does not exist.
+//
+// A type that is not in the catalogue is looked up in tx, by an index: it must be one of
+// the tenant's own, or the operator's. Data is not compared with the type's schema, which
+// may be large: a program that wants it calls [Client.CheckEvent] before it begins.
 //
 // An event with an IdempotencyKey is inserted once within 30 days for its tenant,
 // key and type; a second insert returns the id of the first.
 //
 // Insert does not check that the tenant and the agent exist: an event of an unknown
-// tenant is kept in the log and goes to no webhook.
+// tenant is kept in the log and goes to no webhook. For a tenant that was deleted it returns
+// an error that wraps a [*DeletedTenantError]: roll tx back, and do not try again.
 //
 // The event counts for the tenant's quotas events_per_day and bytes_per_day, with the
 // bytes of its data, when it is fanned out. Insert itself never refuses an event above
@@ -129,25 +147,12 @@ func Insert(ctx context.Context, tx pgx.Tx, ev Event) (EventID, error) {
 	if tx == nil {
 		return EventID{}, errors.New("fanmail: a transaction is required")
 	}
-	switch {
-	case ev.Type.Operational():
+	if ev.Type.Operational() {
 		return EventID{}, &FieldError{Field: "type", Reason: fmt.Sprintf("is %q, which only Fanmail may produce", ev.Type)}
-	case !ev.Type.Known():
-		unknown := &UnknownTypeError{Type: ev.Type}
-		return EventID{}, unknownType{&FieldError{Field: "type", Reason: unknown.Error()}, unknown}
 	}
 	ev.AgentID = mailbox.Fold(ev.AgentID)
 	return outbox.Insert(ctx, tx, ev)
 }
-
-// unknownType is the error of a type that is not in the catalogue: a bad field, and which type it is.
-type unknownType struct {
-	field   *FieldError
-	unknown *UnknownTypeError
-}
-
-func (e unknownType) Error() string   { return e.field.Error() }
-func (e unknownType) Unwrap() []error { return []error{e.field, e.unknown} }
 
 // Wake hints to the running clients that events have been committed. Without it
 // they notice within a second. A lost hint does no harm. A client that [New] did not

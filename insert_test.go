@@ -44,6 +44,12 @@ func TestInsertNamesATypeThatItRefuses(t *testing.T) {
 	require.ErrorAs(t, err, &field)
 	require.ErrorContains(t, err, "only Fanmail may produce")
 
+	_, err = insert("order.created", "")
+	require.ErrorAs(t, err, &unknown, "a type that nobody has made")
+	require.Equal(t, fanmail.EventType("order.created"), unknown.Type)
+	require.ErrorAs(t, err, &field)
+	require.Equal(t, "type", field.Field)
+
 	id, err := insert("email.received", "Robot@Example.COM")
 	require.NoError(t, err)
 	found, _, err := c.ListEvents(t.Context(), tenant.ID, fanmail.EventFilter{AgentID: "robot@EXAMPLE.com"}, fanmail.Cursor{}, 10)

@@ -81,7 +81,7 @@ func (c *Client) GetMessageDelivery(ctx context.Context, tenant TenantID, messag
 // RetryMessage makes a delivery to an agent's own webhook that waits or has failed due now. A failed one gets as many
 // attempts as a new one. It returns [ErrNotFound], [ErrDelivered], [ErrExpired] or [ErrInFlight].
 func (c *Client) RetryMessage(ctx context.Context, tenant TenantID, message MessageID) (AgentDelivery, error) {
-	if err := c.ready(); err != nil {
+	if err := c.changeable(ctx, tenant); err != nil {
 		return AgentDelivery{}, err
 	}
 	var d agentwebhook.Delivery

@@ -65,7 +65,7 @@ func fromReplay(r replay.Replay) Replay {
 // [*FieldError], a [*LimitError] where the tenant has 10 unfinished replays, and
 // [ErrNotFound] or [ErrDisabled] for the webhook.
 func (c *Client) CreateReplay(ctx context.Context, tenant TenantID, q ReplayRequest) (Replay, error) {
-	if err := c.ready(); err != nil {
+	if err := c.changeable(ctx, tenant); err != nil {
 		return Replay{}, err
 	}
 	r, err := c.replays.Create(ctx, tenant, q.request())
@@ -140,7 +140,7 @@ func (c *Client) ListReplays(ctx context.Context, tenant TenantID, after Cursor,
 // A second call changes nothing. It returns [ErrNotFound], or [ErrCompleted] for a
 // replay that ended before it was cancelled.
 func (c *Client) CancelReplay(ctx context.Context, tenant TenantID, id ReplayID) (Replay, error) {
-	if err := c.ready(); err != nil {
+	if err := c.changeable(ctx, tenant); err != nil {
 		return Replay{}, err
 	}
 	r, err := c.replays.Cancel(ctx, tenant, id)

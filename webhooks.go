@@ -16,11 +16,11 @@ const maxWindow = subscribers.Retention
 // setting, a [*LimitError] where the tenant has 50 webhooks, and [ErrNotFound]
 // where there is no such tenant.
 func (c *Client) CreateWebhook(ctx context.Context, tenant TenantID, w Webhook) (Webhook, error) {
-	if err := c.ready(); err != nil {
+	if err := c.changeable(ctx, tenant); err != nil {
 		return Webhook{}, err
 	}
 	made, secret, err := c.store.Create(ctx, tenant, subscribers.Webhook{
-		URL: w.URL, Events: w.Events, Filters: w.Filters, Description: w.Description,
+		Kind: w.Kind, URL: w.URL, Subject: w.Subject, Events: w.Events, Filters: w.Filters, Description: w.Description,
 		MaxInFlight: w.MaxInFlight, RateLimit: w.RateLimit, Ordering: w.Ordering, Enabled: !w.Disabled, Paused: w.Paused,
 		Timeout: w.Timeout, Retry: w.Retry, Headers: w.Headers, Auth: w.Auth, CA: w.CA, Ed25519: w.Ed25519,
 		SigningSecret: w.SigningSecret, Envelope: w.Envelope, EnvelopeUntil: w.EnvelopeUntil,
@@ -71,7 +71,7 @@ func (c *Client) ListWebhooks(ctx context.Context, tenant TenantID, after Cursor
 // Enabling a webhook that was disabled automatically less than 5 minutes ago is
 // [ErrCooldown].
 func (c *Client) ChangeWebhook(ctx context.Context, tenant TenantID, id WebhookID, change WebhookChange) (Webhook, error) {
-	if err := c.ready(); err != nil {
+	if err := c.changeable(ctx, tenant); err != nil {
 		return Webhook{}, err
 	}
 	w, err := c.store.Update(ctx, tenant, id, change)
@@ -80,14 +80,14 @@ func (c *Client) ChangeWebhook(ctx context.Context, tenant TenantID, id WebhookI
 	}
 	subscribers.WakeRegistry(c.nc)
 	if change.Enabled != nil && *change.Enabled || change.Paused != nil && !*change.Paused {
-		subscribers.WakeLane(c.nc, id)
+		subscribers.WakeDue(c.nc, id)
 	}
 	return fromStore(w), nil
 }
 
 // DeleteWebhook deletes a webhook. Its pending deliveries end as failed.
 func (c *Client) DeleteWebhook(ctx context.Context, tenant TenantID, id WebhookID) error {
-	if err := c.ready(); err != nil {
+	if err := c.changeable(ctx, tenant); err != nil {
 		return err
 	}
 	err := c.store.Delete(ctx, tenant, id)
@@ -100,9 +100,9 @@ func (c *Client) DeleteWebhook(ctx context.Context, tenant TenantID, id WebhookI
 // RotateWebhookSecret gives a webhook a new signing secret and returns it: the one that
 // is brought along, or, if that is "", one that Fanmail makes. Until previousUntil the
 // previous secret signs too, and each earlier one until its own time. It returns a
-// [*RotationLimitError] where 10 previous secrets still sign.
+// [*RotationLimitError] where 10 previous secrets still sign, and [ErrPull].
 func (c *Client) RotateWebhookSecret(ctx context.Context, tenant TenantID, id WebhookID, brought string) (secret string, previousUntil time.Time, err error) {
-	if err := c.ready(); err != nil {
+	if err := c.changeable(ctx, tenant); err != nil {
 		return "", time.Time{}, err
 	}
 	secret, previousUntil, err = c.store.Rotate(ctx, tenant, id, brought)
@@ -125,12 +125,12 @@ func (c *Client) TestWebhook(ctx context.Context, tenant TenantID, id WebhookID)
 // the sample of the type, or the given data. It returns a [*FieldError] for another
 // type and for invalid data.
 func (c *Client) TestWebhookWith(ctx context.Context, tenant TenantID, id WebhookID, test TestEvent) (Delivery, error) {
-	if err := c.ready(); err != nil {
+	if err := c.changeable(ctx, tenant); err != nil {
 		return Delivery{}, err
 	}
 	d, err := c.store.InsertTest(ctx, tenant, id, test)
 	if err == nil {
-		subscribers.WakeLane(c.nc, id)
+		subscribers.WakeDue(c.nc, id)
 	}
 	return d, err
 }

@@ -21,7 +21,7 @@
 // The database must have Fanmail's schema; the root package's Migrate creates it.
 // [Insert], [InsertMany], [Wake], [Waker] and [MaxInsert] are for producers. The other
 // functions are for Fanmail's own processes. The package owns the tables outbox,
-// events, event_keys and strict_tenants: all SQL on them is here.
+// events, event_keys, strict_tenants and closed_tenants: all SQL on them is here.
 //
 // The package guarantees:
 //

@@ -66,8 +66,14 @@ func Import(ctx context.Context, tx pgx.Tx, list []Imported) (map[events.ID]int6
 		agents[i], conversations[i], labels[i], messages[i] = e.AgentID, e.ConversationID, joinLabels(e.Labels), e.MessageID
 		envelopes[i], waiting[i], unlisted[i] = e.Envelope, e.Waiting, e.Unlisted
 	}
-	if _, err := tx.Exec(ctx, lockStrict, tenants); err != nil {
-		return nil, fmt.Errorf("lock tenants with strict webhooks: %w", err)
+	if _, err := tx.Exec(ctx, refuseClosed, tenants); err != nil {
+		return nil, fmt.Errorf("import events: %w", refused(err))
+	}
+	// What is not fanned out has no place in the order of deliveries.
+	if queued := waitingTenants(list); len(queued) > 0 {
+		if _, err := tx.Exec(ctx, lockAnyStrict, queued); err != nil {
+			return nil, fmt.Errorf("lock tenants with strict webhooks: %w", err)
+		}
 	}
 	rows, err := tx.Query(ctx, importEvents, ids, created, tenants, types, agents, conversations, labels, messages, envelopes, waiting, unlisted, messageHashes, headerHashes)
 	if err != nil {
@@ -80,6 +86,15 @@ func Import(ctx context.Context, tx pgx.Tx, list []Imported) (map[events.ID]int6
 		return nil, fmt.Errorf("import events: %w", err)
 	}
 	return added, nil
+}
+
+func waitingTenants(list []Imported) (tenants []events.TenantID) {
+	for i := range list {
+		if list[i].Waiting {
+			tenants = append(tenants, list[i].TenantID)
+		}
+	}
+	return tenants
 }
 
 const recordsOf = `

@@ -34,8 +34,13 @@ type Inserted struct {
 // event with the same tenant, idempotency key and type was accepted within 30 days,
 // Insert writes nothing and returns that event's id.
 //
-// It returns an [*events.FieldError] if the event is not valid; tx is then still
-// usable. After any other error, which comes from the database, roll tx back.
+// A type that is not built in is looked up in tx: one of the tenant's own, or one of the
+// operator's. The data is not compared with its schema.
+//
+// It returns an error that wraps an [*events.FieldError] if the event is not valid, and an
+// [*events.UnknownTypeError] too if the tenant has no such type; tx is then still
+// usable. After any other error, which comes from the database, roll tx back. For a tenant that was deleted it wraps an
+// [*events.DeletedTenantError]: neither now nor later does the tenant take events, unless it is restored.
 func Insert(ctx context.Context, tx pgx.Tx, ev events.Event) (events.ID, error) {
 	done, err := InsertMany(ctx, tx, []events.Event{ev})
 	if err != nil {
@@ -84,6 +89,9 @@ func InsertPrepared(ctx context.Context, tx pgx.Tx, evs []Prepared) ([]Inserted,
 	if err != nil {
 		return nil, err
 	}
+	if err := checkTypes(ctx, tx, evs); err != nil {
+		return nil, err
+	}
 	ctx, ended := begin(ctx, len(c.ids))
 	defer ended()
 	b := &pgx.Batch{}
@@ -92,7 +100,7 @@ func InsertPrepared(ctx context.Context, tx pgx.Tx, evs []Prepared) ([]Inserted,
 	results := tx.SendBatch(ctx, b)
 	defer func() { _ = results.Close() }()
 	if _, err := results.Exec(); err != nil {
-		return nil, fmt.Errorf("lock tenants with strict webhooks: %w", err)
+		return nil, fmt.Errorf("lock tenants with strict webhooks: %w", refused(err))
 	}
 	rows, err := results.Query()
 	if err != nil {

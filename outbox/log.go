@@ -121,11 +121,13 @@ type LogFilter struct {
 	// From and To are an address, or a part of an address or a name; a part that begins with "@" is a domain. Subject is
 	// a part of the subject. Letters of either case are the same.
 	From, To, Subject string
+	// Involves is one whole address: of a sender, a recipient or the agent, where replies go, or of whom a report is about.
+	Involves string
 }
 
 func (f *LogFilter) check() error {
-	if wrong := input.Choice(f.Type, events.Catalogue()); wrong != "" {
-		return &events.FieldError{Field: "type", Reason: wrong}
+	if f.Type != "" && !f.Type.Possible() {
+		return (&events.UnknownTypeError{Type: f.Type}).In("type")
 	}
 	for _, given := range []struct{ field, text string }{
 		{"agent_id", f.AgentID}, {"message_id", f.MessageID}, {"message_id_header", f.MessageIDHeader}, {"from", f.From}, {"to", f.To}, {"subject", f.Subject},
@@ -205,7 +207,7 @@ type Window struct {
 	TenantID events.TenantID
 	Since    time.Time
 	Until    time.Time
-	Types    []events.Type // empty: all
+	Types    []events.Type // and patterns, as of a webhook's events; empty: all
 	Without  []byte        // part of an envelope; must not be empty
 }
 
@@ -217,15 +219,30 @@ func (w *Window) place(after *events.Record) (time.Time, [16]byte) {
 	return after.CreatedAt, after.ID
 }
 
+// types returns the types, and what the patterns' types begin with.
+func (w *Window) types() (types, prefixes []string) {
+	types, prefixes = []string{}, []string{}
+	for _, t := range w.Types {
+		if t.Pattern() {
+			prefixes = append(prefixes, string(t[:len(t)-1]))
+		} else {
+			types = append(types, string(t))
+		}
+	}
+	return types, prefixes
+}
+
 const ofWindow = ` FROM fanmail.events WHERE tenant_id = $1 AND created_at >= $2 AND created_at < $4 AND (created_at, id) > ($2, $3) AND seq > 0
-	AND (cardinality($5::text[]) = 0 OR type = ANY($5)) AND NOT (octet_length(envelope) < 1024 AND position($6::bytea IN envelope) > 0)
+	AND (cardinality($5::text[]) + cardinality($8::text[]) = 0 OR type = ANY($5)
+		OR cardinality($8) > 0 AND EXISTS (SELECT 1 FROM unnest($8) AS prefix WHERE starts_with(type, prefix))) AND NOT (octet_length(envelope) < 1024 AND position($6::bytea IN envelope) > 0)
 	ORDER BY created_at, id LIMIT $7`
 
 // ReadWindow returns up to limit events of the window after an event of it, oldest
 // first; after is nil for the first call, and its ID and CreatedAt are used.
 func ReadWindow(ctx context.Context, db pg.DB, w *Window, after *events.Record, limit int) ([]events.Record, error) {
 	at, id := w.place(after)
-	rows, err := db.Query(ctx, `SELECT `+recordColumns+ofWindow, w.TenantID, at, id, w.Until, w.Types, w.Without, limit)
+	types, prefixes := w.types()
+	rows, err := db.Query(ctx, `SELECT `+recordColumns+ofWindow, w.TenantID, at, id, w.Until, types, w.Without, limit, prefixes)
 	if err != nil {
 		return nil, fmt.Errorf("read events: %w", err)
 	}
@@ -251,7 +268,8 @@ func CountWindow(ctx context.Context, db pg.DB, w *Window, after *events.Record,
 	var n int
 	var last events.Record
 	var lastTime *time.Time
-	err := db.QueryRow(ctx, countOfWindow, w.TenantID, at, id, w.Until, w.Types, w.Without, limit).Scan(&n, &lastTime, &last.ID)
+	types, prefixes := w.types()
+	err := db.QueryRow(ctx, countOfWindow, w.TenantID, at, id, w.Until, types, w.Without, limit, prefixes).Scan(&n, &lastTime, &last.ID)
 	if err != nil {
 		return 0, nil, fmt.Errorf("count events: %w", err)
 	}

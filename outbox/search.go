@@ -43,20 +43,52 @@ func ListLog(ctx context.Context, db pg.DB, tenant events.TenantID, f LogFilter,
 	case f.MessageID != "" || f.MessageIDHeader != "":
 		return searchIDs(ctx, db, tenant, &f, after, limit)
 	case !f.matcher().IsZero():
-		return searchText(ctx, db, tenant, &f, after, limit)
+		list, end, err := searchText(ctx, db, tenant, &f, after, limit)
+		return fitting(list), end, err
 	}
 	return listByTime(ctx, db, tenant, &f, after, limit)
 }
 
+// Involved is an event that involves an address, or of which the envelope alone can't tell that.
+type Involved struct {
+	events.Record
+	// Lacks names the members of the data from which addresses were cut; nil if the envelope names the address.
+	Lacks []string
+}
+
+// SearchInvolved returns up to limit events of the tenant after a place, newest first, that involve f.Involves or may do
+// so. Its bounds and the place are those of [ListLog].
+func SearchInvolved(ctx context.Context, db pg.DB, tenant events.TenantID, f LogFilter, after pg.Place, limit int) ([]Involved, pg.Place, error) {
+	rows, end, err := searchText(ctx, db, tenant, &f, after, limit)
+	list := make([]Involved, len(rows))
+	for i := range rows {
+		list[i] = Involved{rows[i].Record, rows[i].lacks}
+	}
+	return list, end, err
+}
+
+func fitting(rows []found) (list []events.Record) {
+	for i := range rows {
+		if rows[i].fits {
+			list = append(list, rows[i].Record)
+		}
+	}
+	return list
+}
+
+// ofMail are the types of events that are made of a received mail.
+var ofMail = map[events.Type]bool{events.EmailReceived: true, events.EmailBounced: true, events.EmailComplained: true}
+
 // matcher returns what compares envelopes with the filter.
 func (f *LogFilter) matcher() mailsearch.Matcher {
-	return mailsearch.New(mailsearch.Terms{From: f.From, To: f.To, Subject: f.Subject})
+	return mailsearch.New(mailsearch.Terms{From: f.From, To: f.To, Subject: f.Subject, Involves: f.Involves})
 }
 
 // found is an event that a search has read.
 type found struct {
 	events.Record
-	fits bool // it is what the filter asks for
+	fits  bool     // it is what the filter asks for
+	lacks []string // if it does not fit: the members from which addresses were cut; see [SearchInvolved]
 }
 
 // readFound reads events and compares them with the filter. No envelope is kept: they are megabytes.
@@ -67,6 +99,9 @@ func readFound(rows pgx.Rows, f *LogFilter) (list []found, size int, err error) 
 	_, err = pgx.ForEachRow(rows, append(recordFields(&r.Record), &envelope), func() error {
 		r.CreatedAt = r.CreatedAt.UTC()
 		r.fits = (f.Type == "" || r.Type == f.Type) && (f.AgentID == "" || r.AgentID == f.AgentID) && m.Match(r.AgentID, envelope)
+		if f.Involves != "" && !r.fits && ofMail[r.Type] {
+			r.lacks = mailsearch.Lacking(envelope)
+		}
 		list, size = append(list, r), size+len(envelope)
 		r = found{}
 		return nil
@@ -86,8 +121,8 @@ SELECT ` + recordColumns + `, CASE WHEN wanted THEN envelope END FROM (
 	) AS sized
 ) AS page WHERE before < $9 ORDER BY created_at DESC, id DESC`
 
-// searchText reads the tenant's events, newest first, and returns those whose envelopes match.
-func searchText(ctx context.Context, db pg.DB, tenant events.TenantID, f *LogFilter, after pg.Place, limit int) (list []events.Record, end pg.Place, err error) {
+// searchText reads the tenant's events, newest first, and returns those whose envelopes match or lack addresses.
+func searchText(ctx context.Context, db pg.DB, tenant events.TenantID, f *LogFilter, after pg.Place, limit int) (list []found, end pg.Place, err error) {
 	since, until := pg.Range(f.Since, f.Until)
 	scan, size, batch := SearchScan, SearchBytes, searchFirst
 	for scan > 0 && size > 0 {
@@ -103,8 +138,8 @@ func searchText(ctx context.Context, db pg.DB, tenant events.TenantID, f *LogFil
 		}
 		for i := range read {
 			after = placeOf(&read[i].Record)
-			if read[i].fits {
-				if list = append(list, read[i].Record); len(list) == limit {
+			if read[i].fits || read[i].lacks != nil {
+				if list = append(list, read[i]); len(list) == limit {
 					return list, pg.Place{}, nil
 				}
 			}
@@ -149,13 +184,7 @@ func searchIDs(ctx context.Context, db pg.DB, tenant events.TenantID, f *LogFilt
 	if err != nil {
 		return nil, pg.Place{}, fmt.Errorf("search events: %w", err)
 	}
-	var list []events.Record
-	for i := range rows {
-		if rows[i].fits {
-			list = append(list, rows[i].Record)
-		}
-	}
-	return list, passed, nil
+	return fitting(rows), passed, nil
 }
 
 // searchWindow narrows the filter's time range, and the place from which to go on, to the tenant's events.

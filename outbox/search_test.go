@@ -202,3 +202,32 @@ func TestTheHeadsOfEnvelopesAreReadByKeyAndBounded(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, heads[done[0].ID], outbox.HeadBytes)
 }
+
+func TestAnExportReadsItsPageAlone(t *testing.T) {
+	t.Parallel()
+	log, ten := bigLog(t, 20_000)
+	now := time.Now()
+	since := now.Add(-60 * 24 * time.Hour)
+	page, err := outbox.ReadLogged(t.Context(), log.Pool, ten, since, now, nil)
+	require.NoError(t, err)
+	require.Len(t, page, outbox.LoggedRows)
+	middle := events.Record{CreatedAt: now.Add(-24 * time.Hour)}
+	log.Reset()
+	page, err = outbox.ReadLogged(t.Context(), log.Pool, ten, since, now, &middle)
+	require.NoError(t, err)
+	require.Len(t, page, outbox.LoggedRows)
+	log.Of(t, "AS sized").Within(t, pgplan.Bound{Indexes: []string{"events_tenant"}, Rows: outbox.LoggedRows, Blocks: 4 * outbox.LoggedRows})
+	list := make([]outbox.Imported, len(page))
+	for i, e := range page {
+		list[i] = outbox.Imported{Record: e.Record, Envelope: e.Envelope}
+	}
+	list[7].Envelope = []byte("{}")
+	log.Reset()
+	held, err := outbox.Held(t.Context(), log.Pool, list)
+	require.NoError(t, err)
+	require.Len(t, held, len(list))
+	for i := range list {
+		require.Equal(t, i != 7, held[list[i].ID], "%d", i)
+	}
+	log.Of(t, "sha256(envelope)").Within(t, pgplan.Bound{Indexes: []string{"events_pkey"}, Rows: len(list), Blocks: 45 * 4 * len(list)})
+}

@@ -13,23 +13,28 @@ import (
 // Inserts take these locks in a statement of its own, before they draw sequence
 // numbers. The single-tenant form exists because of planning: with an array,
 // Postgres plans each execution anew on connections that leave it the choice.
+//
+// The same statements refuse deleted tenants.
 const (
-	lockStrict = `SELECT pg_advisory_xact_lock(hashtextextended(id::text, 0)) FROM
+	lockAnyStrict = `SELECT pg_advisory_xact_lock(hashtextextended(id::text, 0)) FROM
 	(SELECT tenant_id AS id FROM fanmail.strict_tenants WHERE tenant_id = ANY($1::uuid[]) ORDER BY tenant_id) AS strict`
-	lockOneStrict = `SELECT pg_advisory_xact_lock(hashtextextended(tenant_id::text, 0)) FROM fanmail.strict_tenants WHERE tenant_id = $1`
+	lockStrict    = refuseClosed + ` UNION ALL ` + lockAnyStrict
+	lockOneStrict = `SELECT fanmail.refuse_tenant(tenant_id) FROM fanmail.closed_tenants WHERE tenant_id = $1 UNION ALL
+	SELECT pg_advisory_xact_lock(hashtextextended(tenant_id::text, 0)) FROM fanmail.strict_tenants WHERE tenant_id = $1`
 )
 
 const tryLockStrict = `SELECT tenant_id FROM (
 	SELECT tenant_id, pg_try_advisory_xact_lock(hashtextextended(tenant_id::text, 0)) AS locked
 	FROM (SELECT tenant_id FROM fanmail.strict_tenants WHERE tenant_id = ANY($1::uuid[]) ORDER BY tenant_id) AS strict
-) AS tried WHERE NOT locked`
+) AS tried WHERE NOT locked UNION ALL ` + closedOf
 
 // QueueLock adds to a batch the statement that takes the locks of those tenants that are strict, as an insert does. It
-// waits for the transactions that hold them.
+// waits for the transactions that hold them. If one of the tenants is deleted, the batch fails.
 func QueueLock(b *pgx.Batch, tenants []events.TenantID) { b.Queue(lockStrict, tenants) }
 
 // QueueTryLock adds to a batch a statement that takes the locks of those tenants that are strict, as an insert does, and
-// puts the tenants whose lock another transaction holds into busy. An insert for one of them would wait.
+// puts the tenants whose lock another transaction holds into busy. An insert for one of them would wait. Deleted tenants
+// are busy too: an insert for one of them alone is refused.
 func QueueTryLock(b *pgx.Batch, tenants []events.TenantID, busy map[events.TenantID]bool) {
 	b.Queue(tryLockStrict, tenants).Query(func(rows pgx.Rows) error {
 		var tenant events.TenantID
@@ -39,10 +44,11 @@ func QueueTryLock(b *pgx.Batch, tenants []events.TenantID, busy map[events.Tenan
 }
 
 const gateLockStrict = `SELECT ` + pg.CloseGate + ` FROM fanmail.strict_tenants
-WHERE tenant_id = $1 AND NOT pg_try_advisory_xact_lock(hashtextextended(tenant_id::text, 0))`
+WHERE tenant_id = $1 AND NOT pg_try_advisory_xact_lock(hashtextextended(tenant_id::text, 0))
+UNION ALL SELECT ` + pg.CloseGate + ` FROM fanmail.closed_tenants WHERE tenant_id = $1`
 
 // QueueGateLock adds to a batch a statement that takes the lock of the tenant if it is strict. If another transaction
-// holds it, the statement closes the gate of this one; see [pg.GateOpen].
+// holds it, or the tenant is deleted, the statement closes the gate of this one; see [pg.GateOpen].
 func QueueGateLock(b *pgx.Batch, tenant events.TenantID) { b.Queue(gateLockStrict, tenant) }
 
 // MarkStrict makes the tenant's inserts take its lock from the commit of tx on.

@@ -107,7 +107,7 @@ func Undelivered(ctx context.Context, db pg.DB, silent bool, overdue time.Durati
 // StillWaiting reports for each sequence of the tenant, in order, whether that
 // event is not fanned out yet.
 func StillWaiting(ctx context.Context, db pg.DB, tenant events.TenantID, seqs []int64) ([]bool, error) {
-	rows, err := db.Query(ctx, `SELECT EXISTS (SELECT 1 FROM fanmail.outbox AS o WHERE o.tenant_id = $1 AND o.seq = u.seq)
+	rows, err := db.Query(ctx, `SELECT EXISTS (SELECT 1 FROM fanmail.outbox AS o WHERE o.tenant_id = $1 AND o.seq = u.seq OFFSET 0)
 		FROM unnest($2::bigint[]) WITH ORDINALITY AS u (seq, n) ORDER BY n`, tenant, seqs)
 	if err != nil {
 		return nil, fmt.Errorf("look for waiting events: %w", err)

@@ -16,7 +16,11 @@ CREATE TABLE fanmail.tenants (
     name       text NOT NULL,
     -- An operator's tenant: its webhooks get the operational events of all tenants.
     operator   boolean NOT NULL DEFAULT false,
-    created_at timestamptz NOT NULL DEFAULT now()
+    created_at timestamptz NOT NULL DEFAULT now(),
+    -- Who gets a mail about the tenant's failing webhooks. Only operators add addresses.
+    alert_addresses text[] NOT NULL DEFAULT '{}',
+    -- Since when nobody may use it: its erasure waits, or runs.
+    deleted_at timestamptz
 );
 
 CREATE INDEX tenants_operator ON fanmail.tenants (id) WHERE operator;
@@ -59,6 +63,7 @@ CREATE TABLE fanmail.portal_links (
     revoked_at  timestamptz
 );
 CREATE INDEX portal_links_tenant ON fanmail.portal_links (tenant_id, created_at DESC, id DESC);
+CREATE INDEX portal_links_valid ON fanmail.portal_links (tenant_id, expires_at) WHERE revoked_at IS NULL;
 CREATE INDEX portal_links_ended ON fanmail.portal_links (expires_at);
 
 -- Who changed what. No process may change or delete an entry.
@@ -91,8 +96,13 @@ CREATE TABLE fanmail.tenant_quotas (
     bytes_per_day       bigint CHECK (bytes_per_day > 0),
     replays_per_hour    bigint CHECK (replays_per_hour > 0),
     domains             bigint CHECK (domains > 0),
-    changes_per_day     bigint CHECK (changes_per_day > 0)
+    changes_per_day     bigint CHECK (changes_per_day > 0),
+    -- For how many days its rows are kept; NULL: as the installation does.
+    event_days          bigint CHECK (event_days > 0),
+    delivery_days       bigint CHECK (delivery_days > 0),
+    mail_days           bigint CHECK (mail_days > 0)
 );
+CREATE INDEX tenant_quotas_kept ON fanmail.tenant_quotas (tenant_id) WHERE coalesce(event_days, delivery_days, mail_days) IS NOT NULL;
 
 -- What a tenant has created on a UTC day.
 CREATE TABLE fanmail.tenant_usage (
@@ -113,6 +123,7 @@ CREATE TABLE fanmail.agents (
     allow_senders text[] NOT NULL DEFAULT '{}',
     deny_senders  text[] NOT NULL DEFAULT '{}',
     require_dmarc boolean NOT NULL DEFAULT false,
+    suspended     boolean NOT NULL DEFAULT false, -- it takes no mail: its tenant is deleted
     created_at  timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX agents_tenant ON fanmail.agents (tenant_id, address);
@@ -138,6 +149,7 @@ CREATE TABLE fanmail.released_names (
     tenant_id   uuid NOT NULL,                 -- the last owner
     released_at timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX released_names_tenant ON fanmail.released_names (tenant_id);
 CREATE INDEX released_names_at ON fanmail.released_names (released_at);
 
 -- The keys with which secrets may be sealed.
@@ -147,15 +159,34 @@ CREATE TABLE fanmail.secret_keys (
     created_at timestamptz NOT NULL DEFAULT now()
 );
 
+-- The event types that tenants and operators have made. The built-in ones are in the code.
+CREATE TABLE fanmail.event_types (
+    tenant_id   uuid REFERENCES fanmail.tenants (id), -- NULL: an operator's, for every tenant
+    name        text COLLATE "C" NOT NULL,     -- such as order.created
+    description text NOT NULL DEFAULT '',
+    schema      json,                          -- JSON Schema of the data, as it was sent; NULL: none
+    schema_hash bytea CHECK ((schema IS NULL) = (schema_hash IS NULL)), -- SHA-256 of schema
+    sample      json,                          -- data of a test; NULL: none
+    deprecated  boolean NOT NULL DEFAULT false,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    updated_at  timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (tenant_id, name)
+);
+CREATE UNIQUE INDEX event_types_operator ON fanmail.event_types (name) WHERE tenant_id IS NULL;
+
 CREATE TABLE fanmail.webhooks (
     id                       uuid PRIMARY KEY,
     tenant_id                uuid NOT NULL REFERENCES fanmail.tenants (id),
+    -- Whether deliveries are POSTed to the URL, polled by a consumer, or published at a NATS broker. It never changes. A
+    -- webhook to be polled has neither a URL nor a signing secret.
+    kind                     text NOT NULL DEFAULT 'push' CHECK (kind IN ('push', 'pull', 'nats')),
     url                      text NOT NULL,
     description              text NOT NULL DEFAULT '',
     events                   text[] NOT NULL,
     filter_agent_ids         text[] NOT NULL DEFAULT '{}',
     filter_conversation_ids  text[] NOT NULL DEFAULT '{}',
     filter_labels            text[] NOT NULL DEFAULT '{}',
+    filter_data              text,     -- conditions on the data, as JSON; NULL: none
     enabled                  boolean NOT NULL DEFAULT true,
     max_in_flight            integer NOT NULL DEFAULT 1024 CHECK (max_in_flight BETWEEN 1 AND 4096),
     rate_limit               integer CHECK (rate_limit > 0), -- a second; NULL: none
@@ -163,7 +194,7 @@ CREATE TABLE fanmail.webhooks (
     timeout_seconds          smallint CHECK (timeout_seconds BETWEEN 1 AND 30), -- of an attempt; NULL: the default
     retry                    jsonb,    -- the webhook's own policy; NULL: the default schedule
     max_attempts             smallint NOT NULL DEFAULT 8 CHECK (max_attempts BETWEEN 1 AND 30), -- of each delivery, by the policy
-    -- Headers, credentials, certificates and the key of Ed25519, as JSON, sealed if there is a key; NULL: none.
+    -- Headers, credentials, certificates, a broker's subject and the key of Ed25519, as JSON, sealed if there is a key; NULL: none.
     request_settings         text,
     -- The form of the envelope that it gets until a time; NULL: Fanmail's own.
     envelope                 text CHECK (envelope = 'v0.4'),
@@ -173,11 +204,12 @@ CREATE TABLE fanmail.webhooks (
     previous_until           timestamptz[] NOT NULL DEFAULT '{}', -- until when each of them signs
     created_at               timestamptz NOT NULL DEFAULT now(),
     last_delivered_at        timestamptz,
+    last_polled_at           timestamptz,      -- to some seconds; NULL: never, or kind <> 'pull'
     enabled_at               timestamptz NOT NULL DEFAULT now(), -- enabled or resumed: since when failures count
     auto_disabled_at         timestamptz,
     disabled_reason          text,
     paused_at                timestamptz,      -- since when its deliveries wait; NULL: it is not paused
-    -- Enabled again after an automatic disabling, and nothing delivered since.
+    -- Told to be failing, or enabled again after an automatic disabling, and nothing delivered since.
     recovering               boolean NOT NULL DEFAULT false,
     deleted_at               timestamptz,
     disabled_at              timestamptz,      -- the last time that it was disabled, by whomever
@@ -198,16 +230,16 @@ BEGIN
     IF OLD.enabled AND NOT NEW.enabled THEN
         NEW.disabled_at := now();
     END IF;
-    IF (NEW.events, NEW.filter_agent_ids, NEW.filter_conversation_ids, NEW.filter_labels)
-        IS DISTINCT FROM (OLD.events, OLD.filter_agent_ids, OLD.filter_conversation_ids, OLD.filter_labels) THEN
+    IF (NEW.events, NEW.filter_agent_ids, NEW.filter_conversation_ids, NEW.filter_labels, NEW.filter_data)
+        IS DISTINCT FROM (OLD.events, OLD.filter_agent_ids, OLD.filter_conversation_ids, OLD.filter_labels, OLD.filter_data) THEN
         NEW.matching_changed_at := now();
     END IF;
     RETURN NEW;
 END $$;
 -- +goose StatementEnd
--- The trigger leaves out last_delivered_at: no reader caches it, and it changes often.
+-- The trigger leaves out last_delivered_at and last_polled_at: no reader caches them, and they change often.
 CREATE TRIGGER webhooks_stamp BEFORE UPDATE OF
-    url, description, events, filter_agent_ids, filter_conversation_ids, filter_labels, enabled, paused_at,
+    url, description, events, filter_agent_ids, filter_conversation_ids, filter_labels, filter_data, enabled, paused_at,
     max_in_flight, rate_limit, ordering, timeout_seconds, retry, max_attempts, request_settings,
     envelope, envelope_until, signing_secret, previous_secrets, previous_until, deleted_at
     ON fanmail.webhooks FOR EACH ROW EXECUTE FUNCTION fanmail.webhooks_stamp();
@@ -247,6 +279,17 @@ CREATE TABLE fanmail.event_keys (
 -- Tenants that have, or had, a webhook with ordering = 'strict'. Their inserts
 -- take a lock of the tenant, so that sequence and commit order agree.
 CREATE TABLE fanmail.strict_tenants (tenant_id uuid PRIMARY KEY);
+
+-- Deleted tenants: an insert of an event for one of them is refused. A row stays when the tenant has been erased.
+CREATE TABLE fanmail.closed_tenants (tenant_id uuid PRIMARY KEY);
+
+-- +goose StatementBegin
+-- Ends a statement with the error that a producer gets who inserts an event of a deleted tenant.
+CREATE FUNCTION fanmail.refuse_tenant(tenant uuid) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'tenant ten_% was deleted', replace(tenant::text, '-', '') USING ERRCODE = 'FM001', DETAIL = tenant::text;
+END $$;
+-- +goose StatementEnd
 
 -- A row means "not fanned out yet". It has no payload; the event is in events.
 CREATE SEQUENCE fanmail.outbox_seq AS bigint CACHE 1;
@@ -346,8 +389,52 @@ CREATE TABLE fanmail.messages (
     event_id   uuid NOT NULL,
     raw_id     uuid NOT NULL,
     raw_size   bigint NOT NULL,
+    shared     boolean NOT NULL DEFAULT true,  -- other messages may name the same raw mail
     PRIMARY KEY (id, created_at)
 ) PARTITION BY RANGE (created_at);
+CREATE INDEX messages_tenant ON fanmail.messages (tenant_id, created_at, id);
+CREATE INDEX messages_shared ON fanmail.messages (raw_id) WHERE shared;
+
+-- What is to be erased, how far that is, and what it has removed: the proof. A row outlives what it is about.
+CREATE TABLE fanmail.erasures (
+    id           uuid PRIMARY KEY,
+    tenant_id    uuid NOT NULL,
+    kind         text NOT NULL CHECK (kind IN ('message', 'address', 'tenant')),
+    message_id   uuid CHECK ((message_id IS NOT NULL) = (kind = 'message')),
+    address      text,                         -- NULL once the erasure has ended
+    phase        text NOT NULL DEFAULT 'rows' CHECK (phase IN ('rows', 'late', 'mails', 'hits', 'streams', 'items', 'completed', 'cancelled')),
+    requested_at timestamptz NOT NULL DEFAULT now(),
+    requested_by text NOT NULL,                -- the API key's id, or the member's subject
+    due_at       timestamptz NOT NULL DEFAULT now(), -- when a process takes the next step
+    begins_at    timestamptz CHECK ((begins_at IS NOT NULL) = (kind = 'tenant')), -- when the grace period is over
+    at_time      timestamptz,                  -- how far the phase is: the last event that was looked at
+    at_id        uuid,                         -- the same, or the last item
+    at_seq       bigint NOT NULL DEFAULT 0,    -- how far it is in the stream
+    removed      jsonb NOT NULL DEFAULT '{}',  -- how many of each kind of thing
+    not_searched bigint NOT NULL DEFAULT 0,    -- events that may have the address, in a mail that is gone
+    writers      text[],                       -- of a tenant: transactions that may still insert events of it; NULL: not known yet
+    finished_at  timestamptz,
+    CHECK (finished_at IS NULL OR address IS NULL)
+);
+CREATE INDEX erasures_tenant ON fanmail.erasures (tenant_id, requested_at DESC, id DESC);
+CREATE INDEX erasures_requested ON fanmail.erasures (requested_at DESC, id DESC);
+CREATE INDEX erasures_due ON fanmail.erasures (due_at) WHERE finished_at IS NULL;
+CREATE INDEX erasures_now ON fanmail.erasures (tenant_id) WHERE kind = 'tenant' AND finished_at IS NULL;
+CREATE INDEX erasures_ended ON fanmail.erasures (finished_at) WHERE finished_at IS NOT NULL;
+
+-- Erased things of which something may be left in a stream or the blob store, or be written late, and events whose mails
+-- are searched for an address (unsure), and were searched (hit, miss). Deleted with the end of the erasure.
+CREATE TABLE fanmail.erased_items (
+    erasure_id uuid NOT NULL REFERENCES fanmail.erasures (id),
+    id         uuid NOT NULL,                  -- of an event, a delivery or a raw mail
+    kind       text NOT NULL CHECK (kind IN ('event', 'delivery', 'raw', 'unsure', 'hit', 'miss')),
+    created_at timestamptz NOT NULL,
+    blob       text,                           -- the raw mail's key in the blob store
+    message_id uuid,                           -- of an event whose mail is searched
+    lacks      text[],                         -- the members of its data from which addresses were cut
+    PRIMARY KEY (erasure_id, id)
+);
+CREATE INDEX erased_items_searched ON fanmail.erased_items (erasure_id, kind, id) WHERE kind IN ('unsure', 'hit');
 
 CREATE TABLE fanmail.idempotency_keys (
     tenant_id    uuid NOT NULL,                -- all zeros: the operator's
@@ -373,6 +460,8 @@ CREATE TABLE fanmail.console_sessions (
     seen_at          timestamptz NOT NULL DEFAULT now(),
     expires_at       timestamptz NOT NULL
 );
+CREATE INDEX console_sessions_tenant ON fanmail.console_sessions (tenant_id);
+CREATE INDEX console_sessions_viewed ON fanmail.console_sessions (viewed_tenant_id) WHERE viewed_tenant_id IS NOT NULL;
 CREATE INDEX console_sessions_expiry ON fanmail.console_sessions (expires_at);
 CREATE INDEX console_sessions_subject ON fanmail.console_sessions (subject, created_at DESC);
 
@@ -504,16 +593,30 @@ CREATE TABLE fanmail.conversation_keys (
     PRIMARY KEY (tenant_id, mail, bucket)
 ) PARTITION BY RANGE (bucket);
 
--- Facts that become operational events. The transaction of the fact writes a
--- row; the transaction that inserts the event into the outbox deletes it. There
--- is one row for each tenant that has a webhook for the type.
+-- Facts that become operational events, and mails. The transaction of the fact writes
+-- a row; the transaction that inserts the event into the outbox, or the fact into the
+-- webhook's next mail, deletes it. There is one row for each tenant that has a webhook
+-- for the type, and one for the mail.
 CREATE TABLE fanmail.operational_events (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     created_at timestamptz NOT NULL DEFAULT now(),
-    tenant_id  uuid NOT NULL,                  -- the tenant that receives the event
+    tenant_id  uuid NOT NULL,                  -- the tenant that receives it
+    mail       boolean NOT NULL DEFAULT false, -- it becomes a mail instead of an event
     type       text NOT NULL,
     data       jsonb NOT NULL                  -- the event's data
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+
+-- The next mail about each webhook, and when the last one was sent: at most one a day.
+CREATE TABLE fanmail.alert_mails (
+    webhook_id uuid PRIMARY KEY,
+    tenant_id  uuid NOT NULL,
+    facts      jsonb NOT NULL DEFAULT '[]',    -- not mailed yet, the oldest first
+    due_at     timestamptz,                    -- when to send, or the end of a lease; NULL: nothing to mail
+    attempts   smallint NOT NULL DEFAULT 0,    -- of the next mail
+    sent_at    timestamptz                     -- the last mail; NULL: none
+) WITH (fillfactor = 70);
+CREATE INDEX alert_mails_tenant ON fanmail.alert_mails (tenant_id);
+CREATE INDEX alert_mails_due ON fanmail.alert_mails (due_at) WHERE due_at IS NOT NULL;
 
 -- What `fanmail import` has brought from another system: one row for each, named by its first user.
 CREATE TABLE fanmail.imports (
@@ -549,7 +652,7 @@ WITH input AS MATERIALIZED (
          LATERAL (SELECT t.head || convert_to(to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'UTF8') || t.tail AS envelope) AS e
 ), proper AS (
     SELECT i.* FROM input AS i
-    WHERE i.type IN ('webhook.disabled', 'webhook.recovered', 'delivery.exhausted') AND i.body ->> 'type' = i.type
+    WHERE i.type IN ('webhook.failing', 'webhook.disabled', 'webhook.recovered', 'delivery.exhausted') AND i.body ->> 'type' = i.type
       AND i.body ->> 'id' = 'evt_' || replace(i.id::text, '-', '')
       AND EXISTS (
           SELECT 1 FROM fanmail.webhooks AS w

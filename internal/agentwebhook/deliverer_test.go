@@ -17,6 +17,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
 	"github.com/fanmail-dev/fanmail/internal/attempt"
+	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/retention"
 	"github.com/fanmail-dev/fanmail/internal/retry"
 	"github.com/fanmail-dev/fanmail/test/sink"
@@ -135,6 +136,30 @@ func TestTheScheduleEndsInFailureAfterEightAttempts(t *testing.T) {
 	require.Equal(t, http.StatusTeapot, *v.Code)
 	require.Nil(t, v.NextIn)
 	require.Equal(t, retry.MaxAttempts, r.sink.CountTo("/a"))
+}
+
+// An agent is suspended when its tenant is deleted.
+func TestWhatASuspendedAgentHadTakenIsStillDelivered(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	a, never := r.agent("a@example.com", "/a"), r.agent("never@example.com", "/never")
+	r.sink.Script("/a", sink.FailFirst(1, sink.Answer{Status: http.StatusServiceUnavailable}))
+	r.send(mailTo(1, a, never), a, never)
+	r.exec(`UPDATE fanmail.webhook_deliveries SET next_retry_at = now() + interval '1 hour' WHERE agent_id = $1`, never)
+	d := r.deliverer()
+	require.NoError(t, d.Round(r.ctx()))
+	require.Equal(t, "pending", r.rows(a)[0].Status)
+
+	require.NoError(t, mailbox.Suspend(r.ctx(), r.pool, r.tenant, true))
+	r.makeDue()
+	require.NoError(t, d.Round(r.ctx()))
+	for agent, attempts := range map[string]int{a: 2, never: 1} {
+		v := r.rows(agent)[0]
+		require.Nil(t, v.Error)
+		require.Equal(t, "delivered", v.Status, agent)
+		require.Equal(t, attempts, v.Attempts, agent)
+	}
+	require.Equal(t, 1, r.sink.CountTo("/never"))
 }
 
 func TestNoAttemptIsPlannedAfterTheDeliverysEnd(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -17,6 +18,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
+	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
@@ -62,13 +64,14 @@ type accounts struct {
 	webhooks []row[subscribers.ImportedWebhook]
 
 	tenantOf  map[string]events.TenantID // by the user's id there
+	deleted   map[string]bool            // users whose tenants were deleted here
 	agentOf   map[string]mailbox.ImportedAgent
 	webhookOf map[string]*subscribers.ImportedWebhook
 }
 
 // readAccounts reads and checks the accounts.
 func (p *pass) readAccounts(ctx context.Context) error {
-	p.accounts = accounts{tenantOf: map[string]events.TenantID{}, agentOf: map[string]mailbox.ImportedAgent{}, webhookOf: map[string]*subscribers.ImportedWebhook{}}
+	p.accounts = accounts{tenantOf: map[string]events.TenantID{}, deleted: map[string]bool{}, agentOf: map[string]mailbox.ImportedAgent{}, webhookOf: map[string]*subscribers.ImportedWebhook{}}
 	for _, read := range []func(context.Context) error{p.readTenants, p.readKeys, p.readAgents, p.readWebhooks} {
 		if err := read(ctx); err != nil {
 			return err
@@ -90,7 +93,7 @@ func (p *pass) all(ctx context.Context, name, query string, scan func(pgx.Collec
 func (p *pass) readTenants(ctx context.Context) error {
 	const t = "users"
 	query := `SELECT u.id::text, u.email::text, ` + p.src.text(t, "u", "name") + `, u.created_at FROM ` + p.src.from(t, "u") + ` ORDER BY u.created_at, u.id`
-	return p.all(ctx, t, query, func(r pgx.CollectableRow) error {
+	err := p.all(ctx, t, query, func(r pgx.CollectableRow) error {
 		var id, email, name string
 		var at time.Time
 		if err := r.Scan(&id, &email, &name, &at); err != nil {
@@ -106,6 +109,29 @@ func (p *pass) readTenants(ctx context.Context) error {
 			newRow(id, tenancy.Tenant{ID: tenant, Name: tenancy.ImportName(name, email, id, "imported"), CreatedAt: at}, tenant))
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return p.leaveOutDeleted(ctx)
+}
+
+// leaveOutDeleted leaves out the users whose tenants were deleted here, so that all that they own is left out too.
+func (p *pass) leaveOutDeleted(ctx context.Context) error {
+	closed, err := outbox.Closed(ctx, p.o.Pool, slices.Collect(maps.Values(p.accounts.tenantOf)))
+	if err != nil {
+		return err
+	}
+	p.accounts.tenants = slices.DeleteFunc(p.accounts.tenants, func(r row[tenancy.Tenant]) bool {
+		if !closed[r.value.ID] {
+			return false
+		}
+		delete(p.accounts.tenantOf, r.id)
+		p.accounts.deleted[r.id] = true
+		p.report.row(rowTenants).Out++
+		p.report.note("%d users are left out, with all that they own: their tenants were deleted here")
+		return true
+	})
+	return nil
 }
 
 // keyColumns are the columns of api_keys whose meaning is known.
@@ -236,6 +262,10 @@ func (p *pass) readWebhooks(ctx context.Context) error {
 		}
 		count := p.report.row(rowWebhooks)
 		count.There++
+		if p.accounts.deleted[h.user] {
+			count.Out++
+			return nil
+		}
 		w, why := p.webhook(&h)
 		if why != "" {
 			count.Out++

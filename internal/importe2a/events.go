@@ -200,7 +200,7 @@ func (p *pass) insertEvents(ctx context.Context, tx pgx.Tx, batch []outbox.Impor
 		if seq, fresh := added[batch[i].ID]; fresh {
 			record := batch[i].Record
 			record.Seq = seq
-			subscribers.QueueFanOut(b, p.o.Registry, &record)
+			subscribers.QueueFanOut(b, p.o.Registry, &record, batch[i].Envelope)
 		}
 	}
 	return len(added), tx.SendBatch(ctx, b).Close()

@@ -3,7 +3,10 @@ package mailsearch
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
+
+	"github.com/fanmail-dev/fanmail/internal/jsonscan"
 )
 
 // Terms say which mails to find. An empty field finds all. Letters of either case are the same.
@@ -13,20 +16,26 @@ type Terms struct {
 	From, To string
 	// Subject is a part of the subject.
 	Subject string
+	// Involves is one whole address, of a sender or a recipient of any kind, or where replies go. See [Whole].
+	Involves string
 }
 
 // Matcher compares envelopes with terms. The zero value matches all.
-type Matcher struct{ from, to, subject string }
+type Matcher struct {
+	from, to, subject, involves string
+}
 
 // New returns a matcher.
 func New(t Terms) Matcher {
-	return Matcher{from: fold(t.From), to: fold(t.To), subject: fold(t.Subject)}
+	m := Matcher{from: fold(t.From), to: fold(t.To), subject: fold(t.Subject)}
+	if t.Involves != "" {
+		m.involves, _ = Whole(t.Involves)
+	}
+	return m
 }
 
 // IsZero reports whether the matcher matches all.
 func (m Matcher) IsZero() bool { return m == Matcher{} }
-
-func fold(s string) string { return strings.ToLower(strings.TrimSpace(s)) }
 
 // The members of a mail's data that hold addresses. Those of "envelope" are "from" and "to" again.
 var (
@@ -34,28 +43,46 @@ var (
 	recipients = map[string]bool{"to": true, "cc": true, "bcc": true, "recipient": true, "recipients": true}
 )
 
+// The members of a mail's data, besides senders and recipients, that name whom it involves: where replies go, who
+// redirected it, and whom a report is about.
+var others = map[string]bool{"reply_to": true, "resent": true, "bounce": true, "complaint": true}
+
+// involving are the members of these, and of the addresses in them.
+var involving = []string{"address", "email", "name", "from", "to", "recipient", "recipients"}
+
+// fields are those of a mail's header that name senders or recipients. Some have a member of their own, from which an
+// address is left out that no program can read.
+var fields = map[string]bool{
+	"from": true, "sender": true, "reply-to": true, "to": true, "cc": true, "bcc": true, "apparently-to": true, "received": true, "x-received": true,
+	"x-forwarded-for": true, "x-forwarded-to": true, "x-delivered-to": true, "delivered-to": true, "disposition-notification-to": true, "envelope-to": true, "errors-to": true, "original-recipient": true,
+	"resent-bcc": true, "resent-cc": true, "resent-from": true, "resent-reply-to": true, "resent-sender": true, "resent-to": true, "return-path": true,
+	"return-receipt-to": true, "x-envelope-from": true, "x-envelope-to": true, "x-failed-recipients": true, "x-original-to": true,
+}
+
 // Match reports whether an event fits the terms. agentID is the address of the event's agent, "" for none: it counts
 // as a recipient.
 func (m Matcher) Match(agentID string, envelope []byte) bool {
 	from, subject := m.from == "", m.subject == ""
 	to := m.to == "" || named(m.to, agentID)
-	done := func() bool { return from && to && subject }
+	involved := m.involves == "" || mentions(agentID, m.involves)
+	done := func() bool { return from && to && subject && involved }
 	visit := func(key string, value []byte) {
+		involved = involved || m.involvedIn(key, value)
 		switch {
 		case !from && senders[key]:
 			from = m.addresses(m.from, value)
 		case !to && recipients[key]:
 			to = m.addresses(m.to, value)
 		case !subject && key == "subject":
-			subject = strings.Contains(strings.ToLower(text(value)), m.subject)
+			subject = strings.Contains(strings.ToLower(jsonscan.Text(value)), m.subject)
 		}
 	}
 	if done() {
 		return true
 	}
-	members(data(envelope), func(key string, value []byte) bool {
+	jsonscan.Members(data(envelope), func(key string, value []byte) bool {
 		if visit(key, value); key == "envelope" {
-			members(value, func(key string, value []byte) bool {
+			jsonscan.Members(value, func(key string, value []byte) bool {
 				if key != "subject" {
 					visit(key, value)
 				}
@@ -67,9 +94,55 @@ func (m Matcher) Match(agentID string, envelope []byte) bool {
 	return done()
 }
 
+// involvedIn reports whether a member of a mail's data names the address of whom is involved.
+func (m Matcher) involvedIn(key string, value []byte) bool {
+	is := func(s string) bool { return mentions(s, m.involves) }
+	if key != "headers" {
+		return (senders[key] || recipients[key] || others[key]) && holds(value, is, involving...)
+	}
+	var header [][]string
+	if json.Unmarshal(value, &header) != nil {
+		return false
+	}
+	for _, f := range header {
+		if len(f) == 2 && m.MatchField(f[0], f[1]) {
+			return true
+		}
+	}
+	return false
+}
+
+// MatchField reports whether a field of a mail's header names the address of whom is involved. The value is unfolded.
+func (m Matcher) MatchField(name, value string) bool {
+	return m.involves != "" && fields[strings.ToLower(name)] && mentions(value, m.involves)
+}
+
+// MatchAddress reports whether an address is that of whom is involved.
+func (m Matcher) MatchAddress(address string) bool {
+	return m.involves != "" && mentions(address, m.involves)
+}
+
+// Lacking returns which members of a mail's data lack addresses: those that hold addresses, and that the data's
+// "truncated" names.
+func Lacking(envelope []byte) (names []string) {
+	jsonscan.Members(data(envelope), func(key string, value []byte) bool {
+		if key == "truncated" {
+			jsonscan.Elements(value, func(element []byte) bool {
+				name := jsonscan.Text(element)
+				if name == "headers" || name == "envelope" || senders[name] || recipients[name] || others[name] {
+					names = append(names, name)
+				}
+				return true
+			})
+		}
+		return key != "truncated"
+	})
+	return names
+}
+
 // data returns the member "data" of an envelope; nil if there is none.
 func data(envelope []byte) (found []byte) {
-	members(envelope, func(key string, value []byte) bool {
+	jsonscan.Members(envelope, func(key string, value []byte) bool {
 		if key == "data" {
 			found = value
 		}
@@ -80,35 +153,26 @@ func data(envelope []byte) (found []byte) {
 
 // addresses reports whether a value holds an address that the term names.
 func (m Matcher) addresses(term string, value []byte) bool {
-	var v any
-	if json.Unmarshal(value, &v) != nil {
-		return false
-	}
-	return holds(term, v)
+	return holds(value, func(s string) bool { return named(term, s) }, "address", "email", "name")
 }
 
-func holds(term string, v any) bool {
+// holds reports whether a text of a value is what is asked for: the value itself, one of a list, or a member of an object.
+func holds(value []byte, is func(string) bool, members ...string) bool {
+	var v any
+	return json.Unmarshal(value, &v) == nil && anyText(v, is, members)
+}
+
+func anyText(v any, is func(string) bool, members []string) bool {
 	switch v := v.(type) {
 	case string:
-		return named(term, v)
+		return is(v)
 	case []any:
-		for _, each := range v {
-			if holds(term, each) {
-				return true
-			}
-		}
+		return slices.ContainsFunc(v, func(each any) bool { return anyText(each, is, members) })
 	case map[string]any:
-		for _, key := range []string{"address", "email", "name"} {
-			if s, ok := v[key].(string); ok && named(term, s) {
-				return true
-			}
-		}
+		return slices.ContainsFunc(members, func(key string) bool { return anyText(v[key], is, members) })
 	}
 	return false
 }
-
-// separators stand between addresses, and between a name and its address.
-const separators = " ,;<>\"()\t\r\n"
 
 // named reports whether a text names the folded term: a whole address, if the term is one, else a part of the text.
 func named(term, s string) bool {
@@ -134,9 +198,9 @@ func HeaderOf(data []byte) (id string) {
 	if !bytes.Contains(data, headerMark) { // cheaper than to go through all members
 		return ""
 	}
-	members(data, func(key string, value []byte) bool {
+	jsonscan.Members(data, func(key string, value []byte) bool {
 		if key == headerMember {
-			id = MessageID(text(value))
+			id = MessageID(jsonscan.Text(value))
 		}
 		return id == ""
 	})

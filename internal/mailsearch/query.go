@@ -1,6 +1,7 @@
 package mailsearch
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/fanmail-dev/fanmail/events"
@@ -20,7 +21,8 @@ const (
 	Header  // a Message-ID in angle brackets
 	Address // an address, or a Message-ID without them
 	Domain  // "@" and a domain
-	URL     // of a webhook
+	URL     // of a webhook, or its host with a port
+	Part    // the beginning of an id, as a list shows it
 )
 
 // Recognize returns what a search is for, and its text in the form in which it is looked up: ids in lower case.
@@ -40,8 +42,11 @@ func Recognize(search string) (Kind, string) {
 			return id.kind, text
 		}
 	}
+	if text, ok := begins(search); ok {
+		return Part, text
+	}
 	switch at := strings.LastIndexByte(search, '@'); {
-	case strings.HasPrefix(search, "https://") || strings.HasPrefix(search, "http://"):
+	case strings.HasPrefix(search, "https://") || strings.HasPrefix(search, "http://"), hostPort(search):
 		return URL, search
 	case at < 0 || strings.ContainsAny(search, " \t\r\n") && !strings.HasPrefix(search, "<"):
 		return Text, search
@@ -51,6 +56,37 @@ func Recognize(search string) (Kind, string) {
 		return Domain, search
 	}
 	return Address, search
+}
+
+// hostPort reports whether a text is a host and a port, with or without a path.
+func hostPort(search string) bool {
+	authority, _, _ := strings.Cut(search, "/")
+	i := strings.LastIndexByte(authority, ':')
+	if i < 1 {
+		return false
+	}
+	host, port := authority[:i], authority[i+1:]
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return false
+	}
+	named := strings.Trim(strings.ToLower(host), "abcdefghijklmnopqrstuvwxyz0123456789-._") == ""
+	return named && (strings.Contains(host, ".") || host == "localhost") || strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]")
+}
+
+// leastDigits is how many digits after a prefix make a text the beginning of an id.
+const leastDigits = 4
+
+// begins recognizes the beginning of an id, also with the dots of a list that cuts ids.
+func begins(search string) (string, bool) {
+	text := strings.ToLower(strings.TrimRight(search, "…."))
+	for _, prefix := range []string{
+		events.EventKind{}.Prefix(), events.DeliveryKind{}.Prefix(), events.MessageKind{}.Prefix(), events.WebhookKind{}.Prefix(), events.ReplayKind{}.Prefix(),
+	} {
+		if digits, ok := strings.CutPrefix(text, prefix); ok && len(digits) >= leastDigits && len(digits) < 32 && strings.Trim(digits, "0123456789abcdef") == "" {
+			return text, true
+		}
+	}
+	return "", false
 }
 
 func parsed[K events.Kind](s string) (string, bool) {

@@ -3,11 +3,13 @@ package mailsearch
 import (
 	"encoding/json"
 	"strings"
+
+	"github.com/fanmail-dev/fanmail/internal/jsonscan"
 )
 
 // Summary returns the sender and the subject of the mail in an envelope, which may be cut; "" for what is not there.
 func Summary(envelope []byte) (from, subject string) {
-	members(data(envelope), func(key string, value []byte) bool {
+	jsonscan.Members(data(envelope), func(key string, value []byte) bool {
 		switch key {
 		case "from":
 			var v any
@@ -15,7 +17,7 @@ func Summary(envelope []byte) (from, subject string) {
 				from = firstAddress(v)
 			}
 		case "subject":
-			subject = text(value)
+			subject = jsonscan.Text(value)
 		}
 		return from == "" || subject == ""
 	})

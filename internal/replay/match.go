@@ -9,27 +9,79 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/pg"
+	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
-// match appends the matches of an event with the webhooks as these are now.
-func (w *work) match(to []subscribers.Replayed, e *events.Record) []subscribers.Replayed {
-	q := &w.request
-	if len(q.AgentIDs) > 0 && !slices.Contains(q.AgentIDs, e.AgentID) {
-		return to
+// found is an event of the window. Its envelope is nil if it was read from the table.
+type found struct {
+	events.Record
+	envelope []byte
+}
+
+// inTable are events that were read from the table.
+func inTable(list []events.Record) []found {
+	out := make([]found, len(list))
+	for i := range list {
+		out[i].Record = list[i]
 	}
+	return out
+}
+
+// envelopeBatch is how many envelopes are read at once, for filters on data.
+const envelopeBatch = 32
+
+// wants reports whether the request asks for an event.
+func (q *Request) wants(e *events.Record) bool {
+	return q.selects(e.Type) && (len(q.AgentIDs) == 0 || slices.Contains(q.AgentIDs, e.AgentID))
+}
+
+// matches calls add for each match of the events that the request asks for with the takers. i is the event's place in
+// the list. It reads the envelopes that filters on data need and that the list does not have.
+func (q *Request) matches(ctx context.Context, db pg.DB, takers *subscribers.Takers, list []found, add func(i int, m subscribers.Replayed)) error {
 	var hooks []*subscribers.Entry
-	if q.WebhookID.IsZero() {
-		hooks = w.registry.Match(nil, e)
-	} else if h := w.registry.Get(q.WebhookID); h != nil && !h.Deleted && h.TenantID == e.TenantID && h.Wants(e) {
-		hooks = append(hooks, h)
+	for start := 0; start < len(list); start += envelopeBatch {
+		chunk := list[start:min(start+envelopeBatch, len(list))]
+		var refs outbox.EventRefs
+		for i := range chunk {
+			if e := &chunk[i]; e.envelope == nil && q.wants(&e.Record) && takers.NeedEnvelope(&e.Record) {
+				refs.Add(e.ID, e.CreatedAt)
+			}
+		}
+		stored, err := outbox.Envelopes(ctx, db, refs)
+		if err != nil {
+			return err
+		}
+		for i := range chunk {
+			e := &chunk[i]
+			if !q.wants(&e.Record) {
+				continue
+			}
+			envelope := e.envelope
+			if envelope == nil {
+				envelope = stored[e.ID].Envelope
+			}
+			hooks = takers.Match(hooks[:0], &e.Record, envelope)
+			for _, h := range hooks {
+				add(start+i, subscribers.Replayed{
+					WebhookID: h.ID, EventID: e.ID, EventType: e.Type, EventCreatedAt: e.CreatedAt, MessageID: e.MessageID, Seq: e.Seq,
+				})
+			}
+		}
 	}
-	for _, h := range hooks {
-		to = append(to, subscribers.Replayed{
-			WebhookID: h.ID, EventID: e.ID, EventType: e.Type, EventCreatedAt: e.CreatedAt, MessageID: e.MessageID, Seq: e.Seq,
-		})
+	return nil
+}
+
+// takers are the webhooks of the replay as they are now.
+func (w *work) takers() *subscribers.Takers {
+	if w.request.WebhookID.IsZero() {
+		return w.registry.Takers(w.ref.TenantID)
 	}
-	return to
+	if h := w.registry.Get(w.request.WebhookID); h != nil && !h.Deleted && h.TenantID == w.ref.TenantID {
+		return subscribers.NewTakers(h)
+	}
+	return nil
 }
 
 const insertFound = `
@@ -47,20 +99,21 @@ WHERE id = $1`
 
 // advanceTo stores the next cursor and the matches of the events up to it in one
 // transaction. The matches of the first counted events increase next.matched.
-func (w *work) advanceTo(ctx context.Context, next cursor, list []events.Record, counted int) error {
+func (w *work) advanceTo(ctx context.Context, next cursor, list []found, counted int) error {
 	var matches []subscribers.Replayed
-	for i := range list {
-		before := len(matches)
-		matches = w.match(matches, &list[i])
-		if i < counted {
-			next.matched += int64(len(matches) - before)
+	err := w.request.matches(ctx, w.pool, w.takers(), list, func(i int, m subscribers.Replayed) {
+		if matches = append(matches, m); i < counted {
+			next.matched++
 		}
+	})
+	if err != nil {
+		return err
 	}
 	if w.cursor.phase == phaseBefore && next.phase == phaseStream {
 		next.matchedBefore = next.matched
 	}
 	var inserted []events.WebhookID
-	err := w.fenced(ctx, func(tx pgx.Tx) error {
+	err = w.fenced(ctx, func(tx pgx.Tx) error {
 		if w.state == Cancelling {
 			return nil
 		}

@@ -86,7 +86,7 @@ func (s *Store) Preview(ctx context.Context, tenant events.TenantID, q Request) 
 		}
 		last = &list[len(list)-1]
 	}
-	for _, h := range p.hooks {
+	for _, h := range p.hooks.All() {
 		if n := p.counts[h.ID]; n > 0 {
 			out.Webhooks = append(out.Webhooks, PreviewedWebhook{ID: h.ID, URL: h.URL, Deliveries: n})
 			out.Deliveries += n
@@ -100,31 +100,17 @@ type preview struct {
 	db      subscribers.DB
 	tenant  events.TenantID
 	request Request
-	hooks   []*subscribers.Entry
+	hooks   *subscribers.Takers
 	pairs   int // matches that were looked up
 	counts  map[events.WebhookID]int
-}
-
-// wants reports whether the request asks for an event.
-func (q *Request) wants(e *events.Record) bool {
-	return (len(q.Types) == 0 || slices.Contains(q.Types, e.Type)) && (len(q.AgentIDs) == 0 || slices.Contains(q.AgentIDs, e.AgentID))
 }
 
 // count adds what a replay would send of the events.
 func (p *preview) count(ctx context.Context, list []events.Record) error {
 	var matches []subscribers.Replayed
-	for i := range list {
-		e := &list[i]
-		if !p.request.wants(e) {
-			continue
-		}
-		for _, h := range p.hooks {
-			if h.Wants(e) {
-				matches = append(matches, subscribers.Replayed{
-					WebhookID: h.ID, EventID: e.ID, EventType: e.Type, EventCreatedAt: e.CreatedAt, MessageID: e.MessageID, Seq: e.Seq,
-				})
-			}
-		}
+	err := p.request.matches(ctx, p.db, p.hooks, inTable(list), func(_ int, m subscribers.Replayed) { matches = append(matches, m) })
+	if err != nil {
+		return err
 	}
 	p.pairs += len(matches)
 	if p.request.Mode == All {

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"slices"
 	"time"
 
 	"github.com/fanmail-dev/fanmail/events"
@@ -37,10 +38,15 @@ type Request struct {
 	Since, Until time.Time
 	// WebhookID is the webhook to send to; zero: every enabled one.
 	WebhookID events.WebhookID
-	// Types and AgentIDs filter the events; empty: all.
+	// Types and AgentIDs filter the events; empty: all. Types may have patterns, as a webhook's events.
 	Types    []events.Type
 	AgentIDs []string
 	Mode     Mode
+}
+
+// selects reports whether the request asks for events of a type.
+func (q *Request) selects(t events.Type) bool {
+	return len(q.Types) == 0 || slices.ContainsFunc(q.Types, func(w events.Type) bool { return w.Selects(t) })
 }
 
 // Replay is a request and its progress.
@@ -70,6 +76,8 @@ type Replay struct {
 const (
 	// MaxActive is the number of replays of one tenant that may be unfinished at once.
 	MaxActive = 10
+	// MaxTypes is the number of types and patterns in one replay's filter.
+	MaxTypes = 100
 	// MaxAgents is the number of agents in one replay's filter.
 	MaxAgents = 50
 )

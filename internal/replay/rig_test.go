@@ -155,6 +155,28 @@ func (r *rig) insert(n int, settings ...func(int, *events.Event)) []events.ID {
 	return ids
 }
 
+// streamed inserts events one by one until the stream has taken one of them, and returns them. A broker that is busy, with
+// the deletion of a stream or beside other tests, may acknowledge nothing for seconds; events then go past it, and are in
+// the table alone.
+func (r *rig) streamed() (ids []events.ID) {
+	r.t.Helper()
+	last := func() (uint64, bool) {
+		s, err := r.js.Stream(context.Background(), stream.Events)
+		if err != nil {
+			return 0, false
+		}
+		return s.CachedInfo().State.LastSeq, true
+	}
+	var before uint64
+	require.Eventually(r.t, func() (ok bool) { before, ok = last(); return ok }, patience, 20*time.Millisecond, "the broker answers")
+	require.Eventually(r.t, func() bool {
+		ids = append(ids, r.insert(1)...)
+		now, ok := last()
+		return ok && now > before
+	}, patience, 20*time.Millisecond, "the stream takes an event")
+	return ids
+}
+
 // create creates a replay; by default of the last hour, in mode missed.
 func (r *rig) create(q replay.Request) replay.Replay {
 	r.t.Helper()

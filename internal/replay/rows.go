@@ -141,7 +141,7 @@ func (w *work) apply(d *delta) {
 		t.pace += min(1, dt) * (float64(left[id])/dt - t.pace) // smoothed over about a second
 	}
 	for id := range created {
-		subscribers.WakeLane(w.nc, id)
+		subscribers.WakeDue(w.nc, id)
 	}
 	for outcome, n := range map[string]int{"created": d.enqueued, "already_delivered": d.alreadyDelivered, "delivered": d.delivered, "failed": d.failed} {
 		w.metrics.deliveries.WithLabelValues(outcome).Add(float64(n))

@@ -87,9 +87,12 @@ func (q *Request) normalize() error {
 	if q.Mode != Missed && q.Mode != All {
 		return fault("mode", "is %q; it must be \"missed\" or \"all\"", q.Mode)
 	}
-	for _, t := range q.Types {
-		if !t.Known() {
-			return fault("types", "%s", (&events.UnknownTypeError{Type: t}).Error())
+	if len(q.Types) > MaxTypes {
+		return fault("types", "has %d values; the limit is %d", len(q.Types), MaxTypes)
+	}
+	for i, t := range q.Types {
+		if wrong := t.CheckSelector(); wrong != "" {
+			return fault(fmt.Sprintf("types[%d]", i), "%s", wrong)
 		}
 	}
 	if len(q.AgentIDs) > MaxAgents {

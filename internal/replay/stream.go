@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -65,10 +64,7 @@ func (w *work) streamExtent(ctx context.Context) (extent, error) {
 // page returns the next request of messages. It continues behind the cursor: at first by time, at the boundary, later by
 // sequence.
 func (w *work) page() stream.Page {
-	p := stream.Page{Stream: stream.Events, Subject: events.EventSubject(w.ref.TenantID, ">"), Limit: readBatch}
-	if len(w.request.Types) == 1 {
-		p.Subject = events.EventSubject(w.ref.TenantID, w.request.Types[0])
-	}
+	p := stream.Page{Stream: stream.Events, Subject: events.EventSubjects(w.ref.TenantID, w.request.Types), Limit: readBatch}
 	if w.cursor.atSeq > 0 {
 		p.From = uint64(w.cursor.atSeq) + 1
 	} else {
@@ -103,7 +99,7 @@ func (w *work) readStream(ctx context.Context) (bool, error) {
 
 // decode decodes a batch of messages and moves next behind it. list holds the events
 // of the window, copies further messages of events that were published repeatedly.
-func (w *work) decode(batch []*jetstream.RawStreamMsg, next *cursor) (list, copies []events.Record) {
+func (w *work) decode(batch []*jetstream.RawStreamMsg, next *cursor) (list, copies []found) {
 	for _, m := range batch {
 		next.atSeq = int64(m.Sequence) //nolint:gosec // a stream does not reach 2^63 messages
 		if next.atSeq > next.endSeq {
@@ -114,7 +110,7 @@ func (w *work) decode(batch []*jetstream.RawStreamMsg, next *cursor) (list, copi
 			w.log.Warn("ignoring a message on the event stream that is not Fanmail's", zap.String("subject", m.Subject), zap.Error(err))
 			continue
 		}
-		if len(w.request.Types) > 1 && !slices.Contains(w.request.Types, e.Type) {
+		if !w.request.selects(e.Type) {
 			continue
 		}
 		if e.CreatedAt.Before(next.boundary) || !e.CreatedAt.Before(w.request.Until) {
@@ -123,9 +119,9 @@ func (w *work) decode(batch []*jetstream.RawStreamMsg, next *cursor) (list, copi
 		// An event that was published repeatedly has several messages, under different
 		// message ids. Only the first one is counted; phaseCheck notices if it is missing.
 		if m.Header.Get(jetstream.MsgIDHeader) == e.ID.String() {
-			list = append(list, e)
+			list = append(list, found{e, m.Data})
 		} else {
-			copies = append(copies, e)
+			copies = append(copies, found{e, m.Data})
 		}
 	}
 	return list, copies

@@ -50,7 +50,7 @@ func (w *work) readTable(ctx context.Context, until time.Time) error {
 			next.phase = phaseDone
 		}
 	}
-	return w.advanceTo(ctx, next, list, len(list))
+	return w.advanceTo(ctx, next, inTable(list), len(list))
 }
 
 // switchToTable reads the events from the boundary on from the table instead of the

@@ -45,7 +45,7 @@ func Confirm(ctx context.Context, db DB, p Principal) (Principal, error) {
 	case p.Subject != "" && p.KeyID.IsZero() && p.PortalID.IsZero() && (p.Kind == TenantCaller || p.Kind == OperatorCaller) && (p.Kind == OperatorCaller) == p.TenantID.IsZero():
 		now = Principal{Kind: p.Kind, Subject: p.Subject, TenantID: p.TenantID, Rights: p.Rights, Actor: p.Actor, ExpiresAt: p.ExpiresAt}
 		if !p.Operator() {
-			now.Quota, err = GetQuota(ctx, db, p.TenantID)
+			now.Quota, err = quotaInUse(ctx, db, p.TenantID)
 			if errors.Is(err, pgx.ErrNoRows) {
 				err = ErrUnauthenticated
 			}
@@ -79,8 +79,8 @@ func Valid(ctx context.Context, db DB, p *Principal) (bool, error) {
 		return err == nil, err
 	}
 	var current, previous []byte
-	err := db.QueryRow(ctx, `SELECT secret_hash, CASE WHEN previous_until > now() THEN previous_hash END FROM fanmail.api_keys
-		WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())`, p.KeyID).Scan(&current, &previous)
+	err := db.QueryRow(ctx, `SELECT secret_hash, CASE WHEN previous_until > now() THEN previous_hash END FROM fanmail.api_keys AS k
+		WHERE `+tenantInUse+` AND id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())`, p.KeyID).Scan(&current, &previous)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil
 	}

@@ -47,7 +47,7 @@ type Key struct {
 	ID         events.APIKeyID  `json:"id" example:"key_0123456789abcdef0123456789abcdef"`
 	TenantID   *events.TenantID `json:"tenant_id" nullable:"true" doc:"The tenant of the key; null for a key of an operator."`
 	Name       string           `json:"name"`
-	Scopes     []Role           `json:"scopes" enum:"admin,write,replay,read,send-only" nullable:"false" doc:"The key's roles, which say what it may do."`
+	Scopes     []Role           `json:"scopes" enum:"admin,write,replay,read,send-only,consume" nullable:"false" doc:"The key's roles, which say what it may do."`
 	Prefix     *string          `json:"prefix" example:"fm_Ab3xY9" doc:"How the secret begins; null for an imported key."`
 	Networks   []netip.Prefix   `json:"networks" nullable:"false" doc:"The source addresses of the key's requests; empty for all."`
 	RateLimit  *int             `json:"rate_limit" doc:"Requests a second; null for the limit of the server."`
@@ -271,6 +271,9 @@ func Authenticate(ctx context.Context, db DB, key string) (Principal, error) {
 	return p, err
 }
 
+// tenantInUse is whether the tenant of a row k is not deleted; an operator's key has none.
+const tenantInUse = `NOT EXISTS (SELECT 1 FROM fanmail.tenants AS t WHERE t.id = k.tenant_id AND t.deleted_at IS NOT NULL)`
+
 // lookUp returns the identity of the valid key that a condition selects, and records its
 // use.
 func lookUp(ctx context.Context, db DB, condition string, args ...any) (Principal, error) {
@@ -282,7 +285,7 @@ func lookUp(ctx context.Context, db DB, condition string, args ...any) (Principa
 	err := db.QueryRow(ctx, `SELECT k.id, k.tenant_id, k.name, k.scopes, coalesce(k.rate_limit, 0), k.networks, k.expires_at,
 			coalesce(k.last_used_at < now() - interval '1 minute', true), `+quotaColumns+`
 		FROM fanmail.api_keys AS k LEFT JOIN fanmail.tenant_quotas AS q ON q.tenant_id = k.tenant_id
-		WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) AND `+condition, args...).Scan(into...)
+		WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) AND `+tenantInUse+` AND `+condition, args...).Scan(into...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Principal{}, ErrUnauthenticated
 	}

@@ -176,11 +176,12 @@ func TestScopesAreStoredOnceAndBoundTheKey(t *testing.T) {
 		given, kept []tenancy.Role
 		rights      tenancy.Rights
 	}{
-		"none":      {nil, []tenancy.Role{"admin"}, tenancy.Read | tenancy.Send | tenancy.Redeliver | tenancy.Change | tenancy.Administer},
+		"none":      {nil, []tenancy.Role{"admin"}, tenancy.Read | tenancy.Send | tenancy.Redeliver | tenancy.Change | tenancy.Administer | tenancy.Consume},
 		"read":      {[]tenancy.Role{"read"}, []tenancy.Role{"read"}, tenancy.Read},
-		"write":     {[]tenancy.Role{"write"}, []tenancy.Role{"write"}, tenancy.Read | tenancy.Send | tenancy.Redeliver | tenancy.Change},
+		"write":     {[]tenancy.Role{"write"}, []tenancy.Role{"write"}, tenancy.Read | tenancy.Send | tenancy.Redeliver | tenancy.Change | tenancy.Consume},
 		"replay":    {[]tenancy.Role{"replay"}, []tenancy.Role{"replay"}, tenancy.Read | tenancy.Redeliver},
 		"send-only": {[]tenancy.Role{"send-only"}, []tenancy.Role{"send-only"}, tenancy.Send},
+		"consume":   {[]tenancy.Role{"consume"}, []tenancy.Role{"consume"}, tenancy.Consume},
 		"twice":     {[]tenancy.Role{"send-only", "read", "send-only"}, []tenancy.Role{"read", "send-only"}, tenancy.Read | tenancy.Send},
 	} {
 		given := append([]tenancy.Role(nil), c.given...)
@@ -208,9 +209,10 @@ func TestABadKeyIsRefusedAndNothingIsStored(t *testing.T) {
 		refused(tenancy.NewKey{TenantID: tenant, Name: name}, "name", reason)
 	}
 	for _, scope := range []tenancy.Role{"owner", "READ", "read ", "", "re\x00ad"} {
-		refused(tenancy.NewKey{TenantID: tenant, Scopes: []tenancy.Role{"read", scope}}, "scopes", "the scopes are admin, write, replay, read, send-only")
+		refused(tenancy.NewKey{TenantID: tenant, Scopes: []tenancy.Role{"read", scope}}, "scopes", "the scopes are admin, write, replay, read, send-only, consume")
 	}
 	refused(tenancy.NewKey{Scopes: []tenancy.Role{"send-only"}}, "scopes", "operators create no events")
+	refused(tenancy.NewKey{Scopes: []tenancy.Role{"consume"}}, "scopes", "poll none")
 	refused(tenancy.NewKey{TenantID: tenant, ExpiresAt: time.Now().Add(-time.Second)}, "expires_at", "must lie in the future")
 	for _, network := range []string{"192.0.2.1/24", "::ffff:192.0.2.0/120"} {
 		refused(tenancy.NewKey{TenantID: tenant, Networks: []netip.Prefix{netip.MustParsePrefix(network)}}, "networks[0]", "must be a network")

@@ -122,11 +122,20 @@ func scanPortal(row pgx.CollectableRow) (p Portal, err error) {
 	return p, err
 }
 
+// The valid links are at most MaxPortalLinks; those that have ended may be many more, so the index on the expiry finds
+// them before they are put in order.
+const listPortals = `
+WITH valid AS MATERIALIZED (
+	SELECT id, created_at FROM fanmail.portal_links WHERE tenant_id = $1 AND revoked_at IS NULL AND expires_at > now()
+), wanted AS MATERIALIZED (
+	SELECT id AS wanted_id FROM valid WHERE (created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC LIMIT $4
+)
+SELECT ` + portalColumns + ` FROM wanted JOIN fanmail.portal_links ON id = wanted_id ORDER BY created_at DESC, id DESC`
+
 // ListPortals returns up to limit links of a tenant that are neither revoked nor
 // expired, after a position, newest first.
 func ListPortals(ctx context.Context, db DB, tenant events.TenantID, after Position, limit int) ([]Portal, error) {
-	rows, err := db.Query(ctx, `SELECT `+portalColumns+` FROM fanmail.portal_links WHERE tenant_id = $1 AND revoked_at IS NULL AND expires_at > now()
-		AND (created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC LIMIT $4`, tenant, after.CreatedAt, after.ID, limit)
+	rows, err := db.Query(ctx, listPortals, tenant, after.CreatedAt, after.ID, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list portal links: %w", err)
 	}
@@ -151,7 +160,7 @@ func OpenPortal(ctx context.Context, db DB, token string) (Portal, Principal, er
 	if len(token) != portalTokenLength {
 		return Portal{}, Principal{}, ErrNoPortal
 	}
-	link, err := onePortal(ctx, db, `SELECT `+portalColumns+` FROM fanmail.portal_links WHERE token_hash = $1 AND revoked_at IS NULL AND expires_at > now()`, hash(token))
+	link, err := onePortal(ctx, db, `SELECT `+portalColumns+` FROM fanmail.portal_links AS k WHERE token_hash = $1 AND revoked_at IS NULL AND expires_at > now() AND `+tenantInUse, hash(token))
 	if err != nil {
 		return Portal{}, Principal{}, err
 	}
@@ -191,7 +200,10 @@ func portalByID(ctx context.Context, db DB, id events.PortalID) (Principal, erro
 		return Principal{}, err
 	}
 	p := link.principal()
-	p.Quota, err = GetQuota(ctx, db, p.TenantID)
+	p.Quota, err = quotaInUse(ctx, db, p.TenantID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = ErrUnauthenticated
+	}
 	return p, err
 }
 

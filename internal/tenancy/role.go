@@ -23,6 +23,8 @@ const (
 	Change
 	// Administer is to create and revoke keys, and to read the audit log.
 	Administer
+	// Consume is to poll and acknowledge deliveries of webhooks of kind pull.
+	Consume
 )
 
 // Has reports whether all of the wanted rights are there. Nothing has no right.
@@ -37,25 +39,30 @@ const (
 	RoleWrite    Role = "write"
 	RoleRead     Role = "read"
 	RoleSendOnly Role = "send-only"
+	RoleConsume  Role = "consume"
 	RoleReplay   Role = "replay"
 )
 
 // Roles returns all roles, the one with the most rights first.
-func Roles() []Role { return []Role{RoleAdmin, RoleWrite, RoleReplay, RoleRead, RoleSendOnly} }
+func Roles() []Role {
+	return []Role{RoleAdmin, RoleWrite, RoleReplay, RoleRead, RoleSendOnly, RoleConsume}
+}
 
 // Rights returns what the role may do; nothing for a text that is no role.
 func (r Role) Rights() Rights {
 	switch r {
 	case RoleAdmin:
-		return Read | Send | Redeliver | Change | Administer
+		return Read | Send | Redeliver | Change | Administer | Consume
 	case RoleWrite:
-		return Read | Send | Redeliver | Change
+		return Read | Send | Redeliver | Change | Consume
 	case RoleReplay:
 		return Read | Redeliver
 	case RoleRead:
 		return Read
 	case RoleSendOnly:
 		return Send
+	case RoleConsume:
+		return Consume
 	}
 	return 0
 }
@@ -93,7 +100,7 @@ func checkRoles(roles []Role, operator bool) ([]Role, error) {
 			return nil, &events.FieldError{Field: "scopes", Reason: fmt.Sprintf("holds %q; the scopes are %s", r, strings.Join(names, ", "))}
 		}
 		if operator && !r.Rights().Has(Read) {
-			return nil, &events.FieldError{Field: "scopes", Reason: fmt.Sprintf("holds %q, which is for keys of tenants: operators create no events", r)}
+			return nil, &events.FieldError{Field: "scopes", Reason: fmt.Sprintf("holds %q, which is for keys of tenants: operators create no events and poll none", r)}
 		}
 	}
 	out := slices.Clone(roles)

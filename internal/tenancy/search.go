@@ -11,7 +11,7 @@ import (
 
 // Get returns a tenant. It returns pgx.ErrNoRows if there is no such tenant.
 func Get(ctx context.Context, db DB, id events.TenantID) (Tenant, error) {
-	rows, err := db.Query(ctx, `SELECT id, name, operator, created_at FROM fanmail.tenants WHERE id = $1`, id)
+	rows, err := db.Query(ctx, `SELECT `+tenantColumns+` FROM fanmail.tenants WHERE id = $1`, id)
 	if err != nil {
 		return Tenant{}, fmt.Errorf("read a tenant: %w", err)
 	}
@@ -23,7 +23,7 @@ func Get(ctx context.Context, db DB, id events.TenantID) (Tenant, error) {
 }
 
 // Both bounds are of the index, which orders by bytes. No character comes after U+10FFFF.
-const searchTenants = `SELECT id, name, operator, created_at FROM fanmail.tenants
+const searchTenants = `SELECT ` + tenantColumns + ` FROM fanmail.tenants
 	WHERE lower(name) COLLATE "C" >= lower($1) AND lower(name) COLLATE "C" <= lower($1) || U&'\+10FFFF'
 	  AND ($2::uuid IS NULL OR (lower(name) COLLATE "C", id) > (SELECT lower(name) COLLATE "C", id FROM fanmail.tenants WHERE id = $2))
 	ORDER BY lower(name) COLLATE "C", id LIMIT $3`

@@ -30,7 +30,13 @@ type Tenant struct {
 	Name      string          `json:"name"`
 	Operator  bool            `json:"operator" doc:"The tenant's webhooks get the operational events of all tenants."`
 	CreatedAt time.Time       `json:"created_at"`
+
+	DeletedAt *time.Time `json:"deleted_at" nullable:"true" doc:"Since when it is deleted: nobody may use it, and its data are erased when the grace period is over. null for a tenant that is in use."`
+
+	AlertAddresses []string `json:"alert_addresses" doc:"Who gets a mail when a webhook of the tenant fails for an hour, is disabled or recovers."`
 }
+
+const tenantColumns = `id, name, operator, created_at, alert_addresses, deleted_at`
 
 // NewTenant describes a tenant to create.
 type NewTenant struct {
@@ -55,7 +61,7 @@ func Create(ctx context.Context, db DB, n NewTenant) (Tenant, error) {
 	if err := checkName(n.Name); err != nil {
 		return Tenant{}, err
 	}
-	t := Tenant{ID: events.NewRandom[events.TenantKind](), Name: input.Shown(n.Name), Operator: n.Operator}
+	t := Tenant{ID: events.NewRandom[events.TenantKind](), Name: input.Shown(n.Name), Operator: n.Operator, AlertAddresses: []string{}}
 	err := db.QueryRow(ctx, `INSERT INTO fanmail.tenants (id, name, operator) VALUES ($1, $2, $3) RETURNING created_at`, t.ID, t.Name, t.Operator).Scan(&t.CreatedAt)
 	if err != nil {
 		return Tenant{}, fmt.Errorf("insert a tenant: %w", err)
@@ -81,7 +87,7 @@ func checkName(name string) error {
 
 // List returns up to limit tenants after a position, newest first.
 func List(ctx context.Context, db DB, after Position, limit int) ([]Tenant, error) {
-	rows, err := db.Query(ctx, `SELECT id, name, operator, created_at FROM fanmail.tenants WHERE (created_at, id) < ($1, $2)
+	rows, err := db.Query(ctx, `SELECT `+tenantColumns+` FROM fanmail.tenants WHERE (created_at, id) < ($1, $2)
 		ORDER BY created_at DESC, id DESC LIMIT $3`, after.CreatedAt, after.ID, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list tenants: %w", err)
@@ -94,8 +100,12 @@ func List(ctx context.Context, db DB, after Position, limit int) ([]Tenant, erro
 }
 
 func scanTenant(row pgx.CollectableRow) (t Tenant, err error) {
-	err = row.Scan(&t.ID, &t.Name, &t.Operator, &t.CreatedAt)
+	err = row.Scan(&t.ID, &t.Name, &t.Operator, &t.CreatedAt, &t.AlertAddresses, &t.DeletedAt)
 	t.CreatedAt = t.CreatedAt.UTC()
+	if t.DeletedAt != nil {
+		at := t.DeletedAt.UTC()
+		t.DeletedAt = &at
+	}
 	return t, err
 }
 
@@ -107,9 +117,9 @@ func Lock(ctx context.Context, tx DB, id events.TenantID) error {
 }
 
 // QueueKnown adds the lookup of tenants to a batch. When the batch's results are
-// read, it sets known[id] for each tenant that exists.
+// read, it sets known[id] for each tenant that exists and is not deleted.
 func QueueKnown(b *pgx.Batch, ids []events.TenantID, known map[events.TenantID]bool) {
-	b.Queue(`SELECT id FROM fanmail.tenants WHERE id = ANY($1::uuid[])`, ids).Query(func(rows pgx.Rows) error {
+	b.Queue(`SELECT id FROM fanmail.tenants WHERE id = ANY($1::uuid[]) AND deleted_at IS NULL`, ids).Query(func(rows pgx.Rows) error {
 		var id events.TenantID
 		_, err := pgx.ForEachRow(rows, []any{&id}, func() error { known[id] = true; return nil })
 		return err
