@@ -1,5 +1,5 @@
-// Package attempt makes one POST to an endpoint that a tenant named, and says
-// how it went. Both delivery paths use it: webhooks of subscribers and the
+// Package attempt makes one POST to an endpoint that a tenant named, or publishes one
+// message at a broker, and says how it went. Both delivery paths use it: webhooks of subscribers and the
 // agents' own webhooks.
 //
 // It guarantees:
@@ -17,6 +17,10 @@
 //     time-out names its limit.
 //   - Nothing is sent once the sender's lease has run out, even if the process
 //     was paused while it dialled. Over HTTP/2 the header may still be sent.
+//   - A message to a NATS broker is delivered when JetStream has stored it. Webhooks of a
+//     tenant with the same credentials share a connection, through the same checks as
+//     those of POSTs, and what a broker makes this process allocate is bounded. A
+//     connection that the broker ends costs no attempt.
 //   - What an [Endpoint] adds can't replace a header of the sender. A token is asked
 //     for over connections with the same checks as a POST, and is kept in memory alone.
 //

@@ -22,15 +22,21 @@ type Endpoint struct {
 	oauth2  *endpoint.Auth    // nil: no token
 	pair    *tls.Certificate  // nil: no client certificate
 	ca      string            // "": the system's certificates alone
+
+	// Of a broker alone.
+
+	subject        string
+	user, password string
+	creds          string // the text of a .creds file, or a seed
 }
 
-// NewEndpoint makes the endpoint of a webhook: its id, its settings and its time limit,
+// NewEndpoint makes the endpoint of a tenant's webhook: its id, its settings and its time limit,
 // 0 for the poster's. It returns nil if they add nothing. The error shows no secret.
-func NewEndpoint(id [16]byte, s *endpoint.Settings, timeout time.Duration) (*Endpoint, error) {
+func NewEndpoint(tenant, id [16]byte, s *endpoint.Settings, timeout time.Duration) (*Endpoint, error) {
 	if timeout == 0 && !s.Sent() {
 		return nil, nil //nolint:nilnil // nothing to add is no error
 	}
-	e := &Endpoint{id: id, ca: s.CA}
+	e := &Endpoint{id: id, ca: s.CA, subject: s.Subject}
 	if timeout > 0 {
 		e.timeout, e.late = timeout, lateAfter(timeout)
 	}
@@ -39,10 +45,13 @@ func NewEndpoint(id [16]byte, s *endpoint.Settings, timeout time.Duration) (*End
 		e.header[name] = []string{value}
 	}
 	if s.Auth == nil {
-		return e, e.digest(nil)
+		return e, e.digest(tenant, nil)
 	}
 	switch s.Auth.Type {
+	case endpoint.Creds:
+		e.creds = s.Auth.Credentials
 	case endpoint.Basic:
+		e.user, e.password = s.Auth.Username, s.Auth.Password
 		e.header["Authorization"] = []string{"Basic " + base64.StdEncoding.EncodeToString([]byte(s.Auth.Username+":"+s.Auth.Password))}
 	case endpoint.OAuth2:
 		e.oauth2 = s.Auth
@@ -53,7 +62,7 @@ func NewEndpoint(id [16]byte, s *endpoint.Settings, timeout time.Duration) (*End
 		}
 		e.pair = &pair
 	}
-	return e, e.digest(s.Auth)
+	return e, e.digest(tenant, s.Auth)
 }
 
 // add sets the endpoint's headers that are not set yet.
@@ -67,6 +76,10 @@ func (e *Endpoint) add(h http.Header) {
 
 // AddMasked sets the headers that an endpoint with these settings adds, with every secret masked.
 func AddMasked(h http.Header, s *endpoint.Settings) {
+	if s.Subject != "" {
+		AddMessageID(h) // credentials are part of the connection
+		return
+	}
 	e := Endpoint{header: make(http.Header, len(s.Headers)+1)}
 	for name := range s.Headers {
 		e.header[name] = []string{endpoint.Mask}
@@ -77,15 +90,15 @@ func AddMasked(h http.Header, s *endpoint.Settings) {
 			e.header["Authorization"] = []string{"Basic " + endpoint.Mask}
 		case endpoint.OAuth2:
 			e.header["Authorization"] = []string{"Bearer " + endpoint.Mask}
-		case endpoint.MTLS: // nothing in the header
+		case endpoint.MTLS, endpoint.Creds: // nothing in the header
 		}
 	}
 	e.add(h)
 }
 
-// digest sets the key.
-func (e *Endpoint) digest(auth *endpoint.Auth) error {
-	b, err := json.Marshal([]any{auth, e.ca})
+// digest sets the key. It is the same for those webhooks of a tenant that have the same credentials.
+func (e *Endpoint) digest(tenant [16]byte, auth *endpoint.Auth) error {
+	b, err := json.Marshal([]any{tenant, auth, e.ca})
 	e.key = sha256.Sum256(b)
 	return err
 }

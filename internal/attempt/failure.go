@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"code.dny.dev/ssrf"
 
@@ -160,12 +161,18 @@ func ended(err error) bool {
 		strings.Contains(err.Error(), "client conn could not be established")
 }
 
-// oneLine is an error's text as one line of valid UTF-8 without NUL, cut at
-// errorBytes.
+// oneLine is an error's text as one line of valid UTF-8, cut at errorBytes. Much of it may be an endpoint's: it
+// lacks control characters, and format characters, which reorder or hide others.
 func oneLine(err error) string {
-	s := strings.Join(strings.Fields(strings.ToValidUTF8(err.Error(), "\uFFFD")), " ")
+	shown := strings.Map(func(r rune) rune {
+		if !unicode.IsSpace(r) && (unicode.IsControl(r) || unicode.Is(unicode.Cf, r)) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(err.Error(), "\uFFFD"))
+	s := strings.Join(strings.Fields(shown), " ")
 	if len(s) > errorBytes {
 		s = strings.ToValidUTF8(s[:errorBytes], "")
 	}
-	return strings.ReplaceAll(s, "\x00", "")
+	return s
 }

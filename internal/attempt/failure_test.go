@@ -104,3 +104,19 @@ func TestTheErrorsOfATenantTellNothingOfTheNetwork(t *testing.T) {
 	require.Equal(t, ReasonConnection, reason)
 	require.Equal(t, textConnection, text)
 }
+
+func TestAStrangersTextIsOneLineThatHidesAndReordersNothing(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"a\r\nb\tc\u0085d":                        "a b c d",
+		"\x00a\x1b[31mb":                          "a[31mb",
+		"ok \u202Eabc\u202C \u2066x\u2069":        "ok abc x",
+		"a\u200Bb\u200Dc\uFEFFd\u00ADe\U000E0041": "abcde",
+		"\u202E \u2066":                           "",
+		"\xffä日本":                                 "\uFFFDä日本",
+		strings.Repeat("\u202E", 500) + "seen":    "seen",
+		strings.Repeat("ä", 300):                  strings.Repeat("ä", 250),
+	} {
+		require.Equal(t, want, oneLine(errors.New(text)), "%q", text)
+	}
+}

@@ -27,7 +27,7 @@ import (
 func withSettings(t *testing.T, r Request, s endpoint.Settings, timeout time.Duration) Request {
 	t.Helper()
 	require.NoError(t, s.Normalize(time.Now(), func(_, raw string) (string, error) { return raw, nil }))
-	e, err := NewEndpoint([16]byte{1}, &s, timeout)
+	e, err := NewEndpoint([16]byte{}, [16]byte{1}, &s, timeout)
 	require.NoError(t, err)
 	r.Endpoint = e
 	return r
@@ -38,7 +38,7 @@ func TestStaticHeadersAreSentAndReplaceNoneOfTheSender(t *testing.T) {
 	s := sink.New(t)
 	r := request(t, s.URL("/a"))
 	// Settings that were never normalized: even then the sender's own headers win.
-	e, err := NewEndpoint([16]byte{1}, &endpoint.Settings{
+	e, err := NewEndpoint([16]byte{}, [16]byte{1}, &endpoint.Settings{
 		Headers: map[string]string{
 			"X-Api-Key": "key", "User-Agent": "other", "Content-Type": "text/plain", HeaderAttempt: "99", "X-Idempotency-Key": "x",
 		},
@@ -155,7 +155,7 @@ func TestATokenIsFetchedOnceAndKept(t *testing.T) {
 	}
 	// Another webhook with the same credentials has a token of its own, and so has the
 	// webhook itself after a change.
-	other, err := NewEndpoint([16]byte{2}, &endpoint.Settings{Auth: s.settings("s3cret").Auth}, 0)
+	other, err := NewEndpoint([16]byte{}, [16]byte{2}, &endpoint.Settings{Auth: s.settings("s3cret").Auth}, 0)
 	require.NoError(t, err)
 	r.Endpoint, r.Header = other, http.Header{}
 	require.True(t, p.Post(t.Context(), r).Delivered)
@@ -331,7 +331,7 @@ func TestOwnConnectionsAreBounded(t *testing.T) {
 	t.Parallel()
 	p := poster(t, time.Minute)
 	for i := range maxOwn + 10 {
-		e, err := NewEndpoint([16]byte{byte(i), byte(i >> 8)}, &endpoint.Settings{Auth: &endpoint.Auth{Type: endpoint.OAuth2, ClientID: "c"}}, 0)
+		e, err := NewEndpoint([16]byte{}, [16]byte{byte(i), byte(i >> 8)}, &endpoint.Settings{Auth: &endpoint.Auth{Type: endpoint.OAuth2, ClientID: "c"}}, 0)
 		require.NoError(t, err)
 		_, err = p.owns.of(e)
 		require.NoError(t, err)

@@ -1,54 +1,21 @@
 package attempt
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/fanmail-dev/fanmail/internal/endpoint"
 )
 
-// HeaderAttempt is the header with the number of the attempt, from 1.
-const HeaderAttempt = "Fanmail-Attempt"
-
-// contentType is shared by all requests; nobody changes it.
-var contentType = []string{"application/json"}
-
-// Request is one POST of a JSON body.
-type Request struct {
-	// URL is read, never changed, so callers may share it.
-	URL *url.URL
-	// Header is complete but for Content-Type and User-Agent, which the poster
-	// adds. The poster owns it from then on.
-	Header http.Header
-	// Body returns a new reader of the whole body. The transport asks for a
-	// second one where an idle connection was closed before it took a byte. The
-	// context is the attempt's.
-	Body func(ctx context.Context) io.ReadCloser
-	// Length of the body, in bytes.
-	Length int64
-	// Endpoint is what the webhook's own settings add; nil: nothing.
-	Endpoint *Endpoint
-	// LeaseValid reports whether the sender still holds the delivery. It is
-	// asked right before the header is sent; nil: yes.
-	LeaseValid func() bool
-}
-
-// Bytes is a request's body that is in memory. The reader has a type that
-// net/http knows, or it would send the header in a packet of its own.
-func Bytes(body []byte) func(context.Context) io.ReadCloser {
-	return func(context.Context) io.ReadCloser { return io.NopCloser(bytes.NewReader(body)) }
-}
-
 // Poster makes attempts over connections of its own. Make one with [NewPoster].
 type Poster struct {
 	transports *transports
 	owns       *owns
+	brokers    *brokers
 	timeout    time.Duration
 	late       error // the cause of an attempt's deadline
 	userAgent  []string
@@ -68,21 +35,26 @@ func newPoster(c Config, resolver *net.Resolver) *Poster {
 		userAgent: []string{c.UserAgent}, allowHTTP: c.AllowHTTP,
 	}
 	p.owns = newOwns(p.transports, &c)
+	p.brokers = newBrokers(p.owns)
 	p.transports.dialer.conns.closeIdle = p.Close
 	return p
 }
 
 // Post makes one attempt: check the scheme, send the request, read a bounded
-// part of the answer, classify it by its status code. ctx may be cancelled with
+// part of the answer, classify it by its status code. A message to a broker is published
+// instead, and delivered when JetStream has stored it. ctx may be cancelled with
 // [ErrStopped]; a cancellation with another cause counts as a time-out.
 func (p *Poster) Post(ctx context.Context, r Request) Result {
 	start := time.Now()
-	if r.URL.Scheme != "https" && !p.allowHTTP {
+	if !encrypted(r.URL) && !p.allowHTTP {
 		return Unsent(errPlainHTTP, start)
 	}
 	timeout, late := p.limit(r.Endpoint)
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, late)
 	defer cancel()
+	if toBroker(r.URL) {
+		return p.brokers.publish(ctx, &r, start)
+	}
 	ctx, lose := context.WithCancelCause(ctx)
 	defer lose(nil)
 	x := &exchange{lose: lose}
@@ -113,7 +85,10 @@ func (p *Poster) Post(ctx context.Context, r Request) Result {
 // Forget closes the idle connections that a webhook has of its own, and forgets its
 // token, unless they belong to the endpoint that it has now; nil: it has none. now is
 // called only if there is something to forget.
-func (p *Poster) Forget(id [16]byte, now func() *Endpoint) { p.owns.forget(id, now) }
+func (p *Poster) Forget(id [16]byte, now func() *Endpoint) {
+	p.owns.forget(id, now)
+	p.brokers.forget(id, now)
+}
 
 // limit is the time limit of a request, and the cause of its deadline.
 func (p *Poster) limit(e *Endpoint) (time.Duration, error) {
@@ -175,12 +150,7 @@ func (p *Poster) sendWithToken(ctx context.Context, r *Request, o *own) (*http.R
 func (p *Poster) Close() {
 	p.transports.closeIdle()
 	p.owns.closeIdle()
-}
-
-// Complete sets the headers that every poster adds.
-func Complete(h http.Header, userAgent []string) {
-	h["Content-Type"] = contentType
-	h["User-Agent"] = userAgent
+	p.brokers.closeIdle()
 }
 
 func (p *Poster) request(ctx context.Context, r *Request) *http.Request {

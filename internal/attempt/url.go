@@ -30,19 +30,9 @@ var hostNames = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.Bid
 // resolved and judged at each attempt. The error says what is wrong with the URL, and
 // shows no part of it.
 func (g Guard) NormalizeURL(raw string, allowHTTP bool) (string, error) {
-	raw = strings.TrimFunc(raw, func(r rune) bool { return unicode.IsSpace(r) || r == '\ufeff' || r >= '\u200b' && r <= '\u200f' })
-	switch {
-	case !utf8.ValidString(raw):
-		return "", errors.New("is not valid UTF-8")
-	case strings.ContainsFunc(raw, unicode.IsControl):
-		return "", errors.New("holds a control character")
-	case strings.Contains(raw, "#"):
-		return "", errors.New("must not hold a fragment")
-	}
-	scheme, rest, ok := strings.Cut(raw, "://")
-	scheme = strings.ToLower(scheme)
-	if !ok || scheme == "" || strings.ContainsAny(scheme, "/?@") {
-		return "", errHost
+	scheme, rest, err := split(raw)
+	if err != nil {
+		return "", err
 	}
 	if scheme != "https" && scheme != "http" {
 		return "", errors.New("must be an https URL")
@@ -69,6 +59,62 @@ func (g Guard) NormalizeURL(raw string, allowHTTP bool) (string, error) {
 	return out, nil
 }
 
+// NormalizeBroker does the same for the URL of a NATS broker: a scheme, a host and a port.
+func (g Guard) NormalizeBroker(raw string, allowPlain bool) (string, error) {
+	scheme, rest, err := split(raw)
+	if err != nil {
+		return "", err
+	}
+	if !brokerScheme(scheme) {
+		return "", errors.New("must be the URL of a NATS broker, such as tls://broker.example.com:4222")
+	}
+	if scheme == "nats" && !allowPlain {
+		return "", errors.New(setting.Named("must begin with tls://; brokers without TLS are off, as plain http is (FANMAIL_ALLOW_HTTP)"))
+	}
+	host, path, _ := strings.Cut(rest, "/")
+	if path != "" || strings.Contains(host, "?") {
+		return "", errors.New("must end after the host and the port; the subject has a field of its own")
+	}
+	authority, err := g.authority(scheme, host)
+	if err != nil {
+		return "", err
+	}
+	return scheme + "://" + authority, nil
+}
+
+// toBroker reports whether a URL is that of a NATS broker.
+func toBroker(u *url.URL) bool { return brokerScheme(u.Scheme) }
+
+func brokerScheme(scheme string) bool { return scheme == "nats" || scheme == "tls" }
+
+// encrypted reports whether what is sent to a URL is encrypted, whatever the other side says.
+func encrypted(u *url.URL) bool { return u.Scheme == "https" || u.Scheme == "tls" }
+
+// BrokerURL reports whether a URL as it was typed is meant for a broker.
+func BrokerURL(raw string) bool {
+	scheme, _, err := split(raw)
+	return err == nil && brokerScheme(scheme)
+}
+
+// split returns the scheme of a URL, in lower case, and what follows it.
+func split(raw string) (scheme, rest string, err error) {
+	raw = strings.TrimFunc(raw, func(r rune) bool { return unicode.IsSpace(r) || r == '\ufeff' || r >= '\u200b' && r <= '\u200f' })
+	switch {
+	case !utf8.ValidString(raw):
+		return "", "", errors.New("is not valid UTF-8")
+	case strings.ContainsFunc(raw, unicode.IsControl):
+		return "", "", errors.New("holds a control character")
+	case strings.Contains(raw, "#"):
+		return "", "", errors.New("must not hold a fragment")
+	}
+	scheme, rest, ok := strings.Cut(raw, "://")
+	scheme = strings.ToLower(scheme)
+	if !ok || scheme == "" || strings.ContainsAny(scheme, "/?@") {
+		return "", "", errHost
+	}
+	return scheme, rest, nil
+}
+
 var errHost = errors.New("is not an absolute URL with a host")
 
 // authority normalises and judges a host and its port.
@@ -80,7 +126,7 @@ func (g Guard) authority(scheme, raw string) (string, error) {
 	if i := strings.LastIndexByte(raw, ':'); i >= 0 && !strings.HasSuffix(raw, "]") {
 		host, port = raw[:i], raw[i+1:]
 	}
-	number := map[string]uint64{"http": 80, "https": 443}[scheme]
+	number := map[string]uint64{"http": 80, "https": 443, "nats": 4222, "tls": 4222}[scheme]
 	standard := number
 	if port != "" {
 		var err error

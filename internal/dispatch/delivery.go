@@ -63,7 +63,7 @@ func scheduled(e *subscribers.Entry) scheduler.Webhook {
 	switch {
 	case e.Deleted:
 		w.Status = scheduler.Deleted
-	case !e.Enabled, e.Paused, e.Locked(): // the deliveries wait
+	case !e.Enabled, e.Paused, e.Pull, e.Locked(): // the deliveries wait
 		w.Status = scheduler.Disabled
 	}
 	return w

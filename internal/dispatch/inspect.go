@@ -45,8 +45,13 @@ func (d *Dispatcher) inspect(id events.WebhookID) (subscribers.LaneState, bool) 
 		WebhookID: id, Owner: d.o.Name, Partition: events.Partition(id), State: laneStates[l.State],
 		Window: l.Window, InFlight: l.InFlight, Queued: l.Queued, PerSecond: l.PerSecond, FailuresInARow: l.FailuresInARow,
 	}
-	if e := d.registry.Get(id); e != nil && e.Enabled && e.Paused && !e.Deleted {
-		out.State = subscribers.LanePaused
+	if e := d.registry.Get(id); e != nil && e.Enabled && !e.Deleted {
+		switch {
+		case e.Pull:
+			out.State = subscribers.LanePolled
+		case e.Paused:
+			out.State = subscribers.LanePaused
+		}
 	}
 	if l.NextDue != 0 {
 		t := time.UnixMicro(l.NextDue).UTC()

@@ -29,8 +29,8 @@ type MaintenanceOptions struct {
 	Registerer prometheus.Registerer // nil: no metrics
 }
 
-// Maintenance makes the table partitions of the coming days, disables webhooks
-// whose deliveries only fail, and applies the retention rules, which drop old
+// Maintenance makes the table partitions of the coming days, finds webhooks that fail,
+// disables those whose deliveries only fail, and applies the retention rules, which drop old
 // partitions and delete what has expired. Any number of replicas may run it: an
 // advisory lock lets one work at a time.
 type Maintenance struct {
@@ -40,6 +40,7 @@ type Maintenance struct {
 	expired  prometheus.Counter
 	dropped  prometheus.Counter
 	disabled prometheus.Counter
+	failing  prometheus.Counter
 	done     prometheus.Gauge
 }
 
@@ -55,13 +56,16 @@ func NewMaintenance(pool *pgxpool.Pool, o MaintenanceOptions) *Maintenance {
 	return &Maintenance{
 		pool: pool, o: o, log: o.Log.Named("maintenance"),
 		expired: f.NewCounter(prometheus.CounterOpts{
-			Name: "fanmail_maintenance_expired_deliveries_total", Help: "Deliveries that were still pending when their 30 days ended, and became failed.",
+			Name: "fanmail_maintenance_expired_deliveries_total", Help: "Deliveries that were still pending when their retention ended, and became failed.",
 		}),
 		dropped: f.NewCounter(prometheus.CounterOpts{
 			Name: "fanmail_maintenance_dropped_partitions_total", Help: "Day partitions dropped.",
 		}),
 		disabled: f.NewCounter(prometheus.CounterOpts{
 			Name: "fanmail_maintenance_disabled_webhooks_total", Help: "Webhooks disabled because their deliveries failed and none succeeded.",
+		}),
+		failing: f.NewCounter(prometheus.CounterOpts{
+			Name: "fanmail_maintenance_failing_webhooks_total", Help: "Webhooks found to be failing: a delivery has failed for an hour, and none has succeeded.",
 		}),
 		done: f.NewGauge(prometheus.GaugeOpts{
 			Name: "fanmail_maintenance_last_success_timestamp_seconds", Help: "When this replica last finished a round without an error; 0 before the first.",
@@ -119,7 +123,7 @@ func (m *Maintenance) locked(ctx context.Context) error {
 		return err
 	}
 	// The parts do not depend on each other, so an error in one does not stop the rest.
-	err := errors.Join(m.disable(ctx), m.retain(ctx))
+	err := errors.Join(m.disable(ctx), m.markFailing(ctx), m.retain(ctx))
 	if m.o.Also != nil {
 		err = errors.Join(err, m.o.Also(ctx))
 	}
@@ -146,9 +150,26 @@ func (m *Maintenance) disable(ctx context.Context) error {
 	return nil
 }
 
+func (m *Maintenance) markFailing(ctx context.Context) error {
+	var list []subscribers.Failing
+	err := pgx.BeginFunc(ctx, m.pool, func(tx pgx.Tx) error {
+		var err error
+		list, err = subscribers.MarkFailing(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	m.failing.Add(float64(len(list)))
+	for _, w := range list {
+		m.log.Warn("webhook fails", zap.Stringer("webhook", w.ID), zap.Stringer("tenant", w.TenantID), zap.Time("since", w.Since), zap.Int("status_code", w.StatusCode))
+	}
+	return nil
+}
+
 func (m *Maintenance) retain(ctx context.Context) error {
 	r, err := retention.Run(ctx, m.pool, m.o.Retention)
-	expired := r.Rows[subscribers.ExpirePending]
+	expired := r.Rows[subscribers.ExpirePending] + r.Rows[subscribers.ExpireOfTenants]
 	m.expired.Add(float64(expired))
 	m.dropped.Add(float64(r.Dropped))
 	if r.Dropped > 0 || expired > 0 {

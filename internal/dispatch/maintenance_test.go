@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/internal/dispatch"
+	"github.com/fanmail-dev/fanmail/internal/retention"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
@@ -29,7 +30,7 @@ func TestARoundOfMaintenanceDisablesExpiresAndForgets(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	var also int
 	m := dispatch.NewMaintenance(r.pool, dispatch.MaintenanceOptions{
-		Registerer: reg, Retention: subscribers.RetentionRules(),
+		Registerer: reg, Retention: subscribers.RetentionRules(retention.Policy{}),
 		Also: func(context.Context) error { also++; return nil },
 	})
 	require.NoError(t, m.Round(r.ctx()))

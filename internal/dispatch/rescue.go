@@ -81,8 +81,12 @@ func (d *Dispatcher) rescue(ctx context.Context, partition int) (due int, err er
 	if err != nil {
 		return 0, fmt.Errorf("search partition %d: %w", partition, err)
 	}
+	pushed := found[:0] // those whose rows dispatchers lease
 	for _, f := range found {
 		e := d.registry.Get(f.WebhookID)
+		if e == nil || !e.Pull || e.Deleted {
+			pushed = append(pushed, f)
+		}
 		if e == nil {
 			continue // not loaded yet; the next search finds it again
 		}
@@ -91,6 +95,9 @@ func (d *Dispatcher) rescue(ctx context.Context, partition int) (due int, err er
 				d.log.Warn("a webhook's rows can't be marked for their ordering yet", zap.Stringer("webhook", f.WebhookID), zap.Error(err))
 				continue
 			}
+		}
+		if e.Pull && !e.Deleted {
+			continue // its consumers look for themselves
 		}
 		w := scheduled(e)
 		d.input(func(s *scheduler.Scheduler, now scheduler.Now) {
@@ -101,10 +108,10 @@ func (d *Dispatcher) rescue(ctx context.Context, partition int) (due int, err er
 		})
 	}
 	if in := d.inboxes[partition].Load(); in != nil {
-		if err := d.takeOrphans(ctx, in, found); err != nil {
+		if err := d.takeOrphans(ctx, in, pushed); err != nil {
 			return due, err
 		}
-		return due, d.unheard(ctx, in, found)
+		return due, d.unheard(ctx, in, pushed)
 	}
 	return due, nil
 }

@@ -20,6 +20,8 @@ const (
 	OAuth2 = "oauth2"
 	// MTLS presents a client certificate in the TLS handshake.
 	MTLS = "mtls"
+	// Creds signs in to a NATS broker with a user's JWT and key, as a .creds file holds them, or with an nkey alone.
+	Creds = "creds"
 )
 
 // Limits of credentials. An error that a limit causes names it.
@@ -42,7 +44,7 @@ const (
 // Auth are the credentials that an endpoint asks for. Which fields belong to which Type
 // is said at each; others must be empty. A print of it shows the type alone.
 type Auth struct {
-	// Type is [Basic], [OAuth2] or [MTLS].
+	// Type is [Basic], [OAuth2], [MTLS] or [Creds].
 	Type string `json:"type"`
 
 	// Username and Password are those of basic.
@@ -58,6 +60,9 @@ type Auth struct {
 	// Certificate, with its chain, and PrivateKey are those of mtls, in PEM.
 	Certificate string `json:"certificate,omitempty"`
 	PrivateKey  string `json:"private_key,omitempty"`
+
+	// Credentials is that of creds: the text of a .creds file, or the seed of an nkey.
+	Credentials string `json:"credentials,omitempty"`
 }
 
 // Format writes the type, whatever the verb: credentials are not printed.
@@ -78,6 +83,8 @@ func (a *Auth) texts(kind string) []namedText {
 		return []namedText{{"token_url", &a.TokenURL}, {"client_id", &a.ClientID}, {"client_secret", &a.ClientSecret}}
 	case MTLS:
 		return []namedText{{"certificate", &a.Certificate}, {"private_key", &a.PrivateKey}}
+	case Creds:
+		return []namedText{{"credentials", &a.Credentials}}
 	}
 	return nil
 }
@@ -85,21 +92,21 @@ func (a *Auth) texts(kind string) []namedText {
 // secrets returns the fields of the type that no read shows.
 func (a *Auth) secrets() []namedText {
 	return slices.DeleteFunc(a.texts(a.Type), func(f namedText) bool {
-		return f.name != "password" && f.name != "client_secret" && f.name != "private_key"
+		return f.name != "password" && f.name != "client_secret" && f.name != "private_key" && f.name != "credentials"
 	})
 }
 
 func (a *Auth) normalize(now time.Time, url func(field, raw string) (string, error)) error {
 	own := a.texts(a.Type)
 	if own == nil {
-		return fault("auth.type", "is %.20q; it must be %q, %q or %q", a.Type, Basic, OAuth2, MTLS)
+		return fault("auth.type", "is %.20q; it must be %q, %q, %q or %q", a.Type, Basic, OAuth2, MTLS, Creds)
 	}
 	for _, f := range own {
 		if *f.value == "" && f.name != "password" {
 			return fault("auth."+f.name, "is required for the type %q", a.Type)
 		}
 	}
-	for _, kind := range []string{Basic, OAuth2, MTLS} {
+	for _, kind := range []string{Basic, OAuth2, MTLS, Creds} {
 		for _, f := range a.texts(kind) {
 			if kind != a.Type && *f.value != "" {
 				return fault("auth."+f.name, "belongs to the type %q, and the type is %q", kind, a.Type)
@@ -114,6 +121,8 @@ func (a *Auth) normalize(now time.Time, url func(field, raw string) (string, err
 		return a.checkBasic()
 	case OAuth2:
 		return a.normalizeOAuth2(url)
+	case Creds:
+		return a.checkCreds(now)
 	}
 	return a.checkCertificate(now)
 }

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-const dateFormat = "2006-01-02 15:04 UTC"
+// DateFormat is how errors write a time, which is in UTC.
+const DateFormat = "2006-01-02 15:04 UTC"
 
 func (a *Auth) checkCertificate(now time.Time) error {
 	for _, f := range a.texts(MTLS) {
@@ -37,9 +38,9 @@ func (a *Auth) checkCertificate(now time.Time) error {
 	}
 	switch leaf := chain[0]; {
 	case now.After(leaf.NotAfter):
-		return fault("auth.certificate", "has expired on %s", leaf.NotAfter.UTC().Format(dateFormat))
+		return fault("auth.certificate", "has expired on %s", leaf.NotAfter.UTC().Format(DateFormat))
 	case now.Before(leaf.NotBefore):
-		return fault("auth.certificate", "is not valid before %s", leaf.NotBefore.UTC().Format(dateFormat))
+		return fault("auth.certificate", "is not valid before %s", leaf.NotBefore.UTC().Format(DateFormat))
 	}
 	return nil
 }
@@ -61,7 +62,7 @@ var errLargeKey = fmt.Errorf("is an RSA key of more than %d bits, which is the l
 // Expired returns why a client certificate can't be used at a time, nil if it can.
 func Expired(pair *tls.Certificate, now time.Time) error {
 	if pair.Leaf != nil && now.After(pair.Leaf.NotAfter) {
-		return fmt.Errorf("the webhook's client certificate has expired on %s; bring a new one", pair.Leaf.NotAfter.UTC().Format(dateFormat))
+		return fmt.Errorf("the webhook's client certificate has expired on %s; bring a new one", pair.Leaf.NotAfter.UTC().Format(DateFormat))
 	}
 	return nil
 }

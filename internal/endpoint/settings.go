@@ -21,6 +21,8 @@ type Settings struct {
 	Auth *Auth `json:"auth,omitempty"`
 	// CA holds certificates in PEM to trust beside the system's.
 	CA string `json:"ca,omitempty"`
+	// Subject is that of a NATS broker, to which messages are published; "": there is none.
+	Subject string `json:"subject,omitempty"`
 	// SigningKey is the private Ed25519 key that requests are signed with, in the form
 	// of package signature; "": none. It is a secret.
 	SigningKey string `json:"signing_key,omitempty"`
@@ -28,11 +30,13 @@ type Settings struct {
 
 // IsZero reports whether the settings add nothing.
 func (s *Settings) IsZero() bool {
-	return len(s.Headers) == 0 && s.Auth == nil && s.CA == "" && s.SigningKey == ""
+	return len(s.Headers) == 0 && s.Auth == nil && s.CA == "" && s.Subject == "" && s.SigningKey == ""
 }
 
 // Sent reports whether something is sent or trusted beside the signature.
-func (s *Settings) Sent() bool { return len(s.Headers) > 0 || s.Auth != nil || s.CA != "" }
+func (s *Settings) Sent() bool {
+	return len(s.Headers) > 0 || s.Auth != nil || s.CA != "" || s.Subject != ""
+}
 
 // Encode returns the settings as JSON, with their secrets; nil if they are zero.
 func (s *Settings) Encode() ([]byte, error) {
@@ -76,6 +80,11 @@ func (s *Settings) Normalize(now time.Time, url func(field, raw string) (string,
 		}
 		if _, set := s.Headers["Authorization"]; set && auth.Type != MTLS {
 			return fault("headers", "sets Authorization, which auth of the type %q sets too; leave one of them out", auth.Type)
+		}
+	}
+	if s.Subject != "" {
+		if err := checkSubject(s.Subject); err != nil {
+			return err
 		}
 	}
 	if s.CA != "" {

@@ -51,8 +51,13 @@ type Options struct {
 	// Maintain makes and drops partitions and disables failing webhooks. It takes
 	// the rights of the tables' owner.
 	Maintain bool
+	// Keep says how long rows are kept. The zero value keeps them for 30 days. Its Tenants are not read: what operators
+	// have set for tenants always holds.
+	Keep retention.Policy
 	// Retention are rules for tables of packages that the engine does not know.
 	Retention []retention.Rule
+	// TenantRows are those of [TenantRows]; nil: this process erases no tenants.
+	TenantRows []pg.TenantRows
 	// Usage counts the events of programs' own transactions when they are fanned out;
 	// nil: a counter of the engine's own.
 	Usage *usage.Counter

@@ -16,11 +16,14 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/activity"
 	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
 	"github.com/fanmail-dev/fanmail/internal/dispatch"
+	"github.com/fanmail-dev/fanmail/internal/erasure"
+	"github.com/fanmail-dev/fanmail/internal/eventtype"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/opevents"
 	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/relay"
 	"github.com/fanmail-dev/fanmail/internal/replay"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/internal/usage"
 	"github.com/fanmail-dev/fanmail/outbox"
 	"github.com/fanmail-dev/fanmail/subscribers"
@@ -49,6 +52,7 @@ type Dispatcher struct {
 	agents   *agentwebhook.Deliverer
 	opevents *opevents.Worker
 	replay   *replay.Runner
+	erasure  *erasure.Worker
 	maintain *dispatch.Maintenance // nil: another process maintains
 	opened   []func()              // close what NewDispatcher opened
 }
@@ -85,6 +89,7 @@ func NewDispatcher(ctx context.Context, c Conn, o Options) (*Dispatcher, error) 
 	d.replay = replay.NewRunner(c.Pool, c.NC, c.JS, d.registry, replay.Options{Rate: o.ReplayRate, Log: o.Log, Registerer: o.Registerer})
 	d.opevents = opevents.New(c.Pool, opevents.Options{NC: c.NC, Log: o.Log, Registerer: o.Registerer})
 	d.agents = agents(own, c.NC, o, lately)
+	d.erasure = erasure.New(c.Pool, erasure.Options{Rows: o.Maintain, Outside: true, JS: c.JS, Blobs: o.Blobs, Tables: o.TenantRows, Log: o.Log, Registerer: o.Registerer})
 	if o.Maintain {
 		d.maintain = newMaintenance(c.Pool, d.agents, 0, o)
 	}
@@ -111,10 +116,24 @@ func Maintenance(pool *pgxpool.Pool, every time.Duration, o Options) *dispatch.M
 	return newMaintenance(pool, agentwebhook.New(pool, nil, agentwebhook.Options{Log: o.Log}), every, o)
 }
 
+// TenantRows are how all rows of a tenant are deleted, with those of the tables that the engine does not know. What refers
+// to a table comes before it.
+func TenantRows(others []pg.TenantRows) []pg.TenantRows {
+	return slices.Concat(replay.TenantRows(), agentwebhook.TenantRows(), subscribers.TenantRows(), opevents.TenantRows(), eventtype.TenantRows(), mailbox.TenantRows(),
+		usage.TenantRows(), outbox.TenantRows(), others, tenancy.TenantRows())
+}
+
+// Erasure removes the rows that are to be erased, for a process that maintains in the dispatchers' stead.
+func Erasure(pool *pgxpool.Pool, o Options) *erasure.Worker {
+	return erasure.New(pool, erasure.Options{Rows: true, Tables: o.TenantRows, Log: o.Log, Registerer: o.Registerer})
+}
+
 func newMaintenance(pool *pgxpool.Pool, agents *agentwebhook.Deliverer, every time.Duration, o Options) *dispatch.Maintenance {
+	keep := o.Keep
+	keep.Tenants = tenancy.Shorter
 	// Deliveries come before the events that they need.
-	rules := slices.Concat(subscribers.RetentionRules(), mailbox.RetentionRules(), outbox.RetentionRules(), replay.RetentionRules(), dispatch.RetentionRules(),
-		agents.RetentionRules(), usage.RetentionRules(), o.Retention)
+	rules := slices.Concat(subscribers.RetentionRules(keep), mailbox.RetentionRules(keep), outbox.RetentionRules(keep), replay.RetentionRules(), dispatch.RetentionRules(),
+		agents.RetentionRules(), opevents.RetentionRules(), usage.RetentionRules(), erasure.RetentionRules(), o.Retention)
 	return dispatch.NewMaintenance(pool, dispatch.MaintenanceOptions{Every: every, Retention: rules, Log: o.Log, Registerer: o.Registerer})
 }
 
@@ -149,6 +168,7 @@ func (d *Dispatcher) Parts() []Part {
 		{Name: "replay", Run: d.replay.Run},
 		{Name: "opevents", Run: d.opevents.Run},
 		{Name: "agents", Run: d.agents.Run},
+		{Name: "erasure", Run: d.erasure.Run},
 	}
 	if d.maintain != nil {
 		parts = append(parts, Part{Name: "maintenance", Run: d.maintain.Run})

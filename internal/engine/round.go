@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -42,10 +43,10 @@ func Round(ctx context.Context, pool *pgxpool.Pool, o Options) error {
 			return err
 		}
 	}
-	if d.maintain != nil {
-		return d.maintain.Round(ctx)
+	if d.maintain == nil {
+		return nil
 	}
-	return nil
+	return errors.Join(d.maintain.Round(ctx), d.erasure.Round(ctx))
 }
 
 // RoundDeliveries attempts every delivery to a webhook that is due, once, and returns when the outcomes are recorded. It

@@ -21,6 +21,7 @@ const (
 	Secrets  = "secrets"
 	Milter   = "milter"
 	Blobs    = "blobs"
+	Relay    = "relay"
 )
 
 // unreachable is the code of a party with which there is no connection.
@@ -34,7 +35,7 @@ const (
 
 // Fault is a known cause of errors.
 type Fault struct {
-	// Party is [Database], [Broker], [Secrets], [Milter] or [Blobs].
+	// Party is [Database], [Broker], [Secrets], [Milter], [Blobs] or [Relay].
 	Party string
 	// Code is the SQLSTATE, JetStream's error code, or a word for an error without one.
 	Code string
@@ -109,6 +110,13 @@ var faults = []Fault{
 	{Blobs, string(blobs.NoBucket), true, "the bucket or the folder does not exist", "create it, mount its volume, or correct FANMAIL_BLOBS"},
 	{Blobs, string(blobs.Full), true, "the blob store has no room left; mails over 128 KiB are refused for now", "give it more room"},
 	{Blobs, string(blobs.Foreign), true, "the blob store belongs to another database", "give this database a bucket or a prefix of its own; if it has replaced the other one for good, delete the blob `owner` in the store"},
+
+	{Relay, unreachable, false, "the relay for mails about webhooks does not answer; the mails wait, deliveries go on", "bring the relay up, let dispatchers reach its port, or correct FANMAIL_ALERT_RELAY"},
+	{Relay, "tls", true, "the connection to the relay can't be encrypted, or its certificate is not trusted", "let the relay offer STARTTLS or TLS with a certificate for the name in FANMAIL_ALERT_RELAY: smtp:// begins with STARTTLS, smtps:// with TLS"},
+	{Relay, "credentials", true, "the relay refuses user and password", "correct the user in FANMAIL_ALERT_RELAY and the password in FANMAIL_ALERT_RELAY_PASSWORD_FILE"},
+	{Relay, "sender", true, "the relay refuses the sender", "let the relay send for the address in FANMAIL_ALERT_FROM, or correct it"},
+	{Relay, "recipients", true, "the relay refuses a tenant's alert addresses", "correct them with `fanmail tenants alerts`, or let the relay send to them"},
+	{Relay, "message", true, "the relay refuses a mail", "look at the relay's log: a filter of outgoing mail may refuse it"},
 }
 
 // Faults returns a copy of the table.

@@ -20,13 +20,15 @@ type Agent struct {
 	WebhookURL *string // nil: it has no webhook of its own
 	Senders    SenderRules
 	CreatedAt  time.Time
+	// Suspended: it takes no mail, because its tenant is deleted.
+	Suspended bool
 }
 
-const agentColumns = `address, tenant_id, webhook_url, allow_senders, deny_senders, require_dmarc, created_at`
+const agentColumns = `address, tenant_id, webhook_url, allow_senders, deny_senders, require_dmarc, created_at, suspended`
 
 // columns are where [agentColumns] are read into.
 func (a *Agent) columns() []any {
-	return []any{&a.Address, &a.TenantID, &a.WebhookURL, &a.Senders.Allow, &a.Senders.Deny, &a.Senders.RequireDMARC, &a.CreatedAt}
+	return []any{&a.Address, &a.TenantID, &a.WebhookURL, &a.Senders.Allow, &a.Senders.Deny, &a.Senders.RequireDMARC, &a.CreatedAt, &a.Suspended}
 }
 
 func scanAgent(row pgx.CollectableRow) (Agent, error) {
@@ -172,13 +174,28 @@ func MissingAgent(ctx context.Context, db pg.DB, tenant events.TenantID, address
 	return "", nil
 }
 
+// Suspend makes all agents of a tenant take no mail, or take it again.
+func Suspend(ctx context.Context, tx pg.DB, tenant events.TenantID, suspended bool) error {
+	if _, err := tx.Exec(ctx, `UPDATE fanmail.agents SET suspended = $2 WHERE tenant_id = $1 AND suspended <> $2`, tenant, suspended); err != nil {
+		return fmt.Errorf("suspend agents: %w", err)
+	}
+	return nil
+}
+
 // Agents are agents by address.
 type Agents map[string]Agent
 
-// Of returns the agent of an address if it is the tenant's.
+// Of returns the agent of an address if it is the tenant's. It may be suspended: what it has
+// taken before is still delivered.
 func (a Agents) Of(tenant events.TenantID, address string) (Agent, bool) {
 	found, ok := a[address]
 	return found, ok && found.TenantID == tenant
+}
+
+// Taking returns the agent of an address if it is the tenant's and takes mail.
+func (a Agents) Taking(tenant events.TenantID, address string) (Agent, bool) {
+	found, ok := a.Of(tenant, address)
+	return found, ok && !found.Suspended
 }
 
 // QueueAgents adds to a batch the lookup of agents, of whichever tenant, and

@@ -202,7 +202,7 @@ func TestBlobsWithoutARowAreRemovedAndNoOthers(t *testing.T) {
 		return key
 	}
 	var gone, kept []string
-	for _, ago := range []time.Duration{2 * time.Hour, 26 * time.Hour, 40 * 24 * time.Hour, 400 * 24 * time.Hour} {
+	for _, ago := range []time.Duration{2 * time.Hour, 20 * time.Hour, 40 * 24 * time.Hour, 400 * 24 * time.Hour} {
 		gone = append(gone, put(blobKey(bornSince(ago))), put(blobKey(bornSince(ago))+".part"))
 		id := bornSince(ago)
 		_, err := pool.Exec(t.Context(), withRow, id, put(blobKey(id)))

@@ -34,7 +34,7 @@ func ChangedAddresses(ctx context.Context, db pg.DB, since time.Time) (receives 
 	if err = db.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now); err != nil {
 		return nil, now, fmt.Errorf("read the database's time: %w", err)
 	}
-	rows, err := db.Query(ctx, `SELECT name, EXISTS (SELECT 1 FROM fanmail.agents WHERE address = name)
+	rows, err := db.Query(ctx, `SELECT name, EXISTS (SELECT 1 FROM fanmail.agents WHERE address = name OFFSET 0)
 		FROM (SELECT address FROM fanmail.agents WHERE created_at > $1
 			UNION SELECT name FROM fanmail.released_names WHERE released_at > $1 AND name LIKE '%@%') changed (name)`, since)
 	if err != nil {

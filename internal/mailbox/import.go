@@ -44,8 +44,8 @@ WITH input AS (
 ), raws AS (
 	INSERT INTO fanmail.message_raws (id, created_at, raw) SELECT id, created_at, raw FROM input ON CONFLICT DO NOTHING
 )
-INSERT INTO fanmail.messages (id, created_at, tenant_id, agent_id, event_id, raw_id, raw_size)
-SELECT id, created_at, tenant_id, agent_id, event_id, id, octet_length(raw) FROM input ON CONFLICT DO NOTHING RETURNING id`
+INSERT INTO fanmail.messages (id, created_at, tenant_id, agent_id, event_id, raw_id, raw_size, shared)
+SELECT id, created_at, tenant_id, agent_id, event_id, id, octet_length(raw), false FROM input ON CONFLICT DO NOTHING RETURNING id`
 
 // ImportMails inserts messages with their raw mails, and returns how many are new. The id of a raw mail is that of its
 // message. A message that exists stays as it is.
@@ -69,6 +69,47 @@ func ImportMails(ctx context.Context, db pg.DB, list []ImportedMail) (added int,
 		return 0, fmt.Errorf("import messages: %w", err)
 	}
 	return len(got), nil
+}
+
+// ImportMessages inserts messages of which the raw mail stays where it was: ID, TenantID, AgentID, EventID, CreatedAt and
+// the raw mail's size are kept. A message that exists stays as it is.
+func ImportMessages(ctx context.Context, db pg.DB, list []Message) error {
+	if len(list) == 0 {
+		return nil
+	}
+	n := len(list)
+	ids, created, tenants := make([]events.MessageID, n), make([]time.Time, n), make([]events.TenantID, n)
+	agents, evs, raws, sizes := make([]string, n), make([]events.ID, n), make([]events.ID, n), make([]int64, n)
+	for i := range list {
+		m := &list[i]
+		ids[i], created[i], tenants[i], agents[i], evs[i], raws[i], sizes[i] = m.ID, m.CreatedAt, m.TenantID, m.AgentID, m.EventID, events.NewID(), m.Raw.Size
+	}
+	_, err := db.Exec(ctx, `INSERT INTO fanmail.messages (id, created_at, tenant_id, agent_id, event_id, raw_id, raw_size)
+		SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::text[], $5::uuid[], $6::uuid[], $7::bigint[])
+		ON CONFLICT DO NOTHING`, ids, created, tenants, agents, evs, raws, sizes)
+	if err != nil {
+		return fmt.Errorf("import messages: %w", err)
+	}
+	return nil
+}
+
+// FindMessages returns those of the messages that exist and are the tenant's, each found by its primary key.
+func FindMessages(ctx context.Context, db pg.DB, tenant events.TenantID, ids []events.MessageID, created []time.Time) (map[events.MessageID]Message, error) {
+	rows, err := db.Query(ctx, messagesByKey, ids, created)
+	if err != nil {
+		return nil, fmt.Errorf("read messages: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, scanMessage)
+	if err != nil {
+		return nil, fmt.Errorf("read messages: %w", err)
+	}
+	found := make(map[events.MessageID]Message, len(list))
+	for _, m := range list {
+		if m.TenantID == tenant {
+			found[m.ID] = m
+		}
+	}
+	return found, nil
 }
 
 // ForeignAgents returns those of the addresses that are agents of other tenants than the given ones, in which

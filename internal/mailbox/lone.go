@@ -14,7 +14,7 @@ import (
 const expectAgent = `
 SELECT ` + pg.CloseGate + ` WHERE NOT pg_try_advisory_xact_lock($7) OR NOT EXISTS (
 	SELECT FROM fanmail.agents WHERE address = $1 AND tenant_id = $2 AND allow_senders = $3 AND deny_senders = $4 AND require_dmarc = $5
-	AND (webhook_url IS NOT NULL) = $6)`
+	AND (webhook_url IS NOT NULL) = $6 AND NOT suspended)`
 
 // The lock was taken by a statement before, so this one sees what its last holder has committed.
 const noteNewMail = `

@@ -27,9 +27,9 @@ WITH raws AS (
 	INSERT INTO fanmail.message_raws (id, created_at, raw) SELECT id, coalesce($2, now()), raw FROM unnest($8::uuid[], $9::bytea[]) AS t (id, raw)
 	WHERE ` + pg.GateOpen + `
 )
-INSERT INTO fanmail.messages (id, created_at, tenant_id, agent_id, event_id, raw_id, raw_size)
-SELECT id, coalesce($2, now()), tenant_id, agent_id, event_id, raw_id, raw_size
-FROM unnest($1::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::uuid[], $7::bigint[]) AS t (id, tenant_id, agent_id, event_id, raw_id, raw_size)
+INSERT INTO fanmail.messages (id, created_at, tenant_id, agent_id, event_id, raw_id, raw_size, shared)
+SELECT id, coalesce($2, now()), tenant_id, agent_id, event_id, raw_id, raw_size, shared
+FROM unnest($1::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::uuid[], $7::bigint[], $10::boolean[]) AS t (id, tenant_id, agent_id, event_id, raw_id, raw_size, shared)
 WHERE ` + pg.GateOpen
 
 // Mail is a raw mail and its messages, of which ID, TenantID, AgentID and EventID are read.
@@ -55,6 +55,7 @@ func QueueMails(b *pgx.Batch, at time.Time, mails []Mail) {
 		agents       []string
 		evs, ofMails []events.ID
 		sizes        []int64
+		shared       []bool
 	)
 	for _, mail := range mails {
 		of, size := mail.ID, int64(len(mail.Raw))
@@ -73,9 +74,10 @@ func QueueMails(b *pgx.Batch, at time.Time, mails []Mail) {
 		for _, m := range mail.Messages {
 			ids, tenants, agents, evs = append(ids, m.ID), append(tenants, m.TenantID), append(agents, m.AgentID), append(evs, m.EventID)
 			ofMails, sizes = append(ofMails, of), append(sizes, size)
+			shared = append(shared, len(mail.Messages) > 1)
 		}
 	}
-	b.Queue(insertMails, ids, pgtype.Timestamptz{Time: at, Valid: !at.IsZero()}, tenants, agents, evs, ofMails, sizes, rawIDs, raws)
+	b.Queue(insertMails, ids, pgtype.Timestamptz{Time: at, Valid: !at.IsZero()}, tenants, agents, evs, ofMails, sizes, rawIDs, raws, shared)
 }
 
 const messageColumns = `id, created_at, tenant_id, agent_id, event_id, raw_id, raw_size`

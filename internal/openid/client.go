@@ -140,6 +140,10 @@ func (c *Client) Finish(ctx context.Context, b Begun, answer url.Values) (Identi
 	if b.State == "" || subtle.ConstantTimeCompare([]byte(answer.Get("state")), []byte(b.State)) != 1 {
 		return Identity{}, fmt.Errorf("%w: the state is not that of the sign-in that was begun", ErrRefused)
 	}
+	// RFC 9207: an answer that another provider gave, where the answer says whose it is.
+	if iss := answer.Get("iss"); iss != "" && iss != c.config.Issuer {
+		return Identity{}, fmt.Errorf("%w: the answer is of another provider", ErrRefused)
+	}
 	if code := answer.Get("error"); code != "" {
 		return Identity{}, fmt.Errorf("%w: the provider answered %q", ErrRefused, code)
 	}

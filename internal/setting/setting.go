@@ -37,6 +37,9 @@ var options = strings.NewReplacer(
 	"set --blobs (FANMAIL_BLOBS) to that of ingest", "run a dispatcher that has that of ingest",
 	"FANMAIL_BLOBS", "the setting of the blob store",
 	"FANMAIL_MILTER", "the setting of the filters",
+	"FANMAIL_ALERT_RELAY_PASSWORD_FILE", "the relay's password file",
+	"FANMAIL_ALERT_RELAY", "the setting of the relay",
+	"FANMAIL_ALERT_FROM", "the setting of the sender",
 	"FANMAIL_STREAMS=external lets this process create none", "this process may create none",
 )
 

@@ -14,7 +14,7 @@ const (
 	// Active webhooks get their deliveries.
 	Active Status = iota
 	// Disabled webhooks' deliveries wait in the table. Paused ones have this status too,
-	// and those whose secrets can't be opened.
+	// those that are polled, and those whose secrets can't be opened.
 	Disabled
 	// Deleted webhooks' deliveries end as failed.
 	Deleted
