@@ -57,6 +57,7 @@ type Activity struct {
 type activityQuery struct {
 	Window    string   `query:"window" enum:"1h,24h,7d,30d" default:"24h"`
 	WebhookID []string `query:"webhook_id,explode" maxItems:"100" doc:"Only this webhook; may be repeated."`
+	Waiting   bool     `query:"waiting" default:"true" doc:"false: leave out what waits, which GET /v1/stats counts too. waiting is then 0 and next_due null."`
 	Lanes     bool     `query:"lanes" doc:"Also ask the dispatchers for the lanes."`
 }
 
@@ -79,7 +80,7 @@ func (s *server) getActivity(ctx context.Context, in *activityQuery) (*body[Acti
 		}
 		ids, named[id] = append(ids, id), true
 	}
-	found, more, err := s.store.Activity(ctx, tenant(ctx), ids, w.length, w.buckets)
+	found, more, err := s.store.Activity(ctx, tenant(ctx), ids, in.Waiting, w.length, w.buckets)
 	if err != nil {
 		return nil, err
 	}

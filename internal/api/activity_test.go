@@ -48,6 +48,10 @@ func TestActivityIsOfTheTenantAndOfEachWebhookOverTime(t *testing.T) {
 	require.EqualValues(t, 3, busy["waiting"])
 	require.NotEmpty(t, busy["next_due"])
 	require.Nil(t, busy["lane"])
+	short := c.do("GET", "/v1/activity?waiting=false", nil).want(t, 200)
+	require.Equal(t, got.json["total"], short.json["total"])
+	require.EqualValues(t, 0, short.json["webhooks"].([]any)[0].(map[string]any)["waiting"])
+	require.Nil(t, short.json["webhooks"].([]any)[0].(map[string]any)["next_due"])
 	sum := map[string]float64{}
 	estimated := 0
 	for _, b := range busy["buckets"].([]any) {

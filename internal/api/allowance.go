@@ -19,6 +19,14 @@ import (
 func (s *server) defaultQuota() tenancy.Quota {
 	q := tenancy.DefaultQuota()
 	q.RequestsPerSecond, q.Webhooks = int64(s.rateLimit), int64(s.limits.WebhooksPerTenant)
+	for _, f := range []struct {
+		days *int64
+		kept time.Duration
+	}{{&q.EventDays, s.kept.Events}, {&q.DeliveryDays, s.kept.Deliveries}, {&q.MailDays, s.kept.Mail}} {
+		if f.kept > 0 {
+			*f.days = int64(f.kept / (24 * time.Hour))
+		}
+	}
 	return q
 }
 

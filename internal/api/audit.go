@@ -11,7 +11,6 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/audit"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
-	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
 // auditEntry is one change of the audit log.
@@ -51,12 +50,9 @@ func (s *server) listAudit(ctx context.Context, in *auditQuery) (*body[list[audi
 	if err != nil {
 		return nil, err
 	}
-	of := in.TenantID
-	if me := caller(ctx); !me.Operator() {
-		if !of.IsZero() && of != me.TenantID {
-			return nil, subscribers.ErrNotFound
-		}
-		of = me.TenantID
+	of, err := listed(ctx, in.TenantID)
+	if err != nil {
+		return nil, err
 	}
 	found, end, err := audit.List(ctx, s.pool, audit.Filter{
 		TenantID: of, Since: in.Since.Time, Until: in.Until.Time, Actor: string(in.Actor), Operation: string(in.Operation), Object: string(in.Object),

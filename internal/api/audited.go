@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/audit"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 
 // pending is the entry of a request that is not written yet.
@@ -35,7 +37,18 @@ func auditing(ctx huma.Context, next func(huma.Context)) {
 	next(huma.WithValue(ctx, entryKey{}, p))
 }
 
-// record writes the entry of a request in the transaction of its change, once.
+// created is what names an object that a request without one in its path has made.
+func created(object json.RawMessage) string {
+	var named struct{ ID, Address, Domain, Name string }
+	_ = json.Unmarshal(object, &named)
+	return cmp.Or(named.ID, named.Address, named.Domain, named.Name)
+}
+
+// ofDeleted are the operations that change a deleted tenant.
+var ofDeleted = map[string]bool{"delete-tenant": true, "restore-tenant": true}
+
+// record writes the entry of a request in the transaction of its change, once. It refuses a change of a deleted tenant,
+// which an operator alone can ask for: nobody else is let in.
 func (p *pending) record(ctx context.Context, u *unit) error {
 	if p.written {
 		return nil
@@ -47,6 +60,8 @@ func (p *pending) record(ctx context.Context, u *unit) error {
 	}
 	if u.now == nil {
 		e.After = audit.Redact(p.body)
+	} else if e.Object == "" {
+		e.Object = created(e.After)
 	}
 	switch {
 	case !me.KeyID.IsZero():
@@ -66,6 +81,11 @@ func (p *pending) record(ctx context.Context, u *unit) error {
 		}
 		if e.TenantID.IsZero() && json.Unmarshal(p.body, &named) == nil {
 			e.TenantID = named.TenantID
+		}
+		if !e.TenantID.IsZero() && !ofDeleted[p.operation] {
+			if err := tenancy.InUse(ctx, u, e.TenantID); err != nil {
+				return err
+			}
 		}
 	}
 	if err := audit.Insert(ctx, u, e); err != nil {

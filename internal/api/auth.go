@@ -13,6 +13,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
+	"github.com/fanmail-dev/fanmail/subscribers"
 )
 
 // who says which callers may call an operation, and which right it takes. Start from
@@ -27,6 +28,8 @@ type who struct {
 	right tenancy.Rights
 	// silent: the audit log does not have the operation.
 	silent bool
+	// loud: the audit log has the operation although it only reads.
+	loud bool
 }
 
 var (
@@ -41,6 +44,10 @@ func (w who) needs(r tenancy.Rights) who { w.right = r; return w }
 // unaudited returns w for an operation that changes nothing, or that is called for each
 // event: the audit log does not have it.
 func (w who) unaudited() who { w.silent = true; return w }
+
+// audited returns w for an operation that only reads and that the audit log has all the same. Its
+// handler must call [record].
+func (w who) audited() who { w.loud = true; return w }
 
 // orPortal returns w for an operation that those with a portal link may call too. Its
 // handler must ask [tenancy.Principal.Shows].
@@ -72,6 +79,19 @@ func caller(ctx context.Context) *tenancy.Principal {
 
 // tenant is the tenant on which the request acts; zero for an operator that names none.
 func tenant(ctx context.Context) events.TenantID { return caller(ctx).TenantID }
+
+// listed is the tenant whose objects a list has that may be asked for those of one tenant, asked. An operator may ask for
+// any, and with a zero one for all. Another has its own, and does not learn of others.
+func listed(ctx context.Context, asked events.TenantID) (events.TenantID, error) {
+	me := caller(ctx)
+	if me.Operator() {
+		return asked, nil
+	}
+	if !asked.IsZero() && asked != me.TenantID {
+		return asked, subscribers.ErrNotFound
+	}
+	return me.TenantID, nil
+}
 
 // inProcess finds the principal of an in-process caller in a request's context.
 type inProcess struct{}

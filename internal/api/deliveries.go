@@ -32,7 +32,7 @@ type Delivery struct {
 	NextRetryAt    *time.Time        `json:"next_retry_at" doc:"When the delivery is due again; null once it is final."`
 	CreatedAt      time.Time         `json:"created_at"`
 	FinishedAt     *time.Time        `json:"finished_at"`
-	ExpiresAt      time.Time         `json:"expires_at"`
+	ExpiresAt      time.Time         `json:"expires_at" doc:"A delivery that is still pending then becomes failed. A retention below 30 days ends it earlier."`
 }
 
 func showDelivery(d subscribers.DeliveryRow) Delivery {

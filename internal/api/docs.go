@@ -48,6 +48,12 @@ func nullEnums(schemas map[string]*huma.Schema) {
 }
 
 func document(a huma.API) ([]byte, error) {
+	if err := describeRequests(a.OpenAPI()); err != nil {
+		return nil, err
+	}
+	if err := addSamples(a.OpenAPI()); err != nil {
+		return nil, err
+	}
 	nullEnums(a.OpenAPI().Components.Schemas.Map())
 	doc, err := json.MarshalIndent(a.OpenAPI(), "", "  ")
 	if err != nil {

@@ -69,7 +69,7 @@ type listDomainsInput struct {
 func (s *server) domainRoutes() {
 	register(s, anybody, huma.Operation{
 		OperationID: "create-domain", Method: http.MethodPost, Path: "/v1/domains", DefaultStatus: http.StatusCreated,
-		Summary: "Add a domain",
+		Summary: "Create a domain",
 		Description: "A tenant's key adds a domain that is not verified; publish its `record` in DNS, then verify it within 7 days. " +
 			"An operator's key gives a verified domain to the tenant `tenant_id`. A domain that the tenant has already is returned as it is.",
 	}, s.createDomain)

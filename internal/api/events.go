@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"mime"
 	"net/http"
 	"reflect"
@@ -55,9 +56,18 @@ type eventDetail struct {
 	Event
 	FanOut              fanOut          `json:"fan_out"`
 	Envelope            json.RawMessage `json:"envelope" doc:"The body of the POST, byte for byte."`
-	Deliveries          []Delivery      `json:"deliveries" doc:"Newest first."`
+	Deliveries          []eventDelivery `json:"deliveries" doc:"Newest first."`
 	DeliveriesTruncated bool            `json:"deliveries_truncated" doc:"There are more than 1000 deliveries."`
 }
+
+// eventDelivery is a delivery of an event.
+type eventDelivery struct {
+	Delivery
+	AttemptLog []attempt `json:"attempt_log,omitempty" doc:"With the parameter attempts, of the newest 20 deliveries that have attempts; absent otherwise."`
+}
+
+// maxEventAttempts is of how many deliveries of an event the attempts are read.
+const maxEventAttempts = 20
 
 // accepted is the response of POST /v1/events.
 type accepted struct {
@@ -178,7 +188,32 @@ func (s *server) addMails(ctx context.Context, list []Event) error {
 	return nil
 }
 
-func (s *server) getEvent(ctx context.Context, in *EventPath) (*body[eventDetail], error) {
+type eventInput struct {
+	EventPath
+	Attempts bool `query:"attempts" doc:"Adds the attempts of the newest 20 deliveries."`
+}
+
+// withAttempts are the deliveries of an event, with the attempts of the newest ones if they are asked for.
+func (s *server) withAttempts(ctx context.Context, rows []subscribers.DeliveryRow, asked bool) ([]eventDelivery, error) {
+	out := make([]eventDelivery, len(rows))
+	for i, d := range rows {
+		out[i].Delivery = showDelivery(d)
+	}
+	if !asked || len(rows) == 0 {
+		return out, nil
+	}
+	newest := rows[:min(len(rows), maxEventAttempts)]
+	logs, err := s.store.AttemptsOf(ctx, newest)
+	if err != nil {
+		return nil, err
+	}
+	for i, d := range newest {
+		out[i].AttemptLog = showAttempts(logs[d.ID])
+	}
+	return out, nil
+}
+
+func (s *server) getEvent(ctx context.Context, in *eventInput) (*body[eventDetail], error) {
 	rec, envelope, err := outbox.Find(ctx, s.pool, tenant(ctx), in.ID)
 	if err != nil {
 		return nil, err // no rows: 404
@@ -191,16 +226,16 @@ func (s *server) getEvent(ctx context.Context, in *EventPath) (*body[eventDetail
 	if err != nil {
 		return nil, err
 	}
-	if caller(ctx).Portal() {
-		return reply(eventDetail{Event: showEvent(rec), Envelope: envelope, Deliveries: showDeliveries(found)}), nil
+	portal := caller(ctx).Portal()
+	if len(found) > maxEventDeliveries && !portal {
+		found, out.DeliveriesTruncated = found[:maxEventDeliveries], true
+	}
+	if out.Deliveries, err = s.withAttempts(ctx, found, in.Attempts); err != nil || portal {
+		return reply(out), err
 	}
 	if out.FanOut, err = s.fanOutOf(ctx, &rec); err != nil {
 		return nil, err
 	}
-	if len(found) > maxEventDeliveries {
-		found, out.DeliveriesTruncated = found[:maxEventDeliveries], true
-	}
-	out.Deliveries = showDeliveries(found)
 	return reply(out), nil
 }
 
@@ -255,7 +290,11 @@ func (s *server) createEvent(ctx context.Context, in *struct {
 		if err := mailbox.CheckAgents(ctx, u, ev.TenantID, "agent_id", ev.AgentID); err != nil {
 			return used, err
 		}
-		done, err := outbox.InsertPrepared(ctx, u, []outbox.Prepared{prepared.Counted()})
+		faults, err := s.types.Check(ctx, u, []events.Event{ev})
+		if err = errors.Join(append(faults, err)...); err != nil {
+			return used, err
+		}
+		done, err := outbox.InsertPrepared(ctx, u, []outbox.Prepared{prepared.Counted().Checked()})
 		if err != nil {
 			return used, err
 		}

@@ -159,6 +159,13 @@ func TestADeliverysDetailsAndItsRetry(t *testing.T) {
 	require.Equal(t, "<oops>", first["response"])
 	require.Equal(t, "failed", got.text("status"))
 	require.EqualValues(t, 500, got.json["last_status_code"])
+	ofEvent := func(query string) map[string]any {
+		list := c.do("GET", "/v1/events/"+got.text("event_id")+query, nil).want(t, 200).json["deliveries"].([]any)
+		require.Len(t, list, 1)
+		return list[0].(map[string]any)
+	}
+	require.Equal(t, log, ofEvent("?attempts=true")["attempt_log"], "an event has the attempts of its deliveries")
+	require.NotContains(t, ofEvent(""), "attempt_log")
 
 	retried := c.do("POST", "/v1/deliveries/"+dID+"/retry", nil).want(t, 200)
 	require.Equal(t, "pending", retried.text("status"))
@@ -181,6 +188,7 @@ func TestADeliverysDetailsAndItsRetry(t *testing.T) {
 	log = c.do("GET", "/v1/deliveries/"+dID, nil).want(t, 200).json["attempt_log"].([]any)
 	require.Len(t, log, 1, "a success at the first attempt has no row of its own")
 	require.EqualValues(t, 204, log[0].(map[string]any)["status_code"])
+	require.Equal(t, log, ofEvent("?attempts=true")["attempt_log"])
 
 	set(`status = 'failed', expires_at = now()`)
 	require.Contains(t, c.do("POST", "/v1/deliveries/"+dID+"/retry", nil).want(t, 409).text("detail"), "expired")

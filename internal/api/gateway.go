@@ -13,7 +13,7 @@ import (
 
 // authSettings are credentials, in requests and answers.
 type authSettings struct {
-	Type         string   `json:"type" enum:"basic,oauth2,mtls"`
+	Type         string   `json:"type" enum:"basic,oauth2,mtls,creds"`
 	Username     string   `json:"username,omitempty" doc:"Of basic."`
 	Password     string   `json:"password,omitempty" doc:"Of basic. Shown as ***."`
 	TokenURL     string   `json:"token_url,omitempty" doc:"Of oauth2: where a token is asked for with the grant of client credentials. The rules of a webhook's url apply."`
@@ -22,6 +22,7 @@ type authSettings struct {
 	Scopes       []string `json:"scopes,omitempty" doc:"Of oauth2; at most 20."`
 	Certificate  string   `json:"certificate,omitempty" doc:"Of mtls: the client certificate and its chain, in PEM."`
 	PrivateKey   string   `json:"private_key,omitempty" doc:"Of mtls: the key of the certificate, in PEM, without a passphrase. Shown as ***."`
+	Credentials  string   `json:"credentials,omitempty" doc:"Of creds, for a broker: the text of a .creds file, with the user's JWT and key, or the seed of a user's nkey. Shown as ***."`
 }
 
 func (a *authSettings) settings() *subscribers.Auth {
@@ -83,41 +84,14 @@ func showRetry(p *subscribers.Retry) *shownRetry {
 	return &shown
 }
 
-// eventPattern is what a webhook can ask for: a type, or * for all.
-type eventPattern string
-
-// Schema lists the catalogue and *.
-func (eventPattern) Schema(r huma.Registry) *huma.Schema {
-	s := *eventType("").Schema(r)
-	s.Enum = append([]any{string(subscribers.EveryType)}, s.Enum...)
-	s.Description = "A type, or * alone for every type, operational and later ones included."
-	return &s
-}
-
-func eventPatterns(in []eventPattern) []events.Type {
-	out := make([]events.Type, len(in))
-	for i, t := range in {
-		out[i] = events.Type(t)
-	}
-	return out
-}
-
-func showPatterns(in []events.Type) []eventPattern {
-	out := make([]eventPattern, len(in))
-	for i, t := range in {
-		out[i] = eventPattern(t)
-	}
-	return out
-}
-
 // GatewaySettings are what gateways in front of an endpoint ask for, in the body of
 // POST /v1/webhooks.
 type GatewaySettings struct {
 	Headers map[string]string `json:"headers,omitempty" example:"{\"X-Api-Key\":\"secret\"}" doc:"Sent with each request. At most 20 headers, with 4096 bytes of names and values; those that Fanmail sets itself and those of the connection are refused. The values are secrets, shown as ***."`
-	Auth    *authSettings     `json:"auth,omitempty" doc:"Credentials for the endpoint."`
+	Auth    *authSettings     `json:"auth,omitempty" doc:"Credentials for the endpoint: basic, oauth2 or mtls; for a broker: basic, mtls or creds."`
 	CA      string            `json:"ca,omitempty" doc:"Certificates in PEM to trust beside the system's."`
 	Retry   *retrySettings    `json:"retry,omitempty" doc:"When a delivery is attempted again; absent: the default schedule."`
-	Timeout int               `json:"timeout,omitempty" minimum:"1" maximum:"30" default:"15" doc:"The time for an attempt, in seconds, from dialling to the end of the answer."`
+	Timeout int               `json:"timeout,omitempty" minimum:"1" maximum:"30" doc:"The time for an attempt, in seconds, from dialling to the end of the answer. Absent: 15."`
 	Ed25519 bool              `json:"ed25519,omitempty" doc:"Gives each request a v1a signature of Standard Webhooks beside the HMAC. public_key verifies it."`
 	EnvelopeSettings
 }

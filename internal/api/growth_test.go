@@ -57,7 +57,7 @@ func TestDomainsHaveAQuotaAndAnEnd(t *testing.T) {
 	w.operator.do("POST", "/v1/domains", map[string]any{"tenant_id": c.tenantID, "domain": "given.example"}).want(t, 201)
 	_, err := w.pool.Exec(t.Context(), `UPDATE fanmail.domains SET created_at = created_at - interval '7 days 1 second' WHERE name <> 'b.example'`)
 	require.NoError(t, err)
-	_, err = retention.Run(t.Context(), w.pool, mailbox.RetentionRules())
+	_, err = retention.Run(t.Context(), w.pool, mailbox.RetentionRules(retention.Policy{}))
 	require.NoError(t, err)
 	require.Equal(t, []string{"b.example", "given.example"}, c.do("GET", "/v1/domains", nil).want(t, 200).ids(t, "domain"))
 }
@@ -94,7 +94,7 @@ func TestWhatIsDeletedLeavesTheTables(t *testing.T) {
 	require.Equal(t, 1, w.rows(`SELECT count(*) FROM fanmail.webhooks WHERE description = '' AND filter_labels = '{}' AND filter_agent_ids = '{}'`))
 	key := c.do("POST", "/v1/keys", map[string]any{}).want(t, 201).text("id")
 	c.do("DELETE", "/v1/keys/"+key, nil).want(t, 204)
-	rules := append(subscribers.RetentionRules(), api.RetentionRules(0)...)
+	rules := append(subscribers.RetentionRules(retention.Policy{}), api.RetentionRules(0)...)
 	age := func() {
 		_, err := w.pool.Exec(t.Context(), `UPDATE fanmail.webhooks SET deleted_at = deleted_at - interval '30 days 1 second'`)
 		require.NoError(t, err)

@@ -18,9 +18,11 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/blobs"
+	"github.com/fanmail-dev/fanmail/internal/eventschema"
 	"github.com/fanmail-dev/fanmail/internal/keyring"
 	"github.com/fanmail-dev/fanmail/internal/operator"
 	"github.com/fanmail-dev/fanmail/internal/replay"
+	"github.com/fanmail-dev/fanmail/internal/retention"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/internal/usage"
 	"github.com/fanmail-dev/fanmail/outbox"
@@ -50,6 +52,8 @@ type Options struct {
 	// Usage holds tenants to their quotas of the day. Close it when the handler has
 	// ended. nil: a counter of the handler's own.
 	Usage *usage.Counter
+	// Kept says for how long the installation keeps rows. Its times are whole days.
+	Kept retention.Policy
 	// Blobs holds large raw mails; nil: the database has all.
 	Blobs blobs.Store
 	// Log takes log messages; nil: silent.
@@ -78,8 +82,6 @@ type Options struct {
 	// Stopping ends the open tails of events when it is closed, so that they do
 	// not delay the process's shutdown. nil: only their clients end them.
 	Stopping <-chan struct{}
-	// Version of the build, for the OpenAPI document. Defaults to "dev".
-	Version string
 }
 
 // NewHandler returns the handler of the whole API. An error names the option
@@ -108,9 +110,9 @@ func NewHandler(o Options) (http.Handler, error) {
 	hooks := subscribers.NewStore(o.Pool, o.Limits).WithKeyring(o.Secrets)
 	s := &server{
 		pool: o.Pool, nc: o.NC, waker: outbox.NewWaker(o.NC), js: o.JS, resolver: resolver(o.DNSServer), limits: o.Limits.WithDefaults(), store: hooks, secrets: o.Secrets, blobs: o.Blobs, replays: replay.NewStore(o.Pool).Reading(hooks),
-		proxies: o.TrustedProxies, publicURL: o.PublicURL, ownSecret: rand.Text(), log: o.Log, metrics: m, maxBody: o.MaxBodyBytes, rates: newRates(), rateLimit: o.RateLimit, usage: o.Usage, memory: newMemoryBudget(), ready: o.Ready,
-		tails: openCounts{byTenant: map[events.TenantID]int64{}}, lookups: openCounts{byTenant: map[events.TenantID]int64{}}, delivering: openCounts{byTenant: map[events.TenantID]int64{}},
-		previews: openCounts{byTenant: map[events.TenantID]int64{}}, stopping: o.Stopping,
+		proxies: o.TrustedProxies, publicURL: o.PublicURL, ownSecret: rand.Text(), log: o.Log, metrics: m, maxBody: o.MaxBodyBytes, rates: newRates(), rateLimit: o.RateLimit, kept: o.Kept.Within(), usage: o.Usage, memory: newMemoryBudget(), ready: o.Ready,
+		tails: openCounts{byTenant: map[events.TenantID]int64{}}, polls: openCounts{byTenant: map[events.TenantID]int64{}}, lookups: openCounts{byTenant: map[events.TenantID]int64{}}, delivering: openCounts{byTenant: map[events.TenantID]int64{}},
+		previews: openCounts{byTenant: map[events.TenantID]int64{}}, exports: openCounts{byTenant: map[events.TenantID]int64{}}, stopping: o.Stopping, types: eventschema.NewChecker(),
 	}
 	s.view, s.doctor.check = operator.New(o.Pool, o.NC, o.JS), o.Doctor
 	if s.log == nil {
@@ -127,7 +129,7 @@ func NewHandler(o Options) (http.Handler, error) {
 		s.ready = o.Pool.Ping
 	}
 	mux := http.NewServeMux()
-	s.api = humago.New(mux, config(o.Version))
+	s.api = humago.New(mux, config())
 	s.routes()
 	if err := docRoutes(s.api, mux); err != nil {
 		return nil, err
@@ -149,29 +151,33 @@ func (s *server) routes() {
 	s.agentDeliveryRoutes()
 	s.domainRoutes()
 	s.webhookRoutes()
+	s.pollRoutes()
 	s.deliveryRoutes()
+	s.eventTypeRoutes()
 	s.eventRoutes()
 	s.matchRoutes()
 	s.requestRoutes()
 	s.replayRoutes()
 	s.bulkRetryRoutes()
 	s.messageRoutes()
+	s.erasureRoutes()
 	s.attachmentRoutes()
 	s.fieldRoutes()
 	s.statsRoutes()
 	s.activityRoutes()
 	s.tailRoutes()
+	s.exportRoutes()
 	s.operatorRoutes()
 }
 
 // OpenAPI returns the API's OpenAPI 3.1 document, the same as GET /openapi.json.
 // It needs no database.
-func OpenAPI(version string) ([]byte, error) {
+func OpenAPI() ([]byte, error) {
 	m, err := newMetrics(nil)
 	if err != nil {
 		return nil, err
 	}
-	s := &server{metrics: m, maxBody: DefaultMaxBodyBytes, api: humago.New(http.NewServeMux(), config(version))}
+	s := &server{metrics: m, maxBody: DefaultMaxBodyBytes, api: humago.New(http.NewServeMux(), config())}
 	s.routes()
 	return document(s.api)
 }

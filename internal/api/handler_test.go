@@ -19,18 +19,19 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/fanmail-dev/fanmail/internal/api"
+	"github.com/fanmail-dev/fanmail/internal/release"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
 func TestHealthDocumentAndPage(t *testing.T) {
 	t.Parallel()
 	ready := errors.New("no broker at nats://user:password@broker")
-	w := start(t, func(o *api.Options) { o.Ready = func(context.Context) error { return ready }; o.Version = "v1.2.3" })
+	w := start(t, func(o *api.Options) { o.Ready = func(context.Context) error { return ready } })
 	nobody := client{w: w}
 	nobody.do("GET", "/healthz", nil).want(t, 200)
 	require.NotContains(t, string(nobody.do("GET", "/readyz", nil).want(t, 503).raw), "password")
 	doc := nobody.do("GET", "/openapi.json", nil).want(t, 200)
-	require.Equal(t, "v1.2.3", doc.json["info"].(map[string]any)["version"])
+	require.Equal(t, release.Version(), doc.json["info"].(map[string]any)["version"])
 	require.Regexp(t, `^3\.1`, doc.text("openapi"))
 	page := nobody.do("GET", "/docs", nil).want(t, 200)
 	require.Contains(t, page.header.Get("Content-Type"), "text/html")

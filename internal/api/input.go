@@ -22,6 +22,24 @@ func (t *storedText) Resolve(_ huma.Context, at *huma.PathBuffer) []error {
 	return faults(at, input.Text(string(*t)))
 }
 
+// webhookRef is the id of a webhook in a list of a body. As an [events.WebhookID] a malformed one would be a fault of
+// the whole body.
+type webhookRef string
+
+// Resolve checks the id.
+func (w *webhookRef) Resolve(_ huma.Context, at *huma.PathBuffer) []error {
+	if _, err := events.Parse[events.WebhookKind](string(*w)); err != nil {
+		return faults(at, err.Error())
+	}
+	return nil
+}
+
+// id is the id, which Resolve has checked.
+func (w webhookRef) id() events.WebhookID {
+	id, _ := events.Parse[events.WebhookKind](string(w))
+	return id
+}
+
 // instant is a time of a request. [input.Time] says which times are accepted; the
 // zero time means that it is absent.
 type instant struct{ time.Time }

@@ -24,6 +24,7 @@ func TestAnotherTenantsKeySeesNothingOnAnyRoute(t *testing.T) {
 	address := "owner@example.com"
 	owner.do("POST", "/v1/agents", map[string]any{"address": address}).want(t, 201)
 	owner.do("POST", "/v1/domains", map[string]any{"domain": "owner.example"}).want(t, 201)
+	owner.do("POST", "/v1/event-types", map[string]any{"name": "secretly.owned"}).want(t, 201)
 	hook := owner.webhook()
 	test := owner.do("POST", "/v1/webhooks/"+hook+"/test", nil).want(t, 202)
 	eventID, deliveryID := test.text("event_id"), test.text("id")
@@ -31,36 +32,41 @@ func TestAnotherTenantsKeySeesNothingOnAnyRoute(t *testing.T) {
 	replay := owner.do("POST", "/v1/replays", map[string]any{"since": "2026-01-01T00:00:00Z", "mode": "all"}).want(t, 202).text("id")
 	message := insertMessage(ctx, t, w, owner, eventID, fmt.Appendf(nil, parcel, "x"))
 
+	erasure := owner.do("POST", "/v1/erasures", map[string]any{"address": "nobody@shop.example"}).want(t, 202).text("id")
 	link := owner.do("POST", "/v1/portal-links", map[string]any{"webhook_ids": []string{hook}}).want(t, 201).text("id")
 	params := map[string]string{
 		"/v1/portal-links/{id}": link,
-		"/v1/agents/{address}":  address, "/v1/domains/{domain}": "owner.example", "/v1/webhooks/{id}": hook, "/v1/deliveries/{id}": deliveryID,
+		"/v1/agents/{address}":  address, "/v1/domains/{domain}": "owner.example", "/v1/event-types/{name}": "secretly.owned", "/v1/webhooks/{id}": hook, "/v1/deliveries/{id}": deliveryID,
 		"/v1/tenants/{id}": owner.tenantID,
 		"/v1/events/{id}":  eventID, "/v1/keys/{id}": key, "/v1/messages/{id}": message, "/v1/replays/{id}": replay,
+		"/v1/erasures/{id}": erasure,
 	}
 	bodies := map[string]any{
 		"create-portal-link":       map[string]any{"webhook_ids": []string{hook}},
+		"ack-webhook":              map[string]any{"delivery_ids": []string{deliveryID}},
 		"retry-webhook-deliveries": map[string]any{"since": "2026-01-01T00:00:00Z"},
 		"create-agent":             map[string]any{"address": address}, "change-agent": map[string]any{"webhook_url": hookURL},
 		"change-quota":   map[string]any{"keys": 1},
-		"change-webhook": map[string]any{"enabled": false},
+		"change-tenant":  map[string]any{"alert_addresses": []string{}},
+		"change-webhook": map[string]any{"enabled": false}, "change-event-type": map[string]any{"deprecated": true},
 		"create-webhook": map[string]any{"url": hookURL, "events": []string{"email.sent"}, "filters": map[string]any{"agent_ids": []string{address}}},
 		"create-event":   map[string]any{"type": "email.sent", "data": map[string]any{}, "agent_id": address},
 		"create-replay":  map[string]any{"since": "2026-01-01T00:00:00Z", "mode": "all", "webhook_id": hook},
 		"preview-replay": map[string]any{"since": "2026-01-01T00:00:00Z", "mode": "all", "webhook_id": hook},
 		"create-key":     map[string]any{"tenant_id": owner.tenantID},
+		"create-erasure": map[string]any{"address": "ann"},
 	}
 	// Routes without an id in their path, with the status for another tenant.
 	without := map[string]int{
-		"list-audit":         200,
+		"list-audit": 200, "export-tenant": 200, "create-erasure": 422, "list-erasures": 200,
 		"create-portal-link": 404, "list-portal-links": 200,
-		"create-tenant": 403, "list-tenants": 403, "create-agent": 422, "create-domain": 422, "list-domains": 200, "create-webhook": 422, "create-event": 422, "create-key": 404, "create-replay": 404,
+		"create-tenant": 403, "list-tenants": 403, "create-agent": 422, "create-domain": 422, "list-domains": 200, "create-event-type": 422, "list-event-types": 200, "create-webhook": 422, "create-event": 422, "create-key": 404, "create-replay": 404,
 		"preview-replay": 404, "get-activity": 200, "get-stats": 200, "tail-events": 503, "list-agents": 200, "list-webhooks": 200, "list-events": 200, "list-all-deliveries": 200, "list-keys": 200, "list-replays": 200,
 		"get-operator-stats": 403, "get-operator-top": 403, "get-operator-doctor": 403,
 	}
-	secretWords := []string{link, address, hook, deliveryID, eventID, key, message, replay, owner.tenantID}
+	secretWords := []string{link, address, "secretly.owned", hook, deliveryID, eventID, key, message, replay, erasure, owner.tenantID}
 
-	doc, err := api.OpenAPI("")
+	doc, err := api.OpenAPI()
 	require.NoError(t, err)
 	var parsed struct {
 		Paths map[string]map[string]struct {

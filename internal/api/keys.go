@@ -29,7 +29,7 @@ type createKeyInput struct {
 	Body struct {
 		TenantID events.TenantID `json:"tenant_id,omitempty" pattern:"^ten_[0-9a-fA-F]{32}$"`
 		Name     storedText      `json:"name,omitempty" doc:"At most 200 bytes."`
-		Scopes   []tenancy.Role  `json:"scopes,omitempty" enum:"admin,write,replay,read,send-only" maxItems:"16" doc:"The roles of the key. Defaults to admin."`
+		Scopes   []tenancy.Role  `json:"scopes,omitempty" enum:"admin,write,replay,read,send-only,consume" maxItems:"16" doc:"The roles of the key. Defaults to admin."`
 		// The maximum is [tenancy.MaxRateLimit].
 		RateLimit int          `json:"rate_limit,omitempty" minimum:"1" maximum:"100000" doc:"Requests a second. Defaults to the server's limit."`
 		Networks  []storedText `json:"networks,omitempty" maxItems:"32" example:"[\"192.0.2.0/24\"]" doc:"The source addresses from which the key is accepted, as networks or addresses. Defaults to all. Behind a proxy that the server doesn't know, all requests come from the proxy's address."`
@@ -268,12 +268,9 @@ func (s *server) listKeys(ctx context.Context, in *keyQuery) (*body[list[tenancy
 	if err != nil {
 		return nil, err
 	}
-	of := in.TenantID
-	if me := caller(ctx); !me.Operator() {
-		if !of.IsZero() && of != me.TenantID {
-			return nil, subscribers.ErrNotFound
-		}
-		of = me.TenantID
+	of, err := listed(ctx, in.TenantID)
+	if err != nil {
+		return nil, err
 	}
 	found, err := tenancy.ListKeys(ctx, s.pool, of, position(after), in.Limit+1)
 	if err != nil {

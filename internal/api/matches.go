@@ -38,8 +38,9 @@ type match struct {
 	FannedOut  bool             `json:"fanned_out"`
 	DeliveryID *string          `json:"delivery_id" doc:"The delivery that the fan-out made."`
 	Status     *string          `json:"status" enum:"pending,delivered,failed" nullable:"true" doc:"The delivery's status."`
-	Reason     *string          `json:"reason" enum:"waiting,created_later,disabled,deleted,type,agent_ids,conversation_ids,labels,settings_changed,test,unknown" nullable:"true" doc:"Why the event was not fanned out to the webhook."`
+	Reason     *string          `json:"reason" enum:"waiting,created_later,disabled,deleted,type,agent_ids,conversation_ids,labels,data,settings_changed,test,unknown" nullable:"true" doc:"Why the event was not fanned out to the webhook."`
 	Text       string           `json:"text" doc:"The same in words."`
+	Condition  *string          `json:"condition" doc:"The first condition that the event does not meet, as JSON, if the reason is data; else null."`
 	Certain    bool             `json:"certain" doc:"false: this is concluded from the present settings, and they have changed since the event."`
 	ChangedAt  *time.Time       `json:"changed_at" doc:"When what the conclusion is about changed last; null if it is certain."`
 	WantedNow  bool             `json:"wanted_now" doc:"Whether the webhook's present settings ask for the event. A replay with mode missed then sends it."`
@@ -55,6 +56,7 @@ var reasons = map[string]string{
 	subscribers.ReasonAgent:        "The webhook's filter agent_ids does not have the event's agent.",
 	subscribers.ReasonConversation: "The webhook's filter conversation_ids does not have the event's conversation.",
 	subscribers.ReasonLabel:        "The webhook's filter labels has none of the event's labels.",
+	subscribers.ReasonData:         "The webhook's filter data has a condition that the event does not meet: ",
 	subscribers.ReasonChanged:      "The webhook's events and filters select the event now. They were changed after the event.",
 	subscribers.ReasonTest:         "The event is a test. It was sent to the tested webhook alone.",
 	subscribers.ReasonUnknown:      "Nothing that is known kept the event from the webhook. It may have been imported, or its delivery has expired.",
@@ -67,6 +69,7 @@ var maybe = map[string]string{
 	subscribers.ReasonAgent:        "The webhook's filter agent_ids does not have the event's agent now. Its events or filters were changed after the event.",
 	subscribers.ReasonConversation: "The webhook's filter conversation_ids does not have the event's conversation now. Its events or filters were changed after the event.",
 	subscribers.ReasonLabel:        "The webhook's filter labels has none of the event's labels now. Its events or filters were changed after the event.",
+	subscribers.ReasonData:         "The webhook's filter data has a condition now that the event does not meet. Its events or filters were changed after the event. The condition: ",
 }
 
 func showMatch(m subscribers.Match) match {
@@ -80,6 +83,9 @@ func showMatch(m subscribers.Match) match {
 	out.Reason, out.Text = text(m.Reason), reasons[m.Reason]
 	if words := maybe[m.Reason]; !m.Certain && words != "" {
 		out.Text = words
+	}
+	if out.Condition = text(m.Condition); m.Condition != "" {
+		out.Text += m.Condition
 	}
 	return out
 }
@@ -102,7 +108,7 @@ func (s *server) listMatches(ctx context.Context, in *matchesQuery) (*body[list[
 	if err != nil {
 		return nil, err
 	}
-	rec, _, err := outbox.Find(ctx, s.pool, tenant(ctx), in.ID)
+	rec, envelope, err := outbox.Find(ctx, s.pool, tenant(ctx), in.ID)
 	if err != nil {
 		return nil, err // no rows: 404
 	}
@@ -115,7 +121,7 @@ func (s *server) listMatches(ctx context.Context, in *matchesQuery) (*body[list[
 	if err != nil {
 		return nil, err
 	}
-	found, end, err := s.store.Matches(ctx, &rec, state.State == "waiting", subscribers.OfTest(sent), after, in.Limit)
+	found, end, err := s.store.Matches(ctx, &rec, envelope, state.State == "waiting", subscribers.OfTest(sent), after, in.Limit)
 	if err != nil {
 		return nil, err
 	}

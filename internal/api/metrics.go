@@ -14,6 +14,7 @@ type metrics struct {
 	seconds   *prometheus.HistogramVec
 	limited   prometheus.Counter
 	overQuota *prometheus.CounterVec
+	polls     *pollMetrics
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -35,6 +36,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "fanmail_api_over_quota_total",
 			Help: "Requests rejected because the tenant's quota is used up, by limit. Requests a second are in fanmail_api_rate_limited_total.",
 		}, []string{"quota"}),
+		polls: newPollMetrics(),
 	}
 	// rate() misses the first refusal of a series that begins with it.
 	for _, quota := range []string{
@@ -45,7 +47,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.limited, m.overQuota} {
+	for _, c := range append(m.polls.collectors(), m.requests, m.seconds, m.limited, m.overQuota) {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}

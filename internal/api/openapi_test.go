@@ -1,14 +1,18 @@
 package api_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/require"
 
+	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/api"
 	"github.com/fanmail-dev/fanmail/internal/replay"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
@@ -23,7 +27,7 @@ var update = flag.Bool("update", false, "write openapi.json")
 // Tags of struct fields cannot refer to constants.
 func TestTheDocumentStatesTheLimitsOfTheCode(t *testing.T) {
 	t.Parallel()
-	doc, err := api.OpenAPI("")
+	doc, err := api.OpenAPI()
 	require.NoError(t, err)
 	var parsed struct {
 		Components struct {
@@ -57,7 +61,7 @@ const documentFile = "openapi.json"
 
 func TestTheDocumentInTheRepositoryIsCurrent(t *testing.T) {
 	t.Parallel()
-	doc, err := api.OpenAPI("")
+	doc, err := api.OpenAPI()
 	require.NoError(t, err)
 	if *update {
 		require.NoError(t, os.WriteFile(documentFile, doc, 0o600))
@@ -84,3 +88,65 @@ func TestTheDocumentInTheRepositoryIsCurrent(t *testing.T) {
 		}
 	}
 }
+
+// TestEachOperationHasSamplesThatFitItsSchemas: each body that a request must have, and each that a request is answered
+// with if nothing is wrong. The POSTs to webhooks are operations too.
+func TestEachOperationHasSamplesThatFitItsSchemas(t *testing.T) {
+	t.Parallel()
+	raw, err := api.OpenAPI()
+	require.NoError(t, err)
+	var doc struct {
+		Paths, Webhooks map[string]map[string]described
+		Components      json.RawMessage
+	}
+	require.NoError(t, json.Unmarshal(raw, &doc))
+	require.Len(t, doc.Webhooks, len(events.Catalogue()))
+	samples := 0
+	check := func(operation string, required bool, content map[string]media) {
+		for name, m := range content {
+			if name == "application/problem+json" || m.Example == nil && !required {
+				continue
+			}
+			require.NotNil(t, m.Example, "%s has no sample of %s: record it with the contract test in test/e2e", operation, name)
+			samples++
+			compiler := jsonschema.NewCompiler()
+			whole, err := jsonschema.UnmarshalJSON(strings.NewReader(`{"components":` + string(doc.Components) + `,"it":` + string(m.Schema) + `}`))
+			require.NoError(t, err)
+			require.NoError(t, compiler.AddResource("doc.json", whole))
+			schema, err := compiler.Compile("doc.json#/it")
+			require.NoError(t, err, operation)
+			value, err := jsonschema.UnmarshalJSON(bytes.NewReader(m.Example))
+			require.NoError(t, err)
+			require.NoError(t, schema.Validate(value), "%s: %s", operation, m.Example)
+		}
+	}
+	for _, part := range []map[string]map[string]described{doc.Paths, doc.Webhooks} {
+		for _, item := range part {
+			for _, op := range item {
+				for _, p := range op.Parameters {
+					require.True(t, p.In != "path" || p.Example != nil, "%s has no sample of %s in its path: record it with the contract test in test/e2e", op.OperationID, p.Name)
+				}
+				check(op.OperationID, op.RequestBody.Required, op.RequestBody.Content)
+				for _, answer := range op.Responses {
+					check(op.OperationID, true, answer.Content)
+				}
+			}
+		}
+	}
+	require.Greater(t, samples, 90)
+}
+
+type described struct {
+	OperationID string
+	Parameters  []struct {
+		Name, In string
+		Example  any
+	}
+	RequestBody struct {
+		Required bool
+		Content  map[string]media
+	}
+	Responses map[string]struct{ Content map[string]media }
+}
+
+type media struct{ Schema, Example json.RawMessage }

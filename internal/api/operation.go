@@ -9,6 +9,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/fanmail-dev/fanmail/internal/release"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 
@@ -19,12 +20,9 @@ var strict = sync.OnceFunc(func() {
 	huma.DefaultArrayNullable = false
 })
 
-func config(version string) huma.Config {
+func config() huma.Config {
 	strict()
-	if version == "" {
-		version = "dev"
-	}
-	c := huma.DefaultConfig("Fanmail", version)
+	c := huma.DefaultConfig("Fanmail", release.Version())
 	c.Info.Description = "Fanmail turns inbound mail into signed webhooks.\n\n" +
 		"Errors are RFC 9457 problems that name the wrong field. Lists are sorted newest first; `next_cursor` leads to the next page. " +
 		"Times are RFC 3339 in UTC. " + fmt.Sprintf("A POST with an `Idempotency-Key` takes effect once in %.0f hours.\n\n", idempotencyTTL.Hours()) +
@@ -67,7 +65,7 @@ func register[I, O any](s *server, w who, op huma.Operation, handle func(context
 		s.throttle,
 		s.whole,
 	}
-	audited := op.Method != http.MethodGet && !w.silent
+	audited := w.loud || op.Method != http.MethodGet && !w.silent
 	if audited {
 		op.Middlewares = append(op.Middlewares[:3:3], auditing, s.whole)
 	}

@@ -5,8 +5,6 @@ import (
 	"reflect"
 
 	"github.com/danielgtaylor/huma/v2"
-
-	"github.com/fanmail-dev/fanmail/events"
 )
 
 // optional is a field of a PATCH: absent, null or a value.
@@ -56,40 +54,6 @@ func (o *optional[T]) required(location string) (*T, error) {
 		return nil, fault(location, "must not be null")
 	}
 	return o.value, nil
-}
-
-// eventType is an event type of the catalogue, in requests.
-type eventType string
-
-// Schema lists the catalogue.
-func (eventType) Schema(huma.Registry) *huma.Schema {
-	s := &huma.Schema{Type: huma.TypeString}
-	for _, t := range events.Catalogue() {
-		s.Enum = append(s.Enum, string(t))
-	}
-	return s
-}
-
-// mailType is an event type that a tenant may create.
-type mailType string
-
-// Schema lists the catalogue without the operational types.
-func (mailType) Schema(huma.Registry) *huma.Schema {
-	s := &huma.Schema{Type: huma.TypeString}
-	for _, t := range events.Catalogue() {
-		if !t.Operational() {
-			s.Enum = append(s.Enum, string(t))
-		}
-	}
-	return s
-}
-
-func eventTypes(in []eventType) []events.Type {
-	out := make([]events.Type, len(in))
-	for i, t := range in {
-		out[i] = events.Type(t)
-	}
-	return out
 }
 
 // object is any JSON object, in the OpenAPI document.

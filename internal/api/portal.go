@@ -28,10 +28,10 @@ type newPortal struct {
 
 type createPortalInput struct {
 	Body struct {
-		WebhookIDs []events.WebhookID `json:"webhook_ids" minItems:"1" maxItems:"20" doc:"The webhooks that the link shows."`
-		ExpiresIn  lifetime           `json:"expires_in,omitempty" example:"24h" doc:"How long the link is valid, from 1m to 720h. Defaults to 1h."`
-		Origins    []storedText       `json:"origins,omitempty" maxItems:"10" example:"[\"https://app.example.com\"]" doc:"The origins whose pages may show the link in a frame. Defaults to none."`
-		Theme      tenancy.Theme      `json:"theme,omitempty" doc:"Colours, logo and language of the pages."`
+		WebhookIDs []webhookRef  `json:"webhook_ids" minItems:"1" maxItems:"20" doc:"The webhooks that the link shows."`
+		ExpiresIn  lifetime      `json:"expires_in,omitempty" example:"24h" doc:"How long the link is valid, from 1m to 720h. Defaults to 1h."`
+		Origins    []storedText  `json:"origins,omitempty" maxItems:"10" example:"[\"https://app.example.com\"]" doc:"The origins whose pages may show the link in a frame. Defaults to none."`
+		Theme      tenancy.Theme `json:"theme,omitempty" doc:"Colours, logo and language of the pages."`
 	} `nameHint:"PortalLinkSettings"`
 	host string
 }
@@ -75,8 +75,11 @@ func (s *server) createPortal(ctx context.Context, in *createPortalInput) (*body
 		return nil, fault("body.expires_in", "must end before %s, when the key that creates the link expires", me.ExpiresAt.Format(time.RFC3339))
 	}
 	want := tenancy.NewPortal{
-		TenantID: me.TenantID, Webhooks: slices.Clone(in.Body.WebhookIDs), Origins: texts(in.Body.Origins), Theme: in.Body.Theme,
+		TenantID: me.TenantID, Webhooks: make([]events.WebhookID, len(in.Body.WebhookIDs)), Origins: texts(in.Body.Origins), Theme: in.Body.Theme,
 		CreatedBy: me.KeyID, Lifetime: life, AllowHTTP: s.limits.AllowHTTP,
+	}
+	for i, ref := range in.Body.WebhookIDs {
+		want.Webhooks[i] = ref.id()
 	}
 	slices.SortFunc(want.Webhooks, func(a, b events.WebhookID) int { return slices.Compare(a[:], b[:]) })
 	want.Webhooks = slices.Compact(want.Webhooks)

@@ -30,7 +30,7 @@ func TestAPortalLinkAllowsItsOperationsAlone(t *testing.T) {
 	h, w := handler(t)
 	c := w.tenant()
 	c.do("POST", "/v1/agents", map[string]any{"address": "owner@example.com"}).want(t, 201)
-	mine, other := c.webhook(), c.webhook("events", []string{"*"}, "filters", map[string]any{"agent_ids": []string{"owner@example.com"}})
+	mine, other := c.webhook("filters", map[string]any{"data": map[string]any{"to.address": "owner@example.com"}}), c.webhook("events", []string{"*"}, "filters", map[string]any{"agent_ids": []string{"owner@example.com"}})
 	test := c.do("POST", "/v1/webhooks/"+mine+"/test", nil).want(t, 202)
 	hidden := c.do("POST", "/v1/webhooks/"+other+"/test", nil).want(t, 202)
 	message := insertMessage(t.Context(), t, w, c, test.text("event_id"), fmt.Appendf(nil, parcel, "x"))
@@ -113,6 +113,9 @@ func TestABadSettingOfAPortalLinkIsNamed(t *testing.T) {
 		names string
 	}{
 		{"webhook_ids", []string{}, "body.webhook_ids"},
+		{"webhook_ids", []string{hook, "nonsense"}, "body.webhook_ids[1]"},
+		{"webhook_ids", []string{hook[:20]}, "body.webhook_ids[0]"},
+		{"webhook_ids", []string{""}, "body.webhook_ids[0]"},
 		{"expires_in", "59s", "body.expires_in"},
 		{"expires_in", "721h", "body.expires_in"},
 		{"expires_in", "soon", "body.expires_in"},

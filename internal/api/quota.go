@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -25,7 +26,10 @@ type quotaValues struct {
 	BytesPerDay       int64 `json:"bytes_per_day" doc:"Bytes of mails, bodies of POST /v1/events and messages on a UTC day. A mail counts once for each tenant."`
 	ReplaysPerHour    int64 `json:"replays_per_hour" doc:"Replays created within an hour."`
 	Domains           int64 `json:"domains" doc:"Domains, verified or not. One that is not verified is deleted after 7 days."`
-	ChangesPerDay     int64 `json:"changes_per_day" doc:"Keys, agents, webhooks and domains created on a UTC day with the tenant's keys, also those that are deleted since."`
+	ChangesPerDay     int64 `json:"changes_per_day" doc:"Keys, agents, webhooks, domains and event types created on a UTC day with the tenant's keys, also those that are deleted since."`
+	EventDays         int64 `json:"event_days" doc:"For how many days events are kept."`
+	DeliveryDays      int64 `json:"delivery_days" doc:"For how many days deliveries and their attempts are kept; not longer than events. A delivery that is still pending then fails as expired."`
+	MailDays          int64 `json:"mail_days" doc:"For how many days messages and raw mail are kept."`
 }
 
 // quotaUse is what a tenant uses of its quota.
@@ -62,6 +66,9 @@ type quotaChange struct {
 	ReplaysPerHour    optional[int64] `json:"replays_per_hour,omitempty" minimum:"1" maximum:"1000000" nullable:"true"`
 	Domains           optional[int64] `json:"domains,omitempty" minimum:"1" maximum:"1000000" nullable:"true"`
 	ChangesPerDay     optional[int64] `json:"changes_per_day,omitempty" minimum:"1" maximum:"1000000000" nullable:"true"`
+	EventDays         optional[int64] `json:"event_days,omitempty" minimum:"3" maximum:"365" nullable:"true" doc:"Not longer than the installation keeps events; null: as long."`
+	DeliveryDays      optional[int64] `json:"delivery_days,omitempty" minimum:"3" maximum:"365" nullable:"true"`
+	MailDays          optional[int64] `json:"mail_days,omitempty" minimum:"3" maximum:"365" nullable:"true"`
 }
 
 type tenantPath struct {
@@ -80,7 +87,7 @@ func (s *server) quotaRoutes() {
 	}, s.getQuota)
 	register(s, anybody, huma.Operation{
 		OperationID: "change-quota", Method: http.MethodPatch, Path: "/v1/tenants/{id}/quota", Summary: "Change a tenant's quota",
-		Description: "For operators. What the tenant has above a new limit stays. Requests, tails and events follow the change at once.",
+		Description: "For operators. What the tenant has above a new limit stays. Requests, tails and events follow the change at once. Rows that are older than a new number of days are deleted within minutes, for good.",
 	}, s.changeQuota)
 }
 
@@ -120,6 +127,9 @@ func (s *server) showQuota(ctx context.Context, of events.TenantID, set tenancy.
 		{"replays_per_hour", set.ReplaysPerHour},
 		{"domains", set.Domains},
 		{"changes_per_day", set.ChangesPerDay},
+		{"event_days", set.EventDays},
+		{"delivery_days", set.DeliveryDays},
+		{"mail_days", set.MailDays},
 	} {
 		if f.value > 0 {
 			out.Set = append(out.Set, f.name)
@@ -154,6 +164,21 @@ func (s *server) showQuota(ctx context.Context, of events.TenantID, set tenancy.
 	return reply(out), nil
 }
 
+// keptWithin returns an [*events.FieldError] for the first time that is longer than the installation's.
+func (s *server) keptWithin(b *quotaChange) error {
+	most := s.defaultQuota()
+	for _, f := range []struct {
+		name   string
+		change optional[int64]
+		most   int64
+	}{{"event_days", b.EventDays, most.EventDays}, {"delivery_days", b.DeliveryDays, most.DeliveryDays}, {"mail_days", b.MailDays, most.MailDays}} {
+		if f.change.value != nil && *f.change.value > f.most {
+			return &events.FieldError{Field: f.name, Reason: fmt.Sprintf("is %d; the installation keeps them for %d days, and a tenant's time can only be shorter", *f.change.value, f.most)}
+		}
+	}
+	return nil
+}
+
 func (s *server) changeQuota(ctx context.Context, in *changeQuotaInput) (*body[quota], error) {
 	if err := visible(ctx, in.ID); err != nil {
 		return nil, err
@@ -186,6 +211,9 @@ func (s *server) changeQuota(ctx context.Context, in *changeQuotaInput) (*body[q
 			{b.ReplaysPerHour, &set.ReplaysPerHour},
 			{b.Domains, &set.Domains},
 			{b.ChangesPerDay, &set.ChangesPerDay},
+			{b.EventDays, &set.EventDays},
+			{b.DeliveryDays, &set.DeliveryDays},
+			{b.MailDays, &set.MailDays},
 		} {
 			switch {
 			case f.change.value != nil:
@@ -193,6 +221,9 @@ func (s *server) changeQuota(ctx context.Context, in *changeQuotaInput) (*body[q
 			case f.change.Set:
 				*f.to = 0
 			}
+		}
+		if err := s.keptWithin(b); err != nil {
+			return err
 		}
 		u.became(quotaValues(set))
 		return tenancy.SetQuota(ctx, u, in.ID, set)

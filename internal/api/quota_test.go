@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/internal/api"
+	"github.com/fanmail-dev/fanmail/internal/retention"
 	"github.com/fanmail-dev/fanmail/test/natstest"
 )
 
@@ -238,6 +239,7 @@ func TestAQuotaIsReadAndChanged(t *testing.T) {
 	require.Equal(t, map[string]any{
 		"requests_per_second": 700.0, "event_streams": 16.0, "keys": 100.0, "agents": 10_000.0, "webhooks": 50.0,
 		"events_per_second": 5000.0, "events_per_day": 5_000_000.0, "bytes_per_day": 21474836480.0, "replays_per_hour": 60.0, "domains": 100.0, "changes_per_day": 20_000.0,
+		"event_days": 30.0, "delivery_days": 30.0, "mail_days": 30.0,
 	}, got.json["limits"])
 	require.Empty(t, got.json["set"])
 	require.EqualValues(t, 1, got.json["used"].(map[string]any)["keys"])
@@ -254,4 +256,31 @@ func TestAQuotaIsReadAndChanged(t *testing.T) {
 	w.operator.do("PATCH", path, map[string]any{"mails": 1}).want(t, 422).names(t, "body.mails")
 	w.operator.do("GET", "/v1/tenants/ten_00000000000000000000000000000001/quota", nil).want(t, 404)
 	w.operator.do("PATCH", "/v1/tenants/ten_00000000000000000000000000000001/quota", map[string]any{"agents": 1}).want(t, 404)
+}
+
+func TestATenantsRetentionIsShorterThanTheInstallations(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	w := start(t, func(o *api.Options) { o.Kept = retention.Policy{Events: 14 * day, Mail: 10 * day} })
+	c, other := w.tenant(), w.tenant()
+	path := "/v1/tenants/" + c.tenantID + "/quota"
+	days := func(of client) []any {
+		limits := of.do("GET", "/v1/tenants/"+of.tenantID+"/quota", nil).want(t, 200).json["limits"].(map[string]any)
+		return []any{limits["event_days"], limits["delivery_days"], limits["mail_days"]}
+	}
+	require.Equal(t, []any{14.0, 14.0, 10.0}, days(c), "deliveries are kept no longer than events")
+	a := w.setQuota(c, map[string]any{"event_days": 7, "mail_days": 3})
+	require.Equal(t, []any{"event_days", "mail_days"}, a.json["set"])
+	require.Equal(t, []any{7.0, 7.0, 3.0}, days(c))
+	require.Equal(t, []any{14.0, 14.0, 10.0}, days(other))
+	for name, most := range map[string]int{"event_days": 14, "delivery_days": 14, "mail_days": 10} {
+		a := w.operator.do("PATCH", path, map[string]any{name: most + 1}).want(t, 422)
+		a.names(t, "body."+name)
+		require.Contains(t, string(a.raw), fmt.Sprintf("keeps them for %d days", most))
+		w.operator.do("PATCH", path, map[string]any{name: 2}).want(t, 422)
+		w.setQuota(c, map[string]any{name: most})
+		w.setQuota(c, map[string]any{name: nil})
+	}
+	require.Equal(t, []any{14.0, 14.0, 10.0}, days(c))
+	c.do("PATCH", path, map[string]any{"event_days": 3}).want(t, 403)
 }

@@ -54,6 +54,10 @@ func (b *boundedBody) abandon() {
 // badly with a 500.
 func (s *server) whole(ctx huma.Context, next func(huma.Context)) {
 	if ctx.Operation().RequestBody == nil {
+		if err := s.discard(ctx); err != nil {
+			s.refuse(ctx, err)
+			return
+		}
 		next(ctx)
 		return
 	}
@@ -70,6 +74,23 @@ func (s *server) whole(ctx huma.Context, next func(huma.Context)) {
 	request := r.WithContext(ctx.Context())
 	request.Body = io.NopCloser(bytes.NewReader(sent))
 	next(humago.NewContext(ctx.Operation(), request, w))
+}
+
+// discard reads the body of a request for an operation that has none. Package net/http notices only
+// after the end of a body that the client has gone: a poll would wait on, and lease deliveries to nobody.
+func (s *server) discard(ctx huma.Context) error {
+	r, _ := humago.Unwrap(ctx)
+	if r.Body == nil {
+		return nil
+	}
+	n, err := io.Copy(io.Discard, io.LimitReader(r.Body, s.maxBody+1))
+	switch {
+	case err != nil:
+		return unreadable(err)
+	case n > s.maxBody:
+		return problem(http.StatusRequestEntityTooLarge, "this operation ignores the request's body, which may have at most %d bytes", s.maxBody)
+	}
+	return nil
 }
 
 // unreadable is the response to a body that can't be read.

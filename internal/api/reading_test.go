@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fanmail-dev/fanmail/internal/api"
+	"github.com/fanmail-dev/fanmail/test/natstest"
 )
 
 // unfinished sends the headers of a request that announces a body, and sends no
@@ -60,8 +63,6 @@ func TestARefusalWaitsForNoBodyAndClosesTheConnection(t *testing.T) {
 			{c, "POST", "/v1/tenants", 403},
 			{c, "POST", "/v1/nothing", 404},
 			{c, "PUT", "/v1/webhooks", 405},
-			{c, "GET", "/v1/webhooks", 200},
-			{c, "DELETE", "/v1/agents/none@example.com", 404},
 			{nobody, "GET", "/healthz", 200},
 			{nobody, "GET", "/openapi.json", 200},
 		} {
@@ -77,7 +78,38 @@ func TestABodyThatDoesNotComeIsARequestTimeout(t *testing.T) {
 	for _, path := range []string{"/v1/webhooks", "/v1/events"} {
 		require.Equal(t, 408, c.unfinished("POST", path, "Content-Length: 1000").StatusCode)
 	}
+	require.Equal(t, 408, c.unfinished("GET", "/v1/webhooks", "Content-Length: 1000").StatusCode)
+	require.Equal(t, 408, c.unfinished("DELETE", "/v1/agents/none@example.com", "Transfer-Encoding: chunked").StatusCode)
 	require.Equal(t, 408, c.unfinished("POST", "/v1/agents", "Content-Length: 1000\r\nIdempotency-Key: k").StatusCode)
+}
+
+func TestABodyOfAnOperationThatHasNoneIsIgnoredUpToTheLimit(t *testing.T) {
+	t.Parallel()
+	w := start(t, func(o *api.Options) { o.MaxBodyBytes = 1000 })
+	c := w.tenant()
+	c.do("GET", "/v1/webhooks", strings.Repeat("x", 1000)).want(t, 200)
+	c.do("GET", "/v1/webhooks", strings.Repeat("x", 1001)).want(t, 413)
+}
+
+// The response of a poll to a client that has gone would lease a delivery to nobody.
+func TestAPollEndsWithItsClientAlsoIfItHasABody(t *testing.T) {
+	t.Parallel()
+	nc, _ := natstest.Connect(t)
+	w := start(t, func(o *api.Options) { o.NC = nc })
+	c := w.tenant()
+	hook := "/v1/webhooks/" + c.pull()
+	idle := nc.NumSubscriptions()
+	for _, framed := range []string{"Content-Length: 4\r\n\r\nnull", "Transfer-Encoding: chunked\r\n\r\n4\r\nnull\r\n0\r\n\r\n"} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+		require.NoError(t, err)
+		_, err = fmt.Fprintf(conn, "GET %s/poll?wait=30 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer %s\r\n%s", hook, c.key, framed)
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return nc.NumSubscriptions() == idle+2 }, 20*time.Second, time.Millisecond, "it waits")
+		require.NoError(t, conn.Close())
+		require.Eventually(t, func() bool { return nc.NumSubscriptions() == idle }, 20*time.Second, time.Millisecond, "it ends before its 30 s are over")
+		d := c.do("POST", hook+"/test", nil).want(t, 202).text("id")
+		require.Equal(t, []string{d}, c.do("GET", hook+"/poll", nil).want(t, 200).ids(t, "delivery_id"))
+	}
 }
 
 // A body that breaks the framing is the client's fault, and the answer names the limits.

@@ -18,13 +18,13 @@ type newReplay struct {
 	Since     instant          `json:"since" doc:"Events created at this time or later."`
 	Until     *instant         `json:"until,omitempty" doc:"Events created before this time. Defaults to now, which is also the latest value."`
 	WebhookID events.WebhookID `json:"webhook_id,omitempty" pattern:"^wh_[0-9a-fA-F]{32}$" doc:"Replay to this webhook only. Defaults to all enabled webhooks."`
-	Types     []eventType      `json:"types,omitempty" doc:"Only events of these types."`
+	Types     []eventPattern   `json:"types,omitempty" doc:"Only events of these types."`
 	AgentIDs  []storedText     `json:"agent_ids,omitempty" maxItems:"50" doc:"Only events of these agents; each must be an agent of this tenant."`
 	Mode      string           `json:"mode" enum:"missed,all" doc:"missed: the events that match the webhook's present filters and have no successful delivery to it. This includes events from before the webhook existed and while it was disabled. all: every matching event, also those delivered before."`
 }
 
 func (b *newReplay) request() replay.Request {
-	q := replay.Request{Since: b.Since.Time, WebhookID: b.WebhookID, Types: eventTypes(b.Types), AgentIDs: texts(b.AgentIDs), Mode: replay.Mode(b.Mode)}
+	q := replay.Request{Since: b.Since.Time, WebhookID: b.WebhookID, Types: eventPatterns(b.Types), AgentIDs: texts(b.AgentIDs), Mode: replay.Mode(b.Mode)}
 	if b.Until != nil {
 		q.Until = b.Until.Time
 	}

@@ -107,6 +107,21 @@ func TestAnEventSaysToWhichWebhooksItWent(t *testing.T) {
 	require.Equal(t, []string{late, early}, pages(t, c, path+"/matches", "webhook_id", 1, func() {}))
 	stranger.do("GET", path+"/matches", nil).want(t, 404)
 
+	// A filter on data says which condition keeps the event back.
+	filtered := c.webhook("filters", map[string]any{"data": map[string]any{"n": 1, "nowhere": map[string]any{"gte": 5}}})
+	_, err = w.pool.Exec(t.Context(), `UPDATE fanmail.webhooks SET created_at = now() - interval '1 day' WHERE filter_data IS NOT NULL`)
+	require.NoError(t, err)
+	for _, row := range c.do("GET", path+"/matches", nil).want(t, 200).json["data"].([]any) {
+		row := row.(map[string]any)
+		if row["webhook_id"] != filtered {
+			require.Nil(t, row["condition"])
+			continue
+		}
+		require.Equal(t, "data", row["reason"])
+		require.Contains(t, []any{`{"n":1}`, `{"nowhere":{"gte":5}}`}, row["condition"])
+		require.Equal(t, "The webhook's filter data has a condition that the event does not meet: "+row["condition"].(string), row["text"])
+	}
+
 	test := c.do("POST", "/v1/webhooks/"+early+"/test", nil).want(t, 202).text("event_id")
 	for _, row := range c.do("GET", "/v1/events/"+test+"/matches", nil).want(t, 200).json["data"].([]any) {
 		require.Equal(t, "test", row.(map[string]any)["reason"])
@@ -115,7 +130,7 @@ func TestAnEventSaysToWhichWebhooksItWent(t *testing.T) {
 
 func TestTheDocumentNamesEveryReasonOfAMatch(t *testing.T) {
 	t.Parallel()
-	text, err := api.OpenAPI("")
+	text, err := api.OpenAPI()
 	require.NoError(t, err)
 	var doc struct {
 		Components struct {

@@ -57,11 +57,13 @@ func plant(t *testing.T, c client) *planted {
 	p.id("/v1/portal-links/{id}", "ptl_00000000000000000000000000000001")
 	none := "00000000-0000-7000-8000-000000000000"
 	p.id("/v1/replays/{id}", none)
+	p.id("/v1/erasures/{id}", c.do("POST", "/v1/erasures", map[string]any{"address": "ann@shop.example"}).want(t, 202).text("id"))
 	p.id("/v1/messages/{id}", none)
 	p.id("/v1/messages/{id}/attachments/{n}", "1")
 	p.id("/v1/messages/{id}/fields/{field}", "text")
 	p.id("/v1/agents/{address}", "robot@example.com")
 	p.id("/v1/domains/{domain}", "example.com")
+	p.id("/v1/event-types/{name}", "email.received")
 	return p
 }
 
@@ -100,7 +102,7 @@ func planting(t *testing.T) (w *world, c client, p *planted, paths map[string]ma
 	w = start(t, func(o *api.Options) { o.Secrets = keys })
 	c = w.tenant()
 	p = plant(t, c)
-	doc, err := api.OpenAPI("")
+	doc, err := api.OpenAPI()
 	require.NoError(t, err)
 	var parsed struct {
 		Paths map[string]map[string]json.RawMessage `json:"paths"`

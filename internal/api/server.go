@@ -16,9 +16,11 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/blobs"
+	"github.com/fanmail-dev/fanmail/internal/eventschema"
 	"github.com/fanmail-dev/fanmail/internal/keyring"
 	"github.com/fanmail-dev/fanmail/internal/operator"
 	"github.com/fanmail-dev/fanmail/internal/replay"
+	"github.com/fanmail-dev/fanmail/internal/retention"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/internal/usage"
 	"github.com/fanmail-dev/fanmail/outbox"
@@ -48,13 +50,17 @@ type server struct {
 	rates     *rates
 	// rateLimit is in requests a second of a tenant; 0: none.
 	rateLimit int
+	kept      retention.Policy
 	usage     *usage.Counter
+	types     *eventschema.Checker
 	memory    *memoryBudget
 	tails     openCounts
+	polls     openCounts // that wait
 	lookups   openCounts // of domains' records
 	// delivering counts messages that are delivered on request.
 	delivering openCounts
 	previews   openCounts // of replays
+	exports    openCounts // those of the zero tenant are all
 	view       *operator.View
 	doctor     doctor
 	// stopping is closed when the process stops.
@@ -158,6 +164,7 @@ func (s *server) answer(ctx context.Context, operation string, err error) error 
 	var limit *subscribers.LimitError
 	var rotations *subscribers.RotationLimitError
 	var missing *keyring.MissingKeyError
+	var deleted *events.DeletedTenantError
 	switch {
 	case errors.As(err, &status):
 		return err
@@ -168,7 +175,8 @@ func (s *server) answer(ctx context.Context, operation string, err error) error 
 	case errors.As(err, &limit) && limit.Name == "webhooks":
 		s.metrics.overQuota.WithLabelValues(limit.Name).Inc()
 		return problem(http.StatusConflict, "%s", err)
-	case errors.As(err, &limit), errors.As(err, &rotations), errors.Is(err, subscribers.ErrDisabled), errors.Is(err, subscribers.ErrPaused), errors.Is(err, subscribers.ErrCooldown),
+	case errors.As(err, &limit), errors.As(err, &rotations), errors.As(err, &deleted), errors.Is(err, subscribers.ErrDisabled), errors.Is(err, subscribers.ErrPaused), errors.Is(err, subscribers.ErrCooldown),
+		errors.Is(err, subscribers.ErrPull), errors.Is(err, subscribers.ErrPush),
 		errors.Is(err, subscribers.ErrDelivered), errors.Is(err, subscribers.ErrDeleted), errors.Is(err, subscribers.ErrExpired),
 		errors.Is(err, subscribers.ErrInFlight), errors.Is(err, replay.ErrCompleted):
 		return problem(http.StatusConflict, "%s", err)
@@ -218,6 +226,8 @@ func (s *server) wakeOutbox() { s.waker.Wake() }
 
 func (s *server) wakeWebhooks() { subscribers.WakeRegistry(s.nc) }
 
-func (s *server) wakeLane(w events.WebhookID) { subscribers.WakeLane(s.nc, w) }
+func (s *server) wakeLane(w events.WebhookID) { subscribers.WakeDue(s.nc, w) }
+
+func (s *server) wakePolls(w events.WebhookID) { subscribers.WakePolls(s.nc, w) }
 
 func (s *server) wakeReplays() { replay.Wake(s.nc) }

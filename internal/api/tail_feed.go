@@ -30,10 +30,10 @@ const (
 )
 
 type tailInput struct {
-	Types  []eventType  `query:"types,explode" maxItems:"32" doc:"Only events of these types."`
-	Agents []storedText `query:"agent_id,explode" maxItems:"50" doc:"Only events of these agents."`
-	Since  instant      `query:"since" doc:"Start with the events of this time. Defaults to now."`
-	LastID string       `header:"Last-Event-ID" maxLength:"20" pattern:"^[0-9]+$" doc:"Start after the event with this id of the stream."`
+	Types  []eventPattern `query:"types,explode" maxItems:"32" doc:"Only events of these types."`
+	Agents []storedText   `query:"agent_id,explode" maxItems:"50" doc:"Only events of these agents."`
+	Since  instant        `query:"since" doc:"Start with the events of this time. Defaults to now."`
+	LastID string         `header:"Last-Event-ID" maxLength:"20" pattern:"^[0-9]+$" doc:"Start after the event with this id of the stream."`
 }
 
 // tailFeed reads a tenant's events from the stream by direct gets. A core subscription gives the hints when to read:
@@ -42,8 +42,8 @@ type tailFeed struct {
 	js      jetstream.JetStream
 	log     *zap.Logger
 	subject string
-	types   []string // empty: all
-	agents  []string // empty: all
+	types   []events.Type // and patterns; empty: all
+	agents  []string      // empty: all
 	hints   *nats.Subscription
 	woken   chan struct{}
 	// from is the next sequence; with since, the feed has read nothing yet and begins at that time.
@@ -56,13 +56,8 @@ type tailFeed struct {
 func (s *server) tailFeed(ctx context.Context, in *tailInput) (*tailFeed, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, tailTimeout, fmt.Errorf("the broker did not answer within %s", tailTimeout))
 	defer cancel()
-	f := &tailFeed{js: s.js, log: s.log, subject: events.EventSubject(tenant(ctx), ">"), since: in.Since.Time, woken: make(chan struct{}, 1)}
-	for _, t := range in.Types {
-		f.types = append(f.types, string(t))
-	}
-	if len(f.types) == 1 {
-		f.subject = events.EventSubject(tenant(ctx), events.Type(f.types[0]))
-	}
+	types := eventPatterns(in.Types)
+	f := &tailFeed{js: s.js, log: s.log, types: types, subject: events.EventSubjects(tenant(ctx), types), since: in.Since.Time, woken: make(chan struct{}, 1)}
 	for _, a := range in.Agents {
 		f.agents = append(f.agents, mailbox.Fold(string(a)))
 	}
@@ -127,7 +122,7 @@ func (f *tailFeed) encode(m *jetstream.RawStreamMsg) []byte {
 	}
 	// mail.events.<tenant>.<type>
 	_, typ, _ := strings.Cut(strings.TrimPrefix(m.Subject, events.EventsPrefix), ".")
-	if len(f.types) > 0 && !slices.Contains(f.types, typ) {
+	if len(f.types) > 0 && !slices.ContainsFunc(f.types, func(t events.Type) bool { return t.Selects(events.Type(typ)) }) {
 		return nil
 	}
 	return fmt.Appendf(nil, "id: %d\nevent: %s\ndata: %s\n\n", m.Sequence, typ, m.Data)

@@ -3,10 +3,12 @@ package api
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -40,6 +42,11 @@ func (s *server) tenantRoutes() {
 		}
 		return reply(t), nil
 	})
+	register(s, anybody, huma.Operation{
+		OperationID: "change-tenant", Method: http.MethodPatch, Path: "/v1/tenants/{id}", Summary: "Change a tenant",
+		Description: "`alert_addresses` get a mail when a webhook of the tenant fails for an hour, is disabled or recovers, at most one a day about each webhook. " +
+			"An operator's key sets any, and vouches for them. A tenant's key may only take its own tenant's addresses away.",
+	}, s.changeTenant)
 }
 
 func (s *server) createTenant(ctx context.Context, in *createTenantInput) (*body[tenancy.Tenant], error) {
@@ -54,6 +61,63 @@ func (s *server) createTenant(ctx context.Context, in *createTenantInput) (*body
 		return nil, err
 	}
 	return reply(t), nil
+}
+
+type changeTenantInput struct {
+	ID   events.TenantID `path:"id"`
+	Body struct {
+		AlertAddresses optional[[]storedText] `json:"alert_addresses,omitempty" nullable:"true" doc:"At most 5 plain addresses; null or an empty list for none."`
+	} `nameHint:"TenantChange"`
+}
+
+func (s *server) changeTenant(ctx context.Context, in *changeTenantInput) (*body[tenancy.Tenant], error) {
+	if err := visible(ctx, in.ID); err != nil {
+		return nil, err
+	}
+	var t tenancy.Tenant
+	err := s.change(ctx, func(u *unit) (err error) {
+		if err := tenancy.Lock(ctx, u, in.ID); err != nil {
+			return err
+		}
+		if t, err = tenancy.Get(ctx, u, in.ID); err != nil {
+			return err
+		}
+		u.was(t)
+		if change := in.Body.AlertAddresses; change.Set {
+			if t, err = setAlertAddresses(ctx, u, t, change.value); err != nil {
+				return err
+			}
+		}
+		u.became(t)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return reply(t), nil
+}
+
+// setAlertAddresses replaces a tenant's alert addresses. Fanmail must not send mail to
+// whomever a tenant names, so only operators add one.
+func setAlertAddresses(ctx context.Context, u *unit, t tenancy.Tenant, to *[]storedText) (tenancy.Tenant, error) {
+	var given []string
+	if to != nil {
+		for _, a := range *to {
+			given = append(given, string(a))
+		}
+	}
+	addresses, err := tenancy.CheckAlertAddresses(given)
+	if err != nil {
+		return t, err
+	}
+	if !caller(ctx).Operator() {
+		for _, a := range addresses {
+			if !slices.Contains(t.AlertAddresses, a) {
+				return t, problem(http.StatusForbidden, "only an operator's key adds alert addresses; a tenant's key may take some away")
+			}
+		}
+	}
+	return tenancy.SetAlertAddresses(ctx, u, t.ID, addresses)
 }
 
 type listTenantsInput struct {

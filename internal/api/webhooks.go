@@ -23,18 +23,41 @@ type filters struct {
 	AgentIDs        []storedText `json:"agent_ids,omitempty" doc:"Addresses of agents of this tenant."`
 	ConversationIDs []storedText `json:"conversation_ids,omitempty"`
 	Labels          []storedText `json:"labels,omitempty"`
+	Data            dataFilter   `json:"data,omitempty" doc:"Conditions on the event's data, by path; all must be met. A path has dots between keys, and a list in it stands for each of its elements. A text, a number, true or false is met by an equal value; the operators are in, prefix, gt, gte, lt, lte and exists."`
 	AgentEmails     []storedText `json:"agent_emails,omitempty" doc:"Another name of agent_ids, for requests; answers have agent_ids. Where both are given, both count."`
 }
 
 func (f *filters) settings() subscribers.Filters {
 	agents := texts(slices.Concat(f.AgentIDs, f.AgentEmails))
-	return subscribers.Filters{AgentIDs: agents, ConversationIDs: texts(f.ConversationIDs), Labels: texts(f.Labels)}
+	return subscribers.Filters{AgentIDs: agents, ConversationIDs: texts(f.ConversationIDs), Labels: texts(f.Labels), Data: json.RawMessage(f.Data)}
+}
+
+// dataFilter is a filter on data, as JSON.
+type dataFilter json.RawMessage
+
+// MarshalJSON returns the JSON.
+func (d dataFilter) MarshalJSON() ([]byte, error) { return json.RawMessage(d).MarshalJSON() }
+
+// UnmarshalJSON keeps the JSON.
+func (d *dataFilter) UnmarshalJSON(b []byte) error {
+	*d = append((*d)[:0], b...)
+	return nil
+}
+
+// Schema allows any value for a path: package subscribers says better than a schema what is wrong with one.
+func (dataFilter) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Type: huma.TypeObject, AdditionalProperties: true,
+		Examples: []any{map[string]any{"kind": "order", "amount": map[string]any{"gte": 10}, "to.address": map[string]any{"prefix": "sales@"}}},
+	}
 }
 
 // Webhook is a subscriber, without its secrets.
 type Webhook struct {
 	ID              events.WebhookID `json:"id" example:"wh_0123456789abcdef0123456789abcdef"`
-	URL             string           `json:"url"`
+	Kind            string           `json:"kind" enum:"push,pull,nats" doc:"push: Fanmail POSTs deliveries to the url. pull: consumers poll them. nats: Fanmail publishes them at a NATS broker."`
+	URL             string           `json:"url" doc:"Empty if kind is pull."`
+	Subject         *string          `json:"subject" doc:"Where messages are published; null unless kind is nats."`
 	Description     string           `json:"description"`
 	Events          []eventPattern   `json:"events"`
 	Filters         filters          `json:"filters"`
@@ -44,6 +67,7 @@ type Webhook struct {
 	Ordering        string           `json:"ordering" enum:"none,strict"`
 	CreatedAt       time.Time        `json:"created_at"`
 	LastDeliveredAt *time.Time       `json:"last_delivered_at"`
+	LastPolledAt    *time.Time       `json:"last_polled_at" doc:"Exact to some seconds; null: it was not polled yet, or its kind is push."`
 	Paused          bool             `json:"paused" doc:"Its events are fanned out, and their deliveries wait until it is resumed."`
 	PausedAt        *time.Time       `json:"paused_at" doc:"null: it is not paused."`
 	DisabledAt      *time.Time       `json:"disabled_at" doc:"Since when it misses events; null while it is enabled, and where that is not known."`
@@ -54,10 +78,10 @@ type Webhook struct {
 
 func showWebhook(w subscribers.Webhook) Webhook {
 	out := Webhook{
-		ID: w.ID, URL: w.URL, Description: w.Description, Events: showPatterns(w.Events),
-		Filters: filters{AgentIDs: storedTexts(w.Filters.AgentIDs), ConversationIDs: storedTexts(w.Filters.ConversationIDs), Labels: storedTexts(w.Filters.Labels)},
+		ID: w.ID, Kind: string(w.Kind), URL: w.URL, Subject: text(w.Subject), Description: w.Description, Events: showPatterns(w.Events),
+		Filters: filters{AgentIDs: storedTexts(w.Filters.AgentIDs), ConversationIDs: storedTexts(w.Filters.ConversationIDs), Labels: storedTexts(w.Filters.Labels), Data: dataFilter(w.Filters.Data)},
 		Enabled: w.Enabled, MaxInFlight: w.MaxInFlight, Ordering: string(w.Ordering), CreatedAt: w.CreatedAt,
-		LastDeliveredAt: w.LastDeliveredAt, Paused: w.Paused, PausedAt: w.PausedAt, DisabledAt: w.DisabledAt, AutoDisabledAt: w.AutoDisabledAt, Gateway: showGateway(&w),
+		LastDeliveredAt: w.LastDeliveredAt, LastPolledAt: w.LastPolledAt, Paused: w.Paused, PausedAt: w.PausedAt, DisabledAt: w.DisabledAt, AutoDisabledAt: w.AutoDisabledAt, Gateway: showGateway(&w),
 	}
 	if w.RateLimit > 0 {
 		out.RateLimit = &w.RateLimit
@@ -71,7 +95,7 @@ func showWebhook(w subscribers.Webhook) Webhook {
 // newWebhook is a webhook in the only response that shows its secret.
 type newWebhook struct {
 	Webhook
-	SigningSecret string `json:"signing_secret" doc:"Shown only here."`
+	SigningSecret string `json:"signing_secret,omitempty" doc:"Shown only here. Absent if kind is pull."`
 }
 
 // changedWebhook is the response to a change.
@@ -96,9 +120,11 @@ type missedReplay struct {
 
 // webhookSettings is the body of POST /v1/webhooks.
 type webhookSettings struct {
-	URL         storedText     `json:"url" doc:"At most 2048 bytes. It is stored, shown and used in a normal form: trimmed, the host in lower-case ASCII, characters escaped that a URL can't hold."`
+	Kind        string         `json:"kind,omitempty" enum:"push,pull,nats" default:"push" doc:"push: Fanmail POSTs deliveries to the url. pull: consumers poll them; the settings of POSTs, from url to timeout, are refused. nats: Fanmail publishes them on the subject of a NATS broker, and JetStream's acknowledgement is the success. It can't be changed."`
+	URL         storedText     `json:"url,omitempty" doc:"Required unless kind is pull. tls://host:port if kind is nats. At most 2048 bytes. It is stored, shown and used in a normal form: trimmed, the host in lower-case ASCII, characters escaped that a URL can't hold."`
+	Subject     storedText     `json:"subject,omitempty" doc:"Required if kind is nats: where messages are published, at most 255 printable ASCII characters without wildcards. A stream of the broker must store it."`
 	Events      []eventPattern `json:"events" minItems:"1"`
-	Filters     filters        `json:"filters,omitempty" doc:"An event must match each key that is given; one matching value of a key is enough."`
+	Filters     filters        `json:"filters,omitempty" doc:"An event must match each key that is given; one matching value of a key is enough, but for data, of which all conditions must be met."`
 	Description storedText     `json:"description,omitempty" doc:"At most 200 bytes, on one line."`
 	MaxInFlight int            `json:"max_in_flight,omitempty" minimum:"1" maximum:"4096" doc:"An upper limit: below it, the number of attempts in flight follows what the endpoint can take. Absent: 1024, unless the server has another default."`
 	RateLimit   int            `json:"rate_limit,omitempty" minimum:"1" maximum:"10000" doc:"The maximum number of attempts a second; absent: no limit."`
@@ -112,13 +138,15 @@ type webhookSettings struct {
 // webhookChange is the body of PATCH /v1/webhooks/{id}. Absent fields stay as
 // they are.
 type webhookChange struct {
+	Kind        optional[string]         `json:"kind,omitempty" enum:"push,pull,nats" doc:"Another value than the present one is refused."`
 	URL         optional[storedText]     `json:"url,omitempty"`
+	Subject     optional[storedText]     `json:"subject,omitempty" doc:"If kind is nats."`
 	Events      optional[[]eventPattern] `json:"events,omitempty" minItems:"1"`
-	Filters     optional[filters]        `json:"filters,omitempty" doc:"Replaces all filters."`
-	Description optional[storedText]     `json:"description,omitempty"`
-	MaxInFlight optional[int]            `json:"max_in_flight,omitempty" minimum:"1" maximum:"4096"`
+	Filters     optional[filters]        `json:"filters,omitempty" nullable:"true" doc:"Replaces all filters. null: none."`
+	Description optional[storedText]     `json:"description,omitempty" nullable:"true" doc:"null: none."`
+	MaxInFlight optional[int]            `json:"max_in_flight,omitempty" minimum:"1" maximum:"4096" nullable:"true" doc:"null: the server's default."`
 	RateLimit   optional[int]            `json:"rate_limit,omitempty" minimum:"1" maximum:"10000" nullable:"true" doc:"null: no limit."`
-	Ordering    optional[string]         `json:"ordering,omitempty" enum:"none,strict"`
+	Ordering    optional[string]         `json:"ordering,omitempty" enum:"none,strict" nullable:"true" doc:"null: none."`
 	Enabled     optional[bool]           `json:"enabled,omitempty"`
 	Paused      optional[bool]           `json:"paused,omitempty" nullable:"true" doc:"true: events are fanned out, and their deliveries wait. false or null: they flow."`
 	GatewayChange
@@ -129,15 +157,18 @@ func (c *webhookChange) patch() (p subscribers.Patch, err error) {
 	if err != nil {
 		return p, err
 	}
-	description, err := c.Description.required("body.description")
+	p.URL, p.Description = (*string)(url), (*string)(c.Description.orZero())
+	subject, err := c.Subject.required("body.subject")
 	if err != nil {
 		return p, err
 	}
-	p.URL, p.Description = (*string)(url), (*string)(description)
-	if p.Enabled, err = c.Enabled.required("body.enabled"); err != nil {
+	p.Subject = (*string)(subject)
+	kind, err := c.Kind.required("body.kind")
+	if err != nil {
 		return p, err
 	}
-	if p.MaxInFlight, err = c.MaxInFlight.required("body.max_in_flight"); err != nil {
+	p.Kind = (*subscribers.Kind)(kind)
+	if p.Enabled, err = c.Enabled.required("body.enabled"); err != nil {
 		return p, err
 	}
 	types, err := c.Events.required("body.events")
@@ -148,24 +179,14 @@ func (c *webhookChange) patch() (p subscribers.Patch, err error) {
 		list := eventPatterns(*types)
 		p.Events = &list
 	}
-	f, err := c.Filters.required("body.filters")
-	if err != nil {
-		return p, err
-	}
-	if f != nil {
+	if f := c.Filters.orZero(); f != nil {
 		settings := f.settings()
 		p.Filters = &settings
 	}
-	ordering, err := c.Ordering.required("body.ordering")
-	if err != nil {
-		return p, err
+	if p.Ordering = (*subscribers.Ordering)(c.Ordering.orZero()); p.Ordering != nil && *p.Ordering == "" {
+		*p.Ordering = subscribers.OrderingNone
 	}
-	p.Ordering = (*subscribers.Ordering)(ordering)
-	p.Paused = c.Paused.orZero()
-	p.RateLimit = c.RateLimit.value
-	if c.RateLimit.Set && c.RateLimit.value == nil {
-		p.RateLimit = new(int)
-	}
+	p.Paused, p.MaxInFlight, p.RateLimit = c.Paused.orZero(), c.MaxInFlight.orZero(), c.RateLimit.orZero()
 	return p, c.GatewayChange.apply(&p)
 }
 
@@ -211,7 +232,7 @@ func (s *server) webhookRoutes() {
 		OperationID: "change-webhook", Method: http.MethodPatch, Path: "/v1/webhooks/{id}", Summary: "Change a webhook",
 		Description: fmt.Sprintf("A disabled webhook misses events; a paused one gets them when it is resumed, in order where its ordering is strict. "+
 			"Where this enables a webhook that missed some, `missed` counts them and has the replay that sends them. After Fanmail has disabled a webhook automatically, enabling it is a 409 for %.0f minutes. "+
-			"A `url` of another scheme, host or port needs headers, password and client secret anew or cleared; so does the client secret for another `token_url`.",
+			"A `url` of another scheme, host or port needs headers, password, client secret and credentials anew or cleared; so does the client secret for another `token_url`.",
 			subscribers.ReenableCooldown.Minutes()),
 	}, s.changeWebhook)
 	register(s, tenants, huma.Operation{
@@ -221,7 +242,7 @@ func (s *server) webhookRoutes() {
 	register(s, tenants, huma.Operation{
 		OperationID: "rotate-webhook-secret", Method: http.MethodPost, Path: "/v1/webhooks/{id}/rotate-secret",
 		Summary:     "Give a webhook a new signing secret",
-		Description: fmt.Sprintf("For %.0f hours, requests are signed with the previous secret too.", subscribers.RotationGrace.Hours()),
+		Description: fmt.Sprintf("For %.0f hours, requests are signed with the previous secret too. A webhook of kind pull has no secret: 409.", subscribers.RotationGrace.Hours()),
 	}, s.rotateWebhookSecret)
 	register(s, tenants, huma.Operation{
 		OperationID: "get-webhook-lane", Method: http.MethodGet, Path: "/v1/webhooks/{id}/lane",
@@ -238,7 +259,7 @@ func (s *server) webhookRoutes() {
 func (s *server) createWebhook(ctx context.Context, in *struct{ Body webhookSettings }) (*body[newWebhook], error) {
 	b := &in.Body
 	w := subscribers.Webhook{
-		URL: string(b.URL), Description: string(b.Description), Events: eventPatterns(b.Events), Filters: b.Filters.settings(),
+		Kind: subscribers.Kind(b.Kind), URL: string(b.URL), Subject: string(b.Subject), Description: string(b.Description), Events: eventPatterns(b.Events), Filters: b.Filters.settings(),
 		Enabled: b.Enabled == nil || *b.Enabled, MaxInFlight: b.MaxInFlight, RateLimit: b.RateLimit, Ordering: subscribers.Ordering(b.Ordering),
 		SigningSecret: string(b.SigningSecret), Paused: b.Paused,
 	}
@@ -410,8 +431,8 @@ func (s *server) testWebhook(ctx context.Context, in *webhookTest) (*body[Delive
 // agents, nor how the tenant's own servers authenticate.
 func portalWebhook(w Webhook) Webhook {
 	return Webhook{
-		ID: w.ID, URL: w.URL, Description: w.Description, Events: w.Events, Enabled: w.Enabled, MaxInFlight: w.MaxInFlight, RateLimit: w.RateLimit,
-		Ordering: w.Ordering, CreatedAt: w.CreatedAt, LastDeliveredAt: w.LastDeliveredAt, AutoDisabledAt: w.AutoDisabledAt,
+		ID: w.ID, Kind: w.Kind, URL: w.URL, Description: w.Description, Events: w.Events, Enabled: w.Enabled, MaxInFlight: w.MaxInFlight, RateLimit: w.RateLimit,
+		Ordering: w.Ordering, CreatedAt: w.CreatedAt, LastDeliveredAt: w.LastDeliveredAt, LastPolledAt: w.LastPolledAt, AutoDisabledAt: w.AutoDisabledAt,
 		DisabledReason: w.DisabledReason,
 	}
 }

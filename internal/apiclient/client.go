@@ -41,7 +41,7 @@ type Problem struct {
 	} `json:"errors"`
 }
 
-// Error returns the detail and the wrong fields on one line.
+// Error returns the detail and the wrong fields on one line, each once.
 func (p *Problem) Error() string {
 	text := p.Detail
 	if text == "" {
@@ -49,9 +49,16 @@ func (p *Problem) Error() string {
 	}
 	var faults []string
 	for _, e := range p.Errors {
-		faults = append(faults, strings.TrimPrefix(e.Location+": "+e.Message, ": "))
+		// The detail can be the first fault already.
+		if fault := strings.TrimPrefix(e.Location+": "+e.Message, ": "); !strings.Contains(text, fault) {
+			faults = append(faults, fault)
+		}
 	}
-	if len(faults) > 0 {
+	switch {
+	case len(faults) == 0:
+	case len(faults) < len(p.Errors): // the detail is the first of them
+		text += "; " + strings.Join(faults, "; ")
+	default:
 		text = strings.TrimPrefix(text+": "+strings.Join(faults, "; "), ": ")
 	}
 	return fmt.Sprintf("%s (%d)", strings.Join(strings.Fields(text), " "), p.Status)

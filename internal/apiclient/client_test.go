@@ -34,6 +34,15 @@ func TestAProblemIsOneLineThatNamesTheField(t *testing.T) {
 	require.Equal(t, http.StatusUnprocessableEntity, p.Status)
 }
 
+func TestAFaultIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	var p apiclient.Problem
+	require.NoError(t, json.Unmarshal([]byte(`{"title":"Unprocessable Entity","detail":"body.url: is required",
+		"errors":[{"message":"is required","location":"body.url"},{"message":"is required","location":"body.events"}]}`), &p))
+	p.Status = http.StatusUnprocessableEntity
+	require.EqualError(t, &p, "body.url: is required; body.events: is required (422)")
+}
+
 func TestARefusalWithoutAProblemIsNamedByItsStatus(t *testing.T) {
 	t.Parallel()
 	c := serve(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", http.StatusBadGateway) })

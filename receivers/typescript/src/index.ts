@@ -1,0 +1,4 @@
+export * from './data.js'
+export * from './event.js'
+export * from './receiver.js'
+export * from './seen.js'
