@@ -10,12 +10,11 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Limits of attempts to sign in that fail, for one client address and for the process.
+// Limits of attempts to sign in that fail, for one client address. There is none for all addresses together: strangers
+// could use it up and keep everybody out, and keys and links are too long to be guessed.
 const (
-	attemptsBurst    = 10
-	attemptsEvery    = 6 * time.Second
-	allAttemptsBurst = 100
-	allAttemptsEvery = 100 * time.Millisecond
+	attemptsBurst = 10
+	attemptsEvery = 6 * time.Second
 	// maxAddresses bounds the memory for addresses.
 	maxAddresses = 10_000
 )
@@ -23,12 +22,11 @@ const (
 // attempts limits attempts to sign in. An IPv6 client counts by its /64.
 type attempts struct {
 	mu      sync.Mutex
-	all     *rate.Limiter
 	address map[netip.Prefix]*rate.Limiter
 }
 
 func newAttempts() *attempts {
-	return &attempts{all: rate.NewLimiter(rate.Every(allAttemptsEvery), allAttemptsBurst), address: map[netip.Prefix]*rate.Limiter{}}
+	return &attempts{address: map[netip.Prefix]*rate.Limiter{}}
 }
 
 // take counts an attempt. It returns how long the client has to wait, 0 if it may try.
@@ -42,14 +40,12 @@ func (a *attempts) take(address netip.Addr, now time.Time) time.Duration {
 		own = rate.NewLimiter(rate.Every(attemptsEvery), attemptsBurst)
 		a.address[from] = own
 	}
-	for _, l := range []*rate.Limiter{own, a.all} {
-		reserved := l.ReserveN(now, 1)
-		if wait := reserved.DelayFrom(now); wait > 0 {
-			reserved.CancelAt(now)
-			return wait
-		}
+	reserved := own.ReserveN(now, 1)
+	wait := reserved.DelayFrom(now)
+	if wait > 0 {
+		reserved.CancelAt(now)
 	}
-	return 0
+	return wait
 }
 
 // seconds is a wait as a header states it: rounded up.
@@ -59,10 +55,8 @@ func seconds(wait time.Duration) string { return strconv.Itoa(int(math.Ceil(wait
 func (a *attempts) spent(client netip.Addr, now time.Time) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, l := range []*rate.Limiter{a.address[network(client)], a.all} {
-		if l != nil && l.TokensAt(now) < 1 {
-			return time.Duration((1 - l.TokensAt(now)) / float64(l.Limit()) * float64(time.Second))
-		}
+	if l := a.address[network(client)]; l != nil && l.TokensAt(now) < 1 {
+		return time.Duration((1 - l.TokensAt(now)) / float64(l.Limit()) * float64(time.Second))
 	}
 	return 0
 }

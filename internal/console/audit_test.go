@@ -32,3 +32,18 @@ func TestTheAuditLogIsShownToAdministrators(t *testing.T) {
 	d := b.get("/operator/audit?tenant_id=" + id + "&operation=change-webhook").want(http.StatusOK)
 	require.Contains(t, words(d.find("table")), hostileName)
 }
+
+func TestAnAdministratorDownloadsAnExport(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	id, key := w.tenant("acme")
+	b := w.signedIn(key)
+	require.NotNil(t, b.get("/export").want(http.StatusOK).find("a[href=/console/export/all]"))
+	for _, what := range []string{"all", "configuration"} {
+		file := b.get("/export/" + what).want(http.StatusOK)
+		require.Contains(t, file.header.Get("Content-Disposition"), "attachment")
+		require.Contains(t, file.text, id)
+		require.Contains(t, file.text, `{"kind":"end"`)
+	}
+	require.Equal(t, http.StatusNotFound, b.get("/export/secrets").status)
+}

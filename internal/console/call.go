@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -217,7 +218,7 @@ func (c *call) form() url.Values { return c.r.PostForm }
 func (c *call) pick(names ...string) url.Values {
 	out := url.Values{}
 	from := c.query()
-	for _, n := range append(names, "cursor") {
+	for _, n := range slices.Concat(names, []string{"cursor"}) { // names may be a part of somebody's longer list
 		if v := from.Get(n); v != "" {
 			out.Set(n, v)
 		}

@@ -2,11 +2,13 @@ package console
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/fanmail-dev/fanmail/internal/openid"
@@ -22,6 +24,8 @@ type Options struct {
 	OpenID *openid.Client
 	// Log takes log messages; nil: silent.
 	Log *zap.Logger
+	// Registerer takes the console's metrics. nil: they are not registered.
+	Registerer prometheus.Registerer
 	// TrustedProxies are the proxies whose X-Forwarded-For says where a request comes from.
 	TrustedProxies []netip.Prefix
 	// Stopping ends the open live streams when it is closed. nil: only their clients end them.
@@ -53,8 +57,13 @@ func newServer(o Options) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
+	counted, err := newMetrics(o.Registerer)
+	if err != nil {
+		return nil, err
+	}
 	s := &server{
-		api: o.API, sessions: &sessions{pool: o.Pool}, attempts: newAttempts(), guesses: newAttempts(), portal: http.NewServeMux(), streams: &openStreams{by: map[string]int{}},
+		metrics: counted,
+		api:     o.API, sessions: &sessions{pool: o.Pool}, attempts: newAttempts(), guesses: newAttempts(), portal: http.NewServeMux(), streams: &openStreams{by: map[string]int{}},
 		origin: http.NewCrossOriginProtection(), openid: o.OpenID, log: o.Log, assets: files, pages: all, mux: http.NewServeMux(), stopping: o.Stopping, proxies: o.TrustedProxies,
 	}
 	if s.log == nil {
@@ -73,7 +82,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			if p == http.ErrAbortHandler { //nolint:errorlint // compared as net/http does
 				panic(p)
 			}
-			s.log.Error("a page panicked", zap.String("path", r.URL.Path), zap.Any("panic", p), zap.Stack("stack"))
+			s.log.Error("a page panicked", loggedPath(r), zap.String("panic", withoutTokens(r, fmt.Sprint(p))), zap.Stack("stack"))
 			http.Error(w, "internal error", http.StatusInternalServerError)
 		}
 	}()
@@ -94,10 +103,30 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if _, pattern := s.mux.Handler(r); pattern == "" {
+		if allowed := s.methods(r); allowed != "" {
+			w.Header().Set("Allow", allowed)
+			http.Error(w, "this page does not support the method", http.StatusMethodNotAllowed)
+			return
+		}
 		s.serve(w, r, s.nowhere, true) //nolint:contextcheck // the request brings it
 		return
 	}
 	s.mux.ServeHTTP(w, r)
+}
+
+// methods lists the methods that the request's path has a page for; empty if it has none for any.
+func (s *server) methods(r *http.Request) string {
+	var out []string
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		other := r.Clone(r.Context())
+		if other.Method = method; method == http.MethodGet {
+			method += ", " + http.MethodHead
+		}
+		if _, pattern := s.mux.Handler(other); pattern != "" {
+			out = append(out, method)
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 // nowhere answers a request for a path without a page.

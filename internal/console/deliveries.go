@@ -47,6 +47,7 @@ func (s *server) deliveries(c *call) error {
 type requestOf struct {
 	Method   string
 	URL      string
+	Subject  *string
 	Attempt  int
 	At       time.Time
 	Headers  []struct{ Name, Value string }
@@ -115,14 +116,19 @@ func (s *server) delivery(c *call) error {
 	if err := c.get("/v1/deliveries/"+id, nil, &p.deliveryOf); err != nil {
 		return err
 	}
-	if c.block == "" {
-		p.Request = &requestOf{}
-		if err := optional(c.get("/v1/deliveries/"+id+"/request", nil, p.Request)); err != nil {
+	if p.ReplayID != nil { // a redelivery on request has the id of no replay
+		var replay struct{ ID *string }
+		if err := optional(c.get("/v1/replays/"+url.PathEscape(*p.ReplayID), nil, &replay)); err != nil {
 			return err
 		}
-		if p.Request.Method == "" {
-			p.Request = nil
-		}
+		p.ReplayID = replay.ID
+	}
+	p.Request = &requestOf{}
+	if err := optional(c.get("/v1/deliveries/"+id+"/request", nil, p.Request)); err != nil {
+		return err
+	}
+	if p.Request.Method == "" {
+		p.Request = nil
 	}
 	return c.page("delivery", p)
 }

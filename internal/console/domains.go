@@ -72,5 +72,5 @@ func (s *server) deleteDomain(c *call) error {
 	if err := c.send(http.MethodDelete, c.domainURL(), nil, nil); err != nil {
 		return s.refusedDomain(c, "", err)
 	}
-	return c.redirect("/domains", "The domain is released.")
+	return c.redirect("/domains", "The domain is deleted.")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"errors"
+	"mime"
 	"net"
 	"net/http"
 	"net/netip"
@@ -136,7 +137,7 @@ func (c *call) admit(signedIn bool) error {
 	switch {
 	case operators && !c.who.Operator():
 		return &apiclient.Problem{Status: http.StatusForbidden, Title: "Forbidden", Detail: "This page is for operators."}
-	case !operators && c.who.Operator() && c.session.viewed.IsZero() && c.inner() != "/sign-out" && c.inner() != "/live":
+	case !operators && c.who.Operator() && c.session.viewed.IsZero() && !forBoth(c.inner()):
 		to := "/operator/tenants"
 		if c.inner() == "/" {
 			to = "/operator"
@@ -149,6 +150,11 @@ func (c *call) admit(signedIn bool) error {
 	return nil
 }
 
+// forBoth reports whether a page is for tenants and for operators who have chosen none.
+func forBoth(inner string) bool {
+	return inner == "/sign-out" || inner == "/live" || inner == "/event-types" || strings.HasPrefix(inner, "/event-types/")
+}
+
 func refused(status int, words string) error {
 	return &apiclient.Problem{Status: status, Title: http.StatusText(status), Detail: words}
 }
@@ -158,7 +164,11 @@ func (c *call) readForm(signedIn bool) error {
 	control := http.NewResponseController(c.w)
 	_ = control.SetReadDeadline(time.Now().Add(formTimeout))
 	c.r.Body = http.MaxBytesReader(c.w, c.r.Body, maxForm)
-	if err := c.r.ParseForm(); err != nil {
+	parse := c.r.ParseForm
+	if kind, _, _ := mime.ParseMediaType(c.r.Header.Get("Content-Type")); kind == "multipart/form-data" {
+		parse = func() error { return c.r.ParseMultipartForm(maxForm) } // all of it fits the memory
+	}
+	if err := parse(); err != nil {
 		var large *http.MaxBytesError
 		if errors.As(err, &large) {
 			return refused(http.StatusRequestEntityTooLarge, "The form has more than 2 MiB.")
@@ -193,7 +203,7 @@ func (c *call) fail(err error) {
 	case errors.Is(c.r.Context().Err(), context.Canceled):
 		return
 	default:
-		c.s.log.Error("a page failed", zap.String("path", c.inner()), zap.Error(err))
+		c.s.log.Error("a page failed", loggedPath(c.r), zap.Error(err))
 		p = &apiclient.Problem{Status: http.StatusInternalServerError, Title: "Internal error", Detail: "The page could not be made. The log of the server says why."}
 	}
 	c.status = p.Status
@@ -202,7 +212,7 @@ func (c *call) fail(err error) {
 		return
 	}
 	if err := c.page("error", p); err != nil {
-		c.s.log.Error("a page failed", zap.String("path", c.inner()), zap.Error(err))
+		c.s.log.Error("a page failed", loggedPath(c.r), zap.Error(err))
 		http.Error(c.w, p.Detail, p.Status)
 	}
 }

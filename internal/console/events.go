@@ -93,12 +93,10 @@ type eventPage struct {
 // ShownEnvelope is the beginning of the envelope, laid out.
 func (p eventPage) ShownEnvelope() cutText { return shownText(p.Envelope.indented(), maxShown) }
 
-// attemptsOf is of how many deliveries a page shows the attempts.
-const attemptsOf = 10
-
-func (s *server) readEvent(c *call) (*eventPage, error) {
+// readEvent reads an event, with the query's parameters.
+func (s *server) readEvent(c *call, query url.Values) (*eventPage, error) {
 	p := &eventPage{URLs: map[string]string{}}
-	if err := c.get("/v1/events/"+url.PathEscape(c.id("id")), nil, p); err != nil {
+	if err := c.get("/v1/events/"+url.PathEscape(c.id("id")), query, p); err != nil {
 		return nil, err
 	}
 	p.Mail = mailOf(dataOf(p.Envelope.bytes))
@@ -106,7 +104,7 @@ func (s *server) readEvent(c *call) (*eventPage, error) {
 }
 
 func (s *server) event(c *call) error {
-	p, err := s.readEvent(c)
+	p, err := s.readEvent(c, url.Values{"attempts": {"true"}})
 	if err != nil {
 		return err
 	}
@@ -114,10 +112,6 @@ func (s *server) event(c *call) error {
 	reads := []func() error{func() error {
 		return optional(c.get("/v1/events/"+url.PathEscape(p.ID)+"/matches", url.Values{"limit": {"100"}}, &matches))
 	}}
-	for i := range p.Deliveries[:min(len(p.Deliveries), attemptsOf)] {
-		d := &p.Deliveries[i]
-		reads = append(reads, func() error { return optional(c.get("/v1/deliveries/"+url.PathEscape(d.ID), nil, d)) })
-	}
 	if p.OwnMessage() && c.block == "" {
 		reads = append(reads, func() (err error) { p.Raw, err = c.rawBeginning(*p.MessageID); return err })
 	}
@@ -135,7 +129,7 @@ func (s *server) event(c *call) error {
 }
 
 func (s *server) eventHTML(c *call) error {
-	p, err := s.readEvent(c)
+	p, err := s.readEvent(c, nil)
 	if err != nil {
 		return err
 	}
@@ -146,7 +140,7 @@ func (s *server) eventHTML(c *call) error {
 }
 
 func (s *server) eventEnvelope(c *call) error {
-	p, err := s.readEvent(c)
+	p, err := s.readEvent(c, nil)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"mime"
 	"net/http"
+	"net/url"
 	"strings"
 	"unicode"
 )
@@ -67,8 +68,8 @@ func (d *download) Write(b []byte) (int, error) {
 }
 
 // sendFile sends the answer of the API for a path as a download. No part of it is kept in memory.
-func (c *call) sendFile(path, name string) error {
-	r, err := c.request(c.r.Context(), http.MethodGet, path, nil, nil)
+func (c *call) sendFile(path string, query url.Values, name string) error {
+	r, err := c.request(c.r.Context(), http.MethodGet, path, query, nil)
 	if err != nil {
 		return err
 	}

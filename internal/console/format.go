@@ -74,16 +74,30 @@ func showBytes(v any) template.HTML {
 	return template.HTML(fmt.Sprintf(format, n, unit)) //nolint:gosec // digits and a unit
 }
 
-// showMS shows a number of milliseconds, or a duration.
+// whole reports whether a numeric value has a type without fractions.
+func whole(v any) bool {
+	t := reflect.TypeOf(v)
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t.Kind() != reflect.Float64 && t.Kind() != reflect.Float32
+}
+
+// showMS shows a number of milliseconds, or a duration. A whole number has been rounded down.
 func showMS(v any) template.HTML {
 	if d, ok := v.(time.Duration); ok {
 		v = float64(d) / float64(time.Millisecond)
 	}
 	n, ok := number(v)
+	whole := ok && whole(v)
 	switch {
 	case !ok:
 		return none
-	case n < 10:
+	case whole && n < 1:
+		return "under 1 ms"
+	case n < 0.05:
+		return "under 0.1 ms"
+	case n < 10 && !whole:
 		return template.HTML(fmt.Sprintf("%.1f ms", n)) //nolint:gosec // digits
 	case n < 1000:
 		return template.HTML(fmt.Sprintf("%.0f ms", n)) //nolint:gosec // digits

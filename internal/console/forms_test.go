@@ -1,13 +1,17 @@
 package console_test
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"image"
+	"image/png"
 	"math/big"
+	"mime/multipart"
 	"net/http"
 	"net/url"
 	"strings"
@@ -42,6 +46,31 @@ func (d *document) typed(action string) url.Values {
 	}
 	require.Fail(d.t, "no form", "%s in %s", action, d.text)
 	return nil
+}
+
+// upload sends a form with a file.
+func (b *browser) upload(path string, form url.Values, name, content string) *document {
+	b.w.t.Helper()
+	if b.last != nil && !form.Has("csrf") {
+		form.Set("csrf", attribute(b.last.find("input[name=csrf]"), "value"))
+	}
+	var body bytes.Buffer
+	parts := multipart.NewWriter(&body)
+	for field, values := range form {
+		for _, v := range values {
+			require.NoError(b.w.t, parts.WriteField(field, v))
+		}
+	}
+	file, err := parts.CreateFormFile(name, "file.png")
+	require.NoError(b.w.t, err)
+	_, err = file.Write([]byte(content))
+	require.NoError(b.w.t, err)
+	require.NoError(b.w.t, parts.Close())
+	r, err := http.NewRequestWithContext(b.w.t.Context(), http.MethodPost, b.w.url+"/console"+path, &body)
+	require.NoError(b.w.t, err)
+	r.Header.Set("Content-Type", parts.FormDataContentType())
+	r.Header.Set("Origin", b.w.url)
+	return b.do(r)
 }
 
 func has(n *html.Node, key string) bool {
@@ -104,7 +133,7 @@ func TestAWebhooksFormHasEverySettingAndClearsIt(t *testing.T) {
 	ca := certificate(t)
 	form := b.get("/webhooks/new").want(http.StatusOK).typed("/webhooks/new")
 	for name, value := range map[string]string{
-		"url": "https://hooks.example.com/in", "description": "CRM", "labels": "vip", "max_in_flight": "7", "rate_limit": "8", "timeout": "9", "ordering": "strict", "state": "paused",
+		"url": "https://hooks.example.com/in", "description": "CRM", "labels": "vip", "data": `{"to.address": {"prefix": "a<b>"}, "amount": {"gte": 9007199254740993}}`, "max_in_flight": "7", "rate_limit": "8", "timeout": "9", "ordering": "strict", "state": "paused",
 		"retry": "exponential", "initial": "30s", "factor": "2.5", "max": "4h", "attempts": "6", "jitter": "0.2", "final": "400, 422",
 		"ed25519": "1", "envelope": "v0.4", "envelope_until": time.Now().Add(30 * 24 * time.Hour).UTC().Format(time.DateOnly), "signing_secret": "brought-along-secret-of-32-characters",
 		"headers": "X-Api-Key: hunter2\r\nX-Other: hunter3", "auth": "basic", "username": "me", "password": "hunter4", "ca": ca,
@@ -115,13 +144,14 @@ func TestAWebhooksFormHasEverySettingAndClearsIt(t *testing.T) {
 	got := read(at)
 	require.Equal(t, map[string]any{"type": "exponential", "initial": "30s", "factor": 2.5, "max": "4h", "attempts": 6.0, "jitter": 0.2, "final": []any{400.0, 422.0}}, got["retry"])
 	require.Equal(t, map[string]any{"X-Api-Key": "***", "X-Other": "***"}, got["headers"])
+	require.Equal(t, map[string]any{"amount": map[string]any{"gte": 9007199254740993.0}, "to.address": map[string]any{"prefix": "a<b>"}}, got["filters"].(map[string]any)["data"]) //nolint:forcetypeassert // a fault of the test
 	require.Equal(t, map[string]any{"type": "basic", "username": "me", "password": "***"}, got["auth"])
 	require.Equal(t, []any{true, true, "v0.4", 7.0, 8.0, 9.0, "strict"}, []any{got["paused"], got["ed25519"], got["envelope"], got["max_in_flight"], got["rate_limit"], got["timeout"], got["ordering"]})
 	require.Equal(t, strings.TrimSpace(ca), strings.TrimSpace(got["ca"].(string))) //nolint:forcetypeassert // a fault of the test
 
 	// The page shows the names of headers, and no value.
 	shown := b.get(at).want(http.StatusOK)
-	for _, text := range []string{"X-Api-Key", "X-Other", "exponential", "v0.4", "basic"} {
+	for _, text := range []string{`"amount": {"gte":9007199254740993}`, `"to.address": {"prefix":"a<b>"}`, "X-Api-Key", "X-Other", "exponential", "v0.4", "basic"} {
 		require.Contains(t, words(shown.root), text)
 	}
 	edit := b.get(at + "/edit").want(http.StatusOK)
@@ -129,9 +159,18 @@ func TestAWebhooksFormHasEverySettingAndClearsIt(t *testing.T) {
 		require.NotRegexp(t, "hunter[234]|brought-along", page.text)
 	}
 
-	// The form as it is shown changes nothing.
+	// The form as it is shown changes nothing, secrets included.
+	stored := func() (secrets string) {
+		require.NoError(t, w.pool.QueryRow(t.Context(), `SELECT signing_secret || ' ' || coalesce(request_settings, '') FROM fanmail.webhooks WHERE url = $1`, got["url"]).Scan(&secrets))
+		return secrets
+	}
+	kept := stored()
+	for _, text := range []string{"brought-along-secret-of-32-characters", "hunter2", "hunter3", "hunter4"} {
+		require.Contains(t, kept, text, "the tests' database has no key to seal it")
+	}
 	b.post(at+"/edit", edit.typed("/edit")).want(http.StatusSeeOther)
 	require.Equal(t, got, read(at))
+	require.Equal(t, kept, stored())
 
 	// One header goes, one is new, one stays; a user name changes without its password.
 	form = edit.typed("/edit")
@@ -142,17 +181,22 @@ func TestAWebhooksFormHasEverySettingAndClearsIt(t *testing.T) {
 	got = read(at)
 	require.Equal(t, map[string]any{"X-Api-Key": "***", "X-New": "***"}, got["headers"])
 	require.Equal(t, map[string]any{"type": "basic", "username": "you", "password": "***"}, got["auth"])
+	now := stored()
+	for text, there := range map[string]bool{"brought-along-secret-of-32-characters": true, "hunter2": true, "hunter3": false, "hunter4": true, "hunter5": true} {
+		require.Equal(t, there, strings.Contains(now, text), text)
+	}
 	require.Equal(t, []any{"1m", "5m"}, got["retry"].(map[string]any)["delays"]) //nolint:forcetypeassert // a fault of the test
 
 	// All of it is cleared.
 	form = b.get(at + "/edit").want(http.StatusOK).typed("/edit")
-	for _, name := range []string{"description", "labels", "rate_limit", "timeout", "retry", "ed25519", "envelope", "envelope_until", "ca"} {
+	for _, name := range []string{"description", "labels", "data", "rate_limit", "timeout", "retry", "ed25519", "envelope", "envelope_until", "ca"} {
 		form.Set(name, "")
 	}
 	form.Set("auth", "none")
 	form["remove_header"] = []string{"X-Api-Key", "X-New"}
 	b.post(at+"/edit", form).want(http.StatusSeeOther)
 	got = read(at)
+	require.NotRegexp(t, "hunter", stored())
 	require.Empty(t, got["headers"])
 	require.Empty(t, got["filters"])
 	require.Equal(t, []any{"", nil, nil, nil, nil, nil, false, 15.0}, []any{got["description"], got["rate_limit"], got["retry"], got["envelope"], got["ca"], got["auth"], got["ed25519"], got["timeout"]})
@@ -173,6 +217,9 @@ func TestAFaultOfAWebhooksFormStandsBesideItsField(t *testing.T) {
 		{"patterns", url.Values{"patterns": {"email.eaten"}}},
 		{"agent_ids", url.Values{"agent_ids": {"nobody@example.com"}}},
 		{"labels", url.Values{"labels": {strings.Repeat("x", 2000)}}},
+		{"data", url.Values{"data": {"amount > 10"}}},
+		{"data", url.Values{"data": {`{"amount": {"above": 10}}`}}},
+		{"data", url.Values{"data": {`{"a[0].b\\": 1}`}}},
 		{"max_in_flight", url.Values{"max_in_flight": {"4097"}}},
 		{"rate_limit", url.Values{"rate_limit": {"1.5"}}},
 		{"timeout", url.Values{"timeout": {"soon"}}},
@@ -260,7 +307,7 @@ func TestAWebhooksDeliveriesAreFilteredAndRetriedInAWindow(t *testing.T) {
 		_, path, _ := strings.Cut(to, "/console")
 		return words(b.get(path).want(http.StatusOK).find("p.flash"))
 	}
-	require.Equal(t, "0 deliveries are pending again.", flash(url.Values{"since": {"24h"}, "until": {"1h"}}))
+	require.Contains(t, flash(url.Values{"since": {"24h"}, "until": {"1h"}}), "Pending ones do not count")
 	require.Equal(t, "1 deliveries are pending again.", flash(url.Values{"since": {"24h"}, "event_type": {"email.sent"}}))
 	require.Equal(t, "1 deliveries are pending again.", flash(page.typed("/retry")))
 
@@ -292,7 +339,7 @@ func TestAPortalLinkIsMadeShownOnceAndRevoked(t *testing.T) {
 	require.Contains(t, b.get(at).want(http.StatusOK).text, "/console/portal-links?webhook_id="+id)
 	form := b.get("/portal-links?webhook_id=" + id).want(http.StatusOK).typed("/portal-links")
 	require.Equal(t, []string{id}, form["webhook_ids"])
-	for field, value := range map[string]string{"more_webhooks": "nonsense", "expires_in": "721h", "origins": "https://a.example/path", "accent": "red", "language": "xx"} {
+	for field, value := range map[string]string{"more_webhooks": "nonsense", "expires_in": "721h", "origins": "https://a.example/path", "accent": "red", "ink": "#12345", "background": "blue", "card": "url(x)", "line": "#0000000", "language": "xx"} {
 		bad := url.Values{"webhook_ids": {id}}
 		bad.Set(field, value)
 		page := b.post("/portal-links", bad).want(http.StatusUnprocessableEntity)
@@ -303,6 +350,30 @@ func TestAPortalLinkIsMadeShownOnceAndRevoked(t *testing.T) {
 		require.Equal(t, []string{id}, page.typed("/portal-links")["webhook_ids"])
 	}
 	require.NotNil(t, b.post("/portal-links", url.Values{}).want(http.StatusUnprocessableEntity).find("p[id=more_webhooks-fault]"))
+
+	// A logo is a file. What is no image is refused beside its field, and the rest stays.
+	for _, content := range []string{"no image", "<svg xmlns='http://www.w3.org/2000/svg'/>", strings.Repeat("x", 40_000), "\x89PNG\r\n\x1a\nrest"} {
+		page := b.upload("/portal-links", url.Values{"webhook_ids": {id}, "ink": {"#101010"}}, "logo", content).want(http.StatusUnprocessableEntity)
+		require.NotNil(t, page.find("p[id=logo-fault]"), content)
+		require.Equal(t, "#101010", page.typed("/portal-links").Get("ink"))
+	}
+	b.upload("/portal-links", url.Values{"webhook_ids": {id}, "csrf": {"wrong"}}, "logo", "x").want(http.StatusForbidden)
+	b.upload("/portal-links", url.Values{"webhook_ids": {id}}, "logo", strings.Repeat("x", 2<<20)).want(http.StatusRequestEntityTooLarge)
+	var logo bytes.Buffer
+	require.NoError(t, png.Encode(&logo, image.NewGray(image.Rect(0, 0, 8, 8))))
+	all := url.Values{"webhook_ids": {id}, "accent": {"#0A5bd3"}, "ink": {"#101010"}, "background": {"#fefefe"}, "card": {"#fdfdfd"}, "line": {"#cccccc"}, "language": {"de"}}
+	look := words(b.upload("/portal-links", all, "logo", logo.String()).want(http.StatusOK).find("code[id=secret]"))
+	_, look, _ = strings.Cut(look, "/console")
+	require.Equal(t, logo.String(), w.browser().get(look+"/logo").want(http.StatusOK).text)
+	css := w.browser().get(look + "/theme.css").want(http.StatusOK).text
+	for _, colour := range []string{"#0A5bd3", "#101010", "#fefefe", "#fdfdfd", "#cccccc"} {
+		require.Contains(t, css, colour)
+	}
+	require.Equal(t, "accent #0A5bd3 ink #101010 background #fefefe card #fdfdfd line #cccccc language de logo",
+		words(b.get("/portal-links").want(http.StatusOK).all("td")[3]))
+	var links struct{ Data []struct{ ID string } }
+	w.call(w.tenantKey, "GET", "/v1/portal-links", nil, &links)
+	w.call(w.tenantKey, "DELETE", "/v1/portal-links/"+links.Data[0].ID, nil, nil)
 
 	for name, value := range map[string]string{"expires_in": "2h", "origins": "https://a.example\r\nhttps://b.example:8443", "accent": "#0A5bd3", "language": "de"} {
 		form.Set(name, value)
@@ -351,6 +422,9 @@ func TestAKeyIsMadeWithLimitsAndRotatedOnItsPage(t *testing.T) {
 		"name": {"name": {strings.Repeat("x", 201)}}, "scopes": {"scopes": {"king"}}, "expires_in": {"expires_in": {"soon"}},
 		"networks": {"networks": {"192.0.2.0/24, office"}}, "rate_limit": {"rate_limit": {"many"}},
 	} {
+		if id != "scopes" {
+			typed.Set("scopes", "read")
+		}
 		page := b.post("/keys", typed).want(http.StatusUnprocessableEntity)
 		require.NotNil(t, page.find("p[id="+id+"-fault]"), "%s: %s", id, page.text)
 		if id != "scopes" {

@@ -62,11 +62,16 @@ func (s *server) showKeys(c *call, p keysPage) error {
 }
 
 func (s *server) createKey(c *call) error {
+	if err := c.needs(tenancy.RoleAdmin); err != nil {
+		return err
+	}
 	f := form{Form: c.form()}
 	in := map[string]any{"name": f.Value("name")}
-	if roles := f.Form["scopes"]; len(roles) > 0 {
-		in["scopes"] = roles
+	roles := f.Form["scopes"]
+	if len(roles) == 0 { // the API would make an administrator's key
+		return s.refusedKey(c, keysPage{form: f}, badField("body.scopes", "choose at least one role; admin may do everything"))
 	}
+	in["scopes"] = roles
 	if networks := items(f.Value("networks")); len(networks) > 0 {
 		in["networks"] = networks
 	}

@@ -92,6 +92,7 @@ func (s *server) serveLinks(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if wait := s.attempts.take(s.address(r), time.Now()); wait > 0 {
+		s.metrics.tried(forNewOne, limitedIn)
 		w.Header().Set("Retry-After", seconds(wait))
 		refuse(http.StatusTooManyRequests, "too many attempts to sign in; try again in "+seconds(wait)+" s")
 		return
@@ -105,6 +106,7 @@ func (s *server) serveLinks(w http.ResponseWriter, r *http.Request) {
 		err = tenancy.ErrUnauthenticated
 	}
 	if errors.Is(err, tenancy.ErrUnauthenticated) {
+		s.metrics.tried(forNewOne, refusedIn)
 		w.Header().Set("WWW-Authenticate", `Bearer realm="fanmail"`)
 		refuse(http.StatusUnauthorized, "the key is unknown, revoked or expired")
 		return
@@ -117,11 +119,13 @@ func (s *server) serveLinks(w http.ResponseWriter, r *http.Request) {
 		link.Path = Base + "/sign-in?" + url.Values{"link": {token}}.Encode()
 	}
 	if err != nil {
+		s.metrics.tried(forNewOne, unavailable)
 		s.log.Error("a link to sign in was not made", zap.Error(err))
 		refuse(http.StatusInternalServerError, "internal error")
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
+	s.metrics.tried(forNewOne, signedIn)
 	w.WriteHeader(http.StatusCreated)
 	_ = json.NewEncoder(w).Encode(link)
 }

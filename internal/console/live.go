@@ -43,6 +43,8 @@ func (s *server) live(c *call) error {
 		return refused(http.StatusTooManyRequests, fmt.Sprintf("%d live pages are open; the page shows what was true when it was loaded", maxLive))
 	}
 	defer s.streams.close(key)
+	s.metrics.live.Inc()
+	defer s.metrics.live.Dec()
 	c.w.Header().Set("Content-Type", "text/event-stream")
 	c.w.Header().Set("X-Accel-Buffering", "no")
 	st := &stream{w: c.w, control: http.NewResponseController(c.w)}

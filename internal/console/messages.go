@@ -53,7 +53,7 @@ func (s *server) message(c *call) error {
 
 func (s *server) messageRaw(c *call) error {
 	id := c.id("id")
-	return c.sendFile("/v1/messages/"+url.PathEscape(id)+"/raw", id+".eml")
+	return c.sendFile("/v1/messages/"+url.PathEscape(id)+"/raw", nil, id+".eml")
 }
 
 // messageAttachment sends an attachment under the name that the mail gives it.
@@ -71,5 +71,5 @@ func (s *server) messageAttachment(c *call) error {
 	if m := mailOf(p.Message); m != nil && n < len(m.Attachments) && m.Attachments[n].Filename != "" {
 		name = fileName(m.Attachments[n].Filename)
 	}
-	return c.sendFile("/v1/messages/"+id+"/attachments/"+strconv.Itoa(n), name)
+	return c.sendFile("/v1/messages/"+id+"/attachments/"+strconv.Itoa(n), nil, name)
 }

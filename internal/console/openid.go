@@ -75,6 +75,7 @@ func (s *server) openidFinish(c *call) error {
 	}
 	http.SetCookie(c.w, begunCookie(c.r, "", -time.Second)) // an answer counts once
 	if wait := s.attempts.take(s.address(c.r), time.Now()); wait > 0 {
+		s.metrics.tried(byOpenID, limitedIn)
 		c.w.Header().Set("Retry-After", seconds(wait))
 		return refused(http.StatusTooManyRequests, "Too many attempts to sign in. Try again in "+seconds(wait)+" s.")
 	}
@@ -90,19 +91,21 @@ func (s *server) openidFinish(c *call) error {
 		in.scopes = []tenancy.Role{tenancy.RoleRead}
 	}
 	s.attempts.passed(s.address(c.r))
-	return s.start(c, in, ownPath(b.Next))
+	return s.start(c, byOpenID, in, ownPath(b.Next))
 }
 
 // notSignedIn shows the page to sign in with the reason.
 func (s *server) notSignedIn(c *call, err error) error {
-	words := "The sign-in was not completed. Try again."
+	words, result := "The sign-in was not completed. Try again.", refusedIn
 	c.status = http.StatusForbidden
 	switch {
 	case errors.Is(err, openid.ErrUnavailable):
+		result = unavailable
 		c.status, words = http.StatusServiceUnavailable, "The identity provider can't be reached. Try again, or sign in with a key."
 	case errors.Is(err, openid.ErrNoRole):
 		words = "None of your groups has a role here. Ask the operator."
 	}
+	s.metrics.tried(byOpenID, result)
 	s.log.Warn("a sign-in by OpenID Connect failed", zap.Stringer("address", s.address(c.r)), zap.Error(err))
 	return c.page("sign-in", signInPage{Next: "/", Fault: words, OpenID: true})
 }

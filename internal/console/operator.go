@@ -18,6 +18,9 @@ func (s *server) operatorRoutes() {
 	s.get("/operator/tenants", s.operatorTenants)
 	s.get("/operator/tenants/{id}", s.operatorTenant)
 	s.post("/operator/tenants/{id}", s.operatorQuota)
+	s.post("/operator/tenants/{id}/alerts", s.operatorAlerts)
+	s.post("/operator/tenants/{id}/delete", s.operatorDelete)
+	s.post("/operator/tenants/{id}/restore", s.operatorRestore)
 	s.post("/operator/view", s.operatorView)
 }
 

@@ -18,6 +18,10 @@ type tenantRow struct {
 	Name      string    `json:"name"`
 	Operator  bool      `json:"operator"`
 	CreatedAt time.Time `json:"created_at"`
+	// DeletedAt is since when it is deleted; nil: it is in use.
+	DeletedAt *time.Time `json:"deleted_at"`
+
+	AlertAddresses []string `json:"alert_addresses"`
 }
 
 // tenantsPage is the data of pages/operator-tenants.html.
@@ -175,4 +179,48 @@ func (s *server) operatorQuota(c *call) error {
 		return c.page("operator-tenant", p)
 	}
 	return c.redirect(path, "The quota is changed.")
+}
+
+// operatorAlerts sets who gets mails about the tenant's failing webhooks: one address a line.
+func (s *server) operatorAlerts(c *call) error {
+	p, err := s.tenantPage(c)
+	if err != nil {
+		return err
+	}
+	p.AlertAddresses = strings.Fields(c.form().Get("alert_addresses"))
+	if err := c.send(http.MethodPatch, "/v1/tenants/"+p.ID, map[string]any{"alert_addresses": append([]string{}, p.AlertAddresses...)}, nil); err != nil {
+		if p.Faults = faults(err); p.Faults == nil {
+			return err
+		}
+		c.status = http.StatusUnprocessableEntity
+		return c.page("operator-tenant", p)
+	}
+	return c.redirect("/operator/tenants/"+p.ID, "The alert addresses are changed.")
+}
+
+// operatorDelete deletes the tenant, with the grace period that the form names.
+func (s *server) operatorDelete(c *call) error {
+	p, err := s.tenantPage(c)
+	if err != nil {
+		return err
+	}
+	path, query := "/operator/tenants/"+p.ID, url.Values{}
+	if grace := strings.TrimSpace(c.form().Get("grace")); grace != "" {
+		query.Set("grace", grace)
+	}
+	if _, err := c.do(c.r.Context(), http.MethodDelete, "/v1/tenants/"+p.ID, query, nil); err != nil {
+		if p.Faults = faults(err); p.Faults == nil {
+			return err
+		}
+		c.status = http.StatusUnprocessableEntity
+		return c.page("operator-tenant", p)
+	}
+	return c.redirect(path, "The tenant is deleted. It can be restored until the grace period is over.")
+}
+
+func (s *server) operatorRestore(c *call) error {
+	if err := c.send(http.MethodPost, "/v1/tenants/"+url.PathEscape(c.id("id"))+"/restore", nil, nil); err != nil {
+		return err
+	}
+	return c.redirect("/operator/tenants/"+url.PathEscape(c.id("id")), "The tenant is restored.")
 }

@@ -88,6 +88,16 @@ func TestOperatorsFindATenantChangeItsQuotaAndViewAsIt(t *testing.T) {
 	b.post(at, url.Values{"webhooks": {" "}}).want(http.StatusSeeOther)
 	require.Empty(t, attribute(b.get(at).find("input[name=webhooks]"), "value"))
 
+	b.get(at)
+	b.post(at+"/alerts", url.Values{"alert_addresses": {"ops@example.com\r\noncall@example.com\r\n"}}).want(http.StatusSeeOther)
+	require.Equal(t, "ops@example.com oncall@example.com", words(b.get(at).find("textarea[name=alert_addresses]")))
+	d = b.post(at+"/alerts", url.Values{"alert_addresses": {"</textarea><b>"}}).want(http.StatusUnprocessableEntity)
+	require.Equal(t, "</textarea><b>", words(d.find("textarea[name=alert_addresses]")), "what was typed stays")
+	require.Contains(t, words(d.root), "not a plain mail address")
+	b.get(at)
+	b.post(at+"/alerts", url.Values{"alert_addresses": {""}}).want(http.StatusSeeOther)
+	require.Empty(t, words(b.get(at).find("textarea[name=alert_addresses]")))
+
 	b.post("/operator/view", url.Values{"tenant_id": {w.tenantID}}).want(http.StatusSeeOther)
 	for _, page := range []string{"/operator", "/operator/top", "/operator/tenants", at} {
 		b.get(page).want(http.StatusOK) // they are about all tenants

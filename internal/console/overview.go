@@ -43,6 +43,17 @@ type webhookRow struct {
 	Description    *string `json:"description"`
 	Enabled        bool    `json:"enabled"`
 	DisabledReason *string `json:"disabled_reason"`
+	// LastDeliveredAt is nil before the first success.
+	LastDeliveredAt *time.Time `json:"last_delivered_at"`
+}
+
+// Name is its URL, or what it is called if it has none.
+func (w webhookRow) Name() string {
+	description := ""
+	if w.Description != nil {
+		description = *w.Description
+	}
+	return nameOf(w.URL, description, w.ID)
 }
 
 // trouble is a webhook that fails or is disabled.
@@ -51,7 +62,22 @@ type trouble struct {
 	apiclient.Counts
 }
 
-// Troubles are the webhooks of the page that are disabled, or of whose deliveries some failed.
+// Silent reports whether its deliveries wait and none has ever succeeded.
+func (t trouble) Silent() bool {
+	return t.Enabled && t.LastDeliveredAt == nil && t.Delivered == 0 && t.Waiting > 0
+}
+
+// Silent is how many webhooks of the page have never answered with a success: no rate counts them.
+func (p overviewPage) Silent() (n int) {
+	for _, t := range p.Troubles() {
+		if t.Silent() {
+			n++
+		}
+	}
+	return n
+}
+
+// Troubles are the webhooks of the page that are disabled, that have not answered yet, or of whose deliveries some failed.
 func (p overviewPage) Troubles() []trouble {
 	by := map[string]apiclient.Counts{}
 	for _, w := range p.Stats.Webhooks {
@@ -59,8 +85,8 @@ func (p overviewPage) Troubles() []trouble {
 	}
 	var out []trouble
 	for _, w := range p.Webhooks.Data {
-		if c := by[w.ID]; !w.Enabled || c.Failed > 0 {
-			out = append(out, trouble{webhookRow: w, Counts: c})
+		if t := (trouble{webhookRow: w, Counts: by[w.ID]}); !w.Enabled || t.Failed > 0 || t.Silent() {
+			out = append(out, t)
 		}
 	}
 	return out
@@ -72,7 +98,9 @@ func (s *server) overview(c *call) error {
 	var p overviewPage
 	err := together(
 		func() error { return c.get("/v1/stats", url.Values{"window": {"1h"}}, &p.Stats) },
-		func() error { return c.get("/v1/activity", url.Values{"window": {"1h"}}, &p.Activity) },
+		func() error {
+			return c.get("/v1/activity", url.Values{"window": {"1h"}, "waiting": {"false"}}, &p.Activity)
+		},
 		func() error { return c.get("/v1/webhooks", url.Values{"limit": {"100"}}, &p.Webhooks) },
 		func() error { return c.get("/v1/events", url.Values{"limit": {"10"}, "mail": {"true"}}, &p.Events) },
 	)

@@ -98,6 +98,17 @@ type portalEvent struct {
 	Deliveries []portalDelivery `json:"deliveries"`
 }
 
+// Why is the last error, where it says more than the status code.
+func (d portalDelivery) Why() string {
+	if d.LastStatusCode == nil {
+		return why(0, d.LastError)
+	}
+	return why(*d.LastStatusCode, d.LastError)
+}
+
+// Why is the error, where it says more than the status code.
+func (a portalAttempt) Why() string { return why(a.StatusCode, a.Error) }
+
 // Body is the envelope for people.
 func (d portalDelivery) Body() string { return indented(d.Envelope) }
 

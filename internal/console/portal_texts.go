@@ -5,7 +5,7 @@ var portalTexts = map[string]map[string]string{
 	"en": {
 		"title": "Webhook deliveries", "webhooks": "Webhooks", "webhook": "Webhook", "deliveries": "Deliveries", "delivery": "Delivery",
 		"event": "Event", "url": "URL", "types": "Event types", "state": "State", "enabled": "enabled", "disabled": "disabled",
-		"last": "Last delivery", "never": "never", "day": "Last 24 hours", "delivered": "delivered", "failed": "failed", "pending": "pending",
+		"last": "Last delivery", "never": "never", "day": "last 24 hours", "delivered": "delivered", "failed": "failed", "pending": "pending",
 		"waiting": "waiting", "rate": "Success rate", "status": "Status", "all": "All", "show": "Show", "type": "Type", "attempts": "Attempts",
 		"code": "Response", "time": "Time", "error": "Error", "next": "Next attempt", "duration": "Duration", "no response": "no response",
 		"answer": "Response body", "request": "Request body", "expired": "The request body is no longer stored.", "retry": "Retry now",
@@ -20,7 +20,7 @@ var portalTexts = map[string]map[string]string{
 	"de": {
 		"title": "Webhook-Zustellungen", "webhooks": "Webhooks", "webhook": "Webhook", "deliveries": "Zustellungen", "delivery": "Zustellung",
 		"event": "Ereignis", "url": "URL", "types": "Ereignistypen", "state": "Zustand", "enabled": "aktiv", "disabled": "deaktiviert",
-		"last": "Letzte Zustellung", "never": "nie", "day": "Letzte 24 Stunden", "delivered": "zugestellt", "failed": "fehlgeschlagen",
+		"last": "Letzte Zustellung", "never": "nie", "day": "letzte 24 Stunden", "delivered": "zugestellt", "failed": "fehlgeschlagen",
 		"pending": "ausstehend", "waiting": "wartend", "rate": "Erfolgsquote", "status": "Status", "all": "Alle", "show": "Anzeigen",
 		"type": "Typ", "attempts": "Versuche", "code": "Antwort", "time": "Zeit", "error": "Fehler", "next": "Nächster Versuch",
 		"duration": "Dauer", "no response": "keine Antwort", "answer": "Inhalt der Antwort", "request": "Inhalt der Anfrage",

@@ -38,9 +38,11 @@ func (r replayRow) Runs() bool { return r.State == "queued" || r.State == "runni
 
 // replayPreview is what a replay would send.
 type replayPreview struct {
-	Deliveries int  `json:"deliveries"`
-	Events     int  `json:"events"`
-	Complete   bool `json:"complete"`
+	Since      time.Time `json:"since"`
+	Until      time.Time `json:"until"`
+	Deliveries int       `json:"deliveries"`
+	Events     int       `json:"events"`
+	Complete   bool      `json:"complete"`
 	Webhooks   []struct {
 		WebhookID  string `json:"webhook_id"`
 		URL        string `json:"url"`
@@ -53,14 +55,23 @@ type replayForm struct {
 	Form    url.Values
 	Faults  map[string]string
 	Preview *replayPreview
+	// Window is the window that the preview has counted, for the button that sends it: an empty until meant its now.
+	Window url.Values
 }
 
 // Value is what a field holds.
 func (f replayForm) Value(name string) string { return f.Form.Get(name) }
 
-// Names are the fields of the form.
-func (replayForm) Names() []string {
-	return []string{"since", "until", "webhook_id", "mode", "types", "agent_ids"}
+// Counted are the fields of the form with the window that was counted.
+func (f replayForm) Counted() map[string]string {
+	out := map[string]string{}
+	for _, name := range []string{"webhook_id", "mode", "types", "agent_ids"} {
+		out[name] = f.Value(name)
+	}
+	for name := range f.Window {
+		out[name] = f.Window.Get(name)
+	}
+	return out
 }
 
 // body is the API's request.
@@ -142,9 +153,8 @@ func (s *server) createReplay(c *call) error {
 	if made.ID != "" {
 		return c.redirect("/replays/"+url.PathEscape(made.ID), "The replay has begun.")
 	}
-	// The window is fixed now, so that the replay sends what the preview has counted.
-	f.Form.Set("since", b["since"].(string)) //nolint:forcetypeassert // set by body
 	f.Preview = &preview
+	f.Window = url.Values{"since": {preview.Since.Format(time.RFC3339Nano)}, "until": {preview.Until.Format(time.RFC3339Nano)}}
 	return c.page("replay-new", f)
 }
 

@@ -10,10 +10,12 @@ func (s *server) register() {
 	s.eventRoutes()
 	s.deliveryRoutes()
 	s.messageRoutes()
+	s.erasureRoutes()
 	s.searchRoutes()
 	s.portalRoutes()
 	s.webhookRoutes()
 	s.webhookFormRoutes()
+	s.eventTypeRoutes()
 	s.bulkRetryRoutes()
 	s.portalLinkRoutes()
 	s.replayRoutes()
@@ -21,4 +23,5 @@ func (s *server) register() {
 	s.domainRoutes()
 	s.keyRoutes()
 	s.auditRoutes()
+	s.exportRoutes()
 }

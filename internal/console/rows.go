@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -147,10 +148,11 @@ func (r rawJSON) indented() string {
 	return b.String()
 }
 
-// optional drops the error of a read that this session may not make, or that finds nothing.
+// optional drops the error of a read that this session may not make, or that finds nothing: a delivery that is polled has
+// no request.
 func optional(err error) error {
 	var p *apiclient.Problem
-	if errors.As(err, &p) && (p.Status == http.StatusNotFound || p.Status == http.StatusForbidden || p.Status == http.StatusServiceUnavailable || p.Status == http.StatusBadGateway) {
+	if errors.As(err, &p) && (p.Status == http.StatusNotFound || p.Status == http.StatusConflict || p.Status == http.StatusForbidden || p.Status == http.StatusServiceUnavailable || p.Status == http.StatusBadGateway) {
 		return nil
 	}
 	return err
@@ -169,6 +171,17 @@ type attemptRow struct {
 
 // OK reports whether the endpoint took it.
 func (a attemptRow) OK() bool { return a.Reason == "ok" }
+
+// Why is the error, where it says more than the status code.
+func (a attemptRow) Why() string { return why(a.StatusCode, a.Error) }
+
+// why is an error beside the status code, empty if it only repeats the code.
+func why(code int, text *string) string {
+	if text == nil || code != 0 && *text == "answered "+strconv.Itoa(code) {
+		return ""
+	}
+	return *text
+}
 
 // ShownResponse is the beginning of the response that the API has.
 func (a attemptRow) ShownResponse() string {
@@ -198,6 +211,17 @@ type deliveryOf struct {
 	FinishedAt     *time.Time   `json:"finished_at"`
 	ExpiresAt      time.Time    `json:"expires_at"`
 	AttemptLog     []attemptRow `json:"attempt_log"`
+}
+
+// Label says why the delivery was sent, if not because its event came. A redelivery on request is of the kind replay too.
+func (d deliveryOf) Label() string {
+	switch d.Kind {
+	case "live":
+		return ""
+	case "replay":
+		return "sent again"
+	}
+	return d.Kind
 }
 
 // Tone is the class of the delivery in a timeline.

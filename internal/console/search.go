@@ -13,6 +13,8 @@ type searchPage struct {
 	Query    string
 	Parts    []searchPart
 	Webhooks []webhookRow
+	// Part says that the query is the beginning of an id.
+	Part bool
 }
 
 // searchPart is what was found in one way.
@@ -66,7 +68,11 @@ func (s *server) search(c *call) error {
 	var err error
 	switch kind {
 	case mailsearch.URL:
-		p.Webhooks, err = s.webhooksTo(c, text)
+		p.Webhooks, err = s.webhooksThat(c, func(w webhookRow) bool { return strings.Contains(strings.ToLower(w.URL), strings.ToLower(text)) })
+	case mailsearch.Part:
+		// A tenant's webhooks are few. To find an event by a part of its id, all events of a minute would have to be read.
+		p.Part = true
+		p.Webhooks, err = s.webhooksThat(c, func(w webhookRow) bool { return strings.HasPrefix(w.ID, text) })
 	case mailsearch.Message:
 		err = p.add(c, part("With this message", "message_id", text))
 	case mailsearch.Header:
@@ -129,11 +135,11 @@ func (p *searchPage) add(c *call, parts ...searchPart) error {
 	return together(reads...)
 }
 
-// webhookPages is how many pages of webhooks are searched for a URL.
+// webhookPages is how many pages of webhooks are searched.
 const webhookPages = 5
 
-// webhooksTo lists the webhooks whose URL has a text.
-func (s *server) webhooksTo(c *call, text string) (found []webhookRow, err error) {
+// webhooksThat lists the webhooks that fit.
+func (s *server) webhooksThat(c *call, fits func(webhookRow) bool) (found []webhookRow, err error) {
 	query := url.Values{"limit": {"100"}}
 	for range webhookPages {
 		var page list[webhookRow]
@@ -141,7 +147,7 @@ func (s *server) webhooksTo(c *call, text string) (found []webhookRow, err error
 			return nil, err
 		}
 		for _, w := range page.Data {
-			if strings.Contains(strings.ToLower(w.URL), strings.ToLower(text)) {
+			if fits(w) {
 				found = append(found, w)
 			}
 		}

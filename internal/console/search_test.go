@@ -42,3 +42,18 @@ func TestASearchGoesOnWhereItStopped(t *testing.T) {
 		require.Contains(t, page.text, old, q)
 	}
 }
+
+// TestTheBeginningOfAnIdFindsAWebhookOrSaysWhatIsMissing: lists cut ids, and people copy what they see.
+func TestTheBeginningOfAnIdFindsAWebhookOrSaysWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	hook := w.hook("https://hooks.example.com/in")
+	event, message := w.mail(map[string]any{"subject": "x"}, "x")
+	b := w.signedIn(w.tenantKey)
+	for _, part := range []string{hook[:11] + "…", hook[:20], strings.ToUpper(hook[:9]) + "..."} {
+		require.Equal(t, console.Base+"/webhooks/"+hook, b.get("/search?q="+url.QueryEscape(part)).want(http.StatusSeeOther).header.Get("Location"), part)
+	}
+	for _, part := range []string{event[:12] + "…", message[:20], "whd_0123456789abcdef", "rpl_0123", "wh_00000000"} {
+		require.Contains(t, words(b.get("/search?q="+url.QueryEscape(part)).want(http.StatusOK).find("div.empty")), "is the beginning of an id. Search by the whole id", part)
+	}
+}

@@ -25,6 +25,7 @@ type server struct {
 	proxies  []netip.Prefix // whose X-Forwarded-For is believed
 	openid   *openid.Client // nil: sign-in by API key alone
 	log      *zap.Logger
+	metrics  *metrics
 	assets   *assets
 	pages    pages
 	// mux has the routes of pages; routes lists them without the base.

@@ -66,25 +66,34 @@ func (s *server) signIn(c *call) error {
 	if words := plainOrigin(c.r); words != "" {
 		return again(http.StatusForbidden, words)
 	}
+	kind := byKey
+	if c.form().Get("link") != "" {
+		kind = byLink
+	}
 	if wait := s.attempts.take(s.address(c.r), time.Now()); wait > 0 {
+		s.metrics.tried(kind, limitedIn)
 		c.w.Header().Set("Retry-After", seconds(wait))
 		return again(http.StatusTooManyRequests, "Too many attempts to sign in. Try again in "+seconds(wait)+" s.")
 	}
 	who, err := s.credential(c)
 	switch {
 	case errors.Is(err, errNoLink):
+		s.metrics.tried(kind, refusedIn)
 		return again(http.StatusUnauthorized, linkGone)
 	case errors.Is(err, tenancy.ErrUnauthenticated):
+		s.metrics.tried(kind, refusedIn)
 		s.log.Info("a sign-in was refused", zap.Stringer("address", s.address(c.r)))
 		return again(http.StatusUnauthorized, "The key is unknown, revoked or expired.")
 	case err != nil:
+		s.metrics.tried(kind, unavailable)
 		return err
 	}
 	if !who.From(s.address(c.r)) {
+		s.metrics.tried(kind, refusedIn)
 		return again(http.StatusForbidden, "The key is not accepted from this address.")
 	}
 	s.attempts.passed(s.address(c.r))
-	return s.begin(c, who, next)
+	return s.begin(c, kind, who, next)
 }
 
 // credential finds the principal behind the one-time link or the key of a form.
@@ -116,25 +125,29 @@ func (s *server) name(c *call, id events.APIKeyID) (string, error) {
 
 // begin makes a session for a key and leads to the next page. A session that the browser
 // has already ends, so that no session is ever taken over by another principal.
-func (s *server) begin(c *call, who tenancy.Principal, next string) error {
+func (s *server) begin(c *call, kind string, who tenancy.Principal, next string) error {
 	name, err := s.name(c, who.KeyID)
 	if err != nil {
+		s.metrics.tried(kind, unavailable)
 		return err
 	}
-	return s.start(c, session{keyID: who.KeyID, subject: who.KeyID.String(), name: name}, next)
+	return s.start(c, kind, session{keyID: who.KeyID, subject: who.KeyID.String(), name: name}, next)
 }
 
 // start stores a session, sets its cookie and leads to the next page.
-func (s *server) start(c *call, in session, next string) error {
+func (s *server) start(c *call, kind string, in session, next string) error {
 	if c.session != nil {
 		if err := s.sessions.end(c.r.Context(), c.session.hash); err != nil {
+			s.metrics.tried(kind, unavailable)
 			return err
 		}
 	}
 	token, err := s.sessions.create(c.r.Context(), in)
 	if err != nil {
+		s.metrics.tried(kind, unavailable)
 		return err
 	}
+	s.metrics.tried(kind, signedIn)
 	setCookie(c.w, c.r, token)
 	s.log.Info("signed in to the console", zap.String("subject", in.subject), zap.Stringer("address", s.address(c.r)))
 	return c.redirect(next, "")

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -98,14 +99,24 @@ func TestAReplayIsCountedBeforeItsButtonSendsIt(t *testing.T) {
 	var found struct{ Data []struct{ ID string } }
 	w.call(w.tenantKey, "GET", "/v1/replays", nil, &found)
 	require.Empty(t, found.Data, "a count sends nothing")
+	require.Equal(t, "1h", attribute(counted.find("input[id=since]"), "value"), "what was typed stays")
+	require.Empty(t, attribute(counted.find("input[id=until]"), "value"))
 	sent := url.Values{"send": {"1"}}
 	for _, in := range counted.all("input[type=hidden]") {
 		sent.Set(attribute(in, "name"), attribute(in, "value"))
 	}
+	// The button sends the window that was counted, which has ended before this event.
+	w.call(w.tenantKey, "POST", "/v1/events", map[string]any{"type": "email.received", "data": map[string]any{}}, nil)
+	var again struct{ Deliveries int }
+	w.call(w.tenantKey, "POST", "/v1/replays/preview", map[string]any{"since": sent.Get("since"), "until": sent.Get("until"), "mode": "all"}, &again)
+	require.Equal(t, 3, again.Deliveries)
 	to := b.post("/replays/new", sent).want(http.StatusSeeOther).header.Get("Location")
 	w.call(w.tenantKey, "GET", "/v1/replays", nil, &found)
 	require.Len(t, found.Data, 1)
 	require.Contains(t, to, found.Data[0].ID)
+	var began struct{ Since, Until time.Time }
+	w.call(w.tenantKey, "GET", "/v1/replays/"+found.Data[0].ID, nil, &began)
+	require.Equal(t, []string{sent.Get("since"), sent.Get("until")}, []string{began.Since.Format(time.RFC3339Nano), began.Until.Format(time.RFC3339Nano)})
 	at := "/replays/" + found.Data[0].ID
 	b.get(at).want(http.StatusOK)
 	b.post(at+"/cancel", url.Values{}).want(http.StatusSeeOther)

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -18,32 +19,57 @@ type webhookForm struct {
 	ID string
 	form
 	Types []events.Type
+	// Own are the types that are not built in.
+	Own []string
 	// Stored is the webhook before the change.
 	Stored webhookOf
 }
 
+// Pull reports whether the webhook is polled: it has no settings of POSTs.
+func (f webhookForm) Pull() bool { return f.Stored.Pull() }
+
+// NATS reports whether a webhook that exists publishes at a broker.
+func (f webhookForm) NATS() bool { return f.Stored.NATS() }
+
 // webhookFields are the inputs of a webhook's form by the API's fields.
 var webhookFields = map[string]string{
-	"body.url": "url", "body.description": "description", "body.events": "patterns", "body.filters.agent_ids": "agent_ids",
-	"body.filters.conversation_ids": "conversation_ids", "body.filters.labels": "labels", "body.max_in_flight": "max_in_flight",
+	"body.kind": "kind", "body.url": "url", "body.subject": "subject", "body.description": "description", "body.events": "patterns", "body.filters.agent_ids": "agent_ids",
+	"body.filters.conversation_ids": "conversation_ids", "body.filters.labels": "labels", "body.filters.data": "data", "body.max_in_flight": "max_in_flight",
 	"body.rate_limit": "rate_limit", "body.timeout": "timeout", "body.ordering": "ordering", "body.retry": "retry",
 	"body.retry.delays": "delays", "body.retry.initial": "initial", "body.retry.factor": "factor", "body.retry.max": "max",
 	"body.retry.attempts": "attempts", "body.retry.jitter": "jitter", "body.retry.final": "final", "body.ed25519": "ed25519",
 	"body.envelope": "envelope", "body.envelope_until": "envelope_until", "body.headers": "headers", "body.auth": "auth",
 	"body.auth.username": "username", "body.auth.password": "password", "body.auth.token_url": "token_url",
 	"body.auth.client_id": "client_id", "body.auth.client_secret": "client_secret", "body.auth.scopes": "scopes",
-	"body.auth.certificate": "certificate", "body.auth.private_key": "private_key", "body.ca": "ca", "body.signing_secret": "signing_secret",
+	"body.auth.certificate": "certificate", "body.auth.private_key": "private_key", "body.auth.credentials": "credentials", "body.ca": "ca", "body.signing_secret": "signing_secret",
 }
 
 func newWebhookForm(id string, filled url.Values) webhookForm {
 	return webhookForm{ID: id, form: form{Form: filled, fields: webhookFields}, Types: events.Catalogue()}
 }
 
+// offerOwn lists the tenant's own types and the operator's, to choose from.
+func (f *webhookForm) offerOwn(c *call) (err error) {
+	f.Own, err = c.ownTypes()
+	return err
+}
+
+// typeOthers shows as typed what a stored webhook asks for and the form does not list.
+func (f *webhookForm) typeOthers() {
+	var others []string
+	for _, t := range f.Stored.Events {
+		if !events.Type(t).Known() && !slices.Contains(f.Own, t) {
+			others = append(others, t)
+		}
+	}
+	f.Form.Set("patterns", strings.Join(others, " "))
+}
+
 // HeaderNames are the names of the stored headers, whose values are secrets.
 func (f webhookForm) HeaderNames() []string { return slices.Sorted(maps.Keys(f.Stored.Headers)) }
 
 // AuthTypes are the kinds of credentials.
-func (webhookForm) AuthTypes() []string { return []string{"basic", "oauth2", "mtls"} }
+func (webhookForm) AuthTypes() []string { return []string{"basic", "oauth2", "mtls", "creds"} }
 
 // changes reports whether the form changes a webhook that exists.
 func (f webhookForm) changes() bool { return f.ID != "" }
@@ -61,12 +87,29 @@ func (f webhookForm) put(b map[string]any, name string, value any) {
 // body is the API's request. The error says what the API would not see in it.
 func (f webhookForm) body() (map[string]any, error) {
 	v := f.Value
+	filters := map[string]any{"agent_ids": lines(v("agent_ids")), "conversation_ids": lines(v("conversation_ids")), "labels": lines(v("labels"))}
+	if data := strings.TrimSpace(v("data")); data != "" {
+		if !json.Valid([]byte(data)) {
+			return nil, badField("body.filters.data", `is not JSON, such as {"amount": {"gte": 10}}`)
+		}
+		filters["data"] = json.RawMessage(data)
+	}
 	b := map[string]any{
-		"url": v("url"), "description": v("description"), "events": append(append([]string{}, f.Form["events"]...), items(v("patterns"))...),
-		"filters": map[string]any{"agent_ids": lines(v("agent_ids")), "conversation_ids": lines(v("conversation_ids")), "labels": lines(v("labels"))},
+		"description": v("description"), "events": append(append([]string{}, f.Form["events"]...), items(v("patterns"))...),
+		"filters": filters,
 	}
 	if v("ordering") != "" {
 		b["ordering"] = v("ordering")
+	}
+	f.put(b, "retry", f.retry())
+	if f.Pull() {
+		return b, nil
+	}
+	if v("url") != "" || v("kind") != "pull" {
+		b["url"] = v("url")
+	}
+	if v("subject") != "" || f.NATS() {
+		b["subject"] = v("subject")
 	}
 	if n := typed(v("max_in_flight")); n != "" {
 		b["max_in_flight"] = n
@@ -74,7 +117,6 @@ func (f webhookForm) body() (map[string]any, error) {
 	f.put(b, "rate_limit", typed(v("rate_limit")))
 	f.put(b, "timeout", typed(v("timeout")))
 	f.put(b, "ca", strings.TrimSpace(v("ca")))
-	f.put(b, "retry", f.retry())
 	if v("ed25519") != "" || f.Stored.Ed25519 {
 		b["ed25519"] = v("ed25519") != ""
 	}
@@ -90,6 +132,9 @@ func (f webhookForm) body() (map[string]any, error) {
 
 // first adds what a creation alone has.
 func (f webhookForm) first(b map[string]any) {
+	if kind := f.Value("kind"); kind != "" {
+		b["kind"] = kind
+	}
 	switch f.Value("state") {
 	case "paused":
 		b["paused"] = true
@@ -162,6 +207,8 @@ func (f webhookForm) auth() (auth any, given bool) {
 		return nil, true
 	case "basic":
 		return map[string]any{"type": kind, "username": v("username"), "password": secret("password")}, true
+	case "creds":
+		return map[string]any{"type": kind, "credentials": secret("credentials")}, true
 	case "oauth2":
 		out := map[string]any{"type": kind, "token_url": v("token_url"), "client_id": v("client_id"), "client_secret": secret("client_secret")}
 		if scopes := items(v("scopes")); len(scopes) > 0 {
@@ -214,7 +261,7 @@ func withoutSecrets(form url.Values) url.Values {
 	out := url.Values{}
 	for name, v := range form {
 		switch name {
-		case "headers", "password", "client_secret", "private_key", "signing_secret", "csrf":
+		case "headers", "password", "client_secret", "private_key", "credentials", "signing_secret", "csrf":
 		default:
 			out[name] = v
 		}
@@ -225,8 +272,9 @@ func withoutSecrets(form url.Values) url.Values {
 // stored are the fields of a stored webhook.
 func stored(w *webhookOf) url.Values {
 	f := url.Values{
-		"url": {w.URL}, "description": {w.Description}, "events": w.Events, "max_in_flight": {strconv.Itoa(w.MaxInFlight)}, "ordering": {w.Ordering},
+		"url": {w.URL}, "subject": {w.subject()}, "description": {w.Description}, "events": w.Events, "max_in_flight": {strconv.Itoa(w.MaxInFlight)}, "ordering": {w.Ordering},
 		"agent_ids": {strings.Join(w.Filters.AgentIDs, "\n")}, "conversation_ids": {strings.Join(w.Filters.ConversationIDs, "\n")}, "labels": {strings.Join(w.Filters.Labels, "\n")},
+		"data":     {strings.Join(w.Filters.Data.lines(), "\n")},
 		"envelope": {w.envelope()}, "envelope_until": {w.envelopeUntil()},
 	}
 	if w.RateLimit != nil {
@@ -252,13 +300,6 @@ func stored(w *webhookOf) url.Values {
 		}
 		f.Set("final", strings.Trim(fmt.Sprint(r.Final), "[]"))
 	}
-	var others []string
-	for _, t := range w.Events {
-		if !events.Type(t).Known() {
-			others = append(others, t)
-		}
-	}
-	f.Set("patterns", strings.Join(others, " "))
 	return f
 }
 
@@ -273,7 +314,11 @@ func (s *server) newWebhook(c *call) error {
 	if err := c.needs(tenancy.RoleWrite); err != nil {
 		return err
 	}
-	return c.page("webhook-new", newWebhookForm("", url.Values{"events": {string(events.EmailReceived)}}))
+	f := newWebhookForm("", url.Values{"events": {string(events.EmailReceived)}})
+	if err := f.offerOwn(c); err != nil {
+		return err
+	}
+	return c.page("webhook-new", f)
 }
 
 func (s *server) createWebhook(c *call) error {
@@ -289,6 +334,9 @@ func (s *server) createWebhook(c *call) error {
 	if err != nil {
 		return s.refusedForm(c, "webhook-new", f, err)
 	}
+	if out.SigningSecret == "" { // it is polled
+		return c.redirect("/webhooks/"+url.PathEscape(out.ID), "The webhook is created.")
+	}
 	return c.page("webhook-secret", secretPage{ID: out.ID, Secret: out.SigningSecret})
 }
 
@@ -298,6 +346,9 @@ func (s *server) refusedForm(c *call, page string, f webhookForm, err error) err
 		return err
 	}
 	f.Form = withoutSecrets(f.Form)
+	if err := f.offerOwn(c); err != nil {
+		return err
+	}
 	return c.page(page, f)
 }
 
@@ -311,6 +362,10 @@ func (s *server) editWebhook(c *call) error {
 	}
 	f := newWebhookForm(w.ID, stored(&w))
 	f.Stored = w
+	if err := f.offerOwn(c); err != nil {
+		return err
+	}
+	f.typeOthers()
 	return c.page("webhook-edit", f)
 }
 

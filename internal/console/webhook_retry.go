@@ -71,6 +71,9 @@ func (s *server) retryFailed(c *call) error {
 	}
 	to := "/webhooks/" + url.PathEscape(c.id("id"))
 	done := fmt.Sprintf("%d deliveries are pending again.", out.Retried)
+	if out.Retried == 0 {
+		done = "No delivery of this window has failed. Pending ones do not count: they are attempted again by themselves."
+	}
 	if out.NextCursor != nil {
 		return c.redirect(to+"/retry?"+again.Encode(), done+" There are more: retry again.")
 	}

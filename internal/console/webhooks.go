@@ -1,17 +1,23 @@
 package console
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 )
 
 // webhookOf is a webhook.
 type webhookOf struct {
 	ID              string     `json:"id"`
+	Kind            string     `json:"kind"`
 	URL             string     `json:"url"`
+	Subject         *string    `json:"subject"`
 	Description     string     `json:"description"`
 	Events          []string   `json:"events"`
 	Filters         filterOf   `json:"filters"`
@@ -24,6 +30,7 @@ type webhookOf struct {
 	Timeout         *int       `json:"timeout"`
 	CreatedAt       time.Time  `json:"created_at"`
 	LastDeliveredAt *time.Time `json:"last_delivered_at"`
+	LastPolledAt    *time.Time `json:"last_polled_at"`
 	DisabledReason  *string    `json:"disabled_reason"`
 
 	Headers       map[string]string `json:"headers"` // the values are ***
@@ -75,10 +82,60 @@ func (w *webhookOf) envelopeUntil() string {
 }
 
 type filterOf struct {
-	AgentIDs        []string `json:"agent_ids"`
-	ConversationIDs []string `json:"conversation_ids"`
-	Labels          []string `json:"labels"`
+	AgentIDs        []string     `json:"agent_ids"`
+	ConversationIDs []string     `json:"conversation_ids"`
+	Labels          []string     `json:"labels"`
+	Data            conditionsOf `json:"data"`
 }
+
+// conditionsOf is a filter on data, as JSON; empty for none.
+type conditionsOf json.RawMessage
+
+// UnmarshalJSON keeps the JSON.
+func (d *conditionsOf) UnmarshalJSON(b []byte) error {
+	*d = append((*d)[:0], b...)
+	return nil
+}
+
+// Conditions are the conditions, each as JSON.
+func (d conditionsOf) Conditions() (out []string) {
+	var all map[string]json.RawMessage
+	_ = json.Unmarshal(d, &all) // empty, or as the API has checked it
+	for _, path := range slices.Sorted(maps.Keys(all)) {
+		name, _ := json.Marshal(path)
+		out = append(out, string(name)+": "+string(all[path]))
+	}
+	return out
+}
+
+// lines are the JSON with a condition on each line.
+func (d conditionsOf) lines() []string {
+	all := d.Conditions()
+	if len(all) == 0 {
+		return nil
+	}
+	return []string{"{", "  " + strings.Join(all, ",\n  "), "}"}
+}
+
+// Pull reports whether consumers poll its deliveries.
+func (w webhookOf) Pull() bool { return w.Kind == "pull" }
+
+// NATS reports whether Fanmail publishes its deliveries at a broker.
+func (w webhookOf) NATS() bool { return w.Kind == "nats" }
+
+// subject is where they are published; empty for none.
+func (w *webhookOf) subject() string {
+	if w.Subject == nil {
+		return ""
+	}
+	return *w.Subject
+}
+
+// Name is its URL, or what it is called if it has none.
+func (w webhookOf) Name() string { return nameOf(w.URL, w.Description, w.ID) }
+
+// nameOf names a webhook, which has no URL if it is polled.
+func nameOf(url, description, id string) string { return cmp.Or(url, description, id) }
 
 // State is one word for what the webhook does.
 func (w webhookOf) State() string {
@@ -125,6 +182,11 @@ func (h health) Line() []int {
 type healthyWebhook struct {
 	webhookOf
 	Health health
+}
+
+// Silent reports whether deliveries wait and none has ever succeeded.
+func (w healthyWebhook) Silent() bool {
+	return w.Enabled && w.LastDeliveredAt == nil && w.Health.SuccessRate == nil && w.Health.Waiting > 0
 }
 
 // webhooksPage is the data of pages/webhooks.html.

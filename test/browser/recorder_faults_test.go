@@ -109,6 +109,40 @@ func TestAxeSees(t *testing.T) {
 	require.Len(t, p.failed, 3, "an image without a text, pale text, an input without a label")
 }
 
+// TestAPageIsReadInEachLook has faults that only one width or colour scheme shows, which reads must find from a wide, light
+// tab.
+func TestAPageIsReadInEachLook(t *testing.T) {
+	t.Parallel()
+	for style, want := range map[string]string{
+		"p { color: #111 }": "",
+		"@media (prefers-color-scheme: dark) { p { color: #ccc } }":       "color-contrast dark-360px",
+		"@media (prefers-color-scheme: light) { p { color: #ccc } }":      "color-contrast light-wide",
+		"@media (max-width: 400px) { p { width: 500px } }":                "sideways dark-360px",
+		"@media (min-width: 1000px) { p { width: 1500px } }":              "sideways light-wide",
+		"@media (max-width: 400px) { p { width: 20px } }":                 "leave dark-360px",
+		"@media (max-width: 400px) { p { overflow: auto; height: 1px } }": "scrollable-region-focusable dark-360px",
+	} {
+		t.Run(style, func(t *testing.T) {
+			t.Parallel()
+			page := stranger(t, "", "<style>"+style+"</style><p>A text.</p>")
+			p := &proof{TB: t}
+			defer p.end()
+			b := newTab(p, page.URL, look{})
+			b.open("/")
+			b.reads("/")
+			require.Equal(t, look{}, b.look, "the page looks as before")
+			if want == "" {
+				require.Empty(t, p.failed)
+				return
+			}
+			require.Len(t, p.failed, 1)
+			rule, l, _ := strings.Cut(want, " ")
+			require.Contains(t, p.failed[0], rule)
+			require.Contains(t, p.failed[0], "("+l+")")
+		})
+	}
+}
+
 func TestATabThatIsTooNarrowIsSeen(t *testing.T) {
 	t.Parallel()
 	page := stranger(t, "", `<p style="width: 500px">Wide.</p>`)

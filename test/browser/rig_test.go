@@ -101,8 +101,14 @@ type firm struct {
 	receivers *sink.Sink
 }
 
-// newFirm creates a tenant with the name, which may be hostile.
+// newFirm creates a tenant with the name, which may be hostile, and a domain of its own.
 func newFirm(t testing.TB, name string) *firm {
+	t.Helper()
+	return newFirmAt(t, name, strings.ToLower(rand.Text()[:12])+".example")
+}
+
+// newFirmAt is newFirm with a domain that no other test takes.
+func newFirmAt(t testing.TB, name, domain string) *firm {
 	t.Helper()
 	sys, err := fanmail()
 	require.NoError(t, err)
@@ -117,7 +123,6 @@ func newFirm(t testing.TB, name string) *firm {
 	f.do(http.MethodPost, "/v1/tenants", map[string]any{"name": name}, &made)
 	f.id = made.ID
 	f.do(http.MethodPost, "/v1/keys", map[string]any{"tenant_id": f.id, "name": "a test's key"}, &made)
-	domain := strings.ToLower(rand.Text()[:12]) + ".example"
 	f.do(http.MethodPost, "/v1/domains", map[string]any{"tenant_id": f.id, "domain": domain}, nil)
 	f.Client = &apiclient.Client{Base: sys.API, Key: made.Secret}
 	f.agent = "robot@" + domain
@@ -151,6 +156,14 @@ func (f *firm) webhook(path string, settings map[string]any) string {
 	f.do(http.MethodPost, "/v1/webhooks", in, &made)
 	f.receivers.Secret(path, made.SigningSecret)
 	return made.ID
+}
+
+// received waits until so many requests have arrived at a path of the receivers.
+func (f *firm) received(path string, n int) {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
+	defer cancel()
+	require.NoError(f.t, f.receivers.WaitForPath(ctx, path, n), "%s has %d of %d requests", path, f.receivers.CountTo(path), n)
 }
 
 // mail sends a mail to the firm's agent over SMTP. A line ends with "\n" in raw.

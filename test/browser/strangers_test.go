@@ -39,16 +39,15 @@ func newHostileWorld(t testing.TB) *hostileWorld {
 	w.broken = f.webhook("/bad", map[string]any{"description": c.brief("description-2"), "events": []string{"*"}})
 	f.webhook("/path/"+url.PathEscape(c.brief("url"))+"?q="+url.QueryEscape(c.brief("url-query")), map[string]any{"description": "odd URL"})
 	f.mail(c.mail(f.agent))
-	ctx := t.Context()
-	require.NoError(t, f.receivers.WaitForPath(ctx, "/good", 1))
-	require.NoError(t, f.receivers.WaitForPath(ctx, "/bad", 1))
+	f.received("/good", 1)
+	f.received("/bad", 1)
 	w.event = f.newest()
 	f.do(http.MethodPost, "/v1/events", map[string]any{
 		"type": "email.sent", "agent_id": f.agent, "conversation_id": c.brief("conversation"), "labels": []string{c.brief("label")},
 		"message_id": c.brief("message"), "idempotency_key": c.brief("idempotency"),
 		"data": map[string]any{c.brief("data-name"): c.payload("data-value")},
 	}, nil)
-	require.NoError(t, f.receivers.WaitForPath(ctx, "/good", 2))
+	f.received("/good", 2)
 	require.Eventually(t, func() bool { // the outcomes are recorded
 		var d struct{ Data []struct{ Attempts int } }
 		f.get("/v1/webhooks/"+w.broken+"/deliveries", nil, &d)
@@ -67,7 +66,7 @@ func newHostileWorld(t testing.TB) *hostileWorld {
 func (w *hostileWorld) inspect(b *tab, path string, shown map[string]bool) {
 	w.t.Helper()
 	found := eval[[]string](b, `[...document.querySelectorAll("x-hostile, main script, main style, main img:not([src^='/console/']), main object, main embed, main meta, main link, main base, `+
-		`[onerror], [onload], [onfocus], [srcdoc]")].map(e => e.outerHTML.slice(0, 200))`)
+		`[onerror], [onload], [onfocus], [srcdoc], [hx-get]:not([hx-get^='/console/']), [hx-on\\:\\:load], [data-live]:not([data-live^='/console/'])")].map(e => e.outerHTML.slice(0, 200))`)
 	require.Empty(w.t, found, "%s made elements of a hostile text", path)
 	links := eval[[]string](b, `[...document.querySelectorAll("[href], [src], [action], [formaction], [data], [poster], [ping]")]`+
 		`.flatMap(e => ["href", "src", "action", "formaction", "data", "poster", "ping"].map(n => e.getAttribute(n)).filter(v => v && (/^\s*[a-z][a-z0-9+.-]*:/i.test(v) || v.startsWith("//"))))`+

@@ -176,11 +176,19 @@ func (b *tab) keys(keys string) {
 	}
 }
 
-// fits fails the test if the page scrolls sideways.
+// fits fails the test if the page scrolls sideways, or if a text sticks out of a box around it that does not scroll.
 func (b *tab) fits() {
 	b.t.Helper()
 	wide := eval[string](b, `(() => { const w = document.documentElement.clientWidth; if (document.documentElement.scrollWidth <= w) return ""; `+
 		`return [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > w + 1 && e.checkVisibility()).slice(0, 5).map(e => `+
 		`e.tagName + "." + e.className + " ends at " + Math.round(e.getBoundingClientRect().right) + ": " + e.innerText.slice(0, 60)).join("; ") || "something" })()`)
 	assert.Empty(b.t, wide, "%s scrolls sideways in a tab of this width (%s)", b.path(), b.look)
+	out := eval[[]string](b, `(() => { const out = [], r = document.createRange(), walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT); `+
+		`while (walk.nextNode()) { const text = walk.currentNode; let e = text.parentElement; if (!text.data.trim() || !e.checkVisibility() || e.closest("svg, .hidden, .skip, option")) continue; `+
+		`r.selectNodeContents(text); const t = r.getBoundingClientRect(); `+
+		`for (; e && e !== document.body; e = e.parentElement) { const s = getComputedStyle(e); if (s.overflowX !== "visible") break; if (s.display.startsWith("inline") && s.display !== "inline-block" || s.display === "contents") continue; `+
+		`const box = e.getBoundingClientRect(); if (t.right > box.right + 1 || t.left < box.left - 1) { `+
+		`out.push(e.tagName + "." + e.className + " " + Math.round(box.left) + " to " + Math.round(box.right) + " has a text from " + Math.round(t.left) + " to " + Math.round(t.right) + ": " + text.data.trim().slice(0, 60)); break } } } `+
+		`return out.slice(0, 5) })()`)
+	assert.Empty(b.t, out, "texts of %s leave their boxes (%s)", b.path(), b.look)
 }

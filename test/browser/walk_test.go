@@ -10,9 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// looks are the four ways in which every page is seen.
-var looks = []look{{}, {dark: true}, {narrow: true}, {narrow: true, dark: true}}
-
 func TestSigningInAndOut(t *testing.T) {
 	t.Parallel()
 	f := newFirm(t, "Acme Robotics")
@@ -70,6 +67,30 @@ func TestTheFirstMailAppearsLive(t *testing.T) {
 	b.press("1 new row")
 	b.until("a row of the second event", `document.querySelector('a[href$="`+second+`"]')`)
 	require.True(t, eval[bool](b, "window.stayed"))
+}
+
+// TestNothingMovesForThoseWhoAskForLessMotion compares how a new row appears with how it does for others.
+func TestNothingMovesForThoseWhoAskForLessMotion(t *testing.T) {
+	t.Parallel()
+	f := newFirm(t, "Acme")
+	f.note("The first one")
+	f.newest()
+	for _, moving := range []bool{false, true} {
+		b := newTab(t, f.sys.API, look{moving: moving})
+		b.signIn(f.Key)
+		b.open(consolePath + "/events")
+		// The row is new for a moment only, so that the page itself looks when it changes.
+		eval[bool](b, `window.moved = new Promise(done => new MutationObserver(() => document.querySelector("table.list tr.new") && done(`+
+			`[...document.querySelectorAll("*")].filter(e => { const s = getComputedStyle(e); return s.animationName !== "none" || `+
+			`s.transitionDuration !== "0s" || s.scrollBehavior === "smooth" }).map(e => e.tagName))).observe(document.body, {childList: true, subtree: true})), true`)
+		f.note("Another one")
+		moved := eval[[]string](b, "window.moved")
+		if moving {
+			require.Contains(t, moved, "TD", "the test would see a row that moves")
+		} else {
+			require.Empty(t, moved)
+		}
+	}
 }
 
 func TestTheKeys(t *testing.T) {

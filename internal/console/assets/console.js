@@ -100,6 +100,10 @@
   addEventListener("pageshow", start);
   start();
 
+  // In a narrow window the list of pages scrolls sideways: begin at the present one.
+  const present = document.querySelector("nav.side [aria-current]");
+  if (present) present.parentElement.scrollLeft = present.offsetLeft - present.parentElement.offsetLeft - 12;
+
   // Relative times go on without the server.
   const spans = [[86400 * 2, 86400, "d"], [3600, 3600, "h"], [60, 60, "min"], [1, 1, "s"]];
   setInterval(() => {
