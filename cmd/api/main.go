@@ -8,5 +8,5 @@ import (
 )
 
 func main() {
-	os.Exit(app.Main("api", "Serves the HTTP API.", "127.0.0.1:9104", app.RunAPI))
+	os.Exit(app.Main("api", app.RunAPI))
 }

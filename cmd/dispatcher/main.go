@@ -8,5 +8,5 @@ import (
 )
 
 func main() {
-	os.Exit(app.Main("dispatcher", "Fans events out to webhooks and delivers them.", "127.0.0.1:9102", app.RunDispatcher))
+	os.Exit(app.Main("dispatcher", app.RunDispatcher))
 }

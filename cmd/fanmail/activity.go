@@ -12,7 +12,7 @@ import (
 type activityCmd struct {
 	reading
 	Window  string `default:"24h" enum:"1h,24h,7d,30d" help:"The window: 1h, 24h, 7d or 30d."`
-	Webhook string `help:"Only this webhook."`
+	Webhook string `help:"Only this webhook." of:"webhook"`
 }
 
 // active is one webhook of GET /v1/activity.

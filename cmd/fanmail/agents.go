@@ -2,19 +2,20 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"net/url"
+
+	"github.com/alecthomas/kong"
 )
 
 type agentsCmd struct {
-	List   agentsList   `cmd:"" help:"List agents."`
-	Get    agentsGet    `cmd:"" help:"Show an agent."`
-	Create agentsCreate `cmd:"" help:"Create an agent."`
-	Update agentsUpdate `cmd:"" help:"Change an agent's own webhook, and from whom it accepts mail."`
-	Delete agentsDelete `cmd:"" help:"Delete an agent. Its address then rejects mail, unless an agent *@domain takes it."`
+	List   agentsList   `cmd:"" help:"List agents." example:"fanmail agents list"`
+	Get    agentsGet    `cmd:"" help:"Show an agent." example:"fanmail agents get robot@example.com"`
+	Create agentsCreate `cmd:"" help:"Create an agent." example:"fanmail agents create robot@example.com\nfanmail agents create '*@example.com' --require-dmarc"`
+	Update agentsUpdate `cmd:"" help:"Change an agent's own webhook, and from whom it accepts mail." example:"fanmail agents update robot@example.com --webhook-url https://example.com/mail\nfanmail agents update robot@example.com --clear webhook_url,allow_senders"`
+	Delete agentsDelete `cmd:"" help:"Delete an agent. Its address then rejects mail, unless an agent *@domain takes it." example:"fanmail agents delete robot@example.com"`
 
-	Deliveries agentsDeliveries `cmd:"" help:"List the deliveries to an agent's own webhook, newest first."`
+	Deliveries agentsDeliveries `cmd:"" help:"List the deliveries to an agent's own webhook, newest first." example:"fanmail agents deliveries robot@example.com --status failed"`
 }
 
 type agentsList struct {
@@ -31,7 +32,7 @@ type agentsDeliveries struct {
 	reading
 	page
 	Address string `arg:""`
-	Status  string `help:"Only deliveries with this status: pending, delivered or failed."`
+	Status  string `help:"Only deliveries with this status: pending, delivered or failed." predictor:"status"`
 }
 
 func (c *agentsDeliveries) Run(ctx context.Context, s *session) error {
@@ -87,30 +88,18 @@ func (c *agentsCreate) Run(ctx context.Context, s *session) error {
 type agentsUpdate struct {
 	target
 	senderFlags
-	Clear      []string `enum:"webhook,allow_senders,deny_senders" placeholder:"SETTING,…" help:"Settings to clear: webhook, allow_senders, deny_senders."`
+	Clear      []string `enum:"webhook_url, allow_senders, deny_senders, require_dmarc" placeholder:"SETTING,…" help:"Settings to clear: ${enum}."`
 	Address    string   `arg:""`
-	WebhookURL string   `name:"webhook-url" help:"The agent's own webhook. Without any flag, the agent has none."`
+	WebhookURL *string  `name:"webhook-url" help:"The agent's own webhook."`
 }
 
-func (c *agentsUpdate) Run(ctx context.Context, s *session) error {
+func (c *agentsUpdate) Run(ctx context.Context, s *session, k *kong.Context) error {
 	body := map[string]any{}
-	if c.WebhookURL != "" {
-		body["webhook_url"] = c.WebhookURL
+	if c.WebhookURL != nil {
+		body["webhook_url"] = *c.WebhookURL
 	}
 	c.into(body)
-	for _, name := range c.Clear {
-		if name == "webhook" {
-			name = "webhook_url"
-		}
-		if _, set := body[name]; set {
-			return fmt.Errorf("change an agent: %s is both set and cleared", name)
-		}
-		body[name] = nil
-	}
-	if len(body) == 0 {
-		body["webhook_url"] = nil
-	}
-	return c.show(ctx, s, asTenant, http.MethodPatch, "/v1/agents/"+url.PathEscape(c.Address), body)
+	return c.change(ctx, s, k, "/v1/agents/"+url.PathEscape(c.Address), body, c.Clear)
 }
 
 type agentsDelete struct {

@@ -7,7 +7,7 @@ type auditCmd struct {
 	page
 	span
 	Operator  bool   `help:"Use the operator's key of DIR/credentials.json."`
-	Tenant    string `placeholder:"ID" help:"Only changes of this tenant's data (ten_...). Needs an operator's key."`
+	Tenant    string `placeholder:"ID" help:"Only changes of this tenant's data (ten_...). Needs an operator's key." of:"tenant"`
 	Actor     string `placeholder:"ID" help:"Only changes by the key, member or portal link with this id or name."`
 	Operation string `help:"Only changes by this operation of the API, such as change-webhook."`
 	Object    string `placeholder:"ID" help:"Only changes of this object: an id, an address or a domain."`

@@ -3,14 +3,17 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 	"text/tabwriter"
+
+	"github.com/alecthomas/kong"
 
 	"github.com/fanmail-dev/fanmail/internal/capacity"
 )
 
 type capacityCmd struct {
-	Plan  capacityPlanCmd  `cmd:"" default:"withargs" help:"Plan the machines for a load, and print what saturates first. The default."`
-	Place capacityPlaceCmd `cmd:"" help:"Place tenants on several databases."`
+	Plan  capacityPlanCmd  `cmd:"" default:"withargs" help:"Plan the machines for a load, and print what saturates first. The default." example:"fanmail capacity --events 1000 --fan-out 3"`
+	Place capacityPlaceCmd `cmd:"" help:"Place tenants on several databases." example:"fanmail capacity place --database a,b=2"`
 }
 
 type capacityPlanCmd struct {
@@ -40,7 +43,7 @@ type capacityPlanCmd struct {
 }
 
 // Run prints the plan.
-func (c *capacityPlanCmd) Run(s *session) error {
+func (c *capacityPlanCmd) Run(s *session, k *kong.Context) error {
 	measured := capacity.Reference
 	if c.Bench != "" {
 		b, err := os.ReadFile(c.Bench)
@@ -88,7 +91,13 @@ func (c *capacityPlanCmd) Run(s *session) error {
 	for _, l := range p.Limits {
 		line("  "+l.Resource, "%.1f %% used; good for %.1f times the load; then %s", l.Used*100, l.Times, l.Then)
 	}
-	_, _ = fmt.Fprintf(w, "\ncosts: %s\n", measured.Source)
+	_, _ = fmt.Fprintf(w, "\ncosts: %s\n\nassumed; each is a flag:\n", measured.Source)
+	for _, f := range k.Selected().Flags {
+		if f.HasDefault {
+			what, _, _ := strings.Cut(f.Help, " Defaults to ")
+			line(fmt.Sprintf("  --%s %v", f.Name, f.Target.Interface()), "%s", what)
+		}
+	}
 	return w.Flush()
 }
 

@@ -25,8 +25,15 @@ const (
 
 // setting is one flag with an environment variable.
 type setting struct {
-	env, flag, fallback, help string
-	users                     []string // processes or commands
+	env, flag, fallback string
+	users               []string // processes or commands
+	meanings            []meaning
+}
+
+// meaning is a help text of a setting, and the processes or commands whose flags have it.
+type meaning struct {
+	help  string
+	users []string
 }
 
 // TestSettingsAreDocumented compares the two tables of the page with the flags
@@ -79,15 +86,39 @@ func collect(n *kong.Node, user string, to map[string]*setting) {
 		for _, env := range f.Envs {
 			s := to[env]
 			if s == nil {
-				s = &setting{env: env, flag: f.Name, fallback: f.Default, help: f.Help}
+				s = &setting{env: env, flag: f.Name, fallback: f.Default}
 				to[env] = s
 			}
 			if s.fallback != f.Default && !strings.Contains(s.fallback, f.Default) {
 				s.fallback += ", " + f.Default
 			}
 			s.users = append(s.users, user)
+			i := slices.IndexFunc(s.meanings, func(m meaning) bool { return m.help == f.Help })
+			if i < 0 {
+				i = len(s.meanings)
+				s.meanings = append(s.meanings, meaning{help: f.Help})
+			}
+			s.meanings[i].users = append(s.meanings[i].users, user)
 		}
 	}
+}
+
+// what is the text of the last column. A setting that means one thing to some processes and another to others has each.
+func (s *setting) what() string {
+	if len(s.meanings) == 1 {
+		return s.meanings[0].help
+	}
+	texts := make([]string, len(s.meanings))
+	for i, m := range s.meanings {
+		texts[i] = eachOnce(m.users) + ": " + m.help
+	}
+	slices.Sort(texts)
+	return strings.Join(texts, "<br>")
+}
+
+// eachOnce lists each name once, in alphabetical order.
+func eachOnce(users []string) string {
+	return strings.Join(slices.Compact(slices.Sorted(slices.Values(users))), ", ")
 }
 
 // rows gives the lines of a table, by name of the variable.
@@ -99,8 +130,7 @@ func rows(settings map[string]*setting) string {
 		if fallback != "" {
 			fallback = "`" + fallback + "`"
 		}
-		users := slices.Compact(slices.Sorted(slices.Values(s.users)))
-		fmt.Fprintf(&b, "| `%s` | `--%s` | %s | %s | %s |\n", s.env, s.flag, fallback, strings.Join(users, ", "), s.help)
+		fmt.Fprintf(&b, "| `%s` | `--%s` | %s | %s | %s |\n", s.env, s.flag, fallback, eachOnce(s.users), s.what())
 	}
 	return b.String()
 }

@@ -7,19 +7,19 @@ import (
 )
 
 type deliveriesCmd struct {
-	List    deliveriesList    `cmd:"" help:"List deliveries, newest first."`
-	Get     deliveriesGet     `cmd:"" help:"Show a delivery with its attempts."`
-	Request deliveriesRequest `cmd:"" help:"Show the request of a delivery's last attempt: its headers and its body."`
-	Retry   deliveriesRetry   `cmd:"" help:"Retry a delivery now."`
+	List    deliveriesList    `cmd:"" help:"List deliveries, newest first." example:"fanmail deliveries list --status failed --since 24h\nfanmail deliveries list wh_0f6200056df917f91703ed6603d47d0e"`
+	Get     deliveriesGet     `cmd:"" help:"Show a delivery with its attempts." example:"fanmail deliveries get whd_01a22446a5913ddb9899b5e09cf4a077"`
+	Request deliveriesRequest `cmd:"" help:"Show the request of a delivery's last attempt: its headers and its body." example:"fanmail deliveries request whd_01a22446a5913ddb9899b5e09cf4a077"`
+	Retry   deliveriesRetry   `cmd:"" help:"Retry a delivery now." example:"fanmail deliveries retry whd_01a22446a5913ddb9899b5e09cf4a077"`
 }
 
 type deliveriesList struct {
 	reading
 	page
 	span
-	Webhook string `arg:"" optional:"" help:"The webhook's id. Without it, the list has the deliveries of all webhooks."`
-	Status  string `help:"Only deliveries with this status: pending, delivered or failed."`
-	Type    string `help:"Only deliveries of events of this type."`
+	Webhook string `arg:"" optional:"" help:"The webhook's id. Without it, the list has the deliveries of all webhooks." of:"webhook"`
+	Status  string `help:"Only deliveries with this status: pending, delivered or failed." predictor:"status"`
+	Type    string `help:"Only deliveries of events of this type." predictor:"type"`
 }
 
 func (c *deliveriesList) Run(ctx context.Context, s *session) error {
@@ -31,16 +31,23 @@ func (c *deliveriesList) Run(ctx context.Context, s *session) error {
 	if c.Webhook != "" {
 		path, webhook = "/v1/webhooks/"+url.PathEscape(c.Webhook)+"/deliveries", nil
 	}
-	columns := append([]column{{"ID", "id"}, {"STATUS", "status"}}, webhook...)
-	return c.list(ctx, s, asTenant, path, c.page, query, append(columns,
-		column{"TYPE", "event_type"}, column{"EVENT", "event_id"},
-		column{"ATTEMPTS", "attempts"}, column{"CODE", "last_status_code"}, column{"ERROR", "last_error"},
-		column{"NEXT", "next_retry_at"}, column{"CREATED", "created_at"})...)
+	columns := []column{
+		{"ID", "id"},
+		{"STATUS", "status"},
+		{"CODE", "last_status_code"},
+		{"ERROR", "last_error"},
+		{"CREATED", "created_at"},
+		{"TYPE", "event_type"},
+		{"ATTEMPTS", "attempts"},
+		{"NEXT", "next_retry_at"},
+	}
+	columns = append(append(columns, webhook...), column{"EVENT", "event_id"})
+	return c.list(ctx, s, asTenant, path, c.page, query, columns...)
 }
 
 type deliveriesGet struct {
 	reading
-	ID string `arg:""`
+	ID string `arg:"" of:"delivery"`
 }
 
 func (c *deliveriesGet) Run(ctx context.Context, s *session) error {
@@ -49,7 +56,7 @@ func (c *deliveriesGet) Run(ctx context.Context, s *session) error {
 
 type deliveriesRetry struct {
 	target
-	ID string `arg:""`
+	ID string `arg:"" of:"delivery"`
 }
 
 func (c *deliveriesRetry) Run(ctx context.Context, s *session) error {
@@ -58,7 +65,7 @@ func (c *deliveriesRetry) Run(ctx context.Context, s *session) error {
 
 type deliveriesRequest struct {
 	target
-	ID string `arg:""`
+	ID string `arg:"" of:"delivery"`
 }
 
 func (c *deliveriesRequest) Run(ctx context.Context, s *session) error {

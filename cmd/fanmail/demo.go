@@ -198,7 +198,8 @@ func (c *demoCmd) suggest(s *session, creds app.Credentials) {
 	cmd := "bin/fanmail" + dir
 	s.say("")
 	s.say("Fanmail stays up; Ctrl-C stops it; the data stays in %s. In another terminal, try:", filepath.Clean(c.Dir))
-	s.say("  %s send some-mail.eml --to %s", cmd, demoAgent)
+	s.say("  %s send --to %s", cmd, demoAgent)
+	s.say("  %s send hello.eml --to %s, with a mail of your own in hello.eml", cmd, demoAgent)
 	s.say("  %s agents create you@fanmail.example", cmd)
 	s.say("  %s listen --fail-rate 30", cmd)
 	s.say("  %s webhooks list", cmd)

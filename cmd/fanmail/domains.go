@@ -7,16 +7,16 @@ import (
 )
 
 type domainsCmd struct {
-	List   domainsList   `cmd:"" help:"List domains."`
-	Get    domainsGet    `cmd:"" help:"Show a domain and the DNS record that proves it."`
-	Add    domainsAdd    `cmd:"" help:"Add a domain. With --tenant, give it to a tenant, verified (for operators)."`
-	Verify domainsVerify `cmd:"" help:"Look up the domain's DNS record."`
-	Delete domainsDelete `cmd:"" help:"Delete a domain without agents. Other tenants can't verify it for 30 days."`
+	List   domainsList   `cmd:"" help:"List domains." example:"fanmail domains list"`
+	Get    domainsGet    `cmd:"" help:"Show a domain and the DNS record that proves it." example:"fanmail domains get example.com"`
+	Create domainsCreate `cmd:"" aliases:"add" help:"Create a domain. With --tenant, give it to a tenant, verified (for operators)." example:"fanmail domains create example.com"`
+	Verify domainsVerify `cmd:"" help:"Look up the domain's DNS record." example:"fanmail domains verify example.com"`
+	Delete domainsDelete `cmd:"" help:"Delete a domain without agents. Other tenants can't verify it for 30 days." example:"fanmail domains delete example.com"`
 }
 
 // ofTenant selects the tenant of a command.
 type ofTenant struct {
-	Tenant string `help:"The tenant. Needs an operator's key."`
+	Tenant string `help:"The tenant. Needs an operator's key." of:"tenant"`
 }
 
 func (t *ofTenant) role() role { return role(t.Tenant != "") }
@@ -50,13 +50,13 @@ func (c *domainsGet) Run(ctx context.Context, s *session) error {
 	return c.show(ctx, s, c.role(), http.MethodGet, "/v1/domains/"+url.PathEscape(c.Domain)+c.query(), nil)
 }
 
-type domainsAdd struct {
+type domainsCreate struct {
 	target
 	ofTenant
 	Domain string `arg:"" help:"Such as example.com. Operators may give '*': every domain that no other tenant has."`
 }
 
-func (c *domainsAdd) Run(ctx context.Context, s *session) error {
+func (c *domainsCreate) Run(ctx context.Context, s *session) error {
 	body := map[string]any{"domain": c.Domain}
 	if c.Tenant != "" {
 		body["tenant_id"] = c.Tenant

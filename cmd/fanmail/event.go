@@ -14,7 +14,7 @@ import (
 
 type eventsGet struct {
 	reading
-	ID string `arg:""`
+	ID string `arg:"" of:"event"`
 }
 
 func (c *eventsGet) Run(ctx context.Context, s *session) error {
@@ -45,12 +45,12 @@ func (c *eventsGet) Run(ctx context.Context, s *session) error {
 		s.say("")
 		if err := s.printTable(event.Deliveries, []column{
 			{"DELIVERY", "id"},
-			{"WEBHOOK", "webhook_id"},
 			{"STATUS", "status"},
-			{"ATTEMPTS", "attempts"},
 			{"CODE", "last_status_code"},
 			{"ERROR", "last_error"},
+			{"ATTEMPTS", "attempts"},
 			{"NEXT", "next_retry_at"},
+			{"WEBHOOK", "webhook_id"},
 		}); err != nil {
 			return err
 		}

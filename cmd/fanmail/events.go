@@ -11,19 +11,19 @@ import (
 )
 
 type eventsCmd struct {
-	List      eventsList      `cmd:"" help:"List events, newest first."`
-	Find      eventsFind      `cmd:"" help:"Find events by id, mail address, Message-ID or subject."`
-	Get       eventsGet       `cmd:"" help:"Show an event with its deliveries."`
-	Tail      eventsTail      `cmd:"" help:"Print events as they are relayed."`
-	Create    eventsCreate    `cmd:"" help:"Create an event."`
-	Redeliver eventsRedeliver `cmd:"" help:"Redeliver an event."`
+	List      eventsList      `cmd:"" help:"List events, newest first." example:"fanmail events list --type email.received --since 2h"`
+	Find      eventsFind      `cmd:"" help:"Find events by id, mail address, Message-ID or subject." example:"fanmail events find 'Order 42'\nfanmail events find ann@shop.example --since 24h\nfanmail events find --from @shop.example --subject invoice"`
+	Get       eventsGet       `cmd:"" help:"Show an event with its deliveries." example:"fanmail events get evt_01a22446a5907c1e8f1d3b5a7c9e1f20"`
+	Tail      eventsTail      `cmd:"" help:"Print events as they are relayed." example:"fanmail events tail --type email.received --since 10m"`
+	Create    eventsCreate    `cmd:"" help:"Create an event." example:"fanmail events create email.sent --data '{\"subject\":\"Hello\"}'"`
+	Redeliver eventsRedeliver `cmd:"" help:"Redeliver an event." example:"fanmail events redeliver evt_01a22446a5907c1e8f1d3b5a7c9e1f20 --webhook wh_0f6200056df917f91703ed6603d47d0e"`
 }
 
 type eventsList struct {
 	reading
 	page
 	span
-	Type  string `help:"Only events of this type."`
+	Type  string `help:"Only events of this type." predictor:"type"`
 	Agent string `help:"Only events of this agent."`
 }
 
@@ -33,13 +33,12 @@ func (c *eventsList) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	return c.list(ctx, s, asTenant, "/v1/events", c.page, query,
-		column{"ID", "id"}, column{"TYPE", "type"}, column{"AGENT", "agent_id"},
-		column{"MESSAGE", "message_id"}, column{"CREATED", "created_at"})
+		column{"ID", "id"}, column{"TYPE", "type"}, column{"CREATED", "created_at"}, column{"AGENT", "agent_id"}, column{"MESSAGE", "message_id"})
 }
 
 type eventsCreate struct {
 	target
-	Type           string   `arg:"" help:"The event's type."`
+	Type           string   `arg:"" help:"The event's type." predictor:"type"`
 	Data           string   `default:"-" help:"The event's data, a JSON object. - reads standard input."`
 	Agent          string   `help:"The agent of the event."`
 	Conversation   string   `help:"The conversation of the event."`
@@ -75,8 +74,8 @@ func (c *eventsCreate) Run(ctx context.Context, s *session) error {
 
 type eventsRedeliver struct {
 	target
-	ID      string `arg:""`
-	Webhook string `help:"Redeliver to this webhook only."`
+	ID      string `arg:"" of:"event"`
+	Webhook string `help:"Redeliver to this webhook only." of:"webhook"`
 }
 
 func (c *eventsRedeliver) Run(ctx context.Context, s *session) error {

@@ -23,8 +23,8 @@ func TestAnEventIsShownWithATableOfItsDeliveries(t *testing.T) {
 		return len(ds) == 1 && ds[0].(map[string]any)["status"] == "delivered"
 	}, time.Minute, 20*time.Millisecond)
 	out := must(t, dir, "", "events", "get", id)
-	require.Regexp(t, `(?m)^DELIVERY +WEBHOOK +STATUS +ATTEMPTS +CODE +ERROR +NEXT$`, out)
-	require.Regexp(t, `(?m)^\S+ +`+hook+` +delivered +1 +200 +- +-$`, out)
+	require.Regexp(t, `(?m)^DELIVERY +STATUS +CODE +ERROR +ATTEMPTS +NEXT +WEBHOOK$`, out)
+	require.Regexp(t, `(?m)^\S+ +delivered +200 +- +1 +- +`+hook+`$`, out)
 	require.NotContains(t, out, "{\"attempts", "deliveries are no JSON")
 	require.NotContains(t, out, "NOT SENT TO")
 	require.Regexp(t, `(?m)^`+hook+` +created_later +The webhook was created after the event\.$`, must(t, dir, "", "events", "get", none))
@@ -41,7 +41,7 @@ func TestAKeyForATenantNeedsTheTenantsID(t *testing.T) {
 	dir := t.TempDir()
 	out, code := fanmail(t, dir, "", "keys", "create", "--tenant", "acme")
 	require.Equal(t, 1, code)
-	require.Contains(t, out, "--tenant must be a tenant's id (ten_...)")
+	require.Contains(t, out, `--tenant: "acme" is not the id of a tenant (ten_…)`)
 	require.Contains(t, out, "fanmail tenants list")
 }
 
@@ -65,7 +65,7 @@ func TestEventsAreFound(t *testing.T) {
 		require.Contains(t, out, first, search)
 		require.Contains(t, out, second, search)
 	}
-	require.Regexp(t, `(?m)^`+first+` +Ann <ann@shop.example> +Order 1 +email.received `, must(t, dir, "", "events", "find", "order 1"))
+	require.Regexp(t, `(?m)^`+first+` +Order 1 +Ann <ann@shop.example> .* email.received$`, must(t, dir, "", "events", "find", "order 1"))
 	require.NotContains(t, must(t, dir, "", "events", "find", "nothing"), "evt_")
 	out, code := fanmail(t, dir, "", "events", "find", "order", "--subject", "other")
 	require.Equal(t, 1, code)
@@ -75,7 +75,7 @@ func TestEventsAreFound(t *testing.T) {
 	hook := object(t, must(t, dir, "", "webhooks", "create", "--url", receiver.URL("/in"), "--events", "email.sent", "--json"))["id"].(string)
 	delivery := object(t, must(t, dir, "", "webhooks", "test", hook, "--json"))["id"].(string)
 	require.Contains(t, must(t, dir, "", "events", "find", delivery), delivery)
-	require.Regexp(t, `(?m)^`+delivery+` +\S+ +`+hook, must(t, dir, "", "deliveries", "list"))
+	require.Regexp(t, `(?m)^`+delivery+` .* `+hook+` `, must(t, dir, "", "deliveries", "list"))
 }
 
 func TestTheRequestThatIsShownIsTheOneThatWasSent(t *testing.T) {

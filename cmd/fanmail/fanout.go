@@ -12,7 +12,7 @@ import (
 )
 
 type fanoutCmd struct {
-	Reset fanoutReset `cmd:"" help:"Set the fan-out's consumer to a point in the past. Events that were fanned out are skipped; --resend sends them again."`
+	Reset fanoutReset `cmd:"" help:"Set the fan-out's consumer to a point in the past. Events that were fanned out are skipped; --resend sends them again." example:"fanmail fanout reset --since 2h"`
 }
 
 type fanoutReset struct {
@@ -23,7 +23,7 @@ type fanoutReset struct {
 	ToSequence uint64   `placeholder:"N" help:"Start at this sequence of MAIL_EVENTS. 1 is the first."`
 	Since      string   `placeholder:"TIME" help:"Start at the first event relayed since this time: RFC 3339, or how long ago, such as 2h."`
 	Resend     bool     `help:"Then send the events from there on again, to all enabled webhooks that match: one replay for each tenant. It needs the database."`
-	Tenants    []string `name:"tenant" placeholder:"ID" help:"With --resend: only events of this tenant. May be repeated."`
+	Tenants    []string `name:"tenant" placeholder:"ID" help:"With --resend: only events of this tenant. May be repeated." of:"tenant"`
 	Detach     bool     `help:"With --resend: do not wait for the end of the replays."`
 }
 

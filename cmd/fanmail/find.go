@@ -20,18 +20,13 @@ type eventsFind struct {
 	From    string `help:"Only mails from this address, part of an address or name, or @domain."`
 	To      string `help:"Only mails to it, likewise."`
 	Subject string `help:"Only mails with this in their subject."`
-	Type    string `help:"Only events of this type."`
+	Type    string `help:"Only events of this type." predictor:"type"`
 	Agent   string `help:"Only events of this agent."`
 }
 
 // Help is the end of the command's help.
 func (c *eventsFind) Help() string {
-	return `Examples:
-  fanmail events find 'Order 42'
-  fanmail events find ann@shop.example --since 24h
-  fanmail events find --from @shop.example --subject invoice
-
-An address is looked for as a Message-ID, then among the senders, then among the recipients. The newest events come
+	return `An address is looked for as a Message-ID, then among the senders, then among the recipients. The newest events come
 first. A search for an address or a subject reads all mails from now to --since; standard error says how far it is.`
 }
 
@@ -64,6 +59,8 @@ func (c *eventsFind) Run(ctx context.Context, s *session) error {
 		queries = []url.Values{{"from": {text}}, {"to": {text}}}
 	case kind == mailsearch.Text:
 		queries = []url.Values{{"subject": {text}}}
+	case kind == mailsearch.Part:
+		return fmt.Errorf("%q is the beginning of an id: give the whole id, which has 32 digits after its prefix", text)
 	default:
 		return fmt.Errorf("%q is of no event: find an event, a delivery, a message, a Message-ID, an address or a subject", text)
 	}
@@ -75,7 +72,7 @@ func (c *eventsFind) find(ctx context.Context, s *session, queries []url.Values)
 	said := time.Now()
 	l := listed{
 		target: &c.target, role: asTenant, path: "/v1/events", page: c.page,
-		columns: []column{{"ID", "id"}, {"FROM", "mail.from"}, {"SUBJECT", "mail.subject"}, {"TYPE", "type"}, {"CREATED", "created_at"}},
+		columns: []column{{"ID", "id"}, {"SUBJECT", "mail.subject"}, {"FROM", "mail.from"}, {"CREATED", "created_at"}, {"TYPE", "type"}},
 		passed: func(until time.Time) {
 			if time.Since(said) >= time.Second {
 				said = time.Now()

@@ -19,6 +19,7 @@ type gatewayFlags struct {
 	Scopes         []string `name:"oauth2-scope" help:"Scopes of the token."`
 	Certificate    *string  `name:"client-certificate" placeholder:"FILE" help:"A client certificate with its chain, PEM."`
 	CertificateKey *string  `name:"client-key" placeholder:"FILE" help:"The key of the client certificate, PEM."`
+	NATSCreds      *string  `name:"nats-credentials" placeholder:"@FILE" help:"The text of a .creds file for a NATS broker, or an nkey's seed, or @FILE."`
 	CA             *string  `name:"ca" placeholder:"FILE" help:"Certificates to trust beside the system's, PEM."`
 	Timeout        *int     `help:"The time for an attempt in seconds, 1 to 30."`
 	Ed25519        *bool    `name:"ed25519" negatable:"" help:"Sign with an Ed25519 key pair too (v1a)."`
@@ -95,14 +96,8 @@ func (g *gatewayFlags) headers() (map[string]string, error) {
 func (g *gatewayFlags) auth() (map[string]any, error) {
 	oauth2 := g.TokenURL != nil || g.ClientID != nil || g.ClientSecret != nil || len(g.Scopes) > 0
 	mtls := g.Certificate != nil || g.CertificateKey != nil
-	kinds := 0
-	for _, set := range []bool{g.BasicAuth != nil, oauth2, mtls} {
-		if set {
-			kinds++
-		}
-	}
-	if kinds > 1 {
-		return nil, errors.New("read the credentials: give one kind of --basic-auth, --oauth2-…, and --client-certificate with --client-key")
+	if several(g.BasicAuth != nil, oauth2, mtls, g.NATSCreds != nil) {
+		return nil, errors.New("read the credentials: give one kind of --basic-auth, --oauth2-…, --nats-credentials, and --client-certificate with --client-key")
 	}
 	auth := map[string]any{}
 	switch {
@@ -116,6 +111,12 @@ func (g *gatewayFlags) auth() (map[string]any, error) {
 			return nil, errors.New("read --basic-auth: it is not USER:PASSWORD")
 		}
 		auth["type"], auth["username"], auth["password"] = "basic", user, password
+	case g.NATSCreds != nil:
+		text, err := textOrFile("--nats-credentials", *g.NATSCreds)
+		if err != nil {
+			return nil, err
+		}
+		auth["type"], auth["credentials"] = "creds", text
 	case oauth2:
 		auth["type"] = "oauth2"
 		for name, v := range map[string]*string{"token_url": g.TokenURL, "client_id": g.ClientID, "client_secret": g.ClientSecret} {
@@ -147,6 +148,17 @@ func (g *gatewayFlags) auth() (map[string]any, error) {
 		return nil, nil //nolint:nilnil // no credentials
 	}
 	return auth, nil
+}
+
+// several reports whether more than one is true.
+func several(list ...bool) bool {
+	n := 0
+	for _, set := range list {
+		if set {
+			n++
+		}
+	}
+	return n > 1
 }
 
 // retry returns the policy, nil if none is given. The API checks it.

@@ -5,16 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
-	"time"
 
 	"github.com/fanmail-dev/fanmail/internal/app"
 	"github.com/fanmail-dev/fanmail/internal/importe2a"
-	"github.com/fanmail-dev/fanmail/internal/secret"
 )
 
 type importCmd struct {
-	E2A importE2A `cmd:"" name:"e2a" help:"Import tenants, keys, agents, webhooks, events, mails and deliveries from e2a's database."`
+	E2A    importE2A    `cmd:"" name:"e2a" help:"Import tenants, keys, agents, webhooks, events, mails and deliveries from e2a's database." example:"fanmail import e2a --from postgres://e2a@db.example.com/e2a --dry-run"`
+	Tenant importTenant `cmd:"" help:"Import what 'fanmail export' has written into a tenant, whole or not at all." example:"fanmail import tenant acme.jsonl --tenant ten_adc7fce8dd71a9ff092a905e3b48f4fa --dry-run"`
 }
 
 type importE2A struct {
@@ -28,9 +26,7 @@ func (c *importE2A) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	orDir(s, &c.Secrets)
-	if creds, err := credentials(s); err == nil && c.URL == "" {
-		c.URL = secret.Text(creds.DatabaseURL)
+	if databaseOrDir(s, &c.Database, &c.Secrets) {
 		c.Outbound = app.UpOutbound()
 	}
 	var last *importe2a.Report
@@ -78,12 +74,23 @@ func (c *importE2A) print(s *session, r *importe2a.Report) error {
 		s.say("%s", text)
 		return nil
 	}
-	lines := [][]string{{"", "IN E2A", "HERE", "NEW", "LEFT TO E2A", "LEFT OUT", "MISSING"}}
+	var rows []map[string]any
 	for _, row := range r.Rows {
-		lines = append(lines, []string{row.What, number(row.There), number(row.Here), number(row.Added), number(row.Left), number(row.Out), number(row.Missing())})
+		rows = append(rows, map[string]any{
+			"what": row.What, "there": row.There, "here": row.Here, "new": row.Added, "left": row.Left, "out": row.Out, "missing": row.Missing(),
+		})
 	}
-	for _, line := range fit(lines, 1000) {
-		s.say("%s", strings.TrimRight(strings.Join(line, gap), " "))
+	err := s.printTable(rows, []column{
+		{"", "what"},
+		{"IN E2A", "there"},
+		{"HERE", "here"},
+		{"NEW", "new"},
+		{"LEFT TO E2A", "left"},
+		{"LEFT OUT", "out"},
+		{"MISSING", "missing"},
+	})
+	if err != nil {
+		return err
 	}
 	switch {
 	case c.DryRun:
@@ -94,38 +101,4 @@ func (c *importE2A) print(s *session, r *importe2a.Report) error {
 		s.say("the import is complete")
 	}
 	return nil
-}
-
-func number(n int64) string { return fmt.Sprint(n) }
-
-// said prints lines for people, each once.
-type said struct {
-	s     *session
-	lines map[string]bool
-	at    time.Time // of the last progress
-}
-
-func (w *said) once(line string) {
-	if !w.lines[line] {
-		w.lines[line] = true
-		w.s.note(line)
-	}
-}
-
-// remarks prints the problems and notes of a report.
-func (w *said) remarks(r *importe2a.Report) {
-	for _, p := range r.Problems {
-		w.once("problem: " + p)
-	}
-	for _, n := range r.Notes {
-		w.once("note: " + n)
-	}
-}
-
-// progress prints how far a step has come: its end, and before that a line a second.
-func (w *said) progress(what string, done, total int64) {
-	if done == total || time.Since(w.at) > time.Second {
-		w.at = time.Now()
-		w.once(fmt.Sprintf("%s: %d of %d", what, done, total))
-	}
 }

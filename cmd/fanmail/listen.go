@@ -7,23 +7,23 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/apiclient"
-	"github.com/fanmail-dev/fanmail/subscribers/signature"
 )
 
 type listenCmd struct {
 	target
 	Forward  string        `placeholder:"URL" help:"Tail events over the API and POST each one to this URL, signed. Works behind a firewall."`
-	Events   []string      `help:"Event types. Defaults to all."`
+	Pull     string        `placeholder:"NAME" help:"Poll a webhook of kind pull with this name, which is created and kept: nothing is missed while this command is not running. With --forward, an event counts as delivered when the URL has answered 2xx."`
+	Events   []string      `help:"Event types, and patterns such as order.*. Defaults to all." predictor:"types"`
 	Agents   []string      `name:"agent" help:"Only events of these agents."`
 	FailRate float64       `placeholder:"N" help:"Answer 500 to this percentage of the POSTs, from 0 to 100."`
 	Delay    time.Duration `help:"Wait this long before each answer."`
+	Verbose  bool          `short:"v" help:"Print the headers and the body of each POST too."`
 	Addr     string        `default:"127.0.0.1:0" help:"Address to listen on. Port 0 selects a free port."`
 }
 
@@ -39,12 +39,16 @@ func (c *listenCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
+	if c.Pull != "" {
+		p := &puller{name: c.Pull, forward: c.Forward, settings: c.settings(), answer: c.answer, s: s, api: api}
+		return p.run(ctx)
+	}
 	if c.Forward != "" {
 		return c.tunnel(ctx, s, api)
 	}
 	r, err := newReceiver(ctx, c.Addr, func(ctx context.Context, a *arrival) int {
 		status, note := c.answer(ctx, a)
-		s.say("%s  %s  → %d%s", time.Now().Format(time.TimeOnly), a, status, note)
+		c.print(s, a, status, note)
 		return status
 	})
 	if err != nil {
@@ -55,12 +59,19 @@ func (c *listenCmd) Run(ctx context.Context, s *session) error {
 	})
 }
 
+// print prints what arrived on a line, and all of it below with --verbose.
+func (c *listenCmd) print(s *session, a *arrival, status int, note string) {
+	text := fmt.Sprintf("%s  %s  → %d%s", time.Now().Format(time.TimeOnly), a, status, note)
+	if c.Verbose {
+		text += "\n" + a.whole()
+	}
+	s.say("%s", text)
+}
+
 func (c *listenCmd) settings() webhookSettings {
 	w := webhookSettings{Events: c.Events, Agents: c.Agents, Description: new("fanmail listen")}
 	if len(w.Events) == 0 {
-		for _, t := range events.Catalogue() {
-			w.Events = append(w.Events, string(t))
-		}
+		w.Events = []string{string(events.EveryType)}
 	}
 	return w
 }
@@ -81,6 +92,9 @@ func (c *listenCmd) answer(ctx context.Context, a *arrival) (status int, note st
 	if err != nil {
 		return http.StatusBadGateway, " (" + err.Error() + ")"
 	}
+	if status == http.StatusUnauthorized {
+		return status, " (forwarded; the server must verify with the signing secret that is printed above)"
+	}
 	return status, " (forwarded)"
 }
 
@@ -92,9 +106,9 @@ func (c *listenCmd) tunnel(ctx context.Context, s *session, api *apiclient.Clien
 	if err != nil {
 		return err
 	}
-	signer, err := signature.NewSigner(secret)
+	signer, err := listenSigner(s.dir, secret)
 	if err != nil {
-		return fmt.Errorf("the secret in %s: %w; delete the file to get a new secret", filepath.Join(s.dir, secretFile), err)
+		return err
 	}
 	first := true
 	return watch(ctx, api, watching{types: c.Events, agents: c.Agents}, s.note, func() {
@@ -109,7 +123,7 @@ func (c *listenCmd) tunnel(ctx context.Context, s *session, api *apiclient.Clien
 		signer.Sign(h, env.ID.String(), time.Now(), raw)
 		a := parseArrival(h, raw)
 		status, note := c.answer(ctx, a)
-		s.say("%s  %s  → %d%s", time.Now().Format(time.TimeOnly), a, status, note)
+		c.print(s, a, status, note)
 		return nil
 	})
 }

@@ -141,6 +141,8 @@ func TestFaultsAreOneLineAndNameWhatToDo(t *testing.T) {
 		want string
 	}{
 		{[]string{"webhooks", "list"}, "start `fanmail up`"},
+		{[]string{"webhooks", "list", "--api", "http://127.0.0.1:1"}, "the API key is missing: set --key (FANMAIL_KEY); no credentials in"},
+		{[]string{"webhooks", "list", "--key", "fm_x"}, "the URL of the API is missing: set --api (FANMAIL_API); no credentials in"},
 		{[]string{"send", "-", "--to", "a@b.example"}, "set --smtp (FANMAIL_SMTP)"},
 		{[]string{"send", "absent.eml", "--to", "a@b.example", "--smtp", "127.0.0.1:1"}, "absent.eml"},
 		{[]string{"send", "-", "--to", "a@b.example", "--smtp", "127.0.0.1:1"}, "reach the SMTP server"},

@@ -9,25 +9,36 @@ import (
 )
 
 type messagesCmd struct {
-	Get     messagesGet     `cmd:"" help:"Show a message, with its delivery to its agent's own webhook."`
-	Deliver messagesDeliver `cmd:"" help:"Deliver a message to its agent's own webhook now, and print the outcome."`
-	Retry   messagesRetry   `cmd:"" help:"Make the delivery of a message to its agent's own webhook due now."`
+	Get     messagesGet     `cmd:"" help:"Show a message, with its delivery to its agent's own webhook." example:"fanmail messages get msg_3c2b1a0f9e8d7c6b5a49382716051423"`
+	Delete  messagesDelete  `cmd:"" help:"Erase a message, with its raw mail, its events and their deliveries." example:"fanmail messages delete msg_3c2b1a0f9e8d7c6b5a49382716051423"`
+	Deliver messagesDeliver `cmd:"" help:"Deliver a message to its agent's own webhook now, and print the outcome." example:"fanmail messages deliver msg_3c2b1a0f9e8d7c6b5a49382716051423"`
+	Retry   messagesRetry   `cmd:"" help:"Make the delivery of a message to its agent's own webhook due now." example:"fanmail messages retry msg_3c2b1a0f9e8d7c6b5a49382716051423"`
 }
 
 func messageURL(id string) string { return "/v1/messages/" + url.PathEscape(id) }
 
 type messagesGet struct {
 	reading
-	ID string `arg:""`
+	ID string `arg:"" of:"message"`
 }
 
 func (c *messagesGet) Run(ctx context.Context, s *session) error {
 	return c.show(ctx, s, asTenant, http.MethodGet, messageURL(c.ID), nil)
 }
 
+type messagesDelete struct {
+	target
+	ID string `arg:"" of:"message"`
+}
+
+// Run prints the erasure, which counts what is removed.
+func (c *messagesDelete) Run(ctx context.Context, s *session) error {
+	return c.show(ctx, s, asTenant, http.MethodDelete, messageURL(c.ID), nil)
+}
+
 type messagesDeliver struct {
 	target
-	ID string `arg:""`
+	ID string `arg:"" of:"message"`
 }
 
 // Run fails where the endpoint does not answer 2xx.
@@ -60,7 +71,7 @@ func (c *messagesDeliver) Run(ctx context.Context, s *session) error {
 
 type messagesRetry struct {
 	target
-	ID string `arg:""`
+	ID string `arg:"" of:"message"`
 }
 
 func (c *messagesRetry) Run(ctx context.Context, s *session) error {

@@ -9,7 +9,7 @@ import (
 )
 
 type natsUserCmd struct {
-	Tenant string `arg:"" help:"The tenant's id."`
+	Tenant string `arg:"" help:"The tenant's id." of:"tenant"`
 }
 
 // Run prints an account of NATS with a user that may hand in events of one tenant, hear which of them were refused, and

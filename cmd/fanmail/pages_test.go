@@ -43,7 +43,7 @@ func TestPagesNameCommandsAndFlagsThatThereAre(t *testing.T) {
 			for _, m := range regexp.MustCompile("(?m)(?:`|^)(?:bin/|\\./)?fanmail ([a-z][^`|#\n]*)").FindAllStringSubmatch(string(b), -1) {
 				at := cli.Node
 				for _, word := range strings.Fields(m[1]) {
-					if i := slices.IndexFunc(at.Children, func(n *kong.Node) bool { return n.Name == word }); i >= 0 {
+					if i := slices.IndexFunc(at.Children, func(n *kong.Node) bool { return n.Name == word || slices.Contains(n.Aliases, word) }); i >= 0 {
 						at = at.Children[i]
 						continue
 					}

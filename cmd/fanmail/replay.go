@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,18 +13,18 @@ import (
 )
 
 type replayCmd struct {
-	Start  replayStart  `cmd:"" default:"withargs" help:"Replay the events of a window, and wait for the end."`
-	List   replayList   `cmd:"" help:"List replays, newest first."`
-	Get    replayGet    `cmd:"" help:"Show a replay and its progress."`
-	Watch  replayWatch  `cmd:"" help:"Wait for the end of a running replay."`
-	Cancel replayCancel `cmd:"" help:"Cancel a replay."`
+	Start  replayStart  `cmd:"" default:"withargs" help:"Replay the events of a window, and wait for the end." example:"fanmail replay --since 2h --dry-run\nfanmail replay --since 2026-03-01T08:00:00Z --until 2026-03-01T12:00:00Z --webhook wh_0f6200056df917f91703ed6603d47d0e --mode all"`
+	List   replayList   `cmd:"" help:"List replays, newest first." example:"fanmail replay list"`
+	Get    replayGet    `cmd:"" help:"Show a replay and its progress." example:"fanmail replay get rpl_01a22446a59f4c3d8b2e6f7a8c9d0e1f"`
+	Watch  replayWatch  `cmd:"" help:"Wait for the end of a running replay." example:"fanmail replay watch rpl_01a22446a59f4c3d8b2e6f7a8c9d0e1f"`
+	Cancel replayCancel `cmd:"" help:"Cancel a replay." example:"fanmail replay cancel rpl_01a22446a59f4c3d8b2e6f7a8c9d0e1f"`
 }
 
 type replayStart struct {
 	target
 	span
-	Webhook string   `help:"Replay to this webhook only. Defaults to all enabled webhooks."`
-	Types   []string `name:"type" help:"Only events of these types."`
+	Webhook string   `help:"Replay to this webhook only. Defaults to all enabled webhooks." of:"webhook"`
+	Types   []string `name:"type" help:"Only events of these types, or of patterns such as order.*." predictor:"type"`
 	Agents  []string `name:"agent" help:"Only events of these agents."`
 	Mode    string   `default:"missed" enum:"missed,all" help:"missed: matching events without a successful delivery. all: all matching events."`
 	DryRun  bool     `help:"Count what would be sent, and send nothing."`
@@ -104,7 +105,7 @@ func (c *replayStart) preview(ctx context.Context, s *session, api *apiclient.Cl
 		say = func(format string, args ...any) { s.note(fmt.Sprintf(format, args...)) }
 	}
 	for _, w := range p.Webhooks {
-		say("%s%d to %s %s", least, w.Deliveries, w.ID, printable(w.URL))
+		say("%s%d to %s %s", least, w.Deliveries, w.ID, printable(cmp.Or(w.URL, "(kind pull)")))
 	}
 	say("%s%d deliveries to %d webhooks", least, p.Deliveries, len(p.Webhooks))
 	if c.DryRun {
@@ -120,13 +121,13 @@ type replayList struct {
 
 func (c *replayList) Run(ctx context.Context, s *session) error {
 	return c.list(ctx, s, asTenant, "/v1/replays", c.page, nil,
-		column{"ID", "id"}, column{"STATE", "state"}, column{"MODE", "mode"}, column{"WEBHOOK", "webhook_id"}, column{"SINCE", "since"},
-		column{"UNTIL", "until"}, column{"MATCHED", "matched"}, column{"ENQUEUED", "enqueued"}, column{"DELIVERED", "delivered"}, column{"FAILED", "failed"})
+		column{"ID", "id"}, column{"STATE", "state"}, column{"MODE", "mode"}, column{"DELIVERED", "delivered"}, column{"FAILED", "failed"},
+		column{"MATCHED", "matched"}, column{"ENQUEUED", "enqueued"}, column{"SINCE", "since"}, column{"UNTIL", "until"}, column{"WEBHOOK", "webhook_id"})
 }
 
 type replayGet struct {
 	reading
-	ID string `arg:""`
+	ID string `arg:"" of:"replay"`
 }
 
 func (c *replayGet) Run(ctx context.Context, s *session) error {
@@ -135,7 +136,7 @@ func (c *replayGet) Run(ctx context.Context, s *session) error {
 
 type replayWatch struct {
 	reading
-	ID string `arg:""`
+	ID string `arg:"" of:"replay"`
 }
 
 func (c *replayWatch) Run(ctx context.Context, s *session) error {
@@ -148,7 +149,7 @@ func (c *replayWatch) Run(ctx context.Context, s *session) error {
 
 type replayCancel struct {
 	target
-	ID string `arg:""`
+	ID string `arg:"" of:"replay"`
 }
 
 func (c *replayCancel) Run(ctx context.Context, s *session) error {
@@ -233,8 +234,8 @@ func (t *target) watch(ctx context.Context, s *session, api *apiclient.Client, i
 type webhooksRetry struct {
 	target
 	span
-	ID   string `arg:""`
-	Type string `help:"Only deliveries of events of this type."`
+	ID   string `arg:"" of:"webhook"`
+	Type string `help:"Only deliveries of events of this type." predictor:"type"`
 }
 
 func (c *webhooksRetry) Run(ctx context.Context, s *session) error {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"sync"
 	"time"
@@ -18,6 +19,17 @@ func terminal(w io.Writer) (width int, ok bool) {
 	}
 	width, _, err := term.GetSize(int(f.Fd()))
 	return width, err == nil && width > 0
+}
+
+// columns is the width of a line of the output: that of the terminal, or no limit, because nothing is cut for scripts.
+func (s *session) columns() int {
+	if s.width > 0 {
+		return s.width
+	}
+	if width, ok := terminal(s.out); ok {
+		return width
+	}
+	return math.MaxInt
 }
 
 // coloured says whether output to w gets colours: w is a terminal, and the user

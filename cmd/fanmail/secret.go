@@ -33,3 +33,12 @@ func listenSecret(dir string) (string, error) {
 	}
 	return secret, nil
 }
+
+// listenSigner signs with the secret of [listenSecret].
+func listenSigner(dir, secret string) (*signature.Signer, error) {
+	signer, err := signature.NewSigner(secret)
+	if err != nil {
+		return nil, fmt.Errorf("the secret in %s: %w; delete the file to get a new secret", filepath.Join(dir, secretFile), err)
+	}
+	return signer, nil
+}

@@ -15,9 +15,9 @@ import (
 
 // secretsCmd manages the encryption of secrets in the database.
 type secretsCmd struct {
-	NewKey newKeyCmd        `cmd:"" name:"new-key" help:"Make a keyset."`
-	AddKey addKeyCmd        `cmd:"" name:"add-key" help:"Add a key to the keyset; new secrets are encrypted with it."`
-	Rotate rotateSecretsCmd `cmd:"" help:"Encrypt all secrets in the database with the keyset's newest key, while processes run."`
+	NewKey newKeyCmd        `cmd:"" name:"new-key" help:"Make a keyset." example:"fanmail secrets new-key keyset.json"`
+	AddKey addKeyCmd        `cmd:"" name:"add-key" help:"Add a key to the keyset; new secrets are encrypted with it." example:"fanmail secrets add-key --secrets-key-file keyset.json"`
+	Rotate rotateSecretsCmd `cmd:"" help:"Encrypt all secrets in the database with the keyset's newest key, while processes run." example:"fanmail secrets rotate --secrets-key-file keyset.json"`
 }
 
 type newKeyCmd struct {
@@ -95,10 +95,7 @@ func (c *rotateSecretsCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	orDir(s, &c.Secrets)
-	if creds, err := credentials(s); err == nil && c.URL == "" {
-		c.URL = secret.Text(creds.DatabaseURL)
-	}
+	databaseOrDir(s, &c.Database, &c.Secrets)
 	r, err := app.RotateSecrets(ctx, c.Database, c.Secrets, log, func(r app.Rotation, step string) {
 		if step == "" {
 			step = fmt.Sprintf("encrypted the secrets of %d of %d webhooks", r.Done, max(r.Total, r.Done))
@@ -125,6 +122,18 @@ func cutOff(ctx context.Context, r app.Rotation, err error) error {
 	}
 	return fmt.Errorf("stopped: the secrets of %d of %d webhooks are encrypted, and all of them can be opened; run `fanmail secrets rotate` again to go on",
 		r.Done, max(r.Total, r.Done))
+}
+
+// databaseOrDir uses the database and the keyset of `fanmail up` where no others are set. It reports whether the database
+// is that of `fanmail up`.
+func databaseOrDir(s *session, d *app.Database, c *app.Secrets) bool {
+	orDir(s, c)
+	creds, err := credentials(s)
+	if err != nil || d.URL != "" {
+		return false
+	}
+	d.URL = secret.Text(creds.DatabaseURL)
+	return true
 }
 
 // orDir uses the keyset of `fanmail up` if no other is set and there is one.

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,6 +51,7 @@ var templates = map[string][]string{
 	"key":      {"%s", "fm_%s"},
 
 	"oidc-client-secret": {"%s"},
+	"alert-relay":        {"smtp://fan:%s@127.0.0.1:1", "smtps://fan:%s@127.0.0.1:1", "smtp://%s@127.0.0.1:1", "smtp//fan:%s@h", "fan:%s@127.0.0.1", "smtp://127.0.0.1:1?tls=%s", "%s"},
 	"blobs": {
 		"s3://fan:%s@bucket?endpoint=http://127.0.0.1:1", "s3://%s@bucket", "s3://%s:x@bucket/prefix", "s3//fan:%s@bucket", "s3:fan:%s@bucket", "fan:%s@bucket", "%s",
 		"s3://bucket?secret=%s", "s3://bucket?%s", "s3://bucket?endpoint=http://fan:%s@127.0.0.1:1", "s3://bucket?endpoint=%s", "s3://bucket?region=%s&endpoint=http://127.0.0.1:1",
@@ -83,14 +86,17 @@ func TestNoBrokenSettingIsPrinted(t *testing.T) {
 	require.NoError(t, err)
 	tried := map[string]int{}
 	dir := t.TempDir()
-	for _, command := range k.Model.Leaves(true) {
+	commands := k.Model.Leaves(true)
+	with := map[string]int{} // how many commands have a flag
+	for _, command := range commands {
+		for _, flag := range secretFlags(command.Flags) {
+			with[flag]++
+		}
+	}
+	for _, command := range commands {
 		args := append(strings.Fields(strings.TrimPrefix(command.FullPath(), k.Model.Name+" ")), required(command)...)
 		for _, flag := range secretFlags(command.Flags) {
-			every := 5
-			if tried[flag] > 0 {
-				every = 40
-			}
-			for i, value := range shapes(t, flag, every) {
+			for i, value := range share(shapes(t, flag, 1), with[flag], tried[flag]) {
 				var out bytes.Buffer
 				s := &session{in: strings.NewReader(""), out: &out, err: &out}
 				line := append([]string{"--dir", dir}, args...)
@@ -115,6 +121,16 @@ func TestNoBrokenSettingIsPrinted(t *testing.T) {
 			require.Greater(t, tried[flag], 40, flag)
 		}
 	}
+}
+
+// share returns the values that one command tries of a flag, after those that other commands have tried: three, or more if
+// few commands have the flag, so that an eighth of all values is tried. The same code parses them for every command.
+func share(values []string, commands, tried int) []string {
+	mixed := slices.Clone(values)
+	rand.New(rand.NewPCG(1, 1)).Shuffle(len(mixed), func(i, j int) { mixed[i], mixed[j] = mixed[j], mixed[i] })
+	mine := max(3, len(mixed)/8/commands)
+	from := tried % (len(mixed) - mine)
+	return mixed[from : from+mine]
 }
 
 // shapes returns the values to try, one of every so many.
@@ -194,7 +210,7 @@ func TestNoBrokenSettingOfAProcessIsPrinted(t *testing.T) {
 		if flag == "api" || flag == "key" || flag == "from" {
 			continue
 		}
-		for _, value := range shapes(t, flag, 1) {
+		for _, value := range shapes(t, flag, 3) {
 			var args []string
 			for name, good := range whole {
 				if name != flag {

@@ -8,13 +8,15 @@ import (
 	"io"
 	"net/mail"
 	"os"
+	"strings"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
 
 type sendCmd struct {
-	Files       []string `arg:"" name:"file" placeholder:"FILE.eml" help:"The mails to send. - reads standard input."`
+	Files       []string `arg:"" optional:"" name:"file" placeholder:"FILE.eml" help:"The mails to send. - reads standard input. Without a file, a sample mail is sent, each time another one." predictor:"file"`
 	To          []string `required:"" placeholder:"AGENT@…" help:"The recipients."`
 	From        string   `placeholder:"ADDRESS" help:"The sender in the SMTP envelope. Defaults to the address in the mail's From."`
 	SMTP        string   `name:"smtp" env:"FANMAIL_SMTP" placeholder:"HOST:PORT" help:"The SMTP server. Defaults to the one in DIR/credentials.json."`
@@ -38,6 +40,9 @@ func (c *sendCmd) Run(ctx context.Context, s *session) error {
 		c.SMTP = creds.SMTP
 	}
 	var mails []message
+	if len(c.Files) == 0 {
+		mails = append(mails, c.sample(time.Now()))
+	}
 	for _, name := range c.Files {
 		m, err := c.read(s, name)
 		if err != nil {
@@ -64,6 +69,18 @@ func (c *sendCmd) read(s *session, name string) (message, error) {
 		m.from = sender(m.raw)
 	}
 	return m, nil
+}
+
+// sample is a mail for those who have none at hand. Its Message-ID is new, so that each is an event of its own.
+func (c *sendCmd) sample(now time.Time) message {
+	from := c.From
+	if from == "" {
+		from = "sample@fanmail.example"
+	}
+	id := newMessageID()
+	raw := "From: Sample <" + from + ">\nTo: " + strings.Join(c.To, ", ") + "\nSubject: A sample mail\nDate: " + now.Format(time.RFC1123Z) +
+		"\nMessage-ID: " + id + "\n\nHello,\n\nthis is a sample mail of `fanmail send`.\n"
+	return message{name: "sample mail " + id, from: from, to: c.To, raw: crlf([]byte(raw))}
 }
 
 // sender returns the address in the From header, or "" (the null sender) if there

@@ -21,6 +21,7 @@ type session struct {
 	err io.Writer
 
 	colours bool // whether out gets colours
+	width   int  // of a line of out; 0: that of the terminal
 
 	line sync.Mutex
 }
@@ -41,7 +42,7 @@ func (s *session) say(format string, args ...any) {
 
 // fail prints an error on one line and returns the exit code.
 func (s *session) fail(err error) int {
-	_, _ = fmt.Fprintf(s.err, "fanmail: %s\n", secret.Mask(strings.Join(strings.Fields(err.Error()), " ")))
+	_, _ = fmt.Fprintf(s.err, "fanmail: %s\n", printable(secret.Mask(strings.Join(strings.Fields(err.Error()), " "))))
 	return 1
 }
 

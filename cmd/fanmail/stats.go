@@ -13,7 +13,7 @@ import (
 type statsCmd struct {
 	reading
 	Window  string `default:"1h" enum:"5m,15m,1h,6h,24h" help:"The window: 5m, 15m, 1h, 6h or 24h."`
-	Webhook string `help:"Only this webhook."`
+	Webhook string `help:"Only this webhook." of:"webhook"`
 }
 
 // counted is one line of GET /v1/stats.

@@ -5,12 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
-	"math"
-	"slices"
 	"strings"
-	"text/tabwriter"
-	"unicode"
+	"time"
 
 	"github.com/mattn/go-runewidth"
 )
@@ -21,23 +17,34 @@ type column struct{ title, field string }
 // gap is the space between two columns.
 const gap = "  "
 
+// printTable prints rows. On a terminal a line is as wide as the terminal at most: it cuts texts and, where that is not
+// enough, leaves out columns and says which.
 func (s *session) printTable(rows []map[string]any, columns []column) error {
 	lines := make([][]string, 1, 1+len(rows))
+	now := time.Now()
 	for _, c := range columns {
 		lines[0] = append(lines[0], c.title)
 	}
 	for _, row := range rows {
 		var cells []string
 		for _, c := range columns {
-			cells = append(cells, cell(row[c.field]))
+			switch value := row[c.field]; {
+			case isTime(c.field):
+				cells = append(cells, shortTime(value, now))
+			case c.field == "last_status_code" && cell(value) == "0": // nothing answered
+				cells = append(cells, cell(nil))
+			default:
+				cells = append(cells, cell(value))
+			}
 		}
 		lines = append(lines, cells)
 	}
-	width, ok := terminal(s.out)
-	if !ok {
-		width = math.MaxInt // nothing is cut for scripts
+	whole := make([]bool, len(columns))
+	for i, c := range columns {
+		whole[i] = isTime(c.field) || c.field == "id" || strings.HasSuffix(c.field, "_id") && c.field != "agent_id"
 	}
-	for _, line := range fit(lines, width) {
+	lines, left := fit(lines, whole, s.columns())
+	for _, line := range lines {
 		for i, text := range line {
 			if tone, ok := tones[strings.TrimSpace(text)]; ok {
 				line[i] = s.paint(tone, text)
@@ -47,88 +54,90 @@ func (s *session) printTable(rows []map[string]any, columns []column) error {
 			return fmt.Errorf("print: %w", err)
 		}
 	}
+	if len(left) > 0 {
+		s.note(fmt.Sprintf("no room for %s: widen the terminal, or add --json", strings.Join(left, ", ")))
+	}
 	return nil
 }
 
-// minWidth is the width below which no column is cut.
-const minWidth = 8
+// minWidth is the width to which a text is cut at most.
+const minWidth = 10
 
-// fit pads the cells of each column to one width. It cuts the widest columns
-// until a line fits width or no column can be cut. The first column names the
-// row and is never cut.
-func fit(lines [][]string, width int) [][]string {
+// fit pads the cells of each column to one width. Where the lines are wider than width, it leaves out columns, the last
+// ones first, and cuts the widest texts. It never leaves out the first column, and never cuts one of which whole is
+// true, such as ids, unless a line has room for nothing else. It returns the titles of the columns that are left out.
+func fit(lines [][]string, whole []bool, width int) (fitted [][]string, left []string) {
 	if len(lines) == 0 {
-		return nil
+		return nil, nil
 	}
-	widths := make([]int, len(lines[0]))
-	sum := len(gap) * (len(widths) - 1)
-	for i := range widths {
+	var kept, widths []int
+	room := width
+	for i, title := range lines[0] {
+		natural := 0
 		for _, line := range lines {
-			widths[i] = max(widths[i], runewidth.StringWidth(line[i]))
+			natural = max(natural, runewidth.StringWidth(line[i]))
 		}
-		sum += widths[i]
+		least := natural
+		if !whole[i] && i > 0 {
+			least = min(natural, minWidth)
+		}
+		if i == 0 {
+			natural = min(natural, width)
+			least = natural
+		} else {
+			least += len(gap)
+		}
+		if least > room {
+			left = append(left, title)
+			continue
+		}
+		room -= least
+		kept, widths = append(kept, i), append(widths, natural)
+	}
+	shrink(widths, func(n int) bool { return n > 0 && !whole[kept[n]] }, width)
+	for _, line := range lines {
+		var out []string
+		for n, i := range kept {
+			text := line[i]
+			if runewidth.StringWidth(text) > widths[n] {
+				text = runewidth.Truncate(text, widths[n], "…")
+			}
+			out = append(out, runewidth.FillRight(text, widths[n]))
+		}
+		fitted = append(fitted, out)
+	}
+	return fitted, left
+}
+
+// shrink takes from the widest columns that can be cut until a line has width.
+func shrink(widths []int, cut func(int) bool, width int) {
+	sum := len(gap) * (len(widths) - 1)
+	for _, w := range widths {
+		sum += w
 	}
 	for sum > width {
 		widest := -1
-		for i := 1; i < len(widths); i++ {
-			if widths[i] > minWidth && (widest < 0 || widths[i] > widths[widest]) {
+		for i := range widths {
+			if cut(i) && widths[i] > minWidth && (widest < 0 || widths[i] > widths[widest]) {
 				widest = i
 			}
 		}
 		if widest < 0 {
-			break
+			return
 		}
 		widths[widest]--
 		sum--
 	}
-	out := make([][]string, len(lines))
-	for n, line := range lines {
-		for i, text := range line {
-			if runewidth.StringWidth(text) > widths[i] {
-				text = runewidth.Truncate(text, widths[i], "…")
-			}
-			out[n] = append(out[n], runewidth.FillRight(text, widths[i]))
-		}
-	}
-	return out
 }
 
-// leading are the fields that are printed first.
-var leading = []string{"id", "address", "name", "type", "url", "status", "secret", "signing_secret"}
-
-// printObject prints each field of a JSON object on a line, except the fields of without.
-func (s *session) printObject(answer json.RawMessage, without ...string) error {
-	var o map[string]any
-	d := json.NewDecoder(bytes.NewReader(answer))
-	d.UseNumber()
-	if err := d.Decode(&o); err != nil {
-		return fmt.Errorf("decode the response: %w", err)
-	}
-	fields := slices.Sorted(maps.Keys(o))
-	slices.SortStableFunc(fields, func(a, b string) int { return rank(a) - rank(b) })
-	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-	for _, f := range fields {
-		if f == "$schema" || slices.Contains(without, f) {
-			continue
-		}
-		_, _ = fmt.Fprintf(w, "%s\t%s\n", f, cell(o[f]))
-	}
-	return w.Flush()
-}
-
-func rank(field string) int {
-	if i := slices.Index(leading, field); i >= 0 {
-		return i
-	}
-	return len(leading)
-}
-
+// printJSON prints JSON, indented. Characters that could control a terminal are escaped, which leaves the values as they
+// are.
 func (s *session) printJSON(answer json.RawMessage) error {
 	var b bytes.Buffer
 	if err := json.Indent(&b, answer, "", "  "); err != nil {
 		return fmt.Errorf("decode the response: %w", err)
 	}
-	s.say("%s", b.String())
+	s.say("%s", escaped(b.String()))
 	return nil
 }
 
@@ -137,40 +146,4 @@ func printIndented(out io.Writer, v any) error {
 	e := json.NewEncoder(out)
 	e.SetIndent("", "  ")
 	return e.Encode(v)
-}
-
-// cell formats a value on one line.
-func cell(v any) string {
-	switch v := v.(type) {
-	case nil:
-		return "-"
-	case string:
-		return printable(v)
-	case []any:
-		if !slices.ContainsFunc(v, func(e any) bool { _, ok := e.(map[string]any); return ok }) {
-			parts := make([]string, len(v))
-			for i, e := range v {
-				parts[i] = cell(e)
-			}
-			return strings.Join(parts, ",")
-		}
-	case bool, json.Number:
-		return fmt.Sprint(v)
-	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return "?"
-	}
-	return printable(string(b))
-}
-
-// printable replaces control characters, so that text of strangers cannot
-// control the terminal.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '\uFFFD'
-		}
-		return r
-	}, text)
 }

@@ -82,7 +82,7 @@ func watch(ctx context.Context, api *apiclient.Client, w watching, note func(str
 
 type eventsTail struct {
 	reading
-	Types []string `name:"type" help:"Only events of these types."`
+	Types []string `name:"type" help:"Only events of these types." predictor:"type"`
 	Agent string   `help:"Only events of this agent."`
 	Since string   `placeholder:"TIME" help:"Start with the events of this time that the broker still has: RFC 3339, or how long ago, such as 10m. Defaults to now."`
 }

@@ -71,6 +71,14 @@ func TestForwardedEventsAreSignedWithTheSameSecretAtEveryStart(t *testing.T) {
 		require.Zero(t, stop())
 	}
 	require.Equal(t, secrets[0], secrets[1])
+
+	refuses := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
+	t.Cleanup(refuses.Close)
+	out, stop := background(t, dir, "listen", "--forward", refuses.URL)
+	out.shows(t, "every start: ")
+	must(t, dir, `{"n":1}`, "events", "create", "email.sent")
+	out.shows(t, "→ 401 (forwarded; the server must verify with the signing secret that is printed above)")
+	require.Zero(t, stop())
 }
 
 func TestStatsForPeople(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/fanmail-dev/fanmail/internal/apiclient"
@@ -31,7 +30,7 @@ type target struct {
 // reading is the target of a command that only reads a tenant's data.
 type reading struct {
 	target
-	Tenant string `placeholder:"ID" help:"The tenant (ten_...) whose data is shown. Needs an operator's key."`
+	Tenant string `placeholder:"ID" help:"The tenant (ten_...) whose data is shown. Needs an operator's key." of:"tenant"`
 }
 
 func (r *reading) client(s *session, as role) (*apiclient.Client, error) {
@@ -68,9 +67,6 @@ func (t *target) client(s *session, as role) (*apiclient.Client, error) {
 		}
 	}
 	if t.tenant != "" {
-		if err := tenantID(t.tenant); err != nil {
-			return nil, err
-		}
 		as = asOperator
 	}
 	c := &apiclient.Client{Base: t.API.Reveal(), Key: t.Key.Reveal(), Tenant: t.tenant, Proxy: http.ProxyFromEnvironment}
@@ -78,7 +74,12 @@ func (t *target) client(s *session, as role) (*apiclient.Client, error) {
 		return c, nil
 	}
 	creds, err := credentials(s)
-	if err != nil {
+	switch {
+	case err != nil && c.Base != "":
+		return nil, fmt.Errorf("the API key is missing: set --key (FANMAIL_KEY); %w", err)
+	case err != nil && c.Key != "":
+		return nil, fmt.Errorf("the URL of the API is missing: set --api (FANMAIL_API); %w", err)
+	case err != nil:
 		return nil, fmt.Errorf("%w, or set --api (FANMAIL_API) and --key (FANMAIL_KEY)", err)
 	}
 	if c.Base == "" {
@@ -91,14 +92,6 @@ func (t *target) client(s *session, as role) (*apiclient.Client, error) {
 		}
 	}
 	return c, nil
-}
-
-// tenantID returns an error for a text that is no tenant's id, such as a name.
-func tenantID(text string) error {
-	if !strings.HasPrefix(text, "ten_") {
-		return fmt.Errorf("--tenant must be a tenant's id (ten_...), not %q; `fanmail tenants list` shows names with their ids", text)
-	}
-	return nil
 }
 
 func credentials(s *session) (app.Credentials, error) {
@@ -208,7 +201,7 @@ func (l *listed) print(ctx context.Context, s *session, query url.Values, always
 		return false, err
 	}
 	if rows.NextCursor != nil {
-		s.say("more: --cursor %s", *rows.NextCursor)
+		s.say("more: --cursor %s", printable(*rows.NextCursor))
 	}
 	return true, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -32,7 +33,9 @@ func TestStrangersDoNotSteerTheTerminal(t *testing.T) {
 	require.Equal(t, "\uFFFD[31mred\uFFFD", cell("\x1b[31mred\n"))
 	require.Equal(t, "a,b", cell([]any{"a", "b"}))
 	require.Equal(t, "-", cell(nil))
-	require.Equal(t, `{"k":"v"}`, cell(map[string]any{"k": "v"}))
+	require.Equal(t, "k: v, n: -", cell(map[string]any{"k": "v", "n": nil}))
+	require.Equal(t, "-", cell(map[string]any{}))
+	require.Equal(t, `{"a":"\u009b🏴\udb40\udc67"}`, escaped("{\"a\":\"\u009b🏴\U000e0067\"}"), "other characters of JSON stay")
 }
 
 func TestATimeIsAPointOrSoLongAgo(t *testing.T) {
@@ -56,15 +59,21 @@ func TestATableFitsTheTerminal(t *testing.T) {
 		{"wh_1", "https://日本語.example/", "failed"},
 	}
 	for _, width := range []int{1000, 60, 40} {
-		for _, line := range fit(lines, width) {
+		fitted, left := fit(lines, make([]bool, 3), width)
+		require.Empty(t, left)
+		for _, line := range fitted {
 			text := strings.Join(line, gap)
 			require.LessOrEqual(t, runewidth.StringWidth(text), width, text)
 			require.True(t, strings.HasPrefix(text, "wh_0123456789") || !strings.Contains(text, "wh_0"), "the name stays whole: %s", text)
 		}
 	}
-	require.Contains(t, fit(lines, 40)[1][1], "…")
-	require.NotContains(t, fit(lines, 1000)[1][1], "…")
-	require.Len(t, fit(lines, 10), 3, "a row that cannot fit is still printed")
+	fitted, _ := fit(lines, make([]bool, 3), 40)
+	require.Contains(t, fitted[1][1], "…")
+	fitted, _ = fit(lines, make([]bool, 3), 1000)
+	require.NotContains(t, fitted[1][1], "…")
+	fitted, left := fit(lines, make([]bool, 3), 10)
+	require.Equal(t, [][]string{{"ID        "}, {"wh_012345…"}, {"wh_1      "}}, fitted, "a name is cut only where it has no room alone")
+	require.Equal(t, []string{"URL", "STATUS"}, left)
 }
 
 func TestColoursAreForTerminals(t *testing.T) {
@@ -74,12 +83,19 @@ func TestColoursAreForTerminals(t *testing.T) {
 	require.False(t, coloured(&screen{}), "no terminal")
 }
 
-func TestTheShellIsToldWhatALineCouldBecome(t *testing.T) {
-	t.Parallel()
+// completed returns what the shell is told that a line could become.
+func completed(t *testing.T, line string) string {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), program(t, "fanmail"))
-	cmd.Env = append(os.Environ(), "COMP_LINE=fanmail webhooks r", "COMP_POINT=20")
+	cmd.Env = append(os.Environ(), "COMP_LINE="+line, fmt.Sprintf("COMP_POINT=%d", len(line)))
 	out, err := cmd.Output()
 	require.NoError(t, err)
-	require.Contains(t, strings.Fields(string(out)), "rotate")
-	require.NotContains(t, string(out), "list")
+	return string(out)
+}
+
+func TestTheShellIsToldWhatALineCouldBecome(t *testing.T) {
+	t.Parallel()
+	out := completed(t, "fanmail webhooks r")
+	require.Contains(t, strings.Fields(out), "rotate")
+	require.NotContains(t, out, "list")
 }

@@ -47,16 +47,10 @@ func TestATableOfTopFitsATerminal(t *testing.T) {
 	}
 	for _, by := range []string{"tenant", "webhook"} {
 		for _, order := range []string{"rate", "bytes", "slots", "backlog"} {
-			var b strings.Builder
+			var b, left strings.Builder
 			c := topCmd{By: by, Order: order}
-			lines := [][]string{{}, {}}
-			columns, rows := c.cells(&topAnswer{Data: []topRow{row}})
-			for _, col := range columns {
-				lines[0], lines[1] = append(lines[0], col.title), append(lines[1], cell(rows[0][col.field]))
-			}
-			for _, l := range fit(lines, 80) {
-				b.WriteString(strings.Join(l, gap) + "\n")
-			}
+			require.NoError(t, c.table(&session{out: &b, err: &left, width: 80}, &topAnswer{Data: []topRow{row}}))
+			require.Empty(t, left.String(), "all columns have room")
 			for line := range strings.Lines(b.String()) {
 				require.LessOrEqual(t, runewidth.StringWidth(strings.TrimRight(line, "\n ")), 80, "%s by %s: %s", by, order, line)
 				require.NotContains(t, line, "\x1b")

@@ -8,5 +8,5 @@ import (
 )
 
 func main() {
-	os.Exit(app.Main("ingest", "Takes mail in over SMTP, and events from the broker.", "127.0.0.1:9103", app.RunIngest))
+	os.Exit(app.Main("ingest", app.RunIngest))
 }

@@ -12,5 +12,5 @@ func main() {
 	if _, set := os.LookupEnv("GOMAXPROCS"); !set {
 		runtime.GOMAXPROCS(1) // the relay is one goroutine: with more, threads mostly wake each other
 	}
-	os.Exit(app.Main("publisher", "Relays the outbox to the broker.", "127.0.0.1:9101", app.RunPublisher))
+	os.Exit(app.Main("publisher", app.RunPublisher))
 }

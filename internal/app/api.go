@@ -25,6 +25,7 @@ type APIConfig struct {
 	Outbound
 	Secrets
 	Blobs
+	Kept
 	OpenID
 	Addr           string         `name:"api-addr" env:"FANMAIL_API_ADDR" default:"127.0.0.1:8080" help:"Address of the API."`
 	MaxBodyBytes   int64          `name:"max-body-bytes" env:"FANMAIL_MAX_BODY_BYTES" default:"1048576" help:"Largest body of a request."`
@@ -40,7 +41,7 @@ type APIConfig struct {
 
 // Validate returns an error for the first setting that is wrong.
 func (c APIConfig) Validate() error {
-	return firstError(c.Database.validate, c.NATS.validate, c.Lifecycle.validate, c.Secrets.validate, c.Blobs.validate, c.OpenID.validate, func() error {
+	return firstError(c.Database.validate, c.NATS.validate, c.Lifecycle.validate, c.Secrets.validate, c.Blobs.validate, c.Kept.validate, c.OpenID.validate, func() error {
 		if err := address(c.Addr, "--api-addr", "FANMAIL_API_ADDR"); err != nil {
 			return err
 		}
@@ -96,12 +97,12 @@ func RunAPI(ctx context.Context, c APIConfig, log *zap.Logger) error {
 // addAPI serves on l. If it fails, it closes l.
 func (p *process) addAPI(ctx context.Context, c APIConfig, l net.Listener) error {
 	h, err := api.NewHandler(api.Options{ //nolint:contextcheck // requests bring their own
-		Pool: p.pool, NC: p.nc, JS: p.js, DNSServer: c.DNSServer, MaxBodyBytes: c.MaxBodyBytes, RateLimit: c.RateLimit, TrustedProxies: c.TrustedProxies, PublicURL: c.PublicURL, Ready: p.status.ready, Stopping: ctx.Done(), Version: Version(),
+		Pool: p.pool, NC: p.nc, JS: p.js, DNSServer: c.DNSServer, MaxBodyBytes: c.MaxBodyBytes, RateLimit: c.RateLimit, TrustedProxies: c.TrustedProxies, PublicURL: c.PublicURL, Ready: p.status.ready, Stopping: ctx.Done(),
 		Limits: subscribers.Limits{
 			WebhooksPerTenant: c.MaxWebhooks, IDsPerFilter: c.MaxFilterIDs, MaxInFlight: c.MaxInFlight,
 			AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks, AllowPorts: c.AllowPorts,
 		},
-		Secrets: p.keys, Blobs: p.blobStore(), Usage: p.counter(), Log: p.log, Registerer: p.registry,
+		Kept: c.policy(), Secrets: p.keys, Blobs: p.blobStore(), Usage: p.counter(), Log: p.log, Registerer: p.registry,
 		Doctor: c.diagnose,
 	})
 	if err != nil {
@@ -113,20 +114,13 @@ func (p *process) addAPI(ctx context.Context, c APIConfig, l net.Listener) error
 		_ = l.Close()
 		return err
 	}
-	pages, err := console.New(console.Options{API: h, Pool: p.pool, OpenID: people, TrustedProxies: c.TrustedProxies, Log: p.log, Stopping: ctx.Done()})
+	pages, err := console.New(console.Options{API: h, Pool: p.pool, OpenID: people, TrustedProxies: c.TrustedProxies, Log: p.log, Registerer: p.registry, Stopping: ctx.Done()}) //nolint:contextcheck // requests bring their own
 	if err != nil {
 		_ = l.Close()
 		return err
 	}
 	// The console is not traced: its paths and queries hold tokens of links.
-	traced := p.traces.Requests(h)
-	front := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == console.Base || strings.HasPrefix(r.URL.Path, console.Base+"/") {
-			pages.ServeHTTP(w, r)
-			return
-		}
-		traced.ServeHTTP(w, r)
-	})
+	front := front(p.traces.Requests(h), pages)
 	refused := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "fanmail_api_connections_refused_total", Help: "Connections refused because their client address had reached the limit of open connections.",
 	})
@@ -149,4 +143,18 @@ func (c *APIConfig) diagnose(ctx context.Context) []api.Finding {
 		out = append(out, api.Finding(f))
 	}
 	return out
+}
+
+// front leads requests to the API or to the console. The root is what a person opens first.
+func front(api, pages http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+			http.Redirect(w, r, console.Base+"/", http.StatusFound)
+		case r.URL.Path == console.Base || strings.HasPrefix(r.URL.Path, console.Base+"/"):
+			pages.ServeHTTP(w, r)
+		default:
+			api.ServeHTTP(w, r)
+		}
+	})
 }

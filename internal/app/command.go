@@ -38,7 +38,7 @@ func Parse[C Config](args []string, name, description, httpAddr string) (C, erro
 		Version kong.VersionFlag `hidden:""`
 	}
 	k, err := kong.New(&c, kong.Name(name), kong.Description(description),
-		kong.Vars{"http_addr": httpAddr, "version": Version()})
+		kong.Vars{"http_addr": httpAddr, "version": Build()}, SecretFiles())
 	if err != nil {
 		return c.Config, fmt.Errorf("define the flags: %w", err)
 	}
@@ -50,13 +50,14 @@ func Parse[C Config](args []string, name, description, httpAddr string) (C, erro
 
 // Main is the main function of a process. It parses the configuration, runs until
 // SIGINT or SIGTERM and returns the exit code. It prints an error on one line of
-// standard error. httpAddr is the default of --http-addr.
-func Main[C Config](name, description, httpAddr string, run func(context.Context, C, *zap.Logger) error) int {
+// standard error. The name is one of [Processes].
+func Main[C Config](name string, run func(context.Context, C, *zap.Logger) error) int {
 	NameVariables()
 	if err := ArmFaults(); err != nil {
 		return fail(name, err)
 	}
-	c, err := Parse[C](os.Args[1:], name, description, httpAddr)
+	p := described(name)
+	c, err := Parse[C](os.Args[1:], name, p.Description, p.HTTPAddr)
 	if err != nil {
 		return fail(name, err)
 	}
@@ -69,7 +70,7 @@ func Main[C Config](name, description, httpAddr string, run func(context.Context
 	ctx, stop := Signals(context.Background())
 	defer stop()
 	defer c.Follow(ctx, log)()
-	log.Info("starting", zap.String("process", name), zap.String("version", Version()))
+	log.Info("starting", zap.String("process", name), zap.String("version", Version()), zap.String("commit", Commit()))
 	if err := run(ctx, c, log); err != nil {
 		return fail(name, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/api"
 	"github.com/fanmail-dev/fanmail/internal/console"
 	"github.com/fanmail-dev/fanmail/internal/engine"
+	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/retention"
 )
 
@@ -32,11 +33,12 @@ type DispatcherConfig struct {
 	Maintenance string `name:"maintenance" env:"FANMAIL_MAINTENANCE" default:"on" enum:"on,off" help:"on: create and drop the tables' partitions, which needs the rights of their owner; off: 'fanmail maintain' does it."`
 	AgentWebhooks
 	Retention
+	AlertMail
 }
 
 // Validate names the first setting that cannot work.
 func (c DispatcherConfig) Validate() error {
-	return firstError(c.Database.validate, c.NATS.validate, c.Lifecycle.validate, c.Proxy.validate, c.Secrets.validate, c.Blobs.validate, c.AgentWebhooks.validate, c.Retention.validate, func() error {
+	return firstError(c.Database.validate, c.NATS.validate, c.Lifecycle.validate, c.Proxy.validate, c.Secrets.validate, c.Blobs.validate, c.AgentWebhooks.validate, c.Retention.validate, c.AlertMail.validate, func() error {
 		if c.Slots < 0 {
 			return wrong("--slots", "FANMAIL_SLOTS", "must not be negative")
 		}
@@ -78,7 +80,7 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 		Name: c.Name, Slots: c.Slots, SlowSlots: c.SlowSlots, AllowHTTP: c.AllowHTTP, AllowNetworks: c.AllowNetworks,
 		AllowPorts: c.AllowPorts, Proxy: proxy, ProxyFilters: c.ProxyFilters, Secrets: p.keys, Blobs: p.blobStore(), Usage: p.counter(),
 		ReplayRate: c.ReplayRate, MessagePerWebhook: c.Messages == "webhook", Agents: engine.AgentOptions{Slots: c.AgentSlots, Deprecated: c.Deprecated, Sunset: c.Sunset},
-		Maintain: c.Maintenance != off, Retention: c.Retention.rules(), Drain: p.drain, Streams: p.streams, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer(),
+		Maintain: c.Maintenance != off, Keep: c.Retention.policy(), Retention: c.Retention.rules(), TenantRows: tenantRows(), Drain: p.drain, Streams: p.streams, Log: p.log, Registerer: p.registry, Tracer: p.traces.Tracer(),
 	})
 	if err != nil {
 		return err
@@ -93,19 +95,58 @@ func (p *process) addDispatcher(ctx context.Context, c DispatcherConfig) error {
 		p.addPart(part)
 	}
 	p.removeOrphans()
+	return p.addAlertMail(c.AlertMail)
+}
+
+// Kept configures how long the rows of tenants are kept. Give all processes the same.
+type Kept struct {
+	Events     time.Duration `name:"event-retention" env:"FANMAIL_EVENT_RETENTION" placeholder:"DURATION" help:"How long events are kept, in whole days from 72h to 720h. Without it 720h, which is 30 days. A tenant can have a shorter time."`
+	Deliveries time.Duration `name:"delivery-retention" env:"FANMAIL_DELIVERY_RETENTION" placeholder:"DURATION" help:"How long deliveries are kept, likewise; not longer than events. One that is still pending then fails as expired."`
+	Attempts   time.Duration `name:"attempt-retention" env:"FANMAIL_ATTEMPT_RETENTION" placeholder:"DURATION" help:"How long attempts are kept, likewise; not longer than deliveries."`
+	Mail       time.Duration `name:"mail-retention" env:"FANMAIL_MAIL_RETENTION" placeholder:"DURATION" help:"How long messages and raw mail are kept, likewise."`
+}
+
+func (k Kept) validate() error {
+	for _, f := range []struct {
+		kept      time.Duration
+		flag, env string
+	}{
+		{k.Events, "--event-retention", "FANMAIL_EVENT_RETENTION"},
+		{k.Deliveries, "--delivery-retention", "FANMAIL_DELIVERY_RETENTION"},
+		{k.Attempts, "--attempt-retention", "FANMAIL_ATTEMPT_RETENTION"},
+		{k.Mail, "--mail-retention", "FANMAIL_MAIL_RETENTION"},
+	} {
+		if f.kept != 0 && (f.kept < retention.Shortest || f.kept > retention.Longest || f.kept%(24*time.Hour) != 0) {
+			return wrong(f.flag, f.env, "must be whole days from 72h to 720h, such as 168h for seven days")
+		}
+	}
 	return nil
+}
+
+// policy is that of the installation.
+func (k Kept) policy() retention.Policy {
+	return retention.Policy{Events: k.Events, Deliveries: k.Deliveries, Attempts: k.Attempts, Mail: k.Mail}.Within()
 }
 
 // Retention configures how long rows are kept that no other setting bounds.
 type Retention struct {
+	Kept
 	Audit time.Duration `name:"audit-retention" env:"FANMAIL_AUDIT_RETENTION" default:"8760h" help:"How long entries of the audit log are kept, at least 24h."`
 }
 
 func (r Retention) validate() error {
+	if err := r.Kept.validate(); err != nil {
+		return err
+	}
 	if r.Audit != 0 && r.Audit < 24*time.Hour {
 		return wrong("--audit-retention", "FANMAIL_AUDIT_RETENTION", "must be at least 24h: the audit log is dropped by the day")
 	}
 	return nil
+}
+
+// tenantRows are how all rows of a tenant are deleted.
+func tenantRows() []pg.TenantRows {
+	return engine.TenantRows(slices.Concat(api.TenantRows(), console.TenantRows()))
 }
 
 // rules are those of the tables that the engine does not know.

@@ -29,6 +29,7 @@ type DoctorConfig struct {
 	Secrets  Secrets  `embed:""`
 	Blobs    Blobs    `embed:""`
 
+	AlertMail  `embed:""`
 	MailDomain `embed:""`
 
 	// Process is the kind of the process that asks, whose user may subscribe to its own inboxes alone. "" means the
@@ -47,12 +48,13 @@ const (
 )
 
 // Diagnose checks the database, its schema, the broker, its streams, the clocks,
-// the blob store, the DNS names of webhooks, and a mail domain where one is named. It
-// changes nothing, except that a blob store without an owner becomes the database's.
+// the blob store, the DNS names of webhooks, and a relay for mails and a mail domain
+// where they are named. It changes nothing, except that a blob store without an owner becomes the database's.
 func Diagnose(ctx context.Context, c DoctorConfig) []Finding {
 	e := &examination{}
 	e.database(ctx, c)
 	e.broker(ctx, c.NATS, c.Process)
+	e.alertRelay(ctx, c.AlertMail)
 	e.mailDomain(ctx, c.MailDomain)
 	return e.found
 }

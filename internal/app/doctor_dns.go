@@ -73,7 +73,7 @@ func (e *examination) standing(ctx context.Context, conn *pgx.Conn, domain strin
 		e.add(check, FindingFail, remedy(err, "see the server's log"), "%s could not be looked up here: %w", name, err)
 		return
 	}
-	add := "run `fanmail domains add " + name + "`, or as an operator `fanmail domains add " + name + " --tenant TENANT`"
+	add := "run `fanmail domains create " + name + "`, or as an operator `fanmail domains create " + name + " --tenant TENANT`"
 	switch {
 	case len(found.Claims) == 0:
 		e.add(check, FindingFail, add, "%s is not added: it can have no agents", name)

@@ -60,7 +60,7 @@ func TestTheDoctorFollowsADomainUntilItReceivesMail(t *testing.T) {
 
 	found := diagnose("Example.com.")
 	require.Equal(t, FindingFail, found["domain"].Status)
-	require.Contains(t, found["domain"].Fix, "fanmail domains add example.com")
+	require.Contains(t, found["domain"].Fix, "fanmail domains create example.com")
 	require.Equal(t, FindingOK, found["MX"].Status)
 	require.Equal(t, FindingFail, found[postmaster].Status)
 	require.Contains(t, found[postmaster].Detail, "550 ")

@@ -31,6 +31,7 @@ func tuneMemory(log *zap.Logger) (release func()) {
 	}
 	log.Debug("memory", zap.Int64("limit_bytes", debug.SetMemoryLimit(-1)), zap.Int("ballast_bytes", size))
 	ballast := make([]byte, size)
+	giveBack(ballast) // where it overlaps memory that was used before, Go has written zeros to all of it
 	return func() { runtime.KeepAlive(ballast) }
 }
 

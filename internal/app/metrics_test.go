@@ -36,7 +36,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 			return RunPublisher(t.Context(), PublisherConfig{Database: db, NATS: broker, Lifecycle: life}, l)
 		},
 		"dispatcher": func(l *zap.Logger) error {
-			return RunDispatcher(t.Context(), DispatcherConfig{Database: db, NATS: broker, Lifecycle: life}, l)
+			return RunDispatcher(t.Context(), DispatcherConfig{Database: db, NATS: broker, Lifecycle: life, AlertMail: AlertMail{Relay: "smtp://127.0.0.1:1?tls=off", From: "alerts@example.com"}}, l)
 		},
 		"ingest": func(l *zap.Logger) error {
 			return RunIngest(t.Context(), IngestConfig{Database: db, NATS: broker, Lifecycle: life, SMTP: SMTP{Addr: "127.0.0.1:0", Milters: []string{miltertest.Serve(t, miltertest.Filter{})}}}, l)

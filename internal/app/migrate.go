@@ -15,6 +15,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/dispatch"
 	"github.com/fanmail-dev/fanmail/internal/engine"
+	"github.com/fanmail-dev/fanmail/internal/erasure"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
@@ -64,7 +65,7 @@ func Maintain(ctx context.Context, c Database, every time.Duration, keep Retenti
 			return err
 		}
 		defer pool.Close()
-		return p.maintenance(pool, every, keep).Round(ctx)
+		return errors.Join(p.maintenance(pool, every, keep).Round(ctx), p.erasure(pool).Round(ctx))
 	}
 	stopStatus, err := p.serveStatus(ctx, life)
 	if err != nil {
@@ -79,11 +80,16 @@ func Maintain(ctx context.Context, c Database, every time.Duration, keep Retenti
 		return err
 	}
 	p.add("maintenance", p.maintenance(p.pool, every, keep).Run)
+	p.add("erasure", p.erasure(p.pool).Run)
 	return p.work(ctx)
 }
 
 func (p *process) maintenance(pool *pgxpool.Pool, every time.Duration, keep Retention) *dispatch.Maintenance {
-	return engine.Maintenance(pool, every, engine.Options{Retention: keep.rules(), Log: p.log, Registerer: p.registry})
+	return engine.Maintenance(pool, every, engine.Options{Keep: keep.policy(), Retention: keep.rules(), Log: p.log, Registerer: p.registry})
+}
+
+func (p *process) erasure(pool *pgxpool.Pool) *erasure.Worker {
+	return engine.Erasure(pool, engine.Options{TenantRows: tenantRows(), Log: p.log, Registerer: p.registry})
 }
 
 // MakeStreams waits for the broker and creates or updates the streams and

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"encoding/json"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -58,11 +57,10 @@ func RewindFanout(ctx context.Context, c NATS, wait Waiting, sequence uint64, si
 	if err := r.readFirst(ctx); err != nil {
 		return r.Rewound, err
 	}
-	sub, err := nc.Subscribe(events.SeenFanout, r.hear)
-	if err != nil {
+	if r.seen, err = nc.SubscribeSync(events.SeenFanout); err != nil {
 		return r.Rewound, err
 	}
-	defer func() { _ = sub.Unsubscribe() }()
+	defer func() { _ = r.seen.Unsubscribe() }()
 	if err := flush(ctx, nc); err != nil {
 		return r.Rewound, err
 	}
@@ -77,7 +75,8 @@ func RewindFanout(ctx context.Context, c NATS, wait Waiting, sequence uint64, si
 type rewind struct {
 	Rewound
 	js      jetstream.JetStream
-	already atomic.Uint64
+	seen    *nats.Subscription
+	already uint64
 }
 
 // readFirst reads the first event that comes again.
@@ -92,10 +91,17 @@ func (r *rewind) readFirst(ctx context.Context) error {
 	return nil
 }
 
-func (r *rewind) hear(m *nats.Msg) {
-	var s fanout.Seen
-	if json.Unmarshal(m.Data, &s) == nil && s.Last >= r.To {
-		r.already.Add(uint64(max(s.Already, 0)))
+// hear counts what the dispatchers have told by now. It waits for nothing.
+func (r *rewind) hear() {
+	for {
+		m, err := r.seen.NextMsg(time.Nanosecond)
+		if err != nil {
+			return // nothing more has come
+		}
+		var s fanout.Seen
+		if json.Unmarshal(m.Data, &s) == nil && s.Last >= r.To {
+			r.already += uint64(max(s.Already, 0))
+		}
 	}
 }
 
@@ -119,6 +125,7 @@ func (r *rewind) meet(ctx context.Context, before uint64, step func(string)) err
 			return context.Cause(ctx)
 		case <-tick.C:
 		}
+		r.hear()
 		c, err := r.js.Consumer(ctx, stream.Events, stream.Fanout)
 		if err != nil {
 			return err
@@ -133,7 +140,8 @@ func (r *rewind) meet(ctx context.Context, before uint64, step func(string)) err
 	if err := flush(ctx, r.js.Conn()); err != nil {
 		return err
 	}
-	r.Already = min(r.already.Load(), r.Met)
+	r.hear() // after the flush, all of it is at this process
+	r.Already = min(r.already, r.Met)
 	return nil
 }
 

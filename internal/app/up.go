@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,7 @@ type UpConfig struct {
 	Waiting
 	Secrets
 	Blobs
+	AlertMail
 
 	// Dir holds the data, the lock and the credentials.
 	Dir string `kong:"-"`
@@ -72,6 +74,7 @@ func (c UpConfig) Validate() error {
 		},
 		c.Secrets.validate,
 		c.Blobs.validate,
+		c.AlertMail.validate,
 		(&Lifecycle{HTTPAddr: c.HTTPAddr, Drain: c.Drain, Waiting: c.Waiting}).validate,
 	)
 }
@@ -178,7 +181,9 @@ func (c *UpConfig) addAll(ctx context.Context, p *process, api net.Listener, cre
 		return err
 	}
 	p.addPublisher()
-	if err := p.addDispatcher(ctx, DispatcherConfig{Outbound: out}); err != nil {
+	alerts := c.AlertMail
+	alerts.PublicURL = cmp.Or(alerts.PublicURL, creds.API)
+	if err := p.addDispatcher(ctx, DispatcherConfig{Outbound: out, AlertMail: alerts}); err != nil {
 		return err
 	}
 	smtp, err := p.addIngest(SMTP{ //nolint:contextcheck // listening takes none

@@ -5,36 +5,44 @@ import (
 	"runtime/debug"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/fanmail-dev/fanmail/internal/release"
 )
 
-// version is set by the linker: -X github.com/fanmail-dev/fanmail/internal/app.version=…
-var version string
+// commit is set by the linker: -X github.com/fanmail-dev/fanmail/internal/app.commit=…
+var commit string
 
-// Version returns the version of the build: the first of the linker's version,
-// the module's version, the commit and "unknown".
-func Version() string {
-	if version != "" {
-		return version
+// Version returns the number of the release, such as 0.1.0.
+func Version() string { return release.Version() }
+
+// Commit returns what was built: the first of the linker's commit, the commit that the compiler recorded, the version
+// of the module that go install fetched, and "unknown".
+func Commit() string {
+	if commit != "" {
+		return commit
 	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
 	}
 	for _, s := range info.Settings {
 		if s.Key == "vcs.revision" {
 			return s.Value
 		}
 	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
 	return "unknown"
 }
+
+// Build is what --version prints: the release and the commit.
+func Build() string { return Version() + " (" + Commit() + ")" }
 
 // buildInfo is the metric with the version of the build and the process's name.
 func buildInfo(process string) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "fanmail_build_info", Help: "1, with the build's version in the labels.",
-		ConstLabels: prometheus.Labels{"process": process, "version": Version(), "go_version": runtime.Version()},
+		ConstLabels: prometheus.Labels{"process": process, "version": Version(), "commit": Commit(), "go_version": runtime.Version()},
 	}, func() float64 { return 1 })
 }

@@ -27,7 +27,7 @@ func (p *parsed) readDetails(m *mailparse.Mail) {
 		if r.HasDate {
 			p.resent.Date = r.Date.Format(time.RFC3339)
 		}
-		if len(r.From) > most || len(r.To) > most {
+		if len(r.From) > most || len(r.To) > most || r.More {
 			p.cut["resent"] = true
 		}
 	}
@@ -64,6 +64,9 @@ func (p *parsed) readReport(r *mailparse.Report) {
 		name = "complaint"
 	}
 	p.original = mailparse.Cut(r.OriginalMessageID, maxIDBytes)
+	if r.More {
+		p.cut[name] = true
+	}
 	mta := p.limit(name, r.ReportingMTA, maxNameBytes)
 	if r.Complaint {
 		p.complaint = &email.Complaint{FeedbackType: p.limit(name, r.FeedbackType, maxNameBytes), OriginalMessageID: p.original, ReportingMTA: mta}

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/eventschema"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/internal/telemetry"
@@ -57,6 +58,7 @@ type Intake struct {
 	stream *intakeStream // the shared one
 	turns  *semaphore.Weighted
 	dead   deadLetters
+	types  *eventschema.Checker
 	log    *zap.Logger
 	m      *intakeMetrics
 	trace  trace.Tracer
@@ -79,7 +81,7 @@ func NewIntake(pool *pgxpool.Pool, js jetstream.JetStream, nc *nats.Conn, o Inta
 		o.Usage = usage.New(pool, nil)
 	}
 	from, log, m := &intakeStream{js: js, name: stream.Intake, options: o.Streams}, o.Log.Named("intake"), newIntakeMetrics(o.Registerer)
-	return &Intake{pool: pool, waker: outbox.NewWaker(nc), usage: o.Usage, drain: o.Drain, stream: from, turns: semaphore.NewWeighted(turnsAtOnce), dead: deadLetters{from, log, m.dead}, log: log, m: m, trace: o.Tracer}
+	return &Intake{pool: pool, waker: outbox.NewWaker(nc), usage: o.Usage, drain: o.Drain, stream: from, turns: semaphore.NewWeighted(turnsAtOnce), dead: deadLetters{from, log, m.dead}, types: eventschema.NewChecker(), log: log, m: m, trace: o.Tracer}
 }
 
 // persist repeats do with exponential backoff until it succeeds or ctx ends, and
@@ -205,9 +207,17 @@ func (in *Intake) insert(ctx context.Context, sound []*intakeMessage, committed 
 	var done []outbox.Inserted
 	var refused []string
 	err := pgx.BeginFunc(ctx, in.pool, func(tx pgx.Tx) (err error) {
-		var evs []outbox.Prepared
-		if evs, refused, err = owned(ctx, tx, sound); err != nil {
+		if refused, err = owned(ctx, tx, sound); err != nil {
 			return err
+		}
+		if err := in.fit(ctx, tx, sound, refused); err != nil {
+			return err
+		}
+		var evs []outbox.Prepared
+		for i, m := range sound {
+			if refused[i] == "" {
+				evs = append(evs, m.event)
+			}
 		}
 		done, err = outbox.InsertPrepared(ctx, tx, evs)
 		return err
@@ -297,9 +307,9 @@ func (in *Intake) refuse(ctx context.Context, above map[*intakeMessage]*usage.Ov
 	return nil
 }
 
-// owned returns the events of the messages whose tenant exists and has the agent,
-// and for each message why it is refused, "" if it is not.
-func owned(ctx context.Context, tx pgx.Tx, messages []*intakeMessage) (evs []outbox.Prepared, refused []string, err error) {
+// owned returns for each message why it is refused: its tenant does not exist, or does not
+// have the agent. It returns "" for others.
+func owned(ctx context.Context, tx pgx.Tx, messages []*intakeMessage) (refused []string, err error) {
 	tenants, agents := make([]events.TenantID, len(messages)), make([]string, len(messages))
 	for i, m := range messages {
 		tenants[i], agents[i] = m.tenant, m.agent
@@ -309,21 +319,38 @@ func owned(ctx context.Context, tx pgx.Tx, messages []*intakeMessage) (evs []out
 	tenancy.QueueKnown(b, tenants, known)
 	mailbox.QueueAgents(b, agents, have)
 	if err := tx.SendBatch(ctx, b).Close(); err != nil {
-		return nil, nil, fmt.Errorf("look up tenants and agents: %w", err)
+		return nil, fmt.Errorf("look up tenants and agents: %w", err)
 	}
 	refused = make([]string, len(messages))
 	for i, m := range messages {
-		_, hasAgent := have.Of(m.tenant, m.agent)
+		_, hasAgent := have.Taking(m.tenant, m.agent)
 		switch {
 		case !known[m.tenant]:
 			refused[i] = "tenant_id: there is no such tenant"
 		case m.agent != "" && !hasAgent:
 			refused[i] = "agent_id: the tenant has no such agent"
-		default:
-			evs = append(evs, m.event)
 		}
 	}
-	return evs, refused, nil
+	return refused, nil
+}
+
+// fit refuses messages whose type is neither of the catalogue nor one that the tenant has, and those whose data does not
+// fit the schema of such a type.
+func (in *Intake) fit(ctx context.Context, tx pgx.Tx, messages []*intakeMessage, refused []string) error {
+	var own []events.Event
+	var of []int
+	for i, m := range messages {
+		if refused[i] == "" && m.own.Type != "" {
+			own, of = append(own, m.own), append(of, i)
+		}
+	}
+	faults, err := in.types.Check(ctx, tx, own)
+	for i, fault := range faults {
+		if fault != nil {
+			refused[of[i]] = fault.Error()
+		}
+	}
+	return err
 }
 
 // traced begins the span of a batch. The traces of producers are

@@ -19,7 +19,8 @@ import (
 type intakeMessage struct {
 	msg     jetstream.Msg
 	tenant  events.TenantID
-	agent   string // its address, "" for none
+	agent   string       // its address, "" for none
+	own     events.Event // of an own type, whose data is to be compared with its schema; zero for others
 	event   outbox.Prepared
 	refused string
 	// accepted says that the message is above its tenant's quota, and that its event exists: it comes again.
@@ -40,9 +41,12 @@ func read(msg jetstream.Msg) intakeMessage {
 	if err == nil {
 		m.tenant, m.agent = ev.TenantID, ev.AgentID
 		m.event, err = outbox.Prepare(ev)
-		m.event = m.event.Counted()
+		m.event = m.event.Counted().Checked()
+		if !ev.Type.Known() {
+			m.own = ev
+		}
 	}
-	if err == nil && msg.Headers().Get(headerValidate) == "true" {
+	if err == nil && ev.Type.Known() && msg.Headers().Get(headerValidate) == "true" {
 		err = validateData(ev)
 	}
 	if err != nil {
@@ -51,7 +55,8 @@ func read(msg jetstream.Msg) intakeMessage {
 	return m
 }
 
-// headerValidate asks for the validation of the data against the schema of its type.
+// headerValidate asks for the validation of the data against the schema of its type. Data of own types is always
+// validated.
 const headerValidate = "Fanmail-Validate"
 
 // validateData returns an [*events.FieldError] for data that does not fit the schema of

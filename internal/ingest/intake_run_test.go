@@ -40,7 +40,7 @@ func TestAFloodOfATenantDelaysOthersByTurns(t *testing.T) {
 	pool := pgtest.Pool(t)
 	as := guarded(t)
 	_, operator := as("operator")
-	const batch, each = 500, 4000
+	const batch, each = 500, 2000
 	flooders := []events.TenantID{tenant(t, pool), tenant(t, pool), tenant(t, pool)}
 	honest := tenant(t, pool)
 	require.NoError(t, stream.EnsureAll(t.Context(), operator, stream.Options{IntakeTenants: append(flooders, honest)}))
@@ -54,7 +54,7 @@ func TestAFloodOfATenantDelaysOthersByTurns(t *testing.T) {
 	require.Eventually(t, func() bool {
 		evs, _, _, _ := counts(t, pool)
 		return evs == len(flooders)*each+1
-	}, 3*patience, 20*time.Millisecond)
+	}, 9*patience, 20*time.Millisecond)
 	var before int
 	require.NoError(t, pool.QueryRow(t.Context(), `SELECT count(*) FROM fanmail.outbox
 		WHERE seq < (SELECT seq FROM fanmail.outbox WHERE tenant_id = $1)`, honest).Scan(&before))

@@ -20,6 +20,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/ingest"
 	"github.com/fanmail-dev/fanmail/internal/stream"
+	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/test/natstest"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
@@ -138,10 +139,14 @@ func TestIntakeMovesBadMessagesAsideAndKeepsTheGood(t *testing.T) {
 	ten, other := tenant(t, pool), tenant(t, pool, "theirs@example.com")
 	subject := events.IntakePrefix + ten.String()
 	nobody := events.NewRandom[events.TenantKind]().String()
+	deleted := tenant(t, pool)
+	_, err := tenancy.Delete(t.Context(), pool, deleted)
+	require.NoError(t, err)
 	good := `{"type":"email.sent","data":{}}`
 	bad := []struct{ subject, body, token, says, id string }{
 		{events.IntakePrefix + "you_there", good, "unknown", "subject", ""},
 		{events.IntakePrefix + nobody, good, nobody, "no such tenant", ""},
+		{events.IntakePrefix + deleted.String(), `{"type":"email.sent","data":{"n":1}}`, deleted.String(), "no such tenant", ""},
 		{subject, `{"type":"email.sent","agent_id":"theirs@example.com","data":{}}`, ten.String(), "agent_id", ""},
 		{subject, `{"type":"email.eaten","data":{}}`, ten.String(), "email.received", ""},
 		{subject, `{"type":"email.sent","data":{},"when":1}`, ten.String(), "when", ""},

@@ -38,6 +38,9 @@ func (s *receiver) lookUp(ctx context.Context, address string) (recipient, time.
 	if err != nil {
 		return r, now, err
 	}
+	if agent.Suspended {
+		return r, now, errSuspended
+	}
 	r.agent, r.tenant, r.senders, r.hooked = agent.Address, agent.TenantID, agent.Senders, agent.WebhookURL != nil
 	r = r.addressed()
 	// Only while an agent has the address itself is there no agent that would come before it.
@@ -55,10 +58,10 @@ func (s *receiver) lookUpAgain(ctx context.Context, m *mail) error {
 		s.recipients.forget(mailbox.Fold(m.to[i].address))
 		r, _, err := s.lookUp(ctx, m.to[i].address)
 		switch {
-		case errors.Is(err, errUnknown) && len(m.to) == 1:
+		case (errors.Is(err, errUnknown) || errors.Is(err, errSuspended)) && len(m.to) == 1:
 			s.m.refuse(refusedRecipient)
-			return errUnknown
-		case errors.Is(err, errUnknown):
+			return err
+		case errors.Is(err, errUnknown), errors.Is(err, errSuspended):
 			s.m.refuse(refusedRecipient)
 			return errChanged
 		case err != nil:

@@ -48,7 +48,7 @@ func fieldsOf(m *mailparse.Mail, raw []byte, full bool) *parsed {
 		sum := sha256.Sum256(raw)
 		p.print, p.whole = sum[:], true
 	}
-	p.readHeaders()
+	p.readHeaders(m.Over)
 	p.readDetails(m)
 	p.readThread()
 	p.readConversation()
@@ -74,7 +74,10 @@ func fieldsOf(m *mailparse.Mail, raw []byte, full bool) *parsed {
 	return p
 }
 
-func (p *parsed) readHeaders() {
+func (p *parsed) readHeaders(over bool) {
+	if over {
+		p.cut["headers"] = true
+	}
 	for _, f := range p.header {
 		if len(p.headers) == maxHeaders && !p.full {
 			p.cut["headers"] = true

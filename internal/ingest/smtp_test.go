@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/internal/ingest"
+	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
@@ -295,4 +296,23 @@ func TestOptionsThatCannotBeUsedAreNamed(t *testing.T) {
 	s, err := ingest.NewServer(nil, nil, ingest.Options{Addr: taken.Addr().String()})
 	require.NoError(t, err)
 	require.ErrorContains(t, s.Run(context.Background()), "Addr")
+}
+
+// TestMailForADeletedTenantIsRefused at RCPT, and after the data where the tenant was deleted meanwhile.
+func TestMailForADeletedTenantIsRefused(t *testing.T) {
+	t.Parallel()
+	pool, s := quick(t, ingest.Options{})
+	ten := tenant(t, pool, "b@example.com")
+	suspend := func(to bool) { require.NoError(t, mailbox.Suspend(t.Context(), pool, ten, to)) }
+	w := hello(t, s)
+	w.begin("b@example.com")
+	suspend(true)
+	require.Contains(t, w.data(550, plain), "5.2.1")
+	w.say(250, "MAIL FROM:<>")
+	require.Contains(t, w.say(550, "RCPT TO:<b@example.com>"), "5.2.1 This address is disabled and takes no mail")
+	require.Empty(t, mails(t, pool))
+	suspend(false)
+	w.say(250, "RCPT TO:<b@example.com>")
+	w.data(250, plain)
+	require.Len(t, mails(t, pool), 1)
 }

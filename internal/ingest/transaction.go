@@ -177,7 +177,7 @@ func (t *transaction) stored(done []outbox.Inserted) (stored []newMail, hooked [
 			at = d.CreatedAt
 			one := mailbox.Message{ID: m.copies[c].id, TenantID: ev.TenantID, AgentID: ev.AgentID, EventID: d.ID}
 			mail.Messages = append(mail.Messages, one)
-			if a, ok := t.agents.Of(ev.TenantID, ev.AgentID); ok && a.WebhookURL != nil {
+			if a, ok := t.agents.Taking(ev.TenantID, ev.AgentID); ok && a.WebhookURL != nil {
 				hooked, m.hooked = append(hooked, one), append(m.hooked, ev.AgentID)
 			}
 		}
@@ -192,7 +192,7 @@ func (t *transaction) stored(done []outbox.Inserted) (stored []newMail, hooked [
 func (t *transaction) ready(m *submission, busy map[events.TenantID]bool) bool {
 	for i := range m.copies {
 		ev := &m.copies[i].event
-		if a, ok := t.agents.Of(ev.TenantID, ev.AgentID); !ok || !a.Senders.Equal(m.copies[i].senders) {
+		if a, ok := t.agents.Taking(ev.TenantID, ev.AgentID); !ok || !a.Senders.Equal(m.copies[i].senders) {
 			m.err = errStale
 			return false
 		}

@@ -10,9 +10,6 @@ import (
 // X-Failed-Recipients, and Exchange up to 2003. A mail is taken for one only if a mail server is its author and its text
 // has the server's own form: a wrong guess would stop mail to an address that works.
 
-// maxBounceLines bounds the lines of such a report that are looked at.
-const maxBounceLines = 1000
-
 var (
 	enhancedStatus = regexp.MustCompile(`(?:^|[\s#(\[:])([45]\.\d{1,3}\.\d{1,3})(?:$|[\s)\]:;,>-])`)
 	onlyDelayed    = regexp.MustCompile(`(?i)warning message only|not\s+need\s+to\s+resend|not\s+yet\s+been\s+delivered|will\s+(?:continue\s+to\s+try|be\s+retried|keep\s+trying)`)
@@ -24,12 +21,13 @@ func (r *reader) readBounce(m *Mail, root *part) *Report {
 	if !fromServer(m) {
 		return nil
 	}
-	text := Cut(m.Text, maxReport)
+	text := Cut(m.Text, r.much.report)
 	if !r.b.spend(8 * len(text)) {
 		return nil
 	}
 	lines := strings.Split(strings.ReplaceAll(text, "\r\n", "\n"), "\n")
-	lines = lines[:min(len(lines), maxBounceLines)]
+	most, more := r.much.reported, len(text) < len(m.Text) || len(lines) > r.much.lines
+	lines = lines[:min(len(lines), r.much.lines)]
 	notice, copied := cutCopy(lines)
 	if onlyDelayed.MatchString(strings.Join(notice, " ")) {
 		return nil
@@ -41,15 +39,16 @@ func (r *reader) readBounce(m *Mail, root *part) *Report {
 			return nil
 		}
 		out.ReportingMTA = qmailHost(first)
-		out.Recipients = qmailRecipients(notice)
+		out.Recipients = qmailRecipients(notice, most)
 	case m.Header.Has("X-Failed-Recipients"):
-		out.Recipients = failedRecipients(m.Header, notice)
+		out.Recipients = failedRecipients(m.Header, notice, most)
 	case strings.HasPrefix(first, "Your message"):
-		out.Recipients = exchangeRecipients(notice)
+		out.Recipients = exchangeRecipients(notice, most)
 	}
 	if len(out.Recipients) == 0 {
 		return nil
 	}
+	out.More = more || len(out.Recipients) == most
 	if out.OriginalMessageID = r.returnedID(root); out.OriginalMessageID == "" && copied != nil {
 		raw := strings.TrimLeft(strings.Join(copied, "\n"), "\n")
 		if h := split([]byte(raw), maxReport).Header; h.Has("Received") || h.Has("Return-Path") || h.Has("From") {
@@ -97,7 +96,7 @@ func qmailHost(line string) string {
 }
 
 // qmailRecipients reads the paragraphs of qmail's format, QSBMF: each has a line "<address>:", then why.
-func qmailRecipients(lines []string) []ReportRecipient {
+func qmailRecipients(lines []string, most int) []ReportRecipient {
 	var list []ReportRecipient
 	for i, l := range lines {
 		in, ok := strings.CutPrefix(strings.TrimSpace(l), "<")
@@ -105,16 +104,16 @@ func qmailRecipients(lines []string) []ReportRecipient {
 			continue
 		}
 		if in, ok = strings.CutSuffix(in, ">:"); ok {
-			list = failedAt(list, in, lines[i+1:])
+			list = failedAt(list, most, in, lines[i+1:])
 		}
 	}
 	return list
 }
 
 // failedRecipients reads X-Failed-Recipients. The text has each address on a line of its own, then why.
-func failedRecipients(h Header, notice []string) []ReportRecipient {
+func failedRecipients(h Header, notice []string, most int) []ReportRecipient {
 	var list []ReportRecipient
-	found, ok, _ := Addresses(h.All("X-Failed-Recipients"), maxReportRecipients)
+	found, ok, _ := addresses(h.All("X-Failed-Recipients"), most, MaxHeaderBytes)
 	if !ok {
 		return nil
 	}
@@ -126,13 +125,13 @@ func failedRecipients(h Header, notice []string) []ReportRecipient {
 		}
 	}
 	for _, a := range found {
-		list = failedAt(list, a.Address, after[strings.ToLower(a.Address)])
+		list = failedAt(list, most, a.Address, after[strings.ToLower(a.Address)])
 	}
 	return list
 }
 
 // exchangeRecipients reads the lines "address on time" that follow one of Exchange's sentences.
-func exchangeRecipients(lines []string) []ReportRecipient {
+func exchangeRecipients(lines []string, most int) []ReportRecipient {
 	from := slices.IndexFunc(lines, func(l string) bool {
 		l = strings.TrimSpace(l)
 		return l == "did not reach the following recipient(s):" || l == "The following recipient(s) could not be reached:"
@@ -140,16 +139,16 @@ func exchangeRecipients(lines []string) []ReportRecipient {
 	var list []ReportRecipient
 	for i := max(from, 0); from >= 0 && i < len(lines); i++ {
 		if found := exchangeLine.FindStringSubmatch(Cut(strings.TrimSpace(lines[i]), maxReplyLine)); found != nil {
-			list = failedAt(list, found[1], lines[i+1:])
+			list = failedAt(list, most, found[1], lines[i+1:])
 		}
 	}
 	return list
 }
 
 // failedAt adds a recipient if the text is an address. The lines that follow say why, up to an empty one.
-func failedAt(list []ReportRecipient, address string, why []string) []ReportRecipient {
+func failedAt(list []ReportRecipient, most int, address string, why []string) []ReportRecipient {
 	found, ok, _ := Addresses([]string{address}, 2)
-	if !ok || len(found) != 1 || !strings.Contains(found[0].Address, "@") || len(list) == maxReportRecipients {
+	if !ok || len(found) != 1 || !strings.Contains(found[0].Address, "@") || len(list) == most {
 		return list
 	}
 	one := ReportRecipient{Recipient: found[0].Address, Action: "failed"}

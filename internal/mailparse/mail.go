@@ -40,6 +40,7 @@ type Resent struct {
 	From      []Address
 	To        []Address
 	Date      time.Time
+	More      bool // there are more addresses than were read
 	HasDate   bool
 	MessageID string // without angle brackets, "" for none
 }

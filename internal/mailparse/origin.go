@@ -3,16 +3,16 @@ package mailparse
 import "strings"
 
 // readOrigin reads who or what sent the mail, apart from From.
-func (m *Mail) readOrigin() {
+func (m *Mail) readOrigin(much extent) {
 	if list, _, _ := Addresses(m.Header.All("Sender"), 1); len(list) > 0 {
 		m.Sender = &list[0]
 	}
-	m.Resent = m.readResent()
+	m.Resent = m.readResent(much)
 	m.List = m.readList()
 	m.AutoSubmitted = m.readAuto()
 }
 
-func (m *Mail) readResent() *Resent {
+func (m *Mail) readResent(much extent) *Resent {
 	h := m.Header
 	if !h.Has("Resent-From") && !h.Has("Resent-To") && !h.Has("Resent-Message-ID") && !h.Has("Resent-Sender") {
 		return nil
@@ -22,8 +22,10 @@ func (m *Mail) readResent() *Resent {
 		from = h.Get("Resent-Sender")
 	}
 	r := &Resent{MessageID: Text(bareID(Cut(h.Get("Resent-Message-ID"), MaxField)))}
-	r.From, _, _ = Addresses([]string{from}, maxAddresses)
-	r.To, _, _ = Addresses([]string{h.Get("Resent-To")}, maxAddresses)
+	r.From, _, r.More = addresses([]string{from}, much.addresses, much.field)
+	var more bool
+	r.To, _, more = addresses([]string{h.Get("Resent-To")}, much.addresses, much.field)
+	r.More = r.More || more
 	r.Date, r.HasDate = Date(h.Get("Resent-Date"))
 	return r
 }

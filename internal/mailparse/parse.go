@@ -15,11 +15,11 @@ func Parse(ctx context.Context, raw []byte) *Mail {
 	return m
 }
 
-// ParseWhole is [Parse] without its limits for bodies, for the number of addresses, and for the length of their fields
-// and of the subject. The budget and the limits of the header stay.
+// ParseWhole is [Parse] without its limits for bodies, for the number of addresses and of a report's recipients, and for
+// the length of fields of addresses and of the subject. The budget and the limits of the header stay.
 func ParseWhole(ctx context.Context, raw []byte) *Mail {
 	// No charset makes more than 4 bytes of one.
-	m, _ := parse(ctx, raw, -1, extent{body: 4*len(raw) + 1, field: MaxHeaderBytes, addresses: MaxHeaderBytes})
+	m, _ := parse(ctx, raw, -1, extent{body: 4*len(raw) + 1, field: MaxHeaderBytes, addresses: MaxHeaderBytes, report: len(raw) + 1, lines: len(raw) + 1, reported: len(raw) + 1})
 	return m
 }
 
@@ -62,7 +62,7 @@ func parse(ctx context.Context, raw []byte, want int, much extent) (*Mail, []byt
 		})
 	}
 	m.Attachments = r.attachments
-	b.guard("header", m.readOrigin)
+	b.guard("header", func() { m.readOrigin(much) })
 	b.guard("quotation", func() { m.readReply(b) })
 	if !s.Header.Has("From") {
 		b.mark("there is no From")

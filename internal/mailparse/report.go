@@ -15,6 +15,7 @@ type Report struct {
 	ReportingMTA string
 	// Recipients are those that the report is about, at most 100.
 	Recipients []ReportRecipient
+	More       bool // there may be more recipients than were read
 	// OriginalMessageID is the Message-ID of the mail that the report is about, without angle brackets; "" for unknown.
 	OriginalMessageID string
 }
@@ -27,12 +28,6 @@ type ReportRecipient struct {
 	Diagnostic string // the words of the server that refused it, "" for none
 	RemoteMTA  string // that server, "" for unknown
 }
-
-// Limits of a report.
-const (
-	maxReport           = 64 << 10 // bytes that are read
-	maxReportRecipients = 100
-)
 
 // readReport reads a report among the parts of a mail, nil for none.
 func (r *reader) readReport(root *part) *Report {
@@ -64,8 +59,8 @@ func (r *reader) readReport(root *part) *Report {
 	return out
 }
 
-// reportText is a part's content, decoded and cut.
-func (r *reader) reportText(p *part) []byte {
+// reportText is a part's content, decoded and cut. more means that there is more.
+func (r *reader) reportText(p *part, limit int) (text []byte, more bool) {
 	d, _ := transferDecoder(p.encoding)
 	if p.message {
 		d = identity{}
@@ -73,13 +68,13 @@ func (r *reader) reportText(p *part) []byte {
 	var raw []byte
 	decodeTransfer(r.b, d, p.content, func(piece []byte) bool {
 		raw = append(raw, piece...)
-		return len(raw) < maxReport
+		return len(raw) <= limit
 	})
-	return raw[:min(len(raw), maxReport)]
+	return raw[:min(len(raw), limit)], len(raw) > limit
 }
 
 func (r *reader) originalID(p *part) string {
-	raw := r.reportText(p)
+	raw, _ := r.reportText(p, maxReport)
 	return firstBracketed(split(raw, maxReport).Header.Get("Message-ID"))
 }
 
@@ -91,11 +86,15 @@ func firstBracketed(v string) string {
 }
 
 // fieldBlocks are the blocks of fields of a report: the first is about the mail, the others about a recipient each.
-func (r *reader) fieldBlocks(p *part) []Header {
-	rest := bytes.TrimLeft(r.reportText(p), "\r\n")
-	var out []Header
-	for len(rest) > 0 && len(out) <= maxReportRecipients {
-		s := split(rest, maxReport)
+// more means that there are more than were read.
+func (r *reader) fieldBlocks(p *part) (out []Header, more bool) {
+	rest, more := r.reportText(p, r.much.report)
+	rest = bytes.TrimLeft(rest, "\r\n")
+	for len(rest) > 0 {
+		if len(out) > r.much.reported {
+			return out, true
+		}
+		s := split(rest, r.much.report)
 		if len(s.Header) > 0 {
 			out = append(out, s.Header)
 		}
@@ -104,12 +103,13 @@ func (r *reader) fieldBlocks(p *part) []Header {
 		}
 		rest = s.Body
 	}
-	return out
+	return out, more
 }
 
 func (r *reader) deliveryStatus(p *part) *Report {
-	out := &Report{Recipients: []ReportRecipient{}}
-	for i, h := range r.fieldBlocks(p) {
+	blocks, more := r.fieldBlocks(p)
+	out := &Report{Recipients: []ReportRecipient{}, More: more}
+	for i, h := range blocks {
 		if i == 0 {
 			out.ReportingMTA = typed(h.Get("Reporting-MTA"))
 			out.OriginalMessageID = firstBracketed(h.Get("X-Original-Message-ID"))
@@ -131,12 +131,12 @@ func (r *reader) deliveryStatus(p *part) *Report {
 
 func (r *reader) feedback(p *part) *Report {
 	out := &Report{Complaint: true, Recipients: []ReportRecipient{}}
-	if blocks := r.fieldBlocks(p); len(blocks) > 0 {
+	if blocks, _ := r.fieldBlocks(p); len(blocks) > 0 {
 		h := blocks[0]
 		out.FeedbackType = strings.ToLower(comment(h.Get("Feedback-Type")))
 		out.ReportingMTA = typed(h.Get("Reporting-MTA"))
 		for _, to := range h.All("Original-Rcpt-To") {
-			if list, _, _ := Addresses([]string{to}, 1); len(list) > 0 && len(out.Recipients) < maxReportRecipients {
+			if list, _, _ := Addresses([]string{to}, 1); len(list) > 0 && len(out.Recipients) < r.much.reported {
 				out.Recipients = append(out.Recipients, ReportRecipient{Recipient: list[0].Address})
 			}
 		}
