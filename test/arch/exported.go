@@ -13,7 +13,7 @@ import (
 
 // Public are the packages that programs outside this repository import.
 var Public = []string{
-	".", "events", "events/email", "events/operational", "events/schema", "outbox", "fanout", "subscribers", "subscribers/signature", "fanmailtest",
+	".", "events", "events/email", "events/operational", "events/schema", "outbox", "fanout", "subscribers", "subscribers/signature", "fanmailtest", "receivers/go",
 }
 
 // Exported lists the exported symbols of the public packages, one line for each: constants with their values, types,

@@ -13,9 +13,9 @@ import (
 // the first declares, directly or through further files. Such a package can be read from the bottom up.
 var Layered = []string{
 	".", "cmd/fanmail", "deploy/migrations", "deploy/postgres", "events", "events/email", "events/operational",
-	"events/schema", "fanout", "internal/activity", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/app", "internal/attempt",
+	"events/schema", "fanout", "internal/activity", "internal/agentwebhook", "internal/alertmail", "internal/api", "internal/apiclient", "internal/app", "internal/assistant", "internal/attempt",
 	"internal/capacity", "internal/console", "internal/devserver", "internal/devserver/freeport", "internal/dispatch",
-	"internal/dispatch/scheduler", "internal/domaincheck", "internal/engine", "internal/faults", "internal/ingest", "internal/input", "internal/keyring", "internal/mailauth", "internal/mailparse", "internal/milter", "internal/operator", "internal/openid", "internal/opevents", "internal/pg",
+	"internal/dispatch/scheduler", "internal/domaincheck", "internal/engine", "internal/erasure", "internal/eventschema", "internal/eventtype", "internal/faults", "internal/ingest", "internal/input", "internal/keyring", "internal/mailauth", "internal/mailparse", "internal/milter", "internal/operator", "internal/openid", "internal/opevents", "internal/pg",
 	"internal/relay", "internal/replay", "internal/retention", "internal/setting", "internal/stream", "internal/telemetry", "internal/telemetry/export", "internal/tenancy",
 	"internal/tracecontext", "internal/usage", "outbox", "subscribers", "subscribers/signature",
 }

@@ -1,6 +1,7 @@
 package arch_test
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -64,7 +65,8 @@ func TestPagesNameWhatThereIs(t *testing.T) {
 	t.Parallel()
 	src := sources(t)
 	for name, page := range matches(t, `\b(FANMAIL_[A-Z_]+[A-Z])\b`) {
-		require.Contains(t, src, name, "%s: no code reads that variable", page)
+		// A setting that may hold a password can come from the file that NAME_FILE names.
+		require.Contains(t, src, strings.TrimSuffix(name, "_FILE"), "%s: no code reads that variable", page)
 	}
 	tests := map[string]bool{}
 	for _, m := range testedFunc.FindAllStringSubmatch(src, -1) {
@@ -131,3 +133,34 @@ func TestRunbooksQuoteWhatThereIs(t *testing.T) {
 		require.True(t, strings.Contains(dashboard, `"title": "`+words+`"`) || strings.Contains(src, `"`+words), "nothing is called %q", words)
 	}
 }
+
+// Alerts, units and commands name pages by their address on GitHub: there are the page and its heading.
+func TestAddressesOfPagesLead(t *testing.T) {
+	t.Parallel()
+	all := pages(t)
+	found := 0
+	for _, folder := range []string{"deploy", "cmd", "internal", "scripts", "receivers", "clients"} {
+		require.NoError(t, filepath.WalkDir("../../"+folder, func(path string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case d.IsDir() && (d.Name() == "node_modules" || d.Name() == "testdata"):
+				return fs.SkipDir
+			case d.IsDir() || !d.Type().IsRegular() || filepath.Ext(path) == ".md":
+				return nil
+			}
+			for _, m := range addresses.FindAllStringSubmatch(strings.ReplaceAll(read(t, path), `\\-`, "-"), -1) {
+				found++
+				_, err := os.Stat("../../" + m[1])
+				require.NoError(t, err, "%s leads to %s", path, m[0])
+				if m[2] != "" {
+					require.Contains(t, anchors(all[m[1]]), m[2], "%s leads to %s", path, m[0])
+				}
+			}
+			return nil
+		}))
+	}
+	require.Greater(t, found, 20, "each alert has one")
+}
+
+var addresses = regexp.MustCompile(`https://github\.com/fanmail-dev/fanmail/(?:blob|tree)/main/([\w./-]+\w)(?:#([\w-]+))?`)

@@ -19,6 +19,14 @@ var Rules = []Rule{
 		Because: "events is what everybody speaks, receivers in other modules too, so it depends on nothing here",
 	},
 	{
+		Package: "receivers/go",
+		Because: "receivers of webhooks import it alone, and must not pull Fanmail in",
+	},
+	{
+		Package: "clients/go",
+		Because: "callers of the API import it alone, and must not pull Fanmail in",
+	},
+	{
 		Package: "internal/stream", May: []string{"internal/setting", "events"},
 		Because: "stream definitions are the broker's half of events and must not know who uses them",
 	},
@@ -45,6 +53,10 @@ var Rules = []Rule{
 	{
 		Package: "internal/endpoint", May: []string{"events"},
 		Because: "what a gateway asks for is checked when it is set and used when something is sent; both ask this package",
+	},
+	{
+		Package: "internal/release",
+		Because: "the number of the release is one for all, so it knows nobody",
 	},
 	{
 		Package: "internal/retry", May: []string{"events"},
@@ -103,7 +115,7 @@ var Rules = []Rule{
 		Because: "it knows errors of the database, the broker, the blob store and the secrets' keys, and nothing of what the parts do",
 	},
 	{
-		Package: "internal/retention", May: []string{"internal/pg"},
+		Package: "internal/retention", May: []string{"events", "internal/pg"},
 		Because: "how long rows are kept is said by the packages that own them",
 	},
 	{
@@ -115,11 +127,27 @@ var Rules = []Rule{
 		Because: "it ships spans of whatever kind, and only app decides that it does",
 	},
 	{
-		Package: "outbox", May: []string{"events", "internal/input", "internal/mailsearch", "internal/pg", "internal/retention", "internal/tracecontext"},
+		Package: "internal/eventtype", May: []string{"events", "internal/input", "internal/pg", "internal/tenancy"},
+		Because: "producers ask which types there are in their own transactions, and must not pull in what reads schemas",
+	},
+	{
+		Package: "internal/eventschema", May: []string{"events", "events/schema", "internal/eventtype", "internal/pg"},
+		Because: "whether data fits is said by the data and the type alone; who hands it in is not its concern",
+	},
+	{
+		Package: "outbox", May: []string{"events", "internal/eventtype", "internal/input", "internal/mailsearch", "internal/pg", "internal/retention", "internal/tracecontext"},
 		Because: "producers call Insert in their own transactions and must not meet what happens afterwards",
 	},
 	{
-		Package: "internal/mailsearch", May: []string{"events"},
+		Package: "internal/jsonscan",
+		Because: "where a value begins and ends is said by the bytes alone",
+	},
+	{
+		Package: "internal/datafilter", May: []string{"events", "internal/input", "internal/jsonscan"},
+		Because: "whether an event meets conditions is said by its bytes alone; who asks is not its concern",
+	},
+	{
+		Package: "internal/mailsearch", May: []string{"events", "internal/jsonscan"},
 		Because: "whether a mail fits a search is said by its bytes alone; who stored it is not its concern",
 	},
 	{
@@ -151,7 +179,7 @@ var Rules = []Rule{
 		Because: "what filters say of a mail is between them and the mail; whose mail it is does not matter",
 	},
 	{
-		Package: "internal/ingest", May: []string{"events", "events/email", "events/schema", "internal/agentwebhook", "internal/blobs", "internal/mailauth", "internal/mailbox", "internal/mailparse", "internal/milter", "internal/pg", "internal/rawmail", "internal/stream", "internal/telemetry", "internal/tenancy", "internal/tracecontext", "internal/usage", "outbox"},
+		Package: "internal/ingest", May: []string{"events", "events/email", "events/schema", "internal/agentwebhook", "internal/blobs", "internal/eventschema", "internal/mailauth", "internal/mailbox", "internal/mailparse", "internal/milter", "internal/pg", "internal/rawmail", "internal/stream", "internal/telemetry", "internal/tenancy", "internal/tracecontext", "internal/usage", "outbox"},
 		Because: "ingest ends at the outbox and the agents' deliveries; it must not wait for subscribers",
 	},
 	{
@@ -159,7 +187,7 @@ var Rules = []Rule{
 		Because: "it carries mails as they are; what is in them, and what becomes of them, is ingest's concern",
 	},
 	{
-		Package: "subscribers", May: []string{"events", "events/schema", "internal/attempt", "internal/endpoint", "internal/input", "internal/keyring", "internal/mailbox", "internal/opevents", "internal/pg", "internal/retention", "internal/retry", "internal/tenancy", "outbox", "subscribers/signature"},
+		Package: "subscribers", May: []string{"events", "events/schema", "internal/attempt", "internal/datafilter", "internal/endpoint", "internal/eventtype", "internal/input", "internal/keyring", "internal/mailbox", "internal/opevents", "internal/pg", "internal/retention", "internal/retry", "internal/tenancy", "outbox", "subscribers/signature"},
 		Because: "it owns the tables of webhooks and deliveries; the engine uses it and not the reverse",
 	},
 	{
@@ -167,8 +195,12 @@ var Rules = []Rule{
 		Because: "what a request holds is said by the event, the delivery and the signature; who sends it, and who shows it, is not its concern",
 	},
 	{
-		Package: "internal/opevents", May: []string{"events", "outbox"},
+		Package: "internal/opevents", May: []string{"events", "internal/pg", "internal/retention", "outbox"},
 		Because: "facts become events as anybody's do, through the outbox, and whoever wrote the fact does not wait for that",
+	},
+	{
+		Package: "internal/alertmail", May: []string{"events", "events/operational", "internal/opevents", "internal/secret", "internal/tenancy"},
+		Because: "it sends what is due to whom it is for; what is due, and how often, is decided where the facts are",
 	},
 	{
 		Package: "fanout", May: []string{"events", "internal/faults", "internal/stream", "internal/telemetry", "internal/tracecontext", "outbox", "subscribers"},
@@ -207,7 +239,7 @@ var Rules = []Rule{
 		Because: "every change is written to it, so it knows none of them",
 	},
 	{
-		Package: "internal/tenancy", May: []string{"events", "internal/input", "internal/secret"},
+		Package: "internal/tenancy", May: []string{"events", "internal/input", "internal/pg", "internal/retention", "internal/secret"},
 		Because: "whose something is is asked by everybody, so it knows nobody else",
 	},
 	{
@@ -215,11 +247,15 @@ var Rules = []Rule{
 		Because: "every package that names a setting in an error uses it",
 	},
 	{
-		Package: "internal/usage", May: []string{"events", "internal/retention", "internal/tenancy"},
+		Package: "internal/usage", May: []string{"events", "internal/pg", "internal/retention", "internal/tenancy"},
 		Because: "all ways in count with it, so it knows none of them",
 	},
 	{
-		Package: "internal/api", May: []string{"deploy/migrations", "events", "internal/agentwebhook", "internal/audit", "internal/blobs", "internal/ingest", "internal/input", "internal/keyring", "internal/mailbox", "internal/mailparse", "internal/mailsearch", "internal/operator", "internal/pg", "internal/replay", "internal/retention", "internal/retry", "internal/stream", "internal/tenancy", "internal/usage", "internal/webhookrequest", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/erasure", May: []string{"events", "internal/agentwebhook", "internal/blobs", "internal/input", "internal/mailbox", "internal/mailparse", "internal/mailsearch", "internal/pg", "internal/replay", "internal/retention", "internal/stream", "internal/tenancy", "outbox", "subscribers"},
+		Because: "it asks the owner of each table to remove its rows, and none of them knows of it",
+	},
+	{
+		Package: "internal/api", May: []string{"deploy/migrations", "events", "events/schema", "internal/agentwebhook", "internal/audit", "internal/blobs", "internal/erasure", "internal/eventschema", "internal/eventtype", "internal/ingest", "internal/input", "internal/keyring", "internal/mailbox", "internal/mailparse", "internal/mailsearch", "internal/operator", "internal/pg", "internal/release", "internal/replay", "internal/retention", "internal/retry", "internal/stream", "internal/tenancy", "internal/usage", "internal/webhookrequest", "outbox", "subscribers", "subscribers/signature"},
 		Because: "handlers translate, and read a mail as ingest did; what moves events runs in other processes",
 	},
 	{
@@ -227,7 +263,7 @@ var Rules = []Rule{
 		Because: "who somebody is, and in which groups, is between the provider and them; what sessions are is the console's concern",
 	},
 	{
-		Package: "internal/console", May: []string{"events", "internal/api", "internal/apiclient", "internal/input", "internal/mailsearch", "internal/openid", "internal/operator", "internal/retention", "internal/secret", "internal/tenancy"},
+		Package: "internal/console", May: []string{"events", "internal/api", "internal/apiclient", "internal/input", "internal/mailsearch", "internal/openid", "internal/operator", "internal/pg", "internal/retention", "internal/secret", "internal/tenancy"},
 		Because: "pages show what the API says and do what it may: the console has rights and SQL of its own for sessions alone",
 	},
 	{
@@ -243,16 +279,20 @@ var Rules = []Rule{
 		Because: "it is for other programs' tests, which see Fanmail as those programs do: through the client",
 	},
 	{
-		Package: "internal/engine", May: []string{"deploy/migrations", "events", "fanout", "internal/activity", "internal/agentwebhook", "internal/attempt", "internal/blobs", "internal/dispatch", "internal/e2aenvelope", "internal/health", "internal/keyring", "internal/mailbox", "internal/opevents", "internal/pg", "internal/relay", "internal/replay", "internal/retention", "internal/stream", "internal/usage", "outbox", "subscribers"},
+		Package: "internal/engine", May: []string{"deploy/migrations", "events", "fanout", "internal/activity", "internal/agentwebhook", "internal/attempt", "internal/blobs", "internal/dispatch", "internal/e2aenvelope", "internal/erasure", "internal/eventtype", "internal/health", "internal/keyring", "internal/mailbox", "internal/opevents", "internal/pg", "internal/relay", "internal/replay", "internal/retention", "internal/stream", "internal/tenancy", "internal/usage", "outbox", "subscribers"},
 		Because: "it wires the engine for the client and for the processes, so neither may be below it",
 	},
 	{
-		Package: ".", May: []string{"deploy/migrations", "events", "internal/agentwebhook", "internal/attempt", "internal/engine", "internal/input", "internal/keyring", "internal/mailbox", "internal/pg", "internal/replay", "internal/secret", "internal/stream", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
+		Package: ".", May: []string{"deploy/migrations", "events", "internal/agentwebhook", "internal/attempt", "internal/engine", "internal/eventschema", "internal/eventtype", "internal/input", "internal/keyring", "internal/mailbox", "internal/pg", "internal/replay", "internal/secret", "internal/stream", "internal/tenancy", "outbox", "subscribers", "subscribers/signature"},
 		Because: "the client is small: it manages through the owners of the tables, and runs the engine",
 	},
 	{
-		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/api", "internal/apiclient", "internal/blobs", "internal/blobs/s3", "internal/console", "internal/devserver", "internal/dispatch", "internal/domaincheck", "internal/engine", "internal/faults", "internal/health", "internal/importe2a", "internal/ingest", "internal/keyring", "internal/kms", "internal/mailbox", "internal/milter", "internal/openid", "internal/opevents", "internal/pg", "internal/rawmail", "internal/relay", "internal/replay", "internal/retention", "internal/secret", "internal/setting", "internal/stream", "internal/telemetry/export", "internal/tenancy", "internal/usage", "outbox", "subscribers", "subscribers/signature"},
+		Package: "internal/app", May: []string{"deploy/migrations", "deploy/postgres", "events", "fanout", "internal/agentwebhook", "internal/alertmail", "internal/api", "internal/apiclient", "internal/blobs", "internal/blobs/s3", "internal/console", "internal/devserver", "internal/dispatch", "internal/domaincheck", "internal/engine", "internal/erasure", "internal/faults", "internal/health", "internal/importe2a", "internal/ingest", "internal/keyring", "internal/kms", "internal/mailbox", "internal/milter", "internal/openid", "internal/opevents", "internal/pg", "internal/rawmail", "internal/relay", "internal/release", "internal/replay", "internal/retention", "internal/secret", "internal/setting", "internal/stream", "internal/telemetry/export", "internal/tenancy", "internal/usage", "outbox", "subscribers", "subscribers/signature"},
 		Because: "app wires everything, so only commands may stand above it",
+	},
+	{
+		Package: "internal/assistant", May: []string{"internal/apiclient", "internal/mailsearch"},
+		Because: "an assistant sees what the API shows to a key, and has no way of its own to anything",
 	},
 	{
 		Package: "internal/apiclient",
@@ -263,7 +303,7 @@ var Rules = []Rule{
 		Because: "it is arithmetic about the system and runs none of it",
 	},
 	{
-		Package: "cmd/*", May: []string{"internal/api", "internal/app", "internal/input", "internal/apiclient", "internal/capacity", "deploy/migrations", "internal/devserver", "events", "internal/health", "internal/importe2a", "internal/keyring", "internal/mailsearch", "internal/stream", "internal/pg", "internal/secret", "subscribers/signature"},
+		Package: "cmd/*", May: []string{"internal/api", "internal/app", "internal/assistant", "internal/input", "internal/apiclient", "internal/capacity", "deploy/migrations", "internal/devserver", "events", "internal/health", "internal/importe2a", "internal/keyring", "internal/mailsearch", "internal/stream", "internal/pg", "internal/secret", "subscribers/signature"},
 		Because: "a command reads its configuration and runs app; what it does itself nobody could test or reuse",
 	},
 }
@@ -275,6 +315,14 @@ var ForeignModules = []Foreign{
 	{Package: "events/operational", Because: "receivers import it to read events, so it depends on the standard library alone"},
 	{Package: "events/schema", Because: "receivers import it to validate events, so it depends on the standard library alone"},
 	{Package: "subscribers/signature", Because: "receivers import it to verify requests, so it depends on the standard library alone"},
+	{
+		Package: "receivers/go", Modules: []string{"github.com/standard-webhooks/standard-webhooks/libraries"},
+		Because: "receivers import it to verify requests, so it depends on the library of Standard Webhooks alone",
+	},
+	{
+		Package: "clients/go", Modules: []string{"github.com/oapi-codegen/nullable", "github.com/oapi-codegen/runtime"},
+		Because: "callers of the API import it, so it depends on what the generated code needs alone",
+	},
 	{
 		Package: "outbox", Modules: []string{"github.com/jackc/pgx/v5", "go.opentelemetry.io/otel"},
 		Because: "a producer imports it to insert events in its own traced transaction, and needs a driver and the tracing API for that alone",

@@ -55,12 +55,16 @@ func checkSQL(f file) []string {
 // are functions and sequences, which everybody may use.
 var Owners = []Owner{
 	{
-		Package: "outbox", Tables: []string{"outbox", "events", "event_keys", "strict_tenants"},
+		Package: "outbox", Tables: []string{"outbox", "events", "event_keys", "strict_tenants", "closed_tenants"},
 		Because: "an event, its key and its outbox row stand or fall together",
 	},
 	{
 		Package: "subscribers", Tables: []string{"webhooks", "webhook_subscriber_deliveries", "webhook_delivery_attempts"},
 		Because: "the life of a delivery is kept by the guards of a few statements",
+	},
+	{
+		Package: "internal/eventtype", Tables: []string{"event_types"},
+		Because: "which type a tenant means is decided by one package: its own before the operator's",
 	},
 	{
 		Package: "internal/mailbox", Tables: []string{"agents", "messages", "message_raws", "conversation_keys", "domains", "released_names"},
@@ -69,6 +73,10 @@ var Owners = []Owner{
 	{
 		Package: "internal/agentwebhook", Tables: []string{"webhook_deliveries"},
 		Because: "the per-agent path runs beside the subscribers' and neither disturbs the other",
+	},
+	{
+		Package: "internal/erasure", Tables: []string{"erasures", "erased_items"},
+		Because: "the proof of what was removed is written with the removal alone",
 	},
 	{
 		Package: "internal/audit", Tables: []string{"audit_log"},
@@ -83,8 +91,8 @@ var Owners = []Owner{
 		Because: "who seals with a key records it in the same transaction",
 	},
 	{
-		Package: "internal/opevents", Tables: []string{"operational_events"},
-		Because: "a fact is taken exactly once, by one statement",
+		Package: "internal/opevents", Tables: []string{"operational_events", "alert_mails"},
+		Because: "a fact is taken exactly once, and a mail sent once a day, by statements that know each other",
 	},
 	{
 		Package: "internal/replay", Tables: []string{"replays", "replay_deliveries"},

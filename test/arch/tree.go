@@ -74,7 +74,7 @@ func load(tree fs.FS) ([]file, error) {
 // skipDir is fs.SkipDir for a directory whose files no rule is about.
 func skipDir(name string) error {
 	base := path.Base(name)
-	if name != "." && (base == "testdata" || strings.HasPrefix(base, ".") || strings.HasPrefix(base, "_")) {
+	if name != "." && (base == "testdata" || base == "node_modules" || strings.HasPrefix(base, ".") || strings.HasPrefix(base, "_")) {
 		return fs.SkipDir
 	}
 	return nil

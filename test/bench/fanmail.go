@@ -221,7 +221,7 @@ SELECT DISTINCT webhook_id FROM due`, f.hooks)
 
 // DropDay implements [System] with a round of the dispatcher's own retention.
 func (f *Fanmail) DropDay(ctx context.Context) error {
-	done, err := retention.Run(ctx, f.pg.pool, subscribers.RetentionRules())
+	done, err := retention.Run(ctx, f.pg.pool, subscribers.RetentionRules(retention.Policy{}))
 	if err == nil && done.Dropped == 0 {
 		err = errors.New("nothing was past its retention")
 	}

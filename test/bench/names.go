@@ -59,7 +59,7 @@ const dispatcherCommand = "dispatcher"
 func dispatch() int {
 	useNames()
 	os.Args = os.Args[:1]
-	return app.Main("dispatcher", "Fans events out to webhooks and delivers them.", "127.0.0.1:9102", app.RunDispatcher)
+	return app.Main("dispatcher", app.RunDispatcher)
 }
 
 // names returns those workloads: each of 1,000 names gets an event every five seconds. The connections are kept, or the

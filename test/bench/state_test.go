@@ -52,7 +52,7 @@ func TestTablesAreLoadedOnceAndCopied(t *testing.T) {
 
 	require.NoError(t, attachOldDay(ctx, p.pool))
 	require.Equal(t, 300, count(rows+`WHERE created_at < $1`, today.AddDate(0, 0, 1-oldDays)))
-	done, err := retention.Run(ctx, p.pool, subscribers.RetentionRules())
+	done, err := retention.Run(ctx, p.pool, subscribers.RetentionRules(retention.Policy{}))
 	require.NoError(t, err)
 	require.Positive(t, done.Dropped)
 	require.Zero(t, count(rows+`WHERE created_at < $1`, today.AddDate(0, 0, 1-oldDays)), "retention drops it")

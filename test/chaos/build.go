@@ -76,7 +76,7 @@ func build(ctx context.Context, dir, bin string, patches []patch) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-overlay", file, "-o", bin+string(filepath.Separator), //nolint:gosec // our own commands
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-overlay", file, "-o", bin+string(filepath.Separator), //nolint:gosec // our own commands
 		"./cmd/api", "./cmd/ingest", "./cmd/publisher", "./cmd/dispatcher", "./test/natsnode")
 	cmd.Dir = module
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // like deploy/build.sh

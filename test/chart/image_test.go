@@ -258,6 +258,6 @@ func TestKoBuildsAsTheImageDoes(t *testing.T) {
 		for _, f := range append(build.Flags, build.Ldflags[:3]...) {
 			require.Contains(t, string(script), f)
 		}
-		require.Equal(t, "-X "+stamp+"={{.Env.VERSION}}", build.Ldflags[3])
+		require.Equal(t, "-X "+stamp+"={{.Env.COMMIT}}", build.Ldflags[3])
 	}
 }

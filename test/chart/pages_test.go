@@ -2,6 +2,7 @@ package chart_test
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -43,4 +44,45 @@ func TestTheChartHasTheValuesThatPagesName(t *testing.T) {
 		}
 	}
 	require.Greater(t, named, 20)
+}
+
+// TestThePageOfTheChartHasValuesThatRender takes mine.yaml and the Secrets that the page makes.
+func TestThePageOfTheChartHasValuesThatRender(t *testing.T) {
+	t.Parallel()
+	page := string(readFile(t, "../../docs/how-to/deploy-on-kubernetes.md"))
+	m := regexp.MustCompile("(?s)as `mine.yaml`:\n +```yaml\n(.*?)\n +```").FindStringSubmatch(page)
+	require.NotNil(t, m, "the page has no mine.yaml")
+	mine := filepath.Join(t.TempDir(), "mine.yaml")
+	require.NoError(t, os.WriteFile(mine, []byte(strings.ReplaceAll("\n"+m[1], "\n   ", "\n")), 0o600))
+	objects := render(t, "--values", mine)
+
+	// Those of the other processes are made "the same" way.
+	made := map[string]bool{}
+	for _, s := range regexp.MustCompile(`kubectl create secret (?:generic|tls) (\S+)`).FindAllStringSubmatch(page, -1) {
+		made[s[1]] = true
+		for _, process := range []string{"owner", "operator", "dispatcher", "ingest", "api"} {
+			made[strings.Replace(s[1], "publisher", process, 1)] = true
+		}
+	}
+	environment := map[string]map[string]string{}
+	for name, pod := range pods(t, objects) {
+		for _, v := range pod.Spec.Volumes {
+			if v.Secret != nil {
+				require.True(t, made[v.Secret.SecretName], "%s mounts the Secret %s, which the page does not make", name, v.Secret.SecretName)
+			}
+		}
+		environment[name] = map[string]string{}
+		for _, e := range pod.Spec.Containers[0].Env {
+			environment[name][e.Name] = e.Value
+			if e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil {
+				require.True(t, made[e.ValueFrom.SecretKeyRef.Name], "%s reads the Secret %s, which the page does not make", name, e.ValueFrom.SecretKeyRef.Name)
+			}
+		}
+	}
+	for _, process := range []string{"ingest", "api"} {
+		require.Equal(t, "https://fanmail.example.com", environment["Deployment/mx-fanmail-"+process]["FANMAIL_PUBLIC_URL"], process)
+	}
+	require.Equal(t, "mx.example.com", environment["Deployment/mx-fanmail-ingest"]["FANMAIL_SMTP_DOMAIN"])
+	require.NotEmpty(t, environment["Deployment/mx-fanmail-ingest"]["FANMAIL_SMTP_TLS_CERT"])
+	require.Equal(t, "10.0.0.0/8", environment["Deployment/mx-fanmail-api"]["FANMAIL_TRUSTED_PROXIES"])
 }

@@ -337,7 +337,7 @@ func TestAnEdgeHasNoDatabase(t *testing.T) {
 	edge, ok := pods(t, render(t, "--set", "edge.enabled=true,ingest.postmaster=desk@example.com,ingest.milters={inet:rspamd.mail:11332?name=rspamd,unix:/run/clamav}"))["Deployment/mx-fanmail-edge"]
 	require.True(t, ok)
 	c := edge.Spec.Containers[0]
-	require.Equal(t, []string{"/usr/bin/ingest"}, c.Command)
+	require.Equal(t, []string{"/ko-app/ingest"}, c.Command)
 	env := map[string]corev1.EnvVar{}
 	for _, e := range c.Env {
 		env[e.Name] = e
@@ -370,6 +370,13 @@ func TestTheAPIKnowsItsURLItsProxiesAndHowLongTheAuditLogIsKept(t *testing.T) {
 	require.Equal(t, "10.0.0.0/8,2001:db8::/32", env(api, set...)["FANMAIL_TRUSTED_PROXIES"])
 	require.Equal(t, "48h", env(maintain, set...)["FANMAIL_AUDIT_RETENTION"])
 	require.Equal(t, "48h", env("Deployment/mx-fanmail-dispatcher", set...)["FANMAIL_AUDIT_RETENTION"])
+	kept := []string{"--set", "maintain.eventRetention=168h,maintain.deliveryRetention=144h,maintain.attemptRetention=120h,maintain.mailRetention=72h"}
+	for _, pod := range []string{api, maintain, "Deployment/mx-fanmail-dispatcher"} {
+		require.NotContains(t, env(pod), "FANMAIL_EVENT_RETENTION", pod)
+		got := env(pod, kept...)
+		require.Equal(t, []string{"168h", "144h", "120h", "72h"},
+			[]string{got["FANMAIL_EVENT_RETENTION"], got["FANMAIL_DELIVERY_RETENTION"], got["FANMAIL_ATTEMPT_RETENTION"], got["FANMAIL_MAIL_RETENTION"]}, pod)
+	}
 	_, err := helm(t, "template", "mx", chartDir, "--set", "api.trustedProxies={proxy}")
 	require.Error(t, err)
 }

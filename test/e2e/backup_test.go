@@ -16,8 +16,8 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/apiclient"
 	"github.com/fanmail-dev/fanmail/internal/app"
 	"github.com/fanmail-dev/fanmail/internal/secret"
+	"github.com/fanmail-dev/fanmail/internal/testdb"
 	"github.com/fanmail-dev/fanmail/test/natstest"
-	"github.com/fanmail-dev/fanmail/test/pgtest"
 	"github.com/fanmail-dev/fanmail/test/sink"
 )
 
@@ -46,6 +46,17 @@ func system(t *testing.T, dir, database, broker string) (app.Credentials, func()
 	}
 }
 
+// emptyDatabase is on a server of this machine, even if another is given: pg_dump refuses a server newer than itself.
+func emptyDatabase(t *testing.T) string {
+	t.Helper()
+	s, err := testdb.Private()
+	require.NoError(t, err)
+	url, drop, err := s.Empty(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, drop()) })
+	return url
+}
+
 // tool runs one of Postgres's own tools.
 func tool(ctx context.Context, t *testing.T, name string, args ...string) {
 	t.Helper()
@@ -64,7 +75,7 @@ func TestABackupIsRestoredBesideAnEmptyBroker(t *testing.T) {
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 5*time.Minute, errors.New("the backup test took too long"))
 	defer cancel()
 	receiver := sink.New(t)
-	dir, database := t.TempDir(), pgtest.EmptyURL(t)
+	dir, database := t.TempDir(), emptyDatabase(t)
 	creds, stop := system(t, dir, database, natstest.URL(t))
 	api := &apiclient.Client{Base: creds.API, Key: creds.TenantKey}
 	var hook struct {
@@ -91,7 +102,7 @@ func TestABackupIsRestoredBesideAnEmptyBroker(t *testing.T) {
 
 	dump := filepath.Join(t.TempDir(), "fanmail.dump")
 	tool(ctx, t, "pg_dump", "--format=custom", "--file="+dump, database)
-	restored := pgtest.EmptyURL(t)
+	restored := emptyDatabase(t)
 	tool(ctx, t, "pg_restore", "--no-owner", "--exit-on-error", "--dbname="+restored, dump)
 	creds, stop = system(t, dir, restored, natstest.URL(t))
 	defer stop()

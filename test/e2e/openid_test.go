@@ -199,6 +199,17 @@ func TestAnAnswerOfTheProviderIsOfItsOwnSignIn(t *testing.T) {
 	status, _, _ = r.open(other, callback)
 	require.Equal(t, 403, status, "a browser that has begun another sign-in")
 
+	// RFC 9207: what says that it is another provider's answer is not taken, though the state fits.
+	mixed := r.visitor()
+	mixed.CheckRedirect = c.CheckRedirect
+	first := callback
+	r.signIn(mixed, "/")
+	require.NotEqual(t, first, callback)
+	status, _, text = r.open(mixed, callback+"&iss="+url.QueryEscape("https://evil.example"))
+	require.Equal(t, 403, status)
+	require.Contains(t, text, "The sign-in was not completed.")
+	callback = first
+
 	c.CheckRedirect = nil
 	status, at, _ := r.open(c, callback)
 	require.Equal(t, 200, status)

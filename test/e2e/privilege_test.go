@@ -56,6 +56,7 @@ func TestEachProcessHasTheRightsItNeedsAndNoOthers(t *testing.T) {
 	require.NoError(t, s.WaitForPath(ctx, "/ok", 2), "the mail arrives at the second attempt")
 	require.NoError(t, s.WaitForPath(ctx, "/agent", 1), "and at the agent's own URL")
 
+	g.call(ctx, key.Secret, http.MethodPost, "/v1/event-types", map[string]any{"name": "order.created", "schema": map[string]any{"required": []string{"id"}}}, nil)
 	producer := g.tenantUser(ctx, tenant.ID)
 	g.cli(ctx, "streams", "--intake-tenants", tenant.ID)
 	g.intake(ctx, tenant.ID, producer)
@@ -64,6 +65,8 @@ func TestEachProcessHasTheRightsItNeedsAndNoOthers(t *testing.T) {
 	g.gone(ctx, key.Secret, s)
 	s.Script("/ok", sink.Status(http.StatusOK))
 	g.callAll(ctx, operator, key.Secret, webhook.ID)
+	g.erase(ctx, key.Secret)
+	g.eraseTenant(ctx, operator)
 	g.cli(ctx, "maintain")
 	g.cli(ctx, "streams")
 
@@ -82,6 +85,47 @@ func TestEachProcessHasTheRightsItNeedsAndNoOthers(t *testing.T) {
 	g.answersAreNoEvents(ctx, tenant.ID)
 	g.storedContentIsNoEvent(ctx, tenant.ID, key.Secret, s)
 	g.stop(ctx)
+}
+
+// erase erases the mail: the owner removes the rows, and a dispatcher the messages of the stream.
+func (g *guarded) erase(ctx context.Context, key string) {
+	g.t.Helper()
+	var e struct {
+		ID, State string
+		Removed   map[string]int
+	}
+	g.call(ctx, key, http.MethodPost, "/v1/erasures", map[string]any{"address": "A@example.net"}, &e)
+	require.Eventually(g.t, func() bool {
+		_, err := g.pool.Exec(ctx, `UPDATE fanmail.erasures SET due_at = now()`) // it does not wait between its passes
+		require.NoError(g.t, err)
+		g.cli(ctx, "maintain")
+		g.call(ctx, key, http.MethodGet, "/v1/erasures/"+e.ID, nil, &e)
+		return e.State == "completed"
+	}, 3*time.Minute, 500*time.Millisecond)
+	require.Positive(g.t, e.Removed["stream_messages"])
+	require.Positive(g.t, e.Removed["raw_mails"])
+}
+
+// eraseTenant deletes a tenant with an event, and erases it.
+func (g *guarded) eraseTenant(ctx context.Context, operator string) {
+	g.t.Helper()
+	var tenant, key struct{ ID, Secret string }
+	g.call(ctx, operator, http.MethodPost, "/v1/tenants", map[string]any{"name": "gone"}, &tenant)
+	g.call(ctx, operator, http.MethodPost, "/v1/keys", map[string]any{"tenant_id": tenant.ID}, &key)
+	g.call(ctx, key.Secret, http.MethodPost, "/v1/events", map[string]any{"type": "email.sent", "data": map[string]any{}}, nil)
+	path := "/v1/tenants/" + tenant.ID
+	g.call(ctx, operator, http.MethodDelete, path, nil, nil)
+	g.call(ctx, operator, http.MethodPost, path+"/restore", nil, nil)
+	var e struct{ ID, State string }
+	g.call(ctx, operator, http.MethodDelete, path, nil, &e)
+	require.Eventually(g.t, func() bool {
+		_, err := g.pool.Exec(ctx, `UPDATE fanmail.erasures SET due_at = now() WHERE finished_at IS NULL`)
+		require.NoError(g.t, err)
+		g.cli(ctx, "maintain")
+		g.call(ctx, operator, http.MethodGet, "/v1/erasures/"+e.ID, nil, &e)
+		return e.State == "completed"
+	}, 3*time.Minute, 500*time.Millisecond)
+	require.Equal(g.t, http.StatusNotFound, g.status(ctx, operator, http.MethodGet, path, ""))
 }
 
 // tail reads an event from the stream of a tail that begins before it.
@@ -108,7 +152,7 @@ func (g *guarded) tail(ctx context.Context, key string) {
 	require.Fail(g.t, "the tail ended without the event")
 }
 
-// intake publishes one valid event and one that is refused.
+// intake publishes one valid event, one of an own type, and one that is refused.
 func (g *guarded) intake(ctx context.Context, tenant, producer string) {
 	g.t.Helper()
 	nc, err := nats.Connect(producer, nats.CustomInboxPrefix("_INBOX_"+tenant))
@@ -122,7 +166,11 @@ func (g *guarded) intake(ctx context.Context, tenant, producer string) {
 	deadLetters, err := dead.SubscribeSync("mail.dead.>")
 	require.NoError(g.t, err)
 	require.NoError(g.t, dead.Flush())
-	for _, body := range []string{`{"type":"email.sent","data":{}}`, `{"type":"no.such.type"}`} {
+	own := func() int {
+		return g.count(ctx, `SELECT count(*)::int FROM fanmail.events WHERE type = 'order.created'`)
+	}
+	before := own()
+	for _, body := range []string{`{"type":"email.sent","data":{}}`, `{"type":"order.created","data":{"id":1}}`, `{"type":"no.such.type"}`} {
 		require.Eventually(g.t, func() bool {
 			_, err := js.Publish(ctx, "mail.intake."+tenant, []byte(body), jetstream.WithMsgID(nats.NewInbox()))
 			return err == nil
@@ -130,6 +178,7 @@ func (g *guarded) intake(ctx context.Context, tenant, producer string) {
 	}
 	_, err = deadLetters.NextMsgWithContext(ctx)
 	require.NoError(g.t, err, "the malformed one is a dead letter")
+	require.Eventually(g.t, func() bool { return own() > before }, time.Minute, 50*time.Millisecond, "ingest reads own types and their schemas")
 }
 
 // gone lets an endpoint end a delivery and disable its webhook, and retries the delivery.

@@ -19,16 +19,40 @@ import (
 // interpreters may be missing on a machine.
 var interpreters = map[string]string{"js": "node", "python": "python3"}
 
-// TestTheReceiversOfTheDocsReceive runs each receiver in docs/how-to/receive-webhooks.md as it stands
-// there: Go's always, the others' if their language is installed.
-func TestTheReceiversOfTheDocsReceive(t *testing.T) {
-	t.Parallel()
+// program is a program on a page.
+type program struct {
+	language string
+	source   []byte
+}
+
+// receivingPrograms are the receivers in docs/how-to/receive-webhooks.md: those that use a package of ours, and those
+// without.
+func receivingPrograms(t *testing.T) (packaged, bare []program) {
+	t.Helper()
 	page, err := os.ReadFile("../../docs/how-to/receive-webhooks.md")
 	require.NoError(t, err)
-	blocks := regexp.MustCompile("(?ms)^```(go|js|python)\n(.*?)^```$").FindAllSubmatch(page, -1)
-	require.Len(t, blocks, 3)
-	for _, b := range blocks {
-		language, source := string(b[1]), b[2]
+	before, after, found := bytes.Cut(page, []byte("\n## Without a package\n"))
+	require.True(t, found)
+	return programsIn(before), programsIn(after)
+}
+
+// programsIn are the programs in the text of a page.
+func programsIn(text []byte) (all []program) {
+	for _, b := range regexp.MustCompile("(?ms)^```(go|js|python)\n(.*?)^```$").FindAllSubmatch(text, -1) {
+		all = append(all, program{string(b[1]), b[2]})
+	}
+	return all
+}
+
+// TestTheReceiversOfTheDocsReceive runs each receiver without a package as it stands in the page: Go's always, the
+// others' if their language is installed. `make receivers-check` runs those with a package.
+func TestTheReceiversOfTheDocsReceive(t *testing.T) {
+	t.Parallel()
+	_, bare := receivingPrograms(t)
+	require.Len(t, bare, 3)
+	var err error
+	for _, b := range bare {
+		language, source := b.language, b.source
 		dir := t.TempDir()
 		var bin string
 		var args []string
@@ -56,11 +80,17 @@ func buildReceiver(t *testing.T, dir string, source []byte) string {
 	require.NoError(t, err)
 	sums, err := os.ReadFile(filepath.Join(root, "go.sum"))
 	require.NoError(t, err)
+	return buildProgram(t, dir, source, sums, "go 1.26\n\nrequire github.com/fanmail-dev/fanmail v0.0.0\n\nreplace github.com/fanmail-dev/fanmail => "+root+"\n")
+}
+
+// buildProgram compiles a program in a module of its own. requires ends its go.mod.
+func buildProgram(t *testing.T, dir string, source, sums []byte, requires string) string {
+	t.Helper()
 	src := filepath.Join(dir, "receiver")
 	require.NoError(t, os.Mkdir(src, 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(src, "main.go"), source, 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(src, "go.sum"), sums, 0o600))
-	require.NoError(t, os.WriteFile(filepath.Join(src, "go.mod"), []byte("module receiver\n\ngo 1.26\n\nrequire github.com/fanmail-dev/fanmail v0.0.0\n\nreplace github.com/fanmail-dev/fanmail => "+root+"\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(src, "go.mod"), []byte("module receiver\n\n"+requires), 0o600))
 	bin := filepath.Join(dir, "receive")
 	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-mod=mod", "-o", bin, ".")
 	build.Dir, build.Env = src, append(os.Environ(), "CGO_ENABLED=0")
@@ -80,13 +110,14 @@ func receives(t *testing.T, dir, bin string, args []string) {
 	require.NoError(t, err)
 	t.Cleanup(p.Kill)
 
-	body := []byte(`{"data":{"subject":"Grüße ✉"}}`)
+	const id = "evt_00000000000000000000000000000001"
+	body := []byte(`{"type":"email.received","id":"` + id + `","created_at":"2027-01-15T08:00:00Z","schema_version":"1","data":{"subject":"Grüße ✉"}}`)
 	post := func(change func(http.Header) []byte, at time.Time, secrets ...string) int {
 		t.Helper()
 		s, err := signature.NewSigner(secrets...)
 		require.NoError(t, err)
 		h := http.Header{}
-		s.Sign(h, "evt_00000000000000000000000000000001", at, body)
+		s.Sign(h, id, at, body)
 		sent := body
 		if change != nil {
 			if altered := change(h); altered != nil {

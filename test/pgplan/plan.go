@@ -97,6 +97,18 @@ func (r *Recorder) Of(t testing.TB, holding string) Plan {
 	return found
 }
 
+// Runs is how often a statement that contains the text has run since the last Reset.
+func (r *Recorder) Runs(holding string) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.plans {
+		if strings.Contains(p.Query, holding) {
+			n++
+		}
+	}
+	return n
+}
+
 // Reset forgets the plans so far.
 func (r *Recorder) Reset() {
 	r.mu.Lock()

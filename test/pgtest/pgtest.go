@@ -9,6 +9,7 @@ package pgtest
 import (
 	"context"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 
@@ -25,9 +26,20 @@ var server = sync.OnceValues(func() (*testdb.Server, error) {
 	return testdb.Private()
 })
 
-// URL makes a migrated database and returns its connection string. The database
-// is dropped when the test ends.
-func URL(t testing.TB) string { return database(t, (*testdb.Server).Database) }
+// URL makes a migrated database and returns its connection string, to which it adds the parameters, each "name=value".
+// The database is dropped when the test ends.
+func URL(t testing.TB, parameters ...string) string {
+	t.Helper()
+	url := database(t, (*testdb.Server).Database)
+	for _, p := range parameters {
+		separator := "?"
+		if strings.Contains(url, "?") { // a server that was given may have no parameters
+			separator = "&"
+		}
+		url += separator + p
+	}
+	return url
+}
 
 // EmptyURL makes a database without a schema.
 func EmptyURL(t testing.TB) string { return database(t, (*testdb.Server).Empty) }

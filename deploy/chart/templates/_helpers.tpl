@@ -149,11 +149,53 @@ pods. Hooks run before the ConfigMap is there. */}}
 {{- end }}{{ end }}
 {{- end -}}
 
+{{/* Mails about failing webhooks: strings that begin with a newline, or nothing. */}}
+{{- define "fanmail.alertMailEnv" -}}
+{{- with .Values.alertMail }}{{ if .relay }}
+- {name: FANMAIL_ALERT_RELAY, value: {{ .relay | quote }}}
+{{- if .password.name }}
+- {name: FANMAIL_ALERT_RELAY_PASSWORD_FILE, value: /etc/fanmail/alert-relay/password}
+{{- end }}
+- {name: FANMAIL_ALERT_FROM, value: {{ required "alertMail.from is required with alertMail.relay" .from | quote }}}
+{{- with $.Values.api.publicURL }}
+- {name: FANMAIL_PUBLIC_URL, value: {{ . | quote }}}
+{{- end }}
+{{- end }}{{ end }}
+{{- end -}}
+
+{{- define "fanmail.alertMailMount" -}}
+{{- if and .Values.alertMail.relay .Values.alertMail.password.name }}
+- {name: alert-relay, mountPath: /etc/fanmail/alert-relay, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "fanmail.alertMailVolume" -}}
+{{- with .Values.alertMail }}{{ if and .relay .password.name }}
+- {name: alert-relay, secret: {secretName: {{ .password.name | quote }}, defaultMode: 0440, items: [{key: {{ .password.key | quote }}, path: password}]}}
+{{- end }}{{ end }}
+{{- end -}}
+
 {{/* The blob store of large raw mails: a string that begins with a newline, or nothing. */}}
 {{- define "fanmail.blobsEnv" -}}
 {{- with .Values.blobs.secret }}{{ if .name }}
 - {name: FANMAIL_BLOBS, valueFrom: {secretKeyRef: {name: {{ .name | quote }}, key: {{ .key | quote }}}}}
 {{- end }}{{ end }}
+{{- end -}}
+
+{{/* How long rows are kept. */}}
+{{- define "fanmail.retentionEnv" -}}
+{{- with .Values.maintain.eventRetention }}
+- {name: FANMAIL_EVENT_RETENTION, value: {{ . | quote }}}
+{{- end }}
+{{- with .Values.maintain.deliveryRetention }}
+- {name: FANMAIL_DELIVERY_RETENTION, value: {{ . | quote }}}
+{{- end }}
+{{- with .Values.maintain.attemptRetention }}
+- {name: FANMAIL_ATTEMPT_RETENTION, value: {{ . | quote }}}
+{{- end }}
+{{- with .Values.maintain.mailRetention }}
+- {name: FANMAIL_MAIL_RETENTION, value: {{ . | quote }}}
+{{- end }}
 {{- end -}}
 
 {{/* The settings of an SMTP server: its values. */}}

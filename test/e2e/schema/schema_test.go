@@ -37,6 +37,7 @@ var dataOf = map[events.Type]any{
 	events.EmailReceived:     &email.Received{},
 	events.EmailBounced:      &email.Bounced{},
 	events.EmailComplained:   &email.Complained{},
+	events.WebhookFailing:    &operational.WebhookFailing{},
 	events.WebhookDisabled:   &operational.WebhookDisabled{},
 	events.WebhookRecovered:  &operational.WebhookRecovered{},
 	events.DeliveryExhausted: &operational.DeliveryExhausted{},
@@ -115,14 +116,16 @@ func TestTheSchemasAreCurrent(t *testing.T) {
 	require.Len(t, files, len(events.Catalogue()), "a file belongs to no type")
 }
 
-func compile(t *testing.T, typ events.Type) *validator.Schema {
+func compile(t *testing.T, typ events.Type, formats bool) *validator.Schema {
 	t.Helper()
 	b, err := schema.Files.ReadFile(string(typ) + ".json")
 	require.NoError(t, err)
 	doc, err := validator.UnmarshalJSON(bytes.NewReader(b))
 	require.NoError(t, err)
 	c := validator.NewCompiler()
-	c.AssertFormat()
+	if formats {
+		c.AssertFormat()
+	}
 	require.NoError(t, c.AddResource("mem:///"+string(typ), doc))
 	s, err := c.Compile("mem:///" + string(typ))
 	require.NoError(t, err)
@@ -133,7 +136,7 @@ func validate(t *testing.T, typ events.Type, envelope []byte) error {
 	t.Helper()
 	doc, err := validator.UnmarshalJSON(bytes.NewReader(envelope))
 	require.NoError(t, err)
-	return compile(t, typ).Validate(doc)
+	return compile(t, typ, true).Validate(doc)
 }
 
 // The golden envelopes are what receivers were sent: the schemas fit them.
@@ -232,7 +235,7 @@ func TestTheValidationOfDataAgreesWithAThirdPartysLibrary(t *testing.T) {
 		require.NoError(t, err)
 		var data any
 		require.NoError(t, json.Unmarshal(env.Data, &data))
-		reference := compile(t, env.Type)
+		reference := compile(t, env.Type, false) // ours checks no format, as it says
 		var whole map[string]any
 		require.NoError(t, json.Unmarshal(b, &whole))
 		for _, m := range append(mutations(data), data) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +18,9 @@ import (
 func reference(t testing.TB, secret string) *standardwebhooks.Webhook {
 	t.Helper()
 	w, err := standardwebhooks.NewWebhook(secret)
+	if !strings.HasPrefix(secret, signature.SecretPrefix) {
+		w, err = standardwebhooks.NewWebhookRaw([]byte(secret))
+	}
 	require.NoError(t, err)
 	return w
 }
@@ -44,7 +48,7 @@ func TestTheReferenceLibraryAcceptsEveryValidVector(t *testing.T) {
 	var vectors []struct {
 		Name, Secret, Body string
 		Headers            map[string]string
-		Valid              bool
+		Standard           bool
 	}
 	require.NoError(t, json.Unmarshal(b, &vectors))
 	compared := 0
@@ -53,8 +57,8 @@ func TestTheReferenceLibraryAcceptsEveryValidVector(t *testing.T) {
 		for name, value := range v.Headers {
 			h.Set(name, value)
 		}
-		if !v.Valid || h.Get(signature.HeaderSignature) == "" {
-			continue // the reference library knows neither our second header nor our clock
+		if !v.Standard {
+			continue // the reference library does not know our clock
 		}
 		require.NoError(t, reference(t, v.Secret).VerifyIgnoringTimestamp([]byte(v.Body), h), v.Name)
 		compared++
