@@ -57,7 +57,7 @@ func TestTheFirstMailAppearsLive(t *testing.T) {
 	// A reader who is on a row does not lose it.
 	b.keys("j")
 	require.Contains(t, eval[string](b, "document.activeElement.href"), first)
-	top := `Math.round(document.querySelector('a[href$="` + first + `"]').getBoundingClientRect().top - document.querySelector("section[data-live]").getBoundingClientRect().top)`
+	top := `Math.round(document.querySelector('a[href$="` + first + `"]').getBoundingClientRect().top)`
 	was := eval[int](b, top)
 	f.note("The second one")
 	b.sees("1 new row")
