@@ -79,7 +79,15 @@ func TestWhatHasNeverAnsweredIsNotCalledWell(t *testing.T) {
 	require.NoError(t, key.UnmarshalText([]byte(hook)))
 	_, err := w.pool.Exec(context.Background(), `UPDATE fanmail.webhooks SET last_delivered_at = now() WHERE id = $1`, key)
 	require.NoError(t, err)
-	require.NotContains(t, b.get("/").text, "answer yet")
+	overview = b.get("/").want(http.StatusOK)
+	require.NotContains(t, overview.text, "answer yet")
+	require.Contains(t, overview.text, "need attention", "it answered once, and fails now")
+	again, _ := w.mail(map[string]any{"subject": "y"}, "y")
+	var answered events.DeliveryID
+	require.NoError(t, answered.UnmarshalText([]byte(w.sent(again, hook, "", ""))))
+	_, err = w.pool.Exec(context.Background(), `UPDATE fanmail.webhook_subscriber_deliveries SET status = 'delivered', last_status_code = 200, last_error = NULL WHERE id = $1`, answered)
+	require.NoError(t, err)
+	require.NotContains(t, b.get("/").want(http.StatusOK).text, "need attention", "as many attempts succeed as fail")
 }
 
 func TestAHostWithAPortFindsItsWebhook(t *testing.T) {

@@ -77,7 +77,11 @@ func (p overviewPage) Silent() (n int) {
 	return n
 }
 
-// Troubles are the webhooks of the page that are disabled, that have not answered yet, or of whose deliveries some failed.
+// Retrying reports whether deliveries wait and more attempts of the last hour have failed than succeeded.
+func (t trouble) Retrying() bool { return t.Enabled && t.Waiting > 0 && t.FailedAttempts() > t.Delivered }
+
+// Troubles are the webhooks of the page that are disabled, that have not answered yet, that answer mostly with failures, or
+// of whose deliveries some have ended as failed.
 func (p overviewPage) Troubles() []trouble {
 	by := map[string]apiclient.Counts{}
 	for _, w := range p.Stats.Webhooks {
@@ -85,7 +89,7 @@ func (p overviewPage) Troubles() []trouble {
 	}
 	var out []trouble
 	for _, w := range p.Webhooks.Data {
-		if t := (trouble{webhookRow: w, Counts: by[w.ID]}); !w.Enabled || t.Failed > 0 || t.Silent() {
+		if t := (trouble{webhookRow: w, Counts: by[w.ID]}); !w.Enabled || t.Failed > 0 || t.Silent() || t.Retrying() {
 			out = append(out, t)
 		}
 	}
