@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -29,6 +30,19 @@ func TestCommandsAreListed(t *testing.T) {
 	want, err := os.ReadFile(commandsList)
 	require.NoError(t, err)
 	require.Equal(t, string(want), have, "write the list with: go test ./cmd/fanmail -run TestCommandsAreListed -update")
+}
+
+func TestManualPagesSayHowTheirProgramIsCalled(t *testing.T) {
+	t.Parallel()
+	k, err := kong.New(&cli{}, kong.Name("fanmail"), kong.Vars{"version": ""})
+	require.NoError(t, err)
+	dir := t.TempDir()
+	require.NoError(t, (&manCmd{Dir: dir}).Run(k))
+	for page, want := range map[string]string{"fanmail.1": "fanmail <command> [flags]", "fanmail-ingest.8": "ingest [flags]", "fanmail-api.8": "api [flags]"} {
+		b, err := os.ReadFile(filepath.Join(dir, page))
+		require.NoError(t, err)
+		require.Contains(t, string(b), ".SH SYNOPSIS\n.B "+want+"\n", page)
+	}
 }
 
 // commandLines lists a command and those below it. The names of arguments are for people, so they have numbers.

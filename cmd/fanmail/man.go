@@ -21,7 +21,7 @@ func (c *manCmd) Run(own *kong.Kong) error {
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil { //nolint:gosec // everybody may read manual pages
 		return fmt.Errorf("make the directory: %w", err)
 	}
-	if err := c.write("fanmail", 1, own.Model); err != nil {
+	if err := c.write("fanmail", "fanmail", 1, own.Model); err != nil {
 		return err
 	}
 	for _, p := range app.Processes() {
@@ -29,26 +29,27 @@ func (c *manCmd) Run(own *kong.Kong) error {
 		if err != nil {
 			return fmt.Errorf("define the flags of %s: %w", p.Name, err)
 		}
-		if err := c.write("fanmail-"+p.Name, 8, k.Model); err != nil {
+		if err := c.write("fanmail-"+p.Name, p.Name, 8, k.Model); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *manCmd) write(name string, section int, model *kong.Application) error {
+// write writes the page of this name for a program.
+func (c *manCmd) write(name, program string, section int, model *kong.Application) error {
 	path := filepath.Join(c.Dir, fmt.Sprintf("%s.%d", name, section))
-	if err := os.WriteFile(path, []byte(manPage(name, section, model)), 0o644); err != nil { //nolint:gosec // likewise
+	if err := os.WriteFile(path, []byte(manPage(name, program, section, model)), 0o644); err != nil { //nolint:gosec // likewise
 		return fmt.Errorf("write a manual page: %w", err)
 	}
 	return nil
 }
 
 // manPage is a page in the format of man(7).
-func manPage(name string, section int, model *kong.Application) string {
+func manPage(name, program string, section int, model *kong.Application) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, ".TH %s %d \"\" \"Fanmail %s\" \"Fanmail\"\n", strings.ToUpper(name), section, app.Version())
-	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n.SH SYNOPSIS\n.B %s\n", roff(name), roff(model.Help), roff(model.Summary()))
+	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n.SH SYNOPSIS\n.B %s\n", roff(name), roff(model.Help), roff(program+" "+strings.TrimSpace(model.Summary())))
 	b.WriteString(".SH OPTIONS\n")
 	manFlags(&b, model.Node)
 	if leaves := model.Leaves(true); len(leaves) > 0 {

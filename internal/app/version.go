@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"runtime"
 	"runtime/debug"
 
@@ -12,8 +13,11 @@ import (
 // commit is set by the linker: -X github.com/fanmail-dev/fanmail/internal/app.commit=…
 var commit string
 
-// Version returns the number of the release, such as 0.1.0.
-func Version() string { return release.Version() }
+// version is set by the linker in what scripts/release.sh builds: -X github.com/fanmail-dev/fanmail/internal/app.version=…
+var version string
+
+// Version returns the number of the release, such as 0.1.0, or of a snapshot of it, such as 0.1.0-snapshot.1a2b3c4d5e6f.
+func Version() string { return cmp.Or(version, release.Version()) }
 
 // Commit returns what was built: the first of the linker's commit, the commit that the compiler recorded, the version
 // of the module that go install fetched, and "unknown".
