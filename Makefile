@@ -113,9 +113,9 @@ milters: setup ## send mail through rspamd, ClamAV and OpenDKIM, and check that 
 	@scripts/milters.sh
 	@go test -count=1 -tags milters -run RealMilters ./internal/ingest
 
-model: ## check the model of one delivery with spin, and that each of its guards is needed
+model: ## check the model of one delivery with spin, and that each of its guards is needed; SHORT=-short takes a few of them
 	@scripts/spin.sh
-	@go test -count=1 -timeout 20m -tags model ./test/model
+	@go test -count=1 -timeout 20m -tags model $(SHORT) ./test/model
 
 replicas: setup ## start and stop dispatchers for two minutes, with a million due rows for endpoints that do not answer
 	@FANMAIL_LONG=1 go -C test/e2e test -count=1 -parallel 1 -v -run 'TestCapsAndOrderHold|TestABacklogOfTheDead' .

@@ -105,7 +105,7 @@ func (o PostgresOptions) command(c cluster) []string {
 	if o.Fast {
 		maps.Copy(settings, map[string]string{
 			"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off",
-			"shared_buffers": "128MB", "max_connections": "400",
+			"shared_buffers": "128MB", "max_connections": "400", "max_wal_size": "512MB", "wal_compression": "off",
 		})
 	}
 	maps.Copy(settings, o.Settings)
