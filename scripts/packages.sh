@@ -27,6 +27,7 @@ done
 rm "$out/completions/fanmail.zsh"
 "$cli" man "$out/man"
 gzip -9n "$out"/man/*
+scripts/notices.sh "$host" >"$out/THIRD-PARTY.txt"
 
 nfpm=$(go tool -n -modfile=tools/release/go.mod nfpm)
 for arch in "$@"; do

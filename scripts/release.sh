@@ -24,7 +24,7 @@ for platform in "$@"; do
 	tree=bin/package/archive/$name
 	mkdir -p "$tree"
 	[ -d "bin/package/$platform" ] || GOOS=${platform%_*} GOARCH=${platform#*_} deploy/build.sh "bin/package/$platform"
-	cp -p "bin/package/$platform"/* LICENSE CHANGELOG.md "$tree/"
+	cp -p "bin/package/$platform"/* LICENSE CHANGELOG.md bin/package/THIRD-PARTY.txt "$tree/"
 	cp -r bin/package/completions bin/package/man "$tree/"
 	sed -i 's|/usr/bin/fanmail|fanmail|' "$tree"/completions/* # wherever it will lie
 	tar --create --directory=bin/package/archive --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \
@@ -32,7 +32,7 @@ for platform in "$@"; do
 done
 
 echo '· bill of materials'
-"$(go tool -n -modfile=tools/release/go.mod cyclonedx-gomod)" mod -json -noserial -output-version 1.5 -output "$out/fanmail.sbom.json" . 2>/dev/null
+"$(go tool -n -modfile=tools/release/go.mod cyclonedx-gomod)" mod -licenses -json -noserial -output-version 1.5 -output "$out/fanmail.sbom.json" . 2>/dev/null
 # The time of the commit takes the place of the time of the run.
 sed -i "s|\"timestamp\": \"[^\"]*\"|\"timestamp\": \"$(date -u -d "@$SOURCE_DATE_EPOCH" +%FT%TZ)\"|" "$out/fanmail.sbom.json"
 grep -q '"name": "github.com/jackc/pgx/v5"' "$out/fanmail.sbom.json"
@@ -40,6 +40,10 @@ grep -q '"name": "github.com/jackc/pgx/v5"' "$out/fanmail.sbom.json"
 echo '· images'
 images=$(printf ',linux/%s' "${linux[@]}")
 commands=(./cmd/{publisher,dispatcher,ingest,api,fanmail})
+for command in "${commands[@]}"; do # ko puts this folder into the image
+	mkdir -p "$command/kodata"
+	cp LICENSE bin/package/THIRD-PARTY.txt "$command/kodata/"
+done
 ko=$(go tool -n -modfile=tools/release/go.mod ko)
 if [ -n "${FANMAIL_IMAGES:-}" ]; then
 	KO_DOCKER_REPO=$FANMAIL_IMAGES "$ko" build --platform "${images:1}" --base-import-paths --tags "$VERSION" --sbom spdx --image-refs "$out/refs.txt" "${commands[@]}"

@@ -129,7 +129,12 @@ func (b *broker) publish(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, e
 	select {
 	case a := <-answers:
 		if errors.Is(a.err, nats.ErrConnectionClosed) {
-			b.lose(errors.Join(errLostBroker, b.nc.LastError()))
+			// What the broker said before it ended the connection comes by a callback, which runs before the one that sets lost.
+			select {
+			case <-b.lost:
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
 		}
 		if a.err != nil && b.ended() {
 			a.err = b.why

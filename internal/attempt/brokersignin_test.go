@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/internal/endpoint"
@@ -96,10 +97,15 @@ func (a *operatedAccount) user(change func(*jwt.UserClaims)) string {
 	return string(text)
 }
 
+// connect opens a connection. An account with a limit may still count one that was closed a moment ago.
 func (a *operatedAccount) connect() *nats.Conn {
 	a.o.t.Helper()
-	nc, err := nats.Connect(a.o.url(), nats.UserCredentialBytes([]byte(a.user(nil))))
-	require.NoError(a.o.t, err)
+	var nc *nats.Conn
+	require.EventuallyWithT(a.o.t, func(c *assert.CollectT) {
+		var err error
+		nc, err = nats.Connect(a.o.url(), nats.UserCredentialBytes([]byte(a.user(nil))))
+		require.NoError(c, err)
+	}, time.Minute, 10*time.Millisecond)
 	a.o.t.Cleanup(nc.Close)
 	return nc
 }

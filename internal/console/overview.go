@@ -78,7 +78,9 @@ func (p overviewPage) Silent() (n int) {
 }
 
 // Retrying reports whether deliveries wait and more attempts of the last hour have failed than succeeded.
-func (t trouble) Retrying() bool { return t.Enabled && t.Waiting > 0 && t.FailedAttempts() > t.Delivered }
+func (t trouble) Retrying() bool {
+	return t.Enabled && t.Waiting > 0 && t.FailedAttempts() > t.Delivered
+}
 
 // Troubles are the webhooks of the page that are disabled, that have not answered yet, that answer mostly with failures, or
 // of whose deliveries some have ended as failed.
