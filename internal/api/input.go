@@ -100,13 +100,46 @@ func storedTexts(in []string) []storedText {
 // jsonType is the media type of requests.
 const jsonType = "application/json"
 
-// jsonFormat reads and writes JSON. It refuses a body that nests too deep before
-// anything is made of it.
+// maxEntries is how many entries a list or an object of a body may have. Each that is wrong costs an error with a text: the
+// lists of a megabyte would take half a second, and 300 MiB.
+const maxEntries = 10_000
+
+// entries returns how many the longest list or object of a JSON text has that nests within the limit. It does not check
+// that the text is JSON.
+func entries(b []byte) int {
+	var counts [events.MaxDepth + 1]int
+	depth, most := 0, 0
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '{', '[':
+			depth = min(depth+1, events.MaxDepth)
+			counts[depth] = 1
+		case '}', ']':
+			depth = max(depth-1, 0)
+		case ',':
+			counts[depth]++
+			most = max(most, counts[depth])
+		case '"':
+			for i++; i < len(b) && b[i] != '"'; i++ {
+				if b[i] == '\\' {
+					i++
+				}
+			}
+		}
+	}
+	return most
+}
+
+// jsonFormat reads and writes JSON. It refuses a body that nests too deep, or whose lists are too long, before anything is
+// made of it.
 var jsonFormat = huma.Format{
 	Marshal: huma.DefaultJSONFormat.Marshal,
 	Unmarshal: func(body []byte, v any) error {
 		if events.Depth(body) > events.MaxDepth {
 			return fmt.Errorf("nests deeper than %d objects and lists", events.MaxDepth)
+		}
+		if entries(body) > maxEntries {
+			return fmt.Errorf("has a list or an object with over %d entries", maxEntries)
 		}
 		// Package json would replace the bytes, and store another text than was sent.
 		if !utf8.Valid(body) {

@@ -3,6 +3,7 @@ package api_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/url"
 	"strings"
 	"testing"
@@ -119,19 +120,23 @@ func TestAProblemIsShortWhateverTheRequest(t *testing.T) {
 	}
 	long := strings.Repeat("x", 900_000)
 	for _, a := range []*answer{
-		c.do("POST", "/v1/webhooks", unknown).want(t, 422),
+		c.do("POST", "/v1/webhooks", unknown).want(t, 400),
 		c.do("POST", "/v1/webhooks", map[string]any{long: 1}).want(t, 422),
 		c.do("POST", "/v1/events", unknown).want(t, 422),
 		c.do("POST", "/v1/events", map[string]any{long: 1}).want(t, 422),
 		c.do("POST", "/v1/events", map[string]any{"type": long, "data": map[string]any{}}).want(t, 422),
 		c.do("POST", "/v1/webhooks", map[string]any{"url": hookURL, "events": []string{long}}).want(t, 422),
-		c.do("POST", "/v1/webhooks", "["+strings.Repeat("1,", 400_000)+"1]").want(t, 422),
-		c.do("POST", "/v1/webhooks", `{"events":[`+strings.Repeat(`"x",`, 200_000)+`"x"]}`).want(t, 422),
+		c.do("POST", "/v1/webhooks", "["+strings.Repeat("1,", 400_000)+"1]").want(t, 400),
+		c.do("POST", "/v1/webhooks", `{"events":[`+strings.Repeat(`"x",`, 200_000)+`"x"]}`).want(t, 400),
 		c.do("GET", "/v1/webhooks?"+strings.Repeat("y", 20_000)+"=1", nil).want(t, 422),
 	} {
 		require.Less(t, len(a.raw), 16<<10, "%.300s", a.raw)
 		require.NotEmpty(t, a.text("detail"))
 	}
+	require.Contains(t, string(c.do("POST", "/v1/webhooks", unknown).raw), "has a list or an object with over 10000 entries")
+	c.do("POST", "/v1/webhooks", strings.Repeat("]", 200)+strings.Repeat("[", 300)).want(t, 400)
+	maps.DeleteFunc(unknown, func(field string, _ any) bool { return len(field) > len("field_9999") })
+	require.Len(t, unknown, 10_000)
 	a := c.do("POST", "/v1/webhooks", unknown).want(t, 422)
 	list := a.json["errors"].([]any)
 	require.Len(t, list, 21)
