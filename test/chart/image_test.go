@@ -249,7 +249,11 @@ func TestKoBuildsAsTheImageDoes(t *testing.T) {
 	require.NoError(t, yaml.Unmarshal(b, &ko))
 	script, err := os.ReadFile("../../deploy/build.sh")
 	require.NoError(t, err)
-	stamp := regexp.MustCompile(`-X (\S+)=`).FindStringSubmatch(string(script))[1]
+	var stamps []string
+	for _, stamp := range regexp.MustCompile(`-X (\S+)=\$\{?([A-Z]+)`).FindAllStringSubmatch(string(script), -1) {
+		stamps = append(stamps, "-X "+stamp[1]+"={{.Env."+stamp[2]+"}}")
+	}
+	require.Len(t, stamps, 2, "the commit and the version")
 	require.Len(t, ko.Builds, 5)
 	for _, build := range ko.Builds {
 		require.Contains(t, string(script), " "+build.Main)
@@ -258,6 +262,6 @@ func TestKoBuildsAsTheImageDoes(t *testing.T) {
 		for _, f := range append(build.Flags, build.Ldflags[:3]...) {
 			require.Contains(t, string(script), f)
 		}
-		require.Equal(t, "-X "+stamp+"={{.Env.COMMIT}}", build.Ldflags[3])
+		require.Equal(t, strings.Join(stamps, " "), build.Ldflags[3])
 	}
 }
