@@ -15,6 +15,7 @@ import (
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/events"
@@ -168,9 +169,11 @@ func TestADispatcherKilledBetweenAMailAndItsRecord(t *testing.T) {
 	require.Len(t, mails, 2)
 	id := regexp.MustCompile(`(?mi)^message-id: (.*)$`)
 	require.Equal(t, id.FindStringSubmatch(mails[0])[1], id.FindStringSubmatch(mails[1])[1])
-	var due int
-	require.NoError(t, pool.QueryRow(ctx, `SELECT count(*) FROM fanmail.alert_mails WHERE due_at IS NOT NULL`).Scan(&due))
-	require.Zero(t, due)
+	require.EventuallyWithT(t, func(c *assert.CollectT) { // the record follows the mail
+		var due int
+		require.NoError(c, pool.QueryRow(ctx, `SELECT count(*) FROM fanmail.alert_mails WHERE due_at IS NOT NULL`).Scan(&due))
+		require.Zero(c, due)
+	}, patience, 10*time.Millisecond)
 }
 
 // TestTheDoctorTriesTheAlertRelay and says what to do about it, without the password.

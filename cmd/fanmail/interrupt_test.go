@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"slices"
@@ -148,24 +149,25 @@ func rotation(t *testing.T) []string {
 	return []string{"secrets", "rotate", "--database-url=" + url, "--secrets-key=" + keyring.Base64(text)}
 }
 
-// TestACommandMayBeInterruptedAtAnyMoment interrupts each command at twenty moments of its life, which is measured first,
-// and then runs it whole.
+// TestACommandMayBeInterruptedAtAnyMoment interrupts each command at a random moment in each part of its life, which is
+// measured first, and then runs it whole.
 func TestACommandMayBeInterruptedAtAnyMoment(t *testing.T) {
 	t.Parallel()
-	const moments = 12
+	const parts = 6
 	for name, tc := range interruptibles() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			life := tc.whole(t, tc.args(t))
 			args := tc.args(t) // anew: the first run may have more to do than later ones
-			for i := range moments {
+			for i := range parts {
+				moment := time.Duration((float64(i) + rand.Float64()) / parts * float64(life)) //nolint:gosec // any moment will do
 				var out screen
 				c := command(t, &out, args...)
 				require.NoError(t, c.Start())
 				ended := make(chan error, 1)
 				go func() { ended <- c.Wait() }()
 				select {
-				case <-time.After(life * time.Duration(i+1) / moments): // the moment is what is tested
+				case <-time.After(moment):
 				case err := <-ended:
 					ended <- err
 				}
@@ -176,9 +178,9 @@ func TestACommandMayBeInterruptedAtAnyMoment(t *testing.T) {
 					interrupted(t, err, out.String())
 				case <-time.After(patience):
 					_ = c.Process.Kill()
-					require.Fail(t, "the interrupt has no effect", "moment %d: %s", i, out.String())
+					require.Fail(t, "the interrupt has no effect", "after %s of %s: %s", moment, life, out.String())
 				}
-				t.Logf("moment %d: ended after %s", i, time.Since(began).Round(time.Millisecond))
+				t.Logf("interrupted after %s of %s, ended after %s", moment, life, time.Since(began).Round(time.Millisecond))
 			}
 			tc.whole(t, args)
 		})

@@ -34,6 +34,8 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	programs = dir
+	// Without the ballast of the heap, which Go clears anew for each of hundreds of processes.
+	_ = os.Setenv("GOGC", "100")
 	code := m.Run()
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
