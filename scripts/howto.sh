@@ -6,6 +6,8 @@
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 [ $# -gt 0 ] || set -- "$root"/docs/how-to/*.md
+mapfile -t pages < <(realpath -e "$@")
+[ ${#pages[@]} -eq $# ]
 dir=$(mktemp -d "${TMPDIR:-/tmp}/fanmail-howto-XXXXXX")
 chmod 755 "$dir" # the user of the Postgres process needs access
 pid=''
@@ -27,10 +29,18 @@ for page in "$root"/docs/how-to/*.md "$root"/docs/tutorials/*.md; do
 		inside && language == "text" && /^ *(\$ |fanmail |curl |export |kubectl |helm |nats )/ { print page ":" NR ": a command in a text block: " $0 > "/dev/stderr"; bad = 1 }
 		END { exit bad }' "$page" || fault=1
 done
+
+# The CLI of NATS, of which pages show commands. Those within a sentence are for other clusters: it only parses them.
+mkdir "$dir/bin"
+ln -s "$(cd "$root" && go tool -n -modfile=tools/nats.mod nats)" "$dir/bin/nats"
+while IFS= read -r line; do
+	# shellcheck disable=SC2086 # words of a command
+	said=$("$dir/bin/nats" ${line#*nats } --help 2>&1) || { echo "${line%%:*}: nats ${line#*nats }: ${said%%$'\n'*}" >&2; fault=1; }
+done < <(cd "$root" && grep -oE '`nats [^`]+`' -r docs --include='*.md' | tr -d "\`'" | sort -u)
 [ "$fault" = 0 ] || exit 1
 
 unset FANMAIL_DIR FANMAIL_API FANMAIL_KEY FANMAIL_SMTP FANMAIL_DATABASE_URL FANMAIL_NATS_URL FANMAIL_DNS_SERVER
-export PATH="$root/bin:$PATH" FANMAIL_HTTP_ADDR=127.0.0.1:0
+export PATH="$root/bin:$dir/bin:$PATH" FANMAIL_HTTP_ADDR=127.0.0.1:0
 cd "$dir"
 FANMAIL_API_ADDR=127.0.0.1:0 FANMAIL_SMTP_ADDR=127.0.0.1:0 fanmail up >up.log 2>&1 &
 pid=$!
@@ -82,7 +92,7 @@ made() {
 
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=client -keyout client.key -out client.pem 2>/dev/null
 walked=0
-for page in "$@"; do
+for page in "${pages[@]}"; do
 	name=$(basename "$page" .md)
 	grep -q '^ *```sh$' "$page" && [ "$name" != install ] || continue # make package-check walks install.md in a container
 	mkdir "$name"

@@ -243,7 +243,6 @@ func hangBeside(t *testing.T, fed bool) {
 		p := fmt.Sprintf("/hangs/%d", i)
 		now, _ := r.sink.InFlight(p)
 		require.Positive(t, now, "all of them at once")
-		require.Equal(t, r.sink.CountTo(p), now, "none of the hanging ones has answered")
 	}
 }
 

@@ -63,7 +63,7 @@ func TestTheRelayLeasesByIndex(t *testing.T) {
 		p.Within(t, pgplan.Bound{Indexes: []string{"outbox_lease", "events_pkey"}, Rows: 5 * batch, Sorted: 2 * batch, Blocks: 30 * batch})
 
 		// The rows of others are not overdue: their leases are longer.
-		needed, err := outbox.Undelivered(ctx, r.Pool, true, 3*time.Second)
+		needed, err := outbox.Undelivered(ctx, r.Pool, true, outbox.FirstLease-time.Second)
 		require.NoError(t, err)
 		require.False(t, needed)
 		p = r.Of(t, "publishes > 0")
