@@ -1,6 +1,8 @@
 package model_test
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -27,6 +29,19 @@ func guards(t *testing.T) []guard {
 	}
 	require.Greater(t, len(found), 15)
 	return found
+}
+
+// TestTheModelIsTheOneThatWasChecked compares the model and the searches with those of the last `make model`: the same
+// searches of the same model find the same.
+func TestTheModelIsTheOneThatWasChecked(t *testing.T) {
+	t.Parallel()
+	checked, err := os.ReadFile("checked.txt")
+	require.NoError(t, err)
+	for _, name := range []string{deliveryModel, "spin_test.go"} {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		require.Contains(t, string(checked), fmt.Sprintf("%x  %s\n", sha256.Sum256(text), name), "run `make model`, which checks the new one and notes it")
+	}
 }
 
 var switchName = regexp.MustCompile(`NO_[A-Z_]+`)
