@@ -63,7 +63,7 @@ WITH RECURSIVE failing AS (
 			LIMIT $2
 		) AS counted
 	) AS f
-	WHERE w.enabled AND w.kind = 'push' AND w.paused_at IS NULL AND w.deleted_at IS NULL AND f.failures >= $2
+	WHERE w.enabled AND w.kind <> 'pull' AND w.paused_at IS NULL AND w.deleted_at IS NULL AND f.failures >= $2
 	  AND (w.last_delivered_at IS NULL OR w.last_delivered_at <= now() - make_interval(secs => $1))
 )
 UPDATE fanmail.webhooks AS w SET enabled = false, auto_disabled_at = now(), disabled_reason = $3

@@ -86,6 +86,20 @@ func TestAWebhookThatOnlyFailsIsDisabledAtTheTenthFailure(t *testing.T) {
 	require.Len(t, s.disable(t), 1)
 }
 
+func TestAWebhookWithABrokerThatOnlyFailsIsDisabledToo(t *testing.T) {
+	t.Parallel()
+	s := newTenantStore(t)
+	w, _, err := s.Create(context.Background(), s.tenant, subscribers.Webhook{
+		Kind: subscribers.KindNATS, URL: "tls://broker.example.com:4222", Subject: "mail.in", Events: []events.Type{events.EmailReceived}, Enabled: true,
+	})
+	require.NoError(t, err)
+	s.exec(t, `UPDATE fanmail.webhooks SET enabled_at = now() - interval '30 days'`)
+	s.failed(t, w.ID, 10, 1)
+	got := s.disable(t)
+	require.Len(t, got, 1)
+	require.Equal(t, w.ID, got[0].ID)
+}
+
 func TestAPausedWebhookIsNotDisabledAndStartsToCountWhenItIsResumed(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

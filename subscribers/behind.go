@@ -73,10 +73,10 @@ WITH RECURSIVE found AS (
 		WHERE status = 'pending' AND NOT strict AND webhook_id > found.webhook_id ORDER BY webhook_id, next_retry_at LIMIT 1
 	) AS n WHERE found.n < $1
 )
-SELECT webhook_id FROM found JOIN fanmail.webhooks AS w ON w.id = webhook_id AND w.kind = 'push'
+SELECT webhook_id FROM found JOIN fanmail.webhooks AS w ON w.id = webhook_id AND w.kind <> 'pull'
 WHERE next_retry_at <= now() ORDER BY next_retry_at LIMIT $2`
 
-// FindLate returns up to limit webhooks of [KindPush] with due deliveries, those first whose deliveries wait longest,
+// FindLate returns up to limit webhooks with due deliveries, none of [KindPull], those first whose deliveries wait longest,
 // among the first 200 webhooks with pending ones. It is for when no dispatcher can be asked.
 func FindLate(ctx context.Context, db pg.DB, limit int) ([]events.WebhookID, error) {
 	rows, err := db.Query(ctx, findLate, lateWebhooks, limit)
