@@ -30,7 +30,7 @@ type APIConfig struct {
 	Addr           string         `name:"api-addr" env:"FANMAIL_API_ADDR" default:"127.0.0.1:8080" help:"Address of the API."`
 	MaxBodyBytes   int64          `name:"max-body-bytes" env:"FANMAIL_MAX_BODY_BYTES" default:"1048576" help:"Largest body of a request."`
 	DNSServer      string         `name:"dns-server" env:"FANMAIL_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server for the records that prove domains; without it the system's servers are used."`
-	RateLimit      int            `name:"rate-limit" env:"FANMAIL_RATE_LIMIT" default:"1000" help:"Most requests a second of one API key in each process; 0 means no limit."`
+	RateLimit      int            `name:"rate-limit" env:"FANMAIL_RATE_LIMIT" default:"1000" help:"Most requests a second of one tenant, or of one operator's key, in each process, where no quota is set; 0 means no limit."`
 	MaxPerAddress  int            `name:"max-connections-per-address" env:"FANMAIL_MAX_CONNECTIONS_PER_ADDRESS" default:"1000" help:"Most open connections of one client address to the API; 0 means no limit. Behind a proxy, all clients have the proxy's address."`
 	PublicURL      string         `name:"public-url" env:"FANMAIL_PUBLIC_URL" placeholder:"URL" help:"URL at which browsers reach the console, for portal links. Without it, links have the host that the client asked."`
 	TrustedProxies []netip.Prefix `name:"trusted-proxies" env:"FANMAIL_TRUSTED_PROXIES" placeholder:"CIDR,…" help:"Proxies whose X-Forwarded-For says where a request comes from, for networks of keys, sign-in limits and the audit log. Without it, the connection's address counts."`

@@ -346,8 +346,8 @@ func (e *examination) broker(ctx context.Context, c NATS, process string) {
 }
 
 const (
-	// needConsumers are a consumer for each partition, the fan-out's and the intake's.
-	needConsumers = events.Partitions + 2
+	// needConsumers are those of [stream.Deliveries], one for each partition: the limit counts for each stream.
+	needConsumers = events.Partitions
 	// fullPercent of an account's storage needs attention.
 	fullPercent = 90
 )
@@ -367,16 +367,18 @@ func (e *examination) room(ctx context.Context, js jetstream.JetStream, c NATS, 
 		e.add("broker's limits", status, fix, format, args...)
 	}
 	wanted := stream.Configs(c.streams(stream.Everything))
-	ours, have := map[string]bool{}, 0
+	ours, have := map[string]bool{stream.RawObjectsStream: true, stream.RecipientsStream: true}, 0
 	for _, want := range wanted {
 		ours[want.Name] = true
-		if _, err := js.Stream(ctx, want.Name); err == nil {
+	}
+	for name := range ours {
+		if _, err := js.Stream(ctx, name); err == nil {
 			have++
 		}
 	}
 	l := account.Limits
-	if l.MaxStreams > 0 && account.Streams+len(wanted)-have > l.MaxStreams {
-		bad(FindingFail, "10027", "the account may have %d streams and has %d, of which %d are Fanmail's %d", l.MaxStreams, account.Streams, have, len(wanted))
+	if l.MaxStreams > 0 && account.Streams+len(ours)-have > l.MaxStreams {
+		bad(FindingFail, "10027", "the account may have %d streams and has %d, of which %d are Fanmail's %d", l.MaxStreams, account.Streams, have, len(ours))
 	}
 	if l.MaxConsumers > 0 && l.MaxConsumers < needConsumers {
 		bad(FindingFail, "10026", "the account may have %d consumers; Fanmail needs %d", l.MaxConsumers, needConsumers)

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap/zaptest"
 
@@ -184,6 +185,22 @@ func (r *rig) delivered() {
 // worker waits for next to nothing between its passes.
 func (r *rig) worker() *erasure.Worker {
 	return erasure.New(r.pool, erasure.Options{Rows: true, Outside: true, JS: r.js, Blobs: r.store, Tables: tables(), Settle: time.Nanosecond, Log: zaptest.NewLogger(r.t)})
+}
+
+// underWay is the metric of how long the oldest erasure has been under way, in seconds.
+func (r *rig) underWay() float64 {
+	r.t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	require.NoError(r.t, erasure.New(r.pool, erasure.Options{Registerer: registry}).Round(r.t.Context()))
+	families, err := registry.Gather()
+	require.NoError(r.t, err)
+	for _, f := range families {
+		if f.GetName() == "fanmail_erasures_oldest_seconds" {
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	require.Fail(r.t, "the metric is missing")
+	return 0
 }
 
 func (r *rig) ofAddress(tenant events.TenantID, address string) erasure.Erasure {

@@ -141,6 +141,8 @@ func TestARestoredTenantIsNotErased(t *testing.T) {
 	tenant := r.tenant()
 	asked, err := erasure.OfTenant(t.Context(), r.pool, tenant, time.Hour, "key_operator")
 	require.NoError(t, err)
+	r.exec(`UPDATE fanmail.erasures SET requested_at = now() - interval '1 day'`)
+	require.Zero(t, r.underWay(), "the grace period does not count")
 	was, err := erasure.Cancel(t.Context(), r.pool, tenant)
 	require.NoError(t, err)
 	require.True(t, was)
@@ -153,10 +155,11 @@ func TestARestoredTenantIsNotErased(t *testing.T) {
 
 	asked, err = erasure.OfTenant(t.Context(), r.pool, tenant, time.Hour, "key_operator")
 	require.NoError(t, err)
-	r.exec(`UPDATE fanmail.erasures SET begins_at = now() WHERE finished_at IS NULL`) // and the process that begins has failed: due_at is later
+	r.exec(`UPDATE fanmail.erasures SET begins_at = now() - interval '2 hours' WHERE finished_at IS NULL`) // and the process that begins has failed: due_at is later
 	was, err = erasure.Cancel(t.Context(), r.pool, tenant)
 	require.NoError(t, err)
 	require.False(t, was, "the grace period is over")
+	require.InDelta(t, 2*time.Hour.Seconds(), r.underWay(), time.Hour.Seconds())
 	r.exec(`UPDATE fanmail.erasures SET due_at = now() WHERE finished_at IS NULL`)
 	require.Equal(t, erasure.Completed, r.end(asked).State)
 	require.Zero(t, r.count(`SELECT count(*) FROM fanmail.tenants`))

@@ -61,7 +61,7 @@ func New(pool *pgxpool.Pool, o Options) *Worker {
 	}
 	f := promauto.With(o.Registerer)
 	w.waiting = f.NewGauge(prometheus.GaugeOpts{Name: "fanmail_erasures_unfinished", Help: "Erasures that have not ended, as this replica last saw them."})
-	w.late = f.NewGauge(prometheus.GaugeOpts{Name: "fanmail_erasures_oldest_seconds", Help: "How long ago the oldest of them was asked for; 0 if there is none."})
+	w.late = f.NewGauge(prometheus.GaugeOpts{Name: "fanmail_erasures_oldest_seconds", Help: "How long the oldest of them has been under way, after a deleted tenant's grace period; 0 if none is."})
 	return w
 }
 
@@ -134,7 +134,7 @@ func (w *Worker) batch(ctx context.Context) (did bool, err error) {
 // measure sets the metrics. It reads the index of what has not ended.
 func (w *Worker) measure(ctx context.Context) error {
 	var n, age float64
-	err := w.pool.QueryRow(ctx, `SELECT count(*)::float8, coalesce(extract(epoch FROM clock_timestamp() - min(requested_at)), 0)::float8
+	err := w.pool.QueryRow(ctx, `SELECT count(*)::float8, greatest(coalesce(extract(epoch FROM clock_timestamp() - min(coalesce(begins_at, requested_at))), 0), 0)::float8
 		FROM fanmail.erasures WHERE finished_at IS NULL`).Scan(&n, &age)
 	if err != nil {
 		return fmt.Errorf("count erasures: %w", err)

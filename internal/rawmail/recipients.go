@@ -224,7 +224,7 @@ const (
 func keys(ctx context.Context, js jetstream.JetStream) (map[string]bool, error) {
 	have := make(map[string]bool)
 	for from := uint64(1); ; {
-		page, err := stream.Read(ctx, js, stream.Page{Stream: "KV_" + stream.Recipients, Subject: keyPrefix + ">", From: from, Limit: keyPage})
+		page, err := stream.Read(ctx, js, stream.Page{Stream: stream.RecipientsStream, Subject: keyPrefix + ">", From: from, Limit: keyPage})
 		if err != nil || len(page) == 0 {
 			return have, err
 		}

@@ -32,6 +32,8 @@ const (
 	RawObjectsStream = "OBJ_" + RawObjects
 	// Recipients has a key for each address that receives.
 	Recipients = "mail-recipients"
+	// RecipientsStream is its stream.
+	RecipientsStream = "KV_" + Recipients
 )
 
 // ownPrefix is the prefix of the names of tenants' own intake streams.
