@@ -65,7 +65,7 @@ build: ## build the commands into bin/, with their commit
 
 VULNDB ?= https://vuln.go.dev
 vulns: ## check all modules against the Go vulnerability database, if it can be reached
-	@go run ./test/vulns --db $(VULNDB) $(LINTED) tools tools/oapi-codegen test/chart
+	@go run ./test/vulns --db $(VULNDB) $(LINTED) tools tools/oapi-codegen tools/release tools/_kms test/chart
 
 # actionlint's requirements don't fit golangci-lint's, so it has a modfile. Runners have shellcheck and other machines may
 # not: without it, all say the same.

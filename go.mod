@@ -2,6 +2,8 @@ module github.com/fanmail-dev/fanmail
 
 go 1.26.0
 
+toolchain go1.26.8
+
 require (
 	blitiri.com.ar/go/spf v1.6.0
 	code.dny.dev/ssrf v0.3.0

@@ -7,7 +7,8 @@ tarball=sha512-Thx/WtpeOQqSrqBCw/A1cwGJGg4UrVa3+sW0GmrM3p4gJgO89ecH4qtbnyzDDWFvB
 file=d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-curl -fsSL "https://registry.npmjs.org/htmx.org/-/htmx.org-$version.tgz" -o "$dir/htmx.tgz"
+npm pack --silent --pack-destination "$dir" "htmx.org@$version" >/dev/null
+mv "$dir"/htmx.org-*.tgz "$dir/htmx.tgz"
 got=sha512-$(openssl dgst -sha512 -binary "$dir/htmx.tgz" | openssl base64 -A)
 [ "$got" = "$tarball" ] || { echo "htmx.org $version has the hash $got, not $tarball" >&2; exit 1; }
 tar -xzf "$dir/htmx.tgz" -C "$dir"

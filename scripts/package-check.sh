@@ -15,7 +15,7 @@ for tool in debootstrap systemd-nspawn; do
 done
 
 # The base is kept: it is the same for every run.
-base=${FANMAIL_DEBIAN_ROOT:-/var/cache/fanmail/bookworm}
+base=/var/cache/fanmail/bookworm
 if [ ! -e "$base/.complete" ]; then
 	echo '· a fresh Debian'
 	rm -rf "$base"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the packages for Debian and Red Hat in bin/package: scripts/packages.sh [ARCH...], amd64 and arm64 by default.
-# PACKAGERS=deb makes those for Debian alone. The same commit gives the same bytes.
+# The same commit gives the same bytes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# -gt 0 ] || set -- amd64 arm64
@@ -32,7 +32,7 @@ scripts/notices.sh "$host" >"$out/THIRD-PARTY.txt"
 nfpm=$(go tool -n -modfile=tools/release/go.mod nfpm)
 for arch in "$@"; do
 	ln -sfn "linux_$arch" "$out/stage"
-	for packager in ${PACKAGERS:-deb rpm}; do
+	for packager in deb rpm; do
 		ARCH=$arch "$nfpm" package --config deploy/packages/nfpm.yaml --packager $packager --target "$out" >/dev/null
 	done
 done

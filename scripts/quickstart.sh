@@ -55,7 +55,7 @@ ZONE
 fi
 
 cd "$dir"
-timeout --kill-after=40 "${QUICKSTART_TIMEOUT:-180}" bash steps.sh &
+timeout --kill-after=40 180 bash steps.sh &
 pid=$!
 wait "$pid"
 pid=

@@ -14,7 +14,7 @@ mkdir -p "$units" "$root/usr/lib/fanmail" "$root/usr/bin"
 cp /usr/lib/systemd/system/*.target "$units/" 2>/dev/null || cp /lib/systemd/system/*.target "$units/"
 cp -r deploy/systemd/*.service deploy/systemd/*.target deploy/systemd/*.d "$units/"
 for program in lib/fanmail/publisher lib/fanmail/dispatcher lib/fanmail/ingest lib/fanmail/api bin/fanmail; do
-	install -m 755 /bin/true "$root/usr/$program"
+	command install -m 755 /bin/true "$root/usr/$program"
 done
 services=(fanmail-{publisher,dispatcher,ingest,api,maintain}.service)
 # systemd-analyze ends with 0 also if it found something.

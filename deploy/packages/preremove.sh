@@ -3,6 +3,7 @@
 set -e
 case $1 in
 remove | 0)
-	[ ! -d /run/systemd/system ] || systemctl --quiet disable --now fanmail.target 'fanmail-*.service' || true
+	[ ! -d /run/systemd/system ] || systemctl --quiet disable --now fanmail.target fanmail-publisher fanmail-dispatcher \
+		fanmail-ingest fanmail-api fanmail-maintain || true
 	;;
 esac

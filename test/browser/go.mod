@@ -2,6 +2,8 @@ module github.com/fanmail-dev/fanmail/test/browser
 
 go 1.26.0
 
+toolchain go1.26.8
+
 replace github.com/fanmail-dev/fanmail => ../..
 
 require (

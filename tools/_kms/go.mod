@@ -2,6 +2,8 @@ module github.com/fanmail-dev/fanmail/tools/kms
 
 go 1.26.0
 
+toolchain go1.26.8
+
 tool github.com/fanmail-dev/fanmail/tools/kms
 
 require (
