@@ -146,6 +146,7 @@ func TestAnEdgeRefusesRecipientsThatTheBucketDoesNotHave(t *testing.T) {
 	knows("anybody@example.net", true)
 	w.say(250, "RCPT TO:<robot+tag@example.com>")
 	w.say(250, "RCPT TO:<anybody@example.net>")
+	knows("nobody@example.com", false) // the bucket is full
 	w.say(550, "RCPT TO:<nobody@example.com>")
 
 	_, err := pool.Exec(t.Context(), `WITH gone AS (DELETE FROM fanmail.agents WHERE address = 'gone@example.com' RETURNING address, tenant_id)
