@@ -160,7 +160,7 @@ func TestACommandMayBeInterruptedAtAnyMoment(t *testing.T) {
 			life := tc.whole(t, tc.args(t))
 			args := tc.args(t) // anew: the first run may have more to do than later ones
 			for i := range parts {
-				moment := time.Duration((float64(i) + rand.Float64()) / parts * float64(life)) //nolint:gosec // any moment will do
+				moment := time.Duration((float64(i) + rand.Float64()) / parts * float64(life))
 				var out screen
 				c := command(t, &out, args...)
 				require.NoError(t, c.Start())
