@@ -7807,7 +7807,7 @@ type ClientInterface interface {
 
 	// DeleteTenant Delete a tenant, and erase all that it has after a grace period
 	//
-	// At once, its keys, members and portal links are refused, its agents take no mail and its intake messages are dead letters. What was accepted before is still delivered. When the grace period is over, all rows of the tenant are removed, its messages in the streams and its blobs. Until then restore-tenant undoes it. Roles: admin.
+	// For operators. At once, its keys, members and portal links are refused, its agents take no mail and its intake messages are dead letters. What was accepted before is still delivered. When the grace period is over, all rows of the tenant are removed, its messages in the streams and its blobs. Until then restore-tenant undoes it. Roles: admin.
 	//
 	// Corresponds with DELETE /v1/tenants/{id} (the `DeleteTenant` operationId).
 	DeleteTenant(ctx context.Context, id string, params *DeleteTenantParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -7846,7 +7846,7 @@ type ClientInterface interface {
 
 	// ChangeQuotaWithBody Change a tenant's quota
 	//
-	// What the tenant has above a new limit stays. Requests, tails and events follow the change at once. Rows that are older than a new number of days are deleted within minutes, for good. Roles: admin, write.
+	// For operators. What the tenant has above a new limit stays. Requests, tails and events follow the change at once. Rows that are older than a new number of days are deleted within minutes, for good. Roles: admin, write.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -7855,7 +7855,7 @@ type ClientInterface interface {
 
 	// ChangeQuota Change a tenant's quota
 	//
-	// What the tenant has above a new limit stays. Requests, tails and events follow the change at once. Rows that are older than a new number of days are deleted within minutes, for good. Roles: admin, write.
+	// For operators. What the tenant has above a new limit stays. Requests, tails and events follow the change at once. Rows that are older than a new number of days are deleted within minutes, for good. Roles: admin, write.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -7864,7 +7864,7 @@ type ClientInterface interface {
 
 	// RestoreTenant Restore a deleted tenant within its grace period
 	//
-	// A 409 if the tenant is not deleted, or if its grace period is over: see `due_at` of its erasure. Roles: admin.
+	// For operators. A 409 if the tenant is not deleted, or if its grace period is over: see `due_at` of its erasure. Roles: admin.
 	//
 	// Corresponds with POST /v1/tenants/{id}/restore (the `RestoreTenant` operationId).
 	RestoreTenant(ctx context.Context, id string, params *RestoreTenantParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -9348,7 +9348,7 @@ func (c *Client) CreateTenant(ctx context.Context, params *CreateTenantParams, b
 
 // DeleteTenant Delete a tenant, and erase all that it has after a grace period
 //
-// At once, its keys, members and portal links are refused, its agents take no mail and its intake messages are dead letters. What was accepted before is still delivered. When the grace period is over, all rows of the tenant are removed, its messages in the streams and its blobs. Until then restore-tenant undoes it. Roles: admin.
+// For operators. At once, its keys, members and portal links are refused, its agents take no mail and its intake messages are dead letters. What was accepted before is still delivered. When the grace period is over, all rows of the tenant are removed, its messages in the streams and its blobs. Until then restore-tenant undoes it. Roles: admin.
 //
 // Corresponds with DELETE /v1/tenants/{id} (the `DeleteTenant` operationId).
 func (c *Client) DeleteTenant(ctx context.Context, id string, params *DeleteTenantParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -9437,7 +9437,7 @@ func (c *Client) GetQuota(ctx context.Context, id string, reqEditors ...RequestE
 
 // ChangeQuotaWithBody Change a tenant's quota
 //
-// What the tenant has above a new limit stays. Requests, tails and events follow the change at once. Rows that are older than a new number of days are deleted within minutes, for good. Roles: admin, write.
+// For operators. What the tenant has above a new limit stays. Requests, tails and events follow the change at once. Rows that are older than a new number of days are deleted within minutes, for good. Roles: admin, write.
 //
 // Takes any type of body and a specified content type.
 //
@@ -9456,7 +9456,7 @@ func (c *Client) ChangeQuotaWithBody(ctx context.Context, id string, contentType
 
 // ChangeQuota Change a tenant's quota
 //
-// What the tenant has above a new limit stays. Requests, tails and events follow the change at once. Rows that are older than a new number of days are deleted within minutes, for good. Roles: admin, write.
+// For operators. What the tenant has above a new limit stays. Requests, tails and events follow the change at once. Rows that are older than a new number of days are deleted within minutes, for good. Roles: admin, write.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -9475,7 +9475,7 @@ func (c *Client) ChangeQuota(ctx context.Context, id string, body ChangeQuotaJSO
 
 // RestoreTenant Restore a deleted tenant within its grace period
 //
-// A 409 if the tenant is not deleted, or if its grace period is over: see `due_at` of its erasure. Roles: admin.
+// For operators. A 409 if the tenant is not deleted, or if its grace period is over: see `due_at` of its erasure. Roles: admin.
 //
 // Corresponds with POST /v1/tenants/{id}/restore (the `RestoreTenant` operationId).
 func (c *Client) RestoreTenant(ctx context.Context, id string, params *RestoreTenantParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -15443,7 +15443,7 @@ type ClientWithResponsesInterface interface {
 
 	// DeleteTenantWithResponse Delete a tenant, and erase all that it has after a grace period
 	//
-	// At once, its keys, members and portal links are refused, its agents take no mail and its intake messages are dead letters. What was accepted before is still delivered. When the grace period is over, all rows of the tenant are removed, its messages in the streams and its blobs. Until then restore-tenant undoes it. Roles: admin.
+	// For operators. At once, its keys, members and portal links are refused, its agents take no mail and its intake messages are dead letters. What was accepted before is still delivered. When the grace period is over, all rows of the tenant are removed, its messages in the streams and its blobs. Until then restore-tenant undoes it. Roles: admin.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -15488,7 +15488,7 @@ type ClientWithResponsesInterface interface {
 
 	// ChangeQuotaWithBodyWithResponse Change a tenant's quota
 	//
-	// What the tenant has above a new limit stays. Requests, tails and events follow the change at once. Rows that are older than a new number of days are deleted within minutes, for good. Roles: admin, write.
+	// For operators. What the tenant has above a new limit stays. Requests, tails and events follow the change at once. Rows that are older than a new number of days are deleted within minutes, for good. Roles: admin, write.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -15497,7 +15497,7 @@ type ClientWithResponsesInterface interface {
 
 	// ChangeQuotaWithResponse Change a tenant's quota
 	//
-	// What the tenant has above a new limit stays. Requests, tails and events follow the change at once. Rows that are older than a new number of days are deleted within minutes, for good. Roles: admin, write.
+	// For operators. What the tenant has above a new limit stays. Requests, tails and events follow the change at once. Rows that are older than a new number of days are deleted within minutes, for good. Roles: admin, write.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -15506,7 +15506,7 @@ type ClientWithResponsesInterface interface {
 
 	// RestoreTenantWithResponse Restore a deleted tenant within its grace period
 	//
-	// A 409 if the tenant is not deleted, or if its grace period is over: see `due_at` of its erasure. Roles: admin.
+	// For operators. A 409 if the tenant is not deleted, or if its grace period is over: see `due_at` of its erasure. Roles: admin.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -20556,7 +20556,7 @@ func (c *ClientWithResponses) CreateTenantWithResponse(ctx context.Context, para
 
 // DeleteTenantWithResponse Delete a tenant, and erase all that it has after a grace period
 //
-// At once, its keys, members and portal links are refused, its agents take no mail and its intake messages are dead letters. What was accepted before is still delivered. When the grace period is over, all rows of the tenant are removed, its messages in the streams and its blobs. Until then restore-tenant undoes it. Roles: admin.
+// For operators. At once, its keys, members and portal links are refused, its agents take no mail and its intake messages are dead letters. What was accepted before is still delivered. When the grace period is over, all rows of the tenant are removed, its messages in the streams and its blobs. Until then restore-tenant undoes it. Roles: admin.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -20631,7 +20631,7 @@ func (c *ClientWithResponses) GetQuotaWithResponse(ctx context.Context, id strin
 
 // ChangeQuotaWithBodyWithResponse Change a tenant's quota
 //
-// What the tenant has above a new limit stays. Requests, tails and events follow the change at once. Rows that are older than a new number of days are deleted within minutes, for good. Roles: admin, write.
+// For operators. What the tenant has above a new limit stays. Requests, tails and events follow the change at once. Rows that are older than a new number of days are deleted within minutes, for good. Roles: admin, write.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -20646,7 +20646,7 @@ func (c *ClientWithResponses) ChangeQuotaWithBodyWithResponse(ctx context.Contex
 
 // ChangeQuotaWithResponse Change a tenant's quota
 //
-// What the tenant has above a new limit stays. Requests, tails and events follow the change at once. Rows that are older than a new number of days are deleted within minutes, for good. Roles: admin, write.
+// For operators. What the tenant has above a new limit stays. Requests, tails and events follow the change at once. Rows that are older than a new number of days are deleted within minutes, for good. Roles: admin, write.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -20661,7 +20661,7 @@ func (c *ClientWithResponses) ChangeQuotaWithResponse(ctx context.Context, id st
 
 // RestoreTenantWithResponse Restore a deleted tenant within its grace period
 //
-// A 409 if the tenant is not deleted, or if its grace period is over: see `due_at` of its erasure. Roles: admin.
+// For operators. A 409 if the tenant is not deleted, or if its grace period is over: see `due_at` of its erasure. Roles: admin.
 //
 // Returns a wrapper object for the known response body format(s).
 //

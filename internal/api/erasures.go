@@ -48,15 +48,15 @@ func (s *server) erasureRoutes() {
 	register(s, anybody.needs(tenancy.Administer), huma.Operation{
 		OperationID: "get-erasure", Method: http.MethodGet, Path: "/v1/erasures/{id}", Summary: "Read an erasure: what was removed, and when",
 	}, s.getErasure)
-	register(s, operators.needs(tenancy.Administer), huma.Operation{
+	register(s, anybody.needs(tenancy.Administer), huma.Operation{
 		OperationID: "delete-tenant", Method: http.MethodDelete, Path: "/v1/tenants/{id}", DefaultStatus: http.StatusAccepted,
 		Summary: "Delete a tenant, and erase all that it has after a grace period",
-		Description: "At once, its keys, members and portal links are refused, its agents take no mail and its intake messages are dead letters. What was accepted before is still delivered. " +
+		Description: "For operators. At once, its keys, members and portal links are refused, its agents take no mail and its intake messages are dead letters. What was accepted before is still delivered. " +
 			"When the grace period is over, all rows of the tenant are removed, its messages in the streams and its blobs. Until then restore-tenant undoes it.",
 	}, s.deleteTenant)
-	register(s, operators.needs(tenancy.Administer), huma.Operation{
+	register(s, anybody.needs(tenancy.Administer), huma.Operation{
 		OperationID: "restore-tenant", Method: http.MethodPost, Path: "/v1/tenants/{id}/restore", Summary: "Restore a deleted tenant within its grace period",
-		Description: "A 409 if the tenant is not deleted, or if its grace period is over: see `due_at` of its erasure.",
+		Description: "For operators. A 409 if the tenant is not deleted, or if its grace period is over: see `due_at` of its erasure.",
 	}, s.restoreTenant)
 	register(s, tenants.needs(tenancy.Administer), huma.Operation{
 		OperationID: "delete-message", Method: http.MethodDelete, Path: "/v1/messages/{id}", DefaultStatus: http.StatusAccepted,
@@ -154,7 +154,21 @@ type deleteTenantInput struct {
 	Grace lifetime        `query:"grace" example:"24h" doc:"The time until the erasure begins, from 1m to 720h. Defaults to 168h, which is 7 days."`
 }
 
+// operatorOf returns an error if the caller is no operator: a 404 for another tenant's.
+func operatorOf(ctx context.Context, tenant events.TenantID) error {
+	if err := visible(ctx, tenant); err != nil {
+		return err
+	}
+	if !caller(ctx).Operator() {
+		return problem(http.StatusForbidden, "this operation needs an operator's key")
+	}
+	return nil
+}
+
 func (s *server) deleteTenant(ctx context.Context, in *deleteTenantInput) (*body[erasure.Erasure], error) {
+	if err := operatorOf(ctx, in.ID); err != nil {
+		return nil, err
+	}
 	grace, err := in.Grace.duration("query.grace")
 	if err != nil {
 		return nil, err
@@ -210,6 +224,9 @@ func notRestored(ctx context.Context, u *unit, tenant events.TenantID) error {
 }
 
 func (s *server) restoreTenant(ctx context.Context, in *tenantPath) (*body[tenancy.Tenant], error) {
+	if err := operatorOf(ctx, in.ID); err != nil {
+		return nil, err
+	}
 	var t tenancy.Tenant
 	err := s.change(ctx, func(u *unit) error {
 		if err := tenancy.Lock(ctx, u, in.ID); err != nil {

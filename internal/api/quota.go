@@ -85,9 +85,9 @@ func (s *server) quotaRoutes() {
 		OperationID: "get-quota", Method: http.MethodGet, Path: "/v1/tenants/{id}/quota", Summary: "Read a tenant's quota and its use",
 		Description: "A tenant's key reads the quota of its own tenant.",
 	}, s.getQuota)
-	register(s, operators, huma.Operation{
+	register(s, anybody, huma.Operation{
 		OperationID: "change-quota", Method: http.MethodPatch, Path: "/v1/tenants/{id}/quota", Summary: "Change a tenant's quota",
-		Description: "What the tenant has above a new limit stays. Requests, tails and events follow the change at once. Rows that are older than a new number of days are deleted within minutes, for good.",
+		Description: "For operators. What the tenant has above a new limit stays. Requests, tails and events follow the change at once. Rows that are older than a new number of days are deleted within minutes, for good.",
 	}, s.changeQuota)
 }
 
@@ -180,6 +180,12 @@ func (s *server) keptWithin(b *quotaChange) error {
 }
 
 func (s *server) changeQuota(ctx context.Context, in *changeQuotaInput) (*body[quota], error) {
+	if err := visible(ctx, in.ID); err != nil {
+		return nil, err
+	}
+	if !caller(ctx).Operator() {
+		return nil, problem(http.StatusForbidden, "this operation needs an operator's key")
+	}
 	var set tenancy.Quota
 	err := s.change(ctx, func(u *unit) (err error) {
 		if err := tenancy.Lock(ctx, u, in.ID); err != nil {

@@ -904,7 +904,7 @@ export interface paths {
         post?: never;
         /**
          * Delete a tenant, and erase all that it has after a grace period
-         * @description At once, its keys, members and portal links are refused, its agents take no mail and its intake messages are dead letters. What was accepted before is still delivered. When the grace period is over, all rows of the tenant are removed, its messages in the streams and its blobs. Until then restore-tenant undoes it. Roles: admin.
+         * @description For operators. At once, its keys, members and portal links are refused, its agents take no mail and its intake messages are dead letters. What was accepted before is still delivered. When the grace period is over, all rows of the tenant are removed, its messages in the streams and its blobs. Until then restore-tenant undoes it. Roles: admin.
          */
         delete: operations["delete-tenant"];
         options?: never;
@@ -935,7 +935,7 @@ export interface paths {
         head?: never;
         /**
          * Change a tenant's quota
-         * @description What the tenant has above a new limit stays. Requests, tails and events follow the change at once. Rows that are older than a new number of days are deleted within minutes, for good. Roles: admin, write.
+         * @description For operators. What the tenant has above a new limit stays. Requests, tails and events follow the change at once. Rows that are older than a new number of days are deleted within minutes, for good. Roles: admin, write.
          */
         patch: operations["change-quota"];
         trace?: never;
@@ -951,7 +951,7 @@ export interface paths {
         put?: never;
         /**
          * Restore a deleted tenant within its grace period
-         * @description A 409 if the tenant is not deleted, or if its grace period is over: see `due_at` of its erasure. Roles: admin.
+         * @description For operators. A 409 if the tenant is not deleted, or if its grace period is over: see `due_at` of its erasure. Roles: admin.
          */
         post: operations["restore-tenant"];
         delete?: never;
