@@ -371,10 +371,16 @@ func (e *examination) room(ctx context.Context, js jetstream.JetStream, c NATS, 
 	for _, want := range wanted {
 		ours[want.Name] = true
 	}
-	for name := range ours {
-		if _, err := js.Stream(ctx, name); err == nil {
+	// Asking for each by its name needs rights that the API's user lacks.
+	names := js.StreamNames(ctx)
+	for name := range names.Name() {
+		if ours[name] {
 			have++
 		}
+	}
+	if err := names.Err(); err != nil {
+		e.add("broker's limits", FindingFail, "see the broker's log", "can't list the account's streams: %w", err)
+		return fix
 	}
 	l := account.Limits
 	if l.MaxStreams > 0 && account.Streams+len(ours)-have > l.MaxStreams {
