@@ -71,6 +71,7 @@ vulns: ## check all modules against the Go vulnerability database, if it can be 
 # not: without it, all say the same.
 lint: ## run golangci-lint, and actionlint on the workflows
 	@go tool -modfile=tools/actionlint.mod actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
+	@! grep -nE 'uses: [^.]' .github/workflows/*.yml | grep -vE '@[0-9a-f]{40} # v[0-9.]+$$' || { echo 'pin these actions by commit: a tag can be moved' >&2; exit 1; }
 	@lint=$$(go tool -n -modfile=tools/go.mod golangci-lint); root=$$PWD; set -e; \
 	for module in $(LINTED); do (cd $$module && "$$lint" run --config "$$root/.golangci.yml" ./...); done
 
