@@ -48,7 +48,7 @@ func TestDockerfile(t *testing.T) {
 	require.NoError(t, err)
 	stages, breaches := lint(t, text)
 	require.Empty(t, breaches)
-	last := stages[len(stages)-1]
+	last, licences := stages[len(stages)-1], false
 	require.Contains(t, last.BaseName, "distroless/static")
 	var user string
 	for _, c := range last.Commands {
@@ -56,8 +56,12 @@ func TestDockerfile(t *testing.T) {
 		if u, ok := c.(*instructions.UserCommand); ok {
 			user = u.User
 		}
+		if c, ok := c.(*instructions.CopyCommand); ok {
+			licences = licences || c.DestPath == "/usr/share/doc/fanmail/"
+		}
 	}
 	require.Regexp(t, `^[1-9][0-9]*:[1-9][0-9]*$`, user, "a number, or runAsNonRoot can't tell")
+	require.True(t, licences, "the image has the licences of what it contains")
 
 	_, breaches = lint(t, []byte("from scratch as X\nMAINTAINER me\nENTRYPOINT /bin/x\n"))
 	require.NotEmpty(t, breaches, "the linter can find fault")
@@ -87,10 +91,14 @@ func TestTheImagesContextHasAllThatIsBuilt(t *testing.T) {
 	require.NoError(t, err)
 	files := strings.Fields(string(out))
 	require.Greater(t, len(files), 200)
-	for _, f := range append(files, root+"/go.mod", root+"/go.sum", root+"/deploy/build.sh") {
+	for _, f := range files {
 		rel, err := filepath.Rel(root, f)
 		require.NoError(t, err)
 		require.False(t, ignored(rel), "the builder needs %s", rel)
+	}
+	for _, f := range []string{"go.mod", "go.sum", "LICENSE", "deploy/build.sh", "scripts/notices.sh", "internal/console/assets/htmx.LICENSE"} {
+		require.FileExists(t, filepath.Join(root, f))
+		require.False(t, ignored(f), "the builder needs %s", f)
 	}
 	for _, f := range []string{"test/e2e/rig_test.go", "internal/app/process_test.go", ".git/config", "docs/explanation/design.md", "deploy/chart/values.yaml"} {
 		require.True(t, ignored(f), f)
