@@ -21,11 +21,12 @@ PARALLEL ?= $(shell echo $$((1 + $$(getconf _NPROCESSORS_ONLN))))
 RACE ?=
 
 # The race detector takes minutes, so it runs where it can find something: over the packages whose own code starts a
-# goroutine or guards what several share. Of the tests of commands and of test/e2e, which mostly start processes, it runs
-# those with several of our goroutines in their own process. The packages of servers have the most tests, and mostly share
-# what net/http and the SMTP server share: RACE_ALL=1 takes them too, each night.
-UNRACED := $(if $(RACE_ALL),^$$,/internal/(api|app|blobs|console|ingest)$$)
+# goroutine or guards what several share. With each change these are the engine's. RACE_ALL=1, each night, takes those of
+# servers too, and of the tests of commands and of test/e2e, which mostly start processes, those with several of our
+# goroutines in their own process.
 SHARES := ^\s*go [a-z(]|"sync(/atomic)?"|"golang.org/x/sync/
+ENGINE := /(fanout|outbox|subscribers|internal/(agentwebhook|attempt|dispatch|engine|relay|replay|stream|usage))(/|$$)
+RACED := $(if $(RACE_ALL),.,$(ENGINE))
 RACED_COMMANDS := Listen|Sent|Copies|Seen|Forwarded|Developer|Assistant|TheDemo
 RACED_E2E := TestMailThatNobodyWouldWriteArrives
 
@@ -48,9 +49,10 @@ test: setup ## vet and test everything, module by module
 	@set -e; export FANMAIL_TEST_DATABASE_URL="$${FANMAIL_TEST_DATABASE_URL:-$$FANMAIL_DATABASE_URL}"; \
 	test="go test -vet=off -p $(PARALLEL) -parallel $(PARALLEL) -timeout 30m"; packages=./...; fresh=; \
 	$(if $(RACE),raced="env CGO_ENABLED=1 GOFLAGS= $$test -race"; all="$$(go list -f '{{.Dir}}' ./... | sort)"; \
-		shares="$$(grep -lE '$(SHARES)' $$(go list -f '{{$$d := .Dir}}{{range .GoFiles}}{{$$d}}/{{.}} {{end}}' ./...) | xargs -n1 dirname | sort -u | grep -v /cmd/ | grep -vE '$(UNRACED)')"; \
-		echo "· .: go test -race"; $$raced $$shares; $$raced -run '$(RACED_COMMANDS)' ./cmd/fanmail; \
-		echo "· test/e2e: go test -race"; (cd test/e2e && $$raced -count=1 -run '$(RACED_E2E)' .); \
+		shares="$$(grep -lE '$(SHARES)' $$(go list -f '{{$$d := .Dir}}{{range .GoFiles}}{{$$d}}/{{.}} {{end}}' ./...) | xargs -n1 dirname | sort -u | grep -v /cmd/ | grep -E '$(RACED)')"; \
+		echo "· .: go test -race"; $$raced $$shares; \
+		$(if $(RACE_ALL),$$raced -run '$(RACED_COMMANDS)' ./cmd/fanmail; \
+		echo "· test/e2e: go test -race"; (cd test/e2e && $$raced -count=1 -run '$(RACED_E2E)' .);) \
 		packages="$$(printf '%s\n' "$$all" | grep -vxF "$$shares") $(shell grep -rl --include=*_test.go '^//go:build !race' *.go [a-z]*/ | xargs -n1 dirname | sort -u | sed 's|^|./|')";) \
 	for module in $(MODULES); do \
 		if [ -n "$(VET)" ]; then echo "· $$module: go vet"; (cd $$module && go vet ./...); fi; \
@@ -72,7 +74,7 @@ vulns: ## check all modules against the Go vulnerability database, if it can be 
 lint: ## run golangci-lint, and actionlint on the workflows
 	@go tool -modfile=tools/actionlint.mod actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
 	@! grep -nE 'uses: [^.]' .github/workflows/*.yml | grep -vE '@[0-9a-f]{40} # v[0-9.]+$$' || { echo 'pin these actions by commit: a tag can be moved' >&2; exit 1; }
-	@lint=$$(go tool -n -modfile=tools/go.mod golangci-lint); root=$$PWD; set -e; \
+	@lint=$$(go tool -n -modfile=tools/go.mod golangci-lint); root=$$PWD; set -e; "$$lint" config verify; \
 	for module in $(LINTED); do (cd $$module && "$$lint" run --config "$$root/.golangci.yml" ./...); done
 
 compat: ## compare the contracts with those of the last release: API, events, signatures, Go, metrics, settings, commands, chart
