@@ -43,7 +43,7 @@ func TestReplicasShareThePartitionsAndHandThemOver(t *testing.T) {
 	}
 	r.relay()
 	stopA := r.dispatcher()
-	require.Eventually(t, func() bool { o := r.owners(); return len(o) == 1 && o[""] == 0 }, 30*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { o := r.owners(); return len(o) == 1 && o[""] == 0 }, 3*time.Minute, 20*time.Millisecond)
 	r.insert(100)
 	stopB := r.dispatcher()
 	require.Eventually(t, func() bool {
@@ -54,7 +54,7 @@ func TestReplicasShareThePartitionsAndHandThemOver(t *testing.T) {
 			}
 		}
 		return len(o) == 2
-	}, 60*time.Second, 20*time.Millisecond, "halves: %v", r.owners())
+	}, 3*time.Minute, 20*time.Millisecond, "halves: %v", r.owners())
 	r.insert(100)
 	stopA()
 	require.Eventually(t, func() bool {
@@ -64,7 +64,7 @@ func TestReplicasShareThePartitionsAndHandThemOver(t *testing.T) {
 			}
 		}
 		return false
-	}, 60*time.Second, 20*time.Millisecond, "all with the one that is left")
+	}, 3*time.Minute, 20*time.Millisecond, "all with the one that is left")
 	r.insert(100)
 	r.settles(map[string]int{"delivered": 300 * hooks})
 	require.Equal(t, 300*hooks, r.sink.Count(), "moving partitions sends nothing twice")
