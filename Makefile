@@ -102,9 +102,11 @@ bench-smtp: setup ## compare the acceptance of mail with Postfix's; needs root, 
 	@cd test/bench && go run . smtp
 
 chaos: setup ## inject faults for two minutes, then check that no event was lost
+	@scripts/faketime.sh
 	@go -C test/chaos run . --seed 1
 
 chaos-long: setup ## run chaos for half an hour, with a random seed and the default leases
+	@scripts/faketime.sh
 	@go -C test/chaos run . --long
 
 soak: setup ## run 300 deliveries a second for an hour while partitions rotate; memory and disk use must stay constant

@@ -7,6 +7,7 @@ out=$PWD/docs/pictures/terminal.svg
 mkdir -p "$(dirname "$out")" bin
 go -C test/browser build -trimpath -o "$PWD/bin/terminal" ./terminal
 
+unset MAKEFLAGS MAKELEVEL MFLAGS # the recorded make was not started by another
 work=$(mktemp -d)
 chmod 755 "$work" # the user of the Postgres process needs access
 trap 'rm -rf "$work"' EXIT

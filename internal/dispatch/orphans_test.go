@@ -29,8 +29,7 @@ func (l *handedOut) rescues(t *testing.T, owner any, leasedUntil string, own boo
 	}
 	in := newInbox(l.partition, tenure, l.d.clock.latest())
 	l.d.inboxes[l.partition].Store(in)
-	_, err := l.d.rescue(ctx, l.partition)
-	require.NoError(t, err)
+	require.NoError(t, l.d.rescue(ctx, l.partition))
 	require.NoError(t, l.d.pool.QueryRow(ctx, `SELECT NOT leased AND next_retry_at <= now() FROM fanmail.webhook_subscriber_deliveries`).Scan(&due))
 	return due
 }

@@ -69,17 +69,17 @@ func (d *Dispatcher) ownedPartitions() (owned []int) {
 }
 
 func (d *Dispatcher) rescueLogged(ctx context.Context, partition int) {
-	if _, err := d.rescue(ctx, partition); err != nil && ctx.Err() == nil {
+	if err := d.rescue(ctx, partition); err != nil && ctx.Err() == nil {
 		d.log.Warn("pending deliveries can't be searched for", zap.Int("partition", partition), zap.Error(err))
 	}
 }
 
 // rescue tells the scheduler of every webhook of a partition that has pending
-// rows. It returns how many of them have due rows that may be fetched now.
-func (d *Dispatcher) rescue(ctx context.Context, partition int) (due int, err error) {
+// rows.
+func (d *Dispatcher) rescue(ctx context.Context, partition int) error {
 	found, err := subscribers.FindPending(ctx, d.pool, partition)
 	if err != nil {
-		return 0, fmt.Errorf("search partition %d: %w", partition, err)
+		return fmt.Errorf("search partition %d: %w", partition, err)
 	}
 	pushed := found[:0] // those whose rows dispatchers lease
 	for _, f := range found {
@@ -101,17 +101,14 @@ func (d *Dispatcher) rescue(ctx context.Context, partition int) (due int, err er
 		}
 		w := scheduled(e)
 		d.input(func(s *scheduler.Scheduler, now scheduler.Now) {
-			if f.Next <= now.Latest && w.Status != scheduler.Disabled && !s.HeldBack(now, w.ID) {
-				due++
-			}
 			s.Due(now, &w, f.Next)
 		})
 	}
 	if in := d.inboxes[partition].Load(); in != nil {
 		if err := d.takeOrphans(ctx, in, pushed); err != nil {
-			return due, err
+			return err
 		}
-		return due, d.unheard(ctx, in, pushed)
+		return d.unheard(ctx, in, pushed)
 	}
-	return due, nil
+	return nil
 }

@@ -70,19 +70,14 @@ func (d *Dispatcher) Round(ctx context.Context) error {
 	return nil
 }
 
-// attemptDue attempts what is due until a search finds nothing more.
+// attemptDue attempts what is due until a search has led to nothing more. What is due and has to wait may be waiting for
+// as long as the round lasts, such as a strict line for an event that is not fanned out.
 func (d *Dispatcher) attemptDue(ctx context.Context) error {
-	for {
-		due := 0
+	for before := d.leased(); ; {
 		for _, p := range d.ownedPartitions() {
-			n, err := d.rescue(ctx, p)
-			if err != nil {
+			if err := d.rescue(ctx, p); err != nil {
 				return err
 			}
-			due += n
-		}
-		if due == 0 && d.settled() {
-			return nil
 		}
 		for !d.settled() {
 			select {
@@ -91,7 +86,18 @@ func (d *Dispatcher) attemptDue(ctx context.Context) error {
 			case <-d.changed:
 			}
 		}
+		now := d.leased()
+		if now == before {
+			return nil
+		}
+		before = now
 	}
+}
+
+func (d *Dispatcher) leased() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.sched.Leased()
 }
 
 // settled says that nothing that may go now is left, in lanes or unrecorded.

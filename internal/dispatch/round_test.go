@@ -4,8 +4,12 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/events"
@@ -86,9 +90,34 @@ func TestARoundLeavesWhatLanesHoldBackInTheTable(t *testing.T) {
 	require.Zero(t, leased, "what was held back is due, not leased")
 }
 
+// busy makes Postgres slow in a search for rows, and slower in leasing them.
+type busy struct{}
+
+func (busy) TraceBatchStart(ctx context.Context, _ *pgx.Conn, d pgx.TraceBatchStartData) context.Context {
+	took := 10 * time.Millisecond
+	if strings.Contains(d.Batch.QueuedQueries[0].SQL, "SKIP LOCKED") {
+		took = 500 * time.Millisecond
+	}
+	<-time.After(took)
+	return ctx
+}
+
+func (busy) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	return ctx
+}
+func (busy) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData)     {}
+func (busy) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQueryData) {}
+func (busy) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData)     {}
+
 func TestAnEarlierEventThatIsNotFannedOutDoesNotBlockARound(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
+	config := r.pool.Config()
+	config.ConnConfig.Tracer = busy{}
+	pool, err := pgxpool.NewWithConfig(r.ctx(), config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	r.pool = pool
 	r.exec(`INSERT INTO fanmail.strict_tenants SELECT id FROM fanmail.tenants ON CONFLICT DO NOTHING`)
 	w := r.webhook("/strict", strict)
 	r.insert(3)

@@ -88,6 +88,7 @@ func (s *Scheduler) Fetched(now Now, results []FetchResult) {
 func (s *Scheduler) fetched(l *lane, r FetchResult, now Now) {
 	hint := l.fetch.hint
 	l.fetch.state, l.fetch.hint = fetchIdle, 0
+	s.leased += r.Rows
 	if r.Next != FetchFailed {
 		l.fetch.due = r.Next
 	}

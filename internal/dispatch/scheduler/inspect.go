@@ -111,8 +111,12 @@ func (s *Scheduler) Unrecorded(partition int) int {
 	return n
 }
 
+// Leased counts the rows that fetches have leased since [New].
+func (s *Scheduler) Leased() int { return s.leased }
+
 // Settled says that nothing is left to do now: no attempt is in flight, no row
-// is being written, and what is due is held back; see [Scheduler.HeldBack].
+// is being written, and what is due has to wait: its lane rests or is disabled,
+// or its strict line waits for an earlier event.
 func (s *Scheduler) Settled(now Now) bool {
 	if s.flying > 0 || s.fetching > 0 || len(s.held) > s.queued {
 		return false
@@ -184,11 +188,4 @@ func (s *Scheduler) Inspect(now Now, id events.WebhookID) (Lane, bool) {
 		out.State = LaneActive
 	}
 	return out, true
-}
-
-// HeldBack says that the webhook's due rows have to wait: its lane rests or is
-// disabled, or its strict line waits for an earlier event.
-func (s *Scheduler) HeldBack(now Now, id events.WebhookID) bool {
-	l := s.lanes[id]
-	return l != nil && l.heldBack(now.Time)
 }

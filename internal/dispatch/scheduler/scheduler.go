@@ -50,6 +50,7 @@ type Scheduler struct {
 
 	wanted   queue[*lane] // lanes to fetch for; those no longer fetchWanted are skipped
 	fetching int          // lanes of the fetch that is running; 0: none runs
+	leased   int          // rows of all fetches
 
 	wakeAt  time.Time // the last Wake's
 	evictAt time.Time
