@@ -185,7 +185,12 @@ func inboxes(process string) string { return "_INBOX_" + process }
 
 // options returns the options of a process's connection.
 func (c *NATS) options(name string, log *zap.Logger) []nats.Option {
-	reached := func(*nats.Conn) { log.Info("reached the broker") }
+	reached := func(nc *nats.Conn) {
+		log.Info("reached the broker")
+		if v := nc.ConnectedServerVersion(); stream.Older(v, stream.Oldest) {
+			log.Warn("the broker is too old; it can stop at any time", zap.String("version", v), zap.String("needs", stream.Oldest))
+		}
+	}
 	last := ""
 	opts := []nats.Option{
 		nats.Name("fanmail-" + name),

@@ -311,8 +311,8 @@ func (e *examination) broker(ctx context.Context, c NATS, process string) {
 		e.add("broker", FindingFail, "raise max_payload in its configuration", "accepts messages of %d bytes; Fanmail needs %d", got, stream.MinMessageBytes)
 		return
 	}
-	if v := nc.ConnectedServerVersion(); older(v, 2, 12) {
-		e.add("broker", FindingFail, "upgrade to NATS 2.12 or later", "is NATS %s", v)
+	if v := nc.ConnectedServerVersion(); stream.Older(v, stream.Oldest) {
+		e.add("broker", FindingFail, "upgrade to NATS "+stream.Oldest+" or later", "is NATS %s", v)
 		return
 	}
 	js, err := stream.Open(nc, c.apiPrefix())
@@ -449,14 +449,4 @@ func (e *examination) skew(check string, ahead time.Duration) {
 	default:
 		e.add(check, FindingOK, "", "agrees with this machine's")
 	}
-}
-
-// older says whether a version such as 2.11.3 is before major.minor. It is false
-// for a version that it cannot parse.
-func older(version string, major, minor int) bool {
-	var a, b int
-	if n, _ := fmt.Sscanf(version, "%d.%d", &a, &b); n != 2 {
-		return false
-	}
-	return a < major || a == major && b < minor
 }

@@ -33,12 +33,15 @@ func SequenceAt(ctx context.Context, js jetstream.JetStream, name string, t time
 // Rewind sets a durable consumer to a sequence of its stream while processes use it. It
 // pauses the consumer, waits for outstanding acknowledgements, resets the consumer and
 // resumes it. Without the wait, a late acknowledgement would count for the message's next
-// delivery. The server must be 2.14 or later. Rewind calls step, if not nil, with a text
+// delivery. The server must be [ResetFrom] or later. Rewind calls step, if not nil, with a text
 // before each step. It returns the last sequence that the consumer had delivered: the
 // messages up to it come again.
 func Rewind(ctx context.Context, js jetstream.JetStream, name, consumer string, to uint64, step func(string)) (before uint64, err error) {
 	if step == nil {
 		step = func(string) {}
+	}
+	if v := js.Conn().ConnectedServerVersion(); Older(v, ResetFrom) {
+		return 0, fmt.Errorf("reset consumer %s: the broker is NATS %s, and a reset needs %s or later; without one, delete the consumer: dispatchers create it at the stream's beginning", consumer, v, ResetFrom)
 	}
 	step("pausing consumer " + consumer)
 	if _, err := js.PauseConsumer(ctx, name, consumer, time.Now().Add(10*time.Minute)); err != nil {
@@ -59,7 +62,7 @@ func Rewind(ctx context.Context, js jetstream.JetStream, name, consumer string, 
 	}
 	step(fmt.Sprintf("setting it to sequence %d", to))
 	if _, err := js.ResetConsumerToSequence(ctx, name, consumer, to); err != nil {
-		return before, fmt.Errorf("reset consumer %s (this needs NATS 2.14 or later): %w", consumer, err)
+		return before, fmt.Errorf("reset consumer %s: %w", consumer, err)
 	}
 	return before, nil
 }
