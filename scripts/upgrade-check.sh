@@ -17,12 +17,12 @@ die() { echo "upgrade-check: $kind: $*" >&2; exit 1; }
 # The next version has the same programs; each of its settings' files has one more line.
 mkdir -p "$next/bin/package"
 cp -r deploy LICENSE CHANGELOG.md "$next/"
-cp -r bin/package/completions bin/package/man "$next/bin/package/"
+cp -r bin/package/completions bin/package/man bin/package/THIRD-PARTY.txt "$next/bin/package/"
 ln -s "$PWD/bin/package/linux_$arch" "$next/bin/package/stage"
 for settings in "$next"/deploy/systemd/env/*.env; do echo '# of the next version' >>"$settings"; done
 nfpm=$(go tool -n -modfile=tools/release/go.mod nfpm)
 for kind in deb rpm; do
-	(cd "$next" && VERSION=99.0.0 ARCH=$arch "$nfpm" package --config deploy/packages/nfpm.yaml --packager $kind --target "$next") >/dev/null
+	(cd "$next" && VERSION=99.0.0 ARCH=$arch "$nfpm" package --config deploy/packages/nfpm.yaml --packager $kind --target "$next") >"$next/nfpm.txt" 2>&1 || { cat "$next/nfpm.txt" >&2; die 'the next version has no package'; }
 done
 
 # No package in a Debian provides what the rpm recommends.
@@ -35,8 +35,7 @@ written() { # what an operator writes
 }
 installed() { # VERSION
 	local found
-	found=$(chroot "$root" systemd-analyze verify --man=no fanmail.target fanmail-{publisher,dispatcher,ingest,api,maintain}.service 2>&1)
-	[ -z "$found" ] || die "systemd-analyze verify: $found"
+	found=$(chroot "$root" systemd-analyze verify --man=no fanmail.target fanmail-{publisher,dispatcher,ingest,api,maintain}.service 2>&1) && [ -z "$found" ] || die "systemd-analyze verify: $found"
 	[ "$(stat -c '%a %U:%G' "$etc/credentials" "$etc"/credentials/* | sort -u)" = '700 root:root' ] || die 'others may read credentials'
 	[ "$(stat -c '%a %U:%G' "$etc"/*.env "$root"/usr/lib/systemd/system/fanmail-*.service | sort -u)" = '644 root:root' ] || die 'settings or units have other rights'
 	chroot "$root" fanmail version | grep -q '^fanmail ' || die 'the command does not run'
