@@ -6,8 +6,8 @@ import (
 )
 
 const (
-	// Oldest is the oldest version of NATS that works: in 2.12.0 to 2.12.2 a read of a stream beside a write can lock the
-	// stream until the server is started again.
+	// Oldest is the oldest version of NATS that works: before it, a read of a stream beside a write can lock the stream
+	// until the server is started again.
 	Oldest = "2.12.3"
 	// ResetFrom is the first version that can set a consumer to a sequence.
 	ResetFrom = "2.14.0"
