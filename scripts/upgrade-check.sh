@@ -13,6 +13,7 @@ command -v rpm >/dev/null || {
 next=$(mktemp -d)
 trap 'rm -rf "$next"' EXIT
 die() { echo "upgrade-check: $kind: $*" >&2; exit 1; }
+quiet() { "$@" >"$next/said.txt" 2>&1 || { cat "$next/said.txt" >&2; die "$*"; }; } # says something if it fails
 
 # The next version has the same programs; each of its settings' files has one more line.
 mkdir -p "$next/bin/package"
@@ -22,11 +23,11 @@ ln -s "$PWD/bin/package/linux_$arch" "$next/bin/package/stage"
 for settings in "$next"/deploy/systemd/env/*.env; do echo '# of the next version' >>"$settings"; done
 nfpm=$(go tool -n -modfile=tools/release/go.mod nfpm)
 for kind in deb rpm; do
-	(cd "$next" && VERSION=99.0.0 ARCH=$arch "$nfpm" package --config deploy/packages/nfpm.yaml --packager $kind --target "$next") >"$next/nfpm.txt" 2>&1 || { cat "$next/nfpm.txt" >&2; die 'the next version has no package'; }
+	quiet env -C "$next" VERSION=99.0.0 ARCH="$arch" "$nfpm" package --config deploy/packages/nfpm.yaml --packager $kind --target "$next"
 done
 
 # No package in a Debian provides what the rpm recommends.
-rpmed() { rpm --root "$root" --nodeps "$@" 2>"$next/rpm.txt" || { cat "$next/rpm.txt" >&2; die "rpm $*"; }; }
+rpmed() { quiet rpm --root "$root" --nodeps "$@"; }
 etc=$root/etc/fanmail
 
 written() { # what an operator writes
@@ -58,16 +59,16 @@ gone() {
 kind=deb
 cp bin/package/fanmail_*_"$arch".deb "$root/old.deb"
 cp "$next"/*.deb "$root/next.deb"
-chroot "$root" dpkg --install old.deb >/dev/null
+quiet chroot "$root" dpkg --install old.deb
 installed
 written
-chroot "$root" dpkg --install --force-confdef --force-confold next.deb >/dev/null 2>&1
+quiet chroot "$root" dpkg --install --force-confdef --force-confold next.deb
 installed
 upgraded "$etc/ingest.env.dpkg-dist"
-chroot "$root" dpkg --remove fanmail >/dev/null 2>&1
+quiet chroot "$root" dpkg --remove fanmail
 gone
 kept "$etc/ingest.env"
-chroot "$root" dpkg --purge fanmail >/dev/null
+quiet chroot "$root" dpkg --purge fanmail
 [ ! -e "$etc" ] || die "the purge leaves $etc"
 
 kind=rpm

@@ -154,17 +154,6 @@ type deleteTenantInput struct {
 	Grace lifetime        `query:"grace" example:"24h" doc:"The time until the erasure begins, from 1m to 720h. Defaults to 168h, which is 7 days."`
 }
 
-// operatorOf returns an error if the caller is no operator: a 404 for another tenant's.
-func operatorOf(ctx context.Context, tenant events.TenantID) error {
-	if err := visible(ctx, tenant); err != nil {
-		return err
-	}
-	if !caller(ctx).Operator() {
-		return problem(http.StatusForbidden, "this operation needs an operator's key")
-	}
-	return nil
-}
-
 func (s *server) deleteTenant(ctx context.Context, in *deleteTenantInput) (*body[erasure.Erasure], error) {
 	if err := operatorOf(ctx, in.ID); err != nil {
 		return nil, err

@@ -99,6 +99,17 @@ func visible(ctx context.Context, of events.TenantID) error {
 	return nil
 }
 
+// operatorOf returns an error if the caller is no operator: a 404 for another tenant's.
+func operatorOf(ctx context.Context, tenant events.TenantID) error {
+	if err := visible(ctx, tenant); err != nil {
+		return err
+	}
+	if !caller(ctx).Operator() {
+		return problem(http.StatusForbidden, "this operation needs an operator's key")
+	}
+	return nil
+}
+
 func (s *server) getQuota(ctx context.Context, in *tenantPath) (*body[quota], error) {
 	if err := visible(ctx, in.ID); err != nil {
 		return nil, err
@@ -180,11 +191,8 @@ func (s *server) keptWithin(b *quotaChange) error {
 }
 
 func (s *server) changeQuota(ctx context.Context, in *changeQuotaInput) (*body[quota], error) {
-	if err := visible(ctx, in.ID); err != nil {
+	if err := operatorOf(ctx, in.ID); err != nil {
 		return nil, err
-	}
-	if !caller(ctx).Operator() {
-		return nil, problem(http.StatusForbidden, "this operation needs an operator's key")
 	}
 	var set tenancy.Quota
 	err := s.change(ctx, func(u *unit) (err error) {

@@ -73,7 +73,8 @@ func (d *Dispatcher) Round(ctx context.Context) error {
 // attemptDue attempts what is due until a search has led to nothing more. What is due and has to wait may be waiting for
 // as long as the round lasts, such as a strict line for an event that is not fanned out.
 func (d *Dispatcher) attemptDue(ctx context.Context) error {
-	for before := d.leased(); ; {
+	for {
+		before := d.leased()
 		for _, p := range d.ownedPartitions() {
 			if err := d.rescue(ctx, p); err != nil {
 				return err
@@ -86,11 +87,9 @@ func (d *Dispatcher) attemptDue(ctx context.Context) error {
 			case <-d.changed:
 			}
 		}
-		now := d.leased()
-		if now == before {
+		if d.leased() == before {
 			return nil
 		}
-		before = now
 	}
 }
 

@@ -48,20 +48,21 @@ func TestDockerfile(t *testing.T) {
 	require.NoError(t, err)
 	stages, breaches := lint(t, text)
 	require.Empty(t, breaches)
-	last, licences := stages[len(stages)-1], false
+	last := stages[len(stages)-1]
 	require.Contains(t, last.BaseName, "distroless/static")
 	var user string
+	var copied []string
 	for _, c := range last.Commands {
 		require.NotEqual(t, "RUN", strings.ToUpper(c.Name()), "the image has no shell")
-		if u, ok := c.(*instructions.UserCommand); ok {
-			user = u.User
-		}
-		if c, ok := c.(*instructions.CopyCommand); ok {
-			licences = licences || c.DestPath == "/usr/share/doc/fanmail/"
+		switch c := c.(type) {
+		case *instructions.UserCommand:
+			user = c.User
+		case *instructions.CopyCommand:
+			copied = append(copied, c.DestPath)
 		}
 	}
 	require.Regexp(t, `^[1-9][0-9]*:[1-9][0-9]*$`, user, "a number, or runAsNonRoot can't tell")
-	require.True(t, licences, "the image has the licences of what it contains")
+	require.Contains(t, copied, "/usr/share/doc/fanmail/", "the image has the licences of what it contains")
 
 	_, breaches = lint(t, []byte("from scratch as X\nMAINTAINER me\nENTRYPOINT /bin/x\n"))
 	require.NotEmpty(t, breaches, "the linter can find fault")
