@@ -31,6 +31,9 @@ const (
 // publish makes one attempt at a broker. A kept connection that ended meanwhile costs no attempt: the message is published
 // once more over a new one, and JetStream knows it by its id.
 func (k *brokers) publish(ctx context.Context, r *Request, start time.Time) Result {
+	// Written before the first try alone: its client may still read the headers when the second begins.
+	Complete(r.Header, k.owns.userAgent)
+	AddMessageID(r.Header)
 	result, lost := k.once(ctx, r, start)
 	if lost {
 		result, _ = k.once(ctx, r, start)
@@ -69,8 +72,6 @@ func (k *brokers) once(ctx context.Context, r *Request, start time.Time) (result
 	if err != nil {
 		return Unsent(err, start), false
 	}
-	Complete(r.Header, k.owns.userAgent)
-	AddMessageID(r.Header)
 	connected := time.Now()
 	ack, err := b.publish(ctx, &nats.Msg{Subject: r.Endpoint.subject, Header: nats.Header(r.Header), Data: body})
 	switch {
