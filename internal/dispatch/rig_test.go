@@ -42,6 +42,7 @@ type rig struct {
 	sink   *sink.Sink
 	tenant events.TenantID
 	log    *zap.Logger
+	drain  time.Duration // of dispatchers that are stopped
 }
 
 func newRig(t *testing.T) *rig {
@@ -54,7 +55,7 @@ func newRig(t *testing.T) *rig {
 // newRigAt works with a broker as it is, which may have no streams.
 func newRigAt(t *testing.T, broker string) *rig {
 	t.Helper()
-	r := &rig{t: t, url: pgtest.URL(t), natURL: broker, sink: sink.New(t), log: zaptest.NewLogger(t)}
+	r := &rig{t: t, url: pgtest.URL(t), natURL: broker, sink: sink.New(t), log: zaptest.NewLogger(t), drain: 5 * time.Second}
 	r.pool = r.open()
 	r.nc, r.js = r.connect()
 	r.tenant = events.NewRandom[events.TenantKind]()
@@ -172,7 +173,7 @@ func (r *rig) replicaOf(o fanout.Options, fed bool) (d *dispatch.Dispatcher, sto
 	registry := subscribers.NewRegistry(pool, nc, r.log)
 	require.NoError(r.t, registry.Load(context.Background()))
 	d, err := dispatch.New(pool, nc, js, registry, dispatch.Options{
-		Name: "test", AllowHTTP: true, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Drain: 5 * time.Second, Log: r.log,
+		Name: "test", AllowHTTP: true, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Drain: r.drain, Log: r.log,
 	})
 	require.NoError(r.t, err)
 	o.Log = r.log
@@ -219,7 +220,7 @@ func (r *rig) settles(want map[string]int) {
 			}
 		}
 		return true
-	}, 90*time.Second, 20*time.Millisecond, "want %v, have %v", want, r.statuses())
+	}, 3*time.Minute, 20*time.Millisecond, "want %v, have %v", want, r.statuses())
 }
 
 // makeDue makes every pending row due now and tells the owners.

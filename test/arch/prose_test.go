@@ -123,6 +123,20 @@ func TestTimersOfTheDesignAreThoseOfTheCode(t *testing.T) {
 	})
 }
 
+func TestPagesNameTheOldestNATS(t *testing.T) {
+	t.Parallel()
+	for path, line := range map[string]string{
+		"docs/reference/versioning.md":        "| NATS | 2.12.3 |",
+		"docs/how-to/deploy-on-kubernetes.md": "**NATS** 2.12.3 or later",
+		"docs/how-to/install.md":              "NATS 2.12.3 or later",
+		"CHANGELOG.md":                        "NATS 2.12.3 or later",
+		"deploy/packages/nfpm.yaml":           "NATS 2.12.3 or later",
+	} {
+		requireFigures(t, path, []figure{{line, `\bOldest = "2\.12\.3"`}})
+	}
+	requireFigures(t, "docs/how-to/replay.md", []figure{{"NATS 2.14 or later", `\bResetFrom = "2\.14\.0"`}})
+}
+
 // TestTheFlowNamesFilesThatExist reads docs/explanation/flow.md.
 func TestTheFlowNamesFilesThatExist(t *testing.T) {
 	t.Parallel()

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // Build compiles commands of the module github.com/fanmail-dev/fanmail into dir, with the flags of deploy/build.sh, so
@@ -33,11 +34,20 @@ func Build(ctx context.Context, dir string, commands ...string) error {
 }
 
 // Tool builds a tool that a go.mod file in dir, a folder below the module's root, names, unless Go's build cache has it,
-// and returns its program. args are flags of "go tool" and the tool's name. An error holds the compiler's output.
+// and returns its program. args are flags of "go tool" and the tool's name. An error holds the compiler's output. One is
+// built at a time: tests of several packages need the same, and each would compile all of it.
 func Tool(ctx context.Context, dir string, args ...string) (string, error) {
 	root, err := Root()
 	if err != nil {
 		return "", err
+	}
+	lock, err := os.Open(filepath.Join(root, "go.mod")) //nolint:gosec // our own file
+	if err != nil {
+		return "", fmt.Errorf("build a tool: %w", err)
+	}
+	defer func() { _ = lock.Close() }() // which unlocks it
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return "", fmt.Errorf("wait for the tools that others build: %w", err)
 	}
 	cmd := exec.CommandContext(ctx, "go", append([]string{"tool", "-n"}, args...)...) //nolint:gosec // our own tools
 	cmd.Dir = filepath.Join(root, dir)
