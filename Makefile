@@ -45,7 +45,7 @@ run: setup build ## start all processes, show how a mail becomes a webhook, and 
 demo: setup build ## the same on free ports, then stop; exits 0 only if the webhook's signature is valid
 	@bin/fanmail --dir .fanmail/demo demo --api 127.0.0.1:0 --smtp 127.0.0.1:0
 
-test: setup ## vet and test everything, module by module
+test: setup ## vet and test the code, module by module
 	@set -e; export FANMAIL_TEST_DATABASE_URL="$${FANMAIL_TEST_DATABASE_URL:-$$FANMAIL_DATABASE_URL}"; \
 	test="go test -vet=off -p $(PARALLEL) -parallel $(PARALLEL) -timeout 30m"; packages=./...; fresh=; \
 	$(if $(RACE),raced="env CGO_ENABLED=1 GOFLAGS= $$test -race"; all="$$(go list -f '{{.Dir}}' ./... | sort)"; \
@@ -147,7 +147,7 @@ docs-serve: ## serve the pages as a site on loopback while you write them
 	@npm --prefix docs/.vitepress ci --no-audit --no-fund --loglevel error
 	@npm --prefix docs/.vitepress run serve
 
-matrix: ## test what talks to Postgres and NATS with 16, 17 and 18, and with the oldest and the newest NATS; needs npm
+matrix: ## test what talks to Postgres and NATS with Postgres 15 to 18, and with the oldest and the newest NATS; needs npm
 	@scripts/matrix.sh
 
 howto: setup build ## run the commands of the how-tos, each page in an empty folder; scripts/howto.txt lists those that need more

@@ -29,7 +29,7 @@ type capacityPlanCmd struct {
 
 	Busy          float64 `default:"0.5" placeholder:"SHARE" help:"Share of a resource to plan for. Defaults to 0.5."`
 	Cores         float64 `default:"4" placeholder:"N" help:"Cores of a dispatcher's or publisher's machine. Defaults to 4."`
-	MemoryMB      float64 `name:"memory-mb" default:"537" placeholder:"MB" help:"Memory limit of a dispatcher, which sets its slots. Defaults to 537, which is 512 MiB."`
+	MemoryMB      float64 `name:"memory-mb" default:"537" placeholder:"MB" help:"GOMEMLIMIT of a dispatcher, which sets its slots; in a container nine tenths of the limit. Defaults to 537, which is 512 MiB."`
 	PostgresCores float64 `default:"16" placeholder:"N" help:"Cores of Postgres's machine. Defaults to 16."`
 	BrokerCores   float64 `default:"4" placeholder:"N" help:"Cores of each NATS node. Defaults to 4."`
 	PostgresLogMB float64 `name:"postgres-log-mb" default:"200" placeholder:"MB/s" help:"Write rate of the disk of Postgres's log. Defaults to 200."`

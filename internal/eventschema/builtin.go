@@ -30,10 +30,10 @@ var descriptions = map[events.Type]string{
 	events.DomainSendingFailed:    "A domain may not be sent from any more.",
 	events.DomainSuppressionAdded: "An address gets no more mail from a domain.",
 	events.AgentSuppressionAdded:  "An address gets no more mail from an agent.",
-	events.WebhookFailing:         "Operational: no delivery to a webhook has succeeded for an hour.",
+	events.WebhookFailing:         "Operational: deliveries to a webhook have failed for an hour, and none has succeeded.",
 	events.WebhookDisabled:        "Operational: a webhook was disabled automatically.",
 	events.WebhookRecovered:       "Operational: a webhook that was failing, or was disabled automatically, has delivered again.",
-	events.DeliveryExhausted:      "Operational: a delivery has ended as failed, by its last attempt or by a 410.",
+	events.DeliveryExhausted:      "Operational: a delivery has ended as failed: by its last attempt, a 410, or a status code in the webhook's retry.final.",
 }
 
 // BuiltIn returns the types of the catalogue whose names come after a name, sorted by name, without schemas and samples.

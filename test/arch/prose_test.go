@@ -29,6 +29,23 @@ func TestProseIsWrapped(t *testing.T) {
 	}
 }
 
+// A block's language decides whether a test runs it.
+func TestEachCodeBlockHasALanguage(t *testing.T) {
+	t.Parallel()
+	for path, text := range pages(t) {
+		open := false
+		for i, line := range strings.Split(text, "\n") {
+			mark := strings.TrimSpace(line)
+			if !strings.HasPrefix(mark, "```") {
+				continue
+			}
+			if open = !open; open {
+				require.NotEqual(t, "```", mark, "%s:%d", path, i+1)
+			}
+		}
+	}
+}
+
 // TestTheRetryScheduleIsWrittenOnce: other pages link to it.
 func TestTheRetryScheduleIsWrittenOnce(t *testing.T) {
 	t.Parallel()
@@ -102,6 +119,14 @@ func TestLimitsAreThoseOfTheCode(t *testing.T) {
 		{"| events a day | `events_per_day` | 5,000,000 |", `\bEventsPerDay: 5_000_000\b`},
 		{"| bytes of mails, requests and messages a day | `bytes_per_day` | 20 GiB |", `\bBytesPerDay: 20 << 30\b`},
 		{"| replays within an hour | `replays_per_hour` | 60 |", `\bReplaysPerHour: 60\b`},
+		{"| senders in a list of an agent | 1,000 |", `\bMaxSenders = 1000\b`},
+		{"| networks of a key | 32 |", `\bMaxNetworks = 32\b`},
+		{"| an `Idempotency-Key` | 255 characters |", `\bmaxIdempotencyKey += 255\b`},
+		{"| a portal link is valid for | 1 h by default, 30 days at most |", `\bMaxPortalLifetime = 30 \* 24 \* time\.Hour`},
+		{"| valid portal links of a tenant | 10,000 |", `\bMaxPortalLinks = 10_000\b`},
+		{"| requests a second over one portal link | 20, in each process |", `\bportalRate = 20\b`},
+		{"| an address or a domain that was deleted | 30 days, for its former tenant alone |", `\bQuarantine = 30 \* 24 \* time\.Hour`},
+		{"| the audit log | 365 days (`FANMAIL_AUDIT_RETENTION`) |", `env:"FANMAIL_AUDIT_RETENTION" default:"8760h"`},
 	})
 }
 
