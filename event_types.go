@@ -71,9 +71,13 @@ func (c *Client) CreateEventType(ctx context.Context, t OwnType) (OwnType, error
 	if err := c.changeable(ctx, t.TenantID); err != nil {
 		return OwnType{}, err
 	}
+	verified, err := c.types.Verify(ctx, t.stored())
+	if err != nil {
+		return OwnType{}, typeError(err)
+	}
 	var made eventtype.Type
-	err := pgx.BeginFunc(ctx, c.db, func(tx pgx.Tx) (err error) {
-		made, err = eventschema.Define(ctx, tx, t.stored())
+	err = pgx.BeginFunc(ctx, c.db, func(tx pgx.Tx) (err error) {
+		made, err = eventschema.Define(ctx, tx, verified)
 		return err
 	})
 	if err != nil {
@@ -121,7 +125,11 @@ func (c *Client) ChangeEventType(ctx context.Context, t OwnType) (OwnType, error
 	if err := c.changeable(ctx, t.TenantID); err != nil {
 		return OwnType{}, err
 	}
-	changed, err := eventschema.Redefine(ctx, c.db, t.stored())
+	verified, err := c.types.Verify(ctx, t.stored())
+	if err != nil {
+		return OwnType{}, typeError(err)
+	}
+	changed, err := eventschema.Redefine(ctx, c.db, verified)
 	if err != nil {
 		return OwnType{}, typeError(err)
 	}

@@ -104,7 +104,7 @@ func New(pool *pgxpool.Pool, nc *nats.Conn, config Config) (*Client, error) {
 		config.Logger = zap.NewNop()
 	}
 	c := &Client{
-		pool: pool, db: pg.Typed(pool), nc: nc, config: config, types: eventschema.NewChecker(),
+		pool: pool, db: pg.Typed(pool), nc: nc, config: config, types: eventschema.NewChecker(false),
 	}
 	var err error
 	if c.keys, err = keyring.Load(keyring.Source{Key: config.SecretsKey}); err != nil {

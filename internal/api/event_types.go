@@ -167,8 +167,12 @@ func (s *server) createEventType(ctx context.Context, in *struct{ Body typeSetti
 	if t.Name.Known() {
 		return nil, taken("is built in")
 	}
-	err := s.create(ctx, func(u *unit) (err error) {
-		t, err = eventschema.Define(ctx, u, t)
+	verified, err := s.verified(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	err = s.create(ctx, func(u *unit) (err error) {
+		t, err = eventschema.Define(ctx, u, verified)
 		if err == nil {
 			u.became(showType(t))
 		}
@@ -185,6 +189,21 @@ func (s *server) createEventType(ctx context.Context, in *struct{ Body typeSetti
 		return nil, err
 	}
 	return reply(showType(t)), nil
+}
+
+// verified checks a type outside of a transaction: a sample may take long to compare with its schema.
+func (s *server) verified(ctx context.Context, t eventtype.Type) (eventschema.Verified, error) {
+	v, err := s.types.Verify(ctx, t)
+	return v, s.comparing(err)
+}
+
+// comparing turns [eventschema.ErrBusy] into a 429.
+func (s *server) comparing(err error) error {
+	if errors.Is(err, eventschema.ErrBusy) {
+		s.metrics.overQuota.WithLabelValues("comparisons").Inc()
+		return huma.ErrorWithHeaders(problem(http.StatusTooManyRequests, "%s; try again", err), http.Header{"Retry-After": {"1"}})
+	}
+	return err
 }
 
 // taken is the error of a name that another type has.
@@ -258,16 +277,32 @@ func (s *server) changeEventType(ctx context.Context, in *struct {
 	Body typeChange
 },
 ) (*body[shownType], error) {
-	var t eventtype.Type
-	err := s.change(ctx, func(u *unit) (err error) {
-		if t, err = lockType(ctx, u, events.Type(in.Name)); err != nil {
+	var was, t eventtype.Type
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) (err error) {
+		was, err = lockType(ctx, tx, events.Type(in.Name))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	t = was
+	if err := in.Body.apply(&t); err != nil {
+		return nil, err
+	}
+	verified, err := s.verified(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	err = s.change(ctx, func(u *unit) error {
+		now, err := lockType(ctx, u, events.Type(in.Name))
+		if err != nil {
 			return err
 		}
-		u.was(showType(t))
-		if err := in.Body.apply(&t); err != nil {
-			return err
+		if !now.UpdatedAt.Equal(was.UpdatedAt) {
+			return problem(http.StatusConflict, "another request has changed %s meanwhile; try again", in.Name)
 		}
-		t, err = eventschema.Redefine(ctx, u, t)
+		u.was(showType(now))
+		t, err = eventschema.Redefine(ctx, u, verified)
 		if err == nil {
 			u.became(showType(t))
 		}

@@ -284,14 +284,14 @@ func (s *server) createEvent(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
+	faults, err := s.types.Check(ctx, s.pool, []events.Event{ev}) // it may take long: not in the transaction
+	if err = errors.Join(append(faults, s.comparing(err))...); err != nil {
+		return nil, err
+	}
 	size := usage.Amount{Events: 1, Bytes: int64(len(in.RawBody))}
 	var out accepted
 	err = s.spend(ctx, size, func(u *unit) (used usage.Amount, err error) {
 		if err := mailbox.CheckAgents(ctx, u, ev.TenantID, "agent_id", ev.AgentID); err != nil {
-			return used, err
-		}
-		faults, err := s.types.Check(ctx, u, []events.Event{ev})
-		if err = errors.Join(append(faults, err)...); err != nil {
 			return used, err
 		}
 		done, err := outbox.InsertPrepared(ctx, u, []outbox.Prepared{prepared.Counted().Checked()})

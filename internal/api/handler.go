@@ -112,7 +112,7 @@ func NewHandler(o Options) (http.Handler, error) {
 		pool: o.Pool, nc: o.NC, waker: outbox.NewWaker(o.NC), js: o.JS, resolver: resolver(o.DNSServer), limits: o.Limits.WithDefaults(), store: hooks, secrets: o.Secrets, blobs: o.Blobs, replays: replay.NewStore(o.Pool).Reading(hooks),
 		proxies: o.TrustedProxies, publicURL: o.PublicURL, ownSecret: rand.Text(), log: o.Log, metrics: m, maxBody: o.MaxBodyBytes, rates: newRates(), rateLimit: o.RateLimit, kept: o.Kept.Within(), usage: o.Usage, memory: newMemoryBudget(), ready: o.Ready,
 		tails: openCounts{byTenant: map[events.TenantID]int64{}}, polls: openCounts{byTenant: map[events.TenantID]int64{}}, lookups: openCounts{byTenant: map[events.TenantID]int64{}}, delivering: openCounts{byTenant: map[events.TenantID]int64{}},
-		previews: openCounts{byTenant: map[events.TenantID]int64{}}, exports: openCounts{byTenant: map[events.TenantID]int64{}}, stopping: o.Stopping, types: eventschema.NewChecker(),
+		previews: openCounts{byTenant: map[events.TenantID]int64{}}, exports: openCounts{byTenant: map[events.TenantID]int64{}}, stopping: o.Stopping, types: eventschema.NewChecker(true),
 	}
 	s.view, s.doctor.check = operator.New(o.Pool, o.NC, o.JS), o.Doctor
 	if s.log == nil {

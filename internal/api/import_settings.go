@@ -102,11 +102,16 @@ func (im *importer) alertAddresses(ctx context.Context, tx pgx.Tx) error {
 func (im *importer) eventTypes(ctx context.Context, tx pgx.Tx) error {
 	row := im.report.row("event_types")
 	row.There = int64(len(im.file.types))
+	types := eventschema.NewChecker(false)
 	for i := range im.file.types {
 		t := &im.file.types[i]
-		made, err := eventschema.Restore(ctx, tx, eventtype.Type{
+		made := false
+		verified, err := types.Verify(ctx, eventtype.Type{
 			TenantID: im.o.Tenant, Name: events.Type(t.data.Name), Description: t.data.Description, Schema: t.data.Schema, Sample: t.data.Sample, Deprecated: t.data.Deprecated,
 		})
+		if err == nil {
+			made, err = eventschema.Restore(ctx, tx, verified)
+		}
 		var limit *eventtype.LimitError
 		switch {
 		case errors.As(err, &limit):

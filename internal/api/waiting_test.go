@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fanmail-dev/fanmail/internal/api"
+	"github.com/fanmail-dev/fanmail/internal/eventschema"
 	"github.com/fanmail-dev/fanmail/test/dnstest"
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
@@ -168,4 +169,33 @@ func TestNoHandlerHoldsTwoConnections(t *testing.T) {
 	c.do("PATCH", "/v1/webhooks/"+hook, map[string]any{"enabled": false}).want(t, 200)
 	c.do("DELETE", "/v1/webhooks/"+hook, nil).want(t, 204)
 	c.do("DELETE", "/v1/agents/a@example.com", nil).want(t, 204)
+}
+
+func TestNoTenantStopsTheOthersByEventsThatTakeLongToCompare(t *testing.T) {
+	t.Parallel()
+	w := start(t, func(o *api.Options) { o.Pool = narrow(t, 2) })
+	c, other := w.tenant(), w.tenant()
+	schema := `{"properties":{"a":{"items":{"allOf":[` + strings.Repeat(`{"type":"string"},`, 899) + `{"type":"string"}]}}}}`
+	c.do("POST", "/v1/event-types", map[string]any{"name": "order.created", "schema": json.RawMessage(schema)}).want(t, 201)
+	event := map[string]any{"type": "order.created", "data": json.RawMessage(`{"a":[` + strings.Repeat(`"x",`, 260) + `"x"]}`)}
+	const all = 40
+	answers := make(chan *answer, all)
+	for range all {
+		go func() { answers <- c.do("POST", "/v1/events", event) }()
+	}
+	left, refused := all, 0
+	for ; refused < all-eventschema.MaxWaiting-4; left-- { // some may end meanwhile, and others come in
+		require.Positive(t, left, "few may wait, and the others are refused at once")
+		if a := <-answers; a.status == http.StatusTooManyRequests {
+			require.Contains(t, a.text("detail"), "8 events or samples of this tenant")
+			require.NotEmpty(t, a.header.Get("Retry-After"))
+			refused++
+		} else {
+			a.want(t, 202)
+		}
+	}
+	require.Eventually(t, func() bool { return w.pool.Stat().AcquiredConns() == 0 }, time.Minute, time.Millisecond)
+	other.do("GET", "/v1/agents", nil).want(t, 200)
+	c.do("PATCH", "/v1/event-types/order.created", map[string]any{"description": "Waits for nothing: it has no sample."}).want(t, 200)
+	require.Less(t, len(answers), left, "events that wait for their turn hold no connection")
 }

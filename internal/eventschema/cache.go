@@ -16,30 +16,81 @@ import (
 const (
 	// maxCached bounds the parts of all schemas that a [Checker] keeps compiled: some 50 MB.
 	maxCached = 50_000
-	// large is how many steps of [MaxSteps] a comparison takes that waits for its turn: one such at a time takes what
-	// memory its errors need.
-	large = MaxSteps / 10
+	// MaxWaiting bounds the heavy comparisons of a tenant that run or wait, where a [Checker] bounds them.
+	MaxWaiting = 8
+)
+
+var (
+	// ErrBusy means that a tenant has [MaxWaiting] heavy comparisons.
+	ErrBusy = fmt.Errorf("%d events or samples of this tenant that take long to compare with their schemas are waiting, which is the limit", MaxWaiting)
+	// ErrLater is the fault of an event that is to be compared another time: its list takes too long.
+	ErrLater = errors.New("the comparison is put off")
 )
 
 // Checker compares events with the schemas of their types. It keeps compiled schemas by their hash, so that none of them
 // is out of date. It is safe for concurrent use. Create one with [NewChecker].
+//
+// Comparisons that take long happen one at a time: one takes the memory of its errors, and leaves the other processors.
 type Checker struct {
-	turns *semaphore.Weighted
+	turns   *semaphore.Weighted
+	bounded bool
 
-	mu     sync.Mutex
-	known  map[eventtype.Hash]*Schema
-	cached int // parts
+	mu      sync.Mutex
+	known   map[eventtype.Hash]*Schema
+	cached  int // parts
+	waiting map[events.TenantID]int
 }
 
-// NewChecker returns a checker that knows no schema yet.
-func NewChecker() *Checker {
-	return &Checker{turns: semaphore.NewWeighted(1), known: map[eventtype.Hash]*Schema{}}
+// NewChecker returns a checker that knows no schema yet. If it is bounded, it returns [ErrBusy] to a tenant that has
+// [MaxWaiting] comparisons waiting.
+func NewChecker(bounded bool) *Checker {
+	return &Checker{turns: semaphore.NewWeighted(1), bounded: bounded, known: map[eventtype.Hash]*Schema{}, waiting: map[events.TenantID]int{}}
 }
 
-// Check looks the own types of events up, and compares the events' data with their schemas. faults has an error for each
-// event that is refused, else nil: it wraps an [*events.FieldError] of type or data, and an [*events.UnknownTypeError] if
-// the tenant has no such type. faults is nil, and nothing is looked up, if all types are of the catalogue. err is of the
-// database, or of ctx.
+// turn waits until no other heavy comparison runs.
+func (c *Checker) turn(ctx context.Context, tenant events.TenantID) (release func(), err error) {
+	c.mu.Lock()
+	if c.bounded && c.waiting[tenant] >= MaxWaiting {
+		c.mu.Unlock()
+		return nil, ErrBusy
+	}
+	c.waiting[tenant]++
+	c.mu.Unlock()
+	gone := func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.waiting[tenant]--; c.waiting[tenant] == 0 {
+			delete(c.waiting, tenant)
+		}
+	}
+	if err := c.turns.Acquire(ctx, 1); err != nil {
+		gone()
+		return nil, fmt.Errorf("wait to compare data with a schema: %w", err)
+	}
+	return func() { c.turns.Release(1); gone() }, nil
+}
+
+// share is what the heavy comparisons of one list may still take.
+type share struct {
+	left int
+	used map[events.TenantID]int
+}
+
+// take says whether a tenant's comparison has its place. Each tenant has one of [MaxSteps], so that it delays others little.
+func (s *share) take(tenant events.TenantID, steps int) bool {
+	if steps > s.left || s.used[tenant]+steps > MaxSteps {
+		return false
+	}
+	s.left -= steps
+	s.used[tenant] += steps
+	return true
+}
+
+// Check looks the own types of events up, and compares the events' data with their schemas. It holds no connection while
+// it compares, so call it before the transaction. faults has an error for each event that is refused, else nil: it wraps
+// an [*events.FieldError] of type or data, and an [*events.UnknownTypeError] if the tenant has no such type. It is
+// [ErrLater] for an event whose turn does not come with this list; that of a list of one does. faults is nil, and nothing
+// is looked up, if all types are of the catalogue. err is of the database, of ctx, or [ErrBusy].
 func (c *Checker) Check(ctx context.Context, db pg.DB, list []events.Event) (faults []error, err error) {
 	var keys []eventtype.Key
 	for i := range list {
@@ -55,6 +106,7 @@ func (c *Checker) Check(ctx context.Context, db pg.DB, list []events.Event) (fau
 		return nil, err
 	}
 	faults = make([]error, len(list))
+	room := &share{listSteps, map[events.TenantID]int{}}
 	for i := range list {
 		ev := &list[i]
 		if ev.Type.Known() {
@@ -65,7 +117,7 @@ func (c *Checker) Check(ctx context.Context, db pg.DB, list []events.Event) (fau
 		case !exists:
 			faults[i] = (&events.UnknownTypeError{Type: ev.Type}).In("type")
 		case hash != eventtype.Hash{}:
-			if faults[i], err = c.fits(ctx, db, ev, hash); err != nil {
+			if faults[i], err = c.fits(ctx, db, ev, hash, room); err != nil {
 				return nil, err
 			}
 		}
@@ -78,7 +130,7 @@ func keyOf(ev *events.Event) eventtype.Key {
 }
 
 // fits compares the data of an event with the schema that has a hash.
-func (c *Checker) fits(ctx context.Context, db pg.DB, ev *events.Event, hash eventtype.Hash) (fault, err error) {
+func (c *Checker) fits(ctx context.Context, db pg.DB, ev *events.Event, hash eventtype.Hash, room *share) (fault, err error) {
 	c.mu.Lock()
 	s := c.known[hash]
 	c.mu.Unlock()
@@ -89,18 +141,19 @@ func (c *Checker) fits(ctx context.Context, db pg.DB, ev *events.Event, hash eve
 	}
 	v, err := decode(ev.Data)
 	if err != nil {
-		return &events.FieldError{Field: "data", Reason: "must be a JSON object in UTF-8"}, nil
+		return notJSON("data"), nil
 	}
-	if s.steps(ev.Data, v) > large {
-		if err := c.turns.Acquire(ctx, 1); err != nil {
-			return nil, fmt.Errorf("wait to compare data with a schema: %w", err)
+	if s.heavy(ev.Data, v) {
+		if !room.take(ev.TenantID, s.steps(ev.Data, v)) {
+			return ErrLater, nil
 		}
-		defer c.turns.Release(1)
+		release, err := c.turn(ctx, ev.TenantID)
+		if err != nil {
+			return nil, err
+		}
+		defer release()
 	}
-	if wrong := s.check(ev.Data, v); wrong != nil {
-		return &events.FieldError{Field: "data", Reason: "does not fit the schema of " + string(ev.Type) + ": " + wrong.Error()}, nil
-	}
-	return nil, nil
+	return s.fit("data", "the schema of "+string(ev.Type), ev.Data, v), nil
 }
 
 // read reads and compiles the present schema of a type, which may have changed since it was looked up; nil for none, and

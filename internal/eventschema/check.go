@@ -22,6 +22,10 @@ func weigh(v any, depth int) int {
 		for _, item := range v {
 			n += weigh(item, depth+1)
 		}
+	case json.Number:
+		n += digits(v) - 1
+	case string:
+		n += len(v) / 1024 // it is copied
 	}
 	return n
 }
@@ -51,14 +55,29 @@ func (s *Schema) check(data []byte, v any) (err error) {
 	return nil
 }
 
+// heavy says whether a comparison waits for its turn.
+func (s *Schema) heavy(data []byte, v any) bool {
+	n := s.steps(data, v)
+	return n > heavy && n <= MaxSteps
+}
+
+// fit is [Schema.check] with an error that names the field of the data, and the schema.
+func (s *Schema) fit(field, schema string, data []byte, v any) error {
+	if err := s.check(data, v); err != nil {
+		return &events.FieldError{Field: field, Reason: "does not fit " + schema + ": " + err.Error()}
+	}
+	return nil
+}
+
 // Check compares data, a JSON object, with the schema. The error is an [*events.FieldError] of the named field.
 func (s *Schema) Check(field string, data json.RawMessage) error {
 	v, err := decode(data)
 	if err != nil {
-		return &events.FieldError{Field: field, Reason: "must be a JSON object in UTF-8"}
+		return notJSON(field)
 	}
-	if err := s.check(data, v); err != nil {
-		return &events.FieldError{Field: field, Reason: "does not fit the schema: " + err.Error()}
-	}
-	return nil
+	return s.fit(field, "the schema", data, v)
+}
+
+func notJSON(field string) error {
+	return &events.FieldError{Field: field, Reason: "must be a JSON object in UTF-8"}
 }

@@ -49,7 +49,7 @@ func Compile(text json.RawMessage) (_ *Schema, err error) {
 	c := jsonschema.NewCompiler()
 	c.DefaultDraft(jsonschema.Draft2020)
 	c.UseLoader(noLoader{})
-	c.UseRegexpEngine(compileRegexp)
+	c.UseRegexpEngine(expressions{}.compile)
 	if err := c.AddResource(base, doc); err != nil {
 		return nil, schemaFault("%s", readable(err))
 	}

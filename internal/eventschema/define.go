@@ -7,39 +7,46 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/pg"
 )
 
-// Define creates an event type whose schema and sample are checked. Its errors are those of [eventtype.Type.Normalize]
-// and [eventtype.Insert], and an [*events.FieldError] for a schema that [Compile] refuses or a sample that does not fit it.
-func Define(ctx context.Context, tx pg.DB, t eventtype.Type) (eventtype.Type, error) {
-	if err := checked(&t); err != nil {
-		return eventtype.Type{}, err
-	}
-	return eventtype.Insert(ctx, tx, &t)
-}
+// Verified is an event type whose schema and sample are sound. [Checker.Verify] makes it.
+type Verified struct{ of eventtype.Type }
 
-// Restore creates a type of a tenant's export, unless the tenant has one of the name, which then stays as it is: made is
-// false. Its errors are those of [Define], but for [eventtype.ErrExists].
-func Restore(ctx context.Context, tx pg.DB, t eventtype.Type) (made bool, err error) {
-	if err := checked(&t); err != nil {
-		return false, err
-	}
-	return eventtype.Restore(ctx, tx, &t)
-}
-
-// Redefine changes a type that [eventtype.Lock] has read. Its errors are those of [Define] for what a type holds.
-func Redefine(ctx context.Context, tx pg.DB, t eventtype.Type) (eventtype.Type, error) {
-	if err := checked(&t); err != nil {
-		return eventtype.Type{}, err
-	}
-	return eventtype.Update(ctx, tx, &t)
-}
-
-func checked(t *eventtype.Type) error {
+// Verify brings an event type into the form that is stored, compiles its schema, and compares its sample with it. It takes
+// no connection, so call it before the transaction. Its errors are those of [eventtype.Type.Normalize], an
+// [*events.FieldError] for a schema that [Compile] refuses or a sample that does not fit it, [ErrBusy], and that of ctx.
+func (c *Checker) Verify(ctx context.Context, t eventtype.Type) (Verified, error) {
 	if err := t.Normalize(); err != nil || t.Schema == nil {
-		return err
+		return Verified{t}, err
 	}
 	s, err := Compile(t.Schema)
 	if err != nil || t.Sample == nil {
-		return err
+		return Verified{t}, err
 	}
-	return s.Check("sample", t.Sample)
+	v, err := decode(t.Sample)
+	if err != nil {
+		return Verified{}, notJSON("sample")
+	}
+	if s.heavy(t.Sample, v) {
+		release, err := c.turn(ctx, t.TenantID)
+		if err != nil {
+			return Verified{}, err
+		}
+		defer release()
+	}
+	return Verified{t}, s.fit("sample", "the schema", t.Sample, v)
+}
+
+// Define creates a type. Its errors are those of [eventtype.Insert].
+func Define(ctx context.Context, tx pg.DB, t Verified) (eventtype.Type, error) {
+	return eventtype.Insert(ctx, tx, &t.of)
+}
+
+// Restore creates a type of a tenant's export, unless the tenant has one of the name, which then stays as it is: made is
+// false. Its errors are those of [eventtype.Restore].
+func Restore(ctx context.Context, tx pg.DB, t Verified) (made bool, err error) {
+	return eventtype.Restore(ctx, tx, &t.of)
+}
+
+// Redefine changes a type that [eventtype.Lock] has read.
+func Redefine(ctx context.Context, tx pg.DB, t Verified) (eventtype.Type, error) {
+	return eventtype.Update(ctx, tx, &t.of)
 }

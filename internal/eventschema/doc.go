@@ -7,6 +7,7 @@
 //     are $dynamicRef and $recursiveRef: then no data is compared without an end.
 //   - Comparing takes bounded time and memory. A schema has at most [MaxParts] parts, after its references are followed,
 //     and [MaxInstructions] of regular expressions. Data that would take more than [MaxSteps] is refused.
+//     Comparisons that take long take turns.
 //   - Regular expressions are RE2's, whose time is linear.
 //   - An error names the place in the data as a JSON pointer. It shows names of fields, and no values.
 //

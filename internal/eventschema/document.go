@@ -75,7 +75,7 @@ func clip(s string, n int) string {
 	return strings.ToValidUTF8(s, "")
 }
 
+var escapes = strings.NewReplacer("~", "~0", "/", "~1")
+
 // escape is a token of a JSON pointer.
-func escape(token string) string {
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(token)
-}
+func escape(token string) string { return escapes.Replace(token) }

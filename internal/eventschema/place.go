@@ -31,11 +31,15 @@ func (p *Place) Error() string {
 func placeOf(invalid *jsonschema.ValidationError) *Place {
 	var first *Place
 	eachLeaf(invalid, func(leaf *jsonschema.ValidationError) {
-		p := &Place{Reason: reason(leaf.ErrorKind)}
+		var at strings.Builder
 		for _, token := range leaf.InstanceLocation {
-			p.Pointer += "/" + escape(token)
+			at.WriteString("/" + escape(token))
 		}
-		if first == nil || p.Pointer < first.Pointer || p.Pointer == first.Pointer && p.Reason < first.Reason {
+		if first != nil && at.String() > first.Pointer {
+			return // its reason, which may be long, is not needed
+		}
+		p := &Place{at.String(), reason(leaf.ErrorKind)}
+		if first == nil || p.Pointer < first.Pointer || p.Reason < first.Reason {
 			first = p
 		}
 	})

@@ -1,7 +1,11 @@
 package eventschema
 
 import (
+	"encoding/json"
 	"fmt"
+	"math/big"
+	"strconv"
+	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
@@ -32,7 +36,7 @@ func measure(s *jsonschema.Schema) (size, error) {
 	case err != nil:
 		return n, err
 	case n.parts > MaxParts:
-		return n, schemaFault("has more than %d parts, with each $ref counted as what it refers to; the limit is %d", MaxParts, MaxParts)
+		return n, schemaFault("has more than %d parts, with each $ref counted as what it refers to, 8 names of a list as one and a number as two; the limit is %d", MaxParts, MaxParts)
 	case n.instructions > MaxInstructions:
 		return n, schemaFault("has regular expressions of more than %d instructions, with each $ref counted as what it refers to; the limit is %d", MaxInstructions, MaxInstructions)
 	}
@@ -55,10 +59,7 @@ func (m *measuring) of(s *jsonschema.Schema) (size, error) {
 	}
 	m.running[s] = true
 	defer delete(m.running, s)
-	n := size{parts: 1 + len(s.Required)/16}
-	if s.Enum != nil {
-		n.parts += len(s.Enum.Values) / 16
-	}
+	n := size{parts: 1 + keywords(s)}
 	if s.Pattern != nil {
 		n.instructions += instructions(s.Pattern)
 	}
@@ -74,6 +75,64 @@ func (m *measuring) of(s *jsonschema.Schema) (size, error) {
 	}
 	m.done[s] = n
 	return n, nil
+}
+
+// keywords returns how many parts the keywords of a schema count that take more than a part of their own.
+func keywords(s *jsonschema.Schema) int {
+	names := len(s.Required)
+	for _, list := range s.DependentRequired {
+		names += 8 + len(list)
+	}
+	for _, dependency := range s.Dependencies {
+		list, _ := dependency.([]string)
+		names += 8 + len(list)
+	}
+	n := names / 8
+	if s.UniqueItems {
+		n += 24 // up to 20 items are compared with each other
+	}
+	sixteenths := 0
+	if s.Enum != nil {
+		for _, v := range s.Enum.Values {
+			sixteenths += constant(v)
+		}
+	}
+	if s.Const != nil {
+		sixteenths += constant(*s.Const)
+	}
+	for _, r := range []*big.Rat{s.Minimum, s.Maximum, s.ExclusiveMinimum, s.ExclusiveMaximum, s.MultipleOf} {
+		if r != nil {
+			n += 3 * (1 + (r.Num().BitLen()+r.Denom().BitLen())/256)
+		}
+	}
+	return n + sixteenths/16
+}
+
+// constant returns how many sixteenths of a part it takes to compare with a value. Numbers are compared as fractions.
+func constant(v any) int {
+	n := 1
+	switch v := v.(type) {
+	case map[string]any:
+		for _, field := range v {
+			n += 1 + constant(field)
+		}
+	case []any:
+		for _, item := range v {
+			n += constant(item)
+		}
+	case json.Number:
+		n = 2 * 16 * digits(v)
+	case string:
+		n += len(v) / 256
+	}
+	return n
+}
+
+// digits returns how much a number takes, by its digits and by what its exponent adds to them: 1 for most.
+func digits(v json.Number) int {
+	_, text, _ := strings.Cut(strings.ToLower(v.String()), "e")
+	exponent, _ := strconv.Atoi(text)
+	return 1 + (len(v)+max(exponent, -exponent))/64
 }
 
 func instructions(r jsonschema.Regexp) int {

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,7 +82,7 @@ func NewIntake(pool *pgxpool.Pool, js jetstream.JetStream, nc *nats.Conn, o Inta
 		o.Usage = usage.New(pool, nil)
 	}
 	from, log, m := &intakeStream{js: js, name: stream.Intake, options: o.Streams}, o.Log.Named("intake"), newIntakeMetrics(o.Registerer)
-	return &Intake{pool: pool, waker: outbox.NewWaker(nc), usage: o.Usage, drain: o.Drain, stream: from, turns: semaphore.NewWeighted(turnsAtOnce), dead: deadLetters{from, log, m.dead}, types: eventschema.NewChecker(), log: log, m: m, trace: o.Tracer}
+	return &Intake{pool: pool, waker: outbox.NewWaker(nc), usage: o.Usage, drain: o.Drain, stream: from, turns: semaphore.NewWeighted(turnsAtOnce), dead: deadLetters{from, log, m.dead}, types: eventschema.NewChecker(false), log: log, m: m, trace: o.Tracer}
 }
 
 // persist repeats do with exponential backoff until it succeeds or ctx ends, and
@@ -94,6 +95,9 @@ func persist(ctx context.Context, log *zap.Logger, what string, do func() error)
 		}
 	}) == nil
 }
+
+// laterRetry is how long a message waits in the stream whose comparison with a schema is put off.
+const laterRetry = time.Second
 
 // deadRetry is how long a refused message waits in the stream if the broker does not
 // accept it as a dead letter.
@@ -125,6 +129,9 @@ func (in *Intake) take(ctx context.Context, batch []jetstream.Msg) {
 				_ = l.msg.NakWithDelay(deadRetry)
 				continue
 			}
+		case l.later:
+			_ = l.msg.NakWithDelay(laterRetry)
+			continue
 		case !committed:
 			_ = l.msg.Nak() // a hint; without it the broker's wait runs out
 			continue
@@ -182,7 +189,7 @@ func (in *Intake) transact(ctx context.Context, messages []intakeMessage) error 
 	defer cancel()
 	var sound []*intakeMessage
 	for i := range messages {
-		if messages[i].refused == "" {
+		if messages[i].refused == "" && !messages[i].later {
 			sound = append(sound, &messages[i])
 		}
 	}
@@ -198,6 +205,13 @@ func (in *Intake) transact(ctx context.Context, messages []intakeMessage) error 
 	if len(sound) == 0 {
 		return nil
 	}
+	if err := in.fit(ctx, sound); err != nil {
+		return err
+	}
+	sound = slices.DeleteFunc(sound, func(m *intakeMessage) bool { return m.later })
+	if len(sound) == 0 {
+		return nil
+	}
 	return in.insert(ctx, sound, committed)
 }
 
@@ -210,12 +224,9 @@ func (in *Intake) insert(ctx context.Context, sound []*intakeMessage, committed 
 		if refused, err = owned(ctx, tx, sound); err != nil {
 			return err
 		}
-		if err := in.fit(ctx, tx, sound, refused); err != nil {
-			return err
-		}
 		var evs []outbox.Prepared
 		for i, m := range sound {
-			if refused[i] == "" {
+			if refused[i] = cmp.Or(refused[i], m.unfit); refused[i] == "" {
 				evs = append(evs, m.event)
 			}
 		}
@@ -334,20 +345,23 @@ func owned(ctx context.Context, tx pgx.Tx, messages []*intakeMessage) (refused [
 	return refused, nil
 }
 
-// fit refuses messages whose type is neither of the catalogue nor one that the tenant has, and those whose data does not
-// fit the schema of such a type.
-func (in *Intake) fit(ctx context.Context, tx pgx.Tx, messages []*intakeMessage, refused []string) error {
+// fit finds messages whose type is neither of the catalogue nor one that the tenant has, and those whose data does not
+// fit the schema of such a type. It puts off what would take too long: the batch is of many tenants.
+func (in *Intake) fit(ctx context.Context, messages []*intakeMessage) error {
 	var own []events.Event
-	var of []int
-	for i, m := range messages {
-		if refused[i] == "" && m.own.Type != "" {
-			own, of = append(own, m.own), append(of, i)
+	var of []*intakeMessage
+	for _, m := range messages {
+		if m.own.Type != "" {
+			own, of = append(own, m.own), append(of, m)
 		}
 	}
-	faults, err := in.types.Check(ctx, tx, own)
+	faults, err := in.types.Check(ctx, in.pool, own)
 	for i, fault := range faults {
-		if fault != nil {
-			refused[of[i]] = fault.Error()
+		switch of[i].unfit = ""; {
+		case errors.Is(fault, eventschema.ErrLater):
+			of[i].later = true
+		case fault != nil:
+			of[i].unfit = fault.Error()
 		}
 	}
 	return err

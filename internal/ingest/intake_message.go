@@ -23,6 +23,8 @@ type intakeMessage struct {
 	own     events.Event // of an own type, whose data is to be compared with its schema; zero for others
 	event   outbox.Prepared
 	refused string
+	unfit   string // why its data or its type is refused; "" for nothing
+	later   bool   // its comparison with a schema is put off: the broker sends it again
 	// accepted says that the message is above its tenant's quota, and that its event exists: it comes again.
 	accepted bool
 

@@ -3,8 +3,11 @@ package ingest_test
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
@@ -16,6 +19,14 @@ import (
 	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
+func define(t testing.TB, pool *pgxpool.Pool, own eventtype.Type) {
+	t.Helper()
+	verified, err := eventschema.NewChecker(false).Verify(t.Context(), own)
+	require.NoError(t, err)
+	_, err = eventschema.Define(t.Context(), pool, verified)
+	require.NoError(t, err)
+}
+
 // TestIntakeTakesOwnTypesThatFitTheirSchema publishes events of own types among built-in ones, all in one batch.
 func TestIntakeTakesOwnTypesThatFitTheirSchema(t *testing.T) {
 	t.Parallel()
@@ -23,10 +34,8 @@ func TestIntakeTakesOwnTypesThatFitTheirSchema(t *testing.T) {
 	pool := pgtest.Pool(t)
 	_, js := natstest.Connect(t)
 	ten, other := tenant(t, pool), tenant(t, pool)
-	_, err := eventschema.Define(ctx, pool, eventtype.Type{TenantID: ten, Name: "order.created", Schema: json.RawMessage(`{"properties":{"lines":{"items":{"required":["sku"]}}}}`)})
-	require.NoError(t, err)
-	_, err = eventschema.Define(ctx, pool, eventtype.Type{Name: "billing.due"})
-	require.NoError(t, err)
+	define(t, pool, eventtype.Type{TenantID: ten, Name: "order.created", Schema: json.RawMessage(`{"properties":{"lines":{"items":{"required":["sku"]}}}}`)})
+	define(t, pool, eventtype.Type{Name: "billing.due"})
 	subject, others := events.IntakePrefix+ten.String(), events.IntakePrefix+other.String()
 	for _, body := range []string{
 		`{"type":"email.sent","data":{}}`,
@@ -69,4 +78,31 @@ func reasons(ctx context.Context, t *testing.T, js jetstream.JetStream) (out []s
 		out = append(out, m.Header.Get(stream.HeaderReason))
 	}
 	return out
+}
+
+// A batch takes some that are heavy, and the others later. Light ones of its tenants do not wait for them.
+func TestEventsThatTakeLongToCompareDelayNoOthers(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	pool := pgtest.Pool(t)
+	_, js := natstest.Connect(t)
+	heavy, light := tenant(t, pool), tenant(t, pool)
+	schema := `{"properties":{"a":{"items":{"allOf":[` + strings.Repeat(`{"type":"string"},`, 899) + `{"type":"string"}]}}}}`
+	define(t, pool, eventtype.Type{Name: "order.created", Schema: json.RawMessage(schema)})
+	for range 12 {
+		publish(t, js, events.IntakePrefix+heavy.String(), `{"type":"order.created","data":{"a":[`+strings.Repeat(`"x",`, 260)+`"x"]}}`)
+	}
+	publish(t, js, events.IntakePrefix+light.String(), `{"type":"order.created","data":{"a":["x"]}}`)
+	takeIn(t, pool, js, nil)
+	var before int
+	require.Eventually(t, func() bool {
+		var there bool
+		err := pool.QueryRow(ctx, `SELECT count(*) FILTER (WHERE tenant_id = $1), bool_or(tenant_id = $2) IS TRUE FROM fanmail.events`, heavy, light).Scan(&before, &there)
+		return err == nil && there
+	}, patience, time.Millisecond)
+	require.Less(t, before, 12, "the light one waits for few of the heavy ones")
+	settled(t, js)
+	var taken int
+	require.NoError(t, pool.QueryRow(ctx, `SELECT count(*) FROM fanmail.events`).Scan(&taken))
+	require.Equal(t, 13, taken, "all are taken in")
 }
