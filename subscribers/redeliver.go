@@ -42,12 +42,17 @@ func (s *Store) Redeliver(ctx context.Context, tenant events.TenantID, event eve
 	return replay, list, nil
 }
 
+// It asks for each webhook, however many deliveries the event has. See pg.Engine for OFFSET 0.
+const receiversOfEvent = `SELECT w.id FROM fanmail.webhooks AS w WHERE w.tenant_id = $1 AND w.deleted_at IS NULL AND (
+	EXISTS (SELECT 1 FROM fanmail.webhook_subscriber_deliveries AS d
+		WHERE d.webhook_id = w.id AND d.created_at = $3 AND d.event_id = $2 AND d.kind = 'live' OFFSET 0)
+	OR EXISTS (SELECT 1 FROM fanmail.webhook_subscriber_deliveries AS d
+		WHERE d.event_id = $2 AND d.webhook_id = w.id AND d.kind = 'replay' AND d.created_at >= $3 OFFSET 0)
+) ORDER BY w.id`
+
 // receivers returns the webhooks, not deleted, that have had a delivery of the event.
 func (s *Store) receivers(ctx context.Context, tenant events.TenantID, src events.Record) ([]events.WebhookID, error) {
-	first, last := idsOf(src.CreatedAt)
-	rows, err := s.db.Query(ctx, `SELECT DISTINCT d.webhook_id FROM (SELECT `+deliveryColumns+eventDeliveries+`) AS d
-		JOIN fanmail.webhooks AS w ON w.id = d.webhook_id AND w.tenant_id = $1 AND w.deleted_at IS NULL
-		WHERE d.kind <> 'test' ORDER BY d.webhook_id`, tenant, src.ID, src.CreatedAt, first, last)
+	rows, err := s.db.Query(ctx, receiversOfEvent, tenant, src.ID, src.CreatedAt)
 	if err != nil {
 		return nil, fmt.Errorf("find an event's webhooks: %w", err)
 	}
