@@ -2795,6 +2795,7 @@ type DeliveryStatus string
 
 // DeliveryDetail defines model for DeliveryDetail.
 type DeliveryDetail struct {
+	// AttemptLog The newest 100 attempts, in order. Older ones are left out; attempts counts them all.
 	AttemptLog []Attempt `json:"attempt_log"`
 
 	// Attempts The number of attempts so far.
@@ -3214,7 +3215,7 @@ type EventDMARC struct {
 
 // EventDelivery defines model for EventDelivery.
 type EventDelivery struct {
-	// AttemptLog With the parameter attempts, of the newest 20 deliveries that have attempts; absent otherwise.
+	// AttemptLog With the parameter attempts, of the newest 20 deliveries that have attempts: the newest 100 of each, in order; absent otherwise.
 	AttemptLog *[]Attempt `json:"attempt_log,omitempty"`
 
 	// Attempts The number of attempts so far.
@@ -5490,7 +5491,7 @@ type GetEventParams struct {
 	// TenantID For operators: the tenant whose data is read.
 	TenantID *string `form:"tenant_id,omitempty" json:"tenant_id,omitempty"`
 
-	// Attempts Adds the attempts of the newest 20 deliveries.
+	// Attempts Adds the newest 100 attempts of each of the newest 20 deliveries.
 	Attempts *bool `form:"attempts,omitempty" json:"attempts,omitempty"`
 }
 
@@ -7320,7 +7321,7 @@ type ClientInterface interface {
 
 	// RetryDeliveryWithBody Retry a delivery now
 	//
-	// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. Roles: admin, write, replay.
+	// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. So is a failed one that would have more than 32767 attempts. Roles: admin, write, replay.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -7329,7 +7330,7 @@ type ClientInterface interface {
 
 	// RetryDelivery Retry a delivery now
 	//
-	// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. Roles: admin, write, replay.
+	// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. So is a failed one that would have more than 32767 attempts. Roles: admin, write, replay.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -7647,7 +7648,7 @@ type ClientInterface interface {
 
 	// RetryMessageWithBody Retry the delivery of a message to its agent's own webhook
 	//
-	// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is a message without a delivery. Roles: admin, write, replay.
+	// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is one of a failed delivery that would have more than 32767 attempts, and a message without a delivery. Roles: admin, write, replay.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -7656,7 +7657,7 @@ type ClientInterface interface {
 
 	// RetryMessage Retry the delivery of a message to its agent's own webhook
 	//
-	// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is a message without a delivery. Roles: admin, write, replay.
+	// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is one of a failed delivery that would have more than 32767 attempts, and a message without a delivery. Roles: admin, write, replay.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -7967,7 +7968,7 @@ type ClientInterface interface {
 
 	// RetryWebhookDeliveriesWithBody Retry a webhook's failed deliveries now
 	//
-	// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries and deliveries of cancelled replays stay as they are. The request is idempotent. Roles: admin, write, replay.
+	// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries, deliveries of cancelled replays and those that would have more than 32767 attempts stay as they are. The request is idempotent. Roles: admin, write, replay.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -7976,7 +7977,7 @@ type ClientInterface interface {
 
 	// RetryWebhookDeliveries Retry a webhook's failed deliveries now
 	//
-	// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries and deliveries of cancelled replays stay as they are. The request is idempotent. Roles: admin, write, replay.
+	// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries, deliveries of cancelled replays and those that would have more than 32767 attempts stay as they are. The request is idempotent. Roles: admin, write, replay.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -8251,7 +8252,7 @@ func (c *Client) GetDeliveryRequest(ctx context.Context, id string, params *GetD
 
 // RetryDeliveryWithBody Retry a delivery now
 //
-// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. Roles: admin, write, replay.
+// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. So is a failed one that would have more than 32767 attempts. Roles: admin, write, replay.
 //
 // Takes any type of body and a specified content type.
 //
@@ -8270,7 +8271,7 @@ func (c *Client) RetryDeliveryWithBody(ctx context.Context, id string, params *R
 
 // RetryDelivery Retry a delivery now
 //
-// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. Roles: admin, write, replay.
+// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. So is a failed one that would have more than 32767 attempts. Roles: admin, write, replay.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -8988,7 +8989,7 @@ func (c *Client) GetRawMessage(ctx context.Context, id string, params *GetRawMes
 
 // RetryMessageWithBody Retry the delivery of a message to its agent's own webhook
 //
-// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is a message without a delivery. Roles: admin, write, replay.
+// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is one of a failed delivery that would have more than 32767 attempts, and a message without a delivery. Roles: admin, write, replay.
 //
 // Takes any type of body and a specified content type.
 //
@@ -9007,7 +9008,7 @@ func (c *Client) RetryMessageWithBody(ctx context.Context, id string, params *Re
 
 // RetryMessage Retry the delivery of a message to its agent's own webhook
 //
-// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is a message without a delivery. Roles: admin, write, replay.
+// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is one of a failed delivery that would have more than 32767 attempts, and a message without a delivery. Roles: admin, write, replay.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -9708,7 +9709,7 @@ func (c *Client) PollWebhook(ctx context.Context, id string, params *PollWebhook
 
 // RetryWebhookDeliveriesWithBody Retry a webhook's failed deliveries now
 //
-// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries and deliveries of cancelled replays stay as they are. The request is idempotent. Roles: admin, write, replay.
+// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries, deliveries of cancelled replays and those that would have more than 32767 attempts stay as they are. The request is idempotent. Roles: admin, write, replay.
 //
 // Takes any type of body and a specified content type.
 //
@@ -9727,7 +9728,7 @@ func (c *Client) RetryWebhookDeliveriesWithBody(ctx context.Context, id string, 
 
 // RetryWebhookDeliveries Retry a webhook's failed deliveries now
 //
-// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries and deliveries of cancelled replays stay as they are. The request is idempotent. Roles: admin, write, replay.
+// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries, deliveries of cancelled replays and those that would have more than 32767 attempts stay as they are. The request is idempotent. Roles: admin, write, replay.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -14894,7 +14895,7 @@ type ClientWithResponsesInterface interface {
 
 	// RetryDeliveryWithBodyWithResponse Retry a delivery now
 	//
-	// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. Roles: admin, write, replay.
+	// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. So is a failed one that would have more than 32767 attempts. Roles: admin, write, replay.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -14903,7 +14904,7 @@ type ClientWithResponsesInterface interface {
 
 	// RetryDeliveryWithResponse Retry a delivery now
 	//
-	// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. Roles: admin, write, replay.
+	// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. So is a failed one that would have more than 32767 attempts. Roles: admin, write, replay.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -15263,7 +15264,7 @@ type ClientWithResponsesInterface interface {
 
 	// RetryMessageWithBodyWithResponse Retry the delivery of a message to its agent's own webhook
 	//
-	// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is a message without a delivery. Roles: admin, write, replay.
+	// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is one of a failed delivery that would have more than 32767 attempts, and a message without a delivery. Roles: admin, write, replay.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -15272,7 +15273,7 @@ type ClientWithResponsesInterface interface {
 
 	// RetryMessageWithResponse Retry the delivery of a message to its agent's own webhook
 	//
-	// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is a message without a delivery. Roles: admin, write, replay.
+	// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is one of a failed delivery that would have more than 32767 attempts, and a message without a delivery. Roles: admin, write, replay.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -15623,7 +15624,7 @@ type ClientWithResponsesInterface interface {
 
 	// RetryWebhookDeliveriesWithBodyWithResponse Retry a webhook's failed deliveries now
 	//
-	// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries and deliveries of cancelled replays stay as they are. The request is idempotent. Roles: admin, write, replay.
+	// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries, deliveries of cancelled replays and those that would have more than 32767 attempts stay as they are. The request is idempotent. Roles: admin, write, replay.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -15632,7 +15633,7 @@ type ClientWithResponsesInterface interface {
 
 	// RetryWebhookDeliveriesWithResponse Retry a webhook's failed deliveries now
 	//
-	// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries and deliveries of cancelled replays stay as they are. The request is idempotent. Roles: admin, write, replay.
+	// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries, deliveries of cancelled replays and those that would have more than 32767 attempts stay as they are. The request is idempotent. Roles: admin, write, replay.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -19641,7 +19642,7 @@ func (c *ClientWithResponses) GetDeliveryRequestWithResponse(ctx context.Context
 
 // RetryDeliveryWithBodyWithResponse Retry a delivery now
 //
-// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. Roles: admin, write, replay.
+// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. So is a failed one that would have more than 32767 attempts. Roles: admin, write, replay.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -19656,7 +19657,7 @@ func (c *ClientWithResponses) RetryDeliveryWithBodyWithResponse(ctx context.Cont
 
 // RetryDeliveryWithResponse Retry a delivery now
 //
-// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. Roles: admin, write, replay.
+// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. So is a failed one that would have more than 32767 attempts. Roles: admin, write, replay.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -20256,7 +20257,7 @@ func (c *ClientWithResponses) GetRawMessageWithResponse(ctx context.Context, id 
 
 // RetryMessageWithBodyWithResponse Retry the delivery of a message to its agent's own webhook
 //
-// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is a message without a delivery. Roles: admin, write, replay.
+// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is one of a failed delivery that would have more than 32767 attempts, and a message without a delivery. Roles: admin, write, replay.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -20271,7 +20272,7 @@ func (c *ClientWithResponses) RetryMessageWithBodyWithResponse(ctx context.Conte
 
 // RetryMessageWithResponse Retry the delivery of a message to its agent's own webhook
 //
-// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is a message without a delivery. Roles: admin, write, replay.
+// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is one of a failed delivery that would have more than 32767 attempts, and a message without a delivery. Roles: admin, write, replay.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -20856,7 +20857,7 @@ func (c *ClientWithResponses) PollWebhookWithResponse(ctx context.Context, id st
 
 // RetryWebhookDeliveriesWithBodyWithResponse Retry a webhook's failed deliveries now
 //
-// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries and deliveries of cancelled replays stay as they are. The request is idempotent. Roles: admin, write, replay.
+// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries, deliveries of cancelled replays and those that would have more than 32767 attempts stay as they are. The request is idempotent. Roles: admin, write, replay.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -20871,7 +20872,7 @@ func (c *ClientWithResponses) RetryWebhookDeliveriesWithBodyWithResponse(ctx con
 
 // RetryWebhookDeliveriesWithResponse Retry a webhook's failed deliveries now
 //
-// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries and deliveries of cancelled replays stay as they are. The request is idempotent. Roles: admin, write, replay.
+// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries, deliveries of cancelled replays and those that would have more than 32767 attempts stay as they are. The request is idempotent. Roles: admin, write, replay.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

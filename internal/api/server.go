@@ -178,7 +178,7 @@ func (s *server) answer(ctx context.Context, operation string, err error) error 
 	case errors.As(err, &limit), errors.As(err, &rotations), errors.As(err, &deleted), errors.Is(err, subscribers.ErrDisabled), errors.Is(err, subscribers.ErrPaused), errors.Is(err, subscribers.ErrCooldown),
 		errors.Is(err, subscribers.ErrPull), errors.Is(err, subscribers.ErrPush),
 		errors.Is(err, subscribers.ErrDelivered), errors.Is(err, subscribers.ErrDeleted), errors.Is(err, subscribers.ErrExpired),
-		errors.Is(err, subscribers.ErrInFlight), errors.Is(err, replay.ErrCompleted):
+		errors.Is(err, subscribers.ErrInFlight), errors.Is(err, subscribers.ErrAttempts), errors.Is(err, replay.ErrCompleted):
 		return problem(http.StatusConflict, "%s", err)
 	case errors.Is(err, tenancy.ErrUnauthenticated):
 		return problem(http.StatusUnauthorized, "the key is unknown, revoked or expired")
