@@ -2433,11 +2433,11 @@ type AuditEntry struct {
 	// Address Where the request came from; null if it is not known.
 	Address nullable.Nullable[string] `json:"address"`
 
-	// After The object after, or what the request asked for; null for nothing. Secrets are "***".
+	// After The object after, or what the request asked for; null for nothing, and where the change left it as it was. Secrets are "***".
 	After interface{} `json:"after"`
 	At    time.Time   `json:"at"`
 
-	// Before The object before, where it was changed or deleted; null otherwise. Secrets are "***".
+	// Before The object before, where it was changed or deleted; null otherwise, and where the change left it as it was. Secrets are "***".
 	Before interface{} `json:"before"`
 
 	// Object What was changed: an id, an address or a domain; empty for a creation, whose id after has.
@@ -4235,7 +4235,7 @@ type QuotaValues struct {
 	// BytesPerDay Bytes of mails, bodies of POST /v1/events and messages on a UTC day. A mail counts once for each tenant.
 	BytesPerDay int64 `json:"bytes_per_day"`
 
-	// ChangesPerDay Keys, agents, webhooks, domains and event types created on a UTC day with the tenant's keys, also those that are deleted since.
+	// ChangesPerDay Requests of the tenant's keys, members and portal links that the audit log has, on a UTC day. Deletions do not count, nor what counts as events.
 	ChangesPerDay int64 `json:"changes_per_day"`
 
 	// DeliveryDays For how many days deliveries and their attempts are kept; not longer than events. A delivery that is still pending then fails as expired.
@@ -5236,7 +5236,7 @@ type ListAgentsParams struct {
 
 // CreateAgentParams defines parameters for CreateAgent.
 type CreateAgentParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5331,7 +5331,7 @@ type GetDeliveryRequestParams struct {
 
 // RetryDeliveryParams defines parameters for RetryDelivery.
 type RetryDeliveryParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5349,7 +5349,7 @@ type ListDomainsParams struct {
 
 // CreateDomainParams defines parameters for CreateDomain.
 type CreateDomainParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5370,7 +5370,7 @@ type VerifyDomainParams struct {
 	// TenantID For operators: the tenant.
 	TenantID *string `form:"tenant_id,omitempty" json:"tenant_id,omitempty"`
 
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5388,7 +5388,7 @@ type ListErasuresParams struct {
 
 // CreateErasureParams defines parameters for CreateErasure.
 type CreateErasureParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5412,7 +5412,7 @@ type ListEventTypesParamsSource string
 
 // CreateEventTypeParams defines parameters for CreateEventType.
 type CreateEventTypeParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5464,7 +5464,7 @@ type ListEventsParams struct {
 
 // CreateEventParams defines parameters for CreateEvent.
 type CreateEventParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5509,7 +5509,7 @@ type ListEventMatchesParams struct {
 
 // RedeliverEventParams defines parameters for RedeliverEvent.
 type RedeliverEventParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5545,13 +5545,13 @@ type ListKeysParams struct {
 
 // CreateKeyParams defines parameters for CreateKey.
 type CreateKeyParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
 // RotateKeyParams defines parameters for RotateKey.
 type RotateKeyParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5569,7 +5569,7 @@ type GetAttachmentParams struct {
 
 // DeliverMessageParams defines parameters for DeliverMessage.
 type DeliverMessageParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5590,7 +5590,7 @@ type GetRawMessageParams struct {
 
 // RetryMessageParams defines parameters for RetryMessage.
 type RetryMessageParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5632,7 +5632,7 @@ type ListPortalLinksParams struct {
 
 // CreatePortalLinkParams defines parameters for CreatePortalLink.
 type CreatePortalLinkParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5650,13 +5650,13 @@ type ListReplaysParams struct {
 
 // CreateReplayParams defines parameters for CreateReplay.
 type CreateReplayParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
 // PreviewReplayParams defines parameters for PreviewReplay.
 type PreviewReplayParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5693,7 +5693,7 @@ type ListTenantsParams struct {
 
 // CreateTenantParams defines parameters for CreateTenant.
 type CreateTenantParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5705,7 +5705,7 @@ type DeleteTenantParams struct {
 
 // RestoreTenantParams defines parameters for RestoreTenant.
 type RestoreTenantParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5723,7 +5723,7 @@ type ListWebhooksParams struct {
 
 // CreateWebhookParams defines parameters for CreateWebhook.
 type CreateWebhookParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5735,7 +5735,7 @@ type GetWebhookParams struct {
 
 // AckWebhookParams defines parameters for AckWebhook.
 type AckWebhookParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5784,19 +5784,19 @@ type PollWebhookParams struct {
 
 // RetryWebhookDeliveriesParams defines parameters for RetryWebhookDeliveries.
 type RetryWebhookDeliveriesParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
 // RotateWebhookSecretParams defines parameters for RotateWebhookSecret.
 type RotateWebhookSecretParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
 // TestWebhookParams defines parameters for TestWebhook.
 type TestWebhookParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 

@@ -104,13 +104,13 @@ CREATE TABLE fanmail.tenant_quotas (
 );
 CREATE INDEX tenant_quotas_kept ON fanmail.tenant_quotas (tenant_id) WHERE coalesce(event_days, delivery_days, mail_days) IS NOT NULL;
 
--- What a tenant has created on a UTC day.
+-- What a tenant has used on a UTC day.
 CREATE TABLE fanmail.tenant_usage (
     tenant_id uuid NOT NULL,
     day       date NOT NULL,
     events    bigint NOT NULL DEFAULT 0,
     bytes     bigint NOT NULL DEFAULT 0,       -- of requests, messages and mails, as they came
-    changes   bigint NOT NULL DEFAULT 0,       -- keys, agents, domains and webhooks
+    changes   bigint NOT NULL DEFAULT 0,       -- requests that the audit log has, but deletions and what counts as events
     PRIMARY KEY (tenant_id, day)
 ) WITH (fillfactor = 50);
 

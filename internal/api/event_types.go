@@ -167,7 +167,7 @@ func (s *server) createEventType(ctx context.Context, in *struct{ Body typeSetti
 	if t.Name.Known() {
 		return nil, taken("is built in")
 	}
-	err := s.create(ctx, func(u *unit) (err error) {
+	err := s.change(ctx, func(u *unit) (err error) {
 		t, err = eventschema.Define(ctx, u, t)
 		if err == nil {
 			u.became(showType(t))

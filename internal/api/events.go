@@ -300,7 +300,7 @@ func (s *server) createEvent(ctx context.Context, in *struct {
 		}
 		out.ID = done[0].ID
 		u.then(s.wakeOutbox)
-		if done[0].New {
+		if u.unchanged = !done[0].New; done[0].New {
 			used = size
 		}
 		return used, nil
