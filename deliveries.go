@@ -50,7 +50,7 @@ func (c *Client) ListAllDeliveries(ctx context.Context, tenant TenantID, f Deliv
 	return found, next, nil
 }
 
-// GetDelivery returns one delivery, its logged attempts in order, and the envelope
+// GetDelivery returns one delivery, its newest 100 logged attempts in order, and the envelope
 // that was POSTed, nil where the event is no longer kept. It returns [ErrNotFound].
 // A delivery that succeeded at once has no logged attempt.
 func (c *Client) GetDelivery(ctx context.Context, tenant TenantID, id DeliveryID) (Delivery, []Attempt, json.RawMessage, error) {
@@ -61,8 +61,8 @@ func (c *Client) GetDelivery(ctx context.Context, tenant TenantID, id DeliveryID
 }
 
 // RetryDelivery makes a failed or waiting delivery due now, with all its attempts
-// to go. It returns [ErrNotFound], [ErrDelivered], [ErrDeleted], [ErrExpired] or
-// [ErrInFlight].
+// to go. It returns [ErrNotFound], [ErrDelivered], [ErrDeleted], [ErrExpired],
+// [ErrInFlight] or [ErrAttempts].
 func (c *Client) RetryDelivery(ctx context.Context, tenant TenantID, id DeliveryID) (Delivery, error) {
 	if err := c.changeable(ctx, tenant); err != nil {
 		return Delivery{}, err

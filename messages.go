@@ -79,7 +79,7 @@ func (c *Client) GetMessageDelivery(ctx context.Context, tenant TenantID, messag
 }
 
 // RetryMessage makes a delivery to an agent's own webhook that waits or has failed due now. A failed one gets as many
-// attempts as a new one. It returns [ErrNotFound], [ErrDelivered], [ErrExpired] or [ErrInFlight].
+// attempts as a new one. It returns [ErrNotFound], [ErrDelivered], [ErrExpired], [ErrInFlight] or [ErrAttempts].
 func (c *Client) RetryMessage(ctx context.Context, tenant TenantID, message MessageID) (AgentDelivery, error) {
 	if err := c.changeable(ctx, tenant); err != nil {
 		return AgentDelivery{}, err
@@ -98,8 +98,8 @@ func (c *Client) RetryMessage(ctx context.Context, tenant TenantID, message Mess
 
 // DeliverMessage delivers a message to its agent's own webhook now, in this process, and returns the outcome, which is
 // recorded. After a failure the delivery is attempted again as usual. A message without a delivery gets one. It returns
-// [ErrNotFound] if there is no such message, or if its agent has no webhook of its own, and [ErrDelivered], [ErrExpired]
-// or [ErrInFlight]. It opens connections of its own to the database.
+// [ErrNotFound] if there is no such message, or if its agent has no webhook of its own, and [ErrDelivered], [ErrExpired],
+// [ErrInFlight] or [ErrAttempts]. It opens connections of its own to the database.
 func (c *Client) DeliverMessage(ctx context.Context, tenant TenantID, message MessageID) (DeliveryOutcome, error) {
 	if err := c.ready(); err != nil {
 		return DeliveryOutcome{}, err
@@ -122,7 +122,7 @@ func (c *Client) DeliverMessage(ctx context.Context, tenant TenantID, message Me
 func undelivered(err error) error {
 	for from, to := range map[error]error{
 		agentwebhook.ErrNoDelivery: ErrNotFound, agentwebhook.ErrDelivered: ErrDelivered, agentwebhook.ErrExpired: ErrExpired,
-		agentwebhook.ErrInFlight: ErrInFlight, agentwebhook.ErrNotDue: ErrInFlight,
+		agentwebhook.ErrInFlight: ErrInFlight, agentwebhook.ErrNotDue: ErrInFlight, agentwebhook.ErrAttempts: ErrAttempts,
 	} {
 		if errors.Is(err, from) {
 			return to

@@ -128,6 +128,8 @@ var (
 	ErrExpired = subscribers.ErrExpired
 	// ErrInFlight: an attempt of the delivery is in flight, or about to start.
 	ErrInFlight = subscribers.ErrInFlight
+	// ErrAttempts: a retry would give the delivery more attempts than it may have.
+	ErrAttempts = subscribers.ErrAttempts
 	// ErrCompleted: the replay has ended, so there is nothing to cancel.
 	ErrCompleted = replay.ErrCompleted
 )

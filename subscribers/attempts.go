@@ -26,23 +26,27 @@ type AttemptRow struct {
 	Response   string // the first bytes of the answer's body
 }
 
-// The attempts of some deliveries, each delivery's by the primary key of its partition.
+// LoggedAttempts is how many attempts of a delivery are read: the newest. Retries on request add any number.
+const LoggedAttempts = 100
+
+// The newest attempts of some deliveries, each delivery's by the primary key of its partition.
 const attemptsOf = `
 SELECT a.delivery_id, a.attempt, a.at, a.duration_ms, a.status_code, a.reason, coalesce(a.error, ''), coalesce(a.response, '')
 FROM unnest($1::uuid[], $2::timestamptz[]) AS d (id, created_at)
 CROSS JOIN LATERAL (
 	SELECT delivery_id, attempt, at, duration_ms, status_code, reason, error, response FROM fanmail.webhook_delivery_attempts
-	WHERE delivery_id = d.id AND created_at = d.created_at
+	WHERE delivery_id = d.id AND created_at = d.created_at ORDER BY attempt DESC, at DESC LIMIT $3
 ) AS a
 ORDER BY a.delivery_id, a.at, a.attempt`
 
-// AttemptsOf returns the attempts of deliveries that were read before, by delivery, in order. It does not check tenants.
+// AttemptsOf returns the newest [LoggedAttempts] attempts of each of these deliveries, which were read before, in order.
+// It does not check tenants.
 func (s *Store) AttemptsOf(ctx context.Context, list []DeliveryRow) (map[events.DeliveryID][]AttemptRow, error) {
 	ids, times := make([]events.DeliveryID, len(list)), make([]time.Time, len(list))
 	for i := range list {
 		ids[i], times[i] = list[i].ID, list[i].CreatedAt
 	}
-	rows, err := s.db.Query(ctx, attemptsOf, ids, times)
+	rows, err := s.db.Query(ctx, attemptsOf, ids, times, LoggedAttempts)
 	if err != nil {
 		return nil, fmt.Errorf("read attempts: %w", err)
 	}
@@ -69,8 +73,8 @@ func (s *Store) AttemptsOf(ctx context.Context, list []DeliveryRow) (map[events.
 	return out, nil
 }
 
-// GetDelivery returns one delivery, its attempts in order, and the envelope, which
-// is the body of each POST. The envelope is nil if the event is past its retention.
+// GetDelivery returns one delivery, its newest [LoggedAttempts] attempts in order, and the
+// envelope, which is the body of each POST. The envelope is nil if the event is past its retention.
 // It returns [ErrNotFound] if the tenant has no such delivery.
 func (s *Store) GetDelivery(ctx context.Context, tenant events.TenantID, id events.DeliveryID) (DeliveryRow, []AttemptRow, json.RawMessage, error) {
 	fail := func(err error) (DeliveryRow, []AttemptRow, json.RawMessage, error) {

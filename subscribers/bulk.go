@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/retry"
 )
 
 // BulkRetry is the most deliveries that one call of [Store.RetryFailed] makes
@@ -15,20 +16,20 @@ import (
 const BulkRetry = 1000
 
 // A cancelled replay's delivery was ended on purpose, and nobody waits for a test.
-const retryFailed = `
+var retryFailed = fmt.Sprintf(`
 UPDATE fanmail.webhook_subscriber_deliveries AS d SET status = 'pending', finished_at = NULL, next_retry_at = now(), leased = false, max_attempts = d.attempts + failed.more
 FROM (SELECT d.id, d.created_at, h.max_attempts AS more FROM unnest($3::uuid[], $4::timestamptz[]) AS w (id, created_at)
       JOIN fanmail.webhook_subscriber_deliveries AS d ON d.id = w.id AND d.created_at = w.created_at
       JOIN fanmail.webhooks AS h ON h.id = d.webhook_id
       WHERE d.tenant_id = $1 AND d.webhook_id = $2 AND d.status = 'failed' AND d.expires_at > now() AND d.kind <> 'test'
         AND NOT (d.kind = 'replay' AND d.last_error = $5)
-        AND d.created_at >= $6 AND d.created_at <= $7
+        AND d.created_at >= $6 AND d.created_at <= $7 AND d.attempts <= %d - h.max_attempts
       ORDER BY d.id FOR UPDATE OF d SKIP LOCKED) AS failed
-WHERE d.id = failed.id AND d.created_at = failed.created_at AND d.tenant_id = $1`
+WHERE d.id = failed.id AND d.created_at = failed.created_at AND d.tenant_id = $1`, retry.Most)
 
 // RetryFailed makes failed deliveries of a webhook pending again. They are due at
-// once, each with as many more attempts as the webhook's policy has. Tests, expired deliveries and those
-// of cancelled replays stay as they are.
+// once, each with as many more attempts as the webhook's policy has. Tests, expired deliveries, those
+// of cancelled replays and those without room for more attempts (see [ErrAttempts]) stay as they are.
 //
 // It goes from the newest delivery to the oldest. One call reads at most [ListScan]
 // rows and handles at most [BulkRetry] deliveries that match the filter; the

@@ -186,19 +186,27 @@ func deliveryOf(ctx context.Context, db pg.DB, tenant events.TenantID, id events
 }
 
 // A live delivery has the creation time of its event, and its id begins with that
-// millisecond. The other kinds are found by the index on the event.
-const eventDeliveries = ` FROM fanmail.webhook_subscriber_deliveries
-		WHERE tenant_id = $1 AND event_id = $2 AND created_at = $3 AND id >= $4 AND id <= $5 AND kind = 'live'
+// millisecond. The other kinds, of which an event may have any number, are found by an
+// index on the event that has them newest first.
+const (
+	liveOfEvent = ` FROM fanmail.webhook_subscriber_deliveries
+		WHERE tenant_id = $1 AND event_id = $2 AND created_at = $3 AND id >= $4 AND id <= $5 AND kind = 'live'`
+	othersOfEvent = ` FROM fanmail.webhook_subscriber_deliveries
+		WHERE tenant_id = $1 AND event_id = $2 AND created_at >= $3 AND kind <> 'live' ORDER BY created_at DESC, id DESC LIMIT $6`
+)
+
+// Each branch has the limit, so that neither reads more than the list can have.
+const eventDeliveries = `SELECT * FROM (
+	(SELECT ` + deliveryColumns + liveOfEvent + ` ORDER BY created_at DESC, id DESC LIMIT $6)
 	UNION ALL
-	SELECT ` + deliveryColumns + ` FROM fanmail.webhook_subscriber_deliveries
-		WHERE tenant_id = $1 AND event_id = $2 AND created_at >= $3 AND kind <> 'live'`
+	(SELECT ` + deliveryColumns + othersOfEvent + `)
+) AS d ORDER BY created_at DESC, id DESC LIMIT $6`
 
 // EventDeliveries returns up to limit deliveries of an event, of all webhooks,
 // newest first. createdAt is the event's creation time, to the microsecond.
 func (s *Store) EventDeliveries(ctx context.Context, tenant events.TenantID, event events.ID, createdAt time.Time, limit int) ([]DeliveryRow, error) {
 	first, last := idsOf(createdAt)
-	rows, err := s.db.Query(ctx, `SELECT `+deliveryColumns+eventDeliveries+` ORDER BY created_at DESC, id DESC LIMIT $6`,
-		tenant, event, createdAt, first, last, limit)
+	rows, err := s.db.Query(ctx, eventDeliveries, tenant, event, createdAt, first, last, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list an event's deliveries: %w", err)
 	}

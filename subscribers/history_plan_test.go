@@ -254,3 +254,36 @@ func TestAttemptsOfDeliveriesAreReadByTheirKeys(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, none)
 }
+
+// TestOldAttemptsOfADeliveryAreNotRead: retries on request add any number of attempts.
+func TestOldAttemptsOfADeliveryAreNotRead(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	h := newHistory(t)
+	list, _, err := h.store.ListDeliveries(ctx, h.tenant, h.hook, subscribers.DeliveryFilter{}, subscribers.Place{}, 20)
+	require.NoError(t, err)
+	var ids []events.DeliveryID
+	for _, d := range list {
+		ids = append(ids, d.ID)
+	}
+	const each = 5_000
+	_, err = h.Pool.Exec(ctx, `INSERT INTO fanmail.webhook_delivery_attempts (delivery_id, created_at, attempt, at, duration_ms, status_code, reason)
+		SELECT id, created_at, n, created_at + n * interval '1 second', n, 503, 'status' FROM fanmail.webhook_subscriber_deliveries, generate_series(1, $2::int) AS n
+		WHERE id = ANY ($1)`, ids, each)
+	require.NoError(t, err)
+	for range 2 { // without statistics, and with them
+		h.Reset()
+		logs, err := h.store.AttemptsOf(ctx, list)
+		require.NoError(t, err)
+		const most = 20 * subscribers.LoggedAttempts
+		h.Of(t, "FROM fanmail.webhook_delivery_attempts").Within(t, pgplan.Bound{Indexes: []string{"webhook_delivery_attempts_pkey"}, Rows: most + 20, Sorted: most, Blocks: 2 * most})
+		for _, d := range list {
+			log := logs[d.ID]
+			require.Len(t, log, subscribers.LoggedAttempts)
+			require.Equal(t, each-len(log)+1, log[0].Attempt)
+			require.Equal(t, each, log[len(log)-1].Attempt)
+		}
+		_, err = h.Pool.Exec(ctx, `VACUUM ANALYZE fanmail.webhook_delivery_attempts`)
+		require.NoError(t, err)
+	}
+}

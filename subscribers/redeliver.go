@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/retry"
 	"github.com/fanmail-dev/fanmail/outbox"
 )
 
@@ -42,12 +43,17 @@ func (s *Store) Redeliver(ctx context.Context, tenant events.TenantID, event eve
 	return replay, list, nil
 }
 
+// It asks for each webhook, however many deliveries the event has. See pg.Engine for OFFSET 0.
+const receiversOfEvent = `SELECT w.id FROM fanmail.webhooks AS w WHERE w.tenant_id = $1 AND w.deleted_at IS NULL AND (
+	EXISTS (SELECT 1 FROM fanmail.webhook_subscriber_deliveries AS d
+		WHERE d.webhook_id = w.id AND d.created_at = $3 AND d.event_id = $2 AND d.kind = 'live' OFFSET 0)
+	OR EXISTS (SELECT 1 FROM fanmail.webhook_subscriber_deliveries AS d
+		WHERE d.event_id = $2 AND d.webhook_id = w.id AND d.kind = 'replay' AND d.created_at >= $3 OFFSET 0)
+) ORDER BY w.id`
+
 // receivers returns the webhooks, not deleted, that have had a delivery of the event.
 func (s *Store) receivers(ctx context.Context, tenant events.TenantID, src events.Record) ([]events.WebhookID, error) {
-	first, last := idsOf(src.CreatedAt)
-	rows, err := s.db.Query(ctx, `SELECT DISTINCT d.webhook_id FROM (SELECT `+deliveryColumns+eventDeliveries+`) AS d
-		JOIN fanmail.webhooks AS w ON w.id = d.webhook_id AND w.tenant_id = $1 AND w.deleted_at IS NULL
-		WHERE d.kind <> 'test' ORDER BY d.webhook_id`, tenant, src.ID, src.CreatedAt, first, last)
+	rows, err := s.db.Query(ctx, receiversOfEvent, tenant, src.ID, src.CreatedAt)
 	if err != nil {
 		return nil, fmt.Errorf("find an event's webhooks: %w", err)
 	}
@@ -92,7 +98,8 @@ func (s *Store) insertDue(ctx context.Context, tenant events.TenantID, src event
 //
 // It returns [ErrNotFound] if the tenant has no such delivery, [ErrDelivered] if it
 // was delivered, [ErrDeleted] if its webhook was deleted, [ErrExpired] if its
-// retention is over, and [ErrInFlight] if a dispatcher holds it for an attempt.
+// retention is over, [ErrInFlight] if a dispatcher holds it for an attempt, and
+// [ErrAttempts] if it failed and has no room for more attempts.
 func (s *Store) Retry(ctx context.Context, tenant events.TenantID, id events.DeliveryID) (DeliveryRow, error) {
 	d, err := deliveryOf(ctx, s.db, tenant, id)
 	if err != nil {
@@ -102,14 +109,14 @@ func (s *Store) Retry(ctx context.Context, tenant events.TenantID, id events.Del
 	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		var status string
 		var deleted, expired bool
-		var more int
+		var made, more int
 		var lease *time.Time // its end, if a dispatcher holds the row
 		// clock_timestamp, because the transaction may have waited for the row.
-		err := tx.QueryRow(ctx, `SELECT d.status, w.deleted_at IS NOT NULL, d.expires_at <= now(), w.max_attempts,
+		err := tx.QueryRow(ctx, `SELECT d.status, w.deleted_at IS NOT NULL, d.expires_at <= now(), d.attempts, w.max_attempts,
 				CASE WHEN d.leased AND d.next_retry_at > clock_timestamp() THEN d.next_retry_at END
 			FROM fanmail.webhook_subscriber_deliveries AS d JOIN fanmail.webhooks AS w ON w.id = d.webhook_id AND w.tenant_id = $1
 			WHERE d.tenant_id = $1 AND d.id = $2 AND d.created_at = $3 FOR UPDATE OF d`,
-			tenant, id, created).Scan(&status, &deleted, &expired, &more, &lease)
+			tenant, id, created).Scan(&status, &deleted, &expired, &made, &more, &lease)
 		switch {
 		case err != nil:
 			return found(err, "read a delivery")
@@ -119,6 +126,8 @@ func (s *Store) Retry(ctx context.Context, tenant events.TenantID, id events.Del
 			return ErrDeleted
 		case expired:
 			return ErrExpired
+		case status == "failed" && made+more > retry.Most:
+			return ErrAttempts
 		case lease != nil:
 			return fmt.Errorf("%w; retry it after its lease ends at %s", ErrInFlight, lease.UTC().Format(time.RFC3339))
 		}

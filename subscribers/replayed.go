@@ -54,23 +54,29 @@ const (
 )
 
 // The live delivery has the event's creation time and an id derived from the event,
-// so it is found by key. Those of replays and redeliveries are found by event.
+// so it is found by key. Those of replays and redeliveries are found by event, webhook
+// and status: an event may have any number of them.
 // See pg.Engine for OFFSET 0.
 const deliveredLive = `EXISTS (
 	SELECT 1 FROM fanmail.webhook_subscriber_deliveries AS d
 	WHERE d.id = c.live_id AND d.created_at = c.event_created_at AND d.webhook_id = c.webhook_id AND d.status <> 'failed' OFFSET 0)`
 
-const replayedBefore = `EXISTS (
+// One lookup for each status: Postgres may take a list of them for a filter, and read all that failed.
+var replayedBefore = "(" + replayedWith("pending") + " OR " + replayedWith("delivered") + ")"
+
+func replayedWith(status string) string {
+	return `EXISTS (
 	SELECT 1 FROM fanmail.webhook_subscriber_deliveries AS d
-	WHERE d.event_id = c.event_id AND d.kind <> 'live' AND d.kind = 'replay' AND d.created_at >= c.event_created_at
-	  AND d.webhook_id = c.webhook_id AND d.id <> c.id AND d.status <> 'failed' OFFSET 0)`
+	WHERE d.event_id = c.event_id AND d.webhook_id = c.webhook_id AND d.status = '` + status + `' AND d.kind = 'replay'
+	  AND d.created_at >= c.event_created_at AND d.id <> c.id OFFSET 0)`
+}
 
 // This lock makes two replays with [ReplayRef.Missed] for one webhook take turns, so
 // that the second one sees the deliveries of the first.
 const lockReplayed = `SELECT count(pg_advisory_xact_lock(hashtextextended(w::text, 4)))
 	FROM (SELECT w FROM unnest($1::uuid[]) AS w ORDER BY w) AS s`
 
-const insertReplayed = `
+var insertReplayed = `
 WITH c AS (
 	SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::text[], $7::text[], $8::bigint[], $14::boolean[])
 		WITH ORDINALITY AS t (id, live_id, webhook_id, event_id, event_created_at, event_type, message_id, seq, waits, n)
@@ -140,7 +146,7 @@ func DeliveredLive(ctx context.Context, tx pgx.Tx, list []Replayed) ([]bool, err
 	return delivered, nil
 }
 
-const reachedOfThese = `
+var reachedOfThese = `
 SELECT ` + deliveredLive + ` OR ` + replayedBefore + `
 FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::uuid[], $5::uuid[]) WITH ORDINALITY AS c (id, live_id, event_created_at, webhook_id, event_id, n) ORDER BY n`
 

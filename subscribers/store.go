@@ -15,6 +15,7 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/keyring"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/pg"
+	"github.com/fanmail-dev/fanmail/internal/retry"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/outbox"
 )
@@ -72,6 +73,8 @@ var (
 	ErrDeleted = errors.New("the webhook is deleted")
 	// ErrExpired means that the delivery is older than its [Retention].
 	ErrExpired = errors.New("the delivery has expired")
+	// ErrAttempts means that a retry would give the delivery more than [retry.Most] attempts.
+	ErrAttempts = fmt.Errorf("a delivery has at most %d attempts, and this one has no room for those of a retry; to send its event again, redeliver the event", retry.Most)
 	// ErrInFlight means that a dispatcher holds the delivery: its attempt is in flight,
 	// or about to start.
 	ErrInFlight = errors.New("an attempt of the delivery is in flight or about to start")

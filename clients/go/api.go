@@ -2433,11 +2433,11 @@ type AuditEntry struct {
 	// Address Where the request came from; null if it is not known.
 	Address nullable.Nullable[string] `json:"address"`
 
-	// After The object after, or what the request asked for; null for nothing. Secrets are "***".
+	// After The object after, or what the request asked for; null for nothing, and where the change left it as it was. Secrets are "***".
 	After interface{} `json:"after"`
 	At    time.Time   `json:"at"`
 
-	// Before The object before, where it was changed or deleted; null otherwise. Secrets are "***".
+	// Before The object before, where it was changed or deleted; null otherwise, and where the change left it as it was. Secrets are "***".
 	Before interface{} `json:"before"`
 
 	// Object What was changed: an id, an address or a domain; empty for a creation, whose id after has.
@@ -2795,6 +2795,7 @@ type DeliveryStatus string
 
 // DeliveryDetail defines model for DeliveryDetail.
 type DeliveryDetail struct {
+	// AttemptLog The newest 100 attempts, in order. Older ones are left out; attempts counts them all.
 	AttemptLog []Attempt `json:"attempt_log"`
 
 	// Attempts The number of attempts so far.
@@ -3214,7 +3215,7 @@ type EventDMARC struct {
 
 // EventDelivery defines model for EventDelivery.
 type EventDelivery struct {
-	// AttemptLog With the parameter attempts, of the newest 20 deliveries that have attempts; absent otherwise.
+	// AttemptLog With the parameter attempts, of the newest 20 deliveries that have attempts: the newest 100 of each, in order; absent otherwise.
 	AttemptLog *[]Attempt `json:"attempt_log,omitempty"`
 
 	// Attempts The number of attempts so far.
@@ -4234,7 +4235,7 @@ type QuotaValues struct {
 	// BytesPerDay Bytes of mails, bodies of POST /v1/events and messages on a UTC day. A mail counts once for each tenant.
 	BytesPerDay int64 `json:"bytes_per_day"`
 
-	// ChangesPerDay Keys, agents, webhooks, domains and event types created on a UTC day with the tenant's keys, also those that are deleted since.
+	// ChangesPerDay Requests of the tenant's keys, members and portal links that the audit log has, on a UTC day. Deletions do not count, nor what counts as events.
 	ChangesPerDay int64 `json:"changes_per_day"`
 
 	// DeliveryDays For how many days deliveries and their attempts are kept; not longer than events. A delivery that is still pending then fails as expired.
@@ -5235,7 +5236,7 @@ type ListAgentsParams struct {
 
 // CreateAgentParams defines parameters for CreateAgent.
 type CreateAgentParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5330,7 +5331,7 @@ type GetDeliveryRequestParams struct {
 
 // RetryDeliveryParams defines parameters for RetryDelivery.
 type RetryDeliveryParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5348,7 +5349,7 @@ type ListDomainsParams struct {
 
 // CreateDomainParams defines parameters for CreateDomain.
 type CreateDomainParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5369,7 +5370,7 @@ type VerifyDomainParams struct {
 	// TenantID For operators: the tenant.
 	TenantID *string `form:"tenant_id,omitempty" json:"tenant_id,omitempty"`
 
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5387,7 +5388,7 @@ type ListErasuresParams struct {
 
 // CreateErasureParams defines parameters for CreateErasure.
 type CreateErasureParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5411,7 +5412,7 @@ type ListEventTypesParamsSource string
 
 // CreateEventTypeParams defines parameters for CreateEventType.
 type CreateEventTypeParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5463,7 +5464,7 @@ type ListEventsParams struct {
 
 // CreateEventParams defines parameters for CreateEvent.
 type CreateEventParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5490,7 +5491,7 @@ type GetEventParams struct {
 	// TenantID For operators: the tenant whose data is read.
 	TenantID *string `form:"tenant_id,omitempty" json:"tenant_id,omitempty"`
 
-	// Attempts Adds the attempts of the newest 20 deliveries.
+	// Attempts Adds the newest 100 attempts of each of the newest 20 deliveries.
 	Attempts *bool `form:"attempts,omitempty" json:"attempts,omitempty"`
 }
 
@@ -5508,7 +5509,7 @@ type ListEventMatchesParams struct {
 
 // RedeliverEventParams defines parameters for RedeliverEvent.
 type RedeliverEventParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5544,13 +5545,13 @@ type ListKeysParams struct {
 
 // CreateKeyParams defines parameters for CreateKey.
 type CreateKeyParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
 // RotateKeyParams defines parameters for RotateKey.
 type RotateKeyParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5568,7 +5569,7 @@ type GetAttachmentParams struct {
 
 // DeliverMessageParams defines parameters for DeliverMessage.
 type DeliverMessageParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5589,7 +5590,7 @@ type GetRawMessageParams struct {
 
 // RetryMessageParams defines parameters for RetryMessage.
 type RetryMessageParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5631,7 +5632,7 @@ type ListPortalLinksParams struct {
 
 // CreatePortalLinkParams defines parameters for CreatePortalLink.
 type CreatePortalLinkParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5649,13 +5650,13 @@ type ListReplaysParams struct {
 
 // CreateReplayParams defines parameters for CreateReplay.
 type CreateReplayParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
 // PreviewReplayParams defines parameters for PreviewReplay.
 type PreviewReplayParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5692,7 +5693,7 @@ type ListTenantsParams struct {
 
 // CreateTenantParams defines parameters for CreateTenant.
 type CreateTenantParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5704,7 +5705,7 @@ type DeleteTenantParams struct {
 
 // RestoreTenantParams defines parameters for RestoreTenant.
 type RestoreTenantParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5722,7 +5723,7 @@ type ListWebhooksParams struct {
 
 // CreateWebhookParams defines parameters for CreateWebhook.
 type CreateWebhookParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5734,7 +5735,7 @@ type GetWebhookParams struct {
 
 // AckWebhookParams defines parameters for AckWebhook.
 type AckWebhookParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -5783,19 +5784,19 @@ type PollWebhookParams struct {
 
 // RetryWebhookDeliveriesParams defines parameters for RetryWebhookDeliveries.
 type RetryWebhookDeliveriesParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
 // RotateWebhookSecretParams defines parameters for RotateWebhookSecret.
 type RotateWebhookSecretParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
 // TestWebhookParams defines parameters for TestWebhook.
 type TestWebhookParams struct {
-	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response.
+	// IdempotencyKey Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
@@ -7320,7 +7321,7 @@ type ClientInterface interface {
 
 	// RetryDeliveryWithBody Retry a delivery now
 	//
-	// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. Roles: admin, write, replay.
+	// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. So is a failed one that would have more than 32767 attempts. Roles: admin, write, replay.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -7329,7 +7330,7 @@ type ClientInterface interface {
 
 	// RetryDelivery Retry a delivery now
 	//
-	// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. Roles: admin, write, replay.
+	// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. So is a failed one that would have more than 32767 attempts. Roles: admin, write, replay.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -7647,7 +7648,7 @@ type ClientInterface interface {
 
 	// RetryMessageWithBody Retry the delivery of a message to its agent's own webhook
 	//
-	// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is a message without a delivery. Roles: admin, write, replay.
+	// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is one of a failed delivery that would have more than 32767 attempts, and a message without a delivery. Roles: admin, write, replay.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -7656,7 +7657,7 @@ type ClientInterface interface {
 
 	// RetryMessage Retry the delivery of a message to its agent's own webhook
 	//
-	// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is a message without a delivery. Roles: admin, write, replay.
+	// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is one of a failed delivery that would have more than 32767 attempts, and a message without a delivery. Roles: admin, write, replay.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -7967,7 +7968,7 @@ type ClientInterface interface {
 
 	// RetryWebhookDeliveriesWithBody Retry a webhook's failed deliveries now
 	//
-	// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries and deliveries of cancelled replays stay as they are. The request is idempotent. Roles: admin, write, replay.
+	// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries, deliveries of cancelled replays and those that would have more than 32767 attempts stay as they are. The request is idempotent. Roles: admin, write, replay.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -7976,7 +7977,7 @@ type ClientInterface interface {
 
 	// RetryWebhookDeliveries Retry a webhook's failed deliveries now
 	//
-	// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries and deliveries of cancelled replays stay as they are. The request is idempotent. Roles: admin, write, replay.
+	// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries, deliveries of cancelled replays and those that would have more than 32767 attempts stay as they are. The request is idempotent. Roles: admin, write, replay.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -8251,7 +8252,7 @@ func (c *Client) GetDeliveryRequest(ctx context.Context, id string, params *GetD
 
 // RetryDeliveryWithBody Retry a delivery now
 //
-// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. Roles: admin, write, replay.
+// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. So is a failed one that would have more than 32767 attempts. Roles: admin, write, replay.
 //
 // Takes any type of body and a specified content type.
 //
@@ -8270,7 +8271,7 @@ func (c *Client) RetryDeliveryWithBody(ctx context.Context, id string, params *R
 
 // RetryDelivery Retry a delivery now
 //
-// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. Roles: admin, write, replay.
+// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. So is a failed one that would have more than 32767 attempts. Roles: admin, write, replay.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -8988,7 +8989,7 @@ func (c *Client) GetRawMessage(ctx context.Context, id string, params *GetRawMes
 
 // RetryMessageWithBody Retry the delivery of a message to its agent's own webhook
 //
-// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is a message without a delivery. Roles: admin, write, replay.
+// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is one of a failed delivery that would have more than 32767 attempts, and a message without a delivery. Roles: admin, write, replay.
 //
 // Takes any type of body and a specified content type.
 //
@@ -9007,7 +9008,7 @@ func (c *Client) RetryMessageWithBody(ctx context.Context, id string, params *Re
 
 // RetryMessage Retry the delivery of a message to its agent's own webhook
 //
-// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is a message without a delivery. Roles: admin, write, replay.
+// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is one of a failed delivery that would have more than 32767 attempts, and a message without a delivery. Roles: admin, write, replay.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -9708,7 +9709,7 @@ func (c *Client) PollWebhook(ctx context.Context, id string, params *PollWebhook
 
 // RetryWebhookDeliveriesWithBody Retry a webhook's failed deliveries now
 //
-// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries and deliveries of cancelled replays stay as they are. The request is idempotent. Roles: admin, write, replay.
+// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries, deliveries of cancelled replays and those that would have more than 32767 attempts stay as they are. The request is idempotent. Roles: admin, write, replay.
 //
 // Takes any type of body and a specified content type.
 //
@@ -9727,7 +9728,7 @@ func (c *Client) RetryWebhookDeliveriesWithBody(ctx context.Context, id string, 
 
 // RetryWebhookDeliveries Retry a webhook's failed deliveries now
 //
-// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries and deliveries of cancelled replays stay as they are. The request is idempotent. Roles: admin, write, replay.
+// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries, deliveries of cancelled replays and those that would have more than 32767 attempts stay as they are. The request is idempotent. Roles: admin, write, replay.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -14894,7 +14895,7 @@ type ClientWithResponsesInterface interface {
 
 	// RetryDeliveryWithBodyWithResponse Retry a delivery now
 	//
-	// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. Roles: admin, write, replay.
+	// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. So is a failed one that would have more than 32767 attempts. Roles: admin, write, replay.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -14903,7 +14904,7 @@ type ClientWithResponsesInterface interface {
 
 	// RetryDeliveryWithResponse Retry a delivery now
 	//
-	// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. Roles: admin, write, replay.
+	// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. So is a failed one that would have more than 32767 attempts. Roles: admin, write, replay.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -15263,7 +15264,7 @@ type ClientWithResponsesInterface interface {
 
 	// RetryMessageWithBodyWithResponse Retry the delivery of a message to its agent's own webhook
 	//
-	// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is a message without a delivery. Roles: admin, write, replay.
+	// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is one of a failed delivery that would have more than 32767 attempts, and a message without a delivery. Roles: admin, write, replay.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -15272,7 +15273,7 @@ type ClientWithResponsesInterface interface {
 
 	// RetryMessageWithResponse Retry the delivery of a message to its agent's own webhook
 	//
-	// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is a message without a delivery. Roles: admin, write, replay.
+	// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is one of a failed delivery that would have more than 32767 attempts, and a message without a delivery. Roles: admin, write, replay.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -15623,7 +15624,7 @@ type ClientWithResponsesInterface interface {
 
 	// RetryWebhookDeliveriesWithBodyWithResponse Retry a webhook's failed deliveries now
 	//
-	// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries and deliveries of cancelled replays stay as they are. The request is idempotent. Roles: admin, write, replay.
+	// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries, deliveries of cancelled replays and those that would have more than 32767 attempts stay as they are. The request is idempotent. Roles: admin, write, replay.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -15632,7 +15633,7 @@ type ClientWithResponsesInterface interface {
 
 	// RetryWebhookDeliveriesWithResponse Retry a webhook's failed deliveries now
 	//
-	// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries and deliveries of cancelled replays stay as they are. The request is idempotent. Roles: admin, write, replay.
+	// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries, deliveries of cancelled replays and those that would have more than 32767 attempts stay as they are. The request is idempotent. Roles: admin, write, replay.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -19641,7 +19642,7 @@ func (c *ClientWithResponses) GetDeliveryRequestWithResponse(ctx context.Context
 
 // RetryDeliveryWithBodyWithResponse Retry a delivery now
 //
-// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. Roles: admin, write, replay.
+// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. So is a failed one that would have more than 32767 attempts. Roles: admin, write, replay.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -19656,7 +19657,7 @@ func (c *ClientWithResponses) RetryDeliveryWithBodyWithResponse(ctx context.Cont
 
 // RetryDeliveryWithResponse Retry a delivery now
 //
-// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. Roles: admin, write, replay.
+// A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. So is a failed one that would have more than 32767 attempts. Roles: admin, write, replay.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -20256,7 +20257,7 @@ func (c *ClientWithResponses) GetRawMessageWithResponse(ctx context.Context, id 
 
 // RetryMessageWithBodyWithResponse Retry the delivery of a message to its agent's own webhook
 //
-// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is a message without a delivery. Roles: admin, write, replay.
+// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is one of a failed delivery that would have more than 32767 attempts, and a message without a delivery. Roles: admin, write, replay.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -20271,7 +20272,7 @@ func (c *ClientWithResponses) RetryMessageWithBodyWithResponse(ctx context.Conte
 
 // RetryMessageWithResponse Retry the delivery of a message to its agent's own webhook
 //
-// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is a message without a delivery. Roles: admin, write, replay.
+// The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is one of a failed delivery that would have more than 32767 attempts, and a message without a delivery. Roles: admin, write, replay.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -20856,7 +20857,7 @@ func (c *ClientWithResponses) PollWebhookWithResponse(ctx context.Context, id st
 
 // RetryWebhookDeliveriesWithBodyWithResponse Retry a webhook's failed deliveries now
 //
-// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries and deliveries of cancelled replays stay as they are. The request is idempotent. Roles: admin, write, replay.
+// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries, deliveries of cancelled replays and those that would have more than 32767 attempts stay as they are. The request is idempotent. Roles: admin, write, replay.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -20871,7 +20872,7 @@ func (c *ClientWithResponses) RetryWebhookDeliveriesWithBodyWithResponse(ctx con
 
 // RetryWebhookDeliveriesWithResponse Retry a webhook's failed deliveries now
 //
-// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries and deliveries of cancelled replays stay as they are. The request is idempotent. Roles: admin, write, replay.
+// Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries, deliveries of cancelled replays and those that would have more than 32767 attempts stay as they are. The request is idempotent. Roles: admin, write, replay.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

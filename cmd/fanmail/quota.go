@@ -25,7 +25,7 @@ type tenantsQuota struct {
 	BytesPerDay       *int64   `name:"bytes-a-day" placeholder:"N" help:"Bytes of mails, requests and messages on a UTC day."`
 	ReplaysPerHour    *int64   `name:"replays-an-hour" placeholder:"N" help:"Replays created within an hour."`
 	Domains           *int64   `name:"domains" placeholder:"N" help:"Domains, verified or not."`
-	ChangesPerDay     *int64   `name:"changes-a-day" placeholder:"N" help:"Keys, agents, webhooks and domains created on a UTC day."`
+	ChangesPerDay     *int64   `name:"changes-a-day" placeholder:"N" help:"Requests that change something, on a UTC day; not deletions, nor what counts as events."`
 	EventDays         *int64   `name:"event-days" placeholder:"N" help:"For how many days events are kept. Older ones are deleted within minutes, for good."`
 	DeliveryDays      *int64   `name:"delivery-days" placeholder:"N" help:"For how many days deliveries and their attempts are kept, likewise."`
 	MailDays          *int64   `name:"mail-days" placeholder:"N" help:"For how many days messages and raw mail are kept, likewise."`

@@ -104,13 +104,13 @@ CREATE TABLE fanmail.tenant_quotas (
 );
 CREATE INDEX tenant_quotas_kept ON fanmail.tenant_quotas (tenant_id) WHERE coalesce(event_days, delivery_days, mail_days) IS NOT NULL;
 
--- What a tenant has created on a UTC day.
+-- What a tenant has used on a UTC day.
 CREATE TABLE fanmail.tenant_usage (
     tenant_id uuid NOT NULL,
     day       date NOT NULL,
     events    bigint NOT NULL DEFAULT 0,
     bytes     bigint NOT NULL DEFAULT 0,       -- of requests, messages and mails, as they came
-    changes   bigint NOT NULL DEFAULT 0,       -- keys, agents, domains and webhooks
+    changes   bigint NOT NULL DEFAULT 0,       -- requests that the audit log has, but deletions and what counts as events
     PRIMARY KEY (tenant_id, day)
 ) WITH (fillfactor = 50);
 
@@ -342,9 +342,12 @@ CREATE INDEX webhook_subscriber_deliveries_strict ON fanmail.webhook_subscriber_
     WHERE status = 'pending' AND strict;
 -- A webhook's history, newest first.
 CREATE INDEX webhook_subscriber_deliveries_history ON fanmail.webhook_subscriber_deliveries (webhook_id, created_at DESC, id DESC);
--- Deliveries of an event outside its own millisecond: tests and replays.
-CREATE INDEX webhook_subscriber_deliveries_not_live ON fanmail.webhook_subscriber_deliveries (event_id)
+-- Deliveries of an event outside its own millisecond, newest first: tests and replays. An event may have any number.
+CREATE INDEX webhook_subscriber_deliveries_not_live ON fanmail.webhook_subscriber_deliveries (event_id, created_at DESC, id DESC)
     WHERE kind <> 'live';
+-- Whether an event was redelivered to a webhook, by a replay or alone, and how that ended.
+CREATE INDEX webhook_subscriber_deliveries_redelivered ON fanmail.webhook_subscriber_deliveries (event_id, webhook_id, status)
+    WHERE kind = 'replay';
 -- Deliveries of replays by the time of their end: a replay counts these.
 CREATE INDEX webhook_subscriber_deliveries_replayed ON fanmail.webhook_subscriber_deliveries (replay_id, finished_at)
     WHERE kind = 'replay' AND finished_at IS NOT NULL;

@@ -46,7 +46,7 @@ type askedAnswer struct {
 
 // The reasons of a refusal, by their text in an answer.
 var refusals = map[string]error{
-	"no_delivery": ErrNoDelivery, "not_due": ErrNotDue, "delivered": ErrDelivered, "expired": ErrExpired, "in_flight": ErrInFlight, "busy": ErrBusy,
+	"no_delivery": ErrNoDelivery, "not_due": ErrNotDue, "delivered": ErrDelivered, "expired": ErrExpired, "in_flight": ErrInFlight, "attempts": ErrAttempts, "busy": ErrBusy,
 }
 
 // Ask has a deliverer attempt the delivery of a message now, and returns the outcome, which is recorded. The process that

@@ -58,11 +58,12 @@ var (
 	ErrDelivered = errors.New("the message is delivered already")
 	ErrExpired   = errors.New("the time for the delivery of the message is over")
 	ErrInFlight  = errors.New("an attempt of the message's delivery is in flight, or about to start")
+	ErrAttempts  = fmt.Errorf("a message's delivery has at most %d attempts, and this one has no room for those of a retry", retry.Most)
 )
 
 // refusal reports whether an error says why a delivery is not attempted. Other errors are failures.
 func refusal(err error) bool {
-	return slices.ContainsFunc([]error{ErrNoDelivery, ErrNotDue, ErrDelivered, ErrExpired, ErrInFlight}, func(r error) bool { return errors.Is(err, r) })
+	return slices.ContainsFunc([]error{ErrNoDelivery, ErrNotDue, ErrDelivered, ErrExpired, ErrInFlight, ErrAttempts}, func(r error) bool { return errors.Is(err, r) })
 }
 
 const deliveryColumns = `agent_id, message_id, status, attempts, max_attempts, coalesce(last_error, '') AS last_error, last_attempt_at, next_retry_at, created_at, expires_at`
@@ -178,9 +179,9 @@ WHERE message_id = $2 AND created_at = $4 AND tenant_id IS NOT DISTINCT FROM $1`
 func makeDue(ctx context.Context, tx pgx.Tx, tenant events.TenantID, message events.MessageID) error {
 	var created time.Time
 	var status string
-	var inFlight, expired bool
-	err := tx.QueryRow(ctx, `SELECT created_at, status, leased AND next_retry_at > clock_timestamp(), expires_at <= now() FROM fanmail.webhook_deliveries
-		WHERE `+ofMessage+` FOR UPDATE`, tenant, message).Scan(&created, &status, &inFlight, &expired)
+	var inFlight, expired, full bool
+	err := tx.QueryRow(ctx, `SELECT created_at, status, attempts > $3, leased AND next_retry_at > clock_timestamp(), expires_at <= now() FROM fanmail.webhook_deliveries
+		WHERE `+ofMessage+` FOR UPDATE`, tenant, message, retry.Most-retry.MaxAttempts).Scan(&created, &status, &full, &inFlight, &expired)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return ErrNoDelivery
@@ -192,6 +193,8 @@ func makeDue(ctx context.Context, tx pgx.Tx, tenant events.TenantID, message eve
 		return ErrInFlight
 	case expired:
 		return ErrExpired
+	case status == "failed" && full:
+		return ErrAttempts
 	}
 	if _, err := tx.Exec(ctx, retryDelivery, tenant, message, retry.MaxAttempts, created); err != nil {
 		return fmt.Errorf("retry the delivery of message %s: %w", message, err)
@@ -200,7 +203,8 @@ func makeDue(ctx context.Context, tx pgx.Tx, tenant events.TenantID, message eve
 }
 
 // Retry makes a delivery that waits or has failed due now, and returns it. A failed one gets as many attempts as a new
-// one. The errors are [ErrNoDelivery], [ErrDelivered], [ErrExpired] and [ErrInFlight]. Call [Wake] after the commit.
+// one. The errors are [ErrNoDelivery], [ErrDelivered], [ErrExpired], [ErrInFlight] and [ErrAttempts]. Call [Wake] after the
+// commit.
 func Retry(ctx context.Context, tx pgx.Tx, tenant events.TenantID, message events.MessageID) (Delivery, error) {
 	if err := makeDue(ctx, tx, tenant, message); err != nil {
 		return Delivery{}, err

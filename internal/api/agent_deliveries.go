@@ -12,6 +12,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
+	"github.com/fanmail-dev/fanmail/internal/retry"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -64,7 +65,8 @@ func (s *server) agentDeliveryRoutes() {
 		OperationID: "retry-message", Method: http.MethodPost, Path: "/v1/messages/{id}/retry",
 		Summary: "Retry the delivery of a message to its agent's own webhook",
 		Description: "The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, " +
-			"whose 48 hours are over, or whose attempt is in flight, is a 409. So is a message without a delivery.",
+			"whose 48 hours are over, or whose attempt is in flight, is a 409. So is one of a failed delivery that would have more than " +
+			fmt.Sprintf("%d attempts, and a message without a delivery.", retry.Most),
 	}, s.retryMessage)
 	register(s, tenants.needs(tenancy.Redeliver), huma.Operation{
 		OperationID: "deliver-message", Method: http.MethodPost, Path: "/v1/messages/{id}/deliver",
@@ -151,7 +153,8 @@ func undelivered(err error) error {
 	switch {
 	case errors.Is(err, agentwebhook.ErrNoDelivery):
 		return problem(http.StatusConflict, "the message has no delivery: its agent has no webhook of its own, or had none when the message came")
-	case errors.Is(err, agentwebhook.ErrDelivered), errors.Is(err, agentwebhook.ErrExpired), errors.Is(err, agentwebhook.ErrInFlight), errors.Is(err, agentwebhook.ErrNotDue):
+	case errors.Is(err, agentwebhook.ErrDelivered), errors.Is(err, agentwebhook.ErrExpired), errors.Is(err, agentwebhook.ErrInFlight), errors.Is(err, agentwebhook.ErrNotDue),
+		errors.Is(err, agentwebhook.ErrAttempts):
 		return problem(http.StatusConflict, "%s", err)
 	case errors.Is(err, agentwebhook.ErrBusy):
 		return huma.ErrorWithHeaders(problem(http.StatusServiceUnavailable, "%s; try again", agentwebhook.ErrBusy), http.Header{"Retry-After": {"1"}})

@@ -105,7 +105,7 @@ func (s *server) createAgent(ctx context.Context, in *createAgentInput) (*body[a
 	}
 	var a mailbox.Agent
 	var created bool
-	err := s.create(ctx, func(u *unit) (err error) {
+	err := s.change(ctx, func(u *unit) (err error) {
 		if err := mailbox.CheckOwner(ctx, u, tenant(ctx), string(in.Body.Address)); err != nil {
 			return err
 		}

@@ -63,17 +63,34 @@ func (s *server) room(ctx context.Context, u *unit, of events.TenantID, name str
 	return nil
 }
 
-// create is a change that creates something for the caller. It counts against the
-// changes of the tenant's day, or returns a 429. Operators create without a limit.
-func (s *server) create(ctx context.Context, f func(u *unit) error) error {
-	return s.change(ctx, func(u *unit) error {
-		if !caller(ctx).Operator() {
-			if err := s.overDay(usage.CountChange(ctx, u, tenant(ctx), s.quotaOf(ctx).ChangesPerDay)); err != nil {
-				return err
-			}
-		}
-		return f(u)
-	})
+// counts reports whether a request counts against the changes of the caller's day: one of a
+// tenant that the audit log has. What is deleted was counted when it was created, and
+// nobody is kept from revoking a key. Operators have no limit.
+func (p *pending) counts(ctx context.Context) bool {
+	return p.method != http.MethodDelete && !caller(ctx).Operator()
+}
+
+// roomForChange returns a 429 where no change is left to the tenant's day, before the change
+// costs anything. countChange decides.
+func (s *server) roomForChange(ctx context.Context, u *unit) error {
+	p, ok := ctx.Value(entryKey{}).(*pending)
+	if !ok || !p.counts(ctx) {
+		return nil
+	}
+	made, err := usage.Changes(ctx, u, tenant(ctx))
+	if err != nil {
+		return err
+	}
+	if limit := s.quotaOf(ctx).ChangesPerDay; made >= limit {
+		return s.overDay(&usage.OverError{Quota: usage.ChangesPerDay, Limit: limit})
+	}
+	return nil
+}
+
+// countChange counts a change at the end of its transaction, so that others of the tenant
+// wait for the commit alone. It returns a 429 above the quota.
+func (s *server) countChange(ctx context.Context, u *unit) error {
+	return s.overDay(usage.CountChange(ctx, u, tenant(ctx), s.quotaOf(ctx).ChangesPerDay))
 }
 
 // overDay turns an [*usage.OverError] into a 429 that says when there is room again.
@@ -90,8 +107,9 @@ func (s *server) overDay(err error) error {
 	return err
 }
 
-// spend is a change that uses at most so much of the tenant's day, or a 429. f returns
-// what it has used. It counts once the transaction is committed.
+// spend is a transaction that uses at most so many events of the tenant's day, or a 429. f
+// returns what it has used, which counts once the transaction is committed. It is a change
+// of the day only where it has used no event.
 func (s *server) spend(ctx context.Context, most usage.Amount, f func(u *unit) (usage.Amount, error)) error {
 	within := s.quotaOf(ctx)
 	reserved, err := s.usage.ReservePaced(ctx, tenant(ctx), &within, most)
@@ -104,7 +122,7 @@ func (s *server) spend(ctx context.Context, most usage.Amount, f func(u *unit) (
 			reserved.Settle(usage.Amount{})
 		}
 	}()
-	return s.change(ctx, func(u *unit) error {
+	return s.transact(ctx, func(u *unit) error {
 		var used usage.Amount
 		began = true
 		u.ended = append(u.ended, func(committed bool) {
@@ -115,6 +133,7 @@ func (s *server) spend(ctx context.Context, most usage.Amount, f func(u *unit) (
 		})
 		var err error
 		used, err = f(u)
+		u.events = used.Events > 0
 		return err
 	})
 }

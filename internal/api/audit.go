@@ -23,8 +23,8 @@ type auditEntry struct {
 	Address   *string          `json:"address" doc:"Where the request came from; null if it is not known."`
 	Operation string           `json:"operation" example:"change-webhook" doc:"The operation's id in this document."`
 	Object    string           `json:"object" doc:"What was changed: an id, an address or a domain; empty for a creation, whose id after has."`
-	Before    json.RawMessage  `json:"before" doc:"The object before, where it was changed or deleted; null otherwise. Secrets are \"***\"."`
-	After     json.RawMessage  `json:"after" doc:"The object after, or what the request asked for; null for nothing. Secrets are \"***\"."`
+	Before    json.RawMessage  `json:"before" doc:"The object before, where it was changed or deleted; null otherwise, and where the change left it as it was. Secrets are \"***\"."`
+	After     json.RawMessage  `json:"after" doc:"The object after, or what the request asked for; null for nothing, and where the change left it as it was. Secrets are \"***\"."`
 }
 
 type auditQuery struct {

@@ -32,12 +32,24 @@ type changing struct {
 // unaudited are the operations of which no call has an entry.
 var unaudited = map[string]bool{"create-event": true, "preview-replay": true, "ack-webhook": true}
 
-// do calls an operation that must succeed, and returns its answer and its entry, nil for none.
+// asEvents are the operations that count as events of the tenant's day, and so not as changes.
+var asEvents = map[string]bool{"test-webhook": true, "redeliver-event": true}
+
+// changes is how many changes of the tenants' days count.
+func (w *world) changes() int {
+	return w.rows(`SELECT coalesce(sum(changes), 0) FROM fanmail.tenant_usage`)
+}
+
+// do calls an operation that must succeed, and returns its answer and its entry, nil for none. What has an entry counts.
 func (g *changing) do(who client, id, path string, body any) (*answer, map[string]any) {
 	g.t.Helper()
-	before := g.w.audited(g.t, id)
+	before, counts := g.w.audited(g.t, id), g.w.changes()
+	if who != g.w.operator && g.methods[id] != http.MethodDelete && !unaudited[id] && !asEvents[id] {
+		counts++
+	}
 	a := who.do(g.methods[id], path, body)
 	require.Less(g.t, a.status, 300, "%s: %s", id, a.raw)
+	require.Equal(g.t, counts, g.w.changes(), "%s counts against changes_per_day", id)
 	g.driven[id] = true
 	for _, name := range []string{"secret", "signing_secret"} {
 		if s, ok := a.json[name].(string); ok {

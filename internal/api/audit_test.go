@@ -71,3 +71,34 @@ func TestTheAuditLogSaysWhoChangedWhat(t *testing.T) {
 	c.event()
 	require.Zero(t, w.audited(t, "create-event"))
 }
+
+func TestAChangeThatLeavesAnObjectAsItWasStoresNoCopy(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	c := w.tenant()
+	c.agent("a@example.com").want(t, 201)
+	for range 3 {
+		c.do("PATCH", "/v1/agents/a@example.com", map[string]any{"allow_senders": []string{"@friends.example"}}).want(t, 200)
+	}
+	list := c.do("GET", "/v1/audit?operation=change-agent", nil).want(t, 200).json["data"].([]any)
+	require.Len(t, list, 3, "each has its entry")
+	for i, e := range list {
+		e := e.(map[string]any)
+		require.Equal(t, "a@example.com", e["object"])
+		if i < 2 {
+			require.Nil(t, e["before"])
+			require.Nil(t, e["after"])
+			continue
+		}
+		require.Empty(t, e["before"].(map[string]any)["allow_senders"])
+		require.Equal(t, []any{"@friends.example"}, e["after"].(map[string]any)["allow_senders"])
+	}
+	auth := func(password string) map[string]any {
+		return map[string]any{"auth": map[string]any{"type": "basic", "username": "user", "password": password}}
+	}
+	hook := c.webhook()
+	c.do("PATCH", "/v1/webhooks/"+hook, auth("one")).want(t, 200)
+	c.do("PATCH", "/v1/webhooks/"+hook, auth("two")).want(t, 200)
+	secret := c.do("GET", "/v1/audit?operation=change-webhook", nil).want(t, 200).json["data"].([]any)[0].(map[string]any)
+	require.Equal(t, hook, secret["after"].(map[string]any)["id"], "a secret that no copy shows is a change")
+}

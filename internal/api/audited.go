@@ -1,9 +1,11 @@
 package api
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
+	"net/http"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -15,6 +17,8 @@ import (
 
 // pending is the entry of a request that is not written yet.
 type pending struct {
+	server            *server
+	method            string
 	operation, object string
 	of                events.TenantID // that the path or the query names
 	body              []byte
@@ -22,8 +26,8 @@ type pending struct {
 }
 
 // auditing gives a request that changes something an entry of the audit log.
-func auditing(ctx huma.Context, next func(huma.Context)) {
-	p := &pending{operation: ctx.Operation().OperationID}
+func (s *server) auditing(ctx huma.Context, next func(huma.Context)) {
+	p := &pending{server: s, method: ctx.Operation().Method, operation: ctx.Operation().OperationID}
 	// The first parameter of the path names the object.
 	if _, rest, ok := strings.Cut(ctx.Operation().Path, "{"); ok {
 		name, _, _ := strings.Cut(rest, "}")
@@ -47,10 +51,11 @@ func created(object json.RawMessage) string {
 // ofDeleted are the operations that change a deleted tenant.
 var ofDeleted = map[string]bool{"delete-tenant": true, "restore-tenant": true}
 
-// record writes the entry of a request in the transaction of its change, once. It refuses a change of a deleted tenant,
+// record writes the entry of a request in the transaction of its change, once, and counts the change: no entry is
+// without a quota. An object that is after the change as it was before is left out. It refuses a change of a deleted tenant,
 // which an operator alone can ask for: nobody else is let in.
 func (p *pending) record(ctx context.Context, u *unit) error {
-	if p.written {
+	if p.written || u.unchanged {
 		return nil
 	}
 	me := caller(ctx)
@@ -62,6 +67,9 @@ func (p *pending) record(ctx context.Context, u *unit) error {
 		e.After = audit.Redact(p.body)
 	} else if e.Object == "" {
 		e.Object = created(e.After)
+	}
+	if p.repeats(u) {
+		e.Before, e.After = nil, nil
 	}
 	switch {
 	case !me.KeyID.IsZero():
@@ -92,5 +100,19 @@ func (p *pending) record(ctx context.Context, u *unit) error {
 		return err
 	}
 	p.written = true
-	return nil
+	if u.events || !p.counts(ctx) {
+		return nil
+	}
+	return p.server.countChange(ctx, u)
+}
+
+// repeats reports whether a request has left an object as it was. One that rotates or sets a
+// secret has not, although no copy shows it.
+func (p *pending) repeats(u *unit) bool {
+	if p.method != http.MethodPatch || u.before == nil || u.now == nil {
+		return false
+	}
+	was, err := json.Marshal(u.before)
+	is, failed := json.Marshal(u.now)
+	return err == nil && failed == nil && bytes.Equal(was, is) && !audit.Hides(p.body)
 }

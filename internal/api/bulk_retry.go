@@ -8,6 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/retry"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -36,8 +37,8 @@ func (s *server) bulkRetryRoutes() {
 		OperationID: "retry-webhook-deliveries", Method: http.MethodPost, Path: "/v1/webhooks/{id}/retry",
 		Summary: "Retry a webhook's failed deliveries now",
 		Description: fmt.Sprintf("Failed deliveries that were created in the window get %d more attempts. One request retries at most %d deliveries; "+
-			"repeat it with `next_cursor` until that is null. Tests, expired deliveries and deliveries of cancelled replays stay as they are. "+
-			"The request is idempotent.", subscribers.MaxAttempts, subscribers.BulkRetry),
+			"repeat it with `next_cursor` until that is null. Tests, expired deliveries, deliveries of cancelled replays and those that would have more than %d attempts stay as they are. "+
+			"The request is idempotent.", subscribers.MaxAttempts, subscribers.BulkRetry, retry.Most),
 	}, s.retryWebhookDeliveries)
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/retry"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -62,7 +63,7 @@ type attempt struct {
 // deliveryDetail is a delivery with its attempts and its envelope.
 type deliveryDetail struct {
 	Delivery
-	AttemptLog []attempt       `json:"attempt_log"`
+	AttemptLog []attempt       `json:"attempt_log" doc:"The newest 100 attempts, in order. Older ones are left out; attempts counts them all."`
 	Envelope   json.RawMessage `json:"envelope" doc:"The body of the POST, byte for byte; null if the event has expired."`
 }
 
@@ -122,8 +123,8 @@ func (s *server) deliveryRoutes() {
 	register(s, tenants.needs(tenancy.Redeliver).orPortal(), huma.Operation{
 		OperationID: "retry-delivery", Method: http.MethodPost, Path: "/v1/deliveries/{id}/retry",
 		Summary: "Retry a delivery now",
-		Description: fmt.Sprintf("A failed delivery gets %d more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409.",
-			subscribers.MaxAttempts),
+		Description: fmt.Sprintf("A failed delivery gets %d more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. "+
+			"So is a failed one that would have more than %d attempts.", subscribers.MaxAttempts, retry.Most),
 	}, s.retryDelivery)
 }
 

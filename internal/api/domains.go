@@ -127,7 +127,7 @@ func (s *server) createDomain(ctx context.Context, in *createDomainInput) (*body
 			return nil, err
 		}
 	}
-	err = s.create(ctx, func(u *unit) (err error) {
+	err = s.change(ctx, func(u *unit) (err error) {
 		if operator {
 			d, err = mailbox.GiveDomain(ctx, u, of, name)
 			u.became(showDomain(d))

@@ -171,7 +171,7 @@ func (s *server) createEventType(ctx context.Context, in *struct{ Body typeSetti
 	if err != nil {
 		return nil, err
 	}
-	err = s.create(ctx, func(u *unit) (err error) {
+	err = s.change(ctx, func(u *unit) (err error) {
 		t, err = eventschema.Define(ctx, u, verified)
 		if err == nil {
 			u.became(showType(t))

@@ -63,7 +63,7 @@ type eventDetail struct {
 // eventDelivery is a delivery of an event.
 type eventDelivery struct {
 	Delivery
-	AttemptLog []attempt `json:"attempt_log,omitempty" doc:"With the parameter attempts, of the newest 20 deliveries that have attempts; absent otherwise."`
+	AttemptLog []attempt `json:"attempt_log,omitempty" doc:"With the parameter attempts, of the newest 20 deliveries that have attempts: the newest 100 of each, in order; absent otherwise."`
 }
 
 // maxEventAttempts is of how many deliveries of an event the attempts are read.
@@ -190,7 +190,7 @@ func (s *server) addMails(ctx context.Context, list []Event) error {
 
 type eventInput struct {
 	EventPath
-	Attempts bool `query:"attempts" doc:"Adds the attempts of the newest 20 deliveries."`
+	Attempts bool `query:"attempts" doc:"Adds the newest 100 attempts of each of the newest 20 deliveries."`
 }
 
 // withAttempts are the deliveries of an event, with the attempts of the newest ones if they are asked for.
@@ -300,7 +300,7 @@ func (s *server) createEvent(ctx context.Context, in *struct {
 		}
 		out.ID = done[0].ID
 		u.then(s.wakeOutbox)
-		if done[0].New {
+		if u.unchanged = !done[0].New; done[0].New {
 			used = size
 		}
 		return used, nil

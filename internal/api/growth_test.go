@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/api"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 	"github.com/fanmail-dev/fanmail/internal/retention"
@@ -37,11 +38,93 @@ func TestWhatATenantCreatesInADayIsBounded(t *testing.T) {
 		"/v1/keys": {}, "/v1/agents": {"address": "more@example.com"}, "/v1/domains": {"domain": "more.example"},
 		"/v1/webhooks": {"url": hookURL, "events": []string{"email.sent"}},
 	} {
-		require.Contains(t, c.do("POST", path, body).want(t, 429).text("detail"), "quota changes_per_day: this tenant may create 8", path)
+		require.Contains(t, c.do("POST", path, body).want(t, 429).text("detail"), "quota changes_per_day: this tenant may make 8 changes", path)
 	}
 	c.do("POST", "/v1/domains", map[string]any{"domain": "d0.example"}).want(t, 201)
 	used := c.do("GET", "/v1/tenants/"+c.tenantID+"/quota", nil).want(t, 200).json["used"].(map[string]any)
 	require.EqualValues(t, 8, used["changes_today"])
+}
+
+// TestEveryChangeOfADayIsBounded: what the audit log has counts, whatever it changes; what takes away is never refused.
+func TestEveryChangeOfADayIsBounded(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	c := w.tenant()
+	hook, key := c.webhook(), c.do("POST", "/v1/keys", map[string]any{}).want(t, 201).text("id")
+	c.agent("a@example.com").want(t, 201)
+	event := c.event()
+	failed := deliverLive(t.Context(), t, w, event, hook)
+	w.setQuota(c, map[string]any{"changes_per_day": w.changes() + 4})
+	used := func() any {
+		return c.do("GET", "/v1/tenants/"+c.tenantID+"/quota", nil).want(t, 200).json["used"].(map[string]any)["changes_today"]
+	}
+	before := w.changes()
+	change := map[string]any{"filters": map[string]any{"labels": []string{"x"}}}
+	for range 2 {
+		c.do("PATCH", "/v1/webhooks/"+hook, change).want(t, 200)
+		c.do("PATCH", "/v1/webhooks/"+hook, map[string]any{"url": "nonsense"}).want(t, 422)
+		c.do("PATCH", "/v1/webhooks/"+events.NewRandom[events.WebhookKind]().String(), change).want(t, 404)
+	}
+	require.EqualValues(t, before+2, used(), "one that fails does not count")
+	c.do("POST", "/v1/deliveries/"+failed+"/retry", nil).want(t, 200)
+	c.do("POST", "/v1/events/"+c.event()+"/redeliver", nil).want(t, 202)
+	require.EqualValues(t, before+4, used(), "a redelivery to nobody is no event, but a change")
+	c.do("POST", "/v1/events/"+event+"/redeliver", nil).want(t, 202)
+	c.do("POST", "/v1/webhooks/"+hook+"/test", nil).want(t, 202)
+
+	entries := w.rows(`SELECT count(*) FROM fanmail.audit_log`)
+	for path, body := range map[string]any{
+		"/v1/webhooks/" + hook + "/retry": map[string]any{"since": "2026-01-01T00:00:00Z"}, "/v1/webhooks/" + hook + "/rotate-secret": nil, "/v1/keys/" + key + "/rotate": nil,
+		"/v1/replays": map[string]any{"since": "2026-01-01T00:00:00Z", "mode": "all"}, "/v1/agents": map[string]any{"address": "b@example.com"},
+	} {
+		for _, header := range [][]string{nil, {"Idempotency-Key", path}} {
+			require.Contains(t, c.do("POST", path, body, header...).want(t, 429).text("detail"), "quota changes_per_day: this tenant may make", path)
+		}
+	}
+	c.do("POST", "/v1/deliveries/"+failed+"/retry", nil).want(t, 429)
+	refused := c.do("PATCH", "/v1/agents/a@example.com", map[string]any{"require_dmarc": true}).want(t, 429)
+	require.NotEmpty(t, refused.header.Get("Retry-After"))
+	require.Equal(t, entries, w.rows(`SELECT count(*) FROM fanmail.audit_log`))
+	require.Equal(t, 0, w.rows(`SELECT count(*) FROM fanmail.idempotency_keys`))
+
+	w.operator.do("POST", "/v1/keys", map[string]any{"tenant_id": c.tenantID}).want(t, 201)
+	c.do("DELETE", "/v1/keys/"+key, nil).want(t, 204)
+	c.do("DELETE", "/v1/agents/a@example.com", nil).want(t, 204)
+	require.EqualValues(t, before+4, used())
+}
+
+// TestARequestThatChangesNothingIsNotStored: an Idempotency-Key keeps a row for what counts against a quota, and no other.
+func TestARequestThatChangesNothingIsNotStored(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	c := w.tenant()
+	hook := c.webhook()
+	pull := c.do("POST", "/v1/webhooks", map[string]any{"kind": "pull", "events": []string{"email.sent"}}).want(t, 201).text("id")
+	tested := c.do("POST", "/v1/webhooks/"+pull+"/test", map[string]any{"type": "email.sent"}).want(t, 202).text("id")
+	c.do("POST", "/v1/domains", map[string]any{"domain": "claimed.example"}).want(t, 201)
+	event := map[string]any{"type": "email.sent", "data": map[string]any{}, "idempotency_key": "e"}
+	made := c.do("POST", "/v1/events", event).want(t, 202).text("id")
+	replay := "/v1/replays/" + c.do("POST", "/v1/replays", map[string]any{"since": "2026-01-01T00:00:00Z", "mode": "all"}).want(t, 202).text("id")
+	c.do("DELETE", replay, nil).want(t, 202)
+	entries := w.rows(`SELECT count(*) FROM fanmail.audit_log`)
+	for n := range 3 {
+		key := []string{"Idempotency-Key", fmt.Sprint(n)}
+		c.do("POST", "/v1/replays/preview", map[string]any{"since": "2026-01-01T00:00:00Z", "mode": "all", "webhook_id": hook}, key...).want(t, 200)
+		c.do("POST", "/v1/domains", map[string]any{"domain": "claimed.example"}, key...).want(t, 201)
+		require.Equal(t, made, c.do("POST", "/v1/events", event, key...).want(t, 202).text("id"))
+		lease := c.do("GET", "/v1/webhooks/"+pull+"/poll", nil).want(t, 200).json["data"].([]any)[0].(map[string]any)["lease"]
+		released := map[string]any{"released": []string{tested}, "lease": lease}
+		require.EqualValues(t, 1, c.do("POST", "/v1/webhooks/"+pull+"/ack", released, key...).want(t, 200).json["released"])
+		c.do("DELETE", replay, nil).want(t, 202)
+	}
+	require.Equal(t, 0, w.rows(`SELECT count(*) FROM fanmail.idempotency_keys`))
+	require.Equal(t, entries, w.rows(`SELECT count(*) FROM fanmail.audit_log`), "nor does a replay end twice")
+	c.do("GET", "/v1/webhooks/"+pull+"/poll", nil).want(t, 200)
+	done := map[string]any{"delivery_ids": []string{tested}}
+	for range 2 {
+		require.EqualValues(t, 1, c.do("POST", "/v1/webhooks/"+pull+"/ack", done, "Idempotency-Key", "done").want(t, 200).json["delivered"])
+	}
+	require.Equal(t, 1, w.rows(`SELECT count(*) FROM fanmail.idempotency_keys`))
 }
 
 func TestDomainsHaveAQuotaAndAnEnd(t *testing.T) {

@@ -65,8 +65,9 @@ func (c *captured) send(w http.ResponseWriter) {
 var errAnswered = problem(http.StatusConflict, "this request has a response already")
 
 // once makes a request with an Idempotency-Key take effect once: the transaction of
-// its change also stores the response. Only a 2xx is stored. The response is
-// replayed to the same API key only. No connection is held before the change, so
+// its change also stores the response. Only a 2xx is stored, and only of a request that has
+// changed something: all that changes a table counts against a quota, and so do the
+// responses. The response is replayed to the same API key only. No connection is held before the change, so
 // that a handler may wait for a network until then.
 func (s *server) once(ctx huma.Context, next func(huma.Context)) {
 	key := ctx.Header(idempotencyHeader)
@@ -103,6 +104,7 @@ func (s *server) once(ctx huma.Context, next func(huma.Context)) {
 }
 
 // run runs a handler, stores its response in the transaction of its change, and commits.
+// Without a change there is nothing to take effect once.
 func (s *server) run(ctx context.Context, u *keyedUnit, handle func(*captured)) (*captured, error) {
 	defer u.close()
 	defer u.discard(ctx)
@@ -114,14 +116,19 @@ func (s *server) run(ctx context.Context, u *keyedUnit, handle func(*captured)) 
 	if answer.status < 200 || answer.status > 299 {
 		return answer, nil
 	}
+	if u.Tx == nil && !announced(ctx) {
+		return answer, nil
+	}
 	if err := u.begin(ctx); err != nil {
 		if u.stored != nil {
 			return u.stored, nil
 		}
 		return nil, err
 	}
-	if err := u.key.store(ctx, u, answer); err != nil {
-		return nil, err
+	if !u.unchanged {
+		if err := u.key.store(ctx, u, answer); err != nil {
+			return nil, err
+		}
 	}
 	if err := u.Commit(ctx); err != nil {
 		return nil, fmt.Errorf("commit a change: %w", err)

@@ -116,7 +116,7 @@ func (s *server) createKey(ctx context.Context, in *createKeyInput) (*body[newKe
 		return nil, problem(http.StatusForbidden, "this key has a rate limit of its own, of %d requests a second, so it creates no keys; use a key without one", me.RateLimit)
 	}
 	var out newKey
-	err := s.create(ctx, func(u *unit) (err error) {
+	err := s.change(ctx, func(u *unit) (err error) {
 		if err := s.roomForKey(ctx, u, want.TenantID); err != nil {
 			return err
 		}

@@ -67,13 +67,13 @@ func register[I, O any](s *server, w who, op huma.Operation, handle func(context
 	}
 	audited := w.loud || op.Method != http.MethodGet && !w.silent
 	if audited {
-		op.Middlewares = append(op.Middlewares[:3:3], auditing, s.whole)
+		op.Middlewares = append(op.Middlewares[:3:3], s.auditing, s.whole)
 	}
 	if op.Method == http.MethodPost {
 		one, most := 1, maxIdempotencyKey
 		op.Parameters = append(op.Parameters, &huma.Param{
 			Name: idempotencyHeader, In: "header",
-			Description: fmt.Sprintf("Makes the request take effect once: within %.0f hours, the same request with the same key gets the same response.",
+			Description: fmt.Sprintf("Makes the request take effect once: within %.0f hours, the same request with the same key gets the same response. One that changes nothing is answered anew.",
 				idempotencyTTL.Hours()),
 			Schema: &huma.Schema{Type: huma.TypeString, MinLength: &one, MaxLength: &most},
 		})

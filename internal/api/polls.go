@@ -144,6 +144,8 @@ func (s *server) ackWebhook(ctx context.Context, in *ackInput) (*body[acknowledg
 			return err
 		}
 		u.then(func() { s.metrics.polls.acknowledged(out) })
+		// To release is to change nothing that lasts, and can be done without end.
+		u.unchanged = out.Delivered+out.Failed == 0
 		if out.Due {
 			u.then(func() { s.wakePolls(in.ID) })
 		}

@@ -84,7 +84,7 @@ func (s *server) createPortal(ctx context.Context, in *createPortalInput) (*body
 	slices.SortFunc(want.Webhooks, func(a, b events.WebhookID) int { return slices.Compare(a[:], b[:]) })
 	want.Webhooks = slices.Compact(want.Webhooks)
 	var out newPortal
-	err = s.create(ctx, func(u *unit) error {
+	err = s.change(ctx, func(u *unit) error {
 		for _, w := range want.Webhooks {
 			if _, err := s.store.In(u).Get(ctx, me.TenantID, w); err != nil {
 				return err

@@ -26,7 +26,7 @@ type quotaValues struct {
 	BytesPerDay       int64 `json:"bytes_per_day" doc:"Bytes of mails, bodies of POST /v1/events and messages on a UTC day. A mail counts once for each tenant."`
 	ReplaysPerHour    int64 `json:"replays_per_hour" doc:"Replays created within an hour."`
 	Domains           int64 `json:"domains" doc:"Domains, verified or not. One that is not verified is deleted after 7 days."`
-	ChangesPerDay     int64 `json:"changes_per_day" doc:"Keys, agents, webhooks, domains and event types created on a UTC day with the tenant's keys, also those that are deleted since."`
+	ChangesPerDay     int64 `json:"changes_per_day" doc:"Requests of the tenant's keys, members and portal links that the audit log has, on a UTC day. Deletions do not count, nor what counts as events."`
 	EventDays         int64 `json:"event_days" doc:"For how many days events are kept."`
 	DeliveryDays      int64 `json:"delivery_days" doc:"For how many days deliveries and their attempts are kept; not longer than events. A delivery that is still pending then fails as expired."`
 	MailDays          int64 `json:"mail_days" doc:"For how many days messages and raw mail are kept."`

@@ -205,6 +205,7 @@ func (s *server) cancelReplay(ctx context.Context, in *replayPath) (*body[Replay
 			return err
 		}
 		u.was(showReplay(before))
+		u.unchanged = before.State == replay.Cancelling || before.State == replay.Cancelled
 		r, err = s.replays.In(u).Cancel(ctx, tenant(ctx), in.ID)
 		u.became(showReplay(r))
 		return err

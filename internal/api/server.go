@@ -78,6 +78,10 @@ type unit struct {
 	done  bool // it is committed
 	// before and now are what the audit log shows of the changed object.
 	before, now any
+	// unchanged: the request asked for what is so already. It has no entry in the audit log, and its response is not stored.
+	unchanged bool
+	// events: it counted as events of the tenant's day, so that it does not count as a change.
+	events bool
 	// of is whose object an operator changes, where neither path, query nor body says it.
 	of events.TenantID
 	// begin opens the transaction of a request with an Idempotency-Key, if it is not open; nil for other requests.
@@ -111,7 +115,7 @@ func (u *unit) became(object any) { u.now = object }
 // entryKey finds the entry of the audit log in the context of a request.
 type entryKey struct{}
 
-// record writes the audit log's entry of a request, if it has one.
+// record writes the audit log's entry of a request, if it has one, and counts it; see [pending.record].
 func record(ctx context.Context, u *unit) error {
 	if e, ok := ctx.Value(entryKey{}).(interface {
 		record(ctx context.Context, u *unit) error
@@ -121,16 +125,33 @@ func record(ctx context.Context, u *unit) error {
 	return nil
 }
 
+// announced reports whether the audit log's entry of a request is written.
+func announced(ctx context.Context) bool {
+	p, ok := ctx.Value(entryKey{}).(*pending)
+	return ok && p.written
+}
+
 // announce writes the audit log's entry of a request before the request has its effect. It
 // is for what another process does and nobody can take back.
 func (s *server) announce(ctx context.Context) error {
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return record(ctx, &unit{Tx: tx}) })
 }
 
-// change runs f in a transaction. That of a request with an Idempotency-Key also
+// change runs f in a transaction that counts against the changes of the tenant's day, or
+// returns a 429. See transact.
+func (s *server) change(ctx context.Context, f func(u *unit) error) error {
+	return s.transact(ctx, func(u *unit) error {
+		if err := s.roomForChange(ctx, u); err != nil {
+			return err
+		}
+		return f(u)
+	})
+}
+
+// transact runs f in a transaction. That of a request with an Idempotency-Key also
 // stores its response, and is open until the handler has returned: from here on the
 // handler must neither wait for a network nor use the pool.
-func (s *server) change(ctx context.Context, f func(u *unit) error) error {
+func (s *server) transact(ctx context.Context, f func(u *unit) error) error {
 	if u, ok := ctx.Value(unitKey{}).(*unit); ok {
 		if err := u.begin(ctx); err != nil {
 			return err
@@ -178,7 +199,7 @@ func (s *server) answer(ctx context.Context, operation string, err error) error 
 	case errors.As(err, &limit), errors.As(err, &rotations), errors.As(err, &deleted), errors.Is(err, subscribers.ErrDisabled), errors.Is(err, subscribers.ErrPaused), errors.Is(err, subscribers.ErrCooldown),
 		errors.Is(err, subscribers.ErrPull), errors.Is(err, subscribers.ErrPush),
 		errors.Is(err, subscribers.ErrDelivered), errors.Is(err, subscribers.ErrDeleted), errors.Is(err, subscribers.ErrExpired),
-		errors.Is(err, subscribers.ErrInFlight), errors.Is(err, replay.ErrCompleted):
+		errors.Is(err, subscribers.ErrInFlight), errors.Is(err, subscribers.ErrAttempts), errors.Is(err, replay.ErrCompleted):
 		return problem(http.StatusConflict, "%s", err)
 	case errors.Is(err, tenancy.ErrUnauthenticated):
 		return problem(http.StatusUnauthorized, "the key is unknown, revoked or expired")

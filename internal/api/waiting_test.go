@@ -134,13 +134,14 @@ func TestNoHandlerHoldsTwoConnections(t *testing.T) {
 	event := once(c, "/v1/events", map[string]any{"type": "email.received", "agent_id": "a@example.com", "data": map[string]any{}}, 202).text("id")
 	once(c, "/v1/events/"+event+"/redeliver", map[string]any{"webhook_id": hook}, 202)
 	once(c, "/v1/replays", map[string]any{"since": "2020-01-01T00:00:00Z", "mode": "all"}, 202)
-	once(c, "/v1/replays/preview", map[string]any{"since": "2020-01-01T00:00:00Z", "mode": "missed"}, 200)
 	message := "/v1/messages/" + insertMessage(t.Context(), t, w, c, event, fmt.Appendf(nil, parcel, "x"))
 	doomed := w.tenant()
 	w.operator.do("DELETE", "/v1/tenants/"+doomed.tenantID, nil).want(t, 202)
 	once(w.operator, "/v1/tenants/"+doomed.tenantID+"/restore", nil, 200)
 	once(c, "/v1/erasures", map[string]any{"address": "ann@shop.example"}, 202)
-	n += 2
+	n += 3
+	preview := map[string]any{"since": "2020-01-01T00:00:00Z", "mode": "missed"}
+	c.do("POST", "/v1/replays/preview", preview, "Idempotency-Key", "preview").want(t, 200) // it changes nothing
 	c.do("POST", message+"/retry", nil, "Idempotency-Key", "retry").want(t, 409)     // it has no delivery
 	c.do("POST", message+"/deliver", nil, "Idempotency-Key", "deliver").want(t, 503) // no dispatcher runs
 

@@ -267,7 +267,7 @@ func (s *server) createWebhook(ctx context.Context, in *struct{ Body webhookSett
 		return nil, err
 	}
 	var out newWebhook
-	err := s.create(ctx, func(u *unit) error {
+	err := s.change(ctx, func(u *unit) error {
 		limits := s.limits
 		limits.WebhooksPerTenant = int(s.quotaOf(ctx).Webhooks)
 		made, secret, err := subscribers.NewStore(s.pool, limits).WithKeyring(s.secrets).In(u).Create(ctx, tenant(ctx), w)

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -40,12 +41,18 @@ func Redact(object any) json.RawMessage {
 	return out
 }
 
+// hidden is what stands for a secret.
+const hidden = "***"
+
+// Hides reports whether [Redact] hides a value of an object that is given as JSON.
+func Hides(object []byte) bool { return bytes.Contains(Redact(object), []byte(`"`+hidden+`"`)) }
+
 func redacted(value any) any {
 	switch v := value.(type) {
 	case map[string]any:
 		for name, field := range v {
 			if field != nil && field != "" && secretName(name) {
-				v[name] = "***"
+				v[name] = hidden
 				continue
 			}
 			v[name] = redacted(field)

@@ -11,6 +11,8 @@ const (
 	// MaxAttempts is how many attempts a delivery gets by default. A manual retry adds
 	// as many again.
 	MaxAttempts = 8
+	// Most is the most attempts that a delivery has, with those of all its retries on request.
+	Most = 32_767
 	// MaxRetryAfter is the longest wait that an endpoint can ask for.
 	MaxRetryAfter = 24 * time.Hour
 	// jitter spreads the waits, as a fraction of each to both sides, so that

@@ -23,7 +23,7 @@ type Quota struct {
 	BytesPerDay       int64
 	ReplaysPerHour    int64
 	Domains           int64
-	ChangesPerDay     int64 // creations of keys, agents, webhooks, domains and event types on a UTC day
+	ChangesPerDay     int64 // requests that change something, on a UTC day
 	// For how many days rows are kept: events, deliveries with their attempts, and messages with their raw mail.
 	EventDays, DeliveryDays, MailDays int64
 }

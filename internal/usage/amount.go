@@ -59,7 +59,7 @@ func (e *OverError) Error() string {
 	case BytesPerDay:
 		what = fmt.Sprintf("send %d bytes of events", e.Limit)
 	case ChangesPerDay:
-		what = fmt.Sprintf("create %d keys, agents, webhooks and domains", e.Limit)
+		what = fmt.Sprintf("make %d changes", e.Limit)
 	}
 	return fmt.Sprintf("quota %s: this tenant may %s on a UTC day, which are used up; the operator can change it", e.Quota, what)
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 )
 
-// CountChange counts a creation of a tenant in the transaction that creates. It
-// returns an [*OverError] above limit. Other creations of the tenant wait until the
-// transaction ends, so that the count is exact.
+// CountChange counts a change of a tenant in its transaction. It returns an [*OverError]
+// above limit. Other changes of the tenant wait here until the transaction ends, so that
+// the count is exact.
 func CountChange(ctx context.Context, tx pgx.Tx, tenant events.TenantID, limit int64) error {
 	var n int64
 	err := tx.QueryRow(ctx, `INSERT INTO fanmail.tenant_usage AS u (tenant_id, day, changes) VALUES ($1, (now() AT TIME ZONE 'UTC')::date, 1)
@@ -27,7 +27,7 @@ func CountChange(ctx context.Context, tx pgx.Tx, tenant events.TenantID, limit i
 	return nil
 }
 
-// Changes returns how much a tenant has created on this UTC day.
+// Changes returns how many changes of a tenant count on this UTC day.
 func Changes(ctx context.Context, db tenancy.DB, tenant events.TenantID) (n int64, err error) {
 	err = db.QueryRow(ctx, `SELECT coalesce(sum(changes), 0)::bigint FROM fanmail.tenant_usage
 		WHERE tenant_id = $1 AND day = (now() AT TIME ZONE 'UTC')::date`, tenant).Scan(&n)

@@ -187,7 +187,7 @@ export interface paths {
         put?: never;
         /**
          * Retry a delivery now
-         * @description A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. Roles: admin, write, replay.
+         * @description A failed delivery gets 8 more attempts. A delivery that succeeded, whose webhook is deleted, or whose attempt is in flight, is a 409. So is a failed one that would have more than 32767 attempts. Roles: admin, write, replay.
          */
         post: operations["retry-delivery"];
         delete?: never;
@@ -663,7 +663,7 @@ export interface paths {
         put?: never;
         /**
          * Retry the delivery of a message to its agent's own webhook
-         * @description The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is a message without a delivery. Roles: admin, write, replay.
+         * @description The delivery is due now; a dispatcher attempts it. A failed one gets as many attempts as a new one. A delivery that succeeded, whose 48 hours are over, or whose attempt is in flight, is a 409. So is one of a failed delivery that would have more than 32767 attempts, and a message without a delivery. Roles: admin, write, replay.
          */
         post: operations["retry-message"];
         delete?: never;
@@ -1103,7 +1103,7 @@ export interface paths {
         put?: never;
         /**
          * Retry a webhook's failed deliveries now
-         * @description Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries and deliveries of cancelled replays stay as they are. The request is idempotent. Roles: admin, write, replay.
+         * @description Failed deliveries that were created in the window get 8 more attempts. One request retries at most 1000 deliveries; repeat it with `next_cursor` until that is null. Tests, expired deliveries, deliveries of cancelled replays and those that would have more than 32767 attempts stay as they are. The request is idempotent. Roles: admin, write, replay.
          */
         post: operations["retry-webhook-deliveries"];
         delete?: never;
@@ -1784,11 +1784,11 @@ export interface components {
             actor_name: string;
             /** @description Where the request came from; null if it is not known. */
             address: string | null;
-            /** @description The object after, or what the request asked for; null for nothing. Secrets are "***". */
+            /** @description The object after, or what the request asked for; null for nothing, and where the change left it as it was. Secrets are "***". */
             after: unknown;
             /** Format: date-time */
             at: string;
-            /** @description The object before, where it was changed or deleted; null otherwise. Secrets are "***". */
+            /** @description The object before, where it was changed or deleted; null otherwise, and where the change left it as it was. Secrets are "***". */
             before: unknown;
             /** @description What was changed: an id, an address or a domain; empty for a creation, whose id after has. */
             object: string;
@@ -2164,6 +2164,7 @@ export interface components {
             webhook_id: string;
         };
         DeliveryDetail: {
+            /** @description The newest 100 attempts, in order. Older ones are left out; attempts counts them all. */
             attempt_log: components["schemas"]["Attempt"][];
             /**
              * Format: int64
@@ -2542,7 +2543,7 @@ export interface components {
             result: string;
         };
         EventDelivery: {
-            /** @description With the parameter attempts, of the newest 20 deliveries that have attempts; absent otherwise. */
+            /** @description With the parameter attempts, of the newest 20 deliveries that have attempts: the newest 100 of each, in order; absent otherwise. */
             attempt_log?: components["schemas"]["Attempt"][];
             /**
              * Format: int64
@@ -3520,7 +3521,7 @@ export interface components {
             bytes_per_day: number;
             /**
              * Format: int64
-             * @description Keys, agents, webhooks, domains and event types created on a UTC day with the tenant's keys, also those that are deleted since.
+             * @description Requests of the tenant's keys, members and portal links that the audit log has, on a UTC day. Deletions do not count, nor what counts as events.
              */
             changes_per_day: number;
             /**
@@ -4660,7 +4661,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. */
+                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -5278,7 +5279,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. */
+                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -5391,7 +5392,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. */
+                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -5528,7 +5529,7 @@ export interface operations {
                 tenant_id?: string;
             };
             header?: {
-                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. */
+                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -5631,7 +5632,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. */
+                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -5789,7 +5790,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. */
+                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -6073,7 +6074,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. */
+                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -6217,7 +6218,7 @@ export interface operations {
             query?: {
                 /** @description For operators: the tenant whose data is read. */
                 tenant_id?: string;
-                /** @description Adds the attempts of the newest 20 deliveries. */
+                /** @description Adds the newest 100 attempts of each of the newest 20 deliveries. */
                 attempts?: boolean;
             };
             header?: never;
@@ -6464,7 +6465,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. */
+                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -6685,7 +6686,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. */
+                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -6779,7 +6780,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. */
+                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -7136,7 +7137,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. */
+                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -7464,7 +7465,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. */
+                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -7808,7 +7809,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. */
+                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -7962,7 +7963,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. */
+                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -8026,7 +8027,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. */
+                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -8327,7 +8328,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. */
+                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -8671,7 +8672,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. */
+                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -8798,7 +8799,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. */
+                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -9084,7 +9085,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. */
+                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -9331,7 +9332,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. */
+                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -9381,7 +9382,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. */
+                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -9426,7 +9427,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. */
+                /** @description Makes the request take effect once: within 24 hours, the same request with the same key gets the same response. One that changes nothing is answered anew. */
                 "Idempotency-Key"?: string;
             };
             path: {
