@@ -158,26 +158,8 @@ func (in *RawIntake) takeIn(ctx context.Context, msg *rawmail.Message) error {
 	}
 	defer release()
 	m := mail{promised: true, from: msg.From, at: msg.At, client: msg.Client, helo: msg.Helo, milters: msg.Milters, received: msg.Received}
-	disabled := false
-	for _, address := range msg.To {
-		r, _, err := in.lookUp(ctx, address)
-		if takesNone(err) {
-			in.receiver.m.refuse(refusedRecipient)
-			disabled = disabled || errors.Is(err, errSuspended)
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		m.to = append(m.to, r)
-	}
-	switch {
-	case len(m.to) == 0 && disabled:
-		msg.Refused = "no agent takes mail to an address of its recipients: the tenant is deleted"
-		return nil
-	case len(m.to) == 0:
-		msg.Refused = "no agent has an address of its recipients"
-		return nil
+	if m.to, err = in.recipientsOf(ctx, msg); err != nil || msg.Refused != "" {
+		return err
 	}
 	_, let, err := in.hold(ctx, size)
 	if err != nil {
@@ -203,6 +185,30 @@ func (in *RawIntake) takeIn(ctx context.Context, msg *rawmail.Message) error {
 		in.m.taken.Inc()
 	}
 	return err
+}
+
+// recipientsOf looks up the recipients who take the mail. It sets why the mail is refused if there is none.
+func (in *RawIntake) recipientsOf(ctx context.Context, msg *rawmail.Message) (to []recipient, err error) {
+	disabled := false
+	for _, address := range msg.To {
+		r, _, err := in.lookUp(ctx, address)
+		switch {
+		case takesNone(err):
+			in.receiver.m.refuse(refusedRecipient)
+			disabled = disabled || errors.Is(err, errSuspended)
+		case err != nil:
+			return nil, err
+		default:
+			to = append(to, r)
+		}
+	}
+	switch {
+	case len(to) == 0 && disabled:
+		msg.Refused = "no agent takes mail to an address of its recipients: the tenant is deleted"
+	case len(to) == 0:
+		msg.Refused = "no agent has an address of its recipients"
+	}
+	return to, nil
 }
 
 // refuse publishes the message as a dead letter.
