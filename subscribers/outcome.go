@@ -58,6 +58,8 @@ func (o *Outcome) leaseEnd() time.Time {
 type Lease struct {
 	Ref
 	Lease int64 // Unix microseconds; must equal the row's next_retry_at
+	// Pause is how long the row waits after its release.
+	Pause time.Duration
 }
 
 // Success is that a webhook was delivered to so long ago.
@@ -69,8 +71,8 @@ type Success struct {
 // OutcomeBatch is what one commit writes. The zero value writes nothing.
 type OutcomeBatch struct {
 	Outcomes []Outcome
-	// Release ends leases: their rows are due at once, with as many attempts as
-	// before.
+	// Release ends leases: their rows are due after a pause, mostly none, with as many
+	// attempts as before.
 	Release []Lease
 	// Renew extends leases to RenewTo, in Unix microseconds; 0: [LeaseDuration] from
 	// now. A lease that ends then is the caller's: an earlier call with this batch
@@ -145,8 +147,8 @@ FROM unnest($1::uuid[], $2::timestamptz[], $3::smallint[], $4::integer[], $5::sm
 ON CONFLICT DO NOTHING`
 
 const releaseRows = `
-UPDATE fanmail.webhook_subscriber_deliveries AS d SET next_retry_at = now(), leased = false
-FROM (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) ` + expectOne + `) AS o (id, created_at, lease)
+UPDATE fanmail.webhook_subscriber_deliveries AS d SET next_retry_at = now() + make_interval(secs => o.pause), leased = false
+FROM (SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::float8[]) ` + expectOne + `) AS o (id, created_at, lease, pause)
 WHERE d.id = o.id AND d.created_at = o.created_at AND d.status = 'pending' AND d.next_retry_at = o.lease
   AND ` + ofDay
 
@@ -179,7 +181,11 @@ func WriteOutcomes(ctx context.Context, db pg.DB, l *OutcomeBatch) (OutcomeResul
 	queueEnded(b, l.Outcomes)
 	eachDay(l.Release, Lease.created, func(d pg.Day, rows []Lease) {
 		ids, created, leases := leaseColumns(rows)
-		b.Queue(d.In(releaseRows), ids, created, leases)
+		pauses := make([]float64, len(rows))
+		for i := range rows {
+			pauses[i] = rows[i].Pause.Seconds()
+		}
+		b.Queue(d.In(releaseRows), ids, created, leases, pauses)
 	})
 	eachDay(l.Renew, Lease.created, func(d pg.Day, rows []Lease) {
 		ids, created, leases := leaseColumns(rows)

@@ -307,6 +307,6 @@ func (b *backlog) record(rows []subscribers.NewDelivery, part int) {
 	each := pgplan.Bound{Indexes: []string{byKey}, Rows: 2 * part, Blocks: 40 * part}
 	b.within("recordDelivered", "SET status = 'delivered'", each)
 	b.within("recordFailed", "CASE WHEN (o.final", each)
-	b.within("releaseRows", "SET next_retry_at = now(), leased = false", each)
+	b.within("releaseRows", "SET next_retry_at = now() + make_interval(secs => o.pause), leased = false", each)
 	b.within("renewRows", "SET next_retry_at = coalesce($5", each)
 }

@@ -29,8 +29,15 @@ type poster struct {
 	oldEnvelope func(context.Context, events.TenantID, []byte) ([]byte, func(), error)
 }
 
-// errOldEnvelope is what a tenant reads of an error in making an older envelope.
-var errOldEnvelope = errors.New("the mail can't be read for the envelope v0.4 now")
+// ErrLost says that the older envelope of an event can't be made, and never will be.
+var ErrLost = errors.New("the mail can't be read for the envelope v0.4: what is stored of it is missing or damaged")
+
+const (
+	// readTimeout bounds the making of an older envelope.
+	readTimeout = 30 * time.Second
+	// unreadableWait is how long a delivery waits if its older envelope can't be made now.
+	unreadableWait = 10 * time.Second
+)
 
 func newPoster(o Options, leaseValid func() bool) *poster {
 	return &poster{leaseValid: leaseValid, oldEnvelope: o.OldEnvelope, Poster: attempt.NewPoster(attempt.Config{
@@ -51,8 +58,18 @@ func (p *poster) changed(w *subscribers.Entry) {
 	})
 }
 
-// post makes one attempt: it signs the stored bytes, or their older form, and sends them.
-func (p *poster) post(ctx context.Context, w *subscribers.Entry, q *delivery) attempt.Result {
+// envelope returns the bytes to send: those that are stored, or their older form. release is called once they are sent.
+func (p *poster) envelope(ctx context.Context, w *subscribers.Entry, stored []byte) (envelope []byte, release func(), err error) {
+	if p.oldEnvelope == nil || !w.OldEnvelope(time.Now()) {
+		return stored, func() {}, nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, readTimeout, errors.New("reading a mail took over 30 s"))
+	defer cancel()
+	return p.oldEnvelope(ctx, w.TenantID, stored)
+}
+
+// post makes one attempt: it signs the envelope and sends it.
+func (p *poster) post(ctx context.Context, w *subscribers.Entry, q *delivery, envelope []byte) attempt.Result {
 	now := time.Now()
 	u, err := w.Target()
 	if err != nil {
@@ -65,17 +82,6 @@ func (p *poster) post(ctx context.Context, w *subscribers.Entry, q *delivery) at
 	endpoint, err := w.Endpoint()
 	if err != nil {
 		return attempt.Unsent(err, now)
-	}
-	envelope := q.Envelope
-	if p.oldEnvelope != nil && w.OldEnvelope(now) {
-		old, release, err := p.oldEnvelope(ctx, w.TenantID, envelope)
-		if err != nil {
-			r := attempt.Unsent(errOldEnvelope, now)
-			r.Detail = err.Error()
-			return r
-		}
-		defer release()
-		envelope = old
 	}
 	h := webhookrequest.Headers(q.head, q.ID, q.Attempts+1)
 	if q.traceparent != "" {

@@ -30,6 +30,8 @@ type delivery struct {
 	message     *message           // nil unless it came fromStream
 	webhook     *subscribers.Entry // as it was when the attempt began
 	tenure      *tenure            // under which its message came or, later, its attempt began; nil: none
+	pause       time.Duration      // for which its row waits once it is released
+	lost        bool               // what is to be sent can never be read
 }
 
 func newDelivery(l *subscribers.Leased, from source, heads *webhookrequest.HeadReader) *delivery {

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"errors"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -20,6 +21,7 @@ const (
 	textExpired   = "the event is no longer kept"
 	reasonDeleted = "webhook_deleted"
 	textDeleted   = "the webhook was deleted"
+	reasonLost    = "mail_lost"
 )
 
 // input gives the scheduler an input under the lock, and carries out what it
@@ -134,6 +136,11 @@ func (d *Dispatcher) work(q *delivery) {
 // attempt is a delivery's way through one POST: send, count, record.
 func (d *Dispatcher) attempt(q *delivery) scheduler.Result {
 	ctx := d.attempts
+	envelope, sent, err := d.poster.envelope(ctx, q.webhook, q.Envelope)
+	if err != nil {
+		return d.unread(q, err)
+	}
+	defer sent()
 	var span trace.Span
 	if q.traceparent != "" && d.o.Tracer != nil {
 		ctx, span = d.startSpan(ctx, q)
@@ -144,7 +151,7 @@ func (d *Dispatcher) attempt(q *delivery) scheduler.Result {
 		d.o.Activity.Lag(lag)
 	}
 	d.o.Activity.Began(q.webhook.TenantID, q.WebhookID, "")
-	r := d.poster.post(ctx, q.webhook, q)
+	r := d.poster.post(ctx, q.webhook, q, envelope)
 	d.o.Activity.Ended(q.webhook.TenantID, q.WebhookID, "", activity.OutcomeOf(r.Delivered, r.StatusCode), len(q.Envelope))
 	faults.At(faults.DispatchPosted)
 	d.metrics.attempts.WithLabelValues(r.Reason).Inc()
@@ -162,6 +169,23 @@ func (d *Dispatcher) attempt(q *delivery) scheduler.Result {
 		d.record(q, &r)
 	}
 	return scheduler.Result{Outcome: outcomeOf(&r), RetryAfter: r.RetryAfter, Duration: r.Duration, Latency: r.Latency}
+}
+
+// unread ends an attempt before anything was sent, because the database or the blob store could not be read. The
+// endpoint has no part in that: the scheduler releases the delivery, whose row waits, or which ends.
+func (d *Dispatcher) unread(q *delivery, err error) scheduler.Result {
+	switch {
+	case d.attempts.Err() != nil: // this process ends the attempt
+	case errors.Is(err, ErrLost):
+		q.lost = true
+	default:
+		q.pause = unreadableWait
+	}
+	d.details.Do(func() {
+		d.log.Warn("a mail can't be read for the envelope v0.4", zap.Stringer("webhook", q.WebhookID), zap.Stringer("delivery", q.ID),
+			zap.Bool("lost", q.lost), zap.Duration("again_in", q.pause), zap.Error(err))
+	})
+	return scheduler.Result{Outcome: scheduler.Stopped}
 }
 
 func outcomeOf(r *attempt.Result) scheduler.Outcome {
@@ -195,9 +219,13 @@ func (d *Dispatcher) end(q *delivery, reason, text string) {
 	}})
 }
 
-// release makes a delivery's row due and gives up its lease. It is fetched when
-// its lane has room.
+// release makes a delivery's row due, now or after its pause, and gives up its lease. It
+// is fetched when its lane has room. One that is lost ends.
 func (d *Dispatcher) release(q *delivery) {
+	if q.lost {
+		d.end(q, reasonLost, ErrLost.Error())
+		return
+	}
 	d.metrics.released.Inc()
 	d.outcomes.add(entry{kind: entryRelease, d: q})
 }

@@ -95,15 +95,15 @@ func TestNothingIsSentOnceTheLeaseHasRunOut(t *testing.T) {
 	p := newPoster(d.o, owner.Load)
 	e := d.registry.Get(q.WebhookID)
 	for range 2 { // on a new connection, and on one that is kept alive
-		r := p.post(context.Background(), e, q)
+		r := p.post(context.Background(), e, q, q.Envelope)
 		require.True(t, r.Stopped())
 		require.Equal(t, attempt.ErrLeaseLost.Error(), r.Error)
 		owner.Store(true)
-		r = p.post(context.Background(), e, q)
+		r = p.post(context.Background(), e, q, q.Envelope)
 		require.True(t, r.Delivered, r.Error)
 		owner.Store(false)
 	}
-	require.Equal(t, attempt.ErrLeaseLost.Error(), d.poster.post(context.Background(), e, q).Error, "a dispatcher that owns nothing sends nothing")
+	require.Equal(t, attempt.ErrLeaseLost.Error(), d.poster.post(context.Background(), e, q, q.Envelope).Error, "a dispatcher that owns nothing sends nothing")
 	s.Close() // waits for what has arrived
 	require.Equal(t, int32(2), arrived.Load(), "not even a header of the others")
 }
@@ -170,12 +170,12 @@ func TestPlainHTTPIsSentOnlyWhereTheOperatorAllowsIt(t *testing.T) {
 	e := d.registry.Get(q.WebhookID)
 	off := d.o
 	off.AllowHTTP = false
-	r := newPoster(off, valid).post(context.Background(), e, q)
+	r := newPoster(off, valid).post(context.Background(), e, q, q.Envelope)
 	require.Equal(t, attempt.ReasonRequest, r.Reason)
 	require.Contains(t, r.Error, "Config.AllowHTTP")
 	require.Zero(t, r.StatusCode)
 	require.Zero(t, arrived.Load())
-	r = newPoster(d.o, valid).post(context.Background(), e, q)
+	r = newPoster(d.o, valid).post(context.Background(), e, q, q.Envelope)
 	require.True(t, r.Delivered, r.Error)
 	require.Equal(t, int32(1), arrived.Load())
 }

@@ -54,7 +54,8 @@ type Options struct {
 	// deliver them. Nil: never.
 	PastBroker func() bool
 	// OldEnvelope returns an event's envelope in the form that webhooks with an older envelope get. release is called once
-	// it is sent. Nil: such webhooks get the stored envelope.
+	// it is sent. An error that wraps [ErrLost] ends the delivery; after any other it is tried again, and no attempt is
+	// counted. Nil: such webhooks get the stored envelope.
 	OldEnvelope func(ctx context.Context, tenant events.TenantID, envelope []byte) (old []byte, release func(), err error)
 
 	conns      int // at most, to endpoints; 0: no bound

@@ -429,6 +429,7 @@ func (w *outcomeWriter) rows(batch []entry) *subscribers.OutcomeBatch {
 				b.Disable = append(b.Disable, id)
 			}
 		case entryRelease:
+			lease.Pause = e.d.pause
 			b.Release = append(b.Release, lease)
 		case entryReclaim:
 			if e.d.tenure.holds() { // else the message is the next owner's

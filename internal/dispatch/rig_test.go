@@ -42,7 +42,8 @@ type rig struct {
 	sink   *sink.Sink
 	tenant events.TenantID
 	log    *zap.Logger
-	drain  time.Duration // of dispatchers that are stopped
+	drain  time.Duration                                                          // of dispatchers that are stopped
+	old    func(context.Context, events.TenantID, []byte) ([]byte, func(), error) // Options.OldEnvelope
 }
 
 func newRig(t *testing.T) *rig {
@@ -174,6 +175,7 @@ func (r *rig) replicaOf(o fanout.Options, fed bool) (d *dispatch.Dispatcher, sto
 	require.NoError(r.t, registry.Load(context.Background()))
 	d, err := dispatch.New(pool, nc, js, registry, dispatch.Options{
 		Name: "test", AllowHTTP: true, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Drain: r.drain, Log: r.log,
+		OldEnvelope: r.old,
 	})
 	require.NoError(r.t, err)
 	o.Log = r.log

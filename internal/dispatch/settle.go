@@ -28,7 +28,7 @@ func (d *Dispatcher) apply(ctx context.Context, r *report) {
 			case entryOutcome:
 				s.Recorded(now, &e.d.Delivery, e.at)
 			case entryRelease:
-				s.Recorded(now, &e.d.Delivery, now.Latest)
+				s.Recorded(now, &e.d.Delivery, now.Latest+e.d.pause.Microseconds())
 			case entryRenew:
 				s.Renewed(now, &e.d.Delivery, e.at)
 			case entryReclaim:

@@ -25,9 +25,9 @@ func TestNothingIsSentForAPartitionThatWentSinceTheStart(t *testing.T) {
 	p := newPoster(d.o, func() bool { return true })
 	e := d.registry.Get(q.WebhookID)
 	q.tenure = d.owner.tenure(0)
-	require.True(t, p.post(context.Background(), e, q).Delivered)
+	require.True(t, p.post(context.Background(), e, q, q.Envelope).Delivered)
 	d.owner.endTenure(0)
-	require.Equal(t, attempt.ErrLeaseLost.Error(), p.post(context.Background(), e, q).Error)
+	require.Equal(t, attempt.ErrLeaseLost.Error(), p.post(context.Background(), e, q, q.Envelope).Error)
 	a, _ := d.add(q, e)
 	require.Equal(t, scheduler.Foreign, a, "nor is it queued under the next ownership")
 	s.Close() // waits for what has arrived

@@ -12,6 +12,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/blobs"
+	"github.com/fanmail-dev/fanmail/internal/dispatch"
 	"github.com/fanmail-dev/fanmail/internal/e2aenvelope"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 )
@@ -24,14 +25,14 @@ const (
 	oldMemory = 4 * 4 * maxOldRaw
 )
 
-// oldEnvelopes returns the function that makes older envelopes; see the dispatcher's options. store may be nil.
+// oldEnvelopes returns the function that makes older envelopes; see the dispatcher's options. store may be nil. A mail
+// that is past its retention is left out.
 func oldEnvelopes(pool *pgxpool.Pool, store blobs.Store) func(context.Context, events.TenantID, []byte) ([]byte, func(), error) {
 	memory := semaphore.NewWeighted(oldMemory)
 	return func(ctx context.Context, tenant events.TenantID, envelope []byte) ([]byte, func(), error) {
 		id, at, ok := e2aenvelope.Message(envelope)
 		if !ok {
-			old, err := e2aenvelope.Encode(envelope, nil)
-			return old, func() {}, err
+			return encodeOld(envelope, nil, func() {})
 		}
 		found := make(map[events.MessageID]mailbox.Message, 1)
 		b := &pgx.Batch{}
@@ -41,8 +42,7 @@ func oldEnvelopes(pool *pgxpool.Pool, store blobs.Store) func(context.Context, e
 		}
 		m := found[id]
 		if m.TenantID != tenant || m.Raw.Size > maxOldRaw {
-			old, err := e2aenvelope.Encode(envelope, nil)
-			return old, func() {}, err
+			return encodeOld(envelope, nil, func() {})
 		}
 		weight := 4 * m.Raw.Size
 		if err := memory.Acquire(ctx, weight); err != nil {
@@ -53,13 +53,23 @@ func oldEnvelopes(pool *pgxpool.Pool, store blobs.Store) func(context.Context, e
 		if errors.Is(err, mailbox.ErrGone) {
 			raw, err = nil, nil
 		}
-		if err == nil {
-			var old []byte
-			if old, err = e2aenvelope.Encode(envelope, raw); err == nil {
-				return old, release, nil
+		if err != nil {
+			release()
+			if _, stays := errors.AsType[*mailbox.BlobError](err); stays {
+				err = fmt.Errorf("%w: %w", dispatch.ErrLost, err)
 			}
+			return nil, nil, err
 		}
-		release()
-		return nil, nil, err
+		return encodeOld(envelope, raw, release)
 	}
+}
+
+// encodeOld returns the older form. A failure is the event's, and stays.
+func encodeOld(envelope, raw []byte, release func()) ([]byte, func(), error) {
+	old, err := e2aenvelope.Encode(envelope, raw)
+	if err != nil {
+		release()
+		return nil, nil, fmt.Errorf("%w: %w", dispatch.ErrLost, err)
+	}
+	return old, release, nil
 }

@@ -46,6 +46,9 @@ func (s *receiver) accept(ctx context.Context, m mail) error {
 	if err != nil {
 		s.m.refuse(refusedDatabase)
 		s.log.Warn("cannot commit a mail", zap.Error(err), zap.Int64("bytes", m.size), zap.Int("agents", len(copies)), telemetry.ID(ctx))
+		if m.promised && lasting(err) {
+			return unstorable(err)
+		}
 		return errDatabase
 	}
 	took := time.Since(start)

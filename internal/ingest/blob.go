@@ -38,5 +38,5 @@ func (s *receiver) putBlob(ctx context.Context, m *mail) (answer error) {
 	if blobs.KindOf(err) == blobs.Full {
 		return errSpool
 	}
-	return errDatabase
+	return errBlobs
 }

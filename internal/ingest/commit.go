@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/agentwebhook"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 )
@@ -51,6 +53,16 @@ func (s *receiver) commit(ctx context.Context, m *submission) error {
 func lost(err error) bool {
 	var answer *pgconn.PgError
 	return err != nil && !errors.As(err, &answer) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled)
+}
+
+// lasting reports whether a mail can never be committed, whatever the state of the database: its event is invalid, or
+// Postgres refuses its data or its size.
+func lasting(err error) bool {
+	if _, invalid := errors.AsType[*events.FieldError](err); invalid {
+		return true
+	}
+	answer, answered := errors.AsType[*pgconn.PgError](err)
+	return answered && (strings.HasPrefix(answer.Code, "22") || strings.HasPrefix(answer.Code, "54"))
 }
 
 // commitAlone commits the mail in a transaction of its own, which waits for others. Some of the pool's connections are

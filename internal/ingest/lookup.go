@@ -13,7 +13,8 @@ import (
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
 )
 
-// lookUp returns the agent of an address, and the database's time. It fails with errUnknown if no agent has the address.
+// lookUp returns the agent of an address, and the database's time. It fails with errUnknown if no agent has the address,
+// and with errSuspended if the agent takes no mail; see [takesNone].
 func (s *receiver) lookUp(ctx context.Context, address string) (recipient, time.Time, error) {
 	lower := mailbox.Fold(address)
 	now := time.Now()
@@ -50,6 +51,9 @@ func (s *receiver) lookUp(ctx context.Context, address string) (recipient, time.
 	return r, theirs, nil
 }
 
+// takesNone reports whether an address was looked up and nobody takes mail to it.
+func takesNone(err error) bool { return errors.Is(err, errUnknown) || errors.Is(err, errSuspended) }
+
 // lookUpAgain looks up the recipients of a mail of which one has changed since RCPT. The mail is refused if one is
 // unknown now: for good if it is the only one, otherwise for now, because the reply is for all. The client then learns
 // of it at RCPT.
@@ -58,10 +62,10 @@ func (s *receiver) lookUpAgain(ctx context.Context, m *mail) error {
 		s.recipients.forget(mailbox.Fold(m.to[i].address))
 		r, _, err := s.lookUp(ctx, m.to[i].address)
 		switch {
-		case (errors.Is(err, errUnknown) || errors.Is(err, errSuspended)) && len(m.to) == 1:
+		case takesNone(err) && len(m.to) == 1:
 			s.m.refuse(refusedRecipient)
 			return err
-		case errors.Is(err, errUnknown), errors.Is(err, errSuspended):
+		case takesNone(err):
 			s.m.refuse(refusedRecipient)
 			return errChanged
 		case err != nil:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/fanmail-dev/fanmail/events"
@@ -66,12 +67,16 @@ func (m *mail) content() *io.SectionReader {
 // sequence reads a mail from any place on. What is read in order is read once.
 type sequence struct {
 	open func() io.Reader
-	r    io.Reader // nil: not opened
-	at   int64
+
+	mu sync.Mutex
+	r  io.Reader // nil: not opened
+	at int64
 }
 
-// ReadAt is [io.ReaderAt] for one caller at a time.
+// ReadAt is [io.ReaderAt].
 func (s *sequence) ReadAt(p []byte, from int64) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.r == nil || from != s.at {
 		s.r, s.at = s.open(), from
 		if _, err := io.CopyN(io.Discard, s.r, from); err != nil {

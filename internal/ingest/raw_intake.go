@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/fanmail-dev/fanmail/internal/rawmail"
 	"github.com/fanmail-dev/fanmail/internal/stream"
@@ -20,8 +21,10 @@ import (
 const (
 	// rawWorkers take raw mails in at the same time.
 	rawWorkers = 32
-	// rawRetry is how long a raw mail waits after a failure.
-	rawRetry = 5 * time.Second
+	// rawRetry is how long a raw mail waits after a failure, and rawRetryMost after many: those that fail for long leave
+	// the workers to others.
+	rawRetry     = 5 * time.Second
+	rawRetryMost = time.Minute
 	// rawUndecided is how long it waits for DNS to answer for its sender.
 	rawUndecided = time.Minute
 	// orphansEvery is how often objects that no message names are removed.
@@ -40,6 +43,7 @@ type RawIntake struct {
 	drain time.Duration
 	log   *zap.Logger
 	m     *rawMetrics
+	away  blobsAway
 }
 
 type rawMetrics struct{ taken, refused prometheus.Counter }
@@ -58,6 +62,7 @@ func NewRawIntake(s *Server, js jetstream.JetStream, o IntakeOptions) *RawIntake
 	register(o.Registerer, m.taken, m.refused)
 	return &RawIntake{
 		receiver: s.receiver, queue: rawmail.NewQueue(js, o.Streams), drain: o.Drain, log: log, m: m,
+		away: blobsAway{tries: semaphore.NewWeighted(awayWorkers)},
 		dead: deadLetters{stream: &intakeStream{js: js, name: stream.Intake, options: o.Streams}, log: log, dead: m.refused},
 	}
 }
@@ -112,7 +117,7 @@ func (in *RawIntake) handle(ctx context.Context, msg *rawmail.Message) {
 		err = msg.Ack(ctx)
 	}
 	if err != nil {
-		wait := rawRetry
+		wait := rawWait(msg.Deliveries())
 		if errors.Is(err, errUndecided) {
 			wait = rawUndecided
 		}
@@ -121,8 +126,18 @@ func (in *RawIntake) handle(ctx context.Context, msg *rawmail.Message) {
 	}
 }
 
+// rawWait is how long a raw mail waits that has failed so often.
+func rawWait(failed uint64) time.Duration {
+	wait := rawRetry
+	for ; failed > 1 && wait < rawRetryMost; failed-- {
+		wait *= 2
+	}
+	return min(wait, rawRetryMost)
+}
+
 // takeIn commits the mail, or sets why it is refused. An error means that it is to be
-// tried again.
+// tried again: the database, the broker, the blob store or DNS is away. What is wrong with
+// the mail itself is never an error, or it would come again for ever.
 func (in *RawIntake) takeIn(ctx context.Context, msg *rawmail.Message) error {
 	if msg.Refused != "" {
 		return nil
@@ -137,27 +152,20 @@ func (in *RawIntake) takeIn(ctx context.Context, msg *rawmail.Message) error {
 	if msg.Refused != "" {
 		return nil
 	}
-	m := mail{promised: true, from: msg.From, at: msg.At, client: msg.Client, helo: msg.Helo, milters: msg.Milters, received: msg.Received}
-	for _, address := range msg.To {
-		r, _, err := in.lookUp(ctx, address)
-		if errors.Is(err, errUnknown) {
-			in.receiver.m.refuse(refusedRecipient)
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		m.to = append(m.to, r)
-	}
-	if len(m.to) == 0 {
-		msg.Refused = "no agent has an address of its recipients"
-		return nil
-	}
-	_, release, err := in.hold(ctx, size)
+	release, err := in.away.enter(in.stores(size))
 	if err != nil {
 		return err
 	}
 	defer release()
+	m := mail{promised: true, from: msg.From, at: msg.At, client: msg.Client, helo: msg.Helo, milters: msg.Milters, received: msg.Received}
+	if m.to, err = in.recipientsOf(ctx, msg); err != nil || msg.Refused != "" {
+		return err
+	}
+	_, let, err := in.hold(ctx, size)
+	if err != nil {
+		return err
+	}
+	defer let()
 	if err := msg.Load(ctx); err != nil || msg.Refused != "" {
 		return err
 	}
@@ -165,6 +173,7 @@ func (in *RawIntake) takeIn(ctx context.Context, msg *rawmail.Message) error {
 	ctx, end := in.trace(ctx, time.Now(), m.size, len(m.to))
 	err = in.accept(ctx, m)
 	end(err)
+	in.away.note(in.stores(size), err)
 	if why := refusedSender(err); why != "" && why != deferredDMARC {
 		return nil // no agent wants it, so it is no dead letter
 	}
@@ -176,6 +185,30 @@ func (in *RawIntake) takeIn(ctx context.Context, msg *rawmail.Message) error {
 		in.m.taken.Inc()
 	}
 	return err
+}
+
+// recipientsOf looks up the recipients who take the mail. It sets why the mail is refused if there is none.
+func (in *RawIntake) recipientsOf(ctx context.Context, msg *rawmail.Message) (to []recipient, err error) {
+	disabled := false
+	for _, address := range msg.To {
+		r, _, err := in.lookUp(ctx, address)
+		switch {
+		case takesNone(err):
+			in.receiver.m.refuse(refusedRecipient)
+			disabled = disabled || errors.Is(err, errSuspended)
+		case err != nil:
+			return nil, err
+		default:
+			to = append(to, r)
+		}
+	}
+	switch {
+	case len(to) == 0 && disabled:
+		msg.Refused = "no agent takes mail to an address of its recipients: the tenant is deleted"
+	case len(to) == 0:
+		msg.Refused = "no agent has an address of its recipients"
+	}
+	return to, nil
 }
 
 // refuse publishes the message as a dead letter.

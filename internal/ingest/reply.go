@@ -13,6 +13,7 @@ var (
 	errSuspended  = &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 2, 1}, Message: "This address is disabled and takes no mail"}
 	errChanged    = &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 1, 1}, Message: "A recipient was removed meanwhile, try again"}
 	errDatabase   = &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 0}, Message: "Temporarily out of order, try again later"}
+	errBlobs      = &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 0}, Message: "Temporarily out of order, try again later"}
 	errMilter     = &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 0}, Message: "The mail cannot be checked for now, try again later"}
 	errFull       = &smtp.SMTPError{Code: 452, EnhancedCode: smtp.EnhancedCode{4, 3, 1}, Message: "Too much unfinished mail at once, try again later"}
 	errBrokerFull = &smtp.SMTPError{Code: 452, EnhancedCode: smtp.EnhancedCode{4, 3, 1}, Message: "No room in the queue of mails, try again later"}
@@ -49,6 +50,12 @@ func tooMuchMail(limit int64) *smtp.SMTPError {
 
 func tooLong(limit time.Duration) *smtp.SMTPError {
 	return closing(smtp.EnhancedCode{4, 4, 2}, fmt.Sprintf("The mail took too long (limit %s)", limit))
+}
+
+// unstorable refuses a mail that can never be committed. A client of SMTP gets [errDatabase] instead: it still has the
+// mail when the fault is mended.
+func unstorable(err error) *smtp.SMTPError {
+	return &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 6, 0}, Message: "The mail cannot be stored: " + err.Error()}
 }
 
 // closing is a reply after which the connection is closed.

@@ -61,7 +61,7 @@ func (s *receiver) screen(ctx context.Context, m *mail, p *parsed) (later, answe
 			switch {
 			case err == nil:
 				r, refused = fresh, judge(fresh.senders, m, p)
-			case !errors.Is(err, errUnknown):
+			case !takesNone(err):
 				s.m.refuse(refusedDatabase)
 				return nil, errDatabase
 			}

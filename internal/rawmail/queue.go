@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -41,6 +42,15 @@ func (m *Message) Ack(ctx context.Context) error {
 
 // Retry returns the mail to the broker for some time.
 func (m *Message) Retry(after time.Duration) { _ = m.msg.NakWithDelay(after) }
+
+// Deliveries is how often the broker has handed the mail out, this time included; 0 if it is not known.
+func (m *Message) Deliveries() uint64 {
+	meta, err := m.msg.Metadata()
+	if err != nil {
+		return 0
+	}
+	return meta.NumDelivered
+}
 
 // InProgress tells the broker that the mail is still being worked on.
 func (m *Message) InProgress() { _ = m.msg.InProgress() }
@@ -116,7 +126,7 @@ func (m *Message) Size(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("look up object %s: %w", m.object, err)
 	}
-	return int64(info.Size), nil //nolint:gosec // far below 2^63
+	return int64(min(info.Size, math.MaxInt64)), nil //nolint:gosec // the publisher wrote it
 }
 
 // Load reads the mail's bytes, if they are not in the message. It sets Refused if they are

@@ -37,6 +37,7 @@ func RawConsumerConfig() jetstream.ConsumerConfig {
 		AckWait:       RawAckWait,
 		DeliverPolicy: jetstream.DeliverAllPolicy,
 		MaxDeliver:    -1,
-		MaxAckPending: 1_000,
+		// A mail that waits for its next try counts. So many may wait before mails of others do.
+		MaxAckPending: 20_000,
 	}
 }

@@ -23,15 +23,20 @@ func (c *Counter) day(ctx context.Context, tenant events.TenantID, age time.Dura
 	if !due {
 		return d, nil
 	}
-	d.exchange.Lock()
-	defer d.exchange.Unlock()
-	c.mu.Lock()
-	due = d.touch(c.now(), age) // nobody was faster
-	c.mu.Unlock()
-	if !due {
-		return d, nil
+	if err := d.lock(ctx); err != nil {
+		return d, err
 	}
-	return d, c.read(ctx, []*day{d})
+	defer d.unlock()
+	c.mu.Lock()
+	due, err := d.touch(c.now(), age), d.lately(c.now())
+	c.mu.Unlock()
+	switch {
+	case !due: // somebody was faster
+		return d, nil
+	case err != nil:
+		return d, err
+	}
+	return d, c.noted(ctx, []*day{d}, c.read(ctx, []*day{d}))
 }
 
 // Follow reads what has not been read for a while of these tenants, in one round
@@ -48,7 +53,7 @@ func (c *Counter) Follow(ctx context.Context, tenants []events.TenantID) (map[ev
 		}
 	}
 	c.mu.Unlock()
-	if err := c.exchange(ctx, due); err != nil {
+	if err := c.exchange(ctx, due, false); err != nil {
 		return nil, err
 	}
 	c.mu.Lock()

@@ -1,6 +1,8 @@
 package usage
 
 import (
+	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -37,14 +39,19 @@ type Counter struct {
 	flushing sync.Mutex
 }
 
+// failing is how long a failed exchange stands for the next: who waited for it fails too.
+const failing = time.Second
+
 // day is what a tenant uses on one day. The fields below exchange are guarded by
 // Counter.mu.
 type day struct {
 	tenant events.TenantID
 	begin  time.Time // 00:00 UTC
 
-	exchange sync.Mutex // one talks to the table about it at a time
+	exchange chan struct{} // holds one who talks to the table about it
 
+	failed   time.Time // when the last exchange failed; zero: it did not
+	failure  error
 	known    bool      // the tenant exists, by the last read
 	read     time.Time // zero: never
 	used     time.Time // the last time somebody asked for room
@@ -71,10 +78,30 @@ func (c *Counter) of(tenant events.TenantID) *day {
 	begin := c.now().UTC().Truncate(24 * time.Hour)
 	d := c.today[tenant]
 	if d == nil || !d.begin.Equal(begin) {
-		d = &day{tenant: tenant, begin: begin} // what is pending of the last day is still in c.pending
+		d = &day{tenant: tenant, begin: begin, exchange: make(chan struct{}, 1)} // what is pending of the last day is still in c.pending
 		c.today[tenant] = d
 	}
 	return d
+}
+
+// lock waits until nobody else talks to the table about the day. It fails if ctx ends.
+func (d *day) lock(ctx context.Context) error {
+	select {
+	case d.exchange <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the use of a tenant's quota: %w", context.Cause(ctx))
+	}
+}
+
+func (d *day) unlock() { <-d.exchange }
+
+// lately returns the error of an exchange that failed a moment ago; nil for none.
+func (d *day) lately(now time.Time) error {
+	if d.failure != nil && now.Sub(d.failed) < failing {
+		return d.failure
+	}
+	return nil
 }
 
 // touch records a use, and reports whether the last read is older than age.

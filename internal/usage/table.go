@@ -38,28 +38,66 @@ const addRows = `INSERT INTO fanmail.tenant_usage AS t (tenant_id, day, events, 
 const readRows = `SELECT tenant_id, events, bytes FROM fanmail.tenant_usage WHERE tenant_id = ANY($1::uuid[]) AND day = $2`
 
 // exchange adds what is pending of the days to the table, and reads those that are
-// in use.
-func (c *Counter) exchange(ctx context.Context, of []*day) error {
+// in use. Unless it is to insist, it fails with an exchange that failed a moment ago.
+func (c *Counter) exchange(ctx context.Context, of []*day, insist bool) error {
 	slices.SortFunc(of, func(a, b *day) int {
 		return cmp.Or(bytes.Compare(a.tenant[:], b.tenant[:]), a.begin.Compare(b.begin))
 	})
 	for some := range slices.Chunk(slices.Compact(of), exchanged) {
-		if err := c.exchangeSome(ctx, some); err != nil {
+		if err := c.exchangeSome(ctx, some, insist); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *Counter) exchangeSome(ctx context.Context, of []*day) error {
-	for _, d := range of {
-		d.exchange.Lock()
-	}
+func (c *Counter) exchangeSome(ctx context.Context, of []*day, insist bool) error {
+	locked := 0
 	defer func() {
-		for _, d := range of {
-			d.exchange.Unlock()
+		for _, d := range of[:locked] {
+			d.unlock()
 		}
 	}()
+	for ; locked < len(of); locked++ {
+		if err := of[locked].lock(ctx); err != nil {
+			return err
+		}
+	}
+	if !insist {
+		if err := c.lately(of); err != nil {
+			return err
+		}
+	}
+	return c.noted(ctx, of, c.exchangeLocked(ctx, of))
+}
+
+// lately returns the error of an exchange about one of the days that failed a moment ago.
+func (c *Counter) lately(of []*day) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, d := range of {
+		if err := d.lately(c.now()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// noted remembers how an exchange about the days went, and returns its error. A caller that has left says nothing about
+// the table.
+func (c *Counter) noted(ctx context.Context, of []*day, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, d := range of {
+		d.failed, d.failure = c.now(), err
+	}
+	return err
+}
+
+func (c *Counter) exchangeLocked(ctx context.Context, of []*day) error {
 	if err := c.write(ctx, of); err != nil {
 		return err
 	}
@@ -169,7 +207,7 @@ func (c *Counter) Flush(ctx context.Context) {
 		}
 	}
 	c.mu.Unlock()
-	if err := c.exchange(ctx, due); err != nil {
+	if err := c.exchange(ctx, due, true); err != nil {
 		c.log.Warn("cannot count tenants' events; the next exchange does it", zap.Error(err))
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
@@ -42,7 +43,11 @@ type Store struct {
 }
 
 // tries is how often a request is tried, with a pause of up to a second between two.
-const tries = 3
+const (
+	tries      = 3
+	firstPause = 200 * time.Millisecond
+	mostPause  = time.Second
+)
 
 // dialTimeout bounds the connection and its TLS handshake, and headerTimeout the wait
 // for an answer after the request.
@@ -105,10 +110,21 @@ func (s *Store) PutNew(ctx context.Context, key string, content *io.SectionReade
 	return s.fault(ctx, "write", key, err)
 }
 
+// put tries to write. The library would read the same reader again for the next try, while the last one may still send
+// it. It tries once what it can't seek, so each try has a reader of its own.
 func (s *Store) put(ctx context.Context, key string, content *io.SectionReader, o minio.PutObjectOptions) error {
 	o.ContentType, o.DisableMultipart = "application/octet-stream", true
-	_, err := s.c.Client.PutObject(ctx, s.bucket, s.prefix+key, io.NewSectionReader(content, 0, content.Size()), content.Size(), o)
-	return err
+	pause := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(firstPause), backoff.WithMaxInterval(mostPause), backoff.WithMaxElapsedTime(0))
+	return backoff.Retry(func() error {
+		b := &body{r: io.NewSectionReader(content, 0, content.Size())}
+		defer b.end()
+		_, err := s.c.Client.PutObject(ctx, s.bucket, s.prefix+key, b, content.Size(), o)
+		if err != nil && !again(err) {
+			return backoff.Permanent(err)
+		}
+		return err
+	}, backoff.WithContext(backoff.WithMaxRetries(pause, tries-1), ctx))
 }
 
 // Open is [blobs.Store.Open].
