@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -85,4 +87,47 @@ func TestTheRegistrySeesChangesUnderTransactionIDsThatACrashTookBack(t *testing.
 	matched := r.Match(nil, &events.Record{TenantID: s.tenant, Type: events.EmailReceived}, nil)
 	require.Len(t, matched, 1, "the list from before the crash is gone")
 	require.Equal(t, after.ID, matched[0].ID)
+}
+
+// A goroutine that has stored a change may be held up before a watcher hears of it. Others store later ones meanwhile.
+func TestWatchersOfTheRegistryHearOfChangesInTheirOrder(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	s := newTenantStore(t)
+	w := s.webhook(t)
+	r := subscribers.NewRegistry(s.pool, nil, zaptest.NewLogger(t))
+	require.NoError(t, r.Load(ctx))
+	var calls atomic.Int32
+	held, release := make(chan struct{}), make(chan struct{})
+	var mu sync.Mutex
+	var told []string
+	r.Watch(func(e *subscribers.Entry) {
+		if calls.Add(1) == 1 {
+			close(held)
+			<-release
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		told = append(told, e.URL)
+		if e.Deleted {
+			told = append(told, "deleted")
+		}
+	})
+	move := func(url string) {
+		t.Helper()
+		_, err := s.Update(ctx, s.tenant, w.ID, subscribers.Patch{URL: &url})
+		require.NoError(t, err)
+	}
+	const first, second = "https://first.example.com/", "https://second.example.com/"
+	move(first)
+	loaded := make(chan error, 1)
+	go func() { loaded <- r.Load(ctx) }()
+	<-held
+	move(second)
+	require.NoError(t, r.Load(ctx), "it does not wait for the other's watcher")
+	require.NoError(t, s.Delete(ctx, s.tenant, w.ID))
+	require.NoError(t, r.Load(ctx))
+	close(release)
+	require.NoError(t, <-loaded)
+	require.Equal(t, []string{first, second, second, "deleted"}, told)
 }

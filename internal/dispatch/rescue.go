@@ -99,10 +99,7 @@ func (d *Dispatcher) rescue(ctx context.Context, partition int) error {
 		if e.Pull && !e.Deleted {
 			continue // its consumers look for themselves
 		}
-		w := scheduled(e)
-		d.input(func(s *scheduler.Scheduler, now scheduler.Now) {
-			s.Due(now, &w, f.Next)
-		})
+		d.input(func(s *scheduler.Scheduler, now scheduler.Now) { d.due(s, now, f.WebhookID, f.Next) })
 	}
 	if in := d.inboxes[partition].Load(); in != nil {
 		if err := d.takeOrphans(ctx, in, pushed); err != nil {
