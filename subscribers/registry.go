@@ -26,6 +26,7 @@ type Registry struct {
 	nc   *nats.Conn
 	log  *zap.Logger
 	keys *keyring.Keyring
+	wait time.Duration // loadTimeout, except in tests
 
 	mu       sync.RWMutex
 	byID     map[events.WebhookID]*Entry
@@ -49,7 +50,7 @@ func NewRegistry(pool *pgxpool.Pool, nc *nats.Conn, log *zap.Logger) *Registry {
 		log = zap.NewNop()
 	}
 	return &Registry{
-		pool: pool, nc: nc, log: log.Named("registry"),
+		pool: pool, nc: nc, log: log.Named("registry"), wait: loadTimeout,
 		byID:     make(map[events.WebhookID]*Entry),
 		byTenant: make(map[events.TenantID]*Takers),
 		locked:   make(map[events.WebhookID]struct{}),
@@ -73,10 +74,16 @@ func (r *Registry) Watch(f func(*Entry)) {
 	r.watchers = append(r.watchers, f)
 }
 
-// Load reads the changes since the last call. The first call reads all webhooks, and
+// loadTimeout bounds one reading. Those who wait for it do other work too, such as to
+// record outcomes.
+const loadTimeout = 30 * time.Second
+
+// Load reads the changes since the last call, within 30 s. The first call reads all webhooks, and
 // so does the first call after a crash, a failover or a restore of the database, or
 // after the file of the keyring has changed while webhooks were locked.
 func (r *Registry) Load(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, r.wait)
+	defer cancel()
 	r.mu.RLock()
 	since, life, locked, keyed := r.since, r.life, len(r.locked), r.keyed
 	r.mu.RUnlock()

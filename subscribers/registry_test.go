@@ -1,6 +1,9 @@
 package subscribers_test
 
 import (
+	"context"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -9,7 +12,9 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap/zaptest"
 
@@ -17,7 +22,9 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/devserver"
 	"github.com/fanmail-dev/fanmail/internal/pg"
+	"github.com/fanmail-dev/fanmail/internal/secret"
 	"github.com/fanmail-dev/fanmail/subscribers"
+	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
 func TestTheRegistrySeesChangesUnderTransactionIDsThatACrashTookBack(t *testing.T) {
@@ -130,4 +137,25 @@ func TestWatchersOfTheRegistryHearOfChangesInTheirOrder(t *testing.T) {
 	close(release)
 	require.NoError(t, <-loaded)
 	require.Equal(t, []string{first, second, second, "deleted"}, told)
+}
+
+// A server, or a proxy before it, may acknowledge a statement and never answer. The one who records outcomes waits for the
+// registry where a webhook was disabled.
+func TestTheRegistryStopsToWaitForADatabaseThatAnswersNothing(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	cfg, err := pg.Parse(secret.Text(pgtest.URL(t)))
+	require.NoError(t, err)
+	proxy := pgtest.NewProxy(t, net.JoinHostPort(cfg.ConnConfig.Host, strconv.Itoa(int(cfg.ConnConfig.Port))), "tcp", "127.0.0.1:0")
+	at := netip.MustParseAddrPort(proxy.Addr())
+	cfg.ConnConfig.Host, cfg.ConnConfig.Port = at.Addr().String(), at.Port()
+	pg.Configure(cfg)
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	r := subscribers.NewRegistry(pool, nil, zaptest.NewLogger(t))
+	require.NoError(t, r.Load(ctx))
+	r.Wait(100 * time.Millisecond)
+	proxy.Freeze()
+	require.ErrorIs(t, r.Load(ctx), context.DeadlineExceeded)
 }

@@ -17,6 +17,8 @@ const (
 	// AttemptTimeout bounds a whole attempt, from dialling to the end of the
 	// answer, unless the webhook has a timeout of its own.
 	AttemptTimeout = subscribers.DefaultTimeout
+	// oldEnvelopeTimeout bounds the making of an older envelope, which reads the mail.
+	oldEnvelopeTimeout = 30 * time.Second
 )
 
 // headerTraceparent is [tracecontext.Header] as net/http writes it.
@@ -68,7 +70,9 @@ func (p *poster) post(ctx context.Context, w *subscribers.Entry, q *delivery) at
 	}
 	envelope := q.Envelope
 	if p.oldEnvelope != nil && w.OldEnvelope(now) {
-		old, release, err := p.oldEnvelope(ctx, w.TenantID, envelope)
+		making, cancel := context.WithTimeout(ctx, oldEnvelopeTimeout)
+		old, release, err := p.oldEnvelope(making, w.TenantID, envelope)
+		cancel()
 		if err != nil {
 			r := attempt.Unsent(errOldEnvelope, now)
 			r.Detail = err.Error()

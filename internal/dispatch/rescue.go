@@ -17,6 +17,9 @@ import (
 // Partitions whose messages don't come are searched more often; see runSilent.
 const rescueEvery = 5 * time.Second
 
+// searchTimeout bounds the search of one partition. It is a statement's own limit.
+const searchTimeout = time.Minute
+
 // runRescues searches the owned partitions until ctx ends, one after the other
 // over rescueEvery, so that thousands of webhooks with pending rows make no
 // burst. Partitions that came in are searched at once, with all others. A
@@ -77,6 +80,8 @@ func (d *Dispatcher) rescueLogged(ctx context.Context, partition int) {
 // rescue tells the scheduler of every webhook of a partition that has pending
 // rows.
 func (d *Dispatcher) rescue(ctx context.Context, partition int) error {
+	ctx, cancel := context.WithTimeout(ctx, searchTimeout)
+	defer cancel()
 	found, err := subscribers.FindPending(ctx, d.pool, partition)
 	if err != nil {
 		return fmt.Errorf("search partition %d: %w", partition, err)
