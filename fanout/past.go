@@ -28,6 +28,8 @@ const (
 	shortest = 5 * time.Second
 	// longest is how long it goes on without an event.
 	longest = 30 * time.Second
+	// outboxTime bounds one question to the outbox.
+	outboxTime = 30 * time.Second
 )
 
 // past is the way past the broker: while the broker takes or delivers no events, the
@@ -96,7 +98,10 @@ func (p *past) turn(ctx context.Context) error {
 		return nil
 	}
 	if !p.active.Load() {
-		if needed, err := outbox.Undelivered(ctx, p.pool, p.silent(), overdue); err != nil || !needed {
+		ask, cancel := context.WithTimeout(ctx, outboxTime)
+		needed, err := outbox.Undelivered(ask, p.pool, p.silent(), overdue)
+		cancel()
+		if err != nil || !needed {
 			return err
 		}
 	}
@@ -115,7 +120,9 @@ func (p *past) turn(ctx context.Context) error {
 // a publisher or not, and returns how many there were.
 func (p *past) takeOver(ctx context.Context) (n int, err error) {
 	for more := true; more && ctx.Err() == nil; {
-		entries, err := outbox.TakeOver(ctx, p.pool, batchEvents)
+		take, cancel := context.WithTimeout(ctx, outboxTime)
+		entries, err := outbox.TakeOver(take, p.pool, batchEvents)
+		cancel()
 		if err != nil || len(entries) == 0 {
 			return n, err
 		}

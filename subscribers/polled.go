@@ -177,6 +177,7 @@ func (s *Store) leasePolled(ctx context.Context, tenant events.TenantID, webhook
 		err = s.db.SendBatch(ctx, b).Close()
 	}
 	if err != nil {
+		f.release(ctx, s.db)
 		return nil, 0, fmt.Errorf("lease deliveries for a poll: %w", err)
 	}
 	again := MaxPollWait
@@ -184,7 +185,14 @@ func (s *Store) leasePolled(ctx context.Context, tenant events.TenantID, webhook
 		again = min(again, max(pollSoon, time.Duration(*next*float64(time.Second))))
 	}
 	list, err := s.readPolled(ctx, &f)
-	return list, again, err
+	if err == nil && ctx.Err() != nil {
+		err = fmt.Errorf("poll deliveries: %w", context.Cause(ctx))
+	}
+	if err != nil { // the consumer, if it is still there, gets none of them
+		f.release(ctx, s.db)
+		return nil, 0, err
+	}
+	return list, again, nil
 }
 
 // leaseStrict is the same for a webhook in strict order. It sends the batch first, which takes the lock.

@@ -74,6 +74,8 @@ func (r *Registry) forget(ctx context.Context, known time.Duration) error {
 	if len(ids) == 0 {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, r.wait)
+	defer cancel()
 	rows, err := r.pool.Query(ctx, `SELECT id FROM fanmail.webhooks WHERE id = ANY ($1::uuid[])`, ids)
 	if err != nil {
 		return fmt.Errorf("look up removed webhooks: %w", err)

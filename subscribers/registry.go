@@ -26,6 +26,7 @@ type Registry struct {
 	nc   *nats.Conn
 	log  *zap.Logger
 	keys *keyring.Keyring
+	wait time.Duration // loadTimeout, except in tests
 
 	mu       sync.RWMutex
 	byID     map[events.WebhookID]*Entry
@@ -33,6 +34,8 @@ type Registry struct {
 	since    uint64                      // changes by transactions with lower ids are known
 	life     string                      // the databaseLife in which all webhooks were last read
 	watchers []func(*Entry)
+	untold   []*Entry // stored, and not told to the watchers yet
+	telling  bool     // a goroutine tells them
 	locked   map[events.WebhookID]struct{}
 	removed  map[events.WebhookID]time.Time // removed webhooks, and when that was read
 	keyed    uint64                         // the generation of the keys with which the locked were last tried
@@ -47,7 +50,7 @@ func NewRegistry(pool *pgxpool.Pool, nc *nats.Conn, log *zap.Logger) *Registry {
 		log = zap.NewNop()
 	}
 	return &Registry{
-		pool: pool, nc: nc, log: log.Named("registry"),
+		pool: pool, nc: nc, log: log.Named("registry"), wait: loadTimeout,
 		byID:     make(map[events.WebhookID]*Entry),
 		byTenant: make(map[events.TenantID]*Takers),
 		locked:   make(map[events.WebhookID]struct{}),
@@ -62,18 +65,25 @@ func (r *Registry) WithKeyring(keys *keyring.Keyring) *Registry {
 	return r
 }
 
-// Watch calls f for every webhook that is new or changed from now on. Call Watch
-// before [Registry.Run]. f must not block; it runs in the goroutine that loads.
+// Watch calls f for every webhook that is new or changed from now on, in the order of
+// the changes and never twice at once. Call Watch before [Registry.Run]. f must not
+// block; it runs in a goroutine that loads.
 func (r *Registry) Watch(f func(*Entry)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.watchers = append(r.watchers, f)
 }
 
-// Load reads the changes since the last call. The first call reads all webhooks, and
+// loadTimeout bounds one reading. Those who wait for it do other work too, such as to
+// record outcomes.
+const loadTimeout = 30 * time.Second
+
+// Load reads the changes since the last call, within 30 s. The first call reads all webhooks, and
 // so does the first call after a crash, a failover or a restore of the database, or
 // after the file of the keyring has changed while webhooks were locked.
 func (r *Registry) Load(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, r.wait)
+	defer cancel()
 	r.mu.RLock()
 	since, life, locked, keyed := r.since, r.life, len(r.locked), r.keyed
 	r.mu.RUnlock()
@@ -179,7 +189,6 @@ func (r *Registry) scanEntry(row pgx.CollectableRow) (*Entry, error) {
 // apply stores changed webhooks. known is the life that the registry had when the
 // statements were queued, life is the one that they found, and since is their xmin.
 func (r *Registry) apply(known, life string, since uint64, changed []*Entry) error {
-	var stored []*Entry
 	r.mu.Lock()
 	switch {
 	case life == r.life:
@@ -207,16 +216,36 @@ func (r *Registry) apply(known, life string, since uint64, changed []*Entry) err
 		if e.Enabled && !e.Deleted {
 			r.byTenant[e.TenantID] = NewTakers(append(slices.Clip(r.byTenant[e.TenantID].All()), e)...)
 		}
-		stored = append(stored, e)
+		r.untold = append(r.untold, e)
 	}
-	watchers := r.watchers
 	r.mu.Unlock()
-	for _, e := range stored {
-		for _, f := range watchers {
-			f(e)
-		}
-	}
+	r.tell()
 	return nil
+}
+
+// tell calls the watchers with what was stored. One goroutine does so at a time, and
+// the others leave theirs to it: else one that is held up would tell of old settings
+// after the new ones.
+func (r *Registry) tell() {
+	r.mu.Lock()
+	if r.telling {
+		r.mu.Unlock()
+		return
+	}
+	r.telling = true
+	for len(r.untold) > 0 {
+		untold, watchers := r.untold, r.watchers
+		r.untold = nil
+		r.mu.Unlock()
+		for _, e := range untold {
+			for _, f := range watchers {
+				f(e)
+			}
+		}
+		r.mu.Lock()
+	}
+	r.telling = false
+	r.mu.Unlock()
 }
 
 // same compares the fields that two statements of one transaction may change.

@@ -1,13 +1,20 @@
 package subscribers_test
 
 import (
+	"context"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap/zaptest"
 
@@ -15,7 +22,9 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/devserver"
 	"github.com/fanmail-dev/fanmail/internal/pg"
+	"github.com/fanmail-dev/fanmail/internal/secret"
 	"github.com/fanmail-dev/fanmail/subscribers"
+	"github.com/fanmail-dev/fanmail/test/pgtest"
 )
 
 func TestTheRegistrySeesChangesUnderTransactionIDsThatACrashTookBack(t *testing.T) {
@@ -85,4 +94,68 @@ func TestTheRegistrySeesChangesUnderTransactionIDsThatACrashTookBack(t *testing.
 	matched := r.Match(nil, &events.Record{TenantID: s.tenant, Type: events.EmailReceived}, nil)
 	require.Len(t, matched, 1, "the list from before the crash is gone")
 	require.Equal(t, after.ID, matched[0].ID)
+}
+
+// A goroutine that has stored a change may be held up before a watcher hears of it. Others store later ones meanwhile.
+func TestWatchersOfTheRegistryHearOfChangesInTheirOrder(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	s := newTenantStore(t)
+	w := s.webhook(t)
+	r := subscribers.NewRegistry(s.pool, nil, zaptest.NewLogger(t))
+	require.NoError(t, r.Load(ctx))
+	var calls atomic.Int32
+	held, release := make(chan struct{}), make(chan struct{})
+	var mu sync.Mutex
+	var told []string
+	r.Watch(func(e *subscribers.Entry) {
+		if calls.Add(1) == 1 {
+			close(held)
+			<-release
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		told = append(told, e.URL)
+		if e.Deleted {
+			told = append(told, "deleted")
+		}
+	})
+	move := func(url string) {
+		t.Helper()
+		_, err := s.Update(ctx, s.tenant, w.ID, subscribers.Patch{URL: &url})
+		require.NoError(t, err)
+	}
+	const first, second = "https://first.example.com/", "https://second.example.com/"
+	move(first)
+	loaded := make(chan error, 1)
+	go func() { loaded <- r.Load(ctx) }()
+	<-held
+	move(second)
+	require.NoError(t, r.Load(ctx), "it does not wait for the other's watcher")
+	require.NoError(t, s.Delete(ctx, s.tenant, w.ID))
+	require.NoError(t, r.Load(ctx))
+	close(release)
+	require.NoError(t, <-loaded)
+	require.Equal(t, []string{first, second, second, "deleted"}, told)
+}
+
+// A server, or a proxy before it, may acknowledge a statement and never answer. The one who records outcomes waits for the
+// registry where a webhook was disabled.
+func TestTheRegistryStopsToWaitForADatabaseThatAnswersNothing(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	cfg, err := pg.Parse(secret.Text(pgtest.URL(t)))
+	require.NoError(t, err)
+	proxy := pgtest.NewProxy(t, net.JoinHostPort(cfg.ConnConfig.Host, strconv.Itoa(int(cfg.ConnConfig.Port))), "tcp", "127.0.0.1:0")
+	at := netip.MustParseAddrPort(proxy.Addr())
+	cfg.ConnConfig.Host, cfg.ConnConfig.Port = at.Addr().String(), at.Port()
+	pg.Configure(cfg)
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	r := subscribers.NewRegistry(pool, nil, zaptest.NewLogger(t))
+	require.NoError(t, r.Load(ctx))
+	r.Wait(100 * time.Millisecond)
+	proxy.Freeze()
+	require.ErrorIs(t, r.Load(ctx), context.DeadlineExceeded)
 }

@@ -15,14 +15,19 @@ import (
 // are released.
 const roomWait = 500 * time.Millisecond
 
-// add offers a delivery to its lane. room is closed when lanes have room.
-func (d *Dispatcher) add(q *delivery, e *subscribers.Entry) (a scheduler.Admission, room <-chan struct{}) {
-	w := scheduled(e)
+// add offers a delivery to its lane, with its webhook's present settings; see due. room
+// is closed when lanes have room.
+func (d *Dispatcher) add(q *delivery) (a scheduler.Admission, room <-chan struct{}) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if q.tenure.ended() {
 		return scheduler.Foreign, d.room // another owner may have had its message since
 	}
+	e := d.registry.Get(q.WebhookID)
+	if e == nil {
+		return scheduler.Ended, d.room // its row is gone too
+	}
+	w := scheduled(e)
 	return d.sched.Add(d.clock.now(), &q.Delivery, &w), d.room
 }
 
@@ -30,7 +35,7 @@ func (d *Dispatcher) add(q *delivery, e *subscribers.Entry) (a scheduler.Admissi
 // room, and does not start what it queues: call advance after a batch.
 func (d *Dispatcher) admit(ctx context.Context, q *delivery) {
 	if e := d.webhookOf(ctx, q); e != nil {
-		a, _ := d.add(q, e)
+		a, _ := d.add(q)
 		d.admitted(q, a)
 	}
 }
@@ -45,10 +50,10 @@ func (d *Dispatcher) admitWaiting(ctx context.Context, q *delivery) {
 		d.release(q) // it has become strict: the table says whose turn it is
 		return
 	}
-	a, room := d.add(q, e)
+	a, room := d.add(q)
 	if a == scheduler.Busy {
 		d.input(func(*scheduler.Scheduler, scheduler.Now) {})
-		a = d.waitForRoom(ctx, q, e, room)
+		a = d.waitForRoom(ctx, q, room)
 	}
 	d.admitted(q, a)
 }
@@ -82,7 +87,7 @@ func (d *Dispatcher) renewFirst(q *delivery) {
 
 // waitForRoom offers a delivery to a quick lane until it fits, for roomWait at
 // most.
-func (d *Dispatcher) waitForRoom(ctx context.Context, q *delivery, e *subscribers.Entry, room <-chan struct{}) scheduler.Admission {
+func (d *Dispatcher) waitForRoom(ctx context.Context, q *delivery, room <-chan struct{}) scheduler.Admission {
 	timer := time.NewTimer(roomWait)
 	defer timer.Stop()
 	for {
@@ -94,7 +99,7 @@ func (d *Dispatcher) waitForRoom(ctx context.Context, q *delivery, e *subscriber
 			return scheduler.Full
 		}
 		var a scheduler.Admission
-		if a, room = d.add(q, e); a != scheduler.Busy {
+		if a, room = d.add(q); a != scheduler.Busy {
 			return a
 		}
 	}

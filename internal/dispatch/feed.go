@@ -29,9 +29,16 @@ func (d *Dispatcher) Due(webhook events.WebhookID) {
 
 // hint tells the scheduler that a webhook has a row that is due now.
 func (d *Dispatcher) hint(webhook events.WebhookID) {
+	d.input(func(s *scheduler.Scheduler, now scheduler.Now) { d.due(s, now, webhook, now.Latest) })
+}
+
+// due tells the scheduler that a webhook may have a row due at a time. d.mu must be
+// held: settings that were read before could be older than a change that the scheduler
+// has been told of, and a new lane would keep them.
+func (d *Dispatcher) due(s *scheduler.Scheduler, now scheduler.Now, webhook events.WebhookID, at int64) {
 	if e := d.registry.Get(webhook); e != nil {
 		w := scheduled(e)
-		d.input(func(s *scheduler.Scheduler, now scheduler.Now) { s.Due(now, &w, now.Latest) })
+		s.Due(now, &w, at)
 	}
 }
 

@@ -120,7 +120,6 @@ func TestADeliveryIsSentUnderALeaseThatOutlivesTheAttempt(t *testing.T) {
 		all[p] = true
 	}
 	partitions{d}.own(all)
-	e := d.registry.Get(q.WebhookID)
 	// ends sets when the row's lease runs out, and returns it.
 	ends := func(in time.Duration) (lease int64) {
 		t.Helper()
@@ -133,7 +132,7 @@ func TestADeliveryIsSentUnderALeaseThatOutlivesTheAttempt(t *testing.T) {
 	}
 	offer := func(q *delivery) {
 		t.Helper()
-		a, _ := d.add(q, e)
+		a, _ := d.add(q)
 		require.Equal(t, scheduler.Queued, a)
 		partitions{d}.lease(time.Now().Add(time.Minute))
 	}

@@ -195,6 +195,9 @@ func (d *Dispatcher) reclaim(q *delivery) {
 	d.outcomes.add(entry{kind: entryReclaim, d: q})
 }
 
+// envelopesTimeout bounds the reading of a message's envelopes.
+const envelopesTimeout = 30 * time.Second
+
 // readEnvelopes reads the envelopes that were too large for the message.
 func (d *Dispatcher) readEnvelopes(ctx context.Context, m *stream.DeliveryMessage) error {
 	missing := outbox.EventRefs{}
@@ -206,6 +209,8 @@ func (d *Dispatcher) readEnvelopes(ctx context.Context, m *stream.DeliveryMessag
 	if missing.Len() == 0 {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, envelopesTimeout)
+	defer cancel()
 	found, err := outbox.Envelopes(ctx, d.pool, missing)
 	if err != nil {
 		return err

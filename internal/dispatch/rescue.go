@@ -17,6 +17,9 @@ import (
 // Partitions whose messages don't come are searched more often; see runSilent.
 const rescueEvery = 5 * time.Second
 
+// searchTimeout bounds the search of one partition. It is a statement's own limit.
+const searchTimeout = time.Minute
+
 // runRescues searches the owned partitions until ctx ends, one after the other
 // over rescueEvery, so that thousands of webhooks with pending rows make no
 // burst. Partitions that came in are searched at once, with all others. A
@@ -77,6 +80,8 @@ func (d *Dispatcher) rescueLogged(ctx context.Context, partition int) {
 // rescue tells the scheduler of every webhook of a partition that has pending
 // rows.
 func (d *Dispatcher) rescue(ctx context.Context, partition int) error {
+	ctx, cancel := context.WithTimeout(ctx, searchTimeout)
+	defer cancel()
 	found, err := subscribers.FindPending(ctx, d.pool, partition)
 	if err != nil {
 		return fmt.Errorf("search partition %d: %w", partition, err)
@@ -99,10 +104,7 @@ func (d *Dispatcher) rescue(ctx context.Context, partition int) error {
 		if e.Pull && !e.Deleted {
 			continue // its consumers look for themselves
 		}
-		w := scheduled(e)
-		d.input(func(s *scheduler.Scheduler, now scheduler.Now) {
-			s.Due(now, &w, f.Next)
-		})
+		d.input(func(s *scheduler.Scheduler, now scheduler.Now) { d.due(s, now, f.WebhookID, f.Next) })
 	}
 	if in := d.inboxes[partition].Load(); in != nil {
 		if err := d.takeOrphans(ctx, in, pushed); err != nil {

@@ -28,7 +28,7 @@ func TestNothingIsSentForAPartitionThatWentSinceTheStart(t *testing.T) {
 	require.True(t, p.post(context.Background(), e, q, q.Envelope).Delivered)
 	d.owner.endTenure(0)
 	require.Equal(t, attempt.ErrLeaseLost.Error(), p.post(context.Background(), e, q, q.Envelope).Error)
-	a, _ := d.add(q, e)
+	a, _ := d.add(q)
 	require.Equal(t, scheduler.Foreign, a, "nor is it queued under the next ownership")
 	s.Close() // waits for what has arrived
 	require.Equal(t, int32(1), arrived.Load())

@@ -42,7 +42,8 @@ var errConnString = errors.New("is not a Postgres connection string, such as pos
 
 // Parse parses a connection string, a URL or keywords and values. It refuses a
 // string of which a part of the password may have become another value. Of several hosts
-// it means the one that takes writes, unless the string sets target_session_attrs. The error
+// it means the one that takes writes, unless the string sets target_session_attrs. A connection
+// ends within a minute if its peer is gone; see endSilence. The error
 // contains neither the string nor a part of it, except the path of a file that
 // cannot be read.
 func Parse(text secret.Text) (*pgxpool.Config, error) {
@@ -72,5 +73,6 @@ func Parse(text secret.Text) (*pgxpool.Config, error) {
 		}
 	}
 	preferPrimary(cfg, source)
+	endSilence(cfg)
 	return cfg, nil
 }

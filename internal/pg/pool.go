@@ -16,7 +16,7 @@ const cacheCapacity = 512
 
 // Configure applies the engine's settings to a pool. Settings in the connection string take
 // precedence, except a query mode in which pgx guesses the types of parameters. Set the
-// pool's own hooks, such as AfterConnect, before.
+// pool's own hooks, such as AfterConnect and the way to dial, before.
 func Configure(cfg *pgxpool.Config) {
 	// Postgres must be asked for the types of parameters, which arrays of our own types need. Such a mode may have been
 	// chosen for a connection pooler, so no statement is prepared.
@@ -37,6 +37,7 @@ func Configure(cfg *pgxpool.Config) {
 	replan(cfg)
 	discardReadOnly(cfg)
 	registerIDs(cfg)
+	endSilence(cfg)
 	cfg.MaxConnIdleTime = 5 * time.Minute
 	if cfg.ConnConfig.ConnectTimeout == 0 {
 		cfg.ConnConfig.ConnectTimeout = 10 * time.Second

@@ -189,7 +189,9 @@ func (p *poller) next(n int, hinted bool, now time.Time) time.Duration {
 // costs a fraction of a round.
 func (r *Relay) turn(ctx context.Context, hinted bool) (int, error) {
 	if !hinted {
-		some, err := outbox.Due(ctx, r.pool)
+		ask, cancel := context.WithTimeoutCause(ctx, roundTime, errRoundTime)
+		some, err := outbox.Due(ask, r.pool)
+		cancel()
 		if err != nil {
 			r.metrics.failures.WithLabelValues(partyDatabase).Inc()
 			return 0, err
@@ -201,13 +203,16 @@ func (r *Relay) turn(ctx context.Context, hinted bool) (int, error) {
 	return r.round(ctx)
 }
 
+// roundTime bounds a round, and the question before it.
+const roundTime = 30 * time.Second
+
 // errRoundTime is the cause when a round is cancelled.
 var errRoundTime = errors.New("a round of the relay took over 30 s")
 
 // round leases a batch, publishes it, and returns the number of events. While the
 // broker fails, the batch is one event: the others stay free for the dispatchers.
 func (r *Relay) round(ctx context.Context) (int, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, errRoundTime)
+	ctx, cancel := context.WithTimeoutCause(ctx, roundTime, errRoundTime)
 	defer cancel()
 	if !r.nc.IsConnected() {
 		return 0, r.failed(stream.ErrAway)

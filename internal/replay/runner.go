@@ -105,11 +105,13 @@ func (r *Runner) Run(ctx context.Context) error {
 	defer tick.Stop()
 	failing := false
 	for {
-		err := wakeEnded(ctx, r.pool)
+		look, cancel := context.WithTimeout(ctx, stepTimeout)
+		err := wakeEnded(look, r.pool)
 		var claims []claim
 		if err == nil {
-			claims, err = claimDue(ctx, r.pool, cap(slots)-len(slots))
+			claims, err = claimDue(look, r.pool, cap(slots)-len(slots))
 		}
+		cancel()
 		if err != nil && ctx.Err() == nil && !failing {
 			r.log.Warn("looking for replays failed; trying again", zap.Error(err))
 		}
