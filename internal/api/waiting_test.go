@@ -142,8 +142,8 @@ func TestNoHandlerHoldsTwoConnections(t *testing.T) {
 	n += 3
 	preview := map[string]any{"since": "2020-01-01T00:00:00Z", "mode": "missed"}
 	c.do("POST", "/v1/replays/preview", preview, "Idempotency-Key", "preview").want(t, 200) // it changes nothing
-	c.do("POST", message+"/retry", nil, "Idempotency-Key", "retry").want(t, 409)     // it has no delivery
-	c.do("POST", message+"/deliver", nil, "Idempotency-Key", "deliver").want(t, 503) // no dispatcher runs
+	c.do("POST", message+"/retry", nil, "Idempotency-Key", "retry").want(t, 409)            // it has no delivery
+	c.do("POST", message+"/deliver", nil, "Idempotency-Key", "deliver").want(t, 503)        // no dispatcher runs
 
 	// Every POST of the document was called.
 	var doc struct {
