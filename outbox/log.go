@@ -177,7 +177,8 @@ func listByTime(ctx context.Context, db pg.DB, tenant events.TenantID, f *LogFil
 	defer rows.Close()
 	var end pg.Place
 	var list []events.Record
-	for rows.Next() {
+	budget := pg.NewBudget(pg.PageBytes)
+	for rows := budget.Of(rows); rows.Next(); {
 		var r events.Record
 		last := false
 		into := recordFields(&r)
@@ -196,6 +197,9 @@ func listByTime(ctx context.Context, db pg.DB, tenant events.TenantID, f *LogFil
 	}
 	if err := rows.Err(); err != nil {
 		return nil, pg.Place{}, fmt.Errorf("list events: %w", err)
+	}
+	if budget.Cut() {
+		end = placeOf(&list[len(list)-1])
 	}
 	return list, end, nil
 }
