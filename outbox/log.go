@@ -92,6 +92,8 @@ func recordFields(r *events.Record) []any {
 	return []any{&r.ID, &r.TenantID, &r.Type, &r.Seq, &r.CreatedAt, &r.AgentID, &r.ConversationID, &r.MessageID, &r.Labels}
 }
 
+func placeOf(r *events.Record) pg.Place { return pg.Place{CreatedAt: r.CreatedAt, ID: r.ID} }
+
 // Find reads one event of the tenant, with its envelope. Without such an event the
 // error wraps [pgx.ErrNoRows].
 func Find(ctx context.Context, db pg.DB, tenant events.TenantID, id events.ID) (events.Record, []byte, error) {

@@ -112,8 +112,6 @@ func readFound(rows pgx.Rows, f *LogFilter) (list []found, size int, err error) 
 	return list, size, err
 }
 
-func placeOf(r *events.Record) pg.Place { return pg.Place{CreatedAt: r.CreatedAt, ID: r.ID} }
-
 // The rows of a batch, up to the one whose envelope exceeds the bytes that are left.
 const searchBatch = `
 SELECT ` + recordColumns + `, CASE WHEN wanted THEN envelope END FROM (
