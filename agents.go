@@ -87,12 +87,18 @@ func (c *Client) ListAgents(ctx context.Context, tenant TenantID, after string, 
 	if err := checkLimit(limit); err != nil {
 		return nil, err
 	}
-	found, err := mailbox.ListAgents(ctx, c.db, tenant, after, limit)
-	out := make([]Agent, len(found))
-	for i, a := range found {
-		out[i] = fromMailbox(a)
+	out := []Agent{}
+	for more := true; more && len(out) < limit; {
+		var found []mailbox.Agent
+		var err error
+		if found, more, err = mailbox.ListAgents(ctx, c.db, tenant, after, limit-len(out)); err != nil {
+			return out, err
+		}
+		for _, a := range found {
+			out, after = append(out, fromMailbox(a)), a.Address
+		}
 	}
-	return out, err
+	return out, nil
 }
 
 // ChangeAgent sets the agent's own webhook; "" removes it. It returns [ErrNotFound].

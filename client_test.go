@@ -353,6 +353,47 @@ func TestListsAreReadToTheirEnd(t *testing.T) {
 	}
 }
 
+// What is read in pieces, because an entry may be large, is one list.
+func TestListsOfLargeEntriesAreWhole(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	kit := fanmailtest.New(t)
+	c, tenant := kit.Client, kit.Tenant.ID
+	_, err := kit.Pool.Exec(ctx, `WITH a AS (
+			INSERT INTO fanmail.agents (tenant_id, address, deny_senders) SELECT $1, 'large' || i || '@example.com', array_fill(repeat('x', 1000), ARRAY[200]) FROM generate_series(10, 29) AS i
+		), r AS (
+			INSERT INTO fanmail.replays (id, tenant_id, mode, types, agent_ids, since, until, state, phase, finished_at)
+			SELECT gen_random_uuid(), $1, 'all', '{}', array_fill(repeat('x', 1000), ARRAY[200]), now() - interval '1 hour', now(), 'completed', 'done', now() FROM generate_series(1, 20)
+		)
+		INSERT INTO fanmail.webhooks (id, tenant_id, url, events, signing_secret, filter_labels)
+		SELECT gen_random_uuid(), $1, 'https://example.com', '{email.received}', '', array_fill(repeat('x', 1000), ARRAY[200]) FROM generate_series(1, 20)`, tenant)
+	require.NoError(t, err)
+	agents, err := c.ListAgents(ctx, tenant, "large11@example.com", 15)
+	require.NoError(t, err)
+	require.Len(t, agents, 15)
+	require.Equal(t, "large26@example.com", agents[14].Address)
+	agents, err = c.ListAgents(ctx, tenant, "large", 100)
+	require.NoError(t, err)
+	require.Len(t, agents, 20)
+	hooks, next, err := c.ListWebhooks(ctx, tenant, fanmail.Cursor{}, 19)
+	require.NoError(t, err)
+	require.Len(t, hooks, 19)
+	hooks, next, err = c.ListWebhooks(ctx, tenant, next, 19)
+	require.NoError(t, err)
+	require.Len(t, hooks, 1)
+	require.Zero(t, next)
+	seen := map[fanmail.ReplayID]bool{}
+	for at := (fanmail.Cursor{}); len(seen) == 0 || at != (fanmail.Cursor{}); {
+		var list []fanmail.Replay
+		list, at, err = c.ListReplays(ctx, tenant, at, 100)
+		require.NoError(t, err)
+		for _, r := range list {
+			seen[r.ID] = true
+		}
+	}
+	require.Len(t, seen, 20)
+}
+
 func TestAnAgentsLife(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

@@ -124,11 +124,15 @@ func (c *Client) ListReplays(ctx context.Context, tenant TenantID, after Cursor,
 	if err := checkLimit(limit); err != nil {
 		return nil, Cursor{}, err
 	}
-	found, err := c.replays.List(ctx, tenant, after, limit+1)
+	found, more, err := c.replays.List(ctx, tenant, after, limit+1)
 	if err != nil {
 		return nil, Cursor{}, err
 	}
-	found, next := cut(found, limit, func(r replay.Replay) Cursor { return Cursor{CreatedAt: r.CreatedAt, ID: r.ID} })
+	place := func(r replay.Replay) Cursor { return Cursor{CreatedAt: r.CreatedAt, ID: r.ID} }
+	found, next := cut(found, limit, place)
+	if more {
+		next = place(found[len(found)-1])
+	}
 	out := make([]Replay, len(found))
 	for i, r := range found {
 		out[i] = fromReplay(r)

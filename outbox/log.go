@@ -92,6 +92,8 @@ func recordFields(r *events.Record) []any {
 	return []any{&r.ID, &r.TenantID, &r.Type, &r.Seq, &r.CreatedAt, &r.AgentID, &r.ConversationID, &r.MessageID, &r.Labels}
 }
 
+func placeOf(r *events.Record) pg.Place { return pg.Place{CreatedAt: r.CreatedAt, ID: r.ID} }
+
 // Find reads one event of the tenant, with its envelope. Without such an event the
 // error wraps [pgx.ErrNoRows].
 func Find(ctx context.Context, db pg.DB, tenant events.TenantID, id events.ID) (events.Record, []byte, error) {
@@ -177,7 +179,8 @@ func listByTime(ctx context.Context, db pg.DB, tenant events.TenantID, f *LogFil
 	defer rows.Close()
 	var end pg.Place
 	var list []events.Record
-	for rows.Next() {
+	budget := pg.NewBudget(pg.PageBytes)
+	for rows := budget.Of(rows); rows.Next(); {
 		var r events.Record
 		last := false
 		into := recordFields(&r)
@@ -196,6 +199,9 @@ func listByTime(ctx context.Context, db pg.DB, tenant events.TenantID, f *LogFil
 	}
 	if err := rows.Err(); err != nil {
 		return nil, pg.Place{}, fmt.Errorf("list events: %w", err)
+	}
+	if budget.Cut() {
+		end = placeOf(&list[len(list)-1])
 	}
 	return list, end, nil
 }

@@ -32,8 +32,8 @@ const (
 // ListLog returns up to limit events of the tenant after a place, newest first.
 // With a filter on type or agent it looks through [LogScan] events at most, with one on
 // sender, recipient or subject through [SearchScan], and with an id through those of
-// [SearchHours]. It then also returns the place to continue from; that is zero if limit was
-// reached or nothing is left. An [*events.FieldError] is for a type that does not exist, and
+// [SearchHours]. It also stops after about a MiB of events. It then also returns the place to
+// continue from; that is zero if limit was reached or nothing is left. An [*events.FieldError] is for a type that does not exist, and
 // for text that Postgres does not store.
 func ListLog(ctx context.Context, db pg.DB, tenant events.TenantID, f LogFilter, after pg.Place, limit int) ([]events.Record, pg.Place, error) {
 	if err := f.check(); err != nil {
@@ -102,14 +102,15 @@ func readFound(rows pgx.Rows, f *LogFilter) (list []found, size int, err error) 
 		if f.Involves != "" && !r.fits && ofMail[r.Type] {
 			r.lacks = mailsearch.Lacking(envelope)
 		}
+		if !r.fits && r.lacks == nil {
+			r.Labels = nil // they are up to 100 KB, and the event is a place alone
+		}
 		list, size = append(list, r), size+len(envelope)
 		r = found{}
 		return nil
 	})
 	return list, size, err
 }
-
-func placeOf(r *events.Record) pg.Place { return pg.Place{CreatedAt: r.CreatedAt, ID: r.ID} }
 
 // The rows of a batch, up to the one whose envelope exceeds the bytes that are left.
 const searchBatch = `
@@ -225,14 +226,18 @@ func readByKey(ctx context.Context, db pg.DB, tenant events.TenantID, f *LogFilt
 	if err != nil {
 		return nil, pg.Place{}, err
 	}
-	if list, _, err = readFound(rows, f); err != nil {
+	budget := pg.NewBudget(pg.PageBytes)
+	if compared {
+		budget = pg.NewBudget(SearchBytes) // the envelopes count
+	}
+	if list, _, err = readFound(budget.Of(rows), f); err != nil {
 		return nil, pg.Place{}, err
 	}
 	if oldest := from[len(from)-1]; oldest.After(since) {
 		passed.CreatedAt = oldest
 	}
-	if len(list) == limit {
-		passed = placeOf(&list[limit-1].Record)
+	if len(list) == limit || budget.Cut() {
+		passed = placeOf(&list[len(list)-1].Record)
 	}
 	if f.MessageID == "" {
 		return list, passed, nil

@@ -1,9 +1,11 @@
 package outbox_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -179,6 +181,29 @@ func TestASearchStopsAfterSomeMegabytes(t *testing.T) {
 	found, calls = searched(t, pool, ten, outbox.LogFilter{Subject: "large", Type: events.EmailReceived}, 100)
 	require.Empty(t, found)
 	require.Equal(t, 1, calls, "events of other types are not read")
+}
+
+// An event has up to 100 KB of labels.
+func TestAListOfEventsEndsAfterSomeBytes(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t)
+	ten := tenant(t, pool, false)
+	var labels []string
+	for i := range 100 {
+		labels = append(labels, fmt.Sprint(i)+strings.Repeat("x", 900))
+	}
+	const n = 35
+	for range n {
+		insert(t, pool, events.Event{TenantID: ten, Type: events.EmailSent, MessageID: "same", Labels: labels, Data: json.RawMessage(`{"subject":"large"}`)})
+	}
+	for _, f := range []outbox.LogFilter{{}, {Type: events.EmailSent}, {MessageID: "same"}, {MessageID: "same", Subject: "large"}, {Subject: "large"}} {
+		found, calls := searched(t, pool, ten, f, 100)
+		slices.SortFunc(found, func(a, b events.ID) int { return bytes.Compare(a[:], b[:]) })
+		require.Len(t, slices.Compact(found), n, "%+v", f)
+		if f.Subject == "" { // a search is bounded by the envelopes that it compares
+			require.GreaterOrEqual(t, calls, 3, "%+v", f)
+		}
+	}
 }
 
 func TestTheHeadsOfEnvelopesAreReadByKeyAndBounded(t *testing.T) {

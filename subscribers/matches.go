@@ -10,6 +10,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/datafilter"
+	"github.com/fanmail-dev/fanmail/internal/pg"
 )
 
 // The reasons why an event was not fanned out to a webhook.
@@ -99,17 +100,17 @@ const (
 // waiting says that the event is not fanned out yet, test that it is a test of one webhook.
 func (s *Store) Matches(ctx context.Context, ev *events.Record, envelope []byte, waiting, test bool, after Place, limit int) ([]Match, Place, error) {
 	at, id := after.Bound()
-	list, err := s.readMatched(ctx, matchesLive, ev.TenantID, at, id, limit+1)
+	list, more, err := s.readMatched(ctx, matchesLive, ev.TenantID, at, id, limit+1)
 	if err != nil {
 		return nil, Place{}, err
 	}
 	var end Place
-	if len(list) > limit {
-		list = list[:limit]
-		end = Place{CreatedAt: list[limit-1].CreatedAt, ID: list[limit-1].ID}
+	if more || len(list) > limit {
+		list = list[:min(len(list), limit)]
+		end = Place{CreatedAt: list[len(list)-1].CreatedAt, ID: list[len(list)-1].ID}
 	}
 	if after.CreatedAt.IsZero() {
-		deleted, err := s.readMatched(ctx, matchesDeleted, ev.TenantID, ev.CreatedAt, maxDeleted)
+		deleted, _, err := s.readMatched(ctx, matchesDeleted, ev.TenantID, ev.CreatedAt, maxDeleted)
 		if err != nil {
 			return nil, Place{}, err
 		}
@@ -142,16 +143,15 @@ func (s *Store) Matches(ctx context.Context, ev *events.Record, envelope []byte,
 	return out, end, nil
 }
 
-func (s *Store) readMatched(ctx context.Context, statement string, args ...any) ([]matched, error) {
+func (s *Store) readMatched(ctx context.Context, statement string, args ...any) (list []matched, more bool, err error) {
 	rows, err := s.db.Query(ctx, statement, args...)
 	if err != nil {
-		return nil, fmt.Errorf("list an event's webhooks: %w", err)
+		return nil, false, fmt.Errorf("list an event's webhooks: %w", err)
 	}
-	list, err := pgx.CollectRows(rows, scanMatched)
-	if err != nil {
-		return nil, fmt.Errorf("list an event's webhooks: %w", err)
+	if list, more, err = pg.CollectPage(rows, scanMatched); err != nil {
+		return nil, false, fmt.Errorf("list an event's webhooks: %w", err)
 	}
-	return list, nil
+	return list, more, nil
 }
 
 // match explains why an event has no delivery to the webhook.

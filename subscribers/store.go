@@ -330,21 +330,37 @@ func (s *Store) get(ctx context.Context, tenant events.TenantID, id events.Webho
 // List returns up to limit webhooks of the tenant after a place, newest first, without
 // secrets. Deleted ones are left out.
 func (s *Store) List(ctx context.Context, tenant events.TenantID, after Place, limit int) ([]Webhook, error) {
+	var all []Webhook
+	for {
+		list, more, err := s.ListPage(ctx, tenant, after, limit-len(all))
+		if err != nil {
+			return nil, err
+		}
+		if all = append(all, list...); !more || len(all) >= limit {
+			return all, nil
+		}
+		after = Place{CreatedAt: all[len(all)-1].CreatedAt, ID: all[len(all)-1].ID}
+	}
+}
+
+// ListPage is [Store.List], but ends early after about a MiB of webhooks. more then says that
+// others come after the last one.
+func (s *Store) ListPage(ctx context.Context, tenant events.TenantID, after Place, limit int) (list []Webhook, more bool, err error) {
 	at, id := after.Bound()
 	rows, err := s.db.Query(ctx, `SELECT `+webhookColumns+` FROM fanmail.webhooks
 		WHERE tenant_id = $1 AND deleted_at IS NULL AND (created_at, id) < ($2, $3)
 		ORDER BY created_at DESC, id DESC LIMIT $4`, tenant, at, id, limit)
 	if err != nil {
-		return nil, fmt.Errorf("list webhooks: %w", err)
+		return nil, false, fmt.Errorf("list webhooks: %w", err)
 	}
-	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Webhook, error) {
+	list, more, err = pg.CollectPage(rows, func(row pgx.CollectableRow) (Webhook, error) {
 		w, err := s.scanWebhook(row)
 		return w.masked(), err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list webhooks: %w", err)
+		return nil, false, fmt.Errorf("list webhooks: %w", err)
 	}
-	return list, nil
+	return list, more, nil
 }
 
 // Takers returns the tenant's enabled webhooks as the fan-out matches them: the named

@@ -132,7 +132,7 @@ func (s *server) createAgent(ctx context.Context, in *createAgentInput) (*body[a
 }
 
 func (s *server) listAgents(ctx context.Context, in *struct{ Paging }) (*body[list[agent]], error) {
-	return namedPage(&in.Paging, func(a agent) string { return a.Address }, showAgent, func(after string, limit int) ([]mailbox.Agent, error) {
+	return namedPage(&in.Paging, func(a agent) string { return a.Address }, showAgent, func(after string, limit int) ([]mailbox.Agent, bool, error) {
 		return mailbox.ListAgents(ctx, s.pool, tenant(ctx), after, limit)
 	})
 }

@@ -94,30 +94,13 @@ func (s *server) sendFile(ctx context.Context, id events.MessageID, content []by
 		hc.SetHeader("Content-Disposition", disposition)
 		hc.SetHeader("Content-Security-Policy", "sandbox")
 		hc.SetStatus(http.StatusOK)
-		if err := send(w, content); err != nil {
+		if _, err := w.Write(content); err != nil {
 			if ctx.Err() == nil {
 				s.log.Warn("sending a part of a message broke off", zap.Stringer("message_id", id), zap.Error(err))
 			}
 			panic(http.ErrAbortHandler) // the only way to tell the client
 		}
 	}}
-}
-
-// send writes b in chunks, each within [chunkTimeout].
-func send(w http.ResponseWriter, b []byte) error {
-	control := http.NewResponseController(w)
-	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
-	for len(b) > 0 {
-		if err := control.SetWriteDeadline(time.Now().Add(chunkTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-			return fmt.Errorf("send an attachment: %w", err)
-		}
-		n := min(len(b), mailbox.ChunkSize)
-		if _, err := w.Write(b[:n]); err != nil {
-			return fmt.Errorf("send an attachment: %w", err)
-		}
-		b = b[n:]
-	}
-	return nil
 }
 
 const octets = "application/octet-stream"

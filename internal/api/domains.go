@@ -154,8 +154,9 @@ func (s *server) listDomains(ctx context.Context, in *listDomainsInput) (*body[l
 	if err != nil {
 		return nil, err
 	}
-	return namedPage(&in.Paging, func(d domain) string { return d.Domain }, showDomain, func(after string, limit int) ([]mailbox.Domain, error) {
-		return mailbox.ListDomains(ctx, s.pool, of, after, limit)
+	return namedPage(&in.Paging, func(d domain) string { return d.Domain }, showDomain, func(after string, limit int) ([]mailbox.Domain, bool, error) {
+		list, err := mailbox.ListDomains(ctx, s.pool, of, after, limit)
+		return list, false, err
 	})
 }
 

@@ -216,18 +216,18 @@ func (s *server) listEventTypes(ctx context.Context, in *typesQuery) (*body[list
 	if err != nil {
 		return nil, err
 	}
-	return namedPage(&in.Paging, func(t ListedType) string { return t.Name }, listType, func(after string, limit int) ([]eventtype.Type, error) {
+	return namedPage(&in.Paging, func(t ListedType) string { return t.Name }, listType, func(after string, limit int) ([]eventtype.Type, bool, error) {
 		var all []eventtype.Type
 		if in.Source != sourceBuiltIn {
 			if all, err = eventtype.List(ctx, s.pool, of, after, limit, eventtype.Which{Own: in.Source != sourceOperator, Operator: in.Source != sourceTenant}); err != nil {
-				return nil, err
+				return nil, false, err
 			}
 		}
 		if in.Source == "" || in.Source == sourceBuiltIn {
 			all = append(all, eventschema.BuiltIn(after)...)
 		}
 		slices.SortFunc(all, func(a, b eventtype.Type) int { return strings.Compare(string(a.Name), string(b.Name)) })
-		return all[:min(len(all), limit)], nil
+		return all[:min(len(all), limit)], false, nil
 	})
 }
 

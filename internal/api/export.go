@@ -26,7 +26,7 @@ import (
 const (
 	// maxExports is how many exports run at the same time in a process, one for each tenant.
 	maxExports = 4
-	// exportPage is how many names of types, domains, agents or webhooks an export reads at once.
+	// exportPage is how many names of types, domains, agents or webhooks an export reads at once, within [pg.PageBytes].
 	exportPage = 200
 	// exportChunk is how many bytes an export gathers before it sends them.
 	exportChunk = 64 << 10
@@ -108,12 +108,10 @@ func tooManyExports(words string) error {
 
 func (s *server) sendExport(ctx context.Context, hc huma.Context, head *exportHead) {
 	_, w := humago.Unwrap(hc)
-	control := http.NewResponseController(w)
-	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
 	hc.SetHeader("Content-Type", "application/jsonl")
 	hc.SetHeader("Content-Disposition", `attachment; filename="`+head.Tenant.ID.String()+`.jsonl"`)
 	hc.SetStatus(http.StatusOK)
-	e := &exporter{s: s, w: w, control: control, counts: map[string]int64{}}
+	e := &exporter{s: s, w: w, counts: map[string]int64{}}
 	if err := e.run(ctx, head); err != nil {
 		if ctx.Err() == nil {
 			s.log.Warn("an export broke off", zap.Stringer("tenant_id", head.Tenant.ID), zap.Error(err))
@@ -124,12 +122,11 @@ func (s *server) sendExport(ctx context.Context, hc huma.Context, head *exportHe
 
 // exporter writes the lines of one export.
 type exporter struct {
-	s       *server
-	w       http.ResponseWriter
-	control *http.ResponseController
-	buf     bytes.Buffer
-	counts  map[string]int64
-	asked   time.Time // when the caller's rights were last looked up
+	s      *server
+	w      http.ResponseWriter
+	buf    bytes.Buffer
+	counts map[string]int64
+	asked  time.Time // when the caller's rights were last looked up
 }
 
 func (e *exporter) run(ctx context.Context, head *exportHead) error {
@@ -168,22 +165,25 @@ func (e *exporter) configuration(ctx context.Context, of events.TenantID) error 
 		return err
 	}
 	after := ""
-	err = paged(ctx, e, kindDomain, showDomain, func() ([]mailbox.Domain, error) {
-		return mailbox.ListDomains(ctx, e.s.pool, of, after, exportPage)
+	err = paged(ctx, e, kindDomain, showDomain, func() ([]mailbox.Domain, bool, error) {
+		list, err := mailbox.ListDomains(ctx, e.s.pool, of, after, exportPage)
+		return list, len(list) == exportPage, err
 	}, func(d *mailbox.Domain) { after = d.Name })
 	if err != nil {
 		return err
 	}
 	after = ""
-	err = paged(ctx, e, kindAgent, showAgent, func() ([]mailbox.Agent, error) {
-		return mailbox.ListAgents(ctx, e.s.pool, of, after, exportPage)
+	err = paged(ctx, e, kindAgent, showAgent, func() ([]mailbox.Agent, bool, error) {
+		list, more, err := mailbox.ListAgents(ctx, e.s.pool, of, after, exportPage)
+		return list, more || len(list) == exportPage, err
 	}, func(a *mailbox.Agent) { after = a.Address })
 	if err != nil {
 		return err
 	}
 	var place subscribers.Place
-	return paged(ctx, e, kindWebhook, showWebhook, func() ([]subscribers.Webhook, error) {
-		return e.s.store.List(ctx, of, place, exportPage)
+	return paged(ctx, e, kindWebhook, showWebhook, func() ([]subscribers.Webhook, bool, error) {
+		list, more, err := e.s.store.ListPage(ctx, of, place, exportPage)
+		return list, more || len(list) == exportPage, err
 	}, func(w *subscribers.Webhook) { place = subscribers.Place{CreatedAt: w.CreatedAt, ID: w.ID} })
 }
 
@@ -216,10 +216,11 @@ func (e *exporter) eventTypes(ctx context.Context, of events.TenantID) error {
 	}
 }
 
-// paged writes a list page by page. read returns the rows that come after the last one of which passed was told.
-func paged[R, T any](ctx context.Context, e *exporter, kind string, show func(R) T, read func() ([]R, error), passed func(*R)) error {
+// paged writes a list page by page. read returns the rows that come after the last one of which passed was told, and
+// whether more may come after them.
+func paged[R, T any](ctx context.Context, e *exporter, kind string, show func(R) T, read func() ([]R, bool, error), passed func(*R)) error {
 	for {
-		rows, err := read()
+		rows, more, err := read()
 		if err != nil {
 			return err
 		}
@@ -229,7 +230,7 @@ func paged[R, T any](ctx context.Context, e *exporter, kind string, show func(R)
 			}
 			passed(&rows[i])
 		}
-		if len(rows) < exportPage {
+		if !more {
 			return nil
 		}
 		if err := e.goOn(ctx); err != nil {
@@ -340,15 +341,10 @@ func (e *exporter) encode(v any) error {
 	return e.flush()
 }
 
-// flush sends what is gathered, each chunk within [chunkTimeout].
+// flush sends what is gathered.
 func (e *exporter) flush() error {
-	for e.buf.Len() > 0 {
-		if err := e.control.SetWriteDeadline(time.Now().Add(chunkTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-			return fmt.Errorf("send an export: %w", err)
-		}
-		if _, err := e.w.Write(e.buf.Next(exportChunk)); err != nil {
-			return fmt.Errorf("send an export: %w", err)
-		}
+	if _, err := e.buf.WriteTo(e.w); err != nil {
+		return fmt.Errorf("send an export: %w", err)
 	}
 	return nil
 }

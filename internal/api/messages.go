@@ -20,9 +20,6 @@ import (
 	"github.com/fanmail-dev/fanmail/outbox"
 )
 
-// chunkTimeout is how long a client may take to read one chunk.
-const chunkTimeout = 30 * time.Second
-
 // message is a mail that an agent received.
 type message struct {
 	ID        events.MessageID `json:"id" example:"msg_0123456789abcdef0123456789abcdef"`
@@ -126,10 +123,8 @@ func (s *server) unreadable(err error) error {
 	return err
 }
 
-// stream sends the raw mail, each chunk within [chunkTimeout].
+// stream sends the raw mail.
 func (s *server) stream(ctx context.Context, w http.ResponseWriter, raw *mailbox.RawReader) error {
-	control := http.NewResponseController(w)
-	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
 	for {
 		chunk, err := raw.Next(ctx)
 		if errors.Is(err, io.EOF) {
@@ -137,9 +132,6 @@ func (s *server) stream(ctx context.Context, w http.ResponseWriter, raw *mailbox
 		}
 		if err != nil {
 			return err
-		}
-		if err := control.SetWriteDeadline(time.Now().Add(chunkTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-			return fmt.Errorf("send a raw message: %w", err)
 		}
 		if _, err := w.Write(chunk); err != nil {
 			return fmt.Errorf("send a raw message: %w", err)

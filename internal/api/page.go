@@ -59,10 +59,20 @@ func cursorOf(p subscribers.Place) *string {
 	return &cursor
 }
 
-// page makes one page of rows. The caller reads one row more than the limit,
-// which tells whether there is a next page.
+// page makes one page of rows that are small. The caller reads one row more than the
+// limit, which tells whether there is a next page.
 func page[R, T any](p *Paging, rows []R, place func(R) (time.Time, [16]byte), show func(R) T) *body[list[T]] {
 	return pageTo(p, rows, subscribers.Place{}, place, show)
+}
+
+// boundedPage is page for rows that may be large, of which only so many bytes are read:
+// more says that others come after the last one.
+func boundedPage[R, T any](p *Paging, rows []R, more bool, place func(R) (time.Time, [16]byte), show func(R) T) *body[list[T]] {
+	var end subscribers.Place
+	if more {
+		end.CreatedAt, end.ID = place(rows[len(rows)-1])
+	}
+	return pageTo(p, rows, end, place, show)
 }
 
 // pageTo is page for a list that can stop before it has enough rows: end is
@@ -104,13 +114,14 @@ func cut[R, T any](p *Paging, rows []R, end subscribers.Place, place func(R) (ti
 }
 
 // namedPage reads a page of a list that is sorted by a name, so that its cursor is
-// a name. read returns up to limit rows whose names come after a name.
-func namedPage[R, T any](p *Paging, name func(T) string, show func(R) T, read func(after string, limit int) ([]R, error)) (*body[list[T]], error) {
+// a name. read returns up to limit rows whose names come after a name, and whether it has
+// left rows out that come after them.
+func namedPage[R, T any](p *Paging, name func(T) string, show func(R) T, read func(after string, limit int) ([]R, bool, error)) (*body[list[T]], error) {
 	after, err := base64.RawURLEncoding.DecodeString(p.Cursor)
 	if err != nil || input.Text(string(after)) != "" {
 		return nil, fault("query.cursor", "is not a cursor of this list")
 	}
-	found, err := read(string(after), p.Limit+1)
+	found, more, err := read(string(after), p.Limit+1)
 	if err != nil {
 		return nil, err
 	}
@@ -118,8 +129,8 @@ func namedPage[R, T any](p *Paging, name func(T) string, show func(R) T, read fu
 	for _, row := range found[:min(len(found), p.Limit)] {
 		out.Data = append(out.Data, show(row))
 	}
-	if len(found) > p.Limit {
-		next := base64.RawURLEncoding.EncodeToString([]byte(name(out.Data[p.Limit-1])))
+	if more || len(found) > p.Limit {
+		next := base64.RawURLEncoding.EncodeToString([]byte(name(out.Data[len(out.Data)-1])))
 		out.NextCursor = &next
 	}
 	return reply(out), nil

@@ -130,12 +130,12 @@ func (s *server) listPortals(ctx context.Context, in *struct{ Paging }) (*body[l
 	if err != nil {
 		return nil, err
 	}
-	found, err := tenancy.ListPortals(ctx, s.pool, tenant(ctx), position(after), in.Limit+1)
+	found, more, err := tenancy.ListPortals(ctx, s.pool, tenant(ctx), position(after), in.Limit+1)
 	if err != nil {
 		return nil, err
 	}
 	place := func(p tenancy.Portal) (time.Time, [16]byte) { return p.CreatedAt, p.ID }
-	return page(&in.Paging, found, place, func(p tenancy.Portal) tenancy.Portal { return p }), nil
+	return boundedPage(&in.Paging, found, more, place, func(p tenancy.Portal) tenancy.Portal { return p }), nil
 }
 
 func (s *server) revokePortal(ctx context.Context, in *portalInput) (*struct{}, error) {

@@ -180,12 +180,12 @@ func (s *server) listReplays(ctx context.Context, in *struct{ Paging }) (*body[l
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.replays.List(ctx, tenant(ctx), after, in.Limit+1)
+	found, more, err := s.replays.List(ctx, tenant(ctx), after, in.Limit+1)
 	if err != nil {
 		return nil, err
 	}
 	place := func(r replay.Replay) (time.Time, [16]byte) { return r.CreatedAt, r.ID }
-	return page(&in.Paging, found, place, showReplay), nil
+	return boundedPage(&in.Paging, found, more, place, showReplay), nil
 }
 
 func (s *server) getReplay(ctx context.Context, in *replayPath) (*body[Replay], error) {

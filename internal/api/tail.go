@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -73,11 +72,7 @@ func (s *server) tail(ctx context.Context, in *tailInput) (*streamed, error) {
 // stops.
 func (s *server) watch(ctx context.Context, w http.ResponseWriter, feed *tailFeed) error {
 	control := http.NewResponseController(w)
-	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
 	send := func(text []byte) error {
-		if err := control.SetWriteDeadline(time.Now().Add(chunkTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-			return fmt.Errorf("tail events: %w", err)
-		}
 		if _, err := w.Write(text); err != nil {
 			return fmt.Errorf("tail events: %w", err)
 		}

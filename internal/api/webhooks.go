@@ -287,12 +287,12 @@ func (s *server) listWebhooks(ctx context.Context, in *struct{ Paging }) (*body[
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.store.List(ctx, tenant(ctx), after, in.Limit+1)
+	found, more, err := s.store.ListPage(ctx, tenant(ctx), after, in.Limit+1)
 	if err != nil {
 		return nil, err
 	}
 	place := func(w subscribers.Webhook) (time.Time, [16]byte) { return w.CreatedAt, w.ID }
-	return page(&in.Paging, found, place, showWebhook), nil
+	return boundedPage(&in.Paging, found, more, place, showWebhook), nil
 }
 
 func (s *server) getWebhook(ctx context.Context, in *webhookPath) (*body[Webhook], error) {

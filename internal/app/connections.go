@@ -101,9 +101,4 @@ func (c *counted) Close() error {
 
 // CloseWrite ends the sending half, which net/http does so that a client reads a
 // response before the connection is gone.
-func (c *counted) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return nil
-}
+func (c *counted) CloseWrite() error { return closeWrite(c.Conn) }

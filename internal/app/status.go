@@ -166,7 +166,7 @@ func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, drain time.D
 		}
 		stopped <- err
 	})
-	err := srv.Serve(l)
+	err := srv.Serve(whileTaken(l, stallTimeout))
 	if stop() || !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)
 	}

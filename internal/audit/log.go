@@ -87,15 +87,16 @@ const firstRead = 200
 const maxDays = 400
 
 // List returns up to limit entries after a place, newest first. It reads one day with each
-// statement, and looks through [Scan] entries at most. It then also returns the place to
-// continue from; that is zero if limit was reached or nothing is left.
+// statement, looks through [Scan] entries at most, and stops after [pg.PageBytes] of them. It
+// then also returns the place to continue from; that is zero if limit was reached or nothing
+// is left.
 func List(ctx context.Context, pool *pgxpool.Pool, f Filter, after pg.Place, limit int) ([]Entry, pg.Place, error) {
 	days, err := daysOf(ctx, pool, f, after)
 	if err != nil {
 		return nil, pg.Place{}, err
 	}
 	var list []Entry
-	scan, size := Scan, limit
+	scan, size, budget := Scan, limit, pg.NewBudget(pg.PageBytes)
 	if f.Actor != "" || f.Operation != "" || f.Object != "" {
 		size = max(limit, firstRead)
 	}
@@ -105,12 +106,18 @@ func List(ctx context.Context, pool *pgxpool.Pool, f Filter, after pg.Place, lim
 		}
 		for {
 			n := min(size, scan)
-			found, end, seen, err := readDay(ctx, pool, day, f, after, n, limit-len(list))
+			found, end, seen, err := readDay(ctx, pool, budget, day, f, after, n, limit-len(list))
 			if err != nil {
 				return nil, pg.Place{}, fmt.Errorf("read the audit log: %w", err)
 			}
 			if list = append(list, found...); len(list) == limit {
 				return list, pg.Place{}, nil
+			}
+			if budget.Cut() {
+				if len(found) > 0 {
+					after = pg.Place{CreatedAt: found[len(found)-1].CreatedAt, ID: found[len(found)-1].ID}
+				}
+				return list, after, nil
 			}
 			if scan -= seen; seen < n {
 				break
@@ -144,7 +151,7 @@ func daysOf(ctx context.Context, pool *pgxpool.Pool, f Filter, after pg.Place) (
 
 // readDay looks through up to n entries of a day after a place. It returns up to limit
 // matches, the place of the last entry looked at, and how many were.
-func readDay(ctx context.Context, db pg.DB, day pg.Day, f Filter, after pg.Place, n, limit int) (found []Entry, end pg.Place, seen int, err error) {
+func readDay(ctx context.Context, db pg.DB, budget *pg.Budget, day pg.Day, f Filter, after pg.Place, n, limit int) (found []Entry, end pg.Place, seen int, err error) {
 	at, id := after.Bound()
 	since, until := pg.Range(f.Since, f.Until)
 	statement, args := strings.ReplaceAll(day.In(ofDay), "TENANT", ""), []any{at, id, since, until, n, limit, f.Actor, f.Operation, f.Object}
@@ -156,7 +163,7 @@ func readDay(ctx context.Context, db pg.DB, day pg.Day, f Filter, after pg.Place
 		return nil, end, 0, err
 	}
 	defer rows.Close()
-	for rows.Next() {
+	for rows := budget.Of(rows); rows.Next(); {
 		var e Entry
 		var address *netip.Addr
 		if err := rows.Scan(&e.ID, &e.CreatedAt, &e.TenantID, &e.ActorKind, &e.ActorID, &e.ActorName, &address, &e.Operation, &e.Object, &e.Before, &e.After, &seen); err != nil {

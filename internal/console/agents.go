@@ -69,7 +69,7 @@ func (p agentPage) Value(name string) string {
 func (s *server) agentRoutes() {
 	s.get("/agents", s.agents)
 	s.post("/agents", s.createAgent)
-	s.get("/agents/{address}", s.agent)
+	s.watch("/agents/{address}", s.agent)
 	s.post("/agents/{address}", s.changeAgent)
 	s.post("/agents/{address}/delete", s.deleteAgent)
 	s.post("/agents/{address}/messages/{id}/{action}", s.sendToAgent)

@@ -2,6 +2,7 @@ package console
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -47,14 +48,13 @@ type list[T any] struct {
 // maxAnswer bounds the bytes of an answer of the API.
 const maxAnswer = 64 << 20
 
-// errTooLarge says that an answer of the API has more than maxAnswer bytes.
-var errTooLarge = fmt.Errorf("the API's answer has more than %d bytes", maxAnswer)
-
-// recorder is an answer of the API in memory.
+// recorder is an answer of the API, or a part of a page, in memory.
 type recorder struct {
 	header http.Header
 	status int
 	body   bytes.Buffer
+	most   int  // bytes of the body; 0: maxAnswer
+	over   bool // the body would have had more
 }
 
 // Header returns the header.
@@ -70,8 +70,9 @@ func (r *recorder) WriteHeader(status int) {
 // Write keeps the bytes, up to a limit.
 func (r *recorder) Write(b []byte) (int, error) {
 	r.WriteHeader(http.StatusOK)
-	if r.body.Len()+len(b) > maxAnswer {
-		return 0, errTooLarge
+	if most := cmp.Or(r.most, maxAnswer); r.body.Len()+len(b) > most {
+		r.over = true
+		return 0, fmt.Errorf("the answer has more than %d bytes", most)
 	}
 	return r.body.Write(b)
 }
@@ -245,8 +246,11 @@ func (c *call) may(role tenancy.Role) bool {
 
 func (c *call) operator() bool { return c.who.Operator() }
 
-// inner is the request's path after the base.
+// inner is the request's path after the base, escaped as it came: it is for links.
 func (c *call) inner() string { return strings.TrimPrefix(c.r.URL.EscapedPath(), Base) }
+
+// at is the request's path after the base as the routes compare it, however it was escaped.
+func (c *call) at() string { return strings.TrimPrefix(c.r.URL.Path, Base) }
 
 func (c *call) here() string {
 	at := c.base + c.inner()

@@ -64,7 +64,7 @@ func newServer(o Options) (*server, error) {
 	s := &server{
 		metrics: counted,
 		api:     o.API, sessions: &sessions{pool: o.Pool}, attempts: newAttempts(), guesses: newAttempts(), portal: http.NewServeMux(), streams: &openStreams{by: map[string]int{}},
-		origin: http.NewCrossOriginProtection(), openid: o.OpenID, log: o.Log, assets: files, pages: all, mux: http.NewServeMux(), stopping: o.Stopping, proxies: o.TrustedProxies,
+		origin: http.NewCrossOriginProtection(), openid: o.OpenID, log: o.Log, assets: files, pages: all, mux: http.NewServeMux(), watched: map[string]bool{}, stopping: o.Stopping, proxies: o.TrustedProxies,
 	}
 	if s.log == nil {
 		s.log = zap.NewNop()

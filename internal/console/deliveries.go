@@ -20,8 +20,8 @@ type deliveriesPage struct {
 func (p deliveriesPage) Value(name string) string { return p.Filters.Get(name) }
 
 func (s *server) deliveryRoutes() {
-	s.get("/deliveries", s.deliveries)
-	s.get("/deliveries/{id}", s.delivery)
+	s.watch("/deliveries", s.deliveries)
+	s.watch("/deliveries/{id}", s.delivery)
 	s.get("/deliveries/{id}/body", s.deliveryBody)
 	s.post("/deliveries/{id}/retry", s.retryDelivery)
 }

@@ -57,10 +57,16 @@ func withDoor(ctx context.Context, d door) context.Context {
 	return context.WithValue(ctx, doorKey{}, d)
 }
 
-// get, post and open register a handler for a path below the base. Parameters are those
+// get, watch, post and open register a handler for a path below the base. Parameters are those
 // of [http.ServeMux].
 
 func (s *server) get(pattern string, h handler) { s.route(http.MethodGet, pattern, h, true) }
+
+// watch registers a page that has a live part: the template live of its file.
+func (s *server) watch(pattern string, h handler) {
+	s.watched[http.MethodGet+" "+Base+pattern] = true
+	s.get(pattern, h)
+}
 
 // post registers a handler of a form. Its CSRF token has been checked.
 func (s *server) post(pattern string, h handler) { s.route(http.MethodPost, pattern, h, true) }
@@ -133,13 +139,13 @@ func (c *call) admit(signedIn bool) error {
 	if !signedIn || c.session == nil {
 		return nil
 	}
-	operators := strings.HasPrefix(c.inner(), "/operator")
+	operators := strings.HasPrefix(c.at(), "/operator")
 	switch {
 	case operators && !c.who.Operator():
 		return &apiclient.Problem{Status: http.StatusForbidden, Title: "Forbidden", Detail: "This page is for operators."}
-	case !operators && c.who.Operator() && c.session.viewed.IsZero() && !forBoth(c.inner()):
+	case !operators && c.who.Operator() && c.session.viewed.IsZero() && !forBoth(c.at()):
 		to := "/operator/tenants"
-		if c.inner() == "/" {
+		if c.at() == "/" {
 			to = "/operator"
 		}
 		if err := c.redirect(to, ""); err != nil {
@@ -151,8 +157,8 @@ func (c *call) admit(signedIn bool) error {
 }
 
 // forBoth reports whether a page is for tenants and for operators who have chosen none.
-func forBoth(inner string) bool {
-	return inner == "/sign-out" || inner == "/live" || inner == "/event-types" || strings.HasPrefix(inner, "/event-types/")
+func forBoth(at string) bool {
+	return at == "/sign-out" || at == "/live" || at == "/event-types" || strings.HasPrefix(at, "/event-types/")
 }
 
 func refused(status int, words string) error {
@@ -220,14 +226,14 @@ func (c *call) fail(err error) {
 // signInFirst leads to the page to sign in, and from there back.
 func (c *call) signInFirst() {
 	to := Base + "/sign-in"
-	if c.r.Method == http.MethodGet && c.inner() != "/" {
+	if c.r.Method == http.MethodGet && c.at() != "/" {
 		to += "?" + url.Values{"next": {strings.TrimPrefix(c.here(), Base)}}.Encode()
 	}
 	switch {
 	case c.r.Header.Get("HX-Request") != "":
 		c.w.Header().Set("HX-Redirect", to)
 		c.w.WriteHeader(http.StatusUnauthorized)
-	case c.block != "" || c.inner() == "/live":
+	case c.block != "" || c.at() == "/live":
 		http.Error(c.w, "the session has ended", http.StatusUnauthorized)
 	default:
 		http.Redirect(c.w, c.r, to, http.StatusSeeOther)

@@ -20,10 +20,15 @@ var parameter = regexp.MustCompile(`\{[^}]*\}`)
 func paths(w *world, method string) (found []string) {
 	for _, r := range console.Routes(w.console) {
 		if p, ok := strings.CutPrefix(r, method+" "); ok {
-			found = append(found, parameter.ReplaceAllString(strings.ReplaceAll(p, "{$}", ""), "evt_00000000000000000000000000000000"))
+			found = append(found, unnamed(p))
 		}
 	}
 	return found
+}
+
+// unnamed is the path of a pattern, with parameters that name nothing.
+func unnamed(pattern string) string {
+	return parameter.ReplaceAllString(strings.ReplaceAll(pattern, "{$}", ""), "evt_00000000000000000000000000000000")
 }
 
 // Whatever a route answers, signed in or not, it runs no inline script and loads nothing from elsewhere.

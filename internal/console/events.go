@@ -23,8 +23,8 @@ type eventsPage struct {
 func (p eventsPage) Value(name string) string { return p.Filters.Get(name) }
 
 func (s *server) eventRoutes() {
-	s.get("/events", s.events)
-	s.get("/events/{id}", s.event)
+	s.watch("/events", s.events)
+	s.watch("/events/{id}", s.event)
 	s.get("/events/{id}/html", s.eventHTML)
 	s.get("/events/{id}/envelope", s.eventEnvelope)
 	s.post("/events/{id}/redeliver", s.redeliver)

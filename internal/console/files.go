@@ -37,9 +37,6 @@ type download struct {
 // Header returns the header that the API sets.
 func (d *download) Header() http.Header { return d.header }
 
-// Unwrap gives the API the connection's deadlines.
-func (d *download) Unwrap() http.ResponseWriter { return d.ResponseWriter }
-
 // WriteHeader begins the file.
 func (d *download) WriteHeader(status int) {
 	if d.begun {

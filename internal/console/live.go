@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -20,9 +20,13 @@ const (
 	liveRare  = 15 * time.Second
 	// livePulse is how often an idle stream sends a comment, so that no proxy closes it.
 	livePulse = 15 * time.Second
-	// liveWrite bounds how long a client may take to read what is sent.
-	liveWrite = 10 * time.Second
+	// liveTime bounds how long rendering a live part may take, and maxLivePart its bytes.
+	liveTime    = 10 * time.Second
+	maxLivePart = 4 << 20
 )
+
+// errLivePart says that a live part has more than maxLivePart bytes.
+var errLivePart = fmt.Errorf("the live part of the page has more than %d MiB, which is the limit: reload the page to see what is new", maxLivePart>>20)
 
 func (s *server) liveRoutes() { s.get("/live", s.live) }
 
@@ -31,8 +35,12 @@ func (s *server) liveRoutes() { s.get("/live", s.live) }
 func (s *server) live(c *call) error {
 	inner, ok := strings.CutPrefix(c.query().Get("page"), c.base)
 	at, err := url.Parse(inner)
-	if !ok || err != nil || !strings.HasPrefix(inner, "/") || at.Path == "/live" || c.block != "" {
+	if !ok || err != nil || !strings.HasPrefix(inner, "/") || c.block != "" {
 		return refused(http.StatusBadRequest, "page is no page of the console")
+	}
+	// Any other route could send a whole mail, or have an effect, each time.
+	if _, pattern := s.mux.Handler(requestFor(c.r, at)); !s.watched[pattern] {
+		return refused(http.StatusBadRequest, "page has no live part")
 	}
 	q := at.Query()
 	q.Set("fragment", "live")
@@ -48,7 +56,6 @@ func (s *server) live(c *call) error {
 	c.w.Header().Set("Content-Type", "text/event-stream")
 	c.w.Header().Set("X-Accel-Buffering", "no")
 	st := &stream{w: c.w, control: http.NewResponseController(c.w)}
-	defer func() { _ = st.control.SetWriteDeadline(time.Time{}) }()
 	if err := st.send(":\n\n"); err != nil {
 		return errDone
 	}
@@ -74,9 +81,12 @@ func (s *server) feed(c *call, at *url.URL, st *stream) {
 			}
 		case <-due.C:
 			began := time.Now()
-			status, text := s.fragment(c, at)
+			status, text, err := s.fragment(c, at)
 			due.Reset(min(max(liveEvery, liveShare*time.Since(began)), liveRare))
 			switch {
+			case err != nil:
+				_ = st.send("event: end\ndata: " + err.Error() + "\n\n")
+				return
 			case status == http.StatusOK:
 				if st.changed(text) != nil {
 					return
@@ -90,18 +100,27 @@ func (s *server) feed(c *call, at *url.URL, st *stream) {
 }
 
 // fragment renders the live part of a page by the routes themselves: the session is
-// looked up again, and the page's own handler decides what may be seen.
-func (s *server) fragment(c *call, at *url.URL) (status int, text []byte) {
-	ctx, cancel := context.WithTimeoutCause(c.r.Context(), liveWrite, errors.New("rendering a live part took over 10 s"))
+// looked up again, and the page's own handler decides what may be seen. The error is
+// [errLivePart].
+func (s *server) fragment(c *call, at *url.URL) (status int, text []byte, err error) {
+	ctx, cancel := context.WithTimeoutCause(c.r.Context(), liveTime, fmt.Errorf("rendering a live part took over %s", liveTime))
 	defer cancel()
-	r := c.r.Clone(ctx)
+	out := &recorder{header: http.Header{}, most: maxLivePart}
+	s.mux.ServeHTTP(out, requestFor(c.r.WithContext(ctx), at))
+	if out.over {
+		return out.status, nil, errLivePart
+	}
+	return out.status, out.body.Bytes(), nil
+}
+
+// requestFor is the request for a page of the console, as the client of r would make it.
+func requestFor(r *http.Request, at *url.URL) *http.Request {
+	r = r.Clone(r.Context())
 	r.URL = &url.URL{Path: Base + at.Path, RawQuery: at.RawQuery}
 	if at.RawPath != "" {
 		r.URL.RawPath = Base + at.RawPath
 	}
-	out := &recorder{header: http.Header{}}
-	s.mux.ServeHTTP(out, r)
-	return out.status, out.body.Bytes()
+	return r
 }
 
 // stream writes server-sent events.
@@ -112,10 +131,7 @@ type stream struct {
 }
 
 func (s *stream) send(text string) error {
-	if err := s.control.SetWriteDeadline(time.Now().Add(liveWrite)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
-	if _, err := s.w.Write([]byte(text)); err != nil {
+	if _, err := io.WriteString(s.w, text); err != nil {
 		return err
 	}
 	return s.control.Flush()
@@ -129,6 +145,16 @@ func (s *stream) changed(text []byte) error {
 		return nil
 	}
 	s.last = sum
-	text = bytes.ReplaceAll(bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
-	return s.send("event: live\ndata: " + strings.ReplaceAll(string(text), "\n", "\ndata: ") + "\n\n")
+	// Line by line, so that there is no copy of all.
+	if _, err := io.WriteString(s.w, "event: live\n"); err != nil {
+		return err
+	}
+	for line := range bytes.SplitSeq(text, []byte("\n")) {
+		for piece := range bytes.SplitSeq(bytes.TrimSuffix(line, []byte("\r")), []byte("\r")) {
+			if _, err := fmt.Fprintf(s.w, "data: %s\n", piece); err != nil {
+				return err
+			}
+		}
+	}
+	return s.send("\n")
 }

@@ -114,6 +114,47 @@ func TestLivePagesEndWithTheProcess(t *testing.T) {
 	ended(t, events)
 }
 
+// A file, an export or a form would be made again each time, in memory and with its effects.
+func TestOnlyPagesWithALivePartAreWatched(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	event, message := w.mail(map[string]any{"subject": "Order"}, "Subject: Order\r\n\r\nhello\r\n")
+	b := w.signedIn(w.tenantKey)
+	refused := []string{"/messages/" + message + "/raw", "/%6dessages/" + message + "/raw", "/events/" + event + "/envelope", "/export/all", "/%6cive", "/no-page"}
+	live := 0
+	for _, route := range console.Routes(w.console) {
+		pattern, get := strings.CutPrefix(route, "GET ")
+		switch {
+		case console.Watched(w.console, route):
+			live++
+		case get:
+			refused = append(refused, unnamed(pattern))
+		}
+	}
+	require.Equal(t, console.LivePages(w.console), live, "each page with a live part can be watched")
+	for _, page := range refused {
+		d := b.get("/live?page=" + url.QueryEscape(console.Base+page)).want(http.StatusBadRequest)
+		require.Contains(t, words(d.root), "page has no live part", page)
+	}
+	require.Zero(t, count(t, w, `SELECT count(*) FROM fanmail.audit_log WHERE operation = 'export-tenant'`))
+	for _, page := range []string{"/events/" + event, "/%65vents/" + event, "/webhooks?cursor=", "/"} {
+		_, events := b.watch(console.Base + page)
+		require.True(t, await(t, events, "event: live"), page)
+	}
+}
+
+func TestALivePartIsBoundedInBytes(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	exec(t, w, `INSERT INTO fanmail.processes (id, kind, name, version, components, seen) VALUES (gen_random_uuid(), 'publisher', 'a', 'v1',
+		jsonb_build_array(jsonb_build_object('name', 'broker', 'status', 'failing', 'error', repeat('x', 5 << 20))), now())`)
+	b := w.signedIn(w.operatorKey)
+	require.Greater(t, len(b.get("/operator").want(http.StatusOK).text), 5<<20)
+	_, events := b.watch("/console/operator")
+	require.True(t, await(t, events, "has more than 4 MiB, which is the limit"))
+	ended(t, events)
+}
+
 func TestLiveTakesThePagesOfTheConsoleOnlyAndABoundedNumber(t *testing.T) {
 	t.Parallel()
 	w := start(t)

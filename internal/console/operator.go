@@ -11,9 +11,9 @@ import (
 )
 
 func (s *server) operatorRoutes() {
-	s.get("/operator", s.operatorHome)
-	s.get("/operator/partitions", s.operatorPartitions)
-	s.get("/operator/top", s.operatorTop)
+	s.watch("/operator", s.operatorHome)
+	s.watch("/operator/partitions", s.operatorPartitions)
+	s.watch("/operator/top", s.operatorTop)
 	s.get("/operator/doctor", s.operatorDoctor)
 	s.get("/operator/tenants", s.operatorTenants)
 	s.get("/operator/tenants/{id}", s.operatorTenant)

@@ -127,3 +127,18 @@ func TestTheDoctorsFindingsArePages(t *testing.T) {
 	require.NotContains(t, summary.text, "<h1>")
 	require.Contains(t, b.get("/operator").text, `hx-get="/console/operator/doctor?fragment=summary"`)
 }
+
+// The routes compare the path without its escapes, and so does the door.
+func TestAnEscapedPathIsThePageThatItNames(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	tenant, operator := w.signedIn(w.tenantKey), w.signedIn(w.operatorKey)
+	for _, page := range []string{"/operator", "/%6fperator", "/operator/tenants", "/%6Fperator/tenants", "/operato%72/%74op", "/%6f%70erator/nowhere"} {
+		d := tenant.get(page).want(http.StatusForbidden)
+		require.Contains(t, words(d.root), "This page is for operators.", page)
+	}
+	operator.get("/%6fperator/tenants").want(http.StatusOK)
+	operator.get("/event%2dtypes").want(http.StatusOK)
+	require.Equal(t, "/console/operator/tenants", operator.get("/%65vents").want(http.StatusSeeOther).header.Get("Location"))
+	operator.get("/live?page=/console/operator%2Ftenants").want(http.StatusBadRequest)
+}

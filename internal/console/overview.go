@@ -98,7 +98,7 @@ func (p overviewPage) Troubles() []trouble {
 	return out
 }
 
-func (s *server) overviewRoutes() { s.get("/{$}", s.overview) }
+func (s *server) overviewRoutes() { s.watch("/{$}", s.overview) }
 
 func (s *server) overview(c *call) error {
 	var p overviewPage

@@ -109,10 +109,10 @@ func moment(text string) string {
 }
 
 func (s *server) replayRoutes() {
-	s.get("/replays", s.replays)
+	s.watch("/replays", s.replays)
 	s.get("/replays/new", s.newReplay)
 	s.post("/replays/new", s.createReplay)
-	s.get("/replays/{id}", s.replay)
+	s.watch("/replays/{id}", s.replay)
 	s.post("/replays/{id}/cancel", s.cancelReplay)
 }
 

@@ -31,6 +31,8 @@ type server struct {
 	// mux has the routes of pages; routes lists them without the base.
 	mux    *http.ServeMux
 	routes []string
+	// watched are the patterns of mux whose pages have a live part.
+	watched map[string]bool
 	// stopping is closed when the process stops.
 	stopping <-chan struct{}
 }

@@ -215,8 +215,8 @@ type secretPage struct {
 }
 
 func (s *server) webhookRoutes() {
-	s.get("/webhooks", s.webhooks)
-	s.get("/webhooks/{id}", s.webhook)
+	s.watch("/webhooks", s.webhooks)
+	s.watch("/webhooks/{id}", s.webhook)
 	s.get("/webhooks/{id}/{action}", s.confirmWebhook)
 	s.post("/webhooks/{id}/{action}", s.actOnWebhook)
 }

@@ -167,14 +167,8 @@ func (w *work) ofHits(ctx context.Context, tx pgx.Tx, f *found) (left bool, err 
 			return false, err
 		}
 		f.add(e)
-		made, _, err := outbox.ListLog(ctx, tx, w.tenant, outbox.LogFilter{MessageID: e.MessageID, Since: e.CreatedAt, Until: e.CreatedAt.Add(time.Microsecond)}, pg.Place{}, eventsAtOnce)
-		if err != nil {
+		if err := w.addReports(ctx, tx, &e, f); err != nil {
 			return false, err
-		}
-		for i := range made {
-			if made[i].ID != e.ID && (made[i].Type == events.EmailBounced || made[i].Type == events.EmailComplained) {
-				f.add(made[i])
-			}
 		}
 	}
 	if len(ids) > 0 {
@@ -185,6 +179,25 @@ func (w *work) ofHits(ctx context.Context, tx pgx.Tx, f *found) (left bool, err 
 		return false, fmt.Errorf("take whose mails have the address: %w", err)
 	}
 	return len(hits) == mailsAtOnce, nil
+}
+
+// addReports finds the events that were made of the same mail's reports.
+func (w *work) addReports(ctx context.Context, tx pgx.Tx, of *events.Record, f *found) error {
+	filter := outbox.LogFilter{MessageID: of.MessageID, Since: of.CreatedAt, Until: of.CreatedAt.Add(time.Microsecond)}
+	for at := (pg.Place{}); ; {
+		made, next, err := outbox.ListLog(ctx, tx, w.tenant, filter, at, eventsAtOnce)
+		if err != nil {
+			return err
+		}
+		for i := range made {
+			if made[i].ID != of.ID && (made[i].Type == events.EmailBounced || made[i].Type == events.EmailComplained) {
+				f.add(made[i])
+			}
+		}
+		if at = next; at == (pg.Place{}) {
+			return nil
+		}
+	}
 }
 
 // ofTenant deletes the next rows of a tenant: its events with all that belongs to them, its other messages, and then the

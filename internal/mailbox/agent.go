@@ -73,12 +73,20 @@ func CheckOwner(ctx context.Context, db pg.DB, tenant events.TenantID, address s
 }
 
 // ListAgents returns up to limit agents of the tenant, by address, that come
-// after an address.
-func ListAgents(ctx context.Context, db pg.DB, tenant events.TenantID, after string, limit int) ([]Agent, error) {
+// after an address. It ends early after [pg.PageBytes] of them, and more then says that
+// others come after the last one.
+func ListAgents(ctx context.Context, db pg.DB, tenant events.TenantID, after string, limit int) (list []Agent, more bool, err error) {
 	if wrong := input.Text(after); wrong != "" {
-		return nil, &events.FieldError{Field: "after", Reason: wrong}
+		return nil, false, &events.FieldError{Field: "after", Reason: wrong}
 	}
-	return readAgents(ctx, db, `SELECT `+agentColumns+` FROM fanmail.agents WHERE tenant_id = $1 AND address > $2 ORDER BY address LIMIT $3`, tenant, after, limit)
+	rows, err := db.Query(ctx, `SELECT `+agentColumns+` FROM fanmail.agents WHERE tenant_id = $1 AND address > $2 ORDER BY address LIMIT $3`, tenant, after, limit)
+	if err != nil {
+		return nil, false, fmt.Errorf("list agents: %w", err)
+	}
+	if list, more, err = pg.CollectPage(rows, scanAgent); err != nil {
+		return nil, false, fmt.Errorf("list agents: %w", err)
+	}
+	return list, more, nil
 }
 
 // CountAgents returns how many agents a tenant has.

@@ -37,7 +37,7 @@ func TestTheCountsOfAReplayIncludeWhatNoRunnerHasCounted(t *testing.T) {
 		return err == nil
 	}, patience, 20*time.Millisecond)
 	require.Equal(t, [4]int64{12, 12, 6, 6}, progress(r.get(made.ID)))
-	list, err := r.replays.List(context.Background(), r.tenant, subscribers.Place{}, 10)
+	list, _, err := r.replays.List(context.Background(), r.tenant, subscribers.Place{}, 10)
 	require.NoError(t, err)
 	require.Equal(t, [4]int64{12, 12, 6, 6}, progress(list[0]))
 	require.Nil(t, list[0].FinishedAt)

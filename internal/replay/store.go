@@ -14,6 +14,7 @@ import (
 	"github.com/fanmail-dev/fanmail/events"
 	"github.com/fanmail-dev/fanmail/internal/input"
 	"github.com/fanmail-dev/fanmail/internal/mailbox"
+	"github.com/fanmail-dev/fanmail/internal/pg"
 	"github.com/fanmail-dev/fanmail/internal/tenancy"
 	"github.com/fanmail-dev/fanmail/subscribers"
 )
@@ -251,24 +252,24 @@ func (s *Store) upToDate(ctx context.Context, r Replay) (Replay, error) {
 	return r, nil
 }
 
-// List returns up to limit replays that follow a place, newest first.
-func (s *Store) List(ctx context.Context, tenant events.TenantID, after subscribers.Place, limit int) ([]Replay, error) {
+// List returns up to limit replays that follow a place, newest first. It ends early after [pg.PageBytes] of them, and
+// more then says that others come after the last one.
+func (s *Store) List(ctx context.Context, tenant events.TenantID, after subscribers.Place, limit int) (list []Replay, more bool, err error) {
 	at, id := after.Bound()
 	rows, err := s.db.Query(ctx, `SELECT `+replayColumns+` FROM fanmail.replays
 		WHERE tenant_id = $1 AND (created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC LIMIT $4`, tenant, at, id, limit)
 	if err != nil {
-		return nil, fmt.Errorf("list replays: %w", err)
+		return nil, false, fmt.Errorf("list replays: %w", err)
 	}
-	list, err := pgx.CollectRows(rows, scanReplay)
-	if err != nil {
-		return nil, fmt.Errorf("list replays: %w", err)
+	if list, more, err = pg.CollectPage(rows, scanReplay); err != nil {
+		return nil, false, fmt.Errorf("list replays: %w", err)
 	}
 	for i := range list { // at most MaxActive are unfinished
 		if list[i], err = s.upToDate(ctx, list[i]); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
-	return list, nil
+	return list, more, nil
 }
 
 // Cancel cancels a replay and returns it. Its state is [Cancelling] until a dispatcher has

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/fanmail-dev/fanmail/events"
+	"github.com/fanmail-dev/fanmail/internal/pg"
 )
 
 // The limits of portal links.
@@ -133,17 +134,17 @@ WITH valid AS MATERIALIZED (
 SELECT ` + portalColumns + ` FROM wanted JOIN fanmail.portal_links ON id = wanted_id ORDER BY created_at DESC, id DESC`
 
 // ListPortals returns up to limit links of a tenant that are neither revoked nor
-// expired, after a position, newest first.
-func ListPortals(ctx context.Context, db DB, tenant events.TenantID, after Position, limit int) ([]Portal, error) {
+// expired, after a position, newest first. It ends early after [pg.PageBytes] of them, and more then
+// says that others come after the last one.
+func ListPortals(ctx context.Context, db DB, tenant events.TenantID, after Position, limit int) (list []Portal, more bool, err error) {
 	rows, err := db.Query(ctx, listPortals, tenant, after.CreatedAt, after.ID, limit)
 	if err != nil {
-		return nil, fmt.Errorf("list portal links: %w", err)
+		return nil, false, fmt.Errorf("list portal links: %w", err)
 	}
-	found, err := pgx.CollectRows(rows, scanPortal)
-	if err != nil {
-		return nil, fmt.Errorf("list portal links: %w", err)
+	if list, more, err = pg.CollectPage(rows, scanPortal); err != nil {
+		return nil, false, fmt.Errorf("list portal links: %w", err)
 	}
-	return found, nil
+	return list, more, nil
 }
 
 // RevokePortal revokes a link of a tenant and returns it. It returns [ErrNoPortal] if

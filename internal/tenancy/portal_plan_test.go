@@ -47,7 +47,7 @@ func TestPortalLinksAreFoundByTheirIndexes(t *testing.T) {
 	after, seen := tenancy.Position{CreatedAt: "infinity", ID: events.PortalID{}}, map[events.PortalID]bool{}
 	for {
 		rec.Reset()
-		found, err := tenancy.ListPortals(ctx, rec.Pool, one, after, 200)
+		found, _, err := tenancy.ListPortals(ctx, rec.Pool, one, after, 200)
 		require.NoError(t, err)
 		rec.Of(t, "AS wanted_id").Within(t, pgplan.Bound{
 			Indexes: []string{"portal_links_pkey", "portal_links_valid"}, Rows: 3 * (valid + 10), Sorted: 2 * (valid + 10), Blocks: 6 * valid,
