@@ -63,25 +63,23 @@ func (s *server) room(ctx context.Context, u *unit, of events.TenantID, name str
 	return nil
 }
 
-// counts reports whether a request counts against the changes of the caller's day: one of a
-// tenant that the audit log has. What is deleted was counted when it was created, and
-// nobody is kept from revoking a key. Operators have no limit.
-func (p *pending) counts(ctx context.Context) bool {
-	return p.method != http.MethodDelete && !caller(ctx).Operator()
+// changesOf is how many changes of the tenant's day the caller may use up. Those with a portal
+// link are somebody else's people: they leave half of the day to the tenant.
+func (s *server) changesOf(ctx context.Context) int64 {
+	limit := s.quotaOf(ctx).ChangesPerDay
+	if caller(ctx).Portal() {
+		return limit / 2
+	}
+	return limit
 }
 
-// roomForChange returns a 429 where no change is left to the tenant's day, before the change
-// costs anything. countChange decides.
+// roomForChange returns a 429 where no change is left to the tenant's day. countChange decides.
 func (s *server) roomForChange(ctx context.Context, u *unit) error {
-	p, ok := ctx.Value(entryKey{}).(*pending)
-	if !ok || !p.counts(ctx) {
-		return nil
-	}
 	made, err := usage.Changes(ctx, u, tenant(ctx))
 	if err != nil {
 		return err
 	}
-	if limit := s.quotaOf(ctx).ChangesPerDay; made >= limit {
+	if limit := s.changesOf(ctx); made >= limit {
 		return s.overDay(&usage.OverError{Quota: usage.ChangesPerDay, Limit: limit})
 	}
 	return nil
@@ -90,7 +88,7 @@ func (s *server) roomForChange(ctx context.Context, u *unit) error {
 // countChange counts a change at the end of its transaction, so that others of the tenant
 // wait for the commit alone. It returns a 429 above the quota.
 func (s *server) countChange(ctx context.Context, u *unit) error {
-	return s.overDay(usage.CountChange(ctx, u, tenant(ctx), s.quotaOf(ctx).ChangesPerDay))
+	return s.overDay(usage.CountChange(ctx, u, tenant(ctx), s.changesOf(ctx)))
 }
 
 // overDay turns an [*usage.OverError] into a 429 that says when there is room again.

@@ -51,6 +51,22 @@ func created(object json.RawMessage) string {
 // ofDeleted are the operations that change a deleted tenant.
 var ofDeleted = map[string]bool{"delete-tenant": true, "restore-tenant": true}
 
+// counts reports whether a request counts against the changes of the caller's day. What is
+// deleted was counted when it was created, and nobody is kept from revoking a key. Operators
+// have no limit.
+func (p *pending) counts(ctx context.Context) bool {
+	return p.method != http.MethodDelete && !caller(ctx).Operator()
+}
+
+func (p *pending) room(ctx context.Context, u *unit) error {
+	if !p.counts(ctx) {
+		return nil
+	}
+	return p.server.roomForChange(ctx, u)
+}
+
+func (p *pending) announced() bool { return p.written }
+
 // record writes the entry of a request in the transaction of its change, once, and counts the change: no entry is
 // without a quota. An object that is after the change as it was before is left out. It refuses a change of a deleted tenant,
 // which an operator alone can ask for: nobody else is let in.

@@ -116,7 +116,7 @@ func (s *server) run(ctx context.Context, u *keyedUnit, handle func(*captured)) 
 	if answer.status < 200 || answer.status > 299 {
 		return answer, nil
 	}
-	if u.Tx == nil && !announced(ctx) {
+	if e, ok := ctx.Value(entryKey{}).(entry); u.Tx == nil && (!ok || !e.announced()) {
 		return answer, nil
 	}
 	if err := u.begin(ctx); err != nil {

@@ -102,6 +102,23 @@ func TestAPortalLinkIsOfItsTenantsWebhooks(t *testing.T) {
 	require.ErrorIs(t, err, tenancy.ErrNoPortal)
 }
 
+// TestPortalLinksLeaveHalfOfTheDaysChangesToTheTenant retries without end as somebody with a link.
+func TestPortalLinksLeaveHalfOfTheDaysChangesToTheTenant(t *testing.T) {
+	t.Parallel()
+	h, w := handler(t)
+	c := w.tenant()
+	hook := c.webhook()
+	retry := "/v1/deliveries/" + c.do("POST", "/v1/webhooks/"+hook+"/test", nil).want(t, 202).text("id") + "/retry"
+	w.setQuota(c, map[string]any{"changes_per_day": 10})
+	p := opened(t, w, c, hook)
+	for w.changes() < 5 {
+		inside(t, h, p, "POST", retry, nil).want(t, 200)
+	}
+	require.Contains(t, inside(t, h, p, "POST", retry, nil).want(t, 429).text("detail"), "quota changes_per_day")
+	c.do("POST", retry, nil).want(t, 200)
+	c.do("PATCH", "/v1/webhooks/"+hook, map[string]any{"paused": true}).want(t, 200)
+}
+
 func TestABadSettingOfAPortalLinkIsNamed(t *testing.T) {
 	t.Parallel()
 	w := start(t)

@@ -115,20 +115,22 @@ func (u *unit) became(object any) { u.now = object }
 // entryKey finds the entry of the audit log in the context of a request.
 type entryKey struct{}
 
-// record writes the audit log's entry of a request, if it has one, and counts it; see [pending.record].
+// entry is the entry of a request in the audit log.
+type entry interface {
+	// room returns a 429 where no change is left to the caller's day, before the change costs anything.
+	room(ctx context.Context, u *unit) error
+	// record writes the entry and counts it against the changes of the caller's day, or returns a 429.
+	record(ctx context.Context, u *unit) error
+	// announced reports whether the entry is written.
+	announced() bool
+}
+
+// record writes the audit log's entry of a request, if it has one, and counts it.
 func record(ctx context.Context, u *unit) error {
-	if e, ok := ctx.Value(entryKey{}).(interface {
-		record(ctx context.Context, u *unit) error
-	}); ok {
+	if e, ok := ctx.Value(entryKey{}).(entry); ok {
 		return e.record(ctx, u)
 	}
 	return nil
-}
-
-// announced reports whether the audit log's entry of a request is written.
-func announced(ctx context.Context) bool {
-	p, ok := ctx.Value(entryKey{}).(*pending)
-	return ok && p.written
 }
 
 // announce writes the audit log's entry of a request before the request has its effect. It
@@ -141,8 +143,10 @@ func (s *server) announce(ctx context.Context) error {
 // returns a 429. See transact.
 func (s *server) change(ctx context.Context, f func(u *unit) error) error {
 	return s.transact(ctx, func(u *unit) error {
-		if err := s.roomForChange(ctx, u); err != nil {
-			return err
+		if e, ok := ctx.Value(entryKey{}).(entry); ok {
+			if err := e.room(ctx, u); err != nil {
+				return err
+			}
 		}
 		return f(u)
 	})
