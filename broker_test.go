@@ -2,7 +2,7 @@ package fanmail_test
 
 import (
 	"context"
-	"net"
+	"fmt"
 	"testing"
 	"time"
 
@@ -13,6 +13,7 @@ import (
 	"github.com/fanmail-dev/fanmail"
 	"github.com/fanmail-dev/fanmail/fanmailtest"
 	"github.com/fanmail-dev/fanmail/internal/devserver"
+	"github.com/fanmail-dev/fanmail/internal/devserver/freeport"
 )
 
 // TestRunDeliversWithoutABrokerAndFindsItLater starts two processes before their
@@ -23,15 +24,13 @@ func TestRunDeliversWithoutABrokerAndFindsItLater(t *testing.T) {
 	for range 10 {
 		kit.CreateWebhook(t, received)
 	}
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	port, err := freeport.Find() // below the ports of connections, of which one could take it meanwhile
 	require.NoError(t, err)
-	port := l.Addr().(*net.TCPAddr).Port
-	require.NoError(t, l.Close())
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 2)
 	var nc *nats.Conn
 	for range 2 {
-		nc, err = nats.Connect("nats://"+l.Addr().String(), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+		nc, err = nats.Connect(fmt.Sprintf("nats://127.0.0.1:%d", port), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
 		require.NoError(t, err)
 		t.Cleanup(nc.Close)
 		c, err := fanmail.New(kit.Pool, nc, fanmail.Config{AllowHTTP: true, AllowNetworks: fanmailtest.Loopback()})

@@ -19,6 +19,7 @@ import (
 
 	"github.com/fanmail-dev/fanmail/deploy/migrations"
 	"github.com/fanmail-dev/fanmail/internal/devserver"
+	"github.com/fanmail-dev/fanmail/internal/devserver/freeport"
 	"github.com/fanmail-dev/fanmail/internal/secret"
 	"github.com/fanmail-dev/fanmail/internal/stream"
 	"github.com/fanmail-dev/fanmail/test/natstest"
@@ -90,10 +91,9 @@ func says(t *testing.T, logs *observer.ObservedLogs, message string, times int) 
 // closedPort gives an address that nothing listens on.
 func closedPort(t *testing.T) string {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	port, err := freeport.Find()
 	require.NoError(t, err)
-	defer func() { require.NoError(t, l.Close()) }()
-	return l.Addr().String()
+	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
 // forwardPort makes addr lead to another address until the test ends.

@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
+	"github.com/fanmail-dev/fanmail/internal/devserver/freeport"
 	"github.com/fanmail-dev/fanmail/internal/endpoint"
 	"github.com/fanmail-dev/fanmail/test/natstest"
 	"github.com/fanmail-dev/fanmail/test/tlstest"
@@ -170,10 +171,9 @@ func TestWhatABrokerRefusesIsAnErrorThatSaysWhy(t *testing.T) {
 // refusedAddr is an address at which nobody listens.
 func refusedAddr(t *testing.T) string {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	port, err := freeport.Find()
 	require.NoError(t, err)
-	require.NoError(t, l.Close())
-	return l.Addr().String()
+	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
 func TestABrokerWithTLSIsVerified(t *testing.T) {
