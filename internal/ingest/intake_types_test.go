@@ -99,7 +99,7 @@ func TestEventsThatTakeLongToCompareDelayNoOthers(t *testing.T) {
 		var there bool
 		err := pool.QueryRow(ctx, `SELECT count(*) FILTER (WHERE tenant_id = $1), bool_or(tenant_id = $2) IS TRUE FROM fanmail.events`, heavy, light).Scan(&before, &there)
 		return err == nil && there
-	}, patience, time.Millisecond)
+	}, 6*patience, time.Millisecond)
 	require.Less(t, before, 12, "the light one waits for few of the heavy ones")
 	settled(t, js)
 	var taken int

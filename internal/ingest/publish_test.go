@@ -47,7 +47,7 @@ func takingRaw(t testing.TB, pool *pgxpool.Pool, js jetstream.JetStream, o inges
 // eventually waits until the database has n mails.
 func eventually(t testing.TB, pool *pgxpool.Pool, n int) []stored {
 	t.Helper()
-	require.Eventually(t, func() bool { _, _, messages, _ := counts(t, pool); return messages >= n }, patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool { _, _, messages, _ := counts(t, pool); return messages >= n }, 6*patience, 10*time.Millisecond)
 	list := mails(t, pool)
 	require.Len(t, list, n)
 	return list
@@ -63,7 +63,7 @@ func emptied(t testing.TB, js jetstream.JetStream) {
 		objects, err := js.Stream(ctx, stream.RawObjectsStream)
 		require.NoError(t, err)
 		return s.CachedInfo().State.Msgs == 0 && objects.CachedInfo().State.Msgs == 0
-	}, patience, 10*time.Millisecond)
+	}, 6*patience, 10*time.Millisecond)
 }
 
 func broker(t testing.TB) jetstream.JetStream {

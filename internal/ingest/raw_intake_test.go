@@ -63,7 +63,7 @@ func deadRaw(t testing.TB, js jetstream.JetStream, node string) (reason string) 
 			reason = m.Header.Get(stream.HeaderReason)
 		}
 		return err == nil
-	}, patience, 10*time.Millisecond, "%s", node)
+	}, 6*patience, 10*time.Millisecond, "%s", node)
 	return reason
 }
 
