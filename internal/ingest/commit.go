@@ -61,8 +61,17 @@ func lasting(err error) bool {
 	if _, invalid := errors.AsType[*events.FieldError](err); invalid {
 		return true
 	}
+	return refusedData(err) != nil
+}
+
+// refusedData is Postgres's answer that it takes some data never, so that a retry is of no use; nil for other errors.
+func refusedData(err error) *pgconn.PgError {
+	// Class 22 is "data exception", 54 "program limit exceeded".
 	answer, answered := errors.AsType[*pgconn.PgError](err)
-	return answered && (strings.HasPrefix(answer.Code, "22") || strings.HasPrefix(answer.Code, "54"))
+	if answered && (strings.HasPrefix(answer.Code, "22") || strings.HasPrefix(answer.Code, "54")) {
+		return answer
+	}
+	return nil
 }
 
 // commitAlone commits the mail in a transaction of its own, which waits for others. Some of the pool's connections are

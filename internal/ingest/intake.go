@@ -11,7 +11,6 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -173,9 +172,8 @@ func (in *Intake) commit(ctx context.Context, messages []intakeMessage) bool {
 // unfitness reports whether the events themselves cause an error, so that a retry is
 // of no use.
 func unfitness(err error) (reason string, unfit bool) {
-	// Class 22 is "data exception", 54 "program limit exceeded".
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && len(pg.Code) == 5 && (pg.Code[:2] == "22" || pg.Code[:2] == "54") {
-		return "the database refused it: " + pg.Message, true
+	if answer := refusedData(err); answer != nil {
+		return "the database refused it: " + answer.Message, true
 	}
 	return "", false
 }
