@@ -143,8 +143,9 @@ func (c *Checker) fits(ctx context.Context, db pg.DB, ev *events.Event, hash eve
 	if err != nil {
 		return notJSON("data"), nil
 	}
-	if s.heavy(ev.Data, v) {
-		if !room.take(ev.TenantID, s.steps(ev.Data, v)) {
+	steps := s.steps(ev.Data, v)
+	if waits(steps) {
+		if !room.take(ev.TenantID, steps) {
 			return ErrLater, nil
 		}
 		release, err := c.turn(ctx, ev.TenantID)
@@ -153,7 +154,7 @@ func (c *Checker) fits(ctx context.Context, db pg.DB, ev *events.Event, hash eve
 		}
 		defer release()
 	}
-	return s.fit("data", "the schema of "+string(ev.Type), ev.Data, v), nil
+	return s.fit("data", "the schema of "+string(ev.Type), v, steps), nil
 }
 
 // read reads and compiles the present schema of a type, which may have changed since it was looked up; nil for none, and

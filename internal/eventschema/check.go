@@ -35,13 +35,13 @@ func (s *Schema) steps(data []byte, v any) int {
 	return max(s.parts*weigh(v, 0), s.instructions*len(data)/100)
 }
 
-// check compares data with the schema. The error is a [*Place].
-func (s *Schema) check(data []byte, v any) (err error) {
+// check compares a value with the schema, which takes so many steps. The error is a [*Place].
+func (s *Schema) check(v any, steps int) (err error) {
 	if wrong := numbers(v); wrong != "" {
 		return &Place{Reason: wrong}
 	}
-	if n := s.steps(data, v); n > MaxSteps {
-		return &Place{Reason: fmt.Sprintf("is too much to compare with its schema: %d steps, and the limit is %d; send less data, or make the schema simpler", n, MaxSteps)}
+	if steps > MaxSteps {
+		return &Place{Reason: fmt.Sprintf("is too much to compare with its schema: %d steps, and the limit is %d; send less data, or make the schema simpler", steps, MaxSteps)}
 	}
 	// Schema and data are a stranger's: a fault of the library must not end the process.
 	defer func() {
@@ -55,15 +55,12 @@ func (s *Schema) check(data []byte, v any) (err error) {
 	return nil
 }
 
-// heavy says whether a comparison waits for its turn.
-func (s *Schema) heavy(data []byte, v any) bool {
-	n := s.steps(data, v)
-	return n > heavy && n <= MaxSteps
-}
+// waits says whether a comparison of so many steps waits for its turn.
+func waits(steps int) bool { return steps > heavy && steps <= MaxSteps }
 
 // fit is [Schema.check] with an error that names the field of the data, and the schema.
-func (s *Schema) fit(field, schema string, data []byte, v any) error {
-	if err := s.check(data, v); err != nil {
+func (s *Schema) fit(field, schema string, v any, steps int) error {
+	if err := s.check(v, steps); err != nil {
 		return &events.FieldError{Field: field, Reason: "does not fit " + schema + ": " + err.Error()}
 	}
 	return nil
@@ -75,7 +72,7 @@ func (s *Schema) Check(field string, data json.RawMessage) error {
 	if err != nil {
 		return notJSON(field)
 	}
-	return s.fit(field, "the schema", data, v)
+	return s.fit(field, "the schema", v, s.steps(data, v))
 }
 
 func notJSON(field string) error {

@@ -25,14 +25,15 @@ func (c *Checker) Verify(ctx context.Context, t eventtype.Type) (Verified, error
 	if err != nil {
 		return Verified{}, notJSON("sample")
 	}
-	if s.heavy(t.Sample, v) {
+	steps := s.steps(t.Sample, v)
+	if waits(steps) {
 		release, err := c.turn(ctx, t.TenantID)
 		if err != nil {
 			return Verified{}, err
 		}
 		defer release()
 	}
-	return Verified{t}, s.fit("sample", "the schema", t.Sample, v)
+	return Verified{t}, s.fit("sample", "the schema", v, steps)
 }
 
 // Define creates a type. Its errors are those of [eventtype.Insert].
